@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -13,7 +14,6 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.measure.inputs import ProbeEnvironment, SetupEnvironment
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.server import Server
@@ -21,6 +21,9 @@ from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
+
+if TYPE_CHECKING:
+    from proxy.probe.measure.inputs import ProbeEnvironment
 
 
 @frozen_dataclass
@@ -72,6 +75,8 @@ class ControlBackend:
             self.store.set_override(host, override)
 
     def probe_environment(self) -> ProbeEnvironment:
+        from proxy.probe.measure.inputs import SetupEnvironment  # measurements are made when a user asks
+
         return SetupEnvironment(self.active.setup, self.services)
 
     async def plan(self, request: Request) -> Plan:

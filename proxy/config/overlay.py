@@ -6,7 +6,6 @@ text cannot smuggle a second key in: a quote or a line break in a user's name is
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -115,6 +114,8 @@ def _value(text: str, kind: Any) -> Any:
         return text
     if not text.strip():
         return None
+    import tomllib  # few starts need it
+
     try:
         parsed = tomllib.loads(f"value = {text.strip()}")
     except (ValueError, RecursionError):

@@ -12,13 +12,11 @@ import hashlib
 import os
 import secrets
 import stat
-import tempfile
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-
-import platformdirs
 
 from proxy.config.files import shown
 from proxy.model.errors import BywayError, reason_of
@@ -138,8 +136,8 @@ class Paths:
         candidates = [(self.run_dir or self.state_dir) / "control.sock"]
         if self.runtime_dir is not None:
             candidates.insert(0, self.runtime_dir / "byway" / name)
-        fallback = _temporary_folder() / name
-        return next((path for path in candidates if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT), fallback)
+        fitting = (path for path in candidates if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT)
+        return next(fitting, None) or _temporary_folder() / name
 
     def make_socket_folder(self) -> None:
         """Raises BywayError."""
@@ -251,6 +249,17 @@ def _from_env(env: Mapping[str, str], name: str) -> Path | None:
 
 def _platform(kind: Literal["config", "state"]) -> Path:
     """Returns Byway's folder of this kind on this platform."""
+    home = os.environ.get("HOME", "")
+    if sys.platform == "linux" and home.startswith("/"):
+        # The usual case of what platformdirs does (XDG Base Directory Specification), without the 28 modules and the
+        # 1.5 MiB that it loads.
+        variable, default = {"config": ("XDG_CONFIG_HOME", ".config"), "state": ("XDG_STATE_HOME", ".local/state")}[
+            kind
+        ]
+        given = os.environ.get(variable, "")
+        return (Path(given) if given.startswith("/") else Path(home, default)) / "byway"
+    import platformdirs
+
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
     try:
         path = find("byway", False)
@@ -288,4 +297,6 @@ def _short_name(state_dir: Path) -> str:
 
 
 def _temporary_folder() -> Path:
+    import tempfile  # it loads half a MiB, and hardly any run needs it
+
     return Path(tempfile.gettempdir()) / f"byway-{os.getuid() if os.name == 'posix' else 'user'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from proxy.wire.relay_url import redact
 
@@ -20,6 +19,8 @@ def quoted(word: object) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """Returns the choice that is most similar to `word`, in any case; None when none is similar."""
+    from difflib import get_close_matches  # only mistakes need it
+
     by_folded = {choice.casefold(): choice for choice in choices}
     found = get_close_matches(word[:LONGEST_SHOWN].casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None

@@ -6,22 +6,24 @@ store and the plans in step. Tests bring small implementations of their own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from proxy.config.schema import Settings
-from proxy.control.relay_test import Relays
-from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.relay_health import Health
-from proxy.extend.manager import AddonState
-from proxy.model import NetworkId, Outcome, Override, Plan, Request
-from proxy.net.dns.resolver import Resolver
-from proxy.probe.measure.inputs import ProbeEnvironment
-from proxy.routing.router import Router
-from proxy.session.events import Events
-from proxy.store.relay_tests import RelayTests
-from proxy.store.store import Store
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from proxy.config.schema import Settings
+    from proxy.control.relay_test import Relays
+    from proxy.detect.beliefs.beliefs import Beliefs
+    from proxy.detect.relay_health import Health
+    from proxy.extend.manager import AddonState
+    from proxy.model import NetworkId, Outcome, Override, Plan, Request
+    from proxy.net.dns.resolver import Resolver
+    from proxy.probe.measure.inputs import ProbeEnvironment
+    from proxy.routing.router import Router
+    from proxy.session.events import Events
+    from proxy.store.relay_tests import RelayTests
+    from proxy.store.store import Store
 
 
 class ConfigSource(Protocol):

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.config.paths import private_folder
 from proxy.extend.guard.hook_results import inert
+
+if TYPE_CHECKING:
+    import tempfile
 from proxy.model import Destination, NetworkId
 from proxy.net.stream import Stream
 from proxy.wire.relay_url import redact
@@ -99,6 +100,8 @@ class Api:
             private_folder(self._backend.folder)
             return private_folder(self._backend.folder / self.name)
         if self._temporary is None:
+            import tempfile  # half a MiB, and few addons need it
+
             self._temporary = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
         return Path(self._temporary.name)
 
@@ -148,6 +151,8 @@ class Log:
 
 def _notification(title: str, text: str) -> list[str] | None:
     """The command that shows a notification. The texts cannot become an option or a script."""
+    import shutil
+
     if program := shutil.which("notify-send"):
         return [program, "--app-name=Byway", "--", title, text]
     if sys.platform == "darwin" and (program := shutil.which("osascript")):

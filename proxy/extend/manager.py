@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import threading
 import time
@@ -336,6 +335,8 @@ class _Loading:
         """Raises BrokenOff in the thread. Code written in C is not interrupted."""
         self._is_broken_off = True
         if self._thread.ident is not None:
+            import ctypes  # half a MiB, for what hardly ever happens
+
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(BrokenOff))
 
     def _run(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from difflib import get_close_matches
 
 _QUOTES = "\"'`´“”„‟‘’‚‛«»‹›＂＇「」"
 _SCHEMES = ("socks5h", "socks5", "socks", "socks4a", "socks4", "http", "https", "addon")
@@ -45,6 +44,8 @@ def explain(text: str) -> str:
 
 def unknown_scheme(scheme: str) -> str:
     """The sentence for a scheme that is no relay's."""
+    from difflib import get_close_matches  # only mistakes need it
+
     meant = get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.6)
     if not meant:
         return f'unknown scheme "{scheme[:20]}"; use socks5h, http, https or socks4a'

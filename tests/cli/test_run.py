@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -135,3 +139,44 @@ def test_what_is_read_without_typer_is_what_typer_reads(before: list[str], behin
     words = [*before, "run", *behind]
     if (options := read_run_options(words)) is not None:
         assert typer_reads(words) == [options]
+
+
+# -- what a start loads ------------------------------------------------------------------------------------------------
+
+WHEN_LISTENING = """
+import os, signal, sys
+from proxy.app.app import App
+
+def list_modules(app):
+    print(*sys.modules, sep="\\n", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+App.print_greeting = list_modules
+from proxy.cli import main
+main()
+"""
+NOT_FOR_A_START = """
+    typer rich shellingham aiohttp jinja2 pydantic cryptography dns h2 mitmproxy tomlkit http.client email html.entities
+    tempfile shutil difflib tomllib gettext uuid encodings.idna
+    proxy.cli.commands proxy.cli.command proxy.cli.output proxy.control.api proxy.control.relay_test
+    proxy.config.toml_lines proxy.probe.measure proxy.intercept.engine proxy.ca proxy.testing
+"""
+
+
+def test_a_start_loads_only_what_it_needs(tmp_path: Path) -> None:
+    """Each of these takes time and memory from every run, and many a run never needs it."""
+    with tempfile.TemporaryDirectory(prefix="byway-") as state:  # a short path, which has room for the socket
+        command = [sys.executable, "-c", WHEN_LISTENING, "--state", state, "run", "--port", "0"]
+        environment = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert {"proxy.session.session", "proxy.store.store"} <= loaded
+    assert loaded & set(NOT_FOR_A_START.split()) == set()
+
+
+def test_the_version_loads_nothing_else() -> None:
+    script = "import sys; sys.argv = ['byway', '--version']; from proxy.cli import main; main(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("byway ")
+    assert not {"re", "typing", "dataclasses", "pathlib", "asyncio", "typer", "proxy.model"} & set(done.stdout.split())

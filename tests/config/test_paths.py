@@ -41,6 +41,20 @@ def test_flags_come_before_the_environment_before_the_platform(tmp_path: Path) -
     assert not by_platform.config_given
 
 
+@pytest.mark.parametrize("home", ["/home/one", "/", "relative", ""])
+@pytest.mark.parametrize("given", ["/etc/xdg one", "relative", ""])
+def test_the_platforms_folders_are_those_of_platformdirs(
+    monkeypatch: pytest.MonkeyPatch, home: str, given: str
+) -> None:
+    """On Linux the usual case is found without it."""
+    monkeypatch.setenv("HOME", home)
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, given)
+    paths = Paths.locate({})
+    assert paths.config_dir == platformdirs.user_config_path("byway", False)
+    assert paths.state_dir == platformdirs.user_state_path("byway", False)
+
+
 def test_rules_and_addons_lie_beside_the_configuration(tmp_path: Path) -> None:
     paths = Paths.locate({}, config=tmp_path / "any name.toml", state=tmp_path)
     assert paths.rules_file == tmp_path / "rules.txt"

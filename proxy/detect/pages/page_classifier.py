@@ -8,7 +8,6 @@ whether to refuse it.
 
 from __future__ import annotations
 
-import html
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -148,7 +147,7 @@ def classify_page(
         found = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
     elif (
         (refresh := _REFRESH.search(text))
-        and (target := _TARGET.search(html.unescape(refresh[1])))
+        and (target := _TARGET.search(_unescaped(refresh[1])))
         and (place := _redirect_host(target[1], host, domain))
     ):
         found = ClassifiedPage(PageKind.REDIRECTED, status, place)
@@ -198,6 +197,13 @@ def _unpacked(body: bytes, coding: str) -> bytes:
         except zlib.error:
             continue
     return b""
+
+
+def _unescaped(text: str) -> str:
+    """`text` with characters in place of references to them (`&amp;`)."""
+    import html  # its table of names takes half a MiB, and few pages need it
+
+    return html.unescape(text)
 
 
 def _redirect_host(target: str, host: str, domain: Callable[[str], str]) -> str:

@@ -170,7 +170,9 @@ class TcpInfo:
         try:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 listener.settimeout(1.0)
-                with socket.create_connection(listener.getsockname(), timeout=1.0) as client:
+                with socket.socket() as client:
+                    client.settimeout(1.0)
+                    client.connect(listener.getsockname())
                     server, _ = listener.accept()
                     with server:
                         return self._reads_acknowledgement(client, server)
