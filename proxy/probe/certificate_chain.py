@@ -49,14 +49,12 @@ async def fetch_chain(
 async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl.SSLContext) -> FetchedChain:
     try:
         return FetchedChain(await _handshake(dialer, destination, name, trust), verified=True)
-    except ssl.SSLCertVerificationError as error:
-        refused = error
+    except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
+        expired, text = clock_may_be_wrong(error), error.verify_message.rstrip(".")
     except DialError as error:
         return FetchedChain(error=str(error), stage=error.stage, symptom=error.symptom)
     except OSError as error:
         return _handshake_failure(error)
-    expired = clock_may_be_wrong(refused)
-    text = refused.verify_message.rstrip(".")
     if expired:
         text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     try:
@@ -70,7 +68,7 @@ async def _handshake(dialer: Dialer, destination: Destination, name: str, contex
     """Returns the chain. Raises DialError and OSError, of which ssl.SSLError is one."""
     stream = await dialer.dial(destination)
     try:
-        tls = TlsStream(stream, context, name)
+        stream = tls = TlsStream(stream, context, name)
         await tls.handshake()
         return tls.presented_chain()
     finally:

@@ -75,15 +75,15 @@ async def _request_page(
     try:
         if page.protocol is Protocol.HTTP:
             return _classify_plain(await _request_head(stream, page), page)
-        tls = TlsStream(stream, trust, page.host)
+        stream = tls = TlsStream(stream, trust, page.host)
         await tls.handshake()
         head = await _request_head(tls, page)
         return _classify_verified(tls.presented_chain(), head)
-    except ssl.SSLCertVerificationError as error:
-        refused = error
+    except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
+        reason = error.verify_message.rstrip(".")
     finally:
         stream.abort()
-    return await _classify_untrusted(dialer, page, refused.verify_message.rstrip("."), timeout_s, trust)
+    return await _classify_untrusted(dialer, page, reason, timeout_s, trust)
 
 
 async def _request_head(stream: Stream, page: ProbeTarget) -> ResponseHead:

@@ -17,6 +17,7 @@ from proxy.wire import certificates
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import answering, babbling
 from tests.support.late import TLS_LATE_S, stalling
+from tests.support.tls_objects import none_left_behind
 
 SITE = Destination("www.example.test", 443)
 
@@ -51,6 +52,14 @@ async def test_one_of_somebody_else_is_seen_with_its_whole_chain(
     assert certificates.sha256(found.chain[2]).startswith("c530fadc")
     assert "certificate" in found.error
     assert dialer.dialed == [SITE, SITE]
+
+
+async def test_its_connections_are_not_left_to_the_collection_of_garbage(
+    to_relays: TcpDialer, public: Authority, state: Authority
+) -> None:
+    with none_left_behind():
+        assert (await _probe(to_relays, public.server(), public.client())).verified
+        assert not (await _probe(to_relays, state.server(), public.client())).verified
 
 
 async def test_one_for_another_name(to_relays: TcpDialer) -> None:

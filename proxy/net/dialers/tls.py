@@ -221,7 +221,7 @@ class TlsStream(Stream):
         self._closed = True
         self._decrypted = b""
         if not self._finish():
-            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._inner.abort)
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self.abort)
         self._resume(receiver=True, sender=True)
 
     def abort(self) -> None:
@@ -231,6 +231,7 @@ class TlsStream(Stream):
         if self._linger is not None:
             self._linger.cancel()
         self._inner.abort()
+        self._leave_inner()
         self._resume(receiver=True, sender=True)
 
     def _inner_ready(self) -> None:
@@ -263,6 +264,12 @@ class TlsStream(Stream):
                 if not self.lowest_socket.recv(CHUNK):
                     break
         self._inner.close()
+        self._leave_inner()
+
+    def _leave_inner(self) -> None:
+        """Both streams would hold each other until the next collection of garbage, with the 100 KiB that OpenSSL has
+        for a connection."""
+        self._inner.notify = None
 
     def _check_open(self) -> None:
         if self._closed:

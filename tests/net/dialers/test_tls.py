@@ -23,6 +23,7 @@ from proxy.net.stream import CHUNK, SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import parse
 from tests.support.sockets import reset, tcp_pair
+from tests.support.tls_objects import none_left_behind
 from tests.support.waiting import until
 
 RELAY = Destination("relay.test", 443)
@@ -278,6 +279,22 @@ async def test_close_hands_over_what_was_taken(dial: Dial) -> None:
         go.set()
         assert await server.done == PLENTY[:sent]
         await until(lambda: server.inner.fileno() < 0)
+
+
+@pytest.mark.parametrize("end", ["abort", "close"])
+async def test_a_stream_that_has_ended_is_not_left_to_the_collection_of_garbage(dial: Dial, end: str) -> None:
+    def script(secure: ssl.SSLSocket) -> bytes:
+        with contextlib.suppress(OSError):
+            receive_all(secure)
+        return b""
+
+    async with asyncio.timeout(30):
+        with none_left_behind():
+            stream, server = await dial(script)
+            getattr(stream, end)()
+            await server.done
+            await until(lambda: server.inner.fileno() < 0)
+            del stream
 
 
 async def test_abort_loses_everything_at_once(dial: Dial) -> None:
