@@ -7,7 +7,6 @@ million domains, 90 MiB were kept for nothing (measured).
 
 from __future__ import annotations
 
-import ctypes
 import sys
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -19,6 +18,8 @@ def return_large_blocks() -> None:
     are."""
     if sys.platform != "linux":
         return
+    import ctypes  # half a MiB, which a run without lists does not need
+
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from proxy.app.app import App, RunOptions
-from proxy.app.freed_memory import return_large_blocks
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.model.errors import BywayError, ConfigError, reason_of
@@ -40,7 +39,6 @@ def run(options: RunOptions) -> int:
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
         with _alone(paths):
-            return_large_blocks()
             return asyncio.run(_live(options, paths, loaded))
     except ConfigError as error:
         for problem in error.problems:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from proxy.app.freed_memory import return_large_blocks
 from proxy.config.file_owners import read_obeyed
 from proxy.config.files import decode_pieces, read_text, shown
 from proxy.config.paths import Paths
@@ -32,6 +33,8 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pa
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
     checked and not applied, so any user may own it. `pause_s` is slept after each thousand lines of a list or so: for a
     thread beside which others work."""
+    if settings.list:
+        return_large_blocks()
     lists = {}
     for item in settings.list:
         list_file = paths.named(item.source)

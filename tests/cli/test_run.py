@@ -157,7 +157,7 @@ main()
 """
 NOT_FOR_A_START = """
     typer rich shellingham aiohttp jinja2 pydantic cryptography dns h2 mitmproxy tomlkit http.client email html.entities
-    tempfile shutil difflib tomllib gettext uuid encodings.idna
+    filelock decimal tempfile shutil ctypes difflib tomllib gettext uuid encodings.idna
     proxy.cli.commands proxy.cli.command proxy.cli.output proxy.control.api proxy.control.relay_test
     proxy.config.toml_lines proxy.probe.measure proxy.intercept.engine proxy.ca proxy.testing
 """
