@@ -7,8 +7,11 @@ decided in `detect.tls_interception`.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import sys
 from datetime import UTC, datetime
+from importlib import import_module
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
@@ -41,9 +44,19 @@ async def fetch_chain(
     CancelledError."""
     try:
         with deadline(timeout_s):
-            return await _fetch(dialer, destination, name, trust or context_trusting(None))
+            found = await _fetch(dialer, destination, name, trust or context_trusting(None))
     except TimeoutError:
         return _failed(f"no certificate came within {timeout_s:g} s", Symptom.SILENT)
+    if found.chain:
+        await load_certificate_reader()
+    return found
+
+
+async def load_certificate_reader() -> None:
+    """Loads cryptography, by which `wire.certificates` reads. That takes 50 ms, in a thread: connections go on
+    meanwhile."""
+    if "cryptography.x509" not in sys.modules:
+        await asyncio.to_thread(import_module, "cryptography.x509")
 
 
 async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl.SSLContext) -> FetchedChain:

@@ -18,7 +18,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.net.stream import Stream, read_with
-from proxy.probe.certificate_chain import fetch_chain
+from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
 from proxy.probe.target import ProbeTarget, page_of
 from proxy.wire import certificates
 from proxy.wire.http1_response import ResponseHead, read_response_head
@@ -78,6 +78,7 @@ async def _request_page(
         stream = tls = TlsStream(stream, trust, page.host)
         await tls.handshake()
         head = await _request_head(tls, page)
+        await load_certificate_reader()
         return _classify_verified(tls.presented_chain(), head)
     except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
         reason = error.verify_message.rstrip(".")

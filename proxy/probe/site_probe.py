@@ -37,7 +37,7 @@ from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trustin
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
-from proxy.probe.certificate_chain import fetch_chain
+from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
 from proxy.probe.target import ProbeTarget
 
 HEAD_LIMIT = 64 * 1024
@@ -83,6 +83,7 @@ class SiteProbe:
                 if tls is None:
                     return False
                 path = tls
+                await load_certificate_reader()
                 if not visit.check_trusted_chain(tls.presented_chain(), target.host):
                     return False
             return await visit.fetch_page(path, target)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,7 @@ import trustme
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.net.dialers.tcp import TcpDialer
+from proxy.probe import certificate_chain
 from proxy.probe.certificate_chain import FetchedChain, fetch_chain
 from proxy.wire import certificates
 from tests.lab.authorities import STATE_ROOT, Authority
@@ -60,6 +63,20 @@ async def test_its_connections_are_not_left_to_the_collection_of_garbage(
     with none_left_behind():
         assert (await _probe(to_relays, public.server(), public.client())).verified
         assert not (await _probe(to_relays, state.server(), public.client())).verified
+
+
+async def test_what_reads_certificates_is_loaded_in_a_thread(
+    to_relays: TcpDialer, public: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load(name: str) -> None:
+        loaded.append((name, threading.current_thread() is threading.main_thread()))
+
+    monkeypatch.delitem(sys.modules, "cryptography.x509")
+    monkeypatch.setattr(certificate_chain, "import_module", load)
+    assert (await _probe(to_relays, public.server(), public.client())).verified
+    assert loaded == [("cryptography.x509", False)]
 
 
 async def test_one_for_another_name(to_relays: TcpDialer) -> None:
