@@ -15,10 +15,8 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from proxy.app.app import App, RunOptions
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.model.errors import BywayError, ConfigError, reason_of
+from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
 
 log = logging.getLogger("proxy")
@@ -38,8 +37,8 @@ def run(options: RunOptions) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
-        with _alone(paths):
-            return asyncio.run(_live(options, paths, loaded))
+        with _alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(_live(options, paths, loaded))
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)
@@ -95,11 +94,7 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
 
 
 async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_log_fault)
-    # asyncio calls both dozens of times for each connection. These do the same, and are no functions of Python.
-    loop.time = time.monotonic  # type: ignore[method-assign]
-    loop.get_debug = partial(bool, loop.get_debug())  # type: ignore[method-assign]
+    asyncio.get_running_loop().set_exception_handler(_log_fault)
     app = App(options, paths, loaded)
     stop = asyncio.Event()
     hurry = asyncio.Event()

@@ -14,7 +14,7 @@ from proxy.net.timers import Timer, call_at, cancel
 
 
 class Notify:
-    """Set by any source of events; one coroutine waits for it. Who waited with a timeout closes it in the end."""
+    """Set by any source of events; one coroutine waits for it. Who waited until a time closes it in the end."""
 
     __slots__ = ("_is_set", "_timer", "_waiter", "_waits_until")
 
@@ -31,19 +31,18 @@ class Notify:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def wait(self, timeout_s: float | None) -> None:
-        """Returns when set (also when that was before the call), or after `timeout_s`. The loop polls its sockets once
-        more before a timeout, so that on a late loop the caller still decides by what came in time."""
+    async def wait(self, until: float = math.inf) -> None:
+        """Returns when set (also when that was before the call), or at `until`, by the clock of the loop. The loop
+        polls its sockets once more before that, so that on a late loop the caller still decides by what came in
+        time."""
         if not self._is_set:
-            loop = asyncio.get_running_loop()
-            self._waiter = asyncio.Future(loop=loop)  # as create_future(), in C
-            if timeout_s is None:
-                self._waits_until = math.inf
-            else:
-                self._waits_until = loop.time() + timeout_s
-                if self._timer is None or self._waits_until < self._timer[0]:
-                    self.close()
-                    self._timer = call_at(self._waits_until, self._timer_fired, passes=POLLS)
+            self._waiter = asyncio.Future(loop=asyncio.get_running_loop())  # as create_future(), in C
+            self._waits_until = until
+            timer = self._timer
+            if until < math.inf and (timer is None or until < timer[0]):
+                if timer is not None:
+                    cancel(timer)
+                self._timer = call_at(until, self._timer_fired, passes=POLLS)
             try:
                 await self._waiter
             finally:

@@ -1,9 +1,9 @@
 """Readiness of sockets, without asyncio's transports.
 
-One epoll set is a single reader of the asyncio loop. A socket is registered once, edge-triggered for both directions.
-Its user always tries the call first and waits only when it would block, so nothing is registered again for the life of
-a connection (measured: twice as many tunnels as with asyncio's streams). Where there is no epoll, LoopPoller does the
-same with the loop's own add_reader and add_writer, armed for one wait at a time.
+One epoll set is a single reader of the asyncio loop, or what a PollingLoop waits in. A socket is registered once,
+edge-triggered for both directions. Its user always tries the call first and waits only when it would block, so nothing
+is registered again for the life of a connection (measured: twice as many tunnels as with asyncio's streams). Where
+there is no epoll, LoopPoller does the same with the loop's own add_reader and add_writer, armed for one wait at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import select
 from typing import Protocol
+
+from proxy.net.polling_loop import PollingLoop
 
 READABLE = 1
 WRITABLE = 4
@@ -64,7 +66,11 @@ class EpollPoller:
         self._loop = loop
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
-        loop.add_reader(self._epoll.fileno(), self._dispatch)
+        self._selector_fd = -1
+        if isinstance(loop, PollingLoop):
+            loop.wait_in(self)
+        else:
+            loop.add_reader(self._epoll.fileno(), self.wait, 0.0)
 
     def register(self, watched: Watched) -> None:
         fd = watched.fileno()
@@ -88,18 +94,28 @@ class EpollPoller:
     def close(self) -> None:
         self._watched.clear()  # streams that outlive the poller may still call `unregister`
         if not self._epoll.closed:
-            self._loop.remove_reader(self._epoll.fileno())
+            if isinstance(self._loop, PollingLoop):
+                self._loop.wait_in(None)
+            else:
+                self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 
-    def _dispatch(self) -> None:
-        watched_by = self._watched.get
-        for fd, mask in self._epoll.poll(0, _BATCH):
+    def watch_selector(self, fd: int) -> None:
+        self._selector_fd = fd
+        self._epoll.register(fd, READABLE)
+
+    def wait(self, timeout_s: float) -> bool:
+        watched_by, selector_is_ready = self._watched.get, False
+        for fd, mask in self._epoll.poll(timeout_s, _BATCH):
             watched = watched_by(fd)
             if watched is not None:
                 try:
                     watched.ready(mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
                 except Exception as error:
                     _report(self._loop, watched, error)
+            elif fd == self._selector_fd:
+                selector_is_ready = True
+        return selector_is_ready
 
 
 class LoopPoller:

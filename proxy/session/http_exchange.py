@@ -325,7 +325,7 @@ class _Exchange:
                 moved_at = now
             elif now >= moved_at + idle_timeout_s:
                 raise _Stalled
-            await self.notify.wait(moved_at + idle_timeout_s - now)
+            await self.notify.wait(moved_at + idle_timeout_s)
 
     async def _linger(self, upward: Steps[None]) -> None:
         """Reads the rest of a request whose answer is complete, for LINGER_S at most."""

@@ -80,7 +80,8 @@ class Server:
             try:
                 sock, address = self._sock.accept()
             except BlockingIOError:
-                self._poller.want_read(self)
+                if not self._poller.edge_triggered:
+                    self._poller.want_read(self)
                 return
             except OSError as error:
                 if error.errno in _SHORTAGES:

@@ -36,5 +36,5 @@ async def relay_server_greeting(
                     break
                 data = stream.receive_nowait()
                 if data is None:
-                    await notify.wait(None)
+                    await notify.wait()
     return relayed

@@ -151,10 +151,9 @@ class Session:
             if path is OpenPath.CLOSED and not was_closed:
                 # Browsers open tunnels ahead of need, and a late flight still gets a new path.
                 ends_at = min(ends_at, asyncio.get_running_loop().time() + limits.late_flight_s)
-            left_s = ends_at - asyncio.get_running_loop().time()  # notified for less than a complete flight, too
-            if left_s <= 0:
+            if asyncio.get_running_loop().time() >= ends_at:  # notified for less than a complete flight, too
                 break
-            await race.notify.wait(left_s)
+            await race.notify.wait(ends_at)
         path = race.poll_open_path()
         if path is OpenPath.SERVER_FIRST:
             await self._serve_server_first(race, record, flight)

@@ -82,7 +82,7 @@ class Visitor:
         await writer.wait_closed()
 
 
-BUDGETS = {"connect": 330, "socks5": 390, "plain": 330, "keep_alive": 180}
+BUDGETS = {"connect": 280, "socks5": 335, "plain": 310, "keep_alive": 160}
 """Calls a visit, at most."""
 
 

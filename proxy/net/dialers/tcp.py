@@ -124,7 +124,7 @@ class TcpDialer:
             connecting = self._connect(destination, await self._resolver.resolve(destination.host), notify)
         try:
             while (stream := connecting.poll()) is None:
-                await notify.wait(connecting.next_check_at - asyncio.get_running_loop().time())
+                await notify.wait(connecting.next_check_at)
             return stream
         finally:
             connecting.close()

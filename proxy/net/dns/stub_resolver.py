@@ -195,7 +195,7 @@ class _Lookup:
                 continue
             if not self._servers and not any(query.is_open for query in self._queries):
                 break
-            await self._notify.wait(min(ends_at, self._settles_at, next_at if self._servers else ends_at) - now)
+            await self._notify.wait(min(ends_at, self._settles_at, next_at if self._servers else ends_at))
             await self._retry_truncated(ends_at)
         if len(self._answers) < len(_RECORD_TYPES):
             await poll_again()  # the deadline may have passed while the loop was blocked: an answer may lie unread
@@ -205,8 +205,8 @@ class _Lookup:
         """Stays for what comes later: the other family, and second answers."""
         ends_at = self._loop.time() + seconds
         count = len(self._answers)
-        while (remaining := ends_at - self._loop.time()) > 0:
-            await self._notify.wait(remaining)
+        while self._loop.time() < ends_at:
+            await self._notify.wait(ends_at)
             if len(self._answers) > count:
                 count = len(self._answers)
                 self._listener.on_result(self._result())

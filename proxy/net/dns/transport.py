@@ -227,7 +227,7 @@ class DnsTransport(ABC):
                     connection.probe()
                     continue
                 ends_at = probe_at
-            await notify.wait(ends_at - now)
+            await notify.wait(ends_at)
 
     async def _await_query(self, stream: Stream, notify: Notify) -> bool:
         """Waits for the next query. Returns False when the connection has ended, or was idle for `idle_s`."""
@@ -241,10 +241,9 @@ class DnsTransport(ABC):
                         return False
                 except OSError:
                     return False
-                remaining = ends_at - asyncio.get_running_loop().time()
-                if remaining <= 0:
+                if asyncio.get_running_loop().time() >= ends_at:
                     return False
-                await notify.wait(remaining)
+                await notify.wait(ends_at)
                 if notify not in self._idle:  # `_assign` chose this connection
                     self._idle.add(notify)
             return True

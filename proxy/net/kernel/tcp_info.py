@@ -26,6 +26,7 @@ _FIELDS = struct.Struct("=4xB3xI12xI40xI28xI16xQ")
 _TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
 _NOTSENT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
 _BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as its struct has
 
 # The same for a flow that is under way: tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24 (segments),
@@ -122,7 +123,12 @@ class TcpInfo:
 
     def snapshot(self, sock: socket.socket) -> Snapshot | None:
         """The counters to compare with, read just before the flight; None where TCP_INFO is not readable."""
-        data = _info(sock)
+        if _TCP_INFO is None:
+            return None
+        try:
+            data = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BUFFER_SIZE)
+        except OSError:
+            return None
         if len(data) < _FIELDS.size:
             return None
         _, _, _, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
@@ -194,11 +200,10 @@ class TcpInfo:
 
 def _info(sock: socket.socket) -> bytes:
     """The kernel's structure; empty when there is none for this socket."""
-    option = getattr(socket, "TCP_INFO", None)
-    if option is None:
+    if _TCP_INFO is None:
         return b""
     try:
-        return sock.getsockopt(socket.IPPROTO_TCP, option, _BUFFER_SIZE)
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BUFFER_SIZE)
     except OSError:
         return b""
 

@@ -148,12 +148,12 @@ class Race:
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
         """Waits until a route has connected. False when none did within `give_up_s`, or when the client no longer
         `waits`, which is called on every event."""
-        is_open = self._has_opened()
+        is_open = False
         while not is_open:
             is_started = self._start_next_if_due()
             if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
                 return False
-            await self.notify.wait(self._wait_s())
+            await self.notify.wait(self._check_at)
             is_open = self._has_opened()
             if not (is_open or waits()):
                 return False
@@ -248,7 +248,7 @@ class Race:
                     return self._won(flying, valid=False)
             if self._loop.time() >= self._redirect_at:
                 return self._best_invalid_answer()
-            await self.notify.wait(self._wait_s(ends_at))
+            await self.notify.wait(min(self._check_at, ends_at))
         return None
 
     async def judge_late_direct(self) -> Attempt | None:
@@ -524,12 +524,6 @@ class Race:
                 candidate.reset = True
             elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
                 self._check.on_broken(candidate, error, flight)
-
-    def _wait_s(self, ends_at: float = math.inf) -> float | None:
-        """Returns the seconds until time alone may change the race, which ends at `ends_at`; None when only an event
-        can."""
-        at = min(self._check_at, ends_at)
-        return None if at == math.inf else at - self._loop.time()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

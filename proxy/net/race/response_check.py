@@ -201,7 +201,7 @@ class ResponseCheck:
             now = self._loop.time()
             if deadline > now:
                 at = deadline if candidate.connecting is None else min(deadline, candidate.connecting.next_check_at)
-                await self._notify.wait(at - now)
+                await self._notify.wait(at)
             else:
                 await poll_again()
                 is_over = True

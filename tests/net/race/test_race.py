@@ -359,7 +359,7 @@ def test_a_server_that_speaks_first_is_noticed_and_taken() -> None:
         stage = Scene({DIRECT: Script(greeting=b"SSH-2.0-x\r\n", after=0.5)})
         await stage.race.connect()
         assert stage.race.poll_open_path() is OpenPath.QUIET
-        await stage.race.notify.wait(None)
+        await stage.race.notify.wait()
         assert stage.race.poll_open_path() is OpenPath.SERVER_FIRST
         flight = Flight()
         flight.receive_data(b"SSH-2.0-client\r\n")
@@ -377,7 +377,7 @@ def test_a_path_that_closes_before_the_flight_teaches_nothing() -> None:
     async def scene() -> None:
         stage = Scene({DIRECT: Script(greeting=b"", after=0.5)})
         await stage.race.connect()
-        await stage.race.notify.wait(None)
+        await stage.race.notify.wait()
         assert stage.race.poll_open_path() is OpenPath.CLOSED
         assert stage.race.attempts == ()
 

@@ -1,0 +1,128 @@
+"""asyncio on the loop that waits in the poller's epoll set: sockets with owners beside everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from proxy.net.poller import EpollPoller
+from proxy.net.polling_loop import PollingLoop, new_loop
+from proxy.net.stream import SocketStream
+from tests.support.sockets import tcp_pair
+from tests.support.streams import close, listening
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: epoll is Linux")
+
+
+def run(story: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(story)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.readline())
+
+
+async def ask(port: int) -> bytes:
+    """Over asyncio's own transports."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"hello\n")
+    answer = await reader.readline()
+    await close(writer)
+    return answer
+
+
+def test_an_owned_socket_wakes_its_task() -> None:
+    async def story() -> bytes:
+        poller = EpollPoller(asyncio.get_running_loop())
+        near, far = tcp_pair()
+        stream = SocketStream(near, poller, "near")
+        asyncio.get_running_loop().call_later(0.01, far.send, b"news")
+        received = await asyncio.wait_for(stream.receive(), 20)
+        stream.close()
+        far.close()
+        poller.close()
+        return received
+
+    assert run(story()) == b"news"
+
+
+def test_asyncio_works_beside_it_and_before_and_after() -> None:
+    async def story() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, PollingLoop)
+        async with listening(echo, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            answers = [await ask(port)]
+            poller = EpollPoller(loop)
+            near, far = tcp_pair()
+            stream = SocketStream(near, poller, "near")
+            answers.append(await ask(port))
+            answers.append(await asyncio.to_thread(lambda: b"from a thread"))
+            far.send(b"owned")
+            answers.append(await asyncio.wait_for(stream.receive(), 20))
+            stream.close()
+            far.close()
+            poller.close()
+            answers.append(await ask(port))
+        return answers
+
+    assert run(story()) == [b"hello\n", b"hello\n", b"from a thread", b"owned", b"hello\n"]
+
+
+def test_no_timer_comes_too_early() -> None:
+    async def story() -> list[float]:
+        loop = asyncio.get_running_loop()
+        poller = EpollPoller(loop)
+        early = []
+        for seconds in (0.0, 0.0004, 0.0101, 0.0333):
+            due_at = loop.time() + seconds
+            await asyncio.sleep(seconds)
+            early.append(due_at - loop.time())
+        poller.close()
+        return early
+
+    assert all(seconds <= 0.0001 for seconds in run(story()))
+
+
+def test_a_fault_of_one_owner_is_reported_and_costs_the_others_nothing() -> None:
+    class Faulty:
+        def __init__(self, sock: socket.socket) -> None:
+            self.fileno = sock.fileno
+
+        def ready(self, mask: int) -> None:
+            raise RuntimeError("a fault")
+
+    async def story() -> tuple[set[str], bytes]:
+        loop, faults = asyncio.get_running_loop(), set[str]()
+        loop.set_exception_handler(lambda _, context: faults.add(str(context["exception"])))
+        poller = EpollPoller(loop)
+        (near, far), (other, other_far) = tcp_pair(), tcp_pair()
+        poller.register(Faulty(near))
+        stream = SocketStream(other, poller, "other")
+        far.send(b"x")
+        other_far.send(b"y")
+        received = await asyncio.wait_for(stream.receive(), 20)
+        await asyncio.sleep(0)
+        for sock in (far, near, other_far):
+            sock.close()
+        stream.close()
+        poller.close()
+        return faults, received
+
+    assert run(story()) == ({"a fault"}, b"y")
+
+
+def test_the_loop_without_a_poller_is_asyncios() -> None:
+    async def story() -> str:
+        await asyncio.sleep(0.01)
+        return await asyncio.to_thread(lambda: "done")
+
+    assert run(story()) == "done"
