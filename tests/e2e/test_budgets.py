@@ -1,24 +1,55 @@
-"""What a visit to a host that is known to work costs, in calls of Python functions.
+"""What a visit costs, in calls of Python functions and in system calls.
 
-Timings differ by machine and hour, and no test can hold them. Calls do not, and each takes about a third of a
-microsecond. Whoever lowers a number here keeps it low for good; whoever has to raise one says why.
+Timings differ by machine and hour, and no test can hold them. Calls do not. Whoever lowers a number here keeps it low
+for good; whoever has to raise one says why.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.byway import Byway
 from tests.support.call_counter import CountedByway
+from tests.support.programs import require
+from tests.support.relay import Relay
 from tests.support.streams import close, listening
+from tests.support.waiting import until
 
-HOST = "site.test"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
+HOST, RELAYED = "site.test", "relayed.test"
 VISITS = 200
+FRESH = tuple(f"www.fresh{number}.test" for number in range(300))
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
+
+CALLS = {"connect": 280, "socks5": 335, "first": 470, "relay": 530, "plain": 310, "keep_alive": 160}
+"""Calls of Python functions a visit, at most. All but `first` are to a host that is known to work."""
+
+SYSTEM_CALLS = {"connect": 26, "socks5": 28, "first": 26, "relay": 30, "plain": 23, "keep_alive": 6}
+"""System calls about sockets a visit, at most, without epoll_wait."""
+
+OF_SOCKETS = frozenset(
+    [
+        "accept4",
+        "connect",
+        "epoll_ctl",
+        "getpeername",
+        "getsockname",
+        "getsockopt",
+        "ioctl",
+        "recvfrom",
+        "sendto",
+        "setsockopt",
+        "shutdown",
+        "socket",
+        "splice",
+    ]
+)
+"""Descriptors of files are closed as well, so `close` is not counted: two a connection."""
 
 Visit = Callable[[], Awaitable[None]]
 
@@ -31,19 +62,25 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 class Visitor:
-    """A client that asks for the same page again and again, one visit after the other."""
+    """A client that asks for a page again and again, one visit after the other."""
 
     def __init__(self, proxy: tuple[str, int], port: int) -> None:
         self._proxy = proxy
         self._port = port
         self._kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._fresh = iter(FRESH)
 
     async def connect(self) -> None:
         """A tunnel by CONNECT, and one page in it."""
-        reader, writer = await asyncio.open_connection(*self._proxy)
-        writer.write(f"CONNECT {HOST}:{self._port} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-        await self._read_page(reader, writer)
+        await self._connect(HOST)
+
+    async def relay(self) -> None:
+        """The same, to a host that a rule sends to the relay."""
+        await self._connect(RELAYED)
+
+    async def first(self) -> None:
+        """The same, to a host that was never visited; its address is known."""
+        await self._connect(next(self._fresh))
 
     async def socks5(self) -> None:
         """A tunnel by SOCKS5, and one page in it."""
@@ -73,25 +110,73 @@ class Visitor:
         if self._kept is not None:
             await close(self._kept[1])
 
+    async def _connect(self, host: str) -> None:
+        reader, writer = await asyncio.open_connection(*self._proxy)
+        writer.write(f"CONNECT {host}:{self._port} HTTP/1.1\r\nHost: {host}:{self._port}\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await self._read_page(reader, writer, host=host)
+
     async def _read_page(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, target: str = "/"
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, host: str = HOST, target: str = "/"
     ) -> None:
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: {HOST}:{self._port}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}:{self._port}\r\nConnection: close\r\n\r\n".encode())
         assert (await reader.read(-1)).endswith(bytes(1024))
         writer.close()
         await writer.wait_closed()
 
 
-BUDGETS = {"connect": 280, "socks5": 335, "plain": 310, "keep_alive": 160}
-"""Calls a visit, at most."""
-
-
-@pytest.mark.parametrize("kind", BUDGETS)
-async def test_a_visit_to_a_known_host_stays_within_its_calls(tmp_path: Path, kind: str) -> None:
-    config = f'[dns.hosts]\n"{HOST}" = "127.0.0.1"\n'
-    async with listening(answer, "127.0.0.1", 0) as server, CountedByway(tmp_path, config=config) as byway:
-        visitor = Visitor(byway.proxy, server.sockets[0].getsockname()[1])
+@contextlib.asynccontextmanager
+async def visited(make: Callable[[str, str], Byway], kind: str) -> AsyncIterator[tuple[Byway, Visit]]:
+    """A Byway that `make` makes from a configuration and rules, with an origin and a relay, and one kind of visit."""
+    hosts = "".join(f'"{host}" = "127.0.0.1"\n' for host in (HOST, *FRESH))
+    async with (
+        listening(answer, "127.0.0.1", 0) as server,
+        Relay({RELAYED: "127.0.0.1"}) as relay,
+        make(
+            f'[[relay]]\nname = "relay"\nurl = "socks5://{relay.address}:{relay.port}"\n[dns.hosts]\n{hosts}',
+            f"DOMAIN,{RELAYED},RELAY\n",
+        ) as byway,
+        contextlib.aclosing(Visitor(byway.proxy, server.sockets[0].getsockname()[1])) as visitor,
+    ):
         visit: Visit = getattr(visitor, kind)
-        async with contextlib.aclosing(visitor):
-            calls = await byway.count(visit, times=VISITS)
-    assert calls <= BUDGETS[kind]
+        yield byway, visit
+
+
+@pytest.mark.parametrize("kind", CALLS)
+async def test_a_visit_stays_within_its_calls(tmp_path: Path, kind: str) -> None:
+    def make(config: str, rules: str) -> Byway:
+        return CountedByway(tmp_path, config=config, rules=rules)
+
+    async with visited(make, kind) as (byway, visit):
+        assert isinstance(byway, CountedByway)
+        calls = await byway.count(visit, times=VISITS)
+    assert calls <= CALLS[kind]
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize("kind", SYSTEM_CALLS)
+async def test_a_visit_stays_within_its_system_calls(tmp_path: Path, kind: str) -> None:
+    """The difference between few visits and many: what is done once is left out."""
+    few, many = [await system_calls(tmp_path / f"{times}", kind, times) for times in (10, 60)]
+    many.subtract(few)
+    assert sum(many.values()) / 50 <= SYSTEM_CALLS[kind], {name: count / 50 for name, count in many.items()}
+
+
+async def system_calls(folder: Path, kind: str, times: int) -> Counter[str]:
+    """The system calls about sockets of a Byway that is visited so many times, in its main thread."""
+    summary = folder / "calls.txt"
+    traced = (*(require("strace"), "--daemonize", "--summary-only", "--summary-columns=calls,name"), "-o", str(summary))
+
+    def make(config: str, rules: str) -> Byway:
+        return Byway(folder, config=config, rules=rules, prefix=traced)
+
+    async with visited(make, kind) as (_, visit):
+        for _ in range(times):
+            await visit()
+    await until(lambda: summary.exists() and "total" in summary.read_text())
+    counted: Counter[str] = Counter()
+    for line in summary.read_text().splitlines()[2:]:
+        count, _, name = line.strip().partition(" ")
+        if name in OF_SOCKETS:
+            counted[name] = int(count)
+    return counted

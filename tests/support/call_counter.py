@@ -51,13 +51,15 @@ if "run" in sys.orig_argv:
 class CountedByway(Byway):
     """A Byway whose calls can be counted."""
 
-    def __init__(self, folder: Path, *, config: str = "", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, config: str = "", rules: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._began, self._ended = folder / "counting", folder / "counted"
         counter = folder / "counter"
         counter.mkdir(parents=True)
         (counter / "sitecustomize.py").write_text(_COUNTER.format(began=str(self._began), ended=str(self._ended)))
         path = {"PYTHONPATH": f"{counter}:{ROOT}"}
-        super().__init__(folder, config=config, environment={**path, **(environment or {})})
+        super().__init__(folder, config=config, rules=rules, environment={**path, **(environment or {})})
 
     async def count(self, visit: Callable[[], Awaitable[None]], *, times: int) -> float:
         """Calls for each visit, once a few visits have been made that are not counted. What Byway does anyway in the
