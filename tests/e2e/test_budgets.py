@@ -32,23 +32,8 @@ CALLS = {"connect": 280, "socks5": 335, "first": 470, "relay": 530, "plain": 310
 SYSTEM_CALLS = {"connect": 26, "socks5": 28, "first": 26, "relay": 30, "plain": 23, "keep_alive": 6}
 """System calls about sockets a visit, at most, without epoll_wait."""
 
-OF_SOCKETS = frozenset(
-    [
-        "accept4",
-        "connect",
-        "epoll_ctl",
-        "getpeername",
-        "getsockname",
-        "getsockopt",
-        "ioctl",
-        "recvfrom",
-        "sendto",
-        "setsockopt",
-        "shutdown",
-        "socket",
-        "splice",
-    ]
-)
+OF_SOCKETS: tuple[str, ...] = ("accept4", "connect", "epoll_ctl", "getpeername", "getsockname", "getsockopt", "ioctl")
+OF_SOCKETS += ("recvfrom", "sendto", "setsockopt", "shutdown", "socket", "splice")
 """Descriptors of files are closed as well, so `close` is not counted: two a connection."""
 
 Visit = Callable[[], Awaitable[None]]

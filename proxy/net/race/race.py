@@ -473,8 +473,8 @@ class Race:
             candidate.syn_at = candidate.connecting.began_at
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
-            candidate.task = spawn(self._dial(candidate), name=f"dial {route} {self._destination}")
-        if not self._is_plain:
+            candidate.task = spawn(self._dial(candidate), name=f"dial {route} {self._destination}", eager=True)
+        if not self._is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._hedging.hedge_at(candidate, now))
 
     async def _dial(self, candidate: Candidate) -> None:
