@@ -113,6 +113,7 @@ class Stay:
     country: Country
     byway: Running
     companion: Companion
+    visits_before: int = 0  # of each site, before its trial: they have rows of their own
 
     async def trial(self, row: Scenario, seed: int, site: Site) -> Trial:
         seen: list[Seen] = []
@@ -137,7 +138,9 @@ class Stay:
         visitor = self.country.visitor(self.byway, office=row.office)
         began_at = time.time()
         visit = await limited(visitor, site.url(row.path, secure=row.secure), row.limit_s)
-        way, held = await asyncio.gather(self.way(site, number), self._settled(row, site, number, began_at))
+        way, held = await asyncio.gather(
+            self.way(site, self.visits_before + number), self._settled(row, site, number, began_at)
+        )
         own_s = self.companion.usual_s(way, secure=row.secure) + row.conduct.delay_s
         return Seen(
             genuine=visit.genuine,
