@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -135,7 +136,7 @@ async def test_a_visit_stays_within_its_calls(tmp_path: Path, kind: str) -> None
     async with visited(make, kind) as (byway, visit):
         assert isinstance(byway, CountedByway)
         calls = await byway.count(visit, times=VISITS)
-    assert calls <= CALLS[kind]
+    assert calls <= CALLS[kind] * (1.0 if sys.version_info >= (3, 12) else 1.2)  # before, no task starts eagerly
 
 
 @pytest.mark.needs("strace")
