@@ -93,6 +93,19 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
     assert (store.dropped_rows, store.waiting_rows, store.trouble, store.notices) == (0, 0, "", ())
 
 
+def test_connections_that_worked_direct_are_one_entry_until_they_are_written(path: Path, open_at: Opener) -> None:
+    store = Store(path)
+    for _ in range(100):
+        store.record(works(at=AT), network=HOME)
+    store.record(works(at=AT + 3600), network=HOME)
+    assert store.waiting_rows == 2
+    store.start()
+    assert store.flush()
+    assert sum(row["delivered"] for row in store.route_success(0)) == 101
+    assert (store.log(), store.waiting_rows, store.dropped_rows) == ([], 0, 0)
+    store.close()
+
+
 def test_beliefs_overrides_and_the_log_are_there_after_a_restart(path: Path, open_at: Opener) -> None:
     first = open_at(path)
     beliefs = Beliefs(DetectTuning())
