@@ -71,7 +71,7 @@ class _Timers:
 
 
 _latest: _Timers | None = None
-"""Those of the loop that asked last: a process has one loop, but for tests."""
+"""The timers of the loop that called last. A process has one loop; tests have more."""
 
 
 def call_at(when: float, callback: Callable[[], object], *, passes: int = 0) -> Timer:

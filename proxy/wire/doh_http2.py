@@ -59,7 +59,7 @@ class Failed:
 
 
 class DohHttp2:
-    """See the module's docstring. Whoever owns the connection sends `data_to_send` after each other call."""
+    """See the module's docstring. The owner of the connection sends `data_to_send` after each other call."""
 
     def __init__(self, server: SecureServer) -> None:
         self.is_ending = False
@@ -103,7 +103,7 @@ class DohHttp2:
         return stream
 
     def cancel(self, stream: int) -> None:
-        """Resets one stream, whose answer nobody awaits any more."""
+        """Resets one stream whose answer is not awaited any more."""
         del self._answers[stream]
         self._http2.reset_stream(stream, ErrorCodes.CANCEL)
 

@@ -38,7 +38,7 @@ def test_between_the_pieces_of_a_list_others_may_work(paths: Paths, monkeypatch:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     assert len(read_rules(settings, paths).lists["mine"].domains) == 20_000
-    assert pauses == [], "at the start nobody waits"
+    assert pauses == [], "no pause at the start"
     read_rules(settings, paths, pause_s=0.25)
     size = paths.named("mine.txt").stat().st_size
     assert pauses == [0.25] * len(pauses)

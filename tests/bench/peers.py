@@ -143,14 +143,14 @@ def byway_with(
     def prepare(place: Place) -> Sequence[str]:
         folder = place.folder / "config"
         folder.mkdir(mode=0o700)
-        nobody_else = "[auto]\ncontrols = []\n[dns]\nservers = []\n"  # the benchmark's network has none
+        no_servers = "[auto]\ncontrols = []\n[dns]\nservers = []\n"  # the benchmark's network has none
         tables = relays(place) if relays else ""
         lines = [f"DOMAIN-SUFFIX,{name},DIRECT" for name in rule_names(rules)]
         if listed:
             (folder / "many.txt").write_text("\n".join(rule_names(listed)))
             tables += '[[list]]\nname = "many"\nsource = "many.txt"\n'
             lines.append("LIST,many,DIRECT")
-        (folder / "config.toml").write_text(f'config_version = 1\n{nobody_else}[log]\nhosts = "{log}"\n{tables}')
+        (folder / "config.toml").write_text(f'config_version = 1\n{no_servers}[log]\nhosts = "{log}"\n{tables}')
         (folder / "rules.txt").write_text("\n".join([*lines, last]) + "\n")
         return (
             *(sys.executable, "-P", "-m", "proxy", "run", "--port", str(place.port), "--allow", EVERYTHING),

@@ -1,4 +1,4 @@
-"""That the harness runs, measures everybody and leaves nothing behind. Its figures are nobody's assertion."""
+"""That the harness runs, measures everybody and leaves nothing behind. Its figures are not asserted."""
 
 from __future__ import annotations
 

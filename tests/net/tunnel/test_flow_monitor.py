@@ -53,7 +53,7 @@ class FakeOracle:
 
 @dataclass
 class Listener:
-    """Writes down what it is told of one flow."""
+    """Records the signals of one flow."""
 
     world: World
     host: str

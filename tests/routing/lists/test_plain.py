@@ -103,7 +103,7 @@ def test_a_list_of_which_more_is_read_is_no_problem() -> None:
     assert read("a.example\nb.example\na b\n").problem == ""
     assert read("a.example\na b\n").problem == ""
     assert read("a.example\n" * 9 + "a b\n" * 8).problem == "", "twice the same is read twice"
-    assert read("a b\n", allow_empty=True).problem, "it is told, and allowed"
+    assert read("a b\n", allow_empty=True).problem, "it is reported, and allowed"
 
 
 def test_C7_a_public_suffix_is_warned_about() -> None:
@@ -191,7 +191,7 @@ def test_pieces_are_read_as_lines_would_be(text: str, size: int) -> None:
 
 
 def test_a_piece_is_asked_for_when_the_one_before_has_been_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So whoever gives the pieces can let others work in between, and a piece is all that is handled at once."""
+    """So the caller can pause between two pieces, and a piece is all that is handled at once."""
     added: list[int] = []
     add = DomainSetBuilder.add
 
