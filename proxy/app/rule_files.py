@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from proxy.app.freed_memory import return_large_blocks
@@ -19,6 +19,7 @@ from proxy.config.schema import Settings
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.routing.lists.formats import parse_list
+from proxy.routing.match import DomainList
 from proxy.routing.rules import Rules, parse_rules
 
 FILE_LIMIT = 16 * 1024 * 1024
@@ -47,8 +48,13 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pa
     relays = [relay.name for relay in settings.relay]
     if file is not None:
         return parse_rules(read_text(file, limit=FILE_LIMIT), source=file.name, lists=lists, relays=relays)
-    file = paths.rules_file
-    return parse_rules(read_obeyed(file, limit=FILE_LIMIT).text, source=file.name, lists=lists, relays=relays)
+    return check_rules(read_obeyed(paths.rules_file, limit=FILE_LIMIT).text, settings, paths, lists=lists)
+
+
+def check_rules(text: str, settings: Settings, paths: Paths, *, lists: Mapping[str, DomainList]) -> Rules:
+    """Parses a text as if it stood in rules.txt. Raises ConfigError with all problems."""
+    relays = [relay.name for relay in settings.relay]
+    return parse_rules(text, source=paths.rules_file.name, lists=lists, relays=relays)
 
 
 def _with_pauses(pieces: Iterator[str], pause_s: float) -> Iterator[str]:

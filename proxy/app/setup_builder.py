@@ -78,7 +78,7 @@ class SetupBuilder:
             guard_of(loaded, port=port)
         with _gathered(problems):
             rules = read_rules(settings, self._paths, pause_s=pause_s)
-            _check_inspection(rules)
+            check_supported(rules)
         with _gathered(problems):
             servers = secure_servers(settings, self._paths)
         with _gathered(problems):
@@ -188,8 +188,8 @@ def _gathered(problems: list[str]) -> Iterator[None]:
         problems += error.problems
 
 
-def _check_inspection(rules: Rules) -> None:
-    """Raises ConfigError when a rule says INSPECT and inspection is not available here."""
+def check_supported(rules: Rules) -> None:
+    """Raises ConfigError when a rule asks for what is not available here: INSPECT."""
     rule = next((rule for rule in rules.rules if rule.intercept), None)
     if rule is not None and (reason := unavailable()):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")

@@ -27,7 +27,7 @@ _MODULES = {
     "demo": "proxy.cli.demo.command",
     "log": "proxy.cli.log",
     "relay": "proxy.cli.relay.commands",
-    "rule": "proxy.cli.rule",
+    "rule": "proxy.cli.rule.commands",
     "site": "proxy.cli.site",
     "addons": "proxy.cli.addons.commands",
     "config": "proxy.cli.config",

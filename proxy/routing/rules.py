@@ -123,13 +123,13 @@ class Rules:
 
     def trace(self, destination: Destination) -> list[Rule]:
         """Returns every rule that matches the destination, the one that decides first. Tries all of them."""
-        matching = []
-        for rule in self.rules:
-            index = Index()
-            self._add(index, rule, 0)
-            if index.first(destination) is not None:
-                matching.append(rule)
-        return matching
+        return [rule for rule in self.rules if self.applies(rule, destination)]
+
+    def applies(self, rule: Rule, destination: Destination) -> bool:
+        """Whether one of the rules, alone, matches the destination."""
+        index = Index()
+        self._add(index, rule, 0)
+        return index.first(destination) is not None
 
     def _add(self, index: Index, rule: Rule, number: int) -> bool:
         """Adds a rule to an index. Returns whether it can ever decide."""
@@ -146,7 +146,7 @@ class Rules:
             case RuleType.IP_CIDR:
                 return index.add_network(ipaddress.ip_network(value), number)
             case RuleType.DST_PORT:
-                return index.add_ports(_ports(value), number)
+                return index.add_ports(ports_of(value), number)
             case RuleType.LIST:
                 return index.add_test(self.lists[value].domains.covering, number)
             case RuleType.MATCH:
@@ -288,7 +288,7 @@ def _value(rule_type: RuleType, text: str, lists: Mapping[str, DomainList], patt
         case RuleType.IP_CIDR:
             return _network(text)
         case RuleType.DST_PORT:
-            ports = _ports(text)
+            ports = ports_of(text)
             return f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
         case RuleType.LIST:
             if text not in lists:
@@ -384,7 +384,8 @@ def _network(text: str) -> str:
     raise ValueError(f"{quoted(text)} has host bits set; did you mean {masked}?")
 
 
-def _ports(text: str) -> range:
+def ports_of(text: str) -> range:
+    """Returns the ports of `443` or `8000-8100`. Raises ValueError with a sentence."""
     low, dash, high = text.partition("-")
     try:
         ports = range(hostnames.port(low.strip()), hostnames.port(high.strip() if dash else low.strip()) + 1)

@@ -26,8 +26,8 @@ BYWAY = [sys.executable, "-m", "proxy"]
 COMMANDS = [
     "run", "status", "why", "test", "report", "log show", "demo", "relay list", "relay test", "relay add",
     "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list", "rule import",
-    "rule check", "addons list", "addons new", "addons check", "addons replay", "addons enable", "addons disable",
-    "addons docs", "addons path",
+    "rule check", "rule add", "rule rm", "addons list", "addons new", "addons check", "addons replay", "addons enable",
+    "addons disable", "addons docs", "addons path",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
     "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",
 ]  # fmt: skip

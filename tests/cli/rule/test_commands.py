@@ -50,15 +50,15 @@ def test_what_is_no_url_is_wrong_usage(byway: Byway, files: Home) -> None:
 def test_rules_are_listed(byway: Byway, files: Home) -> None:
     ran = byway("rule", "list")
     assert ran.rows == [
-        ["at", "type", "value", "action"],
-        ["rules.txt:2", "DOMAIN-SUFFIX", "ads.example", "BLOCK"],
-        ["rules.txt:3", "DOMAIN", "example.org", "RELAY:tor"],
+        ["no", "at", "type", "value", "action"],
+        ["1", "rules.txt:2", "DOMAIN-SUFFIX", "ads.example", "BLOCK"],
+        ["2", "rules.txt:3", "DOMAIN", "example.org", "RELAY:tor"],
     ]
     assert byway("rule", "list", "--json").json["rules"][0]["line"] == 2
 
 
 def test_rules_of_the_running_byway_are_listed(byway: Byway, files: Home, running: Running) -> None:
-    assert byway("rule", "list").rows[1] == ["rules.txt:1", "DOMAIN-SUFFIX", "ads.example", "BLOCK"]
+    assert byway("rule", "list").rows[1] == ["1", "rules.txt:1", "DOMAIN-SUFFIX", "ads.example", "BLOCK"]
 
 
 def test_good_rules_have_no_fault(byway: Byway, files: Home, tmp_path: Path) -> None:

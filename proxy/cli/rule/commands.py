@@ -1,22 +1,31 @@
-"""`byway rule`: test, list and check the rules. All of it works without a running Byway, from the files; a running one
-is asked first, because it also knows overrides and what was learned."""
+"""`byway rule`: test, list, check and edit the rules. All of it works without a running Byway, from the files.
+
+A running one is asked first, because it also knows overrides and what was learned. It watches the files, and so takes
+an edit by itself.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exit_codes import Exit, NotRunning, as_misuse
+from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
 from proxy.cli.output import action_of
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError
 
-group = typer.Typer(help="Rules: test, list, check; import block pages.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from proxy.cli.rule.edit import AddedRule
+
+_COVERED_SHOWN = 5
+
+group = typer.Typer(help="Rules: test, list, check, add, remove; import block pages.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,9 +73,10 @@ def list_rules(call: Invocation) -> Exit | None:
         call.output.document(answer)
         return None
     rows = [
-        (f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], action_of(rule)) for rule in answer["rules"]
+        (number, f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], action_of(rule))
+        for number, rule in enumerate(answer["rules"], 1)
     ]
-    call.output.table(("at", "type", "value", "action"), rows, empty="There are no rules. Every site is AUTO.")
+    call.output.table(("no", "at", "type", "value", "action"), rows, empty="There are no rules. Every site is AUTO.")
     for notice in answer["notices"]:
         call.output.hint(notice)
     return None
@@ -105,6 +115,83 @@ def check(
     else:
         call.output.line(f"{checked}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, no errors")
     return None
+
+
+@command(group, "add", example="byway rule add DOMAIN-SUFFIX,example.org,RELAY")
+def add(
+    call: Invocation,
+    expr: Annotated[str, typer.Argument(metavar="TYPE,VALUE,ACTION", help="The rule, as a line of rules.txt.")],
+    at: Annotated[
+        int | None,
+        typer.Option(
+            "--at", "--before", metavar="N", help="Make it rule N of `rule list`, before the one that has this number."
+        ),
+    ] = None,
+    top: Annotated[bool, typer.Option("--top", help="Make it the first rule.")] = False,
+) -> Exit | None:
+    """Add a rule to rules.txt. A running Byway uses it within a second.
+
+    It becomes the last rule, but goes before a MATCH. Everything else in the file stays as it is. Exit code 7: the rule
+    or the file has an error, and nothing was written.
+    """
+    from proxy.cli.offline import read_configuration
+    from proxy.cli.rule.edit import add_rule
+
+    if top and at is not None:
+        raise Misused("give either --top or --at")
+    paths = call.for_config_of(call.running()).paths
+    with as_misuse():
+        added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at)
+    notices = list(_coverage(added))
+    if call.output.as_json:
+        from proxy.control import serialize
+
+        document = {"number": added.number, "rule": serialize.rule(added.rule), "notices": notices}
+        call.output.document(serialize.versioned(file=str(paths.rules_file), **document))
+        return None
+    place = "last" if added.following is None else f"before {added.following.text}"
+    call.output.line(f"{paths.rules_file}:{added.rule.line}: added as rule {added.number}, {place}: {added.rule.text}")
+    for notice in notices:
+        call.output.hint(notice)
+    return None
+
+
+@command(group, "rm", example="byway rule rm 2")
+def remove(
+    call: Invocation,
+    number: Annotated[int, typer.Argument(metavar="N", help="The rule's number in `rule list`.")],
+) -> Exit | None:
+    """Remove a rule from rules.txt. A running Byway stops using it within a second.
+
+    The removed line is printed. Everything else in the file stays as it is.
+    """
+    from proxy.cli.offline import read_configuration
+    from proxy.cli.rule.edit import remove_rule
+
+    paths = call.for_config_of(call.running()).paths
+    with as_misuse():
+        removed = remove_rule(paths, read_configuration(paths).settings, number)
+    if call.output.as_json:
+        from proxy.control import serialize
+
+        document = {"number": number, "rule": serialize.rule(removed.rule), "removed": removed.line}
+        call.output.document(serialize.versioned(file=str(paths.rules_file), **document))
+        return None
+    call.output.line(f"{paths.rules_file}:{removed.rule.line}: rule {number} is removed: {removed.line}")
+    return None
+
+
+def _coverage(added: AddedRule) -> Iterator[str]:
+    """Yields a sentence when the new rule never decides, and one for each rule that it keeps from deciding."""
+    rule, earlier = added.rule, added.covered_by
+    if earlier is not None:
+        same = (rule.action, rule.relay, rule.intercept) == (earlier.action, earlier.relay, earlier.intercept)
+        result = "It changes nothing" if same else "It is never used"
+        yield f"{result}: {earlier.why} comes first and matches all that it matches."
+    for later in added.covers[:_COVERED_SHOWN]:
+        yield f"{later.why} is not used any more: the new rule comes first and matches all that it matches."
+    if (more := len(added.covers) - _COVERED_SHOWN) > 0:
+        yield f"So it is with {more} more."
 
 
 @command(group, "import", example="byway rule import fingerprints_http.csv")

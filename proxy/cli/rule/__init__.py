@@ -1,0 +1,1 @@
+"""`byway rule`: the commands about rules."""

@@ -1,0 +1,52 @@
+"""Tells which rules can never decide, because an earlier one matches whenever they do.
+
+It is asked when a user adds a rule, and compares the rule with each other one. An answer is certain: where it would
+depend on hosts that may or may not exist, such as those of a regular expression, a rule counts as not covered.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from proxy.model import Destination
+from proxy.routing.rules import Rule, Rules, RuleType, ports_of
+
+_NO_PORT = 0
+"""A port that no rule names."""
+
+
+def covering(rules: Rules, number: int) -> Rule | None:
+    """Returns the first rule before `rules.rules[number]` that matches whatever it matches; None when none does."""
+    rule = rules.rules[number]
+    return next((earlier for earlier in rules.rules[:number] if _covers(earlier, rule, rules)), None)
+
+
+def covered(rules: Rules, number: int) -> list[Rule]:
+    """Returns the rules after `rules.rules[number]` that match nothing else than it does, and that no other rule before
+    it covers."""
+    rule = rules.rules[number]
+    return [
+        later
+        for later in rules.rules[number + 1 :]
+        if _covers(rule, later, rules) and not any(_covers(earlier, later, rules) for earlier in rules.rules[:number])
+    ]
+
+
+def _covers(earlier: Rule, later: Rule, rules: Rules) -> bool:
+    """Whether `earlier` matches whenever `later` does."""
+    if earlier.type is RuleType.MATCH or (earlier.type, earlier.value) == (later.type, later.value):
+        return True
+    match later.type:
+        case RuleType.DOMAIN:
+            return rules.applies(earlier, Destination(later.value, _NO_PORT))
+        case RuleType.DOMAIN_SUFFIX if earlier.type in (RuleType.DOMAIN_SUFFIX, RuleType.DOMAIN_KEYWORD, RuleType.LIST):
+            return rules.applies(earlier, Destination(later.value, _NO_PORT))  # and so to its subdomains
+        case RuleType.DOMAIN_KEYWORD:
+            return earlier.type is RuleType.DOMAIN_KEYWORD and earlier.value in later.value
+        case RuleType.IP_CIDR if earlier.type is RuleType.IP_CIDR:
+            wide, narrow = ipaddress.ip_network(earlier.value), ipaddress.ip_network(later.value)
+            return wide.version == narrow.version and narrow.subnet_of(wide)  # type: ignore[arg-type]  # same version
+        case RuleType.DST_PORT if earlier.type is RuleType.DST_PORT:
+            return set(ports_of(later.value)) <= set(ports_of(earlier.value))
+        case _:
+            return False
