@@ -15,7 +15,10 @@ from proxy.model import (
     Action,
     Attempt,
     ClosedBy,
+    Destination,
     Evidence,
+    HttpRequest,
+    Inbound,
     NetworkId,
     Outcome,
     Plan,
@@ -31,10 +34,14 @@ from proxy.net.race.race import Race, Winner
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
-from proxy.session.events import Ended, TunnelEnded
+from proxy.session.events import Delivered, Ended, Rescued, TunnelEnded
+from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.outcome_observer import OutcomeObserver
+from proxy.session.plan import plan_for
 from proxy.session.refusal_text import client_message, full_reason
 from proxy.session.services import Services
+from proxy.session.setup import Setup
+from proxy.wire.flight import Flight
 
 
 class _Fields(TypedDict, total=False):
@@ -59,11 +66,28 @@ class ConnectionRecord:
     __slots__ = (
         "_flow", "_observer", "_outcome", "_retained", "_services", "at", "attempts", "bytes_down", "bytes_up",
         "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "network", "plan",
-        "protocol", "request", "winner",
+        "protocol", "request", "setup", "winner",
     )  # fmt: skip
 
-    def __init__(self, request: Request, plan: Plan, *, network: NetworkId, services: Services) -> None:
+    @classmethod
+    async def open(
+        cls,
+        services: Services,
+        destination: Destination,
+        inbound: Inbound,
+        client: str,
+        http: HttpRequest | None = None,
+    ) -> ConnectionRecord:
+        """Plans a request of `client` (its address) under the Setup in force, and opens its record."""
+        setup = services.setup()
+        request = Request(next(services.request_ids), destination, inbound, client, http)
+        plan = await plan_for(request, services, setup)
+        return cls(request, plan, network=services.network(), setup=setup, services=services)
+
+    def __init__(self, request: Request, plan: Plan, *, network: NetworkId, setup: Setup, services: Services) -> None:
         self.network = network
+        self.setup = setup
+        """The Setup of the plan. A reload changes nothing here: its relays are those of the plan."""
         self._services = services
         # The fields of the outcome, see Outcome. Whoever sets one here, and not by `update`, drops the last outcome.
         self.request = request
@@ -113,6 +137,30 @@ class ConnectionRecord:
             setattr(self, name, value)
         self._outcome = None
 
+    # -- the plan --------------------------------------------------------------------------------------------------
+
+    async def plan_again(self, host: str = "") -> None:
+        """Plans anew under `setup`; `host` is the name that the flight gave for a literal address."""
+        self.plan = await plan_for(self.request, self._services, self.setup, host=host)
+        self.host = host or self.host
+        self._outcome = None
+
+    def race(self) -> Race:
+        """Returns a race over the routes of the plan. The caller closes it."""
+        return self.setup.race(self.request, self.plan.routes, self._services.tcp_info, self._services.down_cache)
+
+    async def inspection(self, flight: Flight | None = None) -> InspectionDecision:
+        """Asks the inspector about a connection that a rule INSPECTs: without a flight, whether the site has a good
+        certificate; with one, also whether it holds anything to inspect. Notes a refusal."""
+        if not self.plan.routes:
+            return DO_NOT_INSPECT
+        decision = await self._services.inspector.decide(self.outcome, flight)
+        if decision.refusal:
+            self.update(error=decision.refusal)
+        return decision
+
+    # -- its life --------------------------------------------------------------------------------------------------
+
     def retain(self) -> None:
         """Postpones the writing until one more `release`."""
         self._retained += 1
@@ -143,6 +191,13 @@ class ConnectionRecord:
         if race.direct_pending:
             self.retain()
             spawn(self._judge_late_direct(race), name=f"judge direct to {self.outcome.host}")
+
+    def report_delivered(self, flight: Flight) -> None:
+        """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
+        winner, services = self.winner, self._services
+        if winner is not None and services.learns and self.setup is services.setup():
+            kind = Delivered if winner is DIRECT or winner == DIRECT else Rescued
+            services.events.emit(kind(self.setup, self, flight))
 
     def on_lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did. Closes the race."""

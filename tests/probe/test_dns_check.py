@@ -103,7 +103,7 @@ class Scene:
 
     async def visit(self, visit: Outcome = RESCUED, flight: bytes = HELLO) -> None:
         """The visit, as a session goes through with it, and all that comes of it."""
-        record = ConnectionRecord(visit.request, visit.plan, network=HOME, services=self.services)
+        record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=self.setup, services=self.services)
         record.update(attempts=visit.attempts, winner=visit.winner, protocol=visit.protocol, host=visit.host)
         record._learn()
         self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts

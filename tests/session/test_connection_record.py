@@ -44,7 +44,7 @@ from proxy.net.tunnel.flow_monitor import FlowListener, FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.connection_record import ConnectionRecord
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending
-from tests.support.services import NoFlows, services
+from tests.support.services import NO_SETUP, NoFlows, services
 from tests.support.waiting import until
 
 
@@ -76,7 +76,7 @@ class World:
             tunnel_ended=self.ended.append,
             addons=self.addons,
         )
-        return ConnectionRecord(request, plan, network=HOME, services=shared)
+        return ConnectionRecord(request, plan, network=HOME, setup=NO_SETUP, services=shared)
 
     @property
     def outcome(self) -> Outcome:
@@ -396,7 +396,9 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     blocked = outcome(failed(Symptom.RESET), delivered(TOR), host=HOST, at=999.0)
     beliefs.learn(blocked, network=network, now=1000.0)
     request = Request(1, Destination("radio.example.net", 443), Inbound.CONNECT, "127.0.0.1:50000")
-    radio = ConnectionRecord(request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, services=shared)
+    radio = ConnectionRecord(
+        request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=shared
+    )
     radio.update(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
     radio.watch(cast(Any, SimpleNamespace(over=False)))
     for _, _, listener in flows.watched:
@@ -463,7 +465,9 @@ class Watched:
             self.beliefs = Beliefs(DetectTuning(), [held])
             self.shared = replace(self.shared, beliefs=self.beliefs)
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
-        self.record = ConnectionRecord(request, Plan(action, (DIRECT, TOR), ""), network=HOME, services=self.shared)
+        self.record = ConnectionRecord(
+            request, Plan(action, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=self.shared
+        )
         self.record.update(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
         self.tunnel = Tunnel()
 
@@ -586,7 +590,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     scene.finds(Symptom.FROZEN)
     assert scene.held.score == 0
     again = ConnectionRecord(
-        scene.record.outcome.request, scene.record.outcome.plan, network=HOME, services=scene.shared
+        scene.record.outcome.request, scene.record.outcome.plan, network=HOME, setup=NO_SETUP, services=scene.shared
     )
     again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
     again.watch(cast(Any, Tunnel()))
@@ -634,7 +638,11 @@ def entry_for(
 ) -> ConnectionRecord:
     request = Request(7, Destination("192.0.2.1", 80), Inbound.HTTP, "127.0.0.1:50000", http)
     record = ConnectionRecord(
-        request, Plan(action, (DIRECT, TOR), "why"), network=HOME, services=services(addons=addons, **more)
+        request,
+        Plan(action, (DIRECT, TOR), "why"),
+        network=HOME,
+        setup=NO_SETUP,
+        services=services(addons=addons, **more),
     )
     record.update(host=HOST)
     return record

@@ -61,6 +61,10 @@ def events_to(
     return events
 
 
+NO_SETUP: Any = None
+"""For a record whose plan and race nobody asks for."""
+
+
 def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Delivered:
     """The event, for who only reads its record."""
     return Delivered(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight)

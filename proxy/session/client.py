@@ -1,0 +1,81 @@
+"""The client of a session: its stream, the bytes it sent ahead, and whether it is still there.
+
+While a route is looked for, the client may send more or leave. Nothing here waits for it: its stream notifies the race
+or the exchange, which then asks. Once the pump or the control server owns the stream, the session must not touch it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from proxy.model import Protocol
+from proxy.net.deadline import deadline
+from proxy.net.stream import SocketStream
+from proxy.wire.flight import Flight
+from proxy.wire.reader import Reader
+
+PULL_LIMIT = 128 * 1024
+"""Bytes read from a client before any server byte has come back."""
+
+
+class Client:
+    """One client. Its session closes it, unless it is `handed_over`."""
+
+    __slots__ = ("handed_over", "has_left", "reader", "stream")
+
+    def __init__(self, stream: SocketStream) -> None:
+        self.stream = stream
+        self.reader = Reader()
+        """What was received and is not parsed yet."""
+        self.has_left = False
+        self.handed_over = False
+        """The pump or the control server owns the stream."""
+
+    def waits(self) -> bool:
+        """Whether it is there while no route has connected. Keeps what it sends ahead."""
+        reader = self.reader
+        self.has_left = not self._read_available(reader) or (reader.ended and not len(reader))
+        return not self.has_left
+
+    def waits_for_answer(self) -> bool:
+        """The same after a whole request: its client may have finished sending."""
+        self.has_left = not self._read_available(self.reader)
+        return not self.has_left
+
+    def read_flight(self, flight: Flight) -> bool:
+        """Moves what it has sent into its flight. Returns whether it is there.
+
+        A TLS client that finishes sending before the handshake has left; another may only have nothing more to send."""
+        if not self.stream.drained:
+            is_open = self._read_available(flight)
+            ends = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
+            self.has_left = ends or not is_open
+        return not self.has_left
+
+    async def finish(self, reply: bytes, linger_s: float) -> None:
+        """Sends a final answer, then reads for `linger_s` at most: closing with unread bytes would reset the connection
+        and could destroy the answer on its way (RFC 9112, section 9.6)."""
+        if not reply:
+            return
+        with contextlib.suppress(OSError, TimeoutError), deadline(linger_s):
+            await self.stream.send(reply)
+            self.stream.send_eof()
+            while await self.stream.receive():
+                pass
+
+    def _read_available(self, buffer: Flight | Reader) -> bool:
+        """Reads up to PULL_LIMIT, without waiting. Returns False when the connection broke."""
+        stream = self.stream
+        while not stream.drained and len(buffer) < PULL_LIMIT and not buffer.ended:
+            try:
+                data = stream.receive_nowait()
+            except OSError:
+                return False
+            if data is None:
+                break
+            buffer.receive_data(data)
+        return True
+
+    def __repr__(self) -> str:
+        words = [self.stream.peer, "left" if self.has_left else "", "handed over" if self.handed_over else ""]
+        return f"<Client {' '.join(filter(None, words))}>"

@@ -1,0 +1,198 @@
+"""The plain HTTP requests of one client, each planned and raced on its own.
+
+A bodiless request is the flight, and has been sent when a route wins; any other may be sent only once, so the first
+route that connects gets it. The connection to the origin is kept for the client's next request, if the plan allows it
+then: never for another client.
+"""
+
+from __future__ import annotations
+
+from proxy.model import HttpRequest, Inbound, Protocol
+from proxy.model.errors import BywayError, DialError
+from proxy.net.stream import Stream
+from proxy.routing.strategies import rewrites_flight
+from proxy.session.client import Client
+from proxy.session.connection_record import ConnectionRecord
+from proxy.session.http_exchange import Exchanged, exchange
+from proxy.session.inbound import ForwardRequest, InboundRequest, http_redirect, http_refusal
+from proxy.session.origin_connection import OriginConnection
+from proxy.session.services import Services
+from proxy.wire.flight import Flight
+from proxy.wire.reader import Reader
+
+
+class HttpRequests:
+    """Serves the plain HTTP requests of one client, one after the other."""
+
+    __slots__ = ("_client", "_idle", "_inspected", "_services")
+
+    def __init__(self, client: Client, services: Services, *, inspected: bool) -> None:
+        self._client = client
+        self._services = services
+        self._inspected = inspected
+        self._idle: OriginConnection | None = None
+
+    async def serve(self, asked: ForwardRequest) -> InboundRequest | None:
+        """Serves requests, from `asked` on. Returns the first that is no plain HTTP request; None when the connection
+        ends. Raises PeerError, with the reply to send, for what the client did wrong; OSError when it has left."""
+        client, services = self._client, self._services
+        while True:
+            record = await ConnectionRecord.open(
+                services,
+                asked.destination,
+                Inbound.HTTP,
+                client.stream.peer,
+                HttpRequest(asked.head.method, asked.head.target),
+            )
+            try:
+                exchanged = await self._exchange(asked, record)
+            except DialError as error:
+                record.on_broken(error)
+                exchanged = None
+                await self._refuse(record)
+            finally:
+                client.stream.notify = None
+                record.release()
+            if exchanged is None or not exchanged.client_reusable:
+                return None
+            following = await record.setup.inbound.next_request(client.stream, client.reader)
+            if not isinstance(following, ForwardRequest):
+                return following
+            asked = following
+
+    def close(self) -> None:
+        """Closes the idle connection to an origin."""
+        if self._idle is not None:
+            self._idle.stream.close()
+
+    async def _exchange(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
+        """One request and its answer: over the idle origin connection when that fits the plan, otherwise over the
+        winner of a race. None: the client got a refusal, or has left. Raises DialError when the route broke before
+        anything was answered."""
+        head = asked.head
+        if record.plan.intercept and not self._inspected:
+            flight = Flight.of_http(head.forwarded(), head.method, bodiless=False)
+            inspection = await record.inspection(flight)
+            if inspection.refusal:
+                record.client_message = inspection.refusal
+                await self._refuse(record)
+                return None
+            if inspection.inspect:
+                return await self._exchange_inspected(asked, record)
+        if (idle := self._take_idle(record)) is not None:
+            try:
+                return await self._exchange_over(idle, asked, record, head_sent=False)
+            except DialError:  # the origin closed it while it was idle: no evidence of anything
+                if not head.bodiless:
+                    raise
+        client, race, limits = self._client, record.race(), record.setup.settings.limits
+        record.update(protocol=Protocol.HTTP)
+        flight, winner = Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless), None
+        client.stream.notify = race.notify.set
+        try:
+            if head.bodiless:
+                winner = await race.deliver(flight, client.waits_for_answer, limits.exchange_timeout_s)
+            elif await race.connect(client.waits):
+                winner = race.take_opened()
+            client.stream.notify = None
+            if winner is None:
+                record.on_lost(race, client_left=client.has_left)
+                await self._refuse(record)
+                return None
+            record.on_won(race, winner)
+            if head.bodiless:
+                record.report_delivered(flight)
+            reusable = not winner.unsent and not rewrites_flight(winner.route)
+            origin = OriginConnection(
+                asked.destination,
+                winner.route,
+                record.setup.registry,
+                record.network,
+                winner.stream,
+                Reader(winner.answer),
+                reusable=reusable,
+            )
+            exchanged = await self._exchange_over(origin, asked, record, head_sent=head.bodiless)
+            if not head.bodiless:  # known to have delivered only now
+                record.report_delivered(flight)
+            return exchanged
+        finally:
+            race.close()
+
+    async def _exchange_inspected(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
+        """One exchange with the inspector in place of the origin. The inspector reaches the origin through a tunnel of
+        its own, which has its own row in the log. None: the client got a refusal."""
+        record.discard()
+        origin = await self._services.inspector.serve(record.outcome)
+        try:
+            return await self._run_exchange(origin.stream, Reader(), asked, record, head_sent=False)
+        except DialError as error:
+            record.on_broken_inside(error, origin.inside())
+            await self._refuse(record)
+            return None
+        finally:
+            if not self._client.handed_over:
+                origin.stream.abort()
+
+    async def _exchange_over(
+        self, origin: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
+    ) -> Exchanged:
+        """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
+        try:
+            exchanged = await self._run_exchange(origin.stream, origin.reader, asked, record, head_sent=head_sent)
+        except (BywayError, OSError):
+            origin.stream.abort()
+            raise
+        record.on_delivered(origin.route, origin.stream.peer)
+        if exchanged.upgraded:
+            pass  # the pump owns the stream now
+        elif origin.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
+            self._idle = origin
+        else:
+            origin.stream.close()
+        return exchanged
+
+    async def _run_exchange(
+        self, upstream: Stream, answers: Reader, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
+    ) -> Exchanged:
+        """Runs the exchange and notes its bytes. After a change of protocol (WebSocket) the pump owns both streams."""
+        client, limits = self._client, record.setup.settings.limits
+        exchanged = await exchange(
+            client.stream,
+            client.reader,
+            upstream,
+            answers,
+            asked.head,
+            head_sent=head_sent,
+            idle_timeout_s=limits.exchange_timeout_s,
+        )
+        record.update(bytes_up=exchanged.bytes_up, bytes_down=exchanged.bytes_down, closed_by=exchanged.closed_by)
+        if exchanged.upgraded:
+            client.handed_over = True
+            record.retain()
+            self._services.pump.start(
+                client.stream,
+                upstream,
+                record.on_tunnel_ended,
+                to_upstream=client.reader.rest(),
+                to_client=answers.rest(),
+            )
+        return exchanged
+
+    def _take_idle(self, record: ConnectionRecord) -> OriginConnection | None:
+        """The idle origin connection when it fits this request; otherwise closes it."""
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.serves(
+            record.request.destination, record.plan.routes, record.setup.registry, record.network
+        ):
+            idle.stream.close()
+            return None
+        return idle
+
+    async def _refuse(self, record: ConnectionRecord) -> None:
+        """Sends the client the reason why no answer came, or an addon's redirect."""
+        if self._client.has_left:
+            return
+        url = await record.redirect_url()
+        reply = http_redirect(url) if url else http_refusal(record.symptom, record.client_message)
+        await self._client.finish(reply, record.setup.settings.limits.linger_s)
