@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from proxy.model import NetworkId, Outcome
+from proxy.session.events import Ended
 
 LIMIT = 1000
 """Outcomes kept for one `byway log -f` that does not read."""
@@ -23,12 +24,12 @@ class OutcomeFeed:
     def __init__(self) -> None:
         self._followers: set[asyncio.Queue[Recorded]] = set()
 
-    def publish(self, outcome: Outcome, network: NetworkId) -> None:
+    def publish(self, ended: Ended) -> None:
         """Gives an outcome to all followers. It never waits: a full queue loses its oldest."""
         for queue in self._followers:
             if queue.full():
                 queue.get_nowait()
-            queue.put_nowait((outcome, network))
+            queue.put_nowait((ended.outcome, ended.network))
 
     async def follow(self) -> AsyncGenerator[Recorded, None]:
         """Yields all outcomes from now on. It ends when the caller closes it."""

@@ -33,7 +33,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(Delivered, interception.on_delivered)
     events.on(Rescued, retest.on_delivered, dns_check.on_delivered)
     events.on(TunnelEnded, interception.on_tunnel_ended)
-    events.on(Ended, to.store_outcome, to.notify_addons_of_outcome, to.publish_outcome)
+    events.on(Ended, to.store_outcome, to.notify_addons_of_outcome, to.feed.publish)
     if to.verbose:
         events.on(Ended, to.log_outcome)
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
@@ -59,9 +59,6 @@ class Subscribers:
         """Addons do not learn of the hosts of `[log] never`."""
         if self.addons.wants_outcomes and not self.store.is_private(ended.outcome.host):
             self.addons.notify_outcome(ended.outcome)
-
-    def publish_outcome(self, ended: Ended) -> None:
-        self.feed.publish(ended.outcome, ended.network)
 
     def log_outcome(self, ended: Ended) -> None:
         outcome, route = ended.outcome, ended.outcome.winner or "none"

@@ -248,7 +248,7 @@ class SocketStream(Stream):
         if self._sock.fileno() >= 0:
             self._poller.forget(self)
             self.drained = self._finished = False
-            self._sock.close()
+            socket.SocketType.close(self._sock)  # without the two calls that look for files made of the socket
             if self._receiver is not None or self._sender is not None:
                 self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
 

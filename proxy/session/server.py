@@ -40,6 +40,8 @@ class Server:
         self._services = services
         self._clients_max = clients_max
         self._adopted = adopted
+        self._room = 0
+        """How many more clients are accepted without counting anew."""
         self._sock: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
@@ -75,8 +77,10 @@ class Server:
         """Accepts waiting clients. The poller reports them once, so this runs until none waits or it has to pause."""
         if self._sock is None or self._paused is not None:
             return
-        room = self._clients_max - self.sessions - self._services.pump.active - self._adopted()
-        for _ in range(min(room, _ACCEPTS_A_TURN)):
+        for _ in range(_ACCEPTS_A_TURN):
+            if not self._room and not self._find_room():
+                self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
+                return
             try:
                 sock, address = self._sock.accept()
             except BlockingIOError:
@@ -89,10 +93,7 @@ class Server:
                     return
                 continue  # the client left while it waited
             self._serve(sock, address)
-        if room > _ACCEPTS_A_TURN:
-            self._loop.call_soon(self.ready, mask)
-        else:
-            self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
+        self._loop.call_soon(self.ready, mask)
 
     def stop_listening(self) -> None:
         """Accepts no more clients; running sessions continue."""
@@ -112,9 +113,16 @@ class Server:
             log.debug("a client has reset the connection already: %s", error)
         host, port = address[:2]
         client = SocketStream(sock, self._poller, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._room -= 1
         self.accepted += 1
         self.sessions += 1
         spawn(Session(client, self._services).run(), name=f"client {client.peer}", on_end=self._served, eager=True)
+
+    def _find_room(self) -> bool:
+        """Counts the clients. Those that leave only make more room, so a few are accepted before it counts again."""
+        clients = self.sessions + self._services.pump.active + self._adopted()
+        self._room = max(0, min(self._clients_max - clients, _ACCEPTS_A_TURN))
+        return self._room > 0
 
     def _served(self) -> None:
         self.sessions -= 1

@@ -34,8 +34,8 @@ class Recorder:
     def notify_outcome(self, outcome: Any) -> None:
         self.calls.append(("addons", outcome.host))
 
-    def publish(self, outcome: Any, network: str) -> None:
-        self.calls.append(("feed", outcome.host))
+    def publish(self, ended: Ended) -> None:
+        self.calls.append(("feed", ended.outcome.host))
 
 
 def calls_for(host: str, recorder: Recorder) -> list[tuple[str, str]]:

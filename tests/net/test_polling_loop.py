@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import select
 import socket
 from collections.abc import Coroutine
@@ -126,3 +127,26 @@ def test_the_loop_without_a_poller_is_asyncios() -> None:
         return await asyncio.to_thread(lambda: "done")
 
     assert run(story()) == "done"
+
+
+def test_callbacks_run_in_their_order_and_context_and_not_on_a_closed_loop() -> None:
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
+    other = contextvars.copy_context()
+    other.run(number.set, 7)
+    calls: list[tuple[str, int]] = []
+
+    def note(name: str) -> None:
+        calls.append((name, number.get()))
+
+    async def story() -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(note, "first")
+        loop.call_soon(note, "never").cancel()
+        loop.call_soon(note, "second", context=other)
+        await asyncio.sleep(0)
+        return loop
+
+    loop = run(story())
+    assert calls == [("first", 0), ("second", 7)]
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon(note, "late")
