@@ -18,12 +18,12 @@ from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
-from proxy.routing.lists.formats import parse_list
-from proxy.routing.match import DomainList
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.rules import Rules, parse_rules
 
 FILE_LIMIT = 16 * 1024 * 1024
-"""Bytes of rules.txt, of a list and of a file of block pages."""
+"""Bytes of rules.txt and of a file of block pages."""
 
 _SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
 
@@ -39,9 +39,16 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pa
     lists = {}
     for item in settings.list:
         list_file = paths.named(item.source)
-        data = read_obeyed(list_file, limit=FILE_LIMIT).data
+        data = read_obeyed(list_file, limit=LIST_LIMIT).data
         pieces = _with_pauses(decode_pieces(list_file, data), pause_s)
-        lists[item.name] = parse_list(pieces, size=len(data), source=shown(list_file), allow_empty=item.allow_empty)
+        lists[item.name] = parse_list(
+            pieces,
+            size=len(data),
+            source=shown(list_file),
+            format=item.format,
+            allow_empty=item.allow_empty,
+            allow_suffixes=item.allow_suffixes,
+        )
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)

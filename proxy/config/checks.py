@@ -1,4 +1,4 @@
-"""Checks of settings that depend on each other: faults, and keys that have no effect yet.
+"""Checks of settings that depend on each other: faults, and keys that do less than they seem to.
 
 A fault is the path of a key and a sentence; `load` adds file and line. The most important check is the first: listening
 beyond this computer without a password makes an open proxy.
@@ -19,11 +19,6 @@ from proxy.wire import dns_url, relay_url
 
 Path = tuple[str | int, ...]
 
-LIST_FORMATS = (
-    "auto", "plain", "autoproxy", "clash", "v2fly", "sing-box", "switchyomega", "hosts", "dnsmasq", "adblock",
-)  # fmt: skip
-_READ_FORMATS = ("auto", "plain")
-
 
 class Fault(NamedTuple):
     """An error in the settings: the path of the key, and a sentence without its place."""
@@ -41,9 +36,6 @@ def faults(settings: Settings) -> Iterator[Fault]:
     for number in range(len(settings.relay)):
         yield from _relay_faults(settings, number, chains)
     for number, source in enumerate(settings.list):
-        if source.format not in LIST_FORMATS:
-            hint = suggestion(source.format, LIST_FORMATS)
-            yield Fault(("list", number, "format"), f"unknown list format{hint}")
         if "://" in source.source:
             yield Fault(("list", number, "source"), "a list's source must be a file; Byway downloads no lists")
 
@@ -55,9 +47,6 @@ def notices(settings: Settings) -> Iterator[Fault]:
     for number, relay in enumerate(settings.relay):
         if withheld := relays.withheld_credentials(relay):
             yield Fault(("relay", number, "url"), withheld)
-    for number, source in enumerate(settings.list):
-        if source.format not in _READ_FORMATS and source.format in LIST_FORMATS:
-            yield Fault(("list", number, "format"), f"format {quoted(source.format)} is read as plain domains for now")
 
 
 def _listen_faults(settings: Settings) -> Iterator[Fault]:

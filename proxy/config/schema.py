@@ -111,6 +111,10 @@ class RelayConfig(Section):
     enabled: bool = setting(True, "whether the relay, and chains that name it, are used")
 
 
+ListFormatName = Literal["auto", "plain"]
+"""Formats of lists: one name for each row of `routing.lists.formats.FORMATS`."""
+
+
 @frozen_dataclass
 class ListConfig(Section):
     """One imported list. LIST rules decide what happens to its domains. Without such a rule they count as likely
@@ -119,9 +123,12 @@ class ListConfig(Section):
 
     name: RelayName = required("name of the list in LIST rules")
     source: Url = required("file of the list; a relative path starts at the configuration folder")
-    format: str = setting("auto", "format of the file; for now every list is read as plain domains")
+    format: ListFormatName = setting("auto", "format of the file; auto recognises it by its text")
     allow_empty: bool = setting(
         False, "allow RELAY and BLOCK rules with this list even if it is empty or mostly skipped"
+    )
+    allow_suffixes: bool = setting(
+        False, "allow lines such as com, which list every site below a public suffix, and nearly all addresses"
     )
 
 

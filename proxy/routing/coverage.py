@@ -39,7 +39,9 @@ def _covers(earlier: Rule, later: Rule, rules: Rules) -> bool:
     match later.type:
         case RuleType.DOMAIN:
             return rules.applies(earlier, Destination(later.value, _NO_PORT))
-        case RuleType.DOMAIN_SUFFIX if earlier.type in (RuleType.DOMAIN_SUFFIX, RuleType.DOMAIN_KEYWORD, RuleType.LIST):
+        case RuleType.DOMAIN_SUFFIX if earlier.type is RuleType.LIST:
+            return rules.lists[earlier.value].covers_site(later.value)
+        case RuleType.DOMAIN_SUFFIX if earlier.type in (RuleType.DOMAIN_SUFFIX, RuleType.DOMAIN_KEYWORD):
             return rules.applies(earlier, Destination(later.value, _NO_PORT))  # and so to its subdomains
         case RuleType.DOMAIN_KEYWORD:
             return earlier.type is RuleType.DOMAIN_KEYWORD and earlier.value in later.value

@@ -14,8 +14,6 @@ import ipaddress
 from collections.abc import Callable
 
 from proxy.model import Destination, IPAddress
-from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.domain_set import DomainSet
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,39 +21,6 @@ Test = Callable[[str], object]
 """Returns what is true for a host that matches. Hosts come in canonical spelling."""
 
 NO_RULE = 1 << 62
-
-
-@frozen_dataclass
-class DomainList:
-    """Domains, each with its subdomains, and single addresses; and how the file they come from was read."""
-
-    domains: DomainSet
-    source: str = ""
-    """The file, for messages."""
-    lines_read: int = 0
-    lines_skipped: int = 0
-    skipped: tuple[str, ...] = ()
-    """One sentence, with file and line, for each of the first lines that could not be used."""
-    suffixes: tuple[str, ...] = ()
-    """The same for each of the first lines that name a public suffix, and so every site below it."""
-    allow_empty: bool = False
-    """The user accepts the list even when it has a `problem`."""
-
-    @property
-    def problem(self) -> str:
-        """A sentence when more lines were skipped than read, or when the list is empty; else "". Such a file has an
-        unknown format or is no list, and a rule on it protects nothing."""
-        if not self.lines_read and not self.lines_skipped:
-            return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""
-        if self.lines_read >= self.lines_skipped:
-            return ""
-        return (
-            f"{self.skipped[0]}; {_lines(self.lines_read)} read, {_lines(self.lines_skipped)} skipped. "
-            "Byway reads lists of plain domains, one per line"
-        )
-
-    def __repr__(self) -> str:
-        return f"<DomainList {len(self.domains)} domains, {self.lines_skipped} lines skipped>"
 
 
 class Index:
@@ -127,10 +92,6 @@ class Index:
             if (takes_literals or not is_literal) and test(host):
                 return number
         return None if best == NO_RULE else best
-
-
-def _lines(count: int) -> str:
-    return "1 line" if count == 1 else f"{count:,} lines"
 
 
 def _prefix(address: IPAddress, length: int) -> int:

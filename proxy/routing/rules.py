@@ -18,7 +18,8 @@ from proxy.config.suggestions import one_of, quoted, suggestion
 from proxy.model import Action, Destination, literal
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.match import DomainList, Index
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.match import Index
 from proxy.routing.pattern import Pattern
 from proxy.wire import hostnames
 
@@ -114,7 +115,7 @@ class Rules:
 
     def is_listed(self, host: str) -> bool:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
-        return any(listed.domains.covering(host) is not None for listed in self._unused_lists)
+        return any(listed.covering(host) is not None for listed in self._unused_lists)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -148,7 +149,7 @@ class Rules:
             case RuleType.DST_PORT:
                 return index.add_ports(ports_of(value), number)
             case RuleType.LIST:
-                return index.add_test(self.lists[value].domains.covering, number)
+                return index.add_test(self.lists[value].covering, number)
             case RuleType.MATCH:
                 return index.add_always(number)
 

@@ -37,7 +37,7 @@ def test_between_the_pieces_of_a_list_others_may_work(paths: Paths, monkeypatch:
     paths.named("mine.txt").write_text("".join(f"site{n}.example\n" for n in range(20_000)))
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    assert len(read_rules(settings, paths).lists["mine"].domains) == 20_000
+    assert len(read_rules(settings, paths).lists["mine"].listed) == 20_000
     assert pauses == [], "no pause at the start"
     read_rules(settings, paths, pause_s=0.25)
     size = paths.named("mine.txt").stat().st_size

@@ -72,10 +72,11 @@ def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
     ran = byway("config", "check")
     assert (ran.code, ran.out) == (0, f"{home.config}: no errors\n")
     (home.config.parent / "l.txt").write_text("example.org\n")
-    home.config.write_text('[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n')
+    home.config.write_text('[[list]]\nname = "l"\nsource = "l.txt"\n')
+    (home.config.parent / "l.txt").write_text("example.org\ncom\n")
     ran = byway("config", "check")
     assert ran.code == 0
-    assert "is read as plain domains for now" in ran.err
+    assert '"com" is a public suffix, and is left out' in ran.err
     assert byway("config", "check", "--json").json["notices"]
 
 

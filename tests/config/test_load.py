@@ -383,14 +383,16 @@ def test_G5_a_file_with_a_password_that_cannot_be_made_private_is_refused(
 # -- notices -----------------------------------------------------------------------------------------------------------
 
 
-def test_keys_of_later_work_are_accepted_and_said_to_have_no_effect(loaded: Load, tmp_path: Path) -> None:
-    found = loaded(
-        '[addons.pin]\nenabled = true\nanything = [1]\n[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n'
-    )
-    assert [notice.removeprefix(f"{tmp_path}/config.toml:") for notice in found.notices] == [
-        '7: format "autoproxy" is read as plain domains for now',
-    ]
+def test_settings_of_addons_and_lists_are_no_notices(loaded: Load) -> None:
+    text = '[addons.pin]\nenabled = true\nanything = [1]\n[[list]]\nname = "l"\nsource = "l.txt"\n'
+    assert loaded(text).notices == ()
     assert loaded("").notices == ()
+
+
+def test_an_unknown_format_of_a_list_is_an_error(faults: Faults) -> None:
+    (problem,) = faults('[[list]]\nname = "l"\nsource = "l.txt"\nformat = "plane"')
+    assert problem.startswith('config.toml:4: list[1].format must be "auto"')
+    assert problem.endswith('did you mean "plain"?')
 
 
 def test_secure_servers_have_an_effect(loaded: Load) -> None:
@@ -441,7 +443,7 @@ LINES = st.one_of(
 
 
 @given(text=st.lists(LINES, max_size=8).map("\n".join))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_configuration_or_placed_faults(text: str, tmp_path: Path) -> None:
     file = tmp_path / "any.toml"
     file.write_text(text, encoding="utf-8", errors="replace")
@@ -455,7 +457,7 @@ def test_any_text_is_a_configuration_or_placed_faults(text: str, tmp_path: Path)
 
 
 @given(data=st.binary(max_size=200))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_a_configuration_or_a_fault(data: bytes, tmp_path: Path) -> None:
     file = tmp_path / "any.toml"
     file.write_bytes(data)

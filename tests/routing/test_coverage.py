@@ -8,11 +8,27 @@ from hypothesis import strategies as st
 
 from proxy.model import Destination
 from proxy.routing.coverage import covered, covering
-from proxy.routing.domain_set import DomainSet
-from proxy.routing.match import DomainList
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.rules import Rules, parse_rules
 
-LISTS = {"gfw": DomainList(DomainSet.of(("listed.example", "192.0.2.7")))}
+
+def some(*, with_exception: bool) -> DomainList:
+    builder = ListBuilder("some.txt")
+    for name, covers in zip(("host", "below", "children", "site"), (1, 2, 4, 3), strict=True):
+        builder.add(1, f"{name}.example", Covers(covers))
+    if with_exception:
+        builder.add(2, "x.site.example", exception=True)
+    return builder.build()
+
+
+LISTS = {
+    "gfw": parse_list(iter(["listed.example\n192.0.2.7\n"]), size=0, source="gfw.txt"),
+    "some": some(with_exception=False),
+    "excepted": some(with_exception=True),
+}
 
 
 def rules(*lines: str) -> Rules:
@@ -41,6 +57,13 @@ def rules(*lines: str) -> Rules:
         ("LIST,gfw", "DOMAIN,192.0.2.7", True),
         ("LIST,gfw", "DOMAIN-SUFFIX,example", False),
         ("LIST,gfw", "LIST,gfw", True),
+        ("LIST,some", "DOMAIN,host.example", True),
+        ("LIST,some", "DOMAIN-SUFFIX,host.example", False),
+        ("LIST,some", "DOMAIN-SUFFIX,below.example", False),
+        ("LIST,some", "DOMAIN-SUFFIX,x.below.example", True),
+        ("LIST,some", "DOMAIN-SUFFIX,x.children.example", False),
+        ("LIST,some", "DOMAIN-SUFFIX,site.example", True),
+        ("LIST,excepted", "DOMAIN-SUFFIX,site.example", False),
         ("IP-CIDR,10.0.0.0/8", "IP-CIDR,10.1.0.0/16", True),
         ("IP-CIDR,10.1.0.0/16", "IP-CIDR,10.0.0.0/8", False),
         ("IP-CIDR,10.0.0.0/8", "IP-CIDR,fd00::/8", False),

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.routing.domain_set import DomainSet, DomainSetBuilder
+from proxy.routing.domain_set import Covers, DomainSet, DomainSetBuilder
 from tests.support.calls import counting
 
 LABELS = st.sampled_from(["a", "b", "ab", "ba", "com", "co", "uk", "xn--p1ai", "www", "www-1", "a_b", "x" * 63])
@@ -16,6 +16,16 @@ NAMES = st.lists(LABELS, min_size=1, max_size=5).map(".".join)
 """Short labels of few letters: most names are the beginning, the end or the middle of another one."""
 
 ADDRESSES = st.ip_addresses().map(str)
+
+
+def covering_of(entries: dict[str, Covers], host: str) -> str | None:
+    """The model of entries that do not all cover the same."""
+    labels = host.split(".")
+    for above in range(len(labels)):
+        wanted = (Covers.HOST, Covers.CHILDREN | Covers.SUBDOMAINS, Covers.SUBDOMAINS)[min(above, 2)]
+        if entries.get(parent := ".".join(labels[above:]), Covers(0)) & wanted:
+            return parent
+    return None
 
 
 def covering(domains: set[str], host: str) -> str | None:
@@ -39,6 +49,25 @@ def test_it_covers_what_the_model_covers(domains: set[str], hosts: list[str], si
     for host in (*hosts, *domains, *(f"www.{name}" for name in names), *(f"x{name}" for name in names)):
         assert made.covering(host) == covering(domains, host)
         assert (host in made) is (host in domains)
+
+
+ENTRIES = st.lists(st.tuples(NAMES, st.sampled_from([1, 2, 3, 4, 5]).map(Covers)))
+
+
+@settings(deadline=None)  # a timing is no assertion
+@given(ENTRIES, st.lists(NAMES))
+def test_an_entry_covers_what_is_said_of_it(entries: list[tuple[str, Covers]], hosts: list[str]) -> None:
+    builder = DomainSetBuilder(50)
+    merged: dict[str, Covers] = {}
+    for name, covers in entries:
+        builder.add((name,), covers)
+        merged[name] = merged.get(name, Covers(0)) | covers
+    made = builder.build()
+    assert list(made.entries()) == list(merged.items()), "each once, in their order"
+    assert len(made) == len(merged)
+    for host in (*hosts, *merged, *(f"a.{name}" for name in merged), *(f"a.b.{name}" for name in merged)):
+        assert made.covering(host) == covering_of(merged, host)
+        assert made.covers_of(host) == merged.get(host, Covers(0))
 
 
 def test_many_domains_and_their_neighbours() -> None:

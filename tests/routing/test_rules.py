@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from proxy.model import Action, Destination
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import DomainSet
-from proxy.routing.lists.plain import parse_plain
-from proxy.routing.match import DomainList
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.matcher import Matcher
 from proxy.routing.pattern import WORK_LIMIT, Pattern
 from proxy.routing.rules import (
     LINE_LIMIT,
@@ -29,11 +30,11 @@ from proxy.routing.rules import (
 from proxy.wire import hostnames as names
 from tests.support.calls import counting
 
-LISTS = {"press": DomainList(DomainSet.of({"news.example", "203.0.113.9"}))}
+LISTS = {"press": parse_list(iter(["news.example\n203.0.113.9\n"]), size=0, source="press.txt")}
 
 
 def read(text: str, source: str, *, allow_empty: bool = False) -> DomainList:
-    return parse_plain(iter([text]), size=len(text), source=source, allow_empty=allow_empty)
+    return parse_list(iter([text]), size=len(text), source=source, format="plain", allow_empty=allow_empty)
 
 
 RELAYS = ("tor", "vps")
@@ -397,7 +398,7 @@ def test_any_text_is_rules_or_placed_faults(lines: list[str], end: str) -> None:
 
 
 def test_a_list_that_no_rule_uses_names_what_is_likely_blocked() -> None:
-    lists = LISTS | {"ads": DomainList(DomainSet.of({"ads.example"}))}
+    lists = LISTS | {"ads": DomainList(Matcher(DomainSet.of({"ads.example"})))}
     rules = parse_rules("LIST,ads,BLOCK", source="rules.txt", lists=lists)
     assert [rules.is_listed(host) for host in ("news.example", "www.news.example", "203.0.113.9")] == [True] * 3
     assert not rules.is_listed("ads.example")  # the rule says what that list is for

@@ -1,43 +1,75 @@
-"""The formats of domain lists. A file's format is recognised by its text, so that no setting has to name it.
+"""The formats of lists. A file's format is recognised by its text, so that no setting has to name it.
 
-A new format is a module beside `plain` and a row in `FORMATS`, before `plain`, which accepts every text.
+A new format is a module beside `plain`, its name in `ListFormatName` and a row in `FORMATS`. A format recognises its
+own text only: one that took another's would read a list as something that it does not say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Protocol
 
+from proxy.config.schema import ListFormatName
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.plain import parse_plain
-from proxy.routing.match import DomainList
+
+LIST_LIMIT = 64 * 1024 * 1024
+"""Characters of a list. A million domains with long names, in a format with many words on a line, are fewer."""
 
 
 class ParseList(Protocol):
-    """Parses a list's text, which comes in pieces of whole lines: no call of a parser works longer than one of them
-    takes. `size` is the number of their characters, or more; `source` is the name of the file in messages. Raises
-    ConfigError when the list is too large; lines that cannot be read are skipped and counted."""
+    """Parses a list's text into a builder. The text comes in pieces of whole lines: no call works longer than one piece
+    takes, and each is asked for when the one before has been read, since the caller pauses between two. Lines that
+    cannot be used are skipped by name. Raises ConfigError when the list is too large, or cannot be read at all."""
 
-    def __call__(self, pieces: Iterator[str], *, size: int, source: str, allow_empty: bool = False) -> DomainList: ...
+    def __call__(self, pieces: Iterator[str], builder: ListBuilder) -> None: ...
 
 
 @frozen_dataclass
 class ListFormat:
-    """One format, and how its text is recognised."""
+    """One format."""
 
-    recognizes: Callable[[str], bool]  # gets the first piece of the text
+    recognizes: Callable[[str], bool]
+    """Gets the first piece of the text: some 16,000 characters, or all of it."""
     parse: ParseList
+    name_share: float = 1.0
+    """How much of a large file's text is names, at most: what the tables of a million are sized by."""
 
 
-FORMATS: tuple[ListFormat, ...] = (
-    ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
-)
-"""The first format that recognises a text parses it."""
+FORMATS: Mapping[ListFormatName, ListFormat] = {
+    "plain": ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
+}
+"""In the order in which they are tried: the first that recognises a text parses it."""
 
 
-def parse_list(pieces: Iterator[str], *, size: int, source: str, allow_empty: bool = False) -> DomainList:
-    """Parses a list in any of the formats, as ParseList does. Raises ConfigError when it is too large."""
+def parse_list(
+    pieces: Iterator[str],
+    *,
+    size: int,
+    source: str,
+    format: ListFormatName = "auto",  # noqa: A002  # as the setting is called
+    allow_empty: bool = False,
+    allow_suffixes: bool = False,
+) -> DomainList:
+    """Parses a list. `pieces` is its text, cut at ends of lines; each is asked for when the one before has been read.
+    `size` is the number of their characters, or more; `source` the name of the file in messages; `format` "auto" is the
+    first that recognises the text. Lines that cannot be used are skipped and counted. Raises ConfigError when the list
+    is too large, or no list of a format that was named."""
+    if size > LIST_LIMIT:
+        raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     first = next(pieces, "")
-    chosen = next(known for known in FORMATS if known.recognizes(first))
-    return chosen.parse(chain((first,), pieces), size=size, source=source, allow_empty=allow_empty)
+    name = format if format != "auto" else next(name for name, it in FORMATS.items() if it.recognizes(first))
+    chosen = FORMATS[name]
+    builder = ListBuilder(
+        source,
+        size=int(size * chosen.name_share),
+        format=name,
+        allow_empty=allow_empty,
+        allow_suffixes=allow_suffixes,
+    )
+    chosen.parse(chain((first,), pieces), builder)
+    return builder.build()

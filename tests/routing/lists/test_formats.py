@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
+from proxy.config.schema import ListFormatName
 from proxy.routing.lists import formats
-from proxy.routing.lists.formats import ListFormat, parse_list
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.formats import FORMATS, ListFormat, parse_list
+from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.plain import parse_plain
-from proxy.routing.match import DomainList
 
 
-def read(*pieces: str, allow_empty: bool = False) -> DomainList:
-    return parse_list(iter(pieces), size=sum(map(len, pieces)), source="l", allow_empty=allow_empty)
+def read(*pieces: str, format: ListFormatName = "auto", allow_empty: bool = False) -> DomainList:  # noqa: A002
+    return parse_list(iter(pieces), size=sum(map(len, pieces)), source="l", format=format, allow_empty=allow_empty)
+
+
+def entries(found: DomainList) -> set[str]:
+    return {entry.text for entry in found.entries()}
+
+
+SAMPLES: dict[str, tuple[str, ...]] = {
+    "plain": (
+        "",
+        "# only a comment\n",
+        "example.com\n*.example.net # why\n",
+        "192.0.2.0/24\n2001:db8::/32\n198.51.100.7\n",
+        "<!DOCTYPE html>\n<html><body>Not found</body></html>\n",
+    ),
+}
+"""Beginnings of files, by the format that must take them."""
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in SAMPLES.items() for text in texts])
+def test_a_text_is_recognised_as_its_own_format_only(name: str, text: str) -> None:
+    takers = [other for other, it in FORMATS.items() if it.recognizes(text)]
+    assert takers == ([name] if name == "plain" else [name, "plain"])
+    assert {*FORMATS} == {*SAMPLES}
+
+
+def test_each_name_of_the_setting_is_a_format() -> None:
+    assert {"auto", *FORMATS} == set(get_args(ListFormatName))
+    assert list(FORMATS)[-1] == "plain", "it accepts every text"
 
 
 def test_what_no_other_format_recognises_is_a_plain_list() -> None:
     found = read("a.example\n", "b.example\n")
-    assert set(found.domains) == {"a.example", "b.example"}
-    assert (found.source, found.lines_read) == ("l", 2)
+    assert entries(found) == {"a.example", "b.example"}
+    assert (found.source, found.format, found.lines_read) == ("l", "plain", 2)
     assert read().problem == "l: the list is empty"
     assert read(allow_empty=True).problem == ""
 
 
 def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parse_marked(pieces: Iterator[str], *, size: int, source: str, allow_empty: bool = False) -> DomainList:
-        text = "".join(pieces).removeprefix("[marked]")
-        return parse_plain(iter([text]), size=size, source=source, allow_empty=allow_empty)
+    def parse_marked(pieces: Iterator[str], builder: ListBuilder) -> None:
+        parse_plain(iter(["".join(pieces).removeprefix("[marked]")]), builder)
 
     marked = ListFormat(lambda text: text.startswith("[marked]"), parse_marked)
-    monkeypatch.setattr(formats, "FORMATS", (marked, *formats.FORMATS))
-    assert set(read("[marked]\na.example\n", "c.example").domains) == {"a.example", "c.example"}
-    assert set(read("b.example\n").domains) == {"b.example"}
+    monkeypatch.setattr(formats, "FORMATS", dict([("marked", marked), *FORMATS.items()]))
+    found = read("[marked]\na.example\n", "c.example")
+    assert (entries(found), found.format) == ({"a.example", "c.example"}, "marked")
+    assert entries(read("b.example\n")) == {"b.example"}
+    assert entries(read("[marked]\na.example\n", format="plain")) == {"a.example"}, "a named format is used"

@@ -1,0 +1,123 @@
+"""A list of others as a value: what it names, what it excepts, and how its file was read.
+
+Whatever the format, a list comes to the same few kinds of entry. What a list cannot say here is skipped, counted by
+reason and shown with file and line; what was read more widely than it was written is told as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from enum import StrEnum
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.lists.matcher import NO_ENTRIES, Entry, Matcher
+
+SKIPPED_SHOWN = 20
+"""Skipped lines, and widened ones, that are told with file and line."""
+
+SUFFIXES_SHOWN = 5
+
+
+class Skip(StrEnum):
+    """Why a line, or a part of it, is not used."""
+
+    UNREADABLE = "unreadable"
+    REGULAR_EXPRESSION = "regular-expression"
+    COSMETIC = "cosmetic"
+    PROCESS = "process"
+    CONDITION = "condition"
+    UNSUPPORTED_TYPE = "unsupported-type"
+    NO_HOST = "no-host"
+    SUFFIX = "suffix"
+    WIDE_PREFIX = "wide-prefix"
+    TOO_MANY_PATTERNS = "too-many-patterns"
+    PATTERN = "pattern"
+
+    @property
+    def sentence(self) -> str:
+        """What is said after the quoted line."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Skip.UNREADABLE: "is neither a domain nor an address",
+    Skip.REGULAR_EXPRESSION: "is a regular expression, which lists cannot use; rules.txt can (DOMAIN-REGEX)",
+    Skip.COSMETIC: "changes pages and names no site",
+    Skip.PROCESS: "is about a program and not a site; a list may not decide that",
+    Skip.CONDITION: "has a condition other than the host, such as a port or a client",
+    Skip.UNSUPPORTED_TYPE: "is of a type that lists cannot use",
+    Skip.NO_HOST: "names no host: it is about paths of every site",
+    Skip.SUFFIX: "is a public suffix, and is left out; to list every site below it, set allow_suffixes = true",
+    Skip.WIDE_PREFIX: "holds a large part of all addresses, and is left out; to list them, set allow_suffixes = true",
+    Skip.TOO_MANY_PATTERNS: "is one of too many patterns: each is tried for each host",
+    Skip.PATTERN: "is a pattern that never matches a host, or nearly always does",
+}
+
+
+@frozen_dataclass
+class DomainList:
+    """Domains, prefixes, keywords and wildcards; and how the file they come from was read."""
+
+    listed: Matcher
+    exceptions: Matcher = NO_ENTRIES
+    """What is not listed although an entry of `listed` covers it."""
+    source: str = ""
+    """The file, for messages."""
+    format: str = "plain"
+    """A name of `formats.FORMATS`."""
+    lines_read: int = 0
+    """Lines with an entry."""
+    skips: Mapping[Skip, int] = field(default_factory=dict)
+    """How many lines, or parts of lines, were skipped, by reason."""
+    skipped: tuple[str, ...] = ()
+    """A sentence, with file and line, for each of the first skipped ones."""
+    suffixes: tuple[str, ...] = ()
+    """The same for each of the first that were skipped as SUFFIX or WIDE_PREFIX."""
+    lines_widened: int = 0
+    """Lines about a scheme or a path that were read as their whole host."""
+    widened: tuple[str, ...] = ()
+    """A sentence, with file and line, for each of the first of them."""
+    allow_empty: bool = False
+    """The user accepts the list even when it has a `problem`."""
+
+    def covering(self, host: str) -> str | None:
+        """Returns the entry that lists a host in canonical spelling, as it is shown; None when the host is not listed,
+        or is an exception."""
+        found = self.listed.covering(host)
+        if found is None or self.exceptions is NO_ENTRIES or self.exceptions.covering(host) is None:
+            return found
+        return None
+
+    def covers_site(self, domain: str) -> bool:
+        """Returns whether the domain and everything below it is certainly listed."""
+        below = f"_._.{domain}"  # no entry is part of this, since no label of one begins with an underscore
+        has_all = self.listed.covering(domain) is not None and self.listed.covering(below) is not None
+        return has_all and self.exceptions is NO_ENTRIES
+
+    def entries(self) -> Iterator[Entry]:
+        """Yields what is listed, without the exceptions."""
+        return self.listed.entries()
+
+    @property
+    def lines_skipped(self) -> int:
+        return sum(self.skips.values())
+
+    @property
+    def problem(self) -> str:
+        """A sentence when the list names nothing, or when more of it could not be understood than was read; else "".
+        Such a file has an unknown format or is no list, and a rule on it protects nothing."""
+        if not self.lines_read and not self.skips:
+            return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""
+        if self.listed and self.lines_read >= self.skips.get(Skip.UNREADABLE, 0):
+            return ""
+        why = self.skipped[0] if self.skipped else f"{self.source}: the list has exceptions only"
+        counts = f"{_lines(self.lines_read)} read, {_lines(self.lines_skipped)} skipped"
+        return f"{why}; {counts}. The file was read in the format {self.format}"
+
+    def __repr__(self) -> str:
+        return f"<DomainList {self.format}: {len(self.listed):,} entries, {self.lines_skipped:,} lines skipped>"
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"

@@ -1,0 +1,263 @@
+"""Collects what a parser finds in a list, and makes the DomainList of it.
+
+Every format ends here, so that one place checks names, refuses public suffixes, keeps the limits and counts what was
+skipped. Large files come in bulk: domains that a parser's expression has found to be in canonical spelling are added a
+piece at a time; a single line may be in any spelling.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+from proxy.config.suggestions import quoted
+from proxy.model import literal
+from proxy.model.errors import ConfigError
+from proxy.routing.domain_set import Covers, DomainSetBuilder
+from proxy.routing.lists.domain_list import SKIPPED_SHOWN, SUFFIXES_SHOWN, DomainList, Skip
+from proxy.routing.lists.matcher import (
+    NO_DOMAINS,
+    NO_ENTRIES,
+    NO_PREFIXES,
+    Matcher,
+    PrefixSet,
+    Wildcard,
+    spelled_prefix,
+)
+from proxy.routing.lists.public_suffixes import public_suffixes
+from proxy.wire import hostnames
+
+T = TypeVar("T")
+
+ENTRIES_LIMIT = 1_000_000
+"""Domains and prefixes of a list."""
+
+PATTERNS_LIMIT = 1000
+"""Keywords and wildcards of a list: each is tried for each host, a tenth of a microsecond each."""
+
+SHORTEST_PREFIX = {4: 3, 6: 4}
+"""By IP version. A shorter prefix holds a quarter of all addresses, or all that are in use."""
+
+_KEYWORD = re.compile(r"[a-z0-9._-]{2,63}")
+"""One character is in nearly every name."""
+
+_WILDCARD = re.compile(r"[a-z0-9._*-]{2,253}")
+
+
+class ListBuilder:
+    """Collects one list. `source` is the file's name in messages; `size` the number of characters in names, or more;
+    `format` the name of the format.
+
+    The methods take the number of the line, from 1 on; lines come in order. `exception` is for entries of which a list
+    says that they are not on it: an exception wins over what is listed. Methods that add raise ConfigError when the
+    list is too large.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        size: int = 0,
+        format: str = "plain",  # noqa: A002  # as the setting is called
+        allow_empty: bool = False,
+        allow_suffixes: bool = False,
+    ) -> None:
+        self.source = source
+        self.format = format
+        self._allow_empty = allow_empty
+        self._allow_suffixes = allow_suffixes
+        self._listed = _Entries(size)
+        self._exceptions = _Entries(size)
+        self._patterns = 0
+        self._lines_read = 0
+        self._last_read = 0
+        self._skips: Counter[Skip] = Counter()
+        self._skipped: list[str] = []
+        self._suffixes: dict[str, str] = {}
+        self._more_suffixes = 0
+        self._lines_widened = 0
+        self._widened: list[str] = []
+
+    def add(self, line: int, domain: str, covers: Covers = Covers.SITE, *, exception: bool = False) -> bool:
+        """Adds a domain or an address in any spelling; what is neither is skipped. Returns whether it was added."""
+        try:
+            host = hostnames.host(domain)
+        except ValueError:
+            self.skip(line, domain, Skip.UNREADABLE)
+            return False
+        if (address := literal(host)) is not None:
+            self._of(exception).add_prefixes((host,), address.version, (address.max_prefixlen,))
+        elif covers > Covers.HOST and not self._allow_suffixes and public_suffixes((host,)):
+            self.skip(line, host, Skip.SUFFIX)
+            return False
+        else:
+            self._of(exception).add_domains((host,), covers)
+        self._read(line)
+        return True
+
+    def add_many(self, first_line: int, domains: Sequence[str], covers: Covers = Covers.SITE) -> None:
+        """Adds the domains of consecutive lines, one a line, in canonical spelling; "" for a line without one."""
+        if covers > Covers.HOST and not self._allow_suffixes and (places := public_suffixes(domains)):
+            domains = list(domains)
+            for place in places:
+                self.skip(first_line + place, domains[place], Skip.SUFFIX)
+                domains[place] = ""
+        found = [domain for domain in domains if domain] if "" in domains else domains
+        self._listed.add_domains(found, covers)
+        self._lines_read += len(found)
+        self._check_size()
+
+    def add_prefix(self, line: int, text: str, *, exception: bool = False) -> bool:
+        """Adds one address or prefix, `192.0.2.0/24`. Bits beyond its length count as not set. What is none is skipped.
+        Returns whether it was added."""
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            self.skip(line, text, Skip.UNREADABLE)
+            return False
+        number, length, version = int(network.network_address), network.prefixlen, network.version
+        if version == 6 and length >= 96 and number >> 32 == 0xFFFF:  # mapped: canonical hosts are IPv4 then
+            number, length, version = number & 0xFFFFFFFF, length - 96, 4
+        if length < SHORTEST_PREFIX[version] and not self._allow_suffixes:
+            self.skip(line, text, Skip.WIDE_PREFIX)
+            return False
+        spelled = spelled_prefix(number, length, version=version)
+        self._of(exception).add_prefixes((spelled,), version, (length,))
+        self._read(line)
+        return True
+
+    def add_prefixes(self, prefixes: Sequence[str], lengths: Collection[int]) -> None:
+        """Adds IPv4 prefixes, one a line, as `spelled_prefix` spells them. `lengths` are those that occur, none of them
+        shorter than SHORTEST_PREFIX."""
+        self._listed.add_prefixes(prefixes, 4, lengths)
+        self._lines_read += len(prefixes)
+        self._check_size()
+
+    def add_keyword(self, line: int, text: str, *, exception: bool = False) -> bool:
+        """Adds a part of names. Returns whether it was added; else it is skipped."""
+        word = text.lower()
+        if _KEYWORD.fullmatch(word) is None:
+            self.skip(line, text, Skip.PATTERN)
+            return False
+        return self._add_pattern(line, text, self._of(exception).keywords, word)
+
+    def add_wildcard(self, line: int, text: str, *, by_label: bool = False, exception: bool = False) -> bool:
+        """Adds a pattern for whole names, `cdn*.example.com`. A star is any characters, also none and dots; with
+        `by_label`, one whole label. Returns whether it was added; else it is skipped."""
+        pattern = re.sub(r"\*+", "*", text.lower())
+        rest = pattern.removeprefix("*.")
+        if "*" not in rest and rest != pattern:
+            return self.add(line, rest, Covers.CHILDREN if by_label else Covers.SUBDOMAINS, exception=exception)
+        if _WILDCARD.fullmatch(pattern) is None or "*" not in pattern or len(pattern.replace("*", "").strip(".")) < 2:
+            self.skip(line, text, Skip.PATTERN)
+            return False
+        if not self._allow_suffixes and public_suffixes((pattern.lstrip("*."),)):
+            self.skip(line, text, Skip.SUFFIX)
+            return False
+        return self._add_pattern(line, text, self._of(exception).wildcards, Wildcard.of(pattern, by_label=by_label))
+
+    def skip(self, line: int, text: str, reason: Skip) -> None:
+        """Counts a line, or a part of one, that is not used. `text` is what is shown of it."""
+        self._skips[reason] += 1
+        if reason in (Skip.SUFFIX, Skip.WIDE_PREFIX):
+            if len(self._suffixes) < SUFFIXES_SHOWN:
+                self._suffixes.setdefault(text, self._told(line, text, reason))
+            self._more_suffixes += text not in self._suffixes
+        if len(self._skipped) < SKIPPED_SHOWN:
+            self._skipped.append(self._told(line, text, reason))
+
+    def widen(self, line: int, text: str, host: str) -> None:
+        """Counts a line about a scheme or a path of which the whole host was added."""
+        self._lines_widened += 1
+        if len(self._widened) < SKIPPED_SHOWN:
+            self._widened.append(f"{self.source}:{line}: {quoted(text)} was read as all of {quoted(host)}")
+
+    def build(self) -> DomainList:
+        """Returns the list. Nothing can be added any more."""
+        suffixes = list(self._suffixes.values())
+        if self._more_suffixes:
+            suffixes.append(f"{self.source}: and {self._more_suffixes:,} more lines like these")
+        return DomainList(
+            self._listed.build(),
+            self._exceptions.build(),
+            source=self.source,
+            format=self.format,
+            lines_read=self._lines_read,
+            skips=dict(self._skips),
+            skipped=tuple(self._skipped),
+            suffixes=tuple(suffixes),
+            lines_widened=self._lines_widened,
+            widened=tuple(self._widened),
+            allow_empty=self._allow_empty,
+        )
+
+    def _of(self, exception: bool) -> _Entries:
+        return self._exceptions if exception else self._listed
+
+    def _add_pattern(self, line: int, text: str, known: dict[T, None], pattern: T) -> bool:
+        if self._patterns >= PATTERNS_LIMIT and pattern not in known:
+            self.skip(line, text, Skip.TOO_MANY_PATTERNS)
+            return False
+        self._patterns += pattern not in known
+        known[pattern] = None
+        self._read(line)
+        return True
+
+    def _told(self, line: int, text: str, reason: Skip) -> str:
+        return f"{self.source}:{line}: {quoted(text)} {reason.sentence}"
+
+    def _read(self, line: int) -> None:
+        if line != self._last_read:
+            self._lines_read += 1
+            self._last_read = line
+        self._check_size()
+
+    def _check_size(self) -> None:
+        kinds = self._listed, self._exceptions
+        if sum([it.added for it in kinds]) > ENTRIES_LIMIT and sum([len(it) for it in kinds]) > ENTRIES_LIMIT:
+            raise ConfigError(f"{self.source}: a list can have at most {ENTRIES_LIMIT:,} domains and addresses")
+
+
+class _Entries:
+    """The entries of one polarity. Tables are made when they are needed: for a large list each takes megabytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._domains: DomainSetBuilder | None = None
+        self._prefixes: DomainSetBuilder | None = None
+        self._lengths: dict[int, set[int]] = {}
+        self.added = 0
+        """Domains and prefixes; some may be the same."""
+        self.keywords: dict[str, None] = {}
+        self.wildcards: dict[Wildcard, None] = {}
+
+    def add_domains(self, domains: Sequence[str], covers: Covers) -> None:
+        if self._domains is None:
+            self._domains = DomainSetBuilder(self._size)
+        self._domains.add(domains, covers)
+        self.added += len(domains)
+
+    def add_prefixes(self, texts: Sequence[str], version: int, lengths: Collection[int]) -> None:
+        if self._prefixes is None:
+            self._prefixes = DomainSetBuilder(self._size)
+        self._prefixes.add(texts, Covers.HOST)
+        self.added += len(texts)
+        self._lengths.setdefault(version, set()).update(lengths)
+
+    def build(self) -> Matcher:
+        if self._domains is None and self._prefixes is None and not self.keywords and not self.wildcards:
+            return NO_ENTRIES
+        lengths = {version: tuple(sorted(found, reverse=True)) for version, found in self._lengths.items()}
+        return Matcher(
+            NO_DOMAINS if self._domains is None else self._domains.build(),
+            NO_PREFIXES if self._prefixes is None else PrefixSet(self._prefixes.build(), lengths),
+            tuple(self.keywords),
+            tuple(self.wildcards),
+        )
+
+    def __len__(self) -> int:
+        """Different domains and prefixes."""
+        return sum(len(each) for each in (self._domains, self._prefixes) if each is not None)

@@ -1,0 +1,121 @@
+"""Which hosts an entry of each kind covers."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.routing.domain_set import Covers, DomainSet
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.matcher import NO_ENTRIES, EntryKind, Matcher, PrefixSet, Wildcard, spelled_prefix
+from tests.support.calls import counting
+
+
+def matcher_of(prefixes: list[str]) -> Matcher:
+    builder = ListBuilder("l", allow_suffixes=True)
+    for line, prefix in enumerate(prefixes, 1):
+        assert builder.add_prefix(line, prefix)
+    return builder.build().listed
+
+
+V4 = st.tuples(st.integers(0, (1 << 32) - 1), st.integers(0, 32))
+V6 = st.tuples(st.integers(1 << 100, (1 << 128) - 1), st.integers(0, 128))
+NETWORKS = (V4 | V6).map(lambda parts: ipaddress.ip_network(parts, strict=False))
+NEAR = st.sampled_from(["192.0.2.0/24", "192.0.2.128/25", "192.0.2.129", "192.0.0.0/9", "2001:db8::/32", "2001:db8::1"])
+
+
+@settings(deadline=None)  # a timing is no assertion
+@given(st.lists(NETWORKS.map(str) | NEAR, max_size=8), st.lists(st.ip_addresses().map(str), max_size=4))
+def test_prefixes_cover_what_the_standard_library_says(prefixes: list[str], addresses: list[str]) -> None:
+    found = matcher_of(prefixes)
+    networks = [ipaddress.ip_network(prefix) for prefix in prefixes]
+    asked = {
+        ipaddress.ip_address(text) for text in ("192.0.2.129", "192.0.2.1", "192.127.0.0", "2001:db8::1", *addresses)
+    }
+    asked |= {edge for it in networks for edge in (it[0], it[-1])}
+    for address in asked:
+        containing = [it for it in networks if it.version == address.version and address in it]
+        longest = max(containing, key=lambda it: it.prefixlen, default=None)
+        spelled = None if longest is None else str(longest).removesuffix("/32" if longest.version == 4 else "/128")
+        assert found.covering(str(address)) == spelled
+    assert len(found.prefixes) == len(set(networks))
+
+
+def test_a_prefix_is_no_domain_and_a_domain_no_prefix() -> None:
+    found = matcher_of(["192.0.2.0/24", "203.0.113.9"])
+    for host in ("a.example", "1.192.0.2.example", "192.0.2.1.example", "192-0-2-1.example"):
+        assert found.covering(host) is None
+    assert Matcher(DomainSet.of({"example"})).covering("192.0.2.1") is None
+    assert spelled_prefix(0xC0000200, 24, version=4) == "192.0.2.0/24"
+    assert spelled_prefix(1, 128, version=6) == "::1"
+    assert repr(PrefixSet(DomainSet.of({"192.0.2.0/24"}), {4: (24,)})) == "<PrefixSet 1 prefixes>"
+
+
+LETTERS = st.text("ab.", min_size=1, max_size=12)
+
+
+@given(st.text("ab.*", min_size=1, max_size=10).map(lambda text: text + "*"), LETTERS)
+def test_a_wildcard_matches_as_the_shell_does(pattern: str, host: str) -> None:
+    for text in (pattern, pattern[::-1]):
+        assert Wildcard.of(text).matches(host) == fnmatch.fnmatchcase(host, text), text
+
+
+@given(st.lists(st.sampled_from(["a", "b", "*"]), min_size=1, max_size=4).map(".".join), LETTERS)
+def test_a_wildcard_by_label_matches_whole_labels(pattern: str, host: str) -> None:
+    if "*" not in pattern:
+        return
+    expected = re.fullmatch(re.escape(pattern).replace(r"\*", "[^.]+"), host) is not None
+    if all(host.split(".")):  # as in every canonical name
+        assert Wildcard.of(pattern, by_label=True).matches(host) == expected
+
+
+def test_a_wildcard_needs_a_star() -> None:
+    with pytest.raises(ValueError, match="a wildcard needs a star"):
+        Wildcard.of("a.example")
+
+
+def test_a_hostile_wildcard_takes_linear_time() -> None:
+    """It asks for each part once: no call of Python's for what has been tried already."""
+    wildcard = Wildcard.of("*a" * 60 + "*b")
+    with counting() as calls:
+        assert not wildcard.matches("a" * 253)
+    assert calls.total() == 1
+
+
+def test_keywords_and_wildcards_cover_names_only() -> None:
+    builder = ListBuilder("l")
+    builder.add_keyword(1, "Google")
+    builder.add_keyword(2, "0.2")
+    builder.add_wildcard(3, "cdn*.example.com")
+    builder.add(4, "example.com", Covers.HOST)
+    found = builder.build().listed
+    assert found.covering("www.google-x.test") == "google"
+    assert found.covering("cdn12.a.example.com") == "cdn*.example.com"
+    assert found.covering("example.com") == "example.com"
+    assert found.covering("a0.2b.test") == "0.2"
+    for host in ("192.0.2.1", "2001:db8::1", "xcdn.example.com", "cdn.example.com.test"):
+        assert found.covering(host) is None
+    assert [(kind, text) for kind, text, _ in found.entries()] == [
+        (EntryKind.DOMAIN, "example.com"),
+        (EntryKind.KEYWORD, "google"),
+        (EntryKind.KEYWORD, "0.2"),
+        (EntryKind.WILDCARD, "cdn*.example.com"),
+    ]
+    assert repr(found) == "<Matcher 4 entries>"
+    assert len(NO_ENTRIES) == 0
+    assert NO_ENTRIES.covering("a.example") is None
+
+
+def test_a_name_in_a_list_of_domains_costs_few_calls() -> None:
+    builder = ListBuilder("l")
+    builder.add(1, "example.com")
+    listed = builder.build()
+    for host, most in (("www.other.test", 3), ("www.example.com", 3)):
+        with counting() as calls:
+            listed.covering(host)
+        assert calls.total() == most, calls
