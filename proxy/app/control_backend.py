@@ -16,6 +16,7 @@ from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
+from proxy.session.rule_hits import RuleHits
 from proxy.session.server import Server
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -49,6 +50,10 @@ class ControlBackend:
     @property
     def health(self) -> Health:
         return self.services.health
+
+    @property
+    def rule_hits(self) -> RuleHits:
+        return self.services.rule_hits
 
     @property
     def events(self) -> Events:

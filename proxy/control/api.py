@@ -420,8 +420,8 @@ class _Api:
 
     async def rules(self, request: web.Request) -> web.Response:
         parse_query(request)
-        rules = self._parts.setup().router.rules
-        return _answer(rules=[serialize.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+        router = self._parts.setup().router
+        return _answer(**serialize.rules(router.rules, router.overrides, self._parts.rule_hits))
 
     async def test_rules(self, request: web.Request) -> web.Response:
         asked = await parse_body(request, {"url": str})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.routing.router import Router
     from proxy.session.events import Events
+    from proxy.session.rule_hits import RuleHits
     from proxy.store.relay_tests import RelayTests
     from proxy.store.store import Store
 
@@ -61,6 +62,8 @@ class Dependencies(Protocol):
     def store(self) -> Store: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def rule_hits(self) -> RuleHits: ...
     @property
     def relay_tests(self) -> RelayTests:
         """The last test of each relay."""

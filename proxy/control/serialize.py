@@ -27,7 +27,9 @@ from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, site_state, status_of
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import Action, Attempt, Belief, Destination, MeasurementStep, NetworkId, Outcome, Override, Plan, State
-from proxy.routing.rules import Rule
+from proxy.routing.router import override_text
+from proxy.routing.rules import Rule, Rules
+from proxy.session.rule_hits import Hits, RuleHits
 from proxy.store.relay_tests import RelayTest
 from proxy.wire.relay_url import redact
 
@@ -136,7 +138,9 @@ def outcome(value: Outcome, network: NetworkId) -> Document:
     }
 
 
-def rule(value: Rule) -> Document:
+def rule(value: Rule, entries: int | None = None, hits: Hits | None = None) -> Document:
+    """Serializes a rule. `entries` is how many its list has, null when it names none. `hits` are the connections that
+    it decided about since the start, null when no Byway runs; `last_hit_at` is null until there is one."""
     return {
         "source": value.source,
         "line": value.line,
@@ -145,6 +149,30 @@ def rule(value: Rule) -> Document:
         "value": value.value,
         "action": str(value.action),
         "relay": value.relay,
+        "entries": entries,
+        **_hits(hits),
+    }
+
+
+def rules(value: Rules, overrides: Mapping[str, Override], counted: RuleHits | None = None) -> Document:
+    """Serializes all rules in order, and the overrides, which win over rules. `counted`: none without a running Byway.
+    When a text stands twice only the first one ever decides, so that one has the hits."""
+    counts = {each.text: None if counted is None else counted.of(each.text) for each in value.rules}
+    none = None if counted is None else Hits()
+    return {
+        "rules": [rule(each, value.entries(each), counts.pop(each.text, none)) for each in value.rules],
+        "overrides": [
+            {**override(host, each), **_hits(None if counted is None else counted.of(override_text(host, each)))}
+            for host, each in sorted(overrides.items())
+        ],
+        "notices": list(value.notices),
+    }
+
+
+def _hits(value: Hits | None) -> Document:
+    return {
+        "hits": None if value is None else value.count,
+        "last_hit_at": None if value is None else _time(value.last_at),
     }
 
 

@@ -160,6 +160,7 @@ class Plan:
     why: str  # the rule line with its place, the override, or the belief, in words
     intercept: bool = False
     before: Plan | None = None  # what addons changed it from; None: none did
+    decided_by: str = ""  # the text of the rule or of the override that chose the action; empty: none matches
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""

@@ -69,14 +69,21 @@ class _Reason:
     relay: str = ""
     why: str = NO_RULE_MATCHES
     intercept: bool = False
+    text: str = ""
 
 
 _NO_RULE = _Reason(Action.AUTO)
 
 
-def _reason_of(host: str, override: Override) -> _Reason:
+def override_text(host: str, override: Override) -> str:
+    """Returns an override in words: `site set example.org RELAY:tor`."""
     relay = f":{override.relay}" if override.relay else ""
-    return _Reason(override.action, override.relay, f"site set {host} {override.action}{relay}")
+    return f"site set {host} {override.action}{relay}"
+
+
+def _reason_of(host: str, override: Override) -> _Reason:
+    text = override_text(host, override)
+    return _Reason(override.action, override.relay, text, text=text)
 
 
 class Router:
@@ -228,14 +235,14 @@ class Router:
         why = f"AUTO: {status}" if reason is _NO_RULE else f"{reason.why}; {status}"
         if not routes:
             why += "; direct is intercepted and no relay is available"
-        return Plan(Action.AUTO, routes, why, reason.intercept)
+        return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
 
     def _plan_unrepeatable(self, reason: _Reason | Rule, usable: tuple[str, ...]) -> Plan:
         """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""
         routes = (*(Route((relay,)) for relay in usable), *self._http_strategies, DIRECT)
         why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
         why = f"AUTO: {why}" if reason is _NO_RULE else f"{reason.why}; {why}"
-        return Plan(Action.AUTO, routes, why, reason.intercept)
+        return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
 
     def _last_good(
         self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
@@ -282,7 +289,7 @@ class Router:
             why += "; .onion names need a relay"
         if not routes and reason.action is not Action.BLOCK:
             why += f"; {self._why_no_relay(reason, offered)}"
-        return Plan(reason.action, routes, why, reason.intercept)
+        return Plan(reason.action, routes, why, reason.intercept, decided_by=reason.text)
 
     def _skipped(self, relay: str) -> str:
         return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"
@@ -306,9 +313,10 @@ def _plan_without_relays(reason: _Reason | Rule, strategies: tuple[Route, ...], 
     """Plans AUTO for a host of `[auto] never_relay`."""
     why = "AUTO" if reason is _NO_RULE else reason.why
     why += ": relays are not allowed ([auto] never_relay)"
+    routes: tuple[Route, ...] = (DIRECT, *strategies)
     if intercepted:
-        return Plan(Action.AUTO, (), f"{why} and direct is intercepted", reason.intercept)
-    return Plan(Action.AUTO, (DIRECT, *strategies), why, reason.intercept)
+        why, routes = f"{why} and direct is intercepted", ()
+    return Plan(Action.AUTO, routes, why, reason.intercept, decided_by=reason.text)
 
 
 def _is_intercepted(belief: Belief) -> bool:

@@ -117,6 +117,10 @@ class Rules:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
         return any(listed.covering(host) is not None for listed in self._unused_lists)
 
+    def entries(self, rule: Rule) -> int | None:
+        """Returns how many entries the list of a LIST rule has; None for another rule."""
+        return len(self.lists[rule.value].listed) if rule.type is RuleType.LIST else None
+
     @property
     def texts(self) -> tuple[str, ...]:
         """`file:line TYPE,value,ACTION` of each rule, in order."""

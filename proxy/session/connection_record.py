@@ -82,7 +82,10 @@ class ConnectionRecord:
         setup = services.setup()
         request = Request(next(services.request_ids), destination, inbound, client, http)
         plan = await plan_for(request, services, setup)
-        return cls(request, plan, network=services.network(), setup=setup, services=services)
+        record = cls(request, plan, network=services.network(), setup=setup, services=services)
+        if plan.decided_by and services.learns:
+            services.rule_hits.count(plan.decided_by, record.at)
+        return record
 
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, setup: Setup, services: Services) -> None:
         self.network = network
@@ -141,7 +144,10 @@ class ConnectionRecord:
 
     async def plan_again(self, host: str = "") -> None:
         """Plans anew under `setup`; `host` is the name that the flight gave for a literal address."""
-        self.plan = await plan_for(self.request, self._services, self.setup, host=host)
+        services, decided_by = self._services, self.plan.decided_by
+        self.plan = await plan_for(self.request, services, self.setup, host=host)
+        if self.plan.decided_by and self.plan.decided_by != decided_by and services.learns:
+            services.rule_hits.count(self.plan.decided_by, self.at)
         self.host = host or self.host
         self._outcome = None
 

@@ -7,7 +7,7 @@ next request and never in the middle of one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -33,6 +33,7 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.session.events import Events
 from proxy.session.inspector import Inspector
+from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
 
 _OF_OUR_OWN = Plan(Action.AUTO, (DIRECT,), "Byway itself asks, to tell a block from a network that is not well")
@@ -80,6 +81,7 @@ class Services:
     """Root certificates that are known to intercept TLS."""
     addons: AddonCalls
     inspector: Inspector
+    rule_hits: RuleHits = field(default_factory=RuleHits)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
 

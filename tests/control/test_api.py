@@ -170,6 +170,17 @@ async def test_rules_are_listed_and_tested(api: ClientSession) -> None:
     assert tested["trace"][0] == "RELAY:tor by rules.txt:2 DOMAIN-SUFFIX,example.org,RELAY:tor"
 
 
+async def test_rules_are_listed_with_their_hits_and_overrides(api: ClientSession, world: World) -> None:
+    world.rules = "DOMAIN,a.example,BLOCK\nDOMAIN,a.example,BLOCK\nMATCH,AUTO\n"
+    world.parts.override("example.org", Override(Action.DIRECT))
+    world.rule_hits.count("DOMAIN,a.example,BLOCK", 1000.0)
+    world.rule_hits.count("site set example.org DIRECT", 2000.0)
+    answer = await read(api, "/v1/rules")
+    assert [(rule["hits"], rule["last_hit_at"]) for rule in answer["rules"]] == [(1, 1000.0), (0, None), (0, None)]
+    (override,) = answer["overrides"]
+    assert override == {"scope": "example.org", "action": "DIRECT", "relay": "", "hits": 1, "last_hit_at": 2000.0}
+
+
 async def test_relays_are_listed_with_their_health(api: ClientSession, world: World) -> None:
     world.see(rescued(host=BLOG, at=time.time()))
     world.health.failed("vps", time.time(), error="broke off")

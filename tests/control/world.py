@@ -43,6 +43,7 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
+from proxy.session.rule_hits import RuleHits
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 from tests.support.environment import FakeEnvironment
@@ -110,6 +111,7 @@ class Parts:
     store: Store
     events: Events
     relay_tests: RelayTests
+    rule_hits: RuleHits
     network: Callable[[], NetworkId]
     reload: Callable[[], Coroutine[Any, Any, list[str]]]
     counters: Callable[[], Mapping[str, int | float | str]]
@@ -150,6 +152,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.relay_tests = RelayTests(None)
+        self.rule_hits = RuleHits()
         self.store = Store(self.store_file, self.settings.log)
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
@@ -196,6 +199,7 @@ class World:
             plan=self._plan,
             addons=lambda: self.addons,
             relay_tests=self.relay_tests,
+            rule_hits=self.rule_hits,
         )
 
     async def _plan(self, request: Request) -> Plan:

@@ -7,7 +7,7 @@ an edit by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import action_of
+from proxy.cli.output import Cell, action_of, ago, clock
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError
 
@@ -59,7 +59,10 @@ def try_url(
 
 @command(group, "list", example="byway rule list --plain")
 def list_rules(call: Invocation) -> Exit | None:
-    """List the rules in order; the first match decides."""
+    """List the rules in order; the first match decides.
+
+    Overrides of `site set` come first, since they win. `hits` are the connections that a rule decided about since the
+    start of the running Byway; a rule with 0 may be useless."""
     try:
         answer = call.client().get("/v1/rules")
     except NotRunning:
@@ -67,16 +70,28 @@ def list_rules(call: Invocation) -> Exit | None:
         from proxy.control import serialize
 
         call.output.hint("No Byway is running. These are the rules in the file.")
-        rules = make_setup(call.paths).router.rules
-        answer = serialize.versioned(rules=[serialize.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+        answer = serialize.versioned(**serialize.rules(make_setup(call.paths).router.rules, {}))
     if call.output.as_json:
         call.output.document(answer)
         return None
-    rows = [
-        (number, f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], action_of(rule))
-        for number, rule in enumerate(answer["rules"], 1)
+
+    def hits(counted: Mapping[str, Any]) -> tuple[int | None, str]:
+        count, last = counted["hits"], counted["last_hit_at"]
+        if last is None:
+            return count, "never" if count == 0 and call.output.fancy else ""
+        return count, ago(last) if call.output.fancy else clock(last)
+
+    rows: list[tuple[Cell, ...]] = [
+        ("", "site set", "DOMAIN-SUFFIX", override["scope"], None, action_of(override), *hits(override))
+        for override in answer["overrides"]
     ]
-    call.output.table(("no", "at", "type", "value", "action"), rows, empty="There are no rules. Every site is AUTO.")
+    rows += [
+        (number, f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], rule["entries"], action_of(rule),
+         *hits(rule))
+        for number, rule in enumerate(answer["rules"], 1)
+    ]  # fmt: skip
+    headings = ("no", "at", "type", "value", "entries", "action", "hits", "last hit")
+    call.output.table(headings, rows, empty="There are no rules. Every site is AUTO.")
     for notice in answer["notices"]:
         call.output.hint(notice)
     return None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.cli.output import clock
 from proxy.model import Action, Override
 from tests.cli.conftest import Byway, Home, Running
 
@@ -47,18 +48,40 @@ def test_what_is_no_url_is_wrong_usage(byway: Byway, files: Home) -> None:
     assert byway("rule", "test", "a..b").code == 2
 
 
+HEADINGS = ["no", "at", "type", "value", "entries", "action", "hits", "last hit"]
+
+
 def test_rules_are_listed(byway: Byway, files: Home) -> None:
     ran = byway("rule", "list")
     assert ran.rows == [
-        ["no", "at", "type", "value", "action"],
-        ["1", "rules.txt:2", "DOMAIN-SUFFIX", "ads.example", "BLOCK"],
-        ["2", "rules.txt:3", "DOMAIN", "example.org", "RELAY:tor"],
+        HEADINGS,
+        ["1", "rules.txt:2", "DOMAIN-SUFFIX", "ads.example", "", "BLOCK", "", ""],
+        ["2", "rules.txt:3", "DOMAIN", "example.org", "", "RELAY:tor", "", ""],
     ]
     assert byway("rule", "list", "--json").json["rules"][0]["line"] == 2
 
 
-def test_rules_of_the_running_byway_are_listed(byway: Byway, files: Home, running: Running) -> None:
-    assert byway("rule", "list").rows[1] == ["1", "rules.txt:1", "DOMAIN-SUFFIX", "ads.example", "BLOCK"]
+def test_rules_of_the_running_byway_are_listed_with_their_hits(byway: Byway, files: Home, running: Running) -> None:
+    world = running.world
+    world.parts.override("example.org", Override(Action.RELAY, "tor"))
+    for at in (1000.0, 1_600_000_000.0):
+        world.rule_hits.count("DOMAIN-SUFFIX,ads.example,BLOCK", at)
+    world.rule_hits.count("site set example.org RELAY:tor", 1_600_000_000.0)
+    last = clock(1_600_000_000.0)
+    assert byway("rule", "list").rows == [
+        HEADINGS,
+        ["", "site set", "DOMAIN-SUFFIX", "example.org", "", "RELAY:tor", "1", last],
+        ["1", "rules.txt:1", "DOMAIN-SUFFIX", "ads.example", "", "BLOCK", "2", last],
+        ["2", "rules.txt:2", "DOMAIN-SUFFIX", "example.org", "", "RELAY:tor", "0", ""],
+    ]
+    (never,) = [rule for rule in byway("rule", "list", "--json").json["rules"] if not rule["hits"]]
+    assert (never["line"], never["last_hit_at"]) == (2, None)
+
+
+def test_the_entries_of_a_list_are_counted(byway: Byway, files: Home, gfwlist: Path) -> None:
+    gfwlist.write_text("a.example\nb.example\n")
+    files.config.with_name("rules.txt").write_text("LIST,gfw,RELAY\nMATCH,AUTO\n")
+    assert [row[3:5] for row in byway("rule", "list").rows[1:]] == [["gfw", "2"], ["", ""]]
 
 
 def test_good_rules_have_no_fault(byway: Byway, files: Home, tmp_path: Path) -> None:

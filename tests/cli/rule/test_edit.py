@@ -42,7 +42,7 @@ def test_a_new_rule_goes_before_the_last_word_and_its_comment(byway: Byway, rule
     assert rules.read_text() == RULES.replace("# everything", "domain-suffix, example.org ,relay\n# everything")
     assert ran.out == f"{rules}:7: added as rule 3, before MATCH,AUTO: domain-suffix, example.org ,relay\n"
     assert rules.stat().st_mode & 0o777 == 0o600
-    assert byway("rule", "list").rows[3] == ["3", "rules.txt:7", "DOMAIN-SUFFIX", "example.org", "RELAY"]
+    assert byway("rule", "list").rows[3] == ["3", "rules.txt:7", "DOMAIN-SUFFIX", "example.org", "", "RELAY", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""Counts how often each rule and each override decided about a connection, since the start and in memory only.
+
+A rule is counted under its text, so that it keeps its count when an edit moves its line. Connections that no rule
+matches are not counted here and cost nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.model.bounded import Bounded
+
+_COUNTED = 1 << 16
+"""Rules and overrides; edits can bring up new ones without end."""
+
+
+@dataclass(slots=True)
+class Hits:
+    """How often, and when last, in seconds since the epoch; 0: never."""
+
+    count: int = 0
+    last_at: float = 0.0
+
+
+class RuleHits:
+    """The counts of all rules and overrides, by their text."""
+
+    def __init__(self) -> None:
+        self._hits: Bounded[str, Hits] = Bounded(_COUNTED)
+
+    def count(self, text: str, at: float) -> None:
+        """Counts one connection, planned at `at`."""
+        hits = self._hits.get(text)
+        if hits is None:
+            self._hits[text] = Hits(1, at)
+        else:
+            hits.count += 1
+            hits.last_at = at
+
+    def of(self, text: str) -> Hits:
+        """Returns the count of a rule."""
+        return self._hits.get(text) or Hits()
