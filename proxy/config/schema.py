@@ -111,7 +111,7 @@ class RelayConfig(Section):
     enabled: bool = setting(True, "whether the relay, and chains that name it, are used")
 
 
-ListFormatName = Literal["auto", "plain"]
+ListFormatName = Literal["auto", "autoproxy", "adblock", "plain"]
 """Formats of lists: one name for each row of `routing.lists.formats.FORMATS`."""
 
 

@@ -136,7 +136,7 @@ class DomainSetBuilder:
         if not domains:
             return
         text, starts, heads, nexts, last = self._text, self._starts, self._heads, self._nexts, len(self._heads) - 1
-        flags = self._covers
+        flags, added = self._covers, int(covers)  # of plain numbers: an enum takes six calls to combine
         flags += bytes((covers,)) * len(domains)
         text += ("\n".join(domains) + "\n").encode()
         starts.extend(accumulate(map(len, domains), initial=starts.pop()))
@@ -150,7 +150,7 @@ class DomainSetBuilder:
                 entry = nexts[entry]
             if entry:
                 nexts.append(0)
-                flags[entry] |= covers
+                flags[entry] |= added
                 flags[number] = 0
             else:
                 nexts.append(heads[at])

@@ -33,6 +33,10 @@ class Skip(StrEnum):
     WIDE_PREFIX = "wide-prefix"
     TOO_MANY_PATTERNS = "too-many-patterns"
     PATTERN = "pattern"
+    INCLUDE = "include"
+    NARROW_EXCEPTION = "narrow-exception"
+    ORDER = "order"
+    SCRIPT = "script"
 
     @property
     def sentence(self) -> str:
@@ -52,6 +56,10 @@ _SENTENCES = {
     Skip.WIDE_PREFIX: "holds a large part of all addresses, and is left out; to list them, set allow_suffixes = true",
     Skip.TOO_MANY_PATTERNS: "is one of too many patterns: each is tried for each host",
     Skip.PATTERN: "is a pattern that never matches a host, or nearly always does",
+    Skip.INCLUDE: "includes a list that is not beside this one, or includes this one in turn",
+    Skip.NARROW_EXCEPTION: "excepts a part of a site only, such as a path; the site stays listed",
+    Skip.ORDER: "comes after an entry for some of the same hosts, which decides; they stay listed",
+    Skip.SCRIPT: "is a part of a script that is not understood; scripts are never run",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.lists import adblock, autoproxy
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.plain import parse_plain
@@ -41,6 +42,8 @@ class ListFormat:
 
 
 FORMATS: Mapping[ListFormatName, ListFormat] = {
+    "autoproxy": ListFormat(autoproxy.recognizes, autoproxy.parse_autoproxy),
+    "adblock": ListFormat(adblock.recognizes, adblock.parse_adblock),
     "plain": ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
 }
 """In the order in which they are tried: the first that recognises a text parses it."""

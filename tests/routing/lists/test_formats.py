@@ -24,6 +24,11 @@ def entries(found: DomainList) -> set[str]:
 
 
 SAMPLES: dict[str, tuple[str, ...]] = {
+    "autoproxy": (
+        "[AutoProxy 0.2.9]\n! Title: x\n||a.example\n",
+        "W0F1dG9Qcm94eSAwLjIuOV0KISBDaGVja3N1bTogSmlSdnVGNjdrYlhydVB0Zmtx\n",
+    ),
+    "adblock": ("[Adblock Plus 2.0]\n! Title: x\n", "! Title: x\n||a.example^$third-party\n@@||b.example^\n"),
     "plain": (
         "",
         "# only a comment\n",

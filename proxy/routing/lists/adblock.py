@@ -1,0 +1,75 @@
+"""Adblock lists: filters of URLs with options, among rules that change pages.
+
+`||ads.example^` lists a site, `@@` is an exception (`url_filters`). Options that make a filter important, or that
+name the kind of visit (third party, pop-up, whole page), leave it about the host. Any other ties it to something that a
+list does not decide, as the page that asks or the kind of file, and the filter is skipped. Rules for pages (`##`),
+scripts and `!#include` are skipped, and so is what stands under an `!#if`, which asks for a browser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.url_filters import add_filter, read_filters
+
+_HEADER = re.compile(r"\ufeff?\s*\[(?:adblock|ublock|adguard)", re.IGNORECASE)
+_FILTER = re.compile(r"(?:@@)?\|\|?[^\s|]|@@/|.*#@?[?$%]{0,2}#")
+_COSMETIC = re.compile(r"#@?[?$%]{0,2}#|\$@?\$|^\[\$")
+_OPTIONS = re.compile(r"\$(~?[a-z0-9_-]+(?:[=,].*)?)$", re.IGNORECASE)
+
+_WHOLE = frozenset({"important", "match-case", "all"})
+"""Options that leave a filter about the whole host."""
+_VISITS = frozenset({"third-party", "3p", "strict3p", "popup", "document", "doc"})
+"""Options of which AdGuard's compiler for DNS says that a filter may lose them. The host is read as listed for all
+visits."""
+
+
+def recognizes(text: str) -> bool:
+    """Returns whether the beginning of a file is that of an Adblock list: its header, or filters such as `||x^` in more
+    than half of the first lines."""
+    if _HEADER.match(text):
+        return True
+    lines = [line for line in text[:16384].split("\n") if line.strip() and not re.match(r"\s*(?:!|#\s|#$)", line)][:50]
+    return sum(_FILTER.match(line) is not None for line in lines) > len(lines) // 2
+
+
+def parse_adblock(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses an Adblock list, as `formats.ParseList` says."""
+    conditions = 0
+
+    def add(number: int, line: str) -> bool:
+        nonlocal conditions
+        if line.startswith("!#"):
+            word = line[2:].split(maxsplit=1)[0] if line[2:].strip() else ""
+            if word == "include":
+                builder.skip(number, line, Skip.INCLUDE)
+            conditions = max(0, conditions + (word == "if") - (word == "endif"))
+        elif line.startswith(("!", "[Adblock", "[uBlock", "[AdGuard")) or re.match(r"#(?:\s|#*$)", line):
+            pass
+        elif conditions:
+            builder.skip(number, line, Skip.CONDITION)
+        elif _COSMETIC.search(line):
+            builder.skip(number, line, Skip.COSMETIC)
+        else:
+            _add(number, line, builder)
+        return conditions > 0
+
+    read_filters(builder, pieces, add)
+
+
+def _add(number: int, line: str, builder: ListBuilder) -> None:
+    found = _OPTIONS.search(line)
+    text = line[: found.start()] if found else line
+    if re.match(r"(?:@@)?/.+/$", text):
+        builder.skip(number, line, Skip.REGULAR_EXPRESSION)
+        return
+    names = {option.partition("=")[0].lower() for option in found[1].split(",")} if found else set()
+    if names - _WHOLE - _VISITS:
+        builder.skip(number, line, Skip.CONDITION)
+    elif " " in text:
+        builder.skip(number, line, Skip.UNREADABLE)
+    else:
+        add_filter(builder, number, text, narrow=bool(names & _VISITS), shown=line)

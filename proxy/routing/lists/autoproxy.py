@@ -1,0 +1,108 @@
+"""AutoProxy lists, of which gfwlist is the best known: filters of URLs, most often as base64.
+
+The text is that of Adblock Plus without options and rules for pages (`url_filters`). `@@` is an exception. A wrong
+`! Checksum:` means that the list was cut short or changed after its author wrote it. It is refused then: sites that
+the rest of it names would go direct. Base64 is decoded a piece at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from proxy.model.errors import ConfigError
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.url_filters import add_filter, read_filters
+
+_HEADER = re.compile(r"\ufeff?\s*\[autoproxy", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
+_CHECKSUM = re.compile(r"^[ \t]*![ \t]*checksum[ \t:-]+([\w+/]+)[^\n]*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
+"""As Adblock Plus finds it; the line does not count itself."""
+
+_AT_ONCE = 16 * 1024
+"""Characters of base64 that are decoded in one call: a multiple of four."""
+
+
+def recognizes(text: str) -> bool:
+    """Returns whether the beginning of a file is that of an AutoProxy list, plain or as base64."""
+    if _HEADER.match(text):
+        return True
+    digits = "".join(text[:_AT_ONCE].removeprefix("\ufeff").split())
+    if _BASE64.fullmatch(digits) is None:
+        return False
+    to_text = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
+    try:
+        decoded = to_text.decode(base64.b64decode(digits[: len(digits) // 4 * 4]))
+    except ValueError:
+        return False
+    lines = decoded.replace("\r", "").replace("\n", "")
+    return _HEADER.match(decoded) is not None or ("||" in lines and lines.isprintable())
+
+
+def parse_autoproxy(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses an AutoProxy list, as `formats.ParseList` says. Its checksum must be right, and its base64 whole."""
+    first = next(pieces, "")
+    text: Iterator[str] = chain((first,), pieces)
+    if not _HEADER.match(first) and recognizes(first):
+        text = _decoded(text, builder.source)
+
+    def add(number: int, line: str) -> bool:
+        if not line.startswith(("!", "[")):
+            add_filter(builder, number, line)
+        return False
+
+    read_filters(builder, _checked(text, builder.source), add)
+
+
+def _decoded(pieces: Iterable[str], source: str) -> Iterator[str]:
+    """Yields the text that is base64 in `pieces`, in pieces of whole lines. Raises ConfigError for what is none."""
+    to_text = codecs.getincrementaldecoder("utf-8")()
+    left = ""
+    begun: list[str] = []
+    try:
+        for piece in pieces:
+            for start in range(0, len(piece), _AT_ONCE):
+                digits = left + "".join(piece[start : start + _AT_ONCE].removeprefix("\ufeff").split())
+                left = digits[len(digits) // 4 * 4 :]
+                decoded = binascii.a2b_base64(digits[: len(digits) // 4 * 4], strict_mode=True)
+                lines, end, rest = to_text.decode(decoded).rpartition("\n")
+                if end:
+                    yield "".join((*begun, lines, end))
+                    begun = []
+                begun.append(rest)
+        if left:
+            raise ValueError("not a multiple of four digits")
+        begun.append(to_text.decode(b"", final=True))
+    except ValueError:
+        raise ConfigError(f"{source}: its base64 is damaged or cut short; fetch the list again") from None
+    yield "".join(begun)
+
+
+def _checked(pieces: Iterable[str], source: str) -> Iterator[str]:
+    """Yields the pieces as they are. Raises ConfigError after the last when their checksum is not the one they name:
+    the MD5 of all lines but its own, with one newline, and no carriage return, between each."""
+    digest = hashlib.md5(usedforsecurity=False)
+    told, place, number, after_newline = "", 0, 1, False
+    for piece in pieces:
+        text = piece.removeprefix("\ufeff").replace("\r", "")
+        if match := _CHECKSUM.search(text):
+            told, place = match[1], number + text.count("\n", 0, match.start())
+            text = text[: match.start()] + text[match.end() :]
+        number += piece.count("\n")
+        text = re.sub(r"\n+", "\n", text)
+        if after_newline:
+            text = text.removeprefix("\n")
+        if text:
+            digest.update(text.encode())
+            after_newline = text.endswith("\n")
+        yield piece
+    if told and base64.b64encode(digest.digest()).decode().rstrip("=") != told.rstrip("="):
+        raise ConfigError(
+            f"{source}:{place}: the checksum is wrong, so the list was cut short or changed; fetch it again, "
+            "or delete this line if you changed the list yourself"
+        )
