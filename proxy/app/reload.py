@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.app.rule_files import Fingerprint, fingerprint
+from proxy.app.rule_files import Fingerprint, fingerprint, fingerprint_of_included
 from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.file_watch import FileWatch
 from proxy.config.load import Loaded, load
@@ -55,8 +55,9 @@ class ActiveSetup:
         self._overrides = dict(overrides)
         self._on_replaced = on_replaced
         self.port = loaded.settings.listen.port
-        self._watch = FileWatch(fingerprint(loaded.settings, paths))
+        state = fingerprint(loaded.settings, paths)
         self._material = builder.read(loaded, port=self.port)
+        self._watch = FileWatch((*state, *self._included(self._material)))
         self.setup = builder.build(self._material, self._overrides, port=self.port)
         self._reloading = asyncio.Lock()
         self.problem = ""
@@ -78,14 +79,14 @@ class ActiveSetup:
 
     async def poll(self) -> None:
         """Reloads after an edit. To be called a few times a second."""
-        if self._watch.changed(fingerprint(self.setup.settings, self._paths)):
+        if self._watch.changed(self._state()):
             await self.reload()
 
     async def reload(self) -> list[str]:
         """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
         problems; with any, the previous Setup stays."""
         async with self._reloading:
-            self._watch.use(fingerprint(self.setup.settings, self._paths))
+            self._watch.use(self._state())
             try:
                 material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
                 self._watch.use(state)
@@ -103,12 +104,19 @@ class ActiveSetup:
 
     def _read_files(self) -> tuple[Material, Fingerprint]:
         """Returns the content of the files, and their fingerprint from before they were read: an edit meanwhile is then
-        noticed by the next poll. Raises ConfigError."""
+        noticed by the next poll. Which files a list includes is known only then. Raises ConfigError."""
         config, *_ = fingerprint(self.setup.settings, self._paths)
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
         _, *others = fingerprint(loaded.settings, self._paths)
         self._check_stays_closed(loaded)
-        return self._builder.read(loaded, port=self.port, pause_s=PAUSE_S), (config, *others)
+        material = self._builder.read(loaded, port=self.port, pause_s=PAUSE_S)
+        return material, (config, *others, *self._included(material))
+
+    def _state(self) -> Fingerprint:
+        return (*fingerprint(self.setup.settings, self._paths), *self._included(self._material))
+
+    def _included(self, material: Material) -> Fingerprint:
+        return fingerprint_of_included(material.loaded.settings, self._paths, material.rules.lists)
 
     def _refuse(self, problems: Sequence[str]) -> list[str]:
         for problem in problems:

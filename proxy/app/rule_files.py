@@ -48,6 +48,7 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pa
             format=item.format,
             allow_empty=item.allow_empty,
             allow_suffixes=item.allow_suffixes,
+            siblings=_Siblings(list_file, pause_s),
         )
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
@@ -62,6 +63,23 @@ def check_rules(text: str, settings: Settings, paths: Paths, *, lists: Mapping[s
     """Parses a text as if it stood in rules.txt. Raises ConfigError with all problems."""
     relays = [relay.name for relay in settings.relay]
     return parse_rules(text, source=paths.rules_file.name, lists=lists, relays=relays)
+
+
+class _Siblings:
+    """Reads files in the folder of a list, which the list includes. All of them together may be as large as a list."""
+
+    def __init__(self, list_file: Path, pause_s: float) -> None:
+        self._folder = list_file.parent
+        self._pause_s = pause_s
+        self._left = LIST_LIMIT
+
+    def __call__(self, name: str) -> tuple[str, Iterator[str]] | None:
+        file = self._folder / name
+        if not os.path.lexists(file):
+            return None
+        data = read_obeyed(file, limit=self._left).data
+        self._left -= len(data)
+        return shown(file), _with_pauses(decode_pieces(file, data), self._pause_s)
 
 
 def _with_pauses(pieces: Iterator[str], pause_s: float) -> Iterator[str]:
@@ -90,6 +108,13 @@ def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
     lists = (paths.named(item.source) for item in settings.list)
     files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
     return tuple((*_state(file, with_content=True), *_state(file.parent, with_content=False)) for file in files)
+
+
+def fingerprint_of_included(settings: Settings, paths: Paths, lists: Mapping[str, DomainList]) -> Fingerprint:
+    """Returns the same of the files that the lists included when they were read."""
+    folders = {item.name: paths.named(item.source).parent for item in settings.list}
+    files = [folders[name] / file for name, it in lists.items() if name in folders for file in it.included]
+    return tuple(_state(file, with_content=True) for file in files)
 
 
 def _state(path: Path, *, with_content: bool) -> tuple[int, ...]:

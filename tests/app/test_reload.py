@@ -73,6 +73,26 @@ async def test_an_edit_is_taken_once_it_has_come_to_rest(configured: Configured)
     assert in_use.setup is after, "once"
 
 
+async def test_an_edit_of_a_file_that_a_list_includes_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("include:other\n")
+    (tmp_path / "other").write_text("full:a.example\n")
+    configured = Configured(tmp_path, config='[[list]]\nname = "mine"\nsource = "mine"\n')
+    before = configured.in_use.setup
+    for _ in range(3):
+        await configured.in_use.poll()
+    assert configured.in_use.setup is before, "nothing was edited"
+    (tmp_path / "other").write_text("full:a.example\ninclude:third\n")
+    for _ in range(2):
+        await configured.in_use.poll()
+    assert len(configured.taken) == 1
+    (tmp_path / "third").write_text("full:b.example\n")
+    for _ in range(3):
+        await configured.in_use.poll()
+    assert len(configured.taken) == 2
+    assert configured.in_use.setup.router.rules.is_listed("b.example")
+    configured.close()
+
+
 async def test_a_wrong_edit_changes_nothing_until_it_is_mended(
     configured: Configured, caplog: pytest.LogCaptureFixture
 ) -> None:

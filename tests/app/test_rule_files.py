@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.rule_files import fingerprint, read_block_pages, read_rules
+from proxy.app import rule_files
+from proxy.app.rule_files import fingerprint, fingerprint_of_included, read_block_pages, read_rules
 from proxy.config import files
 from proxy.config.load import load
 from proxy.config.paths import Paths
@@ -43,6 +44,50 @@ def test_between_the_pieces_of_a_list_others_may_work(paths: Paths, monkeypatch:
     size = paths.named("mine.txt").stat().st_size
     assert pauses == [0.25] * len(pauses)
     assert size / files.PIECE - 1 < len(pauses) <= size / files.PIECE + 1
+
+
+def test_files_that_a_list_includes_are_read_from_its_folder(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.config_file.write_text(LISTED.replace("mine.txt", "lists/mine"))
+    settings = load(paths.config_file, env={}).settings
+    folder = paths.named("lists")
+    folder.mkdir(mode=0o700)
+    (folder / "mine").write_text("include:other\ninclude:not-there\ninclude:../config.toml\n")
+    (folder / "other").write_text("full:a.example\n")
+    found = read_rules(settings, paths).lists["mine"]
+    assert [entry.text for entry in found.entries()] == ["a.example"]
+    assert found.included == ("other", "not-there"), "a name with dots and slashes is no name of a list"
+    assert found.lines_skipped == 2
+    monkeypatch.setattr(rule_files, "LIST_LIMIT", 60)
+    (folder / "not-there").write_text("full:b.example\n" * 4)
+    with pytest.raises(ConfigError, match=r"lists/not-there: is larger than 45 bytes"):
+        read_rules(settings, paths)
+
+
+def test_an_included_file_that_another_user_could_change_refuses_the_list(open_folder: Path) -> None:
+    paths = Paths.locate({}, config=open_folder / "config.toml", state=open_folder / "state")
+    paths.config_file.write_text(LISTED)
+    paths.config_file.chmod(0o644)
+    (open_folder / "mine.txt").write_text("include:other\n")
+    (open_folder / "mine.txt").chmod(0o644)
+    (open_folder / "other").write_text("a.example\n")
+    (open_folder / "other").chmod(0o666)
+    with pytest.raises(ConfigError, match=r"/other: not used: "):
+        read_rules(load(paths.config_file, env={}).settings, paths)
+
+
+def test_the_state_of_included_files_counts_too(paths: Paths) -> None:
+    paths.config_file.write_text(LISTED)
+    settings = load(paths.config_file, env={}).settings
+    paths.named("mine.txt").write_text("include:other\n")
+    lists = read_rules(settings, paths).lists
+    seen = [fingerprint_of_included(settings, paths, lists)]
+    paths.named("other").write_text("a.example\n")
+    seen.append(fingerprint_of_included(settings, paths, lists))
+    paths.named("other").write_text("a.example\nb.example\n")
+    seen.append(fingerprint_of_included(settings, paths, lists))
+    paths.named("other").unlink()
+    assert fingerprint_of_included(settings, paths, lists) == seen[0]
+    assert all(before != after for before, after in pairwise(seen))
 
 
 def test_other_rules_can_be_read_in_their_place(paths: Paths) -> None:

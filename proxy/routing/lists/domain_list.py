@@ -88,6 +88,8 @@ class DomainList:
     """A sentence, with file and line, for each of the first of them."""
     allow_empty: bool = False
     """The user accepts the list even when it has a `problem`."""
+    included: tuple[str, ...] = ()
+    """Names of files of the same folder that the list includes. Some of them may be missing."""
 
     def covering(self, host: str) -> str | None:
         """Returns the entry that lists a host in canonical spelling, as it is shown; None when the host is not listed,

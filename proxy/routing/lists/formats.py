@@ -13,9 +13,9 @@ from typing import Protocol
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.lists import adblock, autoproxy
+from proxy.routing.lists import adblock, autoproxy, v2fly
 from proxy.routing.lists.domain_list import DomainList
-from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.list_builder import ListBuilder, Siblings, no_siblings
 from proxy.routing.lists.plain import parse_plain
 
 LIST_LIMIT = 64 * 1024 * 1024
@@ -39,11 +39,14 @@ class ListFormat:
     parse: ParseList
     name_share: float = 1.0
     """How much of a large file's text is names, at most: what the tables of a million are sized by."""
+    included: int = 0
+    """Characters of names in the files that a list includes, about: the list itself may only name them."""
 
 
 FORMATS: Mapping[ListFormatName, ListFormat] = {
     "autoproxy": ListFormat(autoproxy.recognizes, autoproxy.parse_autoproxy),
     "adblock": ListFormat(adblock.recognizes, adblock.parse_adblock),
+    "v2fly": ListFormat(v2fly.recognizes, v2fly.parse_v2fly, included=1024 * 1024),
     "plain": ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
 }
 """In the order in which they are tried: the first that recognises a text parses it."""
@@ -57,11 +60,12 @@ def parse_list(
     format: ListFormatName = "auto",  # noqa: A002  # as the setting is called
     allow_empty: bool = False,
     allow_suffixes: bool = False,
+    siblings: Siblings = no_siblings,
 ) -> DomainList:
     """Parses a list. `pieces` is its text, cut at ends of lines; each is asked for when the one before has been read.
     `size` is the number of their characters, or more; `source` the name of the file in messages; `format` "auto" is the
-    first that recognises the text. Lines that cannot be used are skipped and counted. Raises ConfigError when the list
-    is too large, or no list of a format that was named."""
+    first that recognises the text; `siblings` reads the files beside it. Lines that cannot be used are skipped and
+    counted. Raises ConfigError when the list is too large, or no list of a format that was named."""
     if size > LIST_LIMIT:
         raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     first = next(pieces, "")
@@ -69,10 +73,11 @@ def parse_list(
     chosen = FORMATS[name]
     builder = ListBuilder(
         source,
-        size=int(size * chosen.name_share),
+        size=int(size * chosen.name_share) + chosen.included,
         format=name,
         allow_empty=allow_empty,
         allow_suffixes=allow_suffixes,
+        siblings=siblings,
     )
     chosen.parse(chain((first,), pieces), builder)
     return builder.build()

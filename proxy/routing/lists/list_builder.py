@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from proxy.config.suggestions import quoted
@@ -47,9 +48,19 @@ _KEYWORD = re.compile(r"[a-z0-9._-]{2,63}")
 _WILDCARD = re.compile(r"[a-z0-9._*-]{2,253}")
 
 
+Siblings = Callable[[str], "tuple[str, Iterator[str]] | None"]
+"""Gets the name of a file in the folder of a list, which has no dots and slashes. Returns how messages name it, and its
+text in pieces, as of the list itself; None when there is no such file. Raises ConfigError when it cannot be read, or
+when all of them together are too large."""
+
+
+def no_siblings(name: str) -> None:
+    """For a list that has no folder."""
+
+
 class ListBuilder:
     """Collects one list. `source` is the file's name in messages; `size` the number of characters in names, or more;
-    `format` the name of the format.
+    `format` the name of the format; `siblings` reads the files that a list may include.
 
     The methods take the number of the line, from 1 on; lines come in order. `exception` is for entries of which a list
     says that they are not on it: an exception wins over what is listed. Methods that add raise ConfigError when the
@@ -64,6 +75,7 @@ class ListBuilder:
         format: str = "plain",  # noqa: A002  # as the setting is called
         allow_empty: bool = False,
         allow_suffixes: bool = False,
+        siblings: Siblings = no_siblings,
     ) -> None:
         self.source = source
         self.format = format
@@ -80,6 +92,21 @@ class ListBuilder:
         self._more_suffixes = 0
         self._lines_widened = 0
         self._widened: list[str] = []
+        self._siblings = siblings
+        self._included: dict[str, None] = {}
+
+    @contextmanager
+    def including(self, name: str) -> Iterator[Iterator[str] | None]:
+        """Reads another file of the folder as a part of the list: yields its text in pieces, None when there is no such
+        file. Meanwhile lines are those of that file. Raises ConfigError when it cannot be read."""
+        self._included[name] = None  # also when it is missing: it may be made
+        found = self._siblings(name)
+        source, pieces = found or (self.source, None)
+        (self.source, self._last_read), including = (source, 0), self.source
+        try:
+            yield pieces
+        finally:
+            self.source, self._last_read = including, 0
 
     def add(self, line: int, domain: str, covers: Covers = Covers.SITE, *, exception: bool = False) -> bool:
         """Adds a domain or an address in any spelling; what is neither is skipped. Returns whether it was added."""
@@ -192,6 +219,7 @@ class ListBuilder:
             lines_widened=self._lines_widened,
             widened=tuple(self._widened),
             allow_empty=self._allow_empty,
+            included=tuple(self._included),
         )
 
     def _of(self, exception: bool) -> _Entries:

@@ -28,6 +28,13 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "[AutoProxy 0.2.9]\n! Title: x\n||a.example\n",
         "W0F1dG9Qcm94eSAwLjIuOV0KISBDaGVja3N1bTogSmlSdnVGNjdrYlhydVB0Zmtx\n",
     ),
+    "v2fly": (
+        "# comment\ninclude:google-ads\n",
+        "full:a.example @ads\n",
+        "a.example @cn\n",
+        "a.example &other # why\n",
+        "keyword:a\n",
+    ),
     "adblock": ("[Adblock Plus 2.0]\n! Title: x\n", "! Title: x\n||a.example^$third-party\n@@||b.example^\n"),
     "plain": (
         "",
