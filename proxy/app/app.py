@@ -51,6 +51,7 @@ from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
 from proxy.session.events import Events, Learned
+from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -125,7 +126,8 @@ class App:
         runtime = AppRuntime(
             lambda: self._setup, self._network, self._beliefs, self._down_cache, self._health, self._addons
         )
-        self._builder = SetupBuilder(self._poller, paths, runtime)
+        self._recent_clients = RecentClients()
+        self._builder = SetupBuilder(self._poller, paths, runtime, self._recent_clients)
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
@@ -338,6 +340,7 @@ class App:
             self._addon_manager,
             self._inspector,
             self._server,
+            self._recent_clients,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,
             not_stored=self._options.not_stored,

@@ -16,6 +16,7 @@ from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
+from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
 from proxy.session.server import Server
 from proxy.session.services import Services
@@ -39,6 +40,7 @@ class ControlBackend:
     addon_manager: AddonManager
     inspector: MitmInspector
     server: Server
+    recent_clients: RecentClients
     listen_address: str
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can

@@ -36,6 +36,7 @@ from proxy.routing.domain_set import DomainSet
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules
 from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
+from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by
 from proxy.wire.dns_url import SecureServer
 from proxy.wire.relay_url import RelayUrl
@@ -56,11 +57,18 @@ class Material:
 class SetupBuilder:
     """Builds Setups for one process. It remembers passwords, so that a reload runs no password command again."""
 
-    def __init__(self, poller: Poller, paths: Paths, runtime: Runtime = NO_RUNTIME) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        paths: Paths,
+        runtime: Runtime = NO_RUNTIME,
+        recent_clients: RecentClients | None = None,
+    ) -> None:
         self._poller = poller
         self._paths = paths
         self._runtime = runtime
         self._passwords = Passwords()
+        self._recent_clients = recent_clients or RecentClients()
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
         """Reads and builds the Setup of `loaded`, with Byway listening on `port`. Raises ConfigError."""
@@ -124,7 +132,7 @@ class SetupBuilder:
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
             loaded=material.loaded,
-            inbound=InboundHandshake(limits, material.credentials, _is_ours(settings, port)),
+            inbound=InboundHandshake(limits, material.credentials, _is_ours(settings, port), self._recent_clients),
             guard=guard,
             router=Router(material.rules, overrides, infos, settings),
             registry=registry,

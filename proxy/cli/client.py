@@ -18,6 +18,8 @@ from urllib.parse import urlencode
 
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths, is_own_folder
+from proxy.control.pac import local_proxy
+from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.peer import peer_uid
@@ -40,6 +42,8 @@ class Client:
     port: int | None
     token: str | None
     state: Path
+    proxy: Destination
+    """Where programs of this computer reach the proxy."""
     timeout_s: float = TIMEOUT_S
 
     @classmethod
@@ -65,7 +69,13 @@ class Client:
         try:
             with (folder / RUN_FILE).open("rb") as file:
                 run_info = json.loads(file.read(RUN_FILE_LIMIT))
-            return cls(run_info["socket"], run_info.get("control_port"), run_info["token"], state)
+            return cls(
+                run_info["socket"],
+                run_info.get("control_port"),
+                run_info["token"],
+                state,
+                local_proxy(str(run_info.get("listen", "127.0.0.1")), int(run_info.get("port", 0))),
+            )
         except FileNotFoundError:
             raise NotRunning(_none_runs(state, hint)) from None
         except PermissionError:

@@ -25,6 +25,8 @@ _MODULES = {
     "test": "proxy.cli.survey.survey",
     "report": "proxy.cli.report.report",
     "demo": "proxy.cli.demo.command",
+    "pac": "proxy.cli.pac",
+    "env": "proxy.cli.env",
     "log": "proxy.cli.log",
     "relay": "proxy.cli.relay.commands",
     "rule": "proxy.cli.rule.commands",

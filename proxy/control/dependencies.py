@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.routing.router import Router
     from proxy.session.events import Events
+    from proxy.session.recent_clients import RecentClients
     from proxy.session.rule_hits import RuleHits
     from proxy.store.relay_tests import RelayTests
     from proxy.store.store import Store
@@ -67,6 +68,10 @@ class Dependencies(Protocol):
     @property
     def relay_tests(self) -> RelayTests:
         """The last test of each relay."""
+
+    @property
+    def recent_clients(self) -> RecentClients:
+        """The browsers that have just used the proxy port."""
 
     def setup(self) -> SetupView:
         """The Setup in use now."""

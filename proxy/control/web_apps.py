@@ -1,4 +1,4 @@
-"""The control API and the page as applications of aiohttp, ready to be served.
+"""The control API, and the pages of the proxy's own address, as applications of aiohttp, ready to be served.
 
 `server` imports this module in a thread, when the first client has come.
 """
@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from aiohttp import web
 
 from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, hosts_of, secure_headers
 from proxy.control.api import make_app
 from proxy.control.dependencies import Dependencies
+from proxy.control.own_pages import Use, home_page, setup_page
+from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
 from proxy.model import Destination
-from proxy.session.inbound import OWN_NAME
+from proxy.session.inbound import OWN_NAME, reached_address
+from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +25,6 @@ _CLOSE_S = 1.0
 _LINGER_S = 2.0
 """Seconds for which the rest of a body is read and dropped, so that its sender gets the answer."""
 _IDLE_S = 15.0
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Byway</title>
-<h1>Byway is running</h1>
-<p>This address is a proxy. Set it as the HTTP or SOCKS proxy of your browser.</p>
-<p>Run <code>byway status</code> in a terminal to see what is blocked. Run <code>byway why SITE</code> to test one
-site.</p>
-</html>
-"""
 
 
 def api_runner(parts: Dependencies, token: str | None, port: int) -> web.AppRunner:
@@ -45,8 +35,8 @@ def api_runner(parts: Dependencies, token: str | None, port: int) -> web.AppRunn
 
 
 def page_runner(parts: Dependencies, port: int) -> web.AppRunner:
-    """Returns what serves the page to clients of the proxy's own `port`. The caller sets it up and cleans it up."""
-    return _runner(_page_app(lambda: _own_hosts(parts.setup().settings.listen.address, port)))
+    """Returns what serves pages to clients of the proxy's own `port`. The caller sets it up and cleans it up."""
+    return _runner(_page_app(parts, port))
 
 
 class _InOneLine(logging.Filter):
@@ -77,16 +67,30 @@ def _runner(app: web.Application) -> web.AppRunner:
     )
 
 
-def _own_hosts(listen: str, port: int) -> frozenset[str]:
-    return hosts_of(port) | {OWN_NAME, f"{OWN_NAME}:80", str(Destination(listen, port))}
+def _page_app(parts: Dependencies, port: int) -> web.Application:
+    def reached(request: web.Request) -> Destination:
+        """The address at which the client has reached us, with the port of the proxy."""
+        name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+        address = reached_address(name)
+        return Destination("127.0.0.1" if address is None else address.host, port)
 
+    def proxy(request: web.Request) -> Destination:
+        """Where this client reaches the proxy: the configured address, unless that is all addresses."""
+        listen = Destination(parts.setup().settings.listen.address, port)
+        return reached(request) if listen.address is None or listen.address.is_unspecified else listen
 
-def _page_app(hosts: Callable[[], frozenset[str]]) -> web.Application:
+    def hosts(request: web.Request) -> frozenset[str]:
+        listen = parts.setup().settings.listen.address
+        return hosts_of(port) | {
+            *(OWN_NAME, f"{OWN_NAME}:80", str(Destination(listen, port)), str(reached(request))),
+            *((reached(request).host,) if port == 80 else ()),
+        }
+
     @web.middleware
     async def only_ours(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Checks a request. Each connection is closed after one: the proxy port has read only the first."""
         try:
-            check_host(request, hosts())
+            check_host(request, hosts(request))
             check_shape(request, of_browser=True)
             response = await handler(request)
         except Refused as error:
@@ -96,10 +100,31 @@ def _page_app(hosts: Callable[[], frozenset[str]]) -> web.Application:
         response.force_close()
         return response
 
-    async def page(_request: web.Request) -> web.Response:
-        return web.Response(text=_PAGE, content_type="text/html")
+    async def page(request: web.Request) -> web.Response:
+        user_agent = request.headers.get("User-Agent", "")
+        address = reached(request).address
+        if address is None or not address.is_loopback:
+            text = setup_page(proxy(request), user_agent)
+        else:
+            text = home_page(proxy(request), use(request, user_agent), user_agent)
+        return web.Response(text=text, content_type="text/html")
+
+    def use(request: web.Request, user_agent: str) -> Use:
+        if request.headers["Host"].lower().partition(":")[0] == OWN_NAME:
+            return Use.CONFIRMED
+        return Use.RECENT if user_agent and parts.recent_clients.has_used(user_agent) else Use.NOT_SEEN
+
+    async def pac(request: web.Request) -> web.Response:
+        # Without a charset: it is ASCII, and some systems compare the whole field.
+        body = pac_text(PATHS[request.path], proxy(request)).encode("ascii")
+        return web.Response(body=body, content_type=CONTENT_TYPE)
+
+    async def allow_style(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+        if response.content_type == "text/html":
+            response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
 
     app = web.Application(client_max_size=1024, middlewares=[only_ours])
-    app.add_routes([web.get("/", page)])
+    app.add_routes([web.get("/", page), *(web.get(path, pac) for path in PATHS)])
     app.on_response_prepare.append(secure_headers)
+    app.on_response_prepare.append(allow_style)
     return app

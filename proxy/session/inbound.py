@@ -19,6 +19,7 @@ from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import PeerError
 from proxy.net.deadline import deadline
 from proxy.net.stream import SocketStream, read_with
+from proxy.session.recent_clients import RecentClients
 from proxy.wire import http1, sniff, socks
 from proxy.wire.http1 import Form, RequestHead
 from proxy.wire.reader import Reader
@@ -30,6 +31,9 @@ _HEAD_END = b"\r\n\r\n"
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _SOCKS5_GRANTED = socks.socks5_reply(socks.Socks5Reply.GRANTED)
 _SOCKS4_GRANTED = socks.socks4_reply(granted=True)
+
+_USER_AGENT = ("User-Agent", "user-agent")
+"""As clients spell it."""
 
 OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
@@ -144,8 +148,17 @@ def http_redirect(url: str) -> bytes:
 class InboundHandshake:
     """Reads the requests of clients. Each Setup has its own."""
 
-    def __init__(self, limits: Limits, credentials: Credentials | None, is_ours: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        credentials: Credentials | None,
+        is_ours: Callable[[str], bool],
+        recent_clients: RecentClients | None = None,
+    ) -> None:
+        """`is_ours`: whether a Host header names this proxy itself. `recent_clients` are told of every HTTP request
+        through the proxy."""
         self._limits = limits
+        self._recent_clients = recent_clients or RecentClients()
         self._credentials = credentials
         self._is_ours = is_ours
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
@@ -199,12 +212,18 @@ class InboundHandshake:
     async def _http(self, client: SocketStream, reader: Reader) -> InboundRequest:
         head = await read_with(client, reader, http1.read_request_head(reader))
         if head.form is Form.ORIGIN:
-            # A remote client cannot give the password in this form, so it does not learn what listens here.
-            if not self._is_ours(head.host) or (self._credentials is not None and not _is_near(client)):
+            # A remote client cannot give the password in this form. It gets the set-up page, which does not name us,
+            # and only when it names the very address that it has reached: a scan does not learn what listens here.
+            ours = self._is_ours(head.host) and (self._credentials is None or _is_near(client))
+            if not ours and not _names_own_address(head, client):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
+        for name, value in head.headers:
+            if name in _USER_AGENT:
+                self._recent_clients.note(value)
+                break
         assert head.destination is not None  # the parser guarantees it for every form but ORIGIN
         if head.form is Form.CONNECT:
             return TunnelRequest(head.destination, Inbound.CONNECT)
@@ -236,6 +255,22 @@ class InboundHandshake:
 def _is_near(client: SocketStream) -> bool:
     """Whether the client is on this computer, by the peer address of its socket. Raises OSError when it has left."""
     return ipaddress.ip_address(client.lowest_socket.getpeername()[0]).is_loopback
+
+
+def _names_own_address(head: RequestHead, client: SocketStream) -> bool:
+    """Whether Host is the address and port at which the client has reached us. Raises OSError when it has left."""
+    if head.named is None or head.named.address is None:
+        return False
+    reached = client.lowest_socket.getsockname()
+    return reached_address(reached) == head.named
+
+
+def reached_address(name: object) -> Destination | None:
+    """Returns the address in a socket's name, such as `getsockname` returns; None for a socket of another family."""
+    if not isinstance(name, tuple):
+        return None
+    address = ipaddress.ip_address(str(name[0]).partition("%")[0])
+    return Destination(str(getattr(address, "ipv4_mapped", None) or address), name[1])
 
 
 def _as_received(head: RequestHead) -> bytes:

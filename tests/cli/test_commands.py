@@ -24,7 +24,7 @@ from tests.support.outcomes import rescued
 BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
-    "run", "status", "why", "test", "report", "log show", "demo", "relay list", "relay test", "relay add",
+    "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
     "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list", "rule import",
     "rule check", "rule add", "rule rm", "addons list", "addons new", "addons check", "addons replay", "addons enable",
     "addons disable", "addons docs", "addons path",

@@ -45,12 +45,12 @@ RUNNING = [
     "log", "log --long", "log --outcome failed", "log show 4", f"log show {DOWN}", "site list", "site list --all",
     f"site show {BLOCKED}", f"site show {LONG}", "site show new.example", "site set x.example block",
     "site forget x.example", "report", f"report {BLOCKED} --format csv", "report new.example", "relay list",
-    "relay test", "rule list", f"rule test https://{BLOCKED}/", "config show", "config check", "config path",
-    "addons docs plan",
+    "relay test", "pac", "pac --strict", "env --shell bash", "rule list", f"rule test https://{BLOCKED}/",
+    "config show", "config check", "config path", "addons docs plan",
 ]  # fmt: skip
 STOPPED = [
     "status", "why new.example", "log", "log show 4", "site list", f"site show {BLOCKED}", "report", "relay list",
-    "rule list", "rule test new.example", "config show", "addons enable nothing",
+    "pac", "env --shell fish", "rule list", "rule test new.example", "config show", "addons enable nothing",
 ]  # fmt: skip
 
 CONFIG = """\

@@ -16,6 +16,7 @@ from proxy.control import web_apps
 from proxy.control.access import SECURITY_HEADERS
 from proxy.control.server import ControlServer
 from proxy.model.errors import BywayError
+from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from tests.control.test_access import ask
 from tests.control.world import World
 from tests.support.sockets import descriptors, tcp_pair
@@ -103,8 +104,9 @@ async def test_the_page_says_what_this_is(server: ControlServer) -> None:
     assert answer.startswith("HTTP/1.1 200 ")
     assert "byway status" in answer
     assert "\r\nConnection: close\r\n" in answer
-    for name, value in SECURITY_HEADERS.items():
+    for name, value in {**SECURITY_HEADERS, "Content-Security-Policy": CONTENT_SECURITY_POLICY}.items():
         assert f"\r\n{name}: {value}\r\n" in answer
+    assert answer.count("Content-Security-Policy") == 1
     assert "\r\nServer:" not in answer
 
 

@@ -43,6 +43,7 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
+from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
@@ -112,6 +113,7 @@ class Parts:
     events: Events
     relay_tests: RelayTests
     rule_hits: RuleHits
+    recent_clients: RecentClients
     network: Callable[[], NetworkId]
     reload: Callable[[], Coroutine[Any, Any, list[str]]]
     counters: Callable[[], Mapping[str, int | float | str]]
@@ -153,6 +155,7 @@ class World:
     def __post_init__(self) -> None:
         self.relay_tests = RelayTests(None)
         self.rule_hits = RuleHits()
+        self.recent_clients = RecentClients()
         self.store = Store(self.store_file, self.settings.log)
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
@@ -200,6 +203,7 @@ class World:
             addons=lambda: self.addons,
             relay_tests=self.relay_tests,
             rule_hits=self.rule_hits,
+            recent_clients=self.recent_clients,
         )
 
     async def _plan(self, request: Request) -> Plan:

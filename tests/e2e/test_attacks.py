@@ -221,7 +221,7 @@ async def test_G3_a_reload_does_not_open_a_proxy_that_listens_beyond_this_comput
 
 
 async def ask(byway: Byway, request: str) -> bytes:
-    """What a neighbour gets, who reaches us at an address of ours that is not loopback."""
+    """What a neighbour gets, who reaches us at an address of ours that is not loopback: {address} in the request."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -229,10 +229,11 @@ async def ask(byway: Byway, request: str) -> bytes:
             pytest.skip("this machine has no address beyond loopback")
         address = probe.getsockname()[0]
     reader, writer = await asyncio.open_connection(address, byway.port)
-    writer.write(request.format(port=byway.port).encode())
+    writer.write(request.format(port=byway.port, address=address).encode())
     answer = await asyncio.wait_for(reader.read(), 10)
     writer.close()
-    return answer
+    assert b"{address}" not in answer
+    return answer.replace(address.encode(), b"{address}").replace(str(byway.port).encode(), b"{port}")
 
 
 @pytest.mark.parametrize(
@@ -242,11 +243,27 @@ async def ask(byway: Byway, request: str) -> bytes:
         "GET http://byway.internal/ HTTP/1.1\r\nHost: byway.internal\r\n\r\n",
         "GET http://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: byway.internal\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: {address}:{port}\r\n\r\n",
+        "GET /proxy.pac HTTP/1.1\r\nHost: {address}:{port}\r\n\r\n",
     ],
 )
 async def test_a_neighbour_without_the_password_is_not_told_what_this_is(request_: str, tmp_path: Path) -> None:
     async with Byway(tmp_path, config=LAN) as byway:
         assert b"byway" not in (await ask(byway, request_)).lower()
+
+
+async def test_a_neighbour_gets_the_set_up_alone_and_only_by_the_address_itself(tmp_path: Path) -> None:
+    def get(path: str, host: str) -> str:
+        return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+
+    async with Byway(tmp_path, config=LAN) as byway:
+        assert b'"PROXY {address}:{port}; DIRECT"' in await ask(byway, get("/proxy.pac", "{address}:{port}"))
+        assert b'"PROXY {address}:{port}"' in await ask(byway, get("/strict.pac", "{address}:{port}"))
+        assert b"http://{address}:{port}/proxy.pac" in await ask(byway, get("/", "{address}:{port}"))
+        for host in ("{address}", "{address}:1", "localhost:{port}", "wpad", "0.0.0.0:{port}"):
+            assert (await ask(byway, get("/proxy.pac", host))).startswith(b"HTTP/1.1 421 ")
+        for path in ("/v1/status", "/other"):
+            assert (await ask(byway, get(path, "{address}:{port}"))).startswith(b"HTTP/1.1 404 ")
 
 
 # -- what others get to know -------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from proxy.session.inbound import (
     http_redirect,
     http_refusal,
 )
+from proxy.session.recent_clients import RecentClients
 from proxy.wire.reader import Reader
 from tests.support.calls import counting
 
@@ -47,7 +48,8 @@ class Client:
         ours.setblocking(False)
         self._poller = make_poller(asyncio.get_running_loop())
         self.stream = SocketStream(ours, self._poller, "127.0.0.1:50000")
-        self.front = InboundHandshake(limits or Limits(), credentials, is_ours)
+        self.recent = RecentClients()
+        self.front = InboundHandshake(limits or Limits(), credentials, is_ours, self.recent)
         self.reader = Reader()
 
     async def says(self, *pieces: bytes) -> InboundRequest | None:
@@ -139,6 +141,21 @@ async def test_our_own_page_goes_to_the_control_server_whole(client: Client) -> 
 async def test_our_name_through_the_proxy_is_our_own_page(client: Client) -> None:
     opening = await client.says(b"GET http://byway.internal/x HTTP/1.1\r\nHost: byway.internal\r\n\r\n")
     assert opening == OwnPageRequest(b"GET /x HTTP/1.1\r\nHost: byway.internal\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_noted"),
+    [
+        (b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\nUser-Agent: Fox/1\r\n\r\n", True),
+        (b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nuser-agent: Fox/1\r\n\r\n", True),
+        (b"GET http://byway.internal/ HTTP/1.1\r\nHost: byway.internal\r\nUser-Agent: Fox/1\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8119\r\nUser-Agent: Fox/1\r\n\r\n", False),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n", False),
+    ],
+)
+async def test_a_browser_that_uses_the_proxy_is_noted(client: Client, request_: bytes, is_noted: bool) -> None:
+    await client.says(request_)
+    assert client.recent.has_used("Fox/1") == is_noted
 
 
 @pytest.mark.parametrize("host", [b"example.org", b"127.0.0.1:8120", b"127.0.0.1.example.org:8119"])

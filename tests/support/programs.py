@@ -12,11 +12,13 @@ import shutil
 import subprocess
 
 PACKAGES = {
+    "bash": "bash",
     "cc": "build-essential",
     "certutil": "libnss3-tools",
     "chromium": "chromium",
     "curl": "curl",
     "dnsmasq": "dnsmasq-base",
+    "fish": "fish",
     "gnutls-serv": "gnutls-bin",
     "ip": "iproute2",
     "microsocks": "microsocks",
@@ -33,6 +35,7 @@ PACKAGES = {
     "unbound": "unbound",
     "unshare": "util-linux",
     "update-ca-certificates": "ca-certificates",
+    "zsh": "zsh",
 }
 
 

@@ -1,0 +1,37 @@
+"""`byway pac`: the URL and the text of the proxy configuration file for browsers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.exit_codes import Exit
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "pac", example="byway pac --strict")(_pac)
+
+
+def _pac(
+    call: Invocation,
+    strict: Annotated[bool, typer.Option("--strict", help="Open nothing while Byway does not run.")] = False,
+) -> Exit | None:
+    """Show the PAC file for browsers: its URL and its text.
+
+    While Byway does not run, browsers go direct; with --strict they open nothing."""
+    from proxy.cli.proxy_address import proxy_address
+    from proxy.control.pac import Pac, pac_text
+    from proxy.control.version import VERSION
+
+    address = proxy_address(call)
+    variant = Pac.STRICT if strict else Pac.LENIENT
+    url, text = f"http://{address.proxy}{variant}", pac_text(variant, address.proxy)
+    if call.output.as_json:
+        call.output.document(
+            {"version": VERSION, "url": url, "running": address.running, "strict": strict, "text": text}
+        )
+        return None
+    call.output.now(f"// {url}\n{text.rstrip()}")
+    return None

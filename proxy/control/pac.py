@@ -1,0 +1,51 @@
+"""The proxy configuration files (PAC) that browsers and systems read.
+
+The text depends on Byway's address alone, never on what was learned: any page can read it with a script tag, and
+browsers keep it for hours. It makes nobody resolve a name: only the text of the host is examined. What cannot reach the
+internet goes direct: localhost, names of one label, `.local`, and private and link-local addresses, which another
+computer's name such as `10.example.com` only resembles.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from proxy.model import Destination
+
+CONTENT_TYPE = "application/x-ns-proxy-autoconfig"
+
+_SCRIPT = r"""function FindProxyForURL(url, host) {
+  var h = host.toLowerCase().replace(/^\[|\]$/g, "");
+  var byte = "\\.(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+  var nets = "((127|10)B|192\\.168|169\\.254|172\\.(1[6-9]|2\\d|3[01]))BB";
+  var local = new RegExp("^" + nets.replace(/B/g, byte) + "$").test(h)
+    || h === "::1" || /^(f[cd]..|fe[89ab].):/.test(h)
+    || /^((.+\.)?localhost|.+\.local)\.?$/.test(h)
+    || (/^[\w-]+$/.test(h) && !/^(\d+|0x[\da-f]*)$/.test(h));
+  return local ? "DIRECT" : "RESULT";
+}
+"""
+
+
+class Pac(StrEnum):
+    """The two variants. The value is the path."""
+
+    LENIENT = "/proxy.pac"  # direct when Byway does not answer
+    STRICT = "/strict.pac"  # nothing opens when Byway does not answer
+
+
+PATHS = {"/proxy.pac": Pac.LENIENT, "/wpad.dat": Pac.LENIENT, "/strict.pac": Pac.STRICT}
+
+
+def local_proxy(listen: str, port: int) -> Destination:
+    """Returns the address at which this computer reaches a Byway that listens on the address `listen`."""
+    listening = Destination(listen, port)
+    if listening.address is None or not listening.address.is_unspecified:
+        return listening
+    return Destination("::1" if listening.address.version == 6 else "127.0.0.1", port)
+
+
+def pac_text(variant: Pac, proxy: Destination) -> str:
+    """Returns the file, about 800 bytes of ASCII, for a Byway that clients reach at `proxy`."""
+    result = f"PROXY {proxy}" if variant is Pac.STRICT else f"PROXY {proxy}; DIRECT"
+    return _SCRIPT.replace("RESULT", result)

@@ -1,0 +1,116 @@
+"""The environment variables through which programs of a terminal use Byway, in the syntax of each shell.
+
+They name an `http://` proxy, in both spellings. `ALL_PROXY` is never set: many programs, such as Python's clients, fail
+with the `socks://` URLs that it usually has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+_BYPASS = "localhost,127.0.0.1,::1,.local"
+"""What programs do not ask Byway for. It opens private addresses direct by itself."""
+
+
+class Shell(StrEnum):
+    """The shells whose syntax is known. The value is what `byway env --shell` takes."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+    PWSH = "pwsh"
+    NU = "nu"
+    CMD = "cmd"
+
+
+def variables(proxy: Destination) -> dict[str, str]:
+    """Returns the variables for a Byway at `proxy`, by name."""
+    lower = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "no_proxy": _BYPASS}
+    return lower | {name.upper(): value for name, value in lower.items()}
+
+
+def shell_of(env: Mapping[str, str], *, windows: bool) -> Shell:
+    """Returns the shell that a user of this environment types into: that of $SHELL, on Windows PowerShell or cmd. An
+    unknown one is taken for bash, whose syntax all shells after POSIX have."""
+    name = PurePosixPath(env.get("SHELL", "").replace("\\", "/")).name.removesuffix(".exe")
+    if name in set(Shell):
+        return Shell(name)
+    if windows and not name:
+        return Shell.PWSH if "PSModulePath" in env else Shell.CMD
+    return Shell.BASH
+
+
+def script(shell: Shell, values: Mapping[str, str]) -> str:
+    """Returns the lines that set the variables in `shell`, and comments that say how to use and to unset them."""
+    syntax = _SYNTAX[shell]
+    # Windows does not tell the two spellings apart.
+    names = [name for name in values if name.islower() or not syntax.ignores_case]
+    spellings = [[name for name in names if name.islower()], [name for name in names if name.isupper()]]
+    unset = [line for spelling in spellings if spelling for line in syntax.unset(spelling)]
+    lines = [
+        *(syntax.assign(name, values[name]) for name in names),
+        f"{syntax.comment} To use it: {syntax.use}",
+        *(f"{syntax.comment} To undo it: {line}" for line in unset),
+    ]
+    return "\n".join(lines)
+
+
+@frozen_dataclass
+class _Syntax:
+    assign: Callable[[str, str], str]
+    unset: Callable[[Sequence[str]], list[str]]
+    use: str
+    comment: str = "#"
+    ignores_case: bool = False
+
+
+def _single_quoted(value: str, escaped: str) -> str:
+    return "'" + value.replace("'", escaped) + "'"
+
+
+def _fish(value: str) -> str:
+    return "'" + value.replace("\\", r"\\").replace("'", r"\'") + "'"
+
+
+def _nu(value: str) -> str:
+    return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+_POSIX = _Syntax(
+    assign=lambda name, value: f"export {name}={_single_quoted(value, chr(39) + chr(92) + chr(39) * 2)}",
+    unset=lambda names: [f"unset {' '.join(names)}"],
+    use='eval "$(byway env)"',
+)
+
+_SYNTAX: Mapping[Shell, _Syntax] = {
+    Shell.BASH: _POSIX,
+    Shell.ZSH: _POSIX,
+    Shell.FISH: _Syntax(
+        assign=lambda name, value: f"set -gx {name} {_fish(value)}",
+        unset=lambda names: [f"set -e {' '.join(names)}"],
+        use="byway env --shell fish | source",
+    ),
+    Shell.PWSH: _Syntax(
+        assign=lambda name, value: f"$env:{name} = {_single_quoted(value, chr(39) * 2)}",
+        # On Windows the second spelling is gone already.
+        unset=lambda names: [f"Remove-Item {', '.join(f'Env:{name}' for name in names)} -ErrorAction Ignore"],
+        use="byway env --shell pwsh | Out-String | Invoke-Expression",
+    ),
+    Shell.NU: _Syntax(
+        assign=lambda name, value: f"$env.{name} = {_nu(value)}",
+        unset=lambda names: [f"hide-env {' '.join(names)}"],
+        use="byway env --shell nu | save -f byway.nu; then: source byway.nu",
+    ),
+    Shell.CMD: _Syntax(
+        assign=lambda name, value: f'set "{name}={value}"',
+        unset=lambda names: [f'set "{name}="' for name in names],
+        use="for /f \"delims=\" %i in ('byway env --shell cmd') do %i",
+        comment="rem",
+        ignores_case=True,
+    ),
+}

@@ -1,0 +1,33 @@
+"""Which kinds of browsers have used the proxy port in the last seconds, for the page that says whether this one does.
+
+Kept is a keyed hash of the User-Agent, in memory alone, of a bounded number of clients: the page needs no more to
+recognise the browser that opens it. Two browsers with the same User-Agent cannot be told apart.
+"""
+
+from __future__ import annotations
+
+import time
+
+RECENT_S = 10.0
+_KEPT = 64
+
+
+class RecentClients:
+    """The User-Agents of the last requests to the proxy."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self) -> None:
+        self._noted: dict[int, float] = {}
+
+    def note(self, user_agent: str) -> None:
+        """Takes note of a request through the proxy. Called for every request that names its User-Agent."""
+        noted, key = self._noted, hash(user_agent)  # SipHash with a key of this process
+        noted.pop(key, None)
+        noted[key] = time.monotonic()
+        if len(noted) > _KEPT:
+            del noted[next(iter(noted))]
+
+    def has_used(self, user_agent: str) -> bool:
+        """Whether a client with this User-Agent used the proxy in the last RECENT_S seconds."""
+        return time.monotonic() - self._noted.get(hash(user_agent), float("-inf")) <= RECENT_S

@@ -1,0 +1,93 @@
+"""Pages of HTML of our own: one layout and one style for all of them, light and dark, from 360 px on.
+
+Every text is escaped here, so that no caller writes markup: a page is composed of elements, and words between backticks
+become code. There is no script, no form and nothing that is loaded: `CONTENT_SECURITY_POLICY` allows this style alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from html import escape
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1b1f24; --quiet: #4a5560; --ground: #ffffff; --raised: #f1f4f7;
+  --line: #c3ccd5; --link: #0a56b0; --good: #17603a; }
+@media (prefers-color-scheme: dark) { :root { --text: #e7ebef; --quiet: #b3bdc7; --ground: #14181c; --raised: #20262c;
+  --line: #46515c; --link: #8cc0ff; --good: #8edcac; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--text); font: 1rem/1.5 system-ui, sans-serif;
+  overflow-wrap: anywhere; }
+main { max-width: 42rem; margin-inline: auto; padding: 1.5rem 1rem 3rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
+p, ol, ul, dl { margin: .5rem 0; }
+ol, ul { padding-inline-start: 1.5rem; }
+li { margin-block: .25rem; }
+a { color: var(--link); text-underline-offset: .15em; }
+a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+code { font: .95em ui-monospace, monospace; background: var(--raised); border-radius: .25rem; padding: .1em .3em; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .4rem 1rem; background: var(--raised);
+  border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem; }
+dl code { background: none; padding: 0; }
+dt { color: var(--quiet); }
+dd { margin: 0; }
+.state { background: var(--raised); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem; }
+.state strong { color: var(--good); }
+.quiet { color: var(--quiet); }
+@media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
+"""
+
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The header that a page of ours needs."""
+
+
+class Html(str):
+    """Markup: text that is escaped where that is needed."""
+
+    __slots__ = ()
+
+
+def element(name: str, *content: str, **attributes: str) -> Html:
+    """Returns an element. Content that is not Html is text, and is escaped; `class_` is the attribute `class`."""
+    given = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    inner = "".join(part if isinstance(part, Html) else prose(part) for part in content)
+    return Html(f"<{name}{given}>{inner}</{name}>")
+
+
+def prose(text: str) -> Html:
+    """Returns text as Html; what stands between two backticks becomes code, which keeps its own direction."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a lone backtick is text
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Html(
+        "".join(
+            f'<code dir="ltr">{escape(part)}</code>' if index % 2 else escape(part, quote=False)
+            for index, part in enumerate(parts)
+        )
+    )
+
+
+def link(url: str, text: str = "") -> Html:
+    """Returns a link; without a text it shows the URL."""
+    return Html(f'<a href="{escape(url)}"><bdi>{escape(text or url)}</bdi></a>')
+
+
+def facts(rows: list[tuple[str, str]]) -> Html:
+    """Returns a list of terms and their values."""
+    return element("dl", *(part for term, value in rows for part in (element("dt", term), element("dd", value))))
+
+
+def document(title: str, *content: Html) -> str:
+    """Returns a whole page. The title is its main heading as well."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"{element('h1', title)}\n" + "\n".join(content) + "\n</main>\n</body>\n</html>\n"
+    )

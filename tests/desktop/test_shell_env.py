@@ -1,0 +1,95 @@
+"""The variables of a shell: run in the shells that are here, and by hand-written expectation in the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+
+import pytest
+
+from proxy.desktop.shell_env import Shell, script, shell_of, variables
+from proxy.model import Destination
+from tests.support import programs
+
+VALUES = variables(Destination("::1", 8119))
+ODD = {"x_proxy": r"""it's "odd" $HOME `id` \n !x"""}
+
+READ = {
+    "bash": ("-c", "{script}\nenv -0"),
+    "zsh": ("-f", "-c", "{script}\nenv -0"),
+    "fish": ("--no-config", "-c", "{script}\nenv -0"),
+}
+
+
+def environment_of(shell: str, text: str) -> Mapping[str, str]:
+    """The variables of a process that the shell starts after `text`."""
+    words = [word.replace("{script}", text) for word in READ[shell]]
+    done = subprocess.run(
+        [programs.require(shell), *words],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if "=" in entry)
+
+
+def undoing(text: str) -> str:
+    """The commands of the comment that says how to undo it."""
+    return "\n".join(line.split(" To undo it: ")[1] for line in text.splitlines() if " To undo it: " in line)
+
+
+@pytest.mark.parametrize("values", [VALUES, ODD])
+@pytest.mark.parametrize(
+    "shell", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("bash", "zsh", "fish")]
+)
+def test_a_shell_sets_and_unsets_them(shell: str, values: dict[str, str]) -> None:
+    text = script(Shell(shell), values)
+    after = environment_of(shell, text)
+    assert {name: after.get(name) for name in values} == values
+    undone = environment_of(shell, f"{text}\n{undoing(text)}")
+    assert not set(values) & set(undone)
+
+
+@pytest.mark.parametrize(
+    ("shell", "line", "undo"),
+    [
+        (Shell.PWSH, "$env:x_proxy = 'it''s \"odd\" $HOME `id` \\n !x'", "Remove-Item Env:x_proxy -ErrorAction Ignore"),
+        (Shell.NU, '$env.x_proxy = "it\'s \\"odd\\" $HOME `id` \\\\n !x"', "hide-env x_proxy"),
+        (Shell.CMD, 'set "x_proxy=it\'s "odd" $HOME `id` \\n !x"', 'set "x_proxy="'),
+    ],
+)
+def test_the_syntax_of_other_shells(shell: Shell, line: str, undo: str) -> None:
+    text = script(shell, ODD)
+    assert text.splitlines()[0] == line
+    assert undoing(text) == undo
+
+
+@pytest.mark.parametrize("shell", Shell)
+def test_the_proxy_is_named_as_http_and_never_as_socks(shell: Shell) -> None:
+    text = script(shell, VALUES)
+    assert "http://[::1]:8119" in text
+    assert "socks" not in text.lower()
+    assert "all_proxy" not in text.lower()
+    commands = [line for line in text.splitlines() if not line.startswith(("#", "rem "))]
+    assert len(commands) == (3 if shell is Shell.CMD else 6)
+    assert max(map(len, commands)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("env", "windows", "shell"),
+    [
+        ({"SHELL": "/bin/bash"}, False, "bash"),
+        ({"SHELL": "/usr/bin/zsh"}, False, "zsh"),
+        ({"SHELL": "/usr/bin/fish"}, False, "fish"),
+        ({"SHELL": "/opt/microsoft/powershell/7/pwsh"}, False, "pwsh"),
+        ({"SHELL": "/usr/bin/nu"}, False, "nu"),
+        ({"SHELL": "/bin/dash"}, False, "bash"),
+        ({}, False, "bash"),
+        ({"PSModulePath": "C:\\x"}, True, "pwsh"),
+        ({}, True, "cmd"),
+        ({"SHELL": "C:\\Git\\bin\\bash.exe"}, True, "bash"),
+    ],
+)
+def test_the_shell_of_a_user(env: dict[str, str], windows: bool, shell: str) -> None:
+    assert shell_of(env, windows=windows) == shell
