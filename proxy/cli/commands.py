@@ -34,6 +34,7 @@ _MODULES = {
     "addons": "proxy.cli.addons.commands",
     "config": "proxy.cli.config",
     "ca": "proxy.cli.ca.commands",
+    "service": "proxy.cli.service",
 }
 """The module of each command, in the order of the help. Its `add_to` adds the command to a Typer."""
 

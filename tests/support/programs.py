@@ -31,6 +31,7 @@ PACKAGES = {
     "sshd": "openssh-server",
     "strace": "strace",
     "stunnel": "stunnel4",
+    "systemd-analyze": "systemd",
     "tinyproxy": "tinyproxy",
     "unbound": "unbound",
     "unshare": "util-linux",

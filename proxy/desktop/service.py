@@ -1,0 +1,342 @@
+"""Byway as a service of the user: it starts at login, and again when it fails.
+
+Three managers: systemd's user instance, launchd, and the task scheduler of Windows. Each has a definition, which is
+made here from the command to run, and a program of its own that takes it. No definition needs an administrator.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import plistlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+from xml.etree import ElementTree
+
+from proxy.config.files import shown
+from proxy.config.paths import make_folder, write_private
+from proxy.model.errors import BywayError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+NAME = "byway"
+
+RESTART_S = 2
+"""Seconds after which a service that failed starts again."""
+
+_NOT_RESTARTED = (2, 7)
+"""Exit codes of wrong arguments and a wrong configuration: another start would only repeat them."""
+
+_ANSWER_S = 60
+"""Seconds that a manager may take for one call."""
+
+Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+"""Runs a program to its end. Raises OSError when there is none."""
+
+
+def run_program(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Raises OSError, also when the program takes longer than a minute."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise OSError(f"it did not end within {_ANSWER_S} s") from None
+
+
+@frozen_dataclass
+class ServiceState:
+    """What a manager says of the service."""
+
+    installed: bool
+    enabled: bool = False
+    """It starts at login."""
+    running: bool = False
+
+
+class ServiceManager(Protocol):
+    """The service manager of an operating system, for one service of this user."""
+
+    file: Path
+    """Where the definition lies."""
+    logs: str
+    """The command that shows what the service printed."""
+
+    def definition(self, command: Sequence[str]) -> str:
+        """Returns the definition of a service that runs `command`, whose first word is the path of a program. Raises
+        BywayError for a word that no definition can hold."""
+        ...
+
+    def install(self, definition: str) -> None:
+        """Writes the definition and starts the service, also when an older one runs. Raises BywayError; the definition
+        may have been written by then."""
+        ...
+
+    def uninstall(self) -> None:
+        """Stops the service and removes its definition. Raises BywayError."""
+        ...
+
+    def state(self) -> ServiceState:
+        """Raises BywayError when the manager does not answer."""
+        ...
+
+
+def find_manager(run: Run = run_program) -> ServiceManager:
+    """Returns the manager of this operating system. Raises BywayError where there is none that is known."""
+    home = Path.home()
+    match sys.platform:
+        case "linux":
+            given = os.environ.get("XDG_CONFIG_HOME", "")
+            return Systemd((Path(given) if given.startswith("/") else home / ".config") / "systemd" / "user", run)
+        case "darwin":
+            return Launchd(home / "Library" / "LaunchAgents", os.getuid(), run)
+        case "win32":
+            local = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+            return TaskScheduler(local / NAME, getpass.getuser(), run)
+    raise BywayError(f"no service manager is known for {sys.platform}; start `byway run` by your own means")
+
+
+# -- systemd -----------------------------------------------------------------------------------------------------------
+
+_UNIT = """\
+# Written by `byway service install`, and replaced by it.
+[Unit]
+Description=Byway, a local proxy that goes around blocked sites
+
+[Service]
+Type=exec
+ExecStart={command}
+ExecReload=kill -HUP $MAINPID
+Restart=on-failure
+RestartSec={restart_s}
+RestartPreventExitStatus={not_restarted}
+UMask=0077
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=default.target
+"""
+"""Only what a user's own manager can enforce everywhere: it needs neither capabilities nor namespaces. A password
+command that needs setuid programs (sudo) does not run under NoNewPrivileges, on purpose."""
+
+
+class Systemd:
+    """The user instance of systemd."""
+
+    logs = f"journalctl --user --unit {NAME}"
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self.file = folder / f"{NAME}.service"
+        self._run = run
+
+    def definition(self, command: Sequence[str]) -> str:
+        """See ServiceManager."""
+        return _UNIT.format(
+            command=" ".join([_systemd_program(command[0]), *map(_systemd_word, command[1:])]),
+            restart_s=RESTART_S,
+            not_restarted=" ".join(map(str, _NOT_RESTARTED)),
+        )
+
+    def install(self, definition: str) -> None:
+        """See ServiceManager."""
+        _write(self.file, definition)
+        self._systemctl("daemon-reload")
+        self._systemctl("enable", NAME)
+        self._systemctl("restart", NAME)
+
+    def uninstall(self) -> None:
+        """See ServiceManager."""
+        self._systemctl("disable", "--now", NAME)
+        _remove(self.file)
+        self._systemctl("daemon-reload")
+
+    def state(self) -> ServiceState:
+        """See ServiceManager."""
+        installed = self.file.exists()
+        if not installed:
+            return ServiceState(False)
+        shown = self._systemctl("show", NAME, "--property=ActiveState,UnitFileState")
+        values = dict(line.partition("=")[::2] for line in shown.splitlines())
+        return ServiceState(
+            True, enabled=values.get("UnitFileState") == "enabled", running=values.get("ActiveState") == "active"
+        )
+
+    def _systemctl(self, *words: str) -> str:
+        return _ask(self._run, ("systemctl", "--user", *words), "systemd")
+
+
+def _systemd_program(path: str) -> str:
+    """Quotes the path of the program, in which systemd replaces no variables and allows no quotes."""
+    if re.search(r"""["'\\]""", path):
+        raise BywayError(f"systemd starts no program with a quote or a backslash in its path: {path}; move it")
+    return _systemd_word(path).replace("$$", "$")
+
+
+def _systemd_word(word: str) -> str:
+    """Quotes a word for ExecStart (systemd.syntax(7)): %, $ and \\ are special, and a line ends the command."""
+    if re.search(r"[\x00-\x1f\x7f]", word):
+        raise BywayError(f"{word!r} contains a control character, which no service can be given; rename it")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if not re.fullmatch(r"[\w@%+=:,./$-]+", escaped, re.ASCII) else escaped
+
+
+# -- launchd -----------------------------------------------------------------------------------------------------------
+
+
+class Launchd:
+    """launchd of macOS, in the domain of a user who is logged in."""
+
+    def __init__(self, folder: Path, uid: int, run: Run) -> None:
+        self.file = folder / f"{NAME}.plist"
+        self._log = folder.parent / "Logs" / f"{NAME}.log"
+        self.logs = f"tail {self._log}"
+        self._domain = f"gui/{uid}"
+        self._run = run
+
+    def definition(self, command: Sequence[str]) -> str:
+        """See ServiceManager."""
+        entries = {
+            "Label": NAME,
+            "ProgramArguments": list(command),
+            "RunAtLoad": True,
+            "KeepAlive": {"SuccessfulExit": False},
+            "ThrottleInterval": 10,  # launchd's least
+            "ProcessType": "Interactive",  # a browser waits for it
+            "Umask": 0o077,
+            "StandardErrorPath": str(self._log),
+        }
+        try:
+            return plistlib.dumps(entries).decode()
+        except ValueError as error:
+            raise BywayError(f"the command cannot be written: {error}") from None
+
+    def install(self, definition: str) -> None:
+        """See ServiceManager."""
+        if self.state().running or self.file.exists():
+            self._run(("launchctl", "bootout", f"{self._domain}/{NAME}"))  # an older one; there may be none
+        _write(self.file, definition)
+        _ask(self._run, ("launchctl", "bootstrap", self._domain, str(self.file)), "launchd")
+
+    def uninstall(self) -> None:
+        """See ServiceManager."""
+        if self.state().running:
+            _ask(self._run, ("launchctl", "bootout", f"{self._domain}/{NAME}"), "launchd")
+        _remove(self.file)
+
+    def state(self) -> ServiceState:
+        """See ServiceManager."""
+        installed = self.file.exists()
+        try:
+            printed = self._run(("launchctl", "print", f"{self._domain}/{NAME}"))
+        except OSError as error:
+            raise _no_answer("launchd", error) from None
+        running = printed.returncode == 0 and "state = running" in printed.stdout
+        return ServiceState(installed, enabled=installed, running=running)
+
+
+# -- Windows -----------------------------------------------------------------------------------------------------------
+
+_TASK_NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
+
+
+class TaskScheduler:
+    """The task scheduler of Windows: a task at the logon of one user, with that user's own rights."""
+
+    logs = f"schtasks /Query /TN {NAME} /V /FO LIST"
+
+    def __init__(self, folder: Path, user: str, run: Run) -> None:
+        self.file = folder / "task.xml"
+        self._user = user
+        self._run = run
+
+    def definition(self, command: Sequence[str]) -> str:
+        """See ServiceManager."""
+        task = ElementTree.Element("Task", {"version": "1.2", "xmlns": _TASK_NAMESPACE})
+        tree = {
+            "RegistrationInfo": {"Description": "Byway, a local proxy that goes around blocked sites"},
+            "Triggers": {"LogonTrigger": {"Enabled": "true", "UserId": self._user}},
+            "Principals": {"Principal": {"UserId": self._user, "LogonType": "InteractiveToken"}},
+            "Settings": {
+                "MultipleInstancesPolicy": "IgnoreNew",
+                "DisallowStartIfOnBatteries": "false",
+                "StopIfGoingOnBatteries": "false",
+                "ExecutionTimeLimit": "PT0S",  # none
+                "RestartOnFailure": {"Interval": "PT1M", "Count": "255"},
+            },
+            "Actions": {"Exec": {"Command": command[0], "Arguments": subprocess.list2cmdline(command[1:])}},
+        }
+        _add(task, tree)
+        ElementTree.indent(task)
+        return ElementTree.tostring(task, "unicode", xml_declaration=True)
+
+    def install(self, definition: str) -> None:
+        """See ServiceManager."""
+        _write(self.file, definition)
+        self._run(("schtasks", "/End", "/TN", NAME))  # an older one; there may be none
+        _ask(self._run, ("schtasks", "/Create", "/F", "/TN", NAME, "/XML", str(self.file)), "the task scheduler")
+        _ask(self._run, ("schtasks", "/Run", "/TN", NAME), "the task scheduler")
+
+    def uninstall(self) -> None:
+        """See ServiceManager."""
+        self._run(("schtasks", "/End", "/TN", NAME))
+        _ask(self._run, ("schtasks", "/Delete", "/F", "/TN", NAME), "the task scheduler")
+        _remove(self.file)
+
+    def state(self) -> ServiceState:
+        """See ServiceManager. PowerShell's words are the same in every language; those of schtasks are translated."""
+        query = f"(Get-ScheduledTask -TaskName {NAME} -ErrorAction Stop).State"
+        try:
+            printed = self._run(("powershell", "-NoProfile", "-NonInteractive", "-Command", query))
+        except OSError as error:
+            raise _no_answer("the task scheduler", error) from None
+        installed, state = printed.returncode == 0, printed.stdout.strip()
+        return ServiceState(installed, enabled=installed and state != "Disabled", running=state == "Running")
+
+
+def _add(parent: ElementTree.Element, children: dict[str, object]) -> None:
+    for name, content in children.items():
+        child = ElementTree.SubElement(parent, name)
+        if isinstance(content, dict):
+            _add(child, content)
+        else:
+            child.text = str(content)
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def _write(file: Path, definition: str) -> None:
+    try:
+        make_folder(file.parent)
+    except OSError as error:
+        raise BywayError(f"{shown(file.parent)} cannot be created: {reason_of(error)}") from None
+    write_private(file, definition)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise BywayError(f"{shown(file)} cannot be removed: {reason_of(error)}") from None
+
+
+def _ask(run: Run, words: Sequence[str], manager: str) -> str:
+    """Runs a program of the manager and returns what it printed. Raises BywayError."""
+    try:
+        ended = run(words)
+    except OSError as error:
+        raise _no_answer(manager, error) from None
+    if ended.returncode != 0:
+        said = (ended.stderr or ended.stdout).strip().splitlines()
+        raise BywayError(f"`{' '.join(words)}` failed: {said[0] if said else f'exit code {ended.returncode}'}")
+    return ended.stdout
+
+
+def _no_answer(manager: str, error: OSError) -> BywayError:
+    return BywayError(f"{manager} is not available here: {reason_of(error)}")
