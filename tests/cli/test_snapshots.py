@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +174,18 @@ class Shown:
 
 
 @pytest.fixture
-def shown(home: Home, byway: Byway, monkeypatch: pytest.MonkeyPatch) -> Shown:
+def evening() -> Iterator[None]:
+    """It is after eight in the evening here: all but yesterday's connections are of one day, at any hour of the run."""
+    hours_east = (20 - time.gmtime().tm_hour + 12) % 24 - 12
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TZ", f"HERE{-hours_east:+d}")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
+def shown(home: Home, byway: Byway, evening: None, monkeypatch: pytest.MonkeyPatch) -> Shown:
     for name in ("NO_COLOR", "COLUMNS", *(name for name in os.environ if name.startswith("BYWAY_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home.state.parent))
