@@ -16,6 +16,7 @@ from proxy.cli.commands import app
 from proxy.cli.output import Output
 from proxy.control.server import ControlServer
 from tests.control.world import World
+from tests.support.waiting import GIVEN_UP_S
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Running:
             done.set()
 
         self.loop.call_soon_threadsafe(then)
-        assert done.wait(10)
+        assert done.wait(GIVEN_UP_S)
 
 
 @pytest.fixture
@@ -131,8 +132,8 @@ def running(home: Home, make_world: Callable[[], World]) -> Iterator[Running]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(GIVEN_UP_S)
     yield made[0]
     made[0].loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(GIVEN_UP_S)
     assert not thread.is_alive()

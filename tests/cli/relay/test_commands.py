@@ -22,6 +22,7 @@ from tests.cli.conftest import Byway, Home, Running
 from tests.support import relay as lab
 from tests.support.byway import Byway as RealByway
 from tests.support.outcomes import rescued
+from tests.support.waiting import GIVEN_UP_S
 
 SECRET = "correct-horse"
 
@@ -52,10 +53,10 @@ def street() -> Iterator[Street]:
 
     thread = threading.Thread(target=asyncio.run, args=(live(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(GIVEN_UP_S)
     yield made[0][0]
     made[0][1].call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(GIVEN_UP_S)
 
 
 def configure(home: Home, **urls: str) -> None:
