@@ -40,6 +40,7 @@ from proxy.intercept.inspector import Folders, MitmInspector
 from proxy.model import Destination
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
@@ -154,6 +155,7 @@ class App:
             roots=roots,
             addons=self._addons,
             inspector=self._inspector,
+            programs=ClientPrograms(lambda: self._active.port),
         )
         self._addons.on_change(self._inspector.on_addons_changed)
         verbose = bool(options.verbose)
@@ -349,16 +351,15 @@ class App:
 
 def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
     """The secret of this installation, 32 bytes. Network ids are hashed with it, so that they do not show which network
-    it was."""
-    if ephemeral:
-        return secrets.token_bytes(32)
+    it was. With --ephemeral it is read, so that NETWORK rules hold, and not written."""
     try:
         key = paths.network_key_file.read_bytes()
     except FileNotFoundError:
         key = b""
     if len(key) != 32:
         key = secrets.token_bytes(32)
-        write_private(paths.network_key_file, key)
+        if not ephemeral:
+            write_private(paths.network_key_file, key)
     return key
 
 

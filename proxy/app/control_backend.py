@@ -14,6 +14,7 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.rules import Situation
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -86,8 +87,8 @@ class ControlBackend:
 
         return SetupEnvironment(self.active.setup, self.services)
 
-    async def plan(self, request: Request) -> Plan:
-        return await plan_for(request, self.services, self.active.setup)
+    async def plan(self, request: Request, situation: Situation | None = None) -> Plan:
+        return await plan_for(request, self.services, self.active.setup, situation=situation)
 
     def addons(self) -> Sequence[AddonState]:
         return self.addon_manager.states()

@@ -18,6 +18,7 @@ from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+from proxy.model import NetworkId
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.rules import Rules, parse_rules
@@ -53,16 +54,17 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pa
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
-    relays = [relay.name for relay in settings.relay]
     if file is not None:
-        return parse_rules(read_text(file, limit=FILE_LIMIT), source=file.name, lists=lists, relays=relays)
-    return check_rules(read_obeyed(paths.rules_file, limit=FILE_LIMIT).text, settings, paths, lists=lists)
+        return check_rules(read_text(file, limit=FILE_LIMIT), settings, source=file.name, lists=lists)
+    text = read_obeyed(paths.rules_file, limit=FILE_LIMIT).text
+    return check_rules(text, settings, source=paths.rules_file.name, lists=lists)
 
 
-def check_rules(text: str, settings: Settings, paths: Paths, *, lists: Mapping[str, DomainList]) -> Rules:
-    """Parses a text as if it stood in rules.txt. Raises ConfigError with all problems."""
+def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[str, DomainList]) -> Rules:
+    """Parses rules under these settings; `source` names them in messages. Raises ConfigError with all problems."""
     relays = [relay.name for relay in settings.relay]
-    return parse_rules(text, source=paths.rules_file.name, lists=lists, relays=relays)
+    networks = {name: NetworkId(text) for name, text in settings.networks.items()}
+    return parse_rules(text, source=source, lists=lists, relays=relays, networks=networks)
 
 
 class _Siblings:

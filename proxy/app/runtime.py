@@ -105,7 +105,7 @@ class AppRuntime:
         return (
             router.rules.is_listed(host)
             or self._beliefs.lookup(host, network=self.network(), now=time.time()).hide_name_from_dns
-            or not router.may_go_direct(Destination(host, 443))
+            or not router.may_go_direct(Destination(host, 443), self.network())
         )
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:

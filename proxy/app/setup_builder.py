@@ -25,6 +25,7 @@ from proxy.detect.pages.block_pages import BlockPages
 from proxy.model import Destination, IPAddress, Override, Route, bracketed
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.client_programs import unsupported
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
@@ -34,7 +35,7 @@ from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.routing.domain_set import DomainSet
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import Rules
+from proxy.routing.rules import Rules, RuleType
 from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
 from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by
@@ -197,9 +198,12 @@ def _gathered(problems: list[str]) -> Iterator[None]:
 
 
 def check_supported(rules: Rules) -> None:
-    """Raises ConfigError when a rule asks for what is not available here: INSPECT."""
+    """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME."""
     rule = next((rule for rule in rules.rules if rule.intercept), None)
     if rule is not None and (reason := unavailable()):
+        raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
+    rule = next((rule for rule in rules.rules if rule.type is RuleType.PROCESS_NAME), None)
+    if rule is not None and (reason := unsupported()):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
 
 

@@ -78,14 +78,20 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
 
 def _headline(answer: dict[str, Any]) -> str:
     live = answer["live"]
+    is_unknown = answer["network"] == "unknown"
     started = ago(live.get("started_at"), now=answer["now"])
-    network = answer["network"]
     return (
         f"Byway {answer['byway']} listens on {answer['listen']}"
         f"{f', started {started}' if started else ''}; "
         f"{live.get('tunnels', 0)} open connections; "
-        f"{'unknown network: results are not stored' if network == 'unknown' else f'network {network}'}."
+        f"{'unknown network: results are not stored' if is_unknown else f'network {_network(answer)}'}."
     )
+
+
+def _network(answer: dict[str, Any]) -> str:
+    """The network in use: its id, after the name that the user gave it."""
+    name = answer["network_name"]
+    return f"{name} ({answer['network']})" if name else str(answer["network"])
 
 
 def _share(route: dict[str, Any]) -> str:
@@ -100,7 +106,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         "byway",
         answer["listen"],
         "running",
-        f"version {answer['byway']}, pid {answer['pid']}, network {answer['network']}",
+        f"version {answer['byway']}, pid {answer['pid']}, network {_network(answer)}",
     )
     for route in answer["routes"]:
         detail = f"{route['delivered']} of {route['delivered'] + route['failed']} delivered"

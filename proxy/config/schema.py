@@ -16,6 +16,7 @@ from proxy.config.setting_types import (
     Count,
     Days,
     Host,
+    NetworkIdText,
     Page,
     Port,
     RelayName,
@@ -178,6 +179,7 @@ class Limits(Section):
 
 RelayConfigs = Annotated[tuple[RelayConfig, ...], Size(at_most=256)]
 ListConfigs = Annotated[tuple[ListConfig, ...], Size(at_most=256)]
+NetworkNames = Annotated[dict[RelayName, NetworkIdText], Size(at_most=256)]
 AddonConfigs = Annotated[dict[str, AddonConfig], Size(at_most=256)]
 
 
@@ -193,6 +195,7 @@ class Settings(Section):
     log: Log = setting(Log(), "what is logged")
     relay: RelayConfigs = setting((), "relays, the preferred first")
     list: ListConfigs = setting((), "imported lists")
+    networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status` shows")
     addons: AddonConfigs = setting({}, "addons by name")
     inspect: Inspect = setting(Inspect(), "inspection of connections by INSPECT rules")
     detect: DetectTuning = setting(DetectTuning(), "tuning of detection")

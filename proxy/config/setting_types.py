@@ -132,6 +132,12 @@ def _relay_name(text: str) -> str:
     return text
 
 
+def _network_id(text: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{16}", text) is None:
+        raise ValueError(f"{quoted(text)} is not the id of a network: `byway status` shows the one in use")
+    return text
+
+
 Seconds = Annotated[float, Bounds(more_than=0, at_most=315_360_000)]  # at most ten years
 Number = Annotated[float, Bounds(at_least=0, at_most=1_000_000)]
 Count = Annotated[int, Bounds(at_least=1, at_most=10_000_000)]
@@ -150,3 +156,4 @@ Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
 Page = Annotated[str, Parsed(_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]
 RelayName = Annotated[str, Parsed(_relay_name)]
+NetworkIdText = Annotated[str, Parsed(_network_id)]

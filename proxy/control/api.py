@@ -36,11 +36,11 @@ from proxy.control.timeline import scopes, spells
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.verdict.site_status import SiteState, site_state
-from proxy.model import Belief, Destination, Inbound, Override, Plan, Protocol, Request, Route, bracketed
+from proxy.model import Belief, Destination, Inbound, NetworkId, Override, Plan, Protocol, Request, Route, bracketed
 from proxy.model.errors import BywayError
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.target import ProbeTarget, names_port, page_of
-from proxy.routing.rules import parse_action
+from proxy.routing.rules import Situation, parse_action, parse_network
 from proxy.session.events import Learned
 from proxy.store.file import LAST_ID
 from proxy.store.queries import LogFilter
@@ -140,7 +140,8 @@ class _Api:
         troubled = [site for site in self._sites(now) if site["network"] == network and site["is_trouble"]]
         relays = await self._relays(now)
         in_use = [relay for relay in relays if relay["enabled"]]
-        listen = parts.setup().settings.listen
+        settings = parts.setup().settings
+        listen = settings.listen
         live = dict(parts.counters())
         return _answer(
             pid=os.getpid(),
@@ -148,6 +149,7 @@ class _Api:
             now=now,
             listen=f"{bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
+            network_name=next((name for name, its in settings.networks.items() if its == network), ""),
             network_state=str(state),
             problems=problems(StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble)),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
@@ -424,12 +426,17 @@ class _Api:
         return _answer(**serialize.rules(router.rules, router.overrides, self._parts.rule_hits))
 
     async def test_rules(self, request: web.Request) -> web.Response:
-        asked = await parse_body(request, {"url": str})
+        asked = await parse_body(request, {"url": str, "process": str, "network": str})
         if "url" not in asked:
             raise Refused(400, "url is missing")
-        destination = parse_field(site, asked["url"])
-        _, made = await self._plan(destination)
-        trace = self._parts.setup().router.trace(destination)
+        destination, networks = parse_field(site, asked["url"]), self._parts.setup().settings.networks
+        network = self._parts.network()
+        if "network" in asked:
+            named = parse_field(lambda text: parse_network(text, networks), asked["network"])
+            network = NetworkId(networks.get(named, named))
+        situation = Situation(network, asked.get("process", "").lower())
+        made = await self._parts.plan(Request(_NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
+        trace = self._parts.setup().router.trace(destination, situation)
         return _answer(**serialize.destination(destination), plan=serialize.plan(made), trace=list(trace))
 
     # -- addons ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.routing.router import Router
+    from proxy.routing.rules import Situation
     from proxy.session.events import Events
     from proxy.session.recent_clients import RecentClients
     from proxy.session.rule_hits import RuleHits
@@ -94,8 +95,8 @@ class Dependencies(Protocol):
     def probe_environment(self) -> ProbeEnvironment:
         """What sites are measured with, under the Setup in use now."""
 
-    async def plan(self, request: Request) -> Plan:
-        """The plan that a session would make for a request now."""
+    async def plan(self, request: Request, situation: Situation | None = None) -> Plan:
+        """The plan that a session would make for a request now, or in a situation."""
 
     def addons(self) -> Sequence[AddonState]:
         """All addons that were found."""

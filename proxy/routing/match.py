@@ -29,7 +29,7 @@ class Index:
     Each `add_` method returns whether its rule can ever be the first; False: an earlier one matches whenever it does.
     """
 
-    __slots__ = ("_always", "_exact", "_networks", "_ports", "_suffix", "_tests")
+    __slots__ = ("_always", "_exact", "_networks", "_ports", "_suffix", "_tests", "programs", "uplinks")
 
     def __init__(self) -> None:
         self._exact: dict[str, int] = {}
@@ -38,6 +38,10 @@ class Index:
         self._ports: dict[int, int] = {}
         self._tests: list[tuple[int, Test, bool]] = []  # whether it is for literals too
         self._always = NO_RULE
+        self.programs: dict[str, int] = {}
+        """Numbers by the client's program, which `first` does not know."""
+        self.uplinks: dict[str, int] = {}
+        """Numbers by the network that is in use, which it does not know either."""
 
     def add_exact(self, host: str, number: int) -> bool:
         return self._exact.setdefault(host, number) == number
@@ -61,6 +65,12 @@ class Index:
     def add_test(self, test: Test, number: int) -> bool:
         self._tests.append((number, test, True))
         return True
+
+    def add_program(self, name: str, number: int) -> bool:
+        return self.programs.setdefault(name, number) == number
+
+    def add_uplink(self, network: str, number: int) -> bool:
+        return self.uplinks.setdefault(network, number) == number
 
     def add_always(self, number: int) -> bool:
         self._always = min(self._always, number)

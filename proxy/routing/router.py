@@ -11,7 +11,7 @@ request, which no rule matches, costs two lookups.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from proxy.config.schema import Settings
 from proxy.model import (
@@ -21,6 +21,7 @@ from proxy.model import (
     Belief,
     Cause,
     Destination,
+    NetworkId,
     NetworkState,
     Override,
     Plan,
@@ -31,7 +32,8 @@ from proxy.model import (
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import DomainSet
-from proxy.routing.rules import Rule, Rules
+from proxy.routing.match import NO_RULE
+from proxy.routing.rules import ANYWHERE, Rule, Rules, RuleType, Situation
 from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
 
 PLANS_LIMIT = 4096
@@ -132,14 +134,16 @@ class Router:
         host: str | None = None,
         network_state: NetworkState = NetworkState.OK,
         compare: bool = False,
+        situation: Situation = ANYWHERE,
     ) -> Plan:
         """Returns the plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name in the
         flight to a literal destination, and `belief` the one about it; `now` is seconds since the epoch.
+        `situation` is what rules depend on beside the destination.
         `network_state` is the state of the whole network, as far as it concerns this host. `compare`: the
         last such request failed direct and, like this one, could not be sent on a second route."""
         destination = request.destination
         name = host or destination.host
-        reason = self._reason(destination, name)
+        reason = self._reason(destination, name, situation)
         is_onion = name.endswith(".onion")
         is_literal = destination.address is not None
         skips = self._addresses_only and not is_literal
@@ -168,23 +172,30 @@ class Router:
             )
         return plan
 
-    def may_go_direct(self, destination: Destination) -> bool:
-        """Whether rules and overrides allow a connection there without a relay. It is checked before every probe that
-        Byway sends of its own accord, also for control pages."""
-        action = self._reason(destination, destination.host).action
+    def may_go_direct(self, destination: Destination, network: NetworkId) -> bool:
+        """Whether rules and overrides allow a connection there without a relay, on this network and by Byway itself. It
+        is checked before every probe that Byway sends of its own accord, also for control pages."""
+        action = self._reason(destination, destination.host, Situation(network)).action
         return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
         """Returns a router with other overrides and everything else the same."""
         return Router(self._rules, overrides, tuple(self._info.values()), self._settings)
 
-    def trace(self, destination: Destination) -> list[str]:
+    def depends_on_program(self, destination: Destination, name: str, network: NetworkId) -> bool:
+        """Whether the plan depends on the client's program."""
+        reason = self._reason(destination, name, Situation(network))
+        decides_at = reason.line if isinstance(reason, Rule) else NO_RULE
+        return (isinstance(reason, Rule) or reason is _NO_RULE) and self._rules.first_program_line < decides_at
+
+    def trace(self, destination: Destination, situation: Situation = ANYWHERE) -> list[str]:
         """Explains the plan for a destination, one sentence a step, the deciding one first; for `byway rule test`."""
-        reason = self._reason(destination, destination.host)
+        reason = self._reason(destination, destination.host, situation)
         action = f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)
         steps = [f"{action} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
-        later = [rule.why for rule in self._rules.trace(destination) if rule.why != reason.why]
+        later = [rule.why for rule in self._rules.trace(destination, situation) if rule.why != reason.why]
         steps += [f"{why} also matches, but an earlier rule decides" for why in later]
+        steps += self._other_situations(reason)
         entry = self._never_relay.covering(destination.host)
         if reason.action is Action.AUTO and entry is not None:
             steps.append(f"[auto] never_relay contains {entry}: no relay is tried if direct fails")
@@ -195,7 +206,19 @@ class Router:
             steps += [self._skipped(relay) for relay in skipped]
         return steps
 
-    def _reason(self, destination: Destination, name: str) -> _Reason | Rule:
+    def _other_situations(self, reason: _Reason | Rule) -> Iterator[str]:
+        """Names the rules that would decide before `reason` if another program asked, or on another network."""
+        if isinstance(reason, _Reason) and reason is not _NO_RULE:
+            return
+        for rule in self._rules.rules:
+            if rule is reason:
+                return
+            if rule.type is RuleType.PROCESS_NAME:
+                yield f"{rule.why} decides for that program"
+            elif rule.type is RuleType.NETWORK:
+                yield f"{rule.why} decides on that network"
+
+    def _reason(self, destination: Destination, name: str, situation: Situation) -> _Reason | Rule:
         """Returns what decides: an override, else a rule, else nothing (AUTO)."""
         if by_host := self._override_reasons:
             for host in (name,) if name == destination.host else (name, destination.host):
@@ -204,7 +227,7 @@ class Router:
                     if scope in by_host:
                         return by_host[scope]
                     scope = scope.partition(".")[2]
-        return (self._rules.match(destination, name) if self._rules.rules else None) or _NO_RULE
+        return (self._rules.match(destination, name, situation) if self._rules.rules else None) or _NO_RULE
 
     def _plan_blocked(
         self,

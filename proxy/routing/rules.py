@@ -10,16 +10,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import NoReturn
 
 from proxy.config.suggestions import one_of, quoted, suggestion
-from proxy.model import Action, Destination, literal
+from proxy.model import UNKNOWN_NETWORK, Action, Destination, NetworkId, literal
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.domain_list import DomainList
-from proxy.routing.match import Index
+from proxy.routing.match import NO_RULE, Index
 from proxy.routing.pattern import Pattern
 from proxy.wire import hostnames
 
@@ -36,6 +37,7 @@ PROBLEMS_SHOWN = 50
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = re.compile(r"[*+]?\.")
 _OPTION = "INSPECT"
+_NETWORK_ID = re.compile(f"[0-9a-f]{{16}}|{UNKNOWN_NETWORK}")
 
 
 class RuleType(StrEnum):
@@ -48,11 +50,13 @@ class RuleType(StrEnum):
     IP_CIDR = "IP-CIDR"
     DST_PORT = "DST-PORT"
     LIST = "LIST"
+    PROCESS_NAME = "PROCESS-NAME"
+    NETWORK = "NETWORK"
     MATCH = "MATCH"
 
 
 _TYPES = {str(rule_type): rule_type for rule_type in RuleType} | {"IP-CIDR6": RuleType.IP_CIDR}
-_CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-NAME", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
+_CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
 """Types of Clash that are not supported; the message names them."""
 
 _ACTIONS = {str(action): action for action in Action}
@@ -77,18 +81,49 @@ class Rule:
         return self.text
 
 
+@frozen_dataclass
+class Situation:
+    """What rules may depend on beside the destination."""
+
+    network: NetworkId = UNKNOWN_NETWORK
+    """The network in use."""
+    program: str | None = ""
+    """The name of the client's program, in lower case. Empty: the client is none of this computer's programs. None: it
+    could not be found out which one it is."""
+
+
+ANYWHERE = Situation()
+
+
 class Rules:
     """All rules, compiled for matching. Immutable."""
 
-    __slots__ = ("_index", "_unused_lists", "list_problems", "lists", "notices", "rules")
+    __slots__ = (
+        "_first_if_unknown", "_index", "_networks", "_unused_lists", "depend_on_situation",
+        "first_program_line", "list_problems", "lists", "notices", "rules",
+    )  # fmt: skip
 
-    def __init__(self, rules: Iterable[Rule] = (), *, lists: Mapping[str, DomainList] | None = None) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        *,
+        lists: Mapping[str, DomainList] | None = None,
+        networks: Mapping[str, NetworkId] | None = None,
+    ) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.lists: Mapping[str, DomainList] = lists or {}
+        self._networks: Mapping[str, NetworkId] = networks or {}
         used = {rule.value for rule in self.rules if rule.type is RuleType.LIST}
         self._unused_lists = tuple(listed for name, listed in self.lists.items() if name not in used)
         self._index = Index()
         unreachable = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
+        closed = ((number, rule) for number, rule in enumerate(self.rules) if rule.type is RuleType.PROCESS_NAME)
+        self._first_if_unknown = next(((n, r) for n, r in closed if r.action in (Action.RELAY, Action.BLOCK)), None)
+        programs = (rule.line for rule in self.rules if rule.type is RuleType.PROCESS_NAME)
+        self.first_program_line: int = next(programs, NO_RULE)
+        """The line of the first PROCESS-NAME rule; NO_RULE: there is none."""
+        self.depend_on_situation = bool(self._index.programs or self._index.uplinks)
+        """Whether some rule matches by more than the destination."""
         problems = (listed.problem for listed in self.lists.values())
         self.list_problems: tuple[str, ...] = tuple(filter(None, problems))
         """One sentence for each list of which more lines were skipped than read."""
@@ -102,16 +137,31 @@ class Rules:
     def __len__(self) -> int:
         return len(self.rules)
 
-    def match(self, destination: Destination, name: str | None = None) -> Rule | None:
+    def match(self, destination: Destination, name: str | None = None, situation: Situation = ANYWHERE) -> Rule | None:
         """Returns the first rule that matches the destination; None when none does. `name` is the host name in the
-        client's first bytes when the destination is a literal address; rules that match either count."""
+        client's first bytes when the destination is a literal address; rules that match either count.
+
+        A client whose program is unknown may be the one that a rule names. So PROCESS-NAME rules that keep it from
+        going direct (RELAY, BLOCK) then match, and no others."""
         if not self.rules:
             return None
         number = self._index.first(destination)
         if name is not None and name != destination.host:
             by_name = self._index.first(Destination(name, destination.port))
             number = min((n for n in (number, by_name) if n is not None), default=None)
+        if self.depend_on_situation:
+            return self._match_in(situation, NO_RULE if number is None else number)
         return None if number is None else self.rules[number]
+
+    def _match_in(self, situation: Situation, number: int) -> Rule | None:
+        """Returns the first rule in a situation, when the first one by the destination has this number."""
+        number = min(number, self._index.uplinks.get(situation.network, NO_RULE))
+        if situation.program is not None:
+            number = min(number, self._index.programs.get(situation.program, NO_RULE))
+        elif self._first_if_unknown is not None and self._first_if_unknown[0] < number:
+            rule = self._first_if_unknown[1]
+            return replace(rule, why=f"{rule.why}, as it is not known which program asks")
+        return None if number == NO_RULE else self.rules[number]
 
     def is_listed(self, host: str) -> bool:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
@@ -126,15 +176,13 @@ class Rules:
         """`file:line TYPE,value,ACTION` of each rule, in order."""
         return tuple(rule.why for rule in self.rules)
 
-    def trace(self, destination: Destination) -> list[Rule]:
+    def trace(self, destination: Destination, situation: Situation = ANYWHERE) -> list[Rule]:
         """Returns every rule that matches the destination, the one that decides first. Tries all of them."""
-        return [rule for rule in self.rules if self.applies(rule, destination)]
+        return [rule for rule in self.rules if self.applies(rule, destination, situation)]
 
-    def applies(self, rule: Rule, destination: Destination) -> bool:
+    def applies(self, rule: Rule, destination: Destination, situation: Situation = ANYWHERE) -> bool:
         """Whether one of the rules, alone, matches the destination."""
-        index = Index()
-        self._add(index, rule, 0)
-        return index.first(destination) is not None
+        return Rules([rule], lists=self.lists, networks=self._networks).match(destination, None, situation) is not None
 
     def _add(self, index: Index, rule: Rule, number: int) -> bool:
         """Adds a rule to an index. Returns whether it can ever decide."""
@@ -154,6 +202,10 @@ class Rules:
                 return index.add_ports(ports_of(value), number)
             case RuleType.LIST:
                 return index.add_test(self.lists[value].covering, number)
+            case RuleType.PROCESS_NAME:
+                return index.add_program(value, number)
+            case RuleType.NETWORK:
+                return index.add_uplink(self._networks.get(value, value), number)
             case RuleType.MATCH:
                 return index.add_always(number)
 
@@ -162,29 +214,33 @@ class Rules:
 
 
 def parse_rules(
-    text: str, *, source: str, lists: Mapping[str, DomainList] | None = None, relays: Collection[str] | None = None
+    text: str,
+    *,
+    source: str,
+    lists: Mapping[str, DomainList] | None = None,
+    relays: Collection[str] | None = None,
+    networks: Mapping[str, NetworkId] | None = None,
 ) -> Rules:
     """Parses the text of a rules file; `source` is the name of the file in messages.
 
-    `relays`, when given, are the names that RELAY:name may have. Raises ConfigError with all problems, each beginning
-    with `source:line: `.
+    `relays`, when given, are the names that RELAY:name may have; `networks` those of NETWORK rules, with their ids.
+    Raises ConfigError with all problems, each beginning with `source:line: `.
     """
     if len(text) > RULES_LIMIT:
         raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
-    known_lists = lists or {}
+    known = _Known(lists or {}, networks or {}, _PatternBudget())
     rules: list[Rule] = []
     problems: list[str] = []
-    patterns = _PatternBudget()
     for line, words in _lines(text):
         try:
-            rules.append(_parse_line(words, line, source=source, lists=known_lists, relays=relays, patterns=patterns))
+            rules.append(_parse_line(words, line, source=source, known=known, relays=relays))
         except ValueError as error:
             problems.append(f"{source}:{line}: {error}")
     if problems:
         if (more := len(problems) - PROBLEMS_SHOWN) > 0:
             problems[PROBLEMS_SHOWN:] = [f"{source}: and {more} more problems"]
         raise ConfigError(problems)
-    return Rules(rules, lists=known_lists)
+    return Rules(rules, lists=lists, networks=networks)
 
 
 def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[Action, str]:
@@ -221,15 +277,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _parse_line(
-    text: str,
-    line: int,
-    *,
-    source: str,
-    lists: Mapping[str, DomainList],
-    relays: Collection[str] | None,
-    patterns: _PatternBudget,
-) -> Rule:
+def _parse_line(text: str, line: int, *, source: str, known: _Known, relays: Collection[str] | None) -> Rule:
     """Parses one line. Raises ValueError with a sentence, to which the caller adds the place."""
     if len(text) > LINE_LIMIT:
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
@@ -244,9 +292,9 @@ def _parse_line(
     if rule_type is not RuleType.DOMAIN_REGEX and len(value_words) > (0 if rule_type is RuleType.MATCH else 1):
         raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(rule_type)}")
     action, relay = parse_action(action_word, relays=relays)
-    value = _value(rule_type, ",".join(value_words), lists, patterns)
+    value = _value(rule_type, ",".join(value_words), known)
     if rule_type is RuleType.LIST and action in (Action.RELAY, Action.BLOCK):
-        _check_protects(lists[value])
+        _check_protects(known.lists[value])
     why = f"{source}:{line} {text}"
     return Rule(line, text, rule_type, value, action, relay, intercept, source, why)
 
@@ -279,7 +327,7 @@ def _is_action(word: str) -> bool:
     return word.partition(":")[0].strip().upper() in _ACTIONS
 
 
-def _value(rule_type: RuleType, text: str, lists: Mapping[str, DomainList], patterns: _PatternBudget) -> str:
+def _value(rule_type: RuleType, text: str, known: _Known) -> str:
     """Returns a rule's value in canonical spelling. Raises ValueError with a sentence."""
     match rule_type:
         case RuleType.DOMAIN:
@@ -289,17 +337,21 @@ def _value(rule_type: RuleType, text: str, lists: Mapping[str, DomainList], patt
         case RuleType.DOMAIN_KEYWORD:
             return _checked_keyword(text)
         case RuleType.DOMAIN_REGEX:
-            return patterns.compile(text).text
+            return known.patterns.compile(text).text
         case RuleType.IP_CIDR:
             return _network(text)
         case RuleType.DST_PORT:
             ports = ports_of(text)
             return f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
         case RuleType.LIST:
-            if text not in lists:
-                hint = suggestion(text, lists) if lists else "; no [[list]] is configured"
+            if text not in known.lists:
+                hint = suggestion(text, known.lists) if known.lists else "; no [[list]] is configured"
                 raise ValueError(f"unknown list {quoted(text)}{hint}")
             return text
+        case RuleType.PROCESS_NAME:
+            return _program(text)
+        case RuleType.NETWORK:
+            return parse_network(text, known.networks)
         case RuleType.MATCH:
             return ""
 
@@ -325,6 +377,28 @@ def _suffix(text: str) -> str:
     return host
 
 
+def _program(text: str) -> str:
+    if not text or "/" in text or "\\" in text:
+        raise ValueError(f"{quoted(text)} is not the name of a program; write it without its folder: PROCESS-NAME,curl")
+    return text.lower()
+
+
+def parse_network(text: str, networks: Mapping[str, str]) -> str:
+    """Returns a name of `[networks]` in the case that it has there, or an id as it is. Raises ValueError with a
+    sentence."""
+    names = {name.lower(): name for name in networks}
+    if text.lower() in names:
+        return names[text.lower()]
+    if _NETWORK_ID.fullmatch(text):
+        return text
+    hint = (
+        suggestion(text, names.values())
+        if names
+        else f'; name it in config.toml under [networks]: {text or "home"} = "ID"'
+    )
+    raise ValueError(f"unknown network {quoted(text)}{hint}; `byway status` shows the id of the network in use")
+
+
 def _checked_keyword(text: str) -> str:
     word = text.lower()
     if not re.fullmatch(r"[a-z0-9._-]{1,63}", word):
@@ -348,6 +422,15 @@ def _check_protects(listed: DomainList) -> None:
 def _pattern(text: str) -> Pattern:
     """Compiles a pattern, cached so that checking, matching, tracing and reloads share it. Raises ValueError."""
     return Pattern(text)
+
+
+@frozen_dataclass
+class _Known:
+    """What the values of rules may name, and the budget of their patterns."""
+
+    lists: Mapping[str, DomainList]
+    networks: Mapping[str, NetworkId]
+    patterns: _PatternBudget
 
 
 class _PatternBudget:

@@ -4,20 +4,26 @@ The address guard comes first and is final. Then come the user's rules, and unde
 may change the plan last. A plan resolves and sends nothing, so it can also be made only to show it.
 
 Most visits are to a host that was visited before, and nothing has changed since. The plan without the addons is kept
-in the Setup, and is valid until a belief, the health of relays or the network changes, or its time is over.
+in the Setup, and is valid until a belief, the health of relays or the network changes, or its time is over. A plan that
+depends on the client's program is not kept.
 """
 
 from __future__ import annotations
 
 from proxy.model import Action, NetworkState, Plan, Request
+from proxy.routing.rules import ANYWHERE, Situation
 from proxy.session.inbound import OWN_NAME
 from proxy.session.services import Services
 from proxy.session.setup import KeptPlan, Setup
 
 
-async def plan_for(request: Request, services: Services, setup: Setup, *, host: str = "") -> Plan:
-    """Returns the plan for a request now. `host` is the name that the first bytes gave for a literal address."""
-    destination, network, now = request.destination, services.network(), services.now()
+async def plan_for(
+    request: Request, services: Services, setup: Setup, *, host: str = "", situation: Situation | None = None
+) -> Plan:
+    """Returns the plan for a request now. `host` is the name that the first bytes gave for a literal address. With a
+    `situation`, the plan is the one that would be made in it."""
+    destination, now = request.destination, services.now()
+    network = services.network() if situation is None else situation.network
     beliefs, health = services.beliefs, services.health
     kept = setup.kept_plans.get((destination.host, destination.port))
     if (
@@ -27,6 +33,7 @@ async def plan_for(request: Request, services: Services, setup: Setup, *, host: 
         and kept.health_version == health.version
         and kept.network == network
         and not host
+        and situation is None
         and (request.http is None or request.http.is_repeatable)
     ):
         plan = kept.plan
@@ -37,6 +44,15 @@ async def plan_for(request: Request, services: Services, setup: Setup, *, host: 
     else:
         name = host or destination.host
         sent_once = request.http is not None and not request.http.is_repeatable
+        to_keep = not (host or sent_once) and situation is None
+        if situation is None and setup.router.rules.depend_on_situation:
+            program: str | None = ""
+            if setup.router.depends_on_program(destination, name, network):
+                to_keep = False
+                if request.client:
+                    program = await services.programs.of(request.client)
+                    network, now = services.network(), services.now()  # it took a while
+            situation = Situation(network, program)
         network_state = beliefs.network_state_for(name, network=network, now=now)
         plan = setup.router.plan(
             request,
@@ -46,9 +62,10 @@ async def plan_for(request: Request, services: Services, setup: Setup, *, host: 
             host=name,
             network_state=network_state,
             compare=sent_once and beliefs.comparison_due(name, network=network, now=now),
+            situation=situation or ANYWHERE,
         )
         # On a network where no relay gets through, the one that is tried changes with time.
-        if not (host or sent_once or network_state is NetworkState.SHUT):
+        if to_keep and network_state is not NetworkState.SHUT:
             until = min(beliefs.valid_until(name, network=network, now=now), health.order_until(now))
             setup.kept_plans[destination.host, destination.port] = KeptPlan(
                 plan, network, now, until, beliefs.version, health.version

@@ -25,6 +25,7 @@ from proxy.model import (
     Plan,
     Request,
 )
+from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.direct_down import DirectDownCache
@@ -81,13 +82,14 @@ class Services:
     """Root certificates that are known to intercept TLS."""
     addons: AddonCalls
     inspector: Inspector
+    programs: ClientPrograms
     rule_hits: RuleHits = field(default_factory=RuleHits)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
 
     async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
         """Whether rules and addons allow a direct route there. For Byway's own probes."""
-        if not setup.router.may_go_direct(destination):
+        if not setup.router.may_go_direct(destination, self.network()):
             return False
         if not self.addons.decides:
             return True

@@ -47,7 +47,8 @@ class Session:
     async def run(self, asked: InboundRequest | None = None) -> None:
         """Serves the client until it leaves, or until the pump or the control server owns its stream. A request that is
         known already (`asked`) is not read from the client. Closes the client unless another owner has it."""
-        client, setup = self._client, self._services.setup()
+        client, setup, programs = self._client, self._services.setup(), self._services.programs
+        peer = client.stream.peer
         try:
             asked = asked or await setup.inbound.read(client.stream, client.reader)
             if isinstance(asked, ForwardRequest):
@@ -66,6 +67,8 @@ class Session:
         finally:
             if not client.handed_over:
                 client.stream.close()
+            if programs.cached:
+                programs.cached.pop(peer, None)
             if self._requests is not None:
                 self._requests.close()
 

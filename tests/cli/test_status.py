@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from proxy.model import Stage, Symptom
 from tests.cli.conftest import Byway, Running
-from tests.support.outcomes import TOR, failed, outcome, rescued
+from tests.support.outcomes import HOME, TOR, failed, outcome, rescued
 
 
 def test_programs_get_one_table_with_what_is_wrong_first(byway: Byway, running: Running) -> None:
@@ -48,3 +49,11 @@ def test_a_relay_that_fails_is_shown_with_its_fault(byway: Byway, running: Runni
     running.world.counters["started_at"] = time.time() - 7300
     assert "started 2 h ago" in byway("status").out
     assert ["relay", "tor", "fails: user or password refused"] in [row[:3] for row in byway("status", "--plain").rows]
+
+
+def test_a_network_with_a_name_is_shown_by_it(byway: Byway, running: Running) -> None:
+    world = running.world
+    assert byway("status").rows[1][3].endswith(f", network {HOME}")
+    world.settings = replace(world.settings, networks={"office": HOME})
+    running.do(world.overrides_changed)
+    assert byway("status").rows[1][3].endswith(f", network office ({HOME})")

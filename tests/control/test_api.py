@@ -448,3 +448,23 @@ async def test_the_last_result_of_a_host_counts_under_a_domain_that_speaks_for_i
     world.beliefs.measured(BLOG, last, network=HOME)
     for told in ((await read(api, f"/v1/sites/{BLOG}"))["belief"], (await read(api, "/v1/why", host=BLOG))["belief"]):
         assert (told["scope"], told["words"], told["stored_words"]) == (lifted.scope, "site down", "blocked")
+
+
+async def test_rules_are_tested_for_a_program_and_a_network(api: ClientSession, world: World) -> None:
+    cafe = "0123456789abcdef"
+    world.settings = replace(world.settings, networks={"Cafe": cafe, "home": HOME})
+    world.rules = "PROCESS-NAME,firefox,RELAY\nNETWORK,cafe,BLOCK\nMATCH,DIRECT\n"
+    world.overrides_changed()
+
+    async def tested(status: int = 200, **fields: str) -> Any:
+        async with api.post("/v1/rules/test", json={"url": "a.example", **fields}) as answer:
+            assert answer.status == status
+            document = await answer.json()
+            return document["plan"]["action"] if status == 200 else document["error"]
+
+    assert await tested() == "DIRECT"
+    assert await tested(process="Firefox") == "RELAY"
+    assert await tested(network="cafe") == "BLOCK"
+    assert await tested(network=cafe, process="curl") == "BLOCK"
+    assert 'unknown network "caffe"; did you mean Cafe?' in await tested(400, network="caffe")
+    assert (await read(api, "/v1/status"))["network_name"] == "home"

@@ -40,7 +40,7 @@ from proxy.net.stream import Stream
 from proxy.probe.measure.inputs import ProbeEnvironment
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import parse_rules
+from proxy.routing.rules import Situation, parse_rules
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -120,7 +120,7 @@ class Parts:
     follow: Callable[[], AsyncIterator[tuple[Outcome, NetworkId]]]
     override: Callable[[str, Override | None], None]
     probe_environment: Callable[[], ProbeEnvironment]
-    plan: Callable[[Request], Coroutine[Any, Any, Plan]]
+    plan: Callable[..., Coroutine[Any, Any, Plan]]
     addons: Callable[[], Sequence[AddonState]]
 
 
@@ -206,11 +206,11 @@ class World:
             recent_clients=self.recent_clients,
         )
 
-    async def _plan(self, request: Request) -> Plan:
+    async def _plan(self, request: Request, situation: Situation | None = None) -> Plan:
         if self.decided is not None:
             return self.decided
         shared = services(beliefs=self.beliefs, health=self.health, now=time.time, network=lambda: HOME)
-        return await plan_for(request, shared, cast(Any, self._setup))
+        return await plan_for(request, shared, cast(Any, self._setup), situation=situation)
 
     @property
     def means(self) -> FakeEnvironment:
@@ -261,7 +261,7 @@ class World:
     def overrides_changed(self) -> None:
         """Makes the setup anew, from the settings too."""
         names = [relay.name for relay in self.settings.relay]
-        rules = parse_rules(self.rules, source="rules.txt", relays=names)
+        rules = parse_rules(self.rules, source="rules.txt", relays=names, networks=cast(Any, self.settings.networks))
         router = Router(rules, self.overrides, [RelayInfo(name) for name in names], self.settings)
         self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
 

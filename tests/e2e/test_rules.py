@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+
+import pytest
 
 from tests.support.byway import Byway
 from tests.support.client import fetch
+from tests.support.programs import require
 from tests.support.streams import close, listening
 
 SITES = "".join(f'"{name}" = "127.0.0.1"\n' for name in ("a.test", "b.test", "www.c.test"))
@@ -78,6 +82,41 @@ async def test_a_literal_address_counts_for_the_rule_about_its_name(tmp_path: Pa
         assert b"200 OK" in await reader.read()
         await close(writer)
         assert await hits(byway) == {"DOMAIN,named.test,DIRECT": 1, "IP-CIDR,127.0.0.0/8,DIRECT": 1}
+
+
+@pytest.mark.needs("curl")
+async def test_a_rule_about_a_program_is_for_that_program_alone(tmp_path: Path) -> None:
+    config = f'{CONFIG}[[relay]]\nname = "none"\nurl = "127.0.0.1:1"\n'
+    rules = "PROCESS-NAME,Curl,BLOCK\nMATCH,DIRECT\n"
+    async with listening(echo, "127.0.0.1", 0) as server, Byway(tmp_path, config=config, rules=rules) as byway:
+        url = f"http://a.test:{server.sockets[0].getsockname()[1]}/"
+
+        async def by_curl() -> int:
+            words = ("-s", "-o", os.devnull, "-w", "%{http_code}", "-x", byway.url, url)
+            process = await asyncio.create_subprocess_exec(
+                require("curl"), *words, stdout=asyncio.subprocess.PIPE, env={"PATH": ""}
+            )
+            said, _ = await process.communicate()
+            return int(said)
+
+        assert [await by_curl(), (await fetch(url, via=byway.proxy)).status, await by_curl()] == [403, 200, 403]
+        assert await hits(byway) == {"PROCESS-NAME,Curl,BLOCK": 2, "MATCH,DIRECT": 1}
+        assert await planned(byway, "a.test") == "DIRECT"
+        answer = await byway.read("rule", "test", "a.test", "--process", "curl")
+        assert answer["plan"]["why"] == "rules.txt:1 PROCESS-NAME,Curl,BLOCK"
+
+
+async def test_a_rule_about_a_network_is_for_that_network_alone(tmp_path: Path) -> None:
+    async with Byway(tmp_path, rules="MATCH,AUTO\n") as byway:
+        network = (await byway.read("status"))["network"]
+        byway.config.write_text(f'{byway.config.read_text()}\n[networks]\ncafe = "{"0" * 16}"\n')
+        await byway.command("rule", "add", "NETWORK,cafe,BLOCK")
+        await byway.command("rule", "add", f"NETWORK,{network},DIRECT")
+        await until_planned(byway, "a.test", "DIRECT")
+        answer = await byway.read("rule", "test", "a.test", "--network", "Cafe")
+        assert answer["plan"]["why"] == "rules.txt:1 NETWORK,cafe,BLOCK"
+        refused = await byway.command("rule", "test", "a.test", "--network", "caffe", check=False)
+        assert 'unknown network "caffe"; did you mean cafe?' in refused.stderr
 
 
 async def test_a_running_byway_uses_what_is_added_and_forgets_what_is_removed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import Auto, Dns, Settings
 from proxy.model import (
     DIRECT,
+    UNKNOWN_NETWORK,
     Action,
     Belief,
     Destination,
@@ -24,7 +25,7 @@ from proxy.model import (
     State,
 )
 from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
-from proxy.routing.rules import parse_rules
+from proxy.routing.rules import Situation, parse_rules
 from tests.support.calls import counting
 
 NOW = 1_000_000.0
@@ -480,7 +481,46 @@ def test_what_we_may_ask_of_our_own_accord(host: str, may: bool) -> None:
         "\n".join(f"DOMAIN,{name}.example,{action}" for name, action in rules),
         overrides={"set.example": Override(Action.RELAY, "tor")},
     )
-    assert router.may_go_direct(Destination(host, 443)) is may
+    assert router.may_go_direct(Destination(host, 443), UNKNOWN_NETWORK) is may
+
+
+def test_what_we_may_ask_depends_on_the_network_and_on_no_program() -> None:
+    home, cafe = NetworkId("0123456789abcdef"), NetworkId("fedcba9876543210")
+    router = make_router(f"PROCESS-NAME,firefox,RELAY\nNETWORK,{cafe},RELAY")
+    destination = Destination("a.example", 443)
+    assert (router.may_go_direct(destination, home), router.may_go_direct(destination, cafe)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "network", "depends"),
+    [
+        ("b.test", "b.test", "fedcba9876543210", True),
+        ("b.test", "b.test", "0123456789abcdef", False),
+        ("a.test", "a.test", "unknown", False),
+        ("192.0.2.1", "a.test", "unknown", False),
+        ("late.test", "late.test", "unknown", True),
+        ("a.set.example", "a.set.example", "unknown", False),  # an override wins
+    ],
+)
+def test_a_program_matters_only_before_what_decides_anyway(
+    host: str, name: str, network: str, *, depends: bool
+) -> None:
+    rules = "DOMAIN,a.test,RELAY\nNETWORK,0123456789abcdef,BLOCK\nPROCESS-NAME,curl,DIRECT\nDOMAIN,late.test,BLOCK\n"
+    overrides = {"set.example": Override(Action.DIRECT)}
+    destination = Destination(host, 443)
+    assert make_router(rules, overrides=overrides).depends_on_program(destination, name, NetworkId(network)) is depends
+    assert not make_router("MATCH,AUTO").depends_on_program(destination, name, NetworkId(network))
+
+
+def test_trace_names_the_rules_of_other_programs_and_networks() -> None:
+    router = make_router(
+        "PROCESS-NAME,firefox,RELAY\nNETWORK,0123456789abcdef,BLOCK\nMATCH,DIRECT\nNETWORK,unknown,AUTO"
+    )
+    assert router.trace(Destination("a.example", 443), Situation(NETWORK, "curl")) == [
+        "DIRECT by rules.txt:3 MATCH,DIRECT",
+        "rules.txt:1 PROCESS-NAME,firefox,RELAY decides for that program",
+        "rules.txt:2 NETWORK,0123456789abcdef,BLOCK decides on that network",
+    ]
 
 
 def test_plans_are_shared_and_bounded() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import Action, Destination
+from proxy.model import UNKNOWN_NETWORK, Action, Destination, NetworkId
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import DomainSet
 from proxy.routing.lists.domain_list import DomainList
@@ -24,12 +24,14 @@ from proxy.routing.rules import (
     RULES_LIMIT,
     Rules,
     RuleType,
+    Situation,
     parse_action,
     parse_rules,
 )
 from proxy.wire import hostnames as names
 from tests.support.calls import counting
 
+NETWORKS = {"Home": NetworkId("0123456789abcdef"), "cafe": NetworkId("fedcba9876543210")}
 LISTS = {"press": parse_list(iter(["news.example\n203.0.113.9\n"]), size=0, source="press.txt")}
 
 
@@ -41,7 +43,7 @@ RELAYS = ("tor", "vps")
 
 
 def parsed(text: str) -> Rules:
-    return parse_rules(text, source="rules.txt", lists=LISTS, relays=RELAYS)
+    return parse_rules(text, source="rules.txt", lists=LISTS, relays=RELAYS, networks=NETWORKS)
 
 
 def decides(rules: Rules, host: str, port: int = 443) -> int | None:
@@ -198,6 +200,11 @@ def test_a_pattern_may_hold_commas() -> None:
     ("line", "says"),
     [
         ("DOMIAN,a.example,RELAY", 'unknown rule type "DOMIAN"; did you mean DOMAIN?'),
+        ("PROCESS-PATH,/usr/bin/curl,DIRECT", '"PROCESS-PATH" is not supported'),
+        ("PROCESS-NAME,/usr/bin/curl,DIRECT", "write it without its folder: PROCESS-NAME,curl"),
+        ("PROCESS-NAME,,DIRECT", "is not the name of a program"),
+        ("NETWORK,hme,DIRECT", 'unknown network "hme"; did you mean Home?; `byway status` shows the id'),
+        ("NETWORK,office,DIRECT", 'unknown network "office"; it can be Home or cafe; `byway status` shows the id'),
         ("GEOIP,KZ,DIRECT", '"GEOIP" is not supported'),
         ("DOMAIN,a.example,RELEY", 'unknown action "RELEY"; did you mean RELAY?'),
         ("DOMAIN,a.example,PROXY", 'unknown action "PROXY"; did you mean RELAY?'),
@@ -417,3 +424,64 @@ def test_a_usual_rule_is_read_with_few_calls() -> None:
 def test_a_line_that_is_too_long_is_told_even_when_it_holds_little() -> None:
     with pytest.raises(ConfigError, match="r:2: a rule can have at most 2048 characters"):
         parse_rules("MATCH,AUTO\n" + " " * 3000, source="r")
+
+
+SITUATION_RULES = """\
+DOMAIN,first.example,DIRECT
+PROCESS-NAME,Transmission-GTK,DIRECT
+PROCESS-NAME,firefox,RELAY
+NETWORK,home,PREFER-RELAY
+NETWORK,fedcba9876543210,BLOCK
+PROCESS-NAME,curl,BLOCK
+DOMAIN-SUFFIX,example,RELAY
+"""
+HOME, CAFE = NETWORKS["Home"], NETWORKS["cafe"]
+
+
+@pytest.mark.parametrize(
+    ("host", "situation", "line"),
+    [
+        ("first.example", Situation(HOME, "firefox"), 1),  # an earlier rule
+        ("a.test", Situation(), None),
+        ("a.test", Situation(program="transmission-gtk"), 2),
+        ("a.test", Situation(program="firefox-bin"), None),  # exact
+        ("a.test", Situation(HOME, "firefox"), 3),
+        ("a.test", Situation(HOME), 4),
+        ("a.test", Situation(CAFE), 5),  # by its id
+        ("a.test", Situation(HOME, "curl"), 4),
+        ("a.example", Situation(UNKNOWN_NETWORK, "curl"), 6),
+        ("a.example", Situation(UNKNOWN_NETWORK, "wget"), 7),
+    ],
+)
+def test_rules_about_programs_and_networks(host: str, situation: Situation, line: int | None) -> None:
+    rules = parsed(SITUATION_RULES)
+    destination = Destination(host, 443)
+    rule = rules.match(destination, None, situation)
+    assert (None if rule is None else rule.line) == line
+    assert [each.line for each in rules.trace(destination, situation)][:1] == ([] if line is None else [line])
+
+
+def test_a_program_that_is_not_known_may_be_one_that_shall_not_go_direct() -> None:
+    unknown = Situation(program=None)
+    rules = parsed("PROCESS-NAME,curl,DIRECT\nPROCESS-NAME,wget,AUTO\nPROCESS-NAME,firefox,RELAY:tor\nMATCH,DIRECT")
+    rule = rules.match(Destination("a.test", 443), None, unknown)
+    assert rule is not None
+    assert (rule.line, rule.action, rule.relay) == (3, Action.RELAY, "tor")
+    assert rule.why == "rules.txt:3 PROCESS-NAME,firefox,RELAY:tor, as it is not known which program asks"
+    assert rule.text == "PROCESS-NAME,firefox,RELAY:tor"
+    for harmless in ("PREFER-RELAY", "DIRECT", "AUTO"):
+        rules = parsed(f"PROCESS-NAME,firefox,{harmless}\nMATCH,BLOCK")
+        rule = rules.match(Destination("a.test", 443), None, unknown)
+        assert (rule and rule.line) == 2
+
+
+def test_of_two_rules_about_one_program_or_network_the_later_one_is_never_used() -> None:
+    text = "PROCESS-NAME,curl,DIRECT\nPROCESS-NAME,CURL,BLOCK\nNETWORK,home,BLOCK\nNETWORK,0123456789abcdef,AUTO\n"
+    assert [notice.partition(": ")[0] for notice in parsed(text).notices] == ["rules.txt:2", "rules.txt:4"]
+
+
+def test_a_network_that_has_no_name_yet_is_told_how_to_get_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r'name it in config.toml under \[networks\]: office = "ID"; `byway status` shows'
+    ):
+        parse_rules("NETWORK,office,DIRECT", source="rules.txt")

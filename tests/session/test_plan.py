@@ -21,11 +21,12 @@ from proxy.model import (
     Protocol,
     Request,
 )
+from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dns.resolver import Resolver
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import parse_rules
+from proxy.routing.rules import Situation, parse_rules
 from proxy.session.plan import plan_for
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -132,6 +133,7 @@ class CountingRouter:
 
     def __init__(self, router: Router) -> None:
         self.made = 0
+        self.rules = router.rules
         self._router = router
 
     def plan(self, *args: Any, **named: Any) -> Plan:
@@ -198,6 +200,70 @@ async def test_no_plan_is_kept_of_a_request_that_is_sent_once_or_was_named_later
     assert [await planner.makes(method="POST") for _ in range(2)] == [1, 1]
     assert [await planner.makes(ADDRESS, named="a.example") for _ in range(2)] == [1, 1]
     assert not planner.setup.kept_plans
+
+
+class Programs(ClientPrograms):
+    """Knows who clients are, and counts how often it is asked."""
+
+    def __init__(self, **names: str | None) -> None:
+        super().__init__(lambda: 8119)
+        self._names = names
+        self.asked: list[str] = []
+
+    async def of(self, client: str) -> str | None:
+        self.asked.append(client)
+        return self._names[client]
+
+
+async def test_a_plan_that_depends_on_the_program_is_made_for_each_client() -> None:
+    programs = Programs(browser="firefox", fetcher="curl", stranger=None)
+    shared = services(programs=programs)
+    made = setup("DOMAIN,first.example,DIRECT\nPROCESS-NAME,firefox,RELAY\nMATCH,DIRECT\n")
+
+    async def routes(client: str, host: str = "blog.example.org") -> list[str]:
+        plan = await plan_for(replace(request(host), client=client), shared, made)
+        return [str(route) for route in plan.routes]
+
+    # A kept plan of one of them would be wrong for the others.
+    assert [await routes(client) for client in ("browser", "fetcher", "browser", "stranger", "", "browser")] == [
+        ["tor"], ["direct"], ["tor"], ["tor"], ["direct"], ["tor"]
+    ]  # fmt: skip
+    assert programs.asked == ["browser", "fetcher", "browser", "stranger", "browser"]
+    assert not made.kept_plans
+    assert [await routes("browser", "first.example") for _ in range(2)] == [["direct"], ["direct"]]
+    assert len(programs.asked) == 5, "a rule before it decides"
+    assert [host for host, _ in made.kept_plans] == ["first.example"]
+
+
+async def test_no_program_is_looked_up_without_a_rule_that_asks() -> None:
+    programs = Programs()
+    assert await planned(services(programs=programs), rules="NETWORK,unknown,RELAY\nMATCH,DIRECT\n") == ["direct"]
+    assert programs.asked == []
+
+
+async def test_a_plan_kept_on_one_network_is_not_used_on_another() -> None:
+    here, there = NetworkId("0123456789abcdef"), NetworkId("fedcba9876543210")
+    on: list[NetworkId] = [here]
+    shared = replace(services(), network=lambda: on[0])
+    made = setup(f"NETWORK,{there},RELAY\nMATCH,DIRECT\n")
+    planned_routes = []
+    for network in (here, here, there, there, here):
+        on[0] = network
+        planned_routes.append([str(route) for route in (await plan_for(request(), shared, made)).routes])
+    assert planned_routes == [["direct"], ["direct"], ["tor"], ["tor"], ["direct"]]
+    assert len(made.kept_plans) == 1
+
+
+async def test_a_plan_can_be_shown_for_another_situation_and_is_not_kept() -> None:
+    shared, made = services(), setup("PROCESS-NAME,firefox,RELAY\nNETWORK,unknown,BLOCK\nMATCH,DIRECT\n")
+    unknown, home = NetworkId("unknown"), NetworkId("0123456789abcdef")
+    for situation, action in (
+        (Situation(unknown, "firefox"), Action.RELAY),
+        (Situation(unknown), Action.BLOCK),
+        (Situation(home, "curl"), Action.DIRECT),
+    ):
+        assert (await plan_for(replace(request(), client=""), shared, made, situation=situation)).action == action
+    assert not made.kept_plans
 
 
 async def test_an_addon_is_asked_each_time_beside_a_kept_plan() -> None:

@@ -13,6 +13,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.model import Change, NetworkId, Outcome
+from proxy.net.client_programs import ClientPrograms
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.session.events import Delivered, Ended, Events, Learned, OpenRecord, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
@@ -96,5 +97,6 @@ def services(*, events: Events | None = None, **given: Any) -> Services:
         "roots": KnownRoots(),
         "addons": Addons(),
         "inspector": None,
+        "programs": ClientPrograms(lambda: 0),
     }
     return Services(**cast(Any, defaults | given))

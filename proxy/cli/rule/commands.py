@@ -34,14 +34,23 @@ def add_to(app: typer.Typer) -> None:
 
 @command(group, "test", example="byway rule test https://user.livejournal.com/")
 def try_url(
-    call: Invocation, url: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to look up.")]
+    call: Invocation,
+    url: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to look up.")],
+    process: Annotated[
+        str | None, typer.Option("--process", metavar="NAME", help="As if this program asked (default: none).")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", metavar="NAME", help="As if on this network of [networks].")
+    ] = None,
 ) -> Exit | None:
     """Show the plan for a URL and the rules that match it."""
+    given = {"process": process, "network": network}
+    asked = {"url": url, **{name: value for name, value in given.items() if value is not None}}
     try:
-        answer = call.client().post("/v1/rules/test", {"url": url})
+        answer = call.client().post("/v1/rules/test", asked)
     except NotRunning:
         call.output.hint("No Byway is running. This is from the files, without overrides and learned status.")
-        answer = _tested_offline(call, url)
+        answer = _tested_offline(call, url, process or "", network)
     if call.output.as_json:
         call.output.document(answer)
         return None
@@ -250,18 +259,25 @@ def take(
     return None
 
 
-def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
+def _tested_offline(call: Invocation, url: str, process: str, network: str | None) -> dict[str, Any]:
     from proxy.cli.offline import make_setup
     from proxy.control import serialize
     from proxy.control.site import site
-    from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
+    from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, NetworkId, Request
+    from proxy.routing.rules import Situation, parse_network
 
+    setup = make_setup(call.paths)
+    networks = setup.settings.networks
     with as_misuse():
         destination = site(url)
-    setup = make_setup(call.paths)
+        named = UNKNOWN_NETWORK if network is None else parse_network(network, networks)
+    situation = Situation(NetworkId(networks.get(named, named)), process.lower())
     request = Request(0, destination, Inbound.CONNECT, client="")
     nothing = Belief(destination.host, UNKNOWN_NETWORK)
-    plan = setup.router.plan(request, nothing, relays=setup.registry.relay_names, now=time.time())
+    relays, now = setup.registry.relay_names, time.time()
+    plan = setup.router.plan(request, nothing, relays=relays, now=now, situation=situation)
     return serialize.versioned(
-        **serialize.destination(destination), plan=serialize.plan(plan), trace=setup.router.trace(destination)
+        **serialize.destination(destination),
+        plan=serialize.plan(plan),
+        trace=setup.router.trace(destination, situation),
     )

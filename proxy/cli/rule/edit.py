@@ -23,6 +23,7 @@ from proxy.routing.coverage import covered, covering
 from proxy.routing.rules import Rule, Rules, RuleType
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_SOURCE = "the new rule"
 _COMMENT = re.compile(r"\s*(?:#|//)")
 
 
@@ -61,9 +62,9 @@ def add_rule(paths: Paths, settings: Settings, expr: str, *, at: int | None = No
     if "\n" in line or "\r" in line:
         raise ConfigError("a rule is one line; add one rule at a time")
     try:
-        alone = check_rules(line, settings, paths, lists=file.rules.lists)
+        alone = check_rules(line, settings, source=_SOURCE, lists=file.rules.lists)
     except ConfigError as error:
-        mark = f"{paths.rules_file.name}:1: "
+        mark = f"{_SOURCE}:1: "
         raise ConfigError([problem.removeprefix(mark) for problem in error.problems]) from None
     if not alone.rules:
         raise ConfigError("there is no rule in it; write TYPE,value,ACTION")
@@ -126,7 +127,7 @@ class _File:
             check_obeyed(paths.config_dir)
 
         def check(text: str) -> Rules:
-            checked = check_rules(text, settings, paths, lists=rules.lists)
+            checked = check_rules(text, settings, source=path.name, lists=rules.lists)
             check_supported(checked)
             return checked
 
@@ -135,12 +136,13 @@ class _File:
     def insert(self, line: str, number: int) -> Rules:
         """Adds a line that makes its rule number `number`, and returns what the text then means."""
         lines = self._lines
-        ends = (each[len(each.rstrip("\r\n")) :] for each in lines)
-        ending = next(filter(None, ends), "\n")
         if number <= len(self.rules):
             place = self._top(self.rules.rules[number - 1].line - 1)
         else:
             place = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
+        # That of a line beside it: where ends are mixed, another one could be one with the end that follows.
+        ends = (each[len(each.rstrip("\r\n")) :] for each in (*reversed(lines[:place]), *lines[place:]))
+        ending = next(filter(None, ends), "\n")
         if place and not lines[place - 1].endswith(("\r", "\n")):
             lines[place - 1] += ending
         lines.insert(place, line + ending)

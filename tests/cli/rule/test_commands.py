@@ -222,3 +222,20 @@ def test_what_is_no_list_of_block_pages_leaves_the_one_before(byway: Byway, file
         assert byway("rule", "import", str(pages)).code == 7
     assert byway("rule", "import", str(pages.with_name("missing.csv"))).code == 7
     assert files.config.with_name("block_pages.csv").read_text() == PAGES
+
+
+def test_rules_about_programs_and_networks_are_tested_from_the_files(byway: Byway, files: Home) -> None:
+    with files.config.open("a") as config:
+        config.write('[networks]\ncafe = "0123456789abcdef"\n')
+    files.config.with_name("rules.txt").write_text("PROCESS-NAME,firefox,RELAY\nNETWORK,cafe,BLOCK\nMATCH,DIRECT\n")
+
+    def action(*words: str) -> str:
+        told = byway("rule", "test", "a.example", *words, "--json").json
+        return str(told["plan"]["action"])
+
+    assert [action(), action("--process", "Firefox"), action("--network", "CAFE")] == ["DIRECT", "RELAY", "BLOCK"]
+    ran = byway("rule", "test", "a.example", "--network", "caffe")
+    assert (ran.code, 'unknown network "caffe"; did you mean cafe?' in ran.err) == (2, True)
+    assert ["trace", "rules.txt:1 PROCESS-NAME,firefox,RELAY decides for that program"] in byway(
+        "rule", "test", "a.example"
+    ).rows

@@ -24,6 +24,7 @@ DOMAIN,blog.example,RELAY:tor
 # everything else
 MATCH,AUTO
 """
+SETTINGS = Settings()
 RELAY = '[[relay]]\nname = "tor"\nurl = "socks5h://127.0.0.1:9050"\n'
 
 
@@ -173,6 +174,22 @@ def test_the_rules_of_the_running_byway_are_edited(
     assert "MATCH" not in rules.read_text()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("MATCH,AUTO\r\n", "DOMAIN,new.test,DIRECT\r\nMATCH,AUTO\r\n"),
+        ("# c\r\nDOMAIN,a.test,BLOCK", "# c\r\nDOMAIN,new.test,DIRECT\r\nDOMAIN,a.test,BLOCK"),
+        ("# a", "# a\nDOMAIN,new.test,DIRECT\n"),
+        ("\r# c\n\n  ", "\r# c\nDOMAIN,new.test,DIRECT\n\n  "),
+    ],
+)
+def test_a_new_line_ends_as_the_line_beside_it(home: Home, before: str, after: str) -> None:
+    file = home.config.with_name("rules.txt")
+    file.write_bytes(before.encode())
+    add_rule(Paths.locate({}, config=home.config, state=home.state), SETTINGS, "DOMAIN,new.test,DIRECT", at=1)
+    assert file.read_bytes().decode() == after
+
+
 LINE = st.sampled_from(
     ["", "  ", "# c", "// c", "DOMAIN,a.test,AUTO", "DST-PORT,80,BLOCK # c", "MATCH,AUTO", " MATCH,DIRECT"]
 )
@@ -183,7 +200,6 @@ TEXT = st.builds(
     st.lists(st.tuples(LINE, END), max_size=8),
     LINE,
 )
-SETTINGS = Settings()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

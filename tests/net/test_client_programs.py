@@ -1,0 +1,129 @@
+"""Which program a client is: of real connections, and of tables as the kernel writes them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.net.client_programs import ClientPrograms, unsupported
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+US = Path(os.readlink("/proc/self/exe")).name if sys.platform == "linux" else ""
+
+
+def name_of(client: socket.socket) -> str:
+    host, port = client.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    try:
+        with socket.create_server((request.param, 0), family=family) as made:
+            yield made
+    except OSError:
+        pytest.skip("no IPv6 here")
+
+
+async def test_a_client_of_this_process_is_found(listener: socket.socket) -> None:
+    address = listener.getsockname()[:2]
+    programs = ClientPrograms(lambda: address[1])
+    with socket.socket(listener.family) as client:
+        client.connect(address)
+        assert await programs.of(name_of(client)) == US.lower()
+        other = ClientPrograms(lambda: address[1] + 1)
+        assert await other.of(name_of(client)) is None  # it is connected to another port
+    assert programs.cached
+
+
+async def test_a_client_by_an_ipv6_socket_to_ipv4_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_INET6) as client:
+        port = listener.getsockname()[1]
+        try:
+            client.connect(("::ffff:127.0.0.1", port))
+        except OSError:
+            pytest.skip("no IPv6 here")
+        accepted, peer = listener.accept()
+        with accepted:
+            assert await ClientPrograms(lambda: port).of(f"{peer[0]}:{peer[1]}") == US.lower()
+
+
+async def test_a_program_of_another_name_is_told_from_this_one(tmp_path: Path) -> None:
+    """A copy of Python under another name, started from there; deleted as by an update, it is still named."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        link = tmp_path / "My-Browser"
+        await asyncio.to_thread(shutil.copy, sys.executable, link)
+        script = f"import socket, sys; s = socket.create_connection(('127.0.0.1', {port})); sys.stdin.read()"
+        environment = {**os.environ, "PYTHONHOME": sys.base_prefix}
+        process = await asyncio.create_subprocess_exec(
+            link, "-I", "-S", "-c", script, stdin=asyncio.subprocess.PIPE, env=environment
+        )
+        try:
+            accepted, peer = listener.accept()
+            with accepted:
+                client = f"{peer[0]}:{peer[1]}"
+                programs = ClientPrograms(lambda: port)
+                assert await programs.of(client) == "my-browser"
+                link.unlink()
+                programs.cached.clear()
+                assert await programs.of(client) == "my-browser"
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            await process.wait()
+
+
+@pytest.mark.parametrize(("client", "program"), [("127.0.0.1:9", None), ("[::1]:9", None), ("192.0.2.7:5000", "")])
+async def test_a_client_elsewhere_is_no_program_of_ours_and_one_that_left_is_unknown(
+    client: str, program: str | None
+) -> None:
+    assert await ClientPrograms(lambda: 8119).of(client) == program
+
+
+ROWS = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1388 0100007F:1FB7 01 00000000:00000000 00:00000000 00000000  {uid}        0 4711 1 0
+"""
+
+
+def made_up(folder: Path, *, uid: int) -> ClientPrograms:
+    (folder / "net").mkdir()
+    (folder / "net" / "tcp").write_text(ROWS.format(uid=uid))
+    for pid, target in (("7", "socket:[4711]"), ("8", "socket:[1]")):
+        (folder / pid / "fd").mkdir(parents=True)
+        (folder / pid / "fd" / "3").symlink_to(target)
+        (folder / pid / "exe").symlink_to(f"/usr/lib/program{pid}/Program{pid}")
+    return ClientPrograms(lambda: 8119, proc=folder)
+
+
+async def test_another_user_s_program_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    programs = made_up(tmp_path, uid=1001)
+    assert await programs.of("127.0.0.1:5000") is None
+    (tmp_path / "net" / "tcp").write_text(ROWS.format(uid=1000))
+    programs.cached.clear()
+    assert await programs.of("127.0.0.1:5000") == "program7"
+
+
+async def test_a_client_is_looked_up_once_while_it_is_connected(tmp_path: Path) -> None:
+    programs = made_up(tmp_path, uid=os.geteuid())
+    assert await programs.of("127.0.0.1:5000") == "program7"
+    (tmp_path / "net" / "tcp").unlink()
+    assert await programs.of("127.0.0.1:5000") == "program7"
+    programs.cached.clear()
+    assert await programs.of("127.0.0.1:5000") is None
+
+
+def test_other_systems_have_no_such_tables() -> None:
+    assert unsupported("linux") == ""
+    assert "Linux only" in unsupported("darwin")
