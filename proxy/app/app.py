@@ -26,7 +26,7 @@ from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.runtime import AppRuntime
 from proxy.app.setup_builder import SetupBuilder
-from proxy.app.wiring import Subscribers, subscribe
+from proxy.app.wiring import Subscribers, subscribe, subscribe_refresh
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
@@ -51,11 +51,13 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
+from proxy.probe.list_refresh import ListRefresh, RefreshContext
 from proxy.session.events import Events, Learned
 from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests, place
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
@@ -128,7 +130,8 @@ class App:
             lambda: self._setup, self._network, self._beliefs, self._down_cache, self._health, self._addons
         )
         self._recent_clients = RecentClients()
-        self._builder = SetupBuilder(self._poller, paths, runtime, self._recent_clients)
+        self._copies = ListCopies(paths.lists_dir, ephemeral=options.ephemeral)
+        self._builder = SetupBuilder(self._poller, paths, runtime, self._recent_clients, copies=self._copies)
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
@@ -158,12 +161,14 @@ class App:
             programs=ClientPrograms(lambda: self._active.port),
         )
         self._addons.on_change(self._inspector.on_addons_changed)
+        self._list_refresh = ListRefresh(self._refresh_context(), self._copies)
         verbose = bool(options.verbose)
         warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=verbose)
         subscribe(
             self._services,
             Subscribers(self._services, self._store, self._addons, self._feed, warnings, verbose=verbose),
         )
+        subscribe_refresh(self._events, self._list_refresh, settings.list)
         self._server = Server(
             self._poller,
             self._services,
@@ -260,6 +265,17 @@ class App:
             roots=roots,
         )
 
+    def _refresh_context(self) -> RefreshContext:
+        services = self._services
+        return RefreshContext(
+            setup=services.setup,
+            may_go_direct=services.may_go_direct,
+            order=lambda names: services.health.order(names, services.now()),
+            is_private=services.is_private,
+            apply=self.reload,
+            now=services.now,
+        )
+
     def print_greeting(self) -> None:
         """Prints where Byway listens and what to do next, and logs the notices of the configuration."""
         if self._options.quiet:
@@ -289,6 +305,8 @@ class App:
             self._health.clear_faults()  # the edit may have corrected what was wrong
         self._addon_manager.configure(setup.loaded)
         self._inspector.forget_rejections()
+        self._list_refresh.on_configuration()
+        subscribe_refresh(self._events, self._list_refresh, setup.settings.list)
 
     # -- the network and the clock ---------------------------------------------------------------------------------
 
@@ -343,6 +361,8 @@ class App:
             self._inspector,
             self._server,
             self._recent_clients,
+            self._copies,
+            self._list_refresh,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,
             not_stored=self._options.not_stored,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
+from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rules import Situation
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
@@ -22,6 +24,7 @@ from proxy.session.rule_hits import RuleHits
 from proxy.session.server import Server
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 
@@ -42,6 +45,8 @@ class ControlBackend:
     inspector: MitmInspector
     server: Server
     recent_clients: RecentClients
+    copies: ListCopies
+    list_refresh: ListRefresh
     listen_address: str
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can
@@ -70,6 +75,9 @@ class ControlBackend:
 
     async def reload(self) -> list[str]:
         return await self.active.reload()
+
+    async def configured_lists(self) -> Sequence[ListConfig]:
+        return await self.active.configured_lists()
 
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
         return self.feed.follow()
@@ -103,7 +111,6 @@ class ControlBackend:
             "tunnels": self.services.pump.active,
             "dropped_rows": self.store.dropped_rows,
             "config_problem": self.active.problem,
-            "list_problems": "\n".join(self.active.setup.router.rules.list_problems),
             "addons_missing": "; ".join(self.addon_manager.missing),
             "uninspected": self.inspector.uninspected,
             "not_stored": self.not_stored,

@@ -19,6 +19,7 @@ from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.file_watch import FileWatch
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
+from proxy.config.schema import ListConfig
 from proxy.model import Override
 from proxy.model.errors import ConfigError
 from proxy.session.setup import Setup
@@ -76,6 +77,15 @@ class ActiveSetup:
         else:
             self._overrides[host] = override
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
+
+    async def configured_lists(self) -> Sequence[ListConfig]:
+        """Returns the lists of the configuration file as it is now: it may not be in use yet because a rule needs a
+        list that has not been fetched. When the file cannot be used, returns those in use."""
+        try:
+            loaded = await asyncio.to_thread(load, self._paths.config_to_read, env=os.environ, flags=self._flags)
+        except ConfigError:
+            loaded = self.setup.loaded
+        return loaded.settings.list
 
     async def poll(self) -> None:
         """Reloads after an edit. To be called a few times a second."""

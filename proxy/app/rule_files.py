@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from proxy.app.freed_memory import return_large_blocks
 from proxy.config.file_owners import read_obeyed
 from proxy.config.files import decode_pieces, read_text, shown
 from proxy.config.paths import Paths
-from proxy.config.schema import Settings
+from proxy.config.schema import ListConfig, Settings
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.model import NetworkId
+from proxy.model.errors import ConfigError
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
+from proxy.routing.lists.list_builder import no_siblings
+from proxy.routing.lists.matcher import NO_ENTRIES
 from proxy.routing.rules import Rules, parse_rules
+from proxy.store.list_copies import ListCopies
 
 FILE_LIMIT = 16 * 1024 * 1024
 """Bytes of rules.txt and of a file of block pages."""
@@ -29,28 +33,20 @@ FILE_LIMIT = 16 * 1024 * 1024
 _SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
 
 
-def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pause_s: float = 0.0) -> Rules:
-    """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
+def read_rules(
+    settings: Settings,
+    paths: Paths,
+    *,
+    file: Path | None = None,
+    pause_s: float = 0.0,
+    copies: ListCopies | None = None,
+) -> Rules:
+    """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name, which are read
+    as in `read_lists`.
 
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
-    checked and not applied, so any user may own it. `pause_s` is slept after each thousand lines of a list or so: for a
-    thread beside which others work."""
-    if settings.list:
-        return_large_blocks()
-    lists = {}
-    for item in settings.list:
-        list_file = paths.named(item.source)
-        data = read_obeyed(list_file, limit=LIST_LIMIT).data
-        pieces = _with_pauses(decode_pieces(list_file, data), pause_s)
-        lists[item.name] = parse_list(
-            pieces,
-            size=len(data),
-            source=shown(list_file),
-            format=item.format,
-            allow_empty=item.allow_empty,
-            allow_suffixes=item.allow_suffixes,
-            siblings=_Siblings(list_file, pause_s),
-        )
+    checked and not applied, so any user may own it."""
+    lists = read_lists(settings.list, paths, pause_s=pause_s, copies=copies)
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
@@ -58,6 +54,45 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pa
         return check_rules(read_text(file, limit=FILE_LIMIT), settings, source=file.name, lists=lists)
     text = read_obeyed(paths.rules_file, limit=FILE_LIMIT).text
     return check_rules(text, settings, source=paths.rules_file.name, lists=lists)
+
+
+def read_lists(
+    configured: Sequence[ListConfig], paths: Paths, *, pause_s: float = 0.0, copies: ListCopies | None = None
+) -> dict[str, DomainList]:
+    """Reads lists: from their files, and those whose source is a URL from their last good copy in `copies` (None: in
+    the state folder). Without a copy a list is empty, and its `problem` says what to do. Returns them by name.
+
+    `pause_s` is slept after each thousand lines of a list or so: for a thread beside which others work. Raises
+    ConfigError."""
+    if configured:
+        return_large_blocks()
+    copies = copies or ListCopies(paths.lists_dir)
+    lists = {}
+    for item in configured:
+        file = copies.file(item.url) if item.url else paths.named(item.source)
+        source = f"list {item.name}" if item.url else shown(file)
+        try:
+            data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
+            if data is None:
+                absent = f"not fetched yet; run `byway list refresh {item.name}`"
+                lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+                continue
+            pieces = _with_pauses(decode_pieces(file, data), pause_s)
+            lists[item.name] = parse_list(
+                pieces,
+                size=len(data),
+                source=source,
+                format=item.format,
+                allow_empty=item.allow_empty,
+                allow_suffixes=item.allow_suffixes,
+                siblings=no_siblings if item.url else _Siblings(file, pause_s),
+            )
+        except ConfigError as error:
+            if not item.url:
+                raise
+            absent = f"its copy cannot be used ({error.problems[0]}); run `byway list refresh {item.name}`"
+            lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+    return lists
 
 
 def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[str, DomainList]) -> Rules:
@@ -106,15 +141,16 @@ Fingerprint = tuple[object, ...]
 
 def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
     """Returns the state of the configuration file, which is first, and of each file that the settings name. It changes
-    when one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed."""
-    lists = (paths.named(item.source) for item in settings.list)
+    when one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed.
+    Copies of fetched lists are not among them: who replaces one asks for a reload."""
+    lists = (paths.named(item.source) for item in settings.list if not item.url)
     files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
     return tuple((*_state(file, with_content=True), *_state(file.parent, with_content=False)) for file in files)
 
 
 def fingerprint_of_included(settings: Settings, paths: Paths, lists: Mapping[str, DomainList]) -> Fingerprint:
     """Returns the same of the files that the lists included when they were read."""
-    folders = {item.name: paths.named(item.source).parent for item in settings.list}
+    folders = {item.name: paths.named(item.source).parent for item in settings.list if not item.url}
     files = [folders[name] / file for name, it in lists.items() if name in folders for file in it.included]
     return tuple(_state(file, with_content=True) for file in files)
 

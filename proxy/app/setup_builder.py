@@ -39,6 +39,7 @@ from proxy.routing.rules import Rules, RuleType
 from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
 from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by
+from proxy.store.list_copies import ListCopies
 from proxy.wire.dns_url import SecureServer
 from proxy.wire.relay_url import RelayUrl
 
@@ -64,10 +65,14 @@ class SetupBuilder:
         paths: Paths,
         runtime: Runtime = NO_RUNTIME,
         recent_clients: RecentClients | None = None,
+        *,
+        copies: ListCopies | None = None,
     ) -> None:
+        """`copies`: of the lists that were fetched; None: those in the state folder."""
         self._poller = poller
         self._paths = paths
         self._runtime = runtime
+        self._copies = copies
         self._passwords = Passwords()
         self._recent_clients = recent_clients or RecentClients()
 
@@ -86,7 +91,7 @@ class SetupBuilder:
         with _gathered(problems):
             guard_of(loaded, port=port)
         with _gathered(problems):
-            rules = read_rules(settings, self._paths, pause_s=pause_s)
+            rules = read_rules(settings, self._paths, pause_s=pause_s, copies=self._copies)
             check_supported(rules)
         with _gathered(problems):
             servers = secure_servers(settings, self._paths)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
+from proxy.config.schema import ListConfig
 from proxy.extend.dispatch import Addons
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.connectivity_check import ConnectivityCheck
 from proxy.probe.dns_check import DnsCheck
 from proxy.probe.interception_check import InterceptionCheck
+from proxy.probe.list_refresh import ListRefresh
 from proxy.probe.retest import DirectRetest
-from proxy.session.events import Delivered, Ended, Learned, Rescued, SignalWaits, TunnelEnded
+from proxy.session.events import Delivered, Ended, Events, Learned, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.store.store import Store
 
@@ -38,6 +41,15 @@ def subscribe(services: Services, to: Subscribers) -> None:
         events.on(Ended, to.log_outcome)
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
+
+
+def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[ListConfig]) -> None:
+    """Tells `refresh` of visits while one of the `lists` in use may become due. Else it is not told: what is called for
+    each visit costs."""
+    for kind in (Delivered, Rescued):
+        events.off(kind, refresh.on_delivered)
+        if any(item.refresh_s for item in lists):
+            events.on(kind, refresh.on_delivered)
 
 
 @frozen_dataclass

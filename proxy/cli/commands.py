@@ -30,6 +30,7 @@ _MODULES = {
     "log": "proxy.cli.log",
     "relay": "proxy.cli.relay.commands",
     "rule": "proxy.cli.rule.commands",
+    "list": "proxy.cli.list",
     "site": "proxy.cli.site",
     "addons": "proxy.cli.addons.commands",
     "config": "proxy.cli.config",

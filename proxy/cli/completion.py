@@ -38,6 +38,11 @@ def complete_relays(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(_relays(ctx), incomplete)
 
 
+def complete_lists(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Lists by name."""
+    return _starting(_configured_names(ctx, "list"), incomplete)
+
+
 def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:
     """`direct`, and relays by name."""
     return _starting(["direct", *_relays(ctx)], incomplete)
@@ -98,11 +103,16 @@ def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
 def _relays(ctx: typer.Context) -> list[str]:
     with contextlib.suppress(Exception):
         return [relay["name"] for relay in _get(ctx, "/v1/relays")["relays"]]
+    return _configured_names(ctx, "relay")
+
+
+def _configured_names(ctx: typer.Context, section: str) -> list[str]:
+    """The names of the tables of one section of the configuration."""
     with contextlib.suppress(Exception):
         import tomllib
 
         text = _paths(ctx).config_file.read_text("utf-8")
-        return [str(relay["name"]) for relay in tomllib.loads(text).get("relay", ()) if "name" in relay]
+        return [str(table["name"]) for table in tomllib.loads(text).get(section, ()) if "name" in table]
     return []
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from proxy.config import relays
 from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS
-from proxy.config.schema import Settings
+from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
-from proxy.wire import dns_url, relay_url
+from proxy.wire import dns_url, https_url, relay_url
 
 Path = tuple[str | int, ...]
 
@@ -36,8 +36,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
     for number in range(len(settings.relay)):
         yield from _relay_faults(settings, number, chains)
     for number, source in enumerate(settings.list):
-        if "://" in source.source:
-            yield Fault(("list", number, "source"), "a list's source must be a file; Byway downloads no lists")
+        yield from _source_faults(number, source)
 
     yield from _addon_faults(settings)
 
@@ -47,6 +46,13 @@ def notices(settings: Settings) -> Iterator[Fault]:
     for number, relay in enumerate(settings.relay):
         if withheld := relays.withheld_credentials(relay):
             yield Fault(("relay", number, "url"), withheld)
+    for number, source in enumerate(settings.list):
+        if source.url and source.via == "relay" and not any(relay.enabled for relay in settings.relay):
+            yield Fault(
+                ("list", number, "via"),
+                f"list {source.name} is fetched through relays only, and there is none: add one with "
+                '`byway relay add URL`, or set via = "direct"',
+            )
 
 
 def _listen_faults(settings: Settings) -> Iterator[Fault]:
@@ -119,6 +125,26 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
             yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}); requests would loop")
     if _contains_itself(relay.name, chains):
         yield Fault(path, f"relay {relay.name}: the chain contains itself")
+
+
+def _source_faults(number: int, source: ListConfig) -> Iterator[Fault]:
+    """Yields what is wrong with where a list comes from. No sentence contains the URL."""
+    path: Path = ("list", number, "source")
+    if source.url:
+        if source.url.lower().startswith("http://"):
+            sentence = "the source of a list cannot be http://, which everyone on the way can change; write https://"
+            yield Fault(path, sentence)
+            return
+        try:
+            https_url.parse(source.url)
+        except ValueError as error:
+            yield Fault(path, f"the source of a list is a file or an https:// URL: {error}")
+        return
+    if source.refresh:
+        sentence = "refresh is for https:// sources; a file is read again whenever it changes"
+        yield Fault(("list", number, "refresh"), sentence)
+    if source.via != "relay":
+        yield Fault(("list", number, "via"), "via is for https:// sources")
 
 
 def _unknown_relay(item: str, others: list[str]) -> str:

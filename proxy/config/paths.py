@@ -115,6 +115,11 @@ class Paths:
         return self.state_dir / "relay-tests.json"
 
     @property
+    def lists_dir(self) -> Path:
+        """The folder of the copies of lists that were fetched; created with the first."""
+        return self.state_dir / "lists"
+
+    @property
     def network_key_file(self) -> Path:
         return self.state_dir / "network.key"
 

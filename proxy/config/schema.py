@@ -19,6 +19,7 @@ from proxy.config.setting_types import (
     NetworkIdText,
     Page,
     Port,
+    Refresh,
     RelayName,
     Seconds,
     Section,
@@ -28,6 +29,7 @@ from proxy.config.setting_types import (
     Url,
     other_keys,
     required,
+    seconds_of,
     setting,
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -123,7 +125,9 @@ class ListConfig(Section):
     first."""
 
     name: RelayName = required("name of the list in LIST rules")
-    source: Url = required("file of the list; a relative path starts at the configuration folder")
+    source: Url = required(
+        "file of the list, relative to the configuration folder; or an https:// URL, fetched by `byway list refresh`"
+    )
     format: ListFormatName = setting("auto", "format of the file; auto recognises it by its text")
     allow_empty: bool = setting(
         False, "allow RELAY and BLOCK rules with this list even if it is empty or mostly skipped"
@@ -131,6 +135,22 @@ class ListConfig(Section):
     allow_suffixes: bool = setting(
         False, "allow lines such as com, which list every site below a public suffix, and nearly all addresses"
     )
+    refresh: Refresh = setting(
+        "", "fetch an https:// source again beside a visit after this time, 15m to 30d; empty: only when you ask"
+    )
+    via: Literal["relay", "direct"] = setting(
+        "relay", "how to fetch an https:// source: through relays only, or direct"
+    )
+
+    @property
+    def url(self) -> str:
+        """The source, when it is fetched; empty when it is a file."""
+        return self.source if "://" in self.source else ""
+
+    @property
+    def refresh_s(self) -> int:
+        """Seconds; 0: fetched only when the user asks."""
+        return seconds_of(self.refresh) if self.refresh else 0
 
 
 @frozen_dataclass

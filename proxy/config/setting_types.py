@@ -124,6 +124,24 @@ def _page(text: str) -> str:
     return text
 
 
+_DURATION = re.compile(r"([1-9][0-9]{0,4})([mhd])\Z")
+_UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
+
+
+def seconds_of(duration: str) -> int:
+    """Returns the length of a Duration, such as `15m`, `6h` or `1d`. Raises ValueError."""
+    match = _DURATION.match(duration)
+    if match is None:
+        raise ValueError(f"{quoted(duration)} is not a duration such as 15m, 6h or 1d")
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def _refresh(text: str) -> str:
+    if text and not seconds_of("15m") <= seconds_of(text) <= seconds_of("30d"):
+        raise ValueError(f"{quoted(text)} must be between 15m and 30d")
+    return text
+
+
 def _relay_name(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", text) is None:
         raise ValueError(
@@ -155,5 +173,6 @@ Command = Annotated[str, Parsed(_command)]
 Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
 Page = Annotated[str, Parsed(_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]
+Refresh = Annotated[str, Parsed(_refresh)]
 RelayName = Annotated[str, Parsed(_relay_name)]
 NetworkIdText = Annotated[str, Parsed(_network_id)]

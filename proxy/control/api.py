@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -21,8 +21,9 @@ from aiohttp.typedefs import Middleware
 
 from proxy import __version__
 from proxy.config.relays import enabled_relays
+from proxy.config.schema import ListConfig
 from proxy.config.suggestions import nearest, one_of, quoted, suggestion
-from proxy.control import serialize
+from proxy.control import lists, serialize
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
 from proxy.control.dependencies import Dependencies
 from proxy.control.measurement_cache import Measurements, working_relays
@@ -77,6 +78,8 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.get("/v1/measurements/{host}", api.measurements),
             web.get("/v1/rules", api.rules),
             web.post("/v1/rules/test", api.test_rules),
+            web.get("/v1/lists", api.lists),
+            web.post("/v1/lists/refresh", api.refresh_lists),
             web.get("/v1/relays", api.relays),
             web.post("/v1/relays/test", api.test_relays),
             web.get("/v1/addons", api.addons),
@@ -143,6 +146,7 @@ class _Api:
         settings = parts.setup().settings
         listen = settings.listen
         live = dict(parts.counters())
+        known_lists = await self._lists(parts.setup().settings.list)
         return _answer(
             pid=os.getpid(),
             byway=__version__,
@@ -151,7 +155,9 @@ class _Api:
             network=network,
             network_name=next((name for name, its in settings.networks.items() if its == network), ""),
             network_state=str(state),
-            problems=problems(StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble)),
+            problems=problems(
+                StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble, known_lists, now)
+            ),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
             relays=relays,
@@ -438,6 +444,37 @@ class _Api:
         made = await self._parts.plan(Request(_NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
         trace = self._parts.setup().router.trace(destination, situation)
         return _answer(**serialize.destination(destination), plan=serialize.plan(made), trace=list(trace))
+
+    # -- lists -----------------------------------------------------------------------------------------------------
+
+    async def lists(self, request: web.Request) -> web.Response:
+        parse_query(request)
+        return _answer(lists=await self._lists(await self._parts.configured_lists()))
+
+    async def _lists(self, configured: Sequence[ListConfig]) -> list[Document]:
+        in_use = self._parts.setup().router.rules.lists
+        return await lists.describe(configured, in_use, self._parts.copies, time.time())
+
+    async def refresh_lists(self, request: web.Request) -> web.StreamResponse:
+        """Fetches lists, by name or all whose source is a URL. Streams one JSON object a line: the result of each list
+        when it is there, then `problem`: why the configuration with the new lists is not in use."""
+        asked = await parse_body(request, {"names": list, "accept_smaller": bool})
+        configured, names = await self._parts.configured_lists(), [str(name) for name in asked.get("names", ())]
+        try:
+            wanted = lists.wanted_lists(configured, names)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        results = self._parts.list_refresh.refresh(
+            wanted, asked=True, accept_smaller=asked.get("accept_smaller", False)
+        )
+
+        async def documents() -> AsyncGenerator[Document, None]:
+            async with contextlib.aclosing(results):
+                async for result in results:
+                    yield lists.refreshed(result)
+            yield {"problem": redact(str(self._parts.counters().get("config_problem", "")))}
+
+        return await self.followers.answer(request, documents())
 
     # -- addons ----------------------------------------------------------------------------------------------------
 

@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from proxy.config.schema import Settings
+    from proxy.config.schema import ListConfig, Settings
     from proxy.control.relay_test import Relays
     from proxy.detect.beliefs.beliefs import Beliefs
     from proxy.detect.relay_health import Health
     from proxy.extend.manager import AddonState
     from proxy.model import NetworkId, Outcome, Override, Plan, Request
     from proxy.net.dns.resolver import Resolver
+    from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.routing.router import Router
     from proxy.routing.rules import Situation
     from proxy.session.events import Events
     from proxy.session.recent_clients import RecentClients
     from proxy.session.rule_hits import RuleHits
+    from proxy.store.list_copies import ListCopies
     from proxy.store.relay_tests import RelayTests
     from proxy.store.store import Store
 
@@ -66,6 +68,17 @@ class Dependencies(Protocol):
     def events(self) -> Events: ...
     @property
     def rule_hits(self) -> RuleHits: ...
+    @property
+    def copies(self) -> ListCopies:
+        """Of the lists that were fetched."""
+
+    @property
+    def list_refresh(self) -> ListRefresh:
+        """Fetches lists."""
+
+    async def configured_lists(self) -> Sequence[ListConfig]:
+        """The lists of the configuration file as it is now, also when it is not in use yet."""
+
     @property
     def relay_tests(self) -> RelayTests:
         """The last test of each relay."""

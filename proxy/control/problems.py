@@ -35,6 +35,9 @@ class StatusSnapshot:
     addons: Sequence[AddonState]
     log_trouble: str
     """Why the log cannot be written; empty when it can."""
+    lists: Sequence[Document] = ()
+    now: float = 0.0
+    """Seconds since the epoch."""
 
 
 def problems(status: StatusSnapshot) -> list[Document]:
@@ -47,8 +50,7 @@ def problems(status: StatusSnapshot) -> list[Document]:
 def _of_files(status: StatusSnapshot) -> Problems:
     if rejected := status.live.get("config_problem"):
         yield f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check"
-    for problem in str(status.live.get("list_problems", "")).splitlines():
-        yield f"{problem}.", "byway rule check"
+    yield from _of_lists(status)
     for addon in status.addons:
         if addon.problems:
             goes_on = "; the previous version keeps running" if addon.running else ""
@@ -58,6 +60,30 @@ def _of_files(status: StatusSnapshot) -> Problems:
             yield f"Addon {addon.name} was disabled after repeated faults: {fault}.", f"edit {addon.file.path}"
     if missing := status.live.get("addons_missing"):
         yield redact(str(missing)), "byway addons list"
+
+
+def _of_lists(status: StatusSnapshot) -> Problems:
+    for shown in status.lists:
+        name, fetch = shown["name"], shown["fetch"]
+        refresh = f"byway list refresh {name}"
+        if fetch is None or not fetch["has_copy"]:
+            why = f" ({fetch['error']})" if fetch is not None and fetch["error"] else ""
+            if shown["problem"]:
+                yield f"{shown['problem']}{why}.", "byway rule check" if fetch is None else refresh
+            continue
+        if shown["problem"]:
+            yield f"{shown['problem']}.", f"byway list show {name}"
+        age = f"its last good copy, of {_days(status.now - fetch['fetched_at'])} ago, is in use"
+        if fetch["error"]:
+            yield f"List {name} could not be fetched: {fetch['error']}; {age}.", refresh
+        elif fetch["stale"]:
+            yield f"List {name} is out of date: {age}, and its refresh is {fetch['refresh']}.", refresh
+
+
+def _days(seconds: float) -> str:
+    """`3 days`, `5 hours`."""
+    count, unit = (seconds / 86_400, "day") if seconds >= 86_400 else (seconds / 3600, "hour")
+    return f"{max(1, round(count))} {unit}{'' if max(1, round(count)) == 1 else 's'}"
 
 
 def _of_network(status: StatusSnapshot) -> Problems:

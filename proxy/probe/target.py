@@ -14,7 +14,8 @@ from proxy.wire import hostnames as names
 
 _URL_LIMIT = 8192
 _PORTS = {"http": 80, "ws": 80, "ftp": 21}
-_AGENT = "Mozilla/5.0"  # many servers answer browsers only; no other header identifies Byway
+AGENT = "Mozilla/5.0"
+"""The User-Agent: many servers answer browsers only. No other header identifies Byway."""
 
 
 @frozen_dataclass
@@ -41,7 +42,7 @@ class ProbeTarget:
         return f"{'https' if self.protocol is Protocol.TLS else 'http'}://{self.field}{self.target}"
 
     def request(self) -> bytes:
-        lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {_AGENT}", "Accept: */*")
+        lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {AGENT}", "Accept: */*")
         return "\r\n".join((*lines, "Connection: close", "", "")).encode("ascii")
 
 

@@ -85,6 +85,10 @@ class Events:
         """Adds handlers of one kind of event."""
         self._handlers[kind] = (*self._handlers.get(kind, ()), *handlers)
 
+    def off(self, kind: type[E], handler: Callable[[E], None]) -> None:
+        """Removes a handler of one kind of event. Harmless when it is none."""
+        self._handlers[kind] = tuple(each for each in self._handlers.get(kind, ()) if each != handler)
+
     def emit(self, event: Event) -> None:
         """Calls the handlers of its kind."""
         for handler in self._handlers.get(type(event), ()):

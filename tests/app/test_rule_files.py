@@ -14,6 +14,8 @@ from proxy.config import files
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model.errors import ConfigError
+from proxy.routing.lists.formats import LIST_LIMIT
+from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
 
 LISTED = '[[list]]\nname = "mine"\nsource = "mine.txt"\n'
 
@@ -128,3 +130,65 @@ def test_a_reload_is_due_when_a_file_is_edited_made_or_removed(paths: Paths) -> 
     seen.append(fingerprint(settings, paths))
     assert all(before != after for before, after in pairwise(seen))
     assert fingerprint(settings, paths) == seen[-1]
+
+
+URL = "https://lists.test/list.txt"
+FETCHED = f'[[list]]\nname = "gfw"\nsource = "{URL}"\n'
+
+
+def test_a_fetched_list_is_read_from_its_copy(paths: Paths) -> None:
+    paths.config_file.write_text(FETCHED)
+    settings = load(paths.config_file, env={}).settings
+    absent = read_rules(settings, paths).lists["gfw"]
+    assert absent.problem == "list gfw: not fetched yet; run `byway list refresh gfw`"
+    ListCopies(paths.lists_dir).replace(CopyInfo(URL, fetched_at=1.0), b"a.example\n? ?\n")
+    read = read_rules(settings, paths).lists["gfw"]
+    assert read.covering("www.a.example") == "a.example"
+    assert read.skipped[0].startswith("list gfw:2: ")
+
+
+def test_a_rule_that_protects_needs_the_copy(paths: Paths) -> None:
+    paths.config_file.write_text(FETCHED)
+    paths.rules_file.write_text("LIST,gfw,RELAY\n")
+    with pytest.raises(ConfigError, match=r"rules\.txt:1: this rule would cover almost no site: list gfw: not fetched"):
+        read_rules(load(paths.config_file, env={}).settings, paths)
+    paths.config_file.write_text(f"{FETCHED}allow_empty = true\n")
+    assert len(read_rules(load(paths.config_file, env={}).settings, paths)) == 1
+    for action in ("PREFER-RELAY", "AUTO", "DIRECT"):
+        paths.config_file.write_text(FETCHED)
+        paths.rules_file.write_text(f"LIST,gfw,{action}\n")
+        rules = read_rules(load(paths.config_file, env={}).settings, paths)
+        assert rules.list_problems == ("list gfw: not fetched yet; run `byway list refresh gfw`",)
+
+
+def test_a_damaged_copy_is_no_list_and_no_error(paths: Paths) -> None:
+    paths.config_file.write_text(FETCHED)
+    ListCopies(paths.lists_dir).replace(CopyInfo(URL, fetched_at=1.0), b"a.example\n\xff\n")
+    problem = read_rules(load(paths.config_file, env={}).settings, paths).lists["gfw"].problem
+    assert "its copy cannot be used" in problem
+    assert "`byway list refresh gfw`" in problem
+
+
+def test_a_copy_may_be_as_large_as_a_file() -> None:
+    assert COPY_LIMIT == LIST_LIMIT
+
+
+def test_a_fetched_list_is_not_polled_as_a_file(paths: Paths) -> None:
+    paths.config_file.write_text(FETCHED)
+    settings = load(paths.config_file, env={}).settings
+    before = fingerprint(settings, paths)
+    ListCopies(paths.lists_dir).replace(CopyInfo(URL, fetched_at=1.0), b"a.example\n")
+    assert fingerprint(settings, paths) == before
+
+
+def test_a_fetched_list_reads_no_file_beside_its_copy(paths: Paths) -> None:
+    """What a stranger's list includes is no file of this computer."""
+    paths.config_file.write_text(f'{FETCHED}format = "v2fly"\n')
+    ListCopies(paths.lists_dir).replace(CopyInfo(URL, fetched_at=1.0), b"domain:a.example\ninclude:other\n")
+    for folder in (paths.lists_dir, paths.config_dir):
+        (folder / "other").write_text("domain:secret.example\n")
+    settings = load(paths.config_file, env={}).settings
+    lists = read_rules(settings, paths).lists
+    assert lists["gfw"].covering("a.example")
+    assert lists["gfw"].covering("secret.example") is None
+    assert fingerprint_of_included(settings, paths, lists) == ()

@@ -26,7 +26,8 @@ BYWAY = [sys.executable, "-m", "proxy"]
 COMMANDS = [
     "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
     "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list", "rule import",
-    "rule check", "rule add", "rule rm", "addons list", "addons new", "addons check", "addons replay", "addons enable",
+    "rule check", "rule add", "rule rm", "list show", "list refresh",
+    "addons list", "addons new", "addons check", "addons replay", "addons enable",
     "addons disable", "addons docs", "addons path", "service install", "service uninstall", "service status",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
     "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",

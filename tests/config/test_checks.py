@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.checks import faults
+from proxy.config.checks import faults, notices
 from proxy.config.read_settings import read_settings
 from proxy.config.schema import Settings
 
@@ -16,6 +16,12 @@ def found(*, relays: tuple[tuple[str, str], ...] = (), **sections: Any) -> list[
     settings = read_settings({"relay": relay, **sections})
     assert isinstance(settings, Settings), settings
     return [f"{'.'.join(map(str, fault.path))}: {fault.sentence}" for fault in faults(settings)]
+
+
+def noticed(**sections: Any) -> list[str]:
+    settings = read_settings(sections)
+    assert isinstance(settings, Settings), settings
+    return [f"{'.'.join(map(str, notice.path))}: {notice.sentence}" for notice in notices(settings)]
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "fd00::1", "203.0.113.7"])
@@ -101,10 +107,43 @@ def test_a_cycle_further_on_is_not_held_against_whoever_leads_to_it() -> None:
 
 
 def test_lists() -> None:
-    (fault,) = found(list=({"name": "l", "source": "https://me:sesame@lists.example/l.txt"},))
-    assert fault == "list.0.source: a list's source must be a file; Byway downloads no lists"
     twice = {"name": "l", "source": "l.txt", "format": "plain"}
     assert found(list=(twice, twice)) == ['list.1.name: two [[list]] tables have the name "l"']
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            {"source": "https://me:sesame@lists.example/l.txt"},
+            "source: the source of a list is a file or an https:// URL",
+        ),
+        ({"source": "http://lists.example/l.txt"}, "source: the source of a list cannot be http://"),
+        ({"source": "ftp://lists.example/l.txt"}, "source: the source of a list is a file or an https:// URL"),
+        ({"source": "https://"}, "source: the source of a list is a file or an https:// URL"),
+        ({"source": "l.txt", "refresh": "1d"}, "refresh: refresh is for https:// sources"),
+        ({"source": "l.txt", "via": "direct"}, "via: via is for https:// sources"),
+    ],
+)
+def test_sources_that_cannot_be_fetched(source: dict[str, str], says: str) -> None:
+    (fault,) = found(list=({"name": "l", **source},))
+    assert fault.startswith(f"list.0.{says}")
+    assert "sesame" not in fault
+
+
+def test_a_list_can_be_fetched() -> None:
+    source = {"name": "l", "source": "https://lists.example/l.txt", "refresh": "6h", "via": "direct"}
+    assert found(list=(source,)) == []
+
+
+def test_a_list_that_no_relay_can_fetch_is_a_notice() -> None:
+    source = {"name": "l", "source": "https://lists.example/l.txt"}
+    (notice,) = noticed(list=(source,))
+    assert notice.startswith("list.0.via: list l is fetched through relays only, and there is none")
+    off = {"name": "a", "url": "socks5h://h:1", "enabled": False}
+    assert noticed(list=(source,), relay=(off,)) == [notice]
+    assert noticed(list=(source,), relay=({**off, "enabled": True},)) == []
+    assert noticed(list=({**source, "via": "direct"},)) == []
 
 
 @pytest.mark.parametrize("key", ["emudhra", "emudhra_ca"])

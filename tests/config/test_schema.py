@@ -53,6 +53,14 @@ def test_times_carry_their_unit() -> None:
     assert {name for name in lengths if not name.endswith("_s")} == set()
 
 
+def test_a_refresh_is_from_a_quarter_of_an_hour_to_a_month() -> None:
+    for text, seconds in (("", 0), ("15m", 900), ("6h", 21_600), ("1d", 86_400), ("30d", 2_592_000)):
+        (found,) = read(list=({"name": "l", "source": "https://l.test/", "refresh": text},)).list
+        assert found.refresh_s == seconds
+    for text in ("14m", "31d", "1", "1w", "01d", "1.5d", "99999d", "-1d", " 1d", "1d\n"):
+        assert isinstance(read_settings({"list": ({"name": "l", "source": "https://l.test/", "refresh": text},)}), list)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().listen.port = 1  # type: ignore[misc]  # what is tried

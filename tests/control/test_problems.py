@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.schema import RelayConfig
+from proxy.config.schema import ListConfig, RelayConfig
 from proxy.control import serialize
+from proxy.control.lists import serialize_list
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.serialize import Document
 from proxy.detect.relay_faults import NotedFault, RelayFault
@@ -16,6 +17,10 @@ from proxy.detect.relay_health import RelayHealth
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import Belief, NetworkState, State
+from proxy.routing.domain_set import DomainSet
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.matcher import NO_ENTRIES, Matcher
+from proxy.store.list_copies import CopyInfo
 from tests.control.world import SECRET
 from tests.support.outcomes import HOME
 
@@ -36,7 +41,21 @@ def site(name: str = "a.example", state: State = State.BLOCKED, cause: str = "sn
     return serialize.belief(Belief(name, HOME, state, cause))
 
 
-WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "")
+NOW = 1_700_000_000.0
+GFW = ListConfig(name="gfw", source="gfw.txt")
+FETCHED = ListConfig(name="gfw", source="https://lists.test/gfw.txt", refresh="1d")
+COPY = CopyInfo(FETCHED.url, fetched_at=NOW - 86_400, entries=1)
+ONE = DomainList(Matcher(DomainSet.of(("a.test",))), source="list gfw", lines_read=1)
+ABSENT = DomainList(NO_ENTRIES, source="list gfw", absent="not fetched yet; run `byway list refresh gfw`")
+
+
+def listed(item: ListConfig, found: DomainList, info: CopyInfo | None = None) -> Document:
+    return serialize_list(item, found, info, NOW)
+
+
+WELL = StatusSnapshot(
+    {"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "", now=NOW
+)
 
 
 @pytest.mark.parametrize(
@@ -63,9 +82,35 @@ WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()],
             "edit /home/me/addons/pin.py",
         ),
         (
-            replace(WELL, live={"list_problems": "gfw.txt: the list is empty"}),
+            replace(WELL, lists=[listed(GFW, DomainList(NO_ENTRIES, source="gfw.txt"))]),
             "gfw.txt: the list is empty.",
             "byway rule check",
+        ),
+        (
+            replace(WELL, lists=[listed(FETCHED, ABSENT, CopyInfo(FETCHED.url))]),
+            "list gfw: not fetched yet; run `byway list refresh gfw`.",
+            "byway list refresh gfw",
+        ),
+        (
+            replace(WELL, lists=[listed(FETCHED, ABSENT, CopyInfo(FETCHED.url, failures=1, error="answered 404"))]),
+            "list gfw: not fetched yet; run `byway list refresh gfw` (answered 404).",
+            "byway list refresh gfw",
+        ),
+        (
+            replace(WELL, lists=[listed(FETCHED, ONE, replace(COPY, failures=2, error=f"through tor: {URL} failed"))]),
+            "List gfw could not be fetched: through tor: https://u:***@h failed; its last good copy, of 1 day ago, "
+            "is in use.",
+            "byway list refresh gfw",
+        ),
+        (
+            replace(WELL, lists=[listed(FETCHED, ONE, replace(COPY, fetched_at=NOW - 3 * 86_400))]),
+            "List gfw is out of date: its last good copy, of 3 days ago, is in use, and its refresh is 1d.",
+            "byway list refresh gfw",
+        ),
+        (
+            replace(WELL, lists=[listed(FETCHED, DomainList(NO_ENTRIES, source="list gfw"), COPY)]),
+            "list gfw: the list is empty.",
+            "byway list show gfw",
         ),
         (
             replace(WELL, live={"addons_missing": "there is no addon pinn"}),

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
-from proxy.config.schema import Log, RelayConfig, Settings
+from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.control import dependencies
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
@@ -37,14 +37,17 @@ from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.stream import Stream
+from proxy.probe.list_refresh import ListRefresh, RefreshContext
 from proxy.probe.measure.inputs import ProbeEnvironment
 from proxy.routing.address_guard import Guard
+from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Situation, parse_rules
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
+from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 from tests.support.environment import FakeEnvironment
@@ -122,6 +125,9 @@ class Parts:
     probe_environment: Callable[[], ProbeEnvironment]
     plan: Callable[..., Coroutine[Any, Any, Plan]]
     addons: Callable[[], Sequence[AddonState]]
+    copies: ListCopies
+    list_refresh: ListRefresh
+    configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
 
 
 @dataclass
@@ -138,6 +144,7 @@ class World:
         )
     )
     rules: str = RULES
+    lists: dict[str, DomainList] = field(default_factory=dict)
     path: Path | None = None
     problems: list[str] = field(default_factory=list)  # of the next reload
     counters: dict[str, int | float | str] = field(default_factory=lambda: {"port": 8119, "tunnels": 2})
@@ -156,6 +163,7 @@ class World:
         self.relay_tests = RelayTests(None)
         self.rule_hits = RuleHits()
         self.recent_clients = RecentClients()
+        self.copies = ListCopies(Path("/nonexistent"), ephemeral=True)
         self.store = Store(self.store_file, self.settings.log)
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
@@ -204,6 +212,22 @@ class World:
             relay_tests=self.relay_tests,
             rule_hits=self.rule_hits,
             recent_clients=self.recent_clients,
+            copies=self.copies,
+            list_refresh=ListRefresh(self._refresh_context(), self.copies),
+            configured_lists=self._configured_lists,
+        )
+
+    async def _configured_lists(self) -> Sequence[ListConfig]:
+        return self.settings.list
+
+    def _refresh_context(self) -> RefreshContext:
+        return RefreshContext(
+            setup=lambda: cast(Any, self._setup),
+            may_go_direct=lambda setup, host: asyncio.sleep(0, setup.router.may_go_direct(host, HOME)),
+            order=lambda names: names,
+            is_private=self.store.is_private,
+            apply=self._reload,
+            now=time.time,
         )
 
     async def _plan(self, request: Request, situation: Situation | None = None) -> Plan:
@@ -261,7 +285,8 @@ class World:
     def overrides_changed(self) -> None:
         """Makes the setup anew, from the settings too."""
         names = [relay.name for relay in self.settings.relay]
-        rules = parse_rules(self.rules, source="rules.txt", relays=names, networks=cast(Any, self.settings.networks))
+        networks = cast(Any, self.settings.networks)
+        rules = parse_rules(self.rules, source="rules.txt", relays=names, lists=self.lists, networks=networks)
         router = Router(rules, self.overrides, [RelayInfo(name) for name in names], self.settings)
         self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
 

@@ -90,6 +90,8 @@ class DomainList:
     """The user accepts the list even when it has a `problem`."""
     included: tuple[str, ...] = ()
     """Names of files of the same folder that the list includes. Some of them may be missing."""
+    absent: str = ""
+    """Why there is nothing to read, and what to do, when the list could not be had."""
 
     def covering(self, host: str) -> str | None:
         """Returns the entry that lists a host in canonical spelling, as it is shown; None when the host is not listed,
@@ -117,6 +119,8 @@ class DomainList:
     def problem(self) -> str:
         """A sentence when the list names nothing, or when more of it could not be understood than was read; else "".
         Such a file has an unknown format or is no list, and a rule on it protects nothing."""
+        if self.absent:
+            return f"{self.source}: {self.absent}"
         if not self.lines_read and not self.skips:
             return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""
         if self.listed and self.lines_read >= self.skips.get(Skip.UNREADABLE, 0):

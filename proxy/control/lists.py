@@ -1,0 +1,122 @@
+"""What is known about lists, as JSON objects: where each comes from, what it names, how its fetches go.
+
+A list that is configured and not yet in use is shown too: if a rule needs it and it was never fetched, that is the one
+to fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from proxy.config.schema import ListConfig
+from proxy.config.suggestions import quoted, suggestion
+from proxy.control.serialize import Document
+from proxy.probe.list_refresh import Refreshed, due_at, is_stale
+from proxy.routing.lists.domain_list import DomainList
+from proxy.store.list_copies import CopyInfo, ListCopies
+from proxy.wire.relay_url import redact
+
+_EXAMPLES = 3
+"""Skipped lines that are shown for each reason."""
+
+
+def wanted_lists(configured: Sequence[ListConfig], names: Sequence[str]) -> list[ListConfig]:
+    """Returns the lists to fetch: those that are named, or all whose source is a URL. Raises ValueError with a
+    sentence."""
+    known = {item.name: item for item in configured}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown list {quoted(name)}{suggestion(name, known)}")
+        if not known[name].url:
+            raise ValueError(f"list {name} is a file: it is read again whenever it changes, and never fetched")
+    wanted = [known[name] for name in dict.fromkeys(names)] if names else [item for item in configured if item.url]
+    if not wanted:
+        raise ValueError("no list has an https:// source, so there is nothing to fetch")
+    return wanted
+
+
+async def describe(
+    configured: Sequence[ListConfig], in_use: Mapping[str, DomainList], copies: ListCopies, now: float
+) -> list[Document]:
+    """Returns `serialize_list` of each configured list, in order."""
+    infos = await asyncio.to_thread(lambda: [copies.info(item.url) if item.url else None for item in configured])
+    return [
+        serialize_list(item, in_use.get(item.name), info, now) for item, info in zip(configured, infos, strict=True)
+    ]
+
+
+def serialize_list(item: ListConfig, listed: DomainList | None, info: CopyInfo | None, now: float) -> Document:
+    """Serializes a list. `listed` is None for one that is not in use, `info` for one whose source is a file.
+
+    `kinds` counts its entries, `skipped` its unused lines by reason, with examples; `problem` says why it covers almost
+    nothing. `fetch` is null, or: when its copy was last confirmed by the source (`fetched_at`) and when it came
+    (`changed_at`), when it is fetched again beside a visit (`due_at`; null: only when asked for, and at a time that is
+    over: at the next visit), whether it is `stale`, and why the last fetch failed (`error`)."""
+    return {
+        "name": item.name,
+        "source": redact(item.source),
+        "in_use": listed is not None,
+        "format": item.format if listed is None or listed.absent else listed.format,
+        "entries": 0 if listed is None else len(listed.listed),
+        "exceptions": 0 if listed is None else len(listed.exceptions),
+        "kinds": {} if listed is None else _kinds(listed),
+        "lines_read": 0 if listed is None else listed.lines_read,
+        "lines_skipped": 0 if listed is None else listed.lines_skipped,
+        "skipped": [] if listed is None else _skips(listed),
+        "lines_widened": 0 if listed is None else listed.lines_widened,
+        "widened": [] if listed is None else list(listed.widened[:_EXAMPLES]),
+        "problem": "" if listed is None else listed.problem,
+        "fetch": None if info is None else _fetch(item, info, now),
+    }
+
+
+def refreshed(result: Refreshed) -> Document:
+    """Serializes the result of one fetch. `result` is "replaced", "unchanged" or "failed"; `entries` are those of the
+    copy in use now."""
+    return {"list": result.name, "result": str(result.result), "entries": result.entries, "why": redact(result.why)}
+
+
+def _fetch(item: ListConfig, info: CopyInfo, now: float) -> Document:
+    due = due_at(item, info, now)
+    return {
+        "via": item.via,
+        "refresh": item.refresh,
+        "has_copy": info.has_copy,
+        "fetched_at": info.fetched_at or None,
+        "changed_at": info.changed_at or None,
+        "due_at": None if due == float("inf") else max(due, now),
+        "stale": is_stale(item, info, now),
+        "failed_at": info.failed_at or None,
+        "failures": info.failures,
+        "error": redact(info.error),
+    }
+
+
+def _kinds(listed: DomainList) -> Document:
+    matcher = listed.listed
+    counts = {
+        "domain": len(matcher.domains),
+        "prefix": len(matcher.prefixes),
+        "keyword": len(matcher.keywords),
+        "wildcard": len(matcher.wildcards),
+    }
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def _skips(listed: DomainList) -> list[Document]:
+    """The reasons, the most frequent first."""
+    return [
+        {
+            "reason": str(reason),
+            "text": reason.sentence,
+            "lines": count,
+            "examples": _first(sentence for sentence in listed.skipped if sentence.endswith(reason.sentence)),
+        }
+        for reason, count in Counter(listed.skips).most_common()
+    ]
+
+
+def _first(sentences: Iterable[str]) -> list[str]:
+    return list(sentences)[:_EXAMPLES]

@@ -1,0 +1,210 @@
+"""Downloads one file over https, for lists whose source is a URL. It sends as little as possible, and trusts little.
+
+A Dialer opens the path, so a download goes through a relay or direct like everything else. The certificate is verified,
+redirects lead only to https and never into a private network, every wait has an end, and sizes are bounded before and
+after decompression. A request names no language and carries no cookie; its User-Agent is the same for everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from proxy.model.errors import BywayError, DialError, PeerError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.deadline import deadline
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting
+from proxy.net.stream import Stream, read_with
+from proxy.probe.target import AGENT
+from proxy.wire.gzip_body import gunzip
+from proxy.wire.http1_body import BodyKind, read_body
+from proxy.wire.http1_response import ResponseHead, read_response_head
+from proxy.wire.https_url import HttpsUrl
+from proxy.wire.reader import Reader
+
+T = TypeVar("T")
+
+REDIRECTS_MAX = 5
+CONNECT_S = 20.0
+"""For a path to be open: a slow circuit takes 11 s."""
+ANSWER_S = 20.0
+"""For the TLS handshake, and again for the head of the answer."""
+STALL_S = 20.0
+"""Between two pieces of the body."""
+TOTAL_S = 180.0
+"""For all of it, redirects included: 16 MB at 90 kB/s. What comes byte by byte ends here."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_GONE = (404, 410)
+_VALIDATOR_LIMIT = 512
+
+
+@frozen_dataclass
+class Validators:
+    """What the source said of its last answer, so that it need not send the same again (RFC 9110 section 8.8)."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+
+@frozen_dataclass
+class Downloaded:
+    """The file, decompressed, and what was said about it."""
+
+    content: bytes
+    content_type: str
+    validators: Validators
+
+
+class DownloadFailed(BywayError):
+    """Raised with half a sentence that follows the name of the source. `is_final`: another route would be answered the
+    same."""
+
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        self.is_final = is_final
+        super().__init__(reason)
+
+
+Refuse = Callable[[HttpsUrl, bool], Awaitable[str]]
+"""Returns why a URL must not be requested, as half a sentence; empty when it may. The second argument: whether a
+redirect led there."""
+
+
+async def download(
+    dialer: Dialer,
+    url: HttpsUrl,
+    known: Validators,
+    *,
+    limit: int,
+    refuse: Refuse,
+    trust: ssl.SSLContext | None = None,
+) -> Downloaded | None:
+    """Requests `url` and follows its redirects. `limit` bounds the bytes of the content; `trust` verifies certificates
+    (None: with the system's roots). Returns None when the source says that nothing has changed since `known`. Closes
+    what it opened. Raises DownloadFailed."""
+    try:
+        with deadline(TOTAL_S):
+            return await _follow(dialer, url, known, limit, refuse, trust or context_trusting(None))
+    except TimeoutError:
+        raise DownloadFailed(f"took longer than {TOTAL_S:g} s") from None
+
+
+async def _follow(
+    dialer: Dialer, url: HttpsUrl, known: Validators, limit: int, refuse: Refuse, trust: ssl.SSLContext
+) -> Downloaded | None:
+    for number in range(REDIRECTS_MAX + 1):
+        if reason := await refuse(url, number > 0):
+            raise DownloadFailed(reason)
+        try:
+            found = await _request(dialer, url, known, limit, trust)
+        except (DialError, PeerError, OSError) as error:
+            raise DownloadFailed(_in_words(error)) from error
+        if not isinstance(found, HttpsUrl):
+            return found
+        url = found
+    raise DownloadFailed(f"redirects more than {REDIRECTS_MAX} times")
+
+
+async def _request(
+    dialer: Dialer, url: HttpsUrl, known: Validators, limit: int, trust: ssl.SSLContext
+) -> Downloaded | HttpsUrl | None:
+    """Makes one request. Returns the URL that it is redirected to, the file, or None for an unchanged one."""
+    stream = await _within(CONNECT_S, "no connection", dialer.dial(url.destination))
+    try:
+        tls = TlsStream(stream, trust, url.host)
+        stream = tls
+        await _within(ANSWER_S, "no TLS handshake", tls.handshake())
+        await _within(ANSWER_S, "its request was not taken", tls.send(_head(url, known)))
+        reader = Reader()
+        head = await _within(ANSWER_S, "no answer", _final_head(tls, reader))
+        if head.status in _REDIRECTS:
+            return _redirect(url, head)
+        if head.status == 304 and known != Validators():
+            return None
+        if head.status != 200:
+            raise DownloadFailed(f"answered {head.status}", is_final=head.status in _GONE)
+        return await _body(tls, reader, head, limit)
+    finally:
+        stream.abort()
+
+
+def _head(url: HttpsUrl, known: Validators) -> bytes:
+    lines = [f"GET {url.target} HTTP/1.1", f"Host: {url.field}", f"User-Agent: {AGENT}", "Accept: */*"]
+    lines.append("Accept-Encoding: gzip")
+    if known.etag:
+        lines.append(f"If-None-Match: {known.etag}")
+    if known.last_modified:
+        lines.append(f"If-Modified-Since: {known.last_modified}")
+    return "\r\n".join((*lines, "Connection: close", "", "")).encode("latin-1")
+
+
+async def _final_head(stream: Stream, reader: Reader) -> ResponseHead:
+    while (head := await read_with(stream, reader, read_response_head(reader, "GET"))).is_interim:
+        pass  # as many as come within the deadline
+    return head
+
+
+def _redirect(url: HttpsUrl, head: ResponseHead) -> HttpsUrl:
+    location = _field(head, "location")
+    if not location:
+        raise DownloadFailed("redirects without saying where")
+    try:
+        return url.joined(location)
+    except ValueError as error:
+        raise DownloadFailed(str(error)) from None
+
+
+async def _body(stream: Stream, reader: Reader, head: ResponseHead, limit: int) -> Downloaded:
+    if head.declared_length is not None and head.declared_length > limit:
+        raise DownloadFailed(f"is larger than {limit:,} bytes")
+    coding = _field(head, "content-encoding").lower()
+    if coding not in ("", "identity", "gzip", "x-gzip"):
+        raise DownloadFailed("is compressed in a way that was not asked for")
+    received = bytearray()
+    for piece in read_body(reader, head.body):
+        if piece is not None:
+            received += piece
+            if len(received) > limit:
+                raise DownloadFailed(f"is larger than {limit:,} bytes")
+            continue
+        reader.receive_data(await _within(STALL_S, "stalls", stream.receive()))
+    if head.body.kind is BodyKind.LENGTH and reader:
+        raise DownloadFailed("goes on after the length that it declares")
+    content = bytes(received)
+    if coding.endswith("gzip"):
+        try:
+            content = await asyncio.to_thread(gunzip, content, limit=limit)
+        except ValueError as error:
+            raise DownloadFailed(str(error)) from None
+    validators = Validators(_validator(head, "etag"), _validator(head, "last-modified"))
+    return Downloaded(content, _field(head, "content-type"), validators)
+
+
+def _field(head: ResponseHead, wanted: str) -> str:
+    return next((value for name, value in head.headers if name.lower() == wanted), "")
+
+
+def _validator(head: ResponseHead, wanted: str) -> str:
+    value = _field(head, wanted)
+    return value if len(value) <= _VALIDATOR_LIMIT else ""
+
+
+async def _within(seconds: float, late: str, work: Awaitable[T]) -> T:
+    """Raises DownloadFailed when the time is over."""
+    try:
+        with deadline(seconds):
+            return await work
+    except TimeoutError as error:
+        raise DownloadFailed(f"{late} within {seconds:g} s") from error
+
+
+def _in_words(error: BywayError | OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        clock = "; or this computer's clock is wrong" if clock_may_be_wrong(error) else ""
+        return f"has a bad certificate: {error.verify_message.rstrip('.')}{clock}"
+    if isinstance(error, ssl.SSLError):
+        return f"failed in the TLS handshake ({error.reason or error})"
+    return str(error) if isinstance(error, BywayError) else reason_of(error)

@@ -1,0 +1,292 @@
+"""Fetches the lists whose source is an https URL: when the user asks, and beside a visit once a refresh is due.
+
+There is no timer: an idle Byway fetches nothing, whatever is due. A source is fetched through relays only, the
+healthiest first, unless its list says `via = "direct"` and the rules allow that. What arrives is checked before it
+replaces the last good copy; when anything is wrong with it, the copy stays in use and the reason is kept for `byway
+list show` and `byway status`. Lists are fetched one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+from proxy.config.files import decode_pieces
+from proxy.config.schema import ListConfig
+from proxy.model import DIRECT, Destination, Route, literal
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.deadline import deadline
+from proxy.net.tasks import spawn
+from proxy.probe.download import Downloaded, DownloadFailed, Validators, download
+from proxy.routing.lists.acceptance import is_web_page, refusal
+from proxy.routing.lists.formats import parse_list
+from proxy.session.events import Delivered
+from proxy.session.setup import Setup
+from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
+from proxy.wire import https_url
+from proxy.wire.https_url import HttpsUrl
+from proxy.wire.relay_url import redact
+
+log = logging.getLogger(__name__)
+
+LIST_S = 600.0
+"""For one list over all relays."""
+
+BACK_OFF_S = 600.0
+BACK_OFF_MAX_S = 86_400.0
+"""After a failed fetch the next one is due after BACK_OFF_S, which doubles with each further failure."""
+
+JITTER = 0.1
+"""Due times are moved by up to this share."""
+
+STALE_TIMES = 2.0
+"""A copy is stale when it is older than so many times its `refresh`."""
+
+_ROUTES_SHOWN = 3
+_LONGEST = 1000  # characters of a reason
+_PAUSE_S = 0.001
+"""Between the pieces of a list that is checked, as in a reload (app/reload.py)."""
+
+
+class Result(StrEnum):
+    """How a fetch ended."""
+
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@frozen_dataclass
+class Refreshed:
+    """The result for one list. When it failed, `why` says why, and the last good copy, if there is one, is in use."""
+
+    name: str
+    result: Result
+    entries: int
+    """Of the copy in use now."""
+    why: str = ""
+
+
+@frozen_dataclass
+class RefreshContext:
+    """What a refresh needs of the process that runs it."""
+
+    setup: Callable[[], Setup]
+    may_go_direct: Callable[[Setup, Destination], Awaitable[bool]]
+    """Whether rules and addons allow a direct route there."""
+    order: Callable[[Sequence[str]], Sequence[str]]
+    """Orders relays by health."""
+    is_private: Callable[[str], bool]
+    """Whether a host is in `[log] never`: then nothing is sent there unasked."""
+    apply: Callable[[], Awaitable[object]]
+    """Reads the configuration again, with new copies."""
+    now: Callable[[], float]
+    """Seconds since the epoch."""
+    trust: ssl.SSLContext | None = None
+    """Verifies certificates; None: with the system's roots."""
+
+
+def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
+    """Returns when a list is to be fetched beside a visit, in seconds since the epoch; infinity for never. Times that
+    are still to come were noted by a clock that was wrong, and count as never."""
+    if not item.refresh_s:
+        return float("inf")
+    fetched_at = info.fetched_at if info.fetched_at <= now else 0.0
+    due = fetched_at + item.refresh_s * info.jitter if fetched_at else 0.0
+    if info.failures and info.failed_at <= now:
+        back_off = min(BACK_OFF_S * 2.0 ** min(info.failures - 1, 30), BACK_OFF_MAX_S)
+        due = max(due, info.failed_at + back_off * info.jitter)
+    return due
+
+
+def is_stale(item: ListConfig, info: CopyInfo, now: float) -> bool:
+    """Whether a copy that should be fetched again has not been for STALE_TIMES as long."""
+    return bool(item.refresh_s and info.has_copy) and now - info.fetched_at > STALE_TIMES * item.refresh_s
+
+
+class ListRefresh:
+    """Fetches lists. Belongs to one loop."""
+
+    def __init__(self, context: RefreshContext, copies: ListCopies, *, rng: random.Random | None = None) -> None:
+        self._context = context
+        self._copies = copies
+        self._rng = rng if rng is not None else random.SystemRandom()
+        self._one_at_a_time = asyncio.Lock()
+        self._under_way = False
+        self._looked_at = 0.0  # when it was last looked for what is due
+        self._look_again_at = 0.0
+
+    def on_delivered(self, _: Delivered) -> None:
+        """Starts what is due, beside a visit. Mostly it only compares two numbers."""
+        now = self._context.now()
+        if self._under_way or self._looked_at <= now < self._look_again_at:
+            return
+        self._under_way, self._looked_at, self._look_again_at = True, now, now + BACK_OFF_S
+        spawn(self._refresh_due(), name="refresh lists")
+
+    def on_configuration(self) -> None:
+        """Looks again at the next visit: another list, or another time, may be configured."""
+        self._look_again_at = 0.0
+
+    async def _refresh_due(self) -> None:
+        try:
+            now, lists = self._context.now(), [item for item in self._context.setup().settings.list if item.url]
+            infos = await asyncio.to_thread(lambda: [self._copies.info(item.url) for item in lists])
+            due = [item for item, info in zip(lists, infos, strict=True) if due_at(item, info, now) <= now]
+            async for _ in self.refresh(due, asked=False):
+                pass
+            now = self._context.now()
+            infos = await asyncio.to_thread(lambda: [self._copies.info(item.url) for item in lists])
+            times = [due_at(item, info, now) for item, info in zip(lists, infos, strict=True)]
+            self._looked_at, self._look_again_at = now, min(times, default=float("inf"))
+        finally:
+            self._under_way = False
+
+    async def refresh(
+        self, lists: Sequence[ListConfig], *, asked: bool, accept_smaller: bool = False
+    ) -> AsyncGenerator[Refreshed, None]:
+        """Fetches these lists, one after the other, and yields the result of each; then those that were replaced are
+        in use. `asked`: the user asked for it; `accept_smaller`: so that a list that shrank is taken."""
+        async with self._one_at_a_time:
+            replaced = False
+            try:
+                for item in lists:
+                    refreshed = await self._refresh_one(item, asked=asked, accept_smaller=accept_smaller)
+                    replaced |= refreshed.result is Result.REPLACED
+                    yield refreshed
+            finally:
+                if replaced:
+                    await self._context.apply()
+                    used = {item.url for item in (*lists, *self._context.setup().settings.list)}
+                    await asyncio.to_thread(self._copies.delete_unused, used, self._context.now())
+
+    async def _refresh_one(self, item: ListConfig, *, asked: bool, accept_smaller: bool) -> Refreshed:
+        before = await asyncio.to_thread(self._copies.info, item.url)
+        kept = await asyncio.to_thread(self._kept, item.url)
+        # A copy that is lost, though something is known about it, is fetched whole.
+        known = Validators(before.etag, before.last_modified) if kept is not None else Validators()
+        try:
+            with deadline(LIST_S):
+                found = await self._fetch(item, known, asked=asked)
+            now = self._context.now()
+            after = replace(before, fetched_at=now, jitter=self._jitter(), failed_at=0.0, failures=0, error="")
+            if found is not None:
+                after = replace(after, etag=found.validators.etag, last_modified=found.validators.last_modified)
+            if found is None or found.content == kept:
+                await asyncio.to_thread(self._copies.note, after)
+                return Refreshed(item.name, Result.UNCHANGED, after.entries)
+            last = before.entries if kept is not None else 0
+            entries = await asyncio.to_thread(self._check, item, found, last, accept_smaller=accept_smaller)
+            after = replace(after, changed_at=now, entries=entries)
+            await asyncio.to_thread(self._copies.replace, after, found.content)
+        except TimeoutError:
+            return await self._failed(item, before, f"took longer than {LIST_S:g} s")
+        except BywayError as error:
+            return await self._failed(item, before, redact(str(error)))
+        return Refreshed(item.name, Result.REPLACED, entries)
+
+    def _kept(self, url: str) -> bytes | None:
+        """Returns the text of the last good copy; None when there is none, or it cannot be read."""
+        try:
+            return self._copies.content(url)
+        except ConfigError:
+            return None
+
+    async def _failed(self, item: ListConfig, before: CopyInfo, why: str) -> Refreshed:
+        after = replace(
+            before,
+            failed_at=self._context.now(),
+            failures=before.failures + 1,
+            jitter=self._jitter(),
+            error=why[:_LONGEST],
+        )
+        await asyncio.to_thread(self._copies.note, after)
+        if not before.failures:  # the log says it once, and names no host
+            serves = "the last good copy stays in use" if before.has_copy else "there is no copy of it"
+            log.warning("List %s could not be fetched; %s: see `byway list show %s`", item.name, serves, item.name)
+        return Refreshed(item.name, Result.FAILED, before.entries, why)
+
+    def _jitter(self) -> float:
+        return self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    async def _fetch(self, item: ListConfig, known: Validators, *, asked: bool) -> Downloaded | None:
+        """Raises DownloadFailed."""
+        setup, url = self._context.setup(), https_url.parse(item.url)
+        if not asked and self._context.is_private(url.host):
+            raise DownloadFailed("its host is in `[log] never`, so it is fetched only by `byway list refresh`")
+        if item.via == "direct":
+            return await self._download(setup, DIRECT, url, known, asked=asked)
+        names = setup.registry.relay_names
+        if not names:
+            raise DownloadFailed('there is no relay to fetch it through; add one, or set via = "direct" for it')
+        failures = []
+        for name in self._context.order(names):
+            try:
+                return await self._download(setup, Route((name,)), url, known, asked=asked)
+            except DownloadFailed as error:
+                failures.append(f"through {name}: {error}")
+                if error.is_final:
+                    break
+        more = len(failures) - _ROUTES_SHOWN
+        raise DownloadFailed("; ".join(failures[:_ROUTES_SHOWN]) + (f"; and {more} more relays" if more > 0 else ""))
+
+    async def _download(
+        self, setup: Setup, route: Route, url: HttpsUrl, known: Validators, *, asked: bool
+    ) -> Downloaded | None:
+        """Each URL on the way is checked before anything is sent for it. Raises DownloadFailed."""
+
+        async def refuse(url: HttpsUrl, is_redirect: bool) -> str:
+            destination = url.destination
+            address = literal(url.host)
+            is_public = not setup.guard.is_near(url.host) and (address is None or address.is_global)
+            if is_redirect and not is_public:  # whatever `[safety] allow` lets the user visit
+                return f"redirects to {url.host}, which is no public place"
+            if reason := setup.guard.refuse_host(destination):
+                return f"is refused: {reason}"
+            if not asked and self._context.is_private(url.host):
+                return "redirects to a host of `[log] never`"
+            if route.is_direct:
+                allowed = await self._context.may_go_direct(setup, destination)
+                return "" if allowed else "is at a host for which a rule or an addon forbids direct"
+            if not is_public:
+                return 'is in a private network, where no relay leads: set via = "direct" for it'
+            if not setup.registry.carries(route, destination):
+                return "the relay takes addresses only"
+            return ""
+
+        dialer, trust = setup.registry.dialer(route), self._context.trust
+        return await download(dialer, url, known, limit=COPY_LIMIT, refuse=refuse, trust=trust)
+
+    def _check(self, item: ListConfig, found: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
+        """Reads what arrived, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not
+        replace the last good copy."""
+        if is_web_page(found.content, found.content_type):
+            raise DownloadFailed("a web page came in place of the list")
+        pieces = _with_pauses(decode_pieces(self._copies.file(item.url), found.content))
+        try:
+            listed = parse_list(
+                pieces,
+                size=len(found.content),
+                source=item.name,
+                format=item.format,
+                allow_empty=item.allow_empty,
+                allow_suffixes=item.allow_suffixes,
+            )
+        except ConfigError as error:
+            raise DownloadFailed(f"what came cannot be used: {error.problems[0].rpartition(': ')[2]}") from None
+        if reason := refusal(listed, last_entries, accept_smaller=accept_smaller):
+            raise DownloadFailed(reason)
+        return len(listed.listed)
+
+
+def _with_pauses(pieces: Iterator[str]) -> Iterator[str]:
+    for piece in pieces:
+        yield piece
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,39 @@
+"""Whether a fetched list may replace the last good copy.
+
+A source can be broken, moved, taken over, or answered for by a login page. What arrives then is mostly one of four: a
+web page, something that is no text, a list of which hardly a line can be read, or a list that has shrunk below half.
+Each would silently take protection away, so the copy stays and the reason is shown.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.routing.lists.domain_list import DomainList, Skip
+
+SHRUNK = 0.5
+"""Share of the entries of the last good copy below which a list is not accepted unasked."""
+
+_HTML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype|html)\b",
+                   re.IGNORECASE | re.DOTALL)  # fmt: skip
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
+_LOOKED_AT = 2048
+
+
+def is_web_page(content: bytes, content_type: str) -> bool:
+    """Whether the answer is a web page, by its Content-Type or by how it begins."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _HTML_TYPES or _HTML.match(content[:_LOOKED_AT]) is not None
+
+
+def refusal(listed: DomainList, last_entries: int, *, accept_smaller: bool) -> str:
+    """Returns why a list that was read does not replace the copy of `last_entries` entries (0: there is no copy), as
+    half a sentence; empty when it does."""
+    entries = len(listed.listed)
+    if listed.problem and not listed.allow_empty:
+        if not entries:
+            return "no line of it can be used" if listed.lines_skipped else "it is empty"
+        return f"more lines cannot be read ({listed.skips.get(Skip.UNREADABLE, 0):,}) than can ({listed.lines_read:,})"
+    if entries < last_entries * SHRUNK and not accept_smaller:
+        return f"it has shrunk from {last_entries:,} entries to {entries:,}"
+    return ""

@@ -1,0 +1,141 @@
+"""The last good copies of fetched lists, and how their fetches went, kept across restarts.
+
+Each URL has two files of the user's alone, named by a hash of it: the text of the list, and what is known about it. The
+text is replaced as a whole, and only by one that was checked, so a reader never sees half a list. With `--ephemeral`
+nothing is written: new copies are in memory, and those on disk still serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Collection
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from proxy.config.file_owners import read_obeyed
+from proxy.config.files import read_bytes
+from proxy.config.paths import private_folder, write_private
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+log = logging.getLogger(__name__)
+
+COPY_LIMIT = 64 * 1024 * 1024
+"""Bytes of a list, as of one that is a file (routing/lists/formats.py)."""
+
+UNUSED_S = 30 * 86_400.0
+"""A copy that no list of the configuration has used for so long is deleted."""
+
+_INFO_LIMIT = 64 * 1024
+_TEXT_LIMIT = 4096
+_TEXTS = ("url", "etag", "last_modified", "error")
+_FAR_FUTURE = 1e11
+
+
+@frozen_dataclass
+class CopyInfo:
+    """What is known about one URL. Times are seconds since the epoch, 0 for never."""
+
+    url: str
+    fetched_at: float = 0.0
+    """When the source last confirmed the copy, by sending it or by answering that it has not changed; 0: no copy."""
+    changed_at: float = 0.0
+    """When the copy came."""
+    etag: str = ""
+    last_modified: str = ""
+    entries: int = 0
+    """Of the copy."""
+    jitter: float = 1.0
+    """The share of `refresh`, or of the back-off, after which it is due: computers that were switched on together do
+    not ask together."""
+    failed_at: float = 0.0
+    failures: int = 0
+    """In a row, since the copy was last confirmed."""
+    error: str = ""
+    """Why the last fetch failed, in a sentence; empty when it did not."""
+
+    @property
+    def has_copy(self) -> bool:
+        return self.fetched_at > 0
+
+
+class ListCopies:
+    """The copies in one folder. Every method may wait for the disk, and may be called from any thread."""
+
+    def __init__(self, folder: Path, *, ephemeral: bool = False) -> None:
+        self._folder = folder
+        self._ephemeral = ephemeral
+        self._infos: dict[str, CopyInfo] = {}  # what is not on disk
+        self._contents: dict[str, bytes] = {}
+
+    def file(self, url: str) -> Path:
+        """The file of the text of a URL's copy."""
+        return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.txt"
+
+    def info(self, url: str) -> CopyInfo:
+        """Returns what is known about a URL. A damaged file counts as none."""
+        return self._infos.get(url) or _read_info(self.file(url).with_suffix(".json"), url)
+
+    def content(self, url: str) -> bytes | None:
+        """Returns the text of the copy; None when there is none. Raises ConfigError when it cannot be read, or another
+        user could change it."""
+        if url in self._contents:
+            return self._contents[url]
+        file = self.file(url)
+        if not self.info(url).has_copy or not file.exists():
+            return None
+        return read_obeyed(file, limit=COPY_LIMIT).data
+
+    def replace(self, info: CopyInfo, content: bytes) -> None:
+        """Keeps a new copy. Raises BywayError when it cannot be written: the previous one stays."""
+        if self._ephemeral:
+            self._contents[info.url] = content
+        else:
+            private_folder(self._folder)
+            write_private(self.file(info.url), content)
+        self.note(info)
+
+    def note(self, info: CopyInfo) -> None:
+        """Keeps what is known about a URL; in memory when it cannot be written."""
+        self._infos[info.url] = info
+        if self._ephemeral:
+            return
+        try:
+            private_folder(self._folder)
+            write_private(self.file(info.url).with_suffix(".json"), json.dumps(asdict(info)))
+        except BywayError as error:
+            log.debug("%s", error)
+        else:
+            del self._infos[info.url]
+
+    def delete_unused(self, urls: Collection[str], now: float) -> None:
+        """Deletes the copies of other URLs than these, once they have not been written for UNUSED_S."""
+        if self._ephemeral:
+            return
+        used = {self.file(url).stem for url in urls}
+        with contextlib.suppress(OSError):  # no folder yet, or one that cannot be written: they only stay longer
+            for file in self._folder.iterdir():
+                if file.stem not in used and now - file.stat().st_mtime > UNUSED_S:
+                    file.unlink(missing_ok=True)
+
+
+def _read_info(file: Path, url: str) -> CopyInfo:
+    try:
+        document = json.loads(read_bytes(file, limit=_INFO_LIMIT))
+        given = {field.name: document[field.name] for field in fields(CopyInfo)}
+        if given["url"] != url or not all(_is_sane(value, name in _TEXTS) for name, value in given.items()):
+            raise ValueError("not a document of this folder's")
+        return CopyInfo(**given)
+    except (ConfigError, ValueError, TypeError, KeyError, RecursionError) as error:
+        if file.exists():
+            log.debug("%s cannot be read: %s", file, type(error).__name__)
+        return CopyInfo(url)
+
+
+def _is_sane(value: object, is_text: bool) -> bool:
+    if is_text:
+        return isinstance(value, str) and len(value) <= _TEXT_LIMIT
+    return type(value) in (int, float) and 0 <= value < _FAR_FUTURE  # type: ignore[operator]  # NaN fails it, too

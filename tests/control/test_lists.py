@@ -1,0 +1,144 @@
+"""Lists as documents, and which of them can be fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from proxy.config.schema import ListConfig
+from proxy.control.lists import serialize_list, wanted_lists
+from proxy.routing.lists.domain_list import DomainList
+from proxy.routing.lists.formats import parse_list
+from proxy.store.list_copies import CopyInfo
+from tests.control.world import World, read
+
+NOW = 1_700_000_000.0
+FILE = ListConfig(name="own", source="own.txt")
+URL = "https://lists.test/gfw.txt"
+FETCHED = ListConfig(name="gfw", source=URL, refresh="1d")
+TEXT = "a.test\nb.test\n192.0.2.0/24\n??\n!!!x y\n?? ?\n*? *\ncom\n"
+
+
+def parsed(text: str = TEXT) -> DomainList:
+    return parse_list(iter([text]), size=len(text), source="list gfw")
+
+
+def test_a_list_says_what_it_names_and_what_it_skipped() -> None:
+    shown = serialize_list(FILE, parsed(), None, NOW)
+    assert (shown["name"], shown["source"], shown["in_use"], shown["fetch"]) == ("own", "own.txt", True, None)
+    assert (shown["format"], shown["entries"], shown["kinds"]) == ("plain", 3, {"domain": 2, "prefix": 1})
+    assert shown["lines_read"] == 3
+    assert [(it["reason"], it["lines"], len(it["examples"])) for it in shown["skipped"]] == [
+        ("unreadable", 3, 3), ("suffix", 1, 1),
+    ]  # fmt: skip
+    assert shown["skipped"][0]["examples"][0].startswith('list gfw:4: "??"')
+
+
+def test_at_most_three_lines_are_shown_for_a_reason() -> None:
+    (skipped,) = serialize_list(FILE, parsed("a.test\n" * 50 + "??\n" * 40), None, NOW)["skipped"]
+    assert (skipped["lines"], len(skipped["examples"])) == (40, 3)
+
+
+def test_a_fetched_list_says_how_its_fetches_go() -> None:
+    info = CopyInfo(URL, fetched_at=NOW - 50_000, changed_at=NOW - 90_000, entries=3)
+    fetch = serialize_list(FETCHED, parsed(), info, NOW)["fetch"]
+    assert fetch == {
+        "via": "relay", "refresh": "1d", "has_copy": True, "fetched_at": NOW - 50_000, "changed_at": NOW - 90_000,
+        "due_at": NOW + 36_400, "stale": False, "failed_at": None, "failures": 0, "error": "",
+    }  # fmt: skip
+
+
+def test_what_is_overdue_is_due_now_and_what_is_not_refreshed_never() -> None:
+    old = CopyInfo(URL, fetched_at=NOW - 500_000)
+    fetch = serialize_list(FETCHED, parsed(), old, NOW)["fetch"]
+    assert (fetch["due_at"], fetch["stale"]) == (NOW, True)
+    asked = ListConfig(name="gfw", source=URL)
+    fetch = serialize_list(asked, parsed(), old, NOW)["fetch"]
+    assert (fetch["due_at"], fetch["stale"]) == (None, False)
+
+
+def test_a_list_that_is_not_in_use_is_shown() -> None:
+    shown = serialize_list(FETCHED, None, CopyInfo(URL), NOW)
+    assert (shown["in_use"], shown["entries"], shown["problem"]) == (False, 0, "")
+    assert shown["fetch"]["has_copy"] is False
+
+
+def test_a_password_in_a_source_is_not_shown() -> None:
+    odd = ListConfig(name="x", source="https://me:sesame@lists.test/")
+    assert "sesame" not in str(serialize_list(odd, None, CopyInfo(odd.url), NOW))
+
+
+def test_which_lists_are_fetched() -> None:
+    assert wanted_lists([FILE, FETCHED], []) == [FETCHED]
+    assert wanted_lists([FILE, FETCHED], ["gfw", "gfw"]) == [FETCHED]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["gwf"], 'unknown list "gwf"; did you mean gfw?'),
+        (["own"], "list own is a file: it is read again whenever it changes, and never fetched"),
+    ],
+)
+def test_what_cannot_be_fetched(names: list[str], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        wanted_lists([FILE, FETCHED], names)
+    with pytest.raises(ValueError, match="nothing to fetch"):
+        wanted_lists([FILE], [])
+
+
+# -- over the API ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    world.settings = replace(world.settings, list=(FILE, FETCHED))
+    world.lists = {"own": parsed()}
+    world.overrides_changed()
+    return world
+
+
+async def test_lists_are_listed_in_use_or_not(api: ClientSession) -> None:
+    shown = (await read(api, "/v1/lists"))["lists"]
+    assert [(it["name"], it["in_use"], it["entries"]) for it in shown] == [("own", True, 3), ("gfw", False, 0)]
+
+
+async def test_a_fetch_is_told_list_by_list(api: ClientSession, world: World) -> None:
+    lines = await posted(api, {"names": ["gfw"]})
+    assert [line.get("list") for line in lines] == ["gfw", None]
+    assert (lines[0]["result"], lines[0]["entries"]) == ("failed", 0)
+    assert lines[0]["why"].startswith("through tor: ")
+    assert "through vps: " in lines[0]["why"]
+    assert lines[1]["problem"] == ""
+    assert world.reloads == 0
+    status = await read(api, "/v1/status")
+    assert status["problems"] == [], "it is not in use, so the configuration is what is wrong"
+    (fetch,) = [it["fetch"] for it in (await read(api, "/v1/lists"))["lists"] if it["name"] == "gfw"]
+    assert (fetch["failures"], fetch["error"]) == (1, lines[0]["why"])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"names": ["own"]}, "list own is a file"),
+        ({"names": ["x"]}, "unknown list"),
+        ({"names": "gfw"}, "names must be a list"),
+        ({"accept_smaller": 1}, "accept_smaller must be a bool"),
+        ({"url": "https://evil.test/"}, "unknown field"),
+    ],
+)
+async def test_what_is_asked_wrongly_is_refused(api: ClientSession, body: dict[str, Any], says: str) -> None:
+    async with api.post("/v1/lists/refresh", json=body) as answer:
+        assert answer.status == 400
+        assert says in (await answer.json())["error"]
+
+
+async def posted(api: ClientSession, body: dict[str, Any]) -> list[dict[str, Any]]:
+    async with api.post("/v1/lists/refresh", json=body) as answer:
+        assert answer.status == 200
+        return [json.loads(line) async for line in answer.content]
