@@ -35,6 +35,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "a.example &other # why\n",
         "keyword:a\n",
     ),
+    "sing-box": ('{"version": 3, "rules": [{"domain": "a.example"}]}', '{\n  "rules": [\n'),
     "adblock": ("[Adblock Plus 2.0]\n! Title: x\n", "! Title: x\n||a.example^$third-party\n@@||b.example^\n"),
     "plain": (
         "",

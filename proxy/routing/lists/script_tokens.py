@@ -1,0 +1,115 @@
+"""The tokens of JSON and of JavaScript, for lists that are written in them.
+
+A list can have a million strings on one line, so text is cut into tokens while it is asked for, and many plain strings
+in a row are one token: a few calls for a thousand names. Nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum, auto
+from typing import NamedTuple
+
+from proxy.model.errors import ConfigError
+
+STRINGS_AT_ONCE = 1000
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    STRINGS = auto()
+    """Names in double quotes, each with a comma after it."""
+    KEYS = auto()
+    """Names in double quotes, each with a colon, a number and a comma after it."""
+    STRING = auto()
+    """Of a string without its quotes, as it is written: with escapes."""
+    NUMBER = auto()
+    WORD = auto()
+    """A name or a keyword, also true, false and null."""
+    PATTERN = auto()
+    """A regular expression."""
+    MARK = auto()
+    """An operator or a bracket."""
+    END = auto()
+
+
+class Token(NamedTuple):
+    kind: Kind
+    text: str
+    line: int
+
+
+_TOKEN = re.compile(
+    rf"""(?P<space>[\s\ufeff]++ | //[^\n]*+ | \#[^\n]*+)
+    | (?P<comment>/\*)
+    | (?P<STRINGS>(?:"[a-z0-9._/:-]{{1,255}}"\s*+,\s*+){{2,{STRINGS_AT_ONCE}}}+)
+    | (?P<KEYS>(?:"[a-z0-9._-]{{1,255}}"\s*+:\s*+[0-9]\s*+,\s*+){{2,{STRINGS_AT_ONCE}}}+)
+    | (?P<STRING>"(?:[^"\\\n]|\\[^\n])*+" | '(?:[^'\\\n]|\\[^\n])*+' | `(?:[^`\\$]|\\.)*+`)
+    | (?P<NUMBER>-?[0-9][0-9a-zA-Z.]*+(?:(?<=[eE])[+-][0-9]++)?)
+    | (?P<WORD>[A-Za-z_$][\w$]*+)
+    | (?P<MARK>===|!==|==|!=|<=|>=|=>|&&|\|\||\+\+|--|[-+*%&|^]=|[-+*%=<>!?:;,.(){{}}\[\]&|^~])
+    | (?P<slash>/)""",
+    re.VERBOSE | re.DOTALL,
+)
+_PATTERN = re.compile(r"/(?:[^/\\\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++/[a-z]*+")
+_QUOTED = re.compile(r'"([^"]*+)"')
+_NAME = r"\.?(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-)"
+_PLAIN = re.compile(rf"(?!.{{254}}){_NAME}(?:\n(?!.{{254}}){_NAME})*+")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+_BEFORE_PATTERN = frozenset(
+    ["(", "[", "{", "}", ",", ";", ":", "=", "!", "&&", "||", "?", "==", "!=", "===", "!==", "return"]
+)
+
+
+def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
+    """Yields the tokens of a text, and END after the last. `pieces` are whole lines; `source` is the file in messages.
+    Raises ConfigError where none begins."""
+    line, before, in_comment = 1, "(", False
+    for piece in pieces:
+        at = counted = 0
+        while at < len(piece):
+            if in_comment:
+                end = piece.find("*/", at)
+                at = end + 2 if end >= 0 else len(piece)
+                in_comment = end < 0
+                continue
+            found = _TOKEN.match(piece, at)
+            kind = found.lastgroup if found else None
+            line += piece.count("\n", counted, at)
+            counted = at
+            if kind == "slash":
+                kind = "MARK"
+                if before in _BEFORE_PATTERN and (pattern := _PATTERN.match(piece, at)):
+                    found, kind = pattern, "PATTERN"
+            if found is None or kind is None:
+                raise ConfigError(f"{source}:{line}: cannot be read from {piece[at : at + 30]!a} on")
+            at = found.end()
+            if kind == "comment":
+                in_comment = True
+            elif kind != "space":
+                text = found[0]
+                before = text if kind in ("MARK", "WORD") else ""
+                yield Token(Kind[kind], text[1:-1] if kind == "STRING" else text, line)
+        line += piece.count("\n", counted)
+    yield Token(Kind.END, "", line)
+
+
+def names(token: Token) -> list[str]:
+    """Returns the names of STRINGS or KEYS, or the one of a STRING, in which escapes of characters are resolved."""
+    if token.kind is Kind.STRING:
+        return [_ESCAPE.sub(_character, token.text) if "\\" in token.text else token.text]
+    return _QUOTED.findall(token.text)
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = int(escape[1], 16) if escape[1] else 0
+    if 0xD800 <= code < 0xE000:
+        return escape[0]  # half of a character
+    return chr(code) if code else escape[2] or ""
+
+
+def are_plain(found: Sequence[str]) -> bool:
+    """Returns whether all are domains in canonical spelling, some perhaps with a dot before them."""
+    return _PLAIN.fullmatch("\n".join(found)) is not None

@@ -1,0 +1,194 @@
+"""Rule-sets of sing-box in their source form, JSON of version 1 to 4.
+
+A rule matches when one of its domains, suffixes, keywords, expressions and prefixes does, and all its other conditions
+hold. So a rule with a port, a program or any other condition is skipped as a whole, and so is one that is logical or
+inverted; of the rest only the expressions are. The text is never parsed at once: what a rule holds is kept as text
+until the rule ends, and then read a thousand names at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from proxy.model.errors import ConfigError
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.script_tokens import Kind, Token, are_plain, names, tokens
+
+VERSIONS = range(1, 5)
+DEPTH_LIMIT = 32
+"""Brackets in each other. A logical rule may hold logical rules."""
+
+_BEGINNING = re.compile(r"[\ufeff\s]*\{[^}]{0,200}?\"(?:version|rules)\"\s*:")
+_HOSTS = frozenset({"domain", "domain_suffix", "domain_keyword", "domain_regex", "ip_cidr"})
+_PROGRAMS = re.compile(r"process_.*|package_name.*|user.*")
+
+
+def recognizes(text: str) -> bool:
+    """Returns whether the beginning of a file is that of a rule-set."""
+    return _BEGINNING.match(text) is not None
+
+
+def parse_sing_box(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses a rule-set, as `formats.ParseList` says. What is no JSON, or of another version, cannot be read at all."""
+    _Parser(tokens(pieces, builder.source), builder).parse()
+
+
+class _Parser:
+    """A token of a value is taken when the value begins; each method ends behind what it has read."""
+
+    def __init__(self, found: Iterator[Token], builder: ListBuilder) -> None:
+        self._tokens = found
+        self._builder = builder
+        self._depth = 0
+
+    def parse(self) -> None:
+        version = ""
+        for key in self._members(self._expect("{")):
+            token = next(self._tokens)
+            if key.text == "version":
+                version = token.text
+            if key.text == "rules":
+                self._rules(token)
+            else:
+                self._value(token)
+        if next(self._tokens).kind is not Kind.END:
+            raise ConfigError(f"{self._builder.source}: goes on after its last bracket")
+        if version not in map(str, VERSIONS):
+            told = f"of version {version[:20]!a}" if version else "without a version"
+            raise ConfigError(f"{self._builder.source}: is a rule-set {told}; Byway reads versions 1 to {VERSIONS[-1]}")
+
+    def _rules(self, token: Token) -> None:
+        if _is(token, "{"):  # one value may stand without its array
+            self._rule(token)
+            return
+        if not _is(token, "["):
+            raise self._wrong(token, "[")
+        for item in self._items(token):
+            if not _is(item, "{"):
+                raise self._wrong(item, "{")
+            self._rule(item)
+
+    def _rule(self, opening: Token) -> None:
+        hosts: dict[str, list[Token]] = {}
+        reason: tuple[str, Skip] | None = None
+        for key in self._members(opening):
+            token = next(self._tokens)
+            values = self._value(token)
+            if key.text in _HOSTS:
+                hosts.setdefault(key.text, []).extend(values)
+            elif (key.text, token.text) not in (("type", "default"), ("type", ""), ("invert", "false")):
+                why = Skip.PROCESS if _PROGRAMS.fullmatch(key.text) else Skip.CONDITION
+                shown = f"{key.text}: {token.text}" if token.kind is not Kind.MARK else key.text
+                reason = reason or (shown, why)
+        if reason is not None:
+            self._builder.skip(opening.line, *reason)
+            return
+        for name, found in hosts.items():
+            for value in found:
+                self._add(name, value)
+
+    def _add(self, key: str, token: Token) -> None:
+        builder = self._builder
+        found = names(token)
+        if key in ("domain", "domain_suffix") and are_plain(found):
+            covers = Covers.HOST if key == "domain" else Covers.SITE
+            plain = [name for name in found if not name.startswith(".")]
+            builder.add_many(token.line, plain, covers)
+            if len(plain) < len(found) and key == "domain_suffix":
+                builder.add_many(token.line, [name[1:] for name in found if name.startswith(".")], Covers.SUBDOMAINS)
+            elif len(plain) < len(found):
+                for name in found:
+                    if name.startswith("."):
+                        builder.skip(token.line, name, Skip.UNREADABLE)
+            return
+        for name in found:
+            match key:
+                case "domain":
+                    builder.add(token.line, name, Covers.HOST)
+                case "domain_suffix" if name.startswith("."):
+                    builder.add(token.line, name[1:], Covers.SUBDOMAINS)
+                case "domain_suffix":
+                    builder.add(token.line, name)
+                case "domain_keyword":
+                    builder.add_keyword(token.line, name)
+                case "domain_regex":
+                    builder.skip(token.line, name, Skip.REGULAR_EXPRESSION)
+                case _:
+                    builder.add_prefix(token.line, name)
+
+    # -- JSON ----------------------------------------------------------------------------------------------------------
+
+    def _value(self, token: Token) -> list[Token]:
+        """Reads a value. Returns its strings, when it is a string or an array of them."""
+        if _is(token, "{"):
+            for _ in self._members(token):
+                self._value(next(self._tokens))
+            return []
+        if _is(token, "["):
+            return [string for item in self._items(token) for string in self._value(item)]
+        if token.kind is Kind.STRING or token.kind is Kind.STRINGS:
+            return [token]
+        if token.kind is Kind.NUMBER or token.text in ("true", "false", "null"):
+            return []
+        raise self._wrong(token, "a value")
+
+    def _members(self, opening: Token) -> Iterator[Token]:
+        """Yields the keys of an object; the caller reads the value of each before it asks for the next."""
+        self._nest(opening, 1)
+        key = next(self._tokens)
+        while not _is(key, "}"):
+            if key.kind is Kind.KEYS:  # an object of numbers: of no rule
+                key = next(self._tokens)
+                continue
+            if key.kind is not Kind.STRING:
+                raise self._wrong(key, "a key")
+            self._expect(":")
+            yield key
+            after = next(self._tokens)
+            if _is(after, "}"):
+                break
+            if not _is(after, ","):
+                raise self._wrong(after, ",")
+            key = next(self._tokens)
+        self._nest(opening, -1)
+
+    def _items(self, opening: Token) -> Iterator[Token]:
+        """Yields the first token of each item of an array; the caller reads the rest of it before it asks for more."""
+        self._nest(opening, 1)
+        item = next(self._tokens)
+        while not _is(item, "]"):
+            yield item
+            after = next(self._tokens)
+            if item.kind is Kind.STRINGS:  # with the comma after each
+                item = after
+                continue
+            if _is(after, "]"):
+                break
+            if not _is(after, ","):
+                raise self._wrong(after, ",")
+            item = next(self._tokens)
+        self._nest(opening, -1)
+
+    def _nest(self, opening: Token, step: int) -> None:
+        self._depth += step
+        if self._depth > DEPTH_LIMIT:
+            raise ConfigError(f"{self._builder.source}:{opening.line}: has more than {DEPTH_LIMIT} nested brackets")
+
+    def _expect(self, mark: str) -> Token:
+        token = next(self._tokens)
+        if not _is(token, mark):
+            raise self._wrong(token, mark)
+        return token
+
+    def _wrong(self, token: Token, wanted: str) -> ConfigError:
+        found = ascii(token.text[:30]) if token.kind is not Kind.END else "the end of the file"
+        return ConfigError(
+            f"{self._builder.source}:{token.line}: the JSON is damaged: {wanted} was expected, not {found}"
+        )
+
+
+def _is(token: Token, mark: str) -> bool:
+    return token.text == mark and token.kind is Kind.MARK
