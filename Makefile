@@ -48,10 +48,12 @@ check: $(COMPLETE)
 test: check
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0 $(ARGS)
 
-# The programs that tests run as relays and clients: Debian packages, as root. They are installed, not started.
+# The programs that tests run as relays and clients: Debian packages, as root. They are installed, not started. The rules
+# by which pages are checked come from npm, whose packages run no script of their own.
 test-deps:
 	$(APT) update
 	$(APT) install --yes --no-install-recommends $$("$$(.ci/python $(PYTHON))" tests/support/programs.py)
+	npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
 
 # Byway beside other proxies, as docs/performance.md says. They are installed: Debian's as root, PyPI's into .bench/venv.
 ROUNDS ?= 3

@@ -144,6 +144,7 @@ class SetupBuilder:
             registry=registry,
             resolver=resolver,
             policy=SetupPolicy(resolver, direct, material.pages, runtime),
+            own_url=_own_url(settings, port),
         )
 
     def _relays(self, loaded: Loaded) -> list[Relay]:
@@ -218,6 +219,13 @@ def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
     names = {"127.0.0.1", "localhost", "[::1]", bracketed(listen)}
     hosts = frozenset({OWN_NAME, *(f"{name}:{port}" for name in names)})
     return lambda host: host.lower() in hosts
+
+
+def _own_url(settings: Settings, port: int) -> str:
+    listen = Destination(settings.listen.address, port)
+    if listen.address is not None and listen.address.is_unspecified:
+        return f"http://{OWN_NAME}/"  # clients reach several addresses; through the proxy this opens for all
+    return f"http://{listen}/"
 
 
 class _RelaysForDirect:

@@ -26,7 +26,7 @@ from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 from proxy.control import lists, serialize
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
 from proxy.control.dependencies import Dependencies
-from proxy.control.measurement_cache import Measurements, working_relays
+from proxy.control.measurement_cache import Measurements
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.relay_test import remembered_tests, try_relays
 from proxy.control.request_parsing import BODY_LIMIT, parse_body, parse_field, parse_number, parse_query
@@ -348,7 +348,7 @@ class _Api:
         if stored.network != parts.network():
             return site_state(stored)
         last = parts.beliefs.last_result(host or stored.scope, network=stored.network, now=now)
-        working = working_relays(parts.health, self._enabled_relays(), now)
+        working = parts.health.working(self._enabled_relays(), now)
         return site_state(stored, last, parts.beliefs.network_state(stored.network), working)
 
     async def site(self, request: web.Request) -> web.Response:

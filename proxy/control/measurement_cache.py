@@ -15,7 +15,6 @@ from proxy.config.relays import enabled_relays
 from proxy.control import serialize
 from proxy.control.dependencies import Dependencies, SetupView
 from proxy.control.serialize import Document
-from proxy.detect.relay_health import Health
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Confidence, Verdict
@@ -37,9 +36,6 @@ _MOVED = Verdict(
     summary="the network changed during the measurement",
     advice="Try again.",
 )
-
-WORKED_S = 3600.0
-"""Seconds after a delivery during which a relay counts as working."""
 
 Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
 """Returns the stored status of a destination, and the plan for a request to it, both as they are now."""
@@ -154,7 +150,7 @@ class Measurements:
             detect=settings.detect,
             relays=relays,
             network_state=state,
-            working_relays=working_relays(self._parts.health, relays, time.time()),
+            working_relays=self._parts.health.working(relays, time.time()),
         )
 
     def _learn(self, measured: Measured) -> None:
@@ -205,14 +201,6 @@ def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:
         and before.source is Source.MEASUREMENT
         and now - before.at <= _CONFIRMED_S
         and (before.status, verdict.status) == (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED)
-    )
-
-
-def working_relays(health: Health, names: Sequence[str], now: float) -> frozenset[str]:
-    """Returns the relays that delivered in the last WORKED_S and have not failed since."""
-    known = {name: health.of(name) for name in names}
-    return frozenset(
-        name for name, relay in known.items() if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
     )
 
 

@@ -134,13 +134,13 @@ def _steps_of(family: Family, proxy: Destination) -> list[Html]:
                 "It follows the settings of the system: open Settings, then System, “Open your computer’s proxy "
                 "settings”.",
                 f"Set the HTTP and the HTTPS proxy to `{proxy.host}`, port `{proxy.port}`, or the automatic "
-                f"configuration to {pac}.",
-                f"Or close all its windows and start it with `--proxy-server=http://{proxy}`.",
+                f"configuration to {pac}",
+                f"Or close all its windows and start it with `--proxy-server=http://{proxy}`",
             ]
         case Family.SAFARI:
             steps = [
                 "Open System Settings, then Network, your network, Details…, Proxies.",
-                f"Turn on “Automatic proxy configuration”, with the URL {pac}.",
+                f"Turn on “Automatic proxy configuration”, with the URL {pac}",
                 "Press OK.",
             ]
     return [element("ol", *(element("li", step) for step in steps))]

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.relays import enabled_relays
@@ -368,8 +367,8 @@ def policy(stored: Belief, made: Plan, relays: Sequence[str], status: SiteStatus
         return 'Blocked by a rule; see "plan".'
     if not made.routes:
         return "No route is allowed: add a relay with `byway relay add URL`, or change the rule."
-    if status in _TO_DO:
-        return _TO_DO[status]
+    if status.advice:
+        return status.advice
     if made.action is not Action.AUTO:
         return "A rule or override decides the route; results do not change it."
     if troubled and not any(route.relays for route in made.routes):
@@ -381,19 +380,6 @@ def policy(stored: Belief, made: Plan, relays: Sequence[str], status: SiteStatus
     if stored.state is State.UNKNOWN:
         return "Open it once through the proxy, then ask again."
     return "Nothing: it opens."
-
-
-_TO_DO: Mapping[SiteStatus, str] = MappingProxyType(
-    {
-        SiteStatus.NO_SUCH_NAME: "Check the spelling.",
-        SiteStatus.BAD_CERTIFICATE: "Do not enter passwords there. `byway why` names the reason.",
-        SiteStatus.SITE_DOWN: "No route reached it. Wait, or try another relay.",
-        SiteStatus.REFUSES_THIS_ROUTE: "The site refuses this route. Try another relay.",
-        SiteStatus.RELAYS_FAIL: "The relays fail: see `byway status`, then `byway relay test`.",
-        SiteStatus.NO_NETWORK: "Check your network connection.",
-        SiteStatus.PORTAL: "Open any page in a browser and log in to the network.",
-    }
-)
 
 
 def destination(value: Destination) -> Document:

@@ -23,6 +23,9 @@ SLOW_S = 2.0
 SLOW_TIMES = 4.0
 """A relay is slow when its mean time is above both: SLOW_S, and SLOW_TIMES that of the quickest relay."""
 
+WORKED_S = 3600.0
+"""Seconds after a delivery during which a relay counts as working."""
+
 SMOOTHING = 0.3
 """Share of the newest time in the running mean."""
 
@@ -204,6 +207,13 @@ class Health:
     def of(self, name: str) -> RelayHealth:
         """The health of one relay; all zero when it was never used."""
         return self._relays.get(name) or RelayHealth()
+
+    def working(self, names: Iterable[str], now: float) -> frozenset[str]:
+        """The relays among `names` that delivered in the last WORKED_S and have not failed since."""
+        known = {name: self.of(name) for name in names}
+        return frozenset(
+            name for name, relay in known.items() if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
+        )
 
     def is_open(self, name: str, now: float) -> bool:
         """Whether its breaker is open."""

@@ -14,7 +14,7 @@ from proxy.routing.strategies import rewrites_flight
 from proxy.session.client import Client
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.http_exchange import Exchanged, exchange
-from proxy.session.inbound import ForwardRequest, InboundRequest, http_redirect, http_refusal
+from proxy.session.inbound import ForwardRequest, InboundRequest, http_redirect
 from proxy.session.origin_connection import OriginConnection
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
@@ -49,7 +49,7 @@ class HttpRequests:
             except DialError as error:
                 record.on_broken(error)
                 exchanged = None
-                await self._refuse(record)
+                await self._refuse(asked, record)
             finally:
                 client.stream.notify = None
                 record.release()
@@ -75,7 +75,7 @@ class HttpRequests:
             inspection = await record.inspection(flight)
             if inspection.refusal:
                 record.client_message = inspection.refusal
-                await self._refuse(record)
+                await self._refuse(asked, record)
                 return None
             if inspection.inspect:
                 return await self._exchange_inspected(asked, record)
@@ -97,7 +97,7 @@ class HttpRequests:
             client.stream.notify = None
             if winner is None:
                 record.on_lost(race, client_left=client.has_left)
-                await self._refuse(record)
+                await self._refuse(asked, record)
                 return None
             record.on_won(race, winner)
             if head.bodiless:
@@ -128,7 +128,7 @@ class HttpRequests:
             return await self._run_exchange(origin.stream, Reader(), asked, record, head_sent=False)
         except DialError as error:
             record.on_broken_inside(error, origin.inside())
-            await self._refuse(record)
+            await self._refuse(asked, record)
             return None
         finally:
             if not self._client.handed_over:
@@ -189,10 +189,12 @@ class HttpRequests:
             return None
         return idle
 
-    async def _refuse(self, record: ConnectionRecord) -> None:
+    async def _refuse(self, asked: ForwardRequest, record: ConnectionRecord) -> None:
         """Sends the client the reason why no answer came, or an addon's redirect."""
         if self._client.has_left:
             return
+        from proxy.session.error_page import error_answer  # most runs need no page, nor what it loads
+
         url = await record.redirect_url()
-        reply = http_redirect(url) if url else http_refusal(record.symptom, record.client_message)
+        reply = http_redirect(url) if url else error_answer(record, self._services, asked.head.headers)
         await self._client.finish(reply, record.setup.settings.limits.linger_s)

@@ -135,9 +135,14 @@ _STATUS = {
 }
 
 
+def refusal_status(symptom: Symptom) -> int:
+    """Returns the HTTP status of a connection that failed: 403, 502, 503 or 504."""
+    return _STATUS.get(symptom, 502)
+
+
 def http_refusal(symptom: Symptom, reason: str) -> bytes:
-    """Returns an HTTP error page with the reason: 403, 502, 503 or 504."""
-    return http1.error_response(_STATUS.get(symptom, 502), reason)
+    """Returns an HTTP error with the reason as plain text."""
+    return http1.error_response(refusal_status(symptom), reason)
 
 
 def http_redirect(url: str) -> bytes:

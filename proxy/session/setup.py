@@ -50,6 +50,8 @@ class Setup:
     resolver: Resolver
     """The one for direct routes."""
     policy: RacePolicy = NO_POLICY
+    own_url: str = ""
+    """Of the page of Byway's own address, for a client of the proxy."""
     settings: Settings = field(init=False)
     """Those of `loaded`."""
     kept_plans: Bounded[tuple[str, int], KeptPlan] = field(

@@ -45,6 +45,7 @@ __all__ = [
     "ResponseHead",
     "encode_chunk",
     "error_response",
+    "host_field",
     "read_body",
     "read_request_head",
     "read_response_head",

@@ -1,29 +1,31 @@
-"""A Chromium without a window that opens one page, with a home of its own and nothing to say to anybody else."""
+"""A Chromium without a window, with a home of its own and nothing to say to anybody else: for one page (`browse`), or
+held by its DevTools protocol (`tab`)."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import itertools
 import os
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, ClientWebSocketResponse
 
 from tests.support import programs
+from tests.support.waiting import until
 
 LIMIT_S = 120
+_MESSAGE_MAX = 64 * 1024 * 1024  # a screenshot
 
 
 async def browse(url: str, home: Path, *flags: str, profile: str = "profile") -> subprocess.CompletedProcess[bytes]:
     """The page as it stands in the end, on stdout, and on stderr what Chromium says of it. Who it trusts is in the
     store below `home`."""
-    process = await asyncio.create_subprocess_exec(
-        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
-        *("--disable-sync", f"--user-data-dir={home / profile}", *flags, "--dump-dom", url),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
-    )
+    process = await _start(home, profile, *flags, "--dump-dom", url, output=subprocess.PIPE)
     try:
         shown, said = await asyncio.wait_for(process.communicate(), LIMIT_S)
     finally:
@@ -31,3 +33,102 @@ async def browse(url: str, home: Path, *flags: str, profile: str = "profile") ->
             process.kill()
             await process.wait()
     return subprocess.CompletedProcess(url, process.returncode or 0, shown, said)
+
+
+class Tab:
+    """A page that is open."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """What the protocol's method returns."""
+        id_ = next(self._ids)
+        await self._socket.send_json({"id": id_, "method": method, "params": parameters})
+        answer = await self._next(lambda message: message.get("id") == id_)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    async def open(self, url: str) -> None:
+        """Opens a page and returns when all of it is there."""
+        await self.call("Page.enable")
+        await self.call("Page.navigate", url=url)
+        await self._next(lambda message: message.get("method") == "Page.loadEventFired")
+
+    async def write(self, page: str) -> None:
+        """Shows a page that no server sent."""
+        await self.open("about:blank")
+        tree = await self.call("Page.getFrameTree")
+        await self.call("Page.setDocumentContent", frameId=tree["frameTree"]["frame"]["id"], html=page)
+
+    async def look(self, *, dark: bool, width: int) -> None:
+        """From now on in this colour scheme and width, on a screen as phones have it."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+        )
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of an expression, and of its promise."""
+        answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def text(self) -> str:
+        """What a person reads."""
+        return str(await self.evaluate("document.body.innerText"))
+
+    async def screenshot(self) -> bytes:
+        """The whole page as a PNG."""
+        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(answer["data"])
+
+    async def _next(self, is_meant: Any) -> dict[str, Any]:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                message: dict[str, Any] = await self._socket.receive_json()
+                if is_meant(message):
+                    return message
+
+
+@contextlib.asynccontextmanager
+async def tab(home: Path, *flags: str) -> AsyncIterator[Tab]:
+    """An empty page of a new Chromium."""
+    process = await _start(
+        home, "profile", "--remote-debugging-port=0", *flags, "about:blank", output=subprocess.DEVNULL
+    )
+    try:
+        async with attached(home / "profile") as page:
+            yield page
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def attached(profile: Path) -> AsyncIterator[Tab]:
+    """The first page of the Chromium that runs with this profile and `--remote-debugging-port=0`."""
+    told = profile / "DevToolsActivePort"
+    await until(lambda: told.exists() and told.read_text().count("\n") > 0, within_s=LIMIT_S)
+    port = int(told.read_text().split()[0])
+    async with ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+            pages = [target for target in await answer.json() if target["type"] == "page"]
+        async with session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=_MESSAGE_MAX) as socket:
+            yield Tab(socket)
+
+
+async def _start(home: Path, profile: str, *flags: str, output: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
+        *("--disable-sync", f"--user-data-dir={home / profile}", *flags),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
+    )

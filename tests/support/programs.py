@@ -1,4 +1,4 @@
-"""The programs from outside that tests run, and the Debian package that brings each.
+"""The programs from outside that tests run, and the Debian package that brings each; a few files come from npm.
 
 Run as a script it prints the packages, for `make test-deps`; so it uses nothing but the standard library, and any
 python3 will do.
@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 PACKAGES = {
     "bash": "bash",
@@ -24,6 +25,7 @@ PACKAGES = {
     "microsocks": "microsocks",
     "nginx": "nginx-light",
     "node": "nodejs",
+    "npm": "npm",
     "openssl": "openssl",
     "squid": "squid-openssl",
     "ssh": "openssh-client",
@@ -40,8 +42,17 @@ PACKAGES = {
 }
 
 
+_NPM_FOLDER = Path(__file__).parents[1] / "axe"
+FROM_NPM = {"axe-core": _NPM_FOLDER / "node_modules" / "axe-core" / "axe.min.js"}
+"""Files of npm packages, whose versions `package-lock.json` in that folder pins. npm installs them, without scripts."""
+
+NPM_COMMAND = "npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund"
+
+
 def find(program: str) -> str | None:
     """The program's path, or None. Looks where Debian keeps servers too: a user's PATH may leave that out."""
+    if program in FROM_NPM:
+        return str(FROM_NPM[program]) if FROM_NPM[program].is_file() else None
     if program not in PACKAGES:
         raise LookupError(f"{program} is not in tests/support/programs.py: say there which package brings it")
     return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
@@ -56,7 +67,12 @@ def require(program: str) -> str:
 
 def install_command(programs: set[str]) -> str:
     """What brings the programs."""
-    return "apt-get install --no-install-recommends " + " ".join(sorted({PACKAGES[name] for name in programs}))
+    commands = []
+    if packages := sorted({PACKAGES[name] for name in programs - FROM_NPM.keys()}):
+        commands.append("apt-get install --no-install-recommends " + " ".join(packages))
+    if programs & FROM_NPM.keys():
+        commands.append(NPM_COMMAND)
+    return " && ".join(commands)
 
 
 @functools.cache

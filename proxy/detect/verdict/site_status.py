@@ -36,6 +36,11 @@ class SiteStatus(StrEnum):
         return _GLYPHS[self]
 
     @property
+    def advice(self) -> str:
+        """What the user can do, in one sentence; empty where that depends on more."""
+        return _ADVICE.get(self, "")
+
+    @property
     def is_trouble(self) -> bool:
         """Whether the site, or the way to it, is in trouble."""
         return self not in (SiteStatus.WORKS, SiteStatus.NOT_TESTED)
@@ -56,6 +61,19 @@ _GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
         SiteStatus.NO_NETWORK: "–",
         SiteStatus.PORTAL: "–",
         SiteStatus.NOT_TESTED: "·",
+    }
+)
+
+
+_ADVICE: Mapping[SiteStatus, str] = MappingProxyType(
+    {
+        SiteStatus.NO_SUCH_NAME: "Check the spelling.",
+        SiteStatus.BAD_CERTIFICATE: "Do not enter passwords there. `byway why` names the reason.",
+        SiteStatus.SITE_DOWN: "No route reached it. Wait, or try another relay.",
+        SiteStatus.REFUSES_THIS_ROUTE: "The site refuses this route. Try another relay.",
+        SiteStatus.RELAYS_FAIL: "The relays fail: see `byway status`, then `byway relay test`.",
+        SiteStatus.NO_NETWORK: "Check your network connection.",
+        SiteStatus.PORTAL: "Open any page in a browser and log in to the network.",
     }
 )
 

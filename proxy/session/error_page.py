@@ -1,0 +1,88 @@
+"""The answer to a plain HTTP client whose site did not open: a page for browsers, a sentence for other programs.
+
+A script of the site may read both. So they name no relay, no rule and no stored status, which may name one: the page
+says how this connection ended, the likely reason, and what to do.
+"""
+
+from __future__ import annotations
+
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.site_status import SiteState, SiteStatus, site_state
+from proxy.model import Action, Belief
+from proxy.session.connection_record import ConnectionRecord
+from proxy.session.inbound import refusal_status
+from proxy.session.services import Services
+from proxy.wire.html_page import CONTENT_SECURITY_POLICY, Html, document, element, facts, link
+from proxy.wire.http1 import Headers, error_response, host_field
+
+
+def error_answer(record: ConnectionRecord, services: Services, asked: Headers) -> bytes:
+    """Returns the whole answer, in the form that the request (its headers are `asked`) prefers."""
+    status = refusal_status(record.symptom)
+    if not prefers_html(asked):
+        return error_response(status, record.client_message)
+    headers = [("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
+    return error_response(status, _page(status, record, services), headers=headers, html=True)
+
+
+def prefers_html(headers: Headers) -> bool:
+    """Whether a client names HTML among what it accepts, and does not prefer plain text (RFC 9110, section 12.5.1).
+    Browsers do so for a page; curl, and a script that fetches something, accept anything."""
+    weights: dict[str, float] = {}
+    for name, value in headers:
+        if name.lower() != "accept":
+            continue
+        for item in value.lower().split(","):
+            kind, *parameters = (part.strip() for part in item.split(";"))
+            weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+            try:
+                weights[kind] = float(weight)
+            except ValueError:
+                weights[kind] = 0.0
+    html = max(weights.get(kind, 0.0) for kind in ("text/html", "application/xhtml+xml"))
+    return html > 0.0 and html >= weights.get("text/plain", 0.0)
+
+
+def _page(status: int, record: ConnectionRecord, services: Services) -> str:
+    outcome, host = record.outcome, record.host
+    if outcome.plan.action is Action.BLOCK:
+        rows = [
+            ("Result", "refused by a rule or an override on this computer"),
+            (
+                "What to do",
+                f"To see which: `byway rule test http://{host}/`. To allow it: `byway site set {host} auto`",
+            ),
+        ]
+    else:
+        verdict = _verdict(record, services)
+        to_do = verdict.status.advice or "Reload the page to try again."
+        if verdict.status is SiteStatus.NOT_TESTED and not record.setup.registry.relay_names:
+            to_do = "Reload the page to try again. With a relay Byway can compare, and open it: `byway relay add URL`"
+        if not outcome.plan.routes:
+            to_do = "Add a relay with `byway relay add URL`, or change the rule."
+        rows = [
+            ("Result", f"{verdict.status.glyph} {verdict.status}"),
+            *([("Cause", cause_in_words(verdict.cause))] if verdict.cause else []),
+            ("What happened", record.client_message),
+            ("What to do", to_do),
+        ]
+    links: list[Html] = []
+    if record.setup.own_url:
+        links.append(element("p", "About Byway, and how to set this browser: ", link(record.setup.own_url)))
+    return document(
+        f"{host_field(outcome.request.destination)} did not open",
+        facts(rows),
+        *links,
+        element("p", f"This page comes from Byway, not from the site (HTTP {status}).", class_="quiet"),
+    )
+
+
+def _verdict(record: ConnectionRecord, services: Services) -> SiteState:
+    """How this connection and the network are judged; what was stored about the site before stays out of it."""
+    now = services.now()
+    return site_state(
+        Belief(record.host, record.network),
+        services.beliefs.last_result(record.host, network=record.network, now=now),
+        services.beliefs.network_state(record.network),
+        services.health.working(record.setup.registry.relay_names, now),
+    )
