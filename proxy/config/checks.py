@@ -117,12 +117,13 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
                 yield Fault(path, f"relay {relay.name}: {_unknown_relay(item, [n for n in chains if n != relay.name])}")
             continue
         try:
-            endpoint = relay_url.parse(item).endpoint
+            endpoints = relay_url.parse(item).endpoints
         except ValueError as error:
             yield Fault(path, f"relay {relay.name}: {error}")
             continue
-        if endpoint.port == settings.listen.port and _is_us(endpoint.host, settings.listen.address):
-            yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}); requests would loop")
+        for endpoint in endpoints:
+            if endpoint.port == settings.listen.port and _is_us(endpoint.host, settings.listen.address):
+                yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}); requests would loop")
     if _contains_itself(relay.name, chains):
         yield Fault(path, f"relay {relay.name}: the chain contains itself")
 

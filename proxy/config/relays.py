@@ -46,7 +46,7 @@ def withheld_credentials(relay: RelayConfig) -> str:
     if relay.allow_plaintext_credentials:
         return ""
     for place, url in _hops(relay):
-        if url.kind in _VERIFIED_TLS or (place == 0 and is_loopback(url.host)):
+        if url.kind in _VERIFIED_TLS or (place == 0 and all(is_loopback(endpoint.host) for endpoint in url.endpoints)):
             continue
         return (
             f"Byway does not send relay {relay.name} its user and password: they would cross the network unencrypted "

@@ -25,6 +25,9 @@ URL_LIMIT = 2048
 CHAIN_LIMIT = 8
 """Relays in the longest chain."""
 
+ALTERNATIVES_LIMIT = 8
+"""Alternatives (`?alt=`) of one relay."""
+
 
 class RelayKind(StrEnum):
     """The protocol of a relay. SOCKS5 and SOCKS4 are given addresses only; the others resolve names themselves."""
@@ -44,12 +47,15 @@ _KINDS = {kind.value: kind for kind in RelayKind} | {"socks": RelayKind.SOCKS5H,
 
 _ADDRESSES_ONLY = {RelayKind.SOCKS5: "?resolve=local", RelayKind.SOCKS4: "socks4"}
 _OPTIONS = {RelayKind.HTTPS: ("sni", "ca", "pin"), RelayKind.SOCKS5H: ("resolve",)}
+"""Beside `alt`, which every relay has that is reached over the network."""
 
 _OPTIONS_SENTENCE = {
-    RelayKind.HTTPS: "the options of an https relay are sni=NAME, ca=FILE and pin=sha256:HASH: remove any other",
+    RelayKind.HTTPS: (
+        "the options of an https relay are alt=HOST:PORT, sni=NAME, ca=FILE and pin=sha256:HASH: remove any other"
+    ),
     RelayKind.SOCKS5H: (
-        "the only option of a SOCKS5 relay is socks5://HOST:PORT?resolve=local, for one that takes addresses only: "
-        "remove any other"
+        "the options of a SOCKS5 relay are alt=HOST:PORT, and socks5://HOST:PORT?resolve=local for one that takes "
+        "addresses only: remove any other"
     ),
 }
 
@@ -72,11 +78,19 @@ class RelayUrl:
     sni: str | None = None  # https: the name to ask for and to verify, in place of `host`
     ca: str | None = None  # https: a file with the certificates to trust, in place of the system's
     pin: bytes | None = None  # https: SHA-256 of the public key (SPKI)
+    alternatives: tuple[
+        Destination, ...
+    ] = ()  # where the same relay listens as well; it must show the same certificate
 
     @property
     def endpoint(self) -> Destination:
         """Where the relay itself listens."""
         return Destination(self.host, self.port)
+
+    @property
+    def endpoints(self) -> tuple[Destination, ...]:
+        """`endpoint`, and its alternatives in their order."""
+        return (self.endpoint, *self.alternatives)
 
     @property
     def addresses_only(self) -> str:
@@ -104,7 +118,10 @@ class RelayUrl:
             "pin": self.pin and f"sha256:{self.pin.hex()}",
             "resolve": "local" if self.kind is RelayKind.SOCKS5 else None,
         }
-        query = "&".join(f"{key}={value}" for key, value in options.items() if value)
+        query = "&".join(
+            [f"{key}={value}" for key, value in options.items() if value]
+            + [f"alt={alternative}" for alternative in self.alternatives]
+        )
         return f"{self.kind}://{userinfo}{'@' if userinfo else ''}{self.endpoint}{'?' if query else ''}{query}"
 
 
@@ -249,17 +266,22 @@ def _check_credentials(url: RelayUrl) -> None:
 
 
 def _with_options(url: RelayUrl, query: str, scheme: str) -> RelayUrl:
-    allowed = _OPTIONS.get(url.kind, ())
-    if not allowed:
-        raise ValueError(f"a {url.kind}:// relay takes no options: remove ? and what follows")
+    sentence = _OPTIONS_SENTENCE.get(
+        url.kind, f"the only option of a {url.kind}:// relay is alt=HOST:PORT: remove any other"
+    )
     options: dict[str, str] = {}
+    alternatives: list[Destination] = []
     for item in query.split("&"):
         key, _, value = item.partition("=")
-        if key not in allowed or not value:
-            raise ValueError(_OPTIONS_SENTENCE[url.kind])
+        if key not in ("alt", *_OPTIONS.get(url.kind, ())) or not value:
+            raise ValueError(sentence)
+        if key == "alt":
+            alternatives.append(_alternative(value, url, alternatives))
+            continue
         if key in options:
             raise ValueError(f"the relay URL gives {key}= twice")
         options[key] = _decoded(value, key)
+    url = replace(url, alternatives=tuple(alternatives))
     if "resolve" in options:
         if options["resolve"] != "local" or scheme == "socks5h":
             raise ValueError(_OPTIONS_SENTENCE[url.kind])
@@ -270,6 +292,19 @@ def _with_options(url: RelayUrl, query: str, scheme: str) -> RelayUrl:
         ca=options.get("ca"),
         pin=_pin(options["pin"]) if "pin" in options else None,
     )
+
+
+def _alternative(text: str, url: RelayUrl, others: list[Destination]) -> Destination:
+    """`HOST:PORT`, where the same relay listens as well. Raises ValueError."""
+    try:
+        alternative = names.authority(_decoded(text, "alt"))
+    except ValueError:
+        raise ValueError("alt= takes HOST:PORT, another name or address of the same relay; IPv6 in brackets") from None
+    if alternative == url.endpoint or alternative in others:
+        raise ValueError(f"the relay URL gives {alternative} twice: remove one alt=")
+    if len(others) >= ALTERNATIVES_LIMIT:
+        raise ValueError(f"a relay has at most {ALTERNATIVES_LIMIT} alternatives (alt=)")
+    return alternative
 
 
 def _sni(text: str) -> str:

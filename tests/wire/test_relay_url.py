@@ -51,6 +51,19 @@ BASE64 = base64.b64encode(DIGEST).decode()
         (f"https://h?pin=sha256/{BASE64}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
         (f"https://h?pin=sha256:{BASE64.rstrip('=')}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
         (
+            "http://h?alt=192.0.2.7:99&alt=%5B2001%3Adb8%3A%3A7%5D%3A443&alt=Other.Example.:1",
+            RelayUrl(
+                RelayKind.HTTP,
+                "h",
+                8080,
+                alternatives=(
+                    Destination("192.0.2.7", 99),
+                    Destination("2001:db8::7", 443),
+                    Destination("other.example", 1),
+                ),
+            ),
+        ),
+        (
             f"https://u:p@h:8443/?sni=s.example&ca=ca.pem&pin=sha256%3A{DIGEST.hex()}",
             RelayUrl(RelayKind.HTTPS, "h", 8443, "u", "p", sni="s.example", ca="ca.pem", pin=DIGEST),
         ),
@@ -68,6 +81,9 @@ def test_urls(text: str, expected: RelayUrl) -> None:
         "socks5://u@relay.example:1080?resolve=local",
         "http://us%20er@[::1]:8080",
         "https://u@h:443?sni=s.example&ca=/etc/my%20ca.pem&pin=sha256:" + DIGEST.hex(),
+        "https://h:443?sni=s.example&alt=192.0.2.7:99&alt=[2001:db8::7]:443",
+        "socks5://h:1?resolve=local&alt=other.example:1",
+        "socks4a://h:1?alt=other.example:1",
     ],
 )
 def test_str_is_a_url_again(text: str) -> None:
@@ -107,7 +123,7 @@ def test_kinds_we_do_not_speak_get_a_sentence(scheme: str, words: str) -> None:
     assert "socks5h" in str(caught.value)
 
 
-OPTIONS = "the only option of a SOCKS5 relay is socks5://HOST:PORT.resolve=local"
+OPTIONS = "the options of a SOCKS5 relay are alt=HOST:PORT, and socks5://HOST:PORT.resolve=local"
 REFUSED = [
     ("", "empty"),
     ("#name", "empty before its #"),
@@ -134,8 +150,16 @@ REFUSED = [
     ("socks5://h?resolve=remote", OPTIONS),
     ("socks5h://h?resolve=local", OPTIONS),
     ("socks5://h?resolve=local&resolve=local", "twice"),
-    ("http://h?pin=sha256:aa", "a http:// relay takes no options"),
-    ("socks4://h?resolve=local", "a socks4:// relay takes no options"),
+    ("http://h?pin=sha256:aa", "the only option of a http:// relay is alt=HOST:PORT"),
+    ("socks4://h?resolve=local", "the only option of a socks4:// relay is alt=HOST:PORT"),
+    ("socks5://h?alt=", OPTIONS),
+    ("socks5://h?alt=other.example", "alt= takes HOST:PORT"),
+    ("https://u:p@h?alt=u:hunter2@other.example:1", "alt= takes HOST:PORT"),
+    ("socks5://h?alt=2001:db8::7:1", "alt= takes HOST:PORT"),
+    ("socks5://h?alt=other.example:0", "alt= takes HOST:PORT"),
+    ("socks5://h:1?alt=H.:1", "gives h:1 twice"),
+    ("socks5://h?alt=a:1&alt=a:1", "gives a:1 twice"),
+    ("socks5://h?" + "&".join(f"alt=a:{port}" for port in range(1, 10)), "at most 8 alternatives"),
     ("https://h?", "options"),
     ("https://h?sni", "options"),
     ("https://h?sni=", "options"),

@@ -164,11 +164,11 @@ DAMAGED = [
         f"socks4://me:{SECRET}@relay.example",
         "SOCKS4 has no passwords: remove it, or write socks5h:// if the relay speaks SOCKS5",
     ),
-    ("http://relay.example?sni=x", "a http:// relay takes no options: remove ? and what follows"),
+    ("http://relay.example?sni=x", "the only option of a http:// relay is alt=HOST:PORT: remove any other"),
     (
         "socks5h://relay.example?resolve=local",
-        "the only option of a SOCKS5 relay is socks5://HOST:PORT?resolve=local, for one that takes addresses only: "
-        "remove any other",
+        "the options of a SOCKS5 relay are alt=HOST:PORT, and socks5://HOST:PORT?resolve=local for one that takes "
+        "addresses only: remove any other",
     ),
     (
         "socks5://a.example:1, socks5://b.example:1",
