@@ -120,6 +120,11 @@ class Paths:
         return self.state_dir / "lists"
 
     @property
+    def relay_addresses_file(self) -> Path:
+        """The last known addresses of relays that are configured by name."""
+        return self.state_dir / "relay-addresses.json"
+
+    @property
     def network_key_file(self) -> Path:
         return self.state_dir / "network.key"
 

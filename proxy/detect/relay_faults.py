@@ -22,6 +22,7 @@ class RelayFault(StrEnum):
     CONNECTION_REFUSED = "connection_refused"
     UNREACHABLE = "unreachable"
     NO_SUCH_HOST = "no_such_host"
+    NAME_UNRESOLVED = "name_unresolved"
     CREDENTIALS_REFUSED = "credentials_refused"
     CREDENTIALS_IN_CLEAR = "credentials_in_clear"
     BAD_CERTIFICATE = "bad_certificate"
@@ -40,7 +41,12 @@ class RelayFault(StrEnum):
     @property
     def needs_comparison(self) -> bool:
         """Whether the network may be the reason as well: the relay is blamed only when another route works."""
-        return self in (RelayFault.SILENT, RelayFault.UNREACHABLE, RelayFault.DELIVERS_NOTHING)
+        return self in (
+            RelayFault.SILENT,
+            RelayFault.UNREACHABLE,
+            RelayFault.NAME_UNRESOLVED,
+            RelayFault.DELIVERS_NOTHING,
+        )
 
     def fix(self, relay: str) -> str:
         """What to do about it: the last command shows whether it helped."""
@@ -53,6 +59,7 @@ _TEXTS: Mapping[RelayFault, str] = MappingProxyType(
         RelayFault.CONNECTION_REFUSED: "connection refused",
         RelayFault.UNREACHABLE: "cannot be reached",
         RelayFault.NO_SUCH_HOST: "its host name does not exist",
+        RelayFault.NAME_UNRESOLVED: "its name cannot be resolved, because no encrypted DNS server answers",
         RelayFault.CREDENTIALS_REFUSED: "user or password refused",
         RelayFault.CREDENTIALS_IN_CLEAR: "its password would be sent unencrypted",
         RelayFault.BAD_CERTIFICATE: "bad certificate",
@@ -68,7 +75,13 @@ _TEXTS: Mapping[RelayFault, str] = MappingProxyType(
 _FIXES: Mapping[RelayFault, str] = MappingProxyType(
     {
         RelayFault.CONNECTION_REFUSED: "start the relay, then {test}",
-        RelayFault.NO_SUCH_HOST: "correct its host in config.toml, then {test}",
+        RelayFault.NO_SUCH_HOST: (
+            "correct its host in config.toml, or add its suffix to [dns] local if only this network knows it, then "
+            "{test}"
+        ),
+        RelayFault.NAME_UNRESOLVED: (
+            'add its address to its URL (?alt=ADDRESS:PORT), or set [dns] secure = "never", then {test}'
+        ),
         RelayFault.CREDENTIALS_REFUSED: "correct its user and password in config.toml, then {test}",
         RelayFault.CREDENTIALS_IN_CLEAR: "use https, or set allow_plaintext_credentials = true, then {test}",
         RelayFault.CERTIFICATE_DATE: "check this computer's clock, then {test}",
@@ -101,6 +114,8 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
             return RelayFault.CERTIFICATE_DATE if failure.evidence.get("clock") else RelayFault.BAD_CERTIFICATE
         case Symptom.RELAY_AUTH:
             return RelayFault.CREDENTIALS_IN_CLEAR if kind == "in_clear" else RelayFault.CREDENTIALS_REFUSED
+        case Symptom.RELAY_DOWN if failure.evidence.get("doh"):
+            return RelayFault.NAME_UNRESOLVED
         case Symptom.RELAY_DOWN:
             return _DOWN.get(kind, RelayFault.SILENT)
     return None

@@ -15,6 +15,7 @@ FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "unreachable"}, RelayFault.UNREACHABLE),
     (Symptom.RELAY_DOWN, {"relay": "resolve_failed"}, RelayFault.UNREACHABLE),
     (Symptom.RELAY_DOWN, {"relay": "relay_refused"}, RelayFault.UNREACHABLE),
+    (Symptom.RELAY_DOWN, {"relay": "resolve_failed", "doh": "doh_down"}, RelayFault.NAME_UNRESOLVED),
     (Symptom.RELAY_DOWN, {"relay": "no_name"}, RelayFault.NO_SUCH_HOST),
     (Symptom.RELAY_DOWN, {"relay": "timeout"}, RelayFault.SILENT),
     (Symptom.RELAY_DOWN, {"relay": "eof"}, RelayFault.BROKE_OFF),
@@ -55,5 +56,6 @@ def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:
     assert {fault for fault in RelayFault if fault.needs_comparison} == {
         RelayFault.SILENT,
         RelayFault.UNREACHABLE,
+        RelayFault.NAME_UNRESOLVED,
         RelayFault.DELIVERS_NOTHING,
     }

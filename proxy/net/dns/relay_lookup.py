@@ -1,0 +1,137 @@
+"""The names of relays: by encrypted DNS alone, and by what it said before when no server of it answers.
+
+A plain query for a relay's name tells the network which relay is used, and invites a forged answer. So none is sent,
+but for local names and where `[dns] secure` is "never". An answer is remembered for each network, so that a relay
+still works where the encrypted DNS servers are blocked. Then a lookup waits a moment for a fresh answer, or not at all
+when the last one failed, and goes on with the remembered one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.model import IPAddress, NetworkId, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.deadline import deadline
+from proxy.net.dns.resolver import KEEP_S, Resolver
+from proxy.net.dns.tampering import ExpiringCache
+from proxy.net.tasks import spawn
+
+Answer = tuple[IPAddress, ...] | DialError
+
+
+class AddressMemory(Protocol):
+    """Remembers the addresses of relays. Times are in seconds since the epoch."""
+
+    def addresses(self, host: str, network: NetworkId, now: float) -> tuple[IPAddress, ...]:
+        """Returns the last addresses of `host`: on this network, else on any; empty when there are none."""
+        ...
+
+    def is_news(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> bool:
+        """Whether it is worth a call of `remember`."""
+        ...
+
+    def remember(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> None:
+        """Remembers an answer of encrypted DNS. May wait for the disk."""
+        ...
+
+
+class RelayLookup:
+    """Resolves the names of relays for their dialer. Belongs to one loop."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        memory: AddressMemory,
+        *,
+        network: Callable[[], NetworkId],
+        patience_s: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`resolver` decides which names may be asked of the system. With a remembered address, a lookup waits
+        `patience_s` for a fresh one. `now` is the wall clock."""
+        self._resolver = resolver
+        self._memory = memory
+        self._network = network
+        self._patience_s = patience_s
+        self._now = now
+        self._under_way: dict[tuple[NetworkId, str], asyncio.Task[Answer]] = {}
+        self._failed_on: NetworkId | None = None  # where the last query had no answer
+        self._failures = ExpiringCache[DialError]()  # a retry is told at once, while the next query is under way
+        self._stale = ExpiringCache[tuple[IPAddress, ...]]()  # remembered addresses in use
+
+    def cached(self, host: str) -> tuple[IPAddress, ...] | None:
+        """See CachedLookup."""
+        return (
+            self._resolver.known(host)
+            or self._stale.get((self._network(), host), asyncio.get_running_loop().time())
+            or None
+        )
+
+    async def resolve(self, host: str) -> tuple[IPAddress, ...]:
+        """See Resolver.resolve. Raises RESOLVE_FAILED with evidence "doh" when no encrypted server answers and nothing
+        is remembered."""
+        if (cached := self.cached(host)) is not None:
+            return cached
+        if self._resolver.may_ask_in_plain_text(host):
+            return await self._resolver.resolve(host)
+        network = self._network()
+        remembered = self._memory.addresses(host, network, self._now())
+        query = self._query(network, host)
+        failed = self._failures.get((network, host), asyncio.get_running_loop().time())
+        if failed is not None and not remembered:
+            raise _unresolved(host, failed)
+        try:
+            with deadline(self._patience(network) if remembered else None):
+                answer = await asyncio.shield(query)
+        except TimeoutError:
+            answer = DialError(f"no answer for {host} yet", stage=Stage.RESOLVE, symptom=Symptom.SKIPPED)
+        if not isinstance(answer, DialError):
+            return answer
+        if remembered and answer.symptom is not Symptom.NO_NAME:
+            self._stale.put((network, host), asyncio.get_running_loop().time() + KEEP_S, remembered)
+            return remembered
+        raise _unresolved(host, answer)
+
+    def _patience(self, network: NetworkId) -> float:
+        return 0.0 if self._failed_on == network else self._patience_s
+
+    def _query(self, network: NetworkId, host: str) -> asyncio.Task[Answer]:
+        """The query under way for `host`, or a new one. It goes on when its callers have stopped waiting."""
+        query = self._under_way.get((network, host))
+        if query is None:
+            query = self._under_way[network, host] = spawn(self._ask(network, host), name=f"resolve relay {host}")
+        return query
+
+    async def _ask(self, network: NetworkId, host: str) -> Answer:
+        try:
+            addresses = await self._resolver.resolve(host)
+        except DialError as error:
+            if error.symptom is not Symptom.NO_NAME:
+                self._failed_on = network
+            if error.symptom is Symptom.SKIPPED:
+                self._failures.put((network, host), asyncio.get_running_loop().time() + KEEP_S, error)
+            return error
+        finally:
+            del self._under_way[network, host]
+        self._failures.drop((network, host))
+        if self._failed_on == network:
+            self._failed_on = None
+        now = self._now()
+        if self._memory.is_news(host, network, addresses, now):
+            await asyncio.to_thread(self._memory.remember, host, network, addresses, now)
+        return addresses
+
+
+def _unresolved(host: str, error: DialError) -> DialError:
+    """A new error for each caller, since raising one adds to its traceback."""
+    if error.symptom is not Symptom.SKIPPED:
+        return DialError(str(error), stage=error.stage, symptom=error.symptom, evidence=error.evidence)
+    text = (
+        f"no encrypted DNS server answers, and a relay's name is asked of no other: write the address of {host} into "
+        f'the relay\'s URL (?alt=ADDRESS:PORT), or set [dns] secure = "never" ({error})'
+    )
+    return DialError(text, stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED, evidence={"doh": "doh_down"})
