@@ -33,6 +33,7 @@ from proxy.config.paths import Paths, write_private
 from proxy.control.server import ControlServer
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
+from proxy.detect.relay_ways import RelayWays
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
@@ -57,7 +58,9 @@ from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.store import relay_addresses
 from proxy.store.list_copies import ListCopies
+from proxy.store.relay_addresses import RelayAddresses
 from proxy.store.relay_tests import RelayTests, place
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
@@ -108,6 +111,7 @@ class App:
         self._store = Store(None if options.ephemeral else paths.store_file, settings.log)
         self._store.start()
         self._relay_tests = RelayTests(place(paths, settings.log, ephemeral=options.ephemeral))
+        self._relay_addresses = RelayAddresses(relay_addresses.place(paths, settings.log, ephemeral=options.ephemeral))
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
         self._network.on_change(self._on_network_change)
         detect = settings.detect
@@ -126,12 +130,27 @@ class App:
         self._tcp_info = TcpInfo(settings.detect)
         self._down_cache = DirectDownCache(loop.time, lasts_s=detect.silent_s)
         self._health = Health(settings.detect)
+        self._relay_ways = RelayWays(settings.detect)
         runtime = AppRuntime(
-            lambda: self._setup, self._network, self._beliefs, self._down_cache, self._health, self._addons
+            lambda: self._setup,
+            self._network,
+            self._beliefs,
+            self._down_cache,
+            self._health,
+            self._relay_ways,
+            self._addons,
         )
         self._recent_clients = RecentClients()
         self._copies = ListCopies(paths.lists_dir, ephemeral=options.ephemeral)
-        self._builder = SetupBuilder(self._poller, paths, runtime, self._recent_clients, copies=self._copies)
+        self._builder = SetupBuilder(
+            self._poller,
+            paths,
+            runtime,
+            self._recent_clients,
+            copies=self._copies,
+            relay_addresses=self._relay_addresses,
+            tcp_info=self._tcp_info,
+        )
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
@@ -299,7 +318,11 @@ class App:
         """Applies the new configuration to the parts that are not in a Setup."""
         self._store.configure(setup.settings.log)
         self._relay_tests.keep_in(place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
+        self._relay_addresses.keep_in(
+            relay_addresses.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral)
+        )
         self._health.keep(setup.registry.relay_names)
+        self._relay_ways.keep({setup.registry.first_endpoint(name) for name in setup.registry.relay_names})
         if setup.settings.relay != self._relays:
             self._relays = setup.settings.relay
             self._health.clear_faults()  # the edit may have corrected what was wrong

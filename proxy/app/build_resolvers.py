@@ -1,7 +1,7 @@
 """How names are resolved, as `[dns]` says: by the system, and by encrypted DNS servers.
 
-There are two resolvers. The one for direct routes may reach encrypted servers through relays as well. The one for the
-relays' own names cannot, since it is needed before any relay can carry a query.
+There are two resolvers. The one for direct routes may reach encrypted servers through every relay as well. The one for
+the relays' own names only through those that need no lookup themselves, and it asks no other DNS for them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import context_trusting
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.policy import BogonCheck, NetworkOnly, ResolverPolicy
+from proxy.net.dns.relay_lookup import AddressMemory, RelayLookup
 from proxy.net.dns.resolver import Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.wire import dns_url
@@ -66,18 +67,30 @@ def for_direct(
     )
 
 
-def for_relays(
-    settings: Settings, servers: Sequence[SecureServer], query_path: Dialer, *, policy: ResolverPolicy
-) -> Resolver:
-    """Returns the resolver of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere.
+class _HidesAllNames(NetworkOnly):
+    """The policy for relays: what is believed of sites says nothing of a relay's name, which is always hidden."""
 
-    It takes only the network from `policy`: what is believed of sites says nothing of a relay's name."""
-    return Resolver(
-        options=replace(_options(settings), mode="always" if settings.dns.secure == "always" else "never"),
-        policy=NetworkOnly(policy.network),
+    def is_suspect(self, host: str) -> bool:
+        return True
+
+
+def for_relays(
+    settings: Settings,
+    servers: Sequence[SecureServer],
+    query_paths: Sequence[Dialer],
+    memory: AddressMemory,
+    *,
+    policy: ResolverPolicy,
+) -> RelayLookup:
+    """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
+    takes only the network from `policy`."""
+    resolver = Resolver(
+        options=replace(_options(settings), mode=settings.dns.secure),
+        policy=_HidesAllNames(policy.network),
         system=_system_dns(settings),
-        encrypted=_encrypted_dns(settings, servers, [query_path], policy),
+        encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
+    return RelayLookup(resolver, memory, network=policy.network, patience_s=settings.dns.secure_stagger_s)
 
 
 def _options(settings: Settings) -> ResolverOptions:

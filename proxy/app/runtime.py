@@ -6,14 +6,17 @@ A Setup is frozen and is replaced by each reload; what it asks here changes with
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.pages.page_classifier import Classify
 from proxy.detect.relay_health import Health
+from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
-from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route
+from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, Symptom
+from proxy.model.relay_way import RelayWay
+from proxy.net.dialers.relay_ways import NoWayBeliefs, WayBeliefs
 from proxy.net.dns.policy import NetworkOnly, ResolverPolicy
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.stream import Stream
@@ -44,10 +47,18 @@ class Runtime(ResolverPolicy, Protocol):
         """The addons' classifier of pages; None when no addon has one."""
         ...
 
+    @property
+    def relay_ways(self) -> WayBeliefs:
+        """What is believed of the ways to relays on this network."""
+        ...
+
     async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
         """Opens a path with an addon's `dial` hook; None when there is no such addon, or it failed. The caller closes
         the stream. Raises DialError and OSError."""
         ...
+
+
+_NO_WAY_BELIEFS: WayBeliefs = NoWayBeliefs()
 
 
 class NoRuntime(NetworkOnly):
@@ -68,11 +79,42 @@ class NoRuntime(NetworkOnly):
     def page_classifier(self) -> Classify | None:
         return None
 
+    @property
+    def relay_ways(self) -> WayBeliefs:
+        return _NO_WAY_BELIEFS
+
     async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
         return None
 
 
 NO_RUNTIME: Runtime = NoRuntime()
+
+
+class WaysHere:
+    """The beliefs about ways to relays, of the current network and now. See WayBeliefs."""
+
+    def __init__(self, ways: RelayWays, network: Callable[[], NetworkId], now: Callable[[], float] = time.time) -> None:
+        self._ways = ways
+        self._network = network
+        self._now = now
+
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> Sequence[RelayWay]:
+        return self._ways.order(relay, ways, self._network(), self._now(), filtered=filtered)
+
+    def worked(self, relay: Destination, way: RelayWay) -> None:
+        self._ways.worked(relay, way, self._network(), self._now())
+
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+        self._ways.failed(relay, way, symptom, self._network(), self._now())
+
+    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+        self._ways.overtaken(relay, way, self._network(), self._now())
+
+    def avoid(self, relay: Destination, peer: str) -> None:
+        self._ways.avoid(relay, peer, self._network(), self._now())
+
+    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+        return self._ways.due(relay, ways, self._network(), self._now())
 
 
 class AppRuntime:
@@ -85,6 +127,7 @@ class AppRuntime:
         beliefs: Beliefs,
         down_cache: DirectDownCache,
         health: Health,
+        relay_ways: RelayWays,
         addons: Addons,
     ) -> None:
         """`setup` returns the Setup in use, which a reload replaces."""
@@ -94,6 +137,7 @@ class AppRuntime:
         self._down_cache = down_cache
         self._health = health
         self._addons = addons
+        self.relay_ways: WayBeliefs = WaysHere(relay_ways, network.current)
 
     # -- for resolvers (ResolverPolicy) ----------------------------------------------------------------------------
 

@@ -27,9 +27,11 @@ from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
+from proxy.net.dialers.relay_ways import RoadToRelays
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import EncryptedLookup, Resolver
+from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
@@ -40,7 +42,9 @@ from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
 from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by
 from proxy.store.list_copies import ListCopies
+from proxy.store.relay_addresses import RelayAddresses
 from proxy.wire.dns_url import SecureServer
+from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.relay_url import RelayUrl
 
 
@@ -67,12 +71,17 @@ class SetupBuilder:
         recent_clients: RecentClients | None = None,
         *,
         copies: ListCopies | None = None,
+        relay_addresses: RelayAddresses | None = None,
+        tcp_info: TcpInfo | None = None,
     ) -> None:
-        """`copies`: of the lists that were fetched; None: those in the state folder."""
+        """`copies`: of the lists that were fetched; None: those in the state folder. `relay_addresses` None: they are
+        remembered in memory only. `tcp_info` None: one of its own."""
         self._poller = poller
         self._paths = paths
         self._runtime = runtime
         self._copies = copies
+        self._relay_addresses = relay_addresses or RelayAddresses(None)
+        self._tcp_info = tcp_info or TcpInfo()
         self._passwords = Passwords()
         self._recent_clients = recent_clients or RecentClients()
 
@@ -111,12 +120,15 @@ class SetupBuilder:
 
         # 1. By address only: it resolves nothing, so that the first encrypted DNS query has a path.
         by_address = TcpDialer(self._poller, Resolver(), relay_guard, connect_timeout_s=settings.dns.secure_timeout_s)
-        # 2. To the first relay of a route. Its name is never resolved through a relay: that could have no end.
-        relay_resolver = for_relays(settings, servers, by_address, policy=runtime)
-        to_relays = TcpDialer(self._poller, relay_resolver, relay_guard, connect_timeout_s=limits.handshake_timeout_s)
-        # 3. Direct. Encrypted queries may go through relays too, which are dialed by the registry of step 4.
+        # 2. To the first relay of a route. Its name is resolved directly, or through relays that have none: a lookup
+        # through a relay that needs a lookup could have no end. The registry of step 4 dials these.
         relays = _RelaysForDirect(DomainSet.of(settings.auto.never_relay), runtime)
-        query_paths: list[Dialer] = [by_address, *(_PathThroughRelay(relays, relay.name) for relay in material.relays)]
+        through = {relay.name: _PathThroughRelay(relays, relay.name) for relay in material.relays}
+        unnamed = [path for name, path in through.items() if not first_hop_is_named(name, material.relays)]
+        relay_lookup = for_relays(settings, servers, [by_address, *unnamed], self._relay_addresses, policy=runtime)
+        to_relays = TcpDialer(self._poller, relay_lookup, relay_guard, connect_timeout_s=limits.handshake_timeout_s)
+        # 3. Direct. Encrypted queries may go through all relays.
+        query_paths: list[Dialer] = [by_address, *through.values()]
         resolver = for_direct(settings, servers, query_paths, guard=guard, policy=runtime)
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
@@ -126,6 +138,14 @@ class SetupBuilder:
             material.relays,
             direct=direct,
             to_relays=to_relays,
+            road=RoadToRelays(
+                lookup=relay_lookup,
+                beliefs=runtime.relay_ways,
+                tcp_info=self._tcp_info,
+                detect=detect,
+                strategies=tuple(filter(cuts_hello, settings.auto.ladder)),
+                retests=settings.auto.retest,
+            ),
             secure=secure if servers else None,
             policy=relays,
             ask_addon=runtime.dial_by_addon,

@@ -73,6 +73,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 """By the word in a route, in the order in which they may stand there: what cuts segments comes last."""
 
 
+def cuts_hello(strategy: str) -> bool:
+    """Whether a strategy, of one word or of several, does something to a ClientHello."""
+    words = strategy.split("|")
+    return all(word in STRATEGIES and Protocol.TLS in STRATEGIES[word].protocols for word in words)
+
+
 def idle_strategies(protocol: Protocol) -> frozenset[str]:
     """The strategies that do nothing to a flight of this protocol."""
     return frozenset(word for word, strategy in STRATEGIES.items() if protocol not in strategy.protocols)

@@ -19,6 +19,7 @@ from proxy.session.setup import Setup
 from tests.support.authority import Authority
 from tests.support.configured import Maker, making
 from tests.support.name_servers import NameServer, Speaks, machine_files, plain_server, saying, tls_server
+from tests.support.relay import Relay
 
 
 @pytest.fixture
@@ -126,6 +127,51 @@ async def test_the_watch_sees_what_is_asked_otherwise(maker: Maker, names: NameS
         await visit(maker.make())
     assert "127.0.0.77 port 53" in watch.asked
     assert "getaddrinfo printer" in watch.asked
+
+
+async def by_relay(setup: Setup, relay: str) -> DialError:
+    with pytest.raises(DialError) as caught:
+        await setup.registry.dialer(Route((relay,))).dial(Destination("site.test", 1))
+    return caught.value
+
+
+async def test_a_relays_name_is_asked_of_secure_servers_alone_by_default(
+    maker: Maker, names: NameServer, watch: Watch
+) -> None:
+    maker.write(configuration("on-suspicion", names))
+    with watch:
+        assert (await by_relay(maker.make(), "named")).evidence["relay"] == Symptom.REFUSED
+    assert (watch.asked, set(names.names())) == ([], {"relay.test"})
+
+
+async def test_where_no_secure_server_answers_it_is_asked_of_nobody(
+    maker: Maker, names: NameServer, watch: Watch
+) -> None:
+    maker.write(configuration("on-suspicion", names).replace(f":{names.port}", ":1"))
+    with watch:
+        error = await by_relay(maker.make(), "named")
+    assert (watch.asked, error.symptom, error.evidence["doh"]) == ([], Symptom.RELAY_DOWN, "doh_down")
+    assert 'set [dns] secure = "never"' in str(error)
+
+
+async def test_with_never_it_is_asked_of_the_system(maker: Maker, names: NameServer, watch: Watch) -> None:
+    """Also the control: the watch would see it."""
+    maker.write(configuration("never", names))
+    with watch:
+        await by_relay(maker.make(), "named")
+    assert (set(watch.asked), set(names.names())) == ({"127.0.0.77 port 53"}, set())
+
+
+async def test_a_relay_with_an_address_carries_the_query_for_one_with_a_name(maker: Maker, names: NameServer) -> None:
+    """The secure server's address leads nowhere from here, and to the server from the relay."""
+    async with Relay({"127.0.0.2": "127.0.0.1"}) as relay:
+        config = configuration("on-suspicion", names).replace(
+            f"127.0.0.1:{names.port}?", f"127.0.0.2:{names.port}?sni=127.0.0.1&"
+        )
+        maker.write(f'{config}[[relay]]\nname = "address"\nurl = "socks5h://{relay.address}:{relay.port}"\n')
+        error = await by_relay(maker.make(), "named")
+        await cancel_all()
+    assert set(names.names()) == {"relay.test"}, str(error)
 
 
 class Wary(NoRuntime):

@@ -14,6 +14,7 @@ from proxy.app.runtime import AppRuntime
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
+from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId
 from proxy.net.race.direct_down import DirectDownCache
@@ -47,7 +48,7 @@ class Believed:
 
 
 def runtime(known: Any, down: DirectDownCache) -> AppRuntime:
-    return AppRuntime(lambda: known, known, known, down, known, known)
+    return AppRuntime(lambda: known, known, known, down, known, known, known)
 
 
 @pytest.mark.parametrize("why", ["hidden", "listed", "relayed"])
@@ -72,7 +73,7 @@ async def test_it_reports_what_is_believed_now() -> None:
     known: Any = Believed()
     beliefs, health, addons = Beliefs(DetectTuning()), Health(DetectTuning()), Addons()
     down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
-    asked = AppRuntime(lambda: known, known, beliefs, down, health, addons)
+    asked = AppRuntime(lambda: known, known, beliefs, down, health, RelayWays(DetectTuning()), addons)
     address = ipaddress.ip_address("192.0.2.1")
     assert not asked.in_residual_window(address)
     asked.report_broken_flight("192.0.2.1:443", "a.test")
@@ -88,7 +89,7 @@ async def test_addons_classify_and_dial_only_where_one_has_the_hook() -> None:
     known: Any = Believed()
     addons = Addons()
     down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
-    asked = AppRuntime(lambda: known, known, known, down, known, addons)
+    asked = AppRuntime(lambda: known, known, known, down, known, known, addons)
     assert asked.page_classifier() is None
     assert await asked.dial_by_addon("none", Route(("none",)), Destination("a.test", 1)) is None
     addons.classifies = True

@@ -1,4 +1,4 @@
-"""The scenario table, and the faults of relays, against a real Byway: `python -m tests.lab.run --seeds 20`.
+"""The scenario table, faults of relays and their blocked roads: `python -m tests.lab.run --seeds 20`, a real Byway.
 
 Prints, for each scenario, in how many of its trials the first decision named the right cause, in how many that was so
 after three visits, whether the pages came, and what the first visit waited beyond what its route takes; for each fault
@@ -6,6 +6,7 @@ of a relay whether the pages came and what they waited. Exit code 5 when a bound
 
     python -m tests.lab.run 'relay-*' --seeds 20
     python -m tests.lab.run 'relay-*' --pages-only --busy 2
+    python -m tests.lab.run 'road-*' --seeds 20
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.lab import relay_faults, trials
+from tests.lab import relay_faults, relay_roads, trials
 from tests.lab.judging import summaries, table
 from tests.lab.scenarios import SCENARIOS, Scenario
 from tests.lab.spaces import may_make_spaces, within
@@ -32,14 +33,16 @@ BROKEN = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    rows, faults = chosen(asked.only), chosen_faults(asked.only)
+    rows, faults, roads = chosen(asked.only), chosen_faults(asked.only), chosen_roads(asked.only)
     if asked.list:
         for row in rows:
             print(f"{row.name:<22} {row.kind:<9} {row.what}")
         for fault in faults:
             print(f"{fault.name:<22} {'fault':<9} {fault.what}")
+        for road in roads:
+            print(f"{road.name:<22} {'road':<9} {road.what}")
         return 0
-    if not rows and not faults:
+    if not (rows or faults or roads):
         print("no scenario is called so; --list shows them all", file=sys.stderr)
         return 2
     began, waits = time.monotonic(), not asked.pages_only
@@ -48,20 +51,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trials.run(rows, asked.seeds, in_flight=asked.in_flight, countries=asked.countries, told=_tell)
         )
         failed = asyncio.run(relay_faults.run(faults, asked.seeds, countries=2 * asked.countries, told=_tell))
+        blocked = asyncio.run(relay_roads.run(roads, asked.seeds, countries=2 * asked.countries, told=_tell))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if asked.json:
-        documents = [*map(asdict, made), *map(asdict, failed)]
+        documents = [*map(asdict, made), *map(asdict, failed), *map(asdict, blocked)]
         asked.json.write_text(json.dumps(documents, indent=1))
     found = summaries(rows, made)
     if found:
         print(table(found))
     if failed:
         print(relay_faults.table(faults, failed, waits=waits))
-    print(f"{len(made) + len(failed)} trials in {time.monotonic() - began:.0f} s")
+    if blocked:
+        print(relay_roads.table(roads, blocked))
+    print(f"{len(made) + len(failed) + len(blocked)} trials in {time.monotonic() - began:.0f} s")
     broken = [sentence for summary in found for sentence in summary.broken(waits=waits)]
     for fault in faults:
         broken += relay_faults.broken(fault, [trial for trial in failed if trial.row == fault.name], waits=waits)
+    for road in roads:
+        broken += relay_roads.broken(road, [trial for trial in blocked if trial.row == road.name])
     return BROKEN if broken else 0
 
 
@@ -74,6 +82,11 @@ def chosen_faults(patterns: Sequence[str]) -> list[relay_faults.Row]:
     """The same of the faults of relays."""
     faults = relay_faults.ROWS
     return [row for row in faults if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+
+
+def chosen_roads(patterns: Sequence[str]) -> list[relay_roads.Row]:
+    """The same of the ways to block a relay."""
+    return [row for row in relay_roads.ROWS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
 
 
 @contextlib.contextmanager

@@ -190,6 +190,9 @@ def test_each_protocol_has_its_own() -> None:
 
 def test_every_strategy_can_be_set_and_says_what_it_changes() -> None:
     assert set(shapes.STRATEGIES) <= set(get_args(get_args(keys_of(Auto)["ladder"].type)[0]))
+    assert [
+        word for word in ("doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase") if shapes.cuts_hello(word)
+    ] == ["tlsrec", "split", "tlsrec|split", "disorder"]
     assert "hostcase" in shapes.idle_strategies(Protocol.TLS)
     assert "tlsrec" in shapes.idle_strategies(Protocol.HTTP)
     assert shapes.STRATEGIES["disorder"].first_piece_dies

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Destination, IPAddress, Route, Stage, Symptom
+from proxy.model import Destination, IPAddress, Route, Stage, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
@@ -23,6 +23,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.http_connect import HttpConnectDialer
 from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
+from proxy.net.dialers.relay_ways import RelayWaysDialer, RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.dialers.tcp import DirectDialer
@@ -59,6 +60,20 @@ class Relay:
                 raise ValueError(f"password_cmd needs a URL at the end of the chain; {url} ends with relay {last}")
             hops[-1] = replace(last, password=password)
         return cls(name, tuple(hops), allow_plaintext_credentials)
+
+
+def first_hop_is_named(name: str, relays: Sequence[Relay]) -> bool:
+    """Whether reaching relay `name` may take a DNS lookup: the first relay of its chain, or an alternative of that, is
+    given by a name, or is an addon's, which may look up anything. Also True for a chain that is broken."""
+    by_name = {relay.name: relay for relay in relays}
+    for _ in by_name:
+        first = by_name[name].hops[0] if name in by_name else name
+        if isinstance(first, RelayUrl):
+            return first.kind is RelayKind.ADDON or not all(
+                endpoint.address is not None or endpoint.host == "localhost" for endpoint in first.endpoints
+            )
+        name = first
+    return True
 
 
 def _is_url(item: str) -> bool:
@@ -116,6 +131,7 @@ class Registry:
         to_relays: Dialer,
         secure: DirectDialer | None = None,
         policy: StrategyPolicy = NO_RESIDUAL_BLOCKS,
+        road: RoadToRelays | None = None,
         ask_addon: AskAddon = no_addon,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         path_timeout_s: float | None = None,
@@ -124,15 +140,16 @@ class Registry:
         schedule: RetrySchedule | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
-        `to_relays` dials first relays. `ask_addon` opens the paths of addon relays. `path_timeout_s`: how long a relay
-        may take to open a path once it has the request; None: `handshake_timeout_s` covers both. `schedule`: when a
-        relay that failed is retried.
+        `to_relays` dials first relays, and `road` knows their ways. `ask_addon` opens the paths of addon relays.
+        `path_timeout_s`: how long a relay may take to open a path once it has the request; None: `handshake_timeout_s`
+        covers both. `schedule`: when a relay that failed is retried.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
         self.direct = direct
         self._secure = secure
         self._to_relays = to_relays
+        self._road = road
         self._policy = policy
         self._ask_addon = ask_addon
         self._timeout_s = handshake_timeout_s
@@ -203,6 +220,7 @@ class Registry:
                 (*self._relays.values(), Relay.parse(_UNNAMED, url)),
                 direct=self.direct,
                 to_relays=self._to_relays,
+                road=self._road,
                 ask_addon=self._ask_addon,
                 handshake_timeout_s=self._timeout_s,
                 path_timeout_s=self._path_timeout_s,
@@ -222,6 +240,10 @@ class Registry:
     def hops(self, names: Sequence[str]) -> tuple[RelayUrl, ...]:
         """Returns the URLs of the hops of `names`, in order. Raises ConfigError when a name is unknown or repeats."""
         return tuple(url for _, url, _ in self._expanded(names, ()))
+
+    def first_endpoint(self, name: str) -> Destination:
+        """Returns where the first relay of relay `name` listens, by the URL. Raises ConfigError for an unknown name."""
+        return self.hops((name,))[0].endpoint
 
     def _build_all(self) -> None:
         problems = []
@@ -246,8 +268,9 @@ class Registry:
         for label, url, allowed in further:
             if url.kind is RelayKind.ADDON:
                 raise ConfigError(f"{url} must be first in the chain: an addon connects from this computer")
-            if not dialer.carries(url.endpoint):
-                raise ConfigError(f"the relay before {url.host} in the chain takes other addresses only")
+            for endpoint in url.endpoints:
+                if not dialer.carries(endpoint):
+                    raise ConfigError(f"the relay before {endpoint.host} in the chain takes other addresses only")
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             dialer = self._hop(dialer, label, url, trust)
         return dialer
@@ -255,7 +278,7 @@ class Registry:
     def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
         if url.kind is RelayKind.ADDON:
             return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
-        return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint))
+        return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint), self._road)
 
     def _slots_of(self, endpoint: Destination) -> Slots | None:
         """Returns the slots of a first relay; None for one on this machine, which needs no limit."""
@@ -267,19 +290,36 @@ class Registry:
         return self._slots[endpoint]
 
     def _hop(
-        self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials, slots: Slots | None = None
+        self,
+        via: Dialer,
+        label: str,
+        url: RelayUrl,
+        trust: SendCredentials,
+        slots: Slots | None = None,
+        road: RoadToRelays | None = None,
     ) -> RelayDialer:
+        """Returns the dialer of one relay behind `via`. `road`: that of a first relay."""
+        tls: TlsDialer | None = None
         if url.kind is RelayKind.HTTPS:
-            via = TlsDialer(via, server_name=url.sni, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
+            name = url.sni or url.host  # also for an alternative: it is the same relay
+            tls = TlsDialer(via, server_name=name, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
             trust = SendCredentials.ANYWHERE
+        has_strategies = tls is not None and literal(tls.server_name) is None and not _is_loopback(url.endpoint)
+        ways: RelayWaysDialer | None = None
+        if url.alternatives or (road is not None and road.strategies and has_strategies):
+            road = road or RoadToRelays()
+            if not has_strategies:
+                road = replace(road, strategies=())
+            ways = RelayWaysDialer(via, url.endpoints, road, tls=tls, relay=label, timeout_s=self._timeout_s)
         return _RELAY_DIALERS[url.kind](
-            via,
+            ways or tls or via,
             url,
             name=label,
             send_credentials=trust,
             timeout_s=self._timeout_s,
             path_timeout_s=self._path_timeout_s,
             slots=slots,
+            on_broken=ways and ways.broke,
         )
 
     def _expanded(self, names: Sequence[str], within: tuple[str, ...]) -> list[tuple[str, RelayUrl, bool]]:

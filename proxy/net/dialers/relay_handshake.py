@@ -147,6 +147,9 @@ async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
 _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})
 
 
+_BROKEN = frozenset({Symptom.RELAY_DOWN, Symptom.RELAY_GARBAGE})
+
+
 def with_rest(stream: Stream, state: Handshake) -> Stream:
     """Returns the stream after a complete handshake, with the bytes after its last one: they belong to the tunnel."""
     return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
@@ -165,9 +168,12 @@ class HandshakeDialer(ABC):
         timeout_s: float = HANDSHAKE_TIMEOUT_S,
         path_timeout_s: float | None = None,
         slots: Slots | None = None,
+        on_broken: Callable[[Stream], None] | None = None,
     ) -> None:
         """`path_timeout_s`: how long the relay may take to open a path once it has the request; None: `timeout_s` is
-        for all of it. Raises ValueError for credentials that this kind of relay cannot carry."""
+        for all of it. `on_broken` is told of a stream on which the relay did not complete its handshake.
+
+        Raises ValueError for credentials that this kind of relay cannot carry."""
         self._via = via
         self._relay = relay
         self._name = name or str(relay)
@@ -175,6 +181,7 @@ class HandshakeDialer(ABC):
         self._timeout_s = timeout_s
         self._path_timeout_s = path_timeout_s
         self._slots = slots
+        self._on_broken = on_broken
         self._credentials = self._authenticate(relay.user, relay.password) if relay.sends_credentials else b""
 
     @abstractmethod
@@ -203,12 +210,17 @@ class HandshakeDialer(ABC):
 
     async def _dial(self, request: bytes, on_request: Callable[[], None]) -> Stream:
         stream = await dial_relay(self._via, self._relay.endpoint, self._name)
-        async with handshake(
-            stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
-        ) as state:
-            if self._credentials:
-                self._send_credentials.check(stream)
-            await self._shake_hands(stream, state, request)
+        try:
+            async with handshake(
+                stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
+            ) as state:
+                if self._credentials:
+                    self._send_credentials.check(stream)
+                await self._shake_hands(stream, state, request)
+        except DialError as error:
+            if self._on_broken is not None and error.symptom in _BROKEN:
+                self._on_broken(stream)
+            raise
         return with_rest(stream, state)
 
     def _request_if_carried(self, destination: Destination) -> bytes:

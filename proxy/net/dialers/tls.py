@@ -293,7 +293,7 @@ class TlsDialer:
         `ca` a PEM file trusted in place of the system's roots; `pin` the SHA-256 of the certificate's public key
         (SubjectPublicKeyInfo); `relay` its name in messages. Raises ConfigError when `ca` cannot be used."""
         self._via = via
-        self._server_name = server_name
+        self.server_name = server_name or ""
         self._context = context_trusting(ca)
         self._pin = pin
         self._relay = relay
@@ -301,10 +301,13 @@ class TlsDialer:
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer. A certificate that is refused is RELAY_AUTH, an answer that is not TLS RELAY_GARBAGE."""
+        return await self.secure(await dial_relay(self._via, destination, self._relay or str(destination)), destination)
+
+    async def secure(self, inner: Stream, destination: Destination) -> TlsStream:
+        """Speaks TLS over `inner`, which leads to `destination` and is aborted when that fails. Raises as `dial`."""
         relay = self._relay or str(destination)
-        inner = await dial_relay(self._via, destination, relay)
         async with handshake(inner, relay, self._timeout_s):
-            stream = TlsStream(inner, self._context, self._server_name or destination.host)
+            stream = TlsStream(inner, self._context, self.server_name or destination.host)
             try:
                 await stream.handshake()
             except ssl.SSLError as error:

@@ -12,7 +12,8 @@ import trustme
 from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
+from proxy.net.dialers.relay_ways import RelayWaysDialer, RoadToRelays
 from proxy.net.dialers.tcp import Choose, TcpDialer
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
@@ -21,6 +22,7 @@ from proxy.wire.relay_url import RelayKind
 from tests.support.clock import run as play
 from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
 from tests.support.relay import Relay as WorkingRelay
+from tests.support.scripted import FakeOracle
 
 SITE = Destination("blocked.test", 443)
 
@@ -73,6 +75,57 @@ def test_a_route_has_one_dialer() -> None:
     assert made.dialer(Route(("tor",))) is made.dialer(Route(("tor",)))
     assert repr(made) == "<Registry tor>"
     assert repr(registry()) == "<Registry without relays>"
+
+
+@pytest.mark.parametrize(
+    ("url", "has_ways"),
+    [
+        ("socks5h://vps.test:1", False),  # its addresses are the TCP dialer's business
+        ("socks5h://192.0.2.1:1?alt=192.0.2.2:1", True),
+        ("http://vps.test?alt=192.0.2.2:1", True),
+        ("https://vps.test", True),  # the hello can be fragmented
+        ("https://192.0.2.1?sni=front.test", True),
+        ("https://192.0.2.1", False),  # there is no name in it
+        ("https://localhost", False),
+        ("https://127.0.0.1?sni=front.test", False),
+        ("socks5h://192.0.2.1:1>https://vps.test", False),  # the relay before it is not the one to fragment
+        ("socks5h://192.0.2.1:1>https://vps.test?alt=192.0.2.2:1", True),
+    ],
+)
+def test_which_relays_have_several_ways(url: str, has_ways: bool) -> None:
+    road = RoadToRelays(tcp_info=FakeOracle(), strategies=("tlsrec",))
+    made = Registry([relay("one", url)], direct=Recorder(), to_relays=Recorder(), road=road)
+    assert isinstance(made.dialer(Route(("one",)))._via, RelayWaysDialer) is has_ways  # type: ignore[attr-defined]
+
+
+async def test_without_knowledge_of_ways_an_alternative_is_tried_as_well(to_relays: TcpDialer) -> None:
+    async with WorkingRelay({}, user="me", password="secret") as server:
+        url = f"socks5h://me:secret@127.0.0.1:1?alt={server.address}:{server.port}"
+        made = registry(relay("one", url), to_relays=to_relays)
+        with pytest.raises(DialError, match="host unreachable") as caught:
+            await made.dialer(Route(("one",))).dial(Destination("unknown.test", 1))
+        assert caught.value.symptom is Symptom.RELAY_REFUSED, "so the password was accepted"
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("socks5h://192.0.2.1:1", False),
+        ("socks5h://localhost:1", False),
+        ("socks5h://vps.test:1", True),
+        ("socks5h://192.0.2.1:1?alt=192.0.2.2:1", False),
+        ("socks5h://192.0.2.1:1?alt=vps.test:1", True),
+        ("socks5h://192.0.2.1:1>socks5h://vps.test:1", False),
+        ("by-address>socks5h://vps.test:1", False),
+        ("by-name>socks5h://192.0.2.1:1", True),
+        ("unknown>socks5h://192.0.2.1:1", True),
+        ("one>socks5h://192.0.2.1:1", True),
+        ("addon://mine", True),
+    ],
+)
+def test_whose_first_hop_needs_a_lookup(url: str, named: bool) -> None:
+    relays = [relay("by-address", "socks5h://192.0.2.9:1"), relay("by-name", "http://vps.test"), relay("one", url)]
+    assert first_hop_is_named("one", relays) is named
 
 
 def test_names_keep_the_order_of_the_configuration() -> None:

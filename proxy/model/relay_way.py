@@ -1,0 +1,32 @@
+"""One way to a relay: which of its addresses is dialed, and how the ClientHello leaves.
+
+A relay may have several: each address of its name, its alternatives, and for TLS the local strategies. They lead to the
+same relay, so it does not matter to a connection which one it takes.
+"""
+
+from __future__ import annotations
+
+from proxy.model.connection import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+@frozen_dataclass
+class RelayWay:
+    """A way to the relay that listens at `endpoint`."""
+
+    endpoint: Destination  # as configured: of the relay's URL, or an alternative
+    address: str = ""  # the IP address that is dialed; empty: the relay before it in the chain resolves the name
+    strategy: str = ""  # the words of a local strategy, such as "tlsrec"; empty: the hello leaves as it is
+
+    @property
+    def target(self) -> Destination:
+        """What is dialed."""
+        return Destination(self.address, self.endpoint.port) if self.address else self.endpoint
+
+    @property
+    def plain(self) -> RelayWay:
+        """The same way without a strategy."""
+        return RelayWay(self.endpoint, self.address) if self.strategy else self
+
+    def __str__(self) -> str:
+        return "|".join(filter(None, (str(self.target), self.strategy)))

@@ -1,0 +1,453 @@
+"""Dials a relay by whichever of its ways leads there: every address, every alternative, and fragmented hellos.
+
+A censor may reset, drop or misdirect the connection to a relay as to any site. So the ways are tried as the routes of a
+race are: the next one starts when those before it failed or look dropped, and the first that leads to the relay wins.
+For TLS that takes the whole handshake, with the same certificate checks on every way. Which way goes first is decided
+by beliefs that this dialer reports to. An attempt that another one overtook is judged in the background, and so is a
+failed way whose re-test is due, beside a dial that went well: nothing is ever sent on a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import field
+from typing import Protocol
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.model import DIRECT, Destination, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.relay_way import RelayWay
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.evasion import STRATEGY_DIALERS
+from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay
+from proxy.net.dialers.tcp import STAGGER_S, AddressLookup, CachedLookup, interleaved
+from proxy.net.dialers.tls import TlsDialer
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.notify import Notify
+from proxy.net.race.candidate import Candidate, Phase
+from proxy.net.race.hedging import HedgePolicy
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+
+ADDRESSES_MAX = 4
+"""Addresses of one name that are ways of their own."""
+
+AT_ONCE = 6
+"""Ways of one dial that are under way at most."""
+
+_FILTERED = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.DROPPED, Symptom.SILENT})
+"""Failures after which a fragmented hello is worth a try."""
+
+_NOT_THE_WAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.ABANDONED})
+
+
+class WayBeliefs(Protocol):
+    """What is believed of ways on the current network. `relay` is the endpoint of its URL."""
+
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> Sequence[RelayWay]:
+        """Returns the ways to try, in order; see `detect.relay_ways`. The hello was just filtered on `filtered`."""
+        ...
+
+    def worked(self, relay: Destination, way: RelayWay) -> None:
+        """The way led to the relay."""
+        ...
+
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+        """The way failed, and another way led to the relay."""
+        ...
+
+    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+        """The way looks dropped, and another way led to the relay: its verdict is to come."""
+        ...
+
+    def avoid(self, relay: Destination, peer: str) -> None:
+        """The relay did not complete its handshake on the way to `peer`."""
+        ...
+
+    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+        """Returns a failed way to re-test now; None: there is none."""
+        ...
+
+
+class NoWayBeliefs:
+    """Believes nothing, and keeps the order of the configuration."""
+
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> Sequence[RelayWay]:
+        return [way for way in ways if not way.strategy or way.plain in filtered]
+
+    def worked(self, relay: Destination, way: RelayWay) -> None:
+        pass
+
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+        pass
+
+    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+        pass
+
+    def avoid(self, relay: Destination, peer: str) -> None:
+        pass
+
+    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+        return None
+
+
+@frozen_dataclass
+class RoadToRelays:
+    """What all dialers of first relays share."""
+
+    lookup: AddressLookup | None = None  # None: names are left to whoever is dialed through
+    beliefs: WayBeliefs = field(default_factory=NoWayBeliefs)
+    tcp_info: TcpInfo = field(default_factory=TcpInfo)
+    detect: DetectTuning = field(default_factory=DetectTuning)
+    strategies: tuple[str, ...] = ()  # for TLS, such as "tlsrec"
+    retests: bool = True  # whether failed ways are tried again beside dials that went well
+
+
+class RelayWaysDialer:
+    """Dials one relay by any of its ways. Belongs to one loop."""
+
+    def __init__(
+        self,
+        via: Dialer,
+        endpoints: Sequence[Destination],
+        road: RoadToRelays,
+        *,
+        tls: TlsDialer | None = None,
+        relay: str = "",
+        timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    ) -> None:
+        """`via` dials literal addresses, and names where `road` has no lookup. `endpoints` are where the relay listens,
+        that of its URL first. `tls` speaks TLS on each way; `relay` is its name in messages."""
+        self.endpoints = tuple(endpoints)
+        self.relay = relay
+        self.road = road
+        self.policy = HedgePolicy(self.endpoints[0].host, road.tcp_info, road.detect, None)
+        self._via: dict[str, Dialer] = {"": via}
+        self._tls = tls
+        self._timeout_s = timeout_s
+        self._judged: set[RelayWay] = set()  # in the background
+        if tls is not None:
+            for strategy in road.strategies:
+                dialer = via
+                for word in reversed(strategy.split("|")):
+                    dialer = STRATEGY_DIALERS[word](dialer)
+                self._via[strategy] = dialer
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer; `destination` is the relay. Raises the DialError of the first way when all have failed."""
+        race = _WayRace(self, self._timeout_s)
+        try:
+            return await race.run()
+        finally:
+            race.close()
+
+    def broke(self, stream: Stream) -> None:
+        """The relay did not complete its handshake on a stream of this dialer."""
+        self.road.beliefs.avoid(self.endpoints[0], stream.peer)
+
+    def ways_to(self, endpoint: Destination, addresses: Sequence[str]) -> list[RelayWay]:
+        """Returns the ways by these addresses, each without a strategy first."""
+        return [
+            RelayWay(endpoint, address, strategy) for address in addresses[:ADDRESSES_MAX] for strategy in self._via
+        ]
+
+    def start(self, way: RelayWay, notify: Callable[[], None]) -> _WayAttempt:
+        """Starts an attempt. `notify` is called when it ends or has connected."""
+        attempt = _WayAttempt(way, asyncio.get_running_loop().time())
+        attempt.task = spawn(self._open(attempt, notify), name=f"way to {self.relay}", on_end=notify, eager=True)
+        return attempt
+
+    async def _open(self, attempt: _WayAttempt, notify: Callable[[], None]) -> Stream | DialError:
+        way, candidate = attempt.way, attempt.candidate
+        try:
+            stream = await dial_relay(self._via[way.strategy], way.target, self.relay)
+            if self._tls is None:
+                return stream
+            candidate.stream, candidate.phase = stream, Phase.AWAITING_ANSWER
+            candidate.connected_at = candidate.flight_sent_at = asyncio.get_running_loop().time()
+            if way.address and self.road.tcp_info.usable:
+                candidate.snapshot = self.road.tcp_info.snapshot(stream.lowest_socket)
+            notify()
+            return await self._tls.secure(stream, way.target)
+        except DialError as error:
+            return error
+
+    # -- in the background -----------------------------------------------------------------------------------------
+
+    def judge_later(self, attempt: _WayAttempt) -> None:
+        """Takes over an attempt that was overtaken, and judges it at its signal's deadline."""
+        if attempt.way in self._judged:
+            attempt.drop()
+        else:
+            self._judged.add(attempt.way)
+            spawn(self._judge(attempt), name=f"judge a way to {self.relay}")
+
+    def retest(self, ways: Sequence[RelayWay]) -> None:
+        """Tries a failed way again, if one is due. To be called beside a dial that went well."""
+        way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways)
+        if way and way not in self._judged:
+            self._judged.add(way)
+            spawn(self._judge(self.start(way, _nothing)), name=f"re-test a way to {self.relay}")
+
+    async def _judge(self, attempt: _WayAttempt) -> None:
+        candidate, detect, loop = attempt.candidate, self.road.detect, asyncio.get_running_loop()
+        try:
+            while not attempt.task.done():
+                now = loop.time()
+                if candidate.phase is Phase.DIALING:
+                    over_at = candidate.started_at + detect.syn_s
+                else:
+                    over_at = candidate.flight_sent_at + detect.silent_s
+                    if now >= self.policy.dropped_at(candidate) and self.policy.unacknowledged(candidate):
+                        over_at = now
+                if now >= over_at:
+                    break
+                await asyncio.wait({attempt.task}, timeout=min(over_at - now, _LOOK_S))
+            if not isinstance(attempt.result, Stream):
+                symptom = attempt.symptom(self.policy)
+                if symptom not in _NOT_THE_WAYS:
+                    self.road.beliefs.failed(self.endpoints[0], attempt.way, symptom)
+            else:
+                self.road.beliefs.worked(self.endpoints[0], attempt.way)
+        finally:
+            self._judged.discard(attempt.way)
+            attempt.drop()
+
+    def __repr__(self) -> str:
+        return f"<RelayWaysDialer {self.relay} {' '.join(map(str, self.endpoints))}>"
+
+
+_LOOK_S = 0.25
+"""Between two looks at an attempt that is judged."""
+
+
+_SYMPTOMS = {symptom.value: symptom for symptom in Symptom if symptom is not Symptom.NONE}
+
+
+class _WayAttempt:
+    """One way under way. Its candidate is what the hedging policy looks at."""
+
+    __slots__ = ("candidate", "task", "way")
+
+    task: asyncio.Task[Stream | DialError]
+
+    def __init__(self, way: RelayWay, now: float) -> None:
+        self.way = way
+        self.candidate = Candidate(DIRECT, now)
+
+    @property
+    def result(self) -> Stream | DialError | None:
+        """None while it is under way, or when it was cancelled."""
+        return self.task.result() if self.task.done() and not self.task.cancelled() else None
+
+    def symptom(self, policy: HedgePolicy) -> Symptom:
+        """How it failed; of one that is still under way, how it would fail now."""
+        result = self.result
+        if not isinstance(result, DialError):
+            if self.candidate.phase is Phase.DIALING:
+                return Symptom.TIMEOUT
+            return Symptom.DROPPED if policy.unacknowledged(self.candidate) else Symptom.SILENT
+        if result.symptom is Symptom.RELAY_GARBAGE:
+            return Symptom.GARBAGE
+        found = str(result.evidence.get("relay", ""))
+        if found == Symptom.TIMEOUT and result.stage is Stage.RELAY:
+            return Symptom.SILENT
+        return _SYMPTOMS.get(found, result.symptom)
+
+    def drop(self) -> None:
+        """Ends it. Harmless when repeated."""
+        self.task.cancel()
+        if isinstance(self.result, Stream):
+            self.result.abort()
+
+
+class _WayRace:
+    """One dial: its attempts, in the order in which they began."""
+
+    def __init__(self, dialer: RelayWaysDialer, timeout_s: float) -> None:
+        self._dialer = dialer
+        self._relay = dialer.endpoints[0]
+        self._notify = Notify()
+        self._loop = asyncio.get_running_loop()
+        self._began_at = self._loop.time()
+        self._ends_at = self._began_at + 2 * timeout_s  # no way is started later
+        self._check_at = math.inf
+        self._ways: dict[Destination, list[RelayWay]] = {}
+        self._lookups: dict[Destination, asyncio.Task[Sequence[str] | DialError]] = {}
+        self._failed_lookups: list[DialError] = []
+        self._queue: list[RelayWay] = []
+        self._attempts: list[_WayAttempt] = []
+        self._failed: list[_WayAttempt] = []
+        self._filtered: list[RelayWay] = []
+        self._won: _WayAttempt | None = None
+
+    async def run(self) -> Stream:
+        self._look_up()
+        self._enqueue()
+        while True:
+            for attempt in tuple(self._attempts):
+                result = attempt.result
+                if isinstance(result, DialError):
+                    self._on_failure(attempt)
+                elif result is not None:
+                    return self._win(attempt, result)
+            self._take_addresses()
+            self._start_due()
+            if not (self._attempts or self._lookups or self._queue):
+                raise self._failure()
+            if self._check_at > self._loop.time():
+                await self._notify.wait(self._check_at)
+
+    def close(self) -> None:
+        """Ends what the race leaves under way. Attempts that a winner overtook are judged first."""
+        self._notify.close()
+        for task in self._lookups.values():
+            task.cancel()
+        for attempt in self._attempts:
+            if self._won is not None and attempt.candidate.hedged:
+                self._dialer.judge_later(attempt)
+            elif attempt is not self._won:
+                attempt.drop()
+
+    # -- where the relay listens -----------------------------------------------------------------------------------
+
+    def _look_up(self) -> None:
+        """Collects the addresses that are known, and starts lookups of the others."""
+        lookup = self._dialer.road.lookup
+        for endpoint in self._dialer.endpoints:
+            if endpoint.address is not None:
+                addresses: Sequence[str] = (endpoint.host,)
+            elif lookup is None:
+                addresses = ("",)
+            else:
+                cached = lookup.cached(endpoint.host) if isinstance(lookup, CachedLookup) else None
+                if cached is None:
+                    self._lookups[endpoint] = spawn(
+                        _resolved(lookup, endpoint.host), name=f"resolve {endpoint.host}", on_end=self._notify.set
+                    )
+                    continue
+                addresses = [*map(str, interleaved(cached))]
+            self._ways[endpoint] = self._dialer.ways_to(endpoint, addresses)
+
+    def _take_addresses(self) -> None:
+        done = [endpoint for endpoint, task in self._lookups.items() if task.done()]
+        for endpoint in done:
+            found = self._lookups.pop(endpoint).result()
+            if isinstance(found, DialError):
+                self._failed_lookups.append(found)
+            else:
+                self._ways[endpoint] = self._dialer.ways_to(endpoint, found)
+        if done:
+            self._enqueue()
+
+    @property
+    def _all_ways(self) -> list[RelayWay]:
+        return [way for endpoint in self._dialer.endpoints for way in self._ways.get(endpoint, ())]
+
+    def _enqueue(self) -> None:
+        """Puts the ways that may be tried, and were not yet, in their order."""
+        started = {attempt.way for attempt in (*self._attempts, *self._failed)}
+        ordered = self._dialer.road.beliefs.order(self._relay, self._all_ways, self._filtered)
+        self._queue = [way for way in ordered if way not in started]
+
+    # -- moving on -------------------------------------------------------------------------------------------------
+
+    def _start_due(self) -> None:
+        """Starts every way that is due, and notes in `_check_at` when time alone may change something."""
+        while True:
+            now = self._loop.time()
+            hedge_at = self._hedge(now)
+            self._check_at = hedge_at
+            if not self._queue or len(self._attempts) >= AT_ONCE:
+                return
+            starts_at = self._next_starts_at(now, hedge_at)
+            if starts_at > now:
+                self._check_at = min(starts_at, hedge_at)
+                return
+            if now >= self._ends_at:
+                self._queue.clear()
+                return
+            self._attempts.append(self._dialer.start(self._queue.pop(0), self._notify.set))
+
+    def _hedge(self, now: float) -> float:
+        """Notes which attempts look dropped; their ways may then have strategies. Returns when to look again at the
+        others; infinite when there are none."""
+        check_at = math.inf
+        for attempt in self._attempts:
+            candidate = attempt.candidate
+            if candidate.hedged:
+                continue
+            hedge_at = self._dialer.policy.hedge_at(candidate, now)
+            if hedge_at > now:
+                check_at = min(check_at, hedge_at)
+                continue
+            candidate.hedged_at = now
+            if candidate.phase is Phase.AWAITING_ANSWER:
+                self._note_filtered(attempt)
+        return check_at
+
+    def _next_starts_at(self, now: float, hedge_at: float) -> float:
+        """When the next way in the queue starts, as things are. `hedge_at` is what `_hedge` returned."""
+        following = self._queue[0].endpoint
+        if not self._attempts:
+            preferred = self._dialer.endpoints[: self._dialer.endpoints.index(following)]
+            waits = any(endpoint in self._lookups for endpoint in preferred)
+            return self._began_at + self._dialer.road.detect.hedge_syn_s if waits else now
+        if hedge_at == math.inf:
+            return now
+        last = self._attempts[-1]
+        connecting = all(attempt.candidate.phase is Phase.DIALING for attempt in self._attempts)
+        if connecting and following == last.way.endpoint:  # Happy Eyeballs, as for any name
+            return min(hedge_at, last.candidate.started_at + STAGGER_S)
+        return hedge_at
+
+    def _note_filtered(self, attempt: _WayAttempt) -> None:
+        """The hello may have been filtered on this way: its strategies may be tried."""
+        if not attempt.way.strategy and attempt.way not in self._filtered:
+            self._filtered.append(attempt.way)
+            self._enqueue()
+
+    def _on_failure(self, attempt: _WayAttempt) -> None:
+        self._attempts.remove(attempt)
+        self._failed.append(attempt)
+        if attempt.symptom(self._dialer.policy) in _FILTERED:
+            self._note_filtered(attempt)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _win(self, attempt: _WayAttempt, stream: Stream) -> Stream:
+        self._won = attempt
+        beliefs = self._dialer.road.beliefs
+        beliefs.worked(self._relay, attempt.way)
+        for overtaken in self._attempts:
+            if overtaken.candidate.hedged and overtaken is not attempt:
+                beliefs.overtaken(self._relay, overtaken.way)
+        for failed in self._failed:
+            if (symptom := failed.symptom(self._dialer.policy)) not in _NOT_THE_WAYS:
+                beliefs.failed(self._relay, failed.way, symptom)
+        self._dialer.retest(self._all_ways)
+        return stream
+
+    def _failure(self) -> DialError:
+        """One error for all: that of the first way, or of the lookup where there was none."""
+        results = [attempt.result for attempt in self._failed]
+        errors = [result for result in results if isinstance(result, DialError)]
+        told = [error for error in errors if error.symptom not in _NOT_THE_WAYS] or errors or self._failed_lookups
+        first = told[0]
+        others = [str(attempt.way) for attempt in self._failed if attempt.result is not first]
+        text = f"{first} (also tried: {', '.join(others)})" if others else str(first)
+        return DialError(text, stage=first.stage, symptom=first.symptom, evidence=first.evidence)
+
+
+async def _resolved(lookup: AddressLookup, host: str) -> Sequence[str] | DialError:
+    try:
+        return [*map(str, interleaved(await lookup.resolve(host)))]
+    except DialError as error:
+        return error
+
+
+def _nothing() -> None:
+    """For attempts that nobody waits for."""

@@ -1,0 +1,182 @@
+"""What is believed of the ways to a relay: their order, re-tests, and what an obstacle is called."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.relay_ways import AVOIDED_S, RELAYS_MAX, WAYS_MAX, Obstacle, RelayWays
+from proxy.model import Destination, NetworkId, Symptom
+from proxy.model.relay_way import RelayWay
+
+HOME, CAFE = NetworkId("home"), NetworkId("cafe")
+VPS, OTHER = Destination("vps.test", 443), Destination("192.0.2.9", 8443)
+ONE, TWO = "192.0.2.1", "192.0.2.2"
+PLAIN, RECORDS, SPLIT = (RelayWay(VPS, ONE, strategy) for strategy in ("", "tlsrec", "split"))
+PLAIN_2, RECORDS_2 = RelayWay(VPS, TWO), RelayWay(VPS, TWO, "tlsrec")
+ALTERNATIVE, ALTERNATIVE_RECORDS = RelayWay(OTHER, OTHER.host), RelayWay(OTHER, OTHER.host, "tlsrec")
+ALL = [PLAIN, RECORDS, SPLIT, PLAIN_2, RECORDS_2, ALTERNATIVE, ALTERNATIVE_RECORDS]
+SETTINGS = DetectTuning(retest_blocked_s=(900.0, 3600.0), retest_jitter=0.0)
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def ways() -> RelayWays:
+    return RelayWays(SETTINGS, rng=random.Random(1))
+
+
+def fail(ways: RelayWays, way: RelayWay, symptom: Symptom, instead: RelayWay, now: float = NOW) -> None:
+    ways.worked(VPS, instead, HOME, now)
+    ways.failed(VPS, way, symptom, HOME, now)
+
+
+def order(ways: RelayWays, now: float = NOW, network: NetworkId = HOME, *filtered: RelayWay) -> list[RelayWay]:
+    return list(ways.order(VPS, ALL, network, now, filtered=filtered))
+
+
+def test_without_trouble_the_order_is_the_users_and_nothing_is_fragmented(ways: RelayWays) -> None:
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    ways.worked(VPS, ALTERNATIVE, HOME, NOW)
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+
+
+def test_a_hello_that_was_just_filtered_may_be_fragmented(ways: RelayWays) -> None:
+    assert order(ways, NOW, HOME, PLAIN) == [PLAIN, RECORDS, SPLIT, PLAIN_2, ALTERNATIVE]
+
+
+@pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.SILENT])
+def test_a_filtered_hello_is_fragmented_from_then_on(ways: RelayWays, symptom: Symptom) -> None:
+    fail(ways, PLAIN, symptom, RECORDS)
+    assert order(ways) == [RECORDS, SPLIT, PLAIN_2, ALTERNATIVE, PLAIN]
+    assert order(ways, network=CAFE) == [PLAIN, PLAIN_2, ALTERNATIVE]
+
+
+def test_a_dead_address_goes_last(ways: RelayWays) -> None:
+    fail(ways, PLAIN, Symptom.TIMEOUT, PLAIN_2)
+    assert order(ways) == [PLAIN_2, ALTERNATIVE, PLAIN]
+
+
+def test_of_failed_ways_the_one_that_failed_first_goes_first(ways: RelayWays) -> None:
+    fail(ways, ALTERNATIVE, Symptom.TIMEOUT, PLAIN_2, NOW)
+    fail(ways, PLAIN, Symptom.TIMEOUT, PLAIN_2, NOW + 1)
+    assert order(ways) == [PLAIN_2, ALTERNATIVE, PLAIN]
+
+
+def test_a_way_that_works_again_has_its_place_again(ways: RelayWays) -> None:
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    ways.worked(VPS, PLAIN, HOME, NOW)
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    assert ways.obstacle(VPS, HOME, NOW) is None
+
+
+def test_an_overtaken_way_goes_behind_the_others_for_a_while(ways: RelayWays) -> None:
+    ways.overtaken(VPS, PLAIN, HOME, NOW)
+    assert order(ways) == [PLAIN_2, ALTERNATIVE, PLAIN]
+    assert order(ways, NOW + AVOIDED_S) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    ways.worked(VPS, PLAIN, HOME, NOW)
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+
+
+def test_a_way_beyond_which_the_relay_broke_off_is_known_by_its_peer(ways: RelayWays) -> None:
+    ways.avoid(VPS, str(PLAIN), HOME, NOW)  # never heard of
+    assert order(ways)[0] == PLAIN
+    ways.worked(VPS, PLAIN, HOME, NOW)
+    ways.avoid(VPS, "192.0.2.1:443", HOME, NOW)
+    assert order(ways) == [PLAIN_2, ALTERNATIVE, PLAIN]
+    assert ways.obstacle(VPS, HOME, NOW) is None
+
+
+def test_a_failed_way_is_due_after_each_step_and_once(ways: RelayWays) -> None:
+    assert ways.due(VPS, ALL, HOME, NOW) is None
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    assert ways.due(VPS, ALL, HOME, NOW + 899) is None
+    assert ways.due(VPS, ALL, CAFE, NOW + 900) is None
+    assert ways.due(VPS, [PLAIN_2], HOME, NOW + 900) is None, "the name leads elsewhere now"
+    assert ways.due(VPS, ALL, HOME, NOW + 900) == PLAIN
+    assert ways.due(VPS, ALL, HOME, NOW + 900) is None
+    ways.failed(VPS, PLAIN, Symptom.RESET, HOME, NOW + 901)
+    assert ways.due(VPS, ALL, HOME, NOW + 901 + 3599) is None
+    assert ways.due(VPS, ALL, HOME, NOW + 901 + 3600) == PLAIN
+    ways.failed(VPS, PLAIN, Symptom.RESET, HOME, NOW + 5000)
+    assert ways.due(VPS, ALL, HOME, NOW + 5000 + 3600) == PLAIN, "the last step is the longest"
+
+
+def test_a_stalled_transfer_moves_new_connections_elsewhere(ways: RelayWays) -> None:
+    ways.worked(VPS, PLAIN, HOME, NOW)
+    ways.froze(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    assert order(ways) == [PLAIN_2, ALTERNATIVE, RECORDS, SPLIT, PLAIN]
+    ways.worked(VPS, PLAIN, HOME, NOW + 1)
+    assert order(ways)[-1] == PLAIN, "a handshake is no proof"
+    assert ways.due(VPS, ALL, HOME, NOW + 3600) is None, "nor is a re-test, which is one"
+    assert order(ways, NOW + 3600)[0] == PLAIN
+    ways.carried(VPS, "192.0.2.1:443", HOME, NOW + 3601)
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    assert ways.obstacle(VPS, HOME, NOW + 3601) is None
+
+
+OBSTACLES = [
+    (PLAIN, Symptom.RESET, RECORDS, Obstacle.SNI_RESET),
+    (PLAIN, Symptom.EOF, SPLIT, Obstacle.SNI_RESET),
+    (PLAIN, Symptom.DROPPED, RECORDS, Obstacle.SNI_DROP),
+    (PLAIN, Symptom.SILENT, RECORDS, Obstacle.SNI_DROP),
+    (PLAIN, Symptom.RESET, RECORDS_2, Obstacle.ADDRESS),  # of another address it proves nothing about the name
+    (PLAIN, Symptom.TIMEOUT, ALTERNATIVE, Obstacle.ADDRESS),
+    (PLAIN, Symptom.UNREACHABLE, PLAIN_2, Obstacle.ADDRESS),
+    (PLAIN, Symptom.CERTIFICATE, ALTERNATIVE, Obstacle.DNS),
+    (ALTERNATIVE, Symptom.CERTIFICATE, PLAIN, None),  # an address is an address
+    (PLAIN, Symptom.REFUSED, ALTERNATIVE, None),  # nobody listens there: that is no block
+    (RECORDS, Symptom.EOF, PLAIN, None),  # some servers take no fragments
+]
+
+
+@pytest.mark.parametrize(("failed", "symptom", "instead", "kind"), OBSTACLES)
+def test_what_failed_and_what_worked_instead_name_the_obstacle(
+    ways: RelayWays, failed: RelayWay, symptom: Symptom, instead: RelayWay, kind: Obstacle | None
+) -> None:
+    fail(ways, failed, symptom, instead)
+    obstacle = ways.obstacle(VPS, HOME, NOW)
+    if kind is None:
+        assert obstacle is None
+    else:
+        assert obstacle is not None
+        assert (obstacle.kind, obstacle.failed, obstacle.instead) == (kind, failed, instead)
+    assert ways.obstacle(VPS, CAFE, NOW) is None
+
+
+def test_without_a_way_that_works_nothing_is_named(ways: RelayWays) -> None:
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    ways.failed(VPS, RECORDS, Symptom.RESET, HOME, NOW + 1)
+    assert ways.obstacle(VPS, HOME, NOW + 1) is None
+
+
+def test_a_stalled_transfer_is_named_without_another_way(ways: RelayWays) -> None:
+    ways.froze(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    obstacle = ways.obstacle(VPS, HOME, NOW)
+    assert obstacle is not None
+    assert (obstacle.kind, obstacle.bytes_down, obstacle.failed) == (Obstacle.FROZEN, 16_384, PLAIN)
+
+
+def test_an_old_obstacle_is_none(ways: RelayWays) -> None:
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    assert ways.obstacle(VPS, HOME, NOW + SETTINGS.unvisited_s) is None
+
+
+def test_there_is_a_limit_to_all_of_it(ways: RelayWays) -> None:
+    for number in range(WAYS_MAX + 1):
+        ways.failed(VPS, RelayWay(VPS, f"2001:db8::{number:x}"), Symptom.RESET, HOME, NOW)
+    assert len(ways._known(HOME, VPS)) == WAYS_MAX
+    for number in range(RELAYS_MAX):
+        ways.failed(Destination("a.test", 1 + number), PLAIN, Symptom.RESET, HOME, NOW)
+    assert len(ways._known(HOME, VPS)) == 0
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    assert len(ways._troubled) <= RELAYS_MAX + 1
+
+
+def test_a_relay_that_is_gone_is_forgotten(ways: RelayWays) -> None:
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    ways.keep([VPS])
+    assert order(ways)[0] == RECORDS
+    ways.keep([OTHER])
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]

@@ -1,0 +1,255 @@
+"""The road to a relay blocked: what a censor does to the relay itself, and whether pages still come through it.
+
+One row per means. Each seed has a Byway that knows nothing yet; some pages are opened through its relay, one after the
+other, under a rule that forbids everything else. Meanwhile nothing of the sites may leave beside the relay, and the
+relay's own name may be in no plain query. `python -m tests.lab.run 'road-*' --seeds 20` runs the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.net import tasks
+from tests.lab import leaks, places, rules
+from tests.lab.country import Country, Running, Site
+from tests.lab.name_servers import Addresses
+from tests.lab.relays import Relay
+from tests.lab.rules import Rule
+from tests.lab.trials import limited
+from tests.lab.views import View
+
+PAGES = 5
+NAME = "vps.test"
+RELAY = "vps"
+MAIN, SECOND = "192.0.2.140", "192.0.2.141"
+_PORT = 443
+_PATIENCE_S = 35.0
+_RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,DIRECT\n"
+_COMPANION_S = 0.5
+_DIRECT_PAGE = "healthy-neighbour.test"
+
+Censor = Callable[[Country], Sequence[Rule]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One means of a censor against a relay."""
+
+    name: str
+    what: str
+    censor: Censor
+    scheme: str = "https"
+    host: str = NAME
+    alternative: bool = False  # whether the URL has one
+    dns: str = ""  # lines of [dns]
+    detect: str = ""  # lines of [detect]
+    knows_address: bool = False  # it was used before, when nothing was blocked
+    path: str = "/"
+    spoiled: int = 0  # so many first pages may fail
+    comes: bool = True  # whether the others come
+    says: str = ""  # what `byway status` says then; empty: nothing of the relay
+    asks_in_clear: bool = False  # the control: the relay's name is in plain queries
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    row: str
+    seed: int
+    genuine: tuple[bool, ...]  # of each page
+    waits_s: tuple[float, ...]
+    leaked: tuple[str, ...]
+    asked: tuple[str, ...]  # plain queries for the relay's name
+    status: str  # what is said of the relay
+    error: str = ""
+
+
+def nothing(country: Country) -> Sequence[Rule]:
+    return ()
+
+
+def hello_reset(country: Country) -> Sequence[Rule]:
+    return (rules.SniReset(NAME, view=View.TCP),)
+
+
+def hello_dropped(country: Country) -> Sequence[Rule]:
+    return (rules.SniDrop(NAME, view=View.TCP),)
+
+
+def name_forged(country: Country) -> Sequence[Rule]:
+    """On its way, and by the provider's own resolver."""
+    country.provider.lies[NAME] = Addresses((places.POISON,))
+    return (rules.DnsRace(NAME, forged=(places.BOGON,)),)
+
+
+def address_dropped(country: Country) -> Sequence[Rule]:
+    return (rules.AddressDrop(f"{MAIN}/32"),)
+
+
+def frozen(country: Country) -> Sequence[Rule]:
+    return (rules.Freeze(addresses=(f"{MAIN}/32",), after_bytes=16 * 1024),)
+
+
+def encrypted_dns_dropped(country: Country) -> Sequence[Rule]:
+    return (rules.AddressDrop(places.DOH, places.DOT),)
+
+
+ROWS: tuple[Row, ...] = (
+    Row("road-free", "nothing is done", nothing),
+    Row("road-sni-reset", "a hello with the relay's name is reset", hello_reset),
+    Row("road-sni-drop", "a hello with the relay's name is dropped", hello_dropped),
+    Row("road-dns-forged", "the relay's name gets forged answers", name_forged),
+    Row("road-dns-forged-socks", "the same of a SOCKS relay", name_forged, scheme="socks5h"),
+    Row("road-address-drop", "nothing passes to its address, and it has another", address_dropped, alternative=True),
+    Row("road-address-drop-socks", "the same of a SOCKS relay", address_dropped, scheme="socks5h", alternative=True),
+    Row("road-doh-drop", "encrypted DNS is dropped; the relay was used before", encrypted_dns_dropped,
+        knows_address=True),
+    Row("road-doh-drop-new", "encrypted DNS is dropped; the relay was never used", encrypted_dns_dropped,
+        comes=False, detect="give_up_s = 10\n",
+        says="its name cannot be resolved, because no encrypted DNS server answers"),
+    Row("road-doh-drop-alt", "the same, and the relay has an address as well", encrypted_dns_dropped,
+        alternative=True),
+    Row("road-never", "the control: the system is asked for its name", nothing, dns='secure = "never"',
+        asks_in_clear=True),
+)  # fmt: skip
+
+
+# -- a trial -----------------------------------------------------------------------------------------------------------
+
+
+async def run(rows: Sequence[Row], seeds: int, *, countries: int, told: Callable[[str], None]) -> list[Trial]:
+    """All rows, `countries` of them at once."""
+    room = asyncio.Semaphore(countries)
+
+    async def one(row: Row) -> list[Trial]:
+        async with room:
+            return await run_row(row, seeds, told=told)
+
+    return [trial for trials in await asyncio.gather(*map(one, rows)) for trial in trials]
+
+
+async def run_row(row: Row, seeds: int, *, told: Callable[[str], None] = lambda text: None) -> list[Trial]:
+    """One Byway for each seed, one after the other in one country."""
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
+        async with Country(Path(folder)) as country, _relays(country, row.scheme):
+            country.zone.names[NAME] = Addresses((MAIN,))
+            country.add_site(_DIRECT_PAGE)
+            for seed in range(seeds):
+                trials.append(await _trial(row, seed, country))
+                told(f"{row.name} {seed}")
+    return trials
+
+
+@contextlib.asynccontextmanager
+async def _relays(country: Country, scheme: str) -> AsyncIterator[None]:
+    """One relay, at two addresses."""
+    async with contextlib.AsyncExitStack() as stack:
+        for address in (MAIN, SECOND):
+            secure = country.public.server(NAME) if scheme == "https" else None
+            relay = Relay(
+                country.relay_space.socket, country.zone.truth, (address, _PORT), source=address, secure=secure
+            )
+            await stack.enter_async_context(relay)
+        yield
+
+
+async def _trial(row: Row, seed: int, country: Country) -> Trial:
+    folder = country.folder / f"{row.name}-{seed}"
+    url = f"{row.scheme}://{row.host}:{_PORT}"
+    options = [f"ca={country.trust_file()}"] if row.scheme == "https" else []
+    options += [f"alt={SECOND}:{_PORT}"] if row.alternative else []
+    url += f"?{'&'.join(options)}" if options else ""
+    config = country.config(relays=((RELAY, url),), dns=row.dns, detect=row.detect)
+    pages = PAGES if row.comes else 1
+    sites = [country.add_site(f"{row.name}-{seed}-{number}.by-relay.test") for number in range(pages)]
+    events = country.router.events
+    if row.knows_address:
+        async with country.byway(folder, config=config, rules=_RULES) as byway:
+            before = await _open(country, byway, country.add_site(f"before-{seed}.by-relay.test"), "/")
+            assert before[0], before
+    for site in sites:
+        events.watch(site.name)
+    since = events.clock()
+    country.rules.set(row.censor(country))
+    async with country.byway(folder, config=config, rules=_RULES) as byway:
+        neighbour = tasks.spawn(_neighbour(country, byway), name="a neighbour")
+        try:
+            seen = [await _open(country, byway, site, row.path) for site in sites]
+            status = await _said(byway)
+        finally:
+            neighbour.cancel()
+            await asyncio.wait({neighbour})
+    leaked = [leak for site in sites for leak in leaks.beside_relays(events, site, since=since)]
+    asked = leaks.asked_in_clear(events, Site(NAME, MAIN), since=since)
+    country.lift()
+    return Trial(
+        row.name,
+        seed,
+        tuple(genuine for genuine, _, _ in seen),
+        tuple(elapsed_s for _, elapsed_s, _ in seen),
+        tuple(leaked),
+        tuple(asked),
+        status,
+        next((error for genuine, _, error in seen if not genuine), ""),
+    )
+
+
+async def _open(country: Country, byway: Running, site: Site, path: str) -> tuple[bool, float, str]:
+    visit = await limited(country.visitor(byway), site.url(path), _PATIENCE_S)
+    return visit.genuine, visit.elapsed_s, visit.error or str(visit.status)
+
+
+async def _neighbour(country: Country, byway: Running) -> None:
+    """Opens a large healthy page again and again, direct: by that the uplink is known to be well."""
+    visitor = country.visitor(byway)
+    while True:
+        await limited(visitor, f"https://{_DIRECT_PAGE}/big", 10)
+        await asyncio.sleep(_COMPANION_S)
+
+
+async def _said(byway: Running) -> str:
+    """What `byway status` says of the relay."""
+    problems = (await byway.ask("/v1/status"))["problems"]
+    return " ".join(problem["text"] for problem in problems if f"elay {RELAY}" in problem["text"])
+
+
+# -- what it came to ---------------------------------------------------------------------------------------------------
+
+
+def broken(row: Row, trials: Sequence[Trial]) -> list[str]:
+    """What was not kept, each as a sentence."""
+    found = []
+    pages = [genuine for trial in trials for genuine in trial.genuine[row.spoiled :]]
+    came = sum(pages)
+    if came != (len(pages) if row.comes else 0):
+        error = next((trial.error for trial in trials if trial.error), "")
+        found.append(f"{came} of {len(pages)} pages came: {error}")
+    if leaked := [leak for trial in trials for leak in trial.leaked]:
+        found.append(f"{len(leaked)} leaks: {leaked[0]}")
+    asked = [query for trial in trials for query in trial.asked]
+    if bool(asked) is not row.asks_in_clear:
+        found.append(f"{len(asked)} plain queries for the relay's name: {asked[:1]}")
+    if other := [trial for trial in trials if (row.says not in trial.status if row.says else trial.status)]:
+        found.append(f"status says in {len(other)} of {len(trials)}: {other[0].status or 'nothing'}")
+    return found
+
+
+def table(rows: Sequence[Row], trials: Sequence[Trial]) -> str:
+    """For a person: one line a row, what broke below it."""
+    head = f"{'road':<26}{'pages':>9}{'first s':>9}{'later s':>9}{'leaks':>7}{'queries':>9}"
+    lines = [head, "-" * len(head)]
+    for row in rows:
+        those = [trial for trial in trials if trial.row == row.name]
+        pages = [genuine for trial in those for genuine in trial.genuine[row.spoiled :]]
+        first = max((trial.waits_s[0] for trial in those), default=0.0)
+        later = max((wait for trial in those for wait in trial.waits_s[1 + row.spoiled :]), default=0.0)
+        leaked, asked = sum(len(trial.leaked) for trial in those), sum(len(trial.asked) for trial in those)
+        counted = f"{sum(pages)}/{len(pages)}"
+        lines.append(f"{row.name:<26}{counted:>9}{first:>9.2f}{later:>9.2f}{leaked:>7}{asked:>9}")
+        lines += [f"    {sentence}" for sentence in broken(row, those)]
+    return "\n".join(lines)
