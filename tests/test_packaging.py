@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from proxy import __version__
 
 ROOT = Path(__file__).parents[1]
-BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "proxy", "addons", "certs")
+BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "proxy", "addons", "certs", "docs")
 
 
 BUNDLED = (
@@ -57,22 +58,44 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stray in (*keys, "addons/mine.py", "proxy/__pycache__/x.pyc"):
         (source / stray).parent.mkdir(exist_ok=True)
         (source / stray).write_text("stray")
+    return build(source, "wheel")
+
+
+def build(source: Path, target: str) -> Path:
+    """Builds a wheel or an sdist, and returns it."""
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel"],
+        [sys.executable, "-m", "hatchling", "build", "--target", target],
         cwd=source,
         check=True,
         capture_output=True,
         timeout=120,
     )
-    (built,) = (source / "dist").glob("*.whl")
+    (built,) = (source / "dist").glob("*.whl" if target == "wheel" else "*.tar.gz")
     return built
+
+
+@pytest.mark.parametrize("target", ["wheel", "sdist"])
+def test_two_builds_are_the_same(tmp_path: Path, target: str) -> None:
+    """Whenever and wherever: who builds a release again can compare it with what was published."""
+    digests = []
+    for name, at in (("here", 1_700_000_000), ("there", 1_800_000_000)):
+        source = tmp_path / name
+        source.mkdir()
+        for part in BUILT_FROM:
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
+            copy(ROOT / part, source / part)
+        for path in source.rglob("*"):
+            os.utime(path, (at, at))
+        digests.append(hashlib.sha256(build(source, target).read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     info = f"byway-{__version__}.dist-info"
     about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
+    manual = f"byway-{__version__}.data/data/share/man/man1/byway.1"
     with zipfile.ZipFile(wheel) as archive:
-        assert set(archive.namelist()) == _source_files() | about
+        assert set(archive.namelist()) == _source_files() | about | {manual}
 
 
 def test_the_wheel_holds_no_private_key(wheel: Path) -> None:

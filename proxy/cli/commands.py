@@ -98,8 +98,14 @@ def _root(ctx: typer.Context, **given: Any) -> None:
 def _help(
     _call: Invocation,
     names: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Default: all commands.")] = None,
+    man: Annotated[bool, typer.Option("--man", help="Print the manual page, byway(1), in roff.")] = False,
 ) -> None:
     """Show the help of a command."""
+    if man:
+        from proxy.cli.manual import manual
+
+        print(manual(app), end="")
+        return
     app([*(names or ()), "--help"], prog_name="byway")
 
 

@@ -21,6 +21,7 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "fish": "fish",
     "gnutls-serv": "gnutls-bin",
+    "groff": "groff-base",
     "ip": "iproute2",
     "microsocks": "microsocks",
     "nginx": "nginx-light",
