@@ -114,7 +114,7 @@ class RelayConfig(Section):
     enabled: bool = setting(True, "whether the relay, and chains that name it, are used")
 
 
-ListFormatName = Literal["auto", "autoproxy", "adblock", "v2fly", "sing-box", "plain"]
+ListFormatName = Literal["auto", "autoproxy", "adblock", "v2fly", "sing-box", "switchyomega", "plain"]
 """Formats of lists: one name for each row of `routing.lists.formats.FORMATS`."""
 
 

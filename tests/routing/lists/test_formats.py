@@ -36,6 +36,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "keyword:a\n",
     ),
     "sing-box": ('{"version": 3, "rules": [{"domain": "a.example"}]}', '{\n  "rules": [\n'),
+    "switchyomega": ("[SwitchyOmega Conditions]\r\n@with result\r\n", "; x\n#BEGIN\n[Wildcard]\n*://a.example/*\n"),
     "adblock": ("[Adblock Plus 2.0]\n! Title: x\n", "! Title: x\n||a.example^$third-party\n@@||b.example^\n"),
     "plain": (
         "",

@@ -1,0 +1,125 @@
+"""Lists that are read from top to bottom, where the first line that matches a host decides.
+
+In a DomainList an exception wins over whatever is listed, wherever each stands. So an exception that comes after an
+entry for some of the same hosts would take back what the list says before it. Such an exception is left out and
+reported: a host is rather listed than not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.matcher import EntryKind, Wildcard
+from proxy.routing.lists.url_filters import HostFilter, add_hosts
+
+EXCEPTIONS_LIMIT = 100_000
+"""Exceptions of a list. Published ones have hundreds."""
+
+
+class OrderedExceptions:
+    """The exceptions of one list. First all of them are added, then each entry is noted that is listed; `add_to` gives
+    those that are left to the builder."""
+
+    def __init__(self) -> None:
+        self._exceptions: list[tuple[int, HostFilter, str]] = []
+        self._domains: dict[str, list[int]] = {}  # a domain → the exceptions for it
+        self._above: dict[str, list[int]] = {}  # a parent domain → the exceptions below it
+        self._others: list[int] = []  # exceptions that are no domains
+        self._taken_back: set[int] = set()
+        self.last_place = -1
+        """The place of the last exception: what is listed behind it need not be noted."""
+
+    def add(self, place: int, found: HostFilter, shown: str) -> bool:
+        """Adds an exception at a place of the list, which is a number that grows. Returns whether there was room."""
+        number = len(self._exceptions)
+        if number >= EXCEPTIONS_LIMIT:
+            return False
+        self._exceptions.append((place, found, shown))
+        self.last_place = max(self.last_place, place)
+        if found.kind is not EntryKind.DOMAIN:
+            self._others.append(number)
+            return True
+        domain = found.texts[0]
+        self._domains.setdefault(domain, []).append(number)
+        while domain := domain.partition(".")[2]:
+            self._above.setdefault(domain, []).append(number)
+        return True
+
+    def note(self, place: int, found: HostFilter) -> None:
+        """Takes back the exceptions behind `place` for hosts that this listed entry covers too."""
+        if place > self.last_place:
+            return
+        if found.kind is not EntryKind.DOMAIN:
+            self._take_back(place, [n for n in range(len(self._exceptions)) if _overlap(found, self._exceptions[n][1])])
+            return
+        domain = found.texts[0]
+        if found.covers & Covers.SUBDOMAINS:
+            self._take_back(place, self._above.get(domain, ()))
+        if domain in self._domains:
+            same = self._domains[domain]
+            self._take_back(place, [n for n in same if self._exceptions[n][1].covers & found.covers])
+        parent = domain
+        while parent := parent.partition(".")[2]:
+            if parent in self._domains:
+                below = [n for n in self._domains[parent] if self._exceptions[n][1].covers & Covers.SUBDOMAINS]
+                self._take_back(place, below)
+        self._take_back(place, [n for n in self._others if _overlap(found, self._exceptions[n][1])])
+
+    def add_to(self, builder: ListBuilder, lines: Sequence[int] | None = None) -> None:
+        """Adds what is left. `lines` are the lines of places, where a place is no line."""
+        for number, (place, found, shown) in enumerate(self._exceptions):
+            line = lines[place] if lines is not None else place
+            if number in self._taken_back:
+                builder.skip(line, shown, Skip.ORDER)
+            else:
+                add_hosts(builder, line, found, exception=True, shown=shown)
+
+    def _take_back(self, place: int, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            if self._exceptions[number][0] > place:
+                self._taken_back.add(number)
+
+
+def _overlap(one: HostFilter, other: HostFilter) -> bool:
+    """Whether a host may be in both, one of which is no domain. In doubt it is."""
+    if EntryKind.PREFIX in (one.kind, other.kind):
+        return one.kind is other.kind and _prefixes_overlap(one.texts[0], other.texts[0])
+    if EntryKind.KEYWORD in (one.kind, other.kind):
+        domain = one if one.kind is EntryKind.DOMAIN else other
+        keyword = other if domain is one else one
+        if domain.kind is EntryKind.DOMAIN and not domain.covers & Covers.SUBDOMAINS:
+            return keyword.texts[0] in domain.texts[0]
+        return True
+    return any(_ends_overlap(_end(a, one), _end(b, other)) for a in one.texts for b in other.texts) and not (
+        _is_one_host(one) != _is_one_host(other) and not _matches(one, other)
+    )
+
+
+def _is_one_host(found: HostFilter) -> bool:
+    return found.kind is EntryKind.DOMAIN and found.covers == Covers.HOST
+
+
+def _matches(one: HostFilter, other: HostFilter) -> bool:
+    host, pattern = (one, other) if _is_one_host(one) else (other, one)
+    return any(Wildcard.of(text).matches(host.texts[0]) for text in pattern.texts)
+
+
+def _end(text: str, found: HostFilter) -> str:
+    """What the names of an entry end with."""
+    return text.rpartition("*")[2] if found.kind is EntryKind.WILDCARD else text
+
+
+def _ends_overlap(one: str, other: str) -> bool:
+    return one.endswith(other) or other.endswith(one)
+
+
+def _prefixes_overlap(one: str, other: str) -> bool:
+    try:
+        first, second = (ipaddress.ip_network(text, strict=False) for text in (one, other))
+    except ValueError:
+        return False  # neither is added
+    return first.version == second.version and first.overlaps(second)
