@@ -32,6 +32,7 @@ from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
 from proxy.control.server import ControlServer
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.detect.tls_interception import KnownRoots
@@ -61,6 +62,7 @@ from proxy.session.setup import Setup
 from proxy.store import relay_addresses
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_addresses import RelayAddresses
+from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
@@ -131,6 +133,7 @@ class App:
         self._down_cache = DirectDownCache(loop.time, lasts_s=detect.silent_s)
         self._health = Health(settings.detect)
         self._relay_ways = RelayWays(settings.detect)
+        self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
         runtime = AppRuntime(
             lambda: self._setup,
             self._network,
@@ -163,6 +166,7 @@ class App:
             setup=partial(attrgetter("_active.setup"), self),
             beliefs=self._beliefs,
             health=self._health,
+            groups=self._groups,
             pump=self._pump,
             tcp_info=self._tcp_info,
             network=partial(attrgetter("id"), self._network),
@@ -213,6 +217,7 @@ class App:
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
         )
+        self._warn_of_lost_selections()
         await self._addon_manager.start(self._loaded)  # before a client can reach what an addon blocks
         try:
             port = self._server.listen(listen.address, listen.port)
@@ -274,6 +279,10 @@ class App:
     def _setup(self) -> Setup:
         return self._active.setup
 
+    def _warn_of_lost_selections(self) -> None:
+        for sentence in self._groups.lost_selections(self._setup.groups).values():
+            log.warning("%s", sentence)
+
     def _make_inspector(self, roots: KnownRoots) -> MitmInspector:
         return MitmInspector(
             lambda: self._services,
@@ -323,6 +332,8 @@ class App:
         )
         self._health.keep(setup.registry.relay_names)
         self._relay_ways.keep({setup.registry.first_endpoint(name) for name in setup.registry.relay_names})
+        self._groups.keep(setup.groups)
+        self._warn_of_lost_selections()
         if setup.settings.relay != self._relays:
             self._relays = setup.settings.relay
             self._health.clear_faults()  # the edit may have corrected what was wrong
@@ -389,6 +400,7 @@ class App:
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,
             not_stored=self._options.not_stored,
+            selection_file=None if self._options.ephemeral else self._paths.relay_selection_file,
         )
 
 

@@ -1,15 +1,20 @@
-"""What the control server reads of the running application, and the three things that it may change: the configuration
-(a reload), an override, and what was learned. Implements `control.dependencies.Dependencies`."""
+"""What the control server reads of the running application, and the four things that it may change: the configuration
+(a reload), an override, the relay selected in a group, and what was learned.
+
+Implements `control.dependencies.Dependencies`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
@@ -25,6 +30,7 @@ from proxy.session.server import Server
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.store.list_copies import ListCopies
+from proxy.store.relay_selection import write_selection
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 
@@ -50,6 +56,7 @@ class ControlBackend:
     listen_address: str
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can
+    selection_file: Path | None = None  # of `byway relay use`; None: nothing is written
 
     @property
     def beliefs(self) -> Beliefs:
@@ -62,6 +69,15 @@ class ControlBackend:
     @property
     def rule_hits(self) -> RuleHits:
         return self.services.rule_hits
+
+    @property
+    def groups(self) -> RelayGroups:
+        return self.services.groups
+
+    async def select(self, group: str, relay: str) -> None:
+        self.services.groups.select(group, relay)
+        if self.selection_file is not None:
+            await asyncio.to_thread(write_selection, self.selection_file, dict(self.services.groups.selected))
 
     @property
     def events(self) -> Events:

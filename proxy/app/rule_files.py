@@ -15,6 +15,7 @@ from proxy.app.freed_memory import return_large_blocks
 from proxy.config.file_owners import read_obeyed
 from proxy.config.files import decode_pieces, read_text, shown
 from proxy.config.paths import Paths
+from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, Settings
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
@@ -97,7 +98,7 @@ def read_lists(
 
 def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[str, DomainList]) -> Rules:
     """Parses rules under these settings; `source` names them in messages. Raises ConfigError with all problems."""
-    relays = [relay.name for relay in settings.relay]
+    relays = relay_names(settings)
     networks = {name: NetworkId(text) for name, text in settings.networks.items()}
     return parse_rules(text, source=source, lists=lists, relays=relays, networks=networks)
 

@@ -19,7 +19,7 @@ from proxy.config.load import Loaded
 from proxy.config.mitmproxy_version import unavailable
 from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
-from proxy.config.relays import enabled_relays
+from proxy.config.relays import enabled_relays, expanded, groups_of
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.model import Destination, IPAddress, Override, Route, bracketed
@@ -134,6 +134,7 @@ class SetupBuilder:
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
         secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
         # 4. Every route.
+        groups = groups_of(settings)
         registry = relays.registry = Registry(
             material.relays,
             direct=direct,
@@ -154,13 +155,14 @@ class SetupBuilder:
             handshakes_max=detect.relay_handshakes_max,
             paths_max=detect.relay_paths_max,
             schedule=RetrySchedule(detect),
+            groups={group.name: group.members for group in groups},
         )
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
             loaded=material.loaded,
             inbound=InboundHandshake(limits, material.credentials, _is_ours(settings, port), self._recent_clients),
             guard=guard,
-            router=Router(material.rules, overrides, infos, settings),
+            router=Router(material.rules, overrides, infos, settings, groups),
             registry=registry,
             resolver=resolver,
             policy=SetupPolicy(resolver, direct, material.pages, runtime),
@@ -169,7 +171,7 @@ class SetupBuilder:
 
     def _relays(self, loaded: Loaded) -> list[Relay]:
         relays, problems = [], []
-        for config in enabled_relays(loaded.settings.relay):
+        for config in enabled_relays(expanded(loaded.settings).relay):
             try:
                 relays.append(self._relay(config, runs_command=loaded.runs_commands))
             except ValueError as error:

@@ -43,16 +43,21 @@ def complete_lists(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(_configured_names(ctx, "list"), incomplete)
 
 
+def complete_groups(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Groups of relays by name."""
+    return _starting(_relays(ctx, "group"), incomplete)
+
+
 def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:
     """`direct`, and relays by name."""
     return _starting(["direct", *_relays(ctx)], incomplete)
 
 
 def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Actions of `byway site set`; after a colon, relays."""
+    """Actions of `byway site set`; after a colon, relays and groups."""
     action, colon, _ = incomplete.partition(":")
     if colon:
-        return _starting((f"{action}:{name}" for name in _relays(ctx)), incomplete)
+        return _starting((f"{action}:{name}" for name in (*_relays(ctx), *_relays(ctx, "group"))), incomplete)
     return _starting(_ACTIONS, incomplete)
 
 
@@ -100,10 +105,11 @@ def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-def _relays(ctx: typer.Context) -> list[str]:
+def _relays(ctx: typer.Context, kind: str = "relay") -> list[str]:
+    """The names of relays, or with "group" those of groups."""
     with contextlib.suppress(Exception):
-        return [relay["name"] for relay in _get(ctx, "/v1/relays")["relays"]]
-    return _configured_names(ctx, "relay")
+        return [each["name"] for each in _get(ctx, "/v1/relays")[f"{kind}s"]]
+    return _configured_names(ctx, kind)
 
 
 def _configured_names(ctx: typer.Context, section: str) -> list[str]:

@@ -20,19 +20,23 @@ from urllib.parse import unquote
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning, as_misuse
 from proxy.config.load import load
 from proxy.config.paths import Paths
+from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
 from proxy.control import serialize
+from proxy.control.relay_visits import RelayVisits, read_visits
 from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope
 from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.relay_health import RelayHealth
+from proxy.detect.relay_groups import RelayGroups
+from proxy.detect.relay_health import Health, RelayHealth
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.net.uplink.network_id import network_id, read_uplink
 from proxy.store import queries
 from proxy.store.database import Query
 from proxy.store.file import open_reader
+from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place
 
 T = TypeVar("T")
@@ -70,7 +74,9 @@ class Stored:
             case ["measurements", host]:
                 return versioned(host=_scope(unquote(host)), measurements=[])
             case ["relays"]:
-                return versioned(relays=self._relays())
+                visits = read_visits(self._ask, time.time())
+                relays = self._relays(visits)
+                return versioned(relays=relays, groups=stored_groups(self._settings, self._paths, relays, visits))
         raise NotRunning("this needs a running Byway; start it with `byway run`")
 
     def _log(self, selected: Parameters) -> list[Document]:
@@ -113,11 +119,11 @@ class Stored:
             changes=changes,
         )
 
-    def _relays(self) -> list[Document]:
+    def _relays(self, visits: Mapping[str, RelayVisits]) -> list[Document]:
         used = _health(self._ask(queries.relays_used))
-        relays = self._settings.relay
+        relays = expanded(self._settings).relay
         tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
-        return serialize.relays(relays, tests, lambda name: used.get(name, RelayHealth()))
+        return serialize.relays(relays, tests, lambda name: used.get(name, RelayHealth()), visits=visits)
 
     def _beliefs(self) -> Beliefs:
         beliefs, _ = self._ask(queries.beliefs)
@@ -145,6 +151,16 @@ class Stored:
             raise BywayError(f"the log {self._file} cannot be read: {error}") from None
         except ValueError as error:
             raise Misused(str(error)) from None
+
+
+def stored_groups(
+    settings: Settings, paths: Paths, relays: Sequence[Document], visits: Mapping[str, RelayVisits]
+) -> list[Document]:
+    """Returns the documents of the groups, as far as the files tell: `relays` are those of the relays."""
+    groups = RelayGroups(Health(settings.detect), read_selection(paths.relay_selection_file))
+    made = groups_of(settings)
+    leading = partial(groups.leading, now=time.time())
+    return serialize.relay_groups(made, relays, visits, leading, groups.lost_selections(made))
 
 
 def _ask(file: Path, query: Query[T]) -> T:

@@ -35,6 +35,8 @@ def faults(settings: Settings) -> Iterator[Fault]:
     chains = {relay.name: relays.names_in(relay.url) for relay in settings.relay}
     for number in range(len(settings.relay)):
         yield from _relay_faults(settings, number, chains)
+    for number in range(len(settings.group)):
+        yield from _group_faults(settings, number)
     for number, source in enumerate(settings.list):
         yield from _source_faults(number, source)
 
@@ -80,16 +82,17 @@ def _addon_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _name_faults(settings: Settings) -> Iterator[Fault]:
-    for section in ("relay", "list"):
+    for section in ("relay", "group", "list"):
         names = [entry.name for entry in getattr(settings, section)]
         counts: Counter[str] = Counter()
         for number, name in enumerate(names):
             counts[name] += 1
             if counts[name] == 2:  # reported once, at the second table
                 yield Fault((section, number, "name"), f"two [[{section}]] tables have the name {quoted(name)}")
-    for number, relay in enumerate(settings.relay):
-        if relay.name.lower() == "direct":
-            yield Fault(("relay", number, "name"), f"{quoted(relay.name)} is reserved; choose another name")
+    for section in ("relay", "group"):
+        for number, entry in enumerate(getattr(settings, section)):
+            if entry.name.lower() == "direct":
+                yield Fault((section, number, "name"), f"{quoted(entry.name)} is reserved; choose another name")
 
 
 def _dns_faults(settings: Settings) -> Iterator[Fault]:
@@ -111,10 +114,15 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
     except ValueError as error:
         yield Fault(path, f"relay {relay.name}: {error}")
         return
+    groups = [group.name for group in settings.group]
+    if sum(item in groups for item in items) > 1:
+        yield Fault(path, f"relay {relay.name}: the chain names more than one group; it may name one")
     for item in items:
         if relays.is_name(item):
-            if item not in chains:
+            if item not in chains and item not in groups:
                 yield Fault(path, f"relay {relay.name}: {_unknown_relay(item, [n for n in chains if n != relay.name])}")
+            elif group := next((part for part in chains.get(item, ()) if part in groups), ""):
+                yield Fault(path, f"relay {relay.name}: {item} is a chain over group {group}, so no chain may name it")
             continue
         try:
             endpoints = relay_url.parse(item).endpoints
@@ -146,6 +154,29 @@ def _source_faults(number: int, source: ListConfig) -> Iterator[Fault]:
         yield Fault(("list", number, "refresh"), sentence)
     if source.via != "relay":
         yield Fault(("list", number, "via"), "via is for https:// sources")
+
+
+def _group_faults(settings: Settings, number: int) -> Iterator[Fault]:
+    """Yields what is wrong with one group."""
+    group = settings.group[number]
+    by_name = {relay.name: relay for relay in settings.relay}
+    groups = [each.name for each in settings.group]
+    if group.name in by_name:
+        yield Fault(("group", number, "name"), f"group {group.name} has the name of a relay; choose another name")
+    if not group.relays:
+        yield Fault(("group", number, "relays"), f"group {group.name} has no relays; name at least one")
+    for name, times in Counter(group.relays).items():
+        if times > 1:
+            sentence = f"group {group.name} names relay {quoted(name)} more than once"
+        elif name in groups:
+            sentence = f"group {group.name}: {quoted(name)} is a group; name its relays instead"
+        elif name not in by_name:
+            sentence = f"group {group.name}: unknown relay {quoted(name)}{suggestion(name, by_name)}"
+        elif over := relays.group_in(by_name[name].url, groups):
+            sentence = f"group {group.name}: relay {name} is a chain over group {over}, so no group may have it"
+        else:
+            continue
+        yield Fault(("group", number, "relays"), sentence)
 
 
 def _unknown_relay(item: str, others: list[str]) -> str:

@@ -125,6 +125,11 @@ class Paths:
         return self.state_dir / "relay-addresses.json"
 
     @property
+    def relay_selection_file(self) -> Path:
+        """The relays selected with `byway relay use`, by group."""
+        return self.state_dir / "relay-selection.json"
+
+    @property
     def network_key_file(self) -> Path:
         return self.state_dir / "network.key"
 

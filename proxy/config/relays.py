@@ -1,14 +1,19 @@
-"""Properties of the configured relays: which are in use, what chains refer to, and which passwords must not be sent.
+"""Properties of the configured relays: which are in use, what chains refer to, groups, and which passwords must not be
+sent.
 
-A relay is in use unless it, or a relay that its chain names, has `enabled = false`.
+A relay is in use unless it, or a relay that its chain names, has `enabled = false`. A chain that names a group is a
+group too: `far = "vps>eu"` has a chain for each relay of `eu`, such as `far/a`, so that each has its own health.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
-from proxy.config.schema import RelayConfig
+from proxy.config.schema import RelayConfig, Settings
+from proxy.config.suggestions import quoted, suggestion
+from proxy.model import GroupPolicy, RelayGroup
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
@@ -23,6 +28,76 @@ def is_name(item: str) -> bool:
 def names_in(url: str) -> tuple[str, ...]:
     """Returns the names of the relays in a chain."""
     return tuple(item.strip() for item in url.split(">") if is_name(item))
+
+
+def group_in(url: str, groups: Collection[str]) -> str:
+    """Returns the first group that a chain names; empty when it names none."""
+    return next((name for name in names_in(url) if name in groups), "")
+
+
+def relay_names(settings: Settings) -> tuple[str, ...]:
+    """Returns the names that rules and overrides may give a relay: those of relays, then those of groups."""
+    return (*(relay.name for relay in settings.relay), *(group.name for group in settings.group))
+
+
+def expanded(settings: Settings) -> Settings:
+    """Returns the settings with a chain for each member in place of a chain that names a group."""
+    if not settings.group:
+        return settings
+    members = {group.name: group.relays for group in settings.group}
+    relays: list[RelayConfig] = []
+    for relay in settings.relay:
+        if group := group_in(relay.url, members):
+            relays += (_over_member(relay, group, member) for member in members[group])
+        else:
+            relays.append(relay)
+    return replace(settings, relay=tuple(relays))
+
+
+def groups_of(settings: Settings) -> tuple[RelayGroup, ...]:
+    """Returns the groups of the configuration, then the chains over a group. Members that are not in use are left out,
+    save of a group of which the user selects one: no other may take the place of that one."""
+    if not settings.group:
+        return ()
+    in_use = {relay.name for relay in enabled_relays(expanded(settings).relay)}
+    groups = {group.name: group for group in settings.group}
+    chains = ((relay.name, group_in(relay.url, groups)) for relay in settings.relay)
+    made = []
+    for name, over in (*((name, name) for name in groups), *((name, over) for name, over in chains if over)):
+        policy, choices = GroupPolicy(groups[over].policy), groups[over].relays
+        pairs = [(choice if name == over else _member_name(name, choice), choice) for choice in choices]
+        used = [pair for pair in pairs if pair[0] in in_use or policy is GroupPolicy.SELECT]
+        members, chosen = (tuple(pair[place] for pair in used) for place in (0, 1))
+        made.append(RelayGroup(name, members, policy, chosen, over))
+    return tuple(made)
+
+
+def check_selection(settings: Settings, group: str, relay: str) -> None:
+    """Raises ValueError, with a sentence, unless the user can select `relay` in `group`."""
+    groups = {each.name: each for each in settings.group}
+    if group not in groups:
+        if over := next((group_in(each.url, groups) for each in settings.relay if each.name == group), ""):
+            raise ValueError(f"{group} is a chain over group {over}: run `byway relay use {over} RELAY`")
+        if any(each.name == group for each in settings.relay):
+            raise ValueError(f"{group} is a relay, not a group")
+        known = suggestion(group, groups) if groups else "; no group is configured"
+        raise ValueError(f"there is no group {quoted(group)}{known}")
+    if (policy := groups[group].policy) != "select":
+        raise ValueError(f'group {group} chooses by itself ({policy}); to choose yourself, set policy = "select"')
+    if relay not in groups[group].relays:
+        raise ValueError(f"group {group} has no relay {quoted(relay)}{suggestion(relay, groups[group].relays)}")
+    if not next(each for each in settings.relay if each.name == relay).enabled:
+        raise ValueError(f"relay {relay} is disabled: run `byway relay enable {relay}` first")
+
+
+def _over_member(relay: RelayConfig, group: str, member: str) -> RelayConfig:
+    """Returns a chain that names a group, with one member in its place."""
+    items = (member if item.strip() == group else item for item in relay.url.split(">"))
+    return replace(relay, name=_member_name(relay.name, member), url=">".join(items))
+
+
+def _member_name(chain: str, member: str) -> str:
+    return f"{chain}/{member}"
 
 
 def enabled_relays(relays: Sequence[RelayConfig]) -> tuple[RelayConfig, ...]:

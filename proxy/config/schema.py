@@ -119,6 +119,18 @@ ListFormatName = Literal["auto", "autoproxy", "adblock", "v2fly", "sing-box", "s
 
 
 @frozen_dataclass
+class GroupConfig(Section):
+    """Relays under one name, which may stand wherever a relay's name may: in rules, overrides, chains and addons."""
+
+    name: RelayName = required("name of the group; no relay may have it too")
+    relays: Annotated[tuple[RelayName, ...], Size(at_most=256)] = required("names of its relays")
+    policy: Literal["fallback", "fastest", "sticky", "select"] = setting(
+        "fallback",
+        "which member goes first: as written, the fastest, one for each site, or the one of `byway relay use`",
+    )
+
+
+@frozen_dataclass
 class ListConfig(Section):
     """One imported list. LIST rules decide what happens to its domains. Without such a rule they count as likely
     blocked: they are resolved by encrypted DNS only, and the first signal against one weighs more. They still go direct
@@ -198,6 +210,7 @@ class Limits(Section):
 
 
 RelayConfigs = Annotated[tuple[RelayConfig, ...], Size(at_most=256)]
+GroupConfigs = Annotated[tuple[GroupConfig, ...], Size(at_most=256)]
 ListConfigs = Annotated[tuple[ListConfig, ...], Size(at_most=256)]
 NetworkNames = Annotated[dict[RelayName, NetworkIdText], Size(at_most=256)]
 AddonConfigs = Annotated[dict[str, AddonConfig], Size(at_most=256)]
@@ -214,6 +227,7 @@ class Settings(Section):
     safety: Safety = setting(Safety(), "exceptions from the protection of private addresses")
     log: Log = setting(Log(), "what is logged")
     relay: RelayConfigs = setting((), "relays, the preferred first")
+    group: GroupConfigs = setting((), "groups of relays")
     list: ListConfigs = setting((), "imported lists")
     networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status` shows")
     addons: AddonConfigs = setting({}, "addons by name")

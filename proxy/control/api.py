@@ -12,15 +12,16 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy import __version__
-from proxy.config.relays import enabled_relays
+from proxy.config.relays import check_selection, enabled_relays, relay_names
 from proxy.config.schema import ListConfig
 from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 from proxy.control import lists, serialize
@@ -29,6 +30,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.measurement_cache import Measurements
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.relay_test import remembered_tests, try_relays
+from proxy.control.relay_visits import RelayVisits, read_visits
 from proxy.control.request_parsing import BODY_LIMIT, parse_body, parse_field, parse_number, parse_query
 from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope, site
@@ -81,6 +83,7 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.get("/v1/lists", api.lists),
             web.post("/v1/lists/refresh", api.refresh_lists),
             web.get("/v1/relays", api.relays),
+            web.put("/v1/groups/{name}", api.select_relay),
             web.post("/v1/relays/test", api.test_relays),
             web.get("/v1/addons", api.addons),
             web.get("/v1/sites", api.sites),
@@ -141,7 +144,8 @@ class _Api:
         network = parts.network()
         state = parts.beliefs.network_state(network)
         troubled = [site for site in self._sites(now) if site["network"] == network and site["is_trouble"]]
-        relays = await self._relays(now)
+        visits = await self._visits(now)
+        relays = await self._relays(now, visits)
         in_use = [relay for relay in relays if relay["enabled"]]
         settings = parts.setup().settings
         listen = settings.listen
@@ -158,9 +162,13 @@ class _Api:
             problems=problems(
                 StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble, known_lists, now)
             ),
-            notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
+            notices=[
+                redact(notice)
+                for notice in (*parts.setup().loaded.notices, *self._lost_selections().values(), *parts.store.notices)
+            ],
             live=live,
             relays=relays,
+            groups=self._groups(relays, visits, now),
             routes=success,
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
             sites=troubled,
@@ -173,7 +181,7 @@ class _Api:
         return _answer(
             path=None if path is None else str(path),
             notices=[redact(notice) for notice in setup.loaded.notices],
-            settings=serialize.settings(setup.settings),
+            settings=serialize.settings(setup.loaded.settings),
         )
 
     async def reload(self, request: web.Request) -> web.Response:
@@ -388,7 +396,7 @@ class _Api:
         asked = await parse_body(request, {"action": str})
         if "action" not in asked:
             raise Refused(400, "action is missing")
-        action, relay = parse_field(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
+        action, relay = parse_field(lambda text: parse_action(text, relays=self._names()), asked["action"])
         override = Override(action, relay)
         self._parts.override(host, override)
         await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # answer only once it is stored
@@ -486,16 +494,31 @@ class _Api:
 
     async def relays(self, request: web.Request) -> web.Response:
         parse_query(request)
-        return _answer(relays=await self._relays(time.time()))
+        now = time.time()
+        await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)
+        visits = await self._visits(now)
+        relays = await self._relays(now, visits)
+        return _answer(relays=relays, groups=self._groups(relays, visits, now))
+
+    async def select_relay(self, request: web.Request) -> web.Response:
+        """Selects the relay of a group whose policy is "select"."""
+        setup, name = self._parts.setup(), request.match_info["name"]
+        asked = await parse_body(request, {"use": str})
+        if "use" not in asked:
+            raise Refused(400, "use is missing")
+        parse_field(lambda relay: check_selection(setup.loaded.settings, name, relay), asked["use"])
+        await self._parts.select(name, asked["use"])
+        return _answer(group=name, use=asked["use"])
 
     async def test_relays(self, request: web.Request) -> web.Response:
         asked = await parse_body(request, {"names": list, "to": str})
         relays = self._parts.setup().settings.relay
-        known = self._enabled_relays()
-        wanted = list(dict.fromkeys(map(str, asked.get("names") or known)))
+        known, members = self._enabled_relays(), {group.name: group.members for group in self._parts.setup().groups}
+        given_names = [str(name) for name in asked.get("names") or known]
+        wanted = list(dict.fromkeys(each for name in given_names for each in members.get(name, (name,))))
         for name in wanted:
             if name not in self._relay_names():
-                raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self._relay_names())}")
+                raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self._names())}")
             if name not in known:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked
@@ -526,10 +549,25 @@ class _Api:
         """Returns the names of all configured relays, disabled ones too."""
         return [relay.name for relay in self._parts.setup().settings.relay]
 
-    async def _relays(self, now: float) -> list[Document]:
+    def _names(self) -> tuple[str, ...]:
+        """Returns the names that rules and overrides may give a relay: those of relays and of groups."""
+        return relay_names(self._parts.setup().loaded.settings)
+
+    async def _visits(self, now: float) -> Mapping[str, RelayVisits]:
+        return await asyncio.to_thread(read_visits, self._parts.store.read, now)
+
+    async def _relays(self, now: float, visits: Mapping[str, RelayVisits]) -> list[Document]:
         relays, health = self._parts.setup().settings.relay, self._parts.health
         tests = await asyncio.to_thread(self._parts.relay_tests.of_all, relays)
-        return serialize.relays(relays, tests, health.of, lambda name: health.is_open(name, now))
+        return serialize.relays(relays, tests, health.of, lambda name: health.is_open(name, now), visits=visits)
+
+    def _groups(self, relays: Sequence[Document], visits: Mapping[str, RelayVisits], now: float) -> list[Document]:
+        groups = self._parts.groups
+        leading = partial(groups.leading, now=now)
+        return serialize.relay_groups(self._parts.setup().groups, relays, visits, leading, self._lost_selections())
+
+    def _lost_selections(self) -> Mapping[str, str]:
+        return self._parts.groups.lost_selections(self._parts.setup().groups)
 
 
 def _may_be_cleared(health: RelayHealth) -> bool:

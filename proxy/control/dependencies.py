@@ -1,6 +1,6 @@
 """What the control server needs of the application, as Protocols: `app.control_backend` implements them.
 
-The server reads. The little that it changes goes through three methods of the application, which keep the memory, the
+The server reads. The little that it changes goes through four methods of the application, which keep the memory, the
 store and the plans in step. Tests bring small implementations of their own.
 """
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from proxy.config.schema import ListConfig, Settings
     from proxy.control.relay_test import Relays
     from proxy.detect.beliefs.beliefs import Beliefs
+    from proxy.detect.relay_groups import RelayGroups
     from proxy.detect.relay_health import Health
     from proxy.extend.manager import AddonState
-    from proxy.model import NetworkId, Outcome, Override, Plan, Request
+    from proxy.model import NetworkId, Outcome, Override, Plan, RelayGroup, Request
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.measure.inputs import ProbeEnvironment
@@ -38,6 +39,9 @@ class ConfigSource(Protocol):
     def path(self) -> Path | None: ...
     @property
     def notices(self) -> Sequence[str]: ...
+    @property
+    def settings(self) -> Settings:
+        """As they are written: `SetupView.settings` has a chain for each member of a group that a chain names."""
 
 
 class SetupView(Protocol):
@@ -49,6 +53,8 @@ class SetupView(Protocol):
     def loaded(self) -> ConfigSource: ...
     @property
     def router(self) -> Router: ...
+    @property
+    def groups(self) -> Sequence[RelayGroup]: ...
     @property
     def registry(self) -> Relays: ...
     @property
@@ -62,6 +68,8 @@ class Dependencies(Protocol):
     def beliefs(self) -> Beliefs: ...
     @property
     def health(self) -> Health: ...
+    @property
+    def groups(self) -> RelayGroups: ...
     @property
     def store(self) -> Store: ...
     @property
@@ -104,6 +112,10 @@ class Dependencies(Protocol):
 
     def override(self, host: str, override: Override | None) -> None:
         """Sets the override of `byway site set` for a host and its subdomains; None removes it."""
+
+    async def select(self, group: str, relay: str) -> None:
+        """Selects the relay that a group of the policy "select" uses, and stores that. Raises BywayError when it cannot
+        be stored; it is in use all the same."""
 
     def probe_environment(self) -> ProbeEnvironment:
         """What sites are measured with, under the Setup in use now."""

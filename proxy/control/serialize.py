@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
 from proxy.control.relay_test import Trial, result_words
+from proxy.control.relay_visits import NO_VISITS, WINDOW_S, RelayVisits, together
 from proxy.control.version import VERSION
 from proxy.detect.relay_faults import NotedFault
 from proxy.detect.relay_health import RelayHealth
@@ -25,7 +26,20 @@ from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, site_state, status_of
 from proxy.detect.verdict.verdict import Verdict
-from proxy.model import Action, Attempt, Belief, Destination, MeasurementStep, NetworkId, Outcome, Override, Plan, State
+from proxy.model import (
+    Action,
+    Attempt,
+    Belief,
+    Destination,
+    GroupPolicy,
+    MeasurementStep,
+    NetworkId,
+    Outcome,
+    Override,
+    Plan,
+    RelayGroup,
+    State,
+)
 from proxy.routing.router import override_text
 from proxy.routing.rules import Rule, Rules
 from proxy.session.rule_hits import Hits, RuleHits
@@ -180,27 +194,41 @@ def relays(
     tests: Mapping[str, RelayTest],
     health: Callable[[str], RelayHealth],
     failing: Callable[[str], bool] = lambda _: False,
+    *,
+    visits: Mapping[str, RelayVisits],
 ) -> list[Document]:
-    """Serializes the configured relays in their order, with the last test of each. `failing`: whether a relay failed so
-    often that it is used last."""
+    """Serializes the configured relays in their order, with the last test of each and its `visits`. `failing`: whether
+    a relay failed so often that it is used last."""
     in_use = {each.name for each in enabled_relays(configured)}
     return [
         relay(
-            each, health(each.name), failing=failing(each.name), in_use=each.name in in_use, test=tests.get(each.name)
+            each,
+            health(each.name),
+            visits.get(each.name, NO_VISITS),
+            failing=failing(each.name),
+            in_use=each.name in in_use,
+            test=tests.get(each.name),
         )
         for each in configured
     ]
 
 
 def relay(
-    configured: RelayConfig, health: RelayHealth, *, failing: bool, in_use: bool = True, test: RelayTest | None = None
+    configured: RelayConfig,
+    health: RelayHealth,
+    visits: RelayVisits = NO_VISITS,
+    *,
+    failing: bool,
+    in_use: bool = True,
+    test: RelayTest | None = None,
 ) -> Document:
     """Serializes a relay. `words` is its status ("works", "slow", "fails: …", "not tested", "disabled"), found at
     `found_at` by visits and measurements, or by the last test if that is newer.
 
     `state` is what visits showed: "untried", "works", "failed" (the last time) or "failing": it has a fault, which is
     in `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it; `test` is
-    null, or as `relay_test` writes it. `enabled` is false for a relay that is not used."""
+    null, or as `relay_test` writes it. `enabled` is false for a relay that is not used. `visits` and `last_fault` are
+    as `relay_visits` writes them."""
     if failing or health.fault is not None:
         state = "failing"
     elif health.failures:
@@ -208,6 +236,7 @@ def relay(
     else:
         state = "works" if health.worked_at else "untried"
     text, found_at = _relay_words(state, health, test) if in_use else ("disabled", 0.0)
+    last = max(filter(None, (visits.last_fault, health.last_fault)), key=lambda fault: fault.seen_at, default=None)
     return {
         "name": configured.name,
         "url": redact(configured.url),
@@ -222,7 +251,65 @@ def relay(
         "fault": None if health.fault is None else relay_fault(configured.name, health.fault),
         "enabled": in_use,
         "test": None if test is None else relay_test(test),
+        **relay_visits(configured.name, replace(visits, last_fault=last)),
     }
+
+
+def relay_visits(name: str, visits: RelayVisits) -> Document:
+    """Serializes what the visits of the last 24 hours showed of a relay or a group. `visits`: how many it delivered,
+    how many failed at it, the share that it delivered (null without a visit), and the median seconds in which it opened
+    a path (null when not measured). `last_fault` is null, or as `relay_fault` writes it; it may be over."""
+    count = visits.delivered + visits.failed
+    return {
+        "visits": {
+            "hours": int(WINDOW_S / 3600),
+            "delivered": visits.delivered,
+            "failed": visits.failed,
+            "share": round(visits.delivered / count, 4) if count else None,
+            "handshake_s": round(visits.handshake_s, 4) or None,
+        },
+        "last_fault": None if visits.last_fault is None else relay_fault(name, visits.last_fault),
+    }
+
+
+def relay_groups(
+    groups: Sequence[RelayGroup],
+    relays: Sequence[Document],
+    visits: Mapping[str, RelayVisits],
+    leading: Callable[[RelayGroup], str],
+    lost: Mapping[str, str],
+) -> list[Document]:
+    """Serializes the groups: `relays` are the members, `first` the one that goes first now (null for a sticky group,
+    where it depends on the site, and for one without a member in use), `words` its state. `selects_by` is the group in
+    which `byway relay use` selects for it. `problem` is a sentence, when the selected relay is no member any more.
+    `relays` are the documents of all relays, `lost` the problems by group."""
+    by_name = {relay["name"]: relay for relay in relays}
+    words = {name: relay["words"] for name, relay in by_name.items()}
+    documents = []
+    for group in groups:
+        first = leading(group)
+        if not group.members or (first and words.get(first) == "disabled"):
+            text = "all relays disabled" if not group.members else f"{first}: disabled"
+        elif group.policy is GroupPolicy.STICKY:
+            text = f"{sum(not words.get(member, '').startswith('fails') for member in group.members)} of "
+            text += f"{len(group.members)} relays usable"
+        else:
+            text = f"{first}: {words.get(first, 'not tested')}"
+        faults = [fault for name in group.members if (fault := by_name.get(name, {}).get("last_fault"))]
+        documents.append(
+            {
+                "name": group.name,
+                "policy": str(group.policy),
+                "relays": list(group.members),
+                "first": first or None,
+                "selects_by": group.selected_in if group.policy is GroupPolicy.SELECT else None,
+                "words": text,
+                "problem": lost.get(group.selected_in, ""),
+                **relay_visits(group.name, together([visits.get(name, NO_VISITS) for name in group.members])),
+                "last_fault": max(faults, key=lambda fault: float(fault["seen_at"]), default=None),
+            }
+        )
+    return documents
 
 
 def _relay_words(state: str, health: RelayHealth, test: RelayTest | None) -> tuple[str, float]:

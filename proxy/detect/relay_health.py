@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import NotedFault, RelayFault, relay_fault
@@ -29,6 +30,19 @@ WORKED_S = 3600.0
 SMOOTHING = 0.3
 """Share of the newest time in the running mean."""
 
+TIMES_KEPT = 15
+"""Times of the latest visits whose median is a relay's usual time in a group: one slow site does not move it."""
+
+MEASURED_S = 3_600.0
+"""How long these times count when no visit takes the relay."""
+
+REST_S = 120.0
+REST_MAX_S = 960.0
+STEADY_S = 600.0
+"""How long a group puts a relay that failed behind the others, which doubles each time it fails soon after that, up to
+REST_MAX_S. A relay that worked for STEADY_S begins anew. The back-off of the breaker begins with 5 s: a relay that
+fails every other visit would come and go with it."""
+
 _AT_THE_ORIGIN = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.SILENT, Symptom.TIMEOUT})
 
 
@@ -43,6 +57,11 @@ class RelayHealth:
     open_until: float = 0.0  # the breaker is open until then
     last_error: str = ""
     fault: NotedFault | None = None  # its fault now
+    last_fault: NotedFault | None = None  # the latest one, also when it is over
+    rests_until: float = 0.0  # groups put it behind the others until then
+    rest_s: float = 0.0  # how long it rested the last time
+    times_s: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES_KEPT))  # until the first byte, lately
+    timed_at: float = -math.inf  # when the newest of them was measured
 
 
 @frozen_dataclass
@@ -70,6 +89,7 @@ class Health:
 
     def __init__(self, settings: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._settings = settings
+        self._backoff_longest_s = settings.relay_backoff_max_s * (1 + settings.relay_backoff_jitter)
         self._rng = rng if rng is not None else random.SystemRandom()
         self.version = 0
         self.unconfirmed: dict[str, NotedFault] = {}
@@ -176,25 +196,37 @@ class Health:
             fault is not RelayFault.DELIVERS_NOTHING or relay.failures >= self._settings.relay_failures
         ):
             since = relay.fault.since if relay.fault is not None else now
-            relay.fault = NotedFault(fault, since, now, error)
+            relay.fault = relay.last_fault = NotedFault(fault, since, now, error)
         at_once = fault is not None and not fault.needs_comparison
         beyond = relay.failures - (1 if at_once else self._settings.relay_failures)
         if beyond >= 0:
             wait_s = min(self._settings.relay_backoff_max_s, self._settings.relay_backoff_s * 2.0 ** min(beyond, 30))
             relay.open_until = now + wait_s * (1 + self._settings.relay_backoff_jitter * self._rng.random())
+            if not now < relay.rests_until <= now + REST_MAX_S:
+                again = 0 <= now - relay.rests_until < STEADY_S
+                relay.rest_s = min(2 * relay.rest_s, REST_MAX_S) if again else REST_S
+                relay.rests_until = now + relay.rest_s
             self.version += 1
 
     def worked(self, name: str, now: float, *, elapsed_s: float | None = None) -> None:
-        """Counts a success of the relay. `elapsed_s`: seconds until the first byte."""
+        """Counts a success of the relay. `elapsed_s`: seconds until the first byte, of a visit. Without it, a test or a
+        measurement showed it: whoever asked for one after a repair need not wait until the relay has rested."""
         relay = self._relays.get(name)
         if relay is None:
             relay = self._relays[name] = RelayHealth()
-        if relay.open_until:
+        if elapsed_s is None and relay.rests_until:
+            relay.rests_until = relay.rest_s = 0.0
+            self.version += 1
+        elif relay.open_until:
             self.version += 1
         relay.failures, relay.open_until, relay.last_error, relay.fault = 0, 0.0, "", None
         self.unconfirmed.pop(name, None)
         relay.worked_at = now
         if elapsed_s is not None:
+            if not relay.timed_at <= now < relay.timed_at + MEASURED_S:
+                relay.times_s.clear()
+            relay.times_s.append(elapsed_s)
+            relay.timed_at = now
             before = relay.usual_s
             relay.usual_s = after = before + (elapsed_s - before) * (SMOOTHING if before else 1.0)
             for other in self._relays.values():
@@ -219,6 +251,30 @@ class Health:
         """Whether its breaker is open."""
         return self._is_open(self.of(name), now)
 
+    def standing(self, name: str, now: float) -> int:
+        """0 for a relay that may go first, 1 for one that rests after a failure, 2 for one whose breaker is open."""
+        relay = self._relays.get(name)
+        if relay is None or not relay.rests_until:
+            return 0
+        if self._is_open(relay, now):
+            return 2
+        return int(now < relay.rests_until <= now + REST_MAX_S)
+
+    def standing_until(self, name: str, now: float) -> float:
+        """Until when `standing` stays the same, as long as `version` does."""
+        relay = self._relays.get(name)
+        until = math.inf
+        if relay is not None:
+            for end, longest_s in ((relay.open_until, self._backoff_longest_s), (relay.rests_until, REST_MAX_S)):
+                if now < end:
+                    until = min(until, end if end <= now + longest_s else end - longest_s)
+        return until
+
+    def median_s(self, name: str) -> float:
+        """The median time until the first byte of the latest visits through it; 0: not measured."""
+        relay = self._relays.get(name)
+        return sorted(relay.times_s)[len(relay.times_s) // 2] if relay is not None and relay.times_s else 0.0
+
     def faults(self) -> Mapping[str, NotedFault]:
         """The faults of now, by relay."""
         return {name: relay.fault for name, relay in self._relays.items() if relay.fault is not None}
@@ -227,9 +283,10 @@ class Health:
         """Clears all faults: on another network, or offline, they say nothing."""
         self.unconfirmed.clear()
         for relay in self._relays.values():
-            self.version += bool(relay.open_until)
+            self.version += bool(relay.open_until or relay.rests_until)
             relay.fault = None
             relay.failures, relay.open_until, relay.last_error = 0, 0.0, ""
+            relay.rests_until = relay.rest_s = 0.0
         self._delivered.clear()
 
     def keep(self, names: Sequence[str]) -> None:
@@ -242,8 +299,7 @@ class Health:
 
     def _is_open(self, relay: RelayHealth, now: float) -> bool:
         # A back-off that ends later than the longest one is from before the clock was set back.
-        longest_s = self._settings.relay_backoff_max_s * (1 + self._settings.relay_backoff_jitter)
-        return now < relay.open_until <= now + longest_s
+        return now < relay.open_until <= now + self._backoff_longest_s
 
 
 def _is_slow(usual_s: float, quickest_s: float) -> bool:

@@ -44,6 +44,7 @@ from proxy.model.connection import (
 )
 from proxy.model.evidence import NO_EVIDENCE, Evidence, SignalId, as_evidence, frozen_evidence
 from proxy.model.measurement import MeasurementStep, StepKind, StepResult
+from proxy.model.relay_group import GroupPolicy, RelayGroup
 
 __all__ = [
     "DIRECT",
@@ -61,6 +62,7 @@ __all__ = [
     "Destination",
     "DnsFinding",
     "Evidence",
+    "GroupPolicy",
     "HttpRequest",
     "IPAddress",
     "Inbound",
@@ -71,6 +73,7 @@ __all__ = [
     "Override",
     "Plan",
     "Protocol",
+    "RelayGroup",
     "Request",
     "Route",
     "Signal",

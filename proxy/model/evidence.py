@@ -98,6 +98,7 @@ class Evidence(TypedDict, total=False):
     page: str  # row of the list of block pages                        app
 
     # Around the attempt.
+    opened_s: float  # seconds until the relay had opened the path     net.race
     relay: str  # what stopped the relay (`detect.relay_faults`)       net.dialers, wire
     reused: int  # flag: on a connection that was open already         session
     addons: str  # what addons made of the signals, in words           session

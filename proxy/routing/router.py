@@ -11,7 +11,7 @@ request, which no rule matches, costs two lookups.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from proxy.config.schema import Settings
 from proxy.model import (
@@ -21,11 +21,13 @@ from proxy.model import (
     Belief,
     Cause,
     Destination,
+    GroupPolicy,
     NetworkId,
     NetworkState,
     Override,
     Plan,
     Protocol,
+    RelayGroup,
     Request,
     Route,
     State,
@@ -63,6 +65,10 @@ class RelayInfo:
     for it. Empty: it accepts names, too."""
 
 
+OrderGroup = Callable[[RelayGroup], Sequence[str]]
+"""Returns the members of a group that may be used, in the order in which they are to be tried."""
+
+
 @frozen_dataclass
 class _Reason:
     """What decides about a request: an override, or no rule. A Rule that decides is its own reason."""
@@ -92,18 +98,25 @@ class Router:
     """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
-        "_addresses_only", "_http_strategies", "_info", "_last_good_s", "_literal_strategies", "_never_relay",
-        "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
+        "_addresses_only", "_groups", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
+        "_never_relay", "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
     )  # fmt: skip
 
     def __init__(
-        self, rules: Rules, overrides: Mapping[str, Override], relays: Sequence[RelayInfo], settings: Settings
+        self,
+        rules: Rules,
+        overrides: Mapping[str, Override],
+        relays: Sequence[RelayInfo],
+        settings: Settings,
+        groups: Sequence[RelayGroup] = (),
     ) -> None:
+        """`relays` are those in use, in the user's order; `groups` have only such members."""
         self._rules = rules
         self._settings = settings
         self._overrides = dict(overrides)
         self._override_reasons = {host: _reason_of(host, override) for host, override in overrides.items()}
         self._info = {relay.name: relay for relay in relays}
+        self._groups = {group.name: group for group in groups}
         self._addresses_only = frozenset(relay.name for relay in relays if relay.addresses_only)
         self._never_relay = DomainSet.of(settings.auto.never_relay)
         self._last_good_s = settings.detect.last_good_s
@@ -135,19 +148,26 @@ class Router:
         network_state: NetworkState = NetworkState.OK,
         compare: bool = False,
         situation: Situation = ANYWHERE,
+        order_group: OrderGroup | None = None,
     ) -> Plan:
         """Returns the plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name in the
         flight to a literal destination, and `belief` the one about it; `now` is seconds since the epoch.
-        `situation` is what rules depend on beside the destination.
+        `situation` is what rules depend on beside the destination. `order_group` orders the members of a group; without
+        it they stand as they are written.
         `network_state` is the state of the whole network, as far as it concerns this host. `compare`: the
         last such request failed direct and, like this one, could not be sent on a second route."""
         destination = request.destination
         name = host or destination.host
         reason = self._reason(destination, name, situation)
+        group = self._groups.get(reason.relay) if self._groups else None
+        if group is not None:
+            relays = group.members if order_group is None else order_group(group)
         is_onion = name.endswith(".onion")
         is_literal = destination.address is not None
         skips = self._addresses_only and not is_literal
         usable = tuple(relay for relay in relays if relay not in self._addresses_only) if skips else tuple(relays)
+        if group is not None:  # a disabled relay may be selected
+            usable = tuple(relay for relay in usable if relay in self._info)
         state = network_state if reason.action is Action.AUTO and network_state in _ON_NETWORK else NetworkState.OK
         if reason.action is Action.AUTO and not is_onion:
             strategies = self._literal_strategies if is_literal else self._strategies
@@ -180,7 +200,8 @@ class Router:
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
         """Returns a router with other overrides and everything else the same."""
-        return Router(self._rules, overrides, tuple(self._info.values()), self._settings)
+        infos, groups = tuple(self._info.values()), tuple(self._groups.values())
+        return Router(self._rules, overrides, infos, self._settings, groups)
 
     def depends_on_program(self, destination: Destination, name: str, network: NetworkId) -> bool:
         """Whether the plan depends on the client's program."""
@@ -289,7 +310,9 @@ class Router:
         offered: Sequence[str],
     ) -> Plan:
         """Plans by the action and the state of the network alone, without a stored status of the host."""
-        chosen = tuple(relay for relay in usable if relay == reason.relay) if reason.relay else usable
+        chosen = usable
+        if reason.relay and reason.relay not in self._groups:
+            chosen = tuple(relay for relay in usable if relay == reason.relay)
         relayed = tuple(Route((relay,)) for relay in chosen)
         routes: tuple[Route, ...] = {
             Action.AUTO: (DIRECT, *(self._literal_strategies if is_literal else self._strategies), *relayed),
@@ -321,6 +344,8 @@ class Router:
         """Explains why a plan that needs a relay has none."""
         if reason.action is Action.DIRECT:
             return "DIRECT does not use relays"
+        if reason.relay in self._groups:
+            return self._why_no_member(self._groups[reason.relay], offered)
         if not self._info:
             return "all relays are disabled" if self._settings.relay else "no relay is configured"
         if reason.relay and reason.relay not in self._info:
@@ -330,6 +355,15 @@ class Router:
         if wanted:
             return "; ".join(map(self._skipped, wanted))
         return f"relay {reason.relay} is not available" if reason.relay else "no relay is available"
+
+    def _why_no_member(self, group: RelayGroup, offered: Sequence[str]) -> str:
+        """Explains why a plan that needs a relay of a group has none. `offered` are its members that may be used."""
+        in_use = [member for member in offered if member in self._info]
+        if in_use:
+            return "; ".join(map(self._skipped, in_use))
+        if group.policy is GroupPolicy.SELECT and offered:
+            return f"relay {offered[0]}, selected in group {group.name}, is disabled"
+        return f"all relays of group {group.name} are disabled"
 
 
 def _plan_without_relays(reason: _Reason | Rule, strategies: tuple[Route, ...], *, intercepted: bool) -> Plan:

@@ -65,9 +65,10 @@ class OutcomeObserver:
         if services.network() == self._network:
             now = services.now()
             conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
-            if services.health.learn(outcome, now, conditions) and services.beliefs.suspect_portal_if_quiet(
-                self._network, now
-            ):
+            failed = services.health.learn(outcome, now, conditions)
+            if services.groups.in_use:
+                services.groups.learn(outcome, network=self._network, now=now)
+            if failed and services.beliefs.suspect_portal_if_quiet(self._network, now):
                 services.events.emit(SignalWaits())
 
     def watch(self, tunnel: Tunnel, outcome: Outcome, listener: FlowListener) -> WatchedFlow | None:

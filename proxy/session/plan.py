@@ -10,7 +10,11 @@ depends on the client's program is not kept.
 
 from __future__ import annotations
 
-from proxy.model import Action, NetworkState, Plan, Request
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from proxy.model import Action, NetworkState, Plan, RelayGroup, Request, Route
 from proxy.routing.rules import ANYWHERE, Situation
 from proxy.session.inbound import OWN_NAME
 from proxy.session.services import Services
@@ -24,7 +28,7 @@ async def plan_for(
     `situation`, the plan is the one that would be made in it."""
     destination, now = request.destination, services.now()
     network = services.network() if situation is None else situation.network
-    beliefs, health = services.beliefs, services.health
+    beliefs, health, name = services.beliefs, services.health, host or destination.host
     kept = setup.kept_plans.get((destination.host, destination.port))
     if (
         kept is not None
@@ -42,7 +46,6 @@ async def plan_for(
     elif refusal := setup.guard.refuse_host(destination):
         return Plan(Action.BLOCK, (), refusal)
     else:
-        name = host or destination.host
         sent_once = request.http is not None and not request.http.is_repeatable
         to_keep = not (host or sent_once) and situation is None
         if situation is None and setup.router.rules.depend_on_situation:
@@ -54,21 +57,52 @@ async def plan_for(
                     network, now = services.network(), services.now()  # it took a while
             situation = Situation(network, program)
         network_state = beliefs.network_state_for(name, network=network, now=now)
+        relays: Sequence[str] = setup.registry.relay_names
+        order_group: Callable[[RelayGroup], Sequence[str]] | None = None
+        if setup.groups:
+            order_group = partial(services.groups.order, host=name, network=network, now=now)
+            relays = services.groups.arrange(relays, setup.groups, name, network=network, now=now)
         plan = setup.router.plan(
             request,
             beliefs.lookup(name, network=network, now=now, addresses=setup.resolver.known(name)),
-            relays=health.order(setup.registry.relay_names, now),
+            relays=health.order(relays, now),
             now=now,
             host=name,
             network_state=network_state,
             compare=sent_once and beliefs.comparison_due(name, network=network, now=now),
             situation=situation or ANYWHERE,
+            order_group=order_group,
         )
         # On a network where no relay gets through, the one that is tried changes with time.
         if to_keep and network_state is not NetworkState.SHUT:
             until = min(beliefs.valid_until(name, network=network, now=now), health.order_until(now))
+            if setup.groups:
+                until = min(until, services.groups.order_until(now))
             setup.kept_plans[destination.host, destination.port] = KeptPlan(
                 plan, network, now, until, beliefs.version, health.version
             )
     addons = services.addons
-    return await addons.decide(request, plan, setup.registry, host=host) if addons.decides else plan
+    if not addons.decides:
+        return plan
+    decided = await addons.decide(request, plan, setup.registry, host=host)
+    if not setup.groups:
+        return decided
+    return _with_members(decided, setup, partial(services.groups.order, host=name, network=network, now=now))
+
+
+def _with_members(plan: Plan, setup: Setup, order_group: Callable[[RelayGroup], Sequence[str]]) -> Plan:
+    """Returns a plan of addons with the members of each group, in their order, in place of the group."""
+    groups = {group.name: group for group in setup.groups}
+    if not any(groups.keys() & set(route.relays) for route in plan.routes):
+        return plan
+    in_use = set(setup.registry.relay_names)
+    routes: list[Route] = []
+    for route in plan.routes:
+        made: list[tuple[str, ...]] = [()]
+        for name in route.relays:
+            names: Sequence[str] = (name,)
+            if name in groups:
+                names = [member for member in order_group(groups[name]) if member in in_use]
+            made = [(*relays, member) for relays in made for member in names]
+        routes += (Route(relays, route.wrap) for relays in made)
+    return replace(plan, routes=tuple(dict.fromkeys(routes)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
 from proxy.model import (
@@ -63,6 +64,7 @@ class Services:
     setup: Callable[[], Setup]
     beliefs: Beliefs
     health: Health
+    groups: RelayGroups
     pump: Pump
     tcp_info: TcpInfo
     network: Callable[[], NetworkId]

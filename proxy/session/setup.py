@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proxy.config.load import Loaded
+from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
-from proxy.model import Destination, IPAddress, NetworkId, Plan, Request, Route
+from proxy.model import Destination, IPAddress, NetworkId, Plan, RelayGroup, Request, Route
 from proxy.model.bounded import Bounded
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import GuardAddress
@@ -53,13 +54,16 @@ class Setup:
     own_url: str = ""
     """Of the page of Byway's own address, for a client of the proxy."""
     settings: Settings = field(init=False)
-    """Those of `loaded`."""
+    """Those of `loaded`, with a chain for each member in place of a chain over a group."""
+    groups: tuple[RelayGroup, ...] = field(init=False)
+    """The groups of relays, with the members that are in use."""
     kept_plans: Bounded[tuple[str, int], KeptPlan] = field(
         default_factory=lambda: Bounded(_PLANS_KEPT), init=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", self.loaded.settings)
+        object.__setattr__(self, "settings", expanded(self.loaded.settings))
+        object.__setattr__(self, "groups", groups_of(self.loaded.settings))
 
     def race(
         self, request: Request, routes: Sequence[Route], tcp_info: TcpInfo, down_cache: DirectDownCache | None = None

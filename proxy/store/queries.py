@@ -152,6 +152,33 @@ def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
     ]
 
 
+def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[float]]:
+    """Returns the seconds in which each route through relays opened its paths, of the newest connections since then
+    that are logged by name and were delivered."""
+    rows = db.execute(
+        "SELECT route, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE at BETWEEN ? AND ? AND stage = 'done' AND route NOT LIKE 'direct%' ORDER BY at DESC LIMIT ?",
+        (since, MOMENT_MAX, LIMIT_MAX),
+    )
+    times: dict[str, list[float]] = {}
+    for route, opened_s in _readable(lambda row: (_relays_of(row[0]), read_evidence(row[1]).get("opened_s")), rows):
+        if isinstance(opened_s, int | float) and opened_s >= 0:
+            times.setdefault(route, []).append(float(opened_s))
+    return times
+
+
+def relay_failures(db: sqlite3.Connection) -> list[Document]:
+    """Returns the last failure of each route at its relays, of the connections that are logged by name: {"relay", "at",
+    "symptom", "error", "evidence"}."""
+    rows = db.execute(
+        "SELECT route, max(at), symptom, attempt.error, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE at <= ? AND route NOT LIKE 'direct%' AND symptom IN ('relay_down', 'relay_auth', 'relay_garbage')"
+        " GROUP BY route ORDER BY max(at)",
+        (MOMENT_MAX,),
+    )
+    return list(_readable(_relay_failure, rows))
+
+
 def relays_used(db: sqlite3.Connection) -> list[Document]:
     """Returns when each route through relays last delivered, and last failed at a relay, from the connections that are
     logged by name: {"route", "delivered", "at", "error"}."""
@@ -207,6 +234,23 @@ def _relay_use(row: Row) -> Document:
         "at": read_moment(at),
         "error": from_text(error),
     }
+
+
+def _relay_failure(row: Row) -> Document:
+    """Raises ValueError."""
+    route, at, symptom, error, evidence = row
+    return {
+        "relay": _relays_of(route),
+        "at": read_moment(at),
+        "symptom": from_text(symptom),
+        "error": from_text(error),
+        "evidence": read_evidence(evidence),
+    }
+
+
+def _relays_of(route: object) -> str:
+    """The relays of a stored route, without its local strategies."""
+    return from_text(route).partition("|")[0]
 
 
 def _change(row: Row) -> Document:

@@ -151,3 +151,57 @@ def test_options_of_the_published_authority_are_refused_for_every_addon(key: str
     (fault,) = found(addons={"a": {"enabled": True, key: True}})
     assert fault == f'addons.a.{key}: "{key}" trusts a CA whose private key is public, and is not allowed'
     assert found(addons={"a": {"enabled": True, "other": True}}) == []
+
+
+# -- groups of relays --------------------------------------------------------------------------------------------------
+
+TWO = (("a", "socks5h://h:1"), ("b", "socks5h://h:2"))
+
+
+def groups(*named: tuple[str, tuple[str, ...]], relays: tuple[tuple[str, str], ...] = TWO) -> list[str]:
+    return found(relays=relays, group=tuple({"name": name, "relays": members} for name, members in named))
+
+
+def test_groups_of_relays_and_chains_over_one() -> None:
+    assert groups(("eu", ("a", "b")), ("us", ("b",)), relays=(*TWO, ("far", "a>eu"))) == []
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        (("a", "c"), 'group eu: unknown relay "c"; it can be a or b'),
+        (("a", "us"), 'group eu: "us" is a group; name its relays instead'),
+        (("eu",), 'group eu: "eu" is a group; name its relays instead'),
+        (("a", "b", "a"), 'group eu names relay "a" more than once'),
+        ((), "group eu has no relays; name at least one"),
+    ],
+)
+def test_what_a_group_may_not_have(members: tuple[str, ...], sentence: str) -> None:
+    assert groups(("eu", members), ("us", ("a",))) == [f"group.0.relays: {sentence}"]
+
+
+def test_relays_and_groups_share_their_names() -> None:
+    assert groups(("a", ("b",))) == ["group.0.name: group a has the name of a relay; choose another name"]
+    assert groups(("eu", ("a",)), ("eu", ("b",)))[0] == 'group.1.name: two [[group]] tables have the name "eu"'
+    assert groups(("Direct", ("a",))) == ['group.0.name: "Direct" is reserved; choose another name']
+
+
+def test_a_chain_names_one_group_and_is_named_nowhere_else() -> None:
+    far = (*TWO, ("far", "a>eu"))
+    assert groups(("eu", ("b",)), ("us", ("b",)), relays=(*TWO, ("far", "eu>us"))) == [
+        "relay.2.url: relay far: the chain names more than one group; it may name one"
+    ]
+    assert groups(("eu", ("b",)), relays=(*far, ("farther", "b>far"))) == [
+        "relay.3.url: relay farther: far is a chain over group eu, so no chain may name it"
+    ]
+    assert groups(("eu", ("b",)), ("us", ("far",)), relays=far) == [
+        "group.1.relays: group us: relay far is a chain over group eu, so no group may have it"
+    ]
+    assert groups(("eu", ("b", "far")), relays=far) == [
+        "group.0.relays: group eu: relay far is a chain over group eu, so no group may have it"
+    ]
+
+
+def test_the_policy_of_a_group_is_one_of_four() -> None:
+    (fault,) = read_settings({"group": ({"name": "eu", "relays": ("a",), "policy": "fastes"},)})  # type: ignore[misc]
+    assert fault.sentence.endswith('or "select"; did you mean "fastest"?')

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from proxy.config.relays import enabled_relays, names_in, withheld_credentials
-from proxy.config.schema import RelayConfig
+from proxy.config.relays import (
+    check_selection,
+    enabled_relays,
+    expanded,
+    groups_of,
+    names_in,
+    relay_names,
+    withheld_credentials,
+)
+from proxy.config.schema import GroupConfig, RelayConfig, Settings
+from proxy.model import GroupPolicy, RelayGroup
 
 
 def relay(name: str, url: str, *, enabled: bool = True, password_cmd: str = "", allow: bool = False) -> RelayConfig:
@@ -69,3 +80,45 @@ def test_a_password_that_is_safe_is_not(url: str) -> None:
 def test_the_password_of_a_command_is_the_last_relays() -> None:
     assert withheld_credentials(relay("r", "http://h", password_cmd="echo x"))
     assert withheld_credentials(relay("r", "http://h>https://i", password_cmd="echo x")) == ""
+
+
+GROUPED = Settings(
+    relay=(relay("a", "h:1"), relay("b", "h:2", enabled=False), relay("c", "h:3"), relay("far", "http://vps:1 > eu>c")),
+    group=(GroupConfig("eu", ("a", "b")), GroupConfig("us", ("b", "c"), "select")),
+)
+
+
+def test_a_chain_over_a_group_is_a_chain_for_each_member() -> None:
+    chains = {each.name: each.url for each in expanded(GROUPED).relay}
+    assert chains == {
+        "a": "h:1", "b": "h:2", "c": "h:3", "far/a": "http://vps:1 >a>c", "far/b": "http://vps:1 >b>c"
+    }  # fmt: skip
+    assert relay_names(GROUPED) == ("a", "b", "c", "far", "eu", "us")
+    without = Settings(relay=GROUPED.relay[:3])
+    assert expanded(without) is without
+    assert groups_of(without) == ()
+
+
+def test_groups_have_the_members_in_use_and_one_to_select_from_has_all() -> None:
+    assert groups_of(GROUPED) == (
+        RelayGroup("eu", ("a",), GroupPolicy.FALLBACK, ("a",), "eu"),
+        RelayGroup("us", ("b", "c"), GroupPolicy.SELECT, ("b", "c"), "us"),
+        RelayGroup("far", ("far/a",), GroupPolicy.FALLBACK, ("a",), "eu"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("group", "member", "sentence"),
+    [
+        ("eu", "a", 'group eu chooses by itself (fallback); to choose yourself, set policy = "select"'),
+        ("us", "d", 'group us has no relay "d"; it can be b or c'),
+        ("us", "b", "relay b is disabled: run `byway relay enable b` first"),
+        ("uss", "c", 'there is no group "uss"; did you mean us?'),
+        ("a", "c", "a is a relay, not a group"),
+        ("far", "a", "far is a chain over group eu: run `byway relay use eu RELAY`"),
+    ],
+)
+def test_what_cannot_be_selected(group: str, member: str, sentence: str) -> None:
+    check_selection(GROUPED, "us", "c")
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        check_selection(GROUPED, group, member)

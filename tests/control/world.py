@@ -15,9 +15,11 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
+from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.control import dependencies
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonState
 from proxy.model import (
@@ -28,6 +30,7 @@ from proxy.model import (
     Outcome,
     Override,
     Plan,
+    RelayGroup,
     Request,
     Route,
     Stage,
@@ -92,6 +95,7 @@ class Registry:
 class Loaded:
     path: Path | None = None
     notices: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Setup:
     loaded: Loaded
     router: Router
     registry: Registry
+    groups: tuple[RelayGroup, ...] = ()
     resolver: Resolver = field(default_factory=Resolver)
     guard: Guard = field(default_factory=Guard)
     kept_plans: dict[tuple[str, int], Any] = field(default_factory=dict)
@@ -112,6 +117,7 @@ class Parts:
     setup: Callable[[], dependencies.SetupView]
     beliefs: Beliefs
     health: Health
+    groups: RelayGroups
     store: Store
     events: Events
     relay_tests: RelayTests
@@ -128,6 +134,7 @@ class Parts:
     copies: ListCopies
     list_refresh: ListRefresh
     configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
+    select: Callable[[str, str], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -168,6 +175,7 @@ class World:
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
         self.health = Health(self.settings.detect)
+        self.groups = RelayGroups(self.health)
         self._queues: set[asyncio.Queue[tuple[Outcome, NetworkId]]] = set()
         self._setup: Setup
         self._override("unset.example", None)
@@ -199,6 +207,8 @@ class World:
             setup=lambda: self._setup,
             beliefs=self.beliefs,
             health=self.health,
+            groups=self.groups,
+            select=self._select,
             store=self.store,
             network=lambda: HOME,
             reload=self._reload,
@@ -233,7 +243,9 @@ class World:
     async def _plan(self, request: Request, situation: Situation | None = None) -> Plan:
         if self.decided is not None:
             return self.decided
-        shared = services(beliefs=self.beliefs, health=self.health, now=time.time, network=lambda: HOME)
+        shared = services(
+            beliefs=self.beliefs, health=self.health, groups=self.groups, now=time.time, network=lambda: HOME
+        )
         return await plan_for(request, shared, cast(Any, self._setup), situation=situation)
 
     @property
@@ -258,6 +270,9 @@ class World:
         if self.hold is not None:
             await self.hold(host)
         return [ipaddress.ip_address("192.0.2.7")]
+
+    async def _select(self, group: str, relay: str) -> None:
+        self.groups.select(group, relay)
 
     async def _reload(self) -> list[str]:
         self.reloads += 1
@@ -284,11 +299,18 @@ class World:
 
     def overrides_changed(self) -> None:
         """Makes the setup anew, from the settings too."""
-        names = [relay.name for relay in self.settings.relay]
-        networks = cast(Any, self.settings.networks)
-        rules = parse_rules(self.rules, source="rules.txt", relays=names, lists=self.lists, networks=networks)
-        router = Router(rules, self.overrides, [RelayInfo(name) for name in names], self.settings)
-        self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
+        settings, groups = expanded(self.settings), groups_of(self.settings)
+        names = [relay.name for relay in settings.relay]
+        rules = parse_rules(
+            self.rules,
+            source="rules.txt",
+            relays=relay_names(self.settings),
+            lists=self.lists,
+            networks=cast(Any, self.settings.networks),
+        )
+        router = Router(rules, self.overrides, [RelayInfo(name) for name in names], settings, groups)
+        loaded = Loaded(self.path, ("a notice",), self.settings)
+        self._setup = Setup(settings, loaded, router, Registry(names), groups)
 
 
 def nowhere(world: World) -> FakeEnvironment:

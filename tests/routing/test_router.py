@@ -24,6 +24,7 @@ from proxy.model import (
     Route,
     State,
 )
+from proxy.model.relay_group import GroupPolicy, RelayGroup
 from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
 from proxy.routing.rules import Situation, parse_rules
 from tests.support.calls import counting
@@ -44,10 +45,11 @@ def make_router(
     never_relay: tuple[str, ...] = (),
     ladder: tuple[Any, ...] = (),
     secure: Any = "on-suspicion",
+    groups: Sequence[RelayGroup] = (),
 ) -> Router:
     auto = Auto(never_relay=never_relay, ladder=ladder)
     settings = Settings(auto=auto, dns=Dns(secure=secure), detect=DetectTuning(last_good_s=3600))
-    return Router(parse_rules(rules, source="rules.txt"), overrides or {}, relays, settings)
+    return Router(parse_rules(rules, source="rules.txt"), overrides or {}, relays, settings, groups)
 
 
 def belief(
@@ -575,3 +577,60 @@ def test_an_override_ends_at_a_dot() -> None:
     ):
         assert plan(router, host).action is action, host
     assert plan(router, "192.0.2.1", name="a.site.example").why == "site set site.example BLOCK"
+
+
+# -- groups of relays --------------------------------------------------------------------------------------------------
+
+
+def group(*members: str, policy: GroupPolicy = GroupPolicy.FALLBACK) -> RelayGroup:
+    return RelayGroup("eu", members, policy, members, "eu")
+
+
+def plan_in_order(router: Router, *order: str, host: str = "www.example.org") -> Plan:
+    request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
+    return router.plan(request, belief(host), relays=BOTH, now=NOW, order_group=lambda _: order)
+
+
+@pytest.mark.parametrize(
+    ("action", "routes"),
+    [
+        ("RELAY:eu", (VPS, TOR)),
+        ("PREFER-RELAY:eu", (VPS, TOR, DIRECT)),
+        ("RELAY:tor", (TOR,)),
+        ("RELAY", (TOR, VPS)),
+        ("AUTO", (DIRECT, TOR, VPS)),
+    ],
+)
+def test_a_group_stands_for_its_members_in_the_order_of_its_policy(action: str, routes: tuple[Route, ...]) -> None:
+    router = make_router(f"MATCH,{action}", groups=[group("tor", "vps")])
+    assert plan_in_order(router, "vps", "tor").routes == routes
+    assert plan_in_order(router, "vps", "tor").why.endswith(action)
+
+
+def test_an_override_may_name_a_group() -> None:
+    router = make_router(overrides={"example.org": Override(Action.RELAY, "eu")}, groups=[group("tor", "vps")])
+    assert plan_in_order(router, "vps", "tor").routes == (VPS, TOR)
+    assert plan_in_order(router.with_overrides({}), "vps", "tor").routes == (DIRECT, TOR, VPS)
+
+
+def test_without_an_order_the_members_stand_as_they_are_written() -> None:
+    assert plan(make_router("MATCH,RELAY:eu", groups=[group("vps", "tor")])).routes == (VPS, TOR)
+
+
+def test_each_order_of_a_group_has_its_plan() -> None:
+    router = make_router("MATCH,RELAY:eu", groups=[group("tor", "vps")])
+    first = plan_in_order(router, "tor", "vps")
+    assert plan_in_order(router, "vps", "tor").routes == (VPS, TOR)
+    assert plan_in_order(router, "tor", "vps") is first
+
+
+def test_a_group_without_a_usable_member_fails_closed_and_says_why() -> None:
+    rules = "MATCH,RELAY:eu"
+    made = plan_in_order(make_router(rules, groups=[group()]))
+    assert (made.routes, made.why[-40:]) == ((), "RELAY:eu; all relays of group eu are disabled"[-40:])
+    chosen = group("gone", "tor", policy=GroupPolicy.SELECT)
+    made = plan_in_order(make_router(rules, groups=[chosen]), "gone")
+    assert (made.routes, made.why) == ((), "rules.txt:1 MATCH,RELAY:eu; relay gone, selected in group eu, is disabled")
+    made = plan_in_order(make_router(rules, relays=WITH_SOCKS5, groups=[group("old")]), "old")
+    assert made.routes == ()
+    assert "old (?resolve=local) takes addresses only" in made.why

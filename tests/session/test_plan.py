@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from proxy.config.load import Loaded
+from proxy.config.overlay import frozen
+from proxy.config.read_settings import read_settings
+from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import Settings
+from proxy.detect.relay_faults import RelayFault
+from proxy.detect.relay_groups import HOLD_S
+from proxy.detect.relay_health import REST_S
 from proxy.extend.dispatch import Addons
 from proxy.model import (
     Action,
@@ -20,7 +27,9 @@ from proxy.model import (
     Plan,
     Protocol,
     Request,
+    Route,
 )
+from proxy.model.errors import ConfigError
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dns.resolver import Resolver
@@ -30,7 +39,7 @@ from proxy.routing.rules import Situation, parse_rules
 from proxy.session.plan import plan_for
 from proxy.session.services import Services
 from proxy.session.setup import Setup
-from tests.support.outcomes import HOME, failed, open_uplink, outcome, rescued
+from tests.support.outcomes import HOME, delivered, failed, open_uplink, outcome, rescued
 from tests.support.services import services
 
 NOBODY: Any = None
@@ -273,3 +282,133 @@ async def test_an_addon_is_asked_each_time_beside_a_kept_plan() -> None:
     assert [await planner.makes() for _ in range(2)] == [1, 0]
     assert len(addons.asked) == 2
     assert [plan.action for _, plan, _ in addons.asked] == [Action.AUTO, Action.AUTO]
+
+
+# -- groups of relays --------------------------------------------------------------------------------------------------
+
+GROUPED = """[[relay]]
+name = "a"
+url = "socks5h://127.0.0.1:9050"
+[[relay]]
+name = "b"
+url = "socks5h://127.0.0.1:9051"
+[[relay]]
+name = "x"
+url = "socks5h://127.0.0.1:9052"
+[[relay]]
+name = "far"
+url = "x>eu"
+[[group]]
+name = "eu"
+relays = ["a", "b"]
+policy = "POLICY"
+"""
+
+
+class GroupPlanner(Planner):
+    """Plans under a configuration with the group eu of the relays a and b."""
+
+    def __init__(self, policy: str, rules: str = "MATCH,RELAY:eu\n", *, addons: Addons | None = None) -> None:
+        super().__init__()
+        document = tomllib.loads(GROUPED.replace("POLICY", policy))
+        settings = read_settings(frozen(document))
+        assert isinstance(settings, Settings)
+        relays, groups = expanded(settings).relay, groups_of(settings)
+        registry = Registry(
+            [Relay.parse(each.name, each.url) for each in relays],
+            direct=NOBODY,
+            to_relays=NOBODY,
+            groups={group.name: group.members for group in groups},
+        )
+        parsed = parse_rules(rules, source="rules.txt", relays=relay_names(settings))
+        router = Router(parsed, {}, [RelayInfo(name) for name in registry.relay_names], settings, groups)
+        self.router = CountingRouter(router)
+        self.setup = Setup(Loaded(settings), NOBODY, Guard(), cast(Any, self.router), registry, Resolver())
+        if addons is not None:
+            self.services = replace(self.services, addons=addons)
+
+    async def routes(self, host: str = "blog.example.org") -> str:
+        plan = await plan_for(request(host), self.services, self.setup)
+        return " ".join(map(str, plan.routes))
+
+    def fail(self, name: str) -> None:
+        self.services.health.failed(name, self.now, fault=RelayFault.CONNECTION_REFUSED)
+
+
+async def test_a_kept_plan_ends_when_the_order_of_its_group_changes() -> None:
+    planner = GroupPlanner("fallback")
+    assert [await planner.routes() for _ in range(3)] == ["a b"] * 3
+    assert planner.router.made == 1
+    planner.fail("a")
+    assert await planner.routes() == "b a"
+    planner.now += REST_S - 1
+    assert await planner.routes() == "b a", "a rests, although its back-off is over"
+    planner.now += 1
+    assert await planner.routes() == "a b", "without any new observation: its time has come"
+
+
+async def test_a_kept_plan_ends_when_visits_show_a_faster_member() -> None:
+    planner = GroupPlanner("fastest")
+    await planner.routes()
+    planner.now += HOLD_S
+    made = []
+    for name, took_s in (("a", 0.5), ("b", 0.1), ("b", 0.1)):
+        seen = outcome(delivered(Route((name,)), elapsed=took_s), host="other.example", at=planner.now)
+        planner.services.health.learn(seen, planner.now)
+        planner.services.groups.learn(seen, network=HOME, now=planner.now)
+        made.append(await planner.routes())
+    assert made == ["b a"] * 3, "b was not measured yet, then it is the fastest"
+    assert [await planner.makes() for _ in range(2)] == [0, 0]
+
+
+async def test_a_kept_plan_ends_with_a_selection() -> None:
+    planner = GroupPlanner("select")
+    assert await planner.routes() == "a"
+    planner.services.groups.select("eu", "b")
+    assert await planner.routes() == "b"
+
+
+async def test_a_site_of_a_sticky_group_has_its_order_on_each_network() -> None:
+    planner = GroupPlanner("sticky")
+    sites = [f"www.site{number}.example" for number in range(30)]
+    firsts = [await planner.routes(site) for site in sites]
+    assert {*firsts} == {"a b", "b a"}
+    assert [await planner.routes(site) for site in sites] == firsts
+    planner.network = NetworkId("another")
+    assert [await planner.routes(site) for site in sites] != firsts
+
+
+async def test_under_auto_all_relays_go_in_their_order_and_members_in_that_of_their_group() -> None:
+    planner = GroupPlanner("select", rules="MATCH,PREFER-RELAY\n")
+    assert await planner.routes() == "a b x far/a far/b direct"
+    planner.services.groups.select("eu", "b")
+    assert await planner.routes() == "b a x far/b far/a direct"
+
+
+async def test_a_chain_over_a_group_is_tried_over_each_member() -> None:
+    planner = GroupPlanner("fallback", rules="MATCH,RELAY:far\n")
+    assert await planner.routes() == "far/a far/b"
+    planner.fail("far/a")
+    assert await planner.routes() == "far/b far/a"
+
+
+class PinsTo(PinsAll):
+    def __init__(self, *routes: str) -> None:
+        super().__init__()
+        self._routes = routes
+
+    async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan:
+        made = plan.via(*self._routes)
+        for route in made.routes:
+            registry.check(route)
+        return made
+
+
+async def test_addons_may_name_a_group_also_in_a_chain() -> None:
+    planner = GroupPlanner("fallback", addons=PinsTo("eu"))
+    assert await planner.routes() == "a b"
+    planner.fail("a")
+    assert await planner.routes() == "b a"
+    assert await GroupPlanner("fallback", addons=PinsTo("x>eu", "a")).routes() == "x>a x>b a"
+    with pytest.raises(ConfigError, match="there is no relay 'us'"):
+        await GroupPlanner("fallback", addons=PinsTo("us")).routes()

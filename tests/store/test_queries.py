@@ -7,7 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model import Action, Belief, Change, Outcome, Protocol, Stage, State, Symptom
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Belief,
+    Change,
+    Outcome,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Symptom,
+    as_evidence,
+)
 from proxy.store import queries
 from proxy.store.file import open_store
 from proxy.store.rows import Batch
@@ -230,3 +243,30 @@ def test_H4_evidence_that_is_no_json_is_left_out(varied: sqlite3.Connection) -> 
     varied.execute("UPDATE attempt SET evidence = '[1]' WHERE route = 'direct'")
 
     assert all(attempt["evidence"] == {} for row in queries.log(varied) for attempt in row["attempts"])
+
+
+def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> None:
+    def opened(route: Route, seconds: object) -> Attempt:
+        return replace(delivered(route), evidence=as_evidence({"opened_s": seconds}))
+
+    refused = failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR, error="tor refused")
+    keep(
+        db,
+        outcome(opened(TOR, 0.5), at=AT),
+        outcome(opened(Route(("tor",), ("tlsrec",)), 0.25), at=AT + 1),
+        outcome(opened(VPS, "damaged"), delivered(VPS), delivered(DIRECT), at=AT),
+        outcome(opened(TOR, 9.0), at=AT - 7200),
+        outcome(refused, delivered(VPS), at=AT - 50),
+        outcome(replace(refused, evidence={"relay": "refused"}), delivered(VPS), at=AT - 40),
+        outcome(failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), delivered(VPS), at=AT),
+    )
+    assert queries.relay_handshakes(db, AT - 60) == {"tor": [0.25, 0.5]}
+    assert queries.relay_failures(db) == [
+        {
+            "relay": "tor",
+            "at": AT - 40,
+            "symptom": "relay_down",
+            "error": "tor refused",
+            "evidence": {"relay": "refused"},
+        }
+    ]

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
@@ -99,4 +100,5 @@ def services(*, events: Events | None = None, **given: Any) -> Services:
         "inspector": None,
         "programs": ClientPrograms(lambda: 0),
     }
-    return Services(**cast(Any, defaults | given))
+    made = defaults | given
+    return Services(**cast(Any, {"groups": RelayGroups(made["health"])} | made))

@@ -1,4 +1,5 @@
-"""`byway relay`: list, test and add relays; remove, order, enable and disable them in the configuration."""
+"""`byway relay`: list and test relays; add, remove, order, enable and disable them in the configuration; select one in
+a group."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.completion import complete_relays
+from proxy.cli.completion import complete_groups, complete_relays
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
 from proxy.cli.output import ago, clock, span
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.model import Override
 
-group = typer.Typer(help="Relays: list, test, add, remove, order, enable and disable.", no_args_is_help=True)
+group = typer.Typer(help="Relays and groups of relays: list, test, edit, select.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,7 +41,11 @@ _TESTED_AT_ONCE = 8
 
 @command(group, "list", example="byway relay list")
 def list_relays(call: Invocation) -> Exit | None:
-    """List the relays, the preferred first, with their state, when that was found, and their URL."""
+    """List the relays, the preferred first, and the groups.
+
+    Success, handshake and last fault are those of visits in the last 24 hours: nothing is sent to find them. `when` is
+    when the state was found; the handshake is the median time in which the relay opened a path to a site.
+    """
     try:
         shown = call.reader().get("/v1/relays")
     except NotRunning:
@@ -50,10 +56,63 @@ def list_relays(call: Invocation) -> Exit | None:
         return None
     when = ago if call.output.fancy else clock
     rows = [
-        (relay["name"], _words(relay), when(relay["found_at"]) if relay["found_at"] else "", relay["url"])
+        (
+            relay["name"],
+            _words(relay),
+            when(relay["found_at"]) if relay["found_at"] else "",
+            *_visits(call, relay),
+            relay["url"],
+        )
         for relay in shown["relays"]
     ]
-    call.output.table(("relay", "state", "when", "url"), rows, empty=_NO_RELAY)
+    visits = ("success", "handshake", "last fault")
+    _show_table(call, ("relay", "state", "when", *visits, "url"), rows)
+    if groups := shown["groups"]:
+        call.output.line()
+        rows = [
+            (group["name"], group["policy"], group["words"], *_visits(call, group), ", ".join(group["relays"]))
+            for group in groups
+        ]
+        _show_table(call, ("group", "policy", "state", *visits, "relays"), rows)
+        for problem in dict.fromkeys(group["problem"] for group in groups if group["problem"]):
+            call.output.hint(f"{problem[0].upper()}{problem[1:]}.")
+    return None
+
+
+@command(group, "use", example="byway relay use eu vps")
+def use(
+    call: Invocation,
+    group_name: Annotated[
+        str, typer.Argument(metavar="GROUP", help='Group with policy = "select".', autocompletion=complete_groups)
+    ],
+    relay: Annotated[str, typer.Argument(metavar="RELAY", help="Relay of the group.", autocompletion=complete_relays)],
+) -> Exit | None:
+    """Select the relay of a group whose policy is "select".
+
+    It is used from the next connection on, also after a restart. The group uses no other relay: if the selected one
+    fails, what a rule sends to the group does not open.
+    """
+    try:
+        client = call.client()
+    except NotRunning:
+        from proxy.config.paths import private_folder
+        from proxy.config.relays import check_selection
+        from proxy.control import serialize
+        from proxy.store.relay_selection import read_selection, write_selection
+
+        settings = _loaded(call.paths).settings
+        with as_misuse():
+            check_selection(settings, group_name, relay)
+        file = call.paths.relay_selection_file
+        private_folder(file.parent)
+        write_selection(file, {**read_selection(file), group_name: relay})
+        answer = serialize.versioned(group=group_name, use=relay)
+    else:
+        answer = client.put(f"/v1/groups/{quote(group_name, safe='')}", {"use": relay})
+    if call.output.as_json:
+        call.output.document(answer)
+    else:
+        call.output.line(f"Group {answer['group']} uses {answer['use']}")
     return None
 
 
@@ -162,7 +221,9 @@ def add(
 
 @command(group, "rm", example="byway relay rm vps")
 def remove(call: Invocation, names: Names) -> Exit | None:
-    """Remove relays from the configuration. Refused while a rule, a chain, an override or an addon names one."""
+    """Remove relays from the configuration.
+
+    Refused while a rule, a chain, a group, an override or an addon names one."""
     from proxy.cli.configure import remove_relays
 
     def edit(paths: Paths) -> None:
@@ -374,13 +435,17 @@ def _added_document(
 
 def _configured(paths: Paths) -> Document:
     """Returns the configured relays with their last tests, for when there is no log either."""
+    from proxy.cli.stored import stored_groups
+    from proxy.config.relays import expanded
     from proxy.control import serialize
     from proxy.detect.relay_health import RelayHealth
     from proxy.store.relay_tests import RelayTests, place
 
     settings = _loaded(paths).settings
-    tests = RelayTests(place(paths, settings.log)).of_all(settings.relay)
-    return serialize.versioned(relays=serialize.relays(settings.relay, tests, lambda _: RelayHealth()))
+    relays = expanded(settings).relay
+    tests = RelayTests(place(paths, settings.log)).of_all(relays)
+    shown = serialize.relays(relays, tests, lambda _: RelayHealth(), visits={})
+    return serialize.versioned(relays=shown, groups=stored_groups(settings, paths, shown, {}))
 
 
 def _words(relay: Document) -> str:
@@ -388,6 +453,25 @@ def _words(relay: Document) -> str:
     tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
     took_s = relay["usual_s"] or tested
     return f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
+
+
+def _show_table(call: Invocation, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Shows relays or groups. A person does not see a column in which nothing stands."""
+    used = [place for place in range(len(headings)) if not call.output.fancy or any(row[place] for row in rows)]
+    call.output.table(
+        [headings[place] for place in used], [[row[place] for place in used] for row in rows], empty=_NO_RELAY
+    )
+
+
+def _visits(call: Invocation, shown: Document) -> tuple[str, str, str]:
+    """What visits showed of a relay or a group: the share that was delivered, the median handshake, the last fault."""
+    visits, fault = shown["visits"], shown["last_fault"]
+    count = visits["delivered"] + visits["failed"]
+    share = f"{visits['share']:.0%} of {count}" if count else ""
+    handshake = span(visits["handshake_s"]) if visits["handshake_s"] else ""
+    if fault is None or (call.output.fancy and shown["words"].endswith(f"fails: {fault['text']}")):
+        return share, handshake, ""  # a person reads it in the state already
+    return share, handshake, f"{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"
 
 
 def _show_results(call: Invocation, results: Sequence[Document]) -> None:

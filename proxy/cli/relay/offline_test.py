@@ -18,6 +18,7 @@ from proxy.cli.relay.pysocks_check import Opinion, second_opinion
 from proxy.cli.relay.references import check_name
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
+from proxy.config.relays import expanded
 from proxy.config.schema import Settings
 from proxy.control import serialize
 from proxy.control.relay_test import Trial, carriable, remembered_tests, try_relays
@@ -44,13 +45,16 @@ def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysoc
 
 async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool) -> dict[str, Any]:
     loaded = load(paths.config_to_read, env=os.environ)
-    settings = loaded.settings
+    settings = expanded(loaded.settings)
     target = _target(settings, to)
     poller = make_poller(asyncio.get_running_loop())
     try:
         setup = SetupBuilder(poller, paths).make(loaded, {}, port=settings.listen.port)
         registry = setup.registry
-        wanted = _wanted(settings, registry.relay_names, names)
+        members = {group.name: group.members for group in setup.groups}
+        wanted = _wanted(
+            settings, registry.relay_names, [each for name in names for each in members.get(name, (name,))]
+        )
         resolver = setup.resolver if to is None else None
         trials = await try_relays(registry, wanted, target, resolver=resolver)
         if ask_pysocks:

@@ -1,4 +1,5 @@
-"""Finds references to a relay: in rules, chains of other relays, overrides of `byway site set` and addon options."""
+"""Finds references to a relay: in rules, groups, chains of other relays, overrides of `byway site set` and addon
+options."""
 
 from __future__ import annotations
 
@@ -31,6 +32,10 @@ def references(
         for part in names_in(relay.url):
             if part in names and relay.name not in names:
                 yield part, f"{loaded.place('relay', number, 'url')} (chain of relay {relay.name})"
+    for number, group in enumerate(loaded.settings.group):
+        for part in group.relays:
+            if part in names:
+                yield part, f"{loaded.place('group', number, 'relays')} (group {group.name})"
     for host, override in sorted(overrides.items()):
         if override.relay in names:
             yield override.relay, f"override (site set {host} {override.action}:{override.relay})"

@@ -105,7 +105,7 @@ def _check_route(route: Route, registry: Registry) -> None:
     if len(route.relays) > CHAIN_LIMIT:
         raise WrongAnswer(f"returned a chain of more than {CHAIN_LIMIT} relays")
     try:
-        registry.dialer(route)
+        registry.check(route)
     except (ConfigError, ValueError) as error:
         raise WrongAnswer(f"returned a plan that cannot be used: {error}") from None
 

@@ -10,7 +10,8 @@ may reset every connection there for minutes (residual censorship), which would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -138,14 +139,16 @@ class Registry:
         handshakes_max: int = HANDSHAKES_MAX,
         paths_max: int = PATHS_MAX,
         schedule: RetrySchedule | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
         `to_relays` dials first relays, and `road` knows their ways. `ask_addon` opens the paths of addon relays.
         `path_timeout_s`: how long a relay may take to open a path once it has the request; None: `handshake_timeout_s`
-        covers both. `schedule`: when a relay that failed is retried.
+        covers both. `schedule`: when a relay that failed is retried. `groups` are the members of each group.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
+        self._groups = dict(groups or {})
         self.direct = direct
         self._secure = secure
         self._to_relays = to_relays
@@ -179,6 +182,13 @@ class Registry:
             _check_wrap(route)
             dialer = self._wrapped[route, avoid_residual] = self._wrap(route, avoid_residual)
         return dialer
+
+    def check(self, route: Route) -> None:
+        """Raises ConfigError or ValueError for a route that cannot be dialed. The name of a group stands for each of
+        its members."""
+        choices = [self._groups.get(name, (name,)) for name in route.relays]
+        for relays in itertools.product(*choices) if self._groups else (route.relays,):
+            self.dialer(Route(relays, route.wrap))
 
     def _wrap(self, route: Route, avoid_residual: bool) -> Dialer:
         dialer: Dialer = (

@@ -140,6 +140,8 @@ class Candidate:
         self.stream = stream
         self.syn_at = self.syn_at or stream.syn_at
         self.connected_at = now
+        if self.route.relays:
+            self.evidence["opened_s"] = round(now - self.started_at, 4)
         self.phase, self.stage = Phase.OPEN, Stage.FIRST_BYTE
         self.connected_late, self.hedged_at = self.hedged_at > 0, 0.0
         stream.notify = notify.set

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.relay.pysocks_check import Opinion
+from proxy.config.schema import GroupConfig
 from proxy.control import api
 from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import RelayFault
+from proxy.model import Outcome, Stage, Symptom
 from tests.cli.conftest import Byway, Home, Running
 from tests.support import relay as lab
 from tests.support.byway import Byway as RealByway
-from tests.support.outcomes import rescued
+from tests.support.outcomes import TOR, VPS, delivered, failed, outcome, rescued
 from tests.support.waiting import GIVEN_UP_S
 
 SECRET = "correct-horse"
@@ -71,16 +73,17 @@ def test_relays_of_the_running_byway_are_listed_with_their_state(byway: Byway, r
     running.see(rescued(host="blog.example.net", at=time.time()))
     ran = byway("relay", "list")
     assert [row[0] for row in ran.rows] == ["relay", "tor", "vps"]
-    assert ran.rows[0] == ["relay", "state", "when", "url"]
+    assert ran.rows[0] == ["relay", "state", "when", "success", "handshake", "last fault", "url"]
     assert re.fullmatch(r"(works|slow) \([0-9.]+ m?s\)", ran.rows[1][1])
-    assert ran.rows[2] == ["vps", "not tested", "", "https://user:***@relay.example:443"]
+    assert ran.rows[1][3] == "100% of 1"
+    assert ran.rows[2] == ["vps", "not tested", "", "", "", "", "https://user:***@relay.example:443"]
     assert byway("relay", "list", "--json").json["relays"][0]["name"] == "tor"
 
 
 def test_without_one_the_configured_ones_are(byway: Byway, home: Home) -> None:
     configure(home, vps=f"https://u:{SECRET}@relay.example")
     ran = byway("relay", "list")
-    assert ran.rows[1] == ["vps", "not tested", "", "https://u:***@relay.example"]
+    assert ran.rows[1] == ["vps", "not tested", "", "", "", "", "https://u:***@relay.example"]
     assert "No Byway is running" in ran.err
     configure(home)
     assert "byway relay add" in byway("relay", "list").err
@@ -91,6 +94,81 @@ def test_people_see_when_it_was_used(byway: Byway, running: Running, monkeypatch
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "150")
     assert re.search(r" ago|just now", byway("relay", "list").out)
+
+
+def a_failure(at: float) -> Outcome:
+    down = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), evidence={"relay": "refused"})
+    path = replace(delivered(TOR), evidence={"opened_s": 0.25})
+    return outcome(down, path, at=at)
+
+
+def test_what_visits_showed_is_listed_also_when_it_is_over(byway: Byway, running: Running) -> None:
+    now = time.time()
+    running.see(a_failure(now - 600), outcome(delivered(VPS), at=now - 60), outcome(delivered(VPS), at=now - 30))
+    tor, vps = byway("relay", "list", "--json").json["relays"]
+    assert tor["visits"] == {"hours": 24, "delivered": 1, "failed": 0, "share": 1.0, "handshake_s": 0.25}
+    assert tor["last_fault"] is None
+    assert vps["visits"] == {"hours": 24, "delivered": 2, "failed": 1, "share": 0.6667, "handshake_s": None}
+    assert vps["fault"] is None
+    assert vps["last_fault"]["text"] == "connection refused"
+    rows = byway("relay", "list").rows
+    assert rows[1][3:5] == ["100% of 1", "250 ms"]
+    assert rows[2][3] == "67% of 3"
+    assert rows[2][5].startswith("connection refused, ")
+
+
+GROUPS = """[[relay]]
+name = "a"
+url = "socks5h://127.0.0.1:1"
+[[relay]]
+name = "b"
+url = "socks5h://127.0.0.1:2"
+[[relay]]
+name = "far"
+url = "a>eu"
+[[group]]
+name = "eu"
+relays = ["a", "b"]
+policy = "select"
+[[group]]
+name = "any"
+relays = ["b", "a"]
+policy = "sticky"
+"""
+
+
+def test_groups_are_listed_and_a_relay_is_selected_without_a_running_byway(byway: Byway, home: Home) -> None:
+    home.config.write_text(GROUPS)
+    assert [row[0] for row in byway("relay", "list").rows[1:5]] == ["a", "b", "far/a", "far/b"]
+    ran = byway("relay", "use", "eu", "b")
+    assert (ran.code, ran.out) == (0, "Group eu uses b\n")
+    assert byway("relay", "use", "eu", "b", "--json").json == {"version": 2, "group": "eu", "use": "b"}
+    rows = byway("relay", "list").rows
+    assert rows[6] == ["group", "policy", "state", "success", "handshake", "last fault", "relays"]
+    assert rows[7:] == [
+        ["eu", "select", "b: not tested", "", "", "", "a, b"],
+        ["any", "sticky", "2 of 2 relays usable", "", "", "", "b, a"],
+        ["far", "select", "far/b: not tested", "", "", "", "far/a, far/b"],
+    ]
+    home.config.write_text(GROUPS.replace('["a", "b"]', '["a"]'))
+    ran = byway("relay", "list")
+    assert ran.rows[6][:3] == ["eu", "select", "a: not tested"]
+    assert "Relay b, selected for group eu, is not in it any more" in ran.err
+    assert byway("relay", "use", "any", "a").code == 2
+
+
+def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) -> None:
+    group = GroupConfig("eu", ("tor", "vps"), "select")
+    running.world.settings = replace(running.world.settings, group=(group,))
+    running.do(running.world.overrides_changed)
+    assert byway("relay", "use", "eu", "vps").out == "Group eu uses vps\n"
+    (shown,) = byway("relay", "list", "--json").json["groups"]
+    assert (shown["first"], shown["selects_by"], shown["relays"]) == ("vps", "eu", ["tor", "vps"])
+    assert byway("relay", "use", "eu", "nobody").code == 2
+    assert byway("site", "set", "x.example", "relay:eu").code == 0
+    assert "eu" in byway("site", "set", "x.example", "relay:nobody").err
+    tested = byway("relay", "test", "eu", "--json").json["results"]
+    assert [each["relay"] for each in tested] == ["tor", "vps"]
 
 
 # -- test --------------------------------------------------------------------------------------------------------------

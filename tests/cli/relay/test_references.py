@@ -19,6 +19,9 @@ url = "h:2"
 [[relay]]
 name = "ab"
 url = "a > b"
+[[group]]
+name = "eu"
+relays = ["ab"]
 [addons.one]
 relay = "b"
 [addons.two]
@@ -41,15 +44,16 @@ def test_every_place_is_found(tmp_path: Path) -> None:
     assert found("a") == [
         ("a", "rules.txt:2 (DOMAIN,b,RELAY:a)"),
         ("a", f"{file}:9 (chain of relay ab)"),
-        ("a", f"{file}:13 (option relays of addon two)"),
+        ("a", f"{file}:16 (option relays of addon two)"),
     ]
     assert found("b") == [
         ("b", "rules.txt:3 (DOMAIN,c,PREFER-RELAY:b)"),
         ("b", f"{file}:9 (chain of relay ab)"),
-        ("b", f"{file}:11 (option relay of addon one)"),
+        ("b", f"{file}:14 (option relay of addon one)"),
     ]
     assert found("ab") == [
+        ("ab", f"{file}:12 (group eu)"),
         ("ab", "override (site set x.example RELAY:ab)"),
-        ("ab", f"{file}:13 (option relays of addon two)"),
+        ("ab", f"{file}:16 (option relays of addon two)"),
     ]
     assert ("a", f"{file}:9 (chain of relay ab)") not in found("a", "ab"), "they are removed together"

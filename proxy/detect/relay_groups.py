@@ -1,0 +1,290 @@
+"""The order among the relays of a group, by its policy (docs/detection.md, "States of a network").
+
+Only the user's own visits decide, through the health of each relay: nothing is probed, and no timer runs. A member that
+fails is left at once. A change to a better one waits until the last change is a minute old, and a member that failed
+rests before it may go first again, longer each time: so a relay that comes and goes moves few visits.
+
+Whenever an order may change, the version of Health grows, or `order_until` names the time. Belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from proxy.detect.relay_health import MEASURED_S, Health, relay_name
+from proxy.detect.scopes import registrable
+from proxy.model import GroupPolicy, NetworkId, Outcome, RelayGroup, Symptom
+from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+HOLD_S = 60.0
+"""Between two changes of the member that goes first, unless it fails. Twice that when all have failed lately."""
+
+FASTER_SHARE = 0.7
+"""A member replaces one that works only when it takes at most this share of its time."""
+
+EXIT_S = 3_600.0
+"""How long a sticky group stays with the member that replaced one that failed."""
+
+SITES_MAX = 4_096
+"""Sites with such a replacement."""
+
+
+@dataclass(slots=True)
+class _Lead:
+    """The member that goes first in a group, and the order that was last given out."""
+
+    member: str
+    changed_at: float
+    tried_at: dict[str, float] = field(default_factory=dict)  # when each member was last made the first to be measured
+    order: tuple[str, ...] = ()
+
+
+@frozen_dataclass
+class _Exit:
+    """The member of a sticky group that a site uses in place of the usual one."""
+
+    member: str
+    until: float
+
+
+class RelayGroups:
+    """Orders the members of groups."""
+
+    def __init__(self, health: Health, selected: Mapping[str, str] | None = None) -> None:
+        """`selected`: by group, the member that the user chose with `byway relay use`."""
+        self._health = health
+        self.selected = dict(selected or {})
+        self.in_use = False
+        """Whether a connection can teach anything about a group: no order was asked for otherwise."""
+        self._leads: dict[str, _Lead] = {}
+        self._led: dict[str, RelayGroup] = {}  # the groups that have a lead
+        self._sticky: dict[str, RelayGroup] = {}  # those that were asked for
+        self._exits: Bounded[tuple[str, NetworkId, str], _Exit] = Bounded(SITES_MAX)  # the oldest first
+
+    def order(self, group: RelayGroup, host: str, *, network: NetworkId, now: float) -> tuple[str, ...]:
+        """Returns the members to use for `host`, the first to be tried first: all of them, save for a group of which
+        the user selected one."""
+        if not group.members:
+            return ()
+        if group.policy is GroupPolicy.SELECT:
+            return (self.selection(group),)
+        self.in_use = True
+        if group.policy is GroupPolicy.STICKY:
+            self._sticky[group.name] = group
+            return self._order_for_site(group, (group.name, network, registrable(host)), now)
+        self._led[group.name] = group
+        return self._update(group, now)
+
+    def arrange(
+        self, relays: Sequence[str], groups: Sequence[RelayGroup], host: str, *, network: NetworkId, now: float
+    ) -> list[str]:
+        """Returns all relays in the user's order, save that the members of a group change places among themselves. A
+        relay of several groups has its place from the first one."""
+        arranged = list(relays)
+        placed = set[str]()
+        for group in groups:
+            order = self.order(group, host, network=network, now=now)
+            order += tuple(member for member in group.members if member not in order)
+            members = [name for name in order if name in relays and name not in placed]
+            places = sorted(map(arranged.index, members))
+            for place, name in zip(places, members, strict=True):
+                arranged[place] = name
+            placed.update(members)
+        return arranged
+
+    def order_until(self, now: float) -> float:
+        """Until when `order` and `arrange` return what they return now, as long as the version of Health is the same.
+        `now` itself: they may change at any time."""
+        until = math.inf
+        for group in (*self._led.values(), *self._sticky.values()):
+            for member in group.members:
+                until = min(until, self._health.standing_until(member, now))
+        for name, group in self._led.items():
+            lead = self._leads[name]
+            until = min(until, _end_of(lead.changed_at, HOLD_S, now), _end_of(lead.changed_at, 2 * HOLD_S, now))
+            if group.policy is GroupPolicy.FASTEST:
+                for member in group.members:
+                    until = min(until, _end_of(self._health.of(member).timed_at, MEASURED_S, now))
+                    until = min(until, _end_of(lead.tried_at.get(member, -math.inf), MEASURED_S, now))
+        for exit_ in self._exits.values():
+            until = min(until, _end_of(exit_.until - EXIT_S, EXIT_S, now))
+        return until
+
+    def learn(self, outcome: Outcome, *, network: NetworkId, now: float) -> None:
+        """Learns from a connection, after Health has: the first member may be another now, and a site whose member
+        failed stays with the one that delivered."""
+        for group in self._led.values():
+            self._update(group, now)
+        if outcome.winner is None or not self._sticky:
+            return
+        won = relay_name(outcome.winner)
+        failed = {
+            relay_name(attempt.route)
+            for attempt in outcome.attempts
+            if not attempt.delivered and attempt.symptom not in (Symptom.NONE, Symptom.ABANDONED)
+        }
+        for group in self._sticky.values():
+            key = (group.name, network, registrable(outcome.host))
+            if won in group.members and self._order_for_site(group, key, now)[0] in failed - {won}:
+                self._keep_exit(key, won, now)
+
+    def selection(self, group: RelayGroup) -> str:
+        """Returns the member that the user selected; the first one when that is none of the group."""
+        chosen = self.selected.get(group.selected_in, "")
+        return group.members[group.choices.index(chosen) if chosen in group.choices else 0]
+
+    def lost_selections(self, groups: Sequence[RelayGroup]) -> dict[str, str]:
+        """Returns, by group, a sentence for each selection that is no relay of its group any more."""
+        return {
+            group.name: f"relay {chosen}, selected for group {group.name}, is not in it any more; its first relay, "
+            f"{group.members[0]}, is used until you select another with `byway relay use {group.name} RELAY`"
+            for group in groups
+            if group.policy is GroupPolicy.SELECT and group.selected_in == group.name
+            for chosen in (self.selected.get(group.name, ""),)
+            if chosen and chosen not in group.choices
+        }
+
+    def leading(self, group: RelayGroup, now: float) -> str:
+        """Returns the member that goes first now, without choosing anew; empty for a sticky group, where that depends
+        on the site, and for one without members."""
+        if not group.members or group.policy is GroupPolicy.STICKY:
+            return ""
+        if group.policy is GroupPolicy.SELECT:
+            return self.selection(group)
+        lead = self._leads.get(group.name)
+        return lead.member if lead is not None and lead.member in group.members else self._ranked(group, now)[0]
+
+    def select(self, name: str, choice: str) -> None:
+        """Selects a member of the group `name`, from the next connection on."""
+        self.selected[name] = choice
+        self._health.version += 1
+
+    def keep(self, groups: Sequence[RelayGroup]) -> None:
+        """Forgets what was learned about groups that are not among these: after a reload."""
+        in_use = [group for group in groups if group.members]
+        sticky = [group for group in in_use if group.policy is GroupPolicy.STICKY]
+        self._led = {group.name: group for group in in_use if group.name in self._led and group not in sticky}
+        self._sticky = {group.name: group for group in sticky if group.name in self._sticky}
+        self._leads = {name: lead for name, lead in self._leads.items() if name in self._led}
+        self.in_use = bool(self._led or self._sticky)
+        for key in [key for key in self._exits if key[0] not in self._sticky]:
+            del self._exits[key]
+        self._health.version += 1
+
+    # -- fallback and fastest: one lead for all sites --------------------------------------------------------------
+
+    def _update(self, group: RelayGroup, now: float) -> tuple[str, ...]:
+        """Chooses the member that goes first, and returns the order."""
+        lead = self._leads.get(group.name)
+        if lead is None or lead.member not in group.members:
+            lead = self._leads[group.name] = _Lead("", -math.inf)
+        lead.changed_at = min(lead.changed_at, now)  # the clock may have been set back
+        better = self._better(group, lead, now)
+        if better != lead.member:
+            lead.member, lead.changed_at = better, now
+            lead.tried_at[better] = now
+        rest = [member for member in self._ranked(group, now) if member != lead.member]
+        order = (lead.member, *rest)
+        if order != lead.order:
+            lead.order = order
+            self._health.version += 1
+        return order
+
+    def _better(self, group: RelayGroup, lead: _Lead, now: float) -> str:
+        """Returns the member that shall go first; the present one when there is no better one, or not yet."""
+        ranked = self._ranked(group, now)
+        if not lead.member:
+            return ranked[0]
+        present, best = self._health.standing(lead.member, now), self._health.standing(ranked[0], now)
+        if best == 0 < present:
+            return ranked[0]  # it failed, and another has not
+        if now < lead.changed_at + (2 * HOLD_S if present else HOLD_S):
+            return lead.member
+        if present:
+            return ranked[0] if best < present else lead.member  # all have failed lately, and this one works
+        return ranked[0] if group.policy is GroupPolicy.FALLBACK else self._faster(group, lead, ranked, now)
+
+    def _faster(self, group: RelayGroup, lead: _Lead, ranked: Sequence[str], now: float) -> str:
+        """Returns the member of a fastest group that shall go first, when its present one works: one that was not
+        measured lately, for a minute, else one that is clearly faster."""
+        steady = [member for member in ranked if self._health.standing(member, now) == 0]
+        for member in group.members:
+            is_new = not self._was_measured(member, now) and not self._was_tried(lead, member, now)
+            if is_new and member in steady and member != lead.member:
+                return member
+        measured = [member for member in steady if self._was_measured(member, now)]
+        if not measured or lead.member == measured[0]:
+            return lead.member
+        if lead.member not in measured:
+            return measured[0]
+        limit_s = FASTER_SHARE * self._health.median_s(lead.member)
+        return measured[0] if self._health.median_s(measured[0]) <= limit_s else lead.member
+
+    def _ranked(self, group: RelayGroup, now: float) -> list[str]:
+        """Returns the members: those that may go first, then those that rest, then those whose breaker is open. Within
+        each in their written order, or the fastest first."""
+        if group.policy is GroupPolicy.FALLBACK:
+            return sorted(group.members, key=lambda member: self._health.standing(member, now))
+        return sorted(
+            group.members,
+            key=lambda member: (
+                self._health.standing(member, now),
+                self._health.median_s(member) if self._was_measured(member, now) else math.inf,
+            ),
+        )
+
+    def _was_measured(self, member: str, now: float) -> bool:
+        return _is_within(self._health.of(member).timed_at, MEASURED_S, now)
+
+    def _was_tried(self, lead: _Lead, member: str, now: float) -> bool:
+        return _is_within(lead.tried_at.get(member, -math.inf), MEASURED_S, now)
+
+    # -- sticky: one member for a site -----------------------------------------------------------------------------
+
+    def _order_for_site(self, group: RelayGroup, key: tuple[str, NetworkId, str], now: float) -> tuple[str, ...]:
+        """Returns the order for the site of `key`: the member that it stays with, then the others by their standing and
+        by rendezvous hashing, which moves few sites when a member is added or removed."""
+        hashed = sorted(group.members, key=lambda member: _weight(*key, member))
+        ranked = sorted(hashed, key=lambda member: self._health.standing(member, now))
+        kept = self._exits.get(key)
+        if (
+            kept is not None
+            and now < kept.until <= now + EXIT_S
+            and kept.member in group.members
+            and self._health.standing(kept.member, now) < 2
+        ):
+            first = kept.member
+        else:
+            first = ranked[0]
+            if first != hashed[0]:
+                self._keep_exit(key, first, now)
+            elif kept is not None:
+                del self._exits[key]
+                self._health.version += 1
+        return (first, *(member for member in ranked if member != first))
+
+    def _keep_exit(self, key: tuple[str, NetworkId, str], member: str, now: float) -> None:
+        for other in [other for other, exit_ in self._exits.items() if exit_.until <= now]:
+            del self._exits[other]
+        self._exits[key] = _Exit(member, now + EXIT_S)
+        self._health.version += 1
+
+
+def _weight(group: str, network: NetworkId, site: str, member: str) -> bytes:
+    return blake2b("\0".join((group, network, site, member)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _is_within(at: float, for_s: float, now: float) -> bool:
+    """Whether `at` is no longer ago. A time that is still to come is from before the clock was set back."""
+    return at <= now < at + for_s
+
+
+def _end_of(at: float, for_s: float, now: float) -> float:
+    """Returns when `_is_within` changes; infinite when only something new can change it."""
+    if now < at:
+        return at
+    return at + for_s if now < at + for_s else math.inf

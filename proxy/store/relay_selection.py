@@ -1,0 +1,38 @@
+"""What the user selected with `byway relay use`: one relay for each group, kept over restarts.
+
+One small file in the state folder, also written by the command itself while no Byway runs. A file that cannot be read
+counts as no selection: a group then uses its first relay, and `byway relay list` shows which.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxy.config.paths import write_private
+
+log = logging.getLogger(__name__)
+
+FILE_LIMIT = 256 * 1024
+GROUPS_MAX = 1024
+
+
+def read_selection(file: Path) -> dict[str, str]:
+    """Returns the selected relay of each group, by the group's name. Blocks for the disk."""
+    try:
+        with file.open("rb") as opened:
+            content = json.loads(opened.read(FILE_LIMIT))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("the relays selected with `byway relay use` cannot be read: %s", type(error).__name__)
+        return {}
+    pairs = list(content.items())[:GROUPS_MAX] if isinstance(content, dict) else []
+    return {group: relay for group, relay in pairs if isinstance(relay, str)}
+
+
+def write_selection(file: Path, selected: Mapping[str, str]) -> None:
+    """Replaces the file. Blocks for the disk. Raises BywayError when it cannot be written."""
+    write_private(file, json.dumps(dict(selected)))
