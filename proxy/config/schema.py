@@ -114,7 +114,9 @@ class RelayConfig(Section):
     enabled: bool = setting(True, "whether the relay, and chains that name it, are used")
 
 
-ListFormatName = Literal["auto", "autoproxy", "adblock", "v2fly", "sing-box", "switchyomega", "plain"]
+ListFormatName = Literal[
+    "auto", "autoproxy", "adblock", "v2fly", "sing-box", "switchyomega", "clash", "hosts", "dnsmasq", "plain"
+]  # fmt: skip
 """Formats of lists: one name for each row of `routing.lists.formats.FORMATS`."""
 
 

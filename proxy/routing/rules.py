@@ -201,7 +201,7 @@ class Rules:
             case RuleType.DST_PORT:
                 return index.add_ports(ports_of(value), number)
             case RuleType.LIST:
-                return index.add_test(self.lists[value].covering, number)
+                return index.add_test(self.lists[value].test, number)
             case RuleType.PROCESS_NAME:
                 return index.add_program(value, number)
             case RuleType.NETWORK:

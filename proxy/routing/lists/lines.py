@@ -1,11 +1,89 @@
-"""Lines of a list's text, which comes in pieces, with their numbers."""
+"""Lines of a list's text, which comes in pieces, with their numbers; and how a large file is read quickly.
+
+Nearly every line of a million is like the others, so one expression reads all lines of a piece in one call. Only a
+piece with other lines is read line by line, and only those by a parser of lines, which knows every spelling.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 READ_LIMIT = 2048
 """Characters of a line that are looked at. What is longer is no entry, or ends in a comment."""
+
+DOMAIN = r"(?:(?![a-z0-9._-]{254})(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-))"
+"""Matches a domain in canonical spelling (`wire.hostnames`). Its last label begins with a letter, so it is no address;
+a domain that it does not match may still be one."""
+
+IPV4_PREFIX = r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:/[0-9]{1,2})?)"
+"""Matches what may be an IPv4 address or prefix: `ListBuilder.add_ipv4` looks at its numbers."""
+
+
+@frozen_dataclass
+class BulkLines:
+    """Lines of one kind, as they stand in a large file of ASCII."""
+
+    expression: re.Pattern[str]
+    """For each line in lower case, with `^`, `$` and the flag MULTILINE, and an optional `\\r` before its end. It also
+    matches empty lines and comments, with empty groups."""
+    take: Callable[[int, list[Any]], None]
+    """Gets the number of the first line, and for each line what `findall` returns: the group, or a tuple of them."""
+
+
+def parse_lines(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> None:
+    """Reads a text: pieces of which all lines are of one kind in one call, and each other line, which it cuts to
+    READ_LIMIT, by `parse_line`. Lines are handed over in order. A byte order mark is left out."""
+    order = list(kinds)
+    first = 1
+    for piece in pieces:
+        text = piece.removeprefix("\ufeff") if first == 1 else piece
+        lines = text.removesuffix("\n").lower()  # the expression would match once more after it
+        count = lines.count("\n") + 1
+        for kind in order if text.isascii() else ():
+            found = kind.expression.findall(lines)
+            if len(found) == count:
+                kind.take(first, found)
+                first += count
+                order.remove(kind)
+                order.insert(0, kind)  # the next piece is probably like this one
+                break
+        else:
+            first = _one_by_one(text, first, order, parse_line)
+
+
+def _one_by_one(text: str, first: int, kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> int:
+    """Reads the lines of a piece that are not all of one kind. Returns the number of the line after it."""
+    run: list[Any] = []
+    kind = kinds[0]
+    number = first
+    for number, line in enumerate(text.splitlines(), first):
+        found: list[Any] = []
+        for other in (kind, *kinds) if line.isascii() else ():
+            if found := other.expression.findall(line.lower()):
+                if other is not kind and run:
+                    kind.take(number - len(run), run)
+                    run = []
+                kind = other
+                run += found
+                break
+        if not found:
+            if run:
+                kind.take(number - len(run), run)
+                run = []
+            parse_line(number, line[:READ_LIMIT])
+    if run:
+        kind.take(number + 1 - len(run), run)
+    return number + 1
+
+
+def entries_of(text: str) -> list[str]:
+    """Returns the lines of a first piece that are neither empty nor comments (`#`, `//`): they tell a format."""
+    lines = [line.strip("\ufeff \t") for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
 
 
 def numbered(pieces: Iterator[str], first: int = 1) -> Iterator[tuple[int, str]]:

@@ -38,6 +38,23 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "sing-box": ('{"version": 3, "rules": [{"domain": "a.example"}]}', '{\n  "rules": [\n'),
     "switchyomega": ("[SwitchyOmega Conditions]\r\n@with result\r\n", "; x\n#BEGIN\n[Wildcard]\n*://a.example/*\n"),
     "adblock": ("[Adblock Plus 2.0]\n! Title: x\n", "! Title: x\n||a.example^$third-party\n@@||b.example^\n"),
+    "clash": (
+        "# NAME: made up\npayload:\n  - '+.example.com'\n  - 'host.example'\n",
+        "payload:\n- DOMAIN-SUFFIX,example.com\n- IP-CIDR,192.0.2.0/24,no-resolve\n",
+        "payload:\n  - '192.0.2.0/24'\n",
+        "# NAME: made up\nDOMAIN-SUFFIX,example.com\nPROCESS-NAME,frpc\n",
+        "+.example.com\nhost.example\n",
+    ),
+    "hosts": (
+        "# title\n127.0.0.1 localhost\n0.0.0.0 ads.example\n",
+        "0.0.0.0\tads.example\n",
+        "::1 localhost\n",
+    ),
+    "dnsmasq": (
+        "\n# title\nserver=/example.com/192.0.2.1\n",
+        "address=/ads.example/0.0.0.0\n",
+        "bogus-nxdomain=192.0.2.1\n",
+    ),
     "plain": (
         "",
         "# only a comment\n",

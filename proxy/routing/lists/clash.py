@@ -1,0 +1,182 @@
+"""Rule providers of Clash and mihomo, and the rule files of Surge, Loon and Quantumult, which look like theirs.
+
+A provider is YAML with a `payload:` list, or text. Its entries are of one of three behaviors, which the user of mihomo
+has to name; here each entry shows its own: `DOMAIN-SUFFIX,example.com` (classical), `192.0.2.0/24` (ipcidr), else
+domain. There `example.com` is one host, `+.example.com` the domain with all below it, `.example.com` what is below it,
+and a star one whole label. What mihomo ignores without a word, such as YAML that is no list, is skipped by name here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.list_builder import ListBuilder
+
+_DOMAIN_TYPES = {"DOMAIN": Covers.HOST, "HOST": Covers.HOST, "DOMAIN-SUFFIX": Covers.SITE, "HOST-SUFFIX": Covers.SITE}
+_COVERS_OF_TYPE = {"": Covers.HOST, **{word.lower(): covers for word, covers in _DOMAIN_TYPES.items()}}
+"""The same for words in lower case, and for a line without one."""
+
+_KEYWORD_TYPES = frozenset(("DOMAIN-KEYWORD", "HOST-KEYWORD"))
+_WILDCARD_TYPES = frozenset(("DOMAIN-WILDCARD", "HOST-WILDCARD"))
+_PREFIX_TYPES = frozenset(("IP-CIDR", "IP-CIDR6", "IP6-CIDR"))
+_SKIPPED_TYPES = {
+    **dict.fromkeys(("DOMAIN-REGEX", "URL-REGEX"), Skip.REGULAR_EXPRESSION),
+    **dict.fromkeys(
+        (
+            "PROCESS-NAME", "PROCESS-PATH", "PROCESS-NAME-REGEX", "PROCESS-PATH-REGEX", "PROCESS-NAME-WILDCARD",
+            "PROCESS-PATH-WILDCARD", "UID",
+        ),
+        Skip.PROCESS,
+    ),
+    **dict.fromkeys(
+        (
+            "DST-PORT", "DEST-PORT", "SRC-PORT", "IN-PORT", "SRC-IP-CIDR", "SRC-IP", "SRC-IP-SUFFIX", "SRC-MAC",
+            "NETWORK", "DSCP", "IN-TYPE", "IN-USER", "IN-NAME", "SCHEDULE", "PROTOCOL", "SUBNET", "USER-AGENT",
+            "DEVICE-NAME",
+        ),
+        Skip.CONDITION,
+    ),
+    **dict.fromkeys(
+        (
+            "GEOIP", "GEOSITE", "SRC-GEOIP", "IP-ASN", "SRC-IP-ASN", "IP-SUFFIX", "AND", "OR", "NOT", "SUB-RULE",
+            "RULE-SET", "DOMAIN-SET", "MATCH", "FINAL", "SCRIPT",
+        ),
+        Skip.UNSUPPORTED_TYPE,
+    ),
+}  # fmt: skip
+_TYPES = (*_DOMAIN_TYPES, *_KEYWORD_TYPES, *_WILDCARD_TYPES, *_PREFIX_TYPES, *_SKIPPED_TYPES)
+_LEADING = {"": Covers.HOST, "+.": Covers.SITE, ".": Covers.SUBDOMAINS, "*.": Covers.CHILDREN}
+"""What an entry of behavior domain covers, by what it begins with."""
+
+_HEAD = re.compile(r"(?:payload|rules):[\x20\t]*(?:\#.*)?")
+_ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")
+_KEY = re.compile(r"---|[\w-]+:(?:\s.*)?")
+_YAML_COMMENT = re.compile(r"(?:^|\s)#.*")
+_TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'\s*(?:\s#.*)?")
+_DOUBLE_QUOTED = re.compile(r'"([^"\\]*)"\s*(?:\s#.*)?')
+_NO_PLAIN_SCALAR = re.compile(r"[*&!|>%@`{}\[\],\"'#]|[?:-](?:\s|$)|.*:(?:\s|$)")
+
+_TYPED = re.compile(rf"(?:{'|'.join(_TYPES)})\s*,", re.IGNORECASE)
+_WITH_SUBDOMAINS = re.compile(r"\+\.[\w.-]+")
+
+
+def recognizes(text: str) -> bool:
+    """Whether it is YAML with a `payload:`, its first entry is a typed one, or one is a domain with `+.`, which nobody
+    else writes."""
+    entries = entries_of(text)
+    if not entries:
+        return False
+    head = next((place for place, entry in enumerate(entries) if not _KEY.fullmatch(entry)), len(entries))
+    if _has_head(text) and any(map(_HEAD.fullmatch, entries[:head])):
+        return True
+    return _TYPED.match(entries[0]) is not None or any(map(_WITH_SUBDOMAINS.fullmatch, entries))
+
+
+def _has_head(text: str) -> bool:
+    return any(map(_HEAD.fullmatch, text.removeprefix("\ufeff").splitlines()))
+
+
+def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
+    """An expression for lines in lower case with an entry, or none. Its first group is the quote of a YAML item; a star
+    without quotes would be no text there."""
+    entry = rf"-[\x20\t]+(?!\*)(['\"]?){entry}\1" if is_yaml else f"(){entry}"
+    comment = r"\#[\x20-\x7e\t]*"
+    return re.compile(rf"^[\x20\t]*(?:{entry}[\x20\t]*(?:[\x20\t]{comment})?|(?:{comment})?)\r?$", re.MULTILINE)
+
+
+def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses a rule provider, as `formats.ParseList` says."""
+    first = next(pieces, "")
+    is_yaml = _has_head(first)
+    in_payload = False
+
+    def take_domains(number: int, found: list[tuple[str, str, str]]) -> None:
+        covers = bytes([_LEADING[leading] for _, leading, _ in found])
+        builder.add_many(number, [name for _, _, name in found], covers)
+
+    def take_typed(number: int, found: list[tuple[str, str, str]]) -> None:
+        covers = bytes([_COVERS_OF_TYPE[word] for _, word, _ in found])
+        builder.add_many(number, [name for _, _, name in found], covers)
+
+    def take_prefixes(number: int, found: list[tuple[str, str]]) -> None:
+        builder.add_ipv4(number, [prefix for _, prefix in found])
+
+    def parse_line(number: int, line: str) -> None:
+        nonlocal in_payload
+        if not is_yaml:
+            entry = _TEXT_COMMENT.sub("", line).strip()
+        elif not in_payload:
+            in_payload = _HEAD.fullmatch(line) is not None
+            return
+        elif not (text := _YAML_COMMENT.sub("", line).strip()):
+            return
+        elif (item := _ITEM.fullmatch(line)) is None or (scalar := _scalar(item[1] or "")) is None:
+            builder.skip(number, text, Skip.UNREADABLE)
+            return
+        else:
+            entry = scalar
+        if entry:
+            _add_entry(builder, number, entry)
+
+    types = "|".join(_DOMAIN_TYPES).lower()
+    of_domains = rf"(\+?\.|\*\.|)({DOMAIN})"
+    of_types = rf"({types})[\x20\t]*,[\x20\t]*({DOMAIN})(?:,[^\r\n'\"\#]*)?"
+    of_prefixes = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
+    kinds = (
+        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), take_domains),
+        BulkLines(_lines_of(of_types, is_yaml=is_yaml), take_typed),
+        BulkLines(_lines_of(of_prefixes, is_yaml=is_yaml), take_prefixes),
+    )
+    parse_lines(chain((first,), pieces), kinds, parse_line)
+
+
+def _scalar(text: str) -> str | None:
+    """Returns the string that a YAML item on one line is; empty for none, and None when it is something else."""
+    text = text.strip()
+    if quoted := _SINGLE_QUOTED.fullmatch(text):
+        return quoted[1].replace("''", "'").strip()
+    if quoted := _DOUBLE_QUOTED.fullmatch(text):
+        return quoted[1].strip()
+    if _NO_PLAIN_SCALAR.match(text):
+        return None
+    plain = _YAML_COMMENT.sub("", text).strip()
+    return "" if plain in ("~", "null", "Null", "NULL") else plain
+
+
+def _add_entry(builder: ListBuilder, line: int, entry: str) -> None:
+    word, comma, rest = entry.partition(",")
+    if comma:
+        _add_typed(builder, line, entry, word.strip().upper(), [part.strip() for part in rest.split(",")])
+    elif "/" in entry:
+        builder.add_prefix(line, entry)
+    else:
+        leading = next(it for it in ("+.", "*.", ".", "") if entry.startswith(it))
+        if "*" not in entry:
+            builder.add(line, entry.removeprefix(leading), _LEADING[leading])
+        elif leading in ("+.", "."):
+            builder.skip(line, entry, Skip.PATTERN)
+        else:
+            builder.add_wildcard(line, entry, by_label=True)
+
+
+def _add_typed(builder: ListBuilder, line: int, entry: str, word: str, values: list[str]) -> None:
+    """Adds `TYPE,value` with options, of which only `src` changes what is meant."""
+    value, *options = values
+    if word in _DOMAIN_TYPES:
+        builder.add(line, value, _DOMAIN_TYPES[word])
+    elif word in _KEYWORD_TYPES:
+        builder.add_keyword(line, value)
+    elif word in _WILDCARD_TYPES:
+        builder.add_wildcard(line, value)
+    elif word not in _PREFIX_TYPES:
+        builder.skip(line, entry, _SKIPPED_TYPES.get(word, Skip.UNSUPPORTED_TYPE))
+    elif "src" in map(str.lower, options):
+        builder.skip(line, entry, Skip.CONDITION)
+    else:
+        builder.add_prefix(line, value)

@@ -1,0 +1,58 @@
+"""Files for dnsmasq: `server=/example.com/192.0.2.1` and the like, which name domains with all that is below them.
+
+What dnsmasq does with a domain (asks another server, answers itself, adds addresses to a set) does not matter here: a
+list names it. `server=/example.com/#` gives a domain back to the usual servers, so it is an exception.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.lines import DOMAIN, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.list_builder import ListBuilder
+
+_OPTIONS = "server|address|local|ipset|nftset"
+"""Those that are about domains."""
+
+_LINE = re.compile(
+    rf"^(?:(?:{_OPTIONS})=/({DOMAIN})/(?!\#[\x20\t]*\r?$)[^/\n\r\x80-\uffff]*|\#[^\n\r]*|)\r?$", re.MULTILINE
+)
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]*)(?:\s*=\s*(.*))?", re.IGNORECASE)
+_FIRST = re.compile(rf"(?:--)?(?:(?:{_OPTIONS})\s*=\s*/|bogus-nxdomain\s*=\s*[0-9])")
+
+
+def recognizes(text: str) -> bool:
+    """Whether the first entry is an option of dnsmasq about domains."""
+    return _FIRST.match(next(iter(entries_of(text)), "")) is not None
+
+
+def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses a file for dnsmasq, as `formats.ParseList` says."""
+
+    def parse_line(number: int, line: str) -> None:
+        text = _COMMENT.sub("", line).strip()
+        if not text:
+            return
+        option = _OPTION.fullmatch(text)
+        if option is None:
+            builder.skip(number, text, Skip.UNREADABLE)
+            return
+        value = option[2] or ""
+        if option[1].lower() not in _OPTIONS.split("|") or not value.startswith("/"):
+            builder.skip(number, text, Skip.UNSUPPORTED_TYPE)
+            return
+        *domains, target = value[1:].split("/")
+        is_exception = option[1].lower() == "server" and target.strip() == "#"
+        for domain in domains:
+            if domain in ("", "#"):  # names of one label; every name
+                builder.skip(number, text, Skip.NO_HOST)
+            elif domain.startswith("*"):
+                builder.add_wildcard(number, domain, exception=is_exception)
+            else:
+                builder.add(number, domain.removeprefix("."), Covers.SITE, exception=is_exception)
+
+    parse_lines(pieces, (BulkLines(_LINE, builder.add_many),), parse_line)

@@ -1,0 +1,62 @@
+"""Hosts files: an address, then the names that it is for. A name stands for itself, and not for what is below it.
+
+Published ones send names to `0.0.0.0` or `127.0.0.1`; which address it is does not matter here. The names that every
+hosts file has for the computer itself are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from proxy.model import literal
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.lines import DOMAIN, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.list_builder import ListBuilder
+
+_OWN_NAMES = frozenset(
+    (
+        "localhost", "localhost.localdomain", "local", "broadcasthost", "localhost4", "localhost6",
+        "localhost4.localdomain4", "localhost6.localdomain6", "ip6-localhost", "ip6-loopback", "ip6-localnet",
+        "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts",
+        "0.0.0.0", "127.0.0.1", "::1",  # noqa: S104  # written as a name in well-known lists
+    )
+)  # fmt: skip
+
+_NAME = re.compile(r"[\w.:-]+")
+_ADDRESS = r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|0)"
+
+_LINE = re.compile(
+    rf"^[\x20\t]*(?:{_ADDRESS}[\x20\t]+(?!local|ip6-|broadcasthost)({DOMAIN})[\x20\t]*)?(?:\#[\x20-\x7e\t]*)?\r?$",
+    re.MULTILINE,
+)
+
+
+def recognizes(text: str) -> bool:
+    """Whether the first entry is an address with a name after it."""
+    words = next(iter(entries_of(text)), "").split()
+    return len(words) > 1 and _is_address(words[0]) and _NAME.fullmatch(words[1]) is not None
+
+
+def _is_address(word: str) -> bool:
+    return word == "0" or literal(word.lower().partition("%")[0]) is not None
+
+
+def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses a hosts file, as `formats.ParseList` says."""
+
+    def take(first: int, names: list[str]) -> None:
+        builder.add_many(first, names, Covers.HOST)
+
+    def parse_line(number: int, line: str) -> None:
+        address, *names = line.partition("#")[0].split() or [""]
+        if not address:
+            return
+        if not names or not _is_address(address):
+            builder.skip(number, line.strip(), Skip.UNREADABLE)
+        for name in names:
+            if name.lower() not in _OWN_NAMES:
+                builder.add(number, name, Covers.HOST)
+
+    parse_lines(pieces, (BulkLines(_LINE, take),), parse_line)

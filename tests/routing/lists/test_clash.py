@@ -1,0 +1,154 @@
+"""Rule providers of Clash. What an entry means is judged by mihomo (test_judges.py); here is how files are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.routing.lists.clash import recognizes
+from proxy.routing.lists.domain_list import Skip
+from tests.routing.lists.reading import read, shown
+from tests.support.calls import counting
+
+DOMAINS = """\
+# NAME: made up
+name: made up
+---
+payload:  # here
+  - 'host.example'
+  - "+.site.example"
+  - .below.example  # why
+  - '*.children.example'
+
+  # - +.gone.example
+  - 'www.*.star.example'
+- +.Bücher.example
+  - '192.0.2.1'
+  - '192.0.2.0/24'
+  - 'it''s'
+  - ~
+  -
+  - +.com
+  - '+.*.example'
+  - 'a*.example'
+  - *.no.yaml.example
+  - 'open.example
+  - {a: b}
+  - a: b
+  -dash.example
+other: 1
+"""
+
+CLASSICAL = """\
+# NAME: made up
+// as some write it
+DOMAIN,host.example
+DOMAIN-SUFFIX,site.example,PROXY
+host-suffix, spaced.example
+HOST,Other.example // why
+DOMAIN-KEYWORD,google
+DOMAIN-WILDCARD,cdn*.example
+DOMAIN-WILDCARD,*.below.example
+IP-CIDR,192.0.2.77/24,no-resolve
+IP-CIDR6,2001:db8::/32
+IP6-CIDR,2001:db9::/32,no-resolve
+IP-CIDR,203.0.113.0/24,src
+DOMAIN-REGEX,^a{1,3}$
+URL-REGEX,^https?://a/
+PROCESS-NAME,frpc.exe
+DST-PORT,443
+USER-AGENT,Line*
+GEOIP,CN
+AND,((DOMAIN,a.example),(NETWORK,udp))
+NEW-TYPE,what
+DOMAIN-SUFFIX,com
+DOMAIN-SUFFIX,.dot.example
+DOMAIN-KEYWORD,e
+no type
+"""
+
+
+def test_domains_in_yaml() -> None:
+    found = read(DOMAINS)
+    assert found.format == "clash"
+    assert shown(found.listed) == [
+        "=host.example", "+site.example", ".below.example", "*children.example", "+xn--bcher-kva.example",
+        "prefix 192.0.2.1", "prefix 192.0.2.0/24", "wildcard www.*.star.example",
+    ]  # fmt: skip
+    assert found.skips == {Skip.UNREADABLE: 7, Skip.SUFFIX: 1, Skip.PATTERN: 2}
+    assert [sentence.split(":")[1] for sentence in found.skipped] == [
+        "15", "18", "19", "20", "21", "22", "23", "24", "25", "26",
+    ]  # fmt: skip
+
+
+def test_classical_text() -> None:
+    found = read(CLASSICAL)
+    assert found.format == "clash"
+    assert shown(found.listed) == [
+        "=host.example", "+site.example", "+spaced.example", "=other.example", ".below.example", "prefix 192.0.2.0/24",
+        "prefix 2001:db8::/32", "prefix 2001:db9::/32", "keyword google", "wildcard cdn*.example",
+    ]  # fmt: skip
+    assert found.skips == {
+        Skip.CONDITION: 3, Skip.REGULAR_EXPRESSION: 2, Skip.PROCESS: 1, Skip.UNSUPPORTED_TYPE: 3, Skip.SUFFIX: 1,
+        Skip.UNREADABLE: 2, Skip.PATTERN: 1,
+    }  # fmt: skip
+    assert found.lines_read == 10
+    assert found.problem == ""
+
+
+@pytest.mark.parametrize("text", [DOMAINS, CLASSICAL], ids=["domains", "classical"])
+def test_it_reads_the_same_in_small_pieces(text: str) -> None:
+    for made in (text, text.replace("\n", "\r\n"), f"\ufeff{text}"):
+        whole = read(text)
+        for size in (120, 300):
+            cut = read(made, piece=size)
+            assert (shown(cut.listed), cut.skipped) == (shown(whole.listed), whole.skipped)
+
+
+def test_classical_yaml_is_classical_text_as_items() -> None:
+    lines = [line for line in CLASSICAL.splitlines() if not line.startswith(("#", "//"))]
+    items = "".join(f"  - {line.partition(' //')[0]}\n" for line in lines)
+    as_items = read(f"payload:\n{items}")
+    assert (shown(as_items.listed), as_items.skips) == (shown(read(CLASSICAL).listed), read(CLASSICAL).skips)
+
+
+def test_a_file_of_programs_only_says_so() -> None:
+    found = read("payload:\n  - PROCESS-NAME,frpc\n  - PROCESS-NAME,frps\n")
+    assert found.skips == {Skip.PROCESS: 2}
+    assert found.problem.startswith(f'l:2: "PROCESS-NAME,frpc" {Skip.PROCESS.sentence}; 0 lines read, 2 lines skipped')
+
+
+def test_flow_style_which_mihomo_does_not_read_is_a_problem() -> None:
+    assert read("payload: ['+.a.example', '+.b.example']\n", format="clash").problem
+
+
+def test_text_of_domains_is_recognised_by_its_plus() -> None:
+    found = read("# c\nhost.example\n+.site.example\n.below.example\n")
+    assert (found.format, shown(found.listed)) == ("clash", ["=host.example", "+site.example", ".below.example"])
+
+
+def test_what_it_recognizes() -> None:
+    for text in (DOMAINS, CLASSICAL, "payload:\n", "\ufeff# c\npayload: # c\n- a\n", "+.a.example\n", "rules:\n- a\n",
+                 "host-suffix, a.example, direct\n", "PROCESS-NAME,a\n"):  # fmt: skip
+        assert recognizes(text), text
+    for text in ("", "a.example\n", "payload\n", "payload: [a]\n", "- a\n", "a.example\npayload:\n", "DOMAINS,a\n",
+                 ".a.example\n", "*.a.example\n", "++.a\n", "{payload:\n", "version: 2\nrules_set:\n"):  # fmt: skip
+        assert not recognizes(text), text
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["  - '+.Site{}.example'\n", "- site{}.example\n", "  - DOMAIN-SUFFIX,site{}.example\n", "  - '192.0.{}.0/24'\n",
+     "  - IP-CIDR,192.0.{}.0/24,no-resolve\n"],
+)  # fmt: skip
+def test_usual_lines_are_read_by_few_calls(line: str) -> None:
+    head = "payload:\n" + line.format(0)
+
+    def text(count: int) -> str:
+        return "payload:\n" + "".join(line.format(n) for n in range(count))
+
+    read(head)  # public suffixes are read once
+    with counting() as calls:
+        read(text(200), format="clash")
+    with counting() as calls_for_one:
+        read(text(1), format="clash")
+    assert calls.total() < calls_for_one.total() + 200 / 10, calls
