@@ -95,6 +95,9 @@ class ControlBackend:
     async def configured_lists(self) -> Sequence[ListConfig]:
         return await self.active.configured_lists()
 
+    async def list_text(self, item: ListConfig) -> str:
+        return await self.active.list_text(item, self.copies)
+
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
         return self.feed.follow()
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.app.rule_files import Fingerprint, fingerprint, fingerprint_of_included
+from proxy.app.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
 from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.file_watch import FileWatch
 from proxy.config.load import Loaded, load
@@ -23,6 +23,7 @@ from proxy.config.schema import ListConfig
 from proxy.model import Override
 from proxy.model.errors import ConfigError
 from proxy.session.setup import Setup
+from proxy.store.list_copies import ListCopies
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,10 @@ class ActiveSetup:
         except ConfigError:
             loaded = self.setup.loaded
         return loaded.settings.list
+
+    async def list_text(self, item: ListConfig, copies: ListCopies) -> str:
+        """Returns the text of a list as it is now. Raises ConfigError."""
+        return await asyncio.to_thread(read_list_text, item, self._paths, copies)
 
     async def poll(self) -> None:
         """Reloads after an edit. To be called a few times a second."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from proxy.app.freed_memory import return_large_blocks
 from proxy.config.file_owners import read_obeyed
-from proxy.config.files import decode_pieces, read_text, shown
+from proxy.config.files import decode, decode_pieces, read_text, shown
 from proxy.config.paths import Paths
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, Settings
@@ -94,6 +94,15 @@ def read_lists(
             absent = f"its copy cannot be used ({error.problems[0]}); run `byway list refresh {item.name}`"
             lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
     return lists
+
+
+def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
+    """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError, also without a copy."""
+    file = copies.file(item.url) if item.url else paths.named(item.source)
+    data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
+    if data is None:
+        raise ConfigError(f"list {item.name}: not fetched yet; run `byway list refresh {item.name}`")
+    return decode(file, data)
 
 
 def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[str, DomainList]) -> Rules:

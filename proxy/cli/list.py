@@ -1,4 +1,4 @@
-"""`byway list`: what each list names and where it comes from, and fetching those whose source is a URL.
+"""`byway list`: what each list names, fetching those whose source is a URL, and what visits say about a list.
 
 A running Byway fetches them itself. Without one, this process does, as Byway would: through the configured relays only,
 unless the list says `via = "direct"`. So a list that a rule needs can be fetched before the first start.
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -19,7 +20,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_lists
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import Output, ago, clock
+from proxy.cli.output import Output, ago, clock, inert
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-group = typer.Typer(help="Lists: show what they name, fetch them.", no_args_is_help=True)
+group = typer.Typer(help="Lists: show, fetch, compare with your visits.", no_args_is_help=True)
 
 Names = Annotated[
     list[str] | None,
@@ -60,7 +61,9 @@ def show(call: Invocation, names: Names = None) -> Exit | None:
     if call.output.as_json:
         call.output.document({**answer, "lists": chosen})
     elif names and call.output.fancy:
-        for shown in chosen:
+        for number, shown in enumerate(chosen):
+            if number:
+                call.output.line()
             call.output.facts(_facts(shown))
     elif names:
         call.output.table(("list", "what", "value"), ((it["name"], *fact) for it in chosen for fact in _facts(it)))
@@ -68,6 +71,49 @@ def show(call: Invocation, names: Names = None) -> Exit | None:
         _overview(call.output, chosen)
     is_bad = any(shown["problem"] or (shown["fetch"] or {}).get("error") for shown in chosen)
     return Exit.BAD if is_bad else None
+
+
+@command(group, "report", example="byway list report gfwlist --diff > gfwlist.diff")
+def report(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The list.", autocompletion=complete_lists)],
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Print a diff of the list, in its own format, for `patch`.")
+    ] = False,
+) -> Exit | None:
+    """Compare a list with your own visits on this network. Nothing is sent.
+
+    Shows the sites that are listed and worked direct here, and those that are blocked here and in no list. A diff
+    removes and adds them; it names sites that you visited, so read it before you send it."""
+    answer = call.client().get(f"/v1/lists/{quote(name, safe='')}/report", **({"diff": 1} if diff else {}))
+    if call.output.as_json:
+        call.output.document(answer)
+        return None
+    if diff:
+        made = answer["diff"] or {"text": "", "unwritten": []}
+        lines = made["text"].splitlines()
+        for line in lines:
+            call.output.now(inert(line) if call.output.fancy else line)
+        if not lines:
+            call.output.hint("Nothing to change.")
+        for domain in made["unwritten"]:
+            call.output.hint(f"{domain}: left out, because no line of the list is about this domain alone.")
+        return None
+    when = ago if call.output.fancy else clock
+    rows = [("free", it["host"], f"listed as {it['entry']}", when(it["at"])) for it in answer["free"]]
+    rows += [
+        ("blocked", site["scope"], f"{site['words']}: {site['because']}" if site["because"] else site["words"],
+         when(site["found_at"] or site["since"]) if site["found_at"] or site["since"] else "")
+        for site in answer["blocked"]
+    ]  # fmt: skip
+    call.output.table(
+        ("here", "site", "why", "when"), rows, empty=f"Your visits on this network say nothing about list {name}."
+    )
+    if answer["network_state"] in ("offline", "portal"):
+        call.output.hint("There is no internet access now, so it is not known which sites are blocked.")
+    if relayed := [action for action in answer["rules"] if action in ("RELAY", "BLOCK")]:
+        call.output.hint(f"A {relayed[0]} rule uses the list, so its sites are not tried direct.")
+    return None
 
 
 def _overview(out: Output, shown: Sequence[Document]) -> None:
@@ -113,15 +159,20 @@ def _facts(shown: Document) -> Iterator[tuple[str, str]]:
     if shown["problem"]:
         yield "problem", shown["problem"]
     for skipped in shown["skipped"]:
-        yield "skipped", f"{skipped['lines']:,} × {skipped['text']}"
+        explained = "" if skipped["examples"] else f", since it {skipped['text']}"
+        yield "skipped", f"{_lines(skipped['lines'])}: {skipped['reason'].replace('-', ' ')}{explained}"
         for example in skipped["examples"]:
             yield "", example
     if shown["lines_widened"]:
-        yield "widened", f"{shown['lines_widened']:,} × a scheme or path was read as its whole host"
+        yield "widened", f"{_lines(shown['lines_widened'])}: a scheme or path, read as its whole host"
         for example in shown["widened"]:
             yield "", example
     if (fetch := shown["fetch"]) is not None:
         yield from _fetch_facts(fetch)
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"
 
 
 def _fetch_facts(fetch: Document) -> Iterator[tuple[str, str]]:

@@ -39,11 +39,23 @@ from proxy.control.timeline import scopes, spells
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.verdict.site_status import SiteState, site_state
-from proxy.model import Belief, Destination, Inbound, NetworkId, Override, Plan, Protocol, Request, Route, bracketed
+from proxy.model import (
+    Belief,
+    Destination,
+    Inbound,
+    NetworkId,
+    Override,
+    Plan,
+    Protocol,
+    Request,
+    Route,
+    State,
+    bracketed,
+)
 from proxy.model.errors import BywayError
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.target import ProbeTarget, names_port, page_of
-from proxy.routing.rules import Situation, parse_action, parse_network
+from proxy.routing.rules import Rule, RuleType, Situation, parse_action, parse_network
 from proxy.session.events import Learned
 from proxy.store.file import LAST_ID
 from proxy.store.queries import LogFilter
@@ -82,6 +94,7 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.post("/v1/rules/test", api.test_rules),
             web.get("/v1/lists", api.lists),
             web.post("/v1/lists/refresh", api.refresh_lists),
+            web.get("/v1/lists/{name}/report", api.report_list),
             web.get("/v1/relays", api.relays),
             web.put("/v1/groups/{name}", api.select_relay),
             web.post("/v1/relays/test", api.test_relays),
@@ -484,6 +497,45 @@ class _Api:
 
         return await self.followers.answer(request, documents())
 
+    async def report_list(self, request: web.Request) -> web.Response:
+        """Compares a list with the user's visits on this network; with `diff`, returns a diff of its text as well."""
+        asked, name = parse_query(request, "diff"), request.match_info["name"]
+        parts, now = self._parts, time.time()
+        in_use = parts.setup().router.rules.lists
+        item = next((item for item in parts.setup().settings.list if item.name == name), None)
+        if item is None or name not in in_use:
+            raise Refused(404, f"unknown list {quoted(name)}{suggestion(name, in_use)}")
+        network, visited = parts.network(), dict[str, float]()
+        for row in await self._rows(outcome="direct", limit=LOG_LIMIT):
+            if row.get("network") == network and isinstance(row.get("host"), str):
+                visited[row["host"]] = max(visited.get(row["host"], 0.0), float(row["at"]))
+        for host, at in parts.beliefs.working_direct(network=network):
+            visited[host] = max(visited.get(host, 0.0), at)
+        open_hosts = {
+            host: at
+            for host, at in visited.items()
+            if not parts.store.is_private(host) and self._belief(host, now).state not in (State.SUSPECT, State.BLOCKED)
+        }
+        troubled = [
+            site
+            for site in self._sites(now)
+            if site["network"] == network and not parts.store.is_private(site["scope"])
+        ]
+        compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, troubled)
+        diff = None
+        if "diff" in asked and (compared.remove or compared.add):
+            text = await parts.list_text(item)
+            diff = await asyncio.to_thread(lists.diff, name, text, in_use[name], compared)
+        return _answer(
+            name=name,
+            network=network,
+            network_state=str(parts.beliefs.network_state(network)),
+            rules=[str(rule.action) for rule in parts.setup().router.rules.rules if _is_of_list(rule, name)],
+            free=list(compared.free),
+            blocked=list(compared.blocked),
+            diff=diff,
+        )
+
     # -- addons ----------------------------------------------------------------------------------------------------
 
     async def addons(self, request: web.Request) -> web.Response:
@@ -568,6 +620,10 @@ class _Api:
 
     def _lost_selections(self) -> Mapping[str, str]:
         return self._parts.groups.lost_selections(self._parts.setup().groups)
+
+
+def _is_of_list(rule: Rule, name: str) -> bool:
+    return rule.type is RuleType.LIST and rule.value == name
 
 
 def _may_be_cleared(health: RelayHealth) -> bool:

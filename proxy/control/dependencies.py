@@ -87,6 +87,9 @@ class Dependencies(Protocol):
     async def configured_lists(self) -> Sequence[ListConfig]:
         """The lists of the configuration file as it is now, also when it is not in use yet."""
 
+    async def list_text(self, item: ListConfig) -> str:
+        """The text of a list: of its file, or of its last good copy. Raises ConfigError."""
+
     @property
     def relay_tests(self) -> RelayTests:
         """The last test of each relay."""

@@ -9,14 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
-from proxy.config.schema import ListConfig
+from proxy.config.schema import ListConfig, ListFormatName
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.serialize import Document
+from proxy.detect.verdict.site_status import SiteStatus
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.list_refresh import Refreshed, due_at, is_stale
+from proxy.routing.lists.changes import write_diff
 from proxy.routing.lists.domain_list import DomainList
 from proxy.store.list_copies import CopyInfo, ListCopies
 from proxy.wire.relay_url import redact
+
+_BLOCKED = (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW, SiteStatus.INTERCEPTED)
 
 _EXAMPLES = 3
 """Skipped lines that are shown for each reason."""
@@ -76,6 +82,48 @@ def refreshed(result: Refreshed) -> Document:
     """Serializes the result of one fetch. `result` is "replaced", "unchanged" or "failed"; `entries` are those of the
     copy in use now."""
     return {"list": result.name, "result": str(result.result), "entries": result.entries, "why": redact(result.why)}
+
+
+@frozen_dataclass
+class Compared:
+    """A list beside the user's own visits on one network."""
+
+    free: tuple[Document, ...]
+    """Hosts that are listed and worked direct: `host`, the `entry` that lists it, and when (`at`). The latest first."""
+    blocked: tuple[Document, ...]
+    """Sites that are blocked and in no list, as `serialize.belief` writes them."""
+    remove: tuple[str, ...]
+    """Domains of the list below which only such hosts are known."""
+    add: tuple[str, ...]
+    """The blocked sites of which there is no doubt."""
+
+
+def compare(
+    name: str, in_use: Mapping[str, DomainList], open_hosts: Mapping[str, float], sites: Sequence[Document]
+) -> Compared:
+    """Compares list `name` with what is known on one network. `open_hosts` worked direct, at these times, and are not
+    in trouble; `sites` are those with a status. Hosts are in canonical spelling."""
+    listed = in_use[name]
+    free = [
+        {"host": host, "entry": entry, "at": at}
+        for host, at in sorted(open_hosts.items(), key=lambda item: -item[1])
+        if (entry := listed.covering(host)) is not None
+    ]
+    blocked = [site for site in sites if site["words"] in _BLOCKED and "/" not in site["scope"]]
+    needed = {listed.covering(site["scope"]) for site in blocked}
+    unlisted = [site for site in blocked if all(it.covering(site["scope"]) is None for it in in_use.values())]
+    return Compared(
+        tuple(free),
+        tuple(unlisted),
+        tuple(sorted({str(it["entry"]) for it in free} - needed)),
+        tuple(sorted(site["scope"] for site in unlisted if site["words"] == SiteStatus.BLOCKED)),
+    )
+
+
+def diff(name: str, text: str, listed: DomainList, compared: Compared) -> Document:
+    """Serializes the diff of a list's text, and what it leaves out."""
+    made = write_diff(name, text, cast(ListFormatName, listed.format), remove=compared.remove, add=compared.add)
+    return {"text": made.text, "unwritten": list(made.unwritten)}
 
 
 def _fetch(item: ListConfig, info: CopyInfo, now: float) -> Document:

@@ -9,10 +9,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from proxy.config.schema import Auto, Log
+from proxy.config.schema import Auto, ListConfig, Log
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import Action, Belief, Change, NetworkId, Override, Route, Stage, State, Symptom
+from proxy.routing.lists.formats import parse_list
+from proxy.store.list_copies import CopyInfo
 from proxy.store.store import Store
 from tests.control.world import World
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
@@ -22,6 +24,10 @@ LIKELY = "pics.livejournal.com"
 LONG = "a-rather-long-name.of-many-labels.livejournal.com"
 DOWN = "nothing.example.net"
 
+LIST = "https://lists.example/gfwlist.txt"
+OWN = "news.example.org\n192.0.2.0/24\n?? ?\ncom\n"
+GFWLIST = "[AutoProxy 0.2.9]\n||livejournal.com\n||a.example\n|https://b.example/page\n@@||ok.a.example\n/^x/\n"
+
 _HOUR = 3600
 _SINCE = {BLOCKED: 50 * _HOUR, LIKELY: 5 * _HOUR, LONG: 3 * _HOUR}
 
@@ -30,7 +36,12 @@ class SeededWorld(World):
     """The scripted Byway of the snapshots."""
 
     def __post_init__(self) -> None:
-        self.settings = replace(self.settings, auto=Auto(controls=("https://example.com/",)))
+        own, fetched = ListConfig(name="own", source="own.txt"), ListConfig(name="gfwlist", source=LIST, refresh="1d")
+        self.settings = replace(self.settings, auto=Auto(controls=("https://example.com/",)), list=(own, fetched))
+        self.lists = {
+            "own": parse_list(iter([OWN]), size=len(OWN), source="own.txt"),
+            "gfwlist": parse_list(iter([GFWLIST]), size=len(GFWLIST), source="list gfwlist"),
+        }
         super().__post_init__()
         now = time.time()
         self.counters |= {"started_at": now - 30 * _HOUR}
@@ -39,6 +50,9 @@ class SeededWorld(World):
         refused = "relay vps: user or password refused by relay.example:443"
         self.health.failed("vps", now - 10 * 60, error=refused, fault=RelayFault.CREDENTIALS_REFUSED)
         fill(self.store, now)
+        self.copies.replace(
+            CopyInfo(LIST, fetched_at=now - 3 * _HOUR, changed_at=now - 50 * _HOUR, entries=3), GFWLIST.encode()
+        )
         self.overrides |= {"example.org": Override(Action.RELAY, "tor"), "bank.example": Override(Action.DIRECT)}
         self.overrides_changed()
 

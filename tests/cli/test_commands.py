@@ -26,7 +26,7 @@ BYWAY = [sys.executable, "-m", "proxy"]
 COMMANDS = [
     "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
     "relay use", "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list", "rule import",
-    "rule check", "rule add", "rule rm", "list show", "list refresh",
+    "rule check", "rule add", "rule rm", "list show", "list refresh", "list report",
     "addons list", "addons new", "addons check", "addons replay", "addons enable",
     "addons disable", "addons docs", "addons path", "service install", "service uninstall", "service status",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",

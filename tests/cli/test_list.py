@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 
 from proxy.cli.exit_codes import Exit
 from proxy.config.schema import ListConfig
+from proxy.model import Belief, State
 from proxy.net.dialers import tls
 from proxy.routing.lists.formats import parse_list
 from proxy.store.list_copies import CopyInfo, ListCopies
 from tests.cli.conftest import Byway, Home, Running
 from tests.control.world import World
+from tests.routing.lists.patching import patched
 from tests.support.list_source import ListSource, page
+from tests.support.outcomes import HOME, works
 from tests.support.relay import Relay
 
 URL = "https://lists.test/gfw.txt"
@@ -53,7 +57,7 @@ def test_all_lists_in_a_table(byway: Byway) -> None:
 def test_one_list_in_full(byway: Byway) -> None:
     rows = byway("list", "show", "own").rows
     assert ["own", "entries", "3 (2 domains, 1 prefix)"] in rows
-    assert ["own", "skipped", "1 × is neither a domain nor an address"] in rows
+    assert ["own", "skipped", "1 line: unreadable"] in rows
     assert ["own", "", 'own.txt:4: "?? ?" is neither a domain nor an address'] in rows
     assert [it["name"] for it in byway("list", "show", "own", "--json").json["lists"]] == ["own"]
 
@@ -223,3 +227,53 @@ def test_a_copy_that_others_could_change_is_not_used(byway: Byway, home: Home, s
     shown = byway("list", "show", "gfw")
     assert shown.code == Exit.BAD
     assert any("its copy cannot be used" in row[2] for row in shown.rows)
+
+
+# -- beside visits -----------------------------------------------------------------------------------------------------
+
+
+def test_a_report_names_free_and_blocked_sites(byway: Byway, running: Running) -> None:
+    running.see(works("www.a.test", at=time.time()), works("other.test", at=time.time()))
+    blocked = Belief("blocked.test", HOME, State.BLOCKED, "sni_reset", since=time.time(), until=time.time() + 1e6)
+    running.do(lambda: running.world.beliefs._table.stored.put((HOME, "blocked.test"), blocked))
+    running.do(lambda: running.world.list_texts.update(own=TEXT))
+    rows = byway("list", "report", "own").rows
+    assert rows[0] == ["here", "site", "why", "when"]
+    assert [row[:3] for row in rows[1:]] == [
+        ["free", "www.a.test", "listed as a.test"],
+        ["blocked", "blocked.test", "blocked: connection reset after the TLS ClientHello (SNI filtering)"],
+    ]
+    diff = byway("list", "report", "own", "--diff").out
+    assert patched(TEXT, diff) == "b.test\n192.0.2.0/24\n?? ?\nblocked.test\n"
+    assert byway("list", "report", "own", "--diff", "--json").json["diff"]["text"] == diff
+
+
+@pytest.mark.usefixtures("running")
+def test_a_report_without_visits_says_so(byway: Byway) -> None:
+    ran = byway("list", "report", "own")
+    assert (ran.code, len(ran.rows)) == (Exit.DONE, 1)
+    assert "Your visits on this network say nothing about list own." in ran.err
+    assert "Nothing to change." in byway("list", "report", "own", "--diff").err
+    assert 'unknown list "ow"; did you mean own?' in byway("list", "report", "ow").err
+
+
+def test_a_report_needs_a_running_byway(byway: Byway) -> None:
+    assert byway("list", "report", "own").code == Exit.NOT_RUNNING
+
+
+def test_a_list_whose_sites_are_relayed_is_told(byway: Byway, running: Running) -> None:
+    running.world.rules = "LIST,own,RELAY\n"
+    running.do(running.world.overrides_changed)
+    assert "A RELAY rule uses the list, so its sites are not tried direct." in byway("list", "report", "own").err
+
+
+@pytest.mark.usefixtures("person")
+def test_a_line_of_a_list_cannot_act_on_the_terminal(byway: Byway, running: Running) -> None:
+    text = "a.test # \x1b[2J\nb.test\n"
+    running.do(lambda: running.world.lists.update(own=parse_list(iter([text]), size=len(text), source="own.txt")))
+    running.do(running.world.overrides_changed)
+    running.do(lambda: running.world.list_texts.update(own=text))
+    running.see(works("www.a.test", at=time.time()))
+    out = byway("list", "report", "own", "--diff").out
+    assert "-a.test" in out
+    assert "\x1b" not in out

@@ -46,7 +46,8 @@ RUNNING = [
     "log", "log --long", "log --outcome failed", "log show 4", f"log show {DOWN}", "site list", "site list --all",
     f"site show {BLOCKED}", f"site show {LONG}", "site show new.example", "site set x.example block",
     "site forget x.example", "report", f"report {BLOCKED} --format csv", "report new.example", "relay list",
-    "relay test", "pac", "pac --strict", "env --shell bash", "rule list", f"rule test https://{BLOCKED}/",
+    "list show", "list show own gfwlist", "list report own", "list refresh gfwlist", "relay test",
+    "pac", "pac --strict", "env --shell bash", "rule list", f"rule test https://{BLOCKED}/",
     "config show", "config check", "config path", "addons docs plan",
 ]  # fmt: skip
 STOPPED = [

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
-from proxy.config.schema import ListConfig
-from proxy.control.lists import serialize_list, wanted_lists
+from proxy.config.schema import ListConfig, Log
+from proxy.control.lists import Compared, compare, serialize_list, wanted_lists
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.model import Belief, NetworkId, State
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import parse_list
 from proxy.store.list_copies import CopyInfo
 from tests.control.world import World, read
+from tests.routing.lists.patching import patched
+from tests.support.outcomes import HOME, works
 
 NOW = 1_700_000_000.0
 FILE = ListConfig(name="own", source="own.txt")
@@ -142,3 +147,65 @@ async def posted(api: ClientSession, body: dict[str, Any]) -> list[dict[str, Any
     async with api.post("/v1/lists/refresh", json=body) as answer:
         assert answer.status == 200
         return [json.loads(line) async for line in answer.content]
+
+
+# -- beside visits -----------------------------------------------------------------------------------------------------
+
+OWN_TEXT = "# mine\na.test\nb.test\nc.test\n"
+
+
+@pytest.fixture
+def visited(world: World) -> World:
+    """Direct works for two listed hosts, and for one that is not; two sites are blocked, one of them listed."""
+    world.lists = {"own": parsed(OWN_TEXT), "other": parsed("elsewhere.test\n")}
+    world.list_texts = {"own": OWN_TEXT}
+    world.settings = replace(world.settings, log=Log(hosts="all", never=("*.c.test",)))
+    world.store.configure(world.settings.log)
+    world.overrides_changed()
+    now = time.time()
+    world.see(works("www.a.test", at=now - 60), works("free.test", at=now), works("www.c.test", at=now))
+    world.see(works("b.test", at=now))
+    world.beliefs = Beliefs(
+        world.settings.detect,
+        [
+            Belief("blocked.test", HOME, State.BLOCKED, "sni_reset", since=now, until=now + 1e6, last_good_at=now),
+            Belief("sub.b.test", HOME, State.BLOCKED, "sni_reset", since=now, until=now + 1e6, last_good_at=now),
+            Belief("elsewhere.test", HOME, State.BLOCKED, "sni_reset", since=now, until=now + 1e6, last_good_at=now),
+            Belief("likely.test", HOME, State.SUSPECT, "sni_reset", since=now, until=now + 1e6, last_good_at=now),
+            Belief("far.test", NetworkId("another"), State.BLOCKED, "sni_reset", until=now + 1e6),
+        ],
+    )
+    return world
+
+
+async def test_a_list_is_compared_with_visits(visited: World, api: ClientSession) -> None:
+    told = await read(api, "/v1/lists/own/report")
+    free = [(it["host"], it["entry"]) for it in told["free"]]
+    assert free == [("b.test", "b.test"), ("www.a.test", "a.test")], "the latest first, and no host of `[log] never`"
+    assert {it["scope"] for it in told["blocked"]} == {"blocked.test", "likely.test"}
+    assert told["diff"] is None
+    assert told["rules"] == []
+
+
+async def test_the_diff_is_sure_of_what_it_changes(visited: World, api: ClientSession) -> None:
+    """b.test works, and something below it is blocked: its line stays. What is only likely blocked is not added."""
+    diff = (await read(api, "/v1/lists/own/report", diff="1"))["diff"]
+    assert diff["unwritten"] == []
+    assert patched(OWN_TEXT, diff["text"]) == "# mine\nb.test\nc.test\nblocked.test\n"
+
+
+async def test_nothing_is_sent_for_a_report(visited: World, api: ClientSession) -> None:
+    visited.resolved.clear()
+    await read(api, "/v1/lists/own/report", diff="1")
+    assert visited.resolved == []
+
+
+async def test_a_report_about_no_list_is_refused(visited: World, api: ClientSession) -> None:
+    async with api.get("/v1/lists/gfw/report") as answer:
+        assert answer.status == 404
+        assert "unknown list" in (await answer.json())["error"]
+
+
+def test_without_visits_there_is_nothing_to_tell() -> None:
+    compared = compare("own", {"own": parsed(OWN_TEXT)}, {}, [])
+    assert compared == Compared((), (), (), ())

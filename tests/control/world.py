@@ -135,6 +135,7 @@ class Parts:
     list_refresh: ListRefresh
     configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
     select: Callable[[str, str], Coroutine[Any, Any, None]]
+    list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
 
 
 @dataclass
@@ -152,6 +153,7 @@ class World:
     )
     rules: str = RULES
     lists: dict[str, DomainList] = field(default_factory=dict)
+    list_texts: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
     problems: list[str] = field(default_factory=list)  # of the next reload
     counters: dict[str, int | float | str] = field(default_factory=lambda: {"port": 8119, "tunnels": 2})
@@ -225,10 +227,14 @@ class World:
             copies=self.copies,
             list_refresh=ListRefresh(self._refresh_context(), self.copies),
             configured_lists=self._configured_lists,
+            list_text=self._list_text,
         )
 
     async def _configured_lists(self) -> Sequence[ListConfig]:
         return self.settings.list
+
+    async def _list_text(self, item: ListConfig) -> str:
+        return self.list_texts[item.name]
 
     def _refresh_context(self) -> RefreshContext:
         return RefreshContext(

@@ -194,6 +194,10 @@ class Beliefs(Versioned):
         self._update_clock(now)
         return self._results.recent(network, now, within_s)
 
+    def working_direct(self, *, network: NetworkId) -> list[tuple[str, float]]:
+        """The hosts that answered direct since the start, and when each last did, in seconds since the epoch."""
+        return [(host, working.at) for (where, host), working in self._table.works.items() if where == network]
+
     def measured(self, host: str, result: LastResult, *, network: NetworkId) -> None:
         """Takes the result of a measurement of `host`."""
         key = (network, host)

@@ -1,0 +1,97 @@
+"""Changes to a list as a diff of its own text: applied, they make exactly the list that is meant."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from proxy.config.schema import ListFormatName
+from proxy.routing.lists.changes import write_diff
+from proxy.routing.lists.formats import parse_list
+from tests.routing.lists.patching import patched
+
+PLAIN = "# a list\na.test\nb.test # why\n\n*.c.test\n"
+
+
+def entries(text: str, list_format: ListFormatName) -> set[str]:
+    return {entry.text for entry in parse_list(iter([text]), size=len(text), source="", format=list_format).entries()}
+
+
+@pytest.mark.parametrize(
+    ("list_format", "text", "shown"),
+    [
+        ("plain", PLAIN, "+new.test"),
+        ("adblock", "! title\n||a.test^\n||b.test^\n||c.test^\n@@||x.a.test^\n", "+||new.test^"),
+        ("autoproxy", "[AutoProxy 0.2.9]\n||a.test\n||b.test\n||c.test\n/regex/\n", "+||new.test"),
+        ("v2fly", "domain:a.test\nb.test @ads\nfull:f.test\ndomain:c.test\nregexp:^x\n", "+domain:new.test"),
+    ],
+)
+def test_a_line_goes_and_one_comes_in_the_lists_own_format(list_format: ListFormatName, text: str, shown: str) -> None:
+    made = write_diff("gfw", text, list_format, remove={"b.test"}, add=["new.test"])
+    assert made.unwritten == ()
+    assert made.text.splitlines()[:2] == ["--- gfw", "+++ gfw"]
+    assert made.text.splitlines()[-1] == shown
+    after = patched(text, made.text)
+    assert entries(after, list_format) == entries(text, list_format) - {"b.test"} | {"new.test"}
+    assert [line for line in after.splitlines() if line != shown[1:]] == [
+        line for line in text.splitlines() if "b.test" not in line or "a.test" in line
+    ]
+
+
+def test_nothing_to_change_is_no_diff() -> None:
+    made = write_diff("gfw", PLAIN, "plain", remove=(), add=())
+    assert (made.text, made.unwritten) == ("", ())
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0 a.test b.test\n", "a.testb.test\n", "x.a.test\n", "# a.test\n"])
+def test_a_line_that_is_not_about_the_domain_alone_stays(text: str) -> None:
+    made = write_diff("gfw", text, "plain", remove={"a.test"}, add=())
+    assert (made.text, made.unwritten) == ("", ("a.test",))
+
+
+def test_a_list_without_lines_has_no_diff() -> None:
+    import base64
+
+    text = base64.b64encode(b"[AutoProxy 0.2.9]\n||a.test\n").decode()
+    made = write_diff("gfw", text, "autoproxy", remove={"a.test"}, add=["new.test"])
+    assert "a.test" in made.unwritten
+    assert "-" not in "".join(line[0] for line in made.text.splitlines()[2:])
+
+
+def test_lines_of_windows_stay_so() -> None:
+    text = "a.test\r\nb.test\r\n"
+    made = write_diff("gfw", text, "plain", remove={"a.test"}, add=["new.test"])
+    assert patched(text, made.text) == "b.test\r\nnew.test\r\n"
+
+
+def test_an_entry_that_stands_twice_goes_twice() -> None:
+    text = "a.test\nb.test\nA.Test\n"
+    assert patched(text, write_diff("gfw", text, "plain", remove={"a.test"}, add=()).text) == "b.test\n"
+
+
+@pytest.mark.parametrize(("is_ended", "size"), list(itertools.product((True, False), (1, 2, 3, 40))))
+def test_whatever_goes_and_comes(is_ended: bool, size: int) -> None:
+    rng = random.Random(size)
+    names = [f"site{number}.test" for number in range(size)]
+    text = "\n".join(names) + ("\n" if is_ended else "")
+    for _ in range(40):
+        remove = set(rng.sample(names, rng.randrange(size + 1)))
+        add = [f"new{number}.test" for number in range(rng.randrange(3))]
+        made = write_diff("gfw", text, "plain", remove=remove, add=add)
+        assert made.unwritten == ()
+        after = patched(text, made.text)
+        assert _lines(after) == [name for name in names if name not in remove] + add
+
+
+def _lines(text: str) -> Sequence[str]:
+    return [line for line in text.split("\n") if line]
+
+
+def test_only_lines_of_a_diff_are_written() -> None:
+    made = write_diff("gfw", PLAIN, "plain", remove={"a.test", "c.test"}, add=["new.test"])
+    form = re.compile(r"--- gfw|\+\+\+ gfw|@@ -\d+(,\d+)? \+\d+(,\d+)? @@|[-+].*|\\ No newline at end of file")
+    assert all(form.fullmatch(line) for line in made.text.splitlines())
