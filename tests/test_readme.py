@@ -29,6 +29,7 @@ ENDS = {
     "log": {0, 2},  # and no connection of that number
     "service": {0, 1},  # the Byway of the test is not one, so that none is installed beside it
     "list": {0, 2},  # nor a list to fetch
+    "system": {0, 1},  # and no desktop
     "ca": {0} if os.geteuid() == 0 else {0, 4},  # whoever is not root is told what to run as root
 }
 

@@ -26,11 +26,13 @@ from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.runtime import AppRuntime
 from proxy.app.setup_builder import SetupBuilder
+from proxy.app.system_proxy import SystemProxySwitch
 from proxy.app.wiring import Subscribers, subscribe, subscribe_refresh
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
 from proxy.control.server import ControlServer
+from proxy.desktop.system_proxy import Restored, SystemProxy
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
@@ -202,6 +204,13 @@ class App:
         self._relays = settings.relay
         self._active: ActiveSetup
         self._started_at = time.time()
+        self._system_proxy = SystemProxySwitch(
+            SystemProxy(paths.system_proxy_file),
+            address=lambda: (settings.listen.address, self._active.port),
+            closing=lambda: self._setup.router.closing,
+            refusal=_no_system_proxy(options),
+        )
+        self._has_released = False
         self._control: ControlServer | None = None
 
     async def start(self) -> None:
@@ -227,6 +236,8 @@ class App:
                 f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
             ) from None
         self._active.listens_on(port)  # the guard refuses Byway's own port, which is known only now
+        if await self._system_proxy.release() is Restored.RESTORED:
+            log.warning("The system proxy, which the last run could not restore, was restored.")
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
@@ -250,7 +261,9 @@ class App:
         return await self._active.reload()
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Takes no more clients and lets those there are finish, for a bounded time or until `hurry`."""
+        """Gives back the system proxy, takes no more clients and lets those there are finish, for a bounded time or
+        until `hurry`."""
+        await self._release_system_proxy()  # while Byway still serves those who use it
         self._server.stop_listening()
         ends_at = time.monotonic() + self._setup.settings.limits.drain_s
         while (self._server.sessions or self._pump.active) and time.monotonic() < ends_at and not hurry.is_set():
@@ -259,6 +272,7 @@ class App:
 
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""
+        await self._release_system_proxy()
         self._server.stop_listening()
         # A disk that has become read-only keeps the file; its readers find that no process has that pid.
         with contextlib.suppress(OSError):
@@ -274,6 +288,12 @@ class App:
         await cancel_all()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
+
+    async def _release_system_proxy(self) -> None:
+        """Once: programs of a desktop that does not answer take seconds."""
+        if not self._has_released:
+            self._has_released = True
+            await self._system_proxy.release()
 
     @property
     def _setup(self) -> Setup:
@@ -341,6 +361,7 @@ class App:
         self._inspector.forget_rejections()
         self._list_refresh.on_configuration()
         subscribe_refresh(self._events, self._list_refresh, setup.settings.list)
+        self._system_proxy.on_rules_changed()
 
     # -- the network and the clock ---------------------------------------------------------------------------------
 
@@ -397,11 +418,27 @@ class App:
             self._recent_clients,
             self._copies,
             self._list_refresh,
+            self._system_proxy,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,
             not_stored=self._options.not_stored,
             selection_file=None if self._options.ephemeral else self._paths.relay_selection_file,
         )
+
+
+def _no_system_proxy(options: RunOptions) -> str:
+    """Why this run cannot be the system proxy; empty when it can."""
+    if options.not_stored:
+        return (
+            f"Nothing can be stored ({options.not_stored}), so the present system proxy could not be restored after a "
+            "crash. Free space or make the folder writable, then restart Byway"
+        )
+    if options.ephemeral:
+        return (
+            "With --ephemeral nothing is stored, so the present system proxy could not be restored after a crash. "
+            "Run Byway without --ephemeral, or set one browser instead"
+        )
+    return ""
 
 
 def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:

@@ -1,5 +1,5 @@
-"""What the control server reads of the running application, and the four things that it may change: the configuration
-(a reload), an override, the relay selected in a group, and what was learned.
+"""What the control server reads of the running application, and the things that it may change: the configuration (a
+reload), an override, the relay selected in a group, what was learned, and the system proxy.
 
 Implements `control.dependencies.Dependencies`."""
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
+from proxy.app.system_proxy import SystemProxySwitch
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
@@ -53,6 +54,7 @@ class ControlBackend:
     recent_clients: RecentClients
     copies: ListCopies
     list_refresh: ListRefresh
+    system_proxy: SystemProxySwitch
     listen_address: str
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can
@@ -104,6 +106,7 @@ class ControlBackend:
     def override(self, host: str, override: Override | None) -> None:
         """Applies it at once, and stores it for the next start."""
         self.active.override(host, override)
+        self.system_proxy.on_rules_changed()
         if override is None:
             self.store.clear_override(host)
         else:

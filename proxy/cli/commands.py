@@ -32,6 +32,7 @@ _MODULES = {
     "rule": "proxy.cli.rule.commands",
     "list": "proxy.cli.list",
     "site": "proxy.cli.site",
+    "system": "proxy.cli.system",
     "addons": "proxy.cli.addons.commands",
     "config": "proxy.cli.config",
     "ca": "proxy.cli.ca.commands",

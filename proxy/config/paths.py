@@ -130,6 +130,11 @@ class Paths:
         return self.state_dir / "relay-selection.json"
 
     @property
+    def system_proxy_file(self) -> Path:
+        """What the system proxy was before `byway system on`; it is there while Byway is the system proxy."""
+        return self.state_dir / "system-proxy.json"
+
+    @property
     def network_key_file(self) -> Path:
         return self.state_dir / "network.key"
 
@@ -239,8 +244,9 @@ def make_folder(path: Path) -> None:
         path.chmod(0o700)  # also where the umask cleared bits: the next folder is created in it
 
 
-def write_private(path: Path, content: bytes | str) -> None:
-    """Replaces a file by one of mode 0600, atomically: a reader sees the old content or the new. Raises BywayError."""
+def write_private(path: Path, content: bytes | str, *, durable: bool = False) -> None:
+    """Replaces a file by one of mode 0600, atomically: a reader sees the old content or the new. `durable`: it is on
+    the disk when this returns, and outlives a power cut. Raises BywayError."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -249,13 +255,27 @@ def write_private(path: Path, content: bytes | str) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 os.chmod(temporary, 0o600)  # also where the umask cleared bits
                 file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
+            if durable and os.name == "posix":
+                _sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         kind = NotWritable if error.errno in _NOT_NOW else BywayError
         raise kind(f"{shown(path)} cannot be written: {reason_of(error)}") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Writes the names in a folder to the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _from_env(env: Mapping[str, str], name: str) -> Path | None:

@@ -36,6 +36,7 @@ from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope, site
 from proxy.control.streaming import FAULT, Followers, outcome_filter
 from proxy.control.timeline import scopes, spells
+from proxy.desktop.proxy_settings import DesktopName
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.verdict.site_status import SiteState, site_state
@@ -103,6 +104,7 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.get("/v1/sites/{host}", api.site),
             web.put("/v1/sites/{host}", api.set_site),
             web.delete("/v1/sites/{host}", api.forget_site),
+            web.put("/v1/system-proxy", api.set_system_proxy),
             web.get("/v1/config", api.config),
             web.post("/v1/reload", api.reload),
         ]
@@ -201,6 +203,25 @@ class _Api:
         await parse_body(request, {})
         problems = await self._parts.reload()
         return _answer(taken=not problems, problems=[redact(problem) for problem in problems])
+
+    async def set_system_proxy(self, request: web.Request) -> web.Response:
+        asked = await parse_body(request, {"desktop": str, "on": bool})
+        if not asked.get("on", False):
+            return _answer(on=False, restored=await self._parts.system_proxy.turn_off())
+        name = asked.get("desktop", "")
+        if name not in list(DesktopName):
+            raise Refused(400, f"unknown desktop {quoted(name)}; it can be {one_of(list(DesktopName))}")
+        desktop = DesktopName(name)
+        now = await self._parts.system_proxy.turn_on(desktop)
+        listen = self._parts.setup().settings.listen
+        return _answer(
+            on=True,
+            desktop=now.desktop,
+            url=now.url,
+            strict_by=now.strict_by,
+            listen=listen.address,
+            asks_password=bool(listen.user),
+        )
 
     # -- the log ---------------------------------------------------------------------------------------------------
 

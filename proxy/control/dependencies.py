@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from proxy.config.schema import ListConfig, Settings
     from proxy.control.relay_test import Relays
+    from proxy.desktop.proxy_settings import DesktopName
+    from proxy.desktop.system_proxy import Restored
     from proxy.detect.beliefs.beliefs import Beliefs
     from proxy.detect.relay_groups import RelayGroups
     from proxy.detect.relay_health import Health
@@ -61,6 +63,24 @@ class SetupView(Protocol):
     def resolver(self) -> Resolver: ...
 
 
+class SystemProxyOn(Protocol):
+    """How Byway is the system proxy."""
+
+    @property
+    def desktop(self) -> DesktopName: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def strict_by(self) -> str: ...
+
+
+class SystemProxyControl(Protocol):
+    """Turns the system proxy on and off. Both raise BywayError."""
+
+    async def turn_on(self, desktop: DesktopName) -> SystemProxyOn: ...
+    async def turn_off(self) -> Restored: ...
+
+
 class Dependencies(Protocol):
     """What the control server asks of the application, and what it may change there."""
 
@@ -97,6 +117,9 @@ class Dependencies(Protocol):
     @property
     def recent_clients(self) -> RecentClients:
         """The browsers that have just used the proxy port."""
+
+    @property
+    def system_proxy(self) -> SystemProxyControl: ...
 
     def setup(self) -> SetupView:
         """The Setup in use now."""

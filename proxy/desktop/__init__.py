@@ -1,1 +1,1 @@
-"""What Byway sets up outside itself, for each operating system: services, browsers, system proxies."""
+"""What Byway sets up outside itself, for each operating system: services, browsers, the system proxy."""

@@ -64,7 +64,7 @@ class ServiceManager(Protocol):
     """The command that shows what the service printed."""
 
     def definition(self, command: Sequence[str]) -> str:
-        """Returns the definition of a service that runs `command`, whose first word is the path of a program. Raises
+        """Returns the definition of a service that runs `command`: the path of a program, flags, and `run`. Raises
         BywayError for a word that no definition can hold."""
         ...
 
@@ -108,6 +108,7 @@ Description=Byway, a local proxy that goes around blocked sites
 Type=exec
 ExecStart={command}
 ExecReload=kill -HUP $MAINPID
+ExecStopPost=-{release}
 Restart=on-failure
 RestartSec={restart_s}
 RestartPreventExitStatus={not_restarted}
@@ -137,8 +138,13 @@ class Systemd:
 
     def definition(self, command: Sequence[str]) -> str:
         """See ServiceManager."""
+
+        def spelled(words: Sequence[str]) -> str:
+            return " ".join([_systemd_program(words[0]), *map(_systemd_word, words[1:])])
+
         return _UNIT.format(
-            command=" ".join([_systemd_program(command[0]), *map(_systemd_word, command[1:])]),
+            command=spelled(command),
+            release=spelled([*command[:-1], "system", "off", "--if-dead"]),  # a crash leaves no system proxy behind
             restart_s=RESTART_S,
             not_restarted=" ".join(map(str, _NOT_RESTARTED)),
         )

@@ -137,6 +137,12 @@ class Router:
         """The overrides of `byway site set`, by host."""
         return self._overrides
 
+    @property
+    def closing(self) -> str:
+        """The first rule or override that is RELAY or BLOCK, as the user wrote it; empty: there is none."""
+        reasons: list[_Reason | Rule] = [*self._rules.rules, *self._override_reasons.values()]
+        return next((reason.why for reason in reasons if reason.action in (Action.RELAY, Action.BLOCK)), "")
+
     def plan(
         self,
         request: Request,

@@ -34,6 +34,7 @@ from proxy.net.uplink.network_id import network_id, read_uplink
 from tests.cli.conftest import Byway, Home, Ran
 from tests.cli.seeded import BLOCKED, DOWN, LONG, SeededWorld, leave
 from tests.control.world import World
+from tests.support.desktops import stand_ins
 from tests.support.outcomes import HOME
 
 FOLDER = Path(__file__).with_name("snapshots")
@@ -45,7 +46,8 @@ RUNNING = [
     f"test -q --jitter 0 -c 1 new.example {BLOCKED}", f"test -q --jitter 0 -c 1 --matrix new.example {BLOCKED}",
     "log", "log --long", "log --outcome failed", "log show 4", f"log show {DOWN}", "site list", "site list --all",
     f"site show {BLOCKED}", f"site show {LONG}", "site show new.example", "site set x.example block",
-    "site forget x.example", "report", f"report {BLOCKED} --format csv", "report new.example", "relay list",
+    "site forget x.example", "system on --desktop kde", "system off", "system show --desktop kde",
+    "report", f"report {BLOCKED} --format csv", "report new.example", "relay list",
     "list show", "list show own gfwlist", "list report own", "list refresh gfwlist", "relay test",
     "pac", "pac --strict", "env --shell bash", "rule list", f"rule test https://{BLOCKED}/",
     "config show", "config check", "config path", "addons docs plan",
@@ -53,6 +55,7 @@ RUNNING = [
 STOPPED = [
     "status", "why new.example", "log", "log show 4", "site list", f"site show {BLOCKED}", "report", "relay list",
     "pac", "env --shell fish", "rule list", "rule test new.example", "config show", "addons enable nothing",
+    "system on", "system off", "system show --desktop kde",
 ]  # fmt: skip
 
 CONFIG = """\
@@ -190,6 +193,10 @@ def shown(home: Home, byway: Byway, evening: None, monkeypatch: pytest.MonkeyPat
     for name in ("NO_COLOR", "COLUMNS", *(name for name in os.environ if name.startswith("BYWAY_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home.state.parent))
+    desktop = home.state.parent / "desktop"
+    desktop.mkdir()
+    for name, value in stand_ins(desktop).items():
+        monkeypatch.setenv(name, value)
     return Shown(home, byway, monkeypatch)
 
 

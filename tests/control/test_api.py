@@ -468,3 +468,26 @@ async def test_rules_are_tested_for_a_program_and_a_network(api: ClientSession, 
     assert await tested(network=cafe, process="curl") == "BLOCK"
     assert 'unknown network "caffe"; did you mean Cafe?' in await tested(400, network="caffe")
     assert (await read(api, "/v1/status"))["network_name"] == "home"
+
+
+async def test_the_system_proxy_is_turned_on_and_off(api: ClientSession, world: World) -> None:
+    async with api.put("/v1/system-proxy", json={"on": True, "desktop": "kde"}) as answer:
+        assert await answer.json() == {
+            "version": 2,
+            "on": True,
+            "desktop": "kde",
+            "url": "http://127.0.0.1:8119/proxy.pac",
+            "strict_by": "",
+            "listen": "127.0.0.1",
+            "asks_password": False,
+        }
+    assert world.system_proxy.on is not None
+    async with api.put("/v1/system-proxy", json={"on": False}) as answer:
+        assert await answer.json() == {"version": 2, "on": False, "restored": "restored"}
+    assert world.system_proxy.on is None
+
+
+async def test_an_unknown_desktop_is_named(api: ClientSession) -> None:
+    async with api.put("/v1/system-proxy", json={"on": True, "desktop": "beos"}) as answer:
+        assert answer.status == 400
+        assert 'unknown desktop "beos"; it can be gnome, kde, macos or windows' in (await answer.json())["error"]

@@ -18,6 +18,8 @@ from aiohttp import ClientSession
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.control import dependencies
+from proxy.desktop.proxy_settings import DesktopName
+from proxy.desktop.system_proxy import Restored
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
@@ -111,6 +113,30 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class SystemProxyOn:
+    desktop: DesktopName
+    url: str
+    strict_by: str
+
+
+@dataclass
+class SystemProxy:
+    """Turned on and off in memory."""
+
+    strict_by: str = ""
+    on: SystemProxyOn | None = None
+
+    async def turn_on(self, desktop: DesktopName) -> SystemProxyOn:
+        path = "" if self.strict_by else "/proxy.pac"
+        self.on = SystemProxyOn(desktop, f"http://127.0.0.1:8119{path}", self.strict_by)
+        return self.on
+
+    async def turn_off(self) -> Restored:
+        on, self.on = self.on, None
+        return Restored.NOTHING if on is None else Restored.RESTORED
+
+
+@dataclass(frozen=True)
 class Parts:
     """The Dependencies of a server, each of which a test may replace."""
 
@@ -136,6 +162,7 @@ class Parts:
     configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
     select: Callable[[str, str], Coroutine[Any, Any, None]]
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
+    system_proxy: dependencies.SystemProxyControl
 
 
 @dataclass
@@ -165,6 +192,7 @@ class World:
     decided: Plan | None = None  # what addons make of every plan
     addons: tuple[AddonState, ...] = ()
     store_file: Path | None = None  # in memory
+    system_proxy: SystemProxy = field(default_factory=SystemProxy)
     on_resolve: Callable[[str], None] = lambda _: None
     hold: Callable[[str], Awaitable[None]] | None = None  # waited for by who asks for a name
 
@@ -228,6 +256,7 @@ class World:
             list_refresh=ListRefresh(self._refresh_context(), self.copies),
             configured_lists=self._configured_lists,
             list_text=self._list_text,
+            system_proxy=self.system_proxy,
         )
 
     async def _configured_lists(self) -> Sequence[ListConfig]:

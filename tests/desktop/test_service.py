@@ -85,6 +85,7 @@ def test_systemd_is_told_to_start_it_now_and_at_login(tmp_path: Path) -> None:
     manager.install(manager.definition(["/usr/bin/byway", "run"]))
     assert told.asked == [f"systemctl --user {words}" for words in ("daemon-reload", "enable byway", "restart byway")]
     assert "ExecStart=/usr/bin/byway run\n" in manager.file.read_text()
+    assert "ExecStopPost=-/usr/bin/byway system off --if-dead\n" in manager.file.read_text()
     assert stat.S_IMODE(manager.file.stat().st_mode) == 0o600
     assert manager.state() == ServiceState(True, enabled=True, running=True)
     told.asked.clear()

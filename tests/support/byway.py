@@ -205,4 +205,5 @@ def _read(run_file: Path) -> dict[str, Any] | None:
 def _clean_environment() -> dict[str, str]:
     """Ours without what would change Byway or a client: settings and proxies."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BYWAY_") and not k.lower().endswith("_proxy")}
-    return {**kept, "NO_COLOR": "1", "COLUMNS": "120"}
+    # No session bus: `byway system on` must not change the desktop of whoever runs the tests.
+    return {**kept, "DBUS_SESSION_BUS_ADDRESS": "disabled:", "NO_COLOR": "1", "COLUMNS": "120"}

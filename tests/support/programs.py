@@ -14,16 +14,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
+GSETTINGS = "libglib2.0-bin dconf-gsettings-backend gsettings-desktop-schemas"
+"""The program, what stores its values, and the description of the settings."""
+
 PACKAGES = {
     "bash": "bash",
     "cc": "build-essential",
     "certutil": "libnss3-tools",
     "chromium": "chromium",
     "curl": "curl",
+    "dbus-daemon": "dbus-daemon",
     "dnsmasq": "dnsmasq-base",
     "fish": "fish",
     "gnutls-serv": "gnutls-bin",
     "groff": "groff-base",
+    "gsettings": GSETTINGS,
     "ip": "iproute2",
     "microsocks": "microsocks",
     "nginx": "nginx-light",

@@ -1,0 +1,96 @@
+"""The system proxy while Byway runs: turned on and off on request, kept strict or lenient as the rules need it, and
+given back at the end and after a crash.
+
+The programs of the desktop run in a thread, one change at a time. As long as Byway is not the system proxy, nothing of
+it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from proxy.desktop.proxy_settings import DesktopName
+from proxy.desktop.system_proxy import Restored, SystemProxy
+from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+
+@frozen_dataclass
+class SystemProxyOn:
+    """How Byway is the system proxy now."""
+
+    desktop: DesktopName
+    url: str
+    """Of the PAC file, or, if strict, of the proxy."""
+    strict_by: str
+    """The rule or override for which it is strict; empty: it is lenient."""
+
+
+class SystemProxySwitch:
+    """Belongs to one loop."""
+
+    def __init__(
+        self, system: SystemProxy, *, address: Callable[[], tuple[str, int]], closing: Callable[[], str], refusal: str
+    ) -> None:
+        """`address` returns where Byway listens; `closing` the first rule or override that is RELAY or BLOCK, empty
+        without one. `refusal`: why Byway cannot be the system proxy in this run; empty when it can."""
+        self._system = system
+        self._address = address
+        self._closing = closing
+        self._refusal = refusal
+        self._is_on = False
+        self._lock = asyncio.Lock()
+
+    async def turn_on(self, desktop: DesktopName) -> SystemProxyOn:
+        """Makes Byway the system proxy. Raises BywayError."""
+        if self._refusal:
+            raise BywayError(self._refusal)
+        async with self._lock:
+            strict_by = self._closing()
+            self._is_on = True  # also when it fails half-way: then there is something to restore
+            url = await asyncio.to_thread(self._system.turn_on, desktop, *self._address(), strict=bool(strict_by))
+            return SystemProxyOn(desktop, url, strict_by)
+
+    async def turn_off(self) -> Restored:
+        """Gives back what was there before. Raises BywayError."""
+        async with self._lock:
+            restored = await asyncio.to_thread(self._system.restore)
+            self._is_on = False
+            return restored
+
+    def on_rules_changed(self) -> None:
+        """Makes it strict or lenient, as the rules and overrides now need it."""
+        if self._is_on:
+            spawn(self._change(), name="the system proxy follows the rules")
+
+    async def release(self) -> Restored:
+        """Gives back what was there before, at the end of Byway or after a crash. What fails is logged; the next start
+        tries again."""
+        if not self._system.has_saved:
+            return Restored.NOTHING
+        try:
+            return await self.turn_off()
+        except BywayError as error:
+            log.warning("The system proxy could not be restored: %s Then run `byway system off`.", _sentence(error))
+            return Restored.NOTHING
+
+    async def _change(self) -> None:
+        async with self._lock:
+            if not self._is_on:
+                return
+            strict = bool(self._closing())
+            try:
+                self._is_on = await asyncio.to_thread(self._system.change, *self._address(), strict=strict)
+            except BywayError as error:
+                mode = "strict" if strict else "lenient"
+                log.warning("The system proxy could not be made %s: %s", mode, _sentence(error))
+
+
+def _sentence(error: BywayError) -> str:
+    text = str(error)
+    return text if text.endswith((".", "?")) else f"{text}."

@@ -1,0 +1,47 @@
+"""Runs the desktop's own programs, such as gsettings, without a shell and for a bounded time.
+
+Byway has no binding to any desktop: their programs are part of every installation, and a fault in one of them cannot
+harm the proxy. A program that is missing, fails or hangs is a DesktopError with one sentence.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+from proxy.model.errors import BywayError, reason_of
+
+TIMEOUT_S = 5.0
+"""Each takes some 30 ms. One that waits for a session bus that does not answer must not hold up the end of Byway."""
+
+RunProgram = Callable[..., str]
+"""Runs a program, given as its words, and returns what it prints. Raises DesktopError."""
+
+
+class DesktopError(BywayError):
+    """The desktop did not do what it was asked."""
+
+
+def run_program(*words: str) -> str:
+    """Runs a program and returns its standard output. Raises DesktopError."""
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+            start_new_session=True,  # Ctrl-C in the terminal ends Byway, which then still has to restore the setting
+        )
+    except FileNotFoundError:
+        raise DesktopError(f"{words[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise DesktopError(f"{words[0]} did not answer within {TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise DesktopError(f"{words[0]} cannot be run: {reason_of(error)}") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise DesktopError(f"{words[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    return done.stdout

@@ -1,0 +1,37 @@
+"""Programs of the desktop: run without a shell, bounded, every failure one sentence."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from proxy.desktop import programs
+from proxy.desktop.programs import DesktopError, run_program
+
+
+def test_it_returns_what_the_program_prints() -> None:
+    assert run_program(sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "$HOME; c") == (
+        "['a b', '$HOME; c']\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no-such-program-of-a-desktop"], "no-such-program-of-a-desktop is not installed"),
+        ([sys.executable, "-c", "raise SystemExit('one\\ntwo')"], f"{sys.executable} failed: two"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], f"{sys.executable} failed: exit code 3"),
+        (["/"], "/ cannot be run: permission denied"),
+    ],
+)
+def test_every_failure_is_one_sentence(words: list[str], said: str) -> None:
+    with pytest.raises(DesktopError) as failure:
+        run_program(*words)
+    assert str(failure.value) == said
+
+
+def test_one_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "TIMEOUT_S", 0.2)
+    with pytest.raises(DesktopError, match=r"did not answer within 0\.2 s"):
+        run_program(sys.executable, "-c", "import threading; threading.Event().wait()")

@@ -1,0 +1,219 @@
+"""A real Byway as the system proxy: of GNOME with the real gsettings on a session bus of its own, and of KDE, macOS and
+Windows with stand-ins for their programs. Whatever ends Byway, what was set before comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.desktop.proxy_settings import (
+    MODE,
+    ONLY_PLACE,
+    DesktopName,
+    Gnome,
+    Kde,
+    MacOs,
+    ProxySettings,
+    Values,
+    Windows,
+)
+from proxy.desktop.system_proxy import is_in_use
+from tests.support.byway import Byway
+from tests.support.desktops import run_in, session_bus, stand_ins
+from tests.support.waiting import until
+
+CORPORATE = "http://corp.example/a.pac"
+SOMEBODY_ELSES = "http://127.0.0.1:9999/proxy.pac"
+
+BEFORE: Mapping[DesktopName, Mapping[str, Values]] = {
+    DesktopName.GNOME: {ONLY_PLACE: {"autoconfig-url": CORPORATE, "http.host": "corp.example", MODE: "manual"}},
+    DesktopName.KDE: {ONLY_PLACE: {"httpProxy": "http://corp.example 3128", MODE: "1"}},
+    DesktopName.MACOS: {"USB 10/100 LAN": {"url": CORPORATE, "bypass": "*.corp.example\nintranet", MODE: "Yes No No"}},
+    DesktopName.WINDOWS: {ONLY_PLACE: {"AutoConfigURL": CORPORATE, "ProxyServer": "corp.example:3128"}},
+}
+"""What each desktop has before, and gets back."""
+
+
+@dataclass
+class Desk:
+    """A desktop and a Byway that runs on it."""
+
+    settings: ProxySettings
+    byway: Byway
+    before: Mapping[str, Values]
+
+    @property
+    def now(self) -> Mapping[str, Values]:
+        """What it holds. An address of Byway's that is off stays on macOS, which has no way to remove one."""
+        places = {place: dict(values) for place, values in self.settings.read().items()}
+        if self.settings.name is DesktopName.MACOS:
+            for values in places.values():
+                for key, is_on in zip(("url", "web", "secureweb"), values[MODE].split(), strict=True):
+                    if is_on == "No" and "127.0.0.1:" in values[key]:
+                        values[key] = ""
+        return places
+
+    def holds(self, own: Values) -> bool:
+        return all(is_in_use(values, own) for values in self.settings.read().values())
+
+    @property
+    def is_lenient(self) -> bool:
+        return self.holds(self.settings.by_pac(f"{self.byway.url}/proxy.pac"))
+
+    @property
+    def is_strict(self) -> bool:
+        return self.holds(self.settings.by_address("127.0.0.1", self.byway.port))
+
+    async def turn_on(self) -> None:
+        await self.byway.command("system", "on", "--desktop", self.settings.name)
+        assert self.is_lenient
+
+
+@contextlib.asynccontextmanager
+async def desk(name: DesktopName, folder: Path, rules: str = "") -> AsyncIterator[Desk]:
+    async with contextlib.AsyncExitStack() as stack:
+        if name is DesktopName.GNOME:
+            environment = await stack.enter_async_context(session_bus(folder))
+        else:
+            environment = stand_ins(folder)
+        run = run_in(environment)
+        all_settings: list[ProxySettings] = [Gnome(run), Kde(run, lambda program: program), MacOs(run), Windows(run)]
+        settings = next(settings for settings in all_settings if settings.name is name)
+        for place, values in BEFORE[name].items():
+            for key, value in values.items():
+                settings.write(place, key, value)
+        async with Byway(folder, environment=environment, rules=rules) as byway:
+            yield Desk(settings, byway, settings.read())
+
+
+async def turned_on(desk: Desk) -> None:
+    saved = desk.byway.state / "system-proxy.json"
+    assert not saved.exists()
+    await desk.turn_on()
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    await desk.byway.command("system", "on", "--desktop", desk.settings.name)  # once more: what was before stays known
+    assert {it["byway"] for it in (await desk.byway.read("system", "show"))["places"]} == {"lenient"}
+    await desk.byway.command("system", "off")
+    assert desk.now == desk.before
+
+
+async def turned_off(desk: Desk) -> None:
+    await desk.turn_on()
+    assert (await desk.byway.read("system", "off"))["restored"] == "restored"
+    assert desk.now == desk.before
+    assert (await desk.byway.read("system", "off"))["restored"] == "nothing"
+    assert not (desk.byway.state / "system-proxy.json").exists()
+
+
+async def terminated(desk: Desk) -> None:
+    await desk.turn_on()
+    assert await desk.byway.stop(signal.SIGTERM) == 0
+    assert desk.now == desk.before
+
+
+async def killed(desk: Desk) -> None:
+    """A service unit then runs `system off --if-dead`."""
+    await desk.turn_on()
+    await desk.byway.command("system", "off", "--if-dead")
+    assert desk.is_lenient  # it is alive
+    await desk.byway.kill()
+    assert desk.is_lenient
+    done = await desk.byway.command("system", "off", "--if-dead")
+    assert "was restored" in done.stdout
+    assert desk.now == desk.before
+
+
+async def power_cut(desk: Desk) -> None:
+    """Nobody tidies up; the next start does, whatever port it gets."""
+    await desk.turn_on()
+    await desk.byway.kill()
+    assert desk.is_lenient
+    await desk.byway.start()
+    assert desk.now == desk.before
+    assert "The system proxy, which the last run could not restore, was restored." in desk.byway.said.read_text()
+
+
+async def changed_by_somebody_else(desk: Desk) -> None:
+    for how in ("off", "term"):
+        await desk.turn_on()
+        for place in desk.before:
+            for key, value in desk.settings.by_pac(SOMEBODY_ELSES).items():
+                desk.settings.write(place, key, value)
+        newer = desk.settings.read()
+        if how == "off":
+            assert (await desk.byway.read("system", "off"))["restored"] == "kept_newer"
+        else:
+            assert await desk.byway.stop() == 0
+        assert desk.settings.read() == newer
+
+
+EVENTS: list[Callable[[Desk], Awaitable[None]]] = [
+    turned_on, turned_off, terminated, killed, power_cut, changed_by_somebody_else,
+]  # fmt: skip
+
+
+@pytest.mark.needs("dbus-daemon", "gsettings")
+@pytest.mark.parametrize("event", EVENTS)
+async def test_gnome_gets_back_what_it_had(tmp_path: Path, event: Callable[[Desk], Awaitable[None]]) -> None:
+    async with desk(DesktopName.GNOME, tmp_path) as on:
+        await event(on)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("name", [DesktopName.KDE, DesktopName.MACOS, DesktopName.WINDOWS])
+async def test_other_desktops_get_back_what_they_had(
+    tmp_path: Path, name: DesktopName, event: Callable[[Desk], Awaitable[None]]
+) -> None:
+    async with desk(name, tmp_path) as on:
+        await event(on)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(DesktopName.GNOME, marks=pytest.mark.needs("dbus-daemon", "gsettings")), *list(DesktopName)[1:]],
+)
+async def test_it_is_strict_while_a_rule_or_an_override_closes_a_site(tmp_path: Path, name: DesktopName) -> None:
+    async with desk(name, tmp_path, "DOMAIN,a.example,RELAY\n") as on:
+        said = (await on.byway.command("system", "on", "--desktop", name)).stdout
+        assert "rules.txt:1 DOMAIN,a.example,RELAY" in said
+        assert "byway system off" in said
+        assert on.is_strict
+
+        on.byway.rules.write_text("MATCH,AUTO\n")
+        await until(lambda: on.is_lenient)
+        await on.byway.command("site", "set", "b.example", "block")
+        await until(lambda: on.is_strict)
+        await on.byway.command("site", "forget", "b.example")
+        await until(lambda: on.is_lenient)
+        on.byway.rules.write_text("DOMAIN,a.example,BLOCK\n")
+        await until(lambda: on.is_strict)
+        await on.byway.kill()
+        assert on.is_strict  # without Byway no program connects
+        await on.byway.start()
+        assert on.now == on.before
+
+
+@pytest.mark.needs("gsettings")
+async def test_without_a_desktop_session_it_says_so(tmp_path: Path) -> None:
+    """gsettings then claims success and stores nothing."""
+    async with Byway(tmp_path, environment={"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}) as byway:
+        done = await byway.command("system", "on", "--desktop", "gnome", check=False)
+        assert done.returncode == 1
+        assert "GNOME did not store the system proxy" in done.stderr
+        assert await byway.stop() == 0
+
+
+async def test_an_ephemeral_byway_is_never_the_system_proxy(tmp_path: Path) -> None:
+    environment = stand_ins(tmp_path)
+    async with Byway(tmp_path, environment=environment, arguments=["--ephemeral"]) as byway:
+        done = await byway.command("system", "on", "--desktop", "kde", check=False)
+        assert done.returncode == 1
+        assert "With --ephemeral nothing is stored" in done.stderr
+        assert json.loads((tmp_path / "settings.json").read_text()) == {}
