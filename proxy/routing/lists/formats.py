@@ -13,7 +13,7 @@ from typing import Protocol
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.lists import adblock, autoproxy, clash, dnsmasq, hosts, sing_box, switchyomega, v2fly
+from proxy.routing.lists import adblock, autoproxy, clash, dnsmasq, hosts, pac, sing_box, switchyomega, v2fly
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.list_builder import ListBuilder, Siblings, no_siblings
 from proxy.routing.lists.plain import parse_plain
@@ -49,6 +49,7 @@ FORMATS: Mapping[ListFormatName, ListFormat] = {
     "v2fly": ListFormat(v2fly.recognizes, v2fly.parse_v2fly, included=1024 * 1024),
     "sing-box": ListFormat(sing_box.recognizes, sing_box.parse_sing_box),
     "switchyomega": ListFormat(switchyomega.recognizes, switchyomega.parse_switchyomega),
+    "pac": ListFormat(pac.recognizes, pac.parse_pac),
     "clash": ListFormat(clash.recognizes, clash.parse_clash, name_share=0.7),
     "hosts": ListFormat(hosts.recognizes, hosts.parse_hosts, name_share=0.7),
     "dnsmasq": ListFormat(dnsmasq.recognizes, dnsmasq.parse_dnsmasq, name_share=0.5),

@@ -55,8 +55,8 @@ _TOKEN = re.compile(
 )
 _PATTERN = re.compile(r"/(?:[^/\\\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++/[a-z]*+")
 _QUOTED = re.compile(r'"([^"]*+)"')
-_NAME = r"\.?(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-)"
-_PLAIN = re.compile(rf"(?!.{{254}}){_NAME}(?:\n(?!.{{254}}){_NAME})*+")
+_NAME = r"(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-)"
+_PLAIN, _DOTTED = (re.compile(rf"(?!.{{254}}){name}(?:\n(?!.{{254}}){name})*+") for name in (_NAME, rf"\.?{_NAME}"))
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _BEFORE_PATTERN = frozenset(
     ["(", "[", "{", "}", ",", ";", ":", "=", "!", "&&", "||", "?", "==", "!=", "===", "!==", "return"]
@@ -110,6 +110,6 @@ def _character(escape: re.Match[str]) -> str:
     return chr(code) if code else escape[2] or ""
 
 
-def are_plain(found: Sequence[str]) -> bool:
-    """Returns whether all are domains in canonical spelling, some perhaps with a dot before them."""
-    return _PLAIN.fullmatch("\n".join(found)) is not None
+def are_plain(found: Sequence[str], *, dots: bool) -> bool:
+    """Returns whether all are domains in canonical spelling; with `dots`, some may have a dot before them."""
+    return (_DOTTED if dots else _PLAIN).fullmatch("\n".join(found)) is not None

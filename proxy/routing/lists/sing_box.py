@@ -93,7 +93,7 @@ class _Parser:
     def _add(self, key: str, token: Token) -> None:
         builder = self._builder
         found = names(token)
-        if key in ("domain", "domain_suffix") and are_plain(found):
+        if key in ("domain", "domain_suffix") and are_plain(found, dots=True):
             covers = Covers.HOST if key == "domain" else Covers.SITE
             plain = [name for name in found if not name.startswith(".")]
             builder.add_many(token.line, plain, covers)

@@ -37,6 +37,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "sing-box": ('{"version": 3, "rules": [{"domain": "a.example"}]}', '{\n  "rules": [\n'),
     "switchyomega": ("[SwitchyOmega Conditions]\r\n@with result\r\n", "; x\n#BEGIN\n[Wildcard]\n*://a.example/*\n"),
+    "pac": ("function FindProxyForURL(url, host) {\n", "// x\nvar domains = {\n"),
     "adblock": ("[Adblock Plus 2.0]\n! Title: x\n", "! Title: x\n||a.example^$third-party\n@@||b.example^\n"),
     "clash": (
         "# NAME: made up\npayload:\n  - '+.example.com'\n  - 'host.example'\n",

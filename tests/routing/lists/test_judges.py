@@ -1,14 +1,19 @@
-"""Rule providers mean what mihomo says. The whole judgement: `python -m tests.routing.lists.judges`."""
+"""Lists mean what the programs say whose formats they are. All of it: `python -m tests.routing.lists.judges`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from proxy.config.schema import ListFormatName
+from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.list_builder import ListBuilder
+from tests.routing.lists.judges import adblocker, pac, sing_box
 from tests.routing.lists.judges.mihomo import Mihomo
 from tests.routing.lists.judges.questions import PINNED, judged
 from tests.routing.lists.judges.rule_providers import Behavior, Format, rule_provider
@@ -28,6 +33,71 @@ def test_a_rule_provider_means_what_mihomo_says(tmp_path: Path, behavior: Behavi
     assert verdict.asked > 0.8 * LINES
     assert verdict.skipped.keys() <= PINNED
     assert bool(verdict.skipped) is (behavior == "classical")
+
+
+FORMATS: tuple[ListFormatName, ...] = ("autoproxy", "adblock")
+
+
+@pytest.mark.needs("node", "adblocker")
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_filter_means_what_ghosterys_adblocker_says(format: ListFormatName) -> None:  # noqa: A002
+    text = adblocker.made_filters(format, lines=1000, seed=7)
+    verdict = adblocker.judged_filters(text, format=format, lines=1000, seed=7)
+    assert verdict.wrong == ()
+    assert verdict.asked > 600
+    assert verdict.skipped.keys() <= {
+        Skip.REGULAR_EXPRESSION, Skip.NO_HOST, Skip.NARROW_EXCEPTION, Skip.COSMETIC, Skip.CONDITION,
+    }  # fmt: skip
+
+
+@pytest.mark.needs("sing-box")
+def test_a_rule_set_means_what_sing_box_says(tmp_path: Path) -> None:
+    lines = 25  # a question takes 50 ms
+    text = sing_box.made_rule_set(lines=lines, seed=7)
+    verdict = sing_box.judged_rule_set(text, tmp_path, lines=lines, seed=7)
+    assert verdict.wrong == ()
+    assert verdict.asked > 0.6 * lines
+    assert verdict.skipped.keys() <= {Skip.CONDITION, Skip.PROCESS, Skip.REGULAR_EXPRESSION}
+
+
+@pytest.mark.needs("node")
+@pytest.mark.parametrize("kind", pac.KINDS)
+def test_a_script_means_what_node_says(kind: str) -> None:
+    verdict = pac.judged_script(pac.made_script(kind, lines=300, seed=7), lines=200, seed=7)
+    assert verdict.wrong == ()
+    assert verdict.asked == 200
+    assert verdict.skipped.keys() <= {Skip.CONDITION, Skip.ORDER}
+
+
+@pytest.mark.needs("node", "adblocker")
+def test_these_judges_are_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: were only subdomains read of what is a site, each judge says so."""
+    monkeypatch.setattr(ListBuilder, "add_many", _only_subdomains)
+    assert adblocker.judged_filters("||a.example^\n", format="adblock", lines=9, seed=1).share == 0
+    assert pac.judged_script(pac.made_script("dictionary", lines=10, seed=1), lines=10, seed=1).share == 0
+
+
+def _only_subdomains(builder: ListBuilder, line: int, domains: Sequence[str], covers: Covers = Covers.SITE) -> None:
+    for domain in domains:
+        if domain:
+            builder.add(line, domain, Covers.SUBDOMAINS)
+
+
+@pytest.mark.needs("node", "adblocker")
+@pytest.mark.parametrize(
+    ("line", "host"),
+    [
+        ("||blocked.example", "blocked.example.cn"),
+        ("|http://page.example", "page.example.cn"),
+        (".below.example", "a.below.example.cn"),
+    ],
+)
+def test_where_a_name_ends_without_a_mark_we_end_it_and_adblock_goes_on(line: str, host: str) -> None:
+    """The one difference that is meant: AutoProxy lists leave out the mark, and mean the name as it stands."""
+    (told,) = adblocker.answers([(line, [f"http://{host}/"])])
+    assert told == [True]
+    found = parse_list(iter([f"{line}\n"]), size=50, source="l", format="autoproxy")
+    assert found.covering(host) is None
 
 
 def test_a_judge_that_disagrees_is_heard() -> None:

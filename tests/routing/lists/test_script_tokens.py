@@ -94,6 +94,8 @@ def test_all_json_has_tokens(value: object, indented: bool) -> None:
 
 
 def test_plain_names() -> None:
-    assert are_plain(["a.example", ".b.example", "c"])
+    assert are_plain(["a.example", ".b.example", "c"], dots=True)
+    assert not are_plain(["a.example", ".b.example", "c"], dots=False)
+    assert are_plain(["a.example", "c"], dots=False)
     for name in ("A.example", "1.2.3.4", "a..b", "-a.example", "a.example.", "", "a b", f"{'a.' * 130}b"):
-        assert not are_plain(["a.example", name]), name
+        assert not are_plain(["a.example", name], dots=True), name

@@ -53,8 +53,10 @@ def judged(
     lines: int,
     seed: int,
     head: str = "",
+    tail: str = "",
 ) -> Verdict:
-    """Judges a seeded sample of a list's lines. `head` is what each line needs before it to be a list of its own."""
+    """Judges a seeded sample of a list's lines. `head` and `tail` are what each line needs around it to be a list of
+    its own."""
 
     def parsed(part: str) -> DomainList:
         return parse_list(iter([part]), size=len(part), source="l", format=format)
@@ -62,10 +64,10 @@ def judged(
     skipped: Counter[Skip] = Counter()
     kept, readable = [], []
     for line in text.splitlines():
-        if f"{line}\n" == head:
+        if f"{line}\n" in (head, tail):
             kept.append(line)
             continue
-        alone = parsed(f"{head}{line}\n")
+        alone = parsed(f"{head}{line}\n{tail}")
         pinned = {reason: count for reason, count in alone.skips.items() if reason in PINNED}
         skipped.update(pinned)
         if not pinned:

@@ -1,0 +1,515 @@
+"""PAC files: scripts that choose a proxy for each URL, read as data and never run.
+
+Sites that a script sends to a proxy are listed, sites that it sends DIRECT before are exceptions. Understood are
+conditions on the host (`dnsDomainIs`, `shExpMatch`, `host ==`, `endsWith`, `isInNet`, …) that lead to a `return`, and
+arrays and dictionaries of domains that the script walks through: those of gfwlist2pac, of its kin that keep Adblock
+filters, and hand-written ones. Any other condition is skipped and counted. A script of which nothing is understood is
+refused, and so is one that sends every site to a proxy but for some: a list cannot say that.
+
+`dnsDomainIs(host, "example.com")` compares only the end of a name, so it is true for `notexample.com` too. It is read
+as the site, which is what its name and its documentation say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from enum import Enum, auto
+
+from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.first_match import OrderedExceptions
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.matcher import EntryKind
+from proxy.routing.lists.script_parser import Node, Part, parse_script
+from proxy.routing.lists.script_tokens import Token, are_plain, names, tokens
+from proxy.routing.lists.url_filters import HostFilter, add_filter, add_hosts, host_filter, shell_wildcard, url_wildcard
+
+_MAIN = "FindProxyForURL"
+_INLINE_LIMIT = 5
+"""Functions that call each other in turn."""
+
+_FOUND = frozenset(((">=", "0"), (">", "-1"), ("!=", "-1"), ("!==", "-1")))
+"""How scripts ask whether `indexOf` found something."""
+
+
+class _Reading(Enum):
+    """What the strings of an array or a dictionary are for a host."""
+
+    HOST = auto()
+    SITE = auto()
+    SUBDOMAINS = auto()
+    DNS_DOMAIN = auto()
+    """Sites, or with a dot before them what is below them."""
+    SHELL = auto()
+    """Shell wildcards."""
+
+
+@frozen_dataclass
+class _Strings:
+    """A test of the host against every string of an array, or key of a dictionary."""
+
+    tokens: tuple[Token, ...]
+    reading: _Reading
+
+
+_Test = HostFilter | Skip | _Strings
+
+
+@frozen_dataclass
+class _Found:
+    """A condition, with what is shown of it."""
+
+    line: int
+    test: _Test
+    shown: str
+
+
+@frozen_dataclass
+class _Decision:
+    """A condition that decides, for the hosts that it is true for."""
+
+    found: _Found
+    listed: bool
+
+
+def recognizes(text: str) -> bool:
+    """Returns whether the beginning of a file may be that of a PAC script: its function may stand at the very end."""
+    return bool(
+        re.search(rf"\bfunction\s+{_MAIN}\s*\(", text)
+        or re.match(r"(?:[\ufeff\s]|//[^\n]*\n|/\*.*?\*/)*(?:var|let|const)\s+[\w$]+\s*=\s*[\"'\[{]", text, re.DOTALL)
+    )
+
+
+def parse_pac(pieces: Iterator[str], builder: ListBuilder) -> None:
+    """Parses a PAC file, as `formats.ParseList` says."""
+    script = _Script(parse_script(tokens(pieces, builder.source), builder.source), builder)
+    script.read()
+
+
+class _Script:
+    def __init__(self, tree: Node, builder: ListBuilder) -> None:
+        self._tree = tree
+        self._builder = builder
+        self._values: dict[str, Node] = {}  # what variables are set to, last
+        self._functions: dict[str, Node] = {}
+        self._hosts: set[str] = {"host"}
+        self._urls: set[str] = {"url"}
+        self._decisions: list[_Decision] = []
+        self._others: list[_Found] = []
+        self._used: set[int] = set()  # ids of the arrays and dictionaries that a condition uses
+        self._default_listed = False
+        self._inlined = 0
+
+    def read(self) -> None:
+        self._declare(self._tree.parts)
+        filters = [value for value in self._values.values() if value.part is Part.ARRAY and _are_filters(value)]
+        if filters:  # the rest of such a script is the engine that matches them
+            for value in filters:
+                for token in value.strings:
+                    for text in names(token):
+                        if text and not text.startswith("!"):
+                            add_filter(self._builder, token.line, text.replace("\\/", "/"))
+            return
+        main = self._functions.get(_MAIN)
+        if main is None:
+            raise ConfigError(f"{self._builder.source}: has no function {_MAIN}, so it is no PAC file, or is cut short")
+        self._enter(main)
+        for name, value in self._values.items():
+            if value.part in (Part.ARRAY, Part.OBJECT) and id(value) not in self._used and _named_hosts(value):
+                self._others.append(_Found(value.line, Skip.SCRIPT, name))
+        listed = [one for one in self._decisions if one.listed and not isinstance(one.found.test, Skip)]
+        if not listed or self._default_listed:
+            fault = (
+                "sends every site to a proxy but those that it names, which no list can say; write rules instead"
+                if self._default_listed
+                else "is a script of which nothing is understood; Byway reads domains in it and never runs it"
+            )
+            raise ConfigError(f"{self._builder.source}: {fault}")
+        self._add()
+
+    def _add(self) -> None:
+        exceptions = OrderedExceptions()
+        for place, one in enumerate(self._decisions):
+            if not one.listed:
+                for found in _each(one.found.test):
+                    if isinstance(found, HostFilter) and not found.narrow:
+                        exceptions.add(place, found, one.found.shown)
+        for place, one in enumerate(self._decisions):
+            test = one.found.test
+            if one.listed and isinstance(test, _Strings):
+                self._add_strings(place, test, exceptions)
+                continue
+            for found in _each(test):
+                if isinstance(found, Skip):
+                    self._builder.skip(one.found.line, one.found.shown, found)
+                elif one.listed:
+                    exceptions.note(place, found)
+                    add_hosts(self._builder, one.found.line, found, exception=False, shown=one.found.shown)
+                elif found.narrow:
+                    self._builder.skip(one.found.line, one.found.shown, Skip.NARROW_EXCEPTION)
+        for other in self._others:
+            assert isinstance(other.test, Skip)
+            self._builder.skip(other.line, other.shown, other.test)
+        exceptions.add_to(self._builder, [one.found.line for one in self._decisions])
+
+    def _add_strings(self, place: int, test: _Strings, exceptions: OrderedExceptions) -> None:
+        covers = {_Reading.HOST: Covers.HOST, _Reading.SITE: Covers.SITE, _Reading.DNS_DOMAIN: Covers.SITE}
+        for token in test.tokens:
+            found = names(token)
+            if test.reading in covers and place > exceptions.last_place and are_plain(found, dots=False):
+                self._builder.add_many(token.line, found, covers[test.reading])
+                continue
+            for name in found:
+                one = _of_string(name, test.reading)
+                if isinstance(one, Skip):
+                    self._builder.skip(token.line, name, one)
+                else:
+                    exceptions.note(place, one)
+                    add_hosts(self._builder, token.line, one, exception=False, shown=name)
+
+    # -- statements ----------------------------------------------------------------------------------------------------
+
+    def _declare(self, statements: Sequence[Node]) -> None:
+        """Notes what is declared outside of functions."""
+        for node in statements:
+            if node.part is Part.FUNCTION:
+                self._functions[node.text] = node
+            elif node.part is Part.BLOCK:
+                self._declare(node.parts)
+            elif node.part is Part.BINARY and node.text == "=":
+                self._assign(node)
+
+    def _assign(self, node: Node) -> None:
+        target, *_, value = node.parts
+        if target.part is Part.WORD:
+            if value.part is Part.UNARY and value.text == "new" and len(value.parts[0].parts) == 2:
+                value = value.parts[0].parts[1]  # new Set([…])
+            if value.part is Part.FUNCTION:
+                self._functions[target.text] = value
+            elif self._is_host(value):
+                self._hosts.add(target.text)
+            else:
+                self._values[target.text] = value
+
+    def _enter(self, function: Node) -> None:
+        """Reads the body of a function whose parameters are the URL and the host, or the host first."""
+        self._inlined += 1
+        if self._inlined <= _INLINE_LIMIT:
+            if function.text == _MAIN and len(function.parts) == 3:
+                self._urls, self._hosts = {function.parts[0].text}, {function.parts[1].text}
+            self._read(function.parts[-1], looping=False, guarded=False)
+        self._inlined -= 1
+
+    def _read(self, node: Node, *, looping: bool, guarded: bool) -> bool:
+        """Reads a statement. `guarded`: it runs only under a condition that is not understood. Returns whether what
+        follows is never reached."""
+        match node.part:
+            case Part.BLOCK:
+                return any(self._read(part, looping=looping, guarded=guarded) for part in node.parts)
+            case Part.LOOP:
+                self._read(node.parts[0], looping=True, guarded=guarded)
+            case Part.BINARY if node.text == "=":
+                self._assign(node)
+                self._call(node.parts[-1], guarded=guarded)
+            case Part.IF:
+                return self._branch(node, looping=looping, guarded=guarded)
+            case Part.RETURN:
+                self._return(node, looping=looping, guarded=guarded)
+                return not guarded
+            case Part.UNKNOWN:
+                self._others.append(_Found(node.line, Skip.SCRIPT, node.text))
+            case _:
+                pass
+        return False
+
+    def _branch(self, node: Node, *, looping: bool, guarded: bool) -> bool:
+        *pairs, last = node.parts if len(node.parts) % 2 else (*node.parts, None)
+        ends = last is not None
+        for condition, then in zip(pairs[::2], pairs[1::2], strict=True):
+            assert condition is not None
+            assert then is not None
+            result = self._result(_returned(then))
+            found = list(self._tests(condition, looping=looping))
+            if _returned(then) is not None and _alternates(_returned(then)):
+                self._add_alternating(found)
+            elif result is None or guarded:
+                self._others += [_Found(one.line, Skip.SCRIPT, one.shown) for one in found if self._says_host(one)]
+                self._read(then, looping=looping, guarded=True)
+                ends = False
+            else:
+                self._decisions += [_Decision(one, result) for one in found]
+        return last is not None and self._read(last, looping=looping, guarded=guarded) and ends
+
+    def _return(self, node: Node, *, looping: bool, guarded: bool) -> None:
+        value = node.parts[0] if node.parts else None
+        if value is None or guarded:
+            return
+        if value.part is Part.CHOICE:
+            condition, then, otherwise = value.parts
+            result = self._result(then)
+            if result is not None and not looping:
+                self._decisions += [_Decision(one, result) for one in self._tests(condition, looping=False)]
+            value = otherwise
+        if self._result(value) and not looping and not self._inlined > 1:
+            self._default_listed = True
+        self._call(value, guarded=guarded)
+
+    def _call(self, node: Node, *, guarded: bool) -> None:
+        """Reads a function of the script that is asked about the host."""
+        if node.part is Part.CALL and node.parts[0].part is Part.WORD and not guarded:
+            function = self._functions.get(node.parts[0].text)
+            places = [place for place, part in enumerate(node.parts[1:]) if self._is_host(part)]
+            if function is not None and places and places[0] < len(function.parts) - 1:
+                self._hosts.add(function.parts[places[0]].text)
+                self._enter(function)
+
+    def _result(self, node: Node | None) -> bool | None:
+        """Returns whether what is returned names a proxy; None when that is not known."""
+        for _ in range(_INLINE_LIMIT):
+            if node is None:
+                return None
+            if node.part is Part.STRING:
+                first = node.text.strip().partition(";")[0].split()
+                return first[0].upper() != "DIRECT" if first else None
+            if node.part is Part.BINARY and node.text == "+":
+                node = node.parts[0]
+            elif node.part is Part.WORD:
+                node = self._values.get(node.text)
+            else:
+                return None
+        return None
+
+    def _add_alternating(self, found: Sequence[_Found]) -> None:
+        """Of gfwlist2pac, whose array holds pairs of arrays: for DIRECT, and for the proxy."""
+        for value in self._values.values():
+            groups = value.parts if value.part is Part.ARRAY else ()
+            if groups and all(group.part is Part.ARRAY and len(group.parts) == 2 for group in groups) and found:
+                self._used.add(id(value))
+                for group in groups:
+                    for listed, array in enumerate(group.parts):
+                        test = _Strings(array.strings, _Reading.SITE)
+                        self._decisions.append(_Decision(_Found(array.line, test, "rules"), bool(listed)))
+
+    # -- conditions ----------------------------------------------------------------------------------------------------
+
+    def _tests(self, node: Node, *, looping: bool) -> Iterator[_Found]:
+        """Yields each of the conditions of which one must be true."""
+        if node.part is Part.BINARY and node.text == "||":
+            for part in node.parts:
+                yield from self._tests(part, looping=looping)
+            return
+        test = self._test(node, looping=looping)
+        yield _Found(node.line, Skip.SCRIPT if test is None else test, _shown(node))
+
+    def _test(self, node: Node, *, looping: bool) -> _Test | None:
+        """Returns which hosts a condition is true for; None when it is not understood."""
+        if node.part is Part.CALL:
+            return self._call_test(node, looping=looping)
+        if node.part is Part.INDEX:
+            return self._lookup(node.parts[0], node.parts[1], looping=looping)
+        if node.part is Part.UNARY and node.text == "!" and node.parts[0].part is Part.UNARY:
+            inner = node.parts[0]
+            return self._test(inner.parts[0], looping=looping) if inner.text == "!" else None
+        if node.part is Part.BINARY and node.text == "&&":
+            return Skip.CONDITION
+        if node.part is not Part.BINARY or len(node.parts) != 2:
+            return None
+        left, right = node.parts
+        if node.text == "in":
+            return self._lookup(right, left, looping=looping)
+        if node.text in ("==", "==="):
+            if self._is_host(right):
+                left, right = right, left
+            if self._is_host(left):
+                return self._compared(right, _Reading.HOST)
+            if left.part is Part.INDEX and right.text in ("1", "true"):
+                return self._test(left, looping=looping)
+        if left.part is Part.CALL and (node.text, _number(right)) in _FOUND:
+            return self._call_test(left, looping=looping, method="indexOf")
+        return None
+
+    def _call_test(self, node: Node, *, looping: bool, method: str = "") -> _Test | None:
+        function, *arguments = node.parts
+        first, second = (*arguments, None, None)[:2]
+        if function.part is Part.WORD:
+            match function.text:
+                case "dnsDomainIs" if self._is_host(first) and second is not None:
+                    return self._compared(second, _Reading.DNS_DOMAIN)
+                case "localHostOrDomainIs" if self._is_host(first) and second is not None:
+                    return self._compared(second, _Reading.HOST)
+                case "shExpMatch" if self._is_host(first) and second is not None:
+                    return self._compared(second, _Reading.SHELL)
+                case "shExpMatch" if self._is_url(first) and second is not None and second.part is Part.STRING:
+                    return url_wildcard(second.text.lower())
+                case "isInNet" if self._is_host(first) and len(arguments) == 3:
+                    return _network(arguments[1], arguments[2])
+                case "isPlainHostName" | "isInNet" | "isResolvable" | "dnsDomainLevels" | "weekdayRange" | "timeRange":
+                    return Skip.CONDITION
+            return None
+        if function.part is not Part.MEMBER or first is None:
+            return None
+        owner, name = function.parts[0], function.text
+        if method and name != method:
+            return None
+        if owner.part is Part.PATTERN:
+            return Skip.REGULAR_EXPRESSION
+        if name == "call" and owner.text == "hasOwnProperty" and second is not None:
+            return self._lookup(first, second, looping=looping)
+        if self._is_host(owner) or self._is_url(owner):
+            if name == "endsWith" and self._is_host(owner):
+                return self._compared(first, _Reading.DNS_DOMAIN)
+            if (name == "includes" or (name == "indexOf" and method)) and first.part is Part.STRING:
+                found = host_filter(first.text)
+                return found if isinstance(found, Skip) or self._is_host(owner) else Skip.CONDITION
+            return Skip.REGULAR_EXPRESSION if first.part is Part.PATTERN else None
+        if name in ("hasOwnProperty", "includes", "has") or (name == "indexOf" and method):
+            return self._lookup(owner, first, looping=looping)
+        return None
+
+    def _compared(self, node: Node, reading: _Reading) -> _Test | None:
+        """Of a comparison of the host with a string, with each item of an array, or with such an item behind a dot."""
+        if node.part is Part.STRING:
+            return _of_string(node.text, reading)
+        if node.part is Part.BINARY and node.text == "+" and len(node.parts) == 2:
+            dot, item = node.parts
+            if dot.part is Part.STRING and dot.text == "." and reading is _Reading.DNS_DOMAIN:
+                strings = self._item(item)
+                return _Strings(strings, _Reading.SUBDOMAINS) if strings is not None else None
+            return None
+        strings = self._item(node)
+        return _Strings(strings, reading) if strings is not None else None
+
+    def _item(self, node: Node) -> tuple[Token, ...] | None:
+        """Returns the strings of the array of which this is an item."""
+        for _ in range(_INLINE_LIMIT):
+            if node.part is Part.WORD and node.text in self._values:
+                node = self._values[node.text]
+            elif node.part is Part.INDEX and node.parts[0].part is Part.WORD:
+                array = self._values.get(node.parts[0].text)
+                if array is not None and array.part is Part.ARRAY and not array.parts:
+                    self._used.add(id(array))
+                    return array.strings
+                return None
+            else:
+                return None
+        return None
+
+    def _lookup(self, data: Node, key: Node, *, looping: bool) -> _Test | None:
+        """Of the question whether an array or a dictionary holds the host. In a loop it is asked for each domain above
+        the host too."""
+        value = self._values.get(data.text) if data.part is Part.WORD else None
+        if value is None or value.part not in (Part.ARRAY, Part.OBJECT) or value.parts:
+            return None
+        if not self._is_host(key) and not (looping and key.part is Part.WORD):
+            return None
+        self._used.add(id(value))
+        return _Strings(value.strings, _Reading.SITE if looping else _Reading.HOST)
+
+    def _is_host(self, node: Node | None) -> bool:
+        called = node.parts[0] if node is not None and node.part is Part.CALL else None
+        if called is not None and called.part is Part.MEMBER and called.text in ("toLowerCase", "trim", "toString"):
+            node = called.parts[0]
+        return node is not None and node.part is Part.WORD and node.text in self._hosts
+
+    def _is_url(self, node: Node | None) -> bool:
+        return node is not None and node.part is Part.WORD and node.text in self._urls
+
+    def _says_host(self, found: _Found) -> bool:
+        """Whether a condition that leads to nothing known names hosts."""
+        return not isinstance(found.test, Skip) or found.test is Skip.REGULAR_EXPRESSION
+
+
+def _returned(node: Node | None) -> Node | None:
+    """Returns what a branch returns, when it does nothing else that matters."""
+    while node is not None and node.part is Part.BLOCK and node.parts:
+        if any(part.part in (Part.IF, Part.LOOP, Part.RETURN) for part in node.parts[:-1]):
+            return None
+        node = node.parts[-1]
+    return node.parts[0] if node is not None and node.part is Part.RETURN and node.parts else None
+
+
+def _alternates(node: Node | None) -> bool:
+    """Whether this is `i % 2 == 0 ? "DIRECT" : …`."""
+    if node is None or node.part is not Part.CHOICE:
+        return False
+    condition, then, _ = node.parts
+    return (
+        condition.part is Part.BINARY
+        and condition.text in ("==", "===")
+        and condition.parts[0].text == "%"
+        and condition.parts[0].parts[1].text == "2"
+        and condition.parts[1].text == "0"
+        and then.part is Part.STRING
+        and then.text.upper().startswith("DIRECT")
+    )
+
+
+def _are_filters(array: Node) -> bool:
+    """Whether more than half of the first strings of an array are Adblock filters."""
+    first = [text for token in array.strings[:50] for text in names(token)[:50]]
+    return sum(text.startswith(("||", "|http", "@@")) for text in first) > len(first) / 2
+
+
+def _named_hosts(value: Node) -> bool:
+    found = [text for token in value.strings[:50] for text in names(token)[:50]]
+    return sum("." in text for text in found) > len(found) / 2
+
+
+def _of_string(text: str, reading: _Reading) -> HostFilter | Skip:
+    name = text.lower()
+    match reading:
+        case _Reading.SHELL:
+            return shell_wildcard(name)
+        case _Reading.DNS_DOMAIN if name.startswith("."):
+            return HostFilter(EntryKind.DOMAIN, (name[1:],), Covers.SUBDOMAINS)
+        case _Reading.HOST:
+            return HostFilter(EntryKind.DOMAIN, (name,), Covers.HOST)
+        case _Reading.SUBDOMAINS:
+            return HostFilter(EntryKind.DOMAIN, (name,), Covers.SUBDOMAINS)
+    return HostFilter(EntryKind.DOMAIN, (name,), Covers.SITE)
+
+
+def _each(test: _Test) -> Iterator[HostFilter | Skip]:
+    if isinstance(test, _Strings):
+        for token in test.tokens:
+            for name in names(token):
+                yield _of_string(name, test.reading)
+    else:
+        yield test
+
+
+def _network(address: Node, mask: Node) -> HostFilter | Skip:
+    try:
+        network = ipaddress.ip_network(f"{address.text}/{mask.text}", strict=False)
+    except ValueError:
+        return Skip.UNREADABLE
+    return HostFilter(EntryKind.PREFIX, (str(network),))
+
+
+def _number(node: Node) -> str:
+    return f"-{node.parts[0].text}" if node.part is Part.UNARY and node.text == "-" else node.text
+
+
+def _shown(node: Node) -> str:
+    """A condition as it is shown in messages: its first words and strings."""
+    match node.part:
+        case Part.STRING:
+            return f'"{node.text}"'
+        case Part.CALL:
+            function, *arguments = node.parts
+            return f"{_shown(function)}({', '.join(map(_shown, arguments[:3]))})"
+        case Part.MEMBER:
+            return f"{_shown(node.parts[0])}.{node.text}"
+        case Part.INDEX:
+            return f"{_shown(node.parts[0])}[{_shown(node.parts[1])}]"
+        case Part.UNARY:
+            return f"{node.text}{_shown(node.parts[0])}"
+        case Part.BINARY:
+            return f" {node.text} ".join(map(_shown, node.parts[:3]))
+        case Part.ARRAY | Part.OBJECT | Part.FUNCTION | Part.CHOICE:
+            return "…"
+    return node.text

@@ -1,0 +1,395 @@
+"""PAC files, read as data. The samples have the forms of those that people publish; none is ever run here."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.model.errors import ConfigError
+from proxy.routing.domain_set import Covers
+from proxy.routing.lists.domain_list import DomainList, Skip
+from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.pac import parse_pac, recognizes
+from tests.support.calls import counting
+
+PROXY = "'SOCKS5 127.0.0.1:1080; DIRECT'"
+
+
+def read(text: str) -> DomainList:
+    builder = ListBuilder("proxy.pac", size=len(text), format="pac")
+    parse_pac(iter(text.splitlines(keepends=True)), builder)
+    return builder.build()
+
+
+def read_body(body: str, before: str = "") -> DomainList:
+    return read(f"{before}\nfunction FindProxyForURL(url, host) {{\n{body}\n}}\n")
+
+
+def read_condition(condition: str, before: str = "") -> DomainList:
+    return read_body(f"if ({condition} || host == 'sure.example') return {PROXY}; return 'DIRECT';", before)
+
+
+def listed(found: DomainList) -> dict[str, Covers]:
+    return {entry.text: entry.covers for entry in found.entries() if entry.text != "sure.example"}
+
+
+def excepted(found: DomainList) -> dict[str, Covers]:
+    return {entry.text: entry.covers for entry in found.exceptions.entries()}
+
+
+SITE, HOST, SUBDOMAINS = Covers.SITE, Covers.HOST, Covers.SUBDOMAINS
+DATA = """var sites = ["a.example", 'B.example',]; var hosts = {"a.example": 1, "b.example": 1, c: 1};
+var globs = ["*.a.example", "b*.example"]; var dotted = [".a.example"]; var set = new Set(["a.example"]);"""
+BOTH = {"a.example": HOST, "b.example": HOST}
+SITES = {"a.example": SITE, "b.example": SITE}
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ('dnsDomainIs(host, "a.example")', {"a.example": SITE}),
+        ("dnsDomainIs(host, '.a.example')", {"a.example": SUBDOMAINS}),
+        ("dnsDomainIs(host.toLowerCase(), 'A.example')", {"a.example": SITE}),
+        ("localHostOrDomainIs(host, 'www.a.example')", {"www.a.example": HOST}),
+        ("shExpMatch(host, '*.a.example')", {"a.example": SUBDOMAINS}),
+        ("shExpMatch(host, 'a.example')", {"a.example": HOST}),
+        ("shExpMatch(host, '*a.example')", {"*a.example": HOST}),
+        ("shExpMatch(host, '*word*')", {"word": HOST}),
+        ("shExpMatch(url, '*://a.example/*')", {"a.example": HOST}),
+        ("shExpMatch(url, 'http://*.a.example/*')", {"a.example": SUBDOMAINS}),
+        ("host == 'a.example'", {"a.example": HOST}),
+        ("host === 'a.example' || 'b.example' == host", BOTH),
+        ("(host == 'a.example' || (host == 'b.example'))", BOTH),
+        ("!!(host == 'a.example')", {"a.example": HOST}),
+        ("host == 'a.example' || host.endsWith('.a.example')", {"a.example": SITE}),
+        ("host.indexOf('word') >= 0", {"word": HOST}),
+        ("host.indexOf('word') != -1", {"word": HOST}),
+        ("host.indexOf('word') > -1 || host.includes('other')", {"word": HOST, "other": HOST}),
+        ("isInNet(host, '192.0.2.0', '255.255.255.0')", {"192.0.2.0/24": HOST}),
+        ("hosts.hasOwnProperty(host)", {**BOTH, "c": HOST}),
+        ("Object.prototype.hasOwnProperty.call(hosts, host)", {**BOTH, "c": HOST}),
+        ("hosts[host]", {**BOTH, "c": HOST}),
+        ("hosts[host] == 1", {**BOTH, "c": HOST}),
+        ("host in hosts", {**BOTH, "c": HOST}),
+        ("sites.indexOf(host) >= 0", BOTH),
+        ("sites.includes(host)", BOTH),
+        ("set.has(host)", {"a.example": HOST}),
+    ],
+)
+def test_a_condition_that_is_understood(condition: str, expected: dict[str, Covers]) -> None:
+    found = read_condition(condition, DATA)
+    assert listed(found) == expected
+    assert {reason for reason in found.skips if reason is not Skip.SCRIPT} == set()
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("isPlainHostName(host)", Skip.CONDITION),
+        ("isInNet(dnsResolve(host), '192.0.2.0', '255.255.255.0')", Skip.CONDITION),
+        ("isInNet(myIpAddress(), '192.0.2.0', '255.255.255.0')", Skip.CONDITION),
+        ("isInNet(host, 'x', 'y')", Skip.UNREADABLE),
+        ("dnsDomainIs(host, 'a.example') && isResolvable(host)", Skip.CONDITION),
+        ("weekdayRange('MON', 'FRI')", Skip.CONDITION),
+        ("/a\\.example$/.test(host)", Skip.REGULAR_EXPRESSION),
+        ("host.match(/a/)", Skip.REGULAR_EXPRESSION),
+        ("shExpMatch(host, 'a?.example')", Skip.PATTERN),
+        ("shExpMatch(url, '*/ads/*')", Skip.NO_HOST),
+        ("url.includes('word')", Skip.CONDITION),
+        ("!dnsDomainIs(host, 'a.example')", Skip.SCRIPT),
+        ("dnsDomainIs(host, name)", Skip.SCRIPT),
+        ("dnsDomainIs(other, 'a.example')", Skip.SCRIPT),
+        ("url.substring(0, 5) == 'http:'", Skip.SCRIPT),
+        ("host.length > 20", Skip.SCRIPT),
+        ("host.indexOf('word') == 0", Skip.SCRIPT),
+        ("unknown(host)", Skip.SCRIPT),
+        ("host != 'a.example'", Skip.SCRIPT),
+        ("true", Skip.SCRIPT),
+    ],
+)
+def test_a_condition_that_no_list_can_say_is_skipped_by_name(condition: str, reason: Skip) -> None:
+    found = read_condition(condition)
+    assert listed(found) == {}
+    assert found.skips == {reason: 1}
+    assert found.covering("sure.example") is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            "for (var i = 0; i < sites.length; i++) if (dnsDomainIs(host, sites[i])) return p;",
+            dict.fromkeys(BOTH, SITE),
+        ),
+        (
+            "for (i in sites) { if (host == sites[i] || host.endsWith('.' + sites[i])) return p; }",
+            dict.fromkeys(BOTH, SITE),
+        ),
+        ("for (var i = 0; i < 2; i++) { var d = sites[i]; if (host == d) { return p } }", BOTH),
+        (
+            "for (var i in globs) { if (shExpMatch(host, globs[i])) { return p; } }",
+            {"a.example": SUBDOMAINS, "b*.example": HOST},
+        ),
+        ("for (const i of [0]) if (dnsDomainIs(host, dotted[i])) return p;", {"a.example": SUBDOMAINS}),
+        ("while (true) { if (hosts.hasOwnProperty(host)) return p; host = host.slice(1); }", {**SITES, "c": SITE}),
+        ("var s = host; do { if (hosts[s]) { return p; } s = s.substr(1); } while (s)", {**SITES, "c": SITE}),
+    ],
+)
+def test_arrays_and_dictionaries_that_a_loop_walks_through(body: str, expected: dict[str, Covers]) -> None:
+    assert listed(read_body(f"{body} return 'DIRECT';", DATA + f"var p = {PROXY};")) == expected
+
+
+GFWLIST2PAC = """var proxy = 'SOCKS5 127.0.0.1:1080; DIRECT;';
+var rules = [
+    [["user.fine.example"], ["user.example", "www.later.example"]],
+    [["fine.example", "later.example"], ["example", "a.test"]]
+];
+var lastRule = '';
+function FindProxyForURL(url, host) {
+    for (var i = 0; i < rules.length; i++) {
+        ret = testHost(host, i);
+        if (ret != undefined)
+            return ret;
+    }
+    return 'DIRECT';
+}
+function testHost(host, index) {
+    for (var i = 0; i < rules[index].length; i++) {
+        for (var j = 0; j < rules[index][i].length; j++) {
+            lastRule = rules[index][i][j];
+            if (host == lastRule || host.endsWith('.' + lastRule))
+                return i % 2 == 0 ? 'DIRECT' : proxy;
+        }
+    }
+    lastRule = '';
+}
+// REF: https://developer.mozilla.org
+if (!String.prototype.endsWith) {
+    String.prototype.endsWith = function(searchString, position) {
+        var subjectString = this.toString();
+        if (typeof position !== 'number' || !isFinite(position)) { position = subjectString.length; }
+        return subjectString.indexOf(searchString, position) !== -1;
+    };
+}
+"""
+
+
+def test_gfwlist2pac_with_pairs_of_arrays() -> None:
+    found = read(GFWLIST2PAC)
+    assert listed(found) == {"user.example": SITE, "www.later.example": SITE, "example": SITE, "a.test": SITE}
+    assert excepted(found) == {"user.fine.example": SITE, "fine.example": SITE}
+    assert found.skips == {Skip.ORDER: 1}
+    with pytest.raises(ConfigError, match="nothing is understood"):
+        read(GFWLIST2PAC.replace("i % 2 == 0", "i % 2 == 1"))
+
+
+def test_gfwlist2pac_with_a_dictionary_and_the_alike() -> None:
+    found = read(
+        'var domains = {\n "google.example": 1,\n "b.example": 1\n};\nvar proxy = "SOCKS5 127.0.0.1:1";\n'
+        "var direct = 'DIRECT;';\nvar hasOwnProperty = Object.hasOwnProperty;\n"
+        "function FindProxyForURL(url, host) {\n var suffix; var pos = host.lastIndexOf('.');\n"
+        " pos = host.lastIndexOf('.', pos - 1);\n while (1) {\n  if (pos <= 0) {\n"
+        "   if (hasOwnProperty.call(domains, host)) { return proxy; } else { return direct; }\n  }\n"
+        "  suffix = host.substring(pos + 1);\n  if (hasOwnProperty.call(domains, suffix)) { return proxy; }\n"
+        "  pos = host.lastIndexOf('.', pos - 1);\n }\n}\n"
+    )
+    assert listed(found) == {"google.example": SITE, "b.example": SITE}
+
+
+def test_a_script_that_keeps_adblock_filters() -> None:
+    found = read(
+        'var proxy = "SOCKS5 127.0.0.1:1";\nvar rules = [\n  "||a.example",\n  "@@||fine.a.example",\n'
+        '  "|http:\\/\\/b.example\\/x",\n'
+        '  "/^https?:\\\\/\\\\/c/", "! note"\n];\n/* engine */ '
+        "function createDict() { var r = {}; r.__proto__ = null; return r; }\nclass X extends Y { }\n"
+        "function FindProxyForURL(url, host) { return m.matchesAny(url, host) ? proxy : 'DIRECT'; }"
+    )
+    assert listed(found) == {"a.example": SITE, "b.example": HOST}
+    assert excepted(found) == {"fine.a.example": SITE}
+    assert found.skips == {Skip.REGULAR_EXPRESSION: 1}
+    assert found.lines_widened == 1
+
+
+def test_a_handwritten_script() -> None:
+    found = read(
+        '\nvar direct = "DIRECT";\n\nvar proxy = "PROXY 192.0.2.1:8080"\n\n\nfunction FindProxyForURL(url, h)\n{\n\n'
+        '// Blocked\nif (dnsDomainIs(h, "fine.vk.example")) return direct;\n'
+        'if (dnsDomainIs(h, "vk.example")\n  || dnsDomainIs(h, ".ok.example") || host == "x.example")\n'
+        "  { return proxy; }\n"
+        ' else if (h == "y.example") { alert(h); return "HTTPS a:1; " + proxy; }\n else\n  { return direct; }\n\n}'
+    )
+    assert listed(found) == {"vk.example": SITE, "ok.example": SUBDOMAINS, "y.example": HOST}
+    assert excepted(found) == {"fine.vk.example": SITE}
+    assert found.skips == {Skip.SCRIPT: 1}
+    assert found.skipped == (f'proxy.pac:13: "host == "x.example"" {Skip.SCRIPT.sentence}',)
+
+
+def test_what_is_reached_only_under_a_condition_that_is_not_understood_is_skipped() -> None:
+    found = read_body(
+        "if (url.substring(0, 5) == 'http:') { if (host == 'a.example') return p; }\n"
+        "if (host == 'b.example') { count(host); if (night()) return p; }\n"
+        "if (host == 'c.example') return who();\nif (host == 'd.example') return p;\nreturn 'DIRECT';\n"
+        "if (host == 'never.example') return p;",
+        f"var p = {PROXY};",
+    )
+    assert listed(found) == {"d.example": HOST}
+    assert found.skips == {Skip.SCRIPT: 3}
+
+
+def test_an_array_that_nothing_understood_uses_and_a_statement_that_is_not_known_are_reported() -> None:
+    found = read_condition("decide(sites)", 'var sites = ["a.example", "b.example"];')
+    assert found.skips == {Skip.SCRIPT: 2}
+    found = read_body(
+        f"switch (host) {{ case 'a': return 1; }}\nif (host == 'b.example') return {PROXY}; return 'DIRECT';"
+    )
+    assert listed(found) == {"b.example": HOST}
+    assert found.skips == {Skip.SCRIPT: 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_default"),
+    [
+        ("if (host == 'a.example') return 'DIRECT'; return 'PROXY x:1';", True),
+        ("return host == 'a.example' ? 'DIRECT' : 'PROXY x:1';", True),
+        ("if (host == 'a.example') return 'SOCKS x:1'; else return 'PROXY x:1';", True),
+        ("return 'DIRECT';", False),
+        ("return decide(url, host);", False),
+        ("if (host == 'a.example') return 'DIRECT'; return 'DIRECT';", False),
+        ("", False),
+    ],
+)
+def test_a_script_that_is_no_list_is_refused(body: str, is_default: bool) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_body(body)
+    assert str(caught.value) == (
+        "proxy.pac: sends every site to a proxy but those that it names, which no list can say; write rules instead"
+        if is_default
+        else "proxy.pac: is a script of which nothing is understood; Byway reads domains in it and never runs it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("var a = 1;", "proxy.pac: has no function FindProxyForURL, so it is no PAC file, or is cut short"),
+        ("function FindProxyForURL(url, host) { if (host ==", "proxy.pac: the script ends within a statement"),
+        (
+            "function FindProxyForURL(url, host) { a();",
+            "proxy.pac: the script ends within a block that begins in line 1",
+        ),
+        ("function FindProxyForURL(url, host) { a('", "proxy.pac:1: cannot be read from "),
+        ("function FindProxyForURL(url, host) {" + "(" * 200, "nested statements"),
+        ("function FindProxyForURL(url, host) {" + "{" * 200, "nested statements"),
+        ("<!DOCTYPE html>\n<html><body>Not found</body></html>", "proxy.pac: "),
+    ],
+)
+def test_what_is_no_script_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert sentence in str(caught.value)
+
+
+def test_chains_are_long_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = " ||\n".join(f"dnsDomainIs(host, 'site{n}.example')" for n in range(3000))
+    assert len(listed(read_condition(chain))) == 3000
+    branches = " else ".join(f"if (host == 'site{n}.example') return {PROXY};" for n in range(3000))
+    assert len(listed(read_body(f"{branches} return 'DIRECT';"))) == 3000
+    monkeypatch.setattr("proxy.routing.lists.script_parser.NODES_LIMIT", 10_000)
+    with pytest.raises(ConfigError, match="the script is too long; write the domains as an array, or one a line"):
+        read_condition(chain)
+
+
+def test_functions_that_call_each_other_end() -> None:
+    text = "function a(host) { return b(host); } function b(host) { return a(host); }"
+    found = read_body(f"if (host == 'a.example') return {PROXY}; return a(host);", text)
+    assert listed(found) == {"a.example": HOST}
+
+
+def test_many_names_are_read_by_few_calls() -> None:
+    names = {f"site{n}.example": 1 for n in range(10_000)}
+    body = f"do {{ if (d.hasOwnProperty(host)) return {PROXY}; host = host.slice(1); }} while (host); return 'DIRECT';"
+    text = f"var d = {json.dumps(names)};\nfunction FindProxyForURL(url, host) {{ {body} }}"
+    read(text)  # public suffixes are read once
+    with counting() as calls:
+        assert len(read(text).listed) == 10_000
+    assert calls.total() < 2500, calls
+
+
+TOKENS = [
+    "if",
+    "else",
+    "return",
+    "for",
+    "while",
+    "do",
+    "function",
+    "var",
+    "new",
+    "(",
+    ")",
+    "{",
+    "}",
+    "[",
+    "]",
+    "&&",
+    "!",
+    "==",
+    "=",
+    "+",
+    ",",
+    ";",
+    ".",
+    ":",
+    "?",
+    "host",
+    "url",
+    "'a.example'",
+    "1",
+    "in",
+    "case",
+    "dnsDomainIs",
+    "shExpMatch",
+    "sites",
+    "FindProxyForURL",
+    "/x/",
+    "'DIRECT'",
+]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=40))
+def test_any_script_is_read_or_refused(words: list[str]) -> None:
+    for text in (" ".join(words), GFWLIST2PAC + " ".join(words)):
+        with suppress(ConfigError):
+            read(text)
+    with suppress(ConfigError):
+        read_body(" ".join(words), DATA)
+
+
+def test_a_script_with_a_piece_lost_is_read_or_refused() -> None:
+    chance = random.Random(3)
+    for _ in range(300):
+        start = chance.randrange(len(GFWLIST2PAC))
+        with suppress(ConfigError):
+            read(GFWLIST2PAC[:start] + GFWLIST2PAC[start + chance.randrange(60) :])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("function FindProxyForURL(url, host) {", True),
+        ("/* x\n */ // y\nvar proxy = 'SOCKS5 a:1';\n", True),
+        ("var rules = [\n", True),
+        ("const domains = {", True),
+        ("var.example\n", False),
+        ("function.example\n", False),
+        ("// comment\nexample.com\n", False),
+        ("", False),
+    ],
+)
+def test_its_text_is_recognised(text: str, is_one: bool) -> None:
+    assert recognizes(text) is is_one
