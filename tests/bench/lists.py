@@ -1,8 +1,9 @@
 """What a large list costs: to read, to keep, to ask, and to read again while Byway serves.
 
-    python -m tests.bench.lists [FILE] [--domains 1000000] [--rounds 3] [--old FOLDER]
+    python -m tests.bench.lists [FILE] [--domains 1000000] [--form plain] [--rounds 3] [--old FOLDER]
 
-FILE is a list of one's own; without it, one of random names is made, the same each time. `--old` names the root of
+FILE is a list of one's own, with one domain a line; without it, one of random names or prefixes is made, the same each
+time, in one of the FORMS. `--old` names the root of
 another checkout, which is measured in the same rounds. Each measurement is a process of its own. In it a loop ticks
 each millisecond while the configuration is read, and then while it is read again in place of the first. `stall` is the
 longest time between two ticks, less that millisecond, so it holds what freeing the old list takes; `own` is the CPU
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from proxy.app.freed_memory import return_large_blocks
@@ -39,6 +41,17 @@ _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
 _SYLLABLES = [a + b for a in "bcdfghjklmnprstvwxz" for b in ("a", "e", "i", "o", "u")]
 _TOP = ("com", "net", "org", "ru", "kz", "co.uk", "de", "cn", "com.br", "info", "xn--p1ai", "blogspot.com")
 _ASKED = 20_000
+FORMS = {
+    "plain": ("", "{}"),
+    "prefixes": ("", "{}"),
+    "hosts": ("", "0.0.0.0 {}"),
+    "dnsmasq": ("", "server=/{}/192.0.2.1"),
+    "clash-domain": ("payload:\n", "  - '+.{}'"),
+    "clash-mixed": ("payload:\n", "  - '{}'"),
+    "clash-ipcidr": ("payload:\n", "  - '{}'"),
+    "clash-classical": ("payload:\n", "  - DOMAIN-SUFFIX,{}"),
+}
+"""What stands before all lines, and a line, by the form that a list can be made in."""
 COLUMNS = (
     "load s", "stall ms", "own ms", "MiB", "peak MiB", "reload s", "stall ms", "own ms", "MiB after",
     "hit µs", "miss µs",
@@ -52,6 +65,24 @@ def names(count: int, seed: int = 1) -> Iterator[str]:
         name = "".join(chance.choices(_SYLLABLES, k=2)) + (f"-{number:x}" if number % 8 == 0 else f"{number:x}")
         prefix = chance.choice(("www.", "m.", "cdn1.", "blog.")) if chance.random() < 0.15 else ""
         yield f"{prefix}{name}.{chance.choice(_TOP)}"
+
+
+def prefixes(count: int, seed: int = 1) -> Iterator[str]:
+    """IPv4 prefixes as long as those of published lists."""
+    chance = random.Random(seed)
+    for length in chance.choices(range(12, 33), weights=[1] * 4 + [4] * 8 + [30] + [2] * 7 + [20], k=count):
+        network = chance.getrandbits(32) >> (32 - length) << (32 - length)
+        yield f"{'.'.join(str(network >> shift & 255) for shift in (24, 16, 8, 0))}/{length}"
+
+
+def made(form: str, count: int) -> str:
+    """Returns the text of a list in one of the FORMS."""
+    head, line = FORMS[form]
+    chance = random.Random(4)
+    entries = prefixes(count) if form in ("prefixes", "clash-ipcidr") else names(count)
+    if form == "clash-mixed":
+        entries = (f"+.{name}" if chance.random() < 0.5 else name for name in entries)
+    return head + "\n".join(map(line.format, entries)) + "\n"
 
 
 def _resident_mib() -> float:
@@ -122,9 +153,15 @@ async def _measure(folder: Path) -> list[float]:
     after_mib = _resident_mib() - resident
 
     rules = active.setup.router.rules
-    text = listed.read_text().split()
-    hits = [f"www.{name}" for name in random.Random(2).sample(text, min(_ASKED, len(text)))]
-    misses = [f"www.{name}x" for name in names(len(hits), seed=3)]
+    matcher = rules.lists["large"].listed
+    entries = [entry.text for entry in islice(matcher.entries(), 50 * _ASKED)]
+    chosen = random.Random(2).sample(entries, min(_ASKED, len(entries)))
+    if matcher.prefixes:
+        hits = [text.partition("/")[0] for text in chosen]
+        misses = [f"2001:db8::{number:x}" for number in range(len(hits))]
+    else:
+        hits = [f"www.{name}" if matcher.covering(f"www.{name}") else name for name in chosen]
+        misses = [f"www.{name}x" for name in names(len(hits), seed=3)]
 
     hit_µs, miss_µs = (
         min(_each_µs(rules.match, [Destination(host, 443) for host in hosts]) for _ in range(5))
@@ -149,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of a large list: CPU, memory, stalls of the loop, look-ups")
     parser.add_argument("file", nargs="?", type=Path, help="one domain a line")
     parser.add_argument("--domains", type=int, default=1_000_000)
+    parser.add_argument("--form", choices=list(FORMS), default="plain")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--old", type=Path, help="root of another checkout")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
@@ -156,7 +194,7 @@ def main() -> None:
     if asked.measure is not None:
         print(json.dumps(asyncio.run(_measure(asked.measure))))
         return
-    text = asked.file.read_text() if asked.file else "\n".join(names(asked.domains)) + "\n"
+    text = asked.file.read_text() if asked.file else made(asked.form, asked.domains)
     roots = {"now": _ROOT} | ({"old": asked.old.resolve()} if asked.old else {})
     measured: dict[str, list[list[float]]] = {name: [] for name in roots}
     for _ in range(asked.rounds):

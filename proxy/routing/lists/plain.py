@@ -1,7 +1,8 @@
 """Plain lists: one domain a line, which includes its subdomains, or one address or prefix.
 
-`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included. Lists
-come from strangers: sizes are bounded, what cannot be read is skipped and counted, and no entry is a pattern.
+`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included. An URL
+means its host, with subdomains as any other. Lists come from strangers: sizes are bounded, what cannot be read is
+skipped and counted, and no entry is a pattern.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, BulkLines, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = re.compile(r"^(?:[*+]?\.)")
+_URL = re.compile(r"(?:https?://)?([^\s/:,;\"'<>]+\.[^\s/:,;\"'<>]+)(?:/[^\s,;\"'<>]*)?", re.IGNORECASE)
+_PREFIX = re.compile(r"[0-9a-f:.]+/[0-9.]+", re.IGNORECASE)
+_WITH_PORT = re.compile(r"(?:https?://)?([^\s/:]+):[0-9]{1,5}(?:/\S*)?", re.IGNORECASE)
 
 
 def _line_of(entry: str) -> re.Pattern[str]:
@@ -35,9 +40,13 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
         entry = _COMMENT.sub("", line).strip()
         if not entry or entry.startswith("!"):
             return
-        if "/" in entry:
-            builder.add_prefix(number, entry)
-        else:
+        if _WITH_PORT.fullmatch(entry):
+            builder.skip(number, entry, Skip.CONDITION)
+        elif "/" not in entry:
             builder.add(number, _LEADING.sub("", entry))
+        elif _PREFIX.fullmatch(entry) or not (url := _URL.fullmatch(entry)):
+            builder.add_prefix(number, entry)
+        elif builder.add(number, url[1]):
+            builder.widen(number, entry, url[1])
 
     parse_lines(pieces, (BulkLines(_DOMAINS, builder.add_many), BulkLines(_PREFIXES, builder.add_ipv4)), parse_line)

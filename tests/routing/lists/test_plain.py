@@ -44,7 +44,7 @@ def entries(found: DomainList) -> set[str]:
 def test_reads_domains_and_addresses_and_skips_the_rest() -> None:
     text = (
         "\ufeff# title\r\n\r\n! adblock style\n// c\nexample.org\n*.Wild.example # why\n+.plus.example\n.dot.example.\n"
-        "bücher.example\n192.0.2.1\n2001:DB8::1\n0.0.0.0 hosts.example\n||adblock.example^\nhttps://page.example/\n"
+        "bücher.example\n192.0.2.1\n2001:DB8::1\n0.0.0.0 hosts.example\n||adblock.example^\nwhat is this\n"
     )
     found = read(text, source="list.txt")
     assert entries(found) == {
@@ -58,6 +58,34 @@ def test_reads_domains_and_addresses_and_skips_the_rest() -> None:
     }
     assert (found.lines_read, found.lines_skipped) == (7, 3)
     assert found.skipped[0] == 'list.txt:12: "0.0.0.0 hosts.example" is neither a domain nor an address'
+
+
+def test_an_url_means_its_host() -> None:
+    found = read("https://page.example/\nHTTP://Other.example/a?b=c # why\npath.example/x\nhttp://192.0.2.7/\n")
+    assert entries(found) == {"page.example", "other.example", "path.example", "192.0.2.7"}
+    assert (found.lines_read, found.lines_widened, found.skips) == (4, 4, {})
+    assert found.widened[1] == 'l:2: "HTTP://Other.example/a?b=c" was read as all of "Other.example"'
+    assert not read("a/b\nhttps://a b.example/\nhttps://a.example/,NEWS,x\nhttps:///x.example\n<a.example/>\n").listed
+
+
+def test_a_port_is_a_condition() -> None:
+    found = read("a.example:8080\nhttps://b.example:9966/x\n192.0.2.7:53\n2001:db8::1\nc.example\n")
+    assert entries(found) == {"2001:db8::1", "c.example"}
+    assert found.skips == {Skip.CONDITION: 3}
+
+
+def test_prefixes_in_bulk_and_one_by_one() -> None:
+    usual = [f"10.{n}.0.0/16" for n in range(200)] + ["192.0.2.7/32", "192.0.2.8", "0.0.0.0/8"]
+    odd = ["172.16.5.9/12", "300.0.0.0/8", "010.0.0.0/8", "192.0.2.0/33", "128.0.0.0/1", "2001:db8::/32"]
+    found = read("\n".join(usual))
+    assert entries(found) == {*usual[:200], "192.0.2.7", "192.0.2.8", "0.0.0.0/8"}
+    assert found.lines_read == 203
+    found = read("\n".join(usual + odd))
+    assert entries(found) == {*usual[:200], "192.0.2.7", "192.0.2.8", "0.0.0.0/8", "172.16.0.0/12", "2001:db8::/32"}
+    assert found.skips == {Skip.UNREADABLE: 3, Skip.WIDE_PREFIX: 1}
+    with counting() as calls:
+        read("\n".join(usual[:200]))
+    assert calls.total() < 60, calls
 
 
 def test_what_is_skipped_is_counted_but_not_all_told() -> None:
