@@ -218,6 +218,9 @@ class App:
         listen = self._loaded.settings.listen
         # With --ephemeral nothing is written, but the user's overrides still apply.
         stored = read_overrides(self._paths.store_file) if self._options.ephemeral else self._store.load_overrides()
+        for host in [host for host, override in stored.items() if override.has_ended(self._started_at)]:
+            del stored[host]
+            self._store.clear_override(host)
         self._active = ActiveSetup(
             self._builder,
             self._paths,
@@ -337,10 +340,13 @@ class App:
             print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
 
     async def _poll_files(self) -> None:
-        """Applies edits of the configuration, the lists and the addons, until cancelled."""
+        """Applies edits of the configuration, the lists and the addons, and the end of overrides, until cancelled."""
         while True:
             await asyncio.sleep(_POLL_S)
             self._addon_manager.poll_files()
+            for host in self._active.ended_overrides(time.time()):
+                self._active.override(host, None)
+                self._store.clear_override(host)
             await self._active.poll()
 
     def _on_setup_replaced(self, setup: Setup) -> None:

@@ -79,6 +79,12 @@ class ActiveSetup:
             self._overrides[host] = override
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
+    def ended_overrides(self, now: float) -> list[str]:
+        """Returns the hosts whose override has ended. To be called a few times a second."""
+        if now < self.setup.router.overrides_end:
+            return []
+        return [host for host, override in self._overrides.items() if override.has_ended(now)]
+
     async def configured_lists(self) -> Sequence[ListConfig]:
         """Returns the lists of the configuration file as it is now: it may not be in use yet because a rule needs a
         list that has not been fetched. When the file cannot be used, returns those in use."""

@@ -45,6 +45,15 @@ def moment(text: str, *, now: float) -> float:
         raise Misused(f"{text!r} is not a time: use a length (30m, 2h, 7d) or a date (2008-10-07)") from None
 
 
+def length_s(text: str) -> int:
+    """Parses a length of time (`90s`, `30m`, `2h`, `7d`). Returns whole seconds, at least one. Raises Misused."""
+    found = _LENGTH.fullmatch(text.strip().lower())
+    seconds = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if seconds < 1:
+        raise Misused(f"{text!r} is not a length of time: use 30m, 2h or 7d")
+    return seconds
+
+
 def whole(least: int, most: int) -> Callable[[Any], int]:
     """Returns a parser of whole numbers within bounds, for `parser=` of an option. It raises typer.BadParameter."""
     return _number(int, "a whole number", least, most)

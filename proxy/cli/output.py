@@ -157,6 +157,12 @@ def action_of(document: Mapping[str, Any]) -> str:
     return f"{document['action']}:{document['relay']}" if document["relay"] else str(document["action"])
 
 
+def override_of(document: Mapping[str, Any], *, fancy: bool) -> str:
+    """An override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
+    until = document["until"]
+    return action_of(document) + (f", ends {ago(until) if fancy else clock(until)}" if until else "")
+
+
 def csv_cell(value: object) -> str:
     """A value for a CSV file, inert in a terminal and no formula in a spreadsheet."""
     text = inert("" if value is None else str(value))

@@ -13,7 +13,8 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_actions, complete_sites
 from proxy.cli.exit_codes import Exit
 from proxy.cli.help import Group
-from proxy.cli.output import Output, action_of, ago, clock
+from proxy.cli.options import length_s
+from proxy.cli.output import Output, ago, clock, override_of
 
 Document = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ def list_sites(
     if call.output.as_json:
         call.output.document(answer)
         return None
-    actions = {override["scope"]: action_of(override) for override in answer["overrides"]}
+    actions = {it["scope"]: override_of(it, fancy=call.output.fancy) for it in answer["overrides"]}
     here = answer["network"]
     shown = [site for site in answer["sites"] if everywhere or site["network"] == here]
     rows = [
@@ -80,11 +81,12 @@ def show(call: Invocation, site: Site) -> Exit | None:
         ]
         call.output.table(("network", "status", "since", "evidence"), rows)
         if answer["override"] is not None:
-            call.output.hint(f"Override for {answer['override']['scope']}: {action_of(answer['override'])}.")
+            override = override_of(answer["override"], fancy=False)
+            call.output.hint(f"Override for {answer['override']['scope']}: {override}.")
     return None
 
 
-@command(group, "set", example="byway site set example.org relay:tor")
+@command(group, "set", example="byway site set example.org relay:tor --for 1h")
 def set_action(
     call: Invocation,
     site: Site,
@@ -96,15 +98,19 @@ def set_action(
             autocompletion=complete_actions,
         ),
     ],
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="End the override after TIME: 30m, 2h, 7d.")
+    ] = None,
 ) -> Exit | None:
     """Override routing for a site and its subdomains.
 
-    Overrides win over rules."""
-    answer = call.client().put(_path(site), {"action": action})
+    Overrides win over rules. With `--for` it ends by itself, also while Byway does not run."""
+    ends = {} if length is None else {"for_s": length_s(length)}
+    answer = call.client().put(_path(site), {"action": action, **ends})
     if call.output.as_json:
         call.output.document(answer)
     else:
-        call.output.line(f"{answer['host']} and its subdomains: {action_of(answer['override'])}")
+        call.output.line(f"{answer['host']} and its subdomains: {override_of(answer['override'], fancy=True)}")
         call.output.hint(f"Undo with `byway site forget {answer['host']}`.")
     return None
 
@@ -139,7 +145,7 @@ def _show(out: Output, answer: Document) -> None:
             ),
             ("works by", belief["last_good"]),
             ("re-test", _retest(belief)),
-            ("override", f"{action_of(override)} (set for {override['scope']})" if override else ""),
+            ("override", f"{override_of(override, fancy=True)} (set for {override['scope']})" if override else ""),
         ]
     )
     if belief["words"] == "not tested":

@@ -11,7 +11,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import ago, share
+from proxy.cli.output import action_of, ago, clock, override_of, share
 
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
@@ -58,6 +58,9 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
         ]),
         ("Relays", ("relay", "state", "when", "url"), [
             (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in answer["relays"]
+        ]),
+        ("Overrides that end", ("site", "override"), [
+            (override["scope"], override_of(override, fancy=True)) for override in answer["overrides"]
         ]),
         ("Problem sites on this network", ("site", "status", "since", "works by"), [
             (site["scope"], f"{site['glyph']} {site['words']}", ago(site["found_at"] or site["since"], now=now),
@@ -113,5 +116,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield "route", route["route"], _share(route), detail
     for relay in answer["relays"]:
         yield "relay", relay["name"], relay["words"], relay["url"]
+    for override in answer["overrides"]:
+        yield "override", override["scope"], action_of(override), clock(override["until"])
     for site in answer["sites"]:
         yield "site", site["scope"], site["words"], site["evidence"]

@@ -131,7 +131,8 @@ class Stored:
 
     def _overrides(self) -> dict[str, Override]:
         overrides, _ = self._ask(queries.overrides)
-        return overrides
+        now = time.time()
+        return {host: override for host, override in overrides.items() if not override.has_ended(now)}
 
     def _network(self) -> NetworkId:
         """The network that this computer is on; when that is unknown, the network of the last logged connection."""

@@ -67,6 +67,9 @@ log = logging.getLogger(__name__)
 LOG_LIMIT = 10_000
 """Rows in one answer, at most."""
 
+OVERRIDE_MAX_S = 366 * 86_400
+"""An override that ends lasts a year at most."""
+
 _RECENT_S = 3600.0
 """A site that failed within this time is listed even if nothing is stored about it."""
 _SUCCESS_WINDOW_S = 86_400.0
@@ -182,6 +185,11 @@ class _Api:
                 for notice in (*parts.setup().loaded.notices, *self._lost_selections().values(), *parts.store.notices)
             ],
             live=live,
+            overrides=[
+                serialize.override(host, override)
+                for host, override in sorted(parts.setup().router.overrides.items())
+                if override.until
+            ],
             relays=relays,
             groups=self._groups(relays, visits, now),
             routes=success,
@@ -427,11 +435,13 @@ class _Api:
 
     async def set_site(self, request: web.Request) -> web.Response:
         host = parse_field(scope, request.match_info["host"])
-        asked = await parse_body(request, {"action": str})
+        asked = await parse_body(request, {"action": str, "for_s": int})
         if "action" not in asked:
             raise Refused(400, "action is missing")
+        if not 0 < asked.get("for_s", 1) <= OVERRIDE_MAX_S:
+            raise Refused(400, f"for_s must be from 1 to {OVERRIDE_MAX_S}")
         action, relay = parse_field(lambda text: parse_action(text, relays=self._names()), asked["action"])
-        override = Override(action, relay)
+        override = Override(action, relay, time.time() + asked["for_s"] if "for_s" in asked else 0.0)
         self._parts.override(host, override)
         await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # answer only once it is stored
         return _answer(host=host, override=serialize.override(host, override))

@@ -108,7 +108,8 @@ def last_result(result: LastResult) -> Document:
 
 
 def override(scope: str, value: Override) -> Document:
-    return {"scope": scope, "action": str(value.action), "relay": value.relay}
+    """Serializes an override. `until` is null for one without an end."""
+    return {"scope": scope, "action": str(value.action), "relay": value.relay, "until": _time(value.until)}
 
 
 def plan(value: Plan) -> Document:

@@ -149,6 +149,10 @@ class Override:
 
     action: Action
     relay: str = ""  # with RELAY and PREFER-RELAY: the relay to use; empty: any
+    until: float = 0.0  # seconds since the epoch; 0: it has no end
+
+    def has_ended(self, now: float) -> bool:
+        return 0.0 < self.until <= now
 
 
 @frozen_dataclass

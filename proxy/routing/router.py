@@ -11,6 +11,7 @@ request, which no rule matches, costs two lookups.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from proxy.config.schema import Settings
@@ -78,6 +79,7 @@ class _Reason:
     why: str = NO_RULE_MATCHES
     intercept: bool = False
     text: str = ""
+    until: float = 0.0  # seconds since the epoch; 0: always
 
 
 _NO_RULE = _Reason(Action.AUTO)
@@ -91,7 +93,7 @@ def override_text(host: str, override: Override) -> str:
 
 def _reason_of(host: str, override: Override) -> _Reason:
     text = override_text(host, override)
-    return _Reason(override.action, override.relay, text, text=text)
+    return _Reason(override.action, override.relay, text, text=text, until=override.until)
 
 
 class Router:
@@ -100,6 +102,7 @@ class Router:
     __slots__ = (
         "_addresses_only", "_groups", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
         "_never_relay", "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
+        "overrides_end",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +117,8 @@ class Router:
         self._rules = rules
         self._settings = settings
         self._overrides = dict(overrides)
+        self.overrides_end = min((each.until for each in overrides.values() if each.until), default=math.inf)
+        """When the first override ends, seconds since the epoch."""
         self._override_reasons = {host: _reason_of(host, override) for host, override in overrides.items()}
         self._info = {relay.name: relay for relay in relays}
         self._groups = {group.name: group for group in groups}
@@ -164,7 +169,7 @@ class Router:
         last such request failed direct and, like this one, could not be sent on a second route."""
         destination = request.destination
         name = host or destination.host
-        reason = self._reason(destination, name, situation)
+        reason = self._reason(destination, name, situation, now)
         group = self._groups.get(reason.relay) if self._groups else None
         if group is not None:
             relays = group.members if order_group is None else order_group(group)
@@ -245,13 +250,14 @@ class Router:
             elif rule.type is RuleType.NETWORK:
                 yield f"{rule.why} decides on that network"
 
-    def _reason(self, destination: Destination, name: str, situation: Situation) -> _Reason | Rule:
-        """Returns what decides: an override, else a rule, else nothing (AUTO)."""
+    def _reason(self, destination: Destination, name: str, situation: Situation, now: float = 0.0) -> _Reason | Rule:
+        """Returns what decides: an override, else a rule, else nothing (AUTO). An override that ends before `now` does
+        not; the application removes it a moment later."""
         if by_host := self._override_reasons:
             for host in (name,) if name == destination.host else (name, destination.host):
                 scope = host
                 while scope:
-                    if scope in by_host:
+                    if scope in by_host and not 0.0 < by_host[scope].until <= now:
                         return by_host[scope]
                     scope = scope.partition(".")[2]
         return (self._rules.match(destination, name, situation) if self._rules.rules else None) or _NO_RULE

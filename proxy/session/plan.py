@@ -75,7 +75,8 @@ async def plan_for(
         )
         # On a network where no relay gets through, the one that is tried changes with time.
         if to_keep and network_state is not NetworkState.SHUT:
-            until = min(beliefs.valid_until(name, network=network, now=now), health.order_until(now))
+            ends = beliefs.valid_until(name, network=network, now=now), health.order_until(now)
+            until = min(*ends, setup.router.overrides_end)
             if setup.groups:
                 until = min(until, services.groups.order_until(now))
             setup.kept_plans[destination.host, destination.port] = KeptPlan(

@@ -21,7 +21,7 @@ from urllib.parse import quote
 APPLICATION_ID = 0x62797761
 """Stands in the header of the file and says that the database is Byway's: "bywa"."""
 
-VERSION = 3
+VERSION = 4
 BUSY_S = 1.0
 """How long SQLite's busy handler waits for a lock of another process, such as a `byway log` that reads."""
 
@@ -42,6 +42,7 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             "ALTER TABLE belief ADD COLUMN rungs_failed_at REAL NOT NULL DEFAULT 0",
         ),
         2: ("ALTER TABLE outcome ADD COLUMN plan TEXT",),
+        3: ("ALTER TABLE override ADD COLUMN until REAL NOT NULL DEFAULT 0",),
     }
 )
 """Migrations: the statements that bring each older layout to the next one. A released step is never changed."""

@@ -197,8 +197,12 @@ def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
 
 
 def overrides(db: sqlite3.Connection) -> tuple[dict[str, Override], int]:
-    """Returns the overrides of `byway site set`, and the number of unreadable rows."""
-    return read_overrides(db.execute("SELECT host, action, relay FROM override"))
+    """Returns the overrides of `byway site set`, and the number of unreadable rows. A file that cannot be written may
+    have the layout of an older Byway, in which no override ends."""
+    try:
+        return read_overrides(db.execute("SELECT host, action, relay, until FROM override"))
+    except sqlite3.OperationalError:
+        return read_overrides(db.execute("SELECT host, action, relay, 0 FROM override"))
 
 
 def _readable(read: Callable[[Row], T], rows: Iterable[Row]) -> Iterator[T]:

@@ -55,7 +55,7 @@ _INSERT_CHANGE = "INSERT INTO change (at, scope, network, before, after, cause, 
 _UPSERT_BELIEF = (
     f"INSERT OR REPLACE INTO belief ({', '.join(BELIEF_COLUMNS)}) VALUES ({', '.join('?' * len(BELIEF_COLUMNS))})"  # noqa: S608 - names of our own fields
 )
-_UPSERT_OVERRIDE = "INSERT OR REPLACE INTO override (host, action, relay) VALUES (?, ?, ?)"
+_UPSERT_OVERRIDE = "INSERT OR REPLACE INTO override (host, action, relay, until) VALUES (?, ?, ?, ?)"
 _ADD_ROUTE_HOUR = (
     "INSERT INTO route_hour (hour, network, route, delivered, failed, bytes_up, bytes_down)"
     " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hour, network, route) DO UPDATE SET"
@@ -198,7 +198,8 @@ class Batch:
         )
         set_now = {host: override for host, override in self.overrides.items() if override is not None}
         db.executemany(
-            _UPSERT_OVERRIDE, [(to_text(host), str(it.action), to_text(it.relay)) for host, it in set_now.items()]
+            _UPSERT_OVERRIDE,
+            [(to_text(host), str(it.action), to_text(it.relay), it.until) for host, it in set_now.items()],
         )
         db.executemany(
             "DELETE FROM override WHERE host = ?",
@@ -220,11 +221,11 @@ def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
 
 
 def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override], int]:
-    """Reads overrides from rows of (host, action, relay). Returns them and the number of unreadable rows."""
+    """Reads overrides from rows of (host, action, relay, until). Returns them and the number of unreadable rows."""
     overrides, unreadable = {}, 0
-    for host, action, relay in rows:
+    for host, action, relay, until in rows:
         try:
-            overrides[from_text(host)] = Override(Action(from_text(action)), from_text(relay))
+            overrides[from_text(host)] = Override(Action(from_text(action)), from_text(relay), read_moment(until))
         except ValueError:
             unreadable += 1
     return overrides, unreadable

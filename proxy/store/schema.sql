@@ -79,7 +79,8 @@ CREATE INDEX change_scope ON change (scope, at);
 CREATE TABLE override (         -- what `byway site set` said
     host    TEXT NOT NULL PRIMARY KEY,
     action  TEXT NOT NULL,
-    relay   TEXT NOT NULL
+    relay   TEXT NOT NULL,
+    until   REAL NOT NULL DEFAULT 0  -- when it ends; 0: never
 ) WITHOUT ROWID;
 
 CREATE TABLE route_hour (       -- how each route did, by hour: counts, no names

@@ -264,3 +264,13 @@ async def test_a_list_that_protects_nobody_any_more_is_not_taken(tmp_path: Path)
         assert rule.action is Action.RELAY
     finally:
         configured.close()
+
+
+async def test_the_hosts_whose_override_has_ended(configured: Configured) -> None:
+    in_use = configured.in_use
+    in_use.override("a.example", Override(Action.BLOCK, until=1000.0))
+    in_use.override("b.example", Override(Action.BLOCK, until=2000.0))
+    in_use.override("c.example", Override(Action.BLOCK))
+    assert [in_use.ended_overrides(now) for now in (999.9, 1000.0, 3000.0)] == [
+        [], ["a.example"], ["a.example", "b.example"]
+    ]  # fmt: skip

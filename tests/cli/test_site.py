@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from dataclasses import replace
 
@@ -10,7 +12,9 @@ import pytest
 from proxy.cli.site import _retest
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Action, Belief, Change, Override, Stage, State, Symptom
-from tests.cli.conftest import Byway, Running
+from proxy.store.file import open_store, transaction
+from proxy.store.rows import Batch
+from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import HOME, TOR, failed, outcome, rescued
 
 BLOG = "blog.example.net"
@@ -129,3 +133,28 @@ def test_what_cannot_be_set_is_wrong_usage(byway: Byway, running: Running, site:
     assert ran.code == 2
     assert len(ran.err.splitlines()) == 1
     assert running.world.overrides == {}
+
+
+def test_an_override_for_a_time_is_shown_with_its_end(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = byway("site", "set", "example.org", "relay:tor", "--for", "2h")
+    assert ran.out == "example.org and its subdomains: RELAY:tor, ends in 2 h\n"
+    until = running.world.overrides["example.org"].until
+    assert abs(until - time.time() - 7200) < 60
+    assert byway("site", "list", "--json").json["overrides"][0]["until"] == until
+    assert byway("site", "list").rows[1][-1].startswith("RELAY:tor, ends 20")
+    assert ["override", "example.org", "RELAY:tor"] in [row[:3] for row in byway("status").rows]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "RELAY:tor, ends in 2 h (set for example.org)" in byway("site", "show", "www.example.org").out
+    for wrong in ("soon", "0s", "-1h", "2008-10-07"):
+        ran = byway("site", "set", "example.org", "block", "--for", wrong)
+        assert (ran.code, "is not a length of time" in ran.err) == (2, True)
+
+
+def test_an_override_that_ended_while_no_byway_ran_is_not_shown(byway: Byway, home: Home) -> None:
+    with contextlib.closing(open_store(home.state / "byway.sqlite").db) as db, transaction(db):
+        ended = Override(Action.BLOCK, until=time.time() - 1)
+        still_on = Override(Action.BLOCK, until=ended.until + 60)
+        Batch(overrides={"ended.example": ended, "on.example": still_on}).write(db)
+    assert [each["scope"] for each in byway("site", "list", "--json").json["overrides"]] == ["on.example"]

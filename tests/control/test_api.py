@@ -178,7 +178,14 @@ async def test_rules_are_listed_with_their_hits_and_overrides(api: ClientSession
     answer = await read(api, "/v1/rules")
     assert [(rule["hits"], rule["last_hit_at"]) for rule in answer["rules"]] == [(1, 1000.0), (0, None), (0, None)]
     (override,) = answer["overrides"]
-    assert override == {"scope": "example.org", "action": "DIRECT", "relay": "", "hits": 1, "last_hit_at": 2000.0}
+    assert override == {
+        "scope": "example.org",
+        "action": "DIRECT",
+        "relay": "",
+        "until": None,
+        "hits": 1,
+        "last_hit_at": 2000.0,
+    }
 
 
 async def test_relays_are_listed_with_their_health(api: ClientSession, world: World) -> None:
@@ -221,7 +228,7 @@ async def test_sites_lists_what_is_held_and_set(api: ClientSession, world: World
     world.parts.override("example.org", Override(Action.RELAY, "tor"))
     sites = await read(api, "/v1/sites")
     assert [site["scope"] for site in sites["sites"]] == [BLOG]
-    assert sites["overrides"] == [{"scope": "example.org", "action": "RELAY", "relay": "tor"}]
+    assert sites["overrides"] == [{"scope": "example.org", "action": "RELAY", "relay": "tor", "until": None}]
 
 
 async def test_what_is_held_of_its_addresses_speaks_for_a_site(api: ClientSession, world: World) -> None:
@@ -239,7 +246,8 @@ async def test_what_is_held_of_its_addresses_speaks_for_a_site(api: ClientSessio
 async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: World) -> None:
     world.see(rescued(host=BLOG, at=time.time()))
     async with api.put("/v1/sites/Example.NET.", json={"action": "prefer-relay:tor"}) as answer:
-        assert (await answer.json())["override"] == {"scope": "example.net", "action": "PREFER-RELAY", "relay": "tor"}
+        expected = {"scope": "example.net", "action": "PREFER-RELAY", "relay": "tor", "until": None}
+        assert (await answer.json())["override"] == expected
     shown = await read(api, f"/v1/sites/{BLOG}")
     assert shown["override"]["scope"] == "example.net"  # the override covers what is below
     assert shown["belief"]["state"] == "suspect"
@@ -491,3 +499,16 @@ async def test_an_unknown_desktop_is_named(api: ClientSession) -> None:
     async with api.put("/v1/system-proxy", json={"on": True, "desktop": "beos"}) as answer:
         assert answer.status == 400
         assert 'unknown desktop "beos"; it can be gnome, kde, macos or windows' in (await answer.json())["error"]
+
+
+async def test_an_override_may_have_an_end(api: ClientSession, world: World) -> None:
+    before = time.time()
+    async with api.put("/v1/sites/example.net", json={"action": "relay", "for_s": 3600}) as answer:
+        override = (await answer.json())["override"]
+    assert before + 3600 <= override["until"] <= time.time() + 3600
+    assert world.overrides["example.net"].until == override["until"]
+    world.parts.override("always.example", Override(Action.DIRECT))
+    assert [each["scope"] for each in (await read(api, "/v1/status"))["overrides"]] == ["example.net"]
+    for wrong in (0, -1, 10**9, 1.5, True):
+        async with api.put("/v1/sites/example.net", json={"action": "relay", "for_s": wrong}) as answer:
+            assert answer.status == 400, wrong

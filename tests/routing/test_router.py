@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -634,3 +635,21 @@ def test_a_group_without_a_usable_member_fails_closed_and_says_why() -> None:
     made = plan_in_order(make_router(rules, relays=WITH_SOCKS5, groups=[group("old")]), "old")
     assert made.routes == ()
     assert "old (?resolve=local) takes addresses only" in made.why
+
+
+# -- overrides that end ------------------------------------------------------------------------------------------------
+
+
+def test_an_override_decides_until_its_end() -> None:
+    overrides = {
+        "example.org": Override(Action.RELAY),
+        "www.example.org": Override(Action.BLOCK, until=NOW + 60),
+        "later.example": Override(Action.BLOCK, until=NOW + 90),
+    }
+    router = make_router(overrides=overrides)
+    assert router.overrides_end == NOW + 60
+    assert plan(router, now=NOW + 59.9).action is Action.BLOCK
+    assert plan(router, now=NOW + 60).action is Action.RELAY, "the override above it decides now"
+    assert plan(router, "later.example", now=NOW + 60).action is Action.BLOCK
+    assert plan(router, "later.example", now=NOW + 90).action is Action.AUTO
+    assert make_router(overrides={"example.org": Override(Action.BLOCK)}).overrides_end == math.inf

@@ -24,6 +24,7 @@ from proxy.model import (
     HttpRequest,
     Inbound,
     NetworkId,
+    Override,
     Plan,
     Protocol,
     Request,
@@ -144,6 +145,7 @@ class CountingRouter:
         self.made = 0
         self.rules = router.rules
         self._router = router
+        self.overrides_end = router.overrides_end
 
     def plan(self, *args: Any, **named: Any) -> Plan:
         self.made += 1
@@ -412,3 +414,13 @@ async def test_addons_may_name_a_group_also_in_a_chain() -> None:
     assert await GroupPlanner("fallback", addons=PinsTo("x>eu", "a")).routes() == "x>a x>b a"
     with pytest.raises(ConfigError, match="there is no relay 'us'"):
         await GroupPlanner("fallback", addons=PinsTo("us")).routes()
+
+
+async def test_a_plan_is_not_kept_beyond_the_end_of_an_override() -> None:
+    planner = GroupPlanner("fallback", rules="")
+    router = planner.router._router.with_overrides({"blog.example.org": Override(Action.RELAY, "x", until=NOW + 60)})
+    planner.setup = replace(planner.setup, router=router)
+    assert [await planner.routes() for _ in range(2)] == ["x"] * 2
+    assert max(kept.until for kept in planner.setup.kept_plans.values()) == NOW + 60
+    planner.now = NOW + 60
+    assert await planner.routes() != "x"

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.model import State
+from proxy.model import Action, Override, State
 from proxy.store import file, queries
 from proxy.store.file import Opened, is_damage, open_reader, open_store, set_aside, transaction
 from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUTS = (1, 2)
+LAYOUTS = (1, 2, 3)
 """The older ones: each has its dump, with one row or more in each table, as that version wrote it."""
 
 
@@ -233,7 +233,9 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     assert (belief.scope, belief.state, belief.exits) == (HOST, State.BLOCKED, (1_699_999_500.0,))
     known = (0, (), 0.0) if layout == 1 else (4, ("direct|tlsrec",), 1_700_000_000.0)
     assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == known
-    assert opened.db.execute("SELECT plan FROM outcome").fetchall() == [(None,)]
+    ((plan,),) = opened.db.execute("SELECT plan FROM outcome").fetchall()
+    assert (plan is None) is (layout < 3)
+    assert queries.overrides(opened.db) == ({"bank.example": Override(Action.RELAY, "tor")}, 0)
     assert opened.db.execute("PRAGMA user_version").fetchone() == (file.VERSION,)
     opened.db.close()
     assert hosts(path) == 1
@@ -393,7 +395,7 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
 
     def half() -> None:
         with transaction(opened.db):
-            opened.db.execute("INSERT INTO override VALUES ('a', 'AUTO', '')")
+            opened.db.execute("INSERT INTO override VALUES ('a', 'AUTO', '', 0)")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

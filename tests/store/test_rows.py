@@ -115,7 +115,10 @@ def test_H4_a_row_that_makes_no_sense_is_left_out(column: str, value: object) ->
 
 
 def test_overrides_survive() -> None:
-    said = {"a.example": Override(Action.RELAY, "tor"), "'; DROP TABLE override; --": Override(Action.BLOCK)}
+    said = {
+        "a.example": Override(Action.RELAY, "tor", 1_700_000_000.0),
+        "'; DROP TABLE override; --": Override(Action.BLOCK),
+    }
     db = open_store(None).db
     Batch(overrides=dict(said)).write(db)
     assert overrides(db) == (said, 0)
@@ -123,7 +126,10 @@ def test_overrides_survive() -> None:
 
     assert overrides(db)[0].keys() == said.keys() - {"a.example"}
     db.close()
-    assert read_overrides([("x", "MAYBE", ""), ("y", "AUTO", "")]) == ({"y": Override(Action.AUTO)}, 1)
+    assert read_overrides([("x", "MAYBE", "", 0), ("y", "AUTO", "", 0), ("z", "AUTO", "", "soon")]) == (
+        {"y": Override(Action.AUTO)},
+        2,
+    )
 
 
 def counts(*seen: Outcome) -> tuple[Batch, NetworkId]:

@@ -71,3 +71,9 @@ def test_where_it_cannot_be_read_that_is_said_with_what_follows(path: Path, capl
     path.write_bytes(b"no log at all" * 1000)
     assert read_overrides(path) == {}
     assert "hosts set to RELAY or BLOCK now follow the rules" in caplog.text
+
+
+def test_it_is_read_from_the_layout_of_an_older_byway(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript(Path(__file__).with_name("layout_3.sql").read_text(encoding="utf-8"))
+    assert read_overrides(path) == {"bank.example": Override(Action.RELAY, "tor")}

@@ -16,7 +16,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import Cell, action_of, ago, clock
+from proxy.cli.output import Cell, action_of, ago, clock, override_of
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError
 
@@ -91,8 +91,8 @@ def list_rules(call: Invocation) -> Exit | None:
         return count, ago(last) if call.output.fancy else clock(last)
 
     rows: list[tuple[Cell, ...]] = [
-        ("", "site set", "DOMAIN-SUFFIX", override["scope"], None, action_of(override), *hits(override))
-        for override in answer["overrides"]
+        ("", "site set", "DOMAIN-SUFFIX", it["scope"], None, override_of(it, fancy=call.output.fancy), *hits(it))
+        for it in answer["overrides"]
     ]
     rows += [
         (number, f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], rule["entries"], action_of(rule),
