@@ -338,6 +338,8 @@ class App:
         with contextlib.suppress(BrokenPipeError):
             print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
             print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
+            if not relays:
+                print("If Tor, Clash or another proxy runs on this computer, `byway relay scan` finds it.", flush=True)
 
     async def _poll_files(self) -> None:
         """Applies edits of the configuration, the lists and the addons, and the end of overrides, until cancelled."""

@@ -25,7 +25,8 @@ BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
     "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
-    "relay use", "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list", "rule import",
+    "relay scan", "relay use", "relay rm", "relay order", "relay enable", "relay disable",
+    "rule test", "rule list", "rule import",
     "rule check", "rule add", "rule rm", "list show", "list refresh", "list report",
     "addons list", "addons new", "addons check", "addons replay", "addons enable",
     "addons disable", "addons docs", "addons path", "service install", "service uninstall", "service status",

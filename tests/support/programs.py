@@ -43,6 +43,7 @@ PACKAGES = {
     "stunnel": "stunnel4",
     "systemd-analyze": "systemd",
     "tinyproxy": "tinyproxy",
+    "tor": "tor",
     "unbound": "unbound",
     "unshare": "util-linux",
     "update-ca-certificates": "ca-certificates",

@@ -3,6 +3,7 @@ a group."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from proxy.model.errors import BywayError, ConfigError
 if TYPE_CHECKING:
     from proxy.cli.client import Client
     from proxy.cli.configure import Added
+    from proxy.cli.relay.local_scan import LocalScan
     from proxy.config.load import Loaded
     from proxy.config.paths import Paths
     from proxy.model import Override
 
-group = typer.Typer(help="Relays and groups of relays: list, test, edit, select.", no_args_is_help=True)
+group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,6 +78,63 @@ def list_relays(call: Invocation) -> Exit | None:
         _show_table(call, ("group", "policy", "state", *visits, "relays"), rows)
         for problem in dict.fromkeys(group["problem"] for group in groups if group["problem"]):
             call.output.hint(f"{problem[0].upper()}{problem[1:]}.")
+    return None
+
+
+@command(group, "scan", example="byway relay scan")
+def scan_local(
+    call: Invocation,
+    ports: Annotated[
+        str | None,
+        typer.Option("--ports", metavar="PORT,…", help="Ask only these ports (default: known ones of other programs)."),
+    ] = None,
+    try_out: Annotated[
+        bool,
+        typer.Option("--try-out", help="Open one connection through each, to the first of `[auto] controls`."),
+    ] = False,
+    add_found: Annotated[bool, typer.Option("--add", help="Add the proxies found as relays.")] = False,
+) -> Exit | None:
+    """Find SOCKS and HTTP proxies on this computer, such as Tor, Clash, v2rayN or `ssh -D`.
+
+    Known ports of 127.0.0.1 are asked what they are, with questions that no proxy passes on: nothing leaves this
+    computer. At a terminal you are asked before a connection is opened through them, and before a relay is added.
+    """
+    from proxy.cli.relay.local_scan import LocalScan
+
+    paths, client = _target(call)
+    running = client.get("/v1/status") if client is not None else None
+    local = LocalScan(_loaded(paths).settings, own_port=None if running is None else running["live"].get("port"))
+    asks = call.output.fancy and not call.output.as_json and sys.stdin is not None and sys.stdin.isatty()
+    local.ask(ports)
+    if not call.output.as_json and not (asks and local.proxies):
+        call.output.hint(f"Asked {len(local.asked)} ports of this computer; nothing left it.")
+    if asks and local.proxies:
+        _show_listeners(call, local)
+        if not try_out:
+            question = f"Open one connection to {local.destination} through each, to see whether it leads out?"
+            try_out = typer.confirm(question, default=False, err=True)
+    if try_out:
+        local.try_out()
+    added: list[Added] = []
+    if not call.output.as_json and (try_out or not (asks and local.proxies)):
+        _show_listeners(call, local)
+    if asks and not add_found and local.addable:
+        names = ", ".join(str(listener.known.port) for listener in local.addable)
+        add_found = typer.confirm(f"Add as relays: {names}?", default=False, err=True)
+    if add_found and local.addable:
+        from proxy.cli.configure import NewRelay, add_relays
+
+        with as_misuse():
+            added = add_relays(paths.config_file, [NewRelay(each.url, label=each.known.name) for each in local.addable])
+        _reload(call, client, paths.config_file)
+    if call.output.as_json:
+        call.output.document(local.document([each.name for each in added]))
+        return None
+    if added:
+        call.output.line(f"Added: {', '.join(each.name for each in added)}")
+        _hint_saved(call, paths, running=client is not None)
+    for sentence in local.hints():
+        call.output.hint(sentence)
     return None
 
 
@@ -453,6 +512,12 @@ def _words(relay: Document) -> str:
     tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
     took_s = relay["usual_s"] or tested
     return f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
+
+
+def _show_listeners(call: Invocation, local: LocalScan) -> None:
+    rows = [local.row(listener) for listener in local.found]
+    empty = "No proxy was found. If one listens on another port: `byway relay scan --ports PORT`."
+    call.output.table(("port", "usually", "found", "leads out", "relay"), rows, empty=empty)
 
 
 def _show_table(call: Invocation, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
