@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterator
 
 from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.lines import DOMAIN, BulkLines, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
-from proxy.routing.lists.url_filters import add_filter, read_filters
+from proxy.routing.lists.url_filters import FILTER_LINES, add_filter
 
 _HEADER = re.compile(r"\ufeff?\s*\[(?:adblock|ublock|adguard)", re.IGNORECASE)
 _FILTER = re.compile(r"(?:@@)?\|\|?[^\s|]|@@/|.*#@?[?$%]{0,2}#")
 _COSMETIC = re.compile(r"#@?[?$%]{0,2}#|\$@?\$|^\[\$")
 _OPTIONS = re.compile(r"\$(~?[a-z0-9_-]+(?:[=,].*)?)$", re.IGNORECASE)
+
+_THIRD_PARTY = re.compile(rf"^(?:\|\|({DOMAIN})\^\$third-party)?\r?$", re.MULTILINE)
 
 _WHOLE = frozenset({"important", "match-case", "all"})
 """Options that leave a filter about the whole host."""
@@ -40,14 +43,29 @@ def parse_adblock(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses an Adblock list, as `formats.ParseList` says."""
     conditions = 0
 
-    def add(number: int, line: str) -> bool:
+    def take(first: int, domains: list[str]) -> None:
+        if not conditions:
+            builder.add_many(first, domains)
+            return
+        for number, domain in enumerate(domains, first):
+            if domain:
+                builder.skip(number, f"||{domain}^", Skip.CONDITION)
+
+    def take_third_party(first: int, domains: list[str]) -> None:
+        take(first, domains)
+        for number, domain in enumerate(domains, first):
+            if domain and not conditions:
+                builder.widen(number, f"||{domain}^$third-party", domain)
+
+    def parse_line(number: int, text: str) -> None:
         nonlocal conditions
+        line = text.strip()
         if line.startswith("!#"):
             word = line[2:].split(maxsplit=1)[0] if line[2:].strip() else ""
             if word == "include":
                 builder.skip(number, line, Skip.INCLUDE)
             conditions = max(0, conditions + (word == "if") - (word == "endif"))
-        elif line.startswith(("!", "[Adblock", "[uBlock", "[AdGuard")) or re.match(r"#(?:\s|#*$)", line):
+        elif not line or line.startswith(("!", "[Adblock", "[uBlock", "[AdGuard")) or re.match(r"#(?:\s|#*$)", line):
             pass
         elif conditions:
             builder.skip(number, line, Skip.CONDITION)
@@ -55,9 +73,8 @@ def parse_adblock(pieces: Iterator[str], builder: ListBuilder) -> None:
             builder.skip(number, line, Skip.COSMETIC)
         else:
             _add(number, line, builder)
-        return conditions > 0
 
-    read_filters(builder, pieces, add)
+    parse_lines(pieces, (BulkLines(FILTER_LINES, take), BulkLines(_THIRD_PARTY, take_third_party)), parse_line)
 
 
 def _add(number: int, line: str, builder: ListBuilder) -> None:

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from proxy.model.errors import ConfigError
+from proxy.routing.lists.lines import BulkLines, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
-from proxy.routing.lists.url_filters import add_filter, read_filters
+from proxy.routing.lists.url_filters import FILTER_LINES, add_filter
 
 _HEADER = re.compile(r"\ufeff?\s*\[autoproxy", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
@@ -51,12 +52,12 @@ def parse_autoproxy(pieces: Iterator[str], builder: ListBuilder) -> None:
     if not _HEADER.match(first) and recognizes(first):
         text = _decoded(text, builder.source)
 
-    def add(number: int, line: str) -> bool:
-        if not line.startswith(("!", "[")):
-            add_filter(builder, number, line)
-        return False
+    def parse_line(number: int, line: str) -> None:
+        entry = line.strip()
+        if entry and not entry.startswith(("!", "[")):
+            add_filter(builder, number, entry)
 
-    read_filters(builder, _checked(text, builder.source), add)
+    parse_lines(_checked(text, builder.source), (BulkLines(FILTER_LINES, builder.add_many),), parse_line)
 
 
 def _decoded(pieces: Iterable[str], source: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from proxy.model.errors import ConfigError
+from proxy.routing.lists.lines import DOMAIN
 
 STRINGS_AT_ONCE = 1000
 
@@ -55,8 +56,7 @@ _TOKEN = re.compile(
 )
 _PATTERN = re.compile(r"/(?:[^/\\\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++/[a-z]*+")
 _QUOTED = re.compile(r'"([^"]*+)"')
-_NAME = r"(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-)"
-_PLAIN, _DOTTED = (re.compile(rf"(?!.{{254}}){name}(?:\n(?!.{{254}}){name})*+") for name in (_NAME, rf"\.?{_NAME}"))
+_PLAIN, _DOTTED = (re.compile(rf"{name}(?:\n{name})*+") for name in (DOMAIN, rf"\.?{DOMAIN}"))
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _BEFORE_PATTERN = frozenset(
     ["(", "[", "{", "}", ",", ";", ":", "=", "!", "&&", "||", "?", "==", "!=", "===", "!==", "return"]

@@ -15,7 +15,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.first_match import OrderedExceptions
-from proxy.routing.lists.lines import READ_LIMIT
+from proxy.routing.lists.lines import DOMAIN, READ_LIMIT
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind
 from proxy.routing.lists.url_filters import (
@@ -37,15 +37,9 @@ _SPECIAL = re.compile(r"^[ \t]*(?:[!\[#]|;\s*rulelist)|\+[ \t]*direct", re.IGNOR
 """Begins a section or an exception."""
 
 _USUAL = re.compile(
-    r"""^(?!.{400})  # a host has at most 253 characters, and there is room for a profile
-    (?: \*\.(?=.{1,253}(?:[\x20\t\r]|$))
-        ( (?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*
-          [a-z][a-z0-9_-]{0,62}+(?<!-) )
-        (?:[\x20\t]+\+(?![\x20\t]*direct[\x20\t\r]*$)[\x20-\x7e]*)?
-    | (?:;(?!\s*rulelist)[\x20-\x7e\t]*)?
-    )
-    \r?$""",
-    re.MULTILINE | re.VERBOSE,
+    rf"^(?:\*\.({DOMAIN})(?:[\x20\t]+\+(?![\x20\t]*direct[\x20\t\r]*$)[\x20-\x7e]*)?"
+    r"|(?:;(?!\s*rulelist)[\x20-\x7e\t]*)?)\r?$",
+    re.MULTILINE,
 )
 """A line in lower case as most are: a site, whose domain is the group, and the profile it leads to; a comment; or
 nothing."""

@@ -10,25 +10,19 @@ means it, and as every other reader of gfwlist has it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import READ_LIMIT
+from proxy.routing.lists.lines import DOMAIN
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind
 
-_USUAL = re.compile(
-    r"""^(?!.{260})  # a host has at most 253 characters
-    (?: \|\|( (?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)+
-              [a-z][a-z0-9_-]{0,62}+(?<!-) ) \^?  # begins with a letter, so it is no address
-    | (?: !(?!\#|[ ]?checksum)[\x20-\x7e\t]* )?
-    )
-    \r?$""",
-    re.MULTILINE | re.VERBOSE,
+FILTER_LINES = re.compile(
+    rf"^(?:\|\|({DOMAIN})\^?|(?:!(?!\#|[ ]?checksum)[\x20-\x7e\t]*)?)\r?$",
+    re.MULTILINE,
 )
-"""A line as most are: a site, whose domain is the group; a comment; or nothing."""
+"""Lines as most are, for `BulkLines`: a site, a comment, or nothing."""
 
 _SCHEME = re.compile(r"(\*|[a-z]+s?\*?)?:(?://|/\*/?|\*)|//")
 _HOST = re.compile(r"\[[0-9a-f:.]+\]|[^/^?:|&=]*")
@@ -182,23 +176,3 @@ def add_hosts(builder: ListBuilder, line: int, found: HostFilter, *, exception: 
             return
     if found.narrow:
         builder.widen(line, shown, found.texts[0])
-
-
-def read_filters(builder: ListBuilder, pieces: Iterable[str], unusual: Callable[[int, str], bool]) -> None:
-    """Reads a list of filters. Lines as most are, `||example.com^` and comments, are read here, all of a piece in one
-    call. Every other is given to `unusual`, with its number and without spaces around it, and while this returns True,
-    every line that follows."""
-    first, all_unusual = 1, False
-    for piece in pieces:
-        text = piece.removeprefix("\ufeff") if first == 1 else piece
-        lines = text.removesuffix("\n")  # the expression would match once more after it
-        found: list[str] = _USUAL.findall(lines.lower()) if text.isascii() and not all_unusual else []
-        if len(found) != lines.count("\n") + 1:
-            found = []
-            for number, line in enumerate(text.splitlines(), first):
-                usual = None if all_unusual or not line.isascii() else _USUAL.fullmatch(line.lower())
-                found.append(usual[1] or "" if usual else "")
-                if not usual and (stripped := line[:READ_LIMIT].strip()):
-                    all_unusual = unusual(number, stripped)
-        builder.add_many(first, found)
-        first += len(found)

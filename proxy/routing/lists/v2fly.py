@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import READ_LIMIT
+from proxy.routing.lists.lines import DOMAIN, BulkLines, numbered, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 DEPTH_LIMIT = 16
@@ -25,20 +25,12 @@ INCLUDES_LIMIT = 5000
 _RULE = re.compile(r"^(?:include|domain|full|keyword|regexp):[^\s/]|^[a-z0-9.-]+[ \t]+[@&][a-z!-]", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9!-]{1,64}")
 
-_USUAL = re.compile(
-    r"""^(?!.{400})  # a host has at most 253 characters, and there is room for marks
-    [\x20\t]*
-    (?: (full:|domain:|)
-        (?=.{1,253}(?:[\x20\t\#\r]|$))
-        ( (?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*
-          [a-z][a-z0-9_-]{0,62}+(?<!-) )  # begins with a letter, so it is no address
-        (?:[\x20\t]+[@&][a-z0-9!-]+)*+ [\x20\t]* (?:\#[\x20-\x7e\t]*)?
-    | (?:\#[\x20-\x7e\t]*)?
-    )
-    \r?$""",
-    re.MULTILINE | re.VERBOSE,
+_LINES = re.compile(
+    rf"^[\x20\t]*(?:(full:|domain:|)({DOMAIN})(?:[\x20\t]+[@&][a-z0-9!-]+)*+[\x20\t]*(?:\#[\x20-\x7e\t]*)?"
+    r"|(?:\#[\x20-\x7e\t]*)?)\r?$",
+    re.MULTILINE,
 )
-"""A line in lower case as most are: its groups are `full:` and the domain; both are empty for a comment, or nothing."""
+"""Lines as most are, for `BulkLines`: `full:` and the domain; both are empty for a comment, or nothing."""
 
 
 @frozen_dataclass
@@ -71,23 +63,20 @@ class _Reader:
 
     def read(self, pieces: Iterator[str], names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         """Reads one file. `names` are the includes that lead to it, `wanted` what each of them takes."""
-        first = 1
-        for piece in pieces:
-            text = piece.removeprefix("\ufeff") if first == 1 else piece
-            lines = text.removesuffix("\n")  # the expression would match once more after it
-            found: list[tuple[str, str]] = _USUAL.findall(lines.lower()) if text.isascii() and not wanted else []
-            if len(found) == lines.count("\n") + 1:
-                sites = [domain if kind != "full:" else "" for kind, domain in found]
-                self._builder.add_many(first, sites)
-                if "full:" in lines.lower():
-                    hosts = [domain if kind == "full:" else "" for kind, domain in found]
-                    self._builder.add_many(first, hosts, Covers.HOST)
-                first += len(found)
-                continue
-            for line in text.splitlines():
-                if rule := line[:READ_LIMIT].partition("#")[0].strip():
-                    self._rule(first, rule, names, wanted)
-                first += 1
+
+        def parse_line(number: int, line: str) -> None:
+            if rule := line.partition("#")[0].strip():
+                self._rule(number, rule, names, wanted)
+
+        if not wanted:
+            parse_lines(pieces, (BulkLines(_LINES, self._take),), parse_line)
+            return
+        for number, line in numbered(pieces):
+            parse_line(number, line)
+
+    def _take(self, first: int, found: list[tuple[str, str]]) -> None:
+        flags = bytes([Covers.HOST if kind == "full:" else Covers.SITE for kind, _ in found])
+        self._builder.add_many(first, [domain for _, domain in found], flags)
 
     def _rule(self, line: int, text: str, names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         builder = self._builder

@@ -7,6 +7,7 @@ import pytest
 from proxy.routing.lists.adblock import parse_adblock, recognizes
 from proxy.routing.lists.domain_list import DomainList, Skip
 from proxy.routing.lists.list_builder import ListBuilder
+from tests.support.calls import counting
 
 
 def read(*lines: str) -> DomainList:
@@ -96,7 +97,8 @@ def test_what_is_no_filter_of_hosts_is_skipped_by_name(line: str, reason: Skip) 
 
 def test_what_stands_under_a_condition_is_skipped() -> None:
     found = read(
-        "||a.example^", "!#if env_mobile", "||b.example^", "!#if ext_ublock", "||c.example^", "!#endif", "||d.example^",
+        "||a.example^", "!#if env_mobile", "||b.example^", "!#if ext_ublock", "||c.example^", "!#endif",
+        "||d.example^$third-party",
         "!#else", "||e.example^", "!#endif", "||f.example^", "!#endif", "||g.example^",
     )  # fmt: skip
     assert listed(found) == {"a.example", "f.example", "g.example"}
@@ -107,6 +109,18 @@ def test_a_condition_that_no_end_closes_holds_over_the_pieces_that_follow() -> N
     builder = ListBuilder("ads.txt", size=100)
     parse_adblock(iter(["||a.example^\n!#if x\n", "||b.example^\n", "||c.example^\n!#endif\n"]), builder)
     assert listed(builder.build()) == {"a.example"}
+
+
+@pytest.mark.parametrize("option", ["", "$third-party"])
+def test_usual_lines_are_read_by_few_calls(option: str) -> None:
+    text = "".join(f"||Site{n}.example^{option}\n\n" for n in range(1000))
+    builder = ListBuilder("l", size=len(text))
+    parse_adblock(iter([text]), builder)  # public suffixes are read once
+    with counting() as calls:
+        parse_adblock(iter([text]), builder)
+    assert calls["proxy.routing.domain_set.DomainSetBuilder.add"] == 1
+    assert calls.total() < (1100 if option else 30), calls
+    assert builder.build().lines_widened == (2000 if option else 0)
 
 
 @pytest.mark.parametrize(

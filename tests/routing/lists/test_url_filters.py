@@ -14,11 +14,9 @@ from proxy.routing.lists.url_filters import (
     HostFilter,
     add_filter,
     host_filter,
-    read_filters,
     shell_wildcard,
     url_wildcard,
 )
-from tests.support.calls import counting
 
 SITE, HOST, SUBDOMAINS = Covers.SITE, Covers.HOST, Covers.SUBDOMAINS
 
@@ -182,30 +180,6 @@ def test_an_exception_for_a_part_of_a_host_is_left_out_as_the_rest_would_go_dire
     assert [found.covering(host) is not None for host in hosts] == [True, False, True, True]
     assert found.skips == {Skip.NARROW_EXCEPTION: 2}
     assert not added("@@||a.example^", narrow=True).exceptions
-
-
-def test_usual_lines_of_a_piece_are_read_by_few_calls() -> None:
-    text = "".join(f"||Site{n}.example^\n! comment\n\n" for n in range(1000))
-    builder = ListBuilder("l", size=len(text))
-    read_filters(builder, iter([text]), lambda number, line: pytest.fail(line))  # public suffixes are read once
-    with counting() as calls:
-        read_filters(builder, iter([text]), lambda number, line: pytest.fail(line))
-    assert calls["proxy.routing.domain_set.DomainSetBuilder.add"] == 1
-    assert calls.total() < 20, calls
-    assert builder.build().lines_read == 2000
-
-
-def test_what_is_unusual_is_handed_over_with_its_line_and_on_request_all_that_follows() -> None:
-    seen: list[tuple[int, str]] = []
-
-    def unusual(number: int, line: str) -> bool:
-        seen.append((number, line))
-        return line == "hold"
-
-    builder = ListBuilder("l", size=100)
-    read_filters(builder, iter(["\ufeff||a.example^\n odd \nhold\n", "||b.example^\nrelease\n||c.example^"]), unusual)
-    assert seen == [(2, "odd"), (3, "hold"), (4, "||b.example^"), (5, "release")]
-    assert {entry.text for entry in builder.build().entries()} == {"a.example", "c.example"}
 
 
 @given(st.text(alphabet="|@*^/:.?&=[]ax1é ", max_size=30))
