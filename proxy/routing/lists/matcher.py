@@ -35,6 +35,16 @@ class Entry(NamedTuple):
     """HOST for what is no domain."""
 
 
+def _ipv4_spelling(length: int) -> tuple[int, int, str]:
+    place = max(0, length - 1) // 8
+    hidden = 8 * (place + 1) - length
+    return place, 255 >> hidden << hidden, ".0" * (3 - place) + (f"/{length}" if length < 32 else "")
+
+
+_IPV4_SPELLINGS = [_ipv4_spelling(length) for length in range(33)]
+"""By length: the last octet with bits of the prefix, which bits those are, and what is written after it."""
+
+
 @frozen_dataclass
 class PrefixSet:
     """IP prefixes of both families."""
@@ -47,18 +57,27 @@ class PrefixSet:
 
     def covering(self, host: str) -> str | None:
         """Returns the longest prefix that contains the address; None when none does, or when the host is a name. Takes
-        half a microsecond (IPv6: some) for each length that occurs."""
+        a third of a microsecond (IPv6: two) for each length that occurs."""
+        if host.rpartition(".")[2].isdigit():  # no name ends so (`wire.hostnames`)
+            return self._covering_ipv4(host)
         if (address := literal(host)) is None:
             return None
-        number, bits, version = int(address), address.max_prefixlen, address.version
+        number = int(address)
+        for length in self.lengths.get(address.version, ()):
+            hidden = address.max_prefixlen - length
+            text = spelled_prefix(number >> hidden << hidden, length, version=address.version)
+            if text in self.texts:
+                return text
+        return None
+
+    def _covering_ipv4(self, host: str) -> str | None:
+        a, b, c, _ = octets = host.split(".")
+        before = ("", f"{a}.", f"{a}.{b}.", f"{a}.{b}.{c}.")
+        values = list(map(int, octets))
         heads, last = self.texts.heads, len(self.texts.heads) - 1
-        for length in self.lengths.get(version, ()):
-            hidden = bits - length
-            at = number >> hidden << hidden
-            if version == 4 and hidden:  # as `spelled_prefix` does it, without a call
-                text = f"{at >> 24}.{at >> 16 & 255}.{at >> 8 & 255}.{at & 255}/{length}"
-            else:
-                text = spelled_prefix(at, length, version=version)
+        for length in self.lengths.get(4, ()):
+            place, mask, after = _IPV4_SPELLINGS[length]
+            text = f"{before[place]}{values[place] & mask}{after}"
             if heads[hash(text) & last] and text in self.texts:  # of four prefixes that are none, three end here
                 return text
         return None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.routing.domain_set import Covers, DomainSet
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import NO_ENTRIES, EntryKind, Matcher, PrefixSet, Wildcard, spelled_prefix
+from proxy.wire import hostnames
 from tests.support.calls import counting
 
 
@@ -30,7 +31,9 @@ NEAR = st.sampled_from(["192.0.2.0/24", "192.0.2.128/25", "192.0.2.129", "192.0.
 
 
 @settings(deadline=None)  # a timing is no assertion
-@given(st.lists(NETWORKS.map(str) | NEAR, max_size=8), st.lists(st.ip_addresses().map(str), max_size=4))
+@given(
+    st.lists(NETWORKS.map(str) | NEAR, max_size=8), st.lists(st.ip_addresses().map(str).map(hostnames.host), max_size=4)
+)
 def test_prefixes_cover_what_the_standard_library_says(prefixes: list[str], addresses: list[str]) -> None:
     found = matcher_of(prefixes)
     networks = [ipaddress.ip_network(prefix) for prefix in prefixes]
