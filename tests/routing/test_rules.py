@@ -413,6 +413,24 @@ def test_a_list_that_no_rule_uses_names_what_is_likely_blocked() -> None:
     assert not Rules().is_listed("news.example")
 
 
+def test_a_list_may_have_prefixes_patterns_and_exceptions() -> None:
+    text = "payload:\n- '192.0.2.0/24'\n- 2001:db8::/32\n- DOMAIN-KEYWORD,blog\n- DOMAIN,host.example\n"
+    listed = parse_list(iter([text]), size=len(text), source="clash.yaml")
+    text = "||site.example^\n@@||fine.site.example^\n"
+    excepted = parse_list(iter([text]), size=len(text), source="adblock.txt", format="adblock")
+    lists = {"clash": listed, "adblock": excepted}
+    rules = parse_rules("LIST,clash,DIRECT\nLIST,adblock,BLOCK", source="rules.txt", lists=lists)
+
+    def actions(*hosts: str) -> list[str]:
+        found = [rules.match(Destination(host, 443)) for host in hosts]
+        return ["-" if rule is None else str(rule.action) for rule in found]
+
+    assert actions("192.0.2.77", "192.0.3.1", "2001:db8:1::1", "2001:db9::1") == ["DIRECT", "-", "DIRECT", "-"]
+    assert actions("myblog.test", "host.example", "www.host.example") == ["DIRECT", "DIRECT", "-"]
+    assert actions("www.site.example", "fine.site.example", "a.fine.site.example") == ["BLOCK", "-", "-"]
+    assert [rule.line for rule in rules.trace(Destination("192.0.2.77", 443))] == [1]
+
+
 def test_a_usual_rule_is_read_with_few_calls() -> None:
     count = 1000
     text = "".join(f"DOMAIN-SUFFIX,site{number}.example,RELAY:tor\n" for number in range(count))

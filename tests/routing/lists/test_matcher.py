@@ -27,6 +27,7 @@ def matcher_of(prefixes: list[str]) -> Matcher:
 V4 = st.tuples(st.integers(0, (1 << 32) - 1), st.integers(0, 32))
 V6 = st.tuples(st.integers(1 << 100, (1 << 128) - 1), st.integers(0, 128))
 NETWORKS = (V4 | V6).map(lambda parts: ipaddress.ip_network(parts, strict=False))
+ADDRESSES = st.ip_addresses().map(str).map(hostnames.host)
 NEAR = st.sampled_from(["192.0.2.0/24", "192.0.2.128/25", "192.0.2.129", "192.0.0.0/9", "2001:db8::/32", "2001:db8::1"])
 
 
