@@ -21,6 +21,7 @@ from pathlib import Path
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
 from proxy.app.control_backend import ControlBackend
+from proxy.app.mode_switch import ModeSwitch
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -41,7 +42,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.inspector import Folders, MitmInspector
-from proxy.model import Destination
+from proxy.model import AutoMode, Destination
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
@@ -211,6 +212,7 @@ class App:
             refusal=_no_system_proxy(options),
         )
         self._has_released = False
+        self._modes = ModeSwitch(paths.mode_file, self._set_mode, stores=not options.ephemeral)
         self._control: ControlServer | None = None
 
     async def start(self) -> None:
@@ -229,6 +231,7 @@ class App:
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
         )
+        self._modes.load()
         self._warn_of_lost_selections()
         await self._addon_manager.start(self._loaded)  # before a client can reach what an addon blocks
         try:
@@ -341,10 +344,15 @@ class App:
             if not relays:
                 print("If Tor, Clash or another proxy runs on this computer, `byway relay scan` finds it.", flush=True)
 
+    def _set_mode(self, mode: AutoMode) -> None:
+        self._active.set_mode(mode)
+        self._system_proxy.on_rules_changed()
+
     async def _poll_files(self) -> None:
         """Applies edits of the configuration, the lists and the addons, and the end of overrides, until cancelled."""
         while True:
             await asyncio.sleep(_POLL_S)
+            self._modes.poll()
             self._addon_manager.poll_files()
             for host in self._active.ended_overrides(time.time()):
                 self._active.override(host, None)
@@ -427,6 +435,7 @@ class App:
             self._copies,
             self._list_refresh,
             self._system_proxy,
+            self._modes,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,
             not_stored=self._options.not_stored,

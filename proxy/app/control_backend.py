@@ -1,5 +1,6 @@
 """What the control server reads of the running application, and the things that it may change: the configuration (a
-reload), an override, the relay selected in a group, what was learned, and the system proxy.
+reload), an override, the relay selected in a group, what was learned, the system proxy,
+and the mode.
 
 Implements `control.dependencies.Dependencies`."""
 
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.system_proxy import SystemProxySwitch
@@ -55,6 +57,7 @@ class ControlBackend:
     copies: ListCopies
     list_refresh: ListRefresh
     system_proxy: SystemProxySwitch
+    modes: ModeSwitch
     listen_address: str
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can

@@ -20,7 +20,7 @@ from proxy.config.file_watch import FileWatch
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig
-from proxy.model import Override
+from proxy.model import AutoMode, Override
 from proxy.model.errors import ConfigError
 from proxy.session.setup import Setup
 from proxy.store.list_copies import ListCopies
@@ -56,6 +56,7 @@ class ActiveSetup:
         self._flags = flags
         self._overrides = dict(overrides)
         self._on_replaced = on_replaced
+        self._mode = AutoMode.AUTO
         self.port = loaded.settings.listen.port
         state = fingerprint(loaded.settings, paths)
         self._material = builder.read(loaded, port=self.port)
@@ -69,7 +70,18 @@ class ActiveSetup:
         """Sets the port that the system chose for port 0."""
         if port != self.port:
             self.port = port
-            self.setup = self._builder.build(self._material, self._overrides, port=port)
+            self.setup = self._build(self._material)
+
+    def set_mode(self, mode: AutoMode) -> None:
+        """Replaces AUTO from the next request on. The new Setup has kept no plan."""
+        self._mode = mode
+        self.setup = replace(self.setup, router=self.setup.router.with_mode(mode, self.setup.guard.is_near))
+
+    def _build(self, material: Material) -> Setup:
+        setup = self._builder.build(material, self._overrides, port=self.port)
+        if self._mode is AutoMode.AUTO:
+            return setup
+        return replace(setup, router=setup.router.with_mode(self._mode, setup.guard.is_near))
 
     def override(self, host: str, override: Override | None) -> None:
         """Applies an override of `byway site set` from the next request on; None removes it."""
@@ -111,7 +123,7 @@ class ActiveSetup:
             try:
                 material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
                 self._watch.use(state)
-                self.setup = self._builder.build(material, self._overrides, port=self.port)
+                self.setup = self._build(material)
                 self._material = material
             except TimeoutError:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])

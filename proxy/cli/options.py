@@ -34,6 +34,14 @@ def since_option(examples: str) -> Any:
     return typer.Option("--since", metavar="TIME", help=f"Only since TIME: {examples} or a date.")
 
 
+def length(text: str) -> float:
+    """Parses a length of time: `30s`, `15m`, `2h`, `1d`. Returns seconds. Raises Misused."""
+    found = _LENGTH.fullmatch(text.strip().lower())
+    if found is None or not float(found[1]):
+        raise Misused(f"{text!r} is not a length of time: use 30s, 15m, 2h or 1d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
 def moment(text: str, *, now: float) -> float:
     """Parses `--since`: a length of time before now (`30m`, `2h`, `1d`), or a date or ISO 8601 time, local without an
     offset. Returns seconds since the epoch. Raises Misused."""

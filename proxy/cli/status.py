@@ -11,6 +11,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
+from proxy.cli.mode_text import mode_sentences
 from proxy.cli.output import action_of, ago, clock, override_of, share
 
 _WATCH_S = 2.0
@@ -46,10 +47,13 @@ def _status(
 
 def _show(call: Invocation, answer: dict[str, Any]) -> None:
     out, now = call.output, answer["now"]
+    for text, do in mode_sentences(answer["mode"]):
+        out.line(text)
+        out.line(f"  → {do}")
     for problem in answer["problems"]:
         out.line(f"! {problem['text']}")
         out.line(f"  → {problem['do']}")
-    if answer["problems"]:
+    if answer["problems"] or any(mode_sentences(answer["mode"])):
         out.line()
     out.line(_headline(answer))
     for title, headings, rows in (
@@ -103,6 +107,8 @@ def _share(route: dict[str, Any]) -> str:
 
 def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yields the rows of the same answer for programs."""
+    for text, do in mode_sentences(answer["mode"]):
+        yield "mode", "", text, do
     for problem in answer["problems"]:
         yield "problem", "", problem["text"], problem["do"]
     yield (

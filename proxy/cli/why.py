@@ -17,6 +17,7 @@ from proxy.cli.attempts import attempt
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites
 from proxy.cli.exit_codes import Exit
+from proxy.cli.mode_text import mode_sentences
 from proxy.cli.output import Output, ago, clock, inert, span
 from proxy.cli.table import GAP, row_lines, wrap
 from proxy.cli.terminal import bold, columns_of, width
@@ -75,6 +76,8 @@ def _why(
             call.output.hint(
                 f"Measured {ago(answer['measured_at'])}; `byway why --fresh {answer['host']}` tests again."
             )
+    for text, do in mode_sentences(answer.get("mode")):
+        call.output.hint(f"{text} → {do}")
     return Exit.NO_NETWORK if answer["verdict"]["words"] in ("no network", "portal") else None
 
 

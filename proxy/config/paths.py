@@ -135,6 +135,11 @@ class Paths:
         return self.state_dir / "system-proxy.json"
 
     @property
+    def mode_file(self) -> Path:
+        """What `byway mode` and `byway pause` have set."""
+        return self.state_dir / "mode.json"
+
+    @property
     def network_key_file(self) -> Path:
         return self.state_dir / "network.key"
 

@@ -41,6 +41,7 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.verdict.site_status import SiteState, site_state
 from proxy.model import (
+    AutoMode,
     Belief,
     Destination,
     Inbound,
@@ -77,6 +78,9 @@ _LAST_CONNECTIONS = 5
 _FLUSH_S = 1.0
 """How long an answer waits for rows that were just recorded. A disk that takes longer is reported as a problem."""
 _FAR_FUTURE = 1e11
+PAUSE_MAX_S = 7 * 86_400.0
+"""A pause that is meant to last is `byway mode direct`."""
+
 _NO_REQUEST_ID = 0
 """The id of a request that no client made: only its plan is of interest."""
 
@@ -107,6 +111,8 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.get("/v1/sites/{host}", api.site),
             web.put("/v1/sites/{host}", api.set_site),
             web.delete("/v1/sites/{host}", api.forget_site),
+            web.get("/v1/mode", api.mode),
+            web.put("/v1/mode", api.set_mode),
             web.put("/v1/system-proxy", api.set_system_proxy),
             web.get("/v1/config", api.config),
             web.post("/v1/reload", api.reload),
@@ -177,6 +183,7 @@ class _Api:
             network=network,
             network_name=next((name for name, its in settings.networks.items() if its == network), ""),
             network_state=str(state),
+            mode=self._mode(),
             problems=problems(
                 StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble, known_lists, now)
             ),
@@ -211,6 +218,31 @@ class _Api:
         await parse_body(request, {})
         problems = await self._parts.reload()
         return _answer(taken=not problems, problems=[redact(problem) for problem in problems])
+
+    async def mode(self, request: web.Request) -> web.Response:
+        parse_query(request)
+        return _answer(mode=self._mode(), relays=len(self._enabled_relays()))
+
+    async def set_mode(self, request: web.Request) -> web.Response:
+        """Sets the mode, or begins a pause of `pause_s` seconds (0: ends one)."""
+        asked = await parse_body(request, {"mode": str, "pause_s": float})
+        modes = self._parts.modes
+        if len(asked) != 1:
+            raise Refused(400, "Either mode or pause_s is needed.")
+        if (name := asked.get("mode")) is not None:
+            settable = [mode for mode in AutoMode if mode is not AutoMode.PAUSED]
+            if name not in settable:
+                raise Refused(400, f"unknown mode {quoted(name)}; it can be {one_of(settable)}")
+            modes.set_mode(AutoMode(name))
+        elif asked["pause_s"] == 0:
+            modes.resume()
+        else:
+            modes.pause(parse_field(lambda text: parse_number(text, least=1, most=PAUSE_MAX_S), str(asked["pause_s"])))
+        return _answer(mode=self._mode(), relays=len(self._enabled_relays()))
+
+    def _mode(self) -> Document:
+        modes = self._parts.modes
+        return {"mode": modes.mode, "paused_until": modes.paused_until or None}
 
     async def set_system_proxy(self, request: web.Request) -> web.Response:
         asked = await parse_body(request, {"desktop": str, "on": bool})
@@ -300,6 +332,7 @@ class _Api:
             "belief": self._site(stored, now, destination.host),
             "relay_faults": [serialize.relay_fault(*noted) for noted in self._parts.health.faults().items()],
             "plan": serialize.plan(made),
+            "mode": self._mode(),
             "advice": serialize.policy(
                 stored, made, self._enabled_relays(), self._current(stored, now, destination.host).status
             ),
@@ -495,7 +528,9 @@ class _Api:
         situation = Situation(network, asked.get("process", "").lower())
         made = await self._parts.plan(Request(_NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
         trace = self._parts.setup().router.trace(destination, situation)
-        return _answer(**serialize.destination(destination), plan=serialize.plan(made), trace=list(trace))
+        return _answer(
+            **serialize.destination(destination), plan=serialize.plan(made), trace=list(trace), mode=self._mode()
+        )
 
     # -- lists -----------------------------------------------------------------------------------------------------
 

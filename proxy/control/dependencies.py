@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.detect.relay_groups import RelayGroups
     from proxy.detect.relay_health import Health
     from proxy.extend.manager import AddonState
-    from proxy.model import NetworkId, Outcome, Override, Plan, RelayGroup, Request
+    from proxy.model import AutoMode, NetworkId, Outcome, Override, Plan, RelayGroup, Request
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.measure.inputs import ProbeEnvironment
@@ -61,6 +61,21 @@ class SetupView(Protocol):
     def registry(self) -> Relays: ...
     @property
     def resolver(self) -> Resolver: ...
+
+
+class ModeControl(Protocol):
+    """What AUTO does at the moment. The methods raise BywayError when the change cannot be stored."""
+
+    @property
+    def mode(self) -> AutoMode: ...
+    @property
+    def paused_until(self) -> float:
+        """Seconds since the epoch; 0: not paused."""
+        ...
+
+    def set_mode(self, mode: AutoMode) -> None: ...
+    def pause(self, seconds: float) -> None: ...
+    def resume(self) -> None: ...
 
 
 class SystemProxyOn(Protocol):
@@ -117,6 +132,9 @@ class Dependencies(Protocol):
     @property
     def recent_clients(self) -> RecentClients:
         """The browsers that have just used the proxy port."""
+
+    @property
+    def modes(self) -> ModeControl: ...
 
     @property
     def system_proxy(self) -> SystemProxyControl: ...

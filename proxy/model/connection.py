@@ -143,6 +143,15 @@ class Action(StrEnum):
     BLOCK = "BLOCK"  # refuse
 
 
+class AutoMode(StrEnum):
+    """What AUTO does at the moment. PAUSED is as DIRECT, and ends by itself."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    RELAY = "relay"
+    PAUSED = "paused"
+
+
 @frozen_dataclass
 class Override:
     """An action set with `byway site set` for a host and its subdomains; it wins over rules."""
@@ -165,6 +174,7 @@ class Plan:
     intercept: bool = False
     before: Plan | None = None  # what addons changed it from; None: none did
     decided_by: str = ""  # the text of the rule or of the override that chose the action; empty: none matches
+    learns: bool = True  # False while `byway pause` or `byway mode` replaces AUTO: nothing is learned from the outcome
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""

@@ -53,7 +53,7 @@ class InterceptionCheck:
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
         """Starts a check when the client closed the tunnel as clients do that reject a certificate."""
-        if ended.outcome.protocol is Protocol.TLS and _client_rejected(ended.outcome):
+        if ended.outcome.plan.learns and ended.outcome.protocol is Protocol.TLS and _client_rejected(ended.outcome):
             not_since_s = self._services.setup().settings.detect.probe_again_s
             self._start(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
 

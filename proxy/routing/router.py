@@ -19,6 +19,7 @@ from proxy.model import (
     DIRECT,
     NAME_CAUSES,
     Action,
+    AutoMode,
     Belief,
     Cause,
     Destination,
@@ -53,6 +54,13 @@ _ON_NETWORK = {
     NetworkState.INSPECTED: "this network intercepts TLS, so AUTO does not use relays on its own",
 }
 
+_MODES = {
+    AutoMode.PAUSED: (Action.DIRECT, "paused, so direct only"),
+    AutoMode.DIRECT: (Action.DIRECT, "mode direct, so direct only"),
+    AutoMode.RELAY: (Action.RELAY, "mode relay, so relays only"),
+}
+"""What AUTO does while `byway pause` or `byway mode` replaces it."""
+
 _STATUS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
 
@@ -80,6 +88,8 @@ class _Reason:
     intercept: bool = False
     text: str = ""
     until: float = 0.0  # seconds since the epoch; 0: always
+    replaces: _Reason | Rule | None = None
+    """The one for AUTO, where a mode decides."""
 
 
 _NO_RULE = _Reason(Action.AUTO)
@@ -100,8 +110,8 @@ class Router:
     """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
-        "_addresses_only", "_groups", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
-        "_never_relay", "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
+        "_addresses_only", "_groups", "_http_strategies", "_info", "_is_near", "_last_good_s", "_literal_strategies",
+        "_mode", "_never_relay", "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
         "overrides_end",
     )  # fmt: skip
 
@@ -112,8 +122,13 @@ class Router:
         relays: Sequence[RelayInfo],
         settings: Settings,
         groups: Sequence[RelayGroup] = (),
+        mode: AutoMode = AutoMode.AUTO,
+        is_near: Callable[[str], bool] = lambda host: False,
     ) -> None:
-        """`relays` are those in use, in the user's order; `groups` have only such members."""
+        """`relays` are those in use, in the user's order; `groups` have only such members. `mode` replaces AUTO;
+        `is_near` says which hosts are on the local network, where a mode uses no relay."""
+        self._mode = mode
+        self._is_near = is_near
         self._rules = rules
         self._settings = settings
         self._overrides = dict(overrides)
@@ -144,7 +159,10 @@ class Router:
 
     @property
     def closing(self) -> str:
-        """The first rule or override that is RELAY or BLOCK, as the user wrote it; empty: there is none."""
+        """The mode, rule or override that keeps sites from going direct (RELAY, BLOCK), in words; empty: there is
+        none."""
+        if self._mode is AutoMode.RELAY:
+            return "byway mode relay"
         reasons: list[_Reason | Rule] = [*self._rules.rules, *self._override_reasons.values()]
         return next((reason.why for reason in reasons if reason.action in (Action.RELAY, Action.BLOCK)), "")
 
@@ -211,8 +229,15 @@ class Router:
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
         """Returns a router with other overrides and everything else the same."""
-        infos, groups = tuple(self._info.values()), tuple(self._groups.values())
-        return Router(self._rules, overrides, infos, self._settings, groups)
+        return self._copy(overrides, self._mode, self._is_near)
+
+    def with_mode(self, mode: AutoMode, is_near: Callable[[str], bool]) -> Router:
+        """Returns a router with another mode and everything else the same."""
+        return self._copy(self._overrides, mode, is_near)
+
+    def _copy(self, overrides: Mapping[str, Override], mode: AutoMode, is_near: Callable[[str], bool]) -> Router:
+        relays, groups = tuple(self._info.values()), tuple(self._groups.values())
+        return Router(self._rules, overrides, relays, self._settings, groups, mode, is_near)
 
     def depends_on_program(self, destination: Destination, name: str, network: NetworkId) -> bool:
         """Whether the plan depends on the client's program."""
@@ -225,6 +250,9 @@ class Router:
         reason = self._reason(destination, destination.host, situation)
         action = f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)
         steps = [f"{action} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
+        if isinstance(reason, _Reason) and reason.replaces is not None:
+            steps[0] = f"{action}: {reason.why}"
+            reason = reason.replaces
         later = [rule.why for rule in self._rules.trace(destination, situation) if rule.why != reason.why]
         steps += [f"{why} also matches, but an earlier rule decides" for why in later]
         steps += self._other_situations(reason)
@@ -251,16 +279,31 @@ class Router:
                 yield f"{rule.why} decides on that network"
 
     def _reason(self, destination: Destination, name: str, situation: Situation, now: float = 0.0) -> _Reason | Rule:
-        """Returns what decides: an override, else a rule, else nothing (AUTO). An override that ends before `now` does
-        not; the application removes it a moment later."""
+        """Returns what decides: an override, else a rule, else nothing (AUTO, which a mode may replace). An override
+        that ends before `now` does not; the application removes it a moment later."""
+        mode = self._mode
         if by_host := self._override_reasons:
             for host in (name,) if name == destination.host else (name, destination.host):
                 scope = host
                 while scope:
                     if scope in by_host and not 0.0 < by_host[scope].until <= now:
-                        return by_host[scope]
+                        reason = by_host[scope]
+                        return reason if mode is AutoMode.AUTO else self._by_mode(reason, destination, name)
                     scope = scope.partition(".")[2]
-        return (self._rules.match(destination, name, situation) if self._rules.rules else None) or _NO_RULE
+        decided = (self._rules.match(destination, name, situation) if self._rules.rules else None) or _NO_RULE
+        return decided if mode is AutoMode.AUTO else self._by_mode(decided, destination, name)
+
+    def _by_mode(self, reason: _Reason | Rule, destination: Destination, name: str) -> _Reason | Rule:
+        """Returns what a mode makes of AUTO; other actions stay."""
+        if reason.action is not Action.AUTO:
+            return reason
+        action, why = _MODES[self._mode]
+        if action is Action.RELAY and self._never_relay.covering(name) is not None:
+            action, why = Action.DIRECT, "mode relay, but [auto] never_relay contains it"
+        elif action is Action.RELAY and (self._is_near(name) or self._is_near(destination.host)):
+            action, why = Action.DIRECT, "mode relay, but it is on the local network"
+        why = f"{'AUTO' if reason is _NO_RULE else reason.why}: {why}"
+        return _Reason(action, "", why, reason.intercept, reason.text, replaces=reason)
 
     def _plan_blocked(
         self,
@@ -347,7 +390,8 @@ class Router:
             why += "; .onion names need a relay"
         if not routes and reason.action is not Action.BLOCK:
             why += f"; {self._why_no_relay(reason, offered)}"
-        return Plan(reason.action, routes, why, reason.intercept, decided_by=reason.text)
+        learns = self._mode is AutoMode.AUTO
+        return Plan(reason.action, routes, why, reason.intercept, decided_by=reason.text, learns=learns)
 
     def _skipped(self, relay: str) -> str:
         return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"

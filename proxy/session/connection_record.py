@@ -201,7 +201,7 @@ class ConnectionRecord:
     def report_delivered(self, flight: Flight) -> None:
         """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
         winner, services = self.winner, self._services
-        if winner is not None and services.learns and self.setup is services.setup():
+        if winner is not None and services.learns and self.plan.learns and self.setup is services.setup():
             kind = Delivered if winner is DIRECT or winner == DIRECT else Rescued
             services.events.emit(kind(self.setup, self, flight))
 

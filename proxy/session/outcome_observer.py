@@ -37,7 +37,7 @@ class OutcomeObserver:
             return outcome
         if services.addons.wants_attempts:
             self._report_attempts(outcome)
-        if services.network() != self._network:
+        if services.network() != self._network or not outcome.plan.learns:
             return outcome
         addresses = services.known_addresses(outcome.host)
         changes = services.beliefs.learn(outcome, network=self._network, now=services.now(), addresses=addresses)
@@ -56,6 +56,8 @@ class OutcomeObserver:
     def judge_relays(self, outcome: Outcome) -> None:
         """Tells the relays' health what a race showed of them."""
         services = self._services
+        if not outcome.plan.learns:
+            return
         for attempt in outcome.attempts:
             if attempt.route.relays:
                 break
@@ -79,7 +81,7 @@ class OutcomeObserver:
         services = self._services
         if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
             return None
-        if not services.learns or services.beliefs.is_near(outcome.host):
+        if not services.learns or not outcome.plan.learns or services.beliefs.is_near(outcome.host):
             return None
         if outcome.winner == DIRECT:
             return services.flows.watch(tunnel, outcome.host, listener, direct=True)
@@ -97,6 +99,7 @@ class OutcomeObserver:
         sent_after_flight = outcome.bytes_up - outcome.flight_bytes
         if (
             outcome.protocol is Protocol.TLS
+            and outcome.plan.learns
             and outcome.winner == DIRECT
             and sent_after_flight >= FINISHED_BYTES
             and services.network() == self._network

@@ -31,7 +31,7 @@ COMMANDS = [
     "addons list", "addons new", "addons check", "addons replay", "addons enable",
     "addons disable", "addons docs", "addons path", "service install", "service uninstall", "service status",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
-    "system on", "system off", "system show",
+    "mode", "pause", "resume", "system on", "system off", "system show",
     "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",
 ]  # fmt: skip
 

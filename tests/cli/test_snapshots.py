@@ -46,7 +46,8 @@ RUNNING = [
     f"test -q --jitter 0 -c 1 new.example {BLOCKED}", f"test -q --jitter 0 -c 1 --matrix new.example {BLOCKED}",
     "log", "log --long", "log --outcome failed", "log show 4", f"log show {DOWN}", "site list", "site list --all",
     f"site show {BLOCKED}", f"site show {LONG}", "site show new.example", "site set x.example block",
-    "site forget x.example", "system on --desktop kde", "system off", "system show --desktop kde",
+    "site forget x.example", "pause 15m", "mode relay",
+    "system on --desktop kde", "system off", "system show --desktop kde",
     "report", f"report {BLOCKED} --format csv", "report new.example", "relay list",
     "list show", "list show own gfwlist", "list report own", "list refresh gfwlist", "relay test",
     "pac", "pac --strict", "env --shell bash", "rule list", f"rule test https://{BLOCKED}/",
@@ -254,6 +255,7 @@ def _steadied(home: Home, text: str) -> str:
     text = re.sub(r"(?m)^( *\d+) \d\d:\d\d:\d\d ", r"\1 12:00:00 ", text)
     text = re.sub(r"\d+(\.\d+)? m?s ago|just now", "3 s ago", text)
     text = re.sub(r"\bin \d+(\.\d+)? m?s\b", "in 3 ms", text)
+    text = re.sub(r"\(\d\d:\d\d\)", "(12:00)", text)
     return re.sub(r"\bpid \d+", "pid 1", text)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
+from proxy.app.mode_switch import ModeSwitch
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.control import dependencies
@@ -25,6 +26,7 @@ from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonState
 from proxy.model import (
+    AutoMode,
     Change,
     Destination,
     IPAddress,
@@ -163,6 +165,7 @@ class Parts:
     select: Callable[[str, str], Coroutine[Any, Any, None]]
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
     system_proxy: dependencies.SystemProxyControl
+    modes: dependencies.ModeControl
 
 
 @dataclass
@@ -198,6 +201,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.relay_tests = RelayTests(None)
+        self.modes = ModeSwitch(None, self._set_mode, stores=False)
         self.rule_hits = RuleHits()
         self.recent_clients = RecentClients()
         self.copies = ListCopies(Path("/nonexistent"), ephemeral=True)
@@ -257,6 +261,7 @@ class World:
             configured_lists=self._configured_lists,
             list_text=self._list_text,
             system_proxy=self.system_proxy,
+            modes=self.modes,
         )
 
     async def _configured_lists(self) -> Sequence[ListConfig]:
@@ -331,6 +336,10 @@ class World:
         else:
             self.overrides[host] = said
         self.overrides_changed()
+
+    def _set_mode(self, mode: AutoMode) -> None:
+        router = self._setup.router.with_mode(mode, self._setup.guard.is_near)
+        self._setup = replace(self._setup, router=router, kept_plans={})
 
     def overrides_changed(self) -> None:
         """Makes the setup anew, from the settings too."""

@@ -14,6 +14,7 @@ from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
     Action,
+    AutoMode,
     Belief,
     Destination,
     Inbound,
@@ -653,3 +654,65 @@ def test_an_override_decides_until_its_end() -> None:
     assert plan(router, "later.example", now=NOW + 60).action is Action.BLOCK
     assert plan(router, "later.example", now=NOW + 90).action is Action.AUTO
     assert make_router(overrides={"example.org": Override(Action.BLOCK)}).overrides_end == math.inf
+
+
+# -- byway mode and byway pause ----------------------------------------------------------------------------------------
+
+_MODE_RULES = (
+    "DOMAIN,relay.example,RELAY\nDOMAIN,block.example,BLOCK\nDOMAIN,direct.example,DIRECT\n"
+    "DOMAIN,prefer.example,PREFER-RELAY\nDOMAIN,auto.example,AUTO,INSPECT\n"
+)
+
+
+def _mode_plan(mode: AutoMode, host: str) -> Plan:
+    settings = Settings(auto=Auto(never_relay=("bank.example",)))
+    overrides = {"set.example": Override(Action.RELAY, "tor"), "free.example": Override(Action.AUTO)}
+    router = Router(parse_rules(_MODE_RULES, source="rules.txt"), overrides, [RelayInfo("tor")], settings).with_mode(
+        mode, lambda host: host.endswith(".lan") or host.startswith("192.168.")
+    )
+    request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
+    return router.plan(request, Belief(host, UNKNOWN_NETWORK), relays=["tor"], now=0.0)
+
+
+@pytest.mark.parametrize("mode", AutoMode)
+@pytest.mark.parametrize(
+    ("host", "action", "routes"),
+    [
+        ("relay.example", "RELAY", "tor"), ("block.example", "BLOCK", ""), ("direct.example", "DIRECT", "direct"),
+        ("prefer.example", "PREFER-RELAY", "tor direct"), ("set.example", "RELAY", "tor"),
+    ],
+)  # fmt: skip
+def test_a_mode_replaces_no_rule_and_no_override(mode: AutoMode, host: str, action: str, routes: str) -> None:
+    plan = _mode_plan(mode, host)
+    assert (plan.action, " ".join(map(str, plan.routes))) == (action, routes)
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "routes", "why"),
+    [
+        (AutoMode.PAUSED, "any.example", "direct", "AUTO: paused, so direct only"),
+        (AutoMode.PAUSED, "free.example", "direct", "site set free.example AUTO: paused, so direct only"),
+        (AutoMode.PAUSED, "x.onion", "", "AUTO: paused, so direct only; .onion names need a relay"),
+        (AutoMode.DIRECT, "auto.example", "direct", "rules.txt:5 DOMAIN,auto.example,AUTO,INSPECT: mode direct"),
+        (AutoMode.RELAY, "any.example", "tor", "AUTO: mode relay, so relays only"),
+        (AutoMode.RELAY, "x.onion", "tor", "AUTO: mode relay, so relays only"),
+        (AutoMode.RELAY, "a.bank.example", "direct", "AUTO: mode relay, but [auto] never_relay contains it"),
+        (AutoMode.RELAY, "nas.lan", "direct", "AUTO: mode relay, but it is on the local network"),
+        (AutoMode.RELAY, "192.168.1.1", "direct", "AUTO: mode relay, but it is on the local network"),
+    ],
+)
+def test_a_mode_replaces_auto(mode: AutoMode, host: str, routes: str, why: str) -> None:
+    plan = _mode_plan(mode, host)
+    assert " ".join(map(str, plan.routes)) == routes
+    assert plan.why.startswith(why)
+    assert not plan.learns
+    assert plan.intercept is (host == "auto.example")
+    assert _mode_plan(AutoMode.AUTO, host).learns
+
+
+def test_in_mode_relay_nothing_may_be_sent_direct_and_the_mode_is_named() -> None:
+    router = make_router().with_mode(AutoMode.RELAY, lambda host: False)
+    assert not router.may_go_direct(Destination("any.example", 443), UNKNOWN_NETWORK)
+    assert router.closing == "byway mode relay"
+    assert router.trace(Destination("any.example", 443))[0] == "RELAY: AUTO: mode relay, so relays only"
+    assert router.with_overrides({}).closing == "byway mode relay"  # an override does not end it

@@ -1,0 +1,113 @@
+"""What AUTO means at the moment: `byway mode` and `byway pause`, which outlive a restart.
+
+They replace AUTO alone: rules, overrides and `[auto] never_relay` hold. A pause ends by itself, a mode stays. Both are
+stored; if the file cannot be understood, the mode is relay, because direct could expose whoever had set it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from proxy.config.paths import write_private
+from proxy.model import AutoMode
+from proxy.model.errors import BywayError
+
+log = logging.getLogger(__name__)
+
+PAUSE_MAX_S = 7 * 86_400.0
+"""A pause that is meant to last is `byway mode direct`."""
+
+_FILE_LIMIT = 4096
+
+
+class ModeSwitch:
+    """The mode of one process. Belongs to one loop."""
+
+    def __init__(
+        self,
+        file: Path | None,
+        apply: Callable[[AutoMode], None],
+        *,
+        stores: bool,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`apply` is called with the mode in effect whenever it changes. `file` is where the mode is stored; with
+        `stores` false it is only read."""
+        self._file = file
+        self._apply = apply
+        self._stores = stores
+        self._now = now
+        self._monotonic = monotonic
+        self.mode = AutoMode.AUTO
+        """As it was set; PAUSED is none that can be set."""
+        self.paused_until = 0.0
+        """Seconds since the epoch; 0: not paused."""
+        self._resumes_at = math.inf
+        """By the monotonic clock, so that a wall clock that is set back makes no pause longer."""
+
+    @property
+    def in_effect(self) -> AutoMode:
+        return AutoMode.PAUSED if self.paused_until else self.mode
+
+    def load(self) -> None:
+        """Takes what was stored, and applies it."""
+        if self._file is None:
+            return
+        try:
+            with self._file.open(encoding="utf-8") as file:
+                stored = json.loads(file.read(_FILE_LIMIT))
+            mode, until, pause_s = AutoMode(stored["mode"]), float(stored["paused_until"]), float(stored["pause_s"])
+            if mode is AutoMode.PAUSED or not math.isfinite(until + pause_s):
+                raise ValueError(mode)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning(
+                "%s cannot be read (%s), so the mode is unknown. Using relays only; set it with `byway mode auto`.",
+                self._file, type(error).__name__,
+            )  # fmt: skip
+            mode, until, pause_s = AutoMode.RELAY, 0.0, 0.0
+        self.mode = mode
+        left_s = min(until - self._now(), pause_s, PAUSE_MAX_S)
+        if left_s > 0:
+            self.paused_until = self._now() + left_s
+            self._resumes_at = self._monotonic() + left_s
+        if self.in_effect is not AutoMode.AUTO:
+            self._apply(self.in_effect)
+
+    def set_mode(self, mode: AutoMode) -> None:
+        """Sets the mode, and ends a pause. Raises BywayError when it cannot be stored; it is in effect then."""
+        self._change(mode, 0.0)
+
+    def pause(self, seconds: float) -> None:
+        """Pauses for so long from now. Raises BywayError when it cannot be stored; it is in effect then."""
+        self._change(self.mode, seconds)
+
+    def resume(self) -> None:
+        """Ends a pause. Raises BywayError when that cannot be stored; it is in effect then."""
+        self._change(self.mode, 0.0)
+
+    def poll(self) -> None:
+        """Ends a pause that is over. To be called a few times a second."""
+        if self.paused_until and (self._now() >= self.paused_until or self._monotonic() >= self._resumes_at):
+            log.info("The pause is over")
+            with contextlib.suppress(BywayError):  # the stored end has passed, too
+                self.resume()
+
+    def _change(self, mode: AutoMode, pause_s: float) -> None:
+        before = self.in_effect
+        self.mode = mode
+        self.paused_until = self._now() + pause_s if pause_s else 0.0
+        self._resumes_at = self._monotonic() + pause_s if pause_s else math.inf
+        if self.in_effect is not before:
+            self._apply(self.in_effect)
+        if self._file is not None and self._stores:
+            stored = {"mode": self.mode, "paused_until": self.paused_until, "pause_s": pause_s}
+            write_private(self._file, json.dumps(stored), durable=True)
