@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,6 @@ from proxy.model.errors import ConfigError, reason_of
 
 PIECE = 16 * 1024
 """Bytes of a piece of text. A thousand lines of a list are read in a millisecond."""
-
-_END_OF_LINE = re.compile(rb"\r\n|[\r\n]")
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -82,8 +79,7 @@ def decode_pieces(path: Path, data: bytes) -> Iterator[str]:
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
     start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     while start < len(data):
-        end_of_line = _END_OF_LINE.search(data, start + PIECE)
-        end = end_of_line.end() if end_of_line else len(data)
+        end = _end_of_line(data, start + PIECE)
         try:
             text = data[start:end].decode()
         except UnicodeDecodeError as error:
@@ -95,6 +91,17 @@ def decode_pieces(path: Path, data: bytes) -> Iterator[str]:
             raise ConfigError(f"{shown(path)}:{line}: contains a NUL character; is this a text file?")
         yield text
         start = end
+
+
+def _end_of_line(data: bytes, place: int) -> int:
+    """Returns where the next line begins. One line may be all of a large file, and `find` takes a tenth of the time of
+    an expression."""
+    line_feed = data.find(b"\n", place)
+    end = line_feed if line_feed >= 0 else len(data)
+    carriage_return = data.find(b"\r", place, end)
+    if carriage_return >= 0 and carriage_return + 1 != line_feed:
+        return carriage_return + 1
+    return end + 1 if line_feed >= 0 else end
 
 
 def _read(descriptor: int, limit: int, *, at_once: int) -> bytes:

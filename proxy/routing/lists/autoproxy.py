@@ -85,25 +85,28 @@ def _decoded(pieces: Iterable[str], source: str) -> Iterator[str]:
 
 
 def _checked(pieces: Iterable[str], source: str) -> Iterator[str]:
-    """Yields the pieces as they are. Raises ConfigError after the last when their checksum is not the one they name:
-    the MD5 of all lines but its own, with one newline, and no carriage return, between each."""
+    """Yields the pieces as they are. Raises ConfigError after the last when their checksum is not the one that stands
+    at the top: the MD5 of all lines but its own, with one newline, and no carriage return, between each."""
     digest = hashlib.md5(usedforsecurity=False)
-    told, place, number, after_newline = "", 0, 1, False
+    told, line, lines, characters, after_newline = "", 0, 1, 0, False
     for piece in pieces:
-        text = piece.removeprefix("\ufeff").replace("\r", "")
-        if match := _CHECKSUM.search(text):
-            told, place = match[1], number + text.count("\n", 0, match.start())
-            text = text[: match.start()] + text[match.end() :]
-        number += piece.count("\n")
-        text = re.sub(r"\n+", "\n", text)
-        if after_newline:
-            text = text.removeprefix("\n")
-        if text:
-            digest.update(text.encode())
-            after_newline = text.endswith("\n")
+        if told or characters < _AT_ONCE:
+            text = piece.removeprefix("\ufeff").replace("\r", "")
+            if not told and (match := _CHECKSUM.search(text)):
+                told, line = match[1], lines + text.count("\n", 0, match.start())
+                text = text[: match.start()] + text[match.end() :]
+            if "\n\n" in text:
+                text = re.sub(r"\n+", "\n", text)
+            if after_newline:
+                text = text.removeprefix("\n")
+            if text:
+                digest.update(text.encode())
+                after_newline = text.endswith("\n")
+            lines += piece.count("\n")
+            characters += len(piece)
         yield piece
     if told and base64.b64encode(digest.digest()).decode().rstrip("=") != told.rstrip("="):
         raise ConfigError(
-            f"{source}:{place}: the checksum is wrong, so the list was cut short or changed; fetch it again, "
+            f"{source}:{line}: the checksum is wrong, so the list was cut short or changed; fetch it again, "
             "or delete this line if you changed the list yourself"
         )

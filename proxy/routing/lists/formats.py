@@ -22,6 +22,10 @@ LIST_LIMIT = 64 * 1024 * 1024
 """Characters of a list. A million domains with long names, in a format with many words on a line, are fewer."""
 
 
+RECOGNIZED_BY = 32 * 1024
+"""Characters of the first piece of a text that tell its format. A piece is larger when it is one long line."""
+
+
 class ParseList(Protocol):
     """Parses a list's text into a builder. The text comes in pieces of whole lines: no call works longer than one piece
     takes, and each is asked for when the one before has been read, since the caller pauses between two. Lines that
@@ -35,7 +39,7 @@ class ListFormat:
     """One format."""
 
     recognizes: Callable[[str], bool]
-    """Gets the first piece of the text: some 16,000 characters, or all of it."""
+    """Gets the beginning of the text: its first piece, or RECOGNIZED_BY characters of it."""
     parse: ParseList
     name_share: float = 1.0
     """How much of a large file's text is names, at most: what the tables of a million are sized by."""
@@ -44,12 +48,12 @@ class ListFormat:
 
 
 FORMATS: Mapping[ListFormatName, ListFormat] = {
-    "autoproxy": ListFormat(autoproxy.recognizes, autoproxy.parse_autoproxy),
-    "adblock": ListFormat(adblock.recognizes, adblock.parse_adblock),
-    "v2fly": ListFormat(v2fly.recognizes, v2fly.parse_v2fly, included=1024 * 1024),
-    "sing-box": ListFormat(sing_box.recognizes, sing_box.parse_sing_box),
-    "switchyomega": ListFormat(switchyomega.recognizes, switchyomega.parse_switchyomega),
-    "pac": ListFormat(pac.recognizes, pac.parse_pac),
+    "autoproxy": ListFormat(autoproxy.recognizes, autoproxy.parse_autoproxy, name_share=0.65),
+    "adblock": ListFormat(adblock.recognizes, adblock.parse_adblock, name_share=0.8),
+    "v2fly": ListFormat(v2fly.recognizes, v2fly.parse_v2fly, name_share=0.8, included=1024 * 1024),
+    "sing-box": ListFormat(sing_box.recognizes, sing_box.parse_sing_box, name_share=0.65),
+    "switchyomega": ListFormat(switchyomega.recognizes, switchyomega.parse_switchyomega, name_share=0.65),
+    "pac": ListFormat(pac.recognizes, pac.parse_pac, name_share=0.7),
     "clash": ListFormat(clash.recognizes, clash.parse_clash, name_share=0.7),
     "hosts": ListFormat(hosts.recognizes, hosts.parse_hosts, name_share=0.7),
     "dnsmasq": ListFormat(dnsmasq.recognizes, dnsmasq.parse_dnsmasq, name_share=0.5),
@@ -75,7 +79,8 @@ def parse_list(
     if size > LIST_LIMIT:
         raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     first = next(pieces, "")
-    name = format if format != "auto" else next(name for name, it in FORMATS.items() if it.recognizes(first))
+    head = first[:RECOGNIZED_BY]
+    name = format if format != "auto" else next(name for name, it in FORMATS.items() if it.recognizes(head))
     chosen = FORMATS[name]
     builder = ListBuilder(
         source,

@@ -87,6 +87,18 @@ def test_what_no_other_format_recognises_is_a_plain_list() -> None:
     assert read(allow_empty=True).problem == ""
 
 
+def test_the_beginning_of_a_long_line_tells_its_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def recognizes(text: str) -> bool:
+        seen.append(len(text))
+        return False
+
+    monkeypatch.setattr(formats, "FORMATS", {"adblock": ListFormat(recognizes, parse_plain), "plain": FORMATS["plain"]})
+    assert read("a" * (formats.RECOGNIZED_BY * 3)).format == "plain"
+    assert seen == [formats.RECOGNIZED_BY]
+
+
 def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def parse_marked(pieces: Iterator[str], builder: ListBuilder) -> None:
         parse_plain(iter(["".join(pieces).removeprefix("[marked]")]), builder)
