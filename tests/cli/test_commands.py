@@ -25,11 +25,10 @@ BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
     "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
-    "relay scan", "relay use", "relay rm", "relay order", "relay enable", "relay disable",
-    "rule test", "rule list", "rule import",
-    "rule check", "rule add", "rule rm", "list show", "list refresh", "list report",
-    "addons list", "addons new", "addons check", "addons replay", "addons enable",
-    "addons disable", "addons docs", "addons path", "service install", "service uninstall", "service status",
+    "relay scan", "relay use", "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list",
+    "rule import", "rule check", "rule add", "rule rm", "list show", "list refresh", "list report", "addons list",
+    "addons new", "addons check", "addons replay", "addons enable", "addons disable", "addons docs", "addons path",
+    "service install", "service uninstall", "service status", "rule export",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
     "mode", "pause", "resume", "system on", "system off", "system show",
     "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",

@@ -19,13 +19,14 @@ from proxy.cli.help import Group
 from proxy.cli.output import Cell, action_of, ago, clock, override_of
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError
+from proxy.routing.lists.export import ExportFormat
 
 if TYPE_CHECKING:
     from proxy.cli.rule.edit import AddedRule
 
 _COVERED_SHOWN = 5
 
-group = typer.Typer(help="Rules: test, list, check, add, remove; import block pages.", no_args_is_help=True)
+group = typer.Typer(help="Rules: test, list, check, add, remove, import, export.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -202,6 +203,30 @@ def remove(
         call.output.document(serialize.versioned(file=str(paths.rules_file), **document))
         return None
     call.output.line(f"{paths.rules_file}:{removed.rule.line}: rule {number} is removed: {removed.line}")
+    return None
+
+
+@command(group, "export", example="byway rule export --format clash --action RELAY")
+def export(
+    call: Invocation,
+    format: Annotated[  # noqa: A002
+        ExportFormat, typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(ExportFormat)}.")
+    ],
+    list_name: Annotated[str | None, typer.Option("--list", metavar="NAME", help="The entries of this list.")] = None,
+    action: Annotated[
+        str | None,
+        typer.Option("--action", metavar="ACTION", help="What rules with this action name (default: RELAY)."),
+    ] = None,
+    learned: Annotated[bool, typer.Option("--learned", help="Sites that were found blocked on this network.")] = False,
+) -> Exit | None:
+    """Export domains and prefixes in the format of another program.
+
+    Standard output has the file. What the format cannot say is counted on standard error. Rules with another action are
+    not taken into account, even if they come first.
+    """
+    from proxy.cli.rule.export import write_export
+
+    write_export(call, format, list_name=list_name, action=action, learned=learned)
     return None
 
 
