@@ -71,12 +71,22 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
         table: dict[str, str | bool] = {"name": name, "url": url}
         if new.allow_plaintext_credentials:
             table["allow_plaintext_credentials"] = True
-        edited.append_relay(table)
+        edited.append("relay", table)
         there[name] = (identity, RelayConfig(name, url))  # `save` checks it
         added.append(Added(name, relay_url.redact(url)))
     if any(each.was_there is None for each in added):
         edited.save()
     return added
+
+
+def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
+    """Adds a `[[list]]` table behind those in `file`, which is made when there is none.
+
+    Raises ConfigError when the file is faulty as it is or would be with the list, and BywayError when it cannot be
+    written."""
+    edited = _Edited.open(file)
+    edited.append("list", table)
+    edited.save()
 
 
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
@@ -145,24 +155,25 @@ class _Edited:
             raise ValueError(f"there is no relay {quoted(name)}{known}")
         return names.index(name)
 
-    def append_relay(self, table: Mapping[str, str | bool]) -> None:
+    def append(self, array: str, table: Mapping[str, str | bool]) -> None:
+        """Adds a table to an array of tables: `[[relay]]`, `[[list]]`."""
         import tomlkit
 
-        self._wanted.setdefault("relay", []).append(dict(table))
+        self._wanted.setdefault(array, []).append(dict(table))
         lines = tomlkit.dumps(dict(table))
         try:
-            self._text = Tables(self._text, "relay").append(f"[[relay]]\n{lines}")
+            self._text = Tables(self._text, array).append(f"[[{array}]]\n{lines}")
         except ValueError:  # none yet, or written inline: relay = [{ … }]
             document = tomlkit.parse(self._text)
-            relays = document.get("relay")
-            if not relays:
-                document.pop("relay", None)
-                document.append("relay", tomlkit.aot())
-                document["relay"].append(tomlkit.item(dict(table)))
+            tables = document.get(array)
+            if not tables:
+                document.pop(array, None)
+                document.append(array, tomlkit.aot())
+                document[array].append(tomlkit.item(dict(table)))
             else:
                 inline = tomlkit.inline_table()
                 inline.update(table)
-                relays.append(inline)
+                tables.append(inline)
             self._text = tomlkit.dumps(document)
 
     def remove_relays(self, places: Sequence[int]) -> None:

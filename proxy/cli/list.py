@@ -64,9 +64,9 @@ def show(call: Invocation, names: Names = None) -> Exit | None:
         for number, shown in enumerate(chosen):
             if number:
                 call.output.line()
-            call.output.facts(_facts(shown))
+            call.output.facts(list_facts(shown))
     elif names:
-        call.output.table(("list", "what", "value"), ((it["name"], *fact) for it in chosen for fact in _facts(it)))
+        call.output.table(("list", "what", "value"), ((it["name"], *fact) for it in chosen for fact in list_facts(it)))
     else:
         _overview(call.output, chosen)
     is_bad = any(shown["problem"] or (shown["fetch"] or {}).get("error") for shown in chosen)
@@ -146,7 +146,8 @@ def _state(shown: Document) -> str:
     return "out of date" if fetch and fetch["stale"] else "in use"
 
 
-def _facts(shown: Document) -> Iterator[tuple[str, str]]:
+def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
+    """Yields what is known about a list (`serialize_list`), as names and values."""
     yield "list", shown["name"]
     yield "state", _state(shown)
     yield "source", shown["source"]

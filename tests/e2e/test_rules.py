@@ -119,6 +119,19 @@ async def test_a_rule_about_a_network_is_for_that_network_alone(tmp_path: Path) 
         assert 'unknown network "caffe"; did you mean cafe?' in refused.stderr
 
 
+async def test_a_running_byway_uses_an_imported_list(tmp_path: Path) -> None:
+    source = tmp_path / "gfw.txt"
+    source.write_text("[Adblock Plus 2.0]\n||one.test^\n")
+    async with Byway(tmp_path, rules="MATCH,AUTO\n") as byway:
+        await byway.command("rule", "import", str(source))
+        await byway.command("rule", "add", "LIST,gfw,BLOCK")
+        await until_planned(byway, "www.one.test", "BLOCK")
+        source.write_text("[Adblock Plus 2.0]\n||two.test^\n")
+        await byway.command("rule", "import", str(source), "--list", "gfw")
+        await until_planned(byway, "two.test", "BLOCK")
+        assert await planned(byway, "www.one.test") == "AUTO"
+
+
 async def test_a_running_byway_uses_what_is_added_and_forgets_what_is_removed(tmp_path: Path) -> None:
     async with Byway(tmp_path, rules="MATCH,AUTO\n") as byway:
         added = await byway.command("rule", "add", "DOMAIN-SUFFIX,example.org,BLOCK")

@@ -18,7 +18,6 @@ from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
 from proxy.cli.output import Cell, action_of, ago, clock, override_of
 from proxy.control.version import VERSION
-from proxy.model.errors import BywayError, ConfigError
 from proxy.routing.lists.export import ExportFormat
 
 if TYPE_CHECKING:
@@ -243,44 +242,42 @@ def _coverage(added: AddedRule) -> Iterator[str]:
         yield f"So it is with {more} more."
 
 
-@command(group, "import", example="byway rule import fingerprints_http.csv")
+@command(group, "import", example="byway rule import gfwlist.txt --list gfw")
 def take(
     call: Invocation,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Block pages in OONI's CSV format.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|-|URL", help="A list in any format, rules of Clash or SwitchyOmega, or OONI's block pages."
+        ),
+    ],
+    list_name: Annotated[
+        str | None, typer.Option("--list", metavar="NAME", help="Read it as a list, with this name.")
+    ] = None,
+    list_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="The list's format.")] = "auto",
+    add_them: Annotated[bool, typer.Option("--add", help="Add rules of another program to rules.txt.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a list that has shrunk below half, or is hardly readable.")
+    ] = False,
 ) -> Exit | None:
-    """Import a list of block pages (OONI's fingerprints_http.csv).
+    """Import a list, rules of another program, or a list of block pages.
 
-    It replaces the list imported before and is stored beside the configuration as block_pages.csv; delete that file to
-    remove it. A running Byway loads it within a second.
+    A list is copied beside the configuration and added to it; importing it again replaces it. It decides nothing until
+    a LIST rule names it. Rules with actions are only shown, unless --add is given. Block pages (OONI's
+    fingerprints_http.csv) replace those imported before and are stored as block_pages.csv. A running Byway uses all of
+    it within a second.
     """
-    from proxy.app.rule_files import FILE_LIMIT
-    from proxy.config.files import read_text
-    from proxy.config.paths import make_folder, write_private
-    from proxy.detect.pages.block_pages import parse_fingerprints
+    from typing import get_args
 
-    text = read_text(file, limit=FILE_LIMIT)
-    imported = parse_fingerprints(text, str(file))
-    if not imported.fingerprints:
-        raise ConfigError(f"{file}: no usable rows")
-    stored = call.paths.block_pages_file
-    try:
-        make_folder(stored.parent)
-    except OSError as error:
-        raise BywayError(f"{stored.parent} cannot be created: {error.strerror}") from None
-    write_private(stored, text)
-    vetoes = sum(fingerprint.veto for fingerprint in imported.fingerprints)
-    taken = len(imported.fingerprints) - vetoes
-    skipped = imported.vague + len(imported.refused)
-    if call.output.as_json:
-        document = {"file": str(stored), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
-        call.output.document({"version": VERSION, **document, "refused": list(imported.refused)})
-        return None
-    for sentence in imported.refused:
-        call.output.hint(sentence)
-    call.output.line(
-        f"{stored}: block pages: {taken:,}; exceptions: {vetoes:,}; rows skipped: {skipped:,}"
-        f" (too vague or not a block: {imported.vague:,}; unusable: {len(imported.refused):,})"
-    )
+    from proxy.cli.rule.imports import import_source
+    from proxy.config.schema import ListFormatName
+    from proxy.config.suggestions import quoted, suggestion
+
+    known = get_args(ListFormatName)
+    if list_format not in known:
+        raise Misused(f"unknown list format {quoted(list_format)}{suggestion(list_format, known)}")
+    chosen = next(name for name in known if name == list_format)
+    import_source(call, source, name=list_name, format=chosen, add=add_them, force=force)
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from proxy.app.rule_files import FILE_LIMIT, check_rules, read_rules
@@ -75,7 +75,7 @@ def add_rule(paths: Paths, settings: Settings, expr: str, *, at: int | None = No
             at = len(rules) + 1
     if not 1 <= at <= len(rules) + 1:
         raise ValueError(f"--at {at}: a new rule can be number 1 to {len(rules) + 1}")
-    after = file.insert(line, at)
+    after = file.insert([line], at)
     place = at - 1
     added = AddedRule(
         at,
@@ -86,6 +86,19 @@ def add_rule(paths: Paths, settings: Settings, expr: str, *, at: int | None = No
     )
     file.save()
     return added
+
+
+def add_rules(paths: Paths, settings: Settings, lines: Sequence[str]) -> int:
+    """Adds rules to rules.txt in one step, before the first MATCH or to the end. Returns the number of the first.
+
+    Raises ConfigError when a rule or the file has a fault, and BywayError when the file cannot be written."""
+    file = _File.open(paths, settings)
+    rules = file.rules.rules
+    matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
+    at = next(matches, len(rules) + 1)
+    file.insert(lines, at)
+    file.save()
+    return at
 
 
 def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:
@@ -133,8 +146,8 @@ class _File:
 
         return cls(path.resolve(), text, mark, rules, check)
 
-    def insert(self, line: str, number: int) -> Rules:
-        """Adds a line that makes its rule number `number`, and returns what the text then means."""
+    def insert(self, added: Sequence[str], number: int) -> Rules:
+        """Adds lines, of which the first makes its rule number `number`. Returns what the text then means."""
         lines = self._lines
         if number <= len(self.rules):
             place = self._top(self.rules.rules[number - 1].line - 1)
@@ -145,7 +158,7 @@ class _File:
         ending = next(filter(None, ends), "\n")
         if place and not lines[place - 1].endswith(("\r", "\n")):
             lines[place - 1] += ending
-        lines.insert(place, line + ending)
+        lines[place:place] = [line + ending for line in added]
         return self._check("".join(lines))
 
     def remove(self, number: int) -> str:

@@ -122,6 +122,12 @@ class BlockPages:
         return f"<BlockPages {len(self)} fingerprints>"
 
 
+def is_fingerprints(text: str) -> bool:
+    """Whether the first line of a text has the columns of the OONI format."""
+    names = [name.strip() for name in text.removeprefix("\ufeff").partition("\n")[0].split(",")]
+    return set(_NEEDED) <= set(names)
+
+
 def parse_fingerprints(text: str, source: str) -> Imported:
     """Rows of the OONI format, from the text of its CSV file. A row that cannot be used is told and left out; of the
     columns five are needed (name, scope, location_found, pattern_type, pattern) and others are ignored.

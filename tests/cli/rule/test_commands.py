@@ -217,7 +217,7 @@ def test_they_are_kept_beside_a_configuration_that_is_not_there_yet(byway: Byway
 
 def test_what_is_no_list_of_block_pages_leaves_the_one_before(byway: Byway, files: Home, pages: Path) -> None:
     byway("rule", "import", str(pages))
-    for content in ("||ads.example^\n", PAGES.splitlines()[0] + "\n", ""):
+    for content in (PAGES.splitlines()[0] + "\n", ""):
         pages.write_text(content)
         assert byway("rule", "import", str(pages)).code == 7
     assert byway("rule", "import", str(pages.with_name("missing.csv"))).code == 7

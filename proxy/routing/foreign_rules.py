@@ -1,0 +1,174 @@
+"""Rules with actions that were written for other programs, as rules of Byway.
+
+Read are rules of Clash and its relatives (`DOMAIN-SUFFIX,example.com,PROXY`, alone or in a configuration under
+`rules:`) and conditions of SwitchyOmega with results (`*.example.com +proxy`). DIRECT stays, REJECT is BLOCK, PROXY is
+RELAY. What a name such as `Streaming` stands for is said elsewhere in the other program, so a rule with one is not
+taken, unless a relay has this name. Nothing here is obeyed: a user decides about the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from itertools import islice
+
+from proxy.config.suggestions import quoted
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+_CLASH_TYPES = {
+    **{word: word for word in ("DOMAIN", "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "IP-CIDR", "DST-PORT")},
+    "PROCESS-NAME": "PROCESS-NAME",
+    "HOST": "DOMAIN",
+    "HOST-SUFFIX": "DOMAIN-SUFFIX",
+    "HOST-KEYWORD": "DOMAIN-KEYWORD",
+    "IP-CIDR6": "IP-CIDR",
+    "IP6-CIDR": "IP-CIDR",
+    "DEST-PORT": "DST-PORT",
+}
+_LAST_TYPES = ("MATCH", "FINAL")
+_POLICIES = {
+    "DIRECT": "DIRECT",
+    "PROXY": "RELAY",
+    **dict.fromkeys(("REJECT", "REJECT-DROP", "REJECT-NO-DROP", "REJECT-TINYGIF", "REJECT-200", "DROP"), "BLOCK"),
+    **{action: action for action in ("AUTO", "RELAY", "PREFER-RELAY", "BLOCK")},
+}
+_OPTIONS = ("no-resolve", "src", "extended-matching", "pre-matching")
+
+_TYPED = re.compile(r"([A-Za-z][A-Za-z0-9-]+)\s*,\s*(.+)")
+_ITEM = re.compile(r"\s*-\s+(.*)")
+_RULES_KEY = re.compile(r"rules:\s*(?:#.*)?")
+_TOP_KEY = re.compile(r"[\w-]+:(?:\s.*)?")
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
+
+_OMEGA_HEADER = "[SwitchyOmega Conditions]"
+_OMEGA_RESULTS = "@with result"
+_OMEGA_LINE = re.compile(r"(?:(\w+):\s+)?(\S+)\s+\+(.+)")
+
+_SAMPLE = 200
+"""Entries that are looked at to recognise rules."""
+
+
+@frozen_dataclass
+class ForeignRules:
+    """Rules in Byway's syntax, which are not checked yet, and what was not taken."""
+
+    rules: tuple[tuple[int, str], ...]
+    """The number of each line, and the rule."""
+    not_taken: tuple[tuple[int, str], ...]
+    """The number of each line, and a sentence."""
+
+
+def recognizes(text: str) -> bool:
+    """Whether a text is one of rules with actions, and not a list: most of its typed lines name one."""
+    if _is_omega(text):
+        return True
+    typed = [*islice((entry for _, entry in _entries(text) if _TYPED.fullmatch(entry)), _SAMPLE)]
+    with_policy = sum(_policy_of(entry) is not None for entry in typed)
+    return with_policy * 2 > len(typed)
+
+
+def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
+    """Translates the rules of a text. A policy with the name of one of `relays` is RELAY by this one."""
+    known = {name.upper(): name for name in relays}
+    rules: list[tuple[int, str]] = []
+    not_taken: list[tuple[int, str]] = []
+    for number, entry in _omega_entries(text) if _is_omega(text) else _entries(text):
+        try:
+            rules.append((number, _omega(entry, known) if _is_omega(text) else _clash(entry, known)))
+        except ValueError as error:
+            not_taken.append((number, f"{quoted(entry)}: {error}"))
+    return ForeignRules(tuple(rules), tuple(not_taken))
+
+
+def _entries(text: str) -> Iterator[tuple[int, str]]:
+    """Yields each entry with its line: those of a YAML file that are items under `rules:`, else all lines."""
+    lines = text.removeprefix("\ufeff").splitlines()
+    is_yaml = any(_RULES_KEY.fullmatch(line) for line in lines)
+    in_rules = not is_yaml
+    for number, line in enumerate(lines, 1):
+        if is_yaml and _TOP_KEY.fullmatch(line):
+            in_rules = _RULES_KEY.fullmatch(line) is not None
+            continue
+        item = _ITEM.fullmatch(line)
+        if not in_rules or (is_yaml and item is None):
+            continue
+        entry = _COMMENT.sub("", item[1] if item else line).strip()
+        if len(entry) > 1 and entry[0] == entry[-1] and entry[0] in "'\"":
+            entry = entry[1:-1]
+        if entry:
+            yield number, entry
+
+
+def _policy_of(entry: str) -> str | None:
+    """Returns the action that an entry of Clash names; None when it names none."""
+    parts = [part.strip() for part in entry.split(",")]
+    while parts and parts[-1].lower() in _OPTIONS:
+        parts.pop()
+    needed = 2 if parts and parts[0].upper() in _LAST_TYPES else 3
+    return parts[-1] if len(parts) >= needed else None
+
+
+def _clash(entry: str, relays: dict[str, str]) -> str:
+    """Returns a rule of Clash as one of Byway. Raises ValueError with half a sentence."""
+    word, *parts = [part.strip() for part in entry.split(",")]
+    options = set()
+    while parts and parts[-1].lower() in _OPTIONS:
+        options.add(parts.pop().lower())
+    if word.upper() in _LAST_TYPES and parts:
+        return f"MATCH,{_action(parts[-1], relays)}"
+    if len(parts) < 2:
+        raise ValueError("it has no action")
+    rule_type = _CLASH_TYPES.get(word.upper())
+    if rule_type is None:
+        raise ValueError(f"Byway has no rules of type {quoted(word)}")
+    if "src" in options:
+        raise ValueError("it is about the client's address")
+    return f"{rule_type},{','.join(parts[:-1])},{_action(parts[-1], relays)}"
+
+
+def _action(policy: str, relays: dict[str, str]) -> str:
+    if (action := _POLICIES.get(policy.upper())) is not None:
+        return action
+    if (name := relays.get(policy.upper())) is not None:
+        return f"RELAY:{name}"
+    word, colon, name = policy.partition(":")
+    if colon and word.upper() in ("RELAY", "PREFER-RELAY") and name.upper() in relays:
+        return f"{word.upper()}:{relays[name.upper()]}"
+    raise ValueError(f"what {quoted(policy)} does is not known here; write DIRECT, RELAY or BLOCK")
+
+
+# -- SwitchyOmega ------------------------------------------------------------------------------------------------------
+
+
+def _is_omega(text: str) -> bool:
+    """Whether these are conditions with results. Without results they are a list."""
+    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
+    return _OMEGA_HEADER in lines[:_SAMPLE] and _OMEGA_RESULTS in lines
+
+
+def _omega_entries(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        entry = line.strip()
+        if entry and not entry.startswith((";", "@", "[")):
+            yield number, entry
+
+
+def _omega(entry: str, relays: dict[str, str]) -> str:
+    """Returns a condition with its result as a rule of Byway. Raises ValueError with half a sentence."""
+    found = _OMEGA_LINE.fullmatch(entry)
+    if found is None:
+        raise ValueError("it has no result such as +proxy")
+    kind, pattern, result = found[1] or "", found[2], _action(found[3].strip(), relays)
+    if kind.lower() == "ip":
+        return f"IP-CIDR,{pattern},{result}"
+    if kind.lower() not in ("", "hostwildcard", "hw", "h"):
+        raise ValueError(f"Byway has no rules for conditions of type {quoted(kind)}")
+    if pattern == "*":
+        return f"MATCH,{result}"
+    if "*" not in pattern:
+        return f"DOMAIN,{pattern},{result}"
+    if pattern.startswith("*.") and "*" not in pattern[2:]:
+        return f"DOMAIN-SUFFIX,{pattern[2:]},{result}"
+    if len(pattern) > 2 and pattern[0] == pattern[-1] == "*" and "*" not in pattern[1:-1]:
+        return f"DOMAIN-KEYWORD,{pattern[1:-1]},{result}"
+    raise ValueError("Byway has no wildcards in rules; write DOMAIN-REGEX")

@@ -1,0 +1,113 @@
+"""Rules of other programs, as rules of Byway."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.routing.foreign_rules import recognizes, translate
+
+CLASH = """\
+port: 7890
+proxies:
+  - {name: vps, type: socks5}
+rules:
+  # mine
+  - DOMAIN-SUFFIX,google.com,PROXY
+  - 'DOMAIN,ads.example,REJECT'
+  - "DOMAIN-KEYWORD,track,REJECT-DROP"
+  - IP-CIDR,192.0.2.0/24,DIRECT,no-resolve
+  - IP-CIDR6,2001:db8::/32,vps,no-resolve
+  - IP-CIDR,198.51.100.7/32,DIRECT,src
+  - PROCESS-NAME,transmission,DIRECT
+  - GEOIP,CN,DIRECT
+  - DOMAIN,stream.example,Streaming
+  - DOMAIN-SUFFIX,short.example
+  - MATCH,PROXY
+dns:
+  - not,a,rule
+"""
+
+OMEGA = """\
+[SwitchyOmega Conditions]
+; a comment
+@with result
+
+*.example.com +proxy
+www.example.net +direct
+*ads* +vps
+Ip: 192.0.2.0/24 +direct
+HostWildcard: **.deep.example +proxy
+UrlRegex: ^http: +proxy
+x.example
+* +direct
+"""
+
+
+def test_rules_of_clash_are_translated_and_the_rest_is_told() -> None:
+    assert recognizes(CLASH)
+    found = translate(CLASH, relays=["VPS"])
+    assert [rule for _, rule in found.rules] == [
+        "DOMAIN-SUFFIX,google.com,RELAY",
+        "DOMAIN,ads.example,BLOCK",
+        "DOMAIN-KEYWORD,track,BLOCK",
+        "IP-CIDR,192.0.2.0/24,DIRECT",
+        "IP-CIDR,2001:db8::/32,RELAY:VPS",
+        "PROCESS-NAME,transmission,DIRECT",
+        "MATCH,RELAY",
+    ]
+    assert found.rules[0][0] == 6
+    assert [(number, why.rpartition(": ")[2]) for number, why in found.not_taken] == [
+        (11, "it is about the client's address"),
+        (13, 'Byway has no rules of type "GEOIP"'),
+        (14, 'what "Streaming" does is not known here; write DIRECT, RELAY or BLOCK'),
+        (15, "it has no action"),
+    ]
+
+
+def test_conditions_of_switchyomega_are_translated_and_the_rest_is_told() -> None:
+    assert recognizes(OMEGA)
+    found = translate(OMEGA, relays=["vps"])
+    assert [rule for _, rule in found.rules] == [
+        "DOMAIN-SUFFIX,example.com,RELAY",
+        "DOMAIN,www.example.net,DIRECT",
+        "DOMAIN-KEYWORD,ads,RELAY:vps",
+        "IP-CIDR,192.0.2.0/24,DIRECT",
+        "MATCH,DIRECT",
+    ]
+    assert [number for number, _ in found.not_taken] == [9, 10, 11]
+
+
+def test_a_regular_expression_may_have_commas_and_own_rules_are_understood() -> None:
+    text = "DOMAIN-REGEX,^a{1,3}\\.example$,PROXY\nDOMAIN,a.example,prefer-relay:tor\nFINAL,DIRECT # all else\n"
+    assert [rule for _, rule in translate(text, relays=["tor"]).rules] == [
+        "DOMAIN-REGEX,^a{1,3}\\.example$,RELAY",
+        "DOMAIN,a.example,PREFER-RELAY:tor",
+        "MATCH,DIRECT",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "example.com\n",
+        "payload:\n  - DOMAIN-SUFFIX,example.com\n  - IP-CIDR,192.0.2.0/24,no-resolve\n",
+        "DOMAIN,a.example\nIP-CIDR,192.0.2.0/24,no-resolve\n",
+        "||example.com^\n",
+        "[SwitchyOmega Conditions]\n*.example.com\n",
+        "server=/example.com/192.0.2.1\n",
+    ],
+)
+def test_a_list_is_no_file_of_rules(text: str) -> None:
+    assert not recognizes(text)
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("DOMAIN-SUFFIX,+*.: \n@[]#'\"aR"), max_size=200))
+def test_any_text_is_translated_or_told(text: str) -> None:
+    for head in ("", "rules:\n", "[SwitchyOmega Conditions]\n@with result\n"):
+        recognizes(head + text)
+        found = translate(head + text)
+        assert all("\n" not in rule for _, rule in found.rules)
