@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -42,7 +43,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.inspector import Folders, MitmInspector
-from proxy.model import AutoMode, Destination
+from proxy.model import AutoMode, Destination, Inbound, Request, Route
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
@@ -56,8 +57,9 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
-from proxy.probe.list_refresh import ListRefresh, RefreshContext
+from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
 from proxy.session.events import Events, Learned
+from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
@@ -324,11 +326,16 @@ class App:
         return RefreshContext(
             setup=services.setup,
             may_go_direct=services.may_go_direct,
+            only_relays=self._only_relays,
             order=lambda names: services.health.order(names, services.now()),
             is_private=services.is_private,
             apply=self.reload,
             now=services.now,
         )
+
+    async def _only_relays(self, setup: Setup, destination: Destination) -> Sequence[Route] | None:
+        request = Request(next(self._services.request_ids), destination, Inbound.RETEST, client="")
+        return relays_left_by(await plan_for(request, self._services, setup))
 
     def print_greeting(self) -> None:
         """Prints where Byway listens and what to do next, and logs the notices of the configuration."""

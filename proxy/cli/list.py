@@ -24,7 +24,7 @@ from proxy.cli.output import Output, ago, clock, inert
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
-    from proxy.model import Destination
+    from proxy.model import Destination, Route
     from proxy.session.setup import Setup
 
 Document = dict[str, Any]
@@ -266,10 +266,11 @@ async def _refresh_offline(
     from proxy.config.load import load
     from proxy.config.paths import private_folder
     from proxy.control import lists
-    from proxy.model import UNKNOWN_NETWORK
+    from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
     from proxy.net.poller import make_poller
     from proxy.net.uplink.network_id import network_id, read_uplink
-    from proxy.probe.list_refresh import ListRefresh, RefreshContext
+    from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
+    from proxy.routing.rules import Situation
     from proxy.store.list_copies import ListCopies
     from proxy.store.salvage import read_overrides
 
@@ -292,12 +293,23 @@ async def _refresh_offline(
         async def may_go_direct(setup: Setup, destination: Destination) -> bool:
             return setup.router.may_go_direct(destination, network)
 
+        async def only_relays(setup: Setup, destination: Destination) -> Sequence[Route] | None:
+            plan = setup.router.plan(
+                Request(0, destination, Inbound.CONNECT, client=""),
+                Belief(destination.host, network),
+                relays=setup.registry.relay_names,
+                now=time.time(),
+                situation=Situation(network),
+            )
+            return relays_left_by(plan)
+
         async def apply() -> None:
             """No process has the lists in use."""
 
         context = RefreshContext(
             setup=lambda: setup,
             may_go_direct=may_go_direct,
+            only_relays=only_relays,
             order=lambda relays: relays,
             is_private=lambda _host: False,  # the user asks
             apply=apply,

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from proxy.config.files import decode_pieces
 from proxy.config.schema import ListConfig
-from proxy.model import DIRECT, Destination, Route, literal
+from proxy.model import DIRECT, Action, Destination, Plan, Route, literal
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
@@ -81,6 +81,8 @@ class RefreshContext:
     setup: Callable[[], Setup]
     may_go_direct: Callable[[Setup, Destination], Awaitable[bool]]
     """Whether rules and addons allow a direct route there."""
+    only_relays: Callable[[Setup, Destination], Awaitable[Sequence[Route] | None]]
+    """Returns the only relayed routes there that rules, overrides and addons allow, as `relays_left_by` does."""
     order: Callable[[Sequence[str]], Sequence[str]]
     """Orders relays by health."""
     is_private: Callable[[str], bool]
@@ -91,6 +93,16 @@ class RefreshContext:
     """Seconds since the epoch."""
     trust: ssl.SSLContext | None = None
     """Verifies certificates; None: with the system's roots."""
+
+
+def relays_left_by(plan: Plan) -> Sequence[Route] | None:
+    """Returns the relayed routes of a plan, when it allows no others: none for one that blocks. None: any relay may be
+    used. That a plan goes direct says nothing against a relay that the list asks for."""
+    if plan.action is Action.BLOCK:
+        return ()
+    if plan.action is not Action.RELAY:
+        return None
+    return tuple(dict.fromkeys(Route(route.relays) for route in plan.routes if route.relays))
 
 
 def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
@@ -219,19 +231,22 @@ class ListRefresh:
     async def _fetch(self, item: ListConfig, known: Validators, *, asked: bool) -> Downloaded | None:
         """Raises DownloadFailed."""
         setup, url = self._context.setup(), https_url.parse(item.url)
-        if not asked and self._context.is_private(url.host):
-            raise DownloadFailed("its host is in `[log] never`, so it is fetched only by `byway list refresh`")
         if item.via == "direct":
             return await self._download(setup, DIRECT, url, known, asked=asked)
         names = setup.registry.relay_names
         if not names:
             raise DownloadFailed('there is no relay to fetch it through; add one, or set via = "direct" for it')
+        routes = await self._context.only_relays(setup, url.destination)
+        if routes is None:
+            routes = [Route((name,)) for name in self._context.order(names)]
+        if not routes:
+            raise DownloadFailed("a rule blocks its host, or leaves no relay for it")
         failures = []
-        for name in self._context.order(names):
+        for route in routes:
             try:
-                return await self._download(setup, Route((name,)), url, known, asked=asked)
+                return await self._download(setup, route, url, known, asked=asked)
             except DownloadFailed as error:
-                failures.append(f"through {name}: {error}")
+                failures.append(f"through {route}: {error}")
                 if error.is_final:
                     break
         more = len(failures) - _ROUTES_SHOWN
@@ -251,7 +266,7 @@ class ListRefresh:
             if reason := setup.guard.refuse_host(destination):
                 return f"is refused: {reason}"
             if not asked and self._context.is_private(url.host):
-                return "redirects to a host of `[log] never`"
+                return "is at a host of `[log] never`, so it is fetched only by `byway list refresh`"
             if route.is_direct:
                 allowed = await self._context.may_go_direct(setup, destination)
                 return "" if allowed else "is at a host for which a rule or an addon forbids direct"
@@ -259,7 +274,8 @@ class ListRefresh:
                 return 'is in a private network, where no relay leads: set via = "direct" for it'
             if not setup.registry.carries(route, destination):
                 return "the relay takes addresses only"
-            return ""
+            only = await self._context.only_relays(setup, destination) if is_redirect else None
+            return "" if only is None or route in only else "redirects to a host that a rule keeps from this relay"
 
         dialer, trust = setup.registry.dialer(route), self._context.trust
         return await download(dialer, url, known, limit=COPY_LIMIT, refuse=refuse, trust=trust)

@@ -109,7 +109,7 @@ class ListCopies:
         except BywayError as error:
             log.debug("%s", error)
         else:
-            del self._infos[info.url]
+            self._infos.pop(info.url, None)
 
     def delete_unused(self, urls: Collection[str], now: float) -> None:
         """Deletes the copies of other URLs than these, once they have not been written for UNUSED_S."""

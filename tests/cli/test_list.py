@@ -160,7 +160,9 @@ def test_a_list_that_a_rule_needs_is_fetched_before_the_first_start(byway: Byway
     ran = byway("list", "refresh", "gfw")
     assert (ran.code, ran.rows) == (Exit.DONE, [["gfw", "replaced", "10", ""]])
     assert servers.relay.asked == [f"lists.test:{servers.source.port}"]
-    assert byway("rule", "check").code == Exit.DONE
+    checked = byway("rule", "check")
+    assert checked.code == Exit.DONE
+    assert checked.out.startswith("list gfw: lines read: 10, skipped: 0\n")
     assert byway("list", "show").rows[1][:3] == ["gfw", "in use", "10"]
     assert byway("list", "refresh", "--json").json["results"] == [
         {"list": "gfw", "result": "unchanged", "entries": 10, "why": ""}
@@ -183,6 +185,21 @@ def test_a_rule_forbids_direct_without_a_running_byway_too(byway: Byway, home: H
     ran = byway("list", "refresh")
     assert ran.rows == [["gfw", "failed", "0", "is at a host for which a rule or an addon forbids direct"]]
     assert servers.source.connections == 0
+
+
+def test_a_rule_keeps_relays_from_a_source_without_a_running_byway_too(
+    byway: Byway, home: Home, servers: Servers
+) -> None:
+    configure(home, servers, rules="DOMAIN-SUFFIX,lists.test,BLOCK\nLIST,gfw,RELAY\n")
+    assert byway("list", "refresh").rows == [
+        ["gfw", "failed", "0", "a rule blocks its host, or leaves no relay for it"]
+    ]
+    other = '[[relay]]\nname = "other"\nurl = "socks5h://127.0.0.1:9"\n'
+    configure(home, servers, rules="DOMAIN-SUFFIX,lists.test,RELAY:other\nLIST,gfw,RELAY\n")
+    home.config.write_text(home.config.read_text() + other)
+    (row,) = byway("list", "refresh").rows
+    assert row[3].startswith("through other: ")
+    assert (servers.relay.connections, servers.source.connections) == (0, 0)
 
 
 def test_an_override_forbids_direct_too(byway: Byway, home: Home, servers: Servers) -> None:

@@ -192,3 +192,18 @@ async def test_ephemeral_writes_no_copy(scene: Scene) -> None:
         await byway.command("list", "refresh")
         assert (await byway.read("rule", "test", "site1.test"))["plan"]["action"] == "RELAY"
         assert not (byway.state / "lists").exists()
+
+
+async def test_a_rule_about_the_source_counts(scene: Scene) -> None:
+    """RELAY:name is for the fetch too, and BLOCK."""
+    other = '[[relay]]\nname = "other"\nurl = "socks5h://127.0.0.1:9"\n'
+    rules = "DOMAIN-SUFFIX,lists.test,RELAY:other\nMATCH,AUTO\n"
+    async with scene.byway(other + scene.list_table(), rules=rules) as byway:
+        ran = await byway.command("list", "refresh", check=False)
+        assert ran.stdout.startswith("mine\tfailed\t0\tthrough other: ")
+        await byway.command("site", "set", "lists.test", "block")
+        ran = await byway.command("list", "refresh", check=False)
+        assert ran.stdout == "mine\tfailed\t0\ta rule blocks its host, or leaves no relay for it\n"
+        assert scene.relay.connections == 0
+        await byway.command("site", "set", "lists.test", "relay:tor")
+        assert (await byway.command("list", "refresh")).stdout == "mine\treplaced\t100\t\n"

@@ -129,6 +129,16 @@ async def test_redirects_are_followed_over_https(fetch: Fetch) -> None:
     ]
 
 
+@pytest.mark.parametrize(("redirects", "is_found"), [(5, True), (6, False)])
+async def test_five_redirects_are_followed(fetch: Fetch, redirects: int, is_found: bool) -> None:
+    fetch.source.answers |= {f"/{number}": redirect(f"/{number + 1}") for number in range(redirects - 1)}
+    fetch.source.answers |= {"/list.txt": redirect("/0"), f"/{redirects - 1}": page(TEXT)}
+    if is_found:
+        assert await fetch(b"") is not None
+    else:
+        assert await fetch.failure(b"") == "redirects more than 5 times"
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

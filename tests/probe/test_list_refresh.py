@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from proxy.config.schema import ListConfig
-from proxy.model import Destination
+from proxy.model import DIRECT, Action, Destination, Plan, Route
 from proxy.model.errors import BywayError
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all
@@ -33,6 +33,7 @@ from proxy.probe.list_refresh import (
     Result,
     due_at,
     is_stale,
+    relays_left_by,
 )
 from proxy.session.setup import Setup
 from proxy.store import list_copies
@@ -58,6 +59,7 @@ class Scene:
         self.source, self.relays, self.clock, self.copies = source, relays, clock, copies
         self.private: list[str] = []
         self.direct_allowed = True
+        self.only: dict[str, Sequence[Route]] = {}
         self.reloads = 0
         self.more = ""
         self._maker = maker
@@ -66,6 +68,7 @@ class Scene:
             RefreshContext(
                 setup=lambda: self.setup,
                 may_go_direct=self._may_go_direct,
+                only_relays=self._only_relays,
                 order=lambda names: names,
                 is_private=lambda host: host in self.private,
                 apply=self._apply,
@@ -109,6 +112,9 @@ class Scene:
 
     async def _may_go_direct(self, _: Setup, _destination: Destination) -> bool:
         return self.direct_allowed
+
+    async def _only_relays(self, _: Setup, destination: Destination) -> Sequence[Route] | None:
+        return self.only.get(destination.host)
 
     async def _apply(self) -> None:
         self.reloads += 1
@@ -245,6 +251,24 @@ def test_a_copy_is_stale_after_twice_its_refresh() -> None:
     assert is_stale(item, CopyInfo("", fetched_at=1.0), 2.0 + 2 * DAY)
     assert not is_stale(item, CopyInfo(""), 1e9), "there is none"
     assert not is_stale(replace(item, refresh=""), CopyInfo("", fetched_at=1.0), 1e9)
+
+
+async def test_only_the_list_that_is_due_is_fetched(scene: Scene) -> None:
+    scene.source.answers["/other.txt"] = page(GOOD)
+    more = f'[[list]]\nname = "other"\nsource = "https://lists.test:{scene.source.port}/other.txt"\nrefresh = "15m"\n'
+    scene.configure(more=more)
+    await scene.visit()
+    scene.clock.advance(1200)
+    await scene.visit()
+    assert [head.split()[1] for head in scene.source.heads] == ["/list.txt", "/other.txt", "/other.txt"]
+
+
+async def test_a_restart_makes_nothing_due(scene: Scene) -> None:
+    await scene.visit()
+    again = ListRefresh(scene.refresh._context, ListCopies(scene.copies.file("").parent))
+    again.on_delivered(ANY_VISIT)
+    await until(lambda: not again._under_way)
+    assert scene.source.connections == 1
 
 
 async def test_a_dead_source_does_not_cost_each_visit(scene: Scene) -> None:
@@ -387,6 +411,41 @@ async def test_each_relay_is_tried_in_turn(tmp_path: Path) -> None:
         assert result.result is Result.FAILED
         assert result.why.count("through r") == 3
         assert scene.serves == GOOD
+
+
+async def test_a_rule_chooses_the_relay(tmp_path: Path) -> None:
+    names = {"lists.test": "127.0.0.1", "cdn.test": "127.0.0.1"}
+    source, one, two = ListSource({"/list.txt": page(GOOD)}), Relay(names), Relay(names)
+    async with source, one, two, making(tmp_path) as maker:
+        scene = Scene(maker, source, [one, two], Clock(), ListCopies(tmp_path / "state" / "lists"))
+        scene.configure()
+        scene.only["lists.test"] = [Route(("r1",))]
+        assert (await scene.ask()).result is Result.REPLACED
+        assert (one.connections, two.connections) == (0, 1)
+        scene.only["lists.test"] = []
+        assert (await scene.ask()).why == "a rule blocks its host, or leaves no relay for it"
+        del scene.only["lists.test"]
+        source.answers["/list.txt"] = redirect(f"https://cdn.test:{source.port}/list.txt?2")
+        source.answers["/list.txt?2"] = page(GOOD + b"new.test\n")
+        scene.only["cdn.test"] = [Route(("r1",))]
+        assert await scene.ask() == Refreshed("mine", Result.REPLACED, 11), "the other relay is tried, and may"
+        assert one.asked == [f"lists.test:{source.port}"]
+        assert two.asked[-1] == f"cdn.test:{source.port}"
+
+
+@pytest.mark.parametrize(
+    ("action", "routes", "left"),
+    [
+        (Action.AUTO, (DIRECT,), None),
+        (Action.DIRECT, (DIRECT,), None),
+        (Action.PREFER_RELAY, (Route(("a",)), DIRECT), None),
+        (Action.RELAY, (Route(("a",)), Route(("a",), ("tlsrec",)), Route(("b",))), (Route(("a",)), Route(("b",)))),
+        (Action.RELAY, (), ()),
+        (Action.BLOCK, (), ()),
+    ],
+)
+def test_which_relays_a_plan_leaves(action: Action, routes: tuple[Route, ...], left: tuple[Route, ...] | None) -> None:
+    assert relays_left_by(Plan(action, routes, "why")) == left
 
 
 async def test_a_list_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:

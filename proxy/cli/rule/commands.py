@@ -131,7 +131,8 @@ def check(
         call.output.document({"version": VERSION, **document})
         return None
     for name, it in rules.lists.items():
-        call.output.line(f"list {name}: {it.source}: lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
+        source = "" if it.source == f"list {name}" else f"{it.source}: "  # it is fetched: there is no file to name
+        call.output.line(f"list {name}: {source}lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
     for notice in rules.notices:
         call.output.hint(notice)
     if file is None and not checked.exists():
