@@ -23,7 +23,7 @@ from proxy.cli.demo.demo_world import DemoWorld
 from tests.support.byway import Byway
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-RUNS = {"run", "demo"}  # they have tests of their own
+RUNS = {"run", "demo", "browser"}  # they have tests of their own
 ENDS = {
     "why": {0, 6},  # tests have no network
     "log": {0, 2},  # and no connection of that number

@@ -261,7 +261,7 @@ class App:
         assert self._control is not None
         write_private(self._paths.run_file, json.dumps(self._control.address | {
             "pid": os.getpid(), "port": self._active.port, "listen": self._loaded.settings.listen.address,
-            "version": __version__,
+            "version": __version__, "ephemeral": self._options.ephemeral,
         }))  # fmt: skip
 
     async def reload(self) -> list[str]:

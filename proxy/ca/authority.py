@@ -8,8 +8,10 @@ certificate alone, for programs that need a file.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
+import hashlib
 import os
 import re
 import secrets
@@ -170,6 +172,12 @@ def common_name(certificate: x509.Certificate) -> str:
     """The common name, which trust stores show; empty when there is none."""
     found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
+
+
+def key_hash(certificate: x509.Certificate) -> str:
+    """The SHA-256 of its public key (SPKI) in base64, as Chromium and key pins write it."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

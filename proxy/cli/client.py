@@ -44,6 +44,8 @@ class Client:
     state: Path
     proxy: Destination
     """Where programs of this computer reach the proxy."""
+    ephemeral: bool = False
+    """It stores nothing."""
     timeout_s: float = TIMEOUT_S
 
     @classmethod
@@ -75,6 +77,7 @@ class Client:
                 run_info["token"],
                 state,
                 local_proxy(str(run_info.get("listen", "127.0.0.1")), int(run_info.get("port", 0))),
+                ephemeral=run_info.get("ephemeral") is True,
             )
         except FileNotFoundError:
             raise NotRunning(_none_runs(state, hint)) from None

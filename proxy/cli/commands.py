@@ -25,6 +25,7 @@ _MODULES = {
     "test": "proxy.cli.survey.survey",
     "report": "proxy.cli.report.report",
     "demo": "proxy.cli.demo.command",
+    "browser": "proxy.cli.browser",
     "pac": "proxy.cli.pac",
     "env": "proxy.cli.env",
     "log": "proxy.cli.log",

@@ -58,7 +58,7 @@ def home_page(proxy: Destination, use: Use, user_agent: str) -> str:
             "Run `byway browser` in a terminal. It opens a window with a profile of its own that uses Byway. Nothing "
             "else on this computer changes.",
         ),
-        *_steps(proxy, family_of(user_agent)),
+        *_steps(proxy, family_of(user_agent), is_here=True),
         *_pac(proxy),
         element("p", "Programs of a terminal: `byway env` prints the variables to set.", class_="quiet"),
         element("h2", "Next"),
@@ -79,7 +79,7 @@ def setup_page(proxy: Destination, user_agent: str) -> str:
     return document(
         "Proxy set-up",
         element("p", "This address is a proxy. It asks for a user and a password."),
-        *_steps(proxy, family_of(user_agent)),
+        *_steps(proxy, family_of(user_agent), is_here=False),
         *_pac(proxy),
     )
 
@@ -109,17 +109,17 @@ _USE: dict[Use, Sequence[Html]] = {
 }
 
 
-def _steps(proxy: Destination, family: Family | None) -> list[Html]:
-    """How to set a browser of this kind by hand, or each kind when it is not known."""
+def _steps(proxy: Destination, family: Family | None, *, is_here: bool) -> list[Html]:
+    """How to set a browser of this kind, or each kind when it is not known. `is_here`: it runs on this computer."""
     if family is not None:
-        return [element("h2", f"Set this browser: {family}"), *_steps_of(family, proxy)]
+        return [element("h2", f"Set this browser: {family}"), *_steps_of(family, proxy, is_here=is_here)]
     page = [element("h2", "Set a browser")]
     for each in Family:
-        page += [element("h3", each), *_steps_of(each, proxy)]
+        page += [element("h3", each), *_steps_of(each, proxy, is_here=is_here)]
     return page
 
 
-def _steps_of(family: Family, proxy: Destination) -> list[Html]:
+def _steps_of(family: Family, proxy: Destination, *, is_here: bool) -> list[Html]:
     pac = f"`http://{proxy}{Pac.LENIENT}`"
     match family:
         case Family.FIREFOX:
@@ -131,9 +131,13 @@ def _steps_of(family: Family, proxy: Destination) -> list[Html]:
             ]
         case Family.CHROMIUM:
             steps = [
-                "It follows the settings of the system: open Settings, then System, “Open your computer’s proxy "
-                "settings”.",
-                f"Set the HTTP and the HTTPS proxy to `{proxy.host}`, port `{proxy.port}`, or the automatic "
+                "It follows the settings of the system"
+                + (
+                    ": `byway system on` sets them."
+                    if is_here
+                    else ". Open Settings, then System, and its proxy settings."
+                ),
+                f"By hand: set the HTTP and the HTTPS proxy to `{proxy.host}`, port `{proxy.port}`, or the automatic "
                 f"configuration to {pac}",
                 f"Or close all its windows and start it with `--proxy-server=http://{proxy}`",
             ]

@@ -15,6 +15,7 @@ from typing import Any
 from mitmproxy import certs, connection, exceptions, tls
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.proxy.context import Context
+from OpenSSL import crypto
 
 from proxy.ca.leaf import Leaf
 from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS
@@ -62,8 +63,14 @@ class LocalCaTls(TlsConfig):
     def tls_start_client(self, tls_start: tls.TlsData) -> None:
         """Signs only when the origin's certificate was found valid; else the client's connection is closed."""
         server = tls_start.context.server
-        if server.tls_established and not server.error:
-            super().tls_start_client(tls_start)
+        if not server.tls_established or server.error:
+            return
+        super().tls_start_client(tls_start)
+        # OpenSSL completes the chain with the issuer from here; mitmproxy would take it from a file, which an ephemeral
+        # CA has not. A browser that trusts the CA by the hash of its key (`byway browser`) looks for it in the chain.
+        if tls_start.ssl_conn is not None and (store := tls_start.ssl_conn.get_context().get_cert_store()) is not None:
+            for issuer in self._leaf(self._inspected_of(tls_start.context.client).host).chain:
+                store.add_cert(crypto.X509.from_cryptography(issuer))  # does nothing when it is there
 
     def get_cert(self, conn_context: Context) -> certs.CertStoreEntry:
         leaf = self._leaf(self._inspected_of(conn_context.client).host)

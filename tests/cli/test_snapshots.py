@@ -55,7 +55,7 @@ RUNNING = [
 ]  # fmt: skip
 STOPPED = [
     "status", "why new.example", "log", "log show 4", "site list", f"site show {BLOCKED}", "report", "relay list",
-    "pac", "env --shell fish", "rule list", "rule test new.example", "config show", "addons enable nothing",
+    "browser", "pac", "env --shell fish", "rule list", "rule test new.example", "config show", "addons enable nothing",
     "system on", "system off", "system show --desktop kde",
 ]  # fmt: skip
 

@@ -25,6 +25,7 @@ PACKAGES = {
     "curl": "curl",
     "dbus-daemon": "dbus-daemon",
     "dnsmasq": "dnsmasq-base",
+    "firefox": "firefox-esr",
     "fish": "fish",
     "gnutls-serv": "gnutls-bin",
     "groff": "groff-base",

@@ -1,0 +1,225 @@
+"""`byway browser`: a ready browser window with a profile of its own; nothing else on this computer changes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_words
+from proxy.cli.exit_codes import Exit, Misused
+from proxy.model.errors import BywayError
+
+if TYPE_CHECKING:
+    from proxy.cli.client import Client
+    from proxy.desktop.browsers import Browser
+    from proxy.desktop.profiles import Launch
+
+_KINDS = ("chromium", "firefox", "brave", "chrome", "edge")
+_HOME_PAGE = "http://byway.internal/"
+_START_S = 1.5
+"""A browser that ends with an error within this time did not start."""
+
+_CLOSE_S = 10.0
+_REMOVALS, _PAUSE_S = 20, 0.1
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "browser", example="byway browser firefox https://example.org")(_browser)
+
+
+def _browser(
+    call: Invocation,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help=f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]} (default: the first that is installed).",
+            autocompletion=complete_words(_KINDS),
+        ),
+    ] = None,
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="Page to open.")] = None,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="OPTION", help="Options for the browser itself, after `--`.")
+    ] = None,
+    print_only: Annotated[bool, typer.Option("--print", help="Prepare the profile and print the command.")] = False,
+) -> Exit | None:
+    """Open a browser window that uses Byway, with its own profile.
+
+    Nothing else on this computer changes. QUIC, the browser's own DNS and WebRTC around the proxy are off. With
+    `byway run --ephemeral` the profile is removed when the window closes."""
+    from proxy.control.version import VERSION
+
+    wanted, page, own = _arguments([word for word in (kind, url, *(options or ())) if word is not None])
+    client = call.client()
+    browser = _find(wanted)
+    _check_user(browser, own)
+    if client.ephemeral and print_only:
+        raise Misused("the running Byway stores nothing (--ephemeral): its profile ends with the window; leave --print")
+    with _profile(call, client, browser) as folder:
+        ready = _prepare(call, client, browser, folder, page, own)
+        if call.output.as_json:
+            call.output.document(
+                {
+                    "version": VERSION,
+                    "browser": str(browser.kind),
+                    "profile": str(folder),
+                    "temporary": client.ephemeral,
+                    "command": list(ready.command),
+                }
+            )
+        elif print_only:
+            call.output.now(str(ready))
+        else:
+            call.output.hint(f"{browser.kind.brand} uses Byway at {client.proxy}. Profile: {folder}")
+        if not print_only:
+            _start(ready, wait=client.ephemeral, verbose=bool(call.flags.verbose))
+    return None
+
+
+def _arguments(words: list[str]) -> tuple[str | None, str, list[str]]:
+    """The kind, the page and the browser's own options of `[KIND] [URL] [-- OPTION…]`. Raises Misused."""
+    kind = words.pop(0).lower() if words and words[0].lower() in _KINDS else None
+    page = words.pop(0) if words and not words[0].startswith("-") else _HOME_PAGE
+    if words and not words[0].startswith("-"):
+        from proxy.config.suggestions import quoted
+
+        raise Misused(f"{quoted(words[0])} is neither a browser nor an option; give one page, then `--` and options")
+    return kind, _page(page, is_only=kind is None), words
+
+
+def _page(text: str, *, is_only: bool) -> str:
+    """The URL to open; a host alone means https. Raises Misused. With `is_only`, a word may be a misspelt browser."""
+    from proxy.config.suggestions import one_of, quoted, suggestion
+
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        if is_only and not any(sign in text for sign in ".:/") and text != "localhost":
+            raise Misused(f"unknown browser {quoted(text)}{suggestion(text.lower(), _KINDS)}")
+        return f"https://{text}"
+    if scheme.lower() not in ("http", "https") or not rest:
+        raise Misused(f"{quoted(text)} cannot be opened: it must begin with {one_of(['http://', 'https://'])}")
+    return text
+
+
+def _find(wanted: str | None) -> Browser:
+    from proxy.desktop.browsers import BrowserKind, find_browser, installed_browsers
+
+    if wanted is None:
+        browser = next(installed_browsers(os.environ, sys.platform), None)
+        if browser is None:
+            raise BywayError("no browser found on this computer: install Chromium or Firefox, or see `byway pac`")
+        return browser
+    browser = find_browser(BrowserKind(wanted), os.environ, sys.platform)
+    if browser is None:
+        others = [str(other.kind) for other in installed_browsers(os.environ, sys.platform)]
+        instead = f"; installed: {', '.join(others)}" if others else ""
+        raise BywayError(f"{BrowserKind(wanted).brand} is not installed{instead}")
+    return browser
+
+
+def _check_user(browser: Browser, options: Sequence[str]) -> None:
+    """Raises BywayError for root, as whom browsers of Chromium's kind run only without their sandbox."""
+    from proxy.desktop.browsers import BrowserKind
+
+    if sys.platform == "win32" or os.geteuid() != 0 or browser.kind is BrowserKind.FIREFOX:
+        return
+    if "--no-sandbox" not in options:
+        raise BywayError(
+            f"{browser.kind.brand} does not run as root: its sandbox would be off; run `byway browser` as your own user"
+        )
+
+
+@contextlib.contextmanager
+def _profile(call: Invocation, client: Client, browser: Browser) -> Iterator[Path]:
+    """The folder of the profile: in the state folder, or a temporary one, which is removed, for a Byway that stores
+    nothing."""
+    from proxy.config.paths import make_folder
+    from proxy.desktop.profiles import profile_folder
+
+    folder = profile_folder(browser, client.state, Path.home())
+    if not client.ephemeral:
+        yield folder
+        return
+    from proxy.desktop.browsers import Packaging
+
+    parent = call.paths.runtime_dir
+    if browser.packaging is Packaging.SNAP:
+        parent = folder.parent
+        make_folder(parent)
+    temporary = Path(tempfile.mkdtemp(prefix="byway-browser-", dir=parent))
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+
+
+def _prepare(
+    call: Invocation, client: Client, browser: Browser, folder: Path, page: str, options: Sequence[str]
+) -> Launch:
+    from proxy.desktop.browsers import BrowserKind
+    from proxy.desktop.profiles import launch, make_profile
+
+    make_profile(browser, folder, client.proxy)
+    spki = ""
+    if any(rule["text"].upper().endswith(",INSPECT") for rule in client.get("/v1/rules")["rules"]):
+        from proxy.ca.authority import certificate_file, has_key, key_hash
+        from proxy.cli.ca.trust import open_or_create
+
+        if client.ephemeral and not has_key(call.paths.ca_dir):
+            call.output.hint("Inspected sites show a warning: this Byway stores no CA (--ephemeral).")
+        else:
+            certificate = open_or_create(call.paths).certificate
+            spki = key_hash(certificate)
+            if browser.kind is BrowserKind.FIREFOX:
+                from proxy.ca.nss_stores import NssStore
+                from proxy.ca.trust_stores import trust
+
+                result = trust(NssStore("Firefox", folder), certificate, certificate_file(call.paths.ca_dir))
+                if not result.trusted:
+                    call.output.hint(f"Inspected sites show a warning: {result.error}")
+    return launch(browser, folder, client.proxy, page, spki=spki, options=options)
+
+
+def _start(ready: Launch, *, wait: bool, verbose: bool) -> None:
+    """Starts the browser; with `wait` returns when it has ended. Raises BywayError when it does not start."""
+    output = None if verbose else subprocess.DEVNULL
+    detached = not wait and not verbose  # else Ctrl-C here ends it as well
+    try:
+        process = subprocess.Popen(
+            ready.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=detached
+        )
+    except OSError as error:
+        raise BywayError(f"{ready.browser.program} cannot be started: {error.strerror or error}") from None
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(None if wait else _START_S)
+    except KeyboardInterrupt:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_CLOSE_S)
+        raise
+    if process.returncode:
+        raise BywayError(
+            f"{ready.browser.kind.brand} ended with exit code {process.returncode}; `-v` shows what it prints"
+        )
+
+
+def _remove(folder: Path) -> None:
+    """Removes a profile whose browser has ended. Its last processes may still write for a moment."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_PAUSE_S)
+    raise BywayError(f"the temporary profile {folder} cannot be removed; remove it by hand")

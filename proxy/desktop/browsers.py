@@ -1,0 +1,148 @@
+"""Finds the browsers of this computer: in PATH, in the folders where each system installs them, as snaps and flatpaks.
+
+A Browser is a value: what to run, and how it is packaged. Packaged browsers may read only some folders, which decides
+where their profile can be (`profiles`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+class BrowserKind(StrEnum):
+    """The browsers that Byway can set up, in the order in which one is chosen."""
+
+    CHROMIUM = "chromium"
+    FIREFOX = "firefox"
+    BRAVE = "brave"
+    CHROME = "chrome"
+    EDGE = "edge"
+
+    @property
+    def brand(self) -> str:
+        """Its name, for people."""
+        return _BRANDS[self]
+
+
+class Packaging(StrEnum):
+    """How a browser is packaged."""
+
+    NATIVE = "native"
+    SNAP = "snap"
+    FLATPAK = "flatpak"
+
+
+@frozen_dataclass
+class Browser:
+    """A browser that is installed."""
+
+    kind: BrowserKind
+    program: str
+    packaging: Packaging = Packaging.NATIVE
+    package: str = ""  # of a snap or a flatpak: its name
+
+
+_BRANDS: Mapping[BrowserKind, str] = {
+    BrowserKind.CHROMIUM: "Chromium",
+    BrowserKind.FIREFOX: "Firefox",
+    BrowserKind.BRAVE: "Brave",
+    BrowserKind.CHROME: "Chrome",
+    BrowserKind.EDGE: "Edge",
+}
+
+_PROGRAMS: Mapping[BrowserKind, tuple[str, ...]] = {
+    BrowserKind.CHROMIUM: ("chromium", "chromium-browser", "ungoogled-chromium"),
+    BrowserKind.FIREFOX: ("firefox", "firefox-esr", "librewolf"),
+    BrowserKind.BRAVE: ("brave-browser", "brave"),
+    BrowserKind.CHROME: ("google-chrome", "google-chrome-stable"),
+    BrowserKind.EDGE: ("microsoft-edge", "microsoft-edge-stable"),
+}
+_LINUX_FOLDERS = ("/usr/local/bin", "/usr/bin", "/snap/bin")
+"""Looked into as well: a service may have a shorter PATH than its user."""
+
+_FLATPAKS: Mapping[BrowserKind, str] = {
+    BrowserKind.CHROMIUM: "org.chromium.Chromium",
+    BrowserKind.FIREFOX: "org.mozilla.firefox",
+    BrowserKind.BRAVE: "com.brave.Browser",
+    BrowserKind.CHROME: "com.google.Chrome",
+    BrowserKind.EDGE: "com.microsoft.Edge",
+}
+_FLATPAK_FOLDERS = ("~/.local/share/flatpak/exports/bin", "/var/lib/flatpak/exports/bin")
+
+_MAC_PROGRAMS: Mapping[BrowserKind, str] = {
+    BrowserKind.CHROMIUM: "Chromium.app/Contents/MacOS/Chromium",
+    BrowserKind.FIREFOX: "Firefox.app/Contents/MacOS/firefox",
+    BrowserKind.BRAVE: "Brave Browser.app/Contents/MacOS/Brave Browser",
+    BrowserKind.CHROME: "Google Chrome.app/Contents/MacOS/Google Chrome",
+    BrowserKind.EDGE: "Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+}
+_MAC_FOLDERS = ("/Applications", "~/Applications")
+
+_WINDOWS_PROGRAMS: Mapping[BrowserKind, str] = {
+    BrowserKind.CHROMIUM: "Chromium/Application/chrome.exe",
+    BrowserKind.FIREFOX: "Mozilla Firefox/firefox.exe",
+    BrowserKind.BRAVE: "BraveSoftware/Brave-Browser/Application/brave.exe",
+    BrowserKind.CHROME: "Google/Chrome/Application/chrome.exe",
+    BrowserKind.EDGE: "Microsoft/Edge/Application/msedge.exe",
+}
+_WINDOWS_FOLDERS = ("ProgramFiles", "ProgramFiles(x86)", "LocalAppData")
+
+_SNAP_PROGRAM = re.compile(rb"/snap/bin/([a-z0-9-]+)")
+_SCRIPT_MAX = 4096
+
+
+def installed_browsers(env: Mapping[str, str], platform: str) -> Iterator[Browser]:
+    """Yields the browsers that a user with this environment can run, one of each kind, in the order of BrowserKind.
+    `platform` is `sys.platform`."""
+    for kind in BrowserKind:
+        if (browser := find_browser(kind, env, platform)) is not None:
+            yield browser
+
+
+def find_browser(kind: BrowserKind, env: Mapping[str, str], platform: str) -> Browser | None:
+    """Returns the browser of this kind; None when it is not installed."""
+    if platform == "darwin":
+        candidates = [Path(_at_home(folder, env), _MAC_PROGRAMS[kind]) for folder in _MAC_FOLDERS]
+    elif platform == "win32":
+        candidates = [Path(env[name], _WINDOWS_PROGRAMS[kind]) for name in _WINDOWS_FOLDERS if env.get(name)]
+    else:
+        return _find_on_linux(kind, env)
+    found = next((str(path) for path in candidates if path.is_file()), None)
+    return None if found is None else Browser(kind, found)
+
+
+def _find_on_linux(kind: BrowserKind, env: Mapping[str, str]) -> Browser | None:
+    path = os.pathsep.join([*filter(None, [env.get("PATH")]), *_LINUX_FOLDERS])
+    for name in _PROGRAMS[kind]:
+        if (program := shutil.which(name, path=path)) is not None:
+            snap = _snap_behind(program)
+            return Browser(kind, program, Packaging.SNAP, snap) if snap else Browser(kind, program)
+    flatpak, package = shutil.which("flatpak", path=path), _FLATPAKS[kind]
+    if flatpak is not None and any(Path(_at_home(folder, env), package).exists() for folder in _FLATPAK_FOLDERS):
+        return Browser(kind, flatpak, Packaging.FLATPAK, package)
+    return None
+
+
+def _snap_behind(program: str) -> str:
+    """The name of the snap that a program starts, empty when it is none: a link in /snap/bin, or, as on Ubuntu, a
+    script that runs one."""
+    if os.path.basename(os.path.realpath(program)) == "snap":
+        return os.path.basename(program)
+    try:
+        with open(program, "rb") as file:
+            head = file.read(_SCRIPT_MAX)
+    except OSError:  # a program need not be readable to be run
+        return ""
+    found = _SNAP_PROGRAM.search(head) if head.startswith(b"#!") else None
+    return found[1].decode("ascii") if found else ""
+
+
+def _at_home(folder: str, env: Mapping[str, str]) -> str:
+    return folder.replace("~", env.get("HOME") or "/nonexistent", 1)

@@ -1,0 +1,101 @@
+"""The profile of a ready browser, as files and as a command; tests/e2e/test_browser.py holds them to real browsers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from proxy.desktop.browsers import Browser, BrowserKind, Packaging
+from proxy.desktop.profiles import launch, make_profile, profile_folder
+from proxy.model import Destination
+
+PROXY = Destination("::1", 8119)
+CHROMIUM = Browser(BrowserKind.CHROMIUM, "/usr/bin/chromium")
+FIREFOX = Browser(BrowserKind.FIREFOX, "/usr/bin/firefox")
+SNAP = Browser(BrowserKind.CHROMIUM, "/snap/bin/chromium", Packaging.SNAP, "chromium")
+FLATPAK = Browser(BrowserKind.FIREFOX, "/usr/bin/flatpak", Packaging.FLATPAK, "org.mozilla.firefox")
+URL = "https://example.org/a?b=c&d"
+
+
+def test_a_profile_is_in_the_state_folder_but_for_a_snap() -> None:
+    state, home = Path("/home/me/.local/state/byway"), Path("/home/me")
+    assert profile_folder(CHROMIUM, state, home) == state / "browser" / "chromium"
+    assert profile_folder(FLATPAK, state, home) == state / "browser" / "firefox"
+    snap = profile_folder(SNAP, state, home)
+    assert snap.is_relative_to(home / "snap" / "chromium" / "common")
+    assert snap != profile_folder(SNAP, Path("/home/me/other"), home), "each state folder has its own"
+
+
+def test_firefox_goes_through_byway_and_nowhere_else(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "browser" / "firefox"
+    make_profile(FIREFOX, folder, PROXY)
+    text = (folder / "user.js").read_text()
+    settings = {name: json.loads(value) for name, value in re.findall(r'^user_pref\("(.+)", (.+)\);$', text, re.M)}
+    expected = {
+        "network.proxy.type": 1, "network.proxy.http": "::1", "network.proxy.http_port": 8119,
+        "network.proxy.ssl": "::1", "network.proxy.ssl_port": 8119, "network.proxy.failover_direct": False,
+        "network.trr.mode": 5, "network.http.http3.enable": False, "media.peerconnection.ice.proxy_only": True,
+        "browser.shell.checkDefaultBrowser": False,
+    }  # fmt: skip
+    assert {name: settings[name] for name in expected} == expected
+    assert len(settings) == text.count("user_pref(")
+    for path in (folder, folder.parent, folder / "user.js"):
+        assert not path.stat().st_mode & 0o077
+
+
+@pytest.mark.parametrize("left", [None, b"", b"{", b"[]", b'{"dns_over_https": 1}', b"\xff"])
+def test_chromium_is_set_whatever_was_there(tmp_path: Path, left: bytes | None) -> None:
+    folder = tmp_path / "chromium"
+    if left is not None:
+        (folder / "Default").mkdir(parents=True)
+        (folder / "Local State").write_bytes(left)
+        (folder / "Default" / "Preferences").write_bytes(left)
+    make_profile(CHROMIUM, folder, PROXY)
+    assert json.loads((folder / "Local State").read_bytes())["dns_over_https"]["mode"] == "off"
+    preferences = json.loads((folder / "Default" / "Preferences").read_bytes())
+    assert preferences["webrtc"]["ip_handling_policy"] == "disable_non_proxied_udp"
+    for path in (folder, folder / "Default", folder / "Local State", folder / "Default" / "Preferences"):
+        assert not path.stat().st_mode & 0o077
+
+
+def test_the_users_own_settings_stay(tmp_path: Path) -> None:
+    (tmp_path / "Local State").write_text('{"dns_over_https": {"mode": "secure", "templates": "x"}, "mine": [1]}')
+    make_profile(CHROMIUM, tmp_path, PROXY)
+    state = tmp_path / "Local State"
+    assert json.loads(state.read_text()) == {"dns_over_https": {"mode": "off", "templates": "x"}, "mine": [1]}
+    before = state.stat().st_mtime_ns, state.stat().st_ino
+    make_profile(CHROMIUM, tmp_path, PROXY)
+    assert (state.stat().st_mtime_ns, state.stat().st_ino) == before, "what is set is not written again"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BrowserKind if kind is not BrowserKind.FIREFOX])
+def test_the_command_of_browsers_of_chromiums_kind(kind: BrowserKind) -> None:
+    ready = launch(Browser(kind, "/opt/it"), Path("/p q"), PROXY, URL, spki="HASH=", options=["--headless"])
+    program, *words = ready.command
+    assert program == "/opt/it"
+    assert words[0] == "--user-data-dir=/p q"
+    assert words[-2:] == ["--headless", URL]
+    assert {
+        "--proxy-server=http://[::1]:8119", "--disable-quic", "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+        "--no-first-run", "--no-default-browser-check", "--ignore-certificate-errors-spki-list=HASH=",
+    } <= set(words)  # fmt: skip
+    assert "--no-sandbox" not in words
+    assert not any(word.startswith("--proxy-bypass-list") for word in words), "localhost goes direct by itself"
+    assert shlex.split(str(ready)) == list(ready.command)
+
+
+def test_a_ca_is_trusted_only_where_there_is_one() -> None:
+    assert "spki" not in str(launch(CHROMIUM, Path("/p"), PROXY, URL))
+
+
+def test_the_command_of_firefox_and_of_a_flatpak() -> None:
+    assert launch(FIREFOX, Path("/p"), PROXY, URL, spki="HASH=", options=["--headless"]).command == (
+        "/usr/bin/firefox", "--profile", "/p", "--headless", URL,
+    )  # fmt: skip
+    assert launch(FLATPAK, Path("/p"), PROXY, URL).command == (
+        "/usr/bin/flatpak", "run", "--filesystem=/p", "org.mozilla.firefox", "--profile", "/p", URL,
+    )  # fmt: skip

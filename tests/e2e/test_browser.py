@@ -1,0 +1,209 @@
+"""`byway browser` with a real Chromium and a real Firefox: what they open, and what never goes around Byway.
+
+They run without a window and, as root, without Chromium's sandbox: both are the test's own options, behind `--`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_inspection import inspecting
+from tests.intercept.site import Site
+from tests.support import chromium, firefox, programs
+from tests.support.authority import Authority
+from tests.support.byway import Byway
+from tests.support.censor import Behaviour, Censor
+from tests.support.chromium import Tab
+from tests.support.firefox import Page
+from tests.support.origin import Origin
+from tests.support.relay import Relay
+from tests.support.waiting import until
+
+CHROMIUM = ("--no-sandbox", "--headless", "--remote-debugging-port=0")
+BROWSERS = [pytest.param(kind, marks=pytest.mark.needs(kind)) for kind in ("chromium", "firefox")]
+
+CANDIDATES = """(async () => {
+  const peer = new RTCPeerConnection({ iceServers: [{ urls: "stun:127.0.0.1:PORT" }] }), found = [];
+  peer.createDataChannel("x");
+  const all = new Promise(done => {
+    peer.onicecandidate = event => { event.candidate ? found.push(event.candidate.candidate) : done(); };
+  });
+  await peer.setLocalDescription(await peer.createOffer());
+  await Promise.race([all, new Promise(done => setTimeout(done, 5000))]);
+  return found;
+})()"""
+"""Everything through which WebRTC would let another peer reach this browser. Without any a browser may try for minutes;
+the control finds what there is within the same time."""
+
+
+@contextlib.asynccontextmanager
+async def opened(byway: Byway, kind: str, *words: str) -> AsyncIterator[Tab | Page]:
+    """The page of `byway browser KIND …`."""
+    profile = byway.state / "browser" / kind
+    options = CHROMIUM if kind == "chromium" else firefox.OPTIONS
+    await byway.command("browser", kind, *words, "--", *options)
+    if kind == "firefox":
+        async with firefox.attached(profile) as page:
+            pid = int(os.readlink(profile / "lock").rpartition("+")[2])
+            yield page
+    else:
+        async with chromium.attached(profile) as tab:
+            pid = int(os.readlink(profile / "SingletonLock").rpartition("-")[2])
+            yield tab
+            await tab.call("Browser.close")
+    await until(lambda: not is_running(pid))  # else it writes into a folder that is being removed
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and has not ended: somebody else may have to take notice of its end."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("kind", BROWSERS)
+async def test_it_uses_byway_from_its_first_page_on(kind: str, tmp_path: Path) -> None:
+    async with Byway(tmp_path, rules="MATCH,BLOCK\n") as byway, opened(byway, kind) as page:
+        await page.open("http://byway.internal/")
+        assert "✓ Yes." in await page.text()
+        folder = byway.state / "browser" / kind
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", BROWSERS)
+async def test_it_opens_a_blocked_site_and_a_page_of_this_computer(kind: str, tmp_path: Path) -> None:
+    """The site is reset on the direct route, and a relay brings it. Pages of this computer do not go through Byway."""
+    async with (
+        Origin() as origin,
+        Censor("127.0.0.2", origin.http_port, origin="127.0.0.1", behaviour=Behaviour.RESET) as censor,
+        Relay({"blocked.test": "127.0.0.1"}) as relay,
+        Byway(
+            tmp_path,
+            config=f'[[relay]]\nname = "relay"\nurl = "socks5h://{relay.address}:{relay.port}"\n'
+            '[dns.hosts]\n"blocked.test" = "127.0.0.2"\n',
+            rules="DOMAIN,blocked.test,AUTO\nMATCH,BLOCK\n",
+        ) as byway,
+        opened(byway, kind) as page,
+    ):
+        await page.open(f"http://blocked.test:{origin.http_port}/")
+        assert "says hello" in await page.text()
+        assert censor.struck
+        assert relay.asked
+        rows = (await byway.read("log", "--site", "blocked.test"))["rows"]
+        assert {row["winner"] for row in rows} == {"relay"}
+        await page.open(f"http://127.0.0.1:{origin.http_port}/")
+        assert "says hello" in await page.text(), "and Byway would have refused it"
+
+
+@pytest.mark.parametrize("kind", BROWSERS)
+async def test_webrtc_does_not_go_around_byway(kind: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.setblocking(False)
+        script = CANDIDATES.replace("PORT", str(peer.getsockname()[1]))
+        async with Byway(tmp_path, rules="MATCH,BLOCK\n") as byway, opened(byway, kind) as page:
+            await page.open("http://byway.internal/")
+            assert await page.evaluate(script) == []
+        assert not heard(peer)
+        assert await candidates_of_others(kind, tmp_path / "other", byway.url, script), "the control"
+        assert heard(peer) or kind == "firefox", "Firefox asks no server on loopback: its candidates are the control"
+
+
+def heard(peer: socket.socket) -> bool:
+    """Whether packets have come, which are taken."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while peer.recv(2048):
+            count += 1
+    return count > 0
+
+
+async def candidates_of_others(kind: str, folder: Path, proxy: str, script: str) -> object:
+    """What the same browser finds that only has a proxy."""
+    if kind == "chromium":
+        async with chromium.tab(folder, f"--proxy-server={proxy}") as tab:
+            return await tab.evaluate(script)
+    folder.mkdir()  # noqa: ASYNC240
+    process = await asyncio.create_subprocess_exec(
+        programs.require("firefox"), "--profile", str(folder), *firefox.OPTIONS, "about:blank",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with firefox.attached(folder) as page:
+            return await page.evaluate(script)
+    finally:
+        await process.wait()
+
+
+@pytest.mark.needs("chromium")
+async def test_chromium_takes_its_dns_from_byway_alone(tmp_path: Path) -> None:
+    ask = "chrome.settingsPrivate.getPref('dns_over_https.mode').then(setting => setting.value)"
+    async with Byway(tmp_path, rules="MATCH,BLOCK\n") as byway:
+        async with opened(byway, "chromium") as page:
+            await page.open("chrome://settings/security")
+            assert await page.evaluate(ask) == "off"
+        async with chromium.tab(tmp_path / "other") as tab:
+            await tab.open("chrome://settings/security")
+            assert await tab.evaluate(ask) != "off", "the control"
+
+
+@pytest.mark.needs("certutil")
+@pytest.mark.inspection
+@pytest.mark.parametrize("kind", BROWSERS)
+async def test_with_inspection_on_it_trusts_byways_ca_and_no_other(kind: str, tmp_path: Path) -> None:
+    authority = Authority()
+    async with (
+        Site(authority) as site,
+        inspecting(tmp_path, authority) as byway,
+        opened(byway, kind) as page,
+    ):
+        await page.open(f"{site.url}/")
+        assert "shown by the addon" in await page.text()
+        assert {folder.parent for folder in stores_below(tmp_path)} <= {byway.state / "browser"}
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder with a short name, as XDG_RUNTIME_DIR has it: the path of a socket has to fit."""
+    with tempfile.TemporaryDirectory(prefix="byway-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def left(folder: Path) -> list[Path]:
+    """Temporary profiles."""
+    return list(folder.glob("byway-browser-*"))
+
+
+def stores_below(folder: Path) -> list[Path]:
+    """Folders in which a browser or Byway has put certificates."""
+    return [path.parent for path in folder.rglob("cert9.db")]
+
+
+@pytest.mark.parametrize("kind", BROWSERS)
+async def test_a_byway_that_stores_nothing_keeps_no_profile(kind: str, tmp_path: Path, temporary: Path) -> None:
+    """The command waits for the window, and removes the profile."""
+    environment = {"TMPDIR": str(temporary), "XDG_RUNTIME_DIR": ""}
+    async with Byway(tmp_path, rules="MATCH,BLOCK\n", arguments=["--ephemeral"], environment=environment) as byway:
+        options = CHROMIUM if kind == "chromium" else firefox.OPTIONS
+        running = asyncio.get_running_loop().create_task(byway.command("browser", kind, "--", *options))
+        await until(lambda: bool(left(temporary)) or running.done())
+        (profile,) = left(temporary)
+        assert profile.stat().st_mode & 0o777 == 0o700
+        if kind == "firefox":
+            async with firefox.attached(profile):
+                pass
+        else:
+            async with chromium.attached(profile) as tab:
+                await tab.call("Browser.close")
+        await running
+        assert not left(temporary)
+        assert not (byway.state / "browser").exists()

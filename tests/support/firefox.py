@@ -1,0 +1,77 @@
+"""A Firefox without a window, held by WebDriver BiDi: its first page, opened and asked for values."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, ClientWebSocketResponse
+
+from tests.support.waiting import until
+
+LIMIT_S = 120
+OPTIONS = ("--headless", "--remote-debugging-port", "0")
+"""For a Firefox to which `attached` is to connect."""
+
+
+class Page:
+    """The first page of a browser."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+        self._context = ""
+
+    async def begin(self) -> None:
+        await self._call("session.new", capabilities={})
+        self._context = (await self._call("browsingContext.getTree"))["contexts"][0]["context"]
+
+    async def open(self, url: str) -> None:
+        """Opens a page and returns when all of it is there."""
+        await self._call("browsingContext.navigate", context=self._context, url=url, wait="complete")
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of an expression, a string or a list of strings, and of its promise."""
+        answer = await self._call(
+            "script.evaluate", expression=expression, target={"context": self._context}, awaitPromise=True
+        )
+        assert answer["type"] == "success", answer
+        value = answer["result"]["value"]
+        return [part["value"] for part in value] if isinstance(value, list) else value
+
+    async def text(self) -> str:
+        """What a person reads."""
+        return str(await self.evaluate("document.body.innerText"))
+
+    async def close(self) -> None:
+        """Ends the browser."""
+        await self._call("browser.close")
+
+    async def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        id_ = next(self._ids)
+        await self._socket.send_json({"id": id_, "method": method, "params": parameters})
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                answer: dict[str, Any] = await self._socket.receive_json()
+                if answer.get("id") == id_:
+                    assert answer["type"] == "success", answer
+                    result: dict[str, Any] = answer["result"]
+                    return result
+
+
+@contextlib.asynccontextmanager
+async def attached(profile: Path) -> AsyncIterator[Page]:
+    """The first page of the Firefox that runs with this profile and OPTIONS. It is closed on leaving."""
+    told = profile / "WebDriverBiDiServer.json"
+    await until(lambda: told.exists() and bool(told.read_text().strip()), within_s=LIMIT_S)
+    port = json.loads(told.read_text())["ws_port"]
+    async with ClientSession() as session, session.ws_connect(f"ws://127.0.0.1:{port}/session") as socket:
+        page = Page(socket)
+        await page.begin()
+        yield page
+        await page.close()
