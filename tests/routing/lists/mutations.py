@@ -16,7 +16,9 @@ from itertools import pairwise
 
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
+from proxy.routing.lists.domain_list import SKIPPED_SHOWN
 from proxy.routing.lists.formats import FORMATS, parse_list
+from proxy.wire import hostnames
 from tests.routing.lists.judges import adblocker, pac, rule_providers, sing_box
 
 LINES = 40
@@ -58,6 +60,7 @@ def samples(seed: int) -> dict[ListFormatName, list[str]]:
     made["clash"] = [
         rule_providers.rule_provider("classical", "yaml", lines=LINES, seed=seed),
         rule_providers.rule_provider("domain", "text", lines=LINES, seed=seed),
+        rule_providers.rule_provider("ipcidr", "yaml", lines=LINES, seed=seed),
     ]
     return made
 
@@ -115,7 +118,11 @@ def _is_read(text: str, form: ListFormatName, chance: random.Random) -> bool:
         found.covering(host)
     assert found.problem.isprintable()
     assert all(sentence.isprintable() for sentence in (*found.skipped, *found.widened, *found.suffixes))
+    assert len(found.skipped) == min(found.lines_skipped, SKIPPED_SHOWN)
     assert sum(1 for _ in found.entries()) == len(found.listed)
+    for matcher in (found.listed, found.exceptions):
+        for domain, _ in matcher.domains.entries():
+            assert hostnames.host(domain) == domain
     return True
 
 

@@ -108,4 +108,5 @@ def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     found = read("[marked]\na.example\n", "c.example")
     assert (entries(found), found.format) == ({"a.example", "c.example"}, "marked")
     assert entries(read("b.example\n")) == {"b.example"}
-    assert entries(read("[marked]\na.example\n", format="plain")) == {"a.example"}, "a named format is used"
+    named = read("[marked]\na.example\n", format="plain")
+    assert (named.format, named.lines_skipped) == ("plain", 1), "a named format is used"

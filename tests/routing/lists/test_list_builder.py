@@ -86,6 +86,18 @@ def test_a_suffix_is_refused_but_for_the_host_itself(builder: ListBuilder) -> No
     ]  # fmt: skip
 
 
+def test_many_domains_that_cover_different_hosts(builder: ListBuilder) -> None:
+    domains = ["a.example", "", "com", "com", "b.example", "a.example", "uk"]
+    builder.add_many(1, domains, bytes((1, 0, 1, 3, 2, 4, 1)))
+    found = builder.build()
+    assert [(entry.text, entry.covers) for entry in found.entries()] == [
+        ("a.example", Covers.HOST | Covers.CHILDREN), ("com", Covers.HOST), ("b.example", Covers.SUBDOMAINS),
+        ("uk", Covers.HOST),
+    ]  # fmt: skip
+    assert found.skips == {Skip.SUFFIX: 1}
+    assert found.skipped[0].startswith('l:4: "com" is a public suffix')
+
+
 def test_a_suffix_that_is_allowed_is_listed() -> None:
     builder = ListBuilder("l", allow_suffixes=True)
     assert builder.add(1, "com")

@@ -80,6 +80,8 @@ def test_prefixes_in_bulk_and_one_by_one() -> None:
     found = read("\n".join(usual))
     assert entries(found) == {*usual[:200], "192.0.2.7", "192.0.2.8", "0.0.0.0/8"}
     assert found.lines_read == 203
+    for line, listed in zip(odd, ("172.16.0.0/12", "", "", "", "", "2001:db8::/32"), strict=True):
+        assert entries(read(f"10.0.0.0/16\n{line}\n")) == {"10.0.0.0/16", listed} - {""}, line
     found = read("\n".join(usual + odd))
     assert entries(found) == {*usual[:200], "192.0.2.7", "192.0.2.8", "0.0.0.0/8", "172.16.0.0/12", "2001:db8::/32"}
     assert found.skips == {Skip.UNREADABLE: 3, Skip.WIDE_PREFIX: 1}
