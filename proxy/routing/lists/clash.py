@@ -14,7 +14,7 @@ from itertools import chain
 
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, entries_of, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _DOMAIN_TYPES = {"DOMAIN": Covers.HOST, "HOST": Covers.HOST, "DOMAIN-SUFFIX": Covers.SITE, "HOST-SUFFIX": Covers.SITE}
@@ -104,8 +104,11 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
         covers = bytes([_COVERS_OF_TYPE[word] for _, word, _ in found])
         builder.add_many(number, [name for _, _, name in found], covers)
 
-    def take_prefixes(number: int, found: list[tuple[str, str]]) -> None:
+    def take_ipv4(number: int, found: list[tuple[str, str]]) -> None:
         builder.add_ipv4(number, [prefix for _, prefix in found])
+
+    def take_ipv6(number: int, found: list[tuple[str, str]]) -> None:
+        builder.add_ipv6(number, [prefix for _, prefix in found])
 
     def parse_line(number: int, line: str) -> None:
         nonlocal in_payload
@@ -127,11 +130,13 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     types = "|".join(_DOMAIN_TYPES).lower()
     of_domains = rf"(\+?\.|\*\.|)({DOMAIN})"
     of_types = rf"({types})[\x20\t]*,[\x20\t]*({DOMAIN})(?:,[^\r\n'\"\#]*)?"
-    of_prefixes = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
+    of_ipv4 = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
+    of_ipv6 = rf"(?:ip-cidr6?,)?({IPV6_PREFIX})(?:,no-resolve)?"
     kinds = (
         BulkLines(_lines_of(of_domains, is_yaml=is_yaml), take_domains),
         BulkLines(_lines_of(of_types, is_yaml=is_yaml), take_typed),
-        BulkLines(_lines_of(of_prefixes, is_yaml=is_yaml), take_prefixes),
+        BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), take_ipv4),
+        BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), take_ipv6),
     )
     parse_lines(chain((first,), pieces), kinds, parse_line)
 

@@ -22,6 +22,12 @@ a domain that it does not match may still be one."""
 IPV4_PREFIX = r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:/[0-9]{1,2})?)"
 """Matches what may be an IPv4 address or prefix: `ListBuilder.add_ipv4` looks at its numbers."""
 
+IPV6_PREFIX = (
+    r"(?:[1-9a-f][0-9a-f]{0,3}:(?:(?:(?:0|[1-9a-f][0-9a-f]{0,3}):){0,2}[1-9a-f][0-9a-f]{0,3}:)?:/[1-9][0-9]{0,2})"
+)
+"""Matches what may be an IPv6 prefix in canonical spelling, with one to four groups before its `::`, as most have: then
+the zeros at the end are the longest run. `ListBuilder.add_ipv6` looks at its length."""
+
 
 @frozen_dataclass
 class BulkLines:

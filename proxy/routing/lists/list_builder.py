@@ -181,6 +181,18 @@ class ListBuilder:
             if text:
                 self.add_prefix(line, text)
 
+    def add_ipv6(self, first_line: int, prefixes: Sequence[str]) -> None:
+        """The same for IPv6 prefixes of the form of `lines.IPV6_PREFIX`."""
+        found = [text for text in prefixes if text]
+        if found and (lengths := _ipv6_lengths_of(found)):
+            self._listed.add_prefixes(found, 6, lengths)
+            self._lines_read += len(found)
+            self._check_size()
+            return
+        for line, text in enumerate(prefixes, first_line):
+            if text:
+                self.add_prefix(line, text)
+
     def add_keyword(self, line: int, text: str, *, exception: bool = False) -> bool:
         """Adds a part of names. Returns whether it was added; else it is skipped."""
         word = text.lower()
@@ -282,6 +294,19 @@ def _lengths_of(prefixes: Sequence[str]) -> set[int]:
         return set()
     host_bits = [network & _IPV4_HOST_BITS[length] for network, length in struct.iter_unpack(">IB", numbers)]
     return set() if any(host_bits) else lengths
+
+
+def _ipv6_lengths_of(prefixes: Sequence[str]) -> set[int]:
+    """The same for prefixes of the form of `lines.IPV6_PREFIX`."""
+    lengths = set()
+    for text in prefixes:
+        network, after = text.split("::/")
+        length = int(after)
+        host_bits = 16 * (network.count(":") + 1) - length  # in what stands before the `::`
+        if host_bits > 0 and (host_bits > 15 or int(network.rpartition(":")[2], 16) & ((1 << host_bits) - 1)):
+            return set()
+        lengths.add(length)
+    return lengths if SHORTEST_PREFIX[6] <= min(lengths) and max(lengths) < 128 else set()
 
 
 class _Entries:

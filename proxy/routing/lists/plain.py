@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, BulkLines, parse_lines
+from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
@@ -30,7 +30,8 @@ def _line_of(entry: str) -> re.Pattern[str]:
 
 
 _DOMAINS = _line_of(rf"(?:[*+]?\.)?({DOMAIN})\.?")
-_PREFIXES = _line_of(rf"({IPV4_PREFIX})")
+_IPV4 = _line_of(rf"({IPV4_PREFIX})")
+_IPV6 = _line_of(rf"({IPV6_PREFIX})")
 
 
 def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
@@ -49,4 +50,9 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
         elif builder.add(number, url[1]):
             builder.widen(number, entry, url[1])
 
-    parse_lines(pieces, (BulkLines(_DOMAINS, builder.add_many), BulkLines(_PREFIXES, builder.add_ipv4)), parse_line)
+    kinds = (
+        BulkLines(_DOMAINS, builder.add_many),
+        BulkLines(_IPV4, builder.add_ipv4),
+        BulkLines(_IPV6, builder.add_ipv6),
+    )
+    parse_lines(pieces, kinds, parse_line)

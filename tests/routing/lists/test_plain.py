@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 import string
 from collections.abc import Iterator, Sequence
@@ -87,6 +88,35 @@ def test_prefixes_in_bulk_and_one_by_one() -> None:
     assert found.skips == {Skip.UNREADABLE: 3, Skip.WIDE_PREFIX: 1}
     with counting() as calls:
         read("\n".join(usual[:200]))
+    assert calls.total() < 60, calls
+
+
+GROUP = st.sampled_from(["0", "1", "8", "db8", "8000", "fc00", "ffff"])
+V6 = st.tuples(st.lists(GROUP, min_size=1, max_size=5).map(":".join), st.integers(0, 130)).map("{0[0]}::/{0[1]}".format)
+
+
+@given(st.lists(V6, min_size=1, max_size=5))
+def test_ipv6_prefixes_are_those_of_the_standard_library(lines: list[str]) -> None:
+    expected, wide, unreadable = set(), 0, 0
+    for line in lines:
+        try:
+            network = ipaddress.IPv6Network(line, strict=False)
+        except ValueError:
+            unreadable += 1
+        else:
+            wide += network.prefixlen < 4
+            expected |= {str(network).removesuffix("/128")} if network.prefixlen >= 4 else set()
+    found = read("\n".join(lines))
+    assert entries(found) == expected
+    assert (found.skips.get(Skip.WIDE_PREFIX, 0), found.skips.get(Skip.UNREADABLE, 0)) == (wide, unreadable)
+
+
+def test_usual_ipv6_prefixes_are_read_by_few_calls() -> None:
+    lines = [f"2001:{n:x}::/32" for n in range(1, 200)] + [f"2a00:{n:x}:8000::/{33 + n % 8}" for n in range(1, 20)]
+    found = read("\n".join(lines))
+    assert entries(found) == set(lines)
+    with counting() as calls:
+        read("\n".join(lines))
     assert calls.total() < 60, calls
 
 
