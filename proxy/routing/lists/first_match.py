@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
+from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.list_builder import ListBuilder
@@ -24,7 +25,9 @@ class OrderedExceptions:
     """The exceptions of one list. First all of them are added, then each entry is noted that is listed; `add_to` gives
     those that are left to the builder."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        """`source` is the file's name in messages."""
+        self._source = source
         self._exceptions: list[tuple[int, HostFilter, str]] = []
         self._domains: dict[str, list[int]] = {}  # a domain → the exceptions for it
         self._above: dict[str, list[int]] = {}  # a parent domain → the exceptions below it
@@ -33,21 +36,21 @@ class OrderedExceptions:
         self.last_place = -1
         """The place of the last exception: what is listed behind it need not be noted."""
 
-    def add(self, place: int, found: HostFilter, shown: str) -> bool:
-        """Adds an exception at a place of the list, which is a number that grows. Returns whether there was room."""
+    def add(self, place: int, found: HostFilter, shown: str) -> None:
+        """Adds an exception at a place of the list, which is a number that grows. Raises ConfigError when there are too
+        many."""
         number = len(self._exceptions)
         if number >= EXCEPTIONS_LIMIT:
-            return False
+            raise ConfigError(f"{self._source}: a list can have at most {EXCEPTIONS_LIMIT:,} exceptions")
         self._exceptions.append((place, found, shown))
         self.last_place = max(self.last_place, place)
         if found.kind is not EntryKind.DOMAIN:
             self._others.append(number)
-            return True
+            return
         domain = found.texts[0]
         self._domains.setdefault(domain, []).append(number)
         while domain := domain.partition(".")[2]:
             self._above.setdefault(domain, []).append(number)
-        return True
 
     def note(self, place: int, found: HostFilter) -> None:
         """Takes back the exceptions behind `place` for hosts that this listed entry covers too."""

@@ -132,7 +132,7 @@ class _Script:
         self._add()
 
     def _add(self) -> None:
-        exceptions = OrderedExceptions()
+        exceptions = OrderedExceptions(self._builder.source)
         for place, one in enumerate(self._decisions):
             if not one.listed:
                 for found in _each(one.found.test):

@@ -31,6 +31,7 @@ _HEADER = re.compile(r"\ufeff?\s*\[switchyomega conditions", re.IGNORECASE)
 _LEGACY = re.compile(
     r"^[ \t]*#begin[ \t]*\r?$.*?^[ \t]*\[(?:wildcard|regexp)\]", re.IGNORECASE | re.MULTILINE | re.DOTALL
 )
+_BEGIN = re.compile(r"^[ \t]*#begin[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _WITH_RESULT = re.compile(r"^[ \t]*@with[ \t]+results?[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _DEFAULT = re.compile(r"^[ \t]*\*[ \t]+\+([^\r\n]*)", re.MULTILINE)
 _SPECIAL = re.compile(r"^[ \t]*(?:[!\[#]|;\s*rulelist)|\+[ \t]*direct", re.IGNORECASE | re.MULTILINE)
@@ -135,8 +136,8 @@ def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
     defaults = [match[1].strip().lower() for piece in kept for match in _DEFAULT.finditer(piece)]
     named = any(_WITH_RESULT.search(piece) for piece in kept)
     results = _Results(named, default_listed=named and bool(defaults) and defaults[0] != "direct")
-    legacy = bool(kept) and _HEADER.match(kept[0]) is None
-    exceptions = OrderedExceptions()
+    legacy = bool(kept) and _HEADER.match(kept[0]) is None and any(_BEGIN.search(piece) for piece in kept)
+    exceptions = OrderedExceptions(builder.source)
     _find_exceptions(kept, _Lines(legacy=legacy), results, exceptions)
     lines, first = _Lines(legacy=legacy), 1
     for piece in kept:

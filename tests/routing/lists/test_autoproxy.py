@@ -120,12 +120,12 @@ def test_base64_is_decoded_a_piece_at_a_time() -> None:
     "damaged",
     [
         in_base64(LIST)[:-10],
-        in_base64(LIST).replace("\n", "\n*", 1),
+        in_base64(LIST).replace("\n", "\n****", 1),
         in_base64(LIST)[:400] + "=" + in_base64(LIST)[401:],
         base64.b64encode(LIST.encode() + b"\xff\xfe").decode(),
         base64.b64encode(LIST.encode() + b"\xc3").decode(),
     ],
-    ids=["cut short", "a character that is no digit", "an end in the middle", "no UTF-8", "half a character"],
+    ids=["cut short", "characters that are no digits", "an end in the middle", "no UTF-8", "half a character"],
 )
 def test_damaged_base64_is_refused(damaged: str) -> None:
     with pytest.raises(ConfigError, match=r"gfw.txt: its base64 is damaged or cut short; fetch the list again"):

@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import DomainList, Skip
-from proxy.routing.lists.first_match import EXCEPTIONS_LIMIT, OrderedExceptions
+from proxy.routing.lists.first_match import OrderedExceptions
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind, Wildcard
 from proxy.routing.lists.url_filters import HostFilter, add_hosts
@@ -42,7 +43,7 @@ def prefix(text: str) -> HostFilter:
 
 
 def read(*lines: Line) -> DomainList:
-    builder, exceptions = ListBuilder("l", size=100), OrderedExceptions()
+    builder, exceptions = ListBuilder("l", size=100), OrderedExceptions("l")
     for place, (excepted, found) in enumerate(lines, 1):
         if excepted:
             exceptions.add(place, found, found.texts[0])
@@ -102,9 +103,11 @@ def test_an_exception_behind_an_entry_for_the_same_hosts_is_left_out(
 
 def test_exceptions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.routing.lists.first_match.EXCEPTIONS_LIMIT", 2)
-    exceptions = OrderedExceptions()
-    assert [exceptions.add(n, site("a.example"), "x") for n in range(3)] == [True, True, False]
-    assert EXCEPTIONS_LIMIT >= 100_000
+    exceptions = OrderedExceptions("l")
+    exceptions.add(1, site("a.example"), "x")
+    exceptions.add(2, site("a.example"), "x")
+    with pytest.raises(ConfigError, match="l: a list can have at most 2 exceptions"):
+        exceptions.add(3, site("a.example"), "x")
 
 
 def matches(found: HostFilter, name: str) -> bool:

@@ -126,6 +126,11 @@ def test_a_list_of_switchysharp() -> None:
     assert found.lines_widened == 2
 
 
+def test_a_list_without_a_header_that_is_called_one_has_conditions() -> None:
+    found = read("*.a.example\n!*.fine.b.example\n*.b.example\n")
+    assert listed(found) == {"a.example": Covers.SITE, "b.example": Covers.SITE}
+
+
 @pytest.mark.parametrize("result", ["", " +proxy"])
 def test_usual_lines_are_read_by_few_calls(result: str) -> None:
     top = HEADER + ("@with result\n" if result else "") + f"!*.x.example\n*.y.example{result}\n"

@@ -89,6 +89,7 @@ def test_an_include_that_leads_nowhere_is_skipped_by_name(name: str) -> None:
 def test_lists_that_include_each_other_in_a_circle_are_read_once() -> None:
     found = read("include:a\n", {"a": "a.example\ninclude:b\n", "b": "b.example\ninclude:a\n"})
     assert set(listed(found)) == {"a.example", "b.example"}
+    assert found.lines_read == 2
     assert found.skipped == (
         'lists/b:2: "include:a" includes a list that is not beside this one, or includes this one in turn',
     )
