@@ -172,6 +172,7 @@ class App:
             beliefs=self._beliefs,
             health=self._health,
             groups=self._groups,
+            relay_ways=self._relay_ways,
             pump=self._pump,
             tcp_info=self._tcp_info,
             network=partial(attrgetter("id"), self._network),

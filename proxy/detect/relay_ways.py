@@ -29,6 +29,11 @@ WAYS_MAX = 64
 AVOIDED_S = 60.0
 """Seconds for which a way goes behind the others after the relay broke off or was silent beyond it."""
 
+STALLS_APART_S = 5.0
+"""Seconds between two stalled transfers that count as two: a page has many connections."""
+
+_STALLS_WITHIN_S = 3600.0
+
 AFTER_HELLO = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.DROPPED, Symptom.SILENT})
 """Failures by which a ClientHello may have been filtered, so that a strategy may help."""
 
@@ -57,6 +62,59 @@ class RelayObstacle:
     instead: RelayWay | None = None  # the way that works
     bytes_down: int = 0  # FROZEN: after so many
 
+    def text(self, relay: str) -> str:
+        """In words: what is observed, and what is used instead."""
+        where, kib = self.failed.target, max(1, round(self.bytes_down / 1024))
+        match self.kind:
+            case Obstacle.SNI_RESET:
+                what = f"Relay {relay} is blocked by SNI on this network (connection reset after the TLS ClientHello)."
+            case Obstacle.SNI_DROP:
+                what = f"Relay {relay} is blocked by SNI on this network (its TLS ClientHello is dropped)."
+            case Obstacle.DNS:
+                what = f"The name of relay {relay} gets forged answers on this network: {where} is another server."
+            case Obstacle.FROZEN:
+                what = f"Transfers through relay {relay} stall after {kib} KB on this network ({where})."
+            case Obstacle.ADDRESS if self.symptom in AFTER_HELLO:
+                what = f"TLS with relay {relay} fails at {where} on this network, by the network or by that server."
+            case Obstacle.ADDRESS:
+                what = f"Relay {relay} does not answer at {where} on this network: that address is blocked, or down."
+        if self.instead is None:
+            return what
+        if self.instead.strategy and self.instead.plain == self.failed:
+            return f"{what} A fragmented ClientHello works and is used."
+        return f"{what} {self.instead.target} works and is used."
+
+    @property
+    def words(self) -> str:
+        """In a few words, to stand beside the relay's name."""
+        if self.kind is Obstacle.ADDRESS:
+            return f"no answer at {self.failed.target} here"
+        return _WORDS[self.kind]
+
+    def fix(self, relay: str) -> str:
+        """What to do about it: the last command shows whether it helped."""
+        return _FIXES[self.kind].format(test=f"byway relay test {relay}")
+
+
+_WORDS: Mapping[Obstacle, str] = MappingProxyType(
+    {
+        Obstacle.SNI_RESET: "blocked by SNI here",
+        Obstacle.SNI_DROP: "blocked by SNI here",
+        Obstacle.DNS: "its name gets forged answers here",
+        Obstacle.FROZEN: "transfers stall here",
+    }
+)
+
+_FIXES: Mapping[Obstacle, str] = MappingProxyType(
+    {
+        Obstacle.SNI_RESET: "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}",
+        Obstacle.SNI_DROP: "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}",
+        Obstacle.DNS: 'remove secure = "never" from [dns], or write its address into its URL, then {test}',
+        Obstacle.ADDRESS: "if that address is gone, remove it from its URL, then {test}",
+        Obstacle.FROZEN: "add another address of it to its URL (?alt=HOST:PORT), or use another relay, then {test}",
+    }
+)
+
 
 @dataclass(slots=True)
 class _Record:
@@ -68,7 +126,9 @@ class _Record:
     symptom: Symptom = Symptom.NONE
     due_at: float = 0.0  # when it is tried again
     avoided_until: float = 0.0
-    bytes_down: int = 0
+    stalled_at: float = 0.0  # when a transfer stopped for good …
+    bytes_down: int = 0  # … after so many
+    carried_at: float = 0.0  # when a transfer brought more than that
 
 
 _Records = Bounded[RelayWay, _Record]
@@ -117,22 +177,34 @@ class RelayWays:
         self._fail(self._record(network, relay, way), symptom, now)
         self._troubled.add((network, relay))
 
-    def froze(self, relay: Destination, peer: str, bytes_down: int, network: NetworkId, now: float) -> None:
-        """A transfer over the way to `peer` ("address:port") stopped for good, while others went on."""
+    def stalled(self, relay: Destination, peer: str, bytes_down: int, network: NetworkId, now: float) -> None:
+        """A transfer over the way to `peer` ("address:port") stopped for good after `bytes_down`, while others went on.
+        The way failed when that happens twice, or once and another way carries more. Until then it is avoided."""
         way = self._in_use(network, relay, peer) or RelayWay(relay, host_and_port(peer)[0])
         record = self._record(network, relay, way)
-        record.worked_at = now  # up to there
-        record.bytes_down = bytes_down
-        self._fail(record, Symptom.FROZEN, now)
+        before, record.stalled_at, record.bytes_down = record.stalled_at, now, bytes_down
+        record.worked_at = record.worked_at or now
+        if before and STALLS_APART_S <= now - before < _STALLS_WITHIN_S:
+            self._fail(record, Symptom.FROZEN, now)
+        else:
+            record.stalled_at = before if now - before < STALLS_APART_S else now
+            record.avoided_until = now + AVOIDED_S
         self._troubled.add((network, relay))
 
     def carried(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
-        """A transfer over the way to `peer` brought more than stalled ones ever do."""
-        way = self._in_use(network, relay, peer)
-        record = self._record(network, relay, way) if way is not None else None
-        if record is not None and record.failures and record.symptom is Symptom.FROZEN:
-            record.failures, record.symptom = 0, Symptom.NONE
-            self._note_trouble(network, relay)
+        """A transfer over the way to `peer` brought more than stalled ones do (`proof_bytes`)."""
+        if (network, relay) not in self._troubled or (way := self._in_use(network, relay, peer)) is None:
+            return
+        for other, record in self._known(network, relay).items():
+            if other == way:
+                record.stalled_at, record.carried_at = 0.0, now
+                if record.failures and record.symptom is Symptom.FROZEN:
+                    record.failures, record.symptom = 0, Symptom.NONE
+            elif (
+                record.stalled_at and not record.failures and now - record.stalled_at <= self._settings.rescue_window_s
+            ):
+                self._fail(record, Symptom.FROZEN, now)
+        self._note_trouble(network, relay)
 
     def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         """Another way was quicker, and the verdict on this one is to come: the others go first for a while."""
@@ -170,7 +242,8 @@ class RelayWays:
                 continue
             kind = _kind(way, record.symptom, works)
             if kind is not None:
-                instead = _instead(way, works)
+                proven = {each: at for each, at in works.items() if records[each].carried_at}
+                instead = _instead(way, proven if kind is Obstacle.FROZEN else works)
                 found.append(RelayObstacle(kind, way, record.symptom, record.failed_at, instead, record.bytes_down))
         return min(found, key=lambda obstacle: _GRAVEST_FIRST.index(obstacle.kind), default=None)
 

@@ -276,9 +276,14 @@ class ConnectionRecord:
         if self.protocol is Protocol.TLS:
             self._observer.on_direct_bytes(self.host, within_s)
 
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float) -> None:
-        if self.winner is not None:
-            self._observer.on_relay_bytes(self.host, self.winner, bytes_down, bytes_s)
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
+        self._observer.on_relay_bytes(self.outcome, tunnel, bytes_down, bytes_s)
+
+    def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
+        """A relay's own connection stopped for good. It is ended, so that the client retries, by another way if there
+        is one."""
+        self._observer.on_relay_stalled(self.outcome, tunnel, bytes_down)
+        tunnel.abort(f"the connection to the relay froze after {bytes_down} bytes")
 
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""

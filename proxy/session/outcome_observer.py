@@ -7,7 +7,7 @@ record: what it adds to the outcome, it returns.
 from __future__ import annotations
 
 from proxy.detect.signals import NEEDS_BYTES_PROOF
-from proxy.model import DIRECT, Action, Evidence, NetworkId, Outcome, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Action, Destination, Evidence, NetworkId, Outcome, Protocol, Route, Stage, Symptom
 from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel
 from proxy.session.events import Learned, SignalWaits
@@ -16,6 +16,9 @@ from proxy.session.services import Services
 FINISHED_BYTES = 256
 """A client that accepts a certificate sends at least this much after its ClientHello: a Finished and a request. One
 that rejects it sends an alert: a few bytes, and with TLS 1.3 a few more before it."""
+
+
+_LOOPBACK = ("127.", "[::1]")
 
 
 class OutcomeObserver:
@@ -77,20 +80,29 @@ class OutcomeObserver:
         """Watches a tunnel for stalls, throttling and early resets, where that can teach something. Returns None when
         it is not watched.
 
-        A host on our own network is not watched: its flow survives an outage of the uplink."""
+        A host on our own network is not watched: its flow survives an outage of the uplink. A tunnel through a relay on
+        another computer is watched under every rule, since its stalls are the relay's."""
         services = self._services
-        if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
+        if outcome.winner is None or tunnel.over or not services.learns:
             return None
-        if not services.learns or not outcome.plan.learns or services.beliefs.is_near(outcome.host):
+        if outcome.winner.relays:
+            is_remote = not tunnel.upstream.peer.startswith(_LOOPBACK)
+            if is_remote or self._proves(outcome):
+                return services.flows.watch(tunnel, outcome.host, listener, direct=False, stalls_count=is_remote)
+            return None
+        if outcome.plan.action is not Action.AUTO or not outcome.plan.learns or services.beliefs.is_near(outcome.host):
             return None
         if outcome.winner == DIRECT:
             return services.flows.watch(tunnel, outcome.host, listener, direct=True)
-        if not outcome.winner.relays:
-            return None
-        belief = services.beliefs.lookup(outcome.host, network=self._network, now=services.now())
-        if belief.cause in NEEDS_BYTES_PROOF:
-            return services.flows.watch(tunnel, outcome.host, listener, direct=False)
         return None
+
+    def _proves(self, outcome: Outcome) -> bool:
+        """Whether what a relay carries for this host decides what is believed of it."""
+        services = self._services
+        if outcome.plan.action is not Action.AUTO or not outcome.plan.learns or services.beliefs.is_near(outcome.host):
+            return False
+        belief = services.beliefs.lookup(outcome.host, network=self._network, now=services.now())
+        return belief.cause in NEEDS_BYTES_PROOF
 
     def on_tunnel_ended(self, outcome: Outcome) -> None:
         """A client that accepted the certificate which the direct route delivered shows that no captive portal answers.
@@ -117,15 +129,32 @@ class OutcomeObserver:
         if changes:
             services.events.emit(Learned(changes))
 
-    def on_relay_bytes(self, host: str, route: Route, bytes_down: int, bytes_s: float) -> None:
-        """A relay carried what direct did not."""
-        services = self._services
-        if services.network() == self._network:
-            now = services.now()
+    def on_relay_bytes(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int, bytes_s: float) -> None:
+        """A relay carried so much: what direct did not, or what another way to it did not."""
+        services, route = self._services, outcome.winner
+        if route is None or services.network() != self._network:
+            return
+        now = services.now()
+        if (relay := self._first_relay(route)) is not None:
+            services.relay_ways.carried(relay, tunnel.upstream.peer, self._network, now)
+        if self._proves(outcome):
             changes = services.beliefs.carried(
-                host, route, bytes_down=bytes_down, bytes_s=bytes_s, network=self._network, now=now
+                outcome.host, route, bytes_down=bytes_down, bytes_s=bytes_s, network=self._network, now=now
             )
             services.events.emit(Learned(changes))
+
+    def on_relay_stalled(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int) -> None:
+        """The connection to a relay stopped for good. That says nothing of the host behind it."""
+        services, route = self._services, outcome.winner
+        if route is None or services.network() != self._network:
+            return
+        if (relay := self._first_relay(route)) is not None:
+            services.relay_ways.stalled(relay, tunnel.upstream.peer, bytes_down, self._network, services.now())
+
+    def _first_relay(self, route: Route) -> Destination | None:
+        """Where the first relay of a route listens; None when it is no longer configured."""
+        registry = self._services.setup().registry
+        return registry.first_endpoint(route.relays[0]) if route.relays[0] in registry.relay_names else None
 
     def _report_attempts(self, outcome: Outcome) -> None:
         """Tells addons of each attempt when it is judged, and again when its stage or symptom changes."""

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
+from proxy.detect.relay_ways import RelayWays
 from proxy.detect.tls_interception import KnownRoots
 from proxy.model import (
     DIRECT,
@@ -85,6 +87,7 @@ class Services:
     addons: AddonCalls
     inspector: Inspector
     programs: ClientPrograms
+    relay_ways: RelayWays = field(default_factory=lambda: RelayWays(DetectTuning()))
     rule_hits: RuleHits = field(default_factory=RuleHits)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.relay_ways import AVOIDED_S, RELAYS_MAX, WAYS_MAX, Obstacle, RelayWays
+from proxy.detect.relay_ways import AVOIDED_S, RELAYS_MAX, STALLS_APART_S, WAYS_MAX, Obstacle, RelayWays
 from proxy.model import Destination, NetworkId, Symptom
 from proxy.model.relay_way import RelayWay
 
@@ -103,17 +103,51 @@ def test_a_failed_way_is_due_after_each_step_and_once(ways: RelayWays) -> None:
     assert ways.due(VPS, ALL, HOME, NOW + 5000 + 3600) == PLAIN, "the last step is the longest"
 
 
-def test_a_stalled_transfer_moves_new_connections_elsewhere(ways: RelayWays) -> None:
+def stall(ways: RelayWays, way: RelayWay, now: float = NOW) -> None:
+    """Twice: that is when it counts."""
+    ways.worked(VPS, way, HOME, now - 10)
+    for at in (now - 10, now):
+        ways.stalled(VPS, str(way.target), 16_384, HOME, at)
+
+
+def test_a_stalled_transfer_moves_new_connections_elsewhere_at_once(ways: RelayWays) -> None:
     ways.worked(VPS, PLAIN, HOME, NOW)
-    ways.froze(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    assert order(ways) == [PLAIN_2, ALTERNATIVE, PLAIN]
+    assert ways.obstacle(VPS, HOME, NOW) is None, "once may be chance"
+    ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW + STALLS_APART_S - 0.1)
+    assert ways.obstacle(VPS, HOME, NOW) is None, "and so may many connections of one page"
+
+
+def test_a_way_on_which_transfers_stall_has_failed_until_one_does_not(ways: RelayWays) -> None:
+    stall(ways, PLAIN)
     assert order(ways) == [PLAIN_2, ALTERNATIVE, RECORDS, SPLIT, PLAIN]
     ways.worked(VPS, PLAIN, HOME, NOW + 1)
     assert order(ways)[-1] == PLAIN, "a handshake is no proof"
     assert ways.due(VPS, ALL, HOME, NOW + 3600) is None, "nor is a re-test, which is one"
     assert order(ways, NOW + 3600)[0] == PLAIN
     ways.carried(VPS, "192.0.2.1:443", HOME, NOW + 3601)
-    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    assert order(ways, NOW + 3601) == [PLAIN, PLAIN_2, ALTERNATIVE]
     assert ways.obstacle(VPS, HOME, NOW + 3601) is None
+
+
+def test_one_stalled_transfer_counts_when_another_way_carries_more(ways: RelayWays) -> None:
+    for way in (PLAIN, ALTERNATIVE):
+        ways.worked(VPS, way, HOME, NOW)
+    ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    ways.carried(VPS, "192.0.2.9:8443", HOME, NOW + SETTINGS.rescue_window_s)
+    obstacle = ways.obstacle(VPS, HOME, NOW + SETTINGS.rescue_window_s)
+    assert obstacle is not None
+    assert (obstacle.kind, obstacle.failed, obstacle.instead) == (Obstacle.FROZEN, PLAIN, ALTERNATIVE)
+
+
+def test_a_transfer_that_stalled_long_ago_is_no_comparison(ways: RelayWays) -> None:
+    for way in (PLAIN, ALTERNATIVE):
+        ways.worked(VPS, way, HOME, NOW)
+    ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    ways.carried(VPS, "192.0.2.9:8443", HOME, NOW + SETTINGS.rescue_window_s + 1)
+    ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW + 3600)
+    assert ways.obstacle(VPS, HOME, NOW + 3600) is None
 
 
 OBSTACLES = [
@@ -152,10 +186,49 @@ def test_without_a_way_that_works_nothing_is_named(ways: RelayWays) -> None:
 
 
 def test_a_stalled_transfer_is_named_without_another_way(ways: RelayWays) -> None:
-    ways.froze(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    for at in (NOW - 10, NOW):  # of a relay that has one way, which nobody reports
+        ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, at)
     obstacle = ways.obstacle(VPS, HOME, NOW)
     assert obstacle is not None
     assert (obstacle.kind, obstacle.bytes_down, obstacle.failed) == (Obstacle.FROZEN, 16_384, PLAIN)
+    assert obstacle.instead is None
+    ways.worked(VPS, RECORDS, HOME, NOW)
+    obstacle = ways.obstacle(VPS, HOME, NOW)
+    assert obstacle is not None
+    assert obstacle.instead is None, "a handshake is no proof that transfers do not stall"
+
+
+TEXTS = [
+    (PLAIN, Symptom.RESET, RECORDS, "Relay vps is blocked by SNI on this network (connection reset after the TLS "
+     "ClientHello). A fragmented ClientHello works and is used."),
+    (PLAIN, Symptom.DROPPED, RECORDS, "Relay vps is blocked by SNI on this network (its TLS ClientHello is dropped). A "
+     "fragmented ClientHello works and is used."),
+    (PLAIN, Symptom.CERTIFICATE, ALTERNATIVE, "The name of relay vps gets forged answers on this network: "
+     "192.0.2.1:443 is another server. 192.0.2.9:8443 works and is used."),
+    (PLAIN, Symptom.TIMEOUT, ALTERNATIVE, "Relay vps does not answer at 192.0.2.1:443 on this network: that address is "
+     "blocked, or down. 192.0.2.9:8443 works and is used."),
+    (PLAIN, Symptom.RESET, ALTERNATIVE, "TLS with relay vps fails at 192.0.2.1:443 on this network, by the network or "
+     "by that server. 192.0.2.9:8443 works and is used."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("failed", "symptom", "instead", "text"), TEXTS)
+def test_an_obstacle_in_words(
+    ways: RelayWays, failed: RelayWay, symptom: Symptom, instead: RelayWay, text: str
+) -> None:
+    fail(ways, failed, symptom, instead)
+    obstacle = ways.obstacle(VPS, HOME, NOW)
+    assert obstacle is not None
+    assert obstacle.text("vps") == text
+    assert obstacle.fix("vps").endswith(", then byway relay test vps")
+
+
+def test_a_stall_in_words(ways: RelayWays) -> None:
+    stall(ways, PLAIN)
+    obstacle = ways.obstacle(VPS, HOME, NOW)
+    assert obstacle is not None
+    assert obstacle.text("vps") == "Transfers through relay vps stall after 16 KB on this network (192.0.2.1:443)."
+    assert obstacle.fix("vps").startswith("add another address of it to its URL (?alt=HOST:PORT), or use another relay")
 
 
 def test_an_old_obstacle_is_none(ways: RelayWays) -> None:

@@ -437,16 +437,39 @@ class Tunnel:
 
     over: bool = False
     aborted: list[str] = field(default_factory=list)
+    peer: str = "127.0.0.1:9050"
+
+    @property
+    def upstream(self) -> Any:
+        return SimpleNamespace(peer=self.peer)
 
     def abort(self, why: str) -> None:
         self.aborted.append(why)
+
+
+class VpsRegistry:
+    """Knows one relay, which is on another computer."""
+
+    relay_names = ("vps",)
+
+    def first_endpoint(self, name: str) -> Destination:
+        return VPS_AT
+
+
+VPS, VPS_AT, VPS_PEER = Route(("vps",)), Destination("vps.test", 443), "192.0.2.1:443"
 
 
 class Watched:
     """An entry whose tunnel is watched, with real beliefs."""
 
     def __init__(
-        self, route: Route = DIRECT, *, cause: str = "", action: Action = Action.AUTO, near: bool = False
+        self,
+        route: Route = DIRECT,
+        *,
+        cause: str = "",
+        action: Action = Action.AUTO,
+        near: bool = False,
+        peer: str = "127.0.0.1:9050",
     ) -> None:
         self.flows = Watching()
         self.network = HOME
@@ -458,6 +481,7 @@ class Watched:
             believe=self.changes.extend,
             record=lambda outcome, _network: self.written.append(outcome),
             beliefs=Beliefs(DetectTuning(), near=lambda host: near),
+            setup=lambda: SimpleNamespace(registry=VpsRegistry()),
         )
         self.beliefs = self.shared.beliefs
         if cause:
@@ -469,7 +493,7 @@ class Watched:
             request, Plan(action, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=self.shared
         )
         self.record.update(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
-        self.tunnel = Tunnel()
+        self.tunnel = Tunnel(peer=peer)
 
     def watch(self) -> None:
         self.record.watch(cast(Any, self.tunnel))
@@ -495,6 +519,11 @@ WATCHED = {
     "a relay, and nothing is held": (Watched(TOR), False),
     "a local means": (Watched(Route(wrap=("tlsrec",)), cause="frozen"), False),
     "a rule said so": (Watched(action=Action.DIRECT), False),
+    "a relay on another computer, whatever is held": (Watched(VPS, peer=VPS_PEER), True),
+    "the same, under a rule": (Watched(VPS, action=Action.RELAY, peer=VPS_PEER), True),
+    "the same of a host that is near the relay": (Watched(VPS, near=True, peer=VPS_PEER), True),
+    "a relay on this computer, under a rule": (Watched(TOR, cause="frozen", action=Action.RELAY), False),
+    "a relay on this computer, by IPv6": (Watched(VPS, peer="[::1]:443"), False),
 }
 
 
@@ -506,6 +535,8 @@ def test_the_flows_that_may_teach_something_are_watched(which: str) -> None:
     if watched:
         assert scene.flows.watched[0][:2] == (scene.tunnel, HOST)
         assert scene.flows.named["direct"] is (scene.record.outcome.winner == DIRECT)
+        stalls_count = scene.flows.named.get("stalls_count", False)
+        assert stalls_count is (scene.record.outcome.winner == VPS)
 
 
 def test_a_tunnel_on_our_own_network_is_no_witness_for_what_goes_on_abroad() -> None:
@@ -595,8 +626,41 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
     again.watch(cast(Any, Tunnel()))
     scene.network = network
-    scene.flows.listener.on_relay_bytes(40_000, 100_000.0)
+    scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
     assert (scene.held.score > 0) is (network == HOME)
+
+
+@pytest.mark.parametrize("network", [HOME, AWAY])
+def test_a_relays_connection_that_stalls_is_ended_and_says_nothing_of_the_host(network: NetworkId) -> None:
+    scene = Watched(VPS, peer=VPS_PEER)
+    scene.watch()
+    scene.network = network
+    scene.shared.relay_ways.stalled(VPS_AT, VPS_PEER, 16_384, HOME, 990.0)
+    scene.flows.listener.on_relay_stalled(17_000, cast(Any, scene.tunnel))
+    assert scene.tunnel.aborted == ["the connection to the relay froze after 17000 bytes"]
+    assert (scene.shared.relay_ways.obstacle(VPS_AT, HOME, 1000.0) is not None) is (network == HOME)
+    assert scene.held.state is State.UNKNOWN
+    assert scene.changes == []
+
+
+def test_what_a_relay_carries_shows_that_its_connections_do_not_stall() -> None:
+    scene = Watched(VPS, peer=VPS_PEER)
+    scene.watch()
+    ways = scene.shared.relay_ways
+    for at in (980.0, 990.0):
+        ways.stalled(VPS_AT, VPS_PEER, 16_384, HOME, at)
+    assert ways.obstacle(VPS_AT, HOME, 1000.0) is not None
+    scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, scene.tunnel))
+    assert ways.obstacle(VPS_AT, HOME, 1000.0) is None
+    assert scene.held.score == 0
+
+
+def test_a_relay_that_is_gone_from_the_configuration_is_not_learned_of() -> None:
+    scene = Watched(Route(("gone",)), peer=VPS_PEER)
+    scene.watch()
+    scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, scene.tunnel))
+    scene.flows.listener.on_relay_stalled(17_000, cast(Any, scene.tunnel))
+    assert scene.tunnel.aborted != []
 
 
 def test_evidence_that_is_found_later_is_learned_from() -> None:

@@ -62,10 +62,13 @@ class FlowListener(Protocol):
     def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
         """A direct flow froze, was throttled or was reset."""
 
+    def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
+        """A flow through a relay stopped for good: the relay's own connection answers no probe."""
+
     def on_direct_bytes(self, within_s: float) -> None:
         """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
 
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float) -> None:
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
         """A relay's flow brought `bytes_down` bytes in all, at least `proof_bytes`, and `bytes_s` in its best second.
         Called again after a better one."""
 
@@ -96,16 +99,20 @@ class WatchedFlow:
         "progress_at",
         "segments",
         "stall",
+        "stalls_count",
         "tunnel",
         "up",
         "window",
     )  # fmt: skip
 
-    def __init__(self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool, now: float) -> None:
+    def __init__(
+        self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool, stalls_count: bool, now: float
+    ) -> None:
         self.tunnel = tunnel
         self.host = host
         self.listener = listener
         self.direct = direct
+        self.stalls_count = stalls_count
         self.down = tunnel.down.moved
         self.up = tunnel.up.moved
         self.progress_at = now
@@ -127,7 +134,7 @@ class WatchedFlow:
         rate = count / SAMPLE_S
         faster, self._fastest = rate > self._fastest, max(rate, self._fastest)
         if self.down >= enough and (faster or self.down - count < enough):
-            self.listener.on_relay_bytes(self.down, self._fastest)
+            self.listener.on_relay_bytes(self.down, self._fastest, self.tunnel)
 
 
 class FlowMonitor:
@@ -141,6 +148,7 @@ class FlowMonitor:
         self._timer: asyncio.TimerHandle | None = None
         self._polled_at = self._loop.time()
         self._received = False  # a direct flow brought bytes since the last sample
+        self._relay_received = False  # a relay's flow did
         self._answered = 0  # signs of life given on this network: its routers let probes through
         self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last sample
         self._fast: deque[tuple[float, str, float]] = deque(maxlen=self._window)
@@ -155,9 +163,13 @@ class FlowMonitor:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def watch(self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool) -> WatchedFlow:
-        """Watches a tunnel until `ended` is called for it. It is `direct`, or a relay's."""
-        flow = WatchedFlow(tunnel, host, listener, direct=direct, now=self._loop.time())
+    def watch(
+        self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool, stalls_count: bool = False
+    ) -> WatchedFlow:
+        """Watches a tunnel until `ended` is called for it. It is `direct`, or a relay's. A direct one is probed when it
+        stalls, and with `stalls_count` a relay's is."""
+        now = self._loop.time()
+        flow = WatchedFlow(tunnel, host, listener, direct=direct, stalls_count=direct or stalls_count, now=now)
         self._flows.add(flow)
         if self._timer is None:
             self._timer = self._loop.call_later(SAMPLE_S, self._poll)
@@ -174,6 +186,7 @@ class FlowMonitor:
             self._received = True
             self._ended[flow.host] = self._ended.get(flow.host, 0) + count
         elif count > 0:
+            self._relay_received = True
             flow.report_relay_bytes(count, self._settings.proof_bytes)
         if flow.direct and result.bytes_down and result.error and result.was_reset:
             self._on_reset(flow, result.bytes_down)
@@ -210,10 +223,12 @@ class FlowMonitor:
         within_s, self._polled_at = now - self._polled_at, now
         moved, stalled = self._collect(now)
         received, self._received = self._received, False
+        relay_received, self._relay_received = self._relay_received, False
         for flow, count in moved:
             self._on_bytes(flow, count, now, within_s)
         for flow in stalled:
-            self._on_stall(flow, now, others_receive=received)
+            # On the way to a relay, another connection to it shows as well that the network is there.
+            self._on_stall(flow, now, others_receive=received or (relay_received and not flow.direct))
 
     def _collect(self, now: float) -> tuple[list[tuple[WatchedFlow, int]], list[WatchedFlow]]:
         """The flows that received bytes, with how many, and those that stalled or get probes. This loop is all that an
@@ -232,6 +247,8 @@ class FlowMonitor:
                     best, best_host, second = count, flow.host, best
                 elif flow.direct:
                     second = max(second, count)
+                else:
+                    self._relay_received = True
                 continue
             self._on_no_bytes(flow)
             if flow.stall is not None:
@@ -240,7 +257,9 @@ class FlowMonitor:
                 flow.up = flow.tunnel.up.moved
                 flow.progress_at = now  # an answer is due
             elif (
-                flow.probed_at < flow.progress_at <= stalled_before and flow.probed_at <= probed_before and flow.direct
+                flow.probed_at < flow.progress_at <= stalled_before
+                and flow.probed_at <= probed_before
+                and flow.stalls_count
             ):
                 stalled.append(flow)
         self._received = self._received or best > 0
@@ -334,7 +353,10 @@ class FlowMonitor:
             "answered": self._answered,
         }
         self._stop_keepalive(flow)
-        flow.report(FlowSignal(Symptom.FROZEN, flow.down, evidence, now))
+        if flow.direct:
+            flow.report(FlowSignal(Symptom.FROZEN, flow.down, evidence, now))
+        else:
+            flow.listener.on_relay_stalled(flow.down, flow.tunnel)
 
     def _stop_keepalive(self, flow: WatchedFlow) -> None:
         """Stops the probes, and puts the socket's options back."""

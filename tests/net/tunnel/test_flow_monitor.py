@@ -64,8 +64,11 @@ class Listener:
     def on_direct_bytes(self, within_s: float) -> None:
         self.world.brought.append((self.host, within_s))
 
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float) -> None:
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
         self.world.proven.append((bytes_down, bytes_s))
+
+    def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
+        self.world.stalled.append((self.host, bytes_down))
 
 
 @dataclass
@@ -76,13 +79,18 @@ class World:
     tcp_info: FakeOracle
     found: list[tuple[str, FlowSignal]] = field(default_factory=list)
     proven: list[tuple[int, float]] = field(default_factory=list)
+    stalled: list[tuple[str, int]] = field(default_factory=list)
     brought: list[tuple[str, float]] = field(default_factory=list)
 
-    def open(self, host: str, *, direct: bool = True, received: int = 1) -> tuple[Fake, WatchedFlow]:
+    def open(
+        self, host: str, *, direct: bool = True, received: int = 1, stalls_count: bool = False
+    ) -> tuple[Fake, WatchedFlow]:
         fake = Fake(next(_sockets))
         self.tcp_info.tunnels.append(fake)
         fake.down.moved = received
-        flow = self.watch.watch(cast(Tunnel, fake), host, Listener(self, host), direct=direct)
+        flow = self.watch.watch(
+            cast(Tunnel, fake), host, Listener(self, host), direct=direct, stalls_count=stalls_count
+        )
         return fake, flow
 
     @property
@@ -202,6 +210,47 @@ def test_a_flow_that_stalls(seconds: list[Second], is_frozen: bool) -> None:
         finding = world.found[0][1]
         assert finding.bytes_down == 16_000
         assert finding.evidence["stalled_s"] == 5.0 if finding.evidence["probes"] else 4.0
+
+
+@pytest.mark.parametrize(("others", "is_told"), [("direct", True), ("relay", True), ("nobody", False)])
+def test_a_stalled_flow_through_a_remote_relay_is_told_of(others: str, is_told: bool) -> None:
+    """Also where only another connection to a relay receives: that shows the network as well."""
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=False, received=16_000, stalls_count=True)
+        other, _ = world.open("news.test", direct=others == "direct")
+        for probes in (0, 0, 0, 1, 2, 3):
+            other.down.moved += 9000 if others != "nobody" else 0
+            fake.sample = FlowSample(probes, heard_s=99, segment=1400)
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert world.stalled == ([("blog.test", 16_000)] if is_told else [])
+    assert world.found == []
+
+
+def test_what_relays_receive_says_nothing_of_a_direct_flow() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", received=16_000)
+        relayed, _ = world.open("news.test", direct=False, stalls_count=True)
+        for probes in (0, 0, 0, 1, 2, 3):
+            relayed.down.moved += 9000
+            fake.sample = FlowSample(probes, heard_s=99, segment=1400)
+            await asyncio.sleep(1)
+
+    assert tell(story).found == []
+
+
+def test_a_relays_tunnel_that_lived_between_two_looks_received_too() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=False, received=16_000, stalls_count=True)
+        for probes in (0, 0, 0, 1, 2, 3):
+            _, short = world.open("news.test", direct=False)
+            world.watch.ended(short, TunnelResult(100, 9000, ClosedBy.SERVER))
+            fake.sample = FlowSample(probes, heard_s=99, segment=1400)
+            await asyncio.sleep(1)
+
+    assert tell(story).stalled == [("blog.test", 16_000)]
 
 
 def test_only_a_stalled_direct_flow_that_owes_something_is_asked() -> None:
