@@ -38,6 +38,7 @@ from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
+    from proxy.detect.relay_ways import RelayObstacle
     from proxy.probe.measure.inputs import ProbeEnvironment
 
 
@@ -87,6 +88,12 @@ class ControlBackend:
     @property
     def events(self) -> Events:
         return self.services.events
+
+    def relay_obstacles(self) -> Mapping[str, RelayObstacle]:
+        registry, ways = self.active.setup.registry, self.services.relay_ways
+        network, now = self.services.network(), self.services.now()
+        found = {name: ways.obstacle(registry.first_endpoint(name), network, now) for name in registry.relay_names}
+        return {name: obstacle for name, obstacle in found.items() if obstacle is not None}
 
     def setup(self) -> Setup:
         return self.active.setup

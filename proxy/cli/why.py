@@ -142,13 +142,21 @@ def brief(answer: Document, columns: int) -> list[str]:
         *wrap(inert(_headline(answer)), columns),
         *_fact("cause", verdict["because"], columns, 1),
         *_fact("evidence", _evidence(verdict), columns, _EVIDENCE_LINES),
-        *_fact("relays", "; ".join(f"{name}: {fault}" for name, fault in verdict["relay_faults"].items()), columns, 1),
+        *_fact("relays", "; ".join(_about_relays(answer)), columns, 1),
     ]
     after = [
         *_fact("since", _since(answer), columns, 1),
         *_fact("do", verdict["do"], columns, _DO_LINES),
     ]
     return [*before, *_route_table(answer["routes"], columns, LINES_MAX - len(before) - len(after)), *after]
+
+
+def _about_relays(answer: Document) -> list[str]:
+    """What is wrong with relays, and what is in the way to them on this network."""
+    return [
+        *(f"{name}: {fault}" for name, fault in answer["verdict"]["relay_faults"].items()),
+        *(f"{found['relay']}: {found['words']}" for found in answer["relay_obstacles"]),
+    ]
 
 
 def _headline(answer: Document) -> str:
@@ -262,7 +270,7 @@ def _facts(answer: Document) -> list[tuple[str, str]]:
         ("cause", verdict["cause"]),
         ("evidence", verdict["seen"]),
         ("confidence", verdict["confidence"] if verdict["confidence"] != "none" else ""),
-        *(("relay", f"{name}: {fault}") for name, fault in verdict["relay_faults"].items()),
+        *(("relay", about) for about in _about_relays(answer)),
         *(("reason", reason) for reason in verdict["reasons"]),
         *(("signal", f"{signal['id']} {signal['weight']:g}: {signal['text']}") for signal in verdict["signals"]),
         ("other explanation", verdict["instead"]),

@@ -331,6 +331,7 @@ class _Api:
             **serialize.destination(destination),
             "belief": self._site(stored, now, destination.host),
             "relay_faults": [serialize.relay_fault(*noted) for noted in self._parts.health.faults().items()],
+            "relay_obstacles": [serialize.relay_obstacle(*found) for found in self._parts.relay_obstacles().items()],
             "plan": serialize.plan(made),
             "mode": self._mode(),
             "advice": serialize.policy(
@@ -651,7 +652,9 @@ class _Api:
         may_blame = self._parts.beliefs.may_blame_relays(self._parts.network(), now)
         tests = remembered_tests(trials, relays, now, whatever_target=given, may_blame=may_blame)
         await asyncio.to_thread(self._parts.relay_tests.record, tests, known=self._relay_names())
-        return _answer(to=serialize.destination(target), results=[serialize.trial(trial) for trial in trials])
+        obstacles = self._parts.relay_obstacles()
+        results = [serialize.trial(trial, obstacles.get(trial.relay)) for trial in trials]
+        return _answer(to=serialize.destination(target), results=results)
 
     def _control(self) -> Destination:
         """Returns the destination of a relay test when the user names none."""
@@ -677,7 +680,14 @@ class _Api:
     async def _relays(self, now: float, visits: Mapping[str, RelayVisits]) -> list[Document]:
         relays, health = self._parts.setup().settings.relay, self._parts.health
         tests = await asyncio.to_thread(self._parts.relay_tests.of_all, relays)
-        return serialize.relays(relays, tests, health.of, lambda name: health.is_open(name, now), visits=visits)
+        return serialize.relays(
+            relays,
+            tests,
+            health.of,
+            lambda name: health.is_open(name, now),
+            visits=visits,
+            obstacles=self._parts.relay_obstacles(),
+        )
 
     def _groups(self, relays: Sequence[Document], visits: Mapping[str, RelayVisits], now: float) -> list[Document]:
         groups = self._parts.groups

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.detect.beliefs.beliefs import Beliefs
     from proxy.detect.relay_groups import RelayGroups
     from proxy.detect.relay_health import Health
+    from proxy.detect.relay_ways import RelayObstacle
     from proxy.extend.manager import AddonState
     from proxy.model import AutoMode, NetworkId, Outcome, Override, Plan, RelayGroup, Request
     from proxy.net.dns.resolver import Resolver
@@ -138,6 +139,9 @@ class Dependencies(Protocol):
 
     @property
     def system_proxy(self) -> SystemProxyControl: ...
+
+    def relay_obstacles(self) -> Mapping[str, RelayObstacle]:
+        """What is in the way to relays on this network, by relay name."""
 
     def setup(self) -> SetupView:
         """The Setup in use now."""

@@ -120,6 +120,8 @@ def _of_relays(status: StatusSnapshot) -> Problems:
             yield f"Relay {relay['name']} fails: {fault['text']}.", fault["do"]
         elif relay["state"] == "failing":
             yield f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}"
+        if (obstacle := relay["obstacle"]) is not None:
+            yield obstacle["text"], obstacle["do"]
 
 
 def _of_log(status: StatusSnapshot) -> Problems:

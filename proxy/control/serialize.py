@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date, time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.relays import enabled_relays
@@ -22,6 +23,7 @@ from proxy.control.relay_visits import NO_VISITS, WINDOW_S, RelayVisits, togethe
 from proxy.control.version import VERSION
 from proxy.detect.relay_faults import NotedFault
 from proxy.detect.relay_health import RelayHealth
+from proxy.detect.relay_ways import RelayObstacle
 from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, site_state, status_of
@@ -190,6 +192,9 @@ def _hits(value: Hits | None) -> Document:
     }
 
 
+_NO_OBSTACLES: Mapping[str, RelayObstacle] = MappingProxyType({})
+
+
 def relays(
     configured: Sequence[RelayConfig],
     tests: Mapping[str, RelayTest],
@@ -197,9 +202,10 @@ def relays(
     failing: Callable[[str], bool] = lambda _: False,
     *,
     visits: Mapping[str, RelayVisits],
+    obstacles: Mapping[str, RelayObstacle] = _NO_OBSTACLES,
 ) -> list[Document]:
     """Serializes the configured relays in their order, with the last test of each and its `visits`. `failing`: whether
-    a relay failed so often that it is used last."""
+    a relay failed so often that it is used last. `obstacles`: what is in the way to each, by name."""
     in_use = {each.name for each in enabled_relays(configured)}
     return [
         relay(
@@ -209,6 +215,7 @@ def relays(
             failing=failing(each.name),
             in_use=each.name in in_use,
             test=tests.get(each.name),
+            obstacle=obstacles.get(each.name),
         )
         for each in configured
     ]
@@ -222,14 +229,15 @@ def relay(
     failing: bool,
     in_use: bool = True,
     test: RelayTest | None = None,
+    obstacle: RelayObstacle | None = None,
 ) -> Document:
     """Serializes a relay. `words` is its status ("works", "slow", "fails: …", "not tested", "disabled"), found at
     `found_at` by visits and measurements, or by the last test if that is newer.
 
     `state` is what visits showed: "untried", "works", "failed" (the last time) or "failing": it has a fault, which is
     in `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it; `test` is
-    null, or as `relay_test` writes it. `enabled` is false for a relay that is not used. `visits` and `last_fault` are
-    as `relay_visits` writes them."""
+    null, or as `relay_test` writes it; `obstacle` null, or as `relay_obstacle` writes it. `enabled` is false for a
+    relay that is not used. `visits` and `last_fault` are as `relay_visits` writes them."""
     if failing or health.fault is not None:
         state = "failing"
     elif health.failures:
@@ -250,6 +258,7 @@ def relay(
         "worked_at": _time(health.worked_at),
         "failed_at": _time(health.failed_at),
         "fault": None if health.fault is None else relay_fault(configured.name, health.fault),
+        "obstacle": None if obstacle is None else relay_obstacle(configured.name, obstacle),
         "enabled": in_use,
         "test": None if test is None else relay_test(test),
         **relay_visits(configured.name, replace(visits, last_fault=last)),
@@ -341,6 +350,21 @@ def relay_fault(name: str, noted: NotedFault) -> Document:
     }
 
 
+def relay_obstacle(name: str, obstacle: RelayObstacle) -> Document:
+    """Serializes what is in the way to relay `name` on this network. `obstacle` is its id, `words` and `text` say it,
+    `do` is the remedy, which ends with a command; `way` is what failed, `instead` what works (empty: nothing)."""
+    return {
+        "relay": name,
+        "obstacle": str(obstacle.kind),
+        "words": obstacle.words,
+        "text": obstacle.text(name),
+        "do": obstacle.fix(name),
+        "at": obstacle.at,
+        "way": str(obstacle.failed),
+        "instead": "" if obstacle.instead is None else str(obstacle.instead),
+    }
+
+
 def relay_test(test: RelayTest) -> Document:
     """Serializes the last `byway relay test` of a relay; `words` are as in `trial`."""
     words = result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)
@@ -373,10 +397,12 @@ def addon(state: AddonState) -> Document:
     }
 
 
-def trial(value: Trial) -> Document:
-    """Serializes a test of a relay. `words` is "works", "slow" or "fails: …" with the fault; `fault` is that alone."""
+def trial(value: Trial, obstacle: RelayObstacle | None = None) -> Document:
+    """Serializes a test of a relay. `words` is "works", "slow" or "fails: …" with the fault; `fault` is that alone.
+    `obstacle` is null, or as `relay_obstacle` writes it."""
     return {
-        **asdict(value), "words": value.words, "elapsed_s": round(value.elapsed_s, 4), "error": redact(value.error)
+        **asdict(value), "words": value.words, "elapsed_s": round(value.elapsed_s, 4), "error": redact(value.error),
+        "obstacle": None if obstacle is None else relay_obstacle(value.relay, obstacle),
     }  # fmt: skip
 
 

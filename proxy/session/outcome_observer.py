@@ -83,14 +83,14 @@ class OutcomeObserver:
         A host on our own network is not watched: its flow survives an outage of the uplink. A tunnel through a relay on
         another computer is watched under every rule, since its stalls are the relay's."""
         services = self._services
-        if outcome.winner is None or tunnel.over or not services.learns:
+        if outcome.winner is None or tunnel.over or not services.learns or not outcome.plan.learns:
             return None
         if outcome.winner.relays:
             is_remote = not tunnel.upstream.peer.startswith(_LOOPBACK)
             if is_remote or self._proves(outcome):
                 return services.flows.watch(tunnel, outcome.host, listener, direct=False, stalls_count=is_remote)
             return None
-        if outcome.plan.action is not Action.AUTO or not outcome.plan.learns or services.beliefs.is_near(outcome.host):
+        if outcome.plan.action is not Action.AUTO or services.beliefs.is_near(outcome.host):
             return None
         if outcome.winner == DIRECT:
             return services.flows.watch(tunnel, outcome.host, listener, direct=True)
@@ -99,7 +99,7 @@ class OutcomeObserver:
     def _proves(self, outcome: Outcome) -> bool:
         """Whether what a relay carries for this host decides what is believed of it."""
         services = self._services
-        if outcome.plan.action is not Action.AUTO or not outcome.plan.learns or services.beliefs.is_near(outcome.host):
+        if outcome.plan.action is not Action.AUTO or services.beliefs.is_near(outcome.host):
             return False
         belief = services.beliefs.lookup(outcome.host, network=self._network, now=services.now())
         return belief.cause in NEEDS_BYTES_PROOF

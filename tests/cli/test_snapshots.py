@@ -102,7 +102,7 @@ def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     def steady_routes(*given: Any) -> list[dict[str, Any]]:
         return [{**row, "elapsed_s": 0.25} for row in routes(*given)]
 
-    monkeypatch.setattr(serialize, "trial", lambda tried: {**trial(tried), "elapsed_s": 0.25})
+    monkeypatch.setattr(serialize, "trial", lambda *tried: {**trial(*tried), "elapsed_s": 0.25})
     monkeypatch.setattr(serialize, "step", steady_step)
     monkeypatch.setattr(serialize, "measured_routes", steady_routes)
 

@@ -104,6 +104,7 @@ def told(routes: int, words: int) -> dict[str, Any]:
                     "seen": text, "confidence": "high",
                     "reasons": [text, text], "do": text},
         "belief": {"since": 1e9, "state": "blocked"},
+        "relay_obstacles": [{"relay": "vps", "words": "blocked by SNI here"}] if words == 12 else [],
         "routes": rows,
     }  # fmt: skip
 
@@ -116,6 +117,7 @@ def test_it_is_never_more_than_14_lines(monkeypatch: pytest.MonkeyPatch, columns
     lines = brief(told(routes, words), columns)
     assert len(lines) <= LINES_MAX == 14
     assert max(map(len, lines)) <= columns
+    assert any("vps: blocked by SNI here" in line for line in lines) is (words == 12)
     if routes > 9:
         assert any("more route" in line for line in lines)
     if routes:

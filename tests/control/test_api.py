@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession
 
 from proxy.control.streaming import FAULT
+from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
@@ -20,6 +21,7 @@ from proxy.model import (
     Action,
     Belief,
     ConnectivityResult,
+    Destination,
     Override,
     Plan,
     Protocol,
@@ -29,6 +31,7 @@ from proxy.model import (
     Symptom,
     as_evidence,
 )
+from proxy.model.relay_way import RelayWay
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -197,6 +200,19 @@ async def test_relays_are_listed_with_their_health(api: ClientSession, world: Wo
         ("vps", "failed", "https://user:***@relay.example:443"),
     ]
     assert relays[1]["error"] == "broke off"
+
+
+async def test_what_is_in_the_way_to_a_relay_is_said_wherever_it_is_shown(api: ClientSession, world: World) -> None:
+    way = RelayWay(Destination("relay.example", 443), "192.0.2.1")
+    world.obstacles["vps"] = RelayObstacle(Obstacle.FROZEN, way, Symptom.FROZEN, 1.0, bytes_down=16_384)
+    text = "Transfers through relay vps stall after 16 KB on this network (192.0.2.1:443)."
+    relays = (await read(api, "/v1/relays"))["relays"]
+    assert [relay["obstacle"] and relay["obstacle"]["text"] for relay in relays] == [None, text]
+    assert text in [problem["text"] for problem in (await read(api, "/v1/status"))["problems"]]
+    (obstacle,) = (await read(api, "/v1/why", host="a.example"))["relay_obstacles"]
+    assert (obstacle["relay"], obstacle["obstacle"], obstacle["way"]) == ("vps", "frozen", "192.0.2.1:443")
+    async with api.post("/v1/relays/test", json={"names": ["vps"]}) as answer:
+        assert (await answer.json())["results"][0]["obstacle"]["text"] == text
 
 
 async def test_relays_are_tested_with_the_destination_asked_for(api: ClientSession) -> None:

@@ -14,9 +14,11 @@ from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.serialize import Document
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
+from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
-from proxy.model import Belief, NetworkState, State
+from proxy.model import Belief, Destination, NetworkState, State, Symptom
+from proxy.model.relay_way import RelayWay
 from proxy.routing.domain_set import DomainSet
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.matcher import NO_ENTRIES, Matcher
@@ -35,6 +37,12 @@ def relay(*, failing: bool = False) -> Document:
 
 def broken(fault: RelayFault) -> Document:
     return serialize.relay(TOR, RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why")), failing=True)
+
+
+def blocked_by_sni() -> Document:
+    way = RelayWay(Destination("vps.test", 443), "192.0.2.1")
+    obstacle = RelayObstacle(Obstacle.SNI_RESET, way, Symptom.RESET, 1.0, replace(way, strategy="tlsrec"))
+    return serialize.relay(TOR, RelayHealth(worked_at=1.0), failing=False, obstacle=obstacle)
 
 
 def site(name: str = "a.example", state: State = State.BLOCKED, cause: str = "sni_reset") -> Document:
@@ -85,6 +93,12 @@ WELL = StatusSnapshot(
             replace(WELL, lists=[listed(GFW, DomainList(NO_ENTRIES, source="gfw.txt"))]),
             "gfw.txt: the list is empty.",
             "byway rule check",
+        ),
+        (
+            replace(WELL, relays=[blocked_by_sni()]),
+            "Relay tor is blocked by SNI on this network (connection reset after the TLS ClientHello). A fragmented "
+            "ClientHello works and is used.",
+            "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then byway relay test tor",
         ),
         (
             replace(WELL, lists=[listed(FETCHED, ABSENT, CopyInfo(FETCHED.url))]),

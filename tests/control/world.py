@@ -24,6 +24,7 @@ from proxy.desktop.system_proxy import Restored
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
+from proxy.detect.relay_ways import RelayObstacle
 from proxy.extend.manager import AddonState
 from proxy.model import (
     AutoMode,
@@ -161,6 +162,7 @@ class Parts:
     addons: Callable[[], Sequence[AddonState]]
     copies: ListCopies
     list_refresh: ListRefresh
+    relay_obstacles: Callable[[], Mapping[str, RelayObstacle]]
     configured_lists: Callable[[], Coroutine[Any, Any, Sequence[ListConfig]]]
     select: Callable[[str, str], Coroutine[Any, Any, None]]
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
@@ -202,6 +204,7 @@ class World:
     def __post_init__(self) -> None:
         self.relay_tests = RelayTests(None)
         self.modes = ModeSwitch(None, self._set_mode, stores=False)
+        self.obstacles: dict[str, RelayObstacle] = {}
         self.rule_hits = RuleHits()
         self.recent_clients = RecentClients()
         self.copies = ListCopies(Path("/nonexistent"), ephemeral=True)
@@ -246,6 +249,7 @@ class World:
             store=self.store,
             network=lambda: HOME,
             reload=self._reload,
+            relay_obstacles=lambda: self.obstacles,
             counters=self._live,
             follow=self._follow,
             events=events_to(believe=self.believed.extend),

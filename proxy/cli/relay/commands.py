@@ -508,10 +508,12 @@ def _configured(paths: Paths) -> Document:
 
 
 def _words(relay: Document) -> str:
-    """The state of a relay, with its usual time to the first byte, or the time of the last test."""
+    """The state of a relay, with its usual time to the first byte, or the time of the last test; and what is in the way
+    to it."""
     tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
     took_s = relay["usual_s"] or tested
-    return f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
+    words = f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
+    return words if relay["obstacle"] is None else f"{words}; {relay['obstacle']['words']}"
 
 
 def _show_listeners(call: Invocation, local: LocalScan) -> None:
@@ -553,5 +555,8 @@ def _show_results(call: Invocation, results: Sequence[Document]) -> None:
     for result in results:
         if not result["ok"] and result["do"]:
             call.output.hint(f"To do: {result['do']}")
+        if result.get("obstacle"):
+            call.output.hint(result["obstacle"]["text"])
+            call.output.hint(f"To do: {result['obstacle']['do']}")
         if result.get("disagreement"):
             call.output.hint(f"{result['relay']}: {result['disagreement']}")

@@ -19,7 +19,9 @@ from proxy.config.schema import GroupConfig
 from proxy.control import api
 from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import RelayFault
-from proxy.model import Outcome, Stage, Symptom
+from proxy.detect.relay_ways import Obstacle, RelayObstacle
+from proxy.model import Destination, Outcome, Stage, Symptom
+from proxy.model.relay_way import RelayWay
 from tests.cli.conftest import Byway, Home, Running
 from tests.support import relay as lab
 from tests.support.byway import Byway as RealByway
@@ -169,6 +171,16 @@ def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) 
     assert "eu" in byway("site", "set", "x.example", "relay:nobody").err
     tested = byway("relay", "test", "eu", "--json").json["results"]
     assert [each["relay"] for each in tested] == ["tor", "vps"]
+
+
+def test_what_is_in_the_way_to_a_relay_stands_beside_it(byway: Byway, running: Running) -> None:
+    way = RelayWay(Destination("relay.example", 443), "192.0.2.1")
+    obstacle = RelayObstacle(Obstacle.SNI_DROP, way, Symptom.DROPPED, 1.0, replace(way, strategy="tlsrec"))
+    running.do(lambda: running.world.obstacles.update(vps=obstacle))
+    assert byway("relay", "list").rows[2][1] == "not tested; blocked by SNI here"
+    shown = byway("relay", "test", "vps").err
+    assert "Relay vps is blocked by SNI on this network (its TLS ClientHello is dropped)." in shown
+    assert "To do: add another name of its certificate (?sni=NAME)" in shown
 
 
 # -- test --------------------------------------------------------------------------------------------------------------
