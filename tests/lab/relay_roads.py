@@ -28,8 +28,9 @@ NAME = "vps.test"
 RELAY = "vps"
 MAIN, SECOND = "192.0.2.140", "192.0.2.141"
 _PORT = 443
+_IMPOSTOR = places.PORTAL  # a server of TLS that is not the relay
 _PATIENCE_S = 35.0
-_RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,DIRECT\n"
+_RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 _COMPANION_S = 0.5
 _DIRECT_PAGE = "healthy-neighbour.test"
 
@@ -50,6 +51,7 @@ class Row:
     detect: str = ""  # lines of [detect]
     knows_address: bool = False  # it was used before, when nothing was blocked
     path: str = "/"
+    pages: int = PAGES
     spoiled: int = 0  # so many first pages may fail
     comes: bool = True  # whether the others come
     says: str = ""  # what `byway status` says then; empty: nothing of the relay
@@ -94,25 +96,54 @@ def frozen(country: Country) -> Sequence[Rule]:
     return (rules.Freeze(addresses=(f"{MAIN}/32",), after_bytes=16 * 1024),)
 
 
+def name_misleads(country: Country) -> Sequence[Rule]:
+    """To a server that answers, with a certificate of its own."""
+    country.provider.lies[NAME] = Addresses((_IMPOSTOR,))
+    return ()
+
+
+def both_refuse(country: Country) -> Sequence[Rule]:
+    return (rules.SynReset(f"{MAIN}/32", f"{SECOND}/32"),)
+
+
 def encrypted_dns_dropped(country: Country) -> Sequence[Rule]:
     return (rules.AddressDrop(places.DOH, places.DOT),)
 
 
+_SNI = "Relay vps is blocked by SNI on this network"
+_SILENT = f"Relay vps does not answer at {MAIN}:{_PORT} on this network: that address is blocked, or down. {SECOND}:443"
+_STALL = "Transfers through relay vps stall after "
+
 ROWS: tuple[Row, ...] = (
     Row("road-free", "nothing is done", nothing),
-    Row("road-sni-reset", "a hello with the relay's name is reset", hello_reset),
-    Row("road-sni-drop", "a hello with the relay's name is dropped", hello_dropped),
+    Row("road-sni-reset", "a hello with the relay's name is reset", hello_reset,
+        says=f"{_SNI} (connection reset after the TLS ClientHello)."),
+    Row("road-sni-drop", "a hello with the relay's name is dropped", hello_dropped,
+        says=f"{_SNI} (its TLS ClientHello is dropped)."),
     Row("road-dns-forged", "the relay's name gets forged answers", name_forged),
     Row("road-dns-forged-socks", "the same of a SOCKS relay", name_forged, scheme="socks5h"),
-    Row("road-address-drop", "nothing passes to its address, and it has another", address_dropped, alternative=True),
-    Row("road-address-drop-socks", "the same of a SOCKS relay", address_dropped, scheme="socks5h", alternative=True),
+    Row("road-dns-forged-never", "the same where the system is asked; and it has an address", name_misleads,
+        dns='secure = "never"', alternative=True, asks_in_clear=True,
+        says=f"The name of relay vps gets forged answers on this network: {_IMPOSTOR}:{_PORT} is another server."),
+    Row("road-address-drop", "nothing passes to its address, and it has another", address_dropped, alternative=True,
+        says=_SILENT),
+    Row("road-address-drop-socks", "the same of a SOCKS relay", address_dropped, scheme="socks5h", alternative=True,
+        says=_SILENT),
+    Row("road-frozen", "its TLS stops after 16 KB, and it has another address", frozen, alternative=True, path="/big",
+        spoiled=1, says=_STALL),
+    Row("road-frozen-alone", "its TLS stops after 16 KB, and it has no other address", frozen, path="/big",
+        comes=False, pages=3, says=_STALL),
+    Row("road-frozen-socks", "the same of a SOCKS relay", frozen, scheme="socks5h", path="/big", comes=False, pages=3,
+        says=_STALL),
     Row("road-doh-drop", "encrypted DNS is dropped; the relay was used before", encrypted_dns_dropped,
         knows_address=True),
     Row("road-doh-drop-new", "encrypted DNS is dropped; the relay was never used", encrypted_dns_dropped,
-        comes=False, detect="give_up_s = 10\n",
+        comes=False, pages=1, detect="give_up_s = 10\n",
         says="its name cannot be resolved, because no encrypted DNS server answers"),
     Row("road-doh-drop-alt", "the same, and the relay has an address as well", encrypted_dns_dropped,
         alternative=True),
+    Row("road-down", "the relay is down at both of its addresses", both_refuse, alternative=True, comes=False, pages=1,
+        detect="give_up_s = 10\n", says="Relay vps fails: connection refused."),
     Row("road-never", "the control: the system is asked for its name", nothing, dns='secure = "never"',
         asks_in_clear=True),
 )  # fmt: skip
@@ -165,8 +196,7 @@ async def _trial(row: Row, seed: int, country: Country) -> Trial:
     options += [f"alt={SECOND}:{_PORT}"] if row.alternative else []
     url += f"?{'&'.join(options)}" if options else ""
     config = country.config(relays=((RELAY, url),), dns=row.dns, detect=row.detect)
-    pages = PAGES if row.comes else 1
-    sites = [country.add_site(f"{row.name}-{seed}-{number}.by-relay.test") for number in range(pages)]
+    sites = [country.add_site(f"{row.name}-{seed}-{number}.by-relay.test") for number in range(row.pages)]
     events = country.router.events
     if row.knows_address:
         async with country.byway(folder, config=config, rules=_RULES) as byway:

@@ -29,6 +29,7 @@ NO_WAY = replace(
     name="control",
     censor=every_hello_reset,
     comes=False,
+    pages=1,
     detect="give_up_s = 10\n",
     says="closed the connection during the handshake",  # and not that it is blocked: nothing shows that
 )
