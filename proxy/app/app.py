@@ -444,6 +444,7 @@ class App:
             self._list_refresh,
             self._system_proxy,
             self._modes,
+            self._paths,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,
             not_stored=self._options.not_stored,

@@ -15,6 +15,7 @@ from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.system_proxy import SystemProxySwitch
+from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
@@ -25,13 +26,14 @@ from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rules import Situation
-from proxy.session.events import Events
+from proxy.session.events import Events, Learned
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
 from proxy.session.server import Server
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
 from proxy.store.relay_tests import RelayTests
@@ -59,6 +61,7 @@ class ControlBackend:
     list_refresh: ListRefresh
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
+    paths: Paths
     listen_address: str
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can
@@ -112,6 +115,17 @@ class ControlBackend:
 
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
         return self.feed.follow()
+
+    async def forget(self, what: Forgotten) -> list[str]:
+        beliefs, now = self.services.beliefs, self.services.now()
+        gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since)]
+        scopes: list[str | None] = [None] if what.is_all else [what.host] if what.host else [*gone]
+        for scope in scopes:
+            self.services.events.emit(Learned(beliefs.forget(scope)))
+        self.services.rule_hits.clear()
+        self.active.forget_caches()
+        await asyncio.to_thread(self.store.forget, what)
+        return await asyncio.to_thread(forget_files, self.paths, what)
 
     def override(self, host: str, override: Override | None) -> None:
         """Applies it at once, and stores it for the next start."""

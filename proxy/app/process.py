@@ -37,7 +37,7 @@ def run(options: RunOptions) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
-        with _alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
+        with alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(_live(options, paths, loaded))
     except ConfigError as error:
         for problem in error.problems:
@@ -49,7 +49,7 @@ def run(options: RunOptions) -> int:
 
 
 @contextlib.contextmanager
-def _alone(paths: Paths) -> Iterator[None]:
+def alone(paths: Paths) -> Iterator[None]:
     """Holds the lock of the state folder. The kernel lets go of it however the process ends. Raises BywayError when
     another Byway has it."""
     try:

@@ -72,6 +72,10 @@ class ActiveSetup:
             self.port = port
             self.setup = self._build(self._material)
 
+    def forget_caches(self) -> None:
+        """Replaces the Setup by one whose resolver and plans know no name yet."""
+        self.setup = self._build(self._material)
+
     def set_mode(self, mode: AutoMode) -> None:
         """Replaces AUTO from the next request on. The new Setup has kept no plan."""
         self._mode = mode

@@ -60,6 +60,7 @@ from proxy.probe.target import ProbeTarget, names_port, page_of
 from proxy.routing.rules import Rule, RuleType, Situation, parse_action, parse_network
 from proxy.session.events import Learned
 from proxy.store.file import LAST_ID
+from proxy.store.forgetting import Forgotten
 from proxy.store.queries import LogFilter
 from proxy.wire.relay_url import redact
 
@@ -111,6 +112,7 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.get("/v1/sites/{host}", api.site),
             web.put("/v1/sites/{host}", api.set_site),
             web.delete("/v1/sites/{host}", api.forget_site),
+            web.post("/v1/forget", api.forget),
             web.get("/v1/mode", api.mode),
             web.put("/v1/mode", api.set_mode),
             web.put("/v1/system-proxy", api.set_system_proxy),
@@ -218,6 +220,18 @@ class _Api:
         await parse_body(request, {})
         problems = await self._parts.reload()
         return _answer(taken=not problems, problems=[redact(problem) for problem in problems])
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Forgets everything, a host, or what came since a moment: exactly one of the three is asked for."""
+        asked = await parse_body(request, {"all": bool, "host": str, "since": float})
+        if len(asked) != 1 or asked.get("all") is False:
+            raise Refused(400, "One of all, host and since is needed.")
+        host = parse_field(scope, asked["host"]) if "host" in asked else ""
+        since = asked.get("since", 0.0)
+        if "since" in asked:
+            parse_field(lambda text: parse_number(text, least=1, most=_FAR_FUTURE), str(since))
+        self._measurements.forget()
+        return _answer(deleted=await self._parts.forget(Forgotten(host, since)))
 
     async def mode(self, request: web.Request) -> web.Response:
         parse_query(request)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.session.events import Events
     from proxy.session.recent_clients import RecentClients
     from proxy.session.rule_hits import RuleHits
+    from proxy.store.forgetting import Forgotten
     from proxy.store.list_copies import ListCopies
     from proxy.store.relay_tests import RelayTests
     from proxy.store.store import Store
@@ -157,6 +158,10 @@ class Dependencies(Protocol):
 
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
         """Outcomes from now on, as they are recorded, each with the network where its connection began."""
+
+    async def forget(self, what: Forgotten) -> list[str]:
+        """Removes visited names from memory and disk. Returns what was deleted beside the log, in words. Raises
+        BywayError."""
 
     def override(self, host: str, override: Override | None) -> None:
         """Sets the override of `byway site set` for a host and its subdomains; None removes it."""

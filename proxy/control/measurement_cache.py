@@ -70,6 +70,10 @@ class Measurements:
             *_, last = [line async for line in lines]
         return last
 
+    def forget(self) -> None:
+        """Empties the cache."""
+        self._cache.clear()
+
     def of(self, host: str) -> list[Document]:
         """Returns the cached measurements of a host on this network, for reports."""
         here = self._parts.network()

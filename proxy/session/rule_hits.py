@@ -37,6 +37,10 @@ class RuleHits:
             hits.count += 1
             hits.last_at = at
 
+    def clear(self) -> None:
+        """Forgets all counts."""
+        self._hits.clear()
+
     def of(self, text: str) -> Hits:
         """Returns the count of a rule."""
         return self._hits.get(text) or Hits()

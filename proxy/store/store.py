@@ -9,6 +9,7 @@ are stored by name, and only the user can read the file.
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -19,9 +20,11 @@ from typing import NamedTuple, TypeVar, Unpack
 
 from proxy.config.schema import Log
 from proxy.model import Belief, Change, NetworkId, Outcome, Override
+from proxy.model.errors import BywayError
 from proxy.store import queries
 from proxy.store.database import LogDatabase, Query
 from proxy.store.file import check_layout, transaction, truncate_wal
+from proxy.store.forgetting import Forgotten, forget_rows
 from proxy.store.privacy import LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, keep_newest, remove_old
 from proxy.store.rows import HOUR_S, Batch, DirectSums, Document
@@ -94,6 +97,8 @@ class Store:
         self._overflowed = 0  # counted by the loop's thread
         self._discarded = 0  # counted by the writer's
         self._clock = SteadyClock()
+        self._nameless_before = -math.inf
+        """Connections that began before this are not recorded: the user has forgotten them."""
         self._housekeeping_at = 0.0
         self.configure(settings if settings is not None else Log())
 
@@ -135,6 +140,8 @@ class Store:
         """Queues the outcome of a connection to be stored, as far as `[log] hosts` allows."""
         if self._is_closing or len(self._queue) >= QUEUE_ROWS:
             self._overflowed += 1
+            return
+        if outcome.at < self._nameless_before:
             return
         if self._privacy.only_counts(outcome):
             hour = int(outcome.at) // HOUR_S * HOUR_S
@@ -199,6 +206,22 @@ class Store:
         self._wake_up()
         with self._written:
             return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
+
+    def forget(self, what: Forgotten) -> None:
+        """Removes what was recorded until now, without a trace in the file. Connections that began before and end later
+        are not written by name. Waits for the disk; raises BywayError when it cannot be done now."""
+        if what.is_all:
+            self._nameless_before = self._clock.now()
+        self.flush()
+
+        def forget(db: sqlite3.Connection) -> None:
+            for key, belief in list(self._state.beliefs.items()):
+                if what.covers(key[0], belief.since):
+                    self._state.set_belief(*key, None)
+            forget_rows(db, what)
+
+        if not self._database.run(forget):
+            raise BywayError(f"The log could not be wiped: {self._database.trouble}. Try again")
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

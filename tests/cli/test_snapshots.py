@@ -46,7 +46,7 @@ RUNNING = [
     f"test -q --jitter 0 -c 1 new.example {BLOCKED}", f"test -q --jitter 0 -c 1 --matrix new.example {BLOCKED}",
     "log", "log --long", "log --outcome failed", "log show 4", f"log show {DOWN}", "site list", "site list --all",
     f"site show {BLOCKED}", f"site show {LONG}", "site show new.example", "site set x.example block",
-    "site forget x.example", "pause 15m", "mode relay",
+    "site forget x.example", "pause 15m", "mode relay", "forget --all", "forget --host x.example",
     "system on --desktop kde", "system off", "system show --desktop kde",
     "report", f"report {BLOCKED} --format csv", "report new.example", "relay list",
     "list show", "list show own gfwlist", "list report own", "list refresh gfwlist", "relay test",

@@ -55,6 +55,7 @@ from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
+from proxy.store.forgetting import Forgotten
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
@@ -168,6 +169,7 @@ class Parts:
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
     system_proxy: dependencies.SystemProxyControl
     modes: dependencies.ModeControl
+    forget: Callable[[Forgotten], Coroutine[Any, Any, list[str]]]
 
 
 @dataclass
@@ -203,6 +205,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.relay_tests = RelayTests(None)
+        self.forgotten: list[Forgotten] = []
         self.modes = ModeSwitch(None, self._set_mode, stores=False)
         self.obstacles: dict[str, RelayObstacle] = {}
         self.rule_hits = RuleHits()
@@ -266,6 +269,7 @@ class World:
             list_text=self._list_text,
             system_proxy=self.system_proxy,
             modes=self.modes,
+            forget=self._forget,
         )
 
     async def _configured_lists(self) -> Sequence[ListConfig]:
@@ -341,6 +345,11 @@ class World:
         else:
             self.overrides[host] = said
         self.overrides_changed()
+
+    async def _forget(self, what: Forgotten) -> list[str]:
+        self.forgotten.append(what)
+        await asyncio.to_thread(self.store.forget, what)
+        return ["interrupted tests"]
 
     def _set_mode(self, mode: AutoMode) -> None:
         router = self._setup.router.with_mode(mode, self._setup.guard.is_near)

@@ -1,0 +1,76 @@
+"""`byway forget`: removes visited names from memory and disk. It works with and without a running Byway."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_sites
+from proxy.cli.exit_codes import Exit, Misused, as_misuse
+from proxy.cli.options import moment
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "forget", example="byway forget --all")(_forget)
+
+
+def _forget(
+    call: Invocation,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that names a visited site.")] = False,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="HOST", help="This host and its subdomains.", autocompletion=complete_sites),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="What came since TIME: 30m, 2h or a date.")
+    ] = None,
+) -> Exit | None:
+    """Delete visited names: log, stored status, caches, interrupted tests, browser profile.
+
+    Nothing of them stays in Byway's files. Your settings stay: configuration, rules and overrides of
+    `byway site set`. --host and --since keep the browser profile."""
+    if sum((everything, host is not None, since is not None)) != 1:
+        raise Misused("say what to forget: --all, --host HOST or --since TIME")
+    asked: dict[str, Any] = {"all": True}
+    if host is not None:
+        asked = {"host": host}
+    elif since is not None:
+        asked = {"since": max(1.0, moment(since, now=time.time()))}
+    running = call.running()
+    answer = running.post("/v1/forget", asked) if running is not None else _without_byway(call, asked)
+    if call.output.as_json:
+        call.output.document(answer)
+        return None
+    what = "All visited sites were" if everything else f"{host} was" if host else f"Everything since {since} was"
+    call.output.line(f"{what} deleted from the log, the stored status and the caches.")
+    if answer["deleted"]:
+        call.output.line(f"Also deleted: {', '.join(answer['deleted'])}.")
+    call.output.hint("Overrides of `byway site set` and rules stay: see `byway site list` and `byway rule list`.")
+    return None
+
+
+def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
+    """Wipes the files, with the lock of the state folder, so that no Byway starts meanwhile."""
+    from proxy.app.process import alone
+    from proxy.control.serialize import versioned
+    from proxy.control.site import scope
+    from proxy.store.forgetting import Forgotten, forget_files
+    from proxy.store.store import Store
+
+    with as_misuse():
+        what = Forgotten(scope(asked["host"]) if "host" in asked else "", asked.get("since", 0.0))
+    paths = call.paths
+    if not paths.state_dir.is_dir():
+        return versioned(deleted=[])
+    with alone(paths):
+        if paths.store_file.exists():
+            store = Store(paths.store_file)
+            store.start()
+            try:
+                store.forget(what)
+            finally:
+                store.close()
+        return versioned(deleted=forget_files(paths, what))

@@ -1,0 +1,103 @@
+"""Removes visited names from the disk: from the log, and from the files beside it that may hold some.
+
+A deleted row is overwritten (`secure_delete`), the file is rebuilt without free pages, and the write-ahead log is
+emptied, so that no raw byte of a name stays in them. Damaged logs that were set aside hold names too and cannot be
+edited: they are deleted whatever is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from proxy.config.files import shown
+from proxy.config.paths import Paths
+from proxy.model.errors import BywayError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.file import transaction, truncate_wal
+from proxy.store.rows import HOUR_S
+
+
+@frozen_dataclass
+class Forgotten:
+    """What to forget: everything, or one host with its subdomains, or what came since a moment."""
+
+    host: str = ""
+    since: float = 0.0
+    """Seconds since the epoch; 0: from the beginning."""
+
+    @property
+    def is_all(self) -> bool:
+        return not self.host and not self.since
+
+    def covers(self, scope: str, since: float) -> bool:
+        """Whether a belief about `scope`, held since then, is to be forgotten."""
+        if self.host:
+            return scope == self.host or scope.endswith(f".{self.host}")
+        return since >= self.since
+
+
+def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
+    """Deletes rows and every trace of them in the file. Raises sqlite3.Error."""
+    values = {"host": what.host, "tail": f".{what.host}", "since": what.since, "hour": what.since - HOUR_S}
+    if what.host:
+        named = "({0} = :host OR substr({0}, -length(:tail)) = :tail)"
+        outcome, scope = named.format("host"), named.format("scope")
+        conditions = {"change": scope, "belief": scope}
+    else:
+        outcome = "at >= :since"
+        conditions = {
+            "change": outcome, "belief": "since >= :since", "route_hour": "hour > :hour", "relay_hour": "hour > :hour",
+        }  # fmt: skip
+    with transaction(db):
+        db.execute(f"DELETE FROM attempt WHERE outcome_id IN (SELECT id FROM outcome WHERE {outcome})", values)  # noqa: S608
+        for table, condition in {"outcome": outcome, **conditions}.items():
+            db.execute(f"DELETE FROM {table} WHERE {condition}", values)  # noqa: S608  # from the words above
+    truncate_wal(db)
+    db.execute("VACUUM")
+    truncate_wal(db)
+
+
+def forget_files(paths: Paths, what: Forgotten) -> list[str]:
+    """Deletes the files beside the log that may hold visited names, and returns what they were, in words. Raises
+    BywayError when one cannot be deleted."""
+    folder = paths.state_dir
+    gone = []
+    if aside := sorted(folder.glob(f"{paths.store_file.name}.corrupt-*")):
+        gone.append("damaged logs that were set aside")
+    surveys = [survey for survey in sorted((folder / "surveys").glob("*")) if _is_meant(survey, what)]
+    if surveys:
+        gone.append("interrupted tests")
+    others = []
+    if what.is_all:
+        for name, words in (("browser", "the browser profile"), ("addons", "data of addons")):
+            if os.path.lexists(folder / name):
+                others.append(folder / name)
+                gone.append(words)
+    for path in (*aside, *surveys, *others):
+        _delete(path)
+    return gone
+
+
+def _is_meant(survey: Path, what: Forgotten) -> bool:
+    """Whether the file of an interrupted test holds what is to be forgotten. One that cannot be read may."""
+    try:
+        if what.host:
+            return what.host.encode() in survey.read_bytes()
+        return survey.stat().st_mtime >= what.since
+    except OSError:
+        return True
+
+
+def _delete(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+    except OSError as error:
+        raise BywayError(f"{shown(path)} cannot be deleted: {reason_of(error)}") from None

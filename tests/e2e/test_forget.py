@@ -1,0 +1,77 @@
+"""`byway forget --all` after ten thousand visited names: none is in any byte of the state folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from proxy.config.schema import Log
+from proxy.model import Belief, Change, State
+from proxy.store.store import Store
+from tests.support.byway import Byway
+from tests.support.client import fetch
+from tests.support.origin import Origin
+from tests.support.outcomes import HOME, rescued
+
+NAMES = 10_000
+MARK = b"visited-name-"
+"""In every visited name."""
+
+
+def _seed(state: Path) -> None:
+    """A log of ten thousand names, as a Byway with `[log] hosts = "all"` leaves it, and the files beside it."""
+    now = time.time()
+    store = Store(state / "byway.sqlite", Log(hosts="all"))
+    store.start()
+    for number in range(NAMES):
+        host = f"{MARK.decode()}{number}.example"
+        store.record(rescued(host=host, at=now - number), network=HOME)
+        if not number % 100:
+            belief = Belief(host, HOME, State.BLOCKED, since=now, until=now + 1e6)
+            store.believe([Change(now, host, HOME, State.UNKNOWN, State.BLOCKED, "sni_reset", "reset", belief)])
+    assert store.flush(60)
+    store.close()
+    for name in ("surveys/0123abcd.jsonl", "browser/firefox/places.sqlite", "byway.sqlite.corrupt-20260101T000000"):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).write_bytes(MARK)
+
+
+def _left(state: Path) -> dict[str, int]:
+    """How often the mark stands in each file."""
+    counts = {path.name: path.read_bytes().count(MARK) for path in state.rglob("*") if path.is_file()}
+    return {name: count for name, count in counts.items() if count}
+
+
+async def test_without_a_running_byway(tmp_path: Path) -> None:
+    byway = Byway(tmp_path)
+    _seed(byway.state)
+    assert _left(byway.state)["byway.sqlite"] >= NAMES
+    said = (await byway.command("forget", "--all")).stdout
+    assert "the browser profile" in said
+    assert _left(byway.state) == {}
+
+
+@pytest.mark.parametrize("ends", ["kill", "stop"])
+async def test_with_a_running_byway_also_after_it_ended(tmp_path: Path, ends: str) -> None:
+    hosts = "\n".join(f'"{MARK.decode()}live-{number}.example" = "127.0.0.1"' for number in range(20))
+    config = f'[log]\nhosts = "all"\n[dns.hosts]\n{hosts}\n'
+    byway = Byway(tmp_path, config=config)
+    _seed(byway.state)
+    async with Origin() as origin, byway:
+        for number in range(20):
+            url = f"http://{MARK.decode()}live-{number}.example:{origin.http_port}/"
+            assert (await fetch(url, via=byway.proxy)).status == 200
+        assert len(await byway.read("log", "--site", f"{MARK.decode()}live-3.example")) > 0
+        await byway.command("forget", "--all")
+        assert _left(byway.state) == {}
+        await (byway.kill() if ends == "kill" else byway.stop())
+        assert _left(byway.state) == {}
+
+
+async def test_one_of_three_is_asked_for(tmp_path: Path) -> None:
+    byway = Byway(tmp_path)
+    for words in ((), ("--all", "--host", "a.example"), ("--host", "a..b"), ("--since", "soon")):
+        assert (await byway.command("forget", *words, check=False)).returncode == 2
+    assert (await byway.command("forget", "--all")).stdout  # nothing is there

@@ -1,0 +1,106 @@
+"""What is forgotten leaves no byte in any file of the state folder; the rest stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.config.paths import Paths
+from proxy.config.schema import Log
+from proxy.model import Action, Belief, Change, Override, State
+from proxy.store.forgetting import Forgotten, forget_files
+from proxy.store.store import Store
+from tests.support.outcomes import HOME, rescued
+
+NOW = 2e9
+SECRET = "secret.example"
+OTHER = "other.example"
+
+
+def left_in(folder: Path, text: str) -> list[str]:
+    """The files that hold these raw bytes."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A log that names two sites: one visited an hour before the other."""
+    store = Store(tmp_path / "byway.sqlite", Log(hosts="all"))
+    store.start()
+    for host, at in ((OTHER, NOW - 3600), (SECRET, NOW), (f"www.{SECRET}", NOW)):
+        store.record(rescued(host=host, at=at), network=HOME)
+        belief = Belief(host, HOME, State.BLOCKED, since=at, until=at + 1e6)
+        store.believe([Change(at, host, HOME, State.UNKNOWN, State.BLOCKED, "sni_reset", f"{host} was reset", belief)])
+    store.set_override("kept.example", Override(Action.RELAY))
+    assert store.flush()
+    assert left_in(tmp_path, SECRET)
+    return store
+
+
+def scopes(store: Store) -> set[str]:
+    return {str(row["scope"]) for row in store.changes()}
+
+
+@pytest.mark.parametrize("what", [Forgotten(SECRET), Forgotten(since=NOW - 60)])
+def test_a_host_and_a_time_are_forgotten_and_the_rest_stays(tmp_path: Path, store: Store, what: Forgotten) -> None:
+    store.forget(what)
+    assert left_in(tmp_path, SECRET) == []
+    assert {row["host"] for row in store.log()} == {OTHER}
+    assert scopes(store) == {OTHER}
+    store.close()
+    assert left_in(tmp_path, SECRET) == []
+    again = Store(tmp_path / "byway.sqlite")
+    again.start()
+    assert [belief.scope for belief in again.load_beliefs()] == [OTHER]
+    again.close()
+
+
+def test_all_is_forgotten_and_settings_stay(tmp_path: Path, store: Store) -> None:
+    store.forget(Forgotten())
+    for name in (SECRET, OTHER):
+        assert left_in(tmp_path, name) == []
+    assert store.log() == []
+    assert store.route_success(0) == []
+    store.close()
+    again = Store(tmp_path / "byway.sqlite")
+    again.start()
+    assert again.load_beliefs() == []
+    assert set(again.load_overrides()) == {"kept.example"}
+    again.close()
+
+
+def test_a_connection_that_was_open_is_not_named_when_it_ends(tmp_path: Path, store: Store) -> None:
+    store.forget(Forgotten())
+    store.record(rescued(host=SECRET, at=1e9), network=HOME)
+    store.record(replace(rescued(host=OTHER, at=1e11)), network=HOME)  # it began afterwards
+    assert store.flush()
+    assert left_in(tmp_path, SECRET) == []
+    assert [row["host"] for row in store.log()] == [OTHER]
+    store.close()
+
+
+def test_the_files_beside_the_log(tmp_path: Path) -> None:
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)
+
+    def fill() -> None:
+        for folder in ("surveys", "browser/chromium", "addons/notes"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in (
+            "byway.sqlite.corrupt-20260101T000000", "byway.sqlite.corrupt-20260101T000000-wal", "surveys/1.jsonl",
+            "browser/chromium/History", "addons/notes/a.json",
+        ):  # fmt: skip
+            (tmp_path / name).write_text(SECRET)
+        (tmp_path / "surveys" / "2.jsonl").write_text(OTHER)
+
+    fill()
+    deleted = forget_files(paths, Forgotten(SECRET))
+    assert deleted == ["damaged logs that were set aside", "interrupted tests"]
+    assert sorted(left_in(tmp_path, SECRET)) == ["History", "a.json"]
+    assert left_in(tmp_path, OTHER) == ["2.jsonl"]
+    assert forget_files(paths, Forgotten(since=1e11)) == []
+    fill()
+    assert len(forget_files(paths, Forgotten())) == 4
+    assert left_in(tmp_path, SECRET) == left_in(tmp_path, OTHER) == []
+    assert forget_files(paths, Forgotten()) == []
