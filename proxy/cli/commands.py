@@ -37,6 +37,7 @@ _MODULES = {
     "pause": "proxy.cli.mode",
     "resume": "proxy.cli.mode",
     "system": "proxy.cli.system",
+    "doctor": "proxy.cli.doctor.command",
     "forget": "proxy.cli.forget",
     "addons": "proxy.cli.addons.commands",
     "config": "proxy.cli.config",

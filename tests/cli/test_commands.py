@@ -31,7 +31,7 @@ COMMANDS = [
     "addons new", "addons check", "addons replay", "addons enable", "addons disable", "addons docs", "addons path",
     "service install", "service uninstall", "service status", "rule export",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
-    "forget", "mode", "pause", "resume", "system on", "system off", "system show",
+    "doctor", "forget", "mode", "pause", "resume", "system on", "system off", "system show",
     "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",
 ]  # fmt: skip
 

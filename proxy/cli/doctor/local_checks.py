@@ -1,0 +1,165 @@
+"""The steps that need no network: files, port, socket, system proxy, installation. Nothing is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.metadata
+import os
+import socket
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import proxy
+from proxy.cli.doctor.findings import Finding, Step
+from proxy.config.paths import NotWritable, Paths, check_room
+from proxy.model.errors import BywayError, reason_of
+
+_FILES_MAX = 10_000
+"""Files of the state folder that are looked at."""
+
+
+def system_proxy(paths: Paths) -> Iterator[Finding]:
+    """A system proxy that a Byway which is gone has left over."""
+    from proxy.desktop.system_proxy import SystemProxy
+
+    system = SystemProxy(paths.system_proxy_file)
+    if system.has_saved:
+        yield Finding(
+            Step.SYSTEM_PROXY,
+            "The system proxy is still Byway, which is not running.",
+            "byway system off",
+            lambda: void(system.restore()),
+        )
+
+
+def port(address: str, number: int) -> Iterator[Finding]:
+    """A port that another program has, so that Byway cannot start."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((address, number))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                text = f"Another program listens on {address} port {number}, so Byway cannot start there."
+                yield Finding(Step.PORT, text, f"byway run --port {number + 1}, or stop that program")
+
+
+def file_modes(paths: Paths) -> Iterator[Finding]:
+    """Files of Byway's that other users could read."""
+    if os.name != "posix" or not paths.state_dir.is_dir():
+        return
+    is_open = [path for path in _files(paths.state_dir) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+    if is_open:
+        count = "1 file" if len(is_open) == 1 else f"{len(is_open)} files"
+        text = f"Other users can read {count} of Byway, such as {is_open[0]}."
+        yield Finding(Step.FILE_MODES, text, f"chmod -R go-rwx {paths.state_dir}", lambda: _close(is_open))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The folder and what is in it, no links. The browser's profile is the browser's own."""
+    yield folder
+    count = 0
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if Path(root, name) != folder / "browser"]
+        for name in (*folders, *files):
+            path = Path(root, name)
+            if not path.is_symlink() and not stat.S_ISSOCK(path.lstat().st_mode):
+                yield path
+            count += 1
+            if count >= _FILES_MAX:
+                return
+
+
+def _close(files: list[Path]) -> None:
+    for path in files:
+        try:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        except OSError as error:
+            raise BywayError(f"{path} cannot be closed to other users: {reason_of(error)}") from None
+
+
+def stale_socket(paths: Paths) -> Iterator[Finding]:
+    """run.json and the control socket of a Byway that was killed."""
+    left = [path for path in (paths.run_file, paths.control_socket) if os.path.lexists(path)]
+    if left:
+        text = f"{left[0]} was left behind by a Byway that was killed."
+        yield Finding(Step.STALE_SOCKET, text, f"rm {' '.join(map(str, left))}", lambda: _remove(left))
+
+
+def _remove(files: list[Path]) -> None:
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise BywayError(f"{path} cannot be deleted: {reason_of(error)}") from None
+
+
+def disk(paths: Paths) -> Iterator[Finding]:
+    """A state folder in which nothing can be written."""
+    if paths.state_dir.is_dir():
+        try:
+            check_room(paths.state_dir)
+        except NotWritable as error:
+            yield Finding(Step.DISK_FULL, f"Nothing can be stored: {error}.", "free space, or choose --state DIR")
+
+
+def damaged_log(paths: Paths) -> Iterator[Finding]:
+    """A log that cannot be read. A running Byway mends that itself."""
+    from proxy.store.file import open_reader
+
+    file = paths.store_file
+    if not file.exists():
+        return
+    try:
+        with contextlib.closing(open_reader(file)) as db:
+            (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            reason = "" if result == "ok" else str(result)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        reason = str(error)
+    except OSError as error:
+        reason = reason_of(error)
+    if reason:
+        text = f"The log {file} is damaged ({reason})."
+        yield Finding(Step.DAMAGED_LOG, text, "byway doctor --fix", lambda: _renew_log(file))
+
+
+def _renew_log(file: Path) -> None:
+    """As a start of Byway does: the damaged file is set aside, and overrides are kept as far as they can be read."""
+    from proxy.store.store import Store
+
+    store = Store(file)
+    store.start()
+    store.close()
+    if store.trouble:
+        raise BywayError(f"the log cannot be renewed: {store.trouble}")
+
+
+def proxy_package(distribution: Callable[[str], object] = importlib.metadata.distribution) -> Iterator[Finding]:
+    """proxy.py from PyPI, which has a package of the same name."""
+    try:
+        distribution("proxy.py")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    yield Finding(
+        Step.PROXY_PACKAGE,
+        "The package proxy.py is installed beside Byway, and both are named `proxy` in Python.",
+        "install Byway on its own: pipx install byway",
+    )
+
+
+def old_process(status: dict[str, Any], package: Path = Path(proxy.__file__).parent) -> Iterator[Finding]:
+    """A running Byway that began before its files were installed."""
+    newest = max(path.stat().st_mtime for path in package.rglob("*.py"))
+    started_at = float(status["live"].get("started_at", status["now"]))
+    if status["byway"] != proxy.__version__ or started_at < newest:
+        text = f"The running Byway {status['byway']} is older than the installed files ({proxy.__version__})."
+        yield Finding(Step.OLD_PROCESS, text, "stop Byway and start it again")
+
+
+def void(_: object) -> None:
+    """Drops a result that nobody needs."""

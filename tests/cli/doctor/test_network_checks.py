@@ -1,0 +1,60 @@
+"""What the ladder makes of the knowledge of a running Byway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.cli.doctor.findings import Step
+from proxy.cli.doctor.network_checks import of_network, of_relays
+
+
+def why(words: str, cause: str = "") -> dict[str, Any]:
+    return {"verdict": {"words": words, "cause": cause, "seen": ""}}
+
+
+def step(part: str = "resolve", result: str = "ok", **evidence: Any) -> dict[str, Any]:
+    return {"route": "direct", "part": part, "result": result, "text": "timeout", "evidence": evidence}
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "steps", "has_link", "found"),
+    [
+        ("ok", why("works"), [step()], True, []),
+        ("ok", None, [], True, []),
+        ("ok", None, [], False, [Step.LINK]),
+        ("offline", why("no network"), [step()], True, [Step.LINK]),
+        ("ok", why("portal"), [step()], True, [Step.PORTAL]),
+        ("portal", None, [], True, [Step.PORTAL]),
+        ("ok", why("bad certificate", "clock"), [step()], True, [Step.CLOCK]),
+        ("ok", why("no network"), [step(), step("certificate", "failed", clock=1)], True, [Step.CLOCK]),
+        ("ok", why("likely blocked", "dns"), [step()], True, [Step.RESOLVER]),
+        ("ok", why("no network"), [step(result="failed")], True, [Step.RESOLVER]),
+        ("restricted", why("works"), [step()], True, [Step.DOMESTIC_ONLY]),
+        ("shut", why("works"), [step()], True, [Step.DOMESTIC_ONLY]),
+    ],
+)
+def test_the_network(state: str, answer: Any, steps: list[Any], has_link: bool, found: list[Step]) -> None:
+    assert [it.step for it in of_network(state, answer, steps, has_link=has_link)] == found
+
+
+def test_only_domestic_sites() -> None:
+    found = of_network("ok", why("likely blocked"), [step()], has_link=True, only_domestic=True)
+    assert [it.step for it in found] == [Step.DOMESTIC_ONLY]
+
+
+def relay(*, enabled: bool = True, fault: Any = None, state: str = "unknown") -> dict[str, Any]:
+    return {"name": "tor", "enabled": enabled, "fault": fault, "state": state, "error": "it is silent"}
+
+
+def test_the_relays() -> None:
+    fault = {"text": "refuses the connection", "do": "start it"}
+    assert [it.step for it in of_relays([])] == [Step.NO_RELAY]
+    assert [it.step for it in of_relays([relay(enabled=False)])] == [Step.NO_RELAY]
+    assert list(of_relays([relay(fault=fault), relay()])) == []
+    (found,) = of_relays([relay(fault=fault), relay(state="failing")])
+    assert (found.step, found.do) == (Step.RELAYS_FAIL, "start it")
+    assert found.text == "All relays fail (tor, tor): refuses the connection."
+    (found,) = of_relays([relay(state="failing")])
+    assert (found.text, found.do) == ("All relays fail (tor): it is silent.", "byway relay test")

@@ -1,0 +1,167 @@
+"""`byway doctor` with faults that are made for real: each is named, and `--fix` mends what is Byway's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import stat
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from proxy.desktop.proxy_settings import MODE, ONLY_PLACE, Kde
+from tests.support.byway import Byway
+from tests.support.client import fetch
+from tests.support.desktops import run_in, stand_ins
+from tests.support.origin import Origin
+
+DEAD = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'
+
+
+async def _found(byway: Byway, *words: str, code: int = 5) -> dict[str, Any]:
+    """The findings by their step, whose exit code is as expected."""
+    done = await byway.command("doctor", "--json", *words, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    import json
+
+    return {found["step"]: found for found in json.loads(done.stdout)["findings"]}
+
+
+def _stopped(folder: Path, config: str = DEAD, **given: Any) -> Byway:
+    """One that does not run, on a port that nobody else has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return Byway(folder, config=f"[listen]\nport = {port}\n{config}", **given)
+
+
+async def test_nothing_is_wrong(tmp_path: Path) -> None:
+    assert await _found(_stopped(tmp_path), code=0) == {}
+    async with Byway(tmp_path / "running", config=DEAD) as byway:
+        assert await _found(byway, code=0) == {}
+
+
+async def test_no_relay(tmp_path: Path) -> None:
+    assert set(await _found(_stopped(tmp_path, ""))) == {"no_relay"}
+    async with Byway(tmp_path / "running") as byway:
+        assert set(await _found(byway)) == {"no_relay"}
+
+
+async def test_all_relays_fail(tmp_path: Path) -> None:
+    async with Origin() as origin, Byway(tmp_path, config=DEAD, rules="MATCH,RELAY\n") as byway:
+        assert (await fetch(f"http://one.test:{origin.http_port}/", via=byway.proxy)).status == 502
+        found = await _found(byway)
+        assert set(found) == {"relays_fail"}
+        assert "dead" in found["relays_fail"]["text"]
+
+
+async def test_a_system_proxy_that_was_left_over_is_restored(tmp_path: Path) -> None:
+    environment = stand_ins(tmp_path)
+    kde = Kde(run_in(environment), lambda program: program)
+    async with Byway(tmp_path, config=DEAD, environment=environment) as byway:
+        await byway.command("system", "on", "--desktop", "kde")
+        assert "system_proxy" not in await _found(byway, code=0)
+        await byway.kill()
+        assert {"system_proxy", "stale_socket"} == set(await _found(byway))
+        fixed = await _found(byway, "--fix", code=0)
+        assert fixed["system_proxy"]["fixed"]
+        assert fixed["stale_socket"]["fixed"]
+        assert kde.read()[ONLY_PLACE][MODE] == ""
+        assert await _found(byway, code=0) == {}
+
+
+async def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        byway = Byway(tmp_path, config=f"[listen]\nport = {taken.getsockname()[1]}\n{DEAD}")
+        assert set(await _found(byway)) == {"port"}
+
+
+async def test_file_modes_are_closed(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path)
+    await byway.command("forget", "--all")
+    log = byway.state / "lock"
+    log.chmod(0o644)
+    byway.state.chmod(0o755)
+    assert set(await _found(byway)) == {"file_modes"}
+    await _found(byway, "--fix", code=0)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(byway.state.stat().st_mode) == 0o700
+
+
+async def test_a_damaged_log_is_set_aside(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path)
+    log = byway.state / "byway.sqlite"
+    log.write_bytes(b"garbage" * 1000)
+    log.chmod(0o600)
+    assert set(await _found(byway)) == {"damaged_log"}
+    await _found(byway, "--fix", code=0)
+    assert await _found(byway, code=0) == {}
+    assert list(byway.state.glob("byway.sqlite.corrupt-*"))
+
+
+@pytest.mark.root
+@pytest.mark.namespaces
+@pytest.mark.needs("unshare")
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """A state folder of 64 KiB that is full."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    script = 'mount -t tmpfs -o size=64k,mode=0700 none "$0" && shift 0 && exec "$@"'
+    byway = _stopped(tmp_path, prefix=("unshare", "-Urm", "sh", "-c", script, str(state)))
+    assert "disk_full" in await _found(byway)
+
+
+@pytest.mark.namespaces
+@pytest.mark.needs("unshare")
+async def test_no_link(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path, prefix=("unshare", "-Urn", "--"))
+    assert set(await _found(byway, code=6)) == {"link"}
+
+
+async def test_a_process_that_is_older_than_its_files(tmp_path: Path) -> None:
+    """A copy of the package is newer than the process: as after an upgrade."""
+    from proxy.cli.doctor.local_checks import old_process
+
+    (tmp_path / "a.py").touch()
+    status = {"byway": __import__("proxy").__version__, "now": 0.0, "live": {"started_at": time.time() + 60}}
+    assert list(old_process(status, tmp_path)) == []
+    os.utime(tmp_path / "a.py", (time.time() + 120, time.time() + 120))
+    (found,) = old_process(status, tmp_path)
+    assert "older than the installed files" in found.text
+
+
+async def test_proxy_py_beside_byway(tmp_path: Path) -> None:
+    """Its metadata is enough to be found."""
+    info = tmp_path / "site" / "proxy.py-2.4.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: proxy.py\nVersion: 2.4.0\n")
+    path = os.pathsep.join(filter(None, (str(info.parent), os.environ.get("PYTHONPATH", ""))))
+    byway = _stopped(tmp_path, environment={"PYTHONPATH": path})
+    assert sys.path
+    assert set(await _found(byway)) == {"proxy_package"}
+
+
+async def test_a_wrong_clock(tmp_path: Path) -> None:
+    """By this computer's clock all certificates have expired."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    past = datetime(2001, 1, 1, tzinfo=UTC)
+    authority.issue_cert("one.test", "two.test", not_after=past).configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    pages = f'["https://one.test:{port}/", "https://two.test:{port}/"]'
+    hosts = '[dns.hosts]\n"one.test" = "127.0.0.1"\n"two.test" = "127.0.0.1"\n'
+    config = f"[auto]\ncontrols = {pages}\n{hosts}{DEAD}"
+    async with server, Byway(tmp_path, config=config, environment={"SSL_CERT_FILE": str(tmp_path / "ca.pem")}) as byway:
+        assert set(await _found(byway)) == {"clock"}

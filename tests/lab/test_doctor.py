@@ -1,0 +1,32 @@
+"""`byway doctor` in the country: what is the matter with its network is named."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.scenarios import BY_NAME
+from tests.lab.trials import stay
+
+pytestmark = pytest.mark.namespaces
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-doctor-") as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("portal", "portal"), ("resolver-down", "resolver"), ("allow-list", "domestic_only")]
+)
+async def test_the_network_is_named(folder: Path, name: str, step: str) -> None:
+    async with stay(folder, {BY_NAME[name]: 1}) as (here, _):
+        done = await here.byway.command("doctor", "--json", check=False)
+    assert step in {found["step"] for found in json.loads(done.stdout)["findings"]}, done.stdout
+    assert done.returncode == (6 if step == "portal" else 5)
