@@ -24,6 +24,7 @@ from proxy.app.addon_backend import AddonBackend
 from proxy.app.control_backend import ControlBackend
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.network_warnings import NetworkWarnings
+from proxy.app.notifications import Notifications
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.runtime import AppRuntime
@@ -34,6 +35,7 @@ from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
 from proxy.control.server import ControlServer
+from proxy.desktop.notification import has_desktop, show_notification
 from proxy.desktop.system_proxy import Restored, SystemProxy
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
@@ -193,9 +195,13 @@ class App:
         self._list_refresh = ListRefresh(self._refresh_context(), self._copies)
         verbose = bool(options.verbose)
         warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=verbose)
+        show = show_notification if has_desktop(os.environ) else None
+        notifications = Notifications(self._services, show, ephemeral=options.ephemeral)
         subscribe(
             self._services,
-            Subscribers(self._services, self._store, self._addons, self._feed, warnings, verbose=verbose),
+            Subscribers(
+                self._services, self._store, self._addons, self._feed, warnings, notifications, verbose=verbose
+            ),
         )
         subscribe_refresh(self._events, self._list_refresh, settings.list)
         self._server = Server(

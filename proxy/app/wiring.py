@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from proxy.app.network_warnings import NetworkWarnings
+from proxy.app.notifications import Notifications
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.config.schema import ListConfig
 from proxy.extend.dispatch import Addons
@@ -41,6 +42,8 @@ def subscribe(services: Services, to: Subscribers) -> None:
         events.on(Ended, to.log_outcome)
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
+    events.on(Rescued, to.notifications.on_rescued)
+    events.on(SignalWaits, to.notifications.on_signal_waits)
 
 
 def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[ListConfig]) -> None:
@@ -61,6 +64,7 @@ class Subscribers:
     addons: Addons
     feed: OutcomeFeed
     warnings: NetworkWarnings
+    notifications: Notifications
     verbose: bool
     """Whether the log may name destinations."""
 

@@ -176,6 +176,13 @@ class AddonConfig(Section):
 
 
 @frozen_dataclass
+class Desktop(Section):
+    """What Byway shows on the desktop."""
+
+    notify: bool = setting(True, "notify of the first blocked site on a network, and when all relays fail")
+
+
+@frozen_dataclass
 class Inspect(Section):
     """Inspection of connections by INSPECT rules."""
 
@@ -233,6 +240,7 @@ class Settings(Section):
     list: ListConfigs = setting((), "imported lists")
     networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status` shows")
     addons: AddonConfigs = setting({}, "addons by name")
+    desktop: Desktop = setting(Desktop(), "what is shown on the desktop")
     inspect: Inspect = setting(Inspect(), "inspection of connections by INSPECT rules")
     detect: DetectTuning = setting(DetectTuning(), "tuning of detection")
     limits: Limits = setting(Limits(), "timeouts and sizes")

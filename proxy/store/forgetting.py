@@ -77,6 +77,8 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
             if os.path.lexists(folder / name):
                 others.append(folder / name)
                 gone.append(words)
+        name = folder.as_posix().strip("/").replace("/", "-")  # where the profile of a browser in a snap is
+        others += (Path.home() / "snap").glob(f"*/common/byway/{name}")
     for path in (*aside, *surveys, *others):
         _delete(path)
     return gone

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.app.notifications import Notifications
 from proxy.app.wiring import Subscribers, subscribe
 from proxy.model import UNKNOWN_NETWORK
 from proxy.session.events import Ended, Events
@@ -41,7 +42,18 @@ class Recorder:
 def calls_for(host: str, recorder: Recorder) -> list[tuple[str, str]]:
     shared = services(events=Events())
     part: Any = recorder
-    subscribe(shared, Subscribers(shared, part, part, part, cast(Any, SimpleNamespace()), verbose=False))
+    subscribe(
+        shared,
+        Subscribers(
+            shared,
+            part,
+            part,
+            part,
+            cast(Any, SimpleNamespace()),
+            Notifications(shared, None, ephemeral=True),
+            verbose=False,
+        ),
+    )
     shared.events.emit(Ended(works(host), UNKNOWN_NETWORK))
     return recorder.calls
 
