@@ -487,6 +487,9 @@ def test_a_program_that_is_not_known_may_be_one_that_shall_not_go_direct() -> No
     assert (rule.line, rule.action, rule.relay) == (3, Action.RELAY, "tor")
     assert rule.why == "rules.txt:3 PROCESS-NAME,firefox,RELAY:tor, as it is not known which program asks"
     assert rule.text == "PROCESS-NAME,firefox,RELAY:tor"
+    rule = parsed("PROCESS-NAME,firefox,BLOCK\nMATCH,DIRECT").match(Destination("a.test", 443), None, unknown)
+    assert rule is not None
+    assert rule.action is Action.BLOCK
     for harmless in ("PREFER-RELAY", "DIRECT", "AUTO"):
         rules = parsed(f"PROCESS-NAME,firefox,{harmless}\nMATCH,BLOCK")
         rule = rules.match(Destination("a.test", 443), None, unknown)

@@ -64,6 +64,7 @@ class Visit:
         self._session_side = session_side
         self.outcomes = outcomes
         self.won: list[Outcome] = []  # tunnels to which a route has delivered
+        self.programs: dict[str, str | None] = {}  # of clients, as far as they are known
         self._loop = asyncio.get_running_loop()
 
     async def says(self, data: bytes) -> None:
@@ -152,6 +153,7 @@ async def visit(
         delivered=lambda visit: client.won.append(visit.record.outcome),
         inspector=inspector,
     )
+    client.programs = shared.programs.cached
     poller = make_poller(loop)
     far.setblocking(False)
     near.setblocking(False)
@@ -190,6 +192,17 @@ async def test_a_tunnel_that_was_answered_is_told_of_while_it_is_open() -> None:
         (won,) = client.won
         assert (won.winner, won.host, client.outcomes) == (DIRECT, HOST, [])
         client.leaves()
+
+
+async def test_the_program_of_a_client_is_forgotten_with_it() -> None:
+    """Another program may get the same port."""
+    async with visit({DIRECT: [Script(connect=0.0)]}) as client:
+        client.programs |= {"127.0.0.1:50000": "curl", "127.0.0.1:50001": "firefox"}
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        assert len(client.programs) == 2
+        client.leaves()
+    assert client.programs == {"127.0.0.1:50001": "firefox"}
 
 
 async def test_a_client_that_leaves_on_its_second_path_is_noticed() -> None:
