@@ -34,8 +34,8 @@ _LEGACY = re.compile(
 _BEGIN = re.compile(r"^[ \t]*#begin[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _WITH_RESULT = re.compile(r"^[ \t]*@with[ \t]+results?[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _DEFAULT = re.compile(r"^[ \t]*\*[ \t]+\+([^\r\n]*)", re.MULTILINE)
-_SPECIAL = re.compile(r"^[ \t]*(?:[!\[#]|;\s*rulelist)|\+[ \t]*direct", re.IGNORECASE | re.MULTILINE)
-"""Begins a section or an exception."""
+_SPECIAL = ("!", "[", "#", "rulelist", "direct")
+"""What a piece with a section or an exception has in it."""
 
 _USUAL = re.compile(
     rf"^(?:\*\.({DOMAIN})(?:[\x20\t]+\+(?![\x20\t]*direct[\x20\t\r]*$)[\x20-\x7e]*)?"
@@ -133,8 +133,9 @@ class _Results:
 def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses a rule list, as `formats.ParseList` says. Its text is read twice: the exceptions first."""
     kept = list(pieces)
-    defaults = [match[1].strip().lower() for piece in kept for match in _DEFAULT.finditer(piece)]
-    named = any(_WITH_RESULT.search(piece) for piece in kept)
+    named = any("@" in piece and _WITH_RESULT.search(piece) for piece in kept)
+    matches = (_DEFAULT.search(piece) for piece in kept) if named else ()
+    defaults = [match[1].strip().lower() for match in matches if match]
     results = _Results(named, default_listed=named and bool(defaults) and defaults[0] != "direct")
     legacy = bool(kept) and _HEADER.match(kept[0]) is None and any(_BEGIN.search(piece) for piece in kept)
     exceptions = OrderedExceptions(builder.source)
@@ -160,7 +161,8 @@ def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
 def _find_exceptions(pieces: Sequence[str], lines: _Lines, results: _Results, exceptions: OrderedExceptions) -> None:
     first = 1
     for piece in pieces:
-        if _SPECIAL.search(piece) is None:
+        lowered = piece.lower()
+        if not any(mark in lowered for mark in _SPECIAL):
             first += len(piece.splitlines())
             continue
         for line in piece.splitlines():
