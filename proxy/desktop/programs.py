@@ -22,6 +22,13 @@ class DesktopError(BywayError):
     """The desktop did not do what it was asked."""
 
 
+def find_program(name: str) -> str | None:
+    """Returns the path of a program; None when it is not installed."""
+    import shutil  # it loads the modules of bz2 and xz, which no start of Byway needs
+
+    return shutil.which(name)
+
+
 def run_program(*words: str) -> str:
     """Runs a program and returns its standard output. Raises DesktopError."""
     try:

@@ -11,13 +11,12 @@ import ast
 import contextlib
 import ipaddress
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from proxy.desktop.programs import DesktopError, RunProgram, run_program
+from proxy.desktop.programs import DesktopError, RunProgram, find_program, run_program
 
 Values = Mapping[str, str]
 """Values of one place by their names; empty: not set."""
@@ -123,7 +122,7 @@ class Kde:
     _GROUP = ("--file", "kioslaverc", "--group", "Proxy Settings", "--key")
     _CHANGED = ("dbus-send", "--type=signal", "/KIO/Scheduler", "org.kde.KIO.Scheduler.reparseSlaveConfiguration")
 
-    def __init__(self, run: RunProgram = run_program, which: Callable[[str], str | None] = shutil.which) -> None:
+    def __init__(self, run: RunProgram = run_program, which: Callable[[str], str | None] = find_program) -> None:
         self._run = run
         self._version = "6" if which("kwriteconfig6") else "5"
 

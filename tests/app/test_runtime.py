@@ -43,7 +43,7 @@ class Believed:
     def is_listed(self, host: str) -> bool:
         return host in self.listed
 
-    def may_go_direct(self, destination: Destination) -> bool:
+    def may_go_direct(self, destination: Destination, network: NetworkId) -> bool:
         return destination.host not in self.relayed
 
 
