@@ -50,6 +50,7 @@ WAITING = (
 """What uses less than a third of a core."""
 
 SECONDS = {
+    "tests/e2e/test_browser.py": 95,
     "tests/lab/test_networks.py": 83,
     "tests/lab/test_why.py": 81,
     "tests/lab/test_verdicts.py": 70,
@@ -62,6 +63,8 @@ SECONDS = {
     "tests/lab/test_freeze.py": 17,
     "tests/support/test_hanging.py": 16,
     "tests/bench/test_run.py": 15,
+    "tests/e2e/test_own_pages.py": 15,
+    "tests/control/test_pac.py": 10,
     "tests/lab/test_interception.py": 15,
     "tests/e2e/test_crash.py": 12,
     "tests/e2e/test_resend.py": 12,
