@@ -1,18 +1,22 @@
-"""`byway config`: the settings in effect and where each came from, whether the files are right, and where they are."""
+"""`byway config`: the settings in effect and where each came from, whether the files are right, and where they are;
+exports and imports all of it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exit_codes import Exit
+from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
 from proxy.control.version import VERSION
+from proxy.model.errors import ConfigError
 
-group = typer.Typer(help="Configuration: show, check, locate.", no_args_is_help=True)
+group = typer.Typer(help="Configuration: show, check, locate, export, import.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -92,6 +96,98 @@ def path(call: Invocation) -> Exit | None:
         call.output.document({"version": VERSION, **{name: str(place) for name, place in places.items()}})
         return None
     call.output.table(("what", "path"), [(name, str(place)) for name, place in places.items()])
+    return None
+
+
+@command(group, "export", example="byway config export -o byway-config.toml")
+def export(
+    call: Invocation,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write (default: standard output).")
+    ] = None,
+    with_passwords: Annotated[
+        bool, typer.Option("--with-passwords", help="Include passwords. Needs -o; only you can read the file.")
+    ] = False,
+) -> Exit | None:
+    """Export the configuration, rules, lists and overrides as one text file.
+
+    Passwords are left out unless you ask for them, and addons always. `byway config import` reads the file."""
+    from proxy.cli.config_file import collect
+    from proxy.cli.overrides import overrides_now
+    from proxy.config.paths import write_private
+
+    if with_passwords and output is None:
+        raise Misused("--with-passwords needs -o FILE: a terminal or a pipe is no place for passwords")
+    made, left_out = collect(call.paths, overrides_now(call), passwords=with_passwords)
+    note = "WITH PASSWORDS: keep it as you keep them." if with_passwords else "Without passwords."
+    text = made.text(note=note)
+    if output is not None:
+        write_private(output, text)
+    if call.output.as_json:
+        files = {name: len(content) for name, content in made.files.items()}
+        call.output.document(
+            {"version": VERSION, "file": None if output is None else str(output), "files": files,
+             "overrides": len(made.overrides), "left_out": left_out, "passwords": with_passwords}
+        )  # fmt: skip
+    elif output is None:
+        call.output.line(text.rstrip("\n"))
+    else:
+        call.output.line(f"Exported to {output}: {', '.join(made.files)}, {len(made.overrides)} overrides")
+    for sentence in left_out:
+        call.output.hint(f"{sentence[0].upper()}{sentence[1:]}.")
+    if with_passwords:
+        call.output.hint(f"Warning: {output} has passwords. Only you can read it.")
+    return None
+
+
+@command(group, "import", example="byway config import byway-config.toml")
+def import_file(
+    call: Invocation,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File made by `byway config export`.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    allow_commands: Annotated[
+        bool, typer.Option("--allow-commands", help="With --yes: also import commands and addon settings.")
+    ] = False,
+) -> Exit | None:
+    """Import a configuration that `byway config export` made. A running Byway uses it at once.
+
+    All of it is checked first, and you are asked before anything changes. What was there is kept beside the
+    configuration, as a file that can be imported again. Overrides that the file does not name stay as they are.
+    """
+    from proxy.cli.config_file import FILE_LIMIT, ConfigFile, apply, check
+    from proxy.cli.overrides import overrides_now, set_overrides
+    from proxy.config.files import read_text
+
+    given = ConfigFile.parse(read_text(file, limit=FILE_LIMIT), str(file))
+    client = call.running()
+    paths, before = call.for_config_of(client).paths, overrides_now(call)
+    made = check(given, paths, before, str(file))
+    if not call.output.as_json:
+        call.output.table(("what", "change"), made.changes)
+    for sentence in (*made.notices, *made.runs):
+        call.output.hint(f"{sentence[0].upper()}{sentence[1:]}.")
+    if not yes:
+        if not (sys.stdin is not None and sys.stdin.isatty()):
+            raise Misused("nothing was imported: without a terminal, check the changes shown and use --yes")
+        if not typer.confirm("Import this?", default=False, err=True):
+            call.output.hint("Nothing was imported.")
+            return None
+    elif made.runs and not allow_commands:
+        raise Misused(
+            "nothing was imported: with it Byway would run what is shown; to allow that, add --allow-commands"
+        )
+    backup = apply(made, paths, before)
+    problems = [] if client is None else client.post("/v1/reload", {})["problems"]
+    set_overrides(paths, client, made.overrides)
+    if call.output.as_json:
+        changes = [{"what": what, "change": change} for what, change in made.changes]
+        call.output.document(
+            {"version": VERSION, "changes": changes, "backup": str(backup), "running": client is not None}
+        )
+    else:
+        call.output.line(f"Imported. What was there is kept in {backup}")
+    if problems:
+        raise ConfigError(problems)
     return None
 
 

@@ -230,6 +230,14 @@ def _identity(url: str) -> tuple[object, ...]:
     return tuple(item if hop is None else (hop.host, hop.port, hop.user) for item, hop in hops)
 
 
+def same_relay(url: str, other: str) -> bool:
+    """Whether two URLs are of one relay: same host, port and user of each hop. False when one cannot be parsed."""
+    try:
+        return _identity(url) == _identity(other)
+    except ValueError:
+        return False
+
+
 def _checked_name(name: str, taken: Container[str]) -> str:
     """Raises ValueError."""
     if not _NAME.match(name):

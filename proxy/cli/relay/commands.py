@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from proxy.cli.relay.local_scan import LocalScan
     from proxy.config.load import Loaded
     from proxy.config.paths import Paths
-    from proxy.model import Override
 
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
 
@@ -369,26 +368,13 @@ def _hint_saved(call: Invocation, paths: Paths, *, running: bool) -> None:
 
 def _references(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
     """Returns the references to these relays, each with its place. Raises Misused for an unknown relay."""
+    from proxy.cli.overrides import overrides_now
     from proxy.cli.relay.references import check_name, references
 
     loaded = _loaded(paths)
     for name in names:
         check_name(name, [relay.name for relay in loaded.settings.relay])
-    return list(references(set(names), loaded, paths, _overrides(call)))
-
-
-def _overrides(call: Invocation) -> Mapping[str, Override]:
-    """Returns the overrides of `byway site set`, from the running Byway or from its log."""
-    from proxy.model import Action, Override
-    from proxy.store.salvage import read_overrides
-
-    try:
-        client = call.client()
-    except NotRunning:
-        return read_overrides(call.paths.store_file)
-    return {
-        item["scope"]: Override(Action(item["action"]), item["relay"]) for item in client.get("/v1/sites")["overrides"]
-    }
+    return list(references(set(names), loaded, paths, overrides_now(call)))
 
 
 def _loaded(paths: Paths) -> Loaded:

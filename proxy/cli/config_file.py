@@ -1,0 +1,306 @@
+"""The file of `byway config export` and `import`: the configuration, its rules, lists and overrides in one TOML text.
+
+Passwords are left out unless they are asked for. Addons are never in it, since they are code. An import is checked as a
+whole, in a folder of its own, before anything changes; what it replaces is kept as such a file too. Relays keep the
+passwords that they have here when the file has none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from proxy.cli.configure import same_relay
+from proxy.cli.offline import make_setup
+from proxy.config.files import read_text, shown
+from proxy.config.load import CONFIG_LIMIT, load
+from proxy.config.paths import Paths, make_folder, write_private
+from proxy.config.relays import relay_names
+from proxy.config.schema import Settings
+from proxy.config.suggestions import quoted
+from proxy.model import Override
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.rules import parse_action
+from proxy.wire import hostnames
+from proxy.wire.relay_url import redact
+
+FORMAT = 1
+FILE_LIMIT = 64 * 1024 * 1024
+FILES_MAX = 300
+OVERRIDES_MAX = 100_000
+CONFIG, RULES, BLOCK_PAGES = "config.toml", "rules.txt", "block_pages.csv"
+_SECRET = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_QUOTES = re.compile(r'"{3,}|"+\Z')
+"""What would end a multi-line string."""
+
+
+@frozen_dataclass
+class ConfigFile:
+    """The texts of the files, by their name relative to the configuration folder, and the overrides, by host."""
+
+    files: Mapping[str, str]
+    overrides: Mapping[str, Override]
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> ConfigFile:
+        """Raises ConfigError, with a sentence, for what is no such file."""
+        try:
+            document = tomllib.loads(text)
+            if document.get("byway_export") != FORMAT:
+                raise ValueError(f"it is not made by `byway config export`: byway_export = {FORMAT} is missing")
+            files = dict(_file(table) for table in document.get("file", ()))
+            overrides = dict(_override(table) for table in document.get("override", ()))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "a table of it is damaged"
+            raise ConfigError(f"{source}: {redact(reason)}") from None
+        if CONFIG not in files or len(files) > FILES_MAX or len(overrides) > OVERRIDES_MAX:
+            raise ConfigError(f"{source}: it has no {CONFIG}, or too many files or overrides")
+        return cls(files, overrides)
+
+    def text(self, *, note: str) -> str:
+        """Returns the file. `note` is a comment at its top."""
+        parts = [f"# Byway's configuration. {note}\n# `byway config import FILE` reads it.\nbyway_export = {FORMAT}\n"]
+        for host, override in sorted(self.overrides.items()):
+            action = f"{override.action}:{override.relay}" if override.relay else str(override.action)
+            until = f"until = {override.until!r}\n" if override.until else ""
+            parts.append(f"\n[[override]]\nsite = {_string(host)}\naction = {_string(action)}\n{until}")
+        for name, content in self.files.items():
+            parts.append(f"\n[[file]]\nname = {_string(name)}\ntext = {_multiline(content)}\n")
+        text = "".join(parts)
+        if ConfigFile.parse(text, "export") != self:
+            raise BywayError("the files have text that cannot be exported")
+        return text
+
+
+def _file(table: Mapping[str, Any]) -> tuple[str, str]:
+    name, text = table["name"], table["text"]
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0] == "addons" or "\\" in name:
+        raise ValueError(f"file {quoted(name)} may not be imported")
+    if str(path) != name or not isinstance(text, str):
+        raise ValueError(f"file {quoted(name)} has no text, or a name that is not plain")
+    return name, text
+
+
+def _override(table: Mapping[str, Any]) -> tuple[str, Override]:
+    until = table.get("until", 0.0)
+    if not isinstance(until, int | float) or not 0 <= until < 1e11:
+        raise ValueError(f"the override of {quoted(table['site'])} has an end that is no time")
+    action, relay = parse_action(table["action"])
+    return hostnames.host(table["site"]), Override(action, relay, float(until))
+
+
+def _string(text: str) -> str:
+    escaped = _escaped(text).replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _multiline(text: str) -> str:
+    """A multi-line string: readable, and exact to the last carriage return."""
+    escaped = _QUOTES.sub(lambda run: '\\"' * len(run[0]), _escaped(text))
+    return f'"""\n{escaped}"""'
+
+
+def _escaped(text: str) -> str:
+    """Escapes what no string may have; not quotes."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\\", "\\\\"))
+
+
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool) -> tuple[ConfigFile, list[str]]:
+    """Returns the file, and a sentence for each thing that is left out. Raises ConfigError when the configuration is
+    faulty as it is."""
+    loaded = load(paths.config_to_read)
+    files, left_out = {CONFIG: _config_text(paths)}, list[str]()
+    if not passwords:
+        files[CONFIG], left_out = without_secrets(files[CONFIG], loaded.settings)
+    for name, file in ((RULES, paths.rules_file), (BLOCK_PAGES, paths.block_pages_file)):
+        if os.path.lexists(file):
+            files[name] = read_text(file, limit=FILE_LIMIT)
+    for item in loaded.settings.list:
+        if item.url:
+            continue
+        try:
+            name, _ = _file({"name": item.source, "text": ""})
+            files[name] = read_text(paths.named(name), limit=FILE_LIMIT)
+        except (ValueError, ConfigError) as error:
+            reason = str(error) if isinstance(error, ConfigError) else "it is not in the configuration folder"
+            left_out.append(f"list {item.name} is left out: {reason}")
+    return ConfigFile(files, overrides), left_out
+
+
+def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
+    """Returns the configuration without the passwords of relays, the users in URLs of lists, and options of addons
+    whose name says that they are secret; and a sentence for each. Comments keep no password of a URL either."""
+    import tomlkit
+
+    document: Any = tomlkit.parse(text)
+    left_out = []
+    for section, key in (("relay", "url"), ("list", "source")):
+        for table in document.get(section, ()):
+            bare = ">".join(map(_without_password, str(table[key]).split(">")))
+            if bare != table[key]:
+                table[key] = bare
+                left_out.append(f"the password of {section} {table['name']} is left out")
+    for name, addon in settings.addons.items():
+        for option in addon.options:
+            if _SECRET.search(option):
+                del document["addons"][name][option]
+                left_out.append(f"option {option} of addon {name} is left out")
+    return redact(tomlkit.dumps(document)), left_out
+
+
+def _without_password(item: str) -> str:
+    before, at, rest = item.rpartition("@")
+    scheme, separator, credentials = before.rpartition("://")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}@{rest}" if at else item
+
+
+def _config_text(paths: Paths) -> str:
+    file = paths.config_to_read
+    return "" if file is None else read_text(file, limit=CONFIG_LIMIT)
+
+
+# -- import ------------------------------------------------------------------------------------------------------------
+
+
+@frozen_dataclass
+class Import:
+    """An import that was checked: what it writes, in words what that changes, and what it would run."""
+
+    files: Mapping[str, str]
+    overrides: Mapping[str, Override]
+    changes: tuple[tuple[str, str], ...]
+    runs: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], source: str) -> Import:
+    """Checks a file as a whole, as `byway config check` would after the import. Raises ConfigError with all problems.
+    `overrides` are those of now."""
+    before = _settings(paths)
+    config, notices = _with_passwords_of(given.files[CONFIG], before)
+    files = {**given.files, CONFIG: config}
+    now = time.time()
+    wanted = {host: override for host, override in given.overrides.items() if not override.has_ended(now)}
+    with tempfile.TemporaryDirectory(prefix="byway-import-") as folder:
+        _lay_out(Path(folder), paths.config_dir, files)
+        try:
+            make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True))
+            after = load(Path(folder, CONFIG)).settings
+        except ConfigError as error:
+            raise ConfigError(
+                redact(f"{source}, {problem.replace(f'{shown(Path(folder))}/', '')}") for problem in error.problems
+            ) from None
+    known = relay_names(after)
+    if unknown := [(host, it.relay) for host, it in wanted.items() if it.relay and it.relay not in known]:
+        raise ConfigError(f"{source}: override of {host}: unknown relay {quoted(relay)}" for host, relay in unknown)
+    changes = [(name, _change(_text_at(paths, name), text)) for name, text in files.items()]
+    changes += [(f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(wanted.items())]
+    return Import(files, wanted, tuple(changes), tuple(_commands(after, before)), tuple(notices))
+
+
+def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path:
+    """Writes the files of a checked import, the configuration last, and returns the backup of what was there. Raises
+    BywayError, with everything as it was, when one cannot be written."""
+    previous = {name: _text_at(paths, name) for name in made.files}
+    there = {name: text for name, text in previous.items() if text is not None}
+    make_folder(paths.config_dir)
+    backup = paths.config_dir / f"backup-{time.strftime('%Y%m%dT%H%M%S')}.toml"
+    kept = ConfigFile({CONFIG: "", **there}, overrides)
+    write_private(backup, kept.text(note="Kept before an import, with passwords: keep it as you keep them."))
+    written: list[str] = []
+    try:
+        for name in sorted(made.files, key=lambda name: name == CONFIG):
+            target = paths.config_dir / name if name != CONFIG else paths.config_file
+            make_folder(target.parent)
+            written.append(name)
+            write_private(target.resolve(), made.files[name])
+    except (OSError, BywayError) as error:
+        for name in written:
+            if name in there:
+                write_private((paths.config_file if name == CONFIG else paths.config_dir / name).resolve(), there[name])
+        raise BywayError(f"nothing was imported: {error}") from None
+    return backup
+
+
+def _lay_out(folder: Path, config_dir: Path, files: Mapping[str, str]) -> None:
+    """Makes a folder as the configuration folder would be after the import: what is not imported is linked."""
+    for name, text in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(target, text)
+    for inside in {PurePosixPath(), *(parent for name in files for parent in PurePosixPath(name).parents)}:
+        there = config_dir / inside
+        for entry in there.iterdir() if there.is_dir() else ():
+            if not os.path.lexists(folder / inside / entry.name):
+                (folder / inside / entry.name).symlink_to(entry.resolve())
+
+
+def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
+    """Returns the configuration with the URLs of relays that are here, where the same relay comes without its
+    password; and a sentence for each relay that has a user and no password."""
+    import tomlkit
+
+    try:
+        document: Any = tomlkit.parse(text)
+        tables = [table for table in document.get("relay", ()) if isinstance(table.get("url"), str)]
+    except (ValueError, AttributeError, TypeError):
+        return text, []  # the check of the whole names what is wrong
+    notices, changed = [], False
+    for table in tables:
+        url = str(table["url"])
+        same = next((each for each in before.relay if same_relay(each.url, url) and each.url != url), None)
+        if same is not None and ">".join(map(_without_password, same.url.split(">"))) == url:
+            table["url"], changed = same.url, True
+            notices.append(f"relay {table.get('name')} keeps the password that it has here")
+    return (tomlkit.dumps(document) if changed else text), notices
+
+
+def _commands(after: Settings, before: Settings) -> Iterator[str]:
+    """Yields what the import would make Byway run that it does not run now: commands for passwords, and addons."""
+    known = {before.listen.password_cmd, *(relay.password_cmd for relay in before.relay), ""}
+    for owner, run in (("[listen]", after.listen.password_cmd), *((r.name, r.password_cmd) for r in after.relay)):
+        if run not in known:
+            yield f"{owner} runs the command {quoted(run)}"
+    for name, addon in after.addons.items():
+        if addon.enabled and before.addons.get(name) != addon:
+            yield f"addon {name} is enabled with these options"
+
+
+def _settings(paths: Paths) -> Settings:
+    try:
+        return load(paths.config_to_read).settings
+    except ConfigError:
+        return Settings()  # an import may be what mends it
+
+
+def _text_at(paths: Paths, name: str) -> str | None:
+    file = paths.config_file if name == CONFIG else paths.config_dir / name
+    return read_text(file, limit=FILE_LIMIT) if os.path.lexists(file) else None
+
+
+def _change(before: str | None, after: str) -> str:
+    if before is None:
+        return f"new, {after.count(chr(10))} lines"
+    if before == after:
+        return "the same"
+    old, new = Counter(before.splitlines()), Counter(after.splitlines())
+    return f"{(new - old).total()} lines added, {(old - new).total()} removed"
+
+
+def _override_change(before: Override | None, after: Override) -> str:
+    action = f"{after.action}:{after.relay}" if after.relay else str(after.action)
+    return "the same" if before == after else f"{action}{'' if before is None else ', in place of ' + before.action}"

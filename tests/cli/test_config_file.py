@@ -1,0 +1,310 @@
+"""`byway config export` and `import`: what is in the file, what is not, and that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.cli.config_file import ConfigFile
+from proxy.config.load import load
+from proxy.config.paths import write_private
+from proxy.model import Action, Override
+from proxy.model.errors import ConfigError
+from proxy.store.salvage import read_overrides
+from tests.cli.conftest import Byway, Home, Running
+
+SECRET = "correct-horse"
+CONFIG = f"""# mine; the old one was https://me:{SECRET}@old.example
+config_version = 1
+[[relay]]
+name = "tor"
+url = "socks5h://127.0.0.1:9050"  # on this computer
+[[relay]]
+name = "vps"
+url = "https://me:{SECRET}@relay.example"
+[[group]]
+name = "eu"
+relays = ["vps", "tor"]
+[[list]]
+name = "mine"
+source = "lists/mine.txt"
+[addons.notify]
+api_token = "{SECRET}"
+level = 2
+"""
+RULES = "# rules\nLIST,mine,RELAY:eu\nMATCH,AUTO\n"
+
+
+@pytest.fixture
+def filled(home: Home) -> Home:
+    home.config.write_text(CONFIG)
+    home.config.parent.joinpath("rules.txt").write_text(RULES)
+    home.config.parent.joinpath("lists").mkdir()
+    home.config.parent.joinpath("lists", "mine.txt").write_text("a.example\nb.example\n")
+    return home
+
+
+def files(home: Home) -> dict[str, str]:
+    folder = home.config.parent
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampled_from(
+    ['"""', '"', '""', "\\", "\r\n", "\n\n", "\x00\x7f", 'a""""', "\\u0041", "\t"]
+)
+NAMES = st.sampled_from(["rules.txt", "lists/a.txt", "block_pages.csv"])
+
+
+@given(st.dictionaries(NAMES, TEXTS), TEXTS, st.floats(0, 1e10))
+def test_every_text_comes_back_as_it_was(texts: dict[str, str], config: str, until: float) -> None:
+    made = ConfigFile({"config.toml": config, **texts}, {"a.example": Override(Action.RELAY, "tor", until)})
+    assert ConfigFile.parse(made.text(note="Without passwords."), "x") == made
+
+
+HEAD = 'byway_export = 1\n[[file]]\nname = "config.toml"\ntext = ""\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[[[",
+        "byway_export = 2",
+        "byway_export = 1",
+        'byway_export = 1\nfile = "x"',
+        "byway_export = 1\nfile = [1]",
+        HEAD + "[[file]]\nname = 1",
+        *(
+            f'{HEAD}[[file]]\nname = "{name}"\ntext = ""'
+            for name in ("../x", "/etc/passwd", "a/../../x", "addons/x.py", "", ".", "a//b", "./a", "a\\\\b")
+        ),
+        HEAD + '[[file]]\nname = "rules.txt"\ntext = 1',
+        HEAD + '[[override]]\nsite = "a..b"\naction = "RELAY"',
+        HEAD + '[[override]]\nsite = "a.b"\naction = "MAYBE"',
+        HEAD + '[[override]]\nsite = "a.b"\naction = "RELAY"\nuntil = "soon"',
+        HEAD + "[[override]]\n",
+    ],
+)
+def test_what_is_no_export_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        ConfigFile.parse(text, "x.toml")
+    (problem,) = refused.value.problems
+    assert problem.startswith("x.toml: ")
+
+
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_has_everything_but_passwords_and_addons(byway: Byway, filled: Home) -> None:
+    filled.config.parent.joinpath("addons").mkdir()
+    filled.config.parent.joinpath("addons", "mine.py").write_text("1/0")
+    ran = byway("config", "export")
+    assert SECRET not in ran.out
+    exported = ConfigFile.parse(ran.out, "out")
+    assert list(exported.files) == ["config.toml", "rules.txt", "lists/mine.txt"]
+    assert exported.files["rules.txt"] == RULES
+    assert "# on this computer" in exported.files["config.toml"]
+    config = tomllib.loads(exported.files["config.toml"])
+    assert config["relay"][1]["url"] == "https://me@relay.example"
+    assert config["addons"]["notify"] == {"level": 2}
+    assert "The password of relay vps is left out" in ran.err
+    assert "Option api_token of addon notify is left out" in ran.err
+
+
+def test_passwords_are_exported_only_into_a_file_that_nobody_else_can_read(
+    byway: Byway, filled: Home, tmp_path: Path
+) -> None:
+    assert byway("config", "export", "--with-passwords").code == 2
+    file = tmp_path / "all.toml"
+    before = os.umask(0)
+    try:
+        ran = byway("config", "export", "--with-passwords", "-o", str(file))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert ConfigFile.parse(file.read_text(), "x").files["config.toml"] == CONFIG
+    assert f"{file} has passwords" in ran.err
+    assert SECRET not in ran.out + ran.err
+
+
+def test_a_list_outside_of_the_folder_is_named_and_left_out(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    outside = tmp_path / "list.txt"
+    outside.write_text("c.example\n")
+    filled.config.write_text(CONFIG.replace("lists/mine.txt", str(outside)))
+    ran = byway("config", "export")
+    assert "lists/mine.txt" not in ConfigFile.parse(ran.out, "x").files
+    assert "List mine is left out: it is not in the configuration folder" in ran.err
+
+
+# -- import ------------------------------------------------------------------------------------------------------------
+
+
+def moved(byway: Byway, filled: Home, tmp_path: Path, *options: str) -> Path:
+    file = tmp_path / "export.toml"
+    assert byway("config", "export", "-o", str(file), *options).code == 0
+    return file
+
+
+def test_what_was_exported_is_imported_with_the_passwords_that_are_here(
+    byway: Byway, filled: Home, tmp_path: Path
+) -> None:
+    file = moved(byway, filled, tmp_path)
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert ran.code == 0, ran.err
+    assert ["rules.txt", "the same"] in ran.rows
+    assert "Relay vps keeps the password that it has here" in ran.err
+    assert load(filled.config).settings.relay[1].url == f"https://me:{SECRET}@relay.example"
+    assert SECRET not in ran.out + ran.err
+
+
+def test_a_new_computer_gets_all_of_it(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    file = moved(byway, filled, tmp_path, "--with-passwords")
+    was = files(filled)
+    for path in sorted(filled.config.parent.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert byway("config", "import", str(file), "--yes").code == 0
+    now = files(filled)
+    backup = next(name for name in now if name.startswith("backup-"))
+    assert {name: text for name, text in now.items() if name != backup} == was
+    assert byway("config", "check").code == 0
+
+
+def test_overrides_move_too_and_others_stay(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    until = time.time() + 3600
+    exported = ConfigFile(
+        {"config.toml": CONFIG, "rules.txt": RULES, "lists/mine.txt": "a.example\n"},
+        {
+            "a.example": Override(Action.RELAY, "eu", until),
+            "b.example": Override(Action.BLOCK),
+            "over.example": Override(Action.BLOCK, until=time.time() - 1),
+        },
+    )
+    file = tmp_path / "x.toml"
+    file.write_text(exported.text(note="x"))
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert ["site a.example", "RELAY:eu"] in ran.rows
+    stored = read_overrides(filled.state / "byway.sqlite")
+    assert stored == {"a.example": Override(Action.RELAY, "eu", until), "b.example": Override(Action.BLOCK)}
+    again = ConfigFile.parse(byway("config", "export").out, "x")
+    assert again.overrides == stored
+    file.write_text(ConfigFile(exported.files, {"c.example": Override(Action.DIRECT)}).text(note="x"))
+    assert byway("config", "import", str(file), "--yes").code == 0
+    assert set(read_overrides(filled.state / "byway.sqlite")) == {"a.example", "b.example", "c.example"}
+
+
+def test_what_was_there_is_kept_and_can_be_imported_again(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    before = files(filled)
+    file = tmp_path / "x.toml"
+    file.write_text(ConfigFile({"config.toml": "config_version = 1\n", "rules.txt": "MATCH,AUTO\n"}, {}).text(note="x"))
+    ran = byway("config", "import", str(file), "--yes", "--json")
+    backup = Path(ran.json["backup"])
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert filled.config.read_text() == "config_version = 1\n"
+    assert byway("config", "import", str(backup), "--yes", "--allow-commands").code == 0
+    now = files(filled)
+    assert {name: now[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("config.toml", 'name = "eu"', 'name = "tor"'), "config.toml:10: group tor has the name of a relay"),
+        (("rules.txt", "RELAY:eu", "RELAY:us"), 'rules.txt:2: unknown relay "us"'),
+        (("config.toml", "config_version", "config_versoin"), "config_versoin"),
+    ],
+)
+def test_a_faulty_import_changes_nothing(
+    byway: Byway, filled: Home, tmp_path: Path, change: tuple[str, str, str], sentence: str
+) -> None:
+    exported = ConfigFile.parse(moved(byway, filled, tmp_path).read_text(), "x")
+    name, old, new = change
+    faulty = {**exported.files, name: exported.files[name].replace(old, new)}
+    file = tmp_path / "faulty.toml"
+    file.write_text(ConfigFile(faulty, {}).text(note="x"))
+    before = files(filled)
+    ran = byway("config", "import", str(file), "--yes")
+    assert ran.code == 7
+    assert sentence in ran.err
+    assert "byway-import-" not in ran.err
+    assert files(filled) == before
+
+
+def test_an_override_of_an_unknown_relay_is_refused(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    exported = ConfigFile.parse(moved(byway, filled, tmp_path).read_text(), "x")
+    file = tmp_path / "faulty.toml"
+    file.write_text(ConfigFile(exported.files, {"a.example": Override(Action.RELAY, "us")}).text(note="x"))
+    ran = byway("config", "import", str(file), "--yes")
+    assert (ran.code, 'override of a.example: unknown relay "us"' in ran.err) == (7, True)
+
+
+def test_commands_and_addons_of_somebody_else_are_named_and_need_a_word_more(
+    byway: Byway, filled: Home, tmp_path: Path
+) -> None:
+    config = CONFIG.replace("[[group]]", 'password_cmd = "touch pwned"\n[[group]]', 1).replace(f":{SECRET}@r", "@r")
+    config += "[addons.tunnel]\nenabled = true\n"
+    file = tmp_path / "x.toml"
+    file.write_text(ConfigFile({"config.toml": config}, {}).text(note="x"))
+    before = files(filled)
+    ran = byway("config", "import", str(file), "--yes")
+    assert ran.code == 2
+    assert 'Vps runs the command "touch pwned"' in ran.err
+    assert "Addon tunnel is enabled with these options" in ran.err
+    assert files(filled) == before
+    assert not Path("pwned").exists()
+
+
+def test_nobody_is_asked_without_a_terminal_and_no_is_no(
+    byway: Byway, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = moved(byway, filled, tmp_path)
+    filled.config.write_text("config_version = 1\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
+    ran = byway("config", "import", str(file))
+    assert (ran.code, "use --yes" in ran.err) == (2, True)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
+    assert byway("config", "import", str(file)).code == 0
+    assert filled.config.read_text() == "config_version = 1\n"
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: True)
+    assert byway("config", "import", str(file)).code == 0
+    assert "[[group]]" in filled.config.read_text()
+
+
+def test_a_running_byway_takes_it_at_once(byway: Byway, filled: Home, running: Running, tmp_path: Path) -> None:
+    exported = ConfigFile({"config.toml": CONFIG}, {"a.example": Override(Action.RELAY, "tor", time.time() + 3600)})
+    file = tmp_path / "x.toml"
+    file.write_text(exported.text(note="x"))
+    assert byway("config", "import", str(file), "--yes", "--allow-commands").code == 0
+    assert running.world.reloads == 1
+    assert running.world.overrides["a.example"].relay == "tor"
+    assert abs(running.world.overrides["a.example"].until - time.time() - 3600) < 60
+
+
+def test_a_write_that_fails_half_way_is_undone(
+    byway: Byway, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x.toml"
+    texts = {"config.toml": "config_version = 1\n", "rules.txt": "MATCH,DIRECT\n"}
+    file.write_text(ConfigFile(texts, {}).text(note="x"))
+    full = [True]
+
+    def fails_once(path: Path, content: bytes | str) -> None:
+        if path.name == "config.toml" and path.parent == filled.config.parent and full and full.pop():
+            raise OSError(28, "No space left on device")
+        write_private(path, content)
+
+    monkeypatch.setattr("proxy.cli.config_file.write_private", fails_once)
+    ran = byway("config", "import", str(file), "--yes")
+    assert (ran.code, "nothing was imported" in ran.err) == (1, True)
+    assert filled.config.read_text() == CONFIG
+    assert filled.config.parent.joinpath("rules.txt").read_text() == RULES
