@@ -524,7 +524,8 @@ def _visits(call: Invocation, shown: Document) -> tuple[str, str, str]:
     handshake = span(visits["handshake_s"]) if visits["handshake_s"] else ""
     if fault is None or (call.output.fancy and shown["words"].endswith(f"fails: {fault['text']}")):
         return share, handshake, ""  # a person reads it in the state already
-    return share, handshake, f"{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"
+    member = "" if fault["relay"] == shown["name"] else f"{fault['relay']}: "
+    return share, handshake, f"{member}{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"
 
 
 def _show_results(call: Invocation, results: Sequence[Document]) -> None:
