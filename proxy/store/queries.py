@@ -27,6 +27,9 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 LIMIT_MAX = 10_000
+RECENT_ROWS = 10_000
+"""The newest connections in which the handshakes and faults of relays are looked for: `byway status` asks for them."""
+
 _ATTEMPTS_AT_ONCE = 500  # parameters in one statement, well below SQLite's bound
 
 OUTCOMES = {
@@ -46,6 +49,8 @@ _OUTCOME_COLUMNS = (
 _OUTCOME_TEXTS = ("host", "inbound", "action", "why", "error", "protocol", "closed_by", "network")
 _CHANGE_TEXTS = ("scope", "network", "before", "after", "cause", "why")
 _PORT_MAX = 65_535
+_HANDSHAKES_MAX = 2_000
+_RECENT = "outcome_id > (SELECT coalesce(max(id), 0) FROM outcome) - ?"
 _ATTEMPT_COLUMNS = ("route", "stage", "symptom", "error", "started_s", "elapsed_s", "address", "evidence")
 
 
@@ -156,9 +161,10 @@ def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[flo
     """Returns the seconds in which each route through relays opened its paths, of the newest connections since then
     that are logged by name and were delivered."""
     rows = db.execute(
-        "SELECT route, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"
-        " WHERE at BETWEEN ? AND ? AND stage = 'done' AND route NOT LIKE 'direct%' ORDER BY at DESC LIMIT ?",
-        (since, MOMENT_MAX, LIMIT_MAX),
+        "SELECT route, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"  # noqa: S608 - our own words
+        f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND stage = 'done' AND route NOT LIKE 'direct%'"
+        " ORDER BY outcome_id DESC LIMIT ?",
+        (RECENT_ROWS, since, MOMENT_MAX, _HANDSHAKES_MAX),
     )
     times: dict[str, list[float]] = {}
     for route, opened_s in _readable(lambda row: (_relays_of(row[0]), read_evidence(row[1]).get("opened_s")), rows):
@@ -168,13 +174,14 @@ def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[flo
 
 
 def relay_failures(db: sqlite3.Connection) -> list[Document]:
-    """Returns the last failure of each route at its relays, of the connections that are logged by name: {"relay", "at",
-    "symptom", "error", "evidence"}."""
+    """Returns the last failure of each route at its relays, of the newest connections that are logged by name:
+    {"relay", "at", "symptom", "error", "evidence"}."""
     rows = db.execute(
-        "SELECT route, max(at), symptom, attempt.error, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"
-        " WHERE at <= ? AND route NOT LIKE 'direct%' AND symptom IN ('relay_down', 'relay_auth', 'relay_garbage')"
-        " GROUP BY route ORDER BY max(at)",
-        (MOMENT_MAX,),
+        "SELECT route, max(at), symptom, attempt.error, evidence"  # noqa: S608 - our own words
+        " FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        f" WHERE {_RECENT} AND at <= ? AND route NOT LIKE 'direct%'"
+        " AND symptom IN ('relay_down', 'relay_auth', 'relay_garbage') GROUP BY route ORDER BY max(at)",
+        (RECENT_ROWS, MOMENT_MAX),
     )
     return list(_readable(_relay_failure, rows))
 

@@ -260,7 +260,8 @@ def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> Non
         outcome(replace(refused, evidence={"relay": "refused"}), delivered(VPS), at=AT - 40),
         outcome(failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), delivered(VPS), at=AT),
     )
-    assert queries.relay_handshakes(db, AT - 60) == {"tor": [0.25, 0.5]}
+    handshakes = queries.relay_handshakes(db, AT - 60)
+    assert {relay: sorted(times) for relay, times in handshakes.items()} == {"tor": [0.25, 0.5]}
     assert queries.relay_failures(db) == [
         {
             "relay": "tor",
@@ -270,3 +271,14 @@ def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> Non
             "evidence": {"relay": "refused"},
         }
     ]
+
+
+def test_only_the_newest_connections_are_looked_through_for_handshakes_and_faults(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = replace(delivered(TOR), evidence=as_evidence({"opened_s": 0.5}))
+    keep(db, outcome(opened, at=AT), outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=AT))
+    keep(db, works(at=AT), works(at=AT))
+    assert (list(queries.relay_handshakes(db, 0.0)), len(queries.relay_failures(db))) == (["tor"], 1)
+    monkeypatch.setattr(queries, "RECENT_ROWS", 2)
+    assert (queries.relay_handshakes(db, 0.0), queries.relay_failures(db)) == ({}, [])
