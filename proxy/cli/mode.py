@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def _pause(
     call: Invocation,
     duration: Annotated[
-        str, typer.Argument(metavar="[TIME]", help="How long: 30s, 15m, 2h.", show_default=False)
+        str, typer.Argument(metavar="TIME", help="How long: 30s, 15m, 2h.", show_default=False)
     ] = "15m",
 ) -> Exit | None:
     """Send AUTO direct for a while (default: 15 min).
@@ -48,7 +48,7 @@ def _mode(
     mode: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODE]", help="auto, direct or relay; without: show it.", autocompletion=complete_words(_MODES)
+            metavar="MODE", help="auto, direct or relay; without: show it.", autocompletion=complete_words(_MODES)
         ),
     ] = None,
 ) -> Exit | None:

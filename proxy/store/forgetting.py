@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from pathlib import Path
 
@@ -97,6 +96,8 @@ def _is_meant(survey: Path, what: Forgotten) -> bool:
 def _delete(path: Path) -> None:
     try:
         if path.is_dir() and not path.is_symlink():
+            import shutil  # it loads the modules of bz2 and xz, which no start needs
+
             shutil.rmtree(path)
         else:
             with contextlib.suppress(FileNotFoundError):

@@ -144,4 +144,6 @@ async def test_chromium_goes_where_it_should(path: str, tmp_path: Path) -> None:
         rows = (await byway.read("log", "--limit", "200"))["rows"]
     assert b"<title>visited</title>" in shown.stdout
     assert direct == {urlsplit(url).netloc for url in DIRECT if url != elsewhere}
-    assert {row["host"] for row in rows} == {urlsplit(url).hostname for url in PROXIED}
+    asked = {row["host"] for row in rows}
+    of_its_own = {host for host in asked if host.endswith((".google.com", ".googleapis.com"))}  # Chromium's
+    assert asked - of_its_own == {urlsplit(url).hostname for url in PROXIED}

@@ -161,7 +161,9 @@ class Byway:
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
 
-    async def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    async def command(
+        self, *arguments: str, check: bool = True, within_s: float = _COMMAND_S
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a `byway` command against this one. With `check`, any exit code but 0 fails the test."""
         process = await asyncio.create_subprocess_exec(
             *self._prefix,
@@ -173,7 +175,7 @@ class Byway:
             env=self._environment,
         )
         try:
-            out, err = await asyncio.wait_for(process.communicate(), _COMMAND_S)
+            out, err = await asyncio.wait_for(process.communicate(), within_s)
         except TimeoutError:
             process.kill()
             await process.wait()
