@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 
-from proxy.desktop.programs import RunProgram, run_program
+from proxy.desktop.programs import RunProgram, find_program, run_program
 
 _SERVICE = "org.freedesktop.Notifications"
 _SCRIPT = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
@@ -28,7 +27,7 @@ def show_notification(
     text: str,
     *,
     run: RunProgram = run_program,
-    which: Callable[[str], str | None] = shutil.which,
+    which: Callable[[str], str | None] = find_program,
     platform: str = sys.platform,
 ) -> None:
     """Shows it, where there is a program for that; on Windows nothing is shown. `title` and `text` are Byway's own
