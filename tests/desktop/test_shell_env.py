@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -22,12 +23,12 @@ READ = {
 }
 
 
-def environment_of(shell: str, text: str) -> Mapping[str, str]:
+def environment_of(shell: str, text: str, home: Path) -> Mapping[str, str]:
     """The variables of a process that the shell starts after `text`."""
     words = [word.replace("{script}", text) for word in READ[shell]]
     done = subprocess.run(
         [programs.require(shell), *words],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stderr == ""
@@ -43,11 +44,11 @@ def undoing(text: str) -> str:
 @pytest.mark.parametrize(
     "shell", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("bash", "zsh", "fish")]
 )
-def test_a_shell_sets_and_unsets_them(shell: str, values: dict[str, str]) -> None:
+def test_a_shell_sets_and_unsets_them(shell: str, values: dict[str, str], tmp_path: Path) -> None:
     text = script(Shell(shell), values)
-    after = environment_of(shell, text)
+    after = environment_of(shell, text, tmp_path)
     assert {name: after.get(name) for name in values} == values
-    undone = environment_of(shell, f"{text}\n{undoing(text)}")
+    undone = environment_of(shell, f"{text}\n{undoing(text)}", tmp_path)
     assert not set(values) & set(undone)
 
 
