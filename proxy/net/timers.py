@@ -1,8 +1,8 @@
 """Timers for code that sets one for each connection and nearly always cancels it.
 
 The earliest of them is one timer of the loop. The others wait in a heap of lists, which is ordered without a call of
-Python; a timer of asyncio takes about ten such calls. A cancelled timer stays in the heap until its time, or until the
-heap has doubled.
+Python; a timer of asyncio takes about ten such calls. A cancelled timer stays in the heap until an earlier one is due,
+or until the heap has doubled.
 
 A timer that is due lets the loop go through a few passes before it calls: see `deadline`.
 """
@@ -52,8 +52,11 @@ class _Timers:
     def _run_due(self) -> None:
         self._handle, self.armed_for = None, math.inf
         now = self.loop.time()
-        while self.heap and self.heap[0][0] <= now:
-            self.loop.call_soon(self._pass, heapq.heappop(self.heap))
+        # Most are cancelled by now. The loop's timer is not set for those that are, also of later times.
+        while self.heap and (self.heap[0][0] <= now or self.heap[0][2] is None):
+            timer = heapq.heappop(self.heap)
+            if timer[2] is not None:
+                self.loop.call_soon(self._pass, timer)
         if self.heap:
             self.arm(self.heap[0][0])
 

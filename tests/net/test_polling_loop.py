@@ -150,3 +150,39 @@ def test_callbacks_run_in_their_order_and_context_and_not_on_a_closed_loop() -> 
     assert calls == [("first", 0), ("second", 7)]
     with pytest.raises(RuntimeError, match="closed"):
         loop.call_soon(note, "late")
+
+
+def test_a_fault_of_a_callback_is_reported_and_costs_the_others_nothing() -> None:
+    calls: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    async def story() -> list[str]:
+        loop, faults = asyncio.get_running_loop(), list[str]()
+        loop.set_exception_handler(lambda _, context: faults.append(str(context["exception"])))
+        loop.call_soon(fail)
+        loop.call_soon(calls.append, "after it")
+        loop.call_later(0, fail)
+        await asyncio.sleep(0.01)
+        return faults
+
+    assert run(story()) == ["a fault", "a fault"]
+    assert calls == ["after it"]
+
+
+def test_timers_are_called_in_their_order_and_cancelled_ones_do_not_pile_up() -> None:
+    async def story() -> tuple[list[int], int]:
+        loop, called = asyncio.get_running_loop(), list[int]()
+        assert isinstance(loop, PollingLoop)
+        for number in (3, 1, 2):
+            loop.call_later(number * 0.002, called.append, number)
+        for _ in range(1000):
+            loop.call_later(3600, called.append, 0).cancel()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        return called, len(loop._scheduled)
+
+    called, left = run(story())
+    assert called == [1, 2, 3]
+    assert left < 300

@@ -67,6 +67,21 @@ async def test_cancelled_timers_do_not_pile_up() -> None:
     cancel(kept)
 
 
+async def test_the_loop_is_not_woken_for_cancelled_timers() -> None:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    soon = loop.time() + 0.01
+    for number in range(20):
+        cancel(call_at(soon + 1 + number, lambda: None))
+    kept = call_at(soon + 100, lambda: None)
+    call_at(soon, done.set)
+    await done.wait()
+    assert timers._latest is not None
+    assert timers._latest.armed_for == kept[0]
+    assert timers._latest.heap == [kept]
+    cancel(kept)
+
+
 async def test_the_loop_goes_through_its_passes_before_the_call() -> None:
     passed = 0
     done = asyncio.Event()
