@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -34,6 +35,7 @@ from proxy.app.wiring import Subscribers, subscribe, subscribe_refresh
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
+from proxy.control.pac import local_proxy
 from proxy.control.server import ControlServer
 from proxy.desktop.notification import has_desktop, show_notification
 from proxy.desktop.system_proxy import Restored, SystemProxy
@@ -345,18 +347,30 @@ class App:
         return relays_left_by(await plan_for(request, self._services, setup))
 
     def print_greeting(self) -> None:
-        """Prints where Byway listens and what to do next, and logs the notices of the configuration."""
+        """Prints where Byway listens and what to do next, and logs the notices of the configuration. At a terminal the
+        next steps follow as they become known (`first_steps`)."""
         if self._options.quiet:
             return
         self._active.log_notices()
         address = Destination(self._loaded.settings.listen.address, self._active.port)
+        listens = f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5"
         relays = self._setup.registry.relay_names
-        through = f"relays: {', '.join(relays)}" if relays else "no relay; add one with `byway relay add URL`"
-        with contextlib.suppress(BrokenPipeError):
-            print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
-            print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
-            if not relays:
-                print("If Tor, Clash or another proxy runs on this computer, `byway relay scan` finds it.", flush=True)
+        through = f"relays: {', '.join(relays)}" if relays else "no relay"
+        if sys.stdout is None or not sys.stdout.isatty():
+            advice = "" if relays else "; add one with `byway relay add URL`"
+            with contextlib.suppress(BrokenPipeError):
+                print(f"{listens} ({through}{advice}).", flush=True)
+                print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
+            return
+        from proxy.app.first_steps import FirstSteps, command_name
+
+        proxy = local_proxy(address.host, address.port)
+        steps = FirstSteps(proxy, self._poller, command=command_name(sys.argv[0], os.environ))
+        steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")
+        if self._setup.settings.relay:
+            steps.print_browser()
+        else:
+            spawn(steps.print_all(), name="print the first steps")
 
     def _set_mode(self, mode: AutoMode) -> None:
         self._active.set_mode(mode)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.output import span
-from proxy.cli.relay.scan import LOOPBACK, KnownPort, Listener, TryOut, known_ports, scan, try_out
+from proxy.cli.relay.scan import TryOut, scan, try_out
 from proxy.config.relays import is_loopback, is_name
 from proxy.config.schema import Settings
 from proxy.config.suggestions import quoted
@@ -15,6 +15,7 @@ from proxy.control import serialize
 from proxy.control.serialize import Document
 from proxy.control.site import site
 from proxy.model import Destination
+from proxy.probe.local_proxies import LOOPBACK, KnownPort, Listener, known_ports
 from proxy.wire import relay_url
 
 PORTS_MAX = 256

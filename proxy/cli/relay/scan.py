@@ -1,80 +1,17 @@
-"""`byway relay scan`: which SOCKS and HTTP proxies listen on this computer, and what each one is.
-
-Known ports on 127.0.0.1 are connected to, and asked in the protocols that a relay may speak, with questions that no
-proxy passes on: a SOCKS5 greeting, an HTTP request about the server itself, a SOCKS4 command that does not exist. So
-nothing leaves this computer. Whether a proxy leads out shows only a connection through it, which the user has to allow.
-"""
+"""`byway relay scan`: asks what listens on this computer, and opens connections through it once the user allows it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import csv
-import re
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 
 from proxy.cli.relay.pysocks_check import second_opinion
 from proxy.control.relay_test import Trial, try_relay
 from proxy.model import Destination, Route
-from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.deadline import deadline
 from proxy.net.dialers.registry import Registry, Relay
-from proxy.net.dialers.tcp import TcpDialer
-from proxy.net.dns.resolver import Resolver
-from proxy.net.poller import Poller, make_poller
-from proxy.net.stream import Stream
-from proxy.wire import socks
-from proxy.wire.relay_url import RelayKind
-
-LOOPBACK = "127.0.0.1"
-ANSWER_S = 2.0
-"""How long a listener may take to answer one question. It is on this computer; a Tor that starts answers as fast."""
-
-_ANSWER_LIMIT = 8192
-_NO_METHOD = 0xFF
-_SOCKS4_NOTHING = b"\x04\x00\x00\x01\x00\x00\x00\x01\x00\x00"
-"""SOCKS4 command 0, for port 1 of no host: it does not exist, so it can only be refused."""
-
-_OF_PROXIES = re.compile(
-    rb"^(?:proxy-[a-z-]+|via|x-squid-error|x-cache-lookup):|^server:.*(?:squid|tinyproxy|privoxy)", re.I | re.M
-)
-
-
-@frozen_dataclass
-class KnownPort:
-    """A port where programs offer a proxy by default. `name`: for a relay found there."""
-
-    port: int
-    name: str = "local"
-    programs: str = ""
-
-
-@frozen_dataclass
-class Listener:
-    """What listens on one port. `kind` is None when it speaks neither SOCKS nor HTTP; `is_proxy` is False as long as
-    an HTTP server may be no proxy; `wants_user`: it wants a user and password, or another authentication."""
-
-    known: KnownPort
-    kind: RelayKind | None = None
-    is_proxy: bool = False
-    wants_user: bool = False
-
-    @property
-    def url(self) -> str:
-        return f"{self.kind}://{LOOPBACK}:{self.known.port}" if self.kind is not None else ""
-
-    @property
-    def words(self) -> str:
-        """What it is, for people."""
-        if self.kind is None:
-            return "listens, but speaks neither SOCKS nor HTTP"
-        word = _WORDS[self.kind] if self.is_proxy else "HTTP: a proxy, or a web server"
-        return f"{word}, wants a user and password" if self.wants_user else word
-
-
-_WORDS = {RelayKind.SOCKS5H: "SOCKS5 proxy", RelayKind.SOCKS4A: "SOCKS4a proxy", RelayKind.HTTP: "HTTP proxy"}
+from proxy.net.poller import make_poller
+from proxy.probe.local_proxies import KnownPort, Listener, find_listeners, loopback_dialer
 
 
 @frozen_dataclass
@@ -86,16 +23,9 @@ class TryOut:
     pysocks_error: str = ""
 
 
-def known_ports() -> list[KnownPort]:
-    """Returns the known ports, as `local_proxies.csv` lists them."""
-    lines = Path(__file__).with_name("local_proxies.csv").read_text("utf-8").splitlines()
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    return [KnownPort(int(row["port"]), row["name"], row["programs"]) for row in rows]
-
-
 def scan(ports: Iterable[KnownPort], *, own: Collection[int]) -> list[Listener]:
     """Asks what listens on these ports of 127.0.0.1, all at once. `own` ports are Byway's, and are not asked."""
-    return asyncio.run(_scan([known for known in ports if known.port not in own]))
+    return asyncio.run(_scan(ports, own))
 
 
 def try_out(listeners: Sequence[Listener], destination: Destination) -> list[TryOut]:
@@ -103,64 +33,18 @@ def try_out(listeners: Sequence[Listener], destination: Destination) -> list[Try
     return asyncio.run(_try_out(listeners, destination))
 
 
-async def _scan(ports: Sequence[KnownPort]) -> list[Listener]:
+async def _scan(ports: Iterable[KnownPort], own: Collection[int]) -> list[Listener]:
     poller = make_poller(asyncio.get_running_loop())
     try:
-        dialer = _dialer(poller)
-        found = await asyncio.gather(*(_listener(dialer, known) for known in ports))
+        return await find_listeners(ports, poller, own=own)
     finally:
         poller.close()
-    return [listener for listener in found if listener is not None]
-
-
-async def _listener(dialer: TcpDialer, known: KnownPort) -> Listener | None:
-    """Returns what listens on a port; None when nothing does."""
-    endpoint = Destination(LOOPBACK, known.port)
-    # Without a password, which Tor would choose where both are offered, although it wants none.
-    answer = await _ask(dialer, endpoint, socks.socks5_greeting(with_password=False), 2)
-    if answer is None:
-        return None
-    if answer[:1] == b"\x05" and len(answer) >= 2 and answer[1] in (socks.NO_AUTH, _NO_METHOD):
-        return Listener(known, RelayKind.SOCKS5H, is_proxy=True, wants_user=answer[1] != socks.NO_AUTH)
-    head = f"OPTIONS * HTTP/1.1\r\nHost: {endpoint}\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n".encode()
-    answer = await _ask(dialer, endpoint, head, _ANSWER_LIMIT)
-    if answer is not None and answer.startswith(b"HTTP/1."):
-        wants_user = answer.split(b" ", 2)[1:2] == [b"407"]
-        is_proxy = wants_user or _OF_PROXIES.search(answer) is not None
-        return Listener(known, RelayKind.HTTP, is_proxy=is_proxy, wants_user=wants_user)
-    answer = await _ask(dialer, endpoint, _SOCKS4_NOTHING, 8)
-    if answer is not None and answer[:1] == b"\0" and answer[1:2] in (b"\x5b", b"\x5c", b"\x5d"):
-        return Listener(known, RelayKind.SOCKS4A, is_proxy=True)
-    return Listener(known)
-
-
-async def _ask(dialer: TcpDialer, endpoint: Destination, question: bytes, size: int) -> bytes | None:
-    """Returns the first bytes of an answer, `size` at most; fewer when no more come in time or the other side closes.
-    None: nothing listens there."""
-    try:
-        stream = await dialer.dial(endpoint)
-    except DialError:
-        return None
-    answer = b""
-    try:
-        with contextlib.suppress(TimeoutError, OSError), deadline(ANSWER_S):
-            await stream.send(question)
-            while len(answer) < size and (part := await stream.receive(size - len(answer))):
-                answer += part
-    finally:
-        _close(stream)
-    return answer
-
-
-def _close(stream: Stream) -> None:
-    with contextlib.suppress(OSError):
-        stream.close()
 
 
 async def _try_out(listeners: Sequence[Listener], destination: Destination) -> list[TryOut]:
     poller = make_poller(asyncio.get_running_loop())
     try:
-        dialer = _dialer(poller)
+        dialer = loopback_dialer(poller)
         relays = [Relay.parse(f"port {listener.known.port}", listener.url) for listener in listeners]
         registry = Registry(relays, direct=dialer, to_relays=dialer)
         return list(await asyncio.gather(*(_try_one(registry, relay, destination) for relay in relays)))
@@ -173,12 +57,3 @@ async def _try_one(registry: Registry, relay: Relay, destination: Destination) -
     (hop,) = registry.hops((relay.name,))
     opinion = await second_opinion(hop, destination, may_send_credentials=False)
     return TryOut(trial, opinion.ok if opinion.asked else None, opinion.error)
-
-
-def _dialer(poller: Poller) -> TcpDialer:
-    """Dials addresses on loopback alone: what is asked here never leaves this computer by itself."""
-
-    def refuse_others(destination: Destination, address: object) -> str | None:
-        return None if destination.host == LOOPBACK else f"{destination} is not on this computer"
-
-    return TcpDialer(poller, Resolver(), refuse_others, connect_timeout_s=ANSWER_S)

@@ -1,25 +1,25 @@
-"""What listens on this computer, asked of real programs; and nothing is passed on by the questions."""
+"""Real programs that `byway relay scan` finds, and that nothing is passed on by its questions; the command itself."""
 
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import pwd
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from proxy.cli.relay.scan import KnownPort, known_ports, scan, try_out
+from proxy.cli.relay.scan import scan, try_out
 from proxy.model import Destination
+from proxy.probe.local_proxies import KnownPort
 from tests.cli.conftest import Byway, Home
 from tests.support import programs
+from tests.support.one_answer import answering
 
 _START_S = 60.0
 
@@ -56,32 +56,6 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], said: Path) -> None:
             process.wait(0.05)
             break
     raise AssertionError(f"{process.args!r} does not listen on {port}: {said.read_text(errors='replace')[-2000:]}")
-
-
-@contextlib.contextmanager
-def answering(answer: bytes | None) -> Iterator[int]:
-    """A server that gives everybody the same answer, None: none at all."""
-    server = socket.create_server(("127.0.0.1", 0))
-    held = []
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = server.accept()
-                held.append(client)
-                if answer is not None:
-                    client.recv(64)
-                    client.sendall(answer)
-                    client.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield server.getsockname()[1]
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    for client in held:
-        client.close()
-    thread.join(10)
 
 
 def words(port: int) -> str:
@@ -153,50 +127,6 @@ def test_tor_that_has_no_circuit(tmp_path: Path) -> None:
     (tmp_path / "torrc").write_text("")
     with running(tmp_path, port, "tor", *arguments, *bridge, "-f", str(tmp_path / "torrc")):
         assert words(port) == "SOCKS5 proxy"
-
-
-# -- what else may listen ----------------------------------------------------------------------------------------------
-
-
-def test_a_web_server_may_be_no_proxy() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        assert words(server.server_address[1]) == "HTTP: a proxy, or a web server"
-        server.shutdown()
-        thread.join(10)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (b"SSH-2.0-OpenSSH_9\r\n", "listens, but speaks neither SOCKS nor HTTP"),
-        (None, "listens, but speaks neither SOCKS nor HTTP"),
-        (b"", "listens, but speaks neither SOCKS nor HTTP"),
-        (b"\x05\xff", "SOCKS5 proxy, wants a user and password"),
-        (b"\x05\x09", "listens, but speaks neither SOCKS nor HTTP"),
-        (b"\x00\x5b\x00\x00\x00\x00\x00\x00", "SOCKS4a proxy"),
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "HTTP proxy, wants a user and password"),
-        (b"HTTP/1.1 400 Bad Request\r\nVia: 1.1 here\r\n\r\n", "HTTP proxy"),
-        (b"HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n", "HTTP: a proxy, or a web server"),
-    ],
-)  # fmt: skip
-def test_what_an_answer_means(answer: bytes | None, expected: str) -> None:
-    with answering(answer) as port:
-        assert words(port) == expected
-
-
-def test_where_nothing_listens_nothing_is_found_and_our_own_port_is_not_asked() -> None:
-    assert scan([KnownPort(free_port())], own=()) == []
-    with answering(b"\x05\x00") as port:
-        assert scan([KnownPort(port)], own=(port,)) == []
-
-
-def test_the_known_ports_have_names_that_relays_may_have() -> None:
-    known = known_ports()
-    assert len(known) == len({each.port for each in known}) > 15
-    assert {9050, 9150, 7890, 7891, 7897, 10808, 10809, 2080, 1080, 1086, 8118, 12334} <= {each.port for each in known}
-    assert all(each.name.replace("-", "").isalnum() and each.programs for each in known)
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,177 @@
+"""What a person at a terminal reads after "listens", with a relay and without; nothing is sent meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from proxy.app.first_steps import FirstSteps, command_name
+from proxy.desktop.programs import DesktopError
+from proxy.model import Destination
+from proxy.net.poller import make_poller
+from proxy.probe.local_proxies import KnownPort, Listener
+from proxy.wire.relay_url import RelayKind
+from tests.support import netns
+from tests.support.byway import Byway
+from tests.support.netns import PROVIDER, Internet
+from tests.support.terminal import Terminal
+from tests.support.waiting import until
+
+TOR = Listener(KnownPort(9050, "tor", "Tor"), RelayKind.SOCKS5H, is_proxy=True)
+SQUID = Listener(KnownPort(3128, "squid", "squid"), RelayKind.HTTP, is_proxy=True, wants_user=True)
+WEB_SERVER = Listener(KnownPort(8080, "http", "Psiphon, others"), RelayKind.HTTP)
+
+
+@pytest.fixture
+async def steps() -> FirstSteps:
+    poller = make_poller(asyncio.get_running_loop())
+    return FirstSteps(Destination("127.0.0.1", 8119), poller, command=".venv/bin/byway")
+
+
+@pytest.mark.parametrize(
+    ("has_link", "connectivity", "line"),
+    [
+        (False, [], "this computer has no network connection. Connect to a network; Byway need not restart."),
+        (False, ["u 4", "b true"], "this computer has no network connection. Connect to a network; Byway need not res"),
+        (True, ["u 2", "b true"], "captive portal. Open any page in a browser and log in to the network."),
+        (True, ["u 3", "b true"], "connected, without internet access. `.venv/bin/byway doctor` looks for the reason."),
+        (True, ["u 4", "b true"], "internet access works."),
+        (True, ["u 4", "b false"], "connected, not tested yet."),  # it tests nothing, and says "full" of any network
+        (True, ["u 0", "b true"], "connected, not tested yet."),
+        (True, ["something else"], "connected, not tested yet."),
+        (True, [], "connected, not tested yet. `.venv/bin/byway doctor` tests it."),
+    ],
+)
+async def test_the_network(steps: FirstSteps, has_link: bool, connectivity: Sequence[str], line: str) -> None:
+    assert steps.network_line(has_link, connectivity).startswith(f"Network: {line}")
+
+
+async def test_the_browser(steps: FirstSteps) -> None:
+    assert "`.venv/bin/byway browser` in a second terminal opens a ready one" in steps.browser_line(True)
+    assert steps.browser_line(False).startswith("Browser: set 127.0.0.1:8119 as its HTTP proxy; http://127.0.0.1:8119/")
+
+
+async def test_relays_are_offered_and_a_web_server_is_not(steps: FirstSteps) -> None:
+    none = "Relays: none found on this computer. `.venv/bin/byway relay add URL` adds one."
+    assert steps.relays_line([]) == none
+    assert steps.relays_line([WEB_SERVER, Listener(KnownPort(1080))]) == none
+    assert steps.relays_line([TOR, WEB_SERVER, SQUID]) == (
+        "Relays: found on this computer, not used yet: port 9050 (SOCKS5 proxy, usually Tor), "
+        "port 3128 (HTTP proxy, wants a user and password, usually squid). `.venv/bin/byway relay scan` adds them."
+    )
+    assert " and 2 more. " in steps.relays_line([TOR] * 5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NetworkManager is Linux only")
+async def test_without_networkmanager_nothing_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    def run(*words: str) -> str:
+        asked.extend(words)
+        raise DesktopError("busctl is not installed")
+
+    poller = make_poller(asyncio.get_running_loop())
+    steps = FirstSteps(Destination("127.0.0.1", 8119), poller, command="byway", run=run)
+    await steps.print_all()
+    assert "get-property" in asked
+    assert capsys.readouterr().out.startswith(("Network: connected, not tested yet.", "Network: this computer has no"))
+
+
+def test_commands_are_named_so_that_they_can_be_copied(tmp_path: Path) -> None:
+    (tmp_path / "byway").touch()
+    assert command_name(".venv/bin/byway", {"PATH": "/nonexistent"}) == ".venv/bin/byway"
+    assert command_name(".venv/bin/byway", {"PATH": f"/nonexistent:{tmp_path}"}) == "byway"
+    assert command_name("/src/proxy/__main__.py", {"PATH": ""}) == "byway"
+
+
+# -- the real thing ----------------------------------------------------------------------------------------------------
+
+
+def command(folder: Path, *words: str, config: str = "") -> list[str]:
+    """`byway run` with a folder of its own."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.toml").write_text(f"config_version = 1\n{config}")
+    files = ("--config", str(folder / "config.toml"), "--state", str(folder / "state"))
+    return [sys.executable, "-P", "-m", "proxy", "run", "--port", "0", *files, *words]
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    return {**os.environ, "HOME": str(folder), "TERM": "xterm"}
+
+
+async def test_with_a_relay_only_the_browser_is_left_to_tell(tmp_path: Path) -> None:
+    relay = '[[relay]]\nname = "r"\nurl = "socks5h://127.0.0.1:9"\n'
+    with Terminal(command(tmp_path, config=relay), environment(tmp_path)) as terminal:
+        await terminal.until("Browser: ")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ends() == 0
+        first, second = terminal.lines
+    assert first.endswith("for HTTP, SOCKS4 and SOCKS5 (relays: r). Ctrl-C stops it.")
+    assert second.startswith("Browser: ")
+
+
+async def test_in_a_pipe_and_with_quiet_there_are_no_steps(tmp_path: Path) -> None:
+    async with Byway(tmp_path) as byway:
+        await byway.stop()
+    assert len(byway.said.read_text().splitlines()) == 2
+    with Terminal(command(tmp_path / "quiet", "-q"), environment(tmp_path)) as terminal:
+        state = tmp_path / "quiet" / "state" / "run.json"
+        await until(state.exists)
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ends() == 0
+        assert terminal.printed == ""
+
+
+@pytest.mark.namespaces
+@pytest.mark.needs(*netns.NEEDS)
+async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_this_computer(tmp_path: Path) -> None:
+    """One program answers as Tor does, one never does: the line waits for that one, Byway does not."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(64))
+        writer.write(b"\x05\x00")
+        await writer.drain()
+        asked.append(await reader.read(64))
+        writer.close()
+
+    async with Internet(tmp_path) as internet:
+        here = await internet.host("here", resolver=PROVIDER)
+        tor = here.create_server(("127.0.0.1", 9050))
+        async with await asyncio.start_server(answer, sock=tor):
+            with here.create_server(("127.0.0.1", 1080)):
+                words = [*here.prefix, *command(tmp_path / "byway")]
+                with Terminal(words, environment(tmp_path)) as terminal:
+                    await terminal.until("Browser: ")
+                    assert "Relays: " not in terminal.printed, "what answers late delays nothing"
+                    await terminal.until("Relays: ")
+                    terminal.process.send_signal(signal.SIGINT)
+                    assert await terminal.ends() == 0
+        listens, network, browser, relays = terminal.lines
+        with here.make_socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            await internet.capture.settle(sock, PROVIDER)
+        begun = internet.capture.begun_by(here.address)
+    assert listens.endswith("(no relay). Ctrl-C stops it.")
+    assert network.startswith("Network: connected, not tested yet.")
+    assert browser.startswith("Browser: ")
+    assert "port 9050 (SOCKS5 proxy, usually Tor). `byway relay scan` adds them." in relays
+    assert asked == [b"\x05\x01\x00", b""], "a greeting, and no request"
+    assert begun == set()
+
+
+@pytest.mark.namespaces
+@pytest.mark.needs(*netns.NEEDS)
+async def test_without_a_network_it_says_so_and_serves(tmp_path: Path) -> None:
+    alone = ["unshare", "-Urn", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    with Terminal([*alone, *command(tmp_path)], environment(tmp_path)) as terminal:
+        await terminal.until("Relays: none found")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ends() == 0
+    assert terminal.lines[1].startswith("Network: this computer has no network connection.")

@@ -1,0 +1,74 @@
+"""A program at a terminal of its own: what it prints there, in lines."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping, Sequence
+
+from tests.support.waiting import GIVEN_UP_S, until
+
+_COLUMNS = 200
+
+
+class Terminal:
+    """`printed` is what the program wrote so far, on standard output and error. It is killed when the block ends.
+    Its output is read while the event loop runs.
+
+    with Terminal(["byway", "run"], env) as terminal:
+        await terminal.until("listens")
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._master = -1
+        self._ended = False
+        self.printed = ""
+        self.process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Terminal:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, _COLUMNS, 0, 0))
+        self.process = subprocess.Popen(
+            self._command, stdin=slave, stdout=slave, stderr=slave, env=self._environment, start_new_session=True
+        )
+        os.close(slave)
+        asyncio.get_running_loop().add_reader(self._master, self._read)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._close()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.printed.splitlines()
+
+    async def until(self, text: str) -> None:
+        """Waits until a whole line holds `text`. Fails when the program ends before."""
+        await until(lambda: self._ended or any(text in line for line in self.printed.split("\r\n")[:-1]))
+        assert text in self.printed, self.printed
+
+    async def ends(self) -> int:
+        """Returns the exit code, once the program has ended and all that it printed is read."""
+        await until(lambda: self._ended, within_s=2 * GIVEN_UP_S)
+        return self.process.wait(GIVEN_UP_S)
+
+    def _read(self) -> None:
+        try:
+            self.printed += os.read(self._master, 65536).decode()
+        except OSError:  # EIO: the other side has ended
+            self._ended = True
+            asyncio.get_running_loop().remove_reader(self._master)
+
+    def _close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
