@@ -255,6 +255,10 @@ class App:
         self._active.listens_on(port)  # the guard refuses Byway's own port, which is known only now
         if await self._system_proxy.release() is Restored.RESTORED:
             log.warning("The system proxy, which the last run could not restore, was restored.")
+            if self._setup.router.closing:
+                log.warning(
+                    "Rules for RELAY or BLOCK do not cover programs that now connect direct: `byway system on`."
+                )
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:

@@ -137,7 +137,9 @@ async def power_cut(desk: Desk) -> None:
     assert desk.is_lenient
     await desk.byway.start()
     assert desk.now == desk.before
-    assert "The system proxy, which the last run could not restore, was restored." in desk.byway.said.read_text()
+    said = desk.byway.said.read_text()
+    assert "The system proxy, which the last run could not restore, was restored." in said
+    assert "connect direct" not in said, "no rule closes a site"
 
 
 async def changed_by_somebody_else(desk: Desk) -> None:
@@ -198,6 +200,7 @@ async def test_it_is_strict_while_a_rule_or_an_override_closes_a_site(tmp_path: 
         assert on.is_strict  # without Byway no program connects
         await on.byway.start()
         assert on.now == on.before
+        assert "do not cover programs that now connect direct" in on.byway.said.read_text()
 
 
 @pytest.mark.needs("gsettings")

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -148,11 +149,28 @@ class Country:
         return Visitor(self.client.socket, trust, byway.proxy if byway is not None else None)
 
     def byway(
-        self, folder: Path, *, config: str | None = None, rules: str | None = None, office: bool = False
+        self,
+        folder: Path,
+        *,
+        config: str | None = None,
+        rules: str | None = None,
+        office: bool = False,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> Running:
         """A Byway at that computer. With `office`, the system trusts the office's root as well."""
         folder.mkdir(parents=True, exist_ok=True)
-        return Running(self, folder, self.config() if config is None else config, rules=rules, office=office)
+        text = self.config() if config is None else config
+        return Running(self, folder, text, rules=rules, office=office, arguments=arguments, environment=environment)
+
+    @property
+    def entering(self) -> tuple[str, ...]:
+        """What stands before a command that shall run at that computer. It is killed when the lab ends."""
+        return (
+            *(sys.executable, "-I", "-S", "-c", _ENTER),
+            *(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in (self.client.fd, self.client.mount_fd)),
+            str(os.getpid()),
+        )
 
     def config(
         self,
@@ -319,19 +337,26 @@ def _web(address: str) -> tuple[Address, ...]:
 class Running(Byway):
     """A real Byway at the computer in the country. It also answers over its control socket."""
 
-    def __init__(self, country: Country, folder: Path, config: str, *, rules: str | None, office: bool) -> None:
-        space, here = country.client, os.getpid()
+    def __init__(
+        self,
+        country: Country,
+        folder: Path,
+        config: str,
+        *,
+        rules: str | None,
+        office: bool,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> None:
+        trust = {"SSL_CERT_FILE": str(country.trust_file(office=office)), "SSL_CERT_DIR": str(folder)}
         super().__init__(
             folder,
             config=config,
             rules=rules,
             allow=places.ALLOWED,
-            environment={"SSL_CERT_FILE": str(country.trust_file(office=office)), "SSL_CERT_DIR": str(folder)},
-            prefix=(
-                *(sys.executable, "-I", "-S", "-c", _ENTER),
-                *(f"/proc/{here}/fd/{descriptor}" for descriptor in (space.fd, space.mount_fd)),
-                str(here),
-            ),
+            arguments=arguments,
+            environment={**trust, **environment},
+            prefix=country.entering,
         )
         self._session: aiohttp.ClientSession | None = None
         self._lateness = country.lateness

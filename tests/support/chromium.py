@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,19 @@ LIMIT_S = 120
 _MESSAGE_MAX = 64 * 1024 * 1024  # a screenshot
 
 
-async def browse(url: str, home: Path, *flags: str, profile: str = "profile") -> subprocess.CompletedProcess[bytes]:
+async def browse(
+    url: str,
+    home: Path,
+    *flags: str,
+    profile: str = "profile",
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+) -> subprocess.CompletedProcess[bytes]:
     """The page as it stands in the end, on stdout, and on stderr what Chromium says of it. Who it trusts is in the
-    store below `home`."""
-    process = await _start(home, profile, *flags, "--dump-dom", url, output=subprocess.PIPE)
+    store below `home`. `prefix` stands before the command."""
+    process = await _start(
+        home, profile, *flags, "--dump-dom", url, output=subprocess.PIPE, environment=environment, prefix=prefix
+    )
     try:
         shown, said = await asyncio.wait_for(process.communicate(), LIMIT_S)
     finally:
@@ -122,13 +131,22 @@ async def attached(profile: Path) -> AsyncIterator[Tab]:
             yield Tab(socket)
 
 
-async def _start(home: Path, profile: str, *flags: str, output: int) -> asyncio.subprocess.Process:
+async def _start(
+    home: Path,
+    profile: str,
+    *flags: str,
+    output: int,
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+) -> asyncio.subprocess.Process:
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
     return await asyncio.create_subprocess_exec(
+        *prefix,
         *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
         *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
         *("--disable-sync", f"--user-data-dir={home / profile}", *flags),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
+        env={**os.environ, **own, **(environment or {})},
     )

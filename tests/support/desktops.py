@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from proxy.desktop.programs import DesktopError, RunProgram
@@ -27,15 +27,15 @@ _START_S = 15.0
 
 
 @contextlib.asynccontextmanager
-async def session_bus(folder: Path) -> AsyncIterator[Mapping[str, str]]:
+async def session_bus(folder: Path, prefix: Sequence[str] = ()) -> AsyncIterator[Mapping[str, str]]:
     """A session bus with the settings of a user whose home is `folder / "home"`. Yields what its programs need in their
-    environment."""
+    environment. `prefix` stands before its command, and so before all services that it starts."""
     home, runtime = folder / "home", folder / "runtime"
     home.mkdir(exist_ok=True)
     runtime.mkdir(mode=0o700)
     environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "XDG_CURRENT_DESKTOP": "GNOME"}
     process = await asyncio.create_subprocess_exec(
-        programs.require("dbus-daemon"), "--session", "--nofork", "--nopidfile", "--print-address=1",
+        *prefix, programs.require("dbus-daemon"), "--session", "--nofork", "--nopidfile", "--print-address=1",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**_of_no_desktop(), **environment},
     )  # fmt: skip
@@ -48,12 +48,12 @@ async def session_bus(folder: Path) -> AsyncIterator[Mapping[str, str]]:
         await process.wait()
 
 
-def run_in(environment: Mapping[str, str]) -> RunProgram:
-    """Runs programs of a desktop as `run_program`, in another environment."""
+def run_in(environment: Mapping[str, str], prefix: Sequence[str] = ()) -> RunProgram:
+    """Runs programs of a desktop as `run_program`, in another environment and with `prefix` before the command."""
 
     def run(*words: str) -> str:
         done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+            [*prefix, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
             env={**_of_no_desktop(), **environment},
         )  # fmt: skip
         if done.returncode:

@@ -27,9 +27,12 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "firefox": "firefox-esr",
     "fish": "fish",
+    "gio": "libglib2.0-bin",
+    "glib-pacrunner": "glib-networking",
     "gnutls-serv": "gnutls-bin",
     "groff": "groff-base",
     "gsettings": GSETTINGS,
+    "gvfsd-http": "gvfs-backends",
     "ip": "iproute2",
     "microsocks": "microsocks",
     "nginx": "nginx-light",
@@ -72,7 +75,8 @@ IN_WHEELS = {
 
 
 def find(program: str) -> str | None:
-    """The program's path, or None. Looks where Debian keeps servers too: a user's PATH may leave that out."""
+    """The program's path, or None. Looks where Debian keeps servers, and what only programs start, too: a user's PATH
+    may leave that out."""
     if program in FROM_NPM:
         return str(FROM_NPM[program]) if FROM_NPM[program].is_file() else None
     if program in IN_WHEELS:
@@ -80,7 +84,9 @@ def find(program: str) -> str | None:
         return str(path) if path.is_file() else None
     if program not in PACKAGES:
         raise LookupError(f"{program} is not in tests/support/programs.py: say there which package brings it")
-    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+    return shutil.which(
+        program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/libexec"))
+    )
 
 
 def require(program: str) -> str:

@@ -56,6 +56,7 @@ SECONDS = {
     "tests/lab/test_verdicts.py": 70,
     "tests/lab/test_relay_faults.py": 52,
     "tests/lab/test_leaks.py": 48,
+    "tests/lab/test_system_proxy.py": 33,
     "tests/lab/test_scenarios.py": 32,
     "tests/lab/test_seventh_of_october.py": 28,
     "tests/e2e/test_attacks.py": 23,
