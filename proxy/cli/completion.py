@@ -43,9 +43,9 @@ def complete_lists(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(_configured_names(ctx, "list"), incomplete)
 
 
-def complete_groups(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Groups of relays by name."""
-    return _starting(_relays(ctx, "group"), incomplete)
+def complete_selections(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Relays and groups by name."""
+    return _starting((*_relays(ctx), *_relays(ctx, "group")), incomplete)
 
 
 def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -8,7 +8,7 @@ group too: `far = "vps>eu"` has a chain for each relay of `eu`, such as `far/a`,
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.config.schema import RelayConfig, Settings
@@ -88,6 +88,20 @@ def check_selection(settings: Settings, group: str, relay: str) -> None:
         raise ValueError(f"group {group} has no relay {quoted(relay)}{suggestion(relay, groups[group].relays)}")
     if not next(each for each in settings.relay if each.name == relay).enabled:
         raise ValueError(f"relay {relay} is disabled: run `byway relay enable {relay}` first")
+
+
+def group_to_select_in(groups: Mapping[str, Sequence[str]], relay: str) -> str:
+    """Returns the one group in which the user can select `relay`; `groups` are those to select in, with their relays.
+    Raises ValueError, with a sentence, unless there is exactly one."""
+    if relay in groups:
+        raise ValueError(f"{relay} is a group: run `byway relay use {relay} RELAY`")
+    having = [name for name, relays in groups.items() if relay in relays]
+    if len(having) > 1:
+        raise ValueError(f"groups {' and '.join(having)} have {relay}: run `byway relay use {having[0]} {relay}`")
+    if not having:
+        known = {name for relays in groups.values() for name in relays}
+        raise ValueError(f'no group with policy = "select" has a relay {quoted(relay)}{suggestion(relay, known)}')
+    return having[0]
 
 
 def _over_member(relay: RelayConfig, group: str, member: str) -> RelayConfig:

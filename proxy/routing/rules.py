@@ -37,6 +37,7 @@ PROBLEMS_SHOWN = 50
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = re.compile(r"[*+]?\.")
 _OPTION = "INSPECT"
+_NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
 _NETWORK_ID = re.compile(f"[0-9a-f]{{16}}|{UNKNOWN_NETWORK}")
 
 
@@ -253,7 +254,7 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
     if action is None:
         equivalent = _CLASH_ACTIONS.get(word.upper())
         hint = f"; did you mean {equivalent}?" if equivalent else suggestion(word, list(Action))
-        hint = hint or f"; it can be {one_of(list(Action))}"
+        hint = _relay_form(word, relays) or hint or f"; it can be {one_of(list(Action))}"
         raise ValueError(f"unknown action {quoted(word)}{hint}")
     if not colon:
         return action, ""
@@ -265,6 +266,13 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
         none = "; no relay is configured" if not relays else suggestion(relay, relays)
         raise ValueError(f"unknown relay {quoted(relay)}{none}")
     return action, relay
+
+
+def _relay_form(word: str, relays: Collection[str] | None) -> str:
+    """Returns how to write the relay that `tor`, `RELAY(tor)` or `RELAY tor` means; "" when it means none."""
+    inside = _NAMES_RELAY.fullmatch(word)
+    name = inside["name"] if inside else word
+    return f"; a relay is written as RELAY:{name}" if name in (relays or ()) else ""
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -283,7 +291,7 @@ def _parse_line(text: str, line: int, *, source: str, known: _Known, relays: Col
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
     type_word, *words = [word.strip() for word in text.split(",")]
     rule_type = _TYPES.get(type_word.upper()) or _refuse_type(type_word)
-    intercept = _take_option(words, rule_type)
+    intercept = _take_option(words, rule_type, relays)
     if rule_type is RuleType.IP_CIDR and words and words[-1].lower() == "no-resolve":
         words.pop()  # Clash's option; names are never resolved for matching here
     if len(words) < (1 if rule_type is RuleType.MATCH else 2):
@@ -307,10 +315,21 @@ def _refuse_type(word: str) -> NoReturn:
     """Raises ValueError with a sentence about an unknown type."""
     if word.upper() in _CLASH_TYPES:
         raise ValueError(f"rule type {quoted(word)} is not supported; remove the line or put its domains in a LIST")
+    if site := _site_in(word.partition(" ")[0]):
+        raise ValueError(f"a rule begins with its type; for {site} with its subdomains: DOMAIN-SUFFIX,{site},ACTION")
     raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(RuleType))}")
 
 
-def _take_option(words: list[str], rule_type: RuleType) -> bool:
+def _site_in(text: str) -> str:
+    """Returns the name that `text` is, in canonical spelling; "" when it is none."""
+    try:
+        host = hostnames.host(text)
+    except ValueError:
+        return ""
+    return host if "." in host and literal(host) is None else ""
+
+
+def _take_option(words: list[str], rule_type: RuleType, relays: Collection[str] | None) -> bool:
     """Removes INSPECT from the end and returns whether it was there. Raises ValueError for any other word after the
     action."""
     last = words[-1] if words else ""
@@ -319,7 +338,8 @@ def _take_option(words: list[str], rule_type: RuleType) -> bool:
         return True
     needed = 1 if rule_type is RuleType.MATCH else 2
     if len(words) > needed and not _is_action(last) and _is_action(words[-2]) and last.lower() != "no-resolve":
-        raise ValueError(f"unknown option {quoted(last)}{suggestion(last, [_OPTION])}")
+        hint = _relay_form(last, relays) or suggestion(last, [_OPTION])
+        raise ValueError(f"unknown option {quoted(last)}{hint}")
     return False
 
 

@@ -10,6 +10,7 @@ from proxy.config.relays import (
     check_selection,
     enabled_relays,
     expanded,
+    group_to_select_in,
     groups_of,
     names_in,
     relay_names,
@@ -122,3 +123,18 @@ def test_what_cannot_be_selected(group: str, member: str, sentence: str) -> None
     check_selection(GROUPED, "us", "c")
     with pytest.raises(ValueError, match=re.escape(sentence)):
         check_selection(GROUPED, group, member)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("d", 'no group with policy = "select" has a relay "d"; it can be'),
+        ("us", "us is a group: run `byway relay use us RELAY`"),
+        ("b", "groups us and asia have b: run `byway relay use us b`"),
+    ],
+)
+def test_a_relay_alone_is_selected_where_only_one_group_has_it(asked: str, sentence: str) -> None:
+    groups = {"us": ("b", "c"), "asia": ("a", "b")}
+    assert group_to_select_in(groups, "c") == "us"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        group_to_select_in(groups, asked)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.completion import complete_groups, complete_relays
+from proxy.cli.completion import complete_relays, complete_selections
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
 from proxy.cli.output import ago, clock, span
@@ -137,35 +137,51 @@ def scan_local(
     return None
 
 
-@command(group, "use", example="byway relay use eu vps")
+@command(group, "use", example="byway relay use vps")
 def use(
     call: Invocation,
-    group_name: Annotated[
-        str, typer.Argument(metavar="GROUP", help='Group with policy = "select".', autocompletion=complete_groups)
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[GROUP] RELAY",
+            help='A relay, after its group where several groups have it. The group has policy = "select".',
+            autocompletion=complete_selections,
+        ),
     ],
-    relay: Annotated[str, typer.Argument(metavar="RELAY", help="Relay of the group.", autocompletion=complete_relays)],
 ) -> Exit | None:
     """Select the relay of a group whose policy is "select".
 
     It is used from the next connection on, also after a restart. The group uses no other relay: if the selected one
     fails, what a rule sends to the group does not open.
     """
+    from proxy.config.relays import check_selection, group_to_select_in
+
+    if len(names) > 2:
+        raise typer.BadParameter("one relay can be selected, after its group")
+    relay, group_name = names[-1], names[0] if len(names) == 2 else ""
     try:
         client = call.client()
     except NotRunning:
         from proxy.config.paths import private_folder
-        from proxy.config.relays import check_selection
         from proxy.control import serialize
         from proxy.store.relay_selection import read_selection, write_selection
 
         settings = _loaded(call.paths).settings
         with as_misuse():
+            selectable = {each.name: each.relays for each in settings.group if each.policy == "select"}
+            group_name = group_name or group_to_select_in(selectable, relay)
             check_selection(settings, group_name, relay)
         file = call.paths.relay_selection_file
         private_folder(file.parent)
         write_selection(file, {**read_selection(file), group_name: relay})
         answer = serialize.versioned(group=group_name, use=relay)
     else:
+        if not group_name:
+            groups = client.get("/v1/relays")["groups"]
+            with as_misuse():
+                group_name = group_to_select_in(
+                    {each["name"]: each["relays"] for each in groups if each["selects_by"] == each["name"]}, relay
+                )
         answer = client.put(f"/v1/groups/{quote(group_name, safe='')}", {"use": relay})
     if call.output.as_json:
         call.output.document(answer)

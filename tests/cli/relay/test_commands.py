@@ -144,6 +144,9 @@ def test_groups_are_listed_and_a_relay_is_selected_without_a_running_byway(byway
     assert [row[0] for row in byway("relay", "list").rows[1:5]] == ["a", "b", "far/a", "far/b"]
     ran = byway("relay", "use", "eu", "b")
     assert (ran.code, ran.out) == (0, "Group eu uses b\n")
+    assert byway("relay", "use", "a").out == "Group eu uses a\n"
+    assert "eu is a group: run `byway relay use eu RELAY`" in byway("relay", "use", "eu").err
+    assert byway("relay", "use", "eu", "a", "b").code == 2
     assert byway("relay", "use", "eu", "b", "--json").json == {"version": 2, "group": "eu", "use": "b"}
     rows = byway("relay", "list").rows
     assert rows[6] == ["group", "policy", "state", "success", "handshake", "last fault", "relays"]
@@ -164,6 +167,9 @@ def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) 
     running.world.settings = replace(running.world.settings, group=(group,))
     running.do(running.world.overrides_changed)
     assert byway("relay", "use", "eu", "vps").out == "Group eu uses vps\n"
+    assert byway("relay", "use", "tor").out == "Group eu uses tor\n"
+    assert byway("relay", "use", "vsp").code == 2
+    assert byway("relay", "use", "vps").out == "Group eu uses vps\n"
     (shown,) = byway("relay", "list", "--json").json["groups"]
     assert (shown["first"], shown["selects_by"], shown["relays"]) == ("vps", "eu", ["tor", "vps"])
     assert byway("relay", "use", "eu", "nobody").code == 2
