@@ -18,7 +18,6 @@ from typing import Any, NoReturn, TypeVar
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
-from proxy.net.deadline import deadline
 from proxy.net.notify import Notify
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import http1
@@ -71,18 +70,20 @@ def exchange(
     upstream_reader: Reader,
     head: RequestHead,
     *,
+    notify: Notify,
     head_sent: bool,
     idle_timeout_s: float,
 ) -> Coroutine[Any, Any, Exchanged]:
     """Sends `head`, unless it has been sent, with its body, and passes the answer on. `upstream_reader` may hold the
-    first bytes of the answer; what the client sends beyond this request stays in `client_reader`.
+    first bytes of the answer; what the client sends beyond this request stays in `client_reader`. Both streams set
+    `notify` meanwhile; its caller closes it.
 
     Raises only before the answer has begun: PeerError, with the reply to send, for what the client did wrong; OSError
     when it has left; DialError (stage first_byte) for what the server did wrong or did not do within `idle_timeout_s`.
     The caller closes both streams then, and whatever is not reusable after a return.
     """
     both = _Exchange(
-        _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head
+        _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head, notify
     )
     return both.run(head_sent, idle_timeout_s)
 
@@ -141,12 +142,12 @@ class _Exchange:
     """The state that both directions share, and the coroutine that steps them."""
 
     __slots__ = (
-        "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
-        "_sends_already", "_sent_before", "_server", "_uploaded", "notify",
+        "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_notify", "_refused",
+        "_sends_already", "_sent_before", "_server", "_uploaded",
     )  # fmt: skip
 
-    def __init__(self, client: _End, server: _End, head: RequestHead) -> None:
-        self.notify = Notify()  # a stream has news
+    def __init__(self, client: _End, server: _End, head: RequestHead, notify: Notify) -> None:
+        self._notify = notify  # a stream has news
         self._client = client
         self._server = server
         self._head = head
@@ -161,28 +162,58 @@ class _Exchange:
         self._again = False  # a direction stopped only to let others run
 
     async def run(self, head_sent: bool, idle_timeout_s: float) -> Exchanged:
-        client, upstream = self._client.stream, self._server.stream
-        client.notify = upstream.notify = self.notify.set
-        upward, downward = self._upward(head_sent), self._downward()
+        """Steps both directions whenever a stream has news, until the answer is sent."""
+        client, server, loop = self._client, self._server, asyncio.get_running_loop()
+        client.stream.notify = server.stream.notify = self._notify.set
+        upward = self._upward(head_sent)
         timer = self._watch_for_continue() if self._head.expect_continue else None
+        moved, moved_at = -1, 0.0
         try:
-            await self._step(downward, beside=upward, idle_timeout_s=idle_timeout_s)
+            for downward in (self._final_head(), self._pass_on()):
+                while True:
+                    self._again = False
+                    if not (self._uploaded and client.stream.drained):
+                        next(upward, None)
+                    if next(downward, _ENDED) is _ENDED:
+                        break
+                    if self._again:
+                        await asyncio.sleep(0)
+                        continue
+                    now = loop.time()
+                    if moved != (moved := client.received + client.sent + server.received + server.sent):
+                        moved_at = now
+                    elif now >= moved_at + idle_timeout_s:
+                        raise _Stalled
+                    await self._notify.wait(moved_at + idle_timeout_s)
             if not self._uploaded:
                 await self._linger(upward)
         except (OSError, DialError, PeerError, _Stalled) as fault:
-            if self._answer is None or self._client.sent == self._sent_before:
+            if self._answer is None or client.sent == self._sent_before:
                 self._raise(fault)
-            self._client.stream.abort()
+            client.stream.abort()
             return self._exchanged(self._answer, _who(fault), str(fault) or "no progress until the timeout")
         finally:
-            client.notify = upstream.notify = None
+            client.stream.notify = server.stream.notify = None
             upward.close()
-            downward.close()
-            self.notify.close()
             if timer is not None:
                 timer.cancel()
-        assert self._answer is not None  # `_downward` ends in no other way
+        assert self._answer is not None  # `_final_head` ends in no other way
         return self._exchanged(self._answer, ClosedBy.SERVER)
+
+    async def _linger(self, upward: Steps[None]) -> None:
+        """Reads the rest of a request whose answer is complete, for LINGER_S at most."""
+        self._client.stream.send_eof()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + LINGER_S
+        with contextlib.suppress(OSError, PeerError):
+            for _ in upward:
+                if self._uploaded or loop.time() >= ends_at:
+                    return
+                if self._again:
+                    self._again = False
+                    await asyncio.sleep(0)
+                else:
+                    await self._notify.wait(ends_at)
 
     # -- the two directions ----------------------------------------------------------------------------------------
 
@@ -210,13 +241,47 @@ class _Exchange:
                 self._again = True  # a client may send as fast as this drops: others must run
                 yield
 
-    def _downward(self) -> Steps[None]:
-        """Sends the answer."""
-        answer = yield from self._final_head()
-        self._answer = answer
-        self._sent_before = self._client.sent
-        version = self._head.version
-        sent_as = answer.body_for(version)
+    def _final_head(self) -> Steps[None]:
+        """Reads the final head of the answer. Passes interim ones on as they come, except to HTTP/1.0, which has
+        none."""
+        server = self._server
+        for _ in range(INTERIM_LIMIT):
+            parser = http1.read_response_head(server.reader, self._head.method)
+            while True:
+                if server.reader or server.reader.ended:
+                    try:
+                        next(parser)
+                    except StopIteration as stop:
+                        head: ResponseHead = stop.value
+                        break
+                    except PeerError as fault:
+                        if not server.reader.ended or len(server.reader):
+                            raise _server_fault(str(fault), Symptom.GARBAGE) from fault
+                        # The kernel reports a reset once: one that ended the sending is not reported to the receiving.
+                        unanswered = _server_fault("the server closed without an answer", Symptom.EOF)
+                        raise self._refused or unanswered from None
+                while server.stream.drained or not server.read_available():
+                    if self._continue_due:
+                        self._continue_due = False
+                        self._continued = True
+                        yield from self._client.send(_CONTINUE)
+                    else:
+                        yield
+            if not head.is_interim:
+                if head.upgrade is not None:
+                    self._check_upgrade(head.upgrade)
+                self._answer, self._sent_before = head, self._client.sent
+                return
+            if self._head.version >= http1.HTTP_1_1 and not (head.status == 100 and self._continued):
+                self._continued = self._continued or head.status == 100
+                yield from self._client.send(head.forwarded(head.body, keep_alive=True))
+        raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
+
+    def _pass_on(self) -> Steps[None]:
+        """Sends the answer, whose head is read."""
+        answer = self._answer
+        assert answer is not None
+        sent_as = answer.body_for(self._head.version)
         # Not while the request is not whole: it may never be, and the next one cannot be found before its end.
         self._keep_client = (
             self._head.keep_alive
@@ -253,43 +318,6 @@ class _Exchange:
         if unsent:
             yield from sink.send(unsent)
 
-    # -- the head of the answer ------------------------------------------------------------------------------------
-
-    def _final_head(self) -> Steps[ResponseHead]:
-        """Returns the final head. Passes interim ones on as they come, except to HTTP/1.0, which has none."""
-        for _ in range(INTERIM_LIMIT):
-            head = yield from self._next_head()
-            if not head.is_interim:
-                if head.upgrade is not None:
-                    self._check_upgrade(head.upgrade)
-                return head
-            if self._head.version >= http1.HTTP_1_1 and not (head.status == 100 and self._continued):
-                self._continued = self._continued or head.status == 100
-                yield from self._client.send(head.forwarded(head.body, keep_alive=True))
-        raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
-
-    def _next_head(self) -> Steps[ResponseHead]:
-        server = self._server
-        parser = http1.read_response_head(server.reader, self._head.method)
-        while True:
-            try:
-                next(parser)
-            except StopIteration as stop:
-                head: ResponseHead = stop.value
-                return head
-            except PeerError as fault:
-                if not server.reader.ended or len(server.reader):
-                    raise _server_fault(str(fault), Symptom.GARBAGE) from fault
-                # The kernel reports a reset once: one that ended the sending is not reported to the receiving.
-                raise self._refused or _server_fault("the server closed without an answer", Symptom.EOF) from None
-            while server.stream.drained or not server.read_available():
-                if self._continue_due:
-                    self._continue_due = False
-                    self._continued = True
-                    yield from self._client.send(_CONTINUE)
-                else:
-                    yield
-
     def _check_upgrade(self, upgrade: str) -> None:
         """Raises DialError for a change of protocol that was not requested (RFC 9110 section 7.8)."""
         asked = (self._head.upgrade or "").lower().split(", ")
@@ -304,40 +332,7 @@ class _Exchange:
     def _continue_is_due(self) -> None:
         # A client that already sends, or that got one from the server, needs none from us.
         self._continue_due = not (self._continued or self._sends_already or self._client.received)
-        self.notify.set()
-
-    # -- stepping --------------------------------------------------------------------------------------------------
-
-    async def _step(self, main: Steps[None], *, beside: Steps[None], idle_timeout_s: float) -> None:
-        """Steps both whenever a stream has news, until `main` ends. Raises _Stalled when nothing moves."""
-        moved, moved_at = -1, 0.0
-        while True:
-            self._again = False
-            next(beside, None)
-            if next(main, _ENDED) is _ENDED:
-                return
-            if self._again:
-                await asyncio.sleep(0)
-                continue
-            now = asyncio.get_running_loop().time()
-            client, server = self._client, self._server
-            if moved != (moved := client.received + client.sent + server.received + server.sent):
-                moved_at = now
-            elif now >= moved_at + idle_timeout_s:
-                raise _Stalled
-            await self.notify.wait(moved_at + idle_timeout_s)
-
-    async def _linger(self, upward: Steps[None]) -> None:
-        """Reads the rest of a request whose answer is complete, for LINGER_S at most."""
-        self._client.stream.send_eof()
-        with contextlib.suppress(OSError, PeerError, _Stalled, TimeoutError), deadline(LINGER_S):
-            await self._step(self._until_uploaded(upward), beside=_nothing(), idle_timeout_s=LINGER_S)
-
-    def _until_uploaded(self, upward: Steps[None]) -> Steps[None]:
-        for _ in upward:
-            if self._uploaded:
-                return
-            yield
+        self._notify.set()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -371,10 +366,6 @@ class _Exchange:
 
 
 _ENDED = object()
-
-
-def _nothing() -> Steps[None]:
-    yield from ()
 
 
 def _server_failed(error: OSError) -> DialError:

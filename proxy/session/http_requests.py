@@ -7,8 +7,12 @@ then: never for another client.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from proxy.model import HttpRequest, Inbound, Protocol
 from proxy.model.errors import BywayError, DialError
+from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.routing.strategies import rewrites_flight
 from proxy.session.client import Client
@@ -24,13 +28,15 @@ from proxy.wire.reader import Reader
 class HttpRequests:
     """Serves the plain HTTP requests of one client, one after the other."""
 
-    __slots__ = ("_client", "_idle", "_inspected", "_services")
+    __slots__ = ("_client", "_idle", "_inspected", "_news", "_services")
 
     def __init__(self, client: Client, services: Services, *, inspected: bool) -> None:
         self._client = client
         self._services = services
         self._inspected = inspected
         self._idle: OriginConnection | None = None
+        self._news = Notify()
+        """Set by the client's stream, and by the origin's while it answers. One for all requests: so is its timer."""
 
     async def serve(self, asked: ForwardRequest) -> InboundRequest | None:
         """Serves requests, from `asked` on. Returns the first that is no plain HTTP request; None when the connection
@@ -45,46 +51,45 @@ class HttpRequests:
                 HttpRequest(asked.head.method, asked.head.target),
             )
             try:
-                exchanged = await self._exchange(asked, record)
+                if record.plan.intercept and not self._inspected:
+                    exchanged = await self._exchange_inspected(asked, record)
+                else:
+                    exchanged = await self._exchange(asked, record)
             except DialError as error:
                 record.on_broken(error)
                 exchanged = None
                 await self._refuse(asked, record)
             finally:
-                client.stream.notify = None
                 record.release()
             if exchanged is None or not exchanged.client_reusable:
                 return None
-            following = await record.setup.inbound.next_request(client.stream, client.reader)
+            following = await record.setup.inbound.next_request(client.stream, client.reader, self._news)
             if not isinstance(following, ForwardRequest):
+                client.stream.notify = None
                 return following
             asked = following
 
     def close(self) -> None:
         """Closes the idle connection to an origin."""
+        self._news.close()
         if self._idle is not None:
             self._idle.stream.close()
 
-    async def _exchange(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
+    def _exchange(self, asked: ForwardRequest, record: ConnectionRecord) -> Coroutine[Any, Any, Exchanged | None]:
         """One request and its answer: over the idle origin connection when that fits the plan, otherwise over the
         winner of a race. None: the client got a refusal, or has left. Raises DialError when the route broke before
         anything was answered."""
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            setup = record.setup
+            if idle.serves(record.request.destination, record.plan.routes, setup.registry, record.network):
+                return self._exchange_over(idle, asked, record, head_sent=False)
+            idle.stream.close()
+        return self._exchange_raced(asked, record)
+
+    async def _exchange_raced(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
+        """See `_exchange`."""
         head = asked.head
-        if record.plan.intercept and not self._inspected:
-            flight = Flight.of_http(head.forwarded(), head.method, bodiless=False)
-            inspection = await record.inspection(flight)
-            if inspection.refusal:
-                record.client_message = inspection.refusal
-                await self._refuse(asked, record)
-                return None
-            if inspection.inspect:
-                return await self._exchange_inspected(asked, record)
-        if (idle := self._take_idle(record)) is not None:
-            try:
-                return await self._exchange_over(idle, asked, record, head_sent=False)
-            except DialError:  # the origin closed it while it was idle: no evidence of anything
-                if not head.bodiless:
-                    raise
         client, race, limits = self._client, record.race(), record.setup.settings.limits
         record.update(protocol=Protocol.HTTP)
         flight, winner = Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless), None
@@ -94,7 +99,6 @@ class HttpRequests:
                 winner = await race.deliver(flight, client.waits_for_answer, limits.exchange_timeout_s)
             elif await race.connect(client.waits):
                 winner = race.take_opened()
-            client.stream.notify = None
             if winner is None:
                 record.on_lost(race, client_left=client.has_left)
                 await self._refuse(asked, record)
@@ -120,12 +124,23 @@ class HttpRequests:
             race.close()
 
     async def _exchange_inspected(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
-        """One exchange with the inspector in place of the origin. The inspector reaches the origin through a tunnel of
-        its own, which has its own row in the log. None: the client got a refusal."""
+        """One exchange with the inspector in place of the origin, if it wants to inspect this request. The inspector
+        reaches the origin through a tunnel of its own, which has its own row in the log. Returns as `_exchange`."""
+        head = asked.head
+        inspection = await record.inspection(Flight.of_http(head.forwarded(), head.method, bodiless=False))
+        if inspection.refusal:
+            record.client_message = inspection.refusal
+            await self._refuse(asked, record)
+            return None
+        if not inspection.inspect:
+            return await self._exchange(asked, record)
         record.discard()
-        origin = await self._services.inspector.serve(record.outcome)
+        origin, answers = await self._services.inspector.serve(record.outcome), Reader()
         try:
-            return await self._run_exchange(origin.stream, Reader(), asked, record, head_sent=False)
+            exchanged = await self._run_exchange(origin.stream, answers, asked, record, head_sent=False)
+            if exchanged.upgraded:
+                self._hand_over(origin.stream, answers, record)
+            return exchanged
         except DialError as error:
             record.on_broken_inside(error, origin.inside())
             await self._refuse(asked, record)
@@ -136,58 +151,55 @@ class HttpRequests:
 
     async def _exchange_over(
         self, origin: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
-    ) -> Exchanged:
+    ) -> Exchanged | None:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
         try:
             exchanged = await self._run_exchange(origin.stream, origin.reader, asked, record, head_sent=head_sent)
+        except DialError:
+            origin.stream.abort()
+            if head_sent or not asked.head.bodiless:
+                raise
+            return await self._exchange_raced(asked, record)  # closed while it was idle: no evidence of anything
         except (BywayError, OSError):
             origin.stream.abort()
             raise
+        record.bytes_up, record.bytes_down = exchanged.bytes_up, exchanged.bytes_down
+        record.closed_by = exchanged.closed_by
         record.on_delivered(origin.route, origin.stream.peer)
         if exchanged.upgraded:
-            pass  # the pump owns the stream now
+            self._hand_over(origin.stream, origin.reader, record)
         elif origin.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
             self._idle = origin
         else:
             origin.stream.close()
         return exchanged
 
-    async def _run_exchange(
+    def _run_exchange(
         self, upstream: Stream, answers: Reader, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
-    ) -> Exchanged:
-        """Runs the exchange and notes its bytes. After a change of protocol (WebSocket) the pump owns both streams."""
-        client, limits = self._client, record.setup.settings.limits
-        exchanged = await exchange(
-            client.stream,
-            client.reader,
+    ) -> Coroutine[Any, Any, Exchanged]:
+        return exchange(
+            self._client.stream,
+            self._client.reader,
             upstream,
             answers,
             asked.head,
+            notify=self._news,
             head_sent=head_sent,
-            idle_timeout_s=limits.exchange_timeout_s,
+            idle_timeout_s=record.setup.settings.limits.exchange_timeout_s,
         )
-        record.update(bytes_up=exchanged.bytes_up, bytes_down=exchanged.bytes_down, closed_by=exchanged.closed_by)
-        if exchanged.upgraded:
-            client.handed_over = True
-            record.retain()
-            self._services.pump.start(
-                client.stream,
-                upstream,
-                record.on_tunnel_ended,
-                to_upstream=client.reader.rest(),
-                to_client=answers.rest(),
-            )
-        return exchanged
 
-    def _take_idle(self, record: ConnectionRecord) -> OriginConnection | None:
-        """The idle origin connection when it fits this request; otherwise closes it."""
-        idle, self._idle = self._idle, None
-        if idle is not None and not idle.serves(
-            record.request.destination, record.plan.routes, record.setup.registry, record.network
-        ):
-            idle.stream.close()
-            return None
-        return idle
+    def _hand_over(self, upstream: Stream, answers: Reader, record: ConnectionRecord) -> None:
+        """After a change of protocol (WebSocket) the pump owns both streams."""
+        client = self._client
+        client.handed_over = True
+        record.retain()
+        self._services.pump.start(
+            client.stream,
+            upstream,
+            record.on_tunnel_ended,
+            to_upstream=client.reader.rest(),
+            to_client=answers.rest(),
+        )
 
     async def _refuse(self, asked: ForwardRequest, record: ConnectionRecord) -> None:
         """Sends the client the reason why no answer came, or an addon's redirect."""

@@ -7,6 +7,7 @@ required, are checked on every connection and never remembered by address.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -18,6 +19,7 @@ from proxy.config.schema import Limits
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import PeerError
 from proxy.net.deadline import deadline
+from proxy.net.notify import Notify
 from proxy.net.stream import SocketStream, read_with
 from proxy.session.recent_clients import RecentClients
 from proxy.wire import http1, sniff, socks
@@ -196,16 +198,19 @@ class InboundHandshake:
                 raise _too_slow(self._limits.head_timeout_s) from None
             return None
 
-    async def next_request(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
-        """Reads the next request on a kept-alive HTTP connection; returns None and raises PeerError as `read` does."""
+    async def next_request(self, client: SocketStream, reader: Reader, news: Notify) -> InboundRequest | None:
+        """Reads the next request on a kept-alive HTTP connection; returns None and raises PeerError as `read` does.
+        The client's stream sets `news`."""
         if not reader:
-            try:
-                with deadline(self._limits.keep_alive_s):
-                    reader.receive_data(await client.receive())
-            except TimeoutError:
-                return None  # an idle client needs no reply
-            if not reader:
+            client.notify = news.set
+            ends_at = asyncio.get_running_loop().time() + self._limits.keep_alive_s
+            while client.drained or (data := client.receive_nowait()) is None:
+                if asyncio.get_running_loop().time() >= ends_at:
+                    return None  # an idle client needs no reply
+                await news.wait(ends_at)
+            if not data:
                 return None
+            reader.receive_data(data)
         if reader.find(_HEAD_END) >= 0:
             return await self._http(client, reader)
         try:

@@ -18,6 +18,7 @@ import pytest
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
+from proxy.net.notify import Notify
 from proxy.net.poller import EpollPoller, LoopPoller, Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream, read_with
 from proxy.net.tasks import spawn
@@ -62,6 +63,7 @@ class Wires:
         return spawn(
             exchange(
                 *(self.client, self.client_reader, self.upstream, self.upstream_reader, head),
+                notify=Notify(),
                 head_sent=head_sent,
                 idle_timeout_s=idle_timeout_s,
             ),
@@ -738,7 +740,10 @@ async def exchanged_between(
     with pytest.raises(StopIteration) as stop:
         next(http1.read_request_head(reader))
     return await exchange(
-        client, reader, upstream, Reader(), stop.value.value, head_sent=False, idle_timeout_s=idle_timeout_s
+        *(client, reader, upstream, Reader(), stop.value.value),
+        notify=Notify(),
+        head_sent=False,
+        idle_timeout_s=idle_timeout_s,
     )
 
 

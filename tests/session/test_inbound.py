@@ -13,6 +13,7 @@ import pytest
 from proxy.config.schema import Limits
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import PeerError
+from proxy.net.notify import Notify
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
 from proxy.session.inbound import (
@@ -51,6 +52,7 @@ class Client:
         self.recent = RecentClients()
         self.front = InboundHandshake(limits or Limits(), credentials, is_ours, self.recent)
         self.reader = Reader()
+        self.news = Notify()
 
     async def says(self, *pieces: bytes) -> InboundRequest | None:
         """What the front makes of `pieces`, each sent when the one before was read."""
@@ -66,6 +68,7 @@ class Client:
         return b""
 
     def close(self) -> None:
+        self.news.close()
         self.stream.close()
         self.sock.close()
         self._poller.close()
@@ -222,16 +225,16 @@ class TestKeepAlive:
     async def test_the_next_request(self, client: Client) -> None:
         request = b"GET http://example.org/%d HTTP/1.1\r\nHost: example.org\r\n\r\n"
         await client.says(request % 1 + request % 2)
-        opening = await client.front.next_request(client.stream, client.reader)
+        opening = await client.front.next_request(client.stream, client.reader, client.news)
         assert isinstance(opening, ForwardRequest)
         assert opening.head.target == "/2"
 
     async def test_an_idle_client_is_sent_away_in_silence(self, hasty: Client) -> None:
-        assert await hasty.front.next_request(hasty.stream, hasty.reader) is None
+        assert await hasty.front.next_request(hasty.stream, hasty.reader, hasty.news) is None
 
     async def test_a_client_that_leaves(self, client: Client) -> None:
         client.sock.close()
-        assert await client.front.next_request(client.stream, client.reader) is None
+        assert await client.front.next_request(client.stream, client.reader, client.news) is None
 
 
 class TestCredentials:
