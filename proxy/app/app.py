@@ -167,10 +167,10 @@ class App:
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
-        self._feed = OutcomeFeed()
         roots = _known_roots()
         self._inspector = self._make_inspector(roots)
         self._events = Events()
+        self._feed = OutcomeFeed(self._events)
         self._services = Services(
             setup=partial(attrgetter("_active.setup"), self),
             beliefs=self._beliefs,
@@ -201,9 +201,7 @@ class App:
         notifications = Notifications(self._services, show, ephemeral=options.ephemeral)
         subscribe(
             self._services,
-            Subscribers(
-                self._services, self._store, self._addons, self._feed, warnings, notifications, verbose=verbose
-            ),
+            Subscribers(self._services, self._store, self._addons, warnings, notifications, verbose=verbose),
         )
         subscribe_refresh(self._events, self._list_refresh, settings.list)
         self._server = Server(

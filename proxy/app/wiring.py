@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.notifications import Notifications
-from proxy.app.outcome_feed import OutcomeFeed
 from proxy.config.schema import ListConfig
 from proxy.extend.dispatch import Addons
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -37,13 +37,23 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(Delivered, interception.on_delivered)
     events.on(Rescued, retest.on_delivered, dns_check.on_delivered)
     events.on(TunnelEnded, interception.on_tunnel_ended)
-    events.on(Ended, to.store_outcome, to.notify_addons_of_outcome, to.feed.publish)
+    events.on(Ended, to.store_outcome)
+    to.addons.on_change(partial(_subscribe_addons, events, to))
+    _subscribe_addons(events, to)
     if to.verbose:
         events.on(Ended, to.log_outcome)
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
     events.on(Rescued, to.notifications.on_rescued)
     events.on(SignalWaits, to.notifications.on_signal_waits)
+
+
+def _subscribe_addons(events: Events, to: Subscribers) -> None:
+    """Tells addons of outcomes while one has a hook for them. Else none is told: what is called for each connection
+    costs."""
+    events.off(Ended, to.notify_addons_of_outcome)
+    if to.addons.wants_outcomes:
+        events.on(Ended, to.notify_addons_of_outcome)
 
 
 def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[ListConfig]) -> None:
@@ -62,7 +72,6 @@ class Subscribers:
     services: Services
     store: Store
     addons: Addons
-    feed: OutcomeFeed
     warnings: NetworkWarnings
     notifications: Notifications
     verbose: bool
@@ -73,7 +82,7 @@ class Subscribers:
 
     def notify_addons_of_outcome(self, ended: Ended) -> None:
         """Addons do not learn of the hosts of `[log] never`."""
-        if self.addons.wants_outcomes and not self.store.is_private(ended.outcome.host):
+        if not self.store.is_private(ended.outcome.host):
             self.addons.notify_outcome(ended.outcome)
 
     def log_outcome(self, ended: Ended) -> None:

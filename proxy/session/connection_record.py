@@ -177,7 +177,7 @@ class ConnectionRecord:
         if self._retained == 0:
             if not self.duration:  # of a tunnel it is known already
                 self.update(duration=self._services.now() - self.at)
-            self._services.events.emit(Ended(self.outcome, self.network))
+            self._services.events.emit(Ended(self._outcome or self.outcome, self.network))
         else:
             self._outcome = None  # an idle tunnel holds none: its end makes another
 

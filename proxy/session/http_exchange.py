@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
@@ -46,6 +46,7 @@ noticed."""
 TURN = 4 * CHUNK
 """Bytes that a direction moves before other tasks have their turn."""
 
+_OF_LENGTH = (BodyKind.NONE, BodyKind.LENGTH)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -61,31 +62,6 @@ class Exchanged:
     upgraded: bool  # both streams carry another protocol now; its first bytes may be in the readers
     closed_by: ClosedBy
     error: str = ""  # why the answer is incomplete; the client has been aborted then
-
-
-def exchange(
-    client: Stream,
-    client_reader: Reader,
-    upstream: Stream,
-    upstream_reader: Reader,
-    head: RequestHead,
-    *,
-    notify: Notify,
-    head_sent: bool,
-    idle_timeout_s: float,
-) -> Coroutine[Any, Any, Exchanged]:
-    """Sends `head`, unless it has been sent, with its body, and passes the answer on. `upstream_reader` may hold the
-    first bytes of the answer; what the client sends beyond this request stays in `client_reader`. Both streams set
-    `notify` meanwhile; its caller closes it.
-
-    Raises only before the answer has begun: PeerError, with the reply to send, for what the client did wrong; OSError
-    when it has left; DialError (stage first_byte) for what the server did wrong or did not do within `idle_timeout_s`.
-    The caller closes both streams then, and whatever is not reusable after a return.
-    """
-    both = _Exchange(
-        _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head, notify
-    )
-    return both.run(head_sent, idle_timeout_s)
 
 
 class _Stalled(Exception):
@@ -115,8 +91,11 @@ class _End:
             raise self._failure(error) from error
         if data is None:
             return False
-        self.reader.receive_data(data)
-        self.received += len(data)
+        if data:
+            self.reader.extend(data)
+            self.received += len(data)
+        else:
+            self.reader.receive_data(data)
         return True
 
     def fill(self) -> Steps[None]:
@@ -138,31 +117,46 @@ class _End:
             yield
 
 
-class _Exchange:
-    """The state that both directions share, and the coroutine that steps them."""
+class Exchange:
+    """The state that both directions share, and the coroutine that steps them. Used once."""
 
     __slots__ = (
         "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_notify", "_refused",
         "_sends_already", "_sent_before", "_server", "_uploaded",
     )  # fmt: skip
 
-    def __init__(self, client: _End, server: _End, head: RequestHead, notify: Notify) -> None:
-        self._notify = notify  # a stream has news
-        self._client = client
-        self._server = server
+    def __init__(
+        self,
+        client: Stream,
+        client_reader: Reader,
+        upstream: Stream,
+        upstream_reader: Reader,
+        head: RequestHead,
+        notify: Notify,
+    ) -> None:
+        """`upstream_reader` may hold the first bytes of the answer; what the client sends beyond this request stays in
+        `client_reader`. Both streams set `notify` while the exchange runs; its caller closes it."""
+        self._notify = notify
+        self._client = _End(client, client_reader, lambda error: error)
+        self._server = _End(upstream, upstream_reader, _server_failed)
         self._head = head
         self._uploaded = False  # the whole request has gone out
         self._refused: DialError | None = None  # why it could not
         self._answer: ResponseHead | None = None  # the final one, once it is read
         self._sent_before = 0  # what the client got before the final answer
         self._keep_client = False  # as the head of the answer says
-        self._sends_already = len(client.reader) > 0  # without waiting for a 100
+        self._sends_already = len(client_reader) > 0  # without waiting for a 100
         self._continue_due = False
         self._continued = False  # the client has been told to go on
         self._again = False  # a direction stopped only to let others run
 
-    async def run(self, head_sent: bool, idle_timeout_s: float) -> Exchanged:
-        """Steps both directions whenever a stream has news, until the answer is sent."""
+    async def run(self, *, head_sent: bool, idle_timeout_s: float) -> Exchanged:
+        """Sends the head of the request, unless it has been sent, with its body, and passes the answer on.
+
+        Raises only before the answer has begun: PeerError, with the reply to send, for what the client did wrong;
+        OSError when it has left; DialError (stage first_byte) for what the server did wrong or did not do within
+        `idle_timeout_s`. The caller closes both streams then, and whatever is not reusable after a return.
+        """
         client, server, loop = self._client, self._server, asyncio.get_running_loop()
         client.stream.notify = server.stream.notify = self._notify.set
         upward = self._upward(head_sent)
@@ -267,7 +261,7 @@ class _Exchange:
                         yield from self._client.send(_CONTINUE)
                     else:
                         yield
-            if not head.is_interim:
+            if head.status >= 200 or not head.is_interim:
                 if head.upgrade is not None:
                     self._check_upgrade(head.upgrade)
                 self._answer, self._sent_before = head, self._client.sent
@@ -297,6 +291,9 @@ class _Exchange:
 
     def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, unsent: bytes) -> Steps[None]:
         """Sends a head (`unsent`) and the body after it. Small pieces are sent together."""
+        if body.kind in _OF_LENGTH and body.length <= min(len(source.reader), CHUNK):  # it has come whole, as most do
+            yield from sink.send(unsent + source.reader.take(body.length))
+            return
         chunked = sent_as.kind is BodyKind.CHUNKED
         moved = 0
         for piece in http1.read_body(source.reader, body):
@@ -351,7 +348,7 @@ class _Exchange:
         )
 
     def _raise(self, fault: Exception) -> NoReturn:
-        """Raises a fault that came before the answer, as `exchange` documents."""
+        """Raises a fault that came before the answer, as `run` documents."""
         match fault:
             case PeerError():
                 reply = http1.error_response(400, f"This request is refused: {fault}.")

@@ -17,7 +17,7 @@ from proxy.net.stream import Stream
 from proxy.routing.strategies import rewrites_flight
 from proxy.session.client import Client
 from proxy.session.connection_record import ConnectionRecord
-from proxy.session.http_exchange import Exchanged, exchange
+from proxy.session.http_exchange import Exchange, Exchanged
 from proxy.session.inbound import ForwardRequest, InboundRequest, http_redirect
 from proxy.session.origin_connection import OriginConnection
 from proxy.session.services import Services
@@ -135,9 +135,11 @@ class HttpRequests:
         if not inspection.inspect:
             return await self._exchange(asked, record)
         record.discard()
+        client, limits = self._client, record.setup.settings.limits
         origin, answers = await self._services.inspector.serve(record.outcome), Reader()
         try:
-            exchanged = await self._run_exchange(origin.stream, answers, asked, record, head_sent=False)
+            run = Exchange(client.stream, client.reader, origin.stream, answers, asked.head, self._news).run
+            exchanged = await run(head_sent=False, idle_timeout_s=limits.exchange_timeout_s)
             if exchanged.upgraded:
                 self._hand_over(origin.stream, answers, record)
             return exchanged
@@ -146,15 +148,17 @@ class HttpRequests:
             await self._refuse(asked, record)
             return None
         finally:
-            if not self._client.handed_over:
+            if not client.handed_over:
                 origin.stream.abort()
 
     async def _exchange_over(
         self, origin: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
     ) -> Exchanged | None:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
+        client, limits = self._client, record.setup.settings.limits
         try:
-            exchanged = await self._run_exchange(origin.stream, origin.reader, asked, record, head_sent=head_sent)
+            run = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, self._news).run
+            exchanged = await run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
         except DialError:
             origin.stream.abort()
             if head_sent or not asked.head.bodiless:
@@ -173,20 +177,6 @@ class HttpRequests:
         else:
             origin.stream.close()
         return exchanged
-
-    def _run_exchange(
-        self, upstream: Stream, answers: Reader, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
-    ) -> Coroutine[Any, Any, Exchanged]:
-        return exchange(
-            self._client.stream,
-            self._client.reader,
-            upstream,
-            answers,
-            asked.head,
-            notify=self._news,
-            head_sent=head_sent,
-            idle_timeout_s=record.setup.settings.limits.exchange_timeout_s,
-        )
 
     def _hand_over(self, upstream: Stream, answers: Reader, record: ConnectionRecord) -> None:
         """After a change of protocol (WebSocket) the pump owns both streams."""

@@ -210,7 +210,7 @@ class InboundHandshake:
                 await news.wait(ends_at)
             if not data:
                 return None
-            reader.receive_data(data)
+            reader.extend(data)
         if reader.find(_HEAD_END) >= 0:
             return await self._http(client, reader)
         try:

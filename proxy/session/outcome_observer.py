@@ -6,6 +6,8 @@ record: what it adds to the outcome, it returns.
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import DIRECT, Action, Destination, Evidence, NetworkId, Outcome, Protocol, Route, Stage, Symptom
 from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
@@ -42,7 +44,7 @@ class OutcomeObserver:
             self._report_attempts(outcome)
         if services.network() != self._network or not outcome.plan.learns:
             return outcome
-        addresses = services.known_addresses(outcome.host)
+        addresses = partial(services.known_addresses, outcome.host)
         changes = services.beliefs.learn(outcome, network=self._network, now=services.now(), addresses=addresses)
         if services.addons.refines and (refined := services.addons.take_refinements(outcome.request.id)):
             outcome = _with_refinements(outcome, refined)

@@ -38,7 +38,7 @@ async def plan_for(
         and kept.network == network
         and not host
         and situation is None
-        and (request.http is None or request.http.is_repeatable)
+        and (request.http is None or request.http.method == "GET" or request.http.is_repeatable)
     ):
         plan = kept.plan
     elif destination.host == OWN_NAME:  # browsers that try https first ask for it; no resolver may see the name

@@ -64,6 +64,7 @@ _VERSIONS = {"HTTP/1.1": HTTP_1_1, "HTTP/1.0": HTTP_1_0}
 _OTHER_VERSION = re.compile(r"HTTP/[0-9]\.[0-9]\Z")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}\Z")
 _ABSOLUTE = re.compile(r"http://([^/?]*)(.*)\Z", re.IGNORECASE | re.ASCII | re.DOTALL)
+_USUAL_PATH = re.compile(r"/[!\"$-\[\]-~]*\Z")  # ASCII, without # and backslash
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 _TABLE = field_table(
@@ -137,7 +138,8 @@ class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
 
 def host_field(destination: Destination) -> str:
     """Returns a destination as a Host field spells it: without the port when that is 80."""
-    return str(destination).removesuffix(f":{HTTP_PORT}")
+    host = f"[{destination.host}]" if ":" in destination.host else destination.host
+    return host if destination.port == HTTP_PORT else f"{host}:{destination.port}"
 
 
 def read_request_head(reader: Reader) -> Parser[RequestHead]:
@@ -195,7 +197,9 @@ def _request_head(head: bytes) -> RequestHead:
         destination = names.authority(authority.encode("latin-1"), default_port)
         if not path:  # RFC 9112 section 3.2.4
             path = "*" if method == "OPTIONS" else "/"
-        target = _path(f"/{path}" if path[0] == "?" else path)
+        if path[0] == "?":
+            path = f"/{path}"
+        target = path if _USUAL_PATH.match(path) else _path(path)
     elif target == "*" and method == "OPTIONS":
         raise _no_options()
     else:

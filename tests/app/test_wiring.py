@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,13 +17,17 @@ from tests.support.services import services
 
 
 class Recorder:
-    """The store, the addons and the feed in one: it notes the calls of each. A disk that is full raises."""
+    """The store and the addons in one: it notes the calls of each. A disk that is full raises."""
 
     wants_outcomes = wants_changes = True
 
     def __init__(self, *, full: bool = False) -> None:
         self.full = full
         self.calls: list[tuple[str, str]] = []
+        self.changed: list[Callable[[], None]] = []
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        self.changed.append(call)
 
     def is_private(self, host: str) -> bool:
         return host == "private.example"
@@ -35,11 +40,8 @@ class Recorder:
     def notify_outcome(self, outcome: Any) -> None:
         self.calls.append(("addons", outcome.host))
 
-    def publish(self, ended: Ended) -> None:
-        self.calls.append(("feed", ended.outcome.host))
 
-
-def calls_for(host: str, recorder: Recorder) -> list[tuple[str, str]]:
+def events_of(recorder: Recorder) -> Events:
     shared = services(events=Events())
     part: Any = recorder
     subscribe(
@@ -48,25 +50,40 @@ def calls_for(host: str, recorder: Recorder) -> list[tuple[str, str]]:
             shared,
             part,
             part,
-            part,
             cast(Any, SimpleNamespace()),
             Notifications(shared, None, ephemeral=True),
             verbose=False,
         ),
     )
-    shared.events.emit(Ended(works(host), UNKNOWN_NETWORK))
+    return shared.events
+
+
+def calls_for(host: str, recorder: Recorder) -> list[tuple[str, str]]:
+    events_of(recorder).emit(Ended(works(host), UNKNOWN_NETWORK))
     return recorder.calls
 
 
-def test_an_outcome_is_stored_then_given_to_addons_then_published() -> None:
+def test_an_outcome_is_stored_then_given_to_addons() -> None:
     host = "one.example"
-    assert calls_for(host, Recorder()) == [("store", host), ("addons", host), ("feed", host)]
+    assert calls_for(host, Recorder()) == [("store", host), ("addons", host)]
 
 
 def test_addons_do_not_learn_of_a_private_host() -> None:
-    assert [name for name, _ in calls_for("private.example", Recorder())] == ["store", "feed"]
+    assert [name for name, _ in calls_for("private.example", Recorder())] == ["store"]
 
 
 def test_a_store_that_fails_keeps_the_outcome_from_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    assert [name for name, _ in calls_for("one.example", Recorder(full=True))] == ["addons", "feed"]
+    assert [name for name, _ in calls_for("one.example", Recorder(full=True))] == ["addons"]
     assert "failed on Ended" in caplog.text
+
+
+def test_addons_are_told_of_outcomes_only_while_one_has_a_hook_for_them() -> None:
+    recorder, told = Recorder(), []
+    events = events_of(recorder)
+    for wants in (True, False, True):
+        recorder.wants_outcomes = wants
+        recorder.changed[0]()
+        recorder.calls.clear()
+        events.emit(Ended(works("one.example"), UNKNOWN_NETWORK))
+        told.append([name for name, _ in recorder.calls])
+    assert told == [["store", "addons"], ["store"], ["store", "addons"]]

@@ -64,7 +64,7 @@ class Seen:
         return self
 
     def learn(self, seen: Outcome, *, network: NetworkId = HOME, addresses: Iterable[IPAddress] = ()) -> list[Change]:
-        changes = self.beliefs.learn(seen, network=network, now=self.now, addresses=addresses)
+        changes = self.beliefs.learn(seen, network=network, now=self.now, addresses=lambda: addresses)
         self.changes += changes
         return changes
 

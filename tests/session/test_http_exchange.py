@@ -23,7 +23,7 @@ from proxy.net.poller import EpollPoller, LoopPoller, Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream, read_with
 from proxy.net.tasks import spawn
 from proxy.session import http_exchange as exchange_module
-from proxy.session.http_exchange import Exchanged, exchange
+from proxy.session.http_exchange import Exchange, Exchanged
 from proxy.wire import http1
 from proxy.wire.reader import Reader
 from tests.support import clock
@@ -61,11 +61,8 @@ class Wires:
             await self.browser.send(request)
         head = await read_with(self.client, self.client_reader, http1.read_request_head(self.client_reader))
         return spawn(
-            exchange(
-                *(self.client, self.client_reader, self.upstream, self.upstream_reader, head),
-                notify=Notify(),
-                head_sent=head_sent,
-                idle_timeout_s=idle_timeout_s,
+            Exchange(self.client, self.client_reader, self.upstream, self.upstream_reader, head, Notify()).run(
+                head_sent=head_sent, idle_timeout_s=idle_timeout_s
             ),
             name="exchange",
         )
@@ -739,12 +736,8 @@ async def exchanged_between(
     reader = Reader(request)
     with pytest.raises(StopIteration) as stop:
         next(http1.read_request_head(reader))
-    return await exchange(
-        *(client, reader, upstream, Reader(), stop.value.value),
-        notify=Notify(),
-        head_sent=False,
-        idle_timeout_s=idle_timeout_s,
-    )
+    exchange = Exchange(client, reader, upstream, Reader(), stop.value.value, Notify())
+    return await exchange.run(head_sent=False, idle_timeout_s=idle_timeout_s)
 
 
 PIECES = [bytes(CHUNK)] * 1600

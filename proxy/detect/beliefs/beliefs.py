@@ -226,9 +226,15 @@ class Beliefs(Versioned):
     # -- learning --------------------------------------------------------------------------------------------------
 
     def learn(
-        self, outcome: Outcome, *, network: NetworkId, now: float, addresses: Iterable[IPAddress] = ()
+        self,
+        outcome: Outcome,
+        *,
+        network: NetworkId,
+        now: float,
+        addresses: Callable[[], Iterable[IPAddress]] = tuple,
     ) -> list[Change]:
-        """Learns from one connection. `addresses` are what its name resolved to, where that is known. Call it when the
+        """Learns from one connection. `addresses` returns what its name resolved to, where that is known; it is called
+        only when they may teach something. Call it when the
         race is decided, and again when a late direct attempt has been judged (`Outcome.with_attempt`) or more evidence
         is known: no signal counts twice.
 

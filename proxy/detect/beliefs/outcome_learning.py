@@ -6,7 +6,7 @@ Which signals count is decided in `signal_counting`, and what becomes of a belie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
@@ -78,7 +78,7 @@ class OutcomeLearning:
         self._recovery = recovery
 
     def learn(
-        self, outcome: Outcome, *, network: NetworkId, now: float, addresses: Iterable[IPAddress]
+        self, outcome: Outcome, *, network: NetworkId, now: float, addresses: Callable[[], Iterable[IPAddress]]
     ) -> list[Change]:
         """See `Beliefs.learn`."""
         key = (network, outcome.host or outcome.request.destination.host)
@@ -118,7 +118,7 @@ class OutcomeLearning:
             working.is_undisturbed = False
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
-        return self._table.with_pending(self._learn(outcome, key, now, tuple(addresses)))
+        return self._table.with_pending(self._learn(outcome, key, now, tuple(addresses())))
 
     def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:
         winner = outcome.winner

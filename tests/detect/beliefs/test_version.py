@@ -133,7 +133,8 @@ class History:
 
         def learn() -> None:
             self.told.append(connection)
-            beliefs.learn(connection, network=network, now=now, addresses=rng.choice(((), ADDRESSES)))
+            addresses = rng.choice(((), ADDRESSES))
+            beliefs.learn(connection, network=network, now=now, addresses=lambda: addresses)
 
         def learn_again() -> None:
             seen = rng.choice(self.told or [connection])
