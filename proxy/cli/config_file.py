@@ -7,6 +7,7 @@ passwords that they have here when the file has none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -37,6 +38,9 @@ FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
 FILES_MAX = 300
 OVERRIDES_MAX = 100_000
+BACKUPS_MAX = 5
+"""Older ones are deleted: each holds the passwords and the sites of its time."""
+
 CONFIG, RULES, BLOCK_PAGES = "config.toml", "rules.txt", "block_pages.csv"
 _SECRET = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -213,8 +217,8 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
 
 
 def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path:
-    """Writes the files of a checked import, the configuration last, and returns the backup of what was there. Raises
-    BywayError, with everything as it was, when one cannot be written."""
+    """Writes the files of a checked import, the configuration last, and returns the backup of what was there. Keeps
+    the last BACKUPS_MAX. Raises BywayError, with everything as it was, when a file cannot be written."""
     previous = {name: _text_at(paths, name) for name in made.files}
     there = {name: text for name, text in previous.items() if text is not None}
     make_folder(paths.config_dir)
@@ -233,6 +237,9 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
             if name in there:
                 write_private((paths.config_file if name == CONFIG else paths.config_dir / name).resolve(), there[name])
         raise BywayError(f"nothing was imported: {error}") from None
+    for older in paths.backups[:-BACKUPS_MAX]:
+        with contextlib.suppress(OSError):  # the import is done; the next one tries again
+            older.unlink()
     return backup
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +33,10 @@ def _forget(
     """Delete visited names: log, stored status, caches, interrupted tests, browser profile.
 
     Nothing of them stays in Byway's files. Your settings stay: configuration, rules and overrides of
-    `byway site set`. --host and --since keep the browser profile."""
+    `byway site set`. --all also deletes configurations that `byway config import` has kept. --host and --since keep
+    those and the browser profile."""
+    from proxy.desktop.profiles import open_profiles
+
     if sum((everything, host is not None, since is not None)) != 1:
         raise Misused("say what to forget: --all, --host HOST or --since TIME")
     asked: dict[str, Any] = {"all": True}
@@ -40,6 +45,8 @@ def _forget(
     elif since is not None:
         asked = {"since": max(1.0, moment(since, now=time.time()))}
     running = call.running()
+    paths = call.for_config_of(running).paths
+    open_now = list(open_profiles(paths.state_dir, Path(os.path.expanduser("~"))))
     answer = running.post("/v1/forget", asked) if running is not None else _without_byway(call, asked)
     if call.output.as_json:
         call.output.document(answer)
@@ -49,6 +56,10 @@ def _forget(
     if answer["deleted"]:
         call.output.line(f"Also deleted: {', '.join(answer['deleted'])}.")
     call.output.hint("Overrides of `byway site set` and rules stay: see `byway site list` and `byway rule list`.")
+    if not everything and (backups := paths.backups):
+        call.output.hint(f"What earlier imports have replaced stays in {backups[-1]}: `byway forget --all` deletes it.")
+    for folder in open_now:
+        call.output.hint(f"A browser is open with the profile {folder}. Close it, then run this again.")
     return None
 
 
@@ -64,7 +75,7 @@ def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
         what = Forgotten(scope(asked["host"]) if "host" in asked else "", asked.get("since", 0.0))
     paths = call.paths
     if not paths.state_dir.is_dir():
-        return versioned(deleted=[])
+        return versioned(deleted=forget_files(paths, what))
     with alone(paths):
         if paths.store_file.exists():
             store = Store(paths.store_file)

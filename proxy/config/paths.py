@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 import sys
@@ -32,6 +33,10 @@ many."""
 _NOT_NOW = frozenset(
     {errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 )
+
+
+_BACKUP = re.compile(r"backup-\d{8}T\d{6}\.toml")
+"""A user's own file, such as backup-home.toml, is none."""
 
 
 class NotWritable(BywayError):
@@ -84,6 +89,15 @@ class Paths:
     def block_pages_file(self) -> Path:
         """The imported block page fingerprints."""
         return self.config_dir / "block_pages.csv"
+
+    @property
+    def backups(self) -> list[Path]:
+        """What `byway config import` has replaced, one file for each import, the oldest first."""
+        try:
+            names = sorted(filter(_BACKUP.fullmatch, os.listdir(self.config_dir)))
+        except OSError:
+            return []
+        return [self.config_dir / name for name in names]
 
     @property
     def addons_dir(self) -> Path:
@@ -176,6 +190,12 @@ class Paths:
         """Returns the paths to use without a writable state folder, and creates their folder. Raises BywayError."""
         own_folder(self.fallback_run_dir.parent)
         return replace(self, run_dir=own_folder(self.fallback_run_dir))
+
+
+def snap_name(state_dir: Path) -> str:
+    """Returns the name of the folder that stands for a state folder within a snap, which reads no hidden folder of the
+    user. Each state folder has its own."""
+    return state_dir.as_posix().strip("/").replace("/", "-")
 
 
 def own_folder(path: Path) -> Path:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy.config.paths import private_folder, write_private
+from proxy.config.paths import private_folder, snap_name, write_private
 from proxy.desktop.browsers import Browser, BrowserKind, Packaging
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -82,9 +83,22 @@ def profile_folder(browser: Browser, state_dir: Path, home: Path) -> Path:
     """Returns where the profile of `browser` is, for one state folder. A snap reads no hidden folder of the user, so
     its profile is in the snap's own."""
     if browser.packaging is Packaging.SNAP:
-        name = state_dir.as_posix().strip("/").replace("/", "-")
-        return home / "snap" / browser.package / "common" / "byway" / name
+        return home / "snap" / browser.package / "common" / "byway" / snap_name(state_dir)
     return state_dir / "browser" / browser.kind
+
+
+def open_profiles(state_dir: Path, home: Path) -> Iterator[Path]:
+    """Yields the profiles for this state folder with which a browser runs now."""
+    in_snaps = (home / "snap").glob(f"*/common/byway/{snap_name(state_dir)}")
+    for folder in (*(state_dir / "browser").glob("*"), *in_snaps):
+        # Chromium's lock is a link to HOST-PID, Firefox's one to ADDRESS:+PID; both stay after a crash.
+        for lock in (folder / "SingletonLock", folder / "lock"):
+            try:
+                pid = int(re.split(r"[-+]", os.readlink(lock))[-1])
+                os.kill(pid, 0)
+            except (OSError, ValueError):  # no lock, or no process of this user's has that pid
+                continue
+            yield folder
 
 
 def make_profile(browser: Browser, folder: Path, proxy: Destination) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.config.files import shown
-from proxy.config.paths import Paths
+from proxy.config.paths import Paths, snap_name
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.file import transaction, truncate_wal
@@ -72,15 +74,31 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
         gone.append("interrupted tests")
     others = []
     if what.is_all:
-        for name, words in (("browser", "the browser profile"), ("addons", "data of addons")):
-            if os.path.lexists(folder / name):
-                others.append(folder / name)
+        profiles = folder / "browser"
+        in_snaps = Path(os.path.expanduser("~/snap")).glob(f"*/common/byway/{snap_name(folder)}")
+        for words, found in (
+            ("the browser profile", [profiles, *_chromium_caches(profiles), *in_snaps]),
+            ("data of addons", [folder / "addons"]),
+            ("configurations kept by earlier imports", paths.backups),
+        ):
+            if there := [path for path in found if os.path.lexists(path)]:
+                others += there
                 gone.append(words)
-        name = folder.as_posix().strip("/").replace("/", "-")  # where the profile of a browser in a snap is
-        others += (Path.home() / "snap").glob(f"*/common/byway/{name}")
     for path in (*aside, *surveys, *others):
         _delete(path)
     return gone
+
+
+def _chromium_caches(profiles: Path) -> Iterator[Path]:
+    """Yields where Chromium keeps the cache of a profile that lies in the user's folder of settings, as it does on
+    macOS: in the user's folder of caches, under the same name."""
+    if sys.platform == "darwin":
+        settings, caches = "~/Library/Application Support", "~/Library/Caches"
+    else:
+        settings = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+        caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    with contextlib.suppress(ValueError):  # it lies elsewhere, and so does its cache
+        yield Path(os.path.expanduser(caches)) / profiles.relative_to(os.path.expanduser(settings))
 
 
 def _is_meant(survey: Path, what: Forgotten) -> bool:

@@ -215,6 +215,17 @@ def test_what_was_there_is_kept_and_can_be_imported_again(byway: Byway, filled: 
     assert {name: now[name] for name in before} == before
 
 
+def test_the_last_five_are_kept(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    """And a file of the user's, whatever its name."""
+    folder, file = filled.config.parent, tmp_path / "x.toml"
+    for name in (*(f"backup-2026010{day}T000000.toml" for day in range(1, 8)), "backup-home.toml"):
+        (folder / name).touch(0o600)
+    file.write_text(ConfigFile({"config.toml": "config_version = 1\n", "rules.txt": "MATCH,AUTO\n"}, {}).text(note="x"))
+    newest = Path(byway("config", "import", str(file), "--yes", "--json").json["backup"]).name
+    kept = [f"backup-2026010{day}T000000.toml" for day in range(4, 8)]
+    assert sorted(path.name for path in folder.glob("backup-*")) == sorted([*kept, newest, "backup-home.toml"])
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.desktop.browsers import Browser, BrowserKind, Packaging
-from proxy.desktop.profiles import launch, make_profile, profile_folder
+from proxy.desktop.profiles import launch, make_profile, open_profiles, profile_folder
 from proxy.model import Destination
 
 PROXY = Destination("::1", 8119)
@@ -28,6 +29,23 @@ def test_a_profile_is_in_the_state_folder_but_for_a_snap() -> None:
     snap = profile_folder(SNAP, state, home)
     assert snap.is_relative_to(home / "snap" / "chromium" / "common")
     assert snap != profile_folder(SNAP, Path("/home/me/other"), home), "each state folder has its own"
+
+
+def test_a_profile_is_open_while_its_browser_runs(tmp_path: Path) -> None:
+    """Both kinds leave a lock behind when they crash."""
+    state = tmp_path / "state"
+    assert list(open_profiles(state, tmp_path)) == []
+    in_snap = profile_folder(SNAP, state, tmp_path)
+    chromium, firefox = state / "browser" / "chromium", state / "browser" / "firefox"
+    for folder, lock, pid in ((chromium, "SingletonLock", "a-host-{}"), (firefox, "lock", "127.0.1.1:+{}")):
+        folder.mkdir(parents=True)
+        (folder / lock).symlink_to(pid.format(2**22 + 1))  # above the largest pid there can be
+    in_snap.mkdir(parents=True)
+    (in_snap / "SingletonLock").symlink_to(f"a-host-{os.getpid()}")
+    assert list(open_profiles(state, tmp_path)) == [in_snap]
+    (firefox / "lock").unlink()
+    (firefox / "lock").symlink_to(f"127.0.1.1:+{os.getpid()}")
+    assert set(open_profiles(state, tmp_path)) == {in_snap, firefox}
 
 
 def test_firefox_goes_through_byway_and_nowhere_else(tmp_path: Path) -> None:

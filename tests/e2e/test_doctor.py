@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import ssl
 import stat
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 import trustme
 
+from proxy import __version__
 from proxy.desktop.proxy_settings import MODE, ONLY_PLACE, Kde
 from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.desktops import run_in, stand_ins
 from tests.support.origin import Origin
 
+ROOT = Path(__file__).parents[2]
 DEAD = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'
 
 
@@ -124,16 +126,23 @@ async def test_no_link(tmp_path: Path) -> None:
     assert set(await _found(byway, code=6)) == {"link"}
 
 
-async def test_a_process_that_is_older_than_its_files(tmp_path: Path) -> None:
-    """A copy of the package is newer than the process: as after an upgrade."""
-    from proxy.cli.doctor.local_checks import old_process
-
-    (tmp_path / "a.py").touch()
-    status = {"byway": __import__("proxy").__version__, "now": 0.0, "live": {"started_at": time.time() + 60}}
-    assert list(old_process(status, tmp_path)) == []
-    os.utime(tmp_path / "a.py", (time.time() + 120, time.time() + 120))
-    (found,) = old_process(status, tmp_path)
-    assert "older than the installed files" in found.text
+@pytest.mark.parametrize("upgrade", ["another version", "the same version, installed again"])
+async def test_a_process_that_is_older_than_its_files(tmp_path: Path, upgrade: str) -> None:
+    """A copy of Byway is upgraded while it runs."""
+    installed = tmp_path / "installed"
+    for part in ("proxy", "addons", "certs"):
+        shutil.copytree(ROOT / part, installed / part, ignore=shutil.ignore_patterns("__pycache__"))
+    async with Byway(tmp_path, config=DEAD, environment={"PYTHONPATH": str(installed)}) as byway:
+        assert await _found(byway, code=0) == {}
+        changed = installed / "proxy" / ("__init__.py" if upgrade == "another version" else "testing.py")
+        changed.write_text(changed.read_text().replace(f'"{__version__}"', '"99.0"'))
+        found = await _found(byway)
+        assert set(found) == {"old_process"}
+        assert f"The running Byway {__version__} is older than the installed files (" in found["old_process"]["text"]
+        assert ("99.0" in found["old_process"]["text"]) is (upgrade == "another version")
+        assert await byway.stop() == 0
+        await byway.start()
+        assert await _found(byway, code=0) == {}
 
 
 async def test_proxy_py_beside_byway(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.paths import Paths
+from proxy.config.paths import Paths, snap_name
 from proxy.config.schema import Log
 from proxy.model import Action, Belief, Change, Override, State
 from proxy.store.forgetting import Forgotten, forget_files
@@ -81,7 +81,8 @@ def test_a_connection_that_was_open_is_not_named_when_it_ends(tmp_path: Path, st
     store.close()
 
 
-def test_the_files_beside_the_log(tmp_path: Path) -> None:
+def test_the_files_beside_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)
 
     def fill() -> None:
@@ -104,3 +105,38 @@ def test_the_files_beside_the_log(tmp_path: Path) -> None:
     assert len(forget_files(paths, Forgotten())) == 4
     assert left_in(tmp_path, SECRET) == left_in(tmp_path, OTHER) == []
     assert forget_files(paths, Forgotten()) == []
+
+
+def test_profiles_and_caches_of_browsers_outside_of_the_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snap reads no hidden folder, and Chromium keeps the cache of a profile among the user's settings elsewhere."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    state = tmp_path / ".config" / "byway-state"
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=state)
+    ours = (
+        f"snap/chromium/common/byway/{snap_name(state)}/History",
+        ".cache/byway-state/browser/chromium/Default/Cache/1",
+    )
+    others = (
+        "snap/chromium/common/chromium/History", "snap/chromium/common/byway/other/History",
+        ".cache/chromium/Default/Cache/1",
+    )  # fmt: skip
+    for name in ours + others:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(SECRET)
+    assert forget_files(paths, Forgotten(SECRET)) == []
+    assert forget_files(paths, Forgotten()) == ["the browser profile"]
+    assert [name for name in ours + others if (tmp_path / name).exists()] == list(others)
+
+
+def test_what_imports_have_replaced_goes_with_all_and_a_file_of_the_users_stays(tmp_path: Path) -> None:
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path / "state")
+    for name in ("backup-20260101T000000.toml", "backup-20260102T000000.toml", "backup-home.toml", "config.toml"):
+        (tmp_path / name).write_text(SECRET)
+    for what in (Forgotten(SECRET), Forgotten(since=1.0)):
+        assert forget_files(paths, what) == []
+    assert forget_files(paths, Forgotten()) == ["configurations kept by earlier imports"]
+    assert sorted(left_in(tmp_path, SECRET)) == ["backup-home.toml", "config.toml"]
