@@ -19,7 +19,7 @@ from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import context_trusting
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.policy import BogonCheck, NetworkOnly, ResolverPolicy
+from proxy.net.dns.policy import BogonCheck, EncryptedFor, NetworkOnly, ResolverPolicy
 from proxy.net.dns.relay_lookup import AddressMemory, RelayLookup
 from proxy.net.dns.resolver import Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
@@ -59,19 +59,12 @@ def for_direct(
     controls = tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname))
     return Resolver(
         settings.dns.hosts,
-        options=replace(_options(settings), mode=settings.dns.secure, controls=controls),
+        options=replace(_options(settings), controls=controls),
         policy=policy,
         guard=guard,
         system=_system_dns(settings),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
-
-
-class _HidesAllNames(NetworkOnly):
-    """The policy for relays: what is believed of sites says nothing of a relay's name, which is always hidden."""
-
-    def is_suspect(self, host: str) -> bool:
-        return True
 
 
 def for_relays(
@@ -84,9 +77,12 @@ def for_relays(
 ) -> RelayLookup:
     """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
     takes only the network from `policy`."""
+    options = _options(settings)
+    if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever is believed of sites
+        options = replace(options, encrypted_for=EncryptedFor.PUBLIC)
     resolver = Resolver(
-        options=replace(_options(settings), mode=settings.dns.secure),
-        policy=_HidesAllNames(policy.network),
+        options=options,
+        policy=NetworkOnly(policy.network),
         system=_system_dns(settings),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
@@ -98,6 +94,7 @@ def _options(settings: Settings) -> ResolverOptions:
         timeout_s=settings.limits.resolve_timeout_s,
         keep_s=settings.limits.resolve_keep_s,
         finding_keep_s=settings.dns.finding_keep_s,
+        encrypted_for=EncryptedFor(settings.dns.secure),
         local=tuple(settings.dns.local),
     )
 

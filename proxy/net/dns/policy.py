@@ -7,9 +7,19 @@ are public that of `routing`; `net` imports neither. `proxy/app/build_resolvers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 from proxy.model import UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId
+
+
+class EncryptedFor(StrEnum):
+    """Which names are asked of encrypted DNS, and then of no other. The value is the word of `[dns] secure`."""
+
+    NONE = "never"
+    SUSPECTS = "on-suspicion"  # those that the policy suspects, or with a finding against them, but no local ones
+    PUBLIC = "public"  # all but local ones; no setting: for the names of relays
+    ALL = "always"
 
 
 class ResolverPolicy(Protocol):
@@ -20,7 +30,7 @@ class ResolverPolicy(Protocol):
         ...
 
     def is_suspect(self, host: str) -> bool:
-        """Whether `host` must not be resolved in plain text (but with mode "never")."""
+        """Whether `host` must not be resolved in plain text; asked for `EncryptedFor.SUSPECTS` alone."""
         ...
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from proxy.model import NO_EVIDENCE, DnsFinding, Evidence, IPAddress, NetworkId, SignalId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
@@ -19,7 +19,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, error_text, system_lookup
-from proxy.net.dns.policy import NO_RESOLVER_POLICY, BogonCheck, ResolverPolicy
+from proxy.net.dns.policy import NO_RESOLVER_POLICY, BogonCheck, EncryptedFor, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
 from proxy.net.tasks import spawn
@@ -36,7 +36,6 @@ TTL_MIN_S = 1.0
 FINDING_KEEP_S = 3600.0
 """Seconds for which a name with a finding against it is asked of encrypted DNS only, whatever else is believed."""
 
-Mode = Literal["on-suspicion", "always", "never"]
 Answer = tuple[IPAddress, ...] | DialError
 Settle = Callable[[Answer], None]
 Ask = Callable[[NetworkId, str, Settle], Coroutine[Any, Any, None]]
@@ -54,7 +53,7 @@ class ResolverOptions:
     timeout_s: float = 10.0  # of one lookup
     keep_s: float = KEEP_S  # the longest that an answer is cached
     finding_keep_s: float = FINDING_KEEP_S
-    mode: Mode = "never"  # when encrypted DNS is asked in place of the system
+    encrypted_for: EncryptedFor = EncryptedFor.NONE
     local: Sequence[str] = ()  # suffixes that encrypted DNS is never asked for
     controls: Sequence[str] = ()  # names to which another proxy's fake addresses show
 
@@ -80,7 +79,7 @@ class Resolver:
         self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
         self._timeout_s = options.timeout_s
         self._keep_s = options.keep_s
-        self._mode = options.mode
+        self._encrypted_for = options.encrypted_for
         self._local = tuple(f".{suffix}" for suffix in (*_LOCAL_SUFFIXES, *options.local))
         self._policy = policy
         self._network = policy.network
@@ -121,7 +120,7 @@ class Resolver:
         for names that encrypted DNS is never asked for."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
-        if self._encrypted is None or self._mode == "never":
+        if self._encrypted is None or self._encrypted_for is EncryptedFor.NONE:
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host) or host == "onion" or host.endswith(".onion"):
             raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
@@ -139,20 +138,26 @@ class Resolver:
         return _addresses_or_raise(await self._share_query(True, host, self._ask_encrypted))
 
     def may_ask_in_plain_text(self, host: str) -> bool:
-        """Whether the system's name servers may be asked for `host`: not for a suspect name, unless it is local."""
-        if self._mode == "never":
-            return True
-        if self._mode == "always":
-            return False
-        is_suspect = self._encrypted is not None and (self._policy.is_suspect(host) or self.finding(host) is not None)
-        return not is_suspect or self._is_local(host)
+        """Whether the system's name servers may be asked for `host`. With no encrypted server they may, but for
+        `EncryptedFor.ALL`."""
+        match self._encrypted_for:
+            case EncryptedFor.NONE:
+                return True
+            case EncryptedFor.ALL:
+                return False
+            case EncryptedFor.PUBLIC:
+                is_hidden = True
+            case EncryptedFor.SUSPECTS:
+                is_hidden = self._policy.is_suspect(host) or self.finding(host) is not None
+        return self._encrypted is None or not is_hidden or self._is_local(host)
 
     def _is_local(self, host: str) -> bool:
-        """Whether encrypted DNS is never asked for `host`. With "always" the search list does not count, since no other
-        server may be asked instead."""
+        """Whether encrypted DNS is never asked for `host`. Where all names are, the search list does not count, since
+        no other server may be asked instead."""
         if "." not in host or f".{host}".endswith(self._local):
             return True
-        return self._mode == "on-suspicion" and self._system is not None and self._system.is_searched(host)
+        searched = self._encrypted_for in (EncryptedFor.SUSPECTS, EncryptedFor.PUBLIC)
+        return searched and self._system is not None and self._system.is_searched(host)
 
     def _in_files(self, host: str) -> tuple[IPAddress, ...]:
         """Returns the addresses in this machine's hosts file. Sends no query."""

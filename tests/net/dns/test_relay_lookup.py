@@ -10,9 +10,9 @@ import pytest
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.policy import NetworkOnly
+from proxy.net.dns.policy import EncryptedFor, NetworkOnly
 from proxy.net.dns.relay_lookup import RelayLookup
-from proxy.net.dns.resolver import Mode, Resolver, ResolverOptions
+from proxy.net.dns.resolver import Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import LookupResult
 from proxy.net.tasks import cancel_all, spawn
 from proxy.store.relay_addresses import RelayAddresses
@@ -42,21 +42,16 @@ class Encrypted(EncryptedDns):
         return self.says
 
 
-class Suspects(NetworkOnly):
-    def is_suspect(self, host: str) -> bool:
-        return True
-
-
 class World:
-    def __init__(self, mode: Mode = "on-suspicion", *, patience_s: float = 1.0) -> None:
+    def __init__(self, encrypted_for: EncryptedFor = EncryptedFor.PUBLIC, *, patience_s: float = 1.0) -> None:
         self.network = HOME
         self.encrypted = Encrypted()
         self.plain: list[str] = []
         self.memory = RelayAddresses(None)
         self.now = 1000.0
         resolver = Resolver(
-            options=ResolverOptions(mode=mode, local=("lan",)),
-            policy=Suspects(lambda: self.network),
+            options=ResolverOptions(encrypted_for=encrypted_for, local=("lan",)),
+            policy=NetworkOnly(lambda: self.network),
             encrypted=self.encrypted,
             lookup=self._system,
         )
@@ -88,7 +83,7 @@ async def test_a_local_name_is_asked_of_the_system(host: str) -> None:
 
 
 async def test_with_never_the_system_is_asked() -> None:
-    world = World("never")
+    world = World(EncryptedFor.NONE)
     assert await world.lookup.resolve("relay.test") == SECOND
     assert (world.encrypted.asked, world.plain) == ([], ["relay.test"])
 

@@ -17,6 +17,7 @@ from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Stage, Sympt
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.encrypted import EncryptedDns
+from proxy.net.dns.policy import EncryptedFor
 from proxy.net.dns.resolver import EncryptedLookup, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import FAKE
@@ -67,7 +68,7 @@ class Place:
 
     def resolver(self, *, allow: tuple[str, ...] = (), secure: bool = True, **more: Any) -> Resolver:
         """`more`: fields of ResolverOptions, and parameters of Resolver."""
-        given: dict[str, Any] = {"timeout_s": 10, "mode": "on-suspicion", "local": ("lan",)}
+        given: dict[str, Any] = {"timeout_s": 10, "encrypted_for": EncryptedFor.SUSPECTS, "local": ("lan",)}
         given |= {"controls": ("control.test",), **more}
         options = ResolverOptions(**{name: given[name] for name in _OPTIONS & given.keys()})
         return Resolver(
@@ -157,7 +158,7 @@ async def test_suspicion_counts_from_the_next_question_on(place: Place) -> None:
 @pytest.mark.parametrize("host", ["a.test", "printer", "host.lan", "x.internal", "x.home.arpa", "x.local", "mine.test"])
 async def test_always_means_that_nothing_is_asked_in_the_clear(place: Place, host: str) -> None:
     machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 mine.test printer\n")
-    resolver = place.resolver(mode="always")
+    resolver = place.resolver(encrypted_for=EncryptedFor.ALL)
     with contextlib.suppress(DialError):
         await resolver.resolve(host)
     with contextlib.suppress(DialError):
@@ -168,25 +169,25 @@ async def test_always_means_that_nothing_is_asked_in_the_clear(place: Place, hos
 
 async def test_with_always_the_machines_own_files_still_count_for_local_names(place: Place) -> None:
     machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 printer\n")
-    resolver = place.resolver(mode="always")
+    resolver = place.resolver(encrypted_for=EncryptedFor.ALL)
     assert await resolved(resolver, "printer") == ["192.168.1.5"]
     assert await resolved(resolver, "app.localhost") == ["127.0.0.1", "::1"]
     error = await failure(resolver, "scanner")
     assert (error.symptom, "set its address in [dns.hosts]" in str(error)) == (Symptom.NO_NAME, True)
 
 
-@pytest.mark.parametrize("mode", ["always", "on-suspicion"])
-async def test_the_machines_own_files_come_before_any_server(place: Place, mode: str) -> None:
+@pytest.mark.parametrize("encrypted_for", [EncryptedFor.ALL, EncryptedFor.PUBLIC, EncryptedFor.SUSPECTS])
+async def test_the_machines_own_files_come_before_any_server(place: Place, encrypted_for: EncryptedFor) -> None:
     machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 a.test\n")
     place.suspects.add("a.test")
-    assert await resolved(place.resolver(mode=mode)) == ["192.168.1.5"]
+    assert await resolved(place.resolver(encrypted_for=encrypted_for)) == ["192.168.1.5"]
     assert place.asked_in_the_clear == set()
     assert place.secure.asked == []
 
 
 async def test_D10_with_always_and_nobody_to_ask_names_stay_unresolved(place: Place) -> None:
     place.secure.say = silent
-    resolver = place.resolver(mode="always", timeout_s=0.2)
+    resolver = place.resolver(encrypted_for=EncryptedFor.ALL, timeout_s=0.2)
     error = await failure(resolver)
     assert (error.symptom, error.evidence) == (Symptom.SKIPPED, {"doh": "doh_down"})
     assert place.asked_in_the_clear == set()
@@ -201,9 +202,18 @@ async def test_D10_a_suspect_name_fails_closed(place: Place) -> None:
     assert "a.test" not in place.asked_in_the_clear
 
 
+async def test_public_names_are_hidden_whatever_is_believed_of_them(place: Place) -> None:
+    resolver = place.resolver(encrypted_for=EncryptedFor.PUBLIC)
+    assert not resolver.may_ask_in_plain_text("a.test")
+    assert await resolved(resolver) == [HONEST]
+    assert (place.asked_in_the_clear, {*place.secure.names()}) == (set(), {"a.test"})
+    await resolver.resolve("printer.lan")
+    assert place.asked_in_the_clear == {"printer.lan"}
+
+
 async def test_never_means_never(place: Place) -> None:
     place.suspects.add("a.test")
-    resolver = place.resolver(mode="never")
+    resolver = place.resolver(encrypted_for=EncryptedFor.NONE)
     assert await resolved(resolver) == [HONEST]
     assert (await failure(EncryptedLookup(resolver))).symptom is Symptom.SKIPPED
     assert place.secure.asked == []
@@ -230,22 +240,25 @@ async def test_no_secure_server_is_asked_for_local_names(place: Place, host: str
 
 async def test_fixed_addresses_are_asked_of_nobody(place: Place) -> None:
     place.suspects.add("a.test")
-    resolver = place.resolver(hosts={"a.test": "127.0.0.9"}, mode="always")
+    resolver = place.resolver(hosts={"a.test": "127.0.0.9"}, encrypted_for=EncryptedFor.ALL)
     assert await resolved(resolver) == ["127.0.0.9"]
     assert [str(address) for address in await EncryptedLookup(resolver).resolve("a.test")] == ["127.0.0.9"]
     assert resolver.known("a.test") == (ipaddress.ip_address("127.0.0.9"),)
     assert place.secure.asked == []
 
 
-@pytest.mark.parametrize(("mode", "asked"), [("on-suspicion", False), ("always", True)])
+@pytest.mark.parametrize(
+    ("encrypted_for", "asked"),
+    [(EncryptedFor.SUSPECTS, False), (EncryptedFor.PUBLIC, False), (EncryptedFor.ALL, True)],
+)
 async def test_a_name_below_a_suffix_of_the_search_list_is_the_networks_own(
-    place: Place, mode: str, asked: bool
+    place: Place, encrypted_for: EncryptedFor, asked: bool
 ) -> None:
     """No secure server hears of it, suspect or not; a private address is no forgery."""
     machine_files(place.folder, LOOPBACK, more="search corp.test")
     place.plain.say = saying("10.1.2.3")
     place.suspects.add("intranet.corp.test")
-    resolver = place.resolver(mode=mode)
+    resolver = place.resolver(encrypted_for=encrypted_for)
     if not asked:
         assert await resolved(resolver, "intranet.corp.test") == ["10.1.2.3"]
         assert (await failure(EncryptedLookup(resolver), "intranet.corp.test")).symptom is Symptom.SKIPPED
