@@ -16,7 +16,7 @@ from dataclasses import field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, Stage, Symptom
+from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.relay_way import RelayWay
@@ -25,9 +25,9 @@ from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay
 from proxy.net.dialers.tcp import STAGGER_S, AddressLookup, CachedLookup, interleaved
 from proxy.net.dialers.tls import TlsDialer
-from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
 from proxy.net.notify import Notify
-from proxy.net.race.candidate import Candidate, Phase
+from proxy.net.race.candidate import Phase
 from proxy.net.race.hedging import HedgePolicy
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
@@ -161,15 +161,15 @@ class RelayWaysDialer:
         return attempt
 
     async def _open(self, attempt: _WayAttempt, notify: Callable[[], None]) -> Stream | DialError:
-        way, candidate = attempt.way, attempt.candidate
+        way = attempt.way
         try:
             stream = await dial_relay(self._via[way.strategy], way.target, self.relay)
             if self._tls is None:
                 return stream
-            candidate.stream, candidate.phase = stream, Phase.AWAITING_ANSWER
-            candidate.connected_at = candidate.flight_sent_at = asyncio.get_running_loop().time()
+            attempt.stream, attempt.phase = stream, Phase.AWAITING_ANSWER
+            attempt.connected_at = attempt.flight_sent_at = asyncio.get_running_loop().time()
             if way.address and self.road.tcp_info.usable:
-                candidate.snapshot = self.road.tcp_info.snapshot(stream.lowest_socket)
+                attempt.snapshot = self.road.tcp_info.snapshot(stream.lowest_socket)
             notify()
             return await self._tls.secure(stream, way.target)
         except DialError as error:
@@ -193,15 +193,15 @@ class RelayWaysDialer:
             spawn(self._judge(self.start(way, _nothing)), name=f"re-test a way to {self.relay}")
 
     async def _judge(self, attempt: _WayAttempt) -> None:
-        candidate, detect, loop = attempt.candidate, self.road.detect, asyncio.get_running_loop()
+        detect, loop = self.road.detect, asyncio.get_running_loop()
         try:
             while not attempt.task.done():
                 now = loop.time()
-                if candidate.phase is Phase.DIALING:
-                    over_at = candidate.started_at + detect.syn_s
+                if attempt.phase is Phase.DIALING:
+                    over_at = attempt.started_at + detect.syn_s
                 else:
-                    over_at = candidate.flight_sent_at + detect.silent_s
-                    if now >= self.policy.dropped_at(candidate) and self.policy.unacknowledged(candidate):
+                    over_at = attempt.flight_sent_at + detect.silent_s
+                    if now >= self.policy.dropped_at(attempt) and self.policy.unacknowledged(attempt):
                         over_at = now
                 if now >= over_at:
                     break
@@ -228,15 +228,34 @@ _SYMPTOMS = {symptom.value: symptom for symptom in Symptom if symptom is not Sym
 
 
 class _WayAttempt:
-    """One way under way. Its candidate is what the hedging policy looks at."""
+    """One way under way; see UnderWay, which is what the hedging policy looks at."""
 
-    __slots__ = ("candidate", "task", "way")
+    __slots__ = (
+        "connected_at",
+        "evidence",
+        "flight_sent_at",
+        "hedged",
+        "phase",
+        "snapshot",
+        "started_at",
+        "stream",
+        "syn_at",
+        "task",
+        "way",
+    )
 
     task: asyncio.Task[Stream | DialError]
 
     def __init__(self, way: RelayWay, now: float) -> None:
         self.way = way
-        self.candidate = Candidate(DIRECT, now)
+        self.hedged = False  # it looked dropped, so the next way may start beside it
+        self.phase = Phase.DIALING
+        self.started_at = now
+        self.syn_at = 0.0
+        self.connected_at = self.flight_sent_at = 0.0
+        self.stream: Stream | None = None
+        self.snapshot: Snapshot | None = None
+        self.evidence: Evidence = {}
 
     @property
     def result(self) -> Stream | DialError | None:
@@ -247,9 +266,9 @@ class _WayAttempt:
         """How it failed; of one that is still under way, how it would fail now."""
         result = self.result
         if not isinstance(result, DialError):
-            if self.candidate.phase is Phase.DIALING:
+            if self.phase is Phase.DIALING:
                 return Symptom.TIMEOUT
-            return Symptom.DROPPED if policy.unacknowledged(self.candidate) else Symptom.SILENT
+            return Symptom.DROPPED if policy.unacknowledged(self) else Symptom.SILENT
         if result.symptom is Symptom.RELAY_GARBAGE:
             return Symptom.GARBAGE
         found = str(result.evidence.get("relay", ""))
@@ -307,7 +326,7 @@ class _WayRace:
         for task in self._lookups.values():
             task.cancel()
         for attempt in self._attempts:
-            if self._won is not None and attempt.candidate.hedged:
+            if self._won is not None and attempt.hedged:
                 self._dialer.judge_later(attempt)
             elif attempt is not self._won:
                 attempt.drop()
@@ -377,15 +396,14 @@ class _WayRace:
         others; infinite when there are none."""
         check_at = math.inf
         for attempt in self._attempts:
-            candidate = attempt.candidate
-            if candidate.hedged:
+            if attempt.hedged:
                 continue
-            hedge_at = self._dialer.policy.hedge_at(candidate, now)
+            hedge_at = self._dialer.policy.looks_dropped_at(attempt, now)
             if hedge_at > now:
                 check_at = min(check_at, hedge_at)
                 continue
-            candidate.hedged_at = now
-            if candidate.phase is Phase.AWAITING_ANSWER:
+            attempt.hedged = True
+            if attempt.phase is Phase.AWAITING_ANSWER:
                 self._note_filtered(attempt)
         return check_at
 
@@ -399,9 +417,9 @@ class _WayRace:
         if hedge_at == math.inf:
             return now
         last = self._attempts[-1]
-        connecting = all(attempt.candidate.phase is Phase.DIALING for attempt in self._attempts)
+        connecting = all(attempt.phase is Phase.DIALING for attempt in self._attempts)
         if connecting and following == last.way.endpoint:  # Happy Eyeballs, as for any name
-            return min(hedge_at, last.candidate.started_at + STAGGER_S)
+            return min(hedge_at, last.started_at + STAGGER_S)
         return hedge_at
 
     def _note_filtered(self, attempt: _WayAttempt) -> None:
@@ -423,7 +441,7 @@ class _WayRace:
         beliefs = self._dialer.road.beliefs
         beliefs.worked(self._relay, attempt.way)
         for overtaken in self._attempts:
-            if overtaken.candidate.hedged and overtaken is not attempt:
+            if overtaken.hedged and overtaken is not attempt:
                 beliefs.overtaken(self._relay, overtaken.way)
         for failed in self._failed:
             if (symptom := failed.symptom(self._dialer.policy)) not in _NOT_THE_WAYS:

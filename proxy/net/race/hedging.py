@@ -9,12 +9,27 @@ decides nothing but time.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Symptom
-from proxy.net.kernel.tcp_info import Reading, TcpInfo
+from proxy.model import Evidence, Symptom
+from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.stream import Stream
+
+
+class UnderWay(Protocol):
+    """A connection under way, to a host or to a relay: what it waits for, and since when. Times are the loop's."""
+
+    phase: Phase
+    started_at: float
+    syn_at: float  # when it began to connect, after the lookup; 0: not known
+    connected_at: float
+    flight_sent_at: float
+    stream: Stream | None
+    snapshot: Snapshot | None  # TCP_INFO just before the flight; None: not readable
+    evidence: Evidence
 
 
 class HedgePolicy:
@@ -38,14 +53,17 @@ class HedgePolicy:
         down_cache = self._down_cache
         if down_cache is not None and down_cache.down_until and candidate.direct and down_cache.is_down(self._host):
             return now
-        detect, is_direct = self._detect, not candidate.route.relays
-        if candidate.phase is Phase.DIALING:
-            since = candidate.syn_at or candidate.started_at
+        return self.looks_dropped_at(candidate, now, is_direct=not candidate.route.relays)
+
+    def looks_dropped_at(self, attempt: UnderWay, now: float, *, is_direct: bool = True) -> float:
+        """The same of `attempt`, which has no answer yet, by its clocks alone. `is_direct`: through no relay."""
+        detect, since = self._detect, attempt.syn_at or attempt.started_at
+        if attempt.phase is Phase.DIALING:
             return since + (detect.hedge_syn_s if is_direct else detect.hedge_relay_s)
-        flown_at = candidate.flight_sent_at
-        if candidate.snapshot is None or candidate.stream is None:
+        flown_at = attempt.flight_sent_at
+        if attempt.snapshot is None or attempt.stream is None:
             # In units of the time that connecting took, as that is about one round trip.
-            rtt_s = candidate.connected_at - candidate.connecting_since
+            rtt_s = attempt.connected_at - since
             if is_direct:
                 return flown_at + detect.hedge_blind_s + detect.hedge_blind_rtts * rtt_s
             return flown_at + max(detect.hedge_silent_s, detect.hedge_silent_rtts * rtt_s)
@@ -53,7 +71,7 @@ class HedgePolicy:
         if now < flown_at + detect.oracle_first_s:
             poll_at = max(poll_at, flown_at + detect.oracle_first_s)
         else:
-            reading = self.read_kernel(candidate)
+            reading = self.read_kernel(attempt)
             if reading.acked:  # the host has the flight, and may only be slow: more patience than for a drop
                 looks_dropped = now >= max(silent_at, flown_at + detect.hedge_silent_rtts * reading.rtt_s)
             else:
@@ -73,27 +91,27 @@ class HedgePolicy:
         is_redirect = candidate.phase is Phase.FAILED and candidate.symptom is Symptom.REDIRECTED
         return candidate.ended_at + self._detect.elsewhere_hold_s if is_redirect else None
 
-    def dropped_at(self, candidate: Candidate) -> float:
+    def dropped_at(self, attempt: UnderWay) -> float:
         """When a flight that is still unacknowledged counts as dropped: after some retransmission timeouts of the
         kernel, so that a slow link is not blamed, but not later than the deadline for silence, when the kernel may have
         given up itself."""
-        rto_s = self.read_kernel(candidate).rto_s if candidate.snapshot is not None else 0.0
+        rto_s = self.read_kernel(attempt).rto_s if attempt.snapshot is not None else 0.0
         patience_s = max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
-        return candidate.flight_sent_at + min(patience_s, max(self._detect.dropped_s, self._detect.silent_s))
+        return attempt.flight_sent_at + min(patience_s, max(self._detect.dropped_s, self._detect.silent_s))
 
-    def unacknowledged(self, candidate: Candidate) -> bool:
+    def unacknowledged(self, attempt: UnderWay) -> bool:
         """Whether TCP_INFO says that a part of the flight was not acknowledged; False where it cannot be read."""
-        if candidate.snapshot is None:
+        if attempt.snapshot is None:
             return False
-        reading = self.read_kernel(candidate)
+        reading = self.read_kernel(attempt)
         return not reading.acked and reading.unacked > 0
 
-    def read_kernel(self, candidate: Candidate) -> Reading:
-        """What TCP_INFO says since the flight was sent. Writes it into the candidate's evidence."""
-        assert candidate.stream is not None
-        assert candidate.snapshot is not None
-        reading = self._tcp_info.since(candidate.stream.lowest_socket, candidate.snapshot)
-        candidate.evidence |= {
+    def read_kernel(self, attempt: UnderWay) -> Reading:
+        """What TCP_INFO says since the flight was sent. Writes it into the evidence."""
+        assert attempt.stream is not None
+        assert attempt.snapshot is not None
+        reading = self._tcp_info.since(attempt.stream.lowest_socket, attempt.snapshot)
+        attempt.evidence |= {
             "retransmits": reading.retransmits,
             "unacked": reading.unacked,
             "acknowledged": int(reading.acked),
