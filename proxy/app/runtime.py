@@ -15,7 +15,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, Symptom
-from proxy.model.relay_way import RelayWay
+from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.relay_ways import NoWayBeliefs, WayBeliefs
 from proxy.net.dns.policy import NetworkOnly, ResolverPolicy
 from proxy.net.race.direct_down import DirectDownCache
@@ -98,8 +98,11 @@ class WaysHere:
         self._network = network
         self._now = now
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> Sequence[RelayWay]:
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
         return self._ways.order(relay, ways, self._network(), self._now(), filtered=filtered)
+
+    def used(self, relay: Destination, way: RelayWay) -> None:
+        self._ways.used(relay, way, self._network(), self._now())
 
     def worked(self, relay: Destination, way: RelayWay) -> None:
         self._ways.worked(relay, way, self._network(), self._now())

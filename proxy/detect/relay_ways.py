@@ -1,9 +1,10 @@
 """What is believed of the ways to each relay, on each network: which one worked, which one failed and how.
 
 A way counts as failed only when another way to the same relay worked: a relay that is down, or a network that is,
-says nothing of its ways. A failed way goes last, and is re-tested beside a visit when it is due. What failed and what
-worked instead, compared, name the obstacle: a filter on the name, a dead address, a forged answer, a transfer that
-stalls. In memory only: to learn it again costs one visit a moment.
+says nothing of its ways. A failed way goes last, and is re-tested beside a visit when it is due. The way in use stays
+in use: an untried one may stop half-way through a page, and only a page shows that. What failed and what worked
+instead, compared, name the obstacle: a filter on the name, a dead address, a forged answer, a transfer that stalls. In
+memory only: to learn it again costs one visit a moment, or one page where transfers stall.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, NetworkId, Symptom, host_and_port
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.relay_way import RelayWay
+from proxy.model.relay_way import RelayWay, WayOrder
 
 RELAYS_MAX = 256
 """Relays times networks that are remembered."""
@@ -28,6 +29,9 @@ WAYS_MAX = 64
 
 AVOIDED_S = 60.0
 """Seconds for which a way goes behind the others after the relay broke off or was silent beyond it."""
+
+KEPT_S = 600.0
+"""Seconds after its last dial for which the way in use goes first; as RFC 6555, section 4.2, for address families."""
 
 STALLS_APART_S = 5.0
 """Seconds between two stalled transfers that count as two: a page has many connections."""
@@ -134,6 +138,20 @@ class _Record:
 _Records = Bounded[RelayWay, _Record]
 
 
+@dataclass(slots=True)
+class _Relay:
+    """One relay on one network."""
+
+    ways: _Records
+    in_use: RelayWay | None = None  # the way that a dial took last, unless it was seen to fail since …
+    used_at: float = 0.0  # … and when that was
+
+    def leave(self, way: RelayWay) -> None:
+        """`way` is no longer in use."""
+        if self.in_use == way:
+            self.in_use = None
+
+
 _NO_RECORDS: Mapping[RelayWay, _Record] = MappingProxyType({})
 
 
@@ -143,7 +161,7 @@ class RelayWays:
     def __init__(self, settings: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._settings = settings
         self._rng = rng if rng is not None else random.SystemRandom()
-        self._ways: Bounded[tuple[NetworkId, Destination], _Records] = Bounded(RELAYS_MAX)
+        self._relays: Bounded[tuple[NetworkId, Destination], _Relay] = Bounded(RELAYS_MAX)
         self._troubled: set[tuple[NetworkId, Destination]] = set()  # where a way failed or is avoided
 
     def order(
@@ -154,22 +172,41 @@ class RelayWays:
         now: float,
         *,
         filtered: Collection[RelayWay] = (),
-    ) -> Sequence[RelayWay]:
-        """Returns the ways to try, in order. `ways` are all of them, the preferred first, each strategy behind the way
-        without one. A strategy is tried where the hello was filtered: as far as is known, or now (`filtered`). Failed
-        ways come last, the one that failed longest ago first."""
-        if (network, relay) not in self._troubled and not filtered:
-            return [way for way in ways if not way.strategy]  # the usual case
+    ) -> WayOrder:
+        """Returns the ways to try. `ways` are all of them, the preferred first, each strategy behind the way without
+        one. The way in use goes before them. A strategy is tried where the hello was filtered: as far as is known, or
+        now (`filtered`). Where transfers stall, no strategy is known to help, so those ways are for when all others
+        have failed. Failed ways come last, the one that failed longest ago first."""
+        known = self._relays.get((network, relay))
+        in_use = known.in_use if known is not None and now - known.used_at < KEPT_S else None
+        if (network, relay) not in self._troubled and not filtered:  # the usual case
+            first = [way for way in ways if not way.strategy]
+            if in_use is not None and in_use in first:
+                first.sort(key=lambda way: way != in_use)
+            return WayOrder(first)
         records = self._known(network, relay)
-        ranked = [(_rank(way, records, filtered, now), way) for way in ways]
-        return [way for rank, way in sorted(ranked, key=lambda item: item[0]) if rank < _NOT_NOW]
+        ranked = [(_rank(way, records, filtered, now), way != in_use, way) for way in ways]
+        ranked.sort(key=lambda item: item[:2])
+        tried = [(rank, way) for rank, _, way in ranked if rank < _NOT_NOW]
+        first = [way for rank, way in tried if rank < _BEHIND]
+        if not any(_BEHIND <= rank < _FAILED for rank, _ in tried):
+            return WayOrder([way for _, way in tried])
+        return WayOrder(first, [way for _, way in tried[len(first) :]])
+
+    def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
+        """A dial took the way, which led to the relay."""
+        self.worked(relay, way, network, now)
+        known = self._relays[network, relay]
+        known.in_use, known.used_at = way, now
 
     def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """The way led to the relay. This takes nothing back of a transfer that stalled."""
+        """The way led to the relay. This takes nothing back of a transfer that stalled. One that had failed has its
+        place in the order again."""
         record = self._record(network, relay, way)
         record.worked_at, record.avoided_until = now, 0.0
         if record.failures and record.symptom is not Symptom.FROZEN:
             record.failures, record.symptom = 0, Symptom.NONE
+            self._relays[network, relay].in_use = None
             self._note_trouble(network, relay)
 
     def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
@@ -189,6 +226,7 @@ class RelayWays:
         else:
             record.stalled_at = before if now - before < STALLS_APART_S else now
             record.avoided_until = now + AVOIDED_S
+        self._relays[network, relay].leave(way)
         self._troubled.add((network, relay))
 
     def carried(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
@@ -209,6 +247,7 @@ class RelayWays:
     def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         """Another way was quicker, and the verdict on this one is to come: the others go first for a while."""
         self._record(network, relay, way).avoided_until = now + AVOIDED_S
+        self._relays[network, relay].leave(way)
         self._troubled.add((network, relay))
 
     def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
@@ -217,12 +256,21 @@ class RelayWays:
             self.overtaken(relay, way, network, now)
 
     def due(self, relay: Destination, ways: Collection[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
-        """Returns a failed way among `ways` that is to be re-tested now, and counts that as done."""
-        if (network, relay) not in self._troubled:
+        """Returns a way among `ways` that is to be tested now, and counts that as done: a failed one whose re-test is
+        due, or one that is preferred to the way in use and was never tried, as after a slow lookup."""
+        known = self._relays.get((network, relay))
+        if known is None:
             return None
-        for way, record in self._known(network, relay).items():
-            if record.failures and record.symptom is not Symptom.FROZEN and now >= record.due_at and way in ways:
-                record.due_at = now + self._delay(record.failures)
+        if (network, relay) in self._troubled:
+            for way, record in known.ways.items():
+                if record.failures and record.symptom is not Symptom.FROZEN and now >= record.due_at and way in ways:
+                    record.due_at = now + self._delay(record.failures)
+                    return way
+        for way in ways:
+            if known.in_use is None or way.endpoint == known.in_use.endpoint:
+                return None
+            if not way.strategy and way not in known.ways:
+                self._record(network, relay, way)
                 return way
         return None
 
@@ -249,21 +297,22 @@ class RelayWays:
 
     def keep(self, relays: Collection[Destination]) -> None:
         """Forgets every relay that is not among `relays`: after a reload."""
-        for key in [key for key in self._ways if key[1] not in relays]:
-            del self._ways[key]
+        for key in [key for key in self._relays if key[1] not in relays]:
+            del self._relays[key]
             self._troubled.discard(key)
 
     def _known(self, network: NetworkId, relay: Destination) -> Mapping[RelayWay, _Record]:
-        return self._ways.get((network, relay), _NO_RECORDS)
+        known = self._relays.get((network, relay))
+        return _NO_RECORDS if known is None else known.ways
 
     def _record(self, network: NetworkId, relay: Destination, way: RelayWay) -> _Record:
-        records = self._ways.get((network, relay))
-        if records is None:
-            records = self._ways[network, relay] = _Records(WAYS_MAX)
-            self._troubled.intersection_update(self._ways)
-        record = records.get(way)
+        known = self._relays.get((network, relay))
+        if known is None:
+            known = self._relays[network, relay] = _Relay(_Records(WAYS_MAX))
+            self._troubled.intersection_update(self._relays)
+        record = known.ways.get(way)
         if record is None:
-            record = records[way] = _Record()
+            record = known.ways[way] = _Record()
         return record
 
     def _fail(self, record: _Record, symptom: Symptom, now: float) -> None:
@@ -289,7 +338,8 @@ class RelayWays:
             self._troubled.discard((network, relay))
 
 
-_USUAL, _BEHIND, _AVOIDED, _FAILED, _NOT_NOW = ((float(rank), 0.0) for rank in range(5))
+_USUAL, _AVOIDED, _BEHIND, _STALLED, _FAILED, _NOT_NOW = ((float(rank), 0.0) for rank in range(6))
+"""From _BEHIND to _STALLED: ways of an address on which transfers stall."""
 
 
 def _rank(
@@ -298,9 +348,9 @@ def _rank(
     """Where a way stands in the order; ways of one rank keep theirs."""
     record = records.get(way)
     if record is not None and record.failures and not (record.symptom is Symptom.FROZEN and now >= record.due_at):
-        return _FAILED[0], record.failed_at
+        return (_STALLED if record.symptom is Symptom.FROZEN else _FAILED)[0], record.failed_at
     if record is not None and now < record.avoided_until:
-        return _AVOIDED
+        return _STALLED if record.stalled_at else _AVOIDED
     if not way.strategy or way.plain in filtered:
         return _USUAL
     plain = records.get(way.plain)

@@ -6,6 +6,8 @@ same relay, so it does not matter to a connection which one it takes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from proxy.model.connection import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -30,3 +32,11 @@ class RelayWay:
 
     def __str__(self) -> str:
         return "|".join(filter(None, (str(self.target), self.strategy)))
+
+
+@frozen_dataclass
+class WayOrder:
+    """The ways to try in one dial, in order."""
+
+    first: Sequence[RelayWay]
+    last: Sequence[RelayWay] = ()  # not before all of `first` have failed: on these a page may stop half-way

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.relay_ways import AVOIDED_S, RELAYS_MAX, STALLS_APART_S, WAYS_MAX, Obstacle, RelayWays
+from proxy.detect.relay_ways import AVOIDED_S, KEPT_S, RELAYS_MAX, STALLS_APART_S, WAYS_MAX, Obstacle, RelayWays
 from proxy.model import Destination, NetworkId, Symptom
-from proxy.model.relay_way import RelayWay
+from proxy.model.relay_way import RelayWay, WayOrder
 
 HOME, CAFE = NetworkId("home"), NetworkId("cafe")
 VPS, OTHER = Destination("vps.test", 443), Destination("192.0.2.9", 8443)
@@ -33,7 +33,7 @@ def fail(ways: RelayWays, way: RelayWay, symptom: Symptom, instead: RelayWay, no
 
 
 def order(ways: RelayWays, now: float = NOW, network: NetworkId = HOME, *filtered: RelayWay) -> list[RelayWay]:
-    return list(ways.order(VPS, ALL, network, now, filtered=filtered))
+    return [*(found := ways.order(VPS, ALL, network, now, filtered=filtered)).first, *found.last]
 
 
 def test_without_trouble_the_order_is_the_users_and_nothing_is_fragmented(ways: RelayWays) -> None:
@@ -139,6 +139,78 @@ def test_one_stalled_transfer_counts_when_another_way_carries_more(ways: RelayWa
     obstacle = ways.obstacle(VPS, HOME, NOW + SETTINGS.rescue_window_s)
     assert obstacle is not None
     assert (obstacle.kind, obstacle.failed, obstacle.instead) == (Obstacle.FROZEN, PLAIN, ALTERNATIVE)
+
+
+def test_where_transfers_stall_nothing_is_tried_before_all_others_have_failed(ways: RelayWays) -> None:
+    fail(ways, PLAIN_2, Symptom.TIMEOUT, PLAIN, NOW - 60)
+    stall(ways, PLAIN)
+    found = ways.order(VPS, ALL, HOME, NOW)
+    assert found == WayOrder([ALTERNATIVE], [RECORDS, SPLIT, PLAIN, PLAIN_2]), "nor a dead one, which is worse"
+    ways.used(VPS, ALTERNATIVE, HOME, NOW)
+    assert ways.order(VPS, ALL, HOME, NOW).first == [ALTERNATIVE]
+    ways.overtaken(VPS, ALTERNATIVE, HOME, NOW)
+    assert ways.order(VPS, ALL, HOME, NOW).first == [ALTERNATIVE], "behind the others, and these are none"
+
+
+def test_one_stalled_transfer_is_enough_not_to_be_hedged_to(ways: RelayWays) -> None:
+    ways.used(VPS, PLAIN, HOME, NOW)
+    ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW)
+    ways.overtaken(VPS, ALTERNATIVE, HOME, NOW)
+    assert ways.order(VPS, ALL, HOME, NOW) == WayOrder([PLAIN_2, ALTERNATIVE], [PLAIN])
+    assert ways.order(VPS, ALL, HOME, NOW + AVOIDED_S) == WayOrder([PLAIN, PLAIN_2, ALTERNATIVE])
+
+
+def test_the_way_in_use_stays_in_use(ways: RelayWays) -> None:
+    ways.used(VPS, ALTERNATIVE, HOME, NOW)
+    assert order(ways) == [ALTERNATIVE, PLAIN, PLAIN_2]
+    assert order(ways, network=CAFE) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    ways.worked(VPS, PLAIN, HOME, NOW + 1)
+    assert order(ways, NOW + 1) == [ALTERNATIVE, PLAIN, PLAIN_2], "a handshake shows no more than the other's"
+    ways.failed(VPS, PLAIN_2, Symptom.TIMEOUT, HOME, NOW + 1)
+    assert order(ways, NOW + 1) == [ALTERNATIVE, PLAIN, PLAIN_2], "the same in trouble"
+    assert order(ways, NOW + KEPT_S) == [PLAIN, ALTERNATIVE, PLAIN_2], "not used for a while"
+
+
+@pytest.mark.parametrize("how", ["stalled", "avoid", "overtaken"])
+def test_a_way_in_use_that_is_in_trouble_loses_its_place(ways: RelayWays, how: str) -> None:
+    ways.used(VPS, ALTERNATIVE, HOME, NOW)
+    match how:
+        case "stalled":
+            ways.stalled(VPS, str(OTHER), 16_384, HOME, NOW)
+        case "avoid":
+            ways.avoid(VPS, str(OTHER), HOME, NOW)
+        case _:
+            ways.overtaken(VPS, ALTERNATIVE, HOME, NOW)
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    assert order(ways, NOW + AVOIDED_S) == [PLAIN, PLAIN_2, ALTERNATIVE]
+
+
+def test_a_way_that_works_again_is_no_longer_replaced(ways: RelayWays) -> None:
+    ways.used(VPS, ALTERNATIVE, HOME, NOW)
+    ways.failed(VPS, PLAIN, Symptom.TIMEOUT, HOME, NOW)
+    assert order(ways) == [ALTERNATIVE, PLAIN_2, PLAIN]
+    ways.used(VPS, ALTERNATIVE, HOME, NOW + 899)
+    ways.worked(VPS, PLAIN, HOME, NOW + 900)
+    assert order(ways, NOW + 900) == [PLAIN, PLAIN_2, ALTERNATIVE]
+
+
+def test_a_preferred_way_that_was_never_tried_is_due_once(ways: RelayWays) -> None:
+    """Else nothing would show that it is blocked, where its name came late once."""
+    assert ways.due(VPS, ALL, HOME, NOW) is None
+    ways.used(VPS, ALTERNATIVE, HOME, NOW)
+    assert ways.due(VPS, [ALTERNATIVE], HOME, NOW) is None, "its name is not resolved yet"
+    assert ways.due(VPS, ALL, HOME, NOW) == PLAIN
+    ways.failed(VPS, PLAIN, Symptom.TIMEOUT, HOME, NOW + 5)
+    obstacle = ways.obstacle(VPS, HOME, NOW + 5)
+    assert obstacle is not None
+    assert (obstacle.kind, obstacle.failed, obstacle.instead) == (Obstacle.ADDRESS, PLAIN, ALTERNATIVE)
+    assert ways.due(VPS, ALL, HOME, NOW + 6) == PLAIN_2
+    assert ways.due(VPS, ALL, HOME, NOW + 7) is None
+
+
+def test_the_other_addresses_of_the_way_in_use_need_no_test(ways: RelayWays) -> None:
+    ways.used(VPS, PLAIN_2, HOME, NOW)
+    assert ways.due(VPS, ALL, HOME, NOW) is None, "they are as good, and a quarter of a second late is no evidence"
 
 
 def test_a_transfer_that_stalled_long_ago_is_no_comparison(ways: RelayWays) -> None:

@@ -3,8 +3,9 @@
 A censor may reset, drop or misdirect the connection to a relay as to any site. So the ways are tried as the routes of a
 race are: the next one starts when those before it failed or look dropped, and the first that leads to the relay wins.
 For TLS that takes the whole handshake, with the same certificate checks on every way. Which way goes first is decided
-by beliefs that this dialer reports to. An attempt that another one overtook is judged in the background, and so is a
-failed way whose re-test is due, beside a dial that went well: nothing is ever sent on a timer.
+by beliefs that this dialer reports to; a way on which transfers stall is for when all others have failed. An attempt
+that another one overtook is judged in the background, and so is a way whose test is due, beside a dial that went well:
+nothing is ever sent on a timer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.relay_way import RelayWay
+from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay
@@ -47,12 +48,16 @@ _NOT_THE_WAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Sy
 class WayBeliefs(Protocol):
     """What is believed of ways on the current network. `relay` is the endpoint of its URL."""
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> Sequence[RelayWay]:
-        """Returns the ways to try, in order; see `detect.relay_ways`. The hello was just filtered on `filtered`."""
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
+        """Returns the ways to try; see `detect.relay_ways`. The hello was just filtered on `filtered`."""
+        ...
+
+    def used(self, relay: Destination, way: RelayWay) -> None:
+        """A dial took the way, which led to the relay."""
         ...
 
     def worked(self, relay: Destination, way: RelayWay) -> None:
-        """The way led to the relay."""
+        """The way led to the relay, and nothing went over it."""
         ...
 
     def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
@@ -68,15 +73,18 @@ class WayBeliefs(Protocol):
         ...
 
     def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
-        """Returns a failed way to re-test now; None: there is none."""
+        """Returns a way to test now, beside a dial that went well; None: there is none."""
         ...
 
 
 class NoWayBeliefs:
     """Believes nothing, and keeps the order of the configuration."""
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> Sequence[RelayWay]:
-        return [way for way in ways if not way.strategy or way.plain in filtered]
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
+        return WayOrder([way for way in ways if not way.strategy or way.plain in filtered])
+
+    def used(self, relay: Destination, way: RelayWay) -> None:
+        pass
 
     def worked(self, relay: Destination, way: RelayWay) -> None:
         pass
@@ -186,11 +194,11 @@ class RelayWaysDialer:
             spawn(self._judge(attempt), name=f"judge a way to {self.relay}")
 
     def retest(self, ways: Sequence[RelayWay]) -> None:
-        """Tries a failed way again, if one is due. To be called beside a dial that went well."""
+        """Tries a way whose test is due, if there is one. To be called beside a dial that went well."""
         way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways)
         if way and way not in self._judged:
             self._judged.add(way)
-            spawn(self._judge(self.start(way, _nothing)), name=f"re-test a way to {self.relay}")
+            spawn(self._judge(self.start(way, _nothing)), name=f"test a way to {self.relay}")
 
     async def _judge(self, attempt: _WayAttempt) -> None:
         detect, loop = self.road.detect, asyncio.get_running_loop()
@@ -298,6 +306,8 @@ class _WayRace:
         self._lookups: dict[Destination, asyncio.Task[Sequence[str] | DialError]] = {}
         self._failed_lookups: list[DialError] = []
         self._queue: list[RelayWay] = []
+        self._last: list[RelayWay] = []  # see WayOrder
+        self._at_last = False  # whether their time has come
         self._attempts: list[_WayAttempt] = []
         self._failed: list[_WayAttempt] = []
         self._filtered: list[RelayWay] = []
@@ -369,8 +379,11 @@ class _WayRace:
     def _enqueue(self) -> None:
         """Puts the ways that may be tried, and were not yet, in their order."""
         started = {attempt.way for attempt in (*self._attempts, *self._failed)}
-        ordered = self._dialer.road.beliefs.order(self._relay, self._all_ways, self._filtered)
-        self._queue = [way for way in ordered if way not in started]
+        order = self._dialer.road.beliefs.order(self._relay, self._all_ways, self._filtered)
+        self._queue = [way for way in order.first if way not in started]
+        self._last = [way for way in order.last if way not in started]
+        if self._at_last:
+            self._queue, self._last = self._queue + self._last, []
 
     # -- moving on -------------------------------------------------------------------------------------------------
 
@@ -380,6 +393,8 @@ class _WayRace:
             now = self._loop.time()
             hedge_at = self._hedge(now)
             self._check_at = hedge_at
+            if not (self._queue or self._attempts or self._lookups):
+                self._at_last, self._queue, self._last = True, self._last, []
             if not self._queue or len(self._attempts) >= AT_ONCE:
                 return
             starts_at = self._next_starts_at(now, hedge_at)
@@ -388,6 +403,7 @@ class _WayRace:
                 return
             if now >= self._ends_at:
                 self._queue.clear()
+                self._last.clear()
                 return
             self._attempts.append(self._dialer.start(self._queue.pop(0), self._notify.set))
 
@@ -439,7 +455,7 @@ class _WayRace:
     def _win(self, attempt: _WayAttempt, stream: Stream) -> Stream:
         self._won = attempt
         beliefs = self._dialer.road.beliefs
-        beliefs.worked(self._relay, attempt.way)
+        beliefs.used(self._relay, attempt.way)
         for overtaken in self._attempts:
             if overtaken.hedged and overtaken is not attempt:
                 beliefs.overtaken(self._relay, overtaken.way)

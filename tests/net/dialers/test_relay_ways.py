@@ -11,7 +11,7 @@ import pytest
 
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.model.relay_way import RelayWay
+from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.evasion import FragmentingStream
 from proxy.net.dialers.relay_ways import ADDRESSES_MAX, NoWayBeliefs, RelayWaysDialer, RoadToRelays
 from proxy.net.dialers.tls import TlsDialer
@@ -38,9 +38,13 @@ class Beliefs(NoWayBeliefs):
     def __init__(self) -> None:
         self.reports: list[tuple[str, str]] = []
         self.to_retest: list[RelayWay] = []
+        self.stalled: set[str] = set()
 
     def of(self, way: str) -> list[str]:
         return [what for what, about in self.reports if about == way]
+
+    def used(self, relay: Destination, way: RelayWay) -> None:
+        self.reports.append(("used", str(way)))
 
     def worked(self, relay: Destination, way: RelayWay) -> None:
         self.reports.append(("worked", str(way)))
@@ -53,6 +57,12 @@ class Beliefs(NoWayBeliefs):
 
     def avoid(self, relay: Destination, peer: str) -> None:
         self.reports.append(("avoid", peer))
+
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
+        ways = super().order(relay, ways, filtered).first
+        return WayOrder(
+            [way for way in ways if str(way) not in self.stalled], [way for way in ways if str(way) in self.stalled]
+        )
 
     def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
         return self.to_retest.pop() if self.to_retest else None
@@ -150,7 +160,7 @@ async def test_a_way_that_works_is_the_only_one_tried(world: World) -> None:
     stream = await world.dialer().dial(VPS)
     assert stream.peer == ONE
     assert world.dialed == {ONE: [0.0]}
-    assert world.beliefs.reports == [("worked", ONE)]
+    assert world.beliefs.reports == [("used", ONE)]
 
 
 @scene
@@ -158,7 +168,7 @@ async def test_where_nobody_listens_the_alternative_is_tried_at_once(world: Worl
     world.scripts[ONE].connect = REFUSED
     assert (await world.dialer().dial(VPS)).peer == OTHERS
     assert world.dialed == {ONE: [0.0], OTHERS: [0.0]}
-    assert world.beliefs.reports == [("worked", OTHERS), ("refused", ONE)]
+    assert world.beliefs.reports == [("used", OTHERS), ("refused", ONE)]
 
 
 @scene
@@ -166,7 +176,7 @@ async def test_a_silent_address_is_hedged_and_judged_later(world: World) -> None
     world.scripts[ONE].connect = FOREVER
     assert (await world.dialer().dial(VPS)).peer == OTHERS
     assert world.dialed == {ONE: [0.0], OTHERS: [1.5]}
-    assert world.beliefs.reports == [("worked", OTHERS), ("overtaken", ONE)]
+    assert world.beliefs.reports == [("used", OTHERS), ("overtaken", ONE)]
     await asyncio.sleep(5)
     assert world.beliefs.of(ONE) == ["overtaken", "timeout"]
 
@@ -178,7 +188,7 @@ async def test_every_address_of_the_name_is_tried_and_staggered(world: World) ->
     assert (await world.dialer(VPS).dial(VPS)).peer == TWO
     assert world.dialed == {ONE: [0.0], TWO: [0.25]}
     await asyncio.sleep(10)
-    assert world.beliefs.reports == [("worked", TWO)], "a quarter of a second is no evidence"
+    assert world.beliefs.reports == [("used", TWO)], "a quarter of a second is no evidence"
 
 
 @scene
@@ -194,7 +204,7 @@ async def test_a_hello_that_is_reset_is_fragmented(world: World) -> None:
     world.hellos[ONE] = RESET
     assert (await world.dialer().dial(VPS)).peer == ONE
     assert world.secured == [ONE, f"{ONE}|"]
-    assert world.beliefs.reports == [("worked", f"{ONE}|tlsrec"), ("reset", ONE)]
+    assert world.beliefs.reports == [("used", f"{ONE}|tlsrec"), ("reset", ONE)]
 
 
 @scene
@@ -203,7 +213,7 @@ async def test_a_hello_that_is_dropped_costs_two_retransmissions_and_no_timeout(
     loop = asyncio.get_running_loop()
     await world.dialer().dial(VPS)
     assert loop.time() < 1.0
-    assert world.beliefs.reports == [("worked", f"{ONE}|tlsrec"), ("overtaken", ONE)]
+    assert world.beliefs.reports == [("used", f"{ONE}|tlsrec"), ("overtaken", ONE)]
     await asyncio.sleep(5)
     assert world.beliefs.of(ONE) == ["overtaken", "dropped"]
     assert world.open == [ONE], "the winner's"
@@ -263,6 +273,56 @@ async def test_a_lookup_that_fails_leaves_the_alternative(world: World) -> None:
 
 
 @scene
+async def test_a_way_that_stalls_is_no_hedge(world: World) -> None:
+    """It would win the handshake, and the page on it would stop half-way."""
+    world.beliefs.stalled = {ONE}
+    for hello in (2.0, None):
+        world.scripts[OTHERS].connect = 4.0  # a lost SYN or two, or a busy computer
+        world.hellos[OTHERS] = hello
+        world.scripts[ONE].dialed.clear()
+        dialing = spawn(world.dialer(strategies=()).dial(VPS), name="dial")
+        await asyncio.wait({dialing}, timeout=9)
+        assert world.dialed == {OTHERS: world.dialed[OTHERS]}
+        assert dialing.done() is (hello is not None)
+        dialing.cancel()
+        await asyncio.wait({dialing})
+
+
+@scene
+async def test_a_way_that_stalls_is_tried_when_all_others_have_failed(world: World) -> None:
+    world.beliefs.stalled = {ONE, f"{ONE}|tlsrec"}
+    world.scripts[OTHERS].connect = 0.5
+    world.hellos = {OTHERS: RESET, f"{OTHERS}|": RESET, ONE: RESET}
+    assert (await world.dialer().dial(VPS)).peer == ONE
+    assert world.secured == [OTHERS, f"{OTHERS}|", ONE, f"{ONE}|"]
+    assert world.dialed[ONE][0] >= 1.2, "0.5 + 0.1 s, twice"
+
+
+@scene
+async def test_ways_that_stall_are_hedged_among_themselves(world: World) -> None:
+    world.beliefs.stalled = {ONE, f"{ONE}|tlsrec"}
+    world.hellos = {ONE: None}
+    assert (await world.dialer(VPS).dial(VPS)).peer == ONE
+    assert asyncio.get_running_loop().time() < 1.0
+    assert world.beliefs.of(ONE) == ["overtaken"]
+
+
+@scene
+async def test_a_way_that_stalls_is_all_there_is(world: World) -> None:
+    world.beliefs.stalled = {ONE}
+    assert (await world.dialer(VPS, strategies=()).dial(VPS)).peer == ONE
+    assert world.dialed == {ONE: [0.0]}
+
+
+@scene
+async def test_a_way_that_stalls_waits_for_the_name_of_another(world: World) -> None:
+    world.beliefs.stalled = {OTHERS}
+    world.lookup_s = 3.0
+    assert (await world.dialer().dial(VPS)).peer == ONE
+    assert world.dialed == {ONE: [3.0]}
+
+
+@scene
 async def test_a_late_lookup_is_waited_for_as_a_late_connection_is(world: World) -> None:
     world.lookup_s = 1.0
     assert (await world.dialer().dial(VPS)).peer == ONE
@@ -287,7 +347,7 @@ async def test_a_failed_way_is_tested_again_beside_a_dial_that_went_well(world: 
         world.beliefs.to_retest = [RelayWay(OTHER, OTHER.host)]
         world.beliefs.reports.clear()
         await world.dialer().dial(VPS)
-        assert world.beliefs.of(ONE) == ["worked"], "nobody waits for it"
+        assert world.beliefs.of(ONE) == ["used"], "nobody waits for it"
         await asyncio.sleep(10)
         assert world.beliefs.of(OTHERS) == [verdict]
     assert set(world.open) == {ONE}
