@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from proxy.net import tasks
@@ -53,7 +53,7 @@ class Row:
     knows_address: bool = False  # it was used before, when nothing was blocked
     path: str = "/"
     pages: int = PAGES
-    spoiled: int = 0  # so many first pages may fail
+    spoiled: int = 0  # so many first pages may stop half-way; without one that does, nothing is there to be named
     comes: bool = True  # whether the others come
     says: str = ""  # what `byway status` says then; empty: nothing of the relay
     asks_in_clear: bool = False  # the control: the relay's name is in plain queries
@@ -69,6 +69,10 @@ class Trial:
     asked: tuple[str, ...]  # plain queries for the relay's name
     status: str  # what is said of the relay
     error: str = ""
+
+    def says(self, row: Row) -> str:
+        """What `byway status` is to say after it, of a row as written there."""
+        return "" if row.spoiled and all(self.genuine) else row.says
 
 
 def nothing(country: Country) -> Sequence[Rule]:
@@ -132,6 +136,8 @@ ROWS: tuple[Row, ...] = (
         says=_SILENT),
     Row("road-frozen", "its TLS stops after 16 KB, and it has another address", frozen, alternative=True, path="/big",
         spoiled=1, says=_STALL),
+    Row("road-frozen-address", "the same; its URL has no name, so that the first page goes there", frozen, host=MAIN,
+        alternative=True, path="/big", spoiled=1, says=_STALL),
     Row("road-frozen-alone", "its TLS stops after 16 KB, and it has no other address", frozen, path="/big",
         comes=False, pages=3, says=_STALL),
     Row("road-frozen-socks", "the same of a SOCKS relay", frozen, scheme="socks5h", path="/big", comes=False, pages=3,
@@ -193,7 +199,7 @@ async def _relays(country: Country, scheme: str) -> AsyncIterator[None]:
 async def _trial(row: Row, seed: int, country: Country) -> Trial:
     folder = country.folder / f"{row.name}-{seed}"
     url = f"{row.scheme}://{row.host}:{_PORT}"
-    options = [f"ca={country.trust_file()}"] if row.scheme == "https" else []
+    options = [f"ca={country.trust_file()}", f"sni={NAME}"] if row.scheme == "https" else []
     options += [f"alt={SECOND}:{_PORT}"] if row.alternative else []
     url += f"?{'&'.join(options)}" if options else ""
     config = country.config(relays=((RELAY, url),), dns=row.dns, detect=row.detect)
@@ -211,23 +217,24 @@ async def _trial(row: Row, seed: int, country: Country) -> Trial:
         neighbour = tasks.spawn(_neighbour(country, byway), name="a neighbour")
         try:
             seen = [await _open(country, byway, site, row.path) for site in sites]
-            status = await _said(byway, row.says)
+            trial = Trial(
+                row.name,
+                seed,
+                tuple(genuine for genuine, _, _ in seen),
+                tuple(elapsed_s for _, elapsed_s, _ in seen),
+                leaked=(),
+                asked=(),
+                status="",
+                error=next((error for genuine, _, error in seen if not genuine), ""),
+            )
+            status = await _said(byway, trial.says(row))
         finally:
             neighbour.cancel()
             await asyncio.wait({neighbour})
     leaked = [leak for site in sites for leak in leaks.beside_relays(events, site, since=since)]
     asked = leaks.asked_in_clear(events, Site(NAME, MAIN), since=since)
     country.lift()
-    return Trial(
-        row.name,
-        seed,
-        tuple(genuine for genuine, _, _ in seen),
-        tuple(elapsed_s for _, elapsed_s, _ in seen),
-        tuple(leaked),
-        tuple(asked),
-        status,
-        next((error for genuine, _, error in seen if not genuine), ""),
-    )
+    return replace(trial, leaked=tuple(leaked), asked=tuple(asked), status=status)
 
 
 async def _open(country: Country, byway: Running, site: Site, path: str) -> tuple[bool, float, str]:
@@ -271,14 +278,17 @@ def broken(row: Row, trials: Sequence[Trial]) -> list[str]:
     asked = [query for trial in trials for query in trial.asked]
     if bool(asked) is not row.asks_in_clear:
         found.append(f"{len(asked)} plain queries for the relay's name: {asked[:1]}")
-    if other := [trial for trial in trials if (row.says not in trial.status if row.says else trial.status)]:
+    other = [
+        trial for trial in trials if (says not in trial.status if (says := trial.says(row)) else bool(trial.status))
+    ]
+    if other:
         found.append(f"status says in {len(other)} of {len(trials)}: {other[0].status or 'nothing'}")
     return found
 
 
 def table(rows: Sequence[Row], trials: Sequence[Trial]) -> str:
     """For a person: one line a row, what broke below it."""
-    head = f"{'road':<26}{'pages':>9}{'first s':>9}{'later s':>9}{'leaks':>7}{'queries':>9}"
+    head = f"{'road':<26}{'pages':>9}{'spoiled':>9}{'first s':>9}{'later s':>9}{'leaks':>7}{'queries':>9}"
     lines = [head, "-" * len(head)]
     for row in rows:
         those = [trial for trial in trials if trial.row == row.name]
@@ -287,6 +297,7 @@ def table(rows: Sequence[Row], trials: Sequence[Trial]) -> str:
         later = max((wait for trial in those for wait in trial.waits_s[1 + row.spoiled :]), default=0.0)
         leaked, asked = sum(len(trial.leaked) for trial in those), sum(len(trial.asked) for trial in those)
         counted = f"{sum(pages)}/{len(pages)}"
-        lines.append(f"{row.name:<26}{counted:>9}{first:>9.2f}{later:>9.2f}{leaked:>7}{asked:>9}")
+        spoiled = sum(not genuine for trial in those for genuine in trial.genuine[: row.spoiled])
+        lines.append(f"{row.name:<26}{counted:>9}{spoiled:>9}{first:>9.2f}{later:>9.2f}{leaked:>7}{asked:>9}")
         lines += [f"    {sentence}" for sentence in broken(row, those)]
     return "\n".join(lines)

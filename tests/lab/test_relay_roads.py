@@ -57,7 +57,11 @@ def test_what_is_not_held_is_told() -> None:
     assert broken(replace(row, asks_in_clear=True), [well]) == ["0 plain queries for the relay's name: []"]
     assert broken(row, [replace(well, status="Relay vps fails")]) == ["status says in 1 of 1: Relay vps fails"]
     assert broken(replace(row, says="blocked"), [well]) == ["status says in 1 of 1: nothing"]
-    assert broken(replace(row, spoiled=1), [replace(well, genuine=(False, True))]) == []
+    spoiled = replace(row, spoiled=1, says="blocked")
+    assert broken(spoiled, [replace(well, genuine=(False, True), status="vps is blocked")]) == []
+    assert broken(spoiled, [replace(well, genuine=(False, True))]) == ["status says in 1 of 1: nothing"]
+    assert broken(spoiled, [well]) == [], "nothing was seen of the block"
+    assert broken(spoiled, [replace(well, status="blocked")]) == ["status says in 1 of 1: blocked"]
     assert broken(replace(row, comes=False), [well]) == ["5 of 5 pages came: "]
     assert "1 leaks" in table([row], [replace(well, leaked=("sent",))])
 
