@@ -19,6 +19,9 @@ from proxy.control.access import Refused
 T = TypeVar("T")
 
 BODY_LIMIT = 64 * 1024
+FAR_FUTURE = 1e11
+"""The latest time that a request may name, in seconds since the epoch."""
+
 BODY_TIMEOUT_S = 10.0
 """The default of `[limits] head_timeout_s`, which a client of the proxy port has for a head."""
 

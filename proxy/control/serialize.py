@@ -49,6 +49,7 @@ from proxy.store.relay_tests import RelayTest
 from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:  # `byway log` needs this module while no Byway runs, and not the addons
+    from proxy.control.dependencies import ModeControl
     from proxy.extend.manager import AddonState
 
 Document = dict[str, Any]
@@ -494,6 +495,11 @@ def policy(stored: Belief, made: Plan, relays: Sequence[str], status: SiteStatus
     if stored.state is State.UNKNOWN:
         return "Open it once through the proxy, then ask again."
     return "Nothing: it opens."
+
+
+def mode(modes: ModeControl) -> Document:
+    """Serializes what AUTO does. `paused_until` is null when it is not paused."""
+    return {"mode": str(modes.mode), "paused_until": _time(modes.paused_until)}
 
 
 def destination(value: Destination) -> Document:

@@ -16,7 +16,7 @@ import pytest
 
 from proxy.cli.relay.pysocks_check import Opinion
 from proxy.config.schema import GroupConfig
-from proxy.control import api
+from proxy.control.endpoints import relays as relay_endpoints
 from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
@@ -420,7 +420,7 @@ def test_a_test_that_succeeds_ends_what_was_wrong(
     async def works(*_: object, **__: object) -> list[Trial]:
         return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
 
-    monkeypatch.setattr(api, "try_relays", works)
+    monkeypatch.setattr(relay_endpoints, "try_relays", works)
     assert byway("relay", "test", "tor").code == 0
     assert byway("relay", "list").rows[1][1] == "works (100 ms)"
     assert byway("status", "--json").json["problems"] == []
@@ -436,7 +436,7 @@ def test_an_open_path_says_nothing_of_a_relay_that_delivers_nothing(
     async def works(*_: object, **__: object) -> list[Trial]:
         return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
 
-    monkeypatch.setattr(api, "try_relays", works)
+    monkeypatch.setattr(relay_endpoints, "try_relays", works)
     assert byway("relay", "test", "tor").code == 0
     assert byway("status", "--json").json["problems"]
 
@@ -490,7 +490,7 @@ def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytes
                   refused.text, True, refused.fix("web")),
         ]  # fmt: skip
 
-    monkeypatch.setattr(api, "try_relays", tried)
+    monkeypatch.setattr(relay_endpoints, "try_relays", tried)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -1,0 +1,54 @@
+"""Reads what is known of relays and groups now: health, tests, visits, and which member is used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from proxy.config.relays import enabled_relays, relay_names
+from proxy.control import serialize
+from proxy.control.dependencies import Dependencies
+from proxy.control.relay_visits import RelayVisits, read_visits
+from proxy.control.serialize import Document
+
+
+class RelayReader:
+    """Reads the state of the configured relays and groups."""
+
+    def __init__(self, parts: Dependencies) -> None:
+        self._parts = parts
+
+    def enabled(self) -> list[str]:
+        return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
+
+    def configured(self) -> list[str]:
+        """Returns the names of all configured relays, disabled ones too."""
+        return [relay.name for relay in self._parts.setup().settings.relay]
+
+    def usable_names(self) -> tuple[str, ...]:
+        """Returns the names that rules and overrides may give a relay: those of relays and of groups."""
+        return relay_names(self._parts.setup().loaded.settings)
+
+    async def visits(self, now: float) -> Mapping[str, RelayVisits]:
+        return await asyncio.to_thread(read_visits, self._parts.store.read, now)
+
+    async def documents(self, now: float, visits: Mapping[str, RelayVisits]) -> list[Document]:
+        relays, health = self._parts.setup().settings.relay, self._parts.health
+        tests = await asyncio.to_thread(self._parts.relay_tests.of_all, relays)
+        return serialize.relays(
+            relays,
+            tests,
+            health.of,
+            lambda name: health.is_open(name, now),
+            visits=visits,
+            obstacles=self._parts.relay_obstacles(),
+        )
+
+    def groups(self, relays: Sequence[Document], visits: Mapping[str, RelayVisits], now: float) -> list[Document]:
+        groups = self._parts.groups
+        leading = partial(groups.leading, now=now)
+        return serialize.relay_groups(self._parts.setup().groups, relays, visits, leading, self.lost_selections())
+
+    def lost_selections(self) -> Mapping[str, str]:
+        return self._parts.groups.lost_selections(self._parts.setup().groups)
