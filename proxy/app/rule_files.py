@@ -13,7 +13,7 @@ from pathlib import Path
 
 from proxy.app.freed_memory import return_large_blocks
 from proxy.config.file_owners import read_obeyed
-from proxy.config.files import decode, decode_pieces, read_text, shown
+from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
 from proxy.config.paths import Paths
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, Settings
@@ -86,7 +86,7 @@ def read_lists(
                 format=item.format,
                 allow_empty=item.allow_empty,
                 allow_suffixes=item.allow_suffixes,
-                siblings=no_siblings if item.url else _Siblings(file, pause_s),
+                siblings=no_siblings if item.url else Siblings(file, pause_s=pause_s),
             )
         except ConfigError as error:
             if not item.url:
@@ -112,11 +112,13 @@ def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[st
     return parse_rules(text, source=source, lists=lists, relays=relays, networks=networks)
 
 
-class _Siblings:
+class Siblings:
     """Reads files in the folder of a list, which the list includes. All of them together may be as large as a list."""
 
-    def __init__(self, list_file: Path, pause_s: float) -> None:
+    def __init__(self, list_file: Path, *, only_obeyed: bool = True, pause_s: float = 0.0) -> None:
+        """Without `only_obeyed` the files may be somebody else's: the user asked for them."""
         self._folder = list_file.parent
+        self._only_obeyed = only_obeyed
         self._pause_s = pause_s
         self._left = LIST_LIMIT
 
@@ -124,7 +126,7 @@ class _Siblings:
         file = self._folder / name
         if not os.path.lexists(file):
             return None
-        data = read_obeyed(file, limit=self._left).data
+        data = read_obeyed(file, limit=self._left).data if self._only_obeyed else read_bytes(file, limit=self._left)
         self._left -= len(data)
         return shown(file), _with_pauses(decode_pieces(file, data), self._pause_s)
 

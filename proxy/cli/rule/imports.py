@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.app.rule_files import FILE_LIMIT, check_rules, read_lists, read_rules
+from proxy.app.rule_files import FILE_LIMIT, Siblings, check_rules, read_lists, read_rules
 from proxy.cli.command import Invocation
 from proxy.cli.configure import add_list
 from proxy.cli.exit_codes import Misused
@@ -32,6 +32,8 @@ from proxy.routing import foreign_rules
 from proxy.routing.lists.acceptance import is_web_page, refusal
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
+from proxy.routing.lists.list_builder import no_siblings
+from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rules import Rules, RuleType
 from proxy.wire.relay_url import redact
 
@@ -107,7 +109,10 @@ def _import_list(
         format=item.format,
         allow_empty=item.allow_empty,
         allow_suffixes=item.allow_suffixes,
+        siblings=no_siblings if file == _STDIN else Siblings(file, only_obeyed=False),
     )
+    if listed.included and file != _STDIN and not _is_same(target, file):  # the copy stands elsewhere, alone
+        data = inline_includes(decode(file, data), Siblings(file, only_obeyed=False)).encode()
     last = 0 if known is None else _entries_now(known, paths)
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
         told = f" ({listed.skipped[0]})" if listed.skipped and not listed.listed else ""

@@ -14,7 +14,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.lines import DOMAIN, BulkLines, numbered, parse_lines
-from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.list_builder import ListBuilder, Siblings
 
 DEPTH_LIMIT = 16
 """Lists that include each other in turn. The project's own are five deep."""
@@ -44,6 +44,44 @@ class _Wanted:
         return self.marked <= marks and not self.unmarked & marks
 
 
+@frozen_dataclass
+class _Rule:
+    """One line without its comment. `marks` are what stands behind `@`, in lower case."""
+
+    kind: str
+    value: str
+    marks: frozenset[str]
+    is_readable: bool
+
+    @property
+    def wanted(self) -> _Wanted:
+        """What an include takes, as its marks say."""
+        unmarked = frozenset(mark[1:] for mark in self.marks if mark.startswith("-"))
+        return _Wanted(frozenset(mark for mark in self.marks if not mark.startswith("-")), unmarked)
+
+
+def _parse_rule(text: str) -> _Rule:
+    rule, *words = text.split()
+    kind, colon, value = rule.partition(":")
+    if not colon or "." in kind:
+        kind, value = "domain", rule
+    marks = frozenset(word[1:].lower() for word in words if word.startswith("@"))
+    return _Rule(kind.lower(), value, marks, all(word.startswith(("@", "&")) for word in words))
+
+
+class _Includes:
+    """Knows which includes of a list may be followed: each call is one more."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def may_follow(self, name: str, names: tuple[str, ...]) -> bool:
+        """`names` are the includes that lead to this one."""
+        self._count += 1
+        is_small = len(names) < DEPTH_LIMIT and self._count <= INCLUDES_LIMIT
+        return is_small and name not in names and _NAME.fullmatch(name) is not None
+
+
 def recognizes(text: str) -> bool:
     """Returns whether the beginning of a file has rules that only this format has. Bare domains mean the same in plain
     lists."""
@@ -56,10 +94,44 @@ def parse_v2fly(pieces: Iterator[str], builder: ListBuilder) -> None:
     _Reader(builder).read(pieces, (), ())
 
 
+def inline_includes(text: str, siblings: Siblings) -> str:
+    """Returns a list that stands alone: the rules that an include takes are in its place. An include that leads
+    nowhere, or in a circle, stays as it is. Raises ConfigError when a file cannot be read."""
+    return "".join(_inlined(iter([text]), siblings, _Includes(), (), ()))
+
+
+def _inlined(
+    pieces: Iterator[str],
+    siblings: Siblings,
+    includes: _Includes,
+    names: tuple[str, ...],
+    wanted: tuple[_Wanted, ...],
+) -> Iterator[str]:
+    for _, line in numbered(pieces):
+        shown = f"{line.rstrip()}\n"
+        text = line.partition("#")[0].strip()
+        rule = _parse_rule(text) if text else None
+        if rule is None:
+            if not names:
+                yield shown
+        elif rule.kind != "include" or not rule.is_readable:
+            if all(one.takes(rule.marks) for one in wanted):
+                yield shown
+        else:
+            name = rule.value.lower()
+            found = siblings(name) if includes.may_follow(name, names) else None
+            if found is None:
+                yield shown
+                continue
+            yield f"# {text}\n"
+            inner = (*wanted, rule.wanted) if rule.marks else wanted
+            yield from _inlined(found[1], siblings, includes, (*names, name), inner)
+
+
 class _Reader:
     def __init__(self, builder: ListBuilder) -> None:
         self._builder = builder
-        self._included = 0
+        self._includes = _Includes()
 
     def read(self, pieces: Iterator[str], names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         """Reads one file. `names` are the includes that lead to it, `wanted` what each of them takes."""
@@ -79,26 +151,19 @@ class _Reader:
         self._builder.add_many(first, [domain for _, domain in found], flags)
 
     def _rule(self, line: int, text: str, names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
-        builder = self._builder
-        rule, *words = text.split()
-        marks = frozenset(word[1:].lower() for word in words if word.startswith("@"))
-        kind, colon, value = rule.partition(":")
-        if not colon or "." in kind:
-            kind, value = "domain", rule
-        if any(not word.startswith(("@", "&")) for word in words):
+        builder, rule = self._builder, _parse_rule(text)
+        if not rule.is_readable:
             builder.skip(line, text, Skip.UNREADABLE)
-        elif kind.lower() == "include":
-            unmarked = frozenset(mark[1:] for mark in marks if mark.startswith("-"))
-            taken = _Wanted(frozenset(mark for mark in marks if not mark.startswith("-")), unmarked)
-            self._include(line, text, value.lower(), names, (*wanted, taken) if marks else wanted)
-        elif all(one.takes(marks) for one in wanted):
-            match kind.lower():
+        elif rule.kind == "include":
+            self._include(line, text, rule.value.lower(), names, (*wanted, rule.wanted) if rule.marks else wanted)
+        elif all(one.takes(rule.marks) for one in wanted):
+            match rule.kind:
                 case "domain":
-                    builder.add(line, value)
+                    builder.add(line, rule.value)
                 case "full":
-                    builder.add(line, value, Covers.HOST)
+                    builder.add(line, rule.value, Covers.HOST)
                 case "keyword":
-                    builder.add_keyword(line, value)
+                    builder.add_keyword(line, rule.value)
                 case "regexp":
                     builder.skip(line, text, Skip.REGULAR_EXPRESSION)
                 case _:
@@ -106,9 +171,7 @@ class _Reader:
 
     def _include(self, line: int, text: str, name: str, names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         builder = self._builder
-        self._included += 1
-        allowed = name not in names and len(names) < DEPTH_LIMIT and self._included <= INCLUDES_LIMIT
-        if not allowed or _NAME.fullmatch(name) is None:
+        if not self._includes.may_follow(name, names):
             builder.skip(line, text, Skip.INCLUDE)
             return
         with builder.including(name) as pieces:

@@ -53,6 +53,19 @@ def test_a_list_is_read_from_standard_input(
     assert (ran.code, "give one with --list NAME" in ran.err) == (2, True)
 
 
+def test_what_a_list_includes_comes_with_it(byway: Byway, home: Home, source: Path) -> None:
+    (source.parent / "category").write_text("include:one @cn\ninclude:none\nregexp:^x\n")
+    (source.parent / "one").write_text("full:a.example @cn\nb.example\n")
+    ran = byway("rule", "import", str(source.parent / "category"))
+    assert ran.code == 0, ran.err
+    assert dict(row[:2] for row in ran.rows[1:] if row[0])["entries"] == "1 (1 domain)"
+    copy = home.config.with_name("category.txt")
+    assert copy.read_text() == "# include:one @cn\nfull:a.example @cn\ninclude:none\nregexp:^x\n"
+    before = copy.read_text()
+    assert byway("rule", "import", str(copy), "--list", "category").code == 0
+    assert copy.read_text() == before
+
+
 def test_importing_again_replaces_the_file_and_nothing_else(byway: Byway, home: Home, source: Path) -> None:
     byway("rule", "import", str(source), "--list", "gfw")
     byway("rule", "add", "LIST,gfw,RELAY")

@@ -11,7 +11,7 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists import v2fly
 from proxy.routing.lists.domain_list import DomainList, Skip
 from proxy.routing.lists.list_builder import ListBuilder
-from proxy.routing.lists.v2fly import parse_v2fly
+from proxy.routing.lists.v2fly import inline_includes, parse_v2fly
 from tests.support.calls import counting
 
 
@@ -132,3 +132,24 @@ def test_usual_lines_are_read_by_few_calls() -> None:
     assert calls["proxy.routing.domain_set.DomainSetBuilder.add"] == 1
     assert calls.total() < 30, calls
     assert builder.build().lines_read == 1000
+
+
+@pytest.mark.parametrize(
+    "main", ["include:ads", "include:ads @ads", "include:ads @cn @-ads", "x.example\ninclude:more @-cn"]
+)
+def test_a_list_with_its_includes_in_place_means_the_same(main: str) -> None:
+    def sibling(name: str) -> tuple[str, Iterator[str]] | None:
+        return (name, iter([FILES[name]])) if name in FILES else None
+
+    alone = inline_includes(f"# mine\n{main}  # why\n", sibling)
+    assert alone.startswith("# mine\n")
+    assert listed(read(alone)) == listed(read(main, FILES))
+    assert not read(alone).included
+
+
+def test_an_include_that_leads_nowhere_or_in_a_circle_stays() -> None:
+    files = {"a": "a.example\ninclude:b\n", "b": "include:a\n"}
+    alone = inline_includes(
+        "include:none @cn # x\ninclude:a\n", lambda n: (n, iter([files[n]])) if n in files else None
+    )
+    assert alone == "include:none @cn # x\n# include:a\na.example\n# include:b\ninclude:a\n"
