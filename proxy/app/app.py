@@ -364,7 +364,8 @@ class App:
                 print(f"{listens} ({through}{advice}).", flush=True)
                 print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
             return
-        from proxy.app.first_steps import FirstSteps, command_name
+        from proxy.app.first_steps import FirstSteps
+        from proxy.desktop.command_name import command_name
 
         proxy = local_proxy(address.host, address.port)
         steps = FirstSteps(proxy, self._poller, command=command_name(sys.argv[0], os.environ))

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from proxy.desktop.browsers import installed_browsers
 from proxy.desktop.programs import DesktopError, RunProgram, run_program
@@ -35,7 +35,7 @@ class FirstSteps:
     """Prints the lines. `proxy` is where this computer reaches Byway."""
 
     def __init__(self, proxy: Destination, poller: Poller, *, command: str, run: RunProgram = run_program) -> None:
-        """`command` is how the user starts Byway's commands, as `command_name` finds it."""
+        """`command` is how the user starts Byway's commands (`desktop/command_name.py`)."""
         self._proxy = proxy
         self._poller = poller
         self._byway = command
@@ -96,11 +96,3 @@ class FirstSteps:
             return self._run(*_ASK_NETWORK_MANAGER).splitlines()
         except DesktopError:  # no NetworkManager, or no system bus
             return []
-
-
-def command_name(started_as: str, environ: Mapping[str, str]) -> str:
-    """How the user starts Byway's commands: `byway` where PATH has it, else the way in which this one was started, such
-    as `.venv/bin/byway`."""
-    folders = environ.get("PATH", "").split(os.pathsep)
-    is_in_path = any(os.path.exists(os.path.join(folder, "byway")) for folder in folders if folder)
-    return "byway" if is_in_path or os.path.basename(started_as) != "byway" else started_as

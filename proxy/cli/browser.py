@@ -30,6 +30,7 @@ _HOME_PAGE = "http://byway.internal/"
 _START_S = 1.5
 """A browser that ends with an error within this time did not start."""
 
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _CLOSE_S = 10.0
 _REMOVALS, _PAUSE_S = 20, 0.1
 
@@ -210,9 +211,11 @@ def _start(ready: Launch, *, wait: bool, verbose: bool) -> None:
             process.wait(_CLOSE_S)
         raise
     if process.returncode:
-        raise BywayError(
-            f"{ready.browser.kind.brand} ended with exit code {process.returncode}; `-v` shows what it prints"
-        )
+        ended = f"{ready.browser.kind.brand} ended with exit code {process.returncode}"
+        is_windowless = any(word.startswith(("--headless", "-headless")) for word in ready.command)
+        if sys.platform == "linux" and not is_windowless and not any(map(os.environ.get, _DISPLAYS)):
+            raise BywayError(f"{ended}: this terminal has no graphical display; run it in one of your desktop")
+        raise BywayError(f"{ended}; `-v` shows what it prints")
 
 
 def _remove(folder: Path) -> None:

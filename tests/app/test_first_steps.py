@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.first_steps import FirstSteps, command_name
+from proxy.app.first_steps import FirstSteps
 from proxy.desktop.programs import DesktopError
 from proxy.model import Destination
 from proxy.net.poller import make_poller
@@ -82,13 +82,6 @@ async def test_without_networkmanager_nothing_is_known(capsys: pytest.CaptureFix
     await steps.print_all()
     assert "get-property" in asked
     assert capsys.readouterr().out.startswith(("Network: connected, not tested yet.", "Network: this computer has no"))
-
-
-def test_commands_are_named_so_that_they_can_be_copied(tmp_path: Path) -> None:
-    (tmp_path / "byway").touch()
-    assert command_name(".venv/bin/byway", {"PATH": "/nonexistent"}) == ".venv/bin/byway"
-    assert command_name(".venv/bin/byway", {"PATH": f"/nonexistent:{tmp_path}"}) == "byway"
-    assert command_name("/src/proxy/__main__.py", {"PATH": ""}) == "byway"
 
 
 # -- the real thing ----------------------------------------------------------------------------------------------------
@@ -161,7 +154,8 @@ async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_t
     assert listens.endswith("(no relay). Ctrl-C stops it.")
     assert network.startswith("Network: connected, not tested yet.")
     assert browser.startswith("Browser: ")
-    assert "port 9050 (SOCKS5 proxy, usually Tor). `byway relay scan` adds them." in relays
+    assert "port 9050 (SOCKS5 proxy, usually Tor). " in relays
+    assert relays.endswith(" relay scan` adds them.")
     assert asked == [b"\x05\x01\x00", b""], "a greeting, and no request"
     assert begun == set()
 

@@ -131,11 +131,25 @@ def test_what_is_not_installed_is_named_with_what_is(byway: Byway, here: Browser
 
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("name", ["chromium", "firefox"])
-def test_a_browser_that_ends_at_once_is_an_error(byway: Byway, here: Browsers, name: str) -> None:
+def test_a_browser_that_ends_at_once_is_an_error(
+    byway: Byway, here: Browsers, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
     here.install(name, code=7)
     ran = byway("browser")
     assert ran.code == 1
     assert "ended with exit code 7; `-v` shows what it prints" in ran.err
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such variables")
+def test_without_a_display_the_reason_is_told(byway: Byway, here: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    here.install("chromium", code=1)
+    ran = byway("browser")
+    assert (ran.code, "exit code 1: this terminal has no graphical display" in ran.err) == (1, True)
+    assert "`-v` shows" in byway("browser", "--", "--headless=new").err, "that needs no display"
 
 
 @pytest.mark.usefixtures("running")

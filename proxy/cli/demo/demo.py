@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
+import os
 import ssl
 import sys
 import tempfile
@@ -25,6 +25,7 @@ from proxy.cli.demo import byway_process
 from proxy.cli.demo.byway_process import BywayProcess
 from proxy.cli.demo.demo_world import LOOPBACK, DemoWorld, page_of
 from proxy.control.version import VERSION
+from proxy.desktop.command_name import command_name
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -117,8 +118,9 @@ async def _play(story: _Story) -> None:
             await _visit_without_byway(story, stage)
             await _visit_twice(story, stage, byway)
             await _read_log(story, byway)
-    story.show(f"Next: run `{_name()} run`.")
-    story.show("Then set your browser's HTTP proxy to 127.0.0.1:8119.")
+    byway_command = command_name(sys.argv[0], os.environ)
+    story.show(f"Next: run `{byway_command} run`.")
+    story.show(f"Then, in a second terminal: `{byway_command} browser`.")
 
 
 def _config(stage: DemoWorld) -> str:
@@ -196,15 +198,6 @@ async def _rows(byway: BywayProcess, enough: int) -> list[dict[str, Any]]:
         if len(found) >= enough:
             break
     return found
-
-
-def _name() -> str:
-    """The name by which the user started Byway, so that the printed command works as it is."""
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"{Path(sys.executable).name} -m proxy"
-    found = shutil.which(called.name)
-    return called.name if found and Path(found).samefile(called) else str(called)
 
 
 def _check(true: bool, what: str) -> None:

@@ -61,16 +61,6 @@ def test_for_programs_what_did_not_happen_is_in_the_document(
     assert "no such luck" in told["error"]
 
 
-def test_what_is_to_be_typed_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "byway"
-    script.touch(mode=0o755)
-    monkeypatch.setattr(sys, "argv", [str(script), "demo"])
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert demo._name() == str(script)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert demo._name() == "byway"
-
-
 def test_the_users_own_settings_do_not_change_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
