@@ -21,6 +21,7 @@ from proxy.cli.demo import byway_process as instance
 from proxy.cli.demo import demo
 from proxy.cli.demo.demo_world import DemoWorld
 from tests.support.byway import Byway
+from tests.support.terminal import steady
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 RUNS = {"run", "demo", "browser"}  # they have tests of their own
@@ -57,13 +58,6 @@ def outputs() -> dict[str, list[str]]:
             elif command and line.strip():
                 found.setdefault(command, []).append(line[4:])
     return found
-
-
-def steady(text: str) -> str:
-    """Without numbers, units, ids and the width of columns: they are others at each run."""
-    text = re.sub(r"\b[0-9a-f]{16}\b", "ID", text)
-    text = re.sub(r"\d+(?:[.:-]\d+)*(?: (?:ms|s|min|B|kB)\b)?", "0", text)
-    return re.sub(r"\s+", " ", text.replace("just now", "0 ago")).strip()
 
 
 def assert_shown(command: str, printed: str) -> None:

@@ -23,6 +23,8 @@ from typing import Any, Self
 
 from watchfiles import awatch
 
+from tests.support.terminal import Terminal
+
 _READY_S = 30.0
 _STOP_S = 15.0
 _COMMAND_S = 30.0
@@ -166,9 +168,7 @@ class Byway:
     ) -> subprocess.CompletedProcess[str]:
         """Runs a `byway` command against this one. With `check`, any exit code but 0 fails the test."""
         process = await asyncio.create_subprocess_exec(
-            *self._prefix,
-            *(sys.executable, "-P", "-m", "proxy", "--config", str(self.config), "--state", str(self.state)),
-            *arguments,
+            *self._command_line(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -184,6 +184,15 @@ class Byway:
         if check:
             assert done.returncode == 0, f"byway {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}"
         return done
+
+    def at_terminal(self, *arguments: str, columns: int) -> Terminal:
+        """A `byway` command against this one, at a terminal without colours, in UTC."""
+        environment = {**self._environment, "NO_COLOR": "1", "TERM": "xterm", "TZ": "UTC"}
+        return Terminal(self._command_line(*arguments), environment, columns=columns)
+
+    def _command_line(self, *arguments: str) -> list[str]:
+        files = ("--config", str(self.config), "--state", str(self.state))
+        return [*self._prefix, sys.executable, "-P", "-m", "proxy", *files, *arguments]
 
     async def read(self, *arguments: str) -> Any:
         """What a command prints with --json."""

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import termios
@@ -13,7 +14,12 @@ from collections.abc import Mapping, Sequence
 
 from tests.support.waiting import GIVEN_UP_S, until
 
-_COLUMNS = 200
+
+def steady(text: str) -> str:
+    """What a command prints, without numbers, units, ids and the width of columns: they are others at each run."""
+    text = re.sub(r"\b[0-9a-f]{16}\b", "ID", text)
+    text = re.sub(r"\d+(?:[.:-]\d+)*(?: (?:ms|s|min|B|kB)\b)?", "0", text)
+    return re.sub(r"\s+", " ", text.replace("just now", "0 ago")).strip()
 
 
 class Terminal:
@@ -24,9 +30,10 @@ class Terminal:
         await terminal.until("listens")
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, columns: int = 200) -> None:
+        self._columns = columns
         self._command = command
-        self._environment = environment
+        self._environment = {key: value for key, value in environment.items() if key not in ("COLUMNS", "LINES")}
         self._master = -1
         self._ended = False
         self.printed = ""
@@ -34,7 +41,7 @@ class Terminal:
 
     def __enter__(self) -> Terminal:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, _COLUMNS, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self._columns, 0, 0))
         self.process = subprocess.Popen(
             self._command, stdin=slave, stdout=slave, stderr=slave, env=self._environment, start_new_session=True
         )
