@@ -1,29 +1,27 @@
-"""Every `byway` command that README shows works as it is shown, and prints what README shows of it."""
+"""Every `byway` command that README and the guide show works as it is shown, and prints what they show of it. README's
+picture: tests/lab/test_picture.py."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import pty
 import re
 import shlex
-import struct
 import subprocess
 import sys
-import termios
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from proxy.cli.demo import byway_process as instance
-from proxy.cli.demo import demo
-from proxy.cli.demo.demo_world import DemoWorld
+from proxy.app.first_steps import FirstSteps
+from proxy.model import Destination
+from proxy.net.poller import make_poller
 from tests.support.byway import Byway
 from tests.support.terminal import steady
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = README + (ROOT / "docs" / "guide.md").read_text()
 RUNS = {"run", "demo", "browser"}  # they have tests of their own
 ENDS = {
     "why": {0, 6},  # tests have no network
@@ -38,13 +36,13 @@ ENDS = {
 
 def shown() -> list[list[str]]:
     """The arguments of each command, from indented lines and from code within a line, in the order of the page."""
-    code = re.findall(r"^ {4,}(?:\$ )?(\S.*)$|`([^`\n]+)`", README, re.MULTILINE)
+    code = re.findall(r"^ {4,}(?:\$ )?(\S.*)$|`([^`\n]+)`", PAGES, re.MULTILINE)
     commands = [shlex.split(line or within, comments=True) for line, within in code if "byway" in (line or within)]
     return [words[1:] for words in commands if Path(words[0]).name == "byway" and len(words) > 1]
 
 
 def rules() -> str:
-    return "".join(f"{line}\n" for line in re.findall(r"^ {4}([A-Z-]+,\S+)$", README, re.MULTILINE))
+    return "".join(f"{line}\n" for line in re.findall(r"^ {4}([A-Z-]+,\S+)$", PAGES, re.MULTILINE))
 
 
 def outputs() -> dict[str, list[str]]:
@@ -66,26 +64,6 @@ def assert_shown(command: str, printed: str) -> None:
     assert missing == [], printed
 
 
-def on_terminal(words: Sequence[str]) -> str:
-    """What a command prints on a terminal of 80 columns."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-    env = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
-    env.pop("COLUMNS", None)
-    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=env)
-    os.close(slave)
-    printed = b""
-    try:
-        while chunk := os.read(master, 65536):
-            printed += chunk
-    except OSError:
-        pass  # EIO: the other side has ended
-    finally:
-        os.close(master)
-        process.wait(60)
-    return printed.decode().replace("\r\n", "\n")
-
-
 def test_the_demo_prints_what_the_readme_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "proxy", "demo"], capture_output=True, text=True, timeout=60, check=True
@@ -93,26 +71,20 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
     assert_shown(".venv/bin/byway demo", done.stdout)
 
 
-async def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
-    """Beside the demo's world, after its first visit."""
-    async with (
-        DemoWorld(tmp_path, demo.OPEN, demo.BLOCKED) as stage,
-        instance.start(tmp_path, demo._config(stage), trust=stage.certificate) as byway,
-    ):
-        await demo._visit(demo._Story(quiet=True), stage, byway, visit=1, cuts=1, how="")
-        commands = [
-            command for command in outputs() if command.startswith(".venv/bin/byway ") and "demo" not in command
-        ]
-        assert len(commands) == 3
-        for command in commands:
-            words = re.sub(r":\d+/", f":{stage.censor_port}/", command).split()[1:]
-            assert_shown(command, await asyncio.to_thread(on_terminal, instance.command(*words, *byway._arguments)))
-
-
 async def test_run_prints_what_the_readme_shows(tmp_path: Path) -> None:
-    async with Byway(tmp_path) as byway:
-        await byway.stop()
-    assert_shown("make run", byway.said.read_text())
+    """The first line; the others depend on this computer, and README has those of one with a browser and no proxy."""
+    byway = Byway(tmp_path)
+    with byway.at_terminal("run", "--port", "0", columns=120) as terminal:
+        await terminal.until("Browser: ")
+        terminal.process.terminate()
+        assert await terminal.ends() == 0
+    listens, network, browser, relays = outputs()["make run"]
+    assert steady(listens) == steady(terminal.lines[0])
+    poller = make_poller(asyncio.get_running_loop())
+    steps = FirstSteps(Destination("127.0.0.1", 8119), poller, command=".venv/bin/byway")
+    assert network == steps.network_line(True, [])
+    assert browser == steps.browser_line(True)
+    assert relays == steps.relays_line([])
 
 
 async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:

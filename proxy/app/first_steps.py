@@ -77,7 +77,7 @@ class FirstSteps:
         page = f"http://{self._proxy}/"
         if not is_installed:
             return f"Browser: set {self._proxy} as its HTTP proxy; {page} shows how."
-        return f"Browser: `{self._byway} browser` in a second terminal opens a ready one. To set up your own: {page}"
+        return f"Browser: `{self._byway} browser`, in a second terminal. To set up your own: {page}"
 
     def relays_line(self, found: Sequence[Listener]) -> str:
         """`found`: what listens on known ports. A web server, which may be no proxy, is not offered."""

@@ -54,7 +54,7 @@ async def test_the_network(steps: FirstSteps, has_link: bool, connectivity: Sequ
 
 
 async def test_the_browser(steps: FirstSteps) -> None:
-    assert "`.venv/bin/byway browser` in a second terminal opens a ready one" in steps.browser_line(True)
+    assert "`.venv/bin/byway browser`, in a second terminal." in steps.browser_line(True)
     assert steps.browser_line(False).startswith("Browser: set 127.0.0.1:8119 as its HTTP proxy; http://127.0.0.1:8119/")
 
 
