@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy.app.notifications import Show, show_aside
 from proxy.model import Destination, NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import Stream
@@ -21,6 +22,8 @@ class AddonBackend:
     """Returns the Setup in use, which a reload replaces."""
     watch: NetworkWatch
     folder: Path | None
+    show: Show | None
+    """Shows a notification; None: there is no desktop."""
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -34,3 +37,7 @@ class AddonBackend:
 
     async def dial(self, url: str, destination: Destination) -> Stream:
         return await self.setup().registry.dialer_for_url(url).dial(destination)
+
+    async def notify(self, title: str, text: str) -> None:
+        if self.show is not None:
+            await show_aside(self.show, title, text)

@@ -129,7 +129,8 @@ class App:
         self._sleep_watch = SleepWatch(self._on_resumed, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
         self._addons = Addons()
         addon_folder = None if options.ephemeral else paths.state_dir / "addons"
-        addon_backend = AddonBackend(lambda: self._setup, self._network, addon_folder)
+        show = show_notification if has_desktop(os.environ) else None
+        addon_backend = AddonBackend(lambda: self._setup, self._network, addon_folder, show)
         self._addon_manager = AddonManager(self._addons, paths.addons_dir, addon_backend)
         self._beliefs = Beliefs(
             settings.detect,
@@ -197,7 +198,6 @@ class App:
         self._list_refresh = ListRefresh(self._refresh_context(), self._copies)
         verbose = bool(options.verbose)
         warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=verbose)
-        show = show_notification if has_desktop(os.environ) else None
         notifications = Notifications(self._services, show, ephemeral=options.ephemeral)
         subscribe(
             self._services,

@@ -78,12 +78,13 @@ class Notifications:
         if show is None or not self._is_wanted(self._services.setup().settings) or 0 <= now - self._shown_at < AGAIN_S:
             return False
         self._shown_at = now
-        spawn(_run(show, notification), name="show a notification")
+        spawn(show_aside(show, notification.title, notification.text), name="show a notification")
         return True
 
 
-async def _run(show: Show, notification: Notification) -> None:
+async def show_aside(show: Show, title: str, text: str) -> None:
+    """Shows it in a thread. A desktop that shows none is no fault of Byway's: only -vv says so."""
     try:
-        await asyncio.to_thread(show, notification.title, notification.text)
+        await asyncio.to_thread(show, title, text)
     except DesktopError as error:
         log.debug("no notification is shown: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -30,15 +31,18 @@ def show_notification(
     which: Callable[[str], str | None] = find_program,
     platform: str = sys.platform,
 ) -> None:
-    """Shows it, where there is a program for that; on Windows nothing is shown. `title` and `text` are Byway's own
-    words. Raises DesktopError."""
+    """Shows it, where there is a program for that; on Windows nothing is shown. `title` and `text` cannot become an
+    option or a script. Raises DesktopError."""
     if platform == "darwin":
         run("osascript", "-e", _SCRIPT, title, text)
     elif platform != "linux":
         return
     elif which("gdbus"):
         place = ("--dest", _SERVICE, "--object-path", "/org/freedesktop/Notifications")
-        method = ("--method", f"{_SERVICE}.Notify", "Byway", "0", "", title, text, "[]", "{'transient': <true>}")
+        words = (json.dumps(word, ensure_ascii=False) for word in (title, text))  # as GVariant writes strings
+        method = ("--method", f"{_SERVICE}.Notify", "Byway", "0", "", *words, "[]", "{'transient': <true>}")
         run("gdbus", "call", "--session", *place, *method, _SHOWN_MS)
     elif which("notify-send"):
-        run("notify-send", "--app-name=Byway", "--hint=int:transient:1", f"--expire-time={_SHOWN_MS}", title, text)
+        run(
+            "notify-send", "--app-name=Byway", "--hint=int:transient:1", f"--expire-time={_SHOWN_MS}", "--", title, text
+        )

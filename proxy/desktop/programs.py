@@ -7,19 +7,35 @@ harm the proxy. A program that is missing, fails or hangs is a DesktopError with
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
 
 from proxy.model.errors import BywayError, reason_of
 
 TIMEOUT_S = 5.0
 """Each takes some 30 ms. One that waits for a session bus that does not answer must not hold up the end of Byway."""
 
-RunProgram = Callable[..., str]
-"""Runs a program, given as its words, and returns what it prints. Raises DesktopError."""
-
 
 class DesktopError(BywayError):
     """The desktop did not do what it was asked."""
+
+
+class ProgramFailed(DesktopError):
+    """A program of the desktop ended with an exit code other than 0."""
+
+    def __init__(self, words: Sequence[str], code: int, said: str) -> None:
+        """`said` is what it printed; the first line says what is wrong."""
+        reason, *_ = said.strip().splitlines() or [f"exit code {code}"]
+        super().__init__(f"`{' '.join(words)}` failed: {reason}")
+
+
+class RunProgram(Protocol):
+    """Runs programs of the desktop."""
+
+    def __call__(self, *words: str) -> str:
+        """Runs a program, given as its words, and returns what it prints. Raises ProgramFailed, and DesktopError when
+        it cannot be run or takes longer."""
+        ...
 
 
 def find_program(name: str) -> str | None:
@@ -29,8 +45,8 @@ def find_program(name: str) -> str | None:
     return shutil.which(name)
 
 
-def run_program(*words: str) -> str:
-    """Runs a program and returns its standard output. Raises DesktopError."""
+def run_program(*words: str, within_s: float = TIMEOUT_S) -> str:
+    """See RunProgram; the program is ended after `within_s`."""
     try:
         done = subprocess.run(
             words,
@@ -38,17 +54,16 @@ def run_program(*words: str) -> str:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=TIMEOUT_S,
+            timeout=within_s,
             check=False,
             start_new_session=True,  # Ctrl-C in the terminal ends Byway, which then still has to restore the setting
         )
     except FileNotFoundError:
         raise DesktopError(f"{words[0]} is not installed") from None
     except subprocess.TimeoutExpired:
-        raise DesktopError(f"{words[0]} did not answer within {TIMEOUT_S:g} s") from None
+        raise DesktopError(f"{words[0]} did not answer within {within_s:g} s") from None
     except OSError as error:
         raise DesktopError(f"{words[0]} cannot be run: {reason_of(error)}") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise DesktopError(f"{words[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+        raise ProgramFailed(words, done.returncode, done.stderr or done.stdout)
     return done.stdout

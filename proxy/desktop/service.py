@@ -6,19 +6,22 @@ made here from the command to run, and a program of its own that takes it. No de
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import plistlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from xml.etree import ElementTree
 
 from proxy.config.files import shown
 from proxy.config.paths import make_folder, write_private
+from proxy.desktop.programs import DesktopError, ProgramFailed, RunProgram, run_program
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -32,17 +35,7 @@ _NOT_RESTARTED = (2, 7)
 
 _ANSWER_S = 60
 """Seconds that a manager may take for one call."""
-
-Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
-"""Runs a program to its end. Raises OSError when there is none."""
-
-
-def run_program(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Raises OSError, also when the program takes longer than a minute."""
-    try:
-        return subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_ANSWER_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise OSError(f"it did not end within {_ANSWER_S} s") from None
+_run_long: RunProgram = partial(run_program, within_s=_ANSWER_S)
 
 
 @frozen_dataclass
@@ -82,7 +75,7 @@ class ServiceManager(Protocol):
         ...
 
 
-def find_manager(run: Run = run_program) -> ServiceManager:
+def find_manager(run: RunProgram = _run_long) -> ServiceManager:
     """Returns the manager of this operating system. Raises BywayError where there is none that is known."""
     home = Path.home()
     match sys.platform:
@@ -132,7 +125,7 @@ class Systemd:
 
     logs = f"journalctl --user --unit {NAME}"
 
-    def __init__(self, folder: Path, run: Run) -> None:
+    def __init__(self, folder: Path, run: RunProgram) -> None:
         self.file = folder / f"{NAME}.service"
         self._run = run
 
@@ -198,7 +191,7 @@ def _systemd_word(word: str) -> str:
 class Launchd:
     """launchd of macOS, in the domain of a user who is logged in."""
 
-    def __init__(self, folder: Path, uid: int, run: Run) -> None:
+    def __init__(self, folder: Path, uid: int, run: RunProgram) -> None:
         self.file = folder / f"{NAME}.plist"
         self._log = folder.parent / "Logs" / f"{NAME}.log"
         self.logs = f"tail {self._log}"
@@ -225,25 +218,28 @@ class Launchd:
     def install(self, definition: str) -> None:
         """See ServiceManager."""
         if self.state().running or self.file.exists():
-            self._run(("launchctl", "bootout", f"{self._domain}/{NAME}"))  # an older one; there may be none
+            with contextlib.suppress(ProgramFailed):  # an older one; there may be none
+                self._launchctl("bootout", f"{self._domain}/{NAME}")
         _write(self.file, definition)
-        _ask(self._run, ("launchctl", "bootstrap", self._domain, str(self.file)), "launchd")
+        self._launchctl("bootstrap", self._domain, str(self.file))
 
     def uninstall(self) -> None:
         """See ServiceManager."""
         if self.state().running:
-            _ask(self._run, ("launchctl", "bootout", f"{self._domain}/{NAME}"), "launchd")
+            self._launchctl("bootout", f"{self._domain}/{NAME}")
         _remove(self.file)
 
     def state(self) -> ServiceState:
         """See ServiceManager."""
         installed = self.file.exists()
         try:
-            printed = self._run(("launchctl", "print", f"{self._domain}/{NAME}"))
-        except OSError as error:
-            raise _no_answer("launchd", error) from None
-        running = printed.returncode == 0 and "state = running" in printed.stdout
-        return ServiceState(installed, enabled=installed, running=running)
+            printed = self._launchctl("print", f"{self._domain}/{NAME}")
+        except ProgramFailed:  # launchd knows no such service
+            printed = ""
+        return ServiceState(installed, enabled=installed, running="state = running" in printed)
+
+    def _launchctl(self, *words: str) -> str:
+        return _ask(self._run, ("launchctl", *words), "launchd")
 
 
 # -- Windows -----------------------------------------------------------------------------------------------------------
@@ -256,7 +252,7 @@ class TaskScheduler:
 
     logs = f"schtasks /Query /TN {NAME} /V /FO LIST"
 
-    def __init__(self, folder: Path, user: str, run: Run) -> None:
+    def __init__(self, folder: Path, user: str, run: RunProgram) -> None:
         self.file = folder / "task.xml"
         self._user = user
         self._run = run
@@ -284,25 +280,32 @@ class TaskScheduler:
     def install(self, definition: str) -> None:
         """See ServiceManager."""
         _write(self.file, definition)
-        self._run(("schtasks", "/End", "/TN", NAME))  # an older one; there may be none
-        _ask(self._run, ("schtasks", "/Create", "/F", "/TN", NAME, "/XML", str(self.file)), "the task scheduler")
-        _ask(self._run, ("schtasks", "/Run", "/TN", NAME), "the task scheduler")
+        self._end()
+        self._ask("schtasks", "/Create", "/F", "/TN", NAME, "/XML", str(self.file))
+        self._ask("schtasks", "/Run", "/TN", NAME)
 
     def uninstall(self) -> None:
         """See ServiceManager."""
-        self._run(("schtasks", "/End", "/TN", NAME))
-        _ask(self._run, ("schtasks", "/Delete", "/F", "/TN", NAME), "the task scheduler")
+        self._end()
+        self._ask("schtasks", "/Delete", "/F", "/TN", NAME)
         _remove(self.file)
 
     def state(self) -> ServiceState:
         """See ServiceManager. PowerShell's words are the same in every language; those of schtasks are translated."""
         query = f"(Get-ScheduledTask -TaskName {NAME} -ErrorAction Stop).State"
         try:
-            printed = self._run(("powershell", "-NoProfile", "-NonInteractive", "-Command", query))
-        except OSError as error:
-            raise _no_answer("the task scheduler", error) from None
-        installed, state = printed.returncode == 0, printed.stdout.strip()
-        return ServiceState(installed, enabled=installed and state != "Disabled", running=state == "Running")
+            state = self._ask("powershell", "-NoProfile", "-NonInteractive", "-Command", query).strip()
+        except ProgramFailed:  # there is no such task
+            return ServiceState(False)
+        return ServiceState(True, enabled=state != "Disabled", running=state == "Running")
+
+    def _end(self) -> None:
+        """Ends one that runs; there may be none."""
+        with contextlib.suppress(ProgramFailed):
+            self._ask("schtasks", "/End", "/TN", NAME)
+
+    def _ask(self, *words: str) -> str:
+        return _ask(self._run, words, "the task scheduler")
 
 
 def _add(parent: ElementTree.Element, children: dict[str, object]) -> None:
@@ -332,17 +335,12 @@ def _remove(file: Path) -> None:
         raise BywayError(f"{shown(file)} cannot be removed: {reason_of(error)}") from None
 
 
-def _ask(run: Run, words: Sequence[str], manager: str) -> str:
-    """Runs a program of the manager and returns what it printed. Raises BywayError."""
+def _ask(run: RunProgram, words: Sequence[str], manager: str) -> str:
+    """Runs a program of the manager and returns what it printed. Raises ProgramFailed, and DesktopError when the
+    manager does not answer."""
     try:
-        ended = run(words)
-    except OSError as error:
-        raise _no_answer(manager, error) from None
-    if ended.returncode != 0:
-        said = (ended.stderr or ended.stdout).strip().splitlines()
-        raise BywayError(f"`{' '.join(words)}` failed: {said[0] if said else f'exit code {ended.returncode}'}")
-    return ended.stdout
-
-
-def _no_answer(manager: str, error: OSError) -> BywayError:
-    return BywayError(f"{manager} is not available here: {reason_of(error)}")
+        return run(*words)
+    except ProgramFailed:
+        raise
+    except DesktopError as error:
+        raise DesktopError(f"{manager} is not available here: {error}") from None

@@ -7,9 +7,7 @@ same rules hold for a relay's handshake and certificate.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,9 +23,8 @@ from proxy.wire.relay_url import redact
 
 _log = logging.getLogger(__name__)
 
-NOTIFY_TIMEOUT_S = 10.0
-_NOTIFYING_MAX = 4
-"""Notifications shown at the same time; more are dropped."""
+_NOTIFYING_MAX = 2
+"""Notifications shown at the same time; more are dropped. Each may wait some seconds for the desktop."""
 
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
@@ -52,6 +49,9 @@ class ApiBackend(Protocol):
 
     async def dial(self, url: str, destination: Destination) -> Stream:
         """Opens a path through a relay, given by URL or name. Raises DialError, and ValueError for an unknown relay."""
+
+    async def notify(self, title: str, text: str) -> None:
+        """Shows a notification on the user's desktop, if it can."""
 
 
 class Api:
@@ -107,14 +107,13 @@ class Api:
 
     def notify(self, title: str, text: str = "") -> None:
         """Shows a notification on the user's desktop, if there is a program for it. Does not wait for that."""
-        command = _notification(inert(title), inert(text))
-        if command is not None and self._notifying < _NOTIFYING_MAX:
+        if self._notifying < _NOTIFYING_MAX:
             self._notifying += 1
-            self._spawn(self._notify(command))
+            self._spawn(self._notify(inert(title), inert(text)))
 
-    async def _notify(self, command: list[str]) -> None:
+    async def _notify(self, title: str, text: str) -> None:
         try:
-            await _run(command)
+            await self._backend.notify(title, text)
         finally:
             self._notifying -= 1
 
@@ -147,34 +146,3 @@ class Log:
     def _write(self, level: int, text: object) -> None:
         if _log.isEnabledFor(level):
             _log.log(level, "addon %s: %s", self._name, redact(inert(str(text))))
-
-
-def _notification(title: str, text: str) -> list[str] | None:
-    """The command that shows a notification. The texts cannot become an option or a script."""
-    import shutil
-
-    if program := shutil.which("notify-send"):
-        return [program, "--app-name=Byway", "--", title, text]
-    if sys.platform == "darwin" and (program := shutil.which("osascript")):
-        script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
-        return [program, "-e", script, title, text]
-    return None
-
-
-async def _run(command: list[str]) -> None:
-    """Runs a command for at most NOTIFY_TIMEOUT_S, then kills it."""
-    quiet = asyncio.subprocess.DEVNULL
-    try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=quiet, stderr=quiet)
-    except OSError:
-        return
-    try:
-        async with asyncio.timeout(NOTIFY_TIMEOUT_S):
-            await process.wait()
-    except TimeoutError:
-        pass
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()

@@ -31,7 +31,7 @@ async def test_a_reload_replaces_the_relays_and_what_dials_them() -> None:
     setups = [SimpleNamespace(registry=before)]
     watch: Any = SimpleNamespace(current=lambda: NetworkId("home"))
     in_use: Any = lambda: setups[-1]  # noqa: E731
-    backend = AddonBackend(in_use, watch, None)
+    backend = AddonBackend(in_use, watch, None, None)
     assert (backend.relays, backend.network()) == (("tor",), "home")
     setups.append(SimpleNamespace(registry=after))
     assert backend.relays == ("tor", "vps")

@@ -24,10 +24,15 @@ def test_each_desktop(platform: str, there: set[str], begins: list[str], transie
         ran.append(list(words))
         return ""
 
-    show_notification("Title", "Text", run=run, which=lambda name: name if name in there else None, platform=platform)
+    odd = '--icon=x "a\\b"'
+    show_notification("Title", odd, run=run, which=lambda name: name if name in there else None, platform=platform)
     (words,) = ran
     assert words[: len(begins)] == begins
-    assert {"Title", "Text"} <= set(words)
+    if begins[0] == "gdbus":  # it would take for an option, or for something that GVariant writes, what it is given
+        assert {'"Title"', r'"--icon=x \"a\\b\""'} <= set(words)
+    else:
+        assert words[-2:] == ["Title", odd]
+        assert platform == "darwin" or words[-3] == "--"
     assert not transient or transient in words
 
 

@@ -304,13 +304,16 @@ async def test_a_notification_is_a_command_of_the_desktops(tmp_path: Path) -> No
     hook = 'def start(api):\n    api.notify("--icon=x", "a\\nb")\n'
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    program, shown = bin_folder / "notify-send", tmp_path / "shown"
+    program, shown = bin_folder / "gdbus", tmp_path / "shown"
     program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{shown}.new && mv {shown}.new {shown}\n")
     program.chmod(0o755)
-    scene = Scene(tmp_path, {"note": hook}, environment={"PATH": f"{bin_folder}:/usr/bin:/bin"})
+    desktop = {"PATH": f"{bin_folder}:/usr/bin:/bin", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}
+    scene = Scene(tmp_path, {"note": hook}, environment=desktop)
     async with scene:
         await until(shown.exists)
-        assert shown.read_text().splitlines() == ["--app-name=Byway", "--", "--icon=x", "a b"]
+        words = shown.read_text().splitlines()
+        assert words[:2] == ["call", "--session"]
+        assert words[-5:-2] == ['"--icon=x"', '"a b"', "[]"]
 
 
 # -- edited while it runs ----------------------------------------------------------------------------------------------

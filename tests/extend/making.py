@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Backend:
 
     folder: Path | None
     relays: tuple[str, ...] = ("tor",)
+    shown: list[tuple[str, str]] = field(default_factory=list)
+    may_show: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now(self) -> float:
         return 5.0
@@ -48,6 +51,11 @@ class Backend:
     async def dial(self, url: str, destination: Destination) -> Any:
         assert (url, destination) == ("tor", Destination("a.test", 1))
         return STREAM
+
+    async def notify(self, title: str, text: str) -> None:
+        """Shows it once it may."""
+        await self.may_show.wait()
+        self.shown.append((title, text))
 
 
 def write(folder: Path, name: str, text: str) -> Path:
