@@ -52,11 +52,10 @@ def test_a_filter_means_what_ghosterys_adblocker_says(format: ListFormatName) ->
 
 @pytest.mark.needs("sing-box")
 def test_a_rule_set_means_what_sing_box_says(tmp_path: Path) -> None:
-    lines = 25  # a question takes 50 ms
-    text = sing_box.made_rule_set(lines=lines, seed=7)
-    verdict = sing_box.judged_rule_set(text, tmp_path, lines=lines, seed=7)
+    text = sing_box.made_rule_set(lines=LINES, seed=7)
+    verdict = sing_box.judged_rule_set(text, tmp_path, lines=LINES, seed=7)
     assert verdict.wrong == ()
-    assert verdict.asked > 0.6 * lines
+    assert verdict.asked > 0.6 * LINES
     assert verdict.skipped.keys() <= {Skip.CONDITION, Skip.PROCESS, Skip.REGULAR_EXPRESSION}
 
 

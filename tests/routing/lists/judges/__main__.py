@@ -5,7 +5,7 @@
 Without files, made-up ones of each kind are judged. FORMAT is autoproxy, adblock, sing-box, pac, or that of a rule
 provider of Clash: domain-yaml, domain-text, ipcidr-yaml, ipcidr-text, classical-yaml or classical-text. The judges are
 mihomo, sing-box, @ghostery/adblocker and Node; `make test-deps` installs them. Lines that are skipped for a documented
-reason are counted, and left out. One question to sing-box takes 50 ms.
+reason are counted, and left out.
 """
 
 from __future__ import annotations

@@ -1,44 +1,48 @@
-"""sing-box as a judge of its rule-sets, by `sing-box rule-set match`, and made-up rule-sets.
-
-It is asked about each host by a process of its own, which says on its standard error which rules match.
-"""
+"""sing-box as a judge of its rule-sets, as a proxy that runs (`running_proxy`), and made-up rule-sets."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-import subprocess
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.routing.lists.judges.questions import Verdict, judged
+from tests.routing.lists.judges.running_proxy import ask_running_proxy
 from tests.support.programs import require
 
 HEAD = '{"version": 3, "rules": [\n'
 TAIL = '{"domain": ["end.invalid"]}]}\n'
 """Of a rule-set with one rule on each line."""
 
-_ANSWER_S = 60.0
-"""An answer takes 50 ms; this is what a machine under load may take before it counts as failed."""
-
 
 class SingBox:
     """Judges rule-sets. `folder` is used for its files."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "set.json"
-        self._program = require("sing-box")
+        self._folder = folder
 
     def __call__(self, text: str, hosts: Collection[str]) -> dict[str, bool]:
-        self._file.write_text(text)
-        with ThreadPoolExecutor(2) as pool:
-            return dict(zip(hosts, pool.map(self._matches, hosts), strict=True))
+        (self._folder / "set.json").write_text(text)
+        return asyncio.run(ask_running_proxy(self._configure, hosts, folder=self._folder))
 
-    def _matches(self, host: str) -> bool:
-        command = [self._program, "rule-set", "match", str(self._file), host]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ANSWER_S)
-        return "match rules." in done.stderr
+    def _configure(self, *, port: int, listed: int, other: int) -> list[str]:
+        settings = {
+            "log": {"level": "error"},
+            "inbounds": [{"type": "mixed", "listen": "127.0.0.1", "listen_port": port}],
+            "outbounds": [
+                {"type": "http", "tag": tag, "server": "127.0.0.1", "server_port": at}
+                for tag, at in (("listed", listed), ("other", other))
+            ],
+            "route": {
+                "rule_set": [{"type": "local", "tag": "set", "format": "source", "path": "set.json"}],
+                "rules": [{"rule_set": "set", "action": "route", "outbound": "listed"}],
+                "final": "other",
+            },
+        }
+        (self._folder / "config.json").write_text(json.dumps(settings))
+        return [require("sing-box"), "run", "-c", "config.json"]
 
 
 def judged_rule_set(text: str, folder: Path, *, lines: int, seed: int) -> Verdict:
