@@ -9,12 +9,21 @@ and a star one whole label. What mihomo ignores without a word, such as YAML tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.lines import (
+    DOMAIN,
+    IPV4_PREFIX,
+    IPV6_PREFIX,
+    BulkLines,
+    are_ipv4,
+    are_ipv6,
+    entries_of,
+    parse_lines,
+)
 from proxy.routing.lists.list_builder import ListBuilder
 
 _DOMAIN_TYPES = {"DOMAIN": Covers.HOST, "HOST": Covers.HOST, "DOMAIN-SUFFIX": Covers.SITE, "HOST-SUFFIX": Covers.SITE}
@@ -96,19 +105,17 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     is_yaml = _has_head(first)
     in_payload = False
 
-    def take_domains(number: int, found: list[tuple[str, str, str]]) -> None:
-        covers = bytes([_LEADING[leading] for _, leading, _ in found])
-        builder.add_many(number, [name for _, _, name in found], covers)
+    def take_domains(number: int, _: object, leading: Iterable[str], names: Sequence[str]) -> None:
+        builder.add_many(number, names, bytes(map(_LEADING.__getitem__, leading)))
 
-    def take_typed(number: int, found: list[tuple[str, str, str]]) -> None:
-        covers = bytes([_COVERS_OF_TYPE[word] for _, word, _ in found])
-        builder.add_many(number, [name for _, _, name in found], covers)
+    def take_typed(number: int, _: object, words: Iterable[str], names: Sequence[str]) -> None:
+        builder.add_many(number, names, bytes(map(_COVERS_OF_TYPE.__getitem__, words)))
 
-    def take_ipv4(number: int, found: list[tuple[str, str]]) -> None:
-        builder.add_ipv4(number, [prefix for _, prefix in found])
+    def take_ipv4(number: int, _: object, prefixes: Sequence[str]) -> None:
+        builder.add_ipv4(number, prefixes)
 
-    def take_ipv6(number: int, found: list[tuple[str, str]]) -> None:
-        builder.add_ipv6(number, [prefix for _, prefix in found])
+    def take_ipv6(number: int, _: object, prefixes: Sequence[str]) -> None:
+        builder.add_ipv6(number, prefixes)
 
     def parse_line(number: int, line: str) -> None:
         nonlocal in_payload
@@ -135,8 +142,8 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     kinds = (
         BulkLines(_lines_of(of_domains, is_yaml=is_yaml), take_domains),
         BulkLines(_lines_of(of_types, is_yaml=is_yaml), take_typed),
-        BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), take_ipv4),
-        BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), take_ipv6),
+        BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), take_ipv4, are_ipv4),
+        BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), take_ipv6, are_ipv6),
     )
     parse_lines(chain((first,), pieces), kinds, parse_line)
 

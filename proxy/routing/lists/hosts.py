@@ -7,12 +7,12 @@ hosts file has for the computer itself are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from proxy.model import literal
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.lines import DOMAIN, BulkLines, are_domains, entries_of, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _OWN_NAMES = frozenset(
@@ -27,9 +27,10 @@ _OWN_NAMES = frozenset(
 _NAME = re.compile(r"[\w.:-]+")
 _ADDRESS = r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|0)"
 
+_OWN = "local|ip6-|broadcasthost"
+"""How names begin that may be the computer's own. The expression leaves them to the parser of lines."""
 _LINE = re.compile(
-    rf"^[\x20\t]*(?:{_ADDRESS}[\x20\t]+(?!local|ip6-|broadcasthost)({DOMAIN})[\x20\t]*)?(?:\#[\x20-\x7e\t]*)?\r?$",
-    re.MULTILINE,
+    rf"^[\x20\t]*(?:{_ADDRESS}[\x20\t]+(?!{_OWN})({DOMAIN})[\x20\t]*)?(?:\#[\x20-\x7e\t]*)?\r?$", re.MULTILINE
 )
 
 
@@ -49,6 +50,10 @@ def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
     def take(first: int, names: list[str]) -> None:
         builder.add_many(first, names, Covers.HOST)
 
+    def are_names(texts: Sequence[str]) -> bool:
+        lines = "\n".join(("", *texts))
+        return are_domains(texts) and not any(f"\n{begin}" in lines for begin in _OWN.split("|"))
+
     def parse_line(number: int, line: str) -> None:
         address, *names = line.partition("#")[0].split() or [""]
         if not address:
@@ -59,4 +64,4 @@ def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
             if name.lower() not in _OWN_NAMES:
                 builder.add(number, name, Covers.HOST)
 
-    parse_lines(pieces, (BulkLines(_LINE, take),), parse_line)
+    parse_lines(pieces, (BulkLines(_LINE, take, are_names),), parse_line)

@@ -1,13 +1,15 @@
 """Lines of a list's text, which comes in pieces, with their numbers; and how a large file is read quickly.
 
-Nearly every line of a million is like the others, so one expression reads all lines of a piece in one call. Only a
-piece with other lines is read line by line, and only those by a parser of lines, which knows every spelling.
+Nearly every line of a million is like the others. Where all lines of a piece have the same text around their entries,
+the piece is split at that text. Else one expression reads all its lines in one call. Only a piece with other lines is
+read line by line, and only those by a parser of lines, which knows every spelling.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -22,11 +24,51 @@ a domain that it does not match may still be one."""
 IPV4_PREFIX = r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:/[0-9]{1,2})?)"
 """Matches what may be an IPv4 address or prefix: `ListBuilder.add_ipv4` looks at its numbers."""
 
+_SHAPES = (b".../\n", b"...\n")
+"""Of what IPV4_PREFIX matches, without its digits."""
+
+
+def are_ipv4(texts: Sequence[str]) -> bool:
+    """Returns whether each of the texts may be an IPv4 address or prefix, as IPV4_PREFIX does, but for the number of
+    digits."""
+    rest = "\n".join((*texts, "")).encode(errors="replace").translate(None, b"0123456789")
+    for shape in _SHAPES:
+        rest = rest.replace(shape, b"")
+    return not rest
+
+
 IPV6_PREFIX = (
     r"(?:[1-9a-f][0-9a-f]{0,3}:(?:(?:(?:0|[1-9a-f][0-9a-f]{0,3}):){0,2}[1-9a-f][0-9a-f]{0,3}:)?:/[1-9][0-9]{0,2})"
 )
 """Matches what may be an IPv6 prefix in canonical spelling, with one to four groups before its `::`, as most have: then
 the zeros at the end are the longest run. `ListBuilder.add_ipv6` looks at its length."""
+
+_IPV6_PREFIX = re.compile(IPV6_PREFIX)
+
+
+def are_ipv6(texts: Sequence[str]) -> bool:
+    """Returns whether IPV6_PREFIX matches each of the texts as a whole."""
+    return all(map(_IPV6_PREFIX.fullmatch, texts))
+
+
+_DOMAIN = re.compile(DOMAIN)
+_NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789._-\n"
+_NO_DOMAIN = tuple(
+    re.compile(expression)
+    for expression in (r"\n(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"\.(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"-[.\n]")
+)
+"""What stands in lines of which one does not match DOMAIN, its length apart. Each begins with a character that a search
+finds fast: together they take a fifth of the time of DOMAIN."""
+
+
+def are_domains(texts: Sequence[str]) -> bool:
+    """Returns whether DOMAIN matches each of the texts as a whole. Takes a fifth of a microsecond for each."""
+    lines = "\n".join(("", *texts, ""))
+    if lines.encode(errors="replace").translate(None, _NAME_CHARACTERS) or lines.count("\n") != len(texts) + 1:
+        return False
+    if any(expression.search(lines) for expression in _NO_DOMAIN):
+        return False
+    return max(map(len, texts), default=0) < 64 or all(map(_DOMAIN.fullmatch, texts))  # one label may have 63
 
 
 @frozen_dataclass
@@ -35,9 +77,32 @@ class BulkLines:
 
     expression: re.Pattern[str]
     """For each line in lower case, with `^`, `$` and the flag MULTILINE, and an optional `\\r` before its end. It also
-    matches empty lines and comments, with empty groups."""
-    take: Callable[[int, list[Any]], None]
-    """Gets the number of the first line, and for each line what `findall` returns: the group, or a tuple of them."""
+    matches empty lines and comments, with empty groups. The last group is the entry."""
+    take: Callable[..., None]
+    """Gets the number of the first line and, for each group, its texts: one a line."""
+    are_entries: Callable[[Sequence[str]], bool] = are_domains
+    """Returns whether the last group would match each text, whatever stands around it."""
+
+    def take_all(self, first_number: int, lines: str, count: int) -> bool:
+        """Takes so many lines, when each is of this kind. Returns whether they are."""
+        first = self.expression.match(lines.partition("\n")[0])
+        if first is None:
+            return False
+        groups = self.expression.groups
+        before, after = first.string[: first.start(groups)], first.string[first.end(groups) :]
+        if first[groups] and lines.endswith(after):
+            entries = lines[len(before) : len(lines) - len(after)].split(f"{after}\n{before}")
+            if len(entries) == count and self.are_entries(entries):
+                self.take(first_number, *(repeat(text, count) for text in first.groups()[:-1]), entries)
+                return True
+        found = self.expression.findall(lines)
+        if len(found) == count:
+            self.take_found(first_number, found)
+        return len(found) == count
+
+    def take_found(self, first_number: int, found: Sequence[Any]) -> None:
+        """Takes what `findall` of the expression returned."""
+        self.take(first_number, *((found,) if self.expression.groups == 1 else zip(*found, strict=True)))
 
 
 def parse_lines(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> None:
@@ -50,9 +115,7 @@ def parse_lines(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: C
         lines = text.removesuffix("\n").lower()  # the expression would match once more after it
         count = lines.count("\n") + 1
         for kind in order if text.isascii() else ():
-            found = kind.expression.findall(lines)
-            if len(found) == count:
-                kind.take(first, found)
+            if kind.take_all(first, lines, count):
                 first += count
                 order.remove(kind)
                 order.insert(0, kind)  # the next piece is probably like this one
@@ -71,18 +134,18 @@ def _one_by_one(text: str, first: int, kinds: Sequence[BulkLines], parse_line: C
         for other in (kind, *kinds) if line.isascii() else ():
             if found := other.expression.findall(line.lower()):
                 if other is not kind and run:
-                    kind.take(number - len(run), run)
+                    kind.take_found(number - len(run), run)
                     run = []
                 kind = other
                 run += found
                 break
         if not found:
             if run:
-                kind.take(number - len(run), run)
+                kind.take_found(number - len(run), run)
                 run = []
             parse_line(number, line[:READ_LIMIT])
     if run:
-        kind.take(number + 1 - len(run), run)
+        kind.take_found(number + 1 - len(run), run)
     return number + 1
 
 

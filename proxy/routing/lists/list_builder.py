@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,8 +39,9 @@ ENTRIES_LIMIT = 1_000_000
 PATTERNS_LIMIT = 1000
 """Keywords and wildcards of a list: each is tried for each host, a tenth of a microsecond each."""
 
-_LEADING_ZERO = re.compile(r"\.0[0-9]")
-_IPV4_HOST_BITS = [(1 << (32 - length)) - 1 for length in range(33)]
+_OCTETS = {str(number): number for number in range(256)}
+_HIDDEN_BITS = [bytes(255 >> min(8, max(0, length - 8 * place)) for length in range(256)) for place in range(4)]
+"""For each octet of an IPv4 prefix, by the length of the prefix: the bits beyond it."""
 
 SHORTEST_PREFIX = {4: 3, 6: 4}
 """By IP version. A shorter prefix holds a quarter of all addresses, or all that are in use."""
@@ -284,16 +284,17 @@ class ListBuilder:
 def _lengths_of(prefixes: Sequence[str]) -> set[int]:
     """Returns the lengths of prefixes of the form of `lines.IPV4_PREFIX`, each with a length; none when one of them is
     not spelled as `spelled_prefix` does, or too short."""
-    joined = ".".join(prefixes).replace("/", ".")
     try:
-        numbers = bytes(map(int, joined.split(".")))
-    except ValueError:  # one is above 255
+        numbers = bytes(map(_OCTETS.__getitem__, ".".join(prefixes).replace("/", ".").split(".")))
+    except KeyError:  # one is above 255, or has a zero before it
         return set()
-    lengths = set(numbers[4::5])
-    if min(lengths) < SHORTEST_PREFIX[4] or max(lengths) > 32 or _LEADING_ZERO.search(f".{joined}"):
+    lengths = numbers[4::5]
+    if min(lengths) < SHORTEST_PREFIX[4] or max(lengths) > 32:
         return set()
-    host_bits = [network & _IPV4_HOST_BITS[length] for network, length in struct.iter_unpack(">IB", numbers)]
-    return set() if any(host_bits) else lengths
+    for place, hidden in enumerate(_HIDDEN_BITS):  # of all prefixes at once
+        if int.from_bytes(numbers[place::5], "big") & int.from_bytes(lengths.translate(hidden), "big"):
+            return set()
+    return set(lengths)
 
 
 def _ipv6_lengths_of(prefixes: Sequence[str]) -> set[int]:

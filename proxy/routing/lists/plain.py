@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, parse_lines
+from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, are_ipv4, are_ipv6, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
@@ -52,7 +52,7 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
 
     kinds = (
         BulkLines(_DOMAINS, builder.add_many),
-        BulkLines(_IPV4, builder.add_ipv4),
-        BulkLines(_IPV6, builder.add_ipv6),
+        BulkLines(_IPV4, builder.add_ipv4, are_ipv4),
+        BulkLines(_IPV6, builder.add_ipv6, are_ipv6),
     )
     parse_lines(pieces, kinds, parse_line)

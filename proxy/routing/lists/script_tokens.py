@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from proxy.model.errors import ConfigError
-from proxy.routing.lists.lines import DOMAIN
+from proxy.routing.lists.lines import are_domains
 
 STRINGS_AT_ONCE = 1000
 
@@ -56,7 +56,6 @@ _TOKEN = re.compile(
 )
 _PATTERN = re.compile(r"/(?:[^/\\\[\n]|\\[^\n]|\[(?:[^\]\\\n]|\\[^\n])*+\])++/[a-z]*+")
 _QUOTED = re.compile(r'"([^"]*+)"')
-_PLAIN, _DOTTED = (re.compile(rf"{name}(?:\n{name})*+") for name in (DOMAIN, rf"\.?{DOMAIN}"))
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _BEFORE_PATTERN = frozenset(
     ["(", "[", "{", "}", ",", ";", ":", "=", "!", "&&", "||", "?", "==", "!=", "===", "!==", "return"]
@@ -112,4 +111,4 @@ def _character(escape: re.Match[str]) -> str:
 
 def are_plain(found: Sequence[str], *, dots: bool) -> bool:
     """Returns whether all are domains in canonical spelling; with `dots`, some may have a dot before them."""
-    return (_DOTTED if dots else _PLAIN).fullmatch("\n".join(found)) is not None
+    return are_domains([name.removeprefix(".") for name in found] if dots else found)

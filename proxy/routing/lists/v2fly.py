@@ -8,7 +8,7 @@ who reads all files of the project finds that, so it says nothing here. `#` begi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
@@ -31,6 +31,8 @@ _LINES = re.compile(
     re.MULTILINE,
 )
 """Lines as most are, for `BulkLines`: `full:` and the domain; both are empty for a comment, or nothing."""
+
+_COVERS = {"": Covers.SITE, "domain:": Covers.SITE, "full:": Covers.HOST}
 
 
 @frozen_dataclass
@@ -146,9 +148,8 @@ class _Reader:
         for number, line in numbered(pieces):
             parse_line(number, line)
 
-    def _take(self, first: int, found: list[tuple[str, str]]) -> None:
-        flags = bytes([Covers.HOST if kind == "full:" else Covers.SITE for kind, _ in found])
-        self._builder.add_many(first, [domain for _, domain in found], flags)
+    def _take(self, first: int, kinds: Iterable[str], domains: Sequence[str]) -> None:
+        self._builder.add_many(first, domains, bytes(map(_COVERS.__getitem__, kinds)))
 
     def _rule(self, line: int, text: str, names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         builder, rule = self._builder, _parse_rule(text)

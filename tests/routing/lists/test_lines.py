@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.routing.lists.lines import BulkLines, entries_of, numbered, parse_lines
+from proxy.config.schema import ListFormatName
+from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.lines import (
+    DOMAIN,
+    IPV4_PREFIX,
+    IPV6_PREFIX,
+    BulkLines,
+    are_domains,
+    are_ipv4,
+    are_ipv6,
+    entries_of,
+    numbered,
+    parse_lines,
+)
 from proxy.wire import hostnames
 from tests.support.calls import counting
 
@@ -23,7 +38,8 @@ def parsed(pieces: list[str]) -> list[tuple[int, str, str]]:
         def take(first: int, texts: list[str]) -> None:
             found.extend((number, kind, text) for number, text in enumerate(texts, first) if text)
 
-        return BulkLines({"letters": LETTERS, "digits": DIGITS}[kind], take)
+        is_entry = {"letters": str.isalpha, "digits": str.isdecimal}[kind]
+        return BulkLines({"letters": LETTERS, "digits": DIGITS}[kind], take, lambda texts: all(map(is_entry, texts)))
 
     kinds = taking("letters"), taking("digits")
     parse_lines(iter(pieces), kinds, lambda number, line: found.append((number, "other", line)))
@@ -62,7 +78,64 @@ def test_numbers_and_entries() -> None:
 
 @given(st.text("ab1-_.", max_size=40))
 def test_the_expression_for_domains_matches_canonical_names_only(text: str) -> None:
-    from proxy.routing.lists.lines import DOMAIN
-
     if re.fullmatch(DOMAIN, text):
         assert hostnames.host(text) == text
+
+
+@given(st.lists(st.text("ab1-_.\n+é", max_size=6), max_size=3))
+@example([""])
+@example(["a" * 63, f"{'a' * 63}.b"])
+@example(["a", "a" * 64])
+@example(["a", f"b.{'a' * 64}.b"])
+@example([f"{'a.' * 126}b"])
+@example([f"{'a.' * 127}b"])
+@example(["a.1b"])
+@example(["\ud800"])
+def test_many_domains_are_what_the_expression_says_of_each(texts: list[str]) -> None:
+    assert are_domains(texts) is all(re.fullmatch(DOMAIN, text) for text in texts)
+
+
+@pytest.mark.parametrize(("are", "expression"), [(are_ipv4, IPV4_PREFIX), (are_ipv6, IPV6_PREFIX)])
+@given(st.lists(st.text("12.:/a", max_size=12), max_size=3))
+@example(["1.2.3.4", "1.2.3.4/24"])
+@example(["2001:a::/32"])
+@example(["2001:a::/32", "1.2.3.4/5"])
+@example(["1.2.3/4", "1.2.3.4.5/6"])
+def test_many_prefixes_too(are: Callable[[Sequence[str]], bool], expression: str, texts: list[str]) -> None:
+    each = [re.fullmatch(expression.replace("{1,3}", "*").replace("{1,2}", "*"), text) for text in texts]
+    assert are(texts) or not all(re.fullmatch(expression, text) for text in texts)
+    assert not are(texts) or all(each)
+
+
+FRAMES: list[tuple[ListFormatName, str]] = [
+    ("plain", "{}"), ("plain", "*.{}"), ("plain", "{}. # why"), ("hosts", "0.0.0.0 {}"), ("hosts", "0.0.0.0 {} # a"),
+    ("dnsmasq", "server=/{}/192.0.2.1"), ("dnsmasq", "server=/{}/"), ("v2fly", "{}"), ("v2fly", "full:{} @ads"),
+    ("clash", "- '{}'"), ("clash", "- {}"), ("clash", "  - '+.{}' # a"), ("clash", "- DOMAIN-SUFFIX,{}"),
+    ("clash", '- "IP-CIDR,{},no-resolve"'), ("adblock", "||{}^"), ("adblock", "||{}^$third-party"),
+    ("autoproxy", "||{}"), ("autoproxy", "{}"),
+]  # fmt: skip
+ENTRIES = st.sampled_from([
+    "a.example", "b.example", "x", "1.2.3.4", "1.2.3.4/32", "10.0.0.0/8", "10.0.0.1/8", "1.2.3.400", "2001:db8::/32",
+    "localhost", "localhost.site", "ip6-site", "com", "co.uk", "+.a.example", ".a.example", "*.a.example", "a-.example",
+    "a..b", "a_b.example", "1a.example", "a.1a", "null", "~", "a.example.", "a.example/path", "full:a.example", "@ads",
+    "#", "A.EXAMPLE", "é.example", "#/a.example", "/b.example/", "a,b", "a'b", "a^b",
+])  # fmt: skip
+
+
+@pytest.mark.parametrize(("format", "frame"), FRAMES)
+@given(st.lists(ENTRIES, min_size=2, max_size=4), st.sampled_from(["\n", "\r\n"]))
+def test_lines_in_the_same_frame_mean_what_each_means(
+    format: ListFormatName,  # noqa: A002
+    frame: str,
+    entries: list[str],
+    end: str,
+) -> None:
+    lines = [f"{frame.format(entry)}{end}" for entry in ("first.example", *entries)]
+    head = ["payload:\n"] if format == "clash" else []
+    together, alone = (
+        parse_list(iter([*head, *pieces]), size=999, source="l", format=format) for pieces in (["".join(lines)], lines)
+    )
+    assert list(together.entries()) == list(alone.entries())
+    assert list(together.exceptions.entries()) == list(alone.exceptions.entries())
+    assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
+    assert (together.lines_widened, together.widened) == (alone.lines_widened, alone.widened)

@@ -22,10 +22,8 @@ const functions = {
   timeRange: () => false,
   alert: () => undefined,
 };
+// In a function its variables are local: the globals of such a context take a microsecond each.
 const context = vm.createContext(functions);
-vm.runInContext(script, context, { timeout: 10000 });
-const answers = hosts.map((host) => {
-  context.asked = host;
-  return String(vm.runInContext('FindProxyForURL("https://" + asked + "/", asked)', context, { timeout: 10000 }));
-});
+const find = vm.runInContext(`(function () {${script}\n; return FindProxyForURL; })()`, context, { timeout: 10000 });
+const answers = hosts.map((host) => String(find(`https://${host}/`, host)));
 process.stdout.write(JSON.stringify(answers));

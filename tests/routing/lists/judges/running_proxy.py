@@ -30,14 +30,11 @@ class Configure(Protocol):
 
 
 async def ask_running_proxy(configure: Configure, hosts: Collection[str], *, folder: Path) -> dict[str, bool]:
-    """Returns which of the hosts the program takes for listed. It runs in `folder`."""
+    """Returns which of the hosts the program takes for listed. It runs in `folder`, which exists."""
     listed = await asyncio.start_server(_answering(b"L"), "127.0.0.1", 0)
     other = await asyncio.start_server(_answering(b"O"), "127.0.0.1", 0)
     port = free_port()
-    folder.mkdir(exist_ok=True)
-    command = configure(
-        port=port, listed=listed.sockets[0].getsockname()[1], other=other.sockets[0].getsockname()[1]
-    )
+    command = configure(port=port, listed=listed.sockets[0].getsockname()[1], other=other.sockets[0].getsockname()[1])
     async with listed, other, running(*command, port=port, folder=folder):
         await until_read(lambda: _answers(port))
         gate = asyncio.Semaphore(_AT_ONCE)
