@@ -15,13 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxy.config.paths import write_private
-from proxy.model import AutoMode
+from proxy.model import PAUSE_MAX_S, AutoMode
 from proxy.model.errors import BywayError
 
 log = logging.getLogger(__name__)
-
-PAUSE_MAX_S = 7 * 86_400.0
-"""A pause that is meant to last is `byway mode direct`."""
 
 _FILE_LIMIT = 4096
 

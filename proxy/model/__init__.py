@@ -21,6 +21,7 @@ from proxy.model.belief import (
 from proxy.model.connection import (
     DIRECT,
     DOH,
+    PAUSE_MAX_S,
     UNKNOWN_NETWORK,
     Action,
     Attempt,
@@ -52,6 +53,7 @@ __all__ = [
     "DOH",
     "NAME_CAUSES",
     "NO_EVIDENCE",
+    "PAUSE_MAX_S",
     "UNKNOWN_NETWORK",
     "Action",
     "Attempt",

@@ -143,6 +143,10 @@ class Action(StrEnum):
     BLOCK = "BLOCK"  # refuse
 
 
+PAUSE_MAX_S = 7 * 86_400.0
+"""A pause lasts this long at most. One that is meant to last is AutoMode.DIRECT."""
+
+
 class AutoMode(StrEnum):
     """What AUTO does at the moment. PAUSED is as DIRECT, and ends by itself."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.mode_switch import PAUSE_MAX_S, ModeSwitch
-from proxy.model import AutoMode
+from proxy.app.mode_switch import ModeSwitch
+from proxy.model import PAUSE_MAX_S, AutoMode
 from proxy.model.errors import BywayError
 
 

@@ -14,12 +14,9 @@ from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import FAR_FUTURE, parse_body, parse_field, parse_number, parse_query
 from proxy.control.site import scope
 from proxy.desktop.proxy_settings import DesktopName
-from proxy.model import AutoMode
+from proxy.model import PAUSE_MAX_S, AutoMode
 from proxy.store.forgetting import Forgotten
 from proxy.wire.relay_url import redact
-
-PAUSE_MAX_S = 7 * 86_400.0
-"""A pause that is meant to last is `byway mode direct`."""
 
 
 class SettingsEndpoints:
@@ -70,10 +67,15 @@ class SettingsEndpoints:
             if name not in settable:
                 raise Refused(400, f"unknown mode {quoted(name)}; it can be {one_of(settable)}")
             modes.set_mode(AutoMode(name))
-        elif asked["pause_s"] == 0:
+        elif (pause_s := asked["pause_s"]) == 0:
             modes.resume()
+        elif 1 <= pause_s <= PAUSE_MAX_S:
+            modes.pause(pause_s)
         else:
-            modes.pause(parse_field(lambda text: parse_number(text, least=1, most=PAUSE_MAX_S), str(asked["pause_s"])))
+            days = PAUSE_MAX_S / 86_400
+            raise Refused(
+                400, f"A pause lasts 1 s to {days:g} days. To go direct until you change it: byway mode direct"
+            )
         return answer(mode=serialize.mode(self._parts.modes), relays=len(self._relays.enabled()))
 
     async def set_system_proxy(self, request: web.Request) -> web.Response:
