@@ -101,6 +101,8 @@ def _of_sites(status: StatusSnapshot) -> Problems:
         names = f"{', '.join(intercepted[:_NAMED])}{' and others' if intercepted[_NAMED:] else ''}"
         yield f"TLS interception: {names}. {only}.", f"byway why {intercepted[0]}"
     blocked = [site for site in status.troubled if not _BLOCKED.isdisjoint(_called(site))]
+    # What a local strategy opens, such as direct|tlsrec, needs no relay.
+    blocked = [site for site in blocked if not site["last_good"].startswith("direct|")]
     if blocked and not status.relays:
         many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
         yield f"{many} blocked, and there is no relay.", "byway relay add URL"

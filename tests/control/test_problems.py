@@ -45,8 +45,10 @@ def blocked_by_sni() -> Document:
     return serialize.relay(TOR, RelayHealth(worked_at=1.0), failing=False, obstacle=obstacle)
 
 
-def site(name: str = "a.example", state: State = State.BLOCKED, cause: str = "sni_reset") -> Document:
-    return serialize.belief(Belief(name, HOME, state, cause))
+def site(
+    name: str = "a.example", state: State = State.BLOCKED, cause: str = "sni_reset", last_good: str = ""
+) -> Document:
+    return serialize.belief(Belief(name, HOME, state, cause, last_good=last_good))
 
 
 NOW = 1_700_000_000.0
@@ -204,3 +206,10 @@ def test_a_site_that_refuses_or_is_down_is_none_that_is_blocked(state: State, ca
 
 def test_where_all_is_well_nothing_is_said() -> None:
     assert problems(WELL) == []
+
+
+@pytest.mark.parametrize(("last_good", "is_problem"), [("direct|tlsrec", False), ("tor", True), ("direct", True)])
+def test_what_a_local_strategy_opens_needs_no_relay(last_good: str, is_problem: bool) -> None:
+    """And one that only a relay opened, which is no more there, does."""
+    found = problems(replace(WELL, relays=[], troubled=[site(last_good=last_good)]))
+    assert [problem["do"] for problem in found] == ["byway relay add URL"] * is_problem
