@@ -16,11 +16,12 @@ def add_to(app: typer.Typer) -> None:
 
 def _pac(
     call: Invocation,
-    strict: Annotated[bool, typer.Option("--strict", help="Open nothing while Byway does not run.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="The file that names no direct route.")] = False,
 ) -> Exit | None:
     """Show the PAC file for browsers: its URL and its text.
 
-    While Byway does not run, browsers go direct; with --strict they open nothing."""
+    While Byway does not run, browsers go direct. The file of --strict names no direct route, but a browser that cannot
+    load a PAC file goes direct as well: only the address of the proxy, as `byway browser` sets it, prevents that."""
     from proxy.cli.proxy_address import proxy_address
     from proxy.control.pac import Pac, pac_text
     from proxy.control.version import VERSION

@@ -157,7 +157,14 @@ def _pac(proxy: Destination) -> list[Html]:
         facts(
             [
                 ("Usual", element("span", link(base + Pac.LENIENT), " goes direct while the proxy does not run")),
-                ("Strict", element("span", link(base + Pac.STRICT), " opens nothing while the proxy does not run")),
+                (
+                    "Strict",
+                    element(
+                        "span",
+                        link(base + Pac.STRICT),
+                        " names no direct route; but a browser that cannot load the file goes direct",
+                    ),
+                ),
             ]
         ),
         element("p", "With both, addresses of the local network always go direct.", class_="quiet"),

@@ -31,7 +31,7 @@ class Pac(StrEnum):
     """The two variants. The value is the path."""
 
     LENIENT = "/proxy.pac"  # direct when Byway does not answer
-    STRICT = "/strict.pac"  # nothing opens when Byway does not answer
+    STRICT = "/strict.pac"  # no direct route; a browser that cannot load the file goes direct all the same
 
 
 PATHS = {"/proxy.pac": Pac.LENIENT, "/wpad.dat": Pac.LENIENT, "/strict.pac": Pac.STRICT}
