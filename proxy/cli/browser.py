@@ -214,7 +214,7 @@ def _start(ready: Launch, *, wait: bool, verbose: bool) -> None:
         ended = f"{ready.browser.kind.brand} ended with exit code {process.returncode}"
         is_windowless = any(word.startswith(("--headless", "-headless")) for word in ready.command)
         if sys.platform == "linux" and not is_windowless and not any(map(os.environ.get, _DISPLAYS)):
-            raise BywayError(f"{ended}: this terminal has no graphical display; run it in one of your desktop")
+            raise BywayError(f"{ended}: this terminal has no graphical display; use a terminal of your desktop")
         raise BywayError(f"{ended}; `-v` shows what it prints")
 
 
