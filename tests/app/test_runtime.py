@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from proxy.app.runtime import AppRuntime
+from proxy.app.runtime import AppRuntime, WaysHere
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
-from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId
+from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId, Symptom
+from proxy.model.relay_way import RelayWay
 from proxy.net.race.direct_down import DirectDownCache
 
 HOME = NetworkId("home")
@@ -94,3 +95,27 @@ async def test_addons_classify_and_dial_only_where_one_has_the_hook() -> None:
     assert await asked.dial_by_addon("none", Route(("none",)), Destination("a.test", 1)) is None
     addons.classifies = True
     assert asked.page_classifier() == addons.classify
+
+
+def test_ways_to_relays_are_believed_of_the_current_network_at_the_time() -> None:
+    relay, other = Destination("vps.test", 443), Destination("192.0.2.9", 8443)
+    main, second = RelayWay(relay, "192.0.2.1"), RelayWay(other, other.host)
+    network, now = [HOME], [1_700_000_000.0]
+    here = WaysHere(RelayWays(DetectTuning()), lambda: network[0], lambda: now[0])
+    here.used(relay, second)
+    assert here.order(relay, [main, second], ()).first == [second, main]
+    network[0] = NetworkId("cafe")
+    assert here.order(relay, [main, second], ()).first == [main, second]
+    network[0] = HOME
+    assert here.due(relay, [main, second]) == main
+    here.failed(relay, main, Symptom.TIMEOUT)
+    now[0] += 2000
+    assert here.order(relay, [main, second], ()).first == [second, main]
+    assert here.due(relay, [main, second]) == main
+    here.worked(relay, main)
+    assert here.order(relay, [main, second], ()).first == [main, second]
+    here.overtaken(relay, main)
+    assert here.order(relay, [main, second], ()).first == [second, main]
+    here.used(relay, second)
+    here.avoid(relay, str(other))
+    assert here.order(relay, [main, second], ()).first == [main, second]
