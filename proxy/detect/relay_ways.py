@@ -97,7 +97,10 @@ class RelayObstacle:
 
     def fix(self, relay: str) -> str:
         """What to do about it: the last command shows whether it helped."""
-        return _FIXES[self.kind].format(test=f"byway relay test {relay}")
+        test = f"byway relay test {relay}"
+        if self.kind is Obstacle.FROZEN and self.instead is not None:  # else a page is lost after each start
+            return f"reload pages that stopped; put {self.instead.target} first in its URL, then {test}"
+        return _FIXES[self.kind].format(test=test)
 
 
 _WORDS: Mapping[Obstacle, str] = MappingProxyType(

@@ -301,6 +301,14 @@ def test_a_stall_in_words(ways: RelayWays) -> None:
     assert obstacle is not None
     assert obstacle.text("vps") == "Transfers through relay vps stall after 16 KB on this network (192.0.2.1:443)."
     assert obstacle.fix("vps").startswith("add another address of it to its URL (?alt=HOST:PORT), or use another relay")
+    ways.worked(VPS, ALTERNATIVE, HOME, NOW)
+    ways.carried(VPS, "192.0.2.9:8443", HOME, NOW)
+    obstacle = ways.obstacle(VPS, HOME, NOW)
+    assert obstacle is not None
+    assert obstacle.text("vps").endswith("(192.0.2.1:443). 192.0.2.9:8443 works and is used.")
+    assert obstacle.fix("vps") == (
+        "reload pages that stopped; put 192.0.2.9:8443 first in its URL, then byway relay test vps"
+    )
 
 
 def test_an_old_obstacle_is_none(ways: RelayWays) -> None:
