@@ -23,6 +23,7 @@ from typing import Any
 from proxy.app.app import App, RunOptions
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
+from proxy.desktop.temporary_profiles import places, remove_left_over
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
@@ -37,6 +38,7 @@ def run(options: RunOptions) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
+        _remove_left_over(paths)
         with alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(_live(options, paths, loaded))
     except ConfigError as error:
@@ -91,6 +93,15 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
         log.warning("%s. Nothing is stored in this run, as with --ephemeral.", error)
         return replace(options, ephemeral=True, not_stored=str(error)), paths.without_state()
     return options, paths
+
+
+def _remove_left_over(paths: Paths) -> None:
+    """Removes browser profiles that should have gone with their window."""
+    for place in places(paths.runtime_dir, Path(os.path.expanduser("~"))):
+        try:
+            remove_left_over(place)
+        except BywayError as error:
+            log.warning("%s", error)
 
 
 async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:

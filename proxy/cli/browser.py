@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +29,6 @@ _START_S = 1.5
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _CLOSE_S = 10.0
-_REMOVALS, _PAUSE_S = 20, 0.1
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,7 +63,7 @@ def _browser(
     _check_user(browser, own)
     if client.ephemeral and print_only:
         raise Misused("the running Byway stores nothing (--ephemeral): its profile ends with the window; leave --print")
-    with _profile(call, client, browser) as folder:
+    with _profile(call, client, browser) as (folder, inherited):
         ready = _prepare(call, client, browser, folder, page, own)
         if call.output.as_json:
             call.output.document(
@@ -84,7 +80,7 @@ def _browser(
         else:
             call.output.hint(f"{browser.kind.brand} uses Byway at {client.proxy}. Profile: {folder}")
         if not print_only:
-            _start(ready, wait=client.ephemeral, verbose=bool(call.flags.verbose))
+            _start(ready, inherited, wait=client.ephemeral, verbose=bool(call.flags.verbose))
     return None
 
 
@@ -114,19 +110,18 @@ def _page(text: str, *, is_only: bool) -> str:
 
 
 def _find(wanted: str | None) -> Browser:
-    from proxy.desktop.browsers import BrowserKind, find_browser, installed_browsers
+    from proxy.desktop.browsers import BrowserKind, closed_folders, installed_browsers
 
-    if wanted is None:
-        browser = next(installed_browsers(os.environ, sys.platform), None)
-        if browser is None:
-            raise BywayError("no browser found on this computer: install Chromium or Firefox, or see `byway pac`")
+    installed = list(installed_browsers(os.environ, sys.platform))
+    browser = next((one for one in installed if wanted in (None, one.kind)), None)
+    if browser is not None:
         return browser
-    browser = find_browser(BrowserKind(wanted), os.environ, sys.platform)
-    if browser is None:
-        others = [str(other.kind) for other in installed_browsers(os.environ, sys.platform)]
-        instead = f"; installed: {', '.join(others)}" if others else ""
-        raise BywayError(f"{BrowserKind(wanted).brand} is not installed{instead}")
-    return browser
+    closed = ", ".join(closed_folders(os.environ, sys.platform))
+    unread = f"; not looked into, because you may not read it: {closed}" if closed else ""
+    if wanted is None:
+        raise BywayError(f"no browser found on this computer: install Chromium or Firefox, or see `byway pac`{unread}")
+    instead = f"; installed: {', '.join(one.kind for one in installed)}" if installed else ""
+    raise BywayError(f"{BrowserKind(wanted).brand} is not installed{instead}{unread}")
 
 
 def _check_user(browser: Browser, options: Sequence[str]) -> None:
@@ -142,27 +137,23 @@ def _check_user(browser: Browser, options: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _profile(call: Invocation, client: Client, browser: Browser) -> Iterator[Path]:
-    """The folder of the profile: in the state folder, or a temporary one, which is removed, for a Byway that stores
-    nothing."""
-    from proxy.config.paths import make_folder
-    from proxy.desktop.profiles import profile_folder
-
-    folder = profile_folder(browser, client.state, Path.home())
-    if not client.ephemeral:
-        yield folder
-        return
+def _profile(call: Invocation, client: Client, browser: Browser) -> Iterator[tuple[Path, tuple[int, ...]]]:
+    """The folder of the profile and the files that the browser has to inherit: in the state folder, or a temporary one,
+    which is removed, for a Byway that stores nothing."""
     from proxy.desktop.browsers import Packaging
+    from proxy.desktop.profiles import profile_folder
+    from proxy.desktop.temporary_profiles import places, remove_left_over, temporary_profile
 
-    parent = call.paths.runtime_dir
-    if browser.packaging is Packaging.SNAP:
-        parent = folder.parent
-        make_folder(parent)
-    temporary = Path(tempfile.mkdtemp(prefix="byway-browser-", dir=parent))
-    try:
-        yield temporary
-    finally:
-        _remove(temporary)
+    home = Path(os.path.expanduser("~"))
+    folder = profile_folder(browser, client.state, home)
+    usual, *others = places(call.paths.runtime_dir, home)
+    for place in (usual, *others):
+        remove_left_over(place)
+    if not client.ephemeral:
+        yield folder, ()
+        return
+    with temporary_profile(folder.parent if browser.packaging is Packaging.SNAP else usual) as made:
+        yield made.folder, (made.lock,)
 
 
 def _prepare(
@@ -192,13 +183,18 @@ def _prepare(
     return launch(browser, folder, client.proxy, page, spki=spki, options=options)
 
 
-def _start(ready: Launch, *, wait: bool, verbose: bool) -> None:
+def _start(ready: Launch, inherited: tuple[int, ...], *, wait: bool, verbose: bool) -> None:
     """Starts the browser; with `wait` returns when it has ended. Raises BywayError when it does not start."""
     output = None if verbose else subprocess.DEVNULL
     detached = not wait and not verbose  # else Ctrl-C here ends it as well
     try:
         process = subprocess.Popen(
-            ready.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=detached
+            ready.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=detached,
+            pass_fds=inherited if os.name == "posix" else (),
         )
     except OSError as error:
         raise BywayError(f"{ready.browser.program} cannot be started: {error.strerror or error}") from None
@@ -216,13 +212,3 @@ def _start(ready: Launch, *, wait: bool, verbose: bool) -> None:
         if sys.platform == "linux" and not is_windowless and not any(map(os.environ.get, _DISPLAYS)):
             raise BywayError(f"{ended}: this terminal has no graphical display; use a terminal of your desktop")
         raise BywayError(f"{ended}; `-v` shows what it prints")
-
-
-def _remove(folder: Path) -> None:
-    """Removes a profile whose browser has ended. Its last processes may still write for a moment."""
-    for _ in range(_REMOVALS):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(_PAUSE_S)
-    raise BywayError(f"the temporary profile {folder} cannot be removed; remove it by hand")

@@ -114,7 +114,7 @@ def find_browser(kind: BrowserKind, env: Mapping[str, str], platform: str) -> Br
         candidates = [Path(env[name], _WINDOWS_PROGRAMS[kind]) for name in _WINDOWS_FOLDERS if env.get(name)]
     else:
         return _find_on_linux(kind, env)
-    found = next((str(path) for path in candidates if path.is_file()), None)
+    found = next((str(path) for path in candidates if os.path.isfile(path)), None)
     return None if found is None else Browser(kind, found)
 
 
@@ -125,9 +125,27 @@ def _find_on_linux(kind: BrowserKind, env: Mapping[str, str]) -> Browser | None:
             snap = _snap_behind(program)
             return Browser(kind, program, Packaging.SNAP, snap) if snap else Browser(kind, program)
     flatpak, package = shutil.which("flatpak", path=path), _FLATPAKS[kind]
-    if flatpak is not None and any(Path(_at_home(folder, env), package).exists() for folder in _FLATPAK_FOLDERS):
+    if flatpak is not None and any(os.path.exists(Path(_at_home(folder, env), package)) for folder in _FLATPAK_FOLDERS):
         return Browser(kind, flatpak, Packaging.FLATPAK, package)
     return None
+
+
+def closed_folders(env: Mapping[str, str], platform: str) -> Iterator[str]:
+    """Yields the folders in which browsers are looked for and which this user may not read: one may be there."""
+    if platform == "darwin":
+        folders = [_at_home(folder, env) for folder in _MAC_FOLDERS]
+    elif platform == "win32":
+        folders = [env[name] for name in _WINDOWS_FOLDERS if env.get(name)]
+    else:
+        path = [*filter(None, env.get("PATH", "").split(os.pathsep)), *_LINUX_FOLDERS]
+        folders = [*path, *(_at_home(folder, env) for folder in _FLATPAK_FOLDERS)]
+    for folder in dict.fromkeys(folders):
+        try:
+            os.stat(os.path.join(folder, "."))
+        except PermissionError:
+            yield folder
+        except OSError:  # it is not there
+            continue
 
 
 def _snap_behind(program: str) -> str:

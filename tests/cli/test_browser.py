@@ -129,6 +129,15 @@ def test_what_is_not_installed_is_named_with_what_is(byway: Byway, here: Browser
     assert (ran.code, ran.err) == (1, "byway: Edge is not installed; installed: firefox\n")
 
 
+@pytest.mark.usefixtures("running", "here")
+def test_folders_that_may_not_be_read_are_named(byway: Byway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsers, "closed_folders", lambda *_: iter(["/home/me/closed"]))
+    ran = byway("browser", "firefox")
+    assert (ran.code, ran.err) == (
+        1, "byway: Firefox is not installed; not looked into, because you may not read it: /home/me/closed\n",
+    )  # fmt: skip
+
+
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("name", ["chromium", "firefox"])
 def test_a_browser_that_ends_at_once_is_an_error(
@@ -177,7 +186,7 @@ def test_a_byway_that_stores_nothing_gets_a_profile_that_goes(
     assert byway("browser").code == 0
     used = Path(here.words[here.words.index("--profile") + 1])
     assert used.parent == tmp_path / "run"
-    assert not used.exists()
+    assert list((tmp_path / "run").iterdir()) == []
     assert not (home.state / "browser").exists()
     ran = byway("browser", "--print")
     assert ran.code == 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.desktop import browsers
-from proxy.desktop.browsers import Browser, BrowserKind, Packaging, find_browser, installed_browsers
+from proxy.desktop.browsers import Browser, BrowserKind, Packaging, closed_folders, find_browser, installed_browsers
 
 
 def program(path: Path, text: str = "#!/bin/sh\n") -> str:
@@ -85,3 +87,27 @@ def test_the_first_is_chosen_in_a_fixed_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 def test_where_there_is_none_none_is_found(platform: str) -> None:
     assert list(installed_browsers({}, platform)) == []
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_a_folder_that_may_not_be_read_is_named_and_hides_no_other_browser(
+    tmp_path: Path, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `sudo flatpak`. Root reads everything, so the system's answer is put in its place."""
+    env = {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home")}
+    program(tmp_path / "bin" / "flatpak")
+    closed = tmp_path / "home" / ("flatpak" if platform == "linux" else "Applications")
+    closed.mkdir(parents=True)
+    ask = os.stat
+
+    def stat(path: Any, *words: Any, **more: Any) -> os.stat_result:
+        if str(path).startswith(f"{closed}{os.sep}"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return ask(path, *words, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert list(installed_browsers(env, platform)) == []
+    assert list(closed_folders(env, platform)) == [str(closed)]
+    if platform == "linux":
+        firefox = program(tmp_path / "usr" / "firefox")
+        assert [it.program for it in installed_browsers(env, platform)] == [firefox]

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -180,7 +183,7 @@ def temporary() -> Iterator[Path]:
 
 def left(folder: Path) -> list[Path]:
     """Temporary profiles."""
-    return list(folder.glob("byway-browser-*"))
+    return [path for path in folder.glob("byway-browser-*") if path.is_dir()]
 
 
 def stores_below(folder: Path) -> list[Path]:
@@ -207,3 +210,43 @@ async def test_a_byway_that_stores_nothing_keeps_no_profile(kind: str, tmp_path:
         await running
         assert not left(temporary)
         assert not (byway.state / "browser").exists()
+
+
+@pytest.mark.parametrize("kind", BROWSERS)
+async def test_a_profile_whose_command_was_killed_goes_at_the_next_start(
+    kind: str, tmp_path: Path, temporary: Path
+) -> None:
+    """But not while its window is open."""
+    environment = {"TMPDIR": str(temporary), "XDG_RUNTIME_DIR": ""}
+    async with Byway(tmp_path, rules="MATCH,BLOCK\n", arguments=["--ephemeral"], environment=environment) as byway:
+        options = CHROMIUM if kind == "chromium" else firefox.OPTIONS
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "proxy", "--config", str(byway.config), "--state", str(byway.state)),
+            *("browser", kind, "--", *options),
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment, "HOME": str(tmp_path / "home")},
+        )  # fmt: skip
+        await until(lambda: bool(left(temporary)))
+        (profile,) = left(temporary)
+        async with firefox.attached(profile) if kind == "firefox" else chromium.attached(profile) as page:
+            command.kill()
+            await command.wait()
+            assert await byway.stop() == 0
+            await byway.start()
+            assert left(temporary) == [profile]
+            if isinstance(page, Tab):
+                await page.call("Browser.close")
+        await until(lambda: is_free(profile.with_name(f"{profile.name}.lock")))
+        assert await byway.stop() == 0
+        await byway.start()
+        assert not left(temporary)
+
+
+def is_free(lock: Path) -> bool:
+    """Whether no process holds it."""
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

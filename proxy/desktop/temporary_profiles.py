@@ -1,0 +1,117 @@
+"""Profiles for a Byway that stores nothing: each is removed when its window closes.
+
+The command that makes one and the browser hold its lock, which the kernel lets go of however they end. What a kill or a
+power cut has left behind is removed by the next start of Byway or of a browser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from proxy.config.paths import is_own_folder, make_folder
+from proxy.model.errors import BywayError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+_PREFIX, _LOCK = "byway-browser-", ".lock"
+_REMOVALS, _PAUSE_S = 20, 0.1
+"""The last processes of a browser may still write for a moment."""
+
+_LEFT_OVER_MAX = 1000
+
+
+@frozen_dataclass
+class TemporaryProfile:
+    """A folder of mode 0700, and the open file whose lock says that it is in use. A browser has to inherit it."""
+
+    folder: Path
+    lock: int
+
+
+def places(runtime_dir: Path | None, home: Path) -> Iterator[Path]:
+    """Yields the folders in which such profiles are made: in memory where the system has a folder for that, and for a
+    browser in a snap in the snap's own folder."""
+    temporary = os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp"  # noqa: S108  # whose is checked below
+    yield Path(temporary) if runtime_dir is None else runtime_dir
+    yield from sorted((home / "snap").glob("*/common/byway"))
+
+
+@contextlib.contextmanager
+def temporary_profile(place: Path) -> Iterator[TemporaryProfile]:
+    """Makes one in a folder of `places`, and removes it in the end. Raises BywayError."""
+    folder = place / f"{_PREFIX}{secrets.token_hex(4)}"
+    try:
+        make_folder(place)
+        lock = os.open(_lock_of(folder), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _take(lock, wait=True)
+            folder.mkdir(mode=0o700)
+        except BaseException:
+            os.close(lock)
+            raise
+    except OSError as error:
+        raise BywayError(f"the temporary profile {folder} cannot be created: {reason_of(error)}") from None
+    try:
+        yield TemporaryProfile(folder, lock)
+    finally:
+        os.close(lock)
+        _remove(folder)
+
+
+def remove_left_over(place: Path) -> None:
+    """Removes the profiles there that no command and no browser uses any more. Raises BywayError when one stays."""
+    try:
+        with os.scandir(place) as entries:
+            names = [name for name in (entry.name for entry in entries) if name.startswith(_PREFIX)]
+    except OSError:  # nothing could be made there either
+        return
+    for name in [name for name in names if name.endswith(_LOCK)][:_LEFT_OVER_MAX]:
+        folder = place / name.removesuffix(_LOCK)
+        try:
+            lock = os.open(place / name, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:  # another user's
+            continue
+        try:
+            if _take(lock) and is_own_folder(folder):
+                _remove(folder)
+        finally:
+            os.close(lock)
+
+
+def _lock_of(folder: Path) -> Path:
+    """The file of the lock lies beside the profile: it is there before the profile, and goes after it."""
+    return folder.with_name(f"{folder.name}{_LOCK}")
+
+
+if sys.platform == "win32":
+
+    def _take(_: int, *, wait: bool = False) -> bool:
+        """Windows hands no lock on to a browser, so no profile counts as left over."""
+        return False
+else:
+    import fcntl
+
+    def _take(descriptor: int, *, wait: bool = False) -> bool:
+        """Takes the lock. Returns whether it was free; with `wait`, waits until it is."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            return False
+        return True
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # it loads the modules of bz2 and xz, which no start needs
+
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            _lock_of(folder).unlink(missing_ok=True)
+            return
+        time.sleep(_PAUSE_S)
+    raise BywayError(f"the temporary profile {folder} cannot be removed; remove it by hand")
