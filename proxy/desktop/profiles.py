@@ -45,7 +45,8 @@ _FIREFOX: Mapping[str, bool | int | str] = {
     "network.proxy.type": 1,
     "network.proxy.share_proxy_settings": True,
     "network.proxy.no_proxies_on": "",
-    "network.proxy.failover_direct": False,  # else its own requests go around a proxy that does not answer
+    "network.proxy.failover_direct": False,  # else its own requests go around a proxy that does not answer …
+    "network.proxy.allow_bypass": False,  # … or that answers with a failure
     "network.trr.mode": 5,
     "network.http.http3.enable": False,
     "network.dns.disablePrefetch": True,

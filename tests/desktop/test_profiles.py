@@ -56,6 +56,7 @@ def test_firefox_goes_through_byway_and_nowhere_else(tmp_path: Path) -> None:
     expected = {
         "network.proxy.type": 1, "network.proxy.http": "::1", "network.proxy.http_port": 8119,
         "network.proxy.ssl": "::1", "network.proxy.ssl_port": 8119, "network.proxy.failover_direct": False,
+        "network.proxy.allow_bypass": False,
         "network.trr.mode": 5, "network.http.http3.enable": False, "media.peerconnection.ice.proxy_only": True,
         "browser.shell.checkDefaultBrowser": False,
     }  # fmt: skip

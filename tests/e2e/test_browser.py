@@ -21,6 +21,7 @@ from tests.e2e.test_inspection import inspecting
 from tests.intercept.site import Site
 from tests.support import chromium, firefox, programs
 from tests.support.authority import Authority
+from tests.support.browsers import is_running, pid_of
 from tests.support.byway import Byway
 from tests.support.censor import Behaviour, Censor
 from tests.support.chromium import Tab
@@ -54,22 +55,14 @@ async def opened(byway: Byway, kind: str, *words: str) -> AsyncIterator[Tab | Pa
     await byway.command("browser", kind, *words, "--", *options)
     if kind == "firefox":
         async with firefox.attached(profile) as page:
-            pid = int(os.readlink(profile / "lock").rpartition("+")[2])
+            pid = pid_of(profile)
             yield page
     else:
         async with chromium.attached(profile) as tab:
-            pid = int(os.readlink(profile / "SingletonLock").rpartition("-")[2])
+            pid = pid_of(profile)
             yield tab
             await tab.call("Browser.close")
     await until(lambda: not is_running(pid))  # else it writes into a folder that is being removed
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there, and has not ended: somebody else may have to take notice of its end."""
-    try:
-        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("kind", BROWSERS)

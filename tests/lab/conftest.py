@@ -6,7 +6,8 @@ of their own (`inner.py`), and each is reported here as soon as it has ended. As
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from tests.lab.spaces import may_become_root, may_make_spaces, within
 HERE = Path(__file__).parent
 
 _running: dict[Path, InnerPytest] = {}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-lab-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import ssl
 import sys
@@ -66,7 +67,7 @@ os.execvp(sys.argv[4], sys.argv[4:])
 
 _FILES = {
     "/etc/resolv.conf": f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\n",
-    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {socket.gethostname()}\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,6 @@ pytestmark = pytest.mark.namespaces
 
 _MEASURED_S = 120.0
 """Where nothing foreign answers, each of three control pages is measured on every route, to the end of its patience."""
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-doctor-") as made:
-        yield Path(made)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,13 +129,6 @@ def is_read(fifo: Path) -> bool:
     except OSError:  # ENXIO: nobody reads
         return False
     return True
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Its path is short enough for a control socket."""
-    with tempfile.TemporaryDirectory(prefix="byway-system-", ignore_cleanup_errors=True) as made:
-        yield Path(made)
 
 
 async def test_lenient_programs_load_pages_through_byway_and_after_it_has_died(folder: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import BaseConnector, ClientSession, ClientWebSocketResponse
 
 from tests.support import programs
 from tests.support.waiting import until
@@ -119,12 +119,13 @@ async def tab(home: Path, *flags: str) -> AsyncIterator[Tab]:
 
 
 @contextlib.asynccontextmanager
-async def attached(profile: Path) -> AsyncIterator[Tab]:
-    """The first page of the Chromium that runs with this profile and `--remote-debugging-port=0`."""
+async def attached(profile: Path, connector: BaseConnector | None = None) -> AsyncIterator[Tab]:
+    """The first page of the Chromium that runs with this profile and `--remote-debugging-port=0`; `connector` leads to
+    where it runs, if that is elsewhere."""
     told = profile / "DevToolsActivePort"
     await until(lambda: told.exists() and told.read_text().count("\n") > 0, within_s=LIMIT_S)
     port = int(told.read_text().split()[0])
-    async with ClientSession() as session:
+    async with ClientSession(connector=connector) as session:
         async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
             pages = [target for target in await answer.json() if target["type"] == "page"]
         async with session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=_MESSAGE_MAX) as socket:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import BaseConnector, ClientSession, ClientWebSocketResponse
 
 from tests.support.waiting import until
 
@@ -65,12 +65,16 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def attached(profile: Path) -> AsyncIterator[Page]:
-    """The first page of the Firefox that runs with this profile and OPTIONS. It is closed on leaving."""
+async def attached(profile: Path, connector: BaseConnector | None = None) -> AsyncIterator[Page]:
+    """The first page of the Firefox that runs with this profile and OPTIONS; `connector` leads to where it runs, if
+    that is elsewhere. It is closed on leaving."""
     told = profile / "WebDriverBiDiServer.json"
     await until(lambda: told.exists() and bool(told.read_text().strip()), within_s=LIMIT_S)
     port = json.loads(told.read_text())["ws_port"]
-    async with ClientSession() as session, session.ws_connect(f"ws://127.0.0.1:{port}/session") as socket:
+    async with (
+        ClientSession(connector=connector) as session,
+        session.ws_connect(f"ws://127.0.0.1:{port}/session") as socket,
+    ):
         page = Page(socket)
         await page.begin()
         yield page

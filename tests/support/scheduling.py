@@ -50,12 +50,13 @@ WAITING = (
 """What uses less than a third of a core."""
 
 SECONDS = {
-    "tests/e2e/test_browser.py": 95,
+    "tests/e2e/test_browser.py": 115,
     "tests/lab/test_networks.py": 83,
     "tests/lab/test_why.py": 81,
     "tests/lab/test_verdicts.py": 70,
     "tests/lab/test_relay_faults.py": 52,
     "tests/lab/test_leaks.py": 48,
+    "tests/lab/test_ready_browser.py": 35,
     "tests/lab/test_system_proxy.py": 33,
     "tests/lab/test_scenarios.py": 32,
     "tests/lab/test_seventh_of_october.py": 28,
