@@ -67,9 +67,11 @@ class FirstSteps:
             case [_, state, "b true"] if state == _PORTAL:
                 return "Network: captive portal. Open any page in a browser and log in to the network."
             case [_, state, "b true"] if state == _LIMITED:
-                return f"Network: connected, without internet access. `{self._byway} doctor` looks for the reason."
+                return (
+                    f"Network: connected, but NetworkManager's check failed. `{self._byway} doctor` finds the reason."
+                )
             case [_, state, "b true"] if state == _FULL:
-                return "Network: internet access works."
+                return "Network: internet access works (NetworkManager's check)."
         return f"Network: connected, not tested yet. `{self._byway} doctor` tests it."
 
     def browser_line(self, is_installed: bool) -> str:

@@ -41,8 +41,12 @@ async def steps() -> FirstSteps:
         (False, [], "this computer has no network connection. Connect to a network; Byway need not restart."),
         (False, ["u 4", "b true"], "this computer has no network connection. Connect to a network; Byway need not res"),
         (True, ["u 2", "b true"], "captive portal. Open any page in a browser and log in to the network."),
-        (True, ["u 3", "b true"], "connected, without internet access. `.venv/bin/byway doctor` looks for the reason."),
-        (True, ["u 4", "b true"], "internet access works."),
+        (
+            True,
+            ["u 3", "b true"],
+            "connected, but NetworkManager's check failed. `.venv/bin/byway doctor` finds the reason.",
+        ),
+        (True, ["u 4", "b true"], "internet access works (NetworkManager's check)."),
         (True, ["u 4", "b false"], "connected, not tested yet."),  # it tests nothing, and says "full" of any network
         (True, ["u 0", "b true"], "connected, not tested yet."),
         (True, ["something else"], "connected, not tested yet."),
