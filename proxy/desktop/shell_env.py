@@ -45,8 +45,9 @@ def shell_of(env: Mapping[str, str], *, windows: bool) -> Shell:
     return Shell.BASH
 
 
-def script(shell: Shell, values: Mapping[str, str]) -> str:
-    """Returns the lines that set the variables in `shell`, and comments that say how to use and to unset them."""
+def script(shell: Shell, values: Mapping[str, str], *, command: str = "byway") -> str:
+    """Returns the lines that set the variables in `shell`, and comments that say how to use and to unset them.
+    `command` is how the user starts Byway's commands (`command_name`)."""
     syntax = _SYNTAX[shell]
     # Windows does not tell the two spellings apart.
     names = [name for name in values if name.islower() or not syntax.ignores_case]
@@ -54,7 +55,7 @@ def script(shell: Shell, values: Mapping[str, str]) -> str:
     unset = [line for spelling in spellings if spelling for line in syntax.unset(spelling)]
     lines = [
         *(syntax.assign(name, values[name]) for name in names),
-        f"{syntax.comment} To use it: {syntax.use}",
+        f"{syntax.comment} To use it: {syntax.use.replace('byway env', f'{command} env')}",
         *(f"{syntax.comment} To undo it: {line}" for line in unset),
     ]
     return "\n".join(lines)

@@ -32,5 +32,9 @@ def test_elsewhere_it_is_what_was_typed(installed: Path, tmp_path: Path, monkeyp
     assert command_name("bin/byway", {"PATH": str(other.parent)}) == "bin/byway"
 
 
+def test_in_another_program_it_is_the_name_alone() -> None:
+    assert command_name("/usr/bin/pytest", {"PATH": ""}) == "byway"
+
+
 def test_as_a_module_it_is_the_interpreter_and_the_module() -> None:
     assert command_name("/src/proxy/__main__.py", {"PATH": ""}).endswith(" -m proxy")

@@ -67,6 +67,13 @@ def test_the_syntax_of_other_shells(shell: Shell, line: str, undo: str) -> None:
 
 
 @pytest.mark.parametrize("shell", Shell)
+def test_the_command_to_use_it_can_be_copied(shell: Shell) -> None:
+    (use,) = [line for line in script(shell, VALUES, command=".venv/bin/byway").splitlines() if "To use it:" in line]
+    assert ".venv/bin/byway env" in use
+    assert use.replace(".venv/bin/byway", "byway") in script(shell, VALUES).splitlines()
+
+
+@pytest.mark.parametrize("shell", Shell)
 def test_the_proxy_is_named_as_http_and_never_as_socks(shell: Shell) -> None:
     text = script(shell, VALUES)
     assert "http://[::1]:8119" in text
