@@ -166,7 +166,7 @@ def _headline(answer: Document) -> str:
 
 def _evidence(verdict: Document) -> str:
     """The evidence of the verdict, its confidence, and the first reason for it."""
-    seen = verdict["seen"].rstrip(".")
+    seen = verdict["seen"].removeprefix(f"{verdict['because']}: ").rstrip(".")  # the cause stands above it
     sure = "" if verdict["confidence"] == "none" else f"confidence: {verdict['confidence']}"
     reasons = "; ".join(verdict["reasons"][:1])
     return "; ".join(filter(None, (seen, sure, reasons)))
@@ -219,7 +219,8 @@ def _result(row: Document) -> str:
     if row["result"] == "ok":
         return f"✓ HTTP {row['status']}" if row["status"] else "✓ delivered"
     if row["result"] == "not_tested":
-        return f"· not tested: {row['text']}"
+        skipped = f"{row['route']} skipped: "
+        return f"· not tested: {row['text'].removeprefix(skipped)}"
     stage = "TLS handshake" if row["stage"] in ("hello", "neutral") else _PARTS.get(row["stage"], row["stage"])
     return f"✗ {stage}: {row['text']}"
 
