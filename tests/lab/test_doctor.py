@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import places
+from tests.lab.name_servers import Addresses, Answer, Said
 from tests.lab.scenarios import BY_NAME
-from tests.lab.trials import stay
+from tests.lab.trials import Stay, stay
 
 pytestmark = pytest.mark.namespaces
 
@@ -21,6 +23,18 @@ _MEASURED_S = 120.0
 )
 async def test_the_network_is_named(folder: Path, name: str, step: str) -> None:
     async with stay(folder, {BY_NAME[name]: 1}) as (here, _):
-        done = await here.byway.command("doctor", "--json", check=False, within_s=_MEASURED_S)
-    assert step in {found["step"] for found in json.loads(done.stdout)["findings"]}, done.stdout
-    assert done.returncode == (6 if step == "portal" else 5)
+        assert step in await found_by_doctor(here, code=6 if step == "portal" else 5)
+
+
+@pytest.mark.parametrize("lie", [Addresses((places.BOGON,)), Addresses((places.POISON,)), Said.NO_SUCH_NAME])
+async def test_a_resolver_that_lies_is_named(folder: Path, lie: Answer) -> None:
+    async with stay(folder, {BY_NAME["healthy"]: 1}) as (here, _):
+        here.country.provider.lies.update(dict.fromkeys(places.CONTROLS, lie))
+        assert await found_by_doctor(here, code=5) == {"resolver"}
+
+
+async def found_by_doctor(here: Stay, *, code: int) -> set[str]:
+    """The steps with a finding, whose exit code is as expected."""
+    done = await here.byway.command("doctor", "--json", check=False, within_s=_MEASURED_S)
+    assert done.returncode == code, done.stdout + done.stderr
+    return {found["step"] for found in json.loads(done.stdout)["findings"]}

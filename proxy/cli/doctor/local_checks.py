@@ -46,39 +46,46 @@ def port(address: str, number: int) -> Iterator[Finding]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 text = f"Another program listens on {address} port {number}, so Byway cannot start there."
-                yield Finding(Step.PORT, text, f"byway run --port {number + 1}, or stop that program")
+                yield Finding(Step.PORT, text, f"byway run --port {number + 1}")
 
 
 def file_modes(paths: Paths) -> Iterator[Finding]:
     """Files of Byway's that other users could read."""
     if os.name != "posix" or not paths.state_dir.is_dir():
         return
-    is_open = [path for path in _files(paths.state_dir) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+    is_open = list(_open_files(paths.state_dir))
     if is_open:
         count = "1 file" if len(is_open) == 1 else f"{len(is_open)} files"
         text = f"Other users can read {count} of Byway, such as {is_open[0]}."
         yield Finding(Step.FILE_MODES, text, f"chmod -R go-rwx {paths.state_dir}", lambda: _close(is_open))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The folder and what is in it, no links. The browser's profile is the browser's own."""
-    yield folder
+def _open_files(folder: Path) -> Iterator[Path]:
+    """The folder and what is in it, where others may read it; no links. The browser's profile is the browser's own."""
+    yield from _if_open(folder)
     count = 0
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if Path(root, name) != folder / "browser"]
         for name in (*folders, *files):
-            path = Path(root, name)
-            if not path.is_symlink() and not stat.S_ISSOCK(path.lstat().st_mode):
-                yield path
+            yield from _if_open(Path(root, name))
             count += 1
             if count >= _FILES_MAX:
                 return
+
+
+def _if_open(path: Path) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):  # a running Byway has just deleted it
+        mode = path.lstat().st_mode
+        if not (stat.S_ISLNK(mode) or stat.S_ISSOCK(mode)) and stat.S_IMODE(mode) & 0o077:
+            yield path
 
 
 def _close(files: list[Path]) -> None:
     for path in files:
         try:
             path.chmod(0o700 if path.is_dir() else 0o600)
+        except FileNotFoundError:
+            continue
         except OSError as error:
             raise BywayError(f"{path} cannot be closed to other users: {reason_of(error)}") from None
 
@@ -105,7 +112,7 @@ def disk(paths: Paths) -> Iterator[Finding]:
         try:
             check_room(paths.state_dir)
         except NotWritable as error:
-            yield Finding(Step.DISK_FULL, f"Nothing can be stored: {error}.", "free space, or choose --state DIR")
+            yield Finding(Step.DISK_FULL, f"Nothing can be stored: {error}.", "free some disk space")
 
 
 def damaged_log(paths: Paths) -> Iterator[Finding]:
