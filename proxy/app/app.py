@@ -388,6 +388,7 @@ class App:
             for host in self._active.ended_overrides(time.time()):
                 self._active.override(host, None)
                 self._store.clear_override(host)
+                self._system_proxy.on_rules_changed()
             await self._active.poll()
 
     def _on_setup_replaced(self, setup: Setup) -> None:

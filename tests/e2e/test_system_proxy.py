@@ -194,6 +194,11 @@ async def test_it_is_strict_while_a_rule_or_an_override_closes_a_site(tmp_path: 
         await until(lambda: on.is_strict)
         await on.byway.command("site", "forget", "b.example")
         await until(lambda: on.is_lenient)
+        await on.byway.command("site", "set", "c.example", "block")
+        await until(lambda: on.is_strict)
+        await on.byway.command("site", "set", "d.example", "relay", "--for", "2s")
+        await on.byway.command("site", "forget", "c.example")
+        await until(lambda: on.is_lenient)  # once the other has ended by itself
         on.byway.rules.write_text("DOMAIN,a.example,BLOCK\n")
         await until(lambda: on.is_strict)
         await on.byway.kill()
