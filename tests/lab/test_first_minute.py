@@ -1,0 +1,45 @@
+"""The first minute of somebody who has set up nothing: `byway run` without a relay, then `byway browser` with a page
+that the provider blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.country import Country
+from tests.lab.rules import SniReset
+from tests.lab.views import View
+from tests.support.waiting import until_read
+
+pytestmark = [pytest.mark.namespaces, pytest.mark.needs("chromium")]
+
+# The test's own, behind `--`: who makes spaces is root there, and Chromium's list of CAs is not the lab's.
+OPTIONS = ("--no-sandbox", "--headless", "--dump-dom", "--ignore-certificate-errors")
+
+
+@pytest.mark.parametrize("is_rescued", [True, False])
+async def test_a_browser_opens_a_blocked_page_without_any_setting(
+    country: Country, tmp_path: Path, is_rescued: bool
+) -> None:
+    """By a local strategy. The control: a provider that puts the records of TLS together again, which takes a
+    relay."""
+    blog = country.add_site("ivanov.livejournal.test")
+    country.rules.set([SniReset("livejournal.test", view=View.TCP if is_rescued else View.RECORDS)])
+    async with country.byway(tmp_path / "byway", config=country.config(no_relay=True)) as byway:
+        with byway.at_terminal("-v", "browser", "chromium", blog.url(), "--", *OPTIONS, columns=200) as terminal:
+            await terminal.until("says hello" if is_rescued else "ERR_")
+            assert ("says hello" in terminal.printed) is is_rescued, terminal.printed
+
+        async def reset_rows() -> list[dict[str, Any]]:
+            """The connections that were reset direct; each is logged once it has ended."""
+            rows = await byway.rows(blog.name)
+            return [row for row in rows if any(attempt["symptom"] == "reset" for attempt in row["attempts"])]
+
+        async def is_logged() -> bool:
+            return bool(await reset_rows())
+
+        await until_read(is_logged)
+        winners = [row["winner"] for row in await reset_rows()]
+        assert any(winner is not None and winner.startswith("direct|") for winner in winners) is is_rescued
