@@ -219,12 +219,14 @@ class RelayWays:
 
     def stalled(self, relay: Destination, peer: str, bytes_down: int, network: NetworkId, now: float) -> None:
         """A transfer over the way to `peer` ("address:port") stopped for good after `bytes_down`, while others went on.
-        The way failed when that happens twice, or once and another way carries more. Until then it is avoided."""
+        The way failed when that happens twice, or once and another way carries more, or once when it is tried again
+        after that. Until then it is avoided."""
         way = self._in_use(network, relay, peer) or RelayWay(relay, host_and_port(peer)[0])
         record = self._record(network, relay, way)
         before, record.stalled_at, record.bytes_down = record.stalled_at, now, bytes_down
         record.worked_at = record.worked_at or now
-        if before and STALLS_APART_S <= now - before < _STALLS_WITHIN_S:
+        on_trial = record.failures > 0 and record.symptom is Symptom.FROZEN and now >= record.due_at
+        if on_trial or (before and STALLS_APART_S <= now - before < _STALLS_WITHIN_S):
             self._fail(record, Symptom.FROZEN, now)
         else:
             record.stalled_at = before if now - before < STALLS_APART_S else now

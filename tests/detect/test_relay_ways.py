@@ -131,6 +131,17 @@ def test_a_way_on_which_transfers_stall_has_failed_until_one_does_not(ways: Rela
     assert ways.obstacle(VPS, HOME, NOW + 3601) is None
 
 
+def test_a_way_that_stalls_when_it_is_tried_again_has_failed_again(ways: RelayWays) -> None:
+    """Else a page would be lost on it after each pause."""
+    stall(ways, PLAIN)
+    ways.used(VPS, PLAIN, HOME, NOW + 3600)
+    for _ in range(3):  # the connections of one page
+        ways.stalled(VPS, "192.0.2.1:443", 16_384, HOME, NOW + 3610)
+    assert order(ways, NOW + 3610 + AVOIDED_S)[-1] == PLAIN
+    assert order(ways, NOW + 3610 + 3599)[-1] == PLAIN
+    assert order(ways, NOW + 3610 + 3600)[0] == PLAIN
+
+
 def test_one_stalled_transfer_counts_when_another_way_carries_more(ways: RelayWays) -> None:
     for way in (PLAIN, ALTERNATIVE):
         ways.worked(VPS, way, HOME, NOW)
