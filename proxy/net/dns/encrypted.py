@@ -24,6 +24,9 @@ from proxy.wire.dns_url import SecureServer
 
 log = logging.getLogger(__name__)
 
+_REASONS_SHOWN = 2
+"""Of failed servers, in a message: each may be reached in several ways, and a person reads one line."""
+
 TIMEOUT_S = 5.0
 """Seconds for one server's answer, and for opening a connection to it."""
 
@@ -116,12 +119,15 @@ class EncryptedDns:
         return sorted(self._transports, key=lambda transport: self._down.get(transport, 0.0) > now)
 
     def _all_failed(self, failures: Sequence[DialError]) -> DialError:
-        text = "; ".join(map(str, failures)) or "none is configured"
+        reasons = list(dict.fromkeys(map(str, failures))) or ["none is configured"]
+        more = f"; and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
+        text = "; ".join(reasons[:_REASONS_SHOWN]) + more
         if not self._has_warned:
             self._has_warned = True
             log.warning(
                 "all encrypted DNS servers failed; suspicious names cannot be resolved, see `byway status`: %s", text
             )
+            log.debug("all encrypted DNS servers failed: %s", "; ".join(reasons))
         symptoms = {failure.symptom for failure in failures}
         symptom = symptoms.pop() if len(symptoms) == 1 else Symptom.SKIPPED
         return DialError(

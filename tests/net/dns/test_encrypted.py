@@ -86,7 +86,7 @@ class Way:
     async def dial(self, destination: Destination) -> Stream:
         self.dialed += 1
         if self.symptom is not None:
-            raise DialError("the way is closed", stage=Stage.CONNECT, symptom=self.symptom)
+            raise DialError(f"the way is closed: {self.symptom}", stage=Stage.CONNECT, symptom=self.symptom)
         return await self._inner.dial(destination)
 
 
@@ -184,6 +184,16 @@ async def test_D11_where_direct_is_closed_a_relay_carries_the_question(country: 
     assert found.addresses
     assert direct.dialed
     assert relay.dialed
+
+
+async def test_a_message_has_the_first_two_reasons(country: Country) -> None:
+    dns = country.dns(Way(country.direct, Symptom.TIMEOUT), Way(country.direct, Symptom.REFUSED))
+    with pytest.raises(DialError) as caught:  # two servers, each in two ways
+        await dns.ask("a.test")
+    first, second, more = str(caught.value).split("; ")
+    assert first.startswith("all encrypted DNS servers failed: https://")
+    assert second.startswith("tls://")
+    assert more == "and 2 more"
 
 
 async def test_D10_when_all_are_down_it_is_said_once_and_nothing_is_to_be_learned(
