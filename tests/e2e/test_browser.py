@@ -60,8 +60,10 @@ async def opened(byway: Byway, kind: str, *words: str) -> AsyncIterator[Tab | Pa
     else:
         async with chromium.attached(profile) as tab:
             pid = pid_of(profile)
-            yield tab
-            await tab.call("Browser.close")
+            try:
+                yield tab
+            finally:
+                await tab.call("Browser.close")
     await until(lambda: not is_running(pid))  # else it writes into a folder that is being removed
 
 

@@ -56,8 +56,10 @@ async def attached(country: Country, kind: str, profile: Path) -> AsyncIterator[
             yield page
         return
     async with chromium.attached(profile, connector) as tab:
-        yield tab
-        await tab.call("Browser.close")
+        try:
+            yield tab
+        finally:
+            await tab.call("Browser.close")
 
 
 @contextlib.asynccontextmanager

@@ -77,5 +77,7 @@ async def attached(profile: Path, connector: BaseConnector | None = None) -> Asy
     ):
         page = Page(socket)
         await page.begin()
-        yield page
-        await page.close()
+        try:
+            yield page
+        finally:
+            await page.close()
