@@ -146,6 +146,15 @@ def _state(shown: Document) -> str:
     return "out of date" if fetch and fetch["stale"] else "in use"
 
 
+_COVERED = {
+    "site": "with subdomains",
+    "host": "without subdomains",
+    "subdomains": "only their subdomains",
+    "children": "only one label below",
+}
+"""What the domains of a list stand for."""
+
+
 def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
     """Yields what is known about a list (`serialize_list`), as names and values."""
     yield "list", shown["name"]
@@ -155,6 +164,8 @@ def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
     kinds = ", ".join(f"{count:,} {kind}{'' if count == 1 else 'es' if kind == 'prefix' else 's'}"
                       for kind, count in shown["kinds"].items())  # fmt: skip
     yield "entries", f"{shown['entries']:,}{f' ({kinds})' if kinds else ''}"
+    if covers := ", ".join(f"{count:,} {_COVERED[kind]}" for kind, count in shown["covers"].items()):
+        yield "domains", covers
     if shown["exceptions"]:
         yield "exceptions", f"{shown['exceptions']:,}"
     if shown["problem"]:

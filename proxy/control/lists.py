@@ -17,6 +17,7 @@ from proxy.control.serialize import Document
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.list_refresh import Refreshed, due_at, is_stale
+from proxy.routing.domain_set import Covers
 from proxy.routing.lists.changes import write_diff
 from proxy.routing.lists.domain_list import DomainList
 from proxy.store.list_copies import CopyInfo, ListCopies
@@ -56,10 +57,12 @@ async def describe(
 def serialize_list(item: ListConfig, listed: DomainList | None, info: CopyInfo | None, now: float) -> Document:
     """Serializes a list. `listed` is None for one that is not in use, `info` for one whose source is a file.
 
-    `kinds` counts its entries, `skipped` its unused lines by reason, with examples; `problem` says why it covers almost
-    nothing. `fetch` is null, or: when its copy was last confirmed by the source (`fetched_at`) and when it came
-    (`changed_at`), when it is fetched again beside a visit (`due_at`; null: only when asked for, and at a time that is
-    over: at the next visit), whether it is `stale`, and why the last fetch failed (`error`)."""
+    `kinds` counts its entries, `covers` its domains by what each stands for (`site`: itself and its subdomains, `host`:
+    itself alone, `subdomains`: these alone, `children`: those one label below), `skipped` its unused lines by reason,
+    with examples; `problem` says why it covers almost nothing. `fetch` is null, or: when its copy was last confirmed by
+    the source (`fetched_at`) and when it came (`changed_at`), when it is fetched again beside a visit (`due_at`; null:
+    only when asked for, and at a time that is over: at the next visit), whether it is `stale`, and why the last fetch
+    failed (`error`)."""
     return {
         "name": item.name,
         "source": redact(item.source),
@@ -68,6 +71,7 @@ def serialize_list(item: ListConfig, listed: DomainList | None, info: CopyInfo |
         "entries": 0 if listed is None else len(listed.listed),
         "exceptions": 0 if listed is None else len(listed.exceptions),
         "kinds": {} if listed is None else _kinds(listed),
+        "covers": {} if listed is None else _covers(listed),
         "lines_read": 0 if listed is None else listed.lines_read,
         "lines_skipped": 0 if listed is None else listed.lines_skipped,
         "skipped": [] if listed is None else _skips(listed),
@@ -151,6 +155,16 @@ def _kinds(listed: DomainList) -> Document:
         "wildcard": len(matcher.wildcards),
     }
     return {kind: count for kind, count in counts.items() if count}
+
+
+def _covers(listed: DomainList) -> Document:
+    counts: Counter[str] = Counter()
+    for covers, count in listed.listed.domains.counts().items():
+        if covers & Covers.SUBDOMAINS:
+            counts["site" if covers & Covers.HOST else "subdomains"] += count
+        else:
+            counts["children" if covers & Covers.CHILDREN else "host"] += count
+    return dict(counts)
 
 
 def _skips(listed: DomainList) -> list[Document]:

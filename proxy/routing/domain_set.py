@@ -94,6 +94,11 @@ class DomainSet(Collection[str]):
             entry = self.nexts[entry]
         return Covers(0)
 
+    def counts(self) -> dict[Covers, int]:
+        """Returns how many domains cover each."""
+        found = {Covers(flags): self.covers.count(flags) for flags in range(1, 8)}
+        return {covers: count for covers, count in found.items() if count}
+
     def entries(self) -> Iterator[tuple[str, Covers]]:
         """Yields each domain once, with what it covers, in the order in which they were added."""
         starts = self.starts

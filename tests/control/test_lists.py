@@ -44,6 +44,12 @@ def test_a_list_says_what_it_names_and_what_it_skipped() -> None:
     assert shown["skipped"][0]["examples"][0].startswith('list gfw:4: "??"')
 
 
+def test_a_list_says_what_its_domains_stand_for() -> None:
+    text = "payload:\n- a.test\n- +.b.test\n- .c.test\n- '*.d.test'\n- +.e.test\n- f.test\n- .f.test\n"
+    shown = serialize_list(FILE, parsed(text), None, NOW)
+    assert shown["covers"] == {"host": 1, "site": 3, "subdomains": 1, "children": 1}
+
+
 def test_at_most_three_lines_are_shown_for_a_reason() -> None:
     (skipped,) = serialize_list(FILE, parsed("a.test\n" * 50 + "??\n" * 40), None, NOW)["skipped"]
     assert (skipped["lines"], len(skipped["examples"])) == (40, 3)
