@@ -54,7 +54,7 @@ test: check
 test-deps: judges
 	$(APT) update
 	$(APT) install --yes --no-install-recommends $$("$$(.ci/python $(PYTHON))" tests/support/programs.py)
-	npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
+	npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund
 
 judges:
 	@python=$$(.ci/python $(PYTHON)) && "$$python" .ci/set_up --judges requirements-judges.txt

@@ -55,14 +55,14 @@ PACKAGES = {
 }
 
 
-_NPM_FOLDER = Path(__file__).parents[1] / "axe"
+_NPM_FOLDER = Path(__file__).parents[1] / "npm"
 FROM_NPM = {
     "adblocker": _NPM_FOLDER / "node_modules" / "@ghostery" / "adblocker" / "package.json",
     "axe-core": _NPM_FOLDER / "node_modules" / "axe-core" / "axe.min.js",
 }
 """Files of npm packages, whose versions `package-lock.json` in that folder pins. npm installs them, without scripts."""
 
-NPM_COMMAND = "npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund"
+NPM_COMMAND = "npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund"
 
 JUDGES = Path(__file__).parents[2] / ".judges"
 """Where `make test-deps` installs what requirements-judges.txt names: wheels that bring a program along."""
