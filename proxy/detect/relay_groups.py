@@ -1,8 +1,10 @@
 """The order among the relays of a group, by its policy (docs/detection.md, "States of a network").
 
-Only the user's own visits decide, through the health of each relay: nothing is probed, and no timer runs. A member that
-fails is left at once. A change to a better one waits until the last change is a minute old, and a member that failed
-rests before it may go first again, longer each time: so a relay that comes and goes moves few visits.
+Only the user's own visits decide, through the health of each relay: nothing is probed, and no timer runs. A group leads
+with one member. When it fails, or a better one may go first, visits try others before it; the lead changes once, to the
+member that delivered. So several members that die at once are one change, and a member that does not deliver is none. A
+change to a better one waits until the last change is a minute old, and a member that failed rests before it may lead
+again, longer each time: so a relay that comes and goes moves few visits.
 
 Whenever an order may change, the version of Health grows, or `order_until` names the time. Belongs to one thread.
 """
@@ -10,7 +12,7 @@ Whenever an order may change, the version of Health grows, or `order_until` name
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -21,7 +23,8 @@ from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 HOLD_S = 60.0
-"""Between two changes of the member that goes first, unless it fails. Twice that when all have failed lately."""
+"""Between two changes of the lead, unless it fails; twice that when all have failed lately. Also how long a member that
+did not deliver on trial is not tried before the lead again."""
 
 FASTER_SHARE = 0.7
 """A member replaces one that works only when it takes at most this share of its time."""
@@ -35,11 +38,14 @@ SITES_MAX = 4_096
 
 @dataclass(slots=True)
 class _Lead:
-    """The member that goes first in a group, and the order that was last given out."""
+    """The member with which a group leads, and the order that was last given out."""
 
     member: str
     changed_at: float
-    tried_at: dict[str, float] = field(default_factory=dict)  # when each member was last made the first to be measured
+    candidate: str = ""
+    """A member on trial: it goes before `member` until a visit shows whether it delivers."""
+    tried_at: dict[str, float] = field(default_factory=dict)  # when each member was last put on trial, or led
+    failed_at: dict[str, float] = field(default_factory=dict)  # when each last failed on trial
     order: tuple[str, ...] = ()
 
 
@@ -106,30 +112,33 @@ class RelayGroups:
         for name, group in self._led.items():
             lead = self._leads[name]
             until = min(until, _end_of(lead.changed_at, HOLD_S, now), _end_of(lead.changed_at, 2 * HOLD_S, now))
-            if group.policy is GroupPolicy.FASTEST:
-                for member in group.members:
+            for member in group.members:
+                until = min(until, _end_of(lead.failed_at.get(member, -math.inf), HOLD_S, now))
+                if group.policy is GroupPolicy.FASTEST:
                     until = min(until, _end_of(self._health.of(member).timed_at, MEASURED_S, now))
-                    until = min(until, _end_of(lead.tried_at.get(member, -math.inf), MEASURED_S, now))
+                    for for_s in (HOLD_S, MEASURED_S):
+                        until = min(until, _end_of(lead.tried_at.get(member, -math.inf), for_s, now))
         for exit_ in self._exits.values():
             until = min(until, _end_of(exit_.until - EXIT_S, EXIT_S, now))
         return until
 
     def learn(self, outcome: Outcome, *, network: NetworkId, now: float) -> None:
-        """Learns from a connection, after Health has: the first member may be another now, and a site whose member
-        failed stays with the one that delivered."""
-        for group in self._led.values():
-            self._update(group, now)
-        if outcome.winner is None or not self._sticky:
-            return
-        won = relay_name(outcome.winner)
+        """Learns from a connection, after Health has: the lead may be another now, and a site whose member failed stays
+        with the one that delivered."""
+        won = relay_name(outcome.winner) if outcome.winner is not None else ""
         failed = {
             relay_name(attempt.route)
             for attempt in outcome.attempts
             if not attempt.delivered and attempt.symptom not in (Symptom.NONE, Symptom.ABANDONED)
-        }
+        } - {won}
+        for group in self._led.values():
+            self._settle(group, won, failed, now)
+            self._update(group, now)
+        if not won:
+            return
         for group in self._sticky.values():
             key = (group.name, network, registrable(outcome.host))
-            if won in group.members and self._order_for_site(group, key, now)[0] in failed - {won}:
+            if won in group.members and self._order_for_site(group, key, now)[0] in failed:
                 self._keep_exit(key, won, now)
 
     def selection(self, group: RelayGroup) -> str:
@@ -149,8 +158,8 @@ class RelayGroups:
         }
 
     def leading(self, group: RelayGroup, now: float) -> str:
-        """Returns the member that goes first now, without choosing anew; empty for a sticky group, where that depends
-        on the site, and for one without members."""
+        """Returns the member that leads now, without choosing anew; empty for a sticky group, where that depends on the
+        site, and for one without members."""
         if not group.members or group.policy is GroupPolicy.STICKY:
             return ""
         if group.policy is GroupPolicy.SELECT:
@@ -178,43 +187,60 @@ class RelayGroups:
     # -- fallback and fastest: one lead for all sites --------------------------------------------------------------
 
     def _update(self, group: RelayGroup, now: float) -> tuple[str, ...]:
-        """Chooses the member that goes first, and returns the order."""
+        """Chooses the member that goes first, the lead or one on trial, and returns the order."""
         lead = self._leads.get(group.name)
         if lead is None or lead.member not in group.members:
-            lead = self._leads[group.name] = _Lead("", -math.inf)
+            first = self._ranked(group, now)[0]
+            lead = self._leads[group.name] = _Lead(first, now, tried_at={first: now})
         lead.changed_at = min(lead.changed_at, now)  # the clock may have been set back
         better = self._better(group, lead, now)
-        if better != lead.member:
-            lead.member, lead.changed_at = better, now
-            lead.tried_at[better] = now
-        rest = [member for member in self._ranked(group, now) if member != lead.member]
-        order = (lead.member, *rest)
+        candidate = better if better != lead.member else ""
+        if candidate and candidate != lead.candidate:
+            lead.tried_at[candidate] = now
+        lead.candidate = candidate
+        rest = [member for member in self._ranked(group, now) if member != better]
+        order = (better, *rest)
         if order != lead.order:
             lead.order = order
             self._health.version += 1
         return order
 
+    def _settle(self, group: RelayGroup, won: str, failed: Collection[str], now: float) -> None:
+        """Changes the lead to the member that delivered, when it was on trial or when the lead fails."""
+        lead = self._leads[group.name]
+        if lead.candidate in failed:
+            lead.failed_at[lead.candidate] = now
+        if won not in group.members or won == lead.member:
+            return
+        present, other = self._health.standing(lead.member, now), self._health.standing(won, now)
+        if won == lead.candidate or other == 0 < present:
+            lead.member, lead.changed_at, lead.candidate = won, now, ""
+            lead.tried_at[won] = now
+
     def _better(self, group: RelayGroup, lead: _Lead, now: float) -> str:
-        """Returns the member that shall go first; the present one when there is no better one, or not yet."""
-        ranked = self._ranked(group, now)
-        if not lead.member:
-            return ranked[0]
-        present, best = self._health.standing(lead.member, now), self._health.standing(ranked[0], now)
-        if best == 0 < present:
-            return ranked[0]  # it failed, and another has not
+        """Returns the member that shall go first; the lead when there is no better one, or not yet."""
+        ranked = [member for member in self._ranked(group, now) if not self._failed_trial(lead, member, now)]
+        best = ranked[0] if ranked else lead.member
+        present, standing = self._health.standing(lead.member, now), self._health.standing(best, now)
+        if standing == 0 < present:
+            return best  # it failed, and another has not
         if now < lead.changed_at + (2 * HOLD_S if present else HOLD_S):
             return lead.member
         if present:
-            return ranked[0] if best < present else lead.member  # all have failed lately, and this one works
-        return ranked[0] if group.policy is GroupPolicy.FALLBACK else self._faster(group, lead, ranked, now)
+            return best if standing < present else lead.member  # all have failed lately, and this one works
+        return best if group.policy is GroupPolicy.FALLBACK else self._faster(group, lead, ranked, now)
 
     def _faster(self, group: RelayGroup, lead: _Lead, ranked: Sequence[str], now: float) -> str:
         """Returns the member of a fastest group that shall go first, when its present one works: one that was not
         measured lately, for a minute, else one that is clearly faster."""
         steady = [member for member in ranked if self._health.standing(member, now) == 0]
         for member in group.members:
-            is_new = not self._was_measured(member, now) and not self._was_tried(lead, member, now)
-            if is_new and member in steady and member != lead.member:
+            may_be_tried = (
+                _is_within(lead.tried_at.get(member, -math.inf), HOLD_S, now)
+                if member == lead.candidate
+                else not _is_within(lead.tried_at.get(member, -math.inf), MEASURED_S, now)
+            )
+            if may_be_tried and not self._was_measured(member, now) and member in steady and member != lead.member:
                 return member
         measured = [member for member in steady if self._was_measured(member, now)]
         if not measured or lead.member == measured[0]:
@@ -240,8 +266,9 @@ class RelayGroups:
     def _was_measured(self, member: str, now: float) -> bool:
         return _is_within(self._health.of(member).timed_at, MEASURED_S, now)
 
-    def _was_tried(self, lead: _Lead, member: str, now: float) -> bool:
-        return _is_within(lead.tried_at.get(member, -math.inf), MEASURED_S, now)
+    def _failed_trial(self, lead: _Lead, member: str, now: float) -> bool:
+        """Whether it failed on trial a moment ago. The lead is on no trial."""
+        return member != lead.member and _is_within(lead.failed_at.get(member, -math.inf), HOLD_S, now)
 
     # -- sticky: one member for a site -----------------------------------------------------------------------------
 

@@ -118,13 +118,13 @@ def test_when_all_have_failed_the_present_one_stays_for_two_minutes(world: World
     world.order(FALLBACK)
     for name in "abc":
         world.visit((name, None))
-    assert world.order(FALLBACK)[0] == "c"
-    world.visit(("c", None), ("b", 0.1))
-    assert world.order(FALLBACK) == "cba", "b works, and was left a moment ago"
-    for _ in range(12):
-        assert world.order(FALLBACK)[0] == "c"
-        world.after(10).visit(("c", None), ("b", 0.1))
-    assert world.order(FALLBACK)[0] in "ab", "those that rested may go first again"
+    assert world.order(FALLBACK)[0] == "a", "no member delivered"
+    world.visit(("a", None), ("b", 0.1))
+    assert world.order(FALLBACK) == "abc", "b works, and failed a moment ago"
+    for _ in range(11):
+        world.after(10).visit(("a", None), ("b", 0.1))
+        assert world.order(FALLBACK)[0] == "a"
+    assert world.after(10).order(FALLBACK)[0] == "b", "it has rested"
 
 
 def test_another_network_forgets_all_failures(world: World) -> None:
@@ -386,7 +386,7 @@ def test_a_group_that_nobody_asked_for_costs_nothing(world: World) -> None:
 
 
 class Change(NamedTuple):
-    """Another member went first. `was_needed`: the one before had failed."""
+    """Another member leads. `was_needed`: the one before had failed."""
 
     at: float
     was_needed: bool
@@ -399,23 +399,20 @@ def _hours(policy: GroupPolicy, seed: int, delay: Callable[[random.Random, str, 
     of = group(policy)
     before, seen = world.order(of)[0], list[Change]()
 
-    def look() -> str:
-        nonlocal before
-        order = world.order(of)
-        if order[0] != before:
-            seen.append(Change(world.now, world.health.standing(before, world.now) > 0))
-            before = order[0]
-        return order
-
     while world.now < NOW + 6 * 3600:
-        order = look()
+        order = world.order(of)
+        assert world.groups.leading(of, world.now) == before, "nothing but a visit changes it"
         tried: list[tuple[str, float | None]] = []
         for name in order:
             tried.append((name, delay(rng, name, world.now - NOW)))
             if tried[-1][1] is not None:
                 break
         world.visit(*tried)
-        look()
+        if (lead := world.groups.leading(of, world.now)) != before:
+            assert lead == tried[-1][0], "only to the member that delivered"
+            assert tried[-1][1] is not None
+            seen.append(Change(world.now, world.health.standing(before, world.now) > 0))
+            before = lead
         world.after(rng.expovariate(0.5))
     return seen
 
@@ -455,6 +452,74 @@ def test_a_group_changes_at_most_once_a_minute(
         assert after.at - before.at >= HOLD_S or after.was_needed, "only a failure is a reason within a minute"
     for first in changes:
         assert sum(first.at <= each.at < first.at + 600 for each in changes) <= 10, "nor more over ten minutes"
+
+
+REFUSED, SILENT = Symptom.RELAY_DOWN, Symptom.SILENT
+
+
+@pytest.mark.parametrize("policy", [GroupPolicy.FALLBACK, GroupPolicy.FASTEST])
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        {"a": REFUSED}, {"a": SILENT}, {"a": REFUSED, "b": REFUSED}, {"a": REFUSED, "b": SILENT},
+        {"a": SILENT, "b": REFUSED}, {"a": SILENT, "b": SILENT, "c": SILENT}, {"a": REFUSED, "b": SILENT, "c": REFUSED},
+    ],
+)  # fmt: skip
+def test_members_that_die_at_once_are_one_change(
+    world: World, deaths: dict[str, Symptom], policy: GroupPolicy
+) -> None:
+    """Visits of ten minutes each, one a second: all live, some are dead, all live. Two more are open at any time, which
+    were begun with the order of that time."""
+    of = group(policy, *"abcde")
+    took_s = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4, "e": 0.5}
+    leads: list[str] = []
+    open_visits: list[str] = []
+    for second in range(1800):
+        dead = deaths if 600 <= second < 1200 else {}
+        open_visits.append(world.order(of))
+        if len(open_visits) > 2:
+            attempts = []
+            for name in open_visits.pop(0):
+                symptom = dead.get(name)
+                route = Route((name,))
+                attempts.append(
+                    delivered(route, elapsed=took_s[name]) if symptom is None else failed(symptom, route=route)
+                )
+                if symptom is None:
+                    break
+            seen = outcome(*attempts, at=world.now)
+            world.health.learn(seen, world.now)
+            for attempt in attempts:
+                if attempt.symptom is REFUSED:
+                    world.fail(str(attempt.route))
+            world.groups.learn(seen, network=HOME, now=world.now)
+        leads.append(world.groups.leading(of, world.now))
+        world.after(1)
+    live = next(name for name in "abcde" if name not in deaths)
+    while_dead = [lead for lead, _ in itertools.groupby(leads[599:1200])]
+    assert while_dead == ["a", live]
+    stays = [len(list(same)) for _, same in itertools.groupby(leads[1199:])]
+    assert min(stays[1:-1], default=HOLD_S) >= HOLD_S, "they return one by one"
+    assert leads[-1] == "a"
+
+
+def test_a_member_on_trial_goes_first_until_a_visit_shows_whether_it_delivers(world: World) -> None:
+    world.order(FALLBACK)
+    world.visit(("a", None), ("b", 0.1))
+    world.after(REST_S)
+    assert world.order(FALLBACK) == "abc"
+    assert world.groups.leading(FALLBACK, world.now) == "b"
+    world.visit(("a", None), ("b", 0.1))
+    assert world.order(FALLBACK)[0] == world.groups.leading(FALLBACK, world.now) == "b"
+    world.health.worked("a", world.after(HOLD_S).now)  # the user has mended and tested it
+    assert world.order(FALLBACK)[0] == "a"
+    silent = outcome(failed(SILENT, route=Route(("a",))), delivered(Route(("b",))), at=world.now)
+    world.health.learn(silent, world.now)
+    world.groups.learn(silent, network=HOME, now=world.now)
+    assert world.order(FALLBACK)[0] == "b", "silence once is no failure of a relay, and ends the trial"
+    assert world.after(HOLD_S).order(FALLBACK)[0] == "a"
+    world.visit(("a", 0.1))
+    assert world.groups.leading(FALLBACK, world.now) == "a"
 
 
 def test_random_delays_do_move_a_fastest_group() -> None:
