@@ -7,7 +7,6 @@ parsed is an error with its line.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -78,9 +77,8 @@ def read_lists(
                 absent = f"not fetched yet; run `byway list refresh {item.name}`"
                 lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
                 continue
-            pieces = _with_pauses(decode_pieces(file, data), pause_s)
             lists[item.name] = parse_list(
-                pieces,
+                decode_pieces(file, data, pause_s=pause_s),
                 size=len(data),
                 source=source,
                 format=item.format,
@@ -128,14 +126,7 @@ class Siblings:
             return None
         data = read_obeyed(file, limit=self._left).data if self._only_obeyed else read_bytes(file, limit=self._left)
         self._left -= len(data)
-        return shown(file), _with_pauses(decode_pieces(file, data), self._pause_s)
-
-
-def _with_pauses(pieces: Iterator[str], pause_s: float) -> Iterator[str]:
-    for piece in pieces:
-        yield piece
-        if pause_s:
-            time.sleep(pause_s)
+        return shown(file), decode_pieces(file, data, pause_s=self._pause_s)
 
 
 def read_block_pages(paths: Paths) -> BlockPages:

@@ -136,7 +136,7 @@ def _overview(out: Output, shown: Sequence[Document]) -> None:
 def _state(shown: Document) -> str:
     fetch = shown["fetch"]
     if fetch and not fetch["has_copy"]:
-        return "not fetched yet"
+        return "cannot be read" if fetch["error"] and not fetch["failures"] else "not fetched yet"
     if not shown["in_use"]:
         return "not in use"
     if fetch and fetch["error"]:
@@ -197,7 +197,7 @@ def _fetch_facts(fetch: Document) -> Iterator[tuple[str, str]]:
     else:
         yield "next", f"with a visit after {clock(fetch['due_at'])} (refresh {fetch['refresh']})"
     if fetch["error"]:
-        yield "last error", f"{fetch['error']} ({ago(fetch['failed_at'])})"
+        yield "last error", fetch["error"] + (f" ({ago(fetch['failed_at'])})" if fetch["failed_at"] else "")
 
 
 @command(group, "refresh", example="byway list refresh gfwlist")

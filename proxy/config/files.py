@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,9 +73,10 @@ def decode(path: Path, data: bytes) -> str:
     return "".join(decode_pieces(path, data))
 
 
-def decode_pieces(path: Path, data: bytes) -> Iterator[str]:
+def decode_pieces(path: Path, data: bytes, *, pause_s: float = 0.0) -> Iterator[str]:
     """Yields the content of a file as text, in pieces of whole lines: other threads wait for each call that decodes or
-    parses one. Raises ConfigError, with the line of what is no text."""
+    parses one. `pause_s` is slept after each, for a thread beside which others work. Raises ConfigError, with the line
+    of what is no text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
     start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
@@ -90,6 +92,8 @@ def decode_pieces(path: Path, data: bytes) -> Iterator[str]:
             line = data.count(b"\n", 0, data.index(b"\0", start)) + 1
             raise ConfigError(f"{shown(path)}:{line}: contains a NUL character; is this a text file?")
         yield text
+        if pause_s:
+            time.sleep(pause_s)
         start = end
 
 

@@ -12,8 +12,7 @@ import asyncio
 import logging
 import random
 import ssl
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -285,7 +284,7 @@ class ListRefresh:
         replace the last good copy."""
         if is_web_page(found.content, found.content_type):
             raise DownloadFailed("a web page came in place of the list")
-        pieces = _with_pauses(decode_pieces(self._copies.file(item.url), found.content))
+        pieces = decode_pieces(self._copies.file(item.url), found.content, pause_s=_PAUSE_S)
         try:
             listed = parse_list(
                 pieces,
@@ -300,9 +299,3 @@ class ListRefresh:
         if reason := refusal(listed, last_entries, accept_smaller=accept_smaller):
             raise DownloadFailed(reason)
         return len(listed.listed)
-
-
-def _with_pauses(pieces: Iterator[str]) -> Iterator[str]:
-    for piece in pieces:
-        yield piece
-        time.sleep(_PAUSE_S)

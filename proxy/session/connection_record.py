@@ -182,8 +182,10 @@ class ConnectionRecord:
             self._outcome = None  # an idle tunnel holds none: its end makes another
 
     def discard(self) -> None:
-        """Keeps this record out of the log: the inspector's own tunnel has a row."""
+        """Keeps this record out of the log, and out of the hits of its rule: the inspector's own tunnel has a row."""
         self._retained += 1
+        if self._services.learns:
+            self._services.rule_hits.take_back(self.plan.decided_by)
 
     # -- how a race ends -------------------------------------------------------------------------------------------
 

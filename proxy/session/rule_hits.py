@@ -37,6 +37,11 @@ class RuleHits:
             hits.count += 1
             hits.last_at = at
 
+    def take_back(self, text: str) -> None:
+        """Counts one connection less: it is counted again as another one."""
+        if (hits := self._hits.get(text)) is not None:
+            hits.count -= 1
+
     def clear(self) -> None:
         """Forgets all counts."""
         self._hits.clear()

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Collection
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -76,7 +77,8 @@ class ListCopies:
         return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.txt"
 
     def info(self, url: str) -> CopyInfo:
-        """Returns what is known about a URL. A damaged file counts as none."""
+        """Returns what is known about a URL. A damaged file counts as none, and one that cannot be read as one without
+        a copy, whose `error` says why."""
         return self._infos.get(url) or _read_info(self.file(url).with_suffix(".json"), url)
 
     def content(self, url: str) -> bytes | None:
@@ -85,7 +87,10 @@ class ListCopies:
         if url in self._contents:
             return self._contents[url]
         file = self.file(url)
-        if not self.info(url).has_copy or not file.exists():
+        info = self.info(url)
+        if not info.has_copy and info.error and not info.failures:
+            raise ConfigError(info.error)  # there may be a copy
+        if not info.has_copy or not os.path.lexists(file):
             return None
         return read_obeyed(file, limit=COPY_LIMIT).data
 
@@ -129,10 +134,22 @@ def _read_info(file: Path, url: str) -> CopyInfo:
         if given["url"] != url or not all(_is_sane(value, name in _TEXTS) for name, value in given.items()):
             raise ValueError("not a document of this folder's")
         return CopyInfo(**given)
-    except (ConfigError, ValueError, TypeError, KeyError, RecursionError) as error:
-        if file.exists():
-            log.debug("%s cannot be read: %s", file, type(error).__name__)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        log.debug("%s cannot be read: %s", file, type(error).__name__)
         return CopyInfo(url)
+    except ConfigError as error:
+        return CopyInfo(url, error=_refused(file, error))
+
+
+def _refused(file: Path, error: ConfigError) -> str:
+    """Why a file cannot be read that may be there; empty for one that is missing."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        pass
+    return error.problems[0]
 
 
 def _is_sane(value: object, is_text: bool) -> bool:

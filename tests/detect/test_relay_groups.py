@@ -465,9 +465,7 @@ REFUSED, SILENT = Symptom.RELAY_DOWN, Symptom.SILENT
         {"a": SILENT, "b": REFUSED}, {"a": SILENT, "b": SILENT, "c": SILENT}, {"a": REFUSED, "b": SILENT, "c": REFUSED},
     ],
 )  # fmt: skip
-def test_members_that_die_at_once_are_one_change(
-    world: World, deaths: dict[str, Symptom], policy: GroupPolicy
-) -> None:
+def test_members_that_die_at_once_are_one_change(world: World, deaths: dict[str, Symptom], policy: GroupPolicy) -> None:
     """Visits of ten minutes each, one a second: all live, some are dead, all live. Two more are open at any time, which
     were begun with the order of that time."""
     of = group(policy, *"abcde")

@@ -17,6 +17,7 @@ from tests.support import programs
 from tests.support.authority import Authority
 from tests.support.byway import Byway
 from tests.support.chromium import browse
+from tests.support.origin import Origin
 from tests.support.waiting import until_read
 
 HOST = "www.inside.test"
@@ -87,6 +88,17 @@ async def test_an_addon_of_mitmproxys_kind_works_as_it_is_and_mitmproxy_keeps_no
 
         await until_read(is_edited)
         assert await get(byway, f"{site.url}/", ca=authority.write(tmp_path)) == (60, b""), "not the site's own"
+
+
+@pytest.mark.needs("curl")
+async def test_a_plain_request_that_is_inspected_counts_once_for_its_rule(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Origin() as origin, inspecting(tmp_path, authority) as byway:
+        for count in (1, 2):
+            status, body = await get(byway, f"http://{HOST}:{origin.http_port}/")
+            assert (status, bool(body)) == (0, True)
+            (rule,) = (await byway.read("rule", "list"))["rules"]
+            assert rule["hits"] == count
 
 
 def _files_with(words: str, folder: Path) -> list[Path]:

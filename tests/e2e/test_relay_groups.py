@@ -10,13 +10,14 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.byway import Byway
 from tests.support.programs import require
-from tests.support.streams import listening
+from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
 pytestmark = pytest.mark.needs("microsocks")
@@ -109,6 +110,72 @@ async def test_fallback_leaves_a_dead_relay_at_once_and_does_not_come_and_go(tmp
         assert await here.visit() == "c", "a still rests"
         await here.relays["c"].end()
         assert await here.visit() == "a", "a visit is never lost while a member works"
+
+
+TUNNELS = 40
+"""Of the test in the suite. It was run by hand with 500."""
+
+
+async def test_tunnels_outlive_edits_of_their_relays_and_their_group(tmp_path: Path) -> None:
+    """A relay and a group are added, reordered, renamed, removed and broken, and put right."""
+    async with scene(tmp_path, "sticky") as here, contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(listening(echo, "127.0.0.1", 0))
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        tunnels = []
+        for _ in range(TUNNELS):
+            reader, writer = await asyncio.open_connection(*here.byway.proxy)
+            stack.push_async_callback(close, writer)
+            writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            tunnels.append((reader, writer))
+
+        async def carry(said: bytes) -> None:
+            for _, writer in tunnels:
+                writer.write(said)
+            for reader, _ in tunnels:
+                assert await reader.readexactly(len(said)) == said
+
+        async def is_shown(names: set[str], groups: dict[str, list[str]], problem: str = "") -> bool:
+            shown = await here.byway.read("relay", "list")
+            problems = str((await here.byway.read("status"))["problems"])
+            return (
+                {relay["name"] for relay in shown["relays"]} == names
+                and {group["name"]: group["relays"] for group in shown["groups"]} == groups
+                and (problem in problems if problem else "config.toml" not in problems)
+            )
+
+        await carry(b"first bytes")
+        (used,) = {await here.visit() for _ in range(3)}
+        kept = [name for name in NAMES if name != used]
+        config, rules = here.byway.config.read_text(), here.byway.rules.read_text()
+        members = '["a", "b", "c"]'
+        more = f'\n[[relay]]\nname = "d"\nurl = "socks5h://127.0.0.1:{here.relays["a"].port}"\n'
+        without = "\n".join(
+            table for table in config.split("\n\n") if f'name = "{used}"' not in table
+        ).replace(members, f'["{kept[0]}", "{kept[1]}"]')  # fmt: skip
+        abcd = {*NAMES, "d"}
+        edits: list[tuple[str, str, set[str], dict[str, list[str]], str]] = [
+            (config + more, rules, abcd, {"eu": list("abc")}, ""),
+            ((config + more).replace(members, '["d", "c", "b", "a"]'), rules, abcd, {"eu": list("dcba")}, ""),
+            (config.replace('"eu"', '"far"'), "MATCH,RELAY:far\n", set(NAMES), {"far": list("abc")}, ""),
+            (config.replace("[[group]]", "[[group]"), rules, set(NAMES), {"far": list("abc")}, "config.toml"),
+            (config.replace('"c"]', '"x"]'), rules, set(NAMES), {"far": list("abc")}, "config.toml"),
+            (without, rules, set(kept), {"eu": kept}, ""),
+            (config, rules, set(NAMES), {"eu": list("abc")}, ""),
+        ]
+        for number, (config_text, rules_text, names, groups, problem) in enumerate(edits):
+            here.byway.rules.write_text(rules_text)
+            here.byway.config.write_text(config_text)
+            await until_read(partial(is_shown, names, groups, problem))
+            await carry(b"%d" % number * 1000)
+            assert await here.visit() != "", "the group serves, or the last good one"
+        assert (await here.byway.read("status"))["live"]["tunnels"] == TUNNELS
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
 
 
 async def test_sticky_keeps_a_site_with_one_relay_and_after_its_death_with_another(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ def test_hits_are_counted_by_text() -> None:
     hits.count("DOMAIN,a.example,BLOCK", 3.0)
     assert hits.of("MATCH,AUTO") == Hits(2, 2.0)
     assert hits.of("DOMAIN,a.example,BLOCK") == Hits(1, 3.0)
+    hits.take_back("MATCH,AUTO")
+    hits.take_back("never counted")
+    assert hits.of("MATCH,AUTO") == Hits(1, 2.0)
 
 
 def test_rules_that_edits_bring_up_do_not_fill_memory() -> None:

@@ -57,6 +57,26 @@ def test_ephemeral_writes_nothing_and_still_serves_what_is_there(folder: Path) -
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
 
 
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_a_folder_that_cannot_be_read_is_a_sentence(folder: Path) -> None:
+    ListCopies(folder).replace(INFO, b"a.test\n")
+    folder.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        info = ListCopies(folder).info(URL)
+        with pytest.raises(ConfigError) as raised:
+            ListCopies(folder).content(URL)
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+    assert not info.has_copy
+    assert info.error.endswith(": cannot be opened: permission denied")
+    assert str(raised.value) == info.error
+    assert ListCopies(folder).info(URL) == INFO
+
+
 def test_ephemeral_makes_no_folder(folder: Path) -> None:
     ListCopies(folder, ephemeral=True).replace(INFO, b"a.test\n")
     assert not folder.exists()
