@@ -137,7 +137,7 @@ class Health:
                 continue
             compared = outcome.winner is not None and outcome.winner.relays != attempt.route.relays
             fault = relay_fault(attempt)
-            if fault is None and compared and _delivers_nothing(attempt):
+            if fault is None and compared and (_delivers_nothing(attempt) or self._was_overtaken(attempt, outcome)):
                 fault = RelayFault.DELIVERS_NOTHING
             if fault is not None and conditions.may_count(fault):
                 failed = True
@@ -147,6 +147,13 @@ class Health:
         if outcome.winner is not None and not conditions.is_near:
             self._route_worked(outcome.winner, now)
         return failed
+
+    def _was_overtaken(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """Whether a relay was silent for so long that the next one was tried, and that one delivered. Nothing waits
+        for the end of the first one then, so it would never count as silent, and each visit would wait for it."""
+        by_another = outcome.winner is not None and bool(outcome.winner.relays)
+        is_silent = attempt.symptom is Symptom.ABANDONED and attempt.stage in (Stage.CONNECT, Stage.RELAY)
+        return by_another and is_silent and attempt.elapsed >= self._settings.hedge_relay_s
 
     def learn_steps(
         self, steps: Sequence[MeasurementStep], began_at: float, now: float, conditions: Conditions = FAIR

@@ -148,6 +148,24 @@ def test_what_is_not_the_relays_fault(health: Health, symptom: Symptom, stage: S
     assert health.of("tor").failures == 0
 
 
+@pytest.mark.parametrize(
+    ("took_s", "stage", "winner", "failures"),
+    [
+        (3.0, Stage.RELAY, VPS, 1), (3.0, Stage.CONNECT, VPS, 1), (2.9, Stage.RELAY, VPS, 0),
+        (3.0, Stage.FIRST_BYTE, VPS, 0), (3.0, Stage.RELAY, DIRECT, 0),
+    ],
+)  # fmt: skip
+def test_a_silent_relay_that_another_relay_overtook_is_blamed(
+    health: Health, took_s: float, stage: Stage, winner: Route, failures: int
+) -> None:
+    overtaken = failed(Symptom.ABANDONED, stage, TOR, elapsed=took_s)
+    health.learn(outcome(overtaken, delivered(winner)), NOW)
+    assert health.of("tor").failures == failures
+    for _ in range(2):
+        health.learn(outcome(overtaken, delivered(winner)), NOW)
+    assert health.is_open("tor", NOW) is bool(failures)
+
+
 @pytest.mark.parametrize(("symptom", "stage"), [row for row in BLAMED if row[0] not in FACTS])
 def test_what_may_be_the_networks_doing_is_not_blamed_when_nothing_worked(
     health: Health, symptom: Symptom, stage: Stage
