@@ -138,7 +138,7 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_edges", "_ending", "_eof_sent", "_finished", "_poller", "_sock", "fileno",
+        "_armed_by_poller", "_edges", "_ending", "_eof_sent", "_finished", "_is_new", "_poller", "_sock", "fileno",
         "lowest_socket", "plain_socket",
     )  # fmt: skip
 
@@ -147,9 +147,16 @@ class SocketStream(Stream):
     lowest_socket: socket.socket
     fileno: Callable[[], int]
 
-    def __init__(self, sock: socket.socket, poller: Poller, peer: str) -> None:
-        super().__init__(peer)
+    def __init__(self, sock: socket.socket, poller: Poller, peer: str, *, accepted: bool = False) -> None:
+        """`accepted`: it is connected, so that its first edge tells nothing new unless bytes have come."""
+        # What Stream does. Every connection has two of these.
+        self.peer = peer
+        self.notify = None
+        self.syn_at = 0.0
+        self.drained = False
+        self._receiver = self._sender = None
         self._sock = sock
+        self._is_new = accepted
         self.plain_socket = sock
         self.lowest_socket = sock
         self.fileno = sock.fileno
@@ -164,6 +171,10 @@ class SocketStream(Stream):
     def ready(self, mask: int) -> None:
         # Every event of every connection comes here: `_wake` is written out.
         self._edges |= mask
+        if self._is_new:
+            self._is_new = False
+            if mask == WRITABLE:
+                return
         if mask & _FINAL_EDGES:
             self._ending = True
         if mask & (READABLE | BROKEN):
@@ -221,8 +232,8 @@ class SocketStream(Stream):
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
-        if sent < len(data) and not self._armed_by_poller:
-            self._poller.want_write(self)
+        if sent < len(data):
+            self._wait_to_write()
         return sent
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
@@ -232,9 +243,14 @@ class SocketStream(Stream):
             sent = self._sock.send(data, _NEW_SEGMENT)
         except BlockingIOError:
             sent = 0
-        if sent < len(data) and not self._armed_by_poller:
-            self._poller.want_write(self)
+        if sent < len(data):
+            self._wait_to_write()
         return sent
+
+    def _wait_to_write(self) -> None:
+        self._is_new = False
+        if not self._armed_by_poller:
+            self._poller.want_write(self)
 
     def send_eof(self) -> None:
         if not self._eof_sent:

@@ -41,9 +41,9 @@ class InterceptionCheck:
 
     def on_delivered(self, visit: Delivered) -> None:
         """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
-        outcome = visit.record.outcome
-        if outcome.protocol is not Protocol.TLS:
+        if visit.flight.protocol is not Protocol.TLS:
             return
+        outcome = visit.record.outcome
         network, now = self._services.network(), self._services.now()
         settings = self._services.setup().settings.detect
         if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:

@@ -6,13 +6,18 @@ or the exchange, which then asks. Once the pump or the control server owns the s
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from typing import TypeVar
 
 from proxy.model import Protocol
 from proxy.net.deadline import deadline
+from proxy.net.notify import Notify
 from proxy.net.stream import SocketStream
 from proxy.wire.flight import Flight
-from proxy.wire.reader import Reader
+from proxy.wire.reader import Parser, Reader
+
+T = TypeVar("T")
 
 PULL_LIMIT = 128 * 1024
 """Bytes read from a client before any server byte has come back."""
@@ -21,15 +26,41 @@ PULL_LIMIT = 128 * 1024
 class Client:
     """One client. Its session closes it, unless it is `handed_over`."""
 
-    __slots__ = ("handed_over", "has_left", "reader", "stream")
+    __slots__ = ("handed_over", "has_left", "news", "reader", "stream")
 
     def __init__(self, stream: SocketStream) -> None:
         self.stream = stream
+        self.news = Notify()
+        """Set by the stream."""
+        stream.notify = self.news.set
         self.reader = Reader()
         """What was received and is not parsed yet."""
         self.has_left = False
         self.handed_over = False
         """The pump or the control server owns the stream."""
+
+    async def read(self, parser: Parser[T], ends_at: float) -> T:
+        """Runs a wire parser on what it sends. Bytes that the parser leaves stay in `reader`. Raises TimeoutError at
+        `ends_at`, by the loop's clock; OSError when it has left; PeerError as the parser does."""
+        try:
+            while True:
+                if self.reader or self.reader.ended:
+                    next(parser)
+                await self.receive(ends_at)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        finally:
+            parser.close()
+
+    async def receive(self, ends_at: float) -> None:
+        """Waits for what it sends next, or for its end, and adds that to `reader`. Raises as `read`."""
+        stream, loop = self.stream, asyncio.get_running_loop()
+        while stream.drained or (data := stream.receive_nowait()) is None:
+            if loop.time() >= ends_at:
+                raise TimeoutError
+            await self.news.wait(ends_at)
+        self.reader.receive_data(data)
 
     def waits(self) -> bool:
         """Whether it is there while no route has connected. Keeps what it sends ahead."""
@@ -51,6 +82,11 @@ class Client:
             ends = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
             self.has_left = ends or not is_open
         return not self.has_left
+
+    def close(self) -> None:
+        """Closes its stream, and what may wait for it."""
+        self.stream.close()
+        self.news.close()
 
     async def finish(self, reply: bytes, linger_s: float) -> None:
         """Sends a final answer, then reads for `linger_s` at most: closing with unread bytes would reset the connection

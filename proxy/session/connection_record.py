@@ -30,6 +30,7 @@ from proxy.model import (
     frozen_evidence,
 )
 from proxy.model.errors import DialError
+from proxy.net.notify import Notify
 from proxy.net.race.race import Race, Winner
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
@@ -151,9 +152,10 @@ class ConnectionRecord:
         self.host = host or self.host
         self._outcome = None
 
-    def race(self) -> Race:
-        """Returns a race over the routes of the plan. The caller closes it."""
-        return self.setup.race(self.request, self.plan.routes, self._services.tcp_info, self._services.down_cache)
+    def race(self, notify: Notify) -> Race:
+        """Returns a race over the routes of the plan, which `notify` wakes. The caller closes it."""
+        services = self._services
+        return self.setup.race(self.request, self.plan.routes, services.tcp_info, services.down_cache, notify)
 
     async def inspection(self, flight: Flight | None = None) -> InspectionDecision:
         """Asks the inspector about a connection that a rule INSPECTs: without a flight, whether the site has a good
@@ -299,7 +301,8 @@ class ConnectionRecord:
         if self.winner is None and (pending := next((a for a in self.attempts if a.pending), None)):
             self._judge_only_route(pending, result)
         outcome = self.outcome
-        self._observer.on_tunnel_ended(outcome)
+        if self.protocol is Protocol.TLS:
+            self._observer.on_tunnel_ended(outcome)
         self._services.events.emit(TunnelEnded(outcome))
         self.release()
 

@@ -18,7 +18,6 @@ async def receive_flight(client: Client, flight: Flight, race: Race, limits: Lim
     """Feeds `flight` until it is complete, the server has spoken, the client has left, or the time is over:
     `idle_timeout_s`, and `late_flight_s` once the path has closed. Returns what the path did meanwhile."""
     loop = asyncio.get_running_loop()
-    client.stream.notify = race.notify.set
     ends_at, path = loop.time() + limits.idle_timeout_s, OpenPath.QUIET
     while client.read_flight(flight) and not flight.complete:
         was_closed, path = path is OpenPath.CLOSED, race.poll_open_path()
@@ -28,5 +27,5 @@ async def receive_flight(client: Client, flight: Flight, race: Race, limits: Lim
             ends_at = min(ends_at, loop.time() + limits.late_flight_s)
         if loop.time() >= ends_at:  # notified for less than a complete flight, too
             break
-        await race.notify.wait(ends_at)
+        await client.news.wait(ends_at)
     return race.poll_open_path()

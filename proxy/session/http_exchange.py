@@ -135,7 +135,7 @@ class Exchange:
         notify: Notify,
     ) -> None:
         """`upstream_reader` may hold the first bytes of the answer; what the client sends beyond this request stays in
-        `client_reader`. Both streams set `notify` while the exchange runs; its caller closes it."""
+        `client_reader`. The client's stream sets `notify`, and the server's does while the exchange runs."""
         self._notify = notify
         self._client = _End(client, client_reader, lambda error: error)
         self._server = _End(upstream, upstream_reader, _server_failed)
@@ -158,7 +158,7 @@ class Exchange:
         `idle_timeout_s`. The caller closes both streams then, and whatever is not reusable after a return.
         """
         client, server, loop = self._client, self._server, asyncio.get_running_loop()
-        client.stream.notify = server.stream.notify = self._notify.set
+        server.stream.notify = self._notify.set
         upward = self._upward(head_sent)
         timer = self._watch_for_continue() if self._head.expect_continue else None
         moved, moved_at = -1, 0.0
@@ -187,7 +187,7 @@ class Exchange:
             client.stream.abort()
             return self._exchanged(self._answer, _who(fault), str(fault) or "no progress until the timeout")
         finally:
-            client.stream.notify = server.stream.notify = None
+            server.stream.notify = None
             upward.close()
             if timer is not None:
                 timer.cancel()

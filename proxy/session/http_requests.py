@@ -28,15 +28,13 @@ from proxy.wire.reader import Reader
 class HttpRequests:
     """Serves the plain HTTP requests of one client, one after the other."""
 
-    __slots__ = ("_client", "_idle", "_inspected", "_news", "_services")
+    __slots__ = ("_client", "_idle", "_inspected", "_services")
 
     def __init__(self, client: Client, services: Services, *, inspected: bool) -> None:
         self._client = client
         self._services = services
         self._inspected = inspected
         self._idle: OriginConnection | None = None
-        self._news = Notify()
-        """Set by the client's stream, and by the origin's while it answers. One for all requests: so is its timer."""
 
     async def serve(self, asked: ForwardRequest) -> InboundRequest | None:
         """Serves requests, from `asked` on. Returns the first that is no plain HTTP request; None when the connection
@@ -63,15 +61,13 @@ class HttpRequests:
                 record.release()
             if exchanged is None or not exchanged.client_reusable:
                 return None
-            following = await record.setup.inbound.next_request(client.stream, client.reader, self._news)
+            following = await record.setup.inbound.next_request(client)
             if not isinstance(following, ForwardRequest):
-                client.stream.notify = None
                 return following
             asked = following
 
     def close(self) -> None:
         """Closes the idle connection to an origin."""
-        self._news.close()
         if self._idle is not None:
             self._idle.stream.close()
 
@@ -90,7 +86,7 @@ class HttpRequests:
     async def _exchange_raced(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
         """See `_exchange`."""
         head = asked.head
-        client, race, limits = self._client, record.race(), record.setup.settings.limits
+        client, race, limits = self._client, record.race(Notify()), record.setup.settings.limits
         record.update(protocol=Protocol.HTTP)
         flight, winner = Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless), None
         client.stream.notify = race.notify.set
@@ -99,6 +95,7 @@ class HttpRequests:
                 winner = await race.deliver(flight, client.waits_for_answer, limits.exchange_timeout_s)
             elif await race.connect(client.waits):
                 winner = race.take_opened()
+            client.stream.notify = client.news.set
             if winner is None:
                 record.on_lost(race, client_left=client.has_left)
                 await self._refuse(asked, record)
@@ -138,7 +135,7 @@ class HttpRequests:
         client, limits = self._client, record.setup.settings.limits
         origin, answers = await self._services.inspector.serve(record.outcome), Reader()
         try:
-            run = Exchange(client.stream, client.reader, origin.stream, answers, asked.head, self._news).run
+            run = Exchange(client.stream, client.reader, origin.stream, answers, asked.head, client.news).run
             exchanged = await run(head_sent=False, idle_timeout_s=limits.exchange_timeout_s)
             if exchanged.upgraded:
                 self._hand_over(origin.stream, answers, record)
@@ -157,7 +154,7 @@ class HttpRequests:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
         client, limits = self._client, record.setup.settings.limits
         try:
-            run = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, self._news).run
+            run = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, client.news).run
             exchanged = await run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
         except DialError:
             origin.stream.abort()

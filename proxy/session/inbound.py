@@ -18,17 +18,12 @@ from dataclasses import dataclass, field
 from proxy.config.schema import Limits
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import PeerError
-from proxy.net.deadline import deadline
-from proxy.net.notify import Notify
-from proxy.net.stream import SocketStream, read_with
+from proxy.net.stream import SocketStream
+from proxy.session.client import Client
 from proxy.session.recent_clients import RecentClients
 from proxy.wire import http1, sniff, socks
 from proxy.wire.http1 import Form, RequestHead
-from proxy.wire.reader import Reader
 from proxy.wire.sniff import Family
-
-_HEAD_END = b"\r\n\r\n"
-"""Of a head that has come whole, as most do: then there is nothing to wait for, and no deadline to set."""
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _SOCKS5_GRANTED = socks.socks5_reply(socks.Socks5Reply.GRANTED)
@@ -171,61 +166,55 @@ class InboundHandshake:
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
 
-    async def read(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
+    async def read(self, client: Client) -> InboundRequest | None:
         """Reads the first request of a connection. Returns None when the client left, or sent nothing in time. Raises
         PeerError, with the reply to send, for anything that is not a request."""
-        if not reader and (data := client.receive_nowait()):
-            reader.receive_data(data)
-        family = sniff.sniff(reader[0]) if reader else None
-        if family is Family.HTTP and reader.find(_HEAD_END) >= 0:
-            return await self._http(client, reader)
+        reader, family = client.reader, None
+        ends_at = asyncio.get_running_loop().time() + self._limits.head_timeout_s
         try:
-            with deadline(self._limits.head_timeout_s):
-                if not reader:
-                    reader.receive_data(await client.receive())
+            if not reader:
+                await client.receive(ends_at)
                 if not reader:
                     return None
-                family = family or sniff.sniff(reader[0])
-                match family:
-                    case Family.HTTP:
-                        return await self._http(client, reader)
-                    case Family.SOCKS5:
-                        return await self._socks5(client, reader)
-                    case Family.SOCKS4:
-                        return await self._socks4(client, reader)
+            family = sniff.sniff(reader[0])
+            match family:
+                case Family.HTTP:
+                    return await self._http(client, ends_at)
+                case Family.SOCKS5:
+                    return await self._socks5(client, ends_at)
+                case Family.SOCKS4:
+                    return await self._socks4(client, ends_at)
         except TimeoutError:
             if family is Family.HTTP:
                 raise _too_slow(self._limits.head_timeout_s) from None
             return None
 
-    async def next_request(self, client: SocketStream, reader: Reader, news: Notify) -> InboundRequest | None:
-        """Reads the next request on a kept-alive HTTP connection; returns None and raises PeerError as `read` does.
-        The client's stream sets `news`."""
+    async def next_request(self, client: Client) -> InboundRequest | None:
+        """Reads the next request on a kept-alive HTTP connection; returns None and raises PeerError as `read` does."""
+        stream, reader, loop = client.stream, client.reader, asyncio.get_running_loop()
         if not reader:
-            client.notify = news.set
-            ends_at = asyncio.get_running_loop().time() + self._limits.keep_alive_s
-            while client.drained or (data := client.receive_nowait()) is None:
-                if asyncio.get_running_loop().time() >= ends_at:
+            ends_at = loop.time() + self._limits.keep_alive_s
+            # `client.receive`, written out: every request comes here.
+            while stream.drained or (data := stream.receive_nowait()) is None:
+                if loop.time() >= ends_at:
                     return None  # an idle client needs no reply
-                await news.wait(ends_at)
+                await client.news.wait(ends_at)
             if not data:
                 return None
             reader.extend(data)
-        if reader.find(_HEAD_END) >= 0:
-            return await self._http(client, reader)
         try:
-            with deadline(self._limits.head_timeout_s):
-                return await self._http(client, reader)
+            return await self._http(client, loop.time() + self._limits.head_timeout_s)
         except TimeoutError:
             raise _too_slow(self._limits.head_timeout_s) from None
 
-    async def _http(self, client: SocketStream, reader: Reader) -> InboundRequest:
-        head = await read_with(client, reader, http1.read_request_head(reader))
+    async def _http(self, client: Client, ends_at: float) -> InboundRequest:
+        stream, reader = client.stream, client.reader
+        head = await client.read(http1.read_request_head(reader), ends_at)
         if head.form is Form.ORIGIN:
             # A remote client cannot give the password in this form. It gets the set-up page, which does not name us,
             # and only when it names the very address that it has reached: a scan does not learn what listens here.
-            ours = self._is_ours(head.host) and (self._credentials is None or _is_near(client))
-            if not ours and not _names_own_address(head, client):
+            ours = self._is_ours(head.host) and (self._credentials is None or _is_near(stream))
+            if not ours and not _names_own_address(head, stream):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
@@ -241,20 +230,21 @@ class InboundHandshake:
             return OwnPageRequest(_as_received(head) + reader.rest())
         return ForwardRequest(head, head.destination)
 
-    async def _socks5(self, client: SocketStream, reader: Reader) -> TunnelRequest:
-        methods = await read_with(client, reader, socks.read_socks5_methods(reader))
+    async def _socks5(self, client: Client, ends_at: float) -> TunnelRequest:
+        stream, reader = client.stream, client.reader
+        methods = await client.read(socks.read_socks5_methods(reader), ends_at)
         if self._socks5_method not in methods:
             raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
-        await client.send(self._socks5_choice)
+        await stream.send(self._socks5_choice)
         if self._credentials is not None:
-            user, password = await read_with(client, reader, socks.read_socks5_credentials(reader))
+            user, password = await client.read(socks.read_socks5_credentials(reader), ends_at)
             if not self._credentials.matches(user, password):
                 raise PeerError("SOCKS5 credentials are wrong", reply=socks.SOCKS5_AUTH_FAILED)
-            await client.send(socks.SOCKS5_AUTH_OK)
-        return TunnelRequest(await read_with(client, reader, socks.read_socks5_request(reader)), Inbound.SOCKS5)
+            await stream.send(socks.SOCKS5_AUTH_OK)
+        return TunnelRequest(await client.read(socks.read_socks5_request(reader), ends_at), Inbound.SOCKS5)
 
-    async def _socks4(self, client: SocketStream, reader: Reader) -> TunnelRequest:
-        request = await read_with(client, reader, socks.read_socks4(reader))
+    async def _socks4(self, client: Client, ends_at: float) -> TunnelRequest:
+        request = await client.read(socks.read_socks4(client.reader), ends_at)
         if self._credentials is not None:  # SOCKS4 has no password to check
             raise PeerError(
                 "SOCKS4 has no password, and this proxy requires one", reply=socks.socks4_reply(granted=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from proxy.detect.signals import NEEDS_BYTES_PROOF
-from proxy.model import DIRECT, Action, Destination, Evidence, NetworkId, Outcome, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Action, Destination, Evidence, NetworkId, Outcome, Route, Stage, Symptom
 from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel
 from proxy.session.events import Learned, SignalWaits
@@ -94,7 +94,7 @@ class OutcomeObserver:
             return None
         if outcome.plan.action is not Action.AUTO or services.beliefs.is_near(outcome.host):
             return None
-        if outcome.winner == DIRECT:
+        if outcome.winner is DIRECT or outcome.winner == DIRECT:
             return services.flows.watch(tunnel, outcome.host, listener, direct=True)
         return None
 
@@ -107,13 +107,12 @@ class OutcomeObserver:
         return belief.cause in NEEDS_BYTES_PROOF
 
     def on_tunnel_ended(self, outcome: Outcome) -> None:
-        """A client that accepted the certificate which the direct route delivered shows that no captive portal answers.
-        A host on our own network does not: it is reached in front of the portal."""
+        """Of TLS: a client that accepted the certificate which the direct route delivered shows that no captive portal
+        answers. A host on our own network does not: it is reached in front of the portal."""
         services = self._services
         sent_after_flight = outcome.bytes_up - outcome.flight_bytes
         if (
-            outcome.protocol is Protocol.TLS
-            and outcome.plan.learns
+            outcome.plan.learns
             and outcome.winner == DIRECT
             and sent_after_flight >= FINISHED_BYTES
             and services.network() == self._network

@@ -42,7 +42,7 @@ class Server:
         self._adopted = adopted
         self._room = 0
         """How many more clients are accepted without counting anew."""
-        self._sock: socket.socket | None = None
+        self._sock: _Listener | None = None
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
         self._logged_at = float("-inf")
@@ -53,7 +53,7 @@ class Server:
     def listen(self, address: str, port: int) -> int:
         """Starts to listen, and returns the port. Raises OSError when the address cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        sock = _Listener(family, socket.SOCK_STREAM)
+        sock = _Listener(family)
         try:
             sock.setblocking(False)
             if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: accepted with its first bytes, or after a second without
@@ -82,7 +82,7 @@ class Server:
                 self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
                 return
             try:
-                sock, address = self._sock.accept()
+                descriptor, address = self._sock.take()
             except BlockingIOError:
                 if not self._poller.edge_triggered:
                     self._poller.want_read(self)
@@ -92,7 +92,7 @@ class Server:
                     self._pause(error.strerror or str(error))
                     return
                 continue  # the client left while it waited
-            self._serve(sock, address)
+            self._serve(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, descriptor), address)
         self._loop.call_soon(self.ready, mask)
 
     def stop_listening(self) -> None:
@@ -112,7 +112,8 @@ class Server:
         except OSError as error:  # its session finds out
             log.debug("a client has reset the connection already: %s", error)
         host, port = address[:2]
-        client = SocketStream(sock, self._poller, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        client = SocketStream(sock, self._poller, peer, accepted=True)
         self._room -= 1
         self.accepted += 1
         self.sessions += 1
@@ -142,14 +143,17 @@ class Server:
 
 
 class _Listener(socket.socket):
-    """A socket whose `accept` does not look its family and type up in two enumerations for each client."""
+    """A socket without the two enumerations in which `accept` looks up the family and type of each client."""
 
     family = socket.AF_INET
-    type = socket.SOCK_STREAM
 
-    def __init__(self, family: socket.AddressFamily, kind: socket.SocketKind) -> None:
-        super().__init__(family, kind)
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
         self.family = family
+        self.take: Callable[[], tuple[int, tuple[str, int]]] = self._accept
+        """As `accept`: returns the descriptor of the client and its address."""
+
+    _accept: Callable[[], tuple[int, tuple[str, int]]]  # what `accept` itself calls, in C, since Python 3.2
 
 
 def clients_max(limits: Limits) -> int:

@@ -50,7 +50,7 @@ class Session:
         client, setup, programs = self._client, self._services.setup(), self._services.programs
         peer = client.stream.peer
         try:
-            asked = asked or await setup.inbound.read(client.stream, client.reader)
+            asked = asked or await setup.inbound.read(client)
             if isinstance(asked, ForwardRequest):
                 self._requests = HttpRequests(client, self._services, inspected=self._inspected)
                 asked = await self._requests.serve(asked)
@@ -66,7 +66,7 @@ class Session:
             log.debug("%s left: %s", client.stream.peer, error)
         finally:
             if not client.handed_over:
-                client.stream.close()
+                client.close()
             if programs.cached:
                 programs.cached.pop(peer, None)
             if self._requests is not None:
@@ -78,12 +78,11 @@ class Session:
         record = self.record = await ConnectionRecord.open(
             services, asked.destination, asked.inbound, client.stream.peer
         )
-        race, limits = record.race(), record.setup.settings.limits
+        race, limits = record.race(client.news), record.setup.settings.limits
         try:
             # A site with a bad certificate is refused before "connected": afterwards no reason can be sent.
             if record.plan.intercept and not self._inspected and (await record.inspection()).refusal:
                 return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
-            client.stream.notify = race.notify.set
             if not await race.connect(client.waits):
                 record.on_lost(race, client_left=client.has_left)
                 return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
@@ -102,8 +101,7 @@ class Session:
                     race.close()
                     record.setup = services.setup()  # nothing was sent yet, so a reload in between still applies
                     await record.plan_again()
-                    race, limits = record.race(), record.setup.settings.limits
-                    client.stream.notify = race.notify.set
+                    race, limits = record.race(client.news), record.setup.settings.limits
                 record.update(protocol=flight.protocol)
                 if flight.server_name is not None and asked.destination.address is not None:
                     # A literal address was planned as it is; the name may change that, before a byte of it leaves.
@@ -118,6 +116,7 @@ class Session:
                     break
                 # The inspector answers the client from here on, and sends a flight of its own.
                 client.stream = await services.inspector.intercept(client.stream, flight.data, lambda: record.outcome)
+                client.stream.notify = client.news.set
                 flight, self._inspected = Flight(), True
 
             winner = await race.deliver(flight, partial(client.read_flight, flight), limits.idle_timeout_s)

@@ -15,6 +15,7 @@ from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import GuardAddress
 from proxy.net.dns.resolver import Resolver
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.notify import Notify
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, RacePolicy
 from proxy.net.race.race import Race
@@ -66,7 +67,12 @@ class Setup:
         object.__setattr__(self, "groups", groups_of(self.loaded.settings))
 
     def race(
-        self, request: Request, routes: Sequence[Route], tcp_info: TcpInfo, down_cache: DirectDownCache | None = None
+        self,
+        request: Request,
+        routes: Sequence[Route],
+        tcp_info: TcpInfo,
+        down_cache: DirectDownCache | None = None,
+        notify: Notify | None = None,
     ) -> Race:
         """Returns a race over routes that were planned under this Setup: a later one may not have their relays."""
         return Race(
@@ -79,6 +85,7 @@ class Setup:
             policy=self.policy if len(routes) > 1 else NO_POLICY,
             down_cache=down_cache,
             schedule=self.registry.schedule,
+            notify=notify,
         )
 
 

@@ -35,12 +35,16 @@ class Reader(bytearray):
         else:
             self.ended = True
 
-    def exactly(self, size: int) -> Parser[bytes]:
-        """`size` bytes. Raises PeerError when the peer ends before."""
+    def fill(self, size: int) -> Parser[None]:
+        """Waits until `size` bytes are there, and takes none. Raises PeerError when the peer ends before."""
         while len(self) < size:
             if self.ended:
                 raise self.broken_off()
             yield
+
+    def exactly(self, size: int) -> Parser[bytes]:
+        """`size` bytes. Raises PeerError when the peer ends before."""
+        yield from self.fill(size)
         taken = bytes(self[:size])
         del self[:size]
         return taken

@@ -130,12 +130,18 @@ def read_socks4(reader: Reader) -> Parser[Socks4Request]:
 
 def read_socks5_methods(reader: Reader) -> Parser[frozenset[int]]:
     """The ways to sign in that a client offers, from its version byte on. Raises PeerError."""
-    version, count = yield from reader.exactly(2)
+    if len(reader) < 2:
+        yield from reader.fill(2)
+    version, count = reader[:2]
     if version != 5:
         raise PeerError(f"SOCKS version {version} instead of 5")
     if count == 0:
         raise PeerError("the SOCKS5 client offers no authentication method", reply=SOCKS5_NO_METHOD)
-    return frozenset((yield from reader.exactly(count)))
+    if len(reader) < 2 + count:
+        yield from reader.fill(2 + count)
+    methods = frozenset(reader[2 : 2 + count])
+    del reader[: 2 + count]
+    return methods
 
 
 def read_socks5_credentials(reader: Reader) -> Parser[tuple[bytes, bytes]]:
@@ -153,19 +159,26 @@ def read_socks5_credentials(reader: Reader) -> Parser[tuple[bytes, bytes]]:
 
 def read_socks5_request(reader: Reader) -> Parser[Destination]:
     """What a client wants to be connected to. Raises PeerError with the reply code of the fault."""
-    version, command, reserved, kind = yield from reader.exactly(4)
+    if len(reader) < 4:
+        yield from reader.fill(4)
+    version, command, reserved, kind = reader[:4]
     if version != 5 or reserved != 0:
         raise _socks5_error("a SOCKS5 request with a wrong version or reserved byte", Socks5Reply.FAILED)
     if command != _CONNECT:
         raise _socks5_error(f"SOCKS5 command {command}: only CONNECT is served", Socks5Reply.NO_SUCH_COMMAND)
     if kind == _NAME:
-        (size,) = yield from reader.exactly(1)
+        if len(reader) < 5:
+            yield from reader.fill(5)
+        begin, size = 5, reader[4]
     elif kind in (_IPV4, _IPV6):
-        size = 4 if kind == _IPV4 else 16
+        begin, size = 4, 4 if kind == _IPV4 else 16
     else:
         raise _socks5_error(f"SOCKS5 address type {kind}", Socks5Reply.NO_SUCH_ADDRESS_TYPE)
-    field = yield from reader.exactly(size + 2)
-    name, port = field[:size], int.from_bytes(field[size:], "big")
+    end = begin + size
+    if len(reader) < end + 2:
+        yield from reader.fill(end + 2)
+    name, port = bytes(reader[begin:end]), int.from_bytes(reader[end : end + 2], "big")
+    del reader[: end + 2]
     if kind == _IPV4:
         host = ".".join(map(str, name))
     else:
@@ -175,7 +188,7 @@ def read_socks5_request(reader: Reader) -> Parser[Destination]:
             raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
     if port == 0:
         raise _socks5_error("a SOCKS5 request for port 0", Socks5Reply.FAILED)
-    return Destination(host, port)
+    return names.destination(host, port)
 
 
 def _until_nul(reader: Reader, what: str) -> Parser[bytes]:

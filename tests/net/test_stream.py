@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -13,7 +15,8 @@ from proxy.net.poller import PEER_SHUT, Poller
 from proxy.net.stream import CHUNK, SocketStream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire.reader import Parser, Reader
-from tests.support.sockets import reset
+from tests.support.sockets import reset, tcp_pair
+from tests.support.waiting import until
 
 PLENTY = os.urandom(16 << 20)  # more than the kernel takes at once
 
@@ -94,6 +97,34 @@ async def test_a_partial_send_is_followed_by_an_edge(streams: tuple[SocketStream
         while sent:
             sent -= len(await far.receive())
         await woken.wait()
+
+
+async def test_the_first_edge_of_an_accepted_stream_is_news_only_with_bytes_or_after_a_cut_send(poller: Poller) -> None:
+    calls: list[str] = []
+    quiet, full, heard = tcp_pair(), tcp_pair(), tcp_pair()
+    streams = {
+        name: SocketStream(pair[0], poller, name, accepted=True)
+        for name, pair in {"quiet": quiet, "full": full, "heard": heard}.items()
+    }
+    for name, stream in streams.items():
+        stream.notify = partial(calls.append, name)
+    while streams["full"].send_nowait(bytes(CHUNK)):
+        pass
+    heard[1].send(b"x")
+    await until(lambda: "heard" in calls)
+    assert "quiet" not in calls
+    async with asyncio.timeout(20):
+        while "full" not in calls:
+            with contextlib.suppress(BlockingIOError):
+                full[1].recv(CHUNK)
+            await asyncio.sleep(0)
+    assert "quiet" not in calls
+    quiet[1].send(b"x")
+    await until(lambda: "quiet" in calls)
+    for stream in streams.values():
+        stream.close()
+    for _, far in (quiet, full, heard):
+        far.close()
 
 
 async def test_B14_an_urgent_byte_stalls_nothing(

@@ -60,12 +60,10 @@ class Wires:
         if request:
             await self.browser.send(request)
         head = await read_with(self.client, self.client_reader, http1.read_request_head(self.client_reader))
-        return spawn(
-            Exchange(self.client, self.client_reader, self.upstream, self.upstream_reader, head, Notify()).run(
-                head_sent=head_sent, idle_timeout_s=idle_timeout_s
-            ),
-            name="exchange",
-        )
+        notify = Notify()
+        self.client.notify = notify.set
+        exchange = Exchange(self.client, self.client_reader, self.upstream, self.upstream_reader, head, notify)
+        return spawn(exchange.run(head_sent=head_sent, idle_timeout_s=idle_timeout_s), name="exchange")
 
     def close(self) -> None:
         for end in (self.browser, self.client, self.upstream, self.server):
@@ -132,7 +130,6 @@ async def test_a_request_and_its_answer(wires: Wires) -> None:
         closed_by=ClosedBy.SERVER,
     )
     assert await take(wires.browser, len(HELLO_FORWARDED)) == HELLO_FORWARDED
-    assert wires.client.notify is None
     assert wires.upstream.notify is None
 
 
@@ -736,7 +733,9 @@ async def exchanged_between(
     reader = Reader(request)
     with pytest.raises(StopIteration) as stop:
         next(http1.read_request_head(reader))
-    exchange = Exchange(client, reader, upstream, Reader(), stop.value.value, Notify())
+    notify = Notify()
+    client.notify = notify.set
+    exchange = Exchange(client, reader, upstream, Reader(), stop.value.value, notify)
     return await exchange.run(head_sent=False, idle_timeout_s=idle_timeout_s)
 
 
@@ -831,4 +830,4 @@ async def test_an_exchange_that_is_cancelled_lets_go_of_its_streams() -> None:
     assert client.notify is not None
     task.cancel()
     await asyncio.wait([task])
-    assert client.notify is upstream.notify is None
+    assert upstream.notify is None

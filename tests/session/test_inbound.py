@@ -13,9 +13,9 @@ import pytest
 from proxy.config.schema import Limits
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import PeerError
-from proxy.net.notify import Notify
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
+from proxy.session import client as session
 from proxy.session.inbound import (
     Credentials,
     ForwardRequest,
@@ -28,7 +28,6 @@ from proxy.session.inbound import (
     http_refusal,
 )
 from proxy.session.recent_clients import RecentClients
-from proxy.wire.reader import Reader
 from tests.support.calls import counting
 
 SHORT = Limits(head_timeout_s=0.2, keep_alive_s=0.2)
@@ -51,12 +50,12 @@ class Client:
         self.stream = SocketStream(ours, self._poller, "127.0.0.1:50000")
         self.recent = RecentClients()
         self.front = InboundHandshake(limits or Limits(), credentials, is_ours, self.recent)
-        self.reader = Reader()
-        self.news = Notify()
+        self.asking = session.Client(self.stream)
+        self.reader = self.asking.reader
 
     async def says(self, *pieces: bytes) -> InboundRequest | None:
         """What the front makes of `pieces`, each sent when the one before was read."""
-        greeting = asyncio.get_running_loop().create_task(self.front.read(self.stream, self.reader))
+        greeting = asyncio.get_running_loop().create_task(self.front.read(self.asking))
         for piece in pieces:
             await asyncio.get_running_loop().sock_sendall(self.sock, piece)
             await asyncio.sleep(0)
@@ -68,8 +67,7 @@ class Client:
         return b""
 
     def close(self) -> None:
-        self.news.close()
-        self.stream.close()
+        self.asking.close()
         self.sock.close()
         self._poller.close()
 
@@ -207,17 +205,18 @@ async def test_A19_half_a_head_and_then_the_end(client: Client) -> None:
     ("sent", "limit"),
     [
         (CONNECT % b"Proxy-Connection: keep-alive\r\n", 11),
-        (b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nProxy-Connection: keep-alive\r\n\r\n", 12),
-        (b"\x05\x01\x00" + SOCKS5_EXAMPLE, 12),
+        (b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nProxy-Connection: keep-alive\r\n\r\n", 11),
+        (b"\x05\x01\x00" + SOCKS5_EXAMPLE, 6),
     ],
 )
 async def test_how_many_calls_a_first_request_costs(client: Client, sent: bytes, limit: int) -> None:
-    """Of a client whose bytes have come; what the stream and the deadline cost is theirs."""
+    """Of a client whose bytes have come; what reading from it costs is left out."""
     for _ in range(2):  # the first time, the name and the port are new
         client.reader.receive_data(sent)
         with counting() as calls:
-            assert await client.front.read(client.stream, client.reader)
-    ours = {name: count for name, count in calls.items() if not name.startswith(("proxy.net.", "asyncio."))}
+            assert await client.front.read(client.asking)
+    of_reading = ("proxy.net.", "proxy.session.client.", "asyncio.")
+    ours = {name: count for name, count in calls.items() if not name.startswith(of_reading)}
     assert sum(ours.values()) <= limit, ours
 
 
@@ -225,16 +224,16 @@ class TestKeepAlive:
     async def test_the_next_request(self, client: Client) -> None:
         request = b"GET http://example.org/%d HTTP/1.1\r\nHost: example.org\r\n\r\n"
         await client.says(request % 1 + request % 2)
-        opening = await client.front.next_request(client.stream, client.reader, client.news)
+        opening = await client.front.next_request(client.asking)
         assert isinstance(opening, ForwardRequest)
         assert opening.head.target == "/2"
 
     async def test_an_idle_client_is_sent_away_in_silence(self, hasty: Client) -> None:
-        assert await hasty.front.next_request(hasty.stream, hasty.reader, hasty.news) is None
+        assert await hasty.front.next_request(hasty.asking) is None
 
     async def test_a_client_that_leaves(self, client: Client) -> None:
         client.sock.close()
-        assert await client.front.next_request(client.stream, client.reader, client.news) is None
+        assert await client.front.next_request(client.asking) is None
 
 
 class TestCredentials:

@@ -165,15 +165,15 @@ async def test_clients_of_our_own_pages_count(sessions: Sessions, caplog: pytest
 class Short:
     """A listening socket that fails, then is itself again."""
 
-    def __init__(self, sock: socket.socket, *errors: int) -> None:
+    def __init__(self, sock: Any, *errors: int) -> None:
         self._sock = sock
         self._errors = list(errors)
 
-    def accept(self) -> Any:
+    def take(self) -> Any:
         if self._errors:
             number = self._errors.pop(0)
             raise OSError(number, os.strerror(number))
-        return self._sock.accept()
+        return self._sock.take()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)

@@ -93,10 +93,13 @@ class Race:
         direct: DirectDialer | None = None,
         down_cache: DirectDownCache | None = None,
         schedule: RetrySchedule | None = None,
+        notify: Notify | None = None,
     ) -> None:
         """`direct`, the dialer of the direct route, connects without a task where it knows the addresses. `schedule` is
-        shared by all races over the same relays; without one this race has its own. The caller calls `close`."""
-        self.notify = Notify()
+        shared by all races over the same relays; without one this race has its own. What wakes the race sets `notify`;
+        no other coroutine may wait for that until the race is closed and has judged a late direct attempt. The caller
+        calls `close`."""
+        self.notify = notify or Notify()
         self._policy = policy
         self._direct = direct
         self._down_cache = down_cache
