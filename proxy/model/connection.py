@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import field, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from proxy.model.evidence import NO_EVIDENCE, Evidence
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -106,8 +106,7 @@ class Request:
         return replace(self, destination=replace(self.destination, host=host))
 
 
-@frozen_dataclass
-class Route:
+class Route(NamedTuple):  # compared and hashed many times for each connection: in C
     """One way to reach a destination: relays in the order they are reached, then wrappers. No relay: direct."""
 
     relays: tuple[str, ...] = ()

@@ -87,7 +87,11 @@ class Stream(ABC):
     async def receive(self, limit: int = CHUNK) -> bytes:
         """Returns 1 to `limit` bytes, or b"" when the peer has finished sending."""
         while (data := self.receive_nowait(limit)) is None:
-            await self._receivable()
+            self._receiver = asyncio.Future(loop=asyncio.get_running_loop())
+            try:
+                await self._receiver
+            finally:
+                self._receiver = None
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
@@ -101,14 +105,6 @@ class Stream(ABC):
                 left = left[sent:]
                 continue
             await self._sendable()
-
-    async def _receivable(self) -> None:
-        """Waits until a receive may succeed."""
-        self._receiver = asyncio.Future(loop=asyncio.get_running_loop())
-        try:
-            await self._receiver
-        finally:
-            self._receiver = None
 
     async def _sendable(self) -> None:
         """Waits until a send may succeed."""
@@ -288,10 +284,10 @@ class SocketStream(Stream):
 async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:
     """Runs a wire parser on the bytes of `stream`, and returns its value. Bytes that it leaves stay in `reader`."""
     try:
-        next(parser)
         while True:
+            if reader or reader.ended:
+                next(parser)
             reader.receive_data(await stream.receive())
-            next(parser)
     except StopIteration as stop:
         value: T = stop.value
         return value

@@ -206,7 +206,7 @@ class ConnectionRecord:
         """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
         winner, services = self.winner, self._services
         if winner is not None and services.learns and self.plan.learns and self.setup is services.setup():
-            kind = Delivered if winner is DIRECT or winner == DIRECT else Rescued
+            kind = Delivered if winner == DIRECT else Rescued
             services.events.emit(kind(self.setup, self, flight))
 
     def on_lost(self, race: Race, *, client_left: bool = False) -> None:

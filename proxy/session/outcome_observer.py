@@ -52,7 +52,7 @@ class OutcomeObserver:
             services.events.emit(Learned(changes))
         if (
             changes
-            or (outcome.winner is not DIRECT and outcome.winner != DIRECT)
+            or (outcome.winner != DIRECT and not _delivered_at_once(outcome))
             or services.beliefs.needs_control(self._network)
         ):
             services.events.emit(SignalWaits())
@@ -94,7 +94,7 @@ class OutcomeObserver:
             return None
         if outcome.plan.action is not Action.AUTO or services.beliefs.is_near(outcome.host):
             return None
-        if outcome.winner is DIRECT or outcome.winner == DIRECT:
+        if outcome.winner == DIRECT:
             return services.flows.watch(tunnel, outcome.host, listener, direct=True)
         return None
 
@@ -167,6 +167,11 @@ class OutcomeObserver:
                 continue
             self._reported_attempts = (*self._reported_attempts, judged)
             self._services.addons.notify_attempt(outcome.request.with_host(outcome.host), attempt)
+
+
+def _delivered_at_once(outcome: Outcome) -> bool:
+    """Whether one route was tried, and delivered: then no signal was observed."""
+    return len(outcome.attempts) == 1 and outcome.attempts[0].stage is Stage.DONE
 
 
 def _with_refinements(outcome: Outcome, refined: str) -> Outcome:

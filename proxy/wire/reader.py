@@ -44,7 +44,8 @@ class Reader(bytearray):
 
     def exactly(self, size: int) -> Parser[bytes]:
         """`size` bytes. Raises PeerError when the peer ends before."""
-        yield from self.fill(size)
+        if len(self) < size:
+            yield from self.fill(size)
         taken = bytes(self[:size])
         del self[:size]
         return taken

@@ -9,18 +9,13 @@ and 4a notes of Ying-Da Lee.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
 from enum import IntEnum
-from functools import wraps
-from typing import Concatenate, ParamSpec
 
 from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
-from proxy.wire.reader import Parser, Reader, T
-
-P = ParamSpec("P")
+from proxy.wire.reader import Parser, Reader
 
 NO_AUTH = 0x00
 PASSWORD = 0x02
@@ -208,19 +203,14 @@ def _socks5_error(message: str, code: Socks5Reply) -> PeerError:
 # -- what we ask of relays ---------------------------------------------------------------------------------------------
 
 
-def _from_relay(parser: Callable[Concatenate[Reader, P], Parser[T]]) -> Callable[Concatenate[Reader, P], Parser[T]]:
-    """The same parser, where a peer that ends too early is a relay that broke off."""
-
-    @wraps(parser)
-    def reading(reader: Reader, /, *args: P.args, **kwargs: P.kwargs) -> Parser[T]:
-        try:
-            return (yield from parser(reader, *args, **kwargs))
-        except PeerError:
+def _from_relay(reader: Reader, size: int) -> Parser[None]:
+    """Waits until a relay has sent `size` bytes, and takes none. Raises DialError when it closes before."""
+    while len(reader) < size:
+        if reader.ended:
             text = "the relay closed the connection during the handshake"
             evidence: Evidence = {"relay": Symptom.EOF}
-            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=evidence) from None
-
-    return reading
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=evidence)
+        yield
 
 
 def socks5_greeting(with_password: bool) -> bytes:
@@ -228,10 +218,12 @@ def socks5_greeting(with_password: bool) -> bytes:
     return bytes((5, 2, NO_AUTH, PASSWORD)) if with_password else bytes((5, 1, NO_AUTH))
 
 
-@_from_relay
 def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[int]:
     """The relay's choice, NO_AUTH or PASSWORD. Raises DialError, also for PASSWORD when it was not offered."""
-    version, method = yield from reader.exactly(2)
+    if len(reader) < 2:
+        yield from _from_relay(reader, 2)
+    version, method = reader[:2]
+    del reader[:2]
     if version != 5:
         raise _relay_error(f"the relay does not speak SOCKS5: its first byte is 0x{version:02x}", Symptom.RELAY_GARBAGE)
     if method == _NO_METHOD:
@@ -254,10 +246,11 @@ def socks5_credentials(user: str, password: str) -> bytes:
     return b"\x01" + b"".join(bytes((len(field),)) + field for field in pair)
 
 
-@_from_relay
 def read_socks5_auth(reader: Reader) -> Parser[None]:
     """The relay's word on our credentials. Raises DialError unless it is yes."""
-    version, status = yield from reader.exactly(2)
+    yield from _from_relay(reader, 2)
+    version, status = reader[:2]
+    del reader[:2]
     if version != 1:
         raise _relay_error(f"the relay answered the authentication with version {version}", Symptom.RELAY_GARBAGE)
     if status != 0:
@@ -277,23 +270,29 @@ def socks5_connect(destination: Destination) -> bytes:
     return bytes((5, _CONNECT, 0)) + target + destination.port.to_bytes(2, "big")
 
 
-@_from_relay
 def read_socks5_reply(reader: Reader) -> Parser[None]:
     """The relay's word on our CONNECT, to its last byte. Raises DialError unless it is yes."""
-    version, code = yield from reader.exactly(2)
+    if len(reader) < 2:
+        yield from _from_relay(reader, 2)
+    version, code = reader[:2]
     if version != 5:
         raise _relay_error(f"the relay answered with SOCKS version {version}", Symptom.RELAY_GARBAGE)
     if code != Socks5Reply.GRANTED:  # at once: some relays send no more than this
         meaning = _MEANING.get(code, "unassigned code")
         raise _relay_error(f"the relay refused: {meaning} (SOCKS5 reply {code})", Symptom.RELAY_REFUSED)
-    _, kind = yield from reader.exactly(2)
+    if len(reader) < 4:
+        yield from _from_relay(reader, 4)
+    kind = reader[3]
     if kind == _NAME:
-        (size,) = yield from reader.exactly(1)
+        yield from _from_relay(reader, 5)
+        size = 1 + reader[4]
     elif kind in (_IPV4, _IPV6):
         size = 4 if kind == _IPV4 else 16
     else:
         raise _relay_error(f"the relay answered with address type {kind}", Symptom.RELAY_GARBAGE)
-    yield from reader.exactly(size + 2)
+    if len(reader) < 4 + size + 2:
+        yield from _from_relay(reader, 4 + size + 2)
+    del reader[: 4 + size + 2]
 
 
 def socks4a_connect(destination: Destination, user: str = "") -> bytes:
@@ -314,10 +313,10 @@ def socks4_connect(destination: Destination, user: str = "") -> bytes:
     return _socks4_head(destination.port, address.packed, user)
 
 
-@_from_relay
 def read_socks4_reply(reader: Reader) -> Parser[None]:
     """The relay's word on our CONNECT. Raises DialError unless it is yes."""
-    version, code = yield from reader.exactly(2)
+    yield from _from_relay(reader, 2)
+    version, code = reader[:2]
     if version != 0 or not 0x5A <= code <= 0x5D:
         raise _relay_error(
             f"the relay does not speak SOCKS4: its answer begins with {version:02x} {code:02x}", Symptom.RELAY_GARBAGE
@@ -326,7 +325,8 @@ def read_socks4_reply(reader: Reader) -> Parser[None]:
         raise _relay_error(f"the relay rejects the user id (SOCKS4 reply {code})", Symptom.RELAY_AUTH)
     if code == 0x5B:
         raise _relay_error("the relay refused or failed (SOCKS4 reply 91)", Symptom.RELAY_REFUSED)
-    yield from reader.exactly(6)
+    yield from _from_relay(reader, 8)
+    del reader[:8]
 
 
 def _socks4_head(port: int, address: bytes, user: str) -> bytes:

@@ -8,12 +8,12 @@ reset, and its bytes are discarded: a relay's error page must never be taken for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from enum import Enum
+from types import TracebackType
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
@@ -51,52 +51,60 @@ def _ends_on_loopback(sock: socket.socket) -> bool:
 
 
 class Handshake:
-    """How far a handshake with a relay is: `reader` holds what came and is not parsed yet, and `asked` is set once the
-    relay has the request, so that its silence may be the destination's."""
+    """A handshake with a relay, for one block: `reader` holds what came and is not parsed yet.
 
-    __slots__ = ("_on_request", "asked", "reader")
+    Whatever goes wrong in the block leaves it as a DialError of stage RELAY, with the stream aborted; cancelled, it is
+    too."""
 
-    def __init__(self, on_request: Callable[[], None]) -> None:
+    __slots__ = ("_limit", "_on_request", "_path_timeout_s", "_relay", "_stream", "_timeout_s", "asked", "reader")
+
+    def __init__(
+        self,
+        stream: Stream,
+        relay: str,
+        timeout_s: float,
+        *,
+        path_timeout_s: float | None = None,
+        on_request: Callable[[], None] | None = None,
+    ) -> None:
+        """`relay` is its name in messages. All is to be done within `timeout_s`. Once the relay has the request,
+        `on_request` is called and `path_timeout_s` counts anew; None: no more than was left."""
+        self._stream = stream
+        self._relay = relay
+        self._timeout_s = timeout_s
+        self._path_timeout_s = path_timeout_s
+        self._on_request = on_request
+        self._limit = deadline(timeout_s)
         self.reader = Reader()
         self.asked = False
-        self._on_request = on_request
+        """The relay has the request, so that its silence may be the destination's."""
 
     def request_sent(self) -> None:
         """The relay has the request: from here on it waits for the destination."""
         self.asked = True
-        self._on_request()
+        if self._on_request is not None:
+            self._on_request()
+        if self._path_timeout_s is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._path_timeout_s)
 
+    def __enter__(self) -> Handshake:
+        self._limit.__enter__()
+        return self
 
-@contextlib.asynccontextmanager
-async def handshake(
-    stream: Stream,
-    relay: str,
-    timeout_s: float,
-    *,
-    path_timeout_s: float | None = None,
-    on_request: Callable[[], None] = lambda: None,
-) -> AsyncIterator[Handshake]:
-    """Runs a handshake with `relay` (its name in messages) within `timeout_s` for all of it. Once the relay has the
-    request, `on_request` is called and `path_timeout_s` counts anew; None: no more than was left.
-
-    Whatever goes wrong inside leaves as a DialError of stage RELAY, with `stream` aborted; cancelled, it is too."""
-    loop = asyncio.get_running_loop()
-
-    def request_sent() -> None:
-        on_request()
-        if path_timeout_s is not None:
-            limit.reschedule(loop.time() + path_timeout_s)
-
-    state = Handshake(request_sent)
-    try:
-        with deadline(timeout_s) as limit:
-            yield state
-    except BaseException as error:
-        stream.abort()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._limit.__exit__(kind, error, traceback)
+        except TimeoutError as late:
+            error = late
+        if error is None:
+            return
+        self._stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
-            text, symptom, evidence = _classify(error, state, timeout_s, path_timeout_s or timeout_s)
-            raise DialError(_sentence(relay, text), stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
-        raise
+            text, symptom, evidence = _classify(error, self, self._timeout_s, self._path_timeout_s or self._timeout_s)
+            sentence = _sentence(self._relay, text)
+            raise DialError(sentence, stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
 
 
 def _classify(
@@ -150,11 +158,6 @@ _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, 
 _BROKEN = frozenset({Symptom.RELAY_DOWN, Symptom.RELAY_GARBAGE})
 
 
-def with_rest(stream: Stream, state: Handshake) -> Stream:
-    """Returns the stream after a complete handshake, with the bytes after its last one: they belong to the tunnel."""
-    return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
-
-
 class HandshakeDialer(ABC):
     """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes."""
 
@@ -176,6 +179,7 @@ class HandshakeDialer(ABC):
         Raises ValueError for credentials that this kind of relay cannot carry."""
         self._via = via
         self._relay = relay
+        self._endpoint = relay.endpoint
         self._name = name or str(relay)
         self._send_credentials = send_credentials
         self._timeout_s = timeout_s
@@ -204,16 +208,17 @@ class HandshakeDialer(ABC):
         """See Dialer. Raises SKIPPED, with nothing sent, for what the relay cannot carry."""
         request = self._request_if_carried(destination)
         if self._slots is None:
-            return await self._dial(request, lambda: None)
+            return await self._dial(request, None)
         async with self._slots.taken(self._name) as request_sent:
             return await self._dial(request, request_sent)
 
-    async def _dial(self, request: bytes, on_request: Callable[[], None]) -> Stream:
-        stream = await dial_relay(self._via, self._relay.endpoint, self._name)
+    async def _dial(self, request: bytes, on_request: Callable[[], None] | None) -> Stream:
+        stream = await dial_relay(self._via, self._endpoint, self._name)
+        state = Handshake(
+            stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
+        )
         try:
-            async with handshake(
-                stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
-            ) as state:
+            with state:
                 if self._credentials:
                     self._send_credentials.check(stream)
                 await self._shake_hands(stream, state, request)
@@ -221,17 +226,18 @@ class HandshakeDialer(ABC):
             if self._on_broken is not None and error.symptom in _BROKEN:
                 self._on_broken(stream)
             raise
-        return with_rest(stream, state)
+        return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
 
     def _request_if_carried(self, destination: Destination) -> bytes:
         """Returns the request, before anything is dialed. Raises DialError SKIPPED."""
-        takes = "addresses only" if destination.address is None else "IPv4 addresses only"
-        reason = f"it ({self._relay.addresses_only}) takes {takes}"
         if self.carries(destination):
             try:
                 return self._request(destination)
             except ValueError as error:
                 reason = str(error)
+        else:
+            takes = "addresses only" if destination.address is None else "IPv4 addresses only"
+            reason = f"it ({self._relay.addresses_only}) takes {takes}"
         raise DialError(f"relay {self._name} is skipped: {reason}", stage=Stage.RELAY, symptom=Symptom.SKIPPED)
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom, frozen_evidence
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay, handshake
+from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, Handshake, dial_relay
 from proxy.net.stream import CHUNK, Stream
 
 LINGER_S = 5.0
@@ -85,17 +85,12 @@ class TlsStream(Stream):
             await self._inner_send()
             if done:
                 return
-            self._take_in(await self._inner_receive())
+            self._take_in(await self._inner.receive())
 
     async def _inner_send(self) -> None:
         """Hands over everything that TLS wants to say."""
         while not self._flush():
             await self._sendable()
-
-    async def _inner_receive(self) -> bytes:
-        while (data := self._inner.receive_nowait(CHUNK)) is None:
-            await self._receivable()
-        return data
 
     @property
     def alpn(self) -> str | None:
@@ -306,7 +301,7 @@ class TlsDialer:
     async def secure(self, inner: Stream, destination: Destination) -> TlsStream:
         """Speaks TLS over `inner`, which leads to `destination` and is aborted when that fails. Raises as `dial`."""
         relay = self._relay or str(destination)
-        async with handshake(inner, relay, self._timeout_s):
+        with Handshake(inner, relay, self._timeout_s):
             stream = TlsStream(inner, self._context, self.server_name or destination.host)
             try:
                 await stream.handshake()
