@@ -441,7 +441,7 @@ class App:
 
     def _is_near(self, host: str) -> bool:
         """Whether a host is in this computer's own network."""
-        return self._setup.guard.is_near(host)
+        return self._active.setup.guard.is_near(host)  # for each connection
 
     def _is_listed(self, host: str) -> bool:
         """Whether an imported list names a host as likely blocked."""

@@ -21,7 +21,8 @@ BROKEN = 8 | 16  # EPOLLERR, EPOLLHUP
 PEER_SHUT = 0x2000  # EPOLLRDHUP: the peer has finished sending; only epoll reports it
 URGENT = 2  # EPOLLPRI: a read ends before an urgent byte, with more behind it
 _EDGE = 1 << 31  # EPOLLET
-_ALL = READABLE | WRITABLE | PEER_SHUT | URGENT | _EDGE
+_READS = READABLE | PEER_SHUT | URGENT | _EDGE
+_ALL = _READS | WRITABLE
 _BATCH = 512
 
 
@@ -39,8 +40,9 @@ class Poller(Protocol):
     edge_triggered: bool
     """An edge comes by itself: `want_read` and `want_write` need not be called."""
 
-    def register(self, watched: Watched) -> None:
-        """Watches its socket until `unregister`. Raises OSError when the kernel refuses."""
+    def register(self, watched: Watched, *, writes: bool = True) -> None:
+        """Watches its socket until `unregister`; without `writes`, only for reading until `want_write`. Raises OSError
+        when the kernel refuses."""
 
     def unregister(self, watched: Watched) -> None:
         """Stops watching. Must be called before the socket is detached."""
@@ -72,9 +74,9 @@ class EpollPoller:
         else:
             loop.add_reader(self._epoll.fileno(), self.wait, 0.0)
 
-    def register(self, watched: Watched) -> None:
+    def register(self, watched: Watched, *, writes: bool = True) -> None:
         fd = watched.fileno()
-        self._epoll.register(fd, _ALL)
+        self._epoll.register(fd, _ALL if writes else _READS)
         self._watched[fd] = watched
 
     def unregister(self, watched: Watched) -> None:
@@ -89,7 +91,10 @@ class EpollPoller:
         """Does nothing: an edge will come."""
 
     def want_write(self, watched: Watched) -> None:
-        """Does nothing: an edge will come."""
+        """For one that was registered without writes. For others an edge will come anyway."""
+        fd = watched.fileno()
+        if fd in self._watched:
+            self._epoll.modify(fd, _ALL)
 
     def close(self) -> None:
         self._watched.clear()  # streams that outlive the poller may still call `unregister`
@@ -127,9 +132,10 @@ class LoopPoller:
         self._loop = loop
         self._watched: dict[int, Watched] = {}
 
-    def register(self, watched: Watched) -> None:
+    def register(self, watched: Watched, *, writes: bool = True) -> None:
         self._watched[watched.fileno()] = watched
-        self.want_write(watched)  # as with epoll, the first edge reports what is possible already
+        if writes:
+            self.want_write(watched)  # as with epoll, the first edge reports what is possible already
         self.want_read(watched)
 
     def unregister(self, watched: Watched) -> None:

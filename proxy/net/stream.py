@@ -74,6 +74,10 @@ class Stream(ABC):
     def abort(self) -> None:
         """Closes both directions with a reset: what is unsent is discarded (SO_LINGER 0). Harmless when repeated."""
 
+    def want_write(self) -> None:  # noqa: B027  only a plain socket has to do something
+        """To be called when a send past the stream, to its `plain_socket`, was cut short: `notify` will be called when
+        more can be sent."""
+
     @property
     @abstractmethod
     def plain_socket(self) -> socket.socket | None:
@@ -86,7 +90,7 @@ class Stream(ABC):
 
     async def receive(self, limit: int = CHUNK) -> bytes:
         """Returns 1 to `limit` bytes, or b"" when the peer has finished sending."""
-        while (data := self.receive_nowait(limit)) is None:
+        while self.drained or (data := self.receive_nowait(limit)) is None:
             self._receiver = asyncio.Future(loop=asyncio.get_running_loop())
             try:
                 await self._receiver
@@ -134,8 +138,8 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_edges", "_ending", "_eof_sent", "_finished", "_is_new", "_poller", "_sock", "fileno",
-        "lowest_socket", "plain_socket",
+        "_armed_by_poller", "_edges", "_ending", "_eof_sent", "_finished", "_poller", "_sock", "_writes_armed",
+        "fileno", "lowest_socket", "plain_socket",
     )  # fmt: skip
 
     # Every connection reads them many times, so they are attributes and no properties.
@@ -144,7 +148,7 @@ class SocketStream(Stream):
     fileno: Callable[[], int]
 
     def __init__(self, sock: socket.socket, poller: Poller, peer: str, *, accepted: bool = False) -> None:
-        """`accepted`: it is connected, so that its first edge tells nothing new unless bytes have come."""
+        """`accepted`: it is connected, so that what can be sent is no news before a send was cut short."""
         # What Stream does. Every connection has two of these.
         self.peer = peer
         self.notify = None
@@ -152,25 +156,21 @@ class SocketStream(Stream):
         self.drained = False
         self._receiver = self._sender = None
         self._sock = sock
-        self._is_new = accepted
         self.plain_socket = sock
         self.lowest_socket = sock
         self.fileno = sock.fileno
         self._poller = poller
         self._armed_by_poller = poller.edge_triggered
+        self._writes_armed = poller.edge_triggered and not accepted
         self._edges = 0  # all that came
         self._eof_sent = False
         self._ending = False
         self._finished = False  # EOF is next
-        poller.register(self)
+        poller.register(self, writes=not accepted)
 
     def ready(self, mask: int) -> None:
         # Every event of every connection comes here: `_wake` is written out.
         self._edges |= mask
-        if self._is_new:
-            self._is_new = False
-            if mask == WRITABLE:
-                return
         if mask & _FINAL_EDGES:
             self._ending = True
         if mask & (READABLE | BROKEN):
@@ -228,8 +228,8 @@ class SocketStream(Stream):
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
-        if sent < len(data):
-            self._wait_to_write()
+        if sent < len(data) and not self._writes_armed:
+            self.want_write()
         return sent
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
@@ -239,13 +239,13 @@ class SocketStream(Stream):
             sent = self._sock.send(data, _NEW_SEGMENT)
         except BlockingIOError:
             sent = 0
-        if sent < len(data):
-            self._wait_to_write()
+        if sent < len(data) and not self._writes_armed:
+            self.want_write()
         return sent
 
-    def _wait_to_write(self) -> None:
-        self._is_new = False
-        if not self._armed_by_poller:
+    def want_write(self) -> None:
+        if not self._writes_armed:
+            self._writes_armed = self._armed_by_poller
             self._poller.want_write(self)
 
     def send_eof(self) -> None:

@@ -257,8 +257,10 @@ class ConnectionRecord:
         self.client_message = client_message(inside)
         self.update(attempts=inside.attempts, error=inside.error)
 
-    def watch(self, tunnel: Tunnel) -> None:
-        """Watches a tunnel for stalls, throttling and early resets, where that can teach something."""
+    def keep_open(self, tunnel: Tunnel) -> None:
+        """Postpones the writing until the tunnel has ended. Watches it for stalls, throttling and early resets, where
+        that can teach something."""
+        self._retained += 1
         self._flow = self._observer.watch(tunnel, self.outcome, self)
 
     def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:

@@ -236,6 +236,8 @@ class InboundHandshake:
         if self._socks5_method not in methods:
             raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
         await stream.send(self._socks5_choice)
+        if not reader:
+            await client.receive(ends_at)
         if self._credentials is not None:
             user, password = await client.read(socks.read_socks5_credentials(reader), ends_at)
             if not self._credentials.matches(user, password):

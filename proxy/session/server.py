@@ -92,7 +92,19 @@ class Server:
                     self._pause(error.strerror or str(error))
                     return
                 continue  # the client left while it waited
-            self._serve(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, descriptor), address)
+            sock = socket.socket(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
+            sock.setblocking(False)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:  # its session finds out
+                log.debug("a client has reset the connection already: %s", error)
+            host, port = address[:2]
+            peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            client = SocketStream(sock, self._poller, peer, accepted=True)
+            self._room -= 1
+            self.accepted += 1
+            self.sessions += 1
+            spawn(Session(client, self._services).run(), name=f"client {peer}", on_end=self._served, eager=True)
         self._loop.call_soon(self.ready, mask)
 
     def stop_listening(self) -> None:
@@ -104,20 +116,6 @@ class Server:
         if self._paused is not None:
             self._paused.cancel()
             self._paused = None
-
-    def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        sock.setblocking(False)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:  # its session finds out
-            log.debug("a client has reset the connection already: %s", error)
-        host, port = address[:2]
-        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        client = SocketStream(sock, self._poller, peer, accepted=True)
-        self._room -= 1
-        self.accepted += 1
-        self.sessions += 1
-        spawn(Session(client, self._services).run(), name=f"client {client.peer}", on_end=self._served, eager=True)
 
     def _find_room(self) -> bool:
         """Counts the clients. Those that leave only make more room, so a few are accepted before it counts again."""

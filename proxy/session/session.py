@@ -163,8 +163,7 @@ class Session:
         client.handed_over, client.stream.notify = True, None
         record.flight_bytes = record.bytes_up = len(flight.data) - len(winner.unsent)
         record.on_won(race, winner)
-        record.retain()
         tunnel = self._services.pump.start(
             client.stream, winner.stream, record.on_tunnel_ended, to_upstream=winner.unsent, to_client=winner.answer
         )
-        record.watch(tunnel)
+        record.keep_open(tunnel)

@@ -21,12 +21,8 @@ class Reader(bytearray):
     """An input buffer that parsers take from. It is a bytearray, so that to look at its length or first byte, which
     everybody does all the time, is no call of a Python function."""
 
-    __slots__ = ("ended",)
-
-    def __init__(self, data: bytes = b"") -> None:
-        super().__init__(data)
-        self.ended = False
-        """The peer will send no more. Read, never set, from outside."""
+    ended = False
+    """The peer will send no more. Read, never set, from outside."""
 
     def receive_data(self, data: bytes) -> None:
         """Adds what came from the peer; b"" says that it has finished sending."""

@@ -99,7 +99,7 @@ async def test_a_partial_send_is_followed_by_an_edge(streams: tuple[SocketStream
         await woken.wait()
 
 
-async def test_the_first_edge_of_an_accepted_stream_is_news_only_with_bytes_or_after_a_cut_send(poller: Poller) -> None:
+async def test_an_accepted_stream_tells_that_it_may_send_only_after_a_send_was_cut_short(poller: Poller) -> None:
     calls: list[str] = []
     quiet, full, heard = tcp_pair(), tcp_pair(), tcp_pair()
     streams = {

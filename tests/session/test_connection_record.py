@@ -400,7 +400,7 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
         request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=shared
     )
     radio.update(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
-    radio.watch(cast(Any, SimpleNamespace(over=False)))
+    radio.keep_open(cast(Any, SimpleNamespace(over=False)))
     for _, _, listener in flows.watched:
         listener.on_direct_bytes(0.5)
 
@@ -496,7 +496,8 @@ class Watched:
         self.tunnel = Tunnel(peer=peer)
 
     def watch(self) -> None:
-        self.record.watch(cast(Any, self.tunnel))
+        self.record.keep_open(cast(Any, self.tunnel))
+        self.record.release()  # the session has ended
 
     def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
         self.flows.listener.on_flow_signal(FlowSignal(kind, bytes_down, {"probes": 3}), cast(Any, self.tunnel))
@@ -624,7 +625,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
         scene.record.outcome.request, scene.record.outcome.plan, network=HOME, setup=NO_SETUP, services=scene.shared
     )
     again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
-    again.watch(cast(Any, Tunnel()))
+    again.keep_open(cast(Any, Tunnel()))
     scene.network = network
     scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
     assert (scene.held.score > 0) is (network == HOME)

@@ -70,6 +70,9 @@ class FragmentingStream(Stream):
             self._release(self._flight)
         return len(data)
 
+    def want_write(self) -> None:
+        self._inner.want_write()
+
     def send_eof(self) -> None:
         """Sends the buffered flight before the end, whole or not."""
         self._eof_due = True

@@ -275,6 +275,9 @@ class PrefixedStream(Stream):
     def send_nowait(self, data: bytes | memoryview) -> int:
         return self._inner.send_nowait(data)
 
+    def want_write(self) -> None:
+        self._inner.want_write()
+
     def send_eof(self) -> None:
         self._inner.send_eof()
 

@@ -27,21 +27,17 @@ class Socks5Dialer(HandshakeDialer):
         return socks.socks5_connect(destination)
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
-        await self._choose_method(stream, state)
-        await stream.send(request)
-        state.request_sent()
-        await read_with(stream, state.reader, socks.read_socks5_reply(state.reader))
-
-    async def _choose_method(self, stream: Stream, state: Handshake) -> None:
-        with_password = bool(self._credentials)
+        reader, with_password = state.reader, bool(self._credentials)
         await stream.send(socks.socks5_greeting(with_password))
-        choice = socks.read_socks5_method(state.reader, with_password=with_password)
-        method = await read_with(stream, state.reader, choice)
+        method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))
         check_nothing_early(state)
         if method == socks.PASSWORD:
             await stream.send(self._credentials)
-            await read_with(stream, state.reader, socks.read_socks5_auth(state.reader))
+            await read_with(stream, reader, socks.read_socks5_auth(reader))
             check_nothing_early(state)
+        await stream.send(request)
+        state.request_sent()
+        await read_with(stream, reader, socks.read_socks5_reply(reader))
 
 
 class Socks4Dialer(HandshakeDialer):

@@ -187,6 +187,9 @@ class TlsStream(Stream):
             self._inner.send_eof()
         return True
 
+    def want_write(self) -> None:
+        self._inner.want_write()
+
     def send_eof(self) -> None:
         if self._eof_sent:
             return

@@ -118,14 +118,16 @@ class Race:
         self._is_promising = False  # see `_start_next_if_due`
         self._check_at = self._redirect_at = math.inf  # when time alone may change the race
         self._overtaken: Candidate | None = None  # a direct one, see `judge_late_direct`
-        self._is_won = self._is_subscribed = False
+        self._is_won = False
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
         self._flight_at = self.started_at
         self._gives_up_at = self.started_at + detect.give_up_s
-        if down_cache is not None and not self._is_plain:
-            self._subscribe(down_cache)
+        self._is_subscribed = down_cache is not None and not self._is_plain
+        """Another race may find direct down, which ends the wait of this one."""
+        if down_cache is not None and self._is_subscribed:
+            down_cache.subscribe(self.notify, destination.host)
 
     # -- its state ---------------------------------------------------------------------------------------------
 
@@ -205,7 +207,8 @@ class Race:
         self._routes = self._check.routes = tuple(routes)
         self._is_plain = self._routes == (DIRECT,)
         if self._down_cache is not None and not (self._is_plain or self._is_subscribed):
-            self._subscribe(self._down_cache)
+            self._is_subscribed = True
+            self._down_cache.subscribe(self.notify, self._destination.host)
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
                 self._candidates.remove(candidate)
@@ -454,16 +457,11 @@ class Race:
             if candidate.direct and self._down_cache is not None:
                 self._down_cache.mark_down(self._destination.host)
 
-    def _subscribe(self, down_cache: DirectDownCache) -> None:
-        """Another race may find direct down, which ends the wait of this one."""
-        self._is_subscribed = True
-        down_cache.subscribe(self.notify, self._destination.host)
-
     def _start(self, route: Route, now: float) -> None:
         candidate = Candidate(route, now)
         if route.relays and any(route == other.route for other in self._candidates):
             self._retries.started(route.relays, now)
-        candidate.avoids_residual = bool(route.wrap) and route.is_direct and self._relay_may_serve(self._latest())
+        candidate.avoids_residual = bool(route.wrap) and not route.relays and self._relay_may_serve(self._latest())
         self._candidates.append(candidate)
         if candidate.direct and self._direct is not None:  # it needs no task where its addresses are known
             try:
@@ -483,7 +481,7 @@ class Race:
     async def _dial(self, candidate: Candidate) -> None:
         route = candidate.route
         try:
-            if route.is_direct and route.wrap:
+            if route.wrap and not route.relays:
                 dialer = self._dialer(route, avoid_residual=candidate.avoids_residual)
             else:
                 dialer = self._dialer(route)

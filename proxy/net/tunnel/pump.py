@@ -247,6 +247,7 @@ class Tunnel:
             try:
                 sent = os.splice(pipe.reader, sink, pipe.buffered, flags=_FLAGS)
             except BlockingIOError:
+                flow.sink.want_write()
                 return False
             pipe.buffered -= sent
             flow.moved += sent
