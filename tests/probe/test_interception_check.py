@@ -98,9 +98,14 @@ class World:
     def held(self, host: str = HOST) -> Belief:
         return self.beliefs.lookup(host, network=HOME, now=self.clock())
 
+    def deliver(self, visit: Outcome) -> None:
+        flight = Flight()
+        flight.protocol = visit.protocol
+        self.certificates.on_delivered(visit_of(None, visit, flight))
+
     async def look(self, visit: Outcome) -> None:
         """A tunnel has been answered; returns once all that comes of it has."""
-        self.certificates.on_delivered(visit_of(None, visit, Flight()))
+        self.deliver(visit)
         await until(lambda: not self.certificates._under_way)
 
     async def end(self, visit: Outcome) -> None:
@@ -207,7 +212,7 @@ async def test_an_issuer_that_this_system_trusts_is_looked_for_at_a_control(
 
 async def test_what_came_on_another_network_teaches_nothing(authorities: dict[str, Authority]) -> None:
     async with world(authorities, "state") as scene:
-        scene.certificates.on_delivered(visit_of(None, visited(), Flight()))
+        scene.deliver(visited())
         scene.network = AWAY
         await until(lambda: not scene.certificates._under_way)
         assert scene.dialed(DIRECT) != []
