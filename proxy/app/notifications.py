@@ -56,8 +56,10 @@ class Notifications:
     def on_rescued(self, rescued: Rescued) -> None:
         """A blocked site was opened: direct failed under AUTO, and another route delivered."""
         network, outcome = rescued.record.network, rescued.record.outcome
+        if network in self._rescued_on or outcome.plan.action is not Action.AUTO:
+            return
         direct = outcome.direct_attempt
-        if network in self._rescued_on or outcome.plan.action is not Action.AUTO or direct is None or direct.delivered:
+        if direct is None or direct.delivered:
             return
         if self._notify(RESCUED):
             self._rescued_on[network] = True

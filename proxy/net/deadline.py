@@ -54,9 +54,11 @@ class Deadline:
 
     def reschedule(self, when: float | None) -> None:
         """Moves the deadline. Without effect once it has fired."""
-        if self._timer is not None:
+        if when is not None and not self._is_over:
+            self._timer = call_at(when, self._due, passes=PASSES, instead_of=self._timer)
+        elif self._timer is not None:
             cancel(self._timer)
-        self._timer = None if when is None or self._is_over else call_at(when, self._due, passes=PASSES)
+            self._timer = None
 
     def _due(self) -> None:
         self._timer = None

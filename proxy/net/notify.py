@@ -40,9 +40,7 @@ class Notify:
             self._waits_until = until
             timer = self._timer
             if until < math.inf and (timer is None or until < timer[0]):
-                if timer is not None:
-                    cancel(timer)
-                self._timer = call_at(until, self._timer_fired, passes=POLLS)
+                self._timer = call_at(until, self._timer_fired, passes=POLLS, instead_of=timer)
             try:
                 await self._waiter
             finally:

@@ -77,10 +77,12 @@ _latest: _Timers | None = None
 """The timers of the loop that called last. A process has one loop; tests have more."""
 
 
-def call_at(when: float, callback: Callable[[], object], *, passes: int = 0) -> Timer:
+def call_at(when: float, callback: Callable[[], object], *, passes: int = 0, instead_of: Timer | None = None) -> Timer:
     """Calls `callback` at `when`, by the clock of the running loop, after that many passes of the loop. An exception
-    goes to the loop's exception handler."""
+    goes to the loop's exception handler. Cancels the timer `instead_of`."""
     global _latest
+    if instead_of is not None:
+        instead_of[2] = None
     timers, loop = _latest, asyncio.get_running_loop()
     if timers is None or timers.loop is not loop:
         timers = _latest = _Timers(loop)

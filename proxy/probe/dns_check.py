@@ -31,11 +31,11 @@ class DnsCheck:
             spawn(self._run(visit.setup, visit.record, visit.flight), name=f"check DNS of {visit.record.outcome.host}")
 
     def _is_due(self, setup: Setup, visit: Outcome) -> bool:
+        if visit.winner in (None, DIRECT) or visit.plan.action is not Action.AUTO:
+            return False
         direct = next((a for a in visit.attempts if a.route == DIRECT), None)
         return (
-            visit.winner not in (None, DIRECT)
-            and visit.plan.action is Action.AUTO
-            and direct is not None
+            direct is not None
             and direct.symptom not in NOT_JUDGED
             and "dns" not in direct.evidence
             and visit.request.destination.address is None

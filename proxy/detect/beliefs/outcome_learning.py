@@ -253,7 +253,7 @@ class OutcomeLearning:
 
     def _learn_strategies(self, outcome: Outcome, host: Key, now: float) -> list[Change]:
         """Learns which local strategies failed where another route delivered."""
-        if not any(attempt.route.wrap and attempt.symptom for attempt in outcome.attempts):
+        if not [attempt for attempt in outcome.attempts if attempt.route.wrap and attempt.symptom]:
             return []
         key = self._counting.governing(host, now)
         belief = self._table.troubled(key, now)

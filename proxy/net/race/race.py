@@ -459,7 +459,7 @@ class Race:
 
     def _start(self, route: Route, now: float) -> None:
         candidate = Candidate(route, now)
-        if route.relays and any(route == other.route for other in self._candidates):
+        if route.relays and self._candidates and route in self._latest():
             self._retries.started(route.relays, now)
         candidate.avoids_residual = bool(route.wrap) and not route.relays and self._relay_may_serve(self._latest())
         self._candidates.append(candidate)
@@ -474,7 +474,7 @@ class Race:
             candidate.syn_at = candidate.connecting.began_at
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
-            candidate.task = spawn(self._dial(candidate), name=f"dial {route} {self._destination}", eager=True)
+            candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)
         if not self._is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._hedging.hedge_at(candidate, now))
 
