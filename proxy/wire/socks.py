@@ -183,7 +183,7 @@ def read_socks5_request(reader: Reader) -> Parser[Destination]:
             raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
     if port == 0:
         raise _socks5_error("a SOCKS5 request for port 0", Socks5Reply.FAILED)
-    return names.destination(host, port)
+    return Destination(host, port)
 
 
 def _until_nul(reader: Reader, what: str) -> Parser[bytes]:

@@ -89,7 +89,7 @@ def test_both_ends_of_a_pair_are_closed_when_one_cannot_be_used() -> None:
     class Full:
         edge_triggered = True
 
-        def register(self, watched: object) -> None:
+        def register(self, watched: object, *, writes: bool) -> None:
             raise OSError("no more")
 
     open_before = len(os.listdir("/proc/self/fd"))
