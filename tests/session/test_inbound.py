@@ -206,7 +206,7 @@ async def test_A19_half_a_head_and_then_the_end(client: Client) -> None:
     [
         (CONNECT % b"Proxy-Connection: keep-alive\r\n", 11),
         (b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nProxy-Connection: keep-alive\r\n\r\n", 11),
-        (b"\x05\x01\x00" + SOCKS5_EXAMPLE, 6),
+        (b"\x05\x01\x00" + SOCKS5_EXAMPLE, 7),
     ],
 )
 async def test_how_many_calls_a_first_request_costs(client: Client, sent: bytes, limit: int) -> None:
