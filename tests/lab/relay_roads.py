@@ -174,18 +174,18 @@ async def run_row(row: Row, seeds: int, *, told: Callable[[str], None] = lambda 
     """One Byway for each seed, one after the other in one country."""
     trials = []
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
-        async with Country(Path(folder)) as country, _relays(country, row.scheme):
-            country.zone.names[NAME] = Addresses((MAIN,))
-            country.add_site(_DIRECT_PAGE)
+        async with Country(Path(folder)) as country, at_two_addresses(country, row.scheme):
+            neighbour = country.add_site(_DIRECT_PAGE)
             for seed in range(seeds):
-                trials.append(await _trial(row, seed, country))
+                trials.append(await _trial(row, seed, country, neighbour))
                 told(f"{row.name} {seed}")
     return trials
 
 
 @contextlib.asynccontextmanager
-async def _relays(country: Country, scheme: str) -> AsyncIterator[None]:
-    """One relay, at two addresses."""
+async def at_two_addresses(country: Country, scheme: str = "https") -> AsyncIterator[None]:
+    """One relay, at two addresses. Its name leads to the first."""
+    country.zone.names[NAME] = Addresses((MAIN,))
     async with contextlib.AsyncExitStack() as stack:
         for address in (MAIN, SECOND):
             secure = country.public.server(NAME) if scheme == "https" else None
@@ -196,12 +196,16 @@ async def _relays(country: Country, scheme: str) -> AsyncIterator[None]:
         yield
 
 
-async def _trial(row: Row, seed: int, country: Country) -> Trial:
+def relay_url(country: Country, host: str = NAME, scheme: str = "https", *, alternative: bool = True) -> str:
+    """The relay in a configuration, with the second address as its alternative."""
+    options = [f"ca={country.trust_file()}", f"sni={NAME}"] if scheme == "https" else []
+    options += [f"alt={SECOND}:{_PORT}"] if alternative else []
+    return f"{scheme}://{host}:{_PORT}" + (f"?{'&'.join(options)}" if options else "")
+
+
+async def _trial(row: Row, seed: int, country: Country, neighbour: Site) -> Trial:
     folder = country.folder / f"{row.name}-{seed}"
-    url = f"{row.scheme}://{row.host}:{_PORT}"
-    options = [f"ca={country.trust_file()}", f"sni={NAME}"] if row.scheme == "https" else []
-    options += [f"alt={SECOND}:{_PORT}"] if row.alternative else []
-    url += f"?{'&'.join(options)}" if options else ""
+    url = relay_url(country, row.host, row.scheme, alternative=row.alternative)
     config = country.config(relays=((RELAY, url),), dns=row.dns, detect=row.detect)
     sites = [country.add_site(f"{row.name}-{seed}-{number}.by-relay.test") for number in range(row.pages)]
     events = country.router.events
@@ -213,24 +217,19 @@ async def _trial(row: Row, seed: int, country: Country) -> Trial:
         events.watch(site.name)
     since = events.clock()
     country.rules.set(row.censor(country))
-    async with country.byway(folder, config=config, rules=_RULES) as byway:
-        neighbour = tasks.spawn(_neighbour(country, byway), name="a neighbour")
-        try:
-            seen = [await _open(country, byway, site, row.path) for site in sites]
-            trial = Trial(
-                row.name,
-                seed,
-                tuple(genuine for genuine, _, _ in seen),
-                tuple(elapsed_s for _, elapsed_s, _ in seen),
-                leaked=(),
-                asked=(),
-                status="",
-                error=next((error for genuine, _, error in seen if not genuine), ""),
-            )
-            status = await _said(byway, trial.says(row))
-        finally:
-            neighbour.cancel()
-            await asyncio.wait({neighbour})
+    async with country.byway(folder, config=config, rules=_RULES) as byway, beside(country, byway, neighbour):
+        seen = [await _open(country, byway, site, row.path) for site in sites]
+        trial = Trial(
+            row.name,
+            seed,
+            tuple(genuine for genuine, _, _ in seen),
+            tuple(elapsed_s for _, elapsed_s, _ in seen),
+            leaked=(),
+            asked=(),
+            status="",
+            error=next((error for genuine, _, error in seen if not genuine), ""),
+        )
+        status = await _said(byway, trial.says(row))
     leaked = [leak for site in sites for leak in leaks.beside_relays(events, site, since=since)]
     asked = leaks.asked_in_clear(events, Site(NAME, MAIN), since=since)
     country.lift()
@@ -242,12 +241,22 @@ async def _open(country: Country, byway: Running, site: Site, path: str) -> tupl
     return visit.genuine, visit.elapsed_s, visit.error or str(visit.status)
 
 
-async def _neighbour(country: Country, byway: Running) -> None:
-    """Opens a large healthy page again and again, direct: by that the uplink is known to be well."""
-    visitor = country.visitor(byway)
-    while True:
-        await limited(visitor, f"https://{_DIRECT_PAGE}/big", 10)
-        await asyncio.sleep(_COMPANION_S)
+@contextlib.asynccontextmanager
+async def beside(country: Country, byway: Running, neighbour: Site) -> AsyncIterator[None]:
+    """Meanwhile a large healthy page is opened again and again, direct: by that the uplink is known to be well."""
+
+    async def visit() -> None:
+        visitor = country.visitor(byway)
+        while True:
+            await limited(visitor, neighbour.url("/big"), 10)
+            await asyncio.sleep(_COMPANION_S)
+
+    visiting = tasks.spawn(visit(), name="a neighbour")
+    try:
+        yield
+    finally:
+        visiting.cancel()
+        await asyncio.wait({visiting})
 
 
 async def _said(byway: Running, expected: str) -> str:

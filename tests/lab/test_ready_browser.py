@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import TCPConnector
 
-from tests.lab import places
+from tests.lab import places, relay_roads
 from tests.lab.country import Country, Running
 from tests.lab.events import Events
 from tests.support import chromium, firefox, programs
@@ -157,6 +157,26 @@ async def test_chromium_speaks_no_quic(folder: Path) -> None:
         async with started(country, "chromium", folder / "other", direct) as page:
             await fetched(page, site.url())
         assert events.packets(site.address, 443, protocol="udp"), "the control"
+
+
+@pytest.mark.needs("chromium")
+async def test_chromium_reloads_the_page_that_stalls_on_the_way_to_the_relay(folder: Path) -> None:
+    """The tunnel that stalls cannot be saved, but the person has to do nothing. With a window `--enable-auto-reload` is
+    the default."""
+    options = ("--ignore-certificate-errors", "--enable-auto-reload")
+    async with Country(folder) as country, relay_roads.at_two_addresses(country):
+        config = country.config(relays=((relay_roads.RELAY, relay_roads.relay_url(country, relay_roads.MAIN)),))
+        country.rules.set(relay_roads.frozen(country))
+        site, neighbour = country.add_site("blog.test"), country.add_site("neighbour.test")
+        async with country.byway(folder / "byway", config=config, rules="DOMAIN,blog.test,RELAY\n") as byway:
+            async with (
+                opened(country, byway, "chromium", *options) as page,
+                relay_roads.beside(country, byway, neighbour),
+            ):
+                assert isinstance(page, Tab)
+                await page.open_in_the_end(site.url("/big"))
+            stalled = [row for row in await byway.rows(site.name) if row["bytes_down"] < 16 * 1024]
+            assert stalled, "else this showed nothing"
 
 
 async def fetched(page: Tab | Page, url: str) -> None:

@@ -66,6 +66,18 @@ class Tab:
         await self.call("Page.navigate", url=url)
         await self._next(lambda message: message.get("method") == "Page.loadEventFired")
 
+    async def open_in_the_end(self, url: str) -> None:
+        """Opens a page and returns once it has begun, although its error page comes first."""
+        await self.call("Page.enable")
+        await self.call("Page.navigate", url=url)
+        await self._next(
+            lambda message: (
+                message.get("method") == "Page.frameNavigated"
+                and message["params"]["frame"]["url"] == url
+                and "unreachableUrl" not in message["params"]["frame"]
+            )
+        )
+
     async def write(self, page: str) -> None:
         """Shows a page that no server sent."""
         await self.open("about:blank")
