@@ -16,14 +16,20 @@ WAITER = "gw2"
 """The worker for what waits."""
 
 HEAVY = (
+    "tests/e2e/test_browser.py",
     "tests/e2e/test_load.py",
+    "tests/lab/test_first_minute.py",
     "tests/lab/test_leaks.py",
+    "tests/lab/test_ready_browser.py",
     "tests/lab/test_relay_faults.py",
+    "tests/lab/test_relay_groups.py",
+    "tests/lab/test_relay_roads.py",
     "tests/lab/test_scenarios.py",
+    "tests/lab/test_system_proxy.py",
     "tests/lab/test_verdicts.py",
     "tests/lab/test_why.py",
 )
-"""What begins with one of these runs beside no other such file."""
+"""What begins with one of these runs beside no other such file: labs whose times count, and whole browsers."""
 
 WAITING = (
     "tests/app/test_app.py",
@@ -56,7 +62,8 @@ SECONDS = {
     "tests/lab/test_verdicts.py": 70,
     "tests/lab/test_relay_faults.py": 52,
     "tests/lab/test_leaks.py": 48,
-    "tests/lab/test_ready_browser.py": 35,
+    "tests/lab/test_ready_browser.py": 55,
+    "tests/lab/test_relay_roads.py": 60,
     "tests/lab/test_system_proxy.py": 33,
     "tests/lab/test_scenarios.py": 32,
     "tests/lab/test_seventh_of_october.py": 28,
