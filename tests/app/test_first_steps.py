@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -99,13 +100,17 @@ def command(folder: Path, *words: str, config: str = "") -> list[str]:
     return [sys.executable, "-P", "-m", "proxy", "run", "--port", "0", *files, *words]
 
 
-def environment(folder: Path) -> Mapping[str, str]:
-    return {**os.environ, "HOME": str(folder), "TERM": "xterm"}
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """The folder of sockets is the test's own: in a namespace this user has another number, and the folder of that
+    number may be somebody else's."""
+    with tempfile.TemporaryDirectory(prefix="byway-") as runtime:
+        yield {**os.environ, "HOME": str(tmp_path), "TERM": "xterm", "XDG_RUNTIME_DIR": runtime}
 
 
-async def test_with_a_relay_only_the_browser_is_left_to_tell(tmp_path: Path) -> None:
+async def test_with_a_relay_only_the_browser_is_left_to_tell(tmp_path: Path, environment: Mapping[str, str]) -> None:
     relay = '[[relay]]\nname = "r"\nurl = "socks5h://127.0.0.1:9"\n'
-    with Terminal(command(tmp_path, config=relay), environment(tmp_path)) as terminal:
+    with Terminal(command(tmp_path, config=relay), environment) as terminal:
         await terminal.until("Browser: ")
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.ends() == 0
@@ -114,11 +119,11 @@ async def test_with_a_relay_only_the_browser_is_left_to_tell(tmp_path: Path) -> 
     assert second.startswith("Browser: ")
 
 
-async def test_in_a_pipe_and_with_quiet_there_are_no_steps(tmp_path: Path) -> None:
+async def test_in_a_pipe_and_with_quiet_there_are_no_steps(tmp_path: Path, environment: Mapping[str, str]) -> None:
     async with Byway(tmp_path) as byway:
         await byway.stop()
     assert len(byway.said.read_text().splitlines()) == 2
-    with Terminal(command(tmp_path / "quiet", "-q"), environment(tmp_path)) as terminal:
+    with Terminal(command(tmp_path / "quiet", "-q"), environment) as terminal:
         state = tmp_path / "quiet" / "state" / "run.json"
         await until(state.exists)
         terminal.process.send_signal(signal.SIGINT)
@@ -128,7 +133,9 @@ async def test_in_a_pipe_and_with_quiet_there_are_no_steps(tmp_path: Path) -> No
 
 @pytest.mark.namespaces
 @pytest.mark.needs(*netns.NEEDS)
-async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_this_computer(tmp_path: Path) -> None:
+async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_this_computer(
+    tmp_path: Path, environment: Mapping[str, str]
+) -> None:
     """One program answers as Tor does, one never does: the line waits for that one, Byway does not."""
     asked: list[bytes] = []
 
@@ -145,7 +152,7 @@ async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_t
         async with await asyncio.start_server(answer, sock=tor):
             with here.create_server(("127.0.0.1", 1080)):
                 words = [*here.prefix, *command(tmp_path / "byway")]
-                with Terminal(words, environment(tmp_path)) as terminal:
+                with Terminal(words, environment) as terminal:
                     await terminal.until("Browser: ")
                     assert "Relays: " not in terminal.printed, "what answers late delays nothing"
                     await terminal.until("Relays: ")
@@ -166,9 +173,9 @@ async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_t
 
 @pytest.mark.namespaces
 @pytest.mark.needs(*netns.NEEDS)
-async def test_without_a_network_it_says_so_and_serves(tmp_path: Path) -> None:
+async def test_without_a_network_it_says_so_and_serves(tmp_path: Path, environment: Mapping[str, str]) -> None:
     alone = ["unshare", "-Urn", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-    with Terminal([*alone, *command(tmp_path)], environment(tmp_path)) as terminal:
+    with Terminal([*alone, *command(tmp_path)], environment) as terminal:
         await terminal.until("Relays: none found")
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.ends() == 0
