@@ -1,6 +1,6 @@
 """Publishes outcomes, as they are recorded, to `byway log -f` and other followers.
 
-Nobody is waited for: a follower that does not read loses the oldest outcomes of its own queue.
+It waits for no follower: one that does not read loses the oldest outcomes of its own queue.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class RelayGroups:
     # -- fallback and fastest: one lead for all sites --------------------------------------------------------------
 
     def _update(self, group: RelayGroup, now: float) -> tuple[str, ...]:
-        """Chooses the member that goes first, the lead or one on trial, and returns the order."""
+        """Chooses the member to try first, the lead or one on trial, and returns the order."""
         lead = self._leads.get(group.name)
         if lead is None or lead.member not in group.members:
             first = self._ranked(group, now)[0]

@@ -31,7 +31,7 @@ AVOIDED_S = 60.0
 """Seconds for which a way goes behind the others after the relay broke off or was silent beyond it."""
 
 KEPT_S = 600.0
-"""Seconds after its last dial for which the way in use goes first; as RFC 6555, section 4.2, for address families."""
+"""Seconds after its last dial for which the way in use is tried first; as in RFC 6555, section 4.2, for families."""
 
 STALLS_APART_S = 5.0
 """Seconds between two stalled transfers that count as two: a page has many connections."""

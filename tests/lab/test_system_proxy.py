@@ -40,7 +40,7 @@ _HOLD = """\
 [ -e "{hold}" ] && read -r line < "{hold}"
 exec {gsettings} "$@"
 """
-"""Byway's gsettings. It waits as long as there is a FIFO that nobody writes to."""
+"""Byway's gsettings. It waits as long as there is a FIFO without a writer."""
 
 
 @dataclass

@@ -347,7 +347,7 @@ async def test_a_failed_way_is_tested_again_beside_a_dial_that_went_well(world: 
         world.beliefs.to_retest = [RelayWay(OTHER, OTHER.host)]
         world.beliefs.reports.clear()
         await world.dialer().dial(VPS)
-        assert world.beliefs.of(ONE) == ["used"], "nobody waits for it"
+        assert world.beliefs.of(ONE) == ["used"], "nothing waits for it"
         await asyncio.sleep(10)
         assert world.beliefs.of(OTHERS) == [verdict]
     assert set(world.open) == {ONE}
