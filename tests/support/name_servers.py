@@ -206,7 +206,10 @@ class NameServer:
                 await self.reads.wait()
                 if not data:
                     return
-                for event in peer.http2.receive_data(data):
+                events = peer.http2.receive_data(data)
+                # h2 has taken all of them in: a stream whose query and reset came in one read is closed already.
+                peer.resets += [event.stream_id for event in events if isinstance(event, StreamReset)]
+                for event in events:
                     match event:
                         case RequestReceived(stream_id=stream):
                             self.heads.append("\r\n".join(f"{name!s}: {value!s}" for name, value in event.headers))
@@ -219,8 +222,6 @@ class NameServer:
                             answers = self.answers(messages.pop(stream), "https", number)
                             self.act(peer, stream, answers)
                             given += len(answers)
-                        case StreamReset(stream_id=stream):
-                            peer.resets.append(stream)
                         case PingReceived():
                             self.pings += 1
             peer.send()
