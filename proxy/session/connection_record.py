@@ -291,6 +291,10 @@ class ConnectionRecord:
         self._observer.on_relay_stalled(self.outcome, tunnel, bytes_down)
         tunnel.abort(f"the connection to the relay froze after {bytes_down} bytes")
 
+    def on_way_stalled(self, tunnel: Tunnel) -> None:
+        """Its client opens a new one, by another way if there is one."""
+        tunnel.abort("it was idle, and another connection over the same way to the relay froze")
+
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""
         if self._flow is not None:

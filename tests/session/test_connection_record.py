@@ -644,6 +644,15 @@ def test_a_relays_connection_that_stalls_is_ended_and_says_nothing_of_the_host(n
     assert scene.changes == []
 
 
+def test_an_idle_connection_to_a_relay_is_ended_with_one_that_stalled_and_shows_nothing_more() -> None:
+    scene = Watched(VPS, peer=VPS_PEER)
+    scene.watch()
+    scene.flows.listener.on_way_stalled(cast(Any, scene.tunnel))
+    assert scene.tunnel.aborted == ["it was idle, and another connection over the same way to the relay froze"]
+    assert scene.shared.relay_ways.obstacle(VPS_AT, HOME, 1000.0) is None
+    assert scene.changes == []
+
+
 def test_what_a_relay_carries_shows_that_its_connections_do_not_stall() -> None:
     scene = Watched(VPS, peer=VPS_PEER)
     scene.watch()

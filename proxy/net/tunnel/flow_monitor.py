@@ -35,6 +35,10 @@ allows for short ends of records and for retransmissions out of a slow queue; a 
 _WITNESSED = 0.3
 """The share of seconds in which another flow must have been faster: pages come in bursts."""
 
+YOUNG_S = 300.0
+"""Seconds since it was opened in which a tunnel is closed when another one to its relay froze. Chromium uses an idle
+connection again for as long (net/socket/client_socket_pool.cc); a terminal's session is often older."""
+
 _NEVER = float("-inf")
 _HOSTS = 4096
 _HOUR_S = 3600.0
@@ -44,6 +48,8 @@ class FlowSampler(Protocol):
     """Reads a connection from the kernel: TcpInfo, or a test's double."""
 
     def sample(self, sock: socket.socket) -> FlowSample | None: ...
+
+    def answered_after(self, sock: socket.socket) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,10 @@ class FlowListener(Protocol):
 
     def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
         """A flow through a relay stopped for good: the relay's own connection answers no probe."""
+
+    def on_way_stalled(self, tunnel: Tunnel) -> None:
+        """Another young flow over the same way to the relay stopped for good. This one is idle, and it would stop too
+        before it has brought more."""
 
     def on_direct_bytes(self, within_s: float) -> None:
         """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
@@ -95,6 +105,7 @@ class WatchedFlow:
         "down",
         "host",
         "listener",
+        "opened_at",
         "probed_at",
         "progress_at",
         "segments",
@@ -115,7 +126,7 @@ class WatchedFlow:
         self.stalls_count = stalls_count
         self.down = tunnel.down.moved
         self.up = tunnel.up.moved
-        self.progress_at = now
+        self.opened_at = self.progress_at = now
         self.probed_at = _NEVER
         self.stall: _Stall | None = None
         self.window: list[int] | None = None  # bytes of each second, while none was empty
@@ -356,7 +367,30 @@ class FlowMonitor:
         if flow.direct:
             flow.report(FlowSignal(Symptom.FROZEN, flow.down, evidence, now))
         else:
+            idle = self._idle_beside(flow, stall.sample.bytes_in, now)
             flow.listener.on_relay_stalled(flow.down, flow.tunnel)
+            for other in idle:
+                other.listener.on_way_stalled(other.tunnel)
+
+    def _idle_beside(self, frozen: WatchedFlow, bytes_in: int, now: float) -> list[WatchedFlow]:
+        """The tunnels over the way on which a young one froze after `bytes_in` that would freeze as well: as young, and
+        without more bytes. A client would use them for its next request, and wait again. Only idle ones, which were
+        answered last: the answer to a request may be short enough to pass."""
+        if now - frozen.opened_at > YOUNG_S or bytes_in >= self._settings.proof_bytes:
+            return []
+        return [
+            flow
+            for flow in self._flows
+            if flow is not frozen
+            and not flow.direct
+            and now - flow.opened_at <= YOUNG_S
+            and now - flow.progress_at >= self._settings.stalled_s
+            and flow.tunnel.upstream.peer == frozen.tunnel.upstream.peer
+            and not flow.tunnel.client_is_slow
+            and (sample := self._sample(flow)) is not None
+            and sample.bytes_in <= bytes_in
+            and self._tcp_info.answered_after(flow.tunnel.upstream.lowest_socket) is not None
+        ]
 
     def _stop_keepalive(self, flow: WatchedFlow) -> None:
         """Stops the probes, and puts the socket's options back."""

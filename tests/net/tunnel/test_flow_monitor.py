@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -35,8 +35,9 @@ class Fake:
         self.up = SimpleNamespace(moved=0)
         self.client_is_slow = False
         self.over = False
-        self.upstream = SimpleNamespace(lowest_socket=sock)
+        self.upstream = SimpleNamespace(lowest_socket=sock, peer="192.0.2.1:443")
         self.sample: FlowSample | None = FlowSample(segment=1400)
+        self.is_answered = True
 
 
 class FakeOracle:
@@ -48,7 +49,13 @@ class FakeOracle:
 
     def sample(self, sock: socket.socket) -> FlowSample | None:
         self.asked += 1
-        return next(fake.sample for fake in self.tunnels if fake.upstream.lowest_socket is sock)
+        return self._of(sock).sample
+
+    def answered_after(self, sock: socket.socket) -> float | None:
+        return 0.1 if self._of(sock).is_answered else None
+
+    def _of(self, sock: socket.socket) -> Fake:
+        return next(fake for fake in self.tunnels if fake.upstream.lowest_socket is sock)
 
 
 @dataclass
@@ -70,6 +77,9 @@ class Listener:
     def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
         self.world.stalled.append((self.host, bytes_down))
 
+    def on_way_stalled(self, tunnel: Tunnel) -> None:
+        self.world.beside.append(self.host)
+
 
 @dataclass
 class World:
@@ -80,6 +90,7 @@ class World:
     found: list[tuple[str, FlowSignal]] = field(default_factory=list)
     proven: list[tuple[int, float]] = field(default_factory=list)
     stalled: list[tuple[str, int]] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
     brought: list[tuple[str, float]] = field(default_factory=list)
 
     def open(
@@ -227,6 +238,99 @@ def test_a_stalled_flow_through_a_remote_relay_is_told_of(others: str, is_told: 
     world = tell(story)
     assert world.stalled == ([("blog.test", 16_000)] if is_told else [])
     assert world.found == []
+
+
+FREEZE = 17_000  # bytes on the wire after which the censor passes nothing more
+
+
+def an_idle_one(fake: Fake) -> None:
+    pass
+
+
+def another_way(fake: Fake) -> None:
+    fake.upstream.peer = "192.0.2.2:443"
+
+
+def carried_more(fake: Fake) -> None:
+    fake.sample = FlowSample(heard_s=0.1, segment=1400, bytes_in=FREEZE + 1)
+
+
+def waits_for_an_answer(fake: Fake) -> None:
+    fake.is_answered = False
+
+
+def client_takes_nothing(fake: Fake) -> None:
+    fake.client_is_slow = True
+
+
+def just_ended(fake: Fake) -> None:
+    fake.over = True
+
+
+def freeze_beside(
+    change: Callable[[Fake], None], *, wire: int = FREEZE, delivers: bool = False, ages_s: tuple[int, int] = (0, 0)
+) -> list[str]:
+    """What is closed beside a relay's flow that freezes after `wire` bytes: an idle tunnel over the same way, but for
+    what `change` makes of it. `ages_s` are those of the flow, when it stops, and of the tunnel."""
+
+    async def story(world: World) -> None:
+        other, _ = world.open("news.test")
+        flow_age_s, idle_age_s = ages_s
+        for left_s in range(max(ages_s), -1, -1):
+            if left_s == flow_age_s:
+                fake, _ = world.open("blog.test", direct=False, received=1, stalls_count=True)
+            elif left_s < flow_age_s:
+                fake.down.moved += 1
+            if left_s == idle_age_s:
+                idle, _ = world.open("idle.test", direct=False, stalls_count=True)
+                idle.sample = FlowSample(heard_s=0.1, segment=1400, bytes_in=5000)
+                change(idle)
+            await asyncio.sleep(1 if left_s else 0)
+        for probes in (0, 0, 0, 1, 2, 3):
+            other.down.moved += 9000
+            idle.down.moved += delivers
+            fake.sample = FlowSample(probes, heard_s=99, segment=1400, bytes_in=wire)
+            await asyncio.sleep(1)
+        assert [host for host, _ in world.stalled] == ["blog.test"]
+
+    return tell(story).beside
+
+
+def test_an_idle_tunnel_is_closed_with_the_one_that_froze_beside_it() -> None:
+    """A browser asks again over the connection that it still has, which would stall as well."""
+    assert freeze_beside(an_idle_one) == ["idle.test"]
+    assert freeze_beside(an_idle_one, ages_s=(200, 280)) == ["idle.test"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [another_way, carried_more, waits_for_an_answer, client_takes_nothing, just_ended],
+    ids=lambda f: f.__name__,
+)
+def test_a_tunnel_that_may_well_live_is_not_closed_with_one_that_froze(change: Callable[[Fake], None]) -> None:
+    assert freeze_beside(change) == []
+
+
+def test_what_delivers_is_old_or_stalled_late_says_nothing_of_the_others() -> None:
+    assert freeze_beside(an_idle_one, delivers=True) == []
+    assert freeze_beside(an_idle_one, wire=40_000) == [], "no new connection stops so late"
+    assert freeze_beside(an_idle_one, ages_s=(301, 0)) == [], "its mapping in a router may be gone"
+    assert freeze_beside(an_idle_one, ages_s=(0, 301)) == [], "it may be a terminal's session"
+
+
+def test_a_direct_flow_that_freezes_closes_no_other() -> None:
+    async def story(world: World) -> None:
+        world.open("idle.test")
+        fake, _ = world.open("blog.test", received=16_000)
+        other, _ = world.open("news.test")
+        for probes in (0, 0, 0, 1, 2, 3):
+            other.down.moved += 9000
+            fake.sample = FlowSample(probes, heard_s=99, segment=1400, bytes_in=FREEZE)
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert world.kinds == [("blog.test", Symptom.FROZEN)]
+    assert world.beside == []
 
 
 def test_what_relays_receive_says_nothing_of_a_direct_flow() -> None:
