@@ -11,7 +11,7 @@ from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.model import Protocol, Stage, Symptom
 
 Attempt = Mapping[str, Any]
-"""An attempt as `proxy.control.serialize` writes it."""
+"""An attempt as a document (`proxy.control.answers.connections.AttemptJson`)."""
 
 _SHORT: Mapping[str, str] = MappingProxyType(
     {

@@ -119,7 +119,7 @@ def _help(
 def _version(call: Invocation) -> None:
     """Show the version."""
     if call.output.as_json:
-        from proxy.control.serialize import versioned
+        from proxy.control.document import versioned
 
         call.output.document(versioned(byway=__version__))
     else:

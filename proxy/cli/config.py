@@ -33,15 +33,16 @@ def show(
     They are those of the file and the environment. Passwords are never shown. With --json all settings are shown."""
     from proxy.cli.offline import read_configuration
     from proxy.config.schema import Settings
-    from proxy.control import serialize
+    from proxy.control.answers.settings import settings_json
+    from proxy.control.document import versioned
 
     loaded = read_configuration(call.paths)
-    settings = serialize.settings(loaded.settings)
+    settings = settings_json(loaded.settings)
     if call.output.as_json:
         path = None if loaded.path is None else str(loaded.path)
-        call.output.document(serialize.versioned(path=path, settings=settings, sources=dict(loaded.sources)))
+        call.output.document(versioned(path=path, settings=settings, sources=dict(loaded.sources)))
         return None
-    defaults = dict(_flat(serialize.settings(Settings())))
+    defaults = dict(_flat(settings_json(Settings())))
     rows = [(key, value, _source(key, loaded.sources)) for key, value in _flat(settings)]
     changed = [(key, value, source) for key, value, source in rows if source and defaults.get(key) != value]
     shown = rows if everything else changed

@@ -66,7 +66,7 @@ def _forget(
 def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
     """Wipes the files, with the lock of the state folder, so that no Byway starts meanwhile."""
     from proxy.app.process import alone
-    from proxy.control.serialize import versioned
+    from proxy.control.document import versioned
     from proxy.control.site import scope
     from proxy.store.forgetting import Forgotten, forget_files
     from proxy.store.store import Store

@@ -156,7 +156,7 @@ _COVERED = {
 
 
 def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
-    """Yields what is known about a list (`serialize_list`), as names and values."""
+    """Yields what is known about a list (`proxy.control.answers.lists.ListJson`), as names and values."""
     yield "list", shown["name"]
     yield "state", _state(shown)
     yield "source", shown["source"]
@@ -233,7 +233,7 @@ def refresh(
             else:
                 take(line)
     if call.output.as_json:
-        from proxy.control.serialize import versioned
+        from proxy.control.document import versioned
 
         call.output.document(versioned(results=results, problem=problem))
     elif problem:
@@ -259,7 +259,7 @@ def _described_offline(paths: Paths) -> Document:
     from proxy.app.rule_files import read_lists
     from proxy.cli.offline import read_configuration
     from proxy.control import lists
-    from proxy.control.serialize import versioned
+    from proxy.control.document import versioned
     from proxy.store.list_copies import ListCopies
 
     configured = read_configuration(paths).settings.list
@@ -277,6 +277,8 @@ async def _refresh_offline(
     from proxy.config.load import load
     from proxy.config.paths import private_folder
     from proxy.control import lists
+    from proxy.control.answers.lists import RefreshedLine
+    from proxy.control.document import to_json
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
     from proxy.net.poller import make_poller
     from proxy.net.uplink.network_id import network_id, read_uplink
@@ -328,6 +330,6 @@ async def _refresh_offline(
         )
         refresh = ListRefresh(context, copies)
         async for result in refresh.refresh(wanted, asked=True, accept_smaller=accept_smaller):
-            take(lists.refreshed(result))
+            take(to_json(RefreshedLine.of(result)))
     finally:
         poller.close()

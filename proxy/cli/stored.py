@@ -22,9 +22,12 @@ from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
-from proxy.control import serialize
+from proxy.control.answers.connections import ConnectionJson, LogAnswer
+from proxy.control.answers.measurements import MeasurementsAnswer
+from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer, groups_json, relays_json
+from proxy.control.answers.sites import ChangeJson, OverrideJson, SiteAnswer, SiteJson, SitesAnswer, overrides_json
+from proxy.control.document import Document, document
 from proxy.control.relay_visits import RelayVisits, read_visits
-from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope
 from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -66,23 +69,24 @@ class Stored:
         answer, and BywayError when the log cannot be read."""
         match path.removeprefix("/v1/").split("/"):
             case ["log"]:
-                return versioned(rows=self._log(query))
+                return document(LogAnswer(self._log(query)))
             case ["sites"]:
-                return self._sites()
+                return document(self._sites())
             case ["sites", host]:
-                return self._site(_scope(unquote(host)))
+                return document(self._site(_scope(unquote(host))))
             case ["measurements", host]:
-                return versioned(host=_scope(unquote(host)), measurements=[])
+                return document(MeasurementsAnswer(_scope(unquote(host)), ()))
             case ["relays"]:
                 visits = read_visits(self._ask, time.time())
                 relays = self._relays(visits)
-                return versioned(relays=relays, groups=stored_groups(self._settings, self._paths, relays, visits))
+                groups = stored_groups(self._settings, self._paths, relays, visits)
+                return document(RelaysAnswer(relays, groups))
         raise NotRunning("this needs a running Byway; start it with `byway run`")
 
-    def _log(self, selected: Parameters) -> list[Document]:
+    def _log(self, selected: Parameters) -> tuple[ConnectionJson, ...]:
         site, row_id = selected.get("site"), selected.get("id")
         since, limit = selected.get("since"), selected.get("limit")
-        return self._ask(
+        rows = self._ask(
             lambda db: queries.log(
                 db,
                 since=float(since or 0.0),
@@ -93,37 +97,36 @@ class Stored:
                 limit=int(limit or 200),
             )
         )
+        return tuple(map(ConnectionJson.of_row, rows))
 
-    def _sites(self) -> Document:
-        now, beliefs = time.time(), self._beliefs()
-        overrides = sorted(self._overrides().items())
-        return versioned(
+    def _sites(self) -> SitesAnswer:
+        return SitesAnswer(
             network=self._network(),
-            sites=[serialize.belief(belief) for belief in beliefs.all(now=now)],
-            overrides=[serialize.override(host, override) for host, override in overrides],
+            sites=tuple(map(SiteJson.of, self._beliefs().all(now=time.time()))),
+            overrides=overrides_json(self._overrides()),
         )
 
-    def _site(self, host: str) -> Document:
+    def _site(self, host: str) -> SiteAnswer:
         now, beliefs, network = time.time(), self._beliefs(), self._network()
         here = beliefs.lookup(host, network=network, now=now)
         elsewhere = [it for it in beliefs.all(now=now) if it.scope == host and it.network != network]
         rows = [row for name in scopes(host) for row in self._ask(partial(queries.changes, scope=name))]
-        changes = sorted(rows, key=lambda row: float(row["at"]), reverse=True)
+        changes = sorted(map(ChangeJson.of_row, rows), key=lambda change: change.at, reverse=True)
         override = _covering(host, self._overrides())
-        return versioned(
+        return SiteAnswer(
             host=host,
-            belief=serialize.belief(here),
-            elsewhere=[serialize.belief(it) for it in elsewhere],
-            override=None if override is None else serialize.override(*override),
+            belief=SiteJson.of(here),
+            elsewhere=tuple(map(SiteJson.of, elsewhere)),
+            override=None if override is None else OverrideJson.of(*override),
             timeline=spells(changes, [here, *elsewhere]),
-            changes=changes,
+            changes=tuple(changes),
         )
 
-    def _relays(self, visits: Mapping[str, RelayVisits]) -> list[Document]:
+    def _relays(self, visits: Mapping[str, RelayVisits]) -> tuple[RelayJson, ...]:
         used = _health(self._ask(queries.relays_used))
         relays = expanded(self._settings).relay
         tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
-        return serialize.relays(relays, tests, lambda name: used.get(name, RelayHealth()), visits=visits)
+        return relays_json(relays, tests, lambda name: used.get(name, RelayHealth()), visits=visits)
 
     def _beliefs(self) -> Beliefs:
         beliefs, _ = self._ask(queries.beliefs)
@@ -155,13 +158,13 @@ class Stored:
 
 
 def stored_groups(
-    settings: Settings, paths: Paths, relays: Sequence[Document], visits: Mapping[str, RelayVisits]
-) -> list[Document]:
-    """Returns the documents of the groups, as far as the files tell: `relays` are those of the relays."""
+    settings: Settings, paths: Paths, relays: Sequence[RelayJson], visits: Mapping[str, RelayVisits]
+) -> tuple[GroupJson, ...]:
+    """Returns the groups, as far as the files tell."""
     groups = RelayGroups(Health(settings.detect), read_selection(paths.relay_selection_file))
     made = groups_of(settings)
     leading = partial(groups.leading, now=time.time())
-    return serialize.relay_groups(made, relays, visits, leading, groups.lost_selections(made))
+    return groups_json(made, relays, visits, leading, groups.lost_selections(made))
 
 
 def _ask(file: Path, query: Query[T]) -> T:

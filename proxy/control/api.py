@@ -1,8 +1,8 @@
 """The control API, which the commands use to reach a running Byway: JSON over HTTP, under /v1.
 
-Everything is read from Dependencies and written by `serialize`. A request is accepted only in its exact form (a body of
-at most 64 KiB; no unknown, repeated or wrongly typed field). No endpoint takes a path, a command or code, and no answer
-has a password.
+Everything is read from Dependencies and answered with the values of `answers`. A request is accepted only in its exact
+form (a body of at most 64 KiB; no unknown, repeated or wrongly typed field). No endpoint takes a path, a command or
+code, and no answer has a password.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
-from proxy.control.answers import error
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoints.lists import ListEndpoints
 from proxy.control.endpoints.log import LogEndpoints
@@ -26,6 +25,7 @@ from proxy.control.endpoints.status import StatusEndpoints
 from proxy.control.measurement_cache import Measurements
 from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import BODY_LIMIT
+from proxy.control.responses import error
 from proxy.control.site_reader import SiteReader
 from proxy.control.streaming import FAULT, Followers
 from proxy.model.errors import BywayError

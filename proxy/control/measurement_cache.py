@@ -12,9 +12,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from proxy.config.relays import enabled_relays
-from proxy.control import serialize
+from proxy.control.answers.measurements import (
+    MeasurementJson,
+    RouteResultJson,
+    StepJson,
+    StepLine,
+    VerdictJson,
+)
 from proxy.control.dependencies import Dependencies, SetupView
-from proxy.control.serialize import Document
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Confidence, Verdict
@@ -54,6 +59,25 @@ class Measured:
     verdict: Verdict
     thorough: bool  # False: it is too brief to answer `why`
 
+    def to_answer(self) -> MeasurementJson:
+        return MeasurementJson(
+            url=self.page.url,
+            verdict=VerdictJson.of(self.verdict),
+            routes=RouteResultJson.of(self.steps),
+            steps=tuple(map(StepJson.of, self.steps)),
+            measured_at=self.at,
+            measured_s=round(self.took_s, 3),
+            measured_on=self.network,
+        )
+
+
+@frozen_dataclass
+class Finished:
+    """The end of a measurement. `measured_again`: it was not cached."""
+
+    measured: Measured
+    measured_again: bool
+
 
 class Measurements:
     """Makes measurements for one control server, and caches them."""
@@ -63,47 +87,47 @@ class Measurements:
         self._cache: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(CACHED_MAX)
         self._controls: tuple[NetworkId, SharedControls] | None = None
 
-    async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Document:
-        """Measures one site of many, with one visit on each route. Returns the document with the verdict and all
-        steps."""
+    async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Finished:
+        """Measures one site of many, with one visit on each route."""
         async with contextlib.aclosing(self._measure(page, plan, routes=routes, thorough=False)) as lines:
             *_, last = [line async for line in lines]
+        assert isinstance(last, Finished), "the last line is the end"
         return last
 
     def forget(self) -> None:
         """Empties the cache."""
         self._cache.clear()
 
-    def of(self, host: str) -> list[Document]:
+    def of(self, host: str) -> tuple[Measured, ...]:
         """Returns the cached measurements of a host on this network, for reports."""
         here = self._parts.network()
-        return [
-            _document(measured)
-            for (network, page), measured in self._cache.items()
-            if network == here and page.host == host
-        ]
+        return tuple(
+            measured for (network, page), measured in self._cache.items() if network == here and page.host == host
+        )
 
     async def lines(
         self, page: ProbeTarget, plan: Planned, *, otherwise: ProbeTarget | None = None, skip_cache: bool = False
-    ) -> AsyncGenerator[Document, None]:
-        """Measures `page` thoroughly. Yields a document with `step` for each step as it is done, then one with the
-        `verdict`, the routes and all steps. A cached measurement is used unless `skip_cache`.
+    ) -> AsyncGenerator[StepLine | Finished, None]:
+        """Measures `page` thoroughly. Yields each step as it is done, then the end. A cached measurement is used unless
+        `skip_cache`.
 
-        Where no route connects to `page`, `otherwise` is measured too, and its document is yielded instead if a route
+        Where no route connects to `page`, `otherwise` is measured too, and its end is yielded instead if a route
         delivers it."""
-        first: Document = {}
+        first: Finished | None = None
         async with contextlib.aclosing(self._measure(page, plan, skip_cache=skip_cache)) as lines:
             async for line in lines:
-                if "verdict" in line:
+                if isinstance(line, Finished):
                     first = line
                 else:
                     yield line
-        if otherwise is None or not _is_not_served(first):
+        assert first is not None, "the last line is the end"
+        if otherwise is None or not _is_not_served(first.measured.steps):
             yield first
             return
         async with contextlib.aclosing(self._measure(otherwise, plan, skip_cache=skip_cache)) as lines:
             async for line in lines:
-                yield line if "verdict" not in line or line["verdict"]["through"] else first
+                is_worse = isinstance(line, Finished) and not line.measured.verdict.delivered_by
+                yield first if is_worse else line
 
     async def _measure(
         self,
@@ -113,7 +137,7 @@ class Measurements:
         routes: tuple[Route, ...] | None = None,
         thorough: bool = True,
         skip_cache: bool = False,
-    ) -> AsyncGenerator[Document, None]:
+    ) -> AsyncGenerator[StepLine | Finished, None]:
         """Makes one measurement over `routes`, or over all when that is None. Yields as `lines` does. One that is not
         `thorough` is cached, but not used by `lines`."""
         network = self._parts.network()
@@ -130,7 +154,7 @@ class Measurements:
             async with contextlib.aclosing(steps_of_site) as coming:
                 async for step in coming:
                     steps.append(step)
-                    yield {"step": serialize.step(step)}
+                    yield StepLine(StepJson.of(step))
             took_s = time.time() - began
             verdict = self._judge(steps, (await plan(page.destination))[0], network)
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
@@ -139,8 +163,8 @@ class Measurements:
                 self._cache[network, page] = measured
         else:
             for step in measured.steps:
-                yield {"step": serialize.step(step)}
-        yield {**_document(measured), "measured_again": not was_cached}
+                yield StepLine(StepJson.of(step))
+        yield Finished(measured, not was_cached)
 
     def _judge(self, steps: Sequence[MeasurementStep], stored: Belief, network: NetworkId) -> Verdict:
         if network != self._parts.network():
@@ -181,11 +205,10 @@ class Measurements:
         return measured if is_recent and measured.thorough and measured.setup is setup else None
 
 
-def _is_not_served(line: Document) -> bool:
+def _is_not_served(steps: Sequence[MeasurementStep]) -> bool:
     """Whether no server listens, so that nothing was measured: direct was refused, and no route connected."""
-    steps = line.get("steps", ())
-    connected = any(step["part"] in _CONNECTED and step["result"] == "ok" for step in steps)
-    refused = (step["part"] == StepKind.CONNECT and step["symptom"] == Symptom.REFUSED for step in steps)
+    connected = any(step.kind in _CONNECTED and step.ok for step in steps)
+    refused = (step.kind is StepKind.CONNECT and step.symptom is Symptom.REFUSED for step in steps)
     return any(refused) and not connected
 
 
@@ -206,16 +229,3 @@ def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:
         and now - before.at <= _CONFIRMED_S
         and (before.status, verdict.status) == (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED)
     )
-
-
-def _document(measured: Measured) -> Document:
-    """Returns the last line of a measurement: the verdict, the routes and all steps."""
-    return {
-        "url": measured.page.url,
-        "verdict": serialize.verdict(measured.verdict),
-        "routes": serialize.measured_routes(measured.steps),
-        "steps": [serialize.step(step) for step in measured.steps],
-        "measured_at": measured.at,
-        "measured_s": round(measured.took_s, 3),
-        "measured_on": measured.network,
-    }

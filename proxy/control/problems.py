@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from proxy.control.serialize import Document
+from proxy.control.answers.lists import ListJson
+from proxy.control.answers.relays import RelayJson, RelayState
+from proxy.control.answers.sites import SiteJson
+from proxy.control.answers.status import ProblemJson
 from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.extend.manager import AddonState
@@ -24,27 +27,27 @@ _NAMED = 3  # sites that a sentence names
 
 @frozen_dataclass
 class StatusSnapshot:
-    """The status of all parts at one moment. Relays and sites are as `serialize` writes them."""
+    """The status of all parts at one moment."""
 
     live: Mapping[str, int | float | str]
     """Counters of the moment."""
     network: NetworkState
-    relays: Sequence[Document]
-    troubled: Sequence[Document]
-    """Beliefs about sites that are in trouble on this network."""
+    relays: Sequence[RelayJson]
+    troubled: Sequence[SiteJson]
+    """Sites that are in trouble on this network."""
     addons: Sequence[AddonState]
     log_trouble: str
     """Why the log cannot be written; empty when it can."""
-    lists: Sequence[Document] = ()
+    lists: Sequence[ListJson] = ()
     now: float = 0.0
     """Seconds since the epoch."""
 
 
-def problems(status: StatusSnapshot) -> list[Document]:
-    """Returns the problems as documents of `text` and `do`: failing relays first, since without them no blocked site
+def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
+    """Returns the problems: failing relays first, since without them no blocked site
     opens; then the user's files, the network, the sites and the log."""
     parts = (_of_relays, _of_files, _of_network, _of_sites, _of_log)
-    return [{"text": text, "do": do} for part in parts for text, do in part(status)]
+    return tuple(ProblemJson(text, do) for part in parts for text, do in part(status))
 
 
 def _of_files(status: StatusSnapshot) -> Problems:
@@ -64,20 +67,20 @@ def _of_files(status: StatusSnapshot) -> Problems:
 
 def _of_lists(status: StatusSnapshot) -> Problems:
     for shown in status.lists:
-        name, fetch = shown["name"], shown["fetch"]
+        name, fetch = shown.name, shown.fetch
         refresh = f"byway list refresh {name}"
-        if fetch is None or not fetch["has_copy"]:
-            why = f" ({fetch['error']})" if fetch is not None and fetch["error"] else ""
-            if shown["problem"]:
-                yield f"{shown['problem']}{why}.", "byway rule check" if fetch is None else refresh
+        if fetch is None or not fetch.has_copy:
+            why = f" ({fetch.error})" if fetch is not None and fetch.error else ""
+            if shown.problem:
+                yield f"{shown.problem}{why}.", "byway rule check" if fetch is None else refresh
             continue
-        if shown["problem"]:
-            yield f"{shown['problem']}.", f"byway list show {name}"
-        age = f"its last good copy, of {_days(status.now - fetch['fetched_at'])} ago, is in use"
-        if fetch["error"]:
-            yield f"List {name} could not be fetched: {fetch['error']}; {age}.", refresh
-        elif fetch["stale"]:
-            yield f"List {name} is out of date: {age}, and its refresh is {fetch['refresh']}.", refresh
+        if shown.problem:
+            yield f"{shown.problem}.", f"byway list show {name}"
+        age = f"its last good copy, of {_days(status.now - (fetch.fetched_at or 0.0))} ago, is in use"
+        if fetch.error:
+            yield f"List {name} could not be fetched: {fetch.error}; {age}.", refresh
+        elif fetch.stale:
+            yield f"List {name} is out of date: {age}, and its refresh is {fetch.refresh}.", refresh
 
 
 def _days(seconds: float) -> str:
@@ -95,14 +98,14 @@ def _of_network(status: StatusSnapshot) -> Problems:
 
 
 def _of_sites(status: StatusSnapshot) -> Problems:
-    intercepted = [site["scope"] for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
+    intercepted = [site.scope for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
     if intercepted:
         only = "Using relays only" if status.relays else "Without a relay it is not opened"
         names = f"{', '.join(intercepted[:_NAMED])}{' and others' if intercepted[_NAMED:] else ''}"
         yield f"TLS interception: {names}. {only}.", f"byway why {intercepted[0]}"
     blocked = [site for site in status.troubled if not _BLOCKED.isdisjoint(_called(site))]
     # What a local strategy opens, such as direct|tlsrec, needs no relay.
-    blocked = [site for site in blocked if not site["last_good"].startswith("direct|")]
+    blocked = [site for site in blocked if not site.last_good.startswith("direct|")]
     if blocked and not status.relays:
         many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
         yield f"{many} blocked, and there is no relay.", "byway relay add URL"
@@ -111,19 +114,19 @@ def _of_sites(status: StatusSnapshot) -> Problems:
 _BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW, SiteStatus.INTERCEPTED})
 
 
-def _called(site: Document) -> tuple[str, str]:
+def _called(site: SiteJson) -> tuple[SiteStatus, SiteStatus]:
     """Returns the current word for a site and the stored one: behind a portal the current one is the network's."""
-    return site["words"], site["stored_words"]
+    return site.words, site.stored_words
 
 
 def _of_relays(status: StatusSnapshot) -> Problems:
     for relay in status.relays:
-        if (fault := relay["fault"]) is not None:
-            yield f"Relay {relay['name']} fails: {fault['text']}.", fault["do"]
-        elif relay["state"] == "failing":
-            yield f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}"
-        if (obstacle := relay["obstacle"]) is not None:
-            yield obstacle["text"], obstacle["do"]
+        if (fault := relay.fault) is not None:
+            yield f"Relay {relay.name} fails: {fault.text}.", fault.do
+        elif relay.state is RelayState.FAILING:
+            yield f"Relay {relay.name} keeps failing: {relay.error}", f"byway relay test {relay.name}"
+        if (obstacle := relay.obstacle) is not None:
+            yield obstacle.text, obstacle.do
 
 
 def _of_log(status: StatusSnapshot) -> Problems:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from proxy.config.relays import enabled_relays, relay_names
-from proxy.control import serialize
+from proxy.control.answers.relays import GroupJson, RelayJson, groups_json, relays_json
 from proxy.control.dependencies import Dependencies
 from proxy.control.relay_visits import RelayVisits, read_visits
-from proxy.control.serialize import Document
 
 
 class RelayReader:
@@ -33,10 +32,10 @@ class RelayReader:
     async def visits(self, now: float) -> Mapping[str, RelayVisits]:
         return await asyncio.to_thread(read_visits, self._parts.store.read, now)
 
-    async def documents(self, now: float, visits: Mapping[str, RelayVisits]) -> list[Document]:
+    async def all(self, now: float, visits: Mapping[str, RelayVisits]) -> tuple[RelayJson, ...]:
         relays, health = self._parts.setup().settings.relay, self._parts.health
         tests = await asyncio.to_thread(self._parts.relay_tests.of_all, relays)
-        return serialize.relays(
+        return relays_json(
             relays,
             tests,
             health.of,
@@ -45,10 +44,12 @@ class RelayReader:
             obstacles=self._parts.relay_obstacles(),
         )
 
-    def groups(self, relays: Sequence[Document], visits: Mapping[str, RelayVisits], now: float) -> list[Document]:
+    def groups(
+        self, relays: Sequence[RelayJson], visits: Mapping[str, RelayVisits], now: float
+    ) -> tuple[GroupJson, ...]:
         groups = self._parts.groups
         leading = partial(groups.leading, now=now)
-        return serialize.relay_groups(self._parts.setup().groups, relays, visits, leading, self.lost_selections())
+        return groups_json(self._parts.setup().groups, relays, visits, leading, self.lost_selections())
 
     def lost_selections(self) -> Mapping[str, str]:
         return self._parts.groups.lost_selections(self._parts.setup().groups)

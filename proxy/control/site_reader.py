@@ -8,9 +8,9 @@ import time
 from typing import Unpack
 
 from proxy.config.relays import enabled_relays
-from proxy.control import serialize
+from proxy.control.answers.connections import ConnectionJson
+from proxy.control.answers.sites import ChangeJson, SiteJson
 from proxy.control.dependencies import Dependencies
-from proxy.control.serialize import Document
 from proxy.control.timeline import scopes
 from proxy.detect.verdict.site_status import SiteState, site_state
 from proxy.model import Belief, Destination, Inbound, Plan, Request
@@ -32,19 +32,18 @@ class SiteReader:
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
 
-    def all(self, now: float) -> list[Document]:
+    def all(self, now: float) -> list[SiteJson]:
         """Returns all sites with a stored status, and those that failed recently on this network."""
         parts, here = self._parts, self._parts.network()
         stored = parts.beliefs.all(now=now)
         known = {belief.scope for belief in stored if belief.network == here}
         recent = parts.beliefs.recent_results(network=here, now=now, within_s=_RECENT_S)
         stored += [Belief(host, here) for host, result in recent if host not in known and result.status.is_trouble]
-        return [self.document(belief, now) for belief in stored]
+        return [self.site(belief, now) for belief in stored]
 
-    def document(self, stored: Belief, now: float, host: str = "") -> Document:
+    def site(self, stored: Belief, now: float, host: str = "") -> SiteJson:
         """Returns the stored and the current status of a site; `host` names it where the stored scope is wider."""
-        current = self.current(stored, now, host)
-        return {**serialize.belief(stored, current), "is_trouble": current.status.is_trouble}
+        return SiteJson.of(stored, self.current(stored, now, host))
 
     def current(self, stored: Belief, now: float, host: str = "") -> SiteState:
         """Returns the current status of a site."""
@@ -65,24 +64,24 @@ class SiteReader:
         request = Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client="")
         return self.belief(destination.host, time.time()), await self._parts.plan(request)
 
-    async def rows(self, **selected: Unpack[LogFilter]) -> list[Document]:
+    async def rows(self, **selected: Unpack[LogFilter]) -> list[ConnectionJson]:
         """Returns rows of the log, with all connections that have ended until now. Raises ValueError for an unknown
         outcome."""
         store = self._parts.store
 
-        def read() -> list[Document]:
+        def read() -> list[ConnectionJson]:
             store.flush(FLUSH_S)
-            return store.log(**selected)
+            return list(map(ConnectionJson.of_row, store.log(**selected)))
 
         return await asyncio.to_thread(read)
 
-    async def changes(self, host: str) -> list[Document]:
+    async def changes(self, host: str) -> list[ChangeJson]:
         """Returns the changes of status of a host and of the domains above it, the newest first."""
 
-        def read() -> list[Document]:
+        def read() -> list[ChangeJson]:
             store = self._parts.store
             store.flush(FLUSH_S)
-            rows = [row for scope in scopes(host) for row in store.changes(scope)]
-            return sorted(rows, key=lambda row: float(row["at"]), reverse=True)
+            changes = [ChangeJson.of_row(row) for scope in scopes(host) for row in store.changes(scope)]
+            return sorted(changes, key=lambda change: change.at, reverse=True)
 
         return await asyncio.to_thread(read)

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
+from proxy.control.document import document, versioned
 from proxy.control.request_parsing import parse_field
-from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope
 from proxy.model import DIRECT, Outcome
 from proxy.model.errors import BywayError
@@ -35,7 +35,7 @@ class Followers:
     def __init__(self) -> None:
         self._answering: set[asyncio.Task[Any]] = set()
 
-    async def answer(self, request: web.Request, lines: AsyncGenerator[Document, None]) -> web.StreamResponse:
+    async def answer(self, request: web.Request, lines: AsyncGenerator[object, None]) -> web.StreamResponse:
         """Sends each of `lines` as it is yielded, and closes them. An internal error is sent as the last line, `error`:
         an answer that only stopped would look as if Byway had ended."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -46,7 +46,7 @@ class Followers:
         try:
             async with contextlib.aclosing(lines):
                 async for line in lines:
-                    await response.write(json.dumps(versioned(**line)).encode() + b"\n")
+                    await response.write(json.dumps(document(line)).encode() + b"\n")
         except ConnectionError:
             pass  # the reader has closed the connection
         except Exception as error:

@@ -6,63 +6,58 @@ The store has a row for each change of a stored status. A spell begins with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from proxy.control.answers.sites import ChangeJson, SpellJson
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.site_status import status_of
 from proxy.model import Belief, State
 
-Document = dict[str, Any]
 
+def spells(changes: Sequence[ChangeJson], stored: Iterable[Belief] = ()) -> tuple[SpellJson, ...]:
+    """Returns the spells of all scopes and networks in `changes` (in any order), the latest first.
 
-def spells(changes: Sequence[Mapping[str, Any]], stored: Iterable[Belief] = ()) -> list[Document]:
-    """Returns the spells of all scopes and networks in `changes` (rows of the store, in any order), the latest first.
-
-    `stored` are the present beliefs: a cause that was found after a spell had begun is only there, and in the row that
-    ends it. `blocked_since` is null when the site was never more than likely blocked; while a spell lasts, `until` is
-    null and `ended` is empty."""
-    open_now: dict[tuple[str, str], Document] = {}
-    found: list[Document] = []
-    for change in sorted(changes, key=lambda row: float(row["at"])):
-        key = (change["network"], change["scope"])
+    `stored` are the present beliefs: a cause that was found after a spell had begun is only there, and in the change
+    that ends it."""
+    open_now: dict[tuple[str, str], SpellJson] = {}
+    ended: list[SpellJson] = []
+    for change in sorted(changes, key=lambda change: change.at):
+        key = (change.network, change.scope)
         spell = open_now.get(key)
-        if change["after"] in TROUBLED:
-            if spell is None:
-                spell = open_now[key] = _begin(change)
-                found.append(spell)
-            _extend(spell, change)
+        if change.after in TROUBLED:
+            open_now[key] = _extended(spell or _begun(change), change)
         elif spell is not None:
-            spell |= {"until": change["at"], "ended": change["why"] or f"now {status_of(State(change['after']))}"}
-            spell["cause"] = change["cause"] or spell["cause"]
+            reason = change.why or f"now {status_of(State(change.after))}"
+            ended.append(replace(spell, until=change.at, ended=reason, cause=change.cause or spell.cause))
             del open_now[key]
     for belief in stored:
-        spell = open_now.get((belief.network, belief.scope))
-        if spell is not None:
-            spell["cause"] = belief.cause or spell["cause"]
-    return sorted(found, key=lambda spell: float(spell["since"]), reverse=True)
+        key = (belief.network, belief.scope)
+        if (spell := open_now.get(key)) is not None:
+            open_now[key] = replace(spell, cause=belief.cause or spell.cause)
+    return tuple(sorted((*ended, *open_now.values()), key=lambda spell: spell.since, reverse=True))
 
 
-def _begin(change: Mapping[str, Any]) -> Document:
-    return {
-        "scope": change["scope"],
-        "network": change["network"],
-        "state": change["after"],
-        "cause": change["cause"],
-        "since": change["at"],
-        "blocked_since": None,
-        "until": None,
-        "began": change["why"],
-        "ended": "",
-    }
+def _begun(change: ChangeJson) -> SpellJson:
+    return SpellJson(
+        scope=change.scope,
+        network=change.network,
+        state=change.after,
+        cause=change.cause,
+        since=change.at,
+        blocked_since=None,
+        until=None,
+        began=change.why,
+        ended="",
+    )
 
 
-def _extend(spell: Document, change: Mapping[str, Any]) -> None:
-    """Raises the spell to the worst state, and sets the last cause that was found."""
-    if change["after"] == State.BLOCKED and spell["blocked_since"] is None:
-        spell |= {"state": change["after"], "blocked_since": change["at"], "began": change["why"] or spell["began"]}
-    if change["cause"]:
-        spell["cause"] = change["cause"]
+def _extended(spell: SpellJson, change: ChangeJson) -> SpellJson:
+    """Returns the spell with the worst state, and the last cause that was found."""
+    if change.after == State.BLOCKED and spell.blocked_since is None:
+        began = change.why or spell.began
+        spell = replace(spell, state=change.after, blocked_since=change.at, began=began)
+    return replace(spell, cause=change.cause or spell.cause)
 
 
 def scopes(host: str) -> list[str]:

@@ -18,7 +18,8 @@ from proxy.cli.client import Client
 from proxy.cli.exit_codes import Misused
 from proxy.cli.log import HEADINGS, OUTCOMES
 from proxy.cli.options import moment
-from proxy.control import serialize
+from proxy.control.answers.connections import ConnectionJson
+from proxy.control.document import document
 from proxy.model import Stage, Symptom
 from proxy.store import queries
 from tests.cli.conftest import Byway, Home, Running
@@ -177,7 +178,7 @@ def test_what_ends_while_the_log_is_read_is_printed_once(
     running.see(both)
 
     def follow(*_: object, **__: object) -> Iterator[dict[str, object]]:
-        return iter([serialize.outcome(both, HOME), serialize.outcome(later, HOME)])
+        return iter([document(ConnectionJson.of(seen, HOME)) for seen in (both, later)])
 
     monkeypatch.setattr(Client, "follow", follow)
     assert [row[2] for row in byway("log", "-f").rows[1:]] == ["both.example", "later.example"]

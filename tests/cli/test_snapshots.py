@@ -19,7 +19,7 @@ import tempfile
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ import pytest
 from proxy import __version__
 from proxy.cli.output import Output
 from proxy.config.paths import Paths
-from proxy.control import serialize
-from proxy.model import UNKNOWN_NETWORK
+from proxy.control.answers.measurements import RouteResultJson, StepJson
+from proxy.control.answers.relays import TrialJson
+from proxy.model import UNKNOWN_NETWORK, StepResult
 from proxy.net.uplink.network_id import network_id, read_uplink
 from tests.cli.conftest import Byway, Home, Ran
 from tests.cli.seeded import BLOCKED, DOWN, LONG, SeededWorld, leave
@@ -93,18 +94,18 @@ def make_world(home: Home) -> Callable[[], World]:
 @pytest.fixture
 def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step of a measurement, and every test of a relay, takes as long."""
-    step, routes, trial = serialize.step, serialize.measured_routes, serialize.trial
+    step, routes, trial = StepJson.of, RouteResultJson.of, TrialJson.of
 
-    def steady_step(*given: Any) -> dict[str, Any]:
+    def steady_step(*given: Any) -> StepJson:
         made = step(*given)
-        return made if made["result"] == "not_tested" else {**made, "elapsed_s": 0.04}
+        return made if made.result is StepResult.NOT_TESTED else replace(made, elapsed_s=0.04)
 
-    def steady_routes(*given: Any) -> list[dict[str, Any]]:
-        return [{**row, "elapsed_s": 0.25} for row in routes(*given)]
+    def steady_routes(*given: Any) -> tuple[RouteResultJson, ...]:
+        return tuple(replace(row, elapsed_s=0.25) for row in routes(*given))
 
-    monkeypatch.setattr(serialize, "trial", lambda *tried: {**trial(*tried), "elapsed_s": 0.25})
-    monkeypatch.setattr(serialize, "step", steady_step)
-    monkeypatch.setattr(serialize, "measured_routes", steady_routes)
+    monkeypatch.setattr(TrialJson, "of", lambda *tried: replace(trial(*tried), elapsed_s=0.25))
+    monkeypatch.setattr(StepJson, "of", steady_step)
+    monkeypatch.setattr(RouteResultJson, "of", steady_routes)
 
 
 @pytest.mark.usefixtures("_steady", "running")

@@ -1,4 +1,4 @@
-"""Lists as documents, and which of them can be fetched."""
+"""Which lists can be fetched, what the API says of them, and how they compare with visits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pytest
 from aiohttp import ClientSession
 
 from proxy.config.schema import ListConfig, Log
-from proxy.control.lists import Compared, compare, serialize_list, wanted_lists
+from proxy.control.lists import Compared, compare, wanted_lists
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Belief, NetworkId, State
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import parse_list
-from proxy.store.list_copies import CopyInfo
 from tests.control.world import World, read
 from tests.routing.lists.patching import patched
 from tests.support.outcomes import HOME, works
@@ -31,57 +30,6 @@ TEXT = "a.test\nb.test\n192.0.2.0/24\n??\n!!!x y\n?? ?\n*? *\ncom\n"
 
 def parsed(text: str = TEXT) -> DomainList:
     return parse_list(iter([text]), size=len(text), source="list gfw")
-
-
-def test_a_list_says_what_it_names_and_what_it_skipped() -> None:
-    shown = serialize_list(FILE, parsed(), None, NOW)
-    assert (shown["name"], shown["source"], shown["in_use"], shown["fetch"]) == ("own", "own.txt", True, None)
-    assert (shown["format"], shown["entries"], shown["kinds"]) == ("plain", 3, {"domain": 2, "prefix": 1})
-    assert shown["lines_read"] == 3
-    assert [(it["reason"], it["lines"], len(it["examples"])) for it in shown["skipped"]] == [
-        ("unreadable", 3, 3), ("suffix", 1, 1),
-    ]  # fmt: skip
-    assert shown["skipped"][0]["examples"][0].startswith('list gfw:4: "??"')
-
-
-def test_a_list_says_what_its_domains_stand_for() -> None:
-    text = "payload:\n- a.test\n- +.b.test\n- .c.test\n- '*.d.test'\n- +.e.test\n- f.test\n- .f.test\n"
-    shown = serialize_list(FILE, parsed(text), None, NOW)
-    assert shown["covers"] == {"host": 1, "site": 3, "subdomains": 1, "children": 1}
-
-
-def test_at_most_three_lines_are_shown_for_a_reason() -> None:
-    (skipped,) = serialize_list(FILE, parsed("a.test\n" * 50 + "??\n" * 40), None, NOW)["skipped"]
-    assert (skipped["lines"], len(skipped["examples"])) == (40, 3)
-
-
-def test_a_fetched_list_says_how_its_fetches_go() -> None:
-    info = CopyInfo(URL, fetched_at=NOW - 50_000, changed_at=NOW - 90_000, entries=3)
-    fetch = serialize_list(FETCHED, parsed(), info, NOW)["fetch"]
-    assert fetch == {
-        "via": "relay", "refresh": "1d", "has_copy": True, "fetched_at": NOW - 50_000, "changed_at": NOW - 90_000,
-        "due_at": NOW + 36_400, "stale": False, "failed_at": None, "failures": 0, "error": "",
-    }  # fmt: skip
-
-
-def test_what_is_overdue_is_due_now_and_what_is_not_refreshed_never() -> None:
-    old = CopyInfo(URL, fetched_at=NOW - 500_000)
-    fetch = serialize_list(FETCHED, parsed(), old, NOW)["fetch"]
-    assert (fetch["due_at"], fetch["stale"]) == (NOW, True)
-    asked = ListConfig(name="gfw", source=URL)
-    fetch = serialize_list(asked, parsed(), old, NOW)["fetch"]
-    assert (fetch["due_at"], fetch["stale"]) == (None, False)
-
-
-def test_a_list_that_is_not_in_use_is_shown() -> None:
-    shown = serialize_list(FETCHED, None, CopyInfo(URL), NOW)
-    assert (shown["in_use"], shown["entries"], shown["problem"]) == (False, 0, "")
-    assert shown["fetch"]["has_copy"] is False
-
-
-def test_a_password_in_a_source_is_not_shown() -> None:
-    odd = ListConfig(name="x", source="https://me:sesame@lists.test/")
-    assert "sesame" not in str(serialize_list(odd, None, CopyInfo(odd.url), NOW))
 
 
 def test_which_lists_are_fetched() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from proxy.control.measurement_cache import Measurements, Planned
+from proxy.control.measurement_cache import Finished, Measurements, Planned
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Action, Belief, Destination, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
@@ -39,11 +40,13 @@ class Asked:
         self.world = world
         self.measurements = Measurements(replace(world.parts, network=lambda: self.network))
 
-    async def why(self, page: Any = PAGE, **how: Any) -> dict[str, Any]:
+    async def why(self, page: Any = PAGE, **how: Any) -> Finished:
         """The last line: the verdict."""
         lines = self.measurements.lines(page, planned(page.host, self.network), **how)
         async with asyncio.timeout(10), aclosing(lines):
-            return [line async for line in lines][-1]
+            *_, last = [line async for line in lines]
+        assert isinstance(last, Finished)
+        return last
 
 
 @pytest.fixture
@@ -52,33 +55,33 @@ async def asked(world: World) -> Asked:
 
 
 async def test_what_was_just_measured_counts(asked: Asked) -> None:
-    assert (await asked.why())["measured_again"]
-    assert not (await asked.why())["measured_again"]
-    assert (await asked.why(skip_cache=True))["measured_again"]
+    assert (await asked.why()).measured_again
+    assert not (await asked.why()).measured_again
+    assert (await asked.why(skip_cache=True)).measured_again
 
 
 async def test_another_path_is_another_page(asked: Asked) -> None:
     await asked.why()
-    assert (await asked.why(page_of("site.test/other")))["measured_again"]
+    assert (await asked.why(page_of("site.test/other"))).measured_again
 
 
 async def test_not_on_another_network(asked: Asked) -> None:
     await asked.why()
     asked.network = AWAY
-    assert (await asked.why())["measured_again"]
+    assert (await asked.why()).measured_again
     asked.network = HOME
-    assert not (await asked.why())["measured_again"]
+    assert not (await asked.why()).measured_again
 
 
 async def test_not_under_another_setup(asked: Asked) -> None:
     await asked.why()
     asked.world.parts.override("site.test", Override(Action.DIRECT))
-    assert (await asked.why())["measured_again"]
+    assert (await asked.why()).measured_again
 
 
 async def test_a_brief_one_does_not_answer_why(asked: Asked) -> None:
     await asked.measurements.brief(PAGE, planned("site.test", HOME), None)
-    assert (await asked.why())["measured_again"]
+    assert (await asked.why()).measured_again
     assert len(asked.measurements.of("site.test")) == 1
 
 
@@ -88,28 +91,28 @@ async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: As
 
     asked.world.on_resolve = move
     told = await asked.why()
-    assert told["verdict"]["words"] == "not tested"
-    assert "network changed" in told["verdict"]["seen"]
+    assert told.measured.verdict.status is SiteStatus.NOT_TESTED
+    assert "network changed" in told.measured.verdict.summary
     assert not asked.measurements.of("site.test")
 
 
 async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
     """By the state of a network that has gone down since, it would be the network's fault."""
-    first = (await asked.why())["verdict"]
+    first = (await asked.why()).measured.verdict
     failing = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), at=time.time())
     asked.world.parts.beliefs.learn(failing, network=HOME, now=time.time())
     assert asked.world.parts.beliefs.network_state(HOME) is NetworkState.OFFLINE
-    assert first["words"] != "no network"
-    assert (await asked.why())["verdict"] == first
-    assert [told["verdict"] for told in asked.measurements.of("site.test")] == [first]
+    assert first.status is not SiteStatus.NO_NETWORK
+    assert (await asked.why()).measured.verdict == first
+    assert [told.verdict for told in asked.measurements.of("site.test")] == [first]
 
 
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked.measurements, "_cache", Bounded(2))
     for number in range(3):
         await asked.why(page_of(f"s{number}.test"))
-    assert (await asked.why(page_of("s0.test")))["measured_again"]
-    assert not (await asked.why(page_of("s2.test")))["measured_again"]
+    assert (await asked.why(page_of("s0.test"))).measured_again
+    assert not (await asked.why(page_of("s2.test"))).measured_again
 
 
 class OnPort80:
@@ -138,6 +141,6 @@ async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked,
         asked.world.measured_with = means if served else asked.world.means
         told = await asked.why(otherwise=page_of("http://site.test/"))
         control = await asked.why(skip_cache=True)
-    assert told["url"] == ("http://site.test/" if served else "https://site.test/")
-    assert told["verdict"]["words"] == ("works" if served else "site down"), told["verdict"]
-    assert control["url"] == "https://site.test/", "without another page this one is told"
+    assert told.measured.page.url == ("http://site.test/" if served else "https://site.test/")
+    assert told.measured.verdict.status == ("works" if served else "site down"), told.measured.verdict
+    assert control.measured.page.url == "https://site.test/", "without another page this one is told"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import ListConfig, RelayConfig
-from proxy.control import serialize
-from proxy.control.lists import serialize_list
+from proxy.control.answers.lists import ListJson
+from proxy.control.answers.relays import RelayJson
+from proxy.control.answers.sites import SiteJson
+from proxy.control.answers.status import ProblemJson
 from proxy.control.problems import StatusSnapshot, problems
-from proxy.control.serialize import Document
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
@@ -31,24 +32,24 @@ TOR = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
 PIN = AddonFile("pin", Path("/home/me/addons/pin.py"), shipped=False, enabled=True)
 
 
-def relay(*, failing: bool = False) -> Document:
-    return serialize.relay(TOR, RelayHealth(last_error="relay tor broke off"), failing=failing)
+def relay(*, failing: bool = False) -> RelayJson:
+    return RelayJson.of(TOR, RelayHealth(last_error="relay tor broke off"), failing=failing)
 
 
-def broken(fault: RelayFault) -> Document:
-    return serialize.relay(TOR, RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why")), failing=True)
+def broken(fault: RelayFault) -> RelayJson:
+    return RelayJson.of(TOR, RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why")), failing=True)
 
 
-def blocked_by_sni() -> Document:
+def blocked_by_sni() -> RelayJson:
     way = RelayWay(Destination("vps.test", 443), "192.0.2.1")
     obstacle = RelayObstacle(Obstacle.SNI_RESET, way, Symptom.RESET, 1.0, replace(way, strategy="tlsrec"))
-    return serialize.relay(TOR, RelayHealth(worked_at=1.0), failing=False, obstacle=obstacle)
+    return RelayJson.of(TOR, RelayHealth(worked_at=1.0), failing=False, obstacle=obstacle)
 
 
 def site(
     name: str = "a.example", state: State = State.BLOCKED, cause: str = "sni_reset", last_good: str = ""
-) -> Document:
-    return serialize.belief(Belief(name, HOME, state, cause, last_good=last_good))
+) -> SiteJson:
+    return SiteJson.of(Belief(name, HOME, state, cause, last_good=last_good))
 
 
 NOW = 1_700_000_000.0
@@ -59,8 +60,8 @@ ONE = DomainList(Matcher(DomainSet.of(("a.test",))), source="list gfw", lines_re
 ABSENT = DomainList(NO_ENTRIES, source="list gfw", absent="not fetched yet; run `byway list refresh gfw`")
 
 
-def listed(item: ListConfig, found: DomainList, info: CopyInfo | None = None) -> Document:
-    return serialize_list(item, found, info, NOW)
+def listed(item: ListConfig, found: DomainList, info: CopyInfo | None = None) -> ListJson:
+    return ListJson.of(item, found, info, NOW)
 
 
 WELL = StatusSnapshot(
@@ -176,13 +177,13 @@ WELL = StatusSnapshot(
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_what_to_do(standing: StatusSnapshot, text: str, do: str) -> None:
-    assert problems(standing) == [{"text": text, "do": do}]
+    assert problems(standing) == (ProblemJson(text, do),)
 
 
 def test_a_network_in_trouble_is_told_of() -> None:
     (told,) = problems(replace(WELL, network=NetworkState.PORTAL))
-    assert "login page" in told["text"]
-    assert told["do"]
+    assert "login page" in told.text
+    assert told.do
 
 
 def test_a_relay_that_fails_is_named_first() -> None:
@@ -194,22 +195,22 @@ def test_a_relay_that_fails_is_named_first() -> None:
         troubled=[site(cause="interception")],
     )
     first, *others = problems(standing)
-    assert first["text"] == "Relay tor fails: connection refused."
-    assert first["do"] == "start the relay, then byway relay test tor"
+    assert first.text == "Relay tor fails: connection refused."
+    assert first.do == "start the relay, then byway relay test tor"
     assert len(others) == 4
 
 
 @pytest.mark.parametrize(("state", "cause"), [(State.SUSPECT, "refused"), (State.DOWN, "down")])
 def test_a_site_that_refuses_or_is_down_is_none_that_is_blocked(state: State, cause: str) -> None:
-    assert problems(replace(WELL, relays=[], troubled=[site(state=state, cause=cause)])) == []
+    assert problems(replace(WELL, relays=[], troubled=[site(state=state, cause=cause)])) == ()
 
 
 def test_where_all_is_well_nothing_is_said() -> None:
-    assert problems(WELL) == []
+    assert problems(WELL) == ()
 
 
 @pytest.mark.parametrize(("last_good", "is_problem"), [("direct|tlsrec", False), ("tor", True), ("direct", True)])
 def test_what_a_local_strategy_opens_needs_no_relay(last_good: str, is_problem: bool) -> None:
     """And one that only a relay opened, which is no more there, does."""
     found = problems(replace(WELL, relays=[], troubled=[site(last_good=last_good)]))
-    assert [problem["do"] for problem in found] == ["byway relay add URL"] * is_problem
+    assert [problem.do for problem in found] == ["byway relay add URL"] * is_problem

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from proxy.control import serialize, web_apps
+from proxy.control import web_apps
+from proxy.control.answers.connections import ConnectionJson
 from proxy.control.server import ControlServer
 from proxy.model import Symptom
 from proxy.model.errors import BywayError
@@ -70,7 +71,7 @@ async def test_a_fault_on_the_way_is_the_last_line(
     def fail(*_: object) -> None:
         raise BywayError("the log fell over")
 
-    monkeypatch.setattr(serialize, "outcome", fail)
+    monkeypatch.setattr(ConnectionJson, "of", fail)
     (line,) = await follow(api, 1, world, works("some.example"))
     assert line["error"] == "the log fell over"
 

@@ -95,10 +95,10 @@ def _was_there(each: Added) -> str:
 def added_document(
     paths: Paths, added: Sequence[Added], tests: Mapping[str, Document], problems: Sequence[str], *, running: bool
 ) -> Document:
-    from proxy.control import serialize
+    from proxy.control.document import versioned
 
     relays = [
         {"name": each.name, "url": each.url, "added": each.was_there is None, "test": tests.get(each.name)}
         for each in added
     ]
-    return serialize.versioned(relays=relays, config=str(paths.config_file), running=running, problems=list(problems))
+    return versioned(relays=relays, config=str(paths.config_file), running=running, problems=list(problems))

@@ -159,7 +159,7 @@ def use(
         client = call.client()
     except NotRunning:
         from proxy.config.paths import private_folder
-        from proxy.control import serialize
+        from proxy.control.document import versioned
         from proxy.store.relay_selection import read_selection, write_selection
 
         settings = configuration_at(call.paths).settings
@@ -170,7 +170,7 @@ def use(
         file = call.paths.relay_selection_file
         private_folder(file.parent)
         write_selection(file, {**read_selection(file), group_name: relay})
-        answer = serialize.versioned(group=group_name, use=relay)
+        answer = versioned(group=group_name, use=relay)
     else:
         if not group_name:
             groups = client.get("/v1/relays")["groups"]

@@ -22,15 +22,16 @@ def configured(paths: Paths) -> Document:
     """Returns the configured relays with their last tests, for when there is no log either."""
     from proxy.cli.stored import stored_groups
     from proxy.config.relays import expanded
-    from proxy.control import serialize
+    from proxy.control.answers.relays import RelaysAnswer, relays_json
+    from proxy.control.document import document
     from proxy.detect.relay_health import RelayHealth
     from proxy.store.relay_tests import RelayTests, place
 
     settings = configuration_at(paths).settings
     relays = expanded(settings).relay
     tests = RelayTests(place(paths, settings.log)).of_all(relays)
-    shown = serialize.relays(relays, tests, lambda _: RelayHealth(), visits={})
-    return serialize.versioned(relays=shown, groups=stored_groups(settings, paths, shown, {}))
+    shown = relays_json(relays, tests, lambda _: RelayHealth(), visits={})
+    return document(RelaysAnswer(shown, stored_groups(settings, paths, shown, {})))
 
 
 def state_words(relay: Document) -> str:

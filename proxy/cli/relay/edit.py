@@ -41,10 +41,10 @@ def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obj
     running = reload_running(call, client, paths.config_file)
     relays = configuration_at(paths).settings.relay
     if call.output.as_json:
-        from proxy.control import serialize
+        from proxy.control.document import versioned
 
         shown = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
-        call.output.document(serialize.versioned(relays=shown, config=str(paths.config_file), running=running))
+        call.output.document(versioned(relays=shown, config=str(paths.config_file), running=running))
         return None
     call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
     hint_saved(call, paths, running=running)

@@ -11,8 +11,7 @@ from proxy.cli.relay.scan import TryOut, scan, try_out
 from proxy.config.relays import is_loopback, is_name
 from proxy.config.schema import Settings
 from proxy.config.suggestions import quoted
-from proxy.control import serialize
-from proxy.control.serialize import Document
+from proxy.control.document import Document, versioned
 from proxy.control.site import site
 from proxy.model import Destination
 from proxy.probe.local_proxies import LOOPBACK, KnownPort, Listener, known_ports
@@ -115,7 +114,7 @@ class LocalScan:
                     "pysocks_leads_out": None if tried is None else tried.pysocks_ok,
                 }
             )
-        return serialize.versioned(asked=[each.port for each in self.asked], listeners=listeners, added=added)
+        return versioned(asked=[each.port for each in self.asked], listeners=listeners, added=added)
 
 
 def _local_relays(settings: Settings) -> Iterator[tuple[int, str]]:

@@ -20,7 +20,9 @@ from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.config.relays import expanded
 from proxy.config.schema import Settings
-from proxy.control import serialize
+from proxy.control.answers.connections import DestinationJson
+from proxy.control.answers.relays import TrialJson
+from proxy.control.document import to_json, versioned
 from proxy.control.relay_test import Trial, carriable, remembered_tests, try_relays
 from proxy.control.site import site
 from proxy.model import Destination
@@ -64,8 +66,8 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
     finally:
         poller.close()
     _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
-    return serialize.versioned(
-        to=serialize.destination(target),
+    return versioned(
+        to=DestinationJson.of(target),
         results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],
     )
 
@@ -84,7 +86,7 @@ async def _opinion(
 def _result(trial: Trial, opinion: Opinion) -> dict[str, Any]:
     asked = {"ok": opinion.ok, "elapsed_s": round(opinion.elapsed_s, 4), "error": opinion.error}
     return {
-        **serialize.trial(trial),
+        **to_json(TrialJson.of(trial)),
         "pysocks": asked if opinion.asked else None,
         "pysocks_not_asked": "" if opinion.asked else opinion.error,
         "disagreement": disagreement(trial, opinion),

@@ -41,8 +41,8 @@ class Examination:
     anomaly: bool
     confirmed: bool
     network: str
-    steps: tuple[Document, ...]  # as control.serialize.step
-    routes: tuple[Document, ...]  # as control.serialize.measured_routes
+    steps: tuple[Document, ...]  # control.answers.measurements.StepJson
+    routes: tuple[Document, ...]  # control.answers.measurements.RouteResultJson
 
 
 @frozen_dataclass

@@ -76,10 +76,11 @@ def list_rules(call: Invocation) -> Exit | None:
         answer = call.client().get("/v1/rules")
     except NotRunning:
         from proxy.cli.offline import make_setup
-        from proxy.control import serialize
+        from proxy.control.answers.rules import RulesAnswer
+        from proxy.control.document import document
 
         call.output.hint("No Byway is running. These are the rules in the file.")
-        answer = serialize.versioned(**serialize.rules(make_setup(call.paths).router.rules, {}))
+        answer = document(RulesAnswer.of(make_setup(call.paths).router.rules, {}))
     if call.output.as_json:
         call.output.document(answer)
         return None
@@ -169,10 +170,11 @@ def add(
         added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at)
     notices = list(_coverage(added))
     if call.output.as_json:
-        from proxy.control import serialize
+        from proxy.control.answers.rules import RuleJson
+        from proxy.control.document import versioned
 
-        document = {"number": added.number, "rule": serialize.rule(added.rule), "notices": notices}
-        call.output.document(serialize.versioned(file=str(paths.rules_file), **document))
+        shown = {"number": added.number, "rule": RuleJson.of(added.rule), "notices": notices}
+        call.output.document(versioned(file=str(paths.rules_file), **shown))
         return None
     place = "last" if added.following is None else f"before {added.following.text}"
     call.output.line(f"{paths.rules_file}:{added.rule.line}: added as rule {added.number}, {place}: {added.rule.text}")
@@ -197,10 +199,11 @@ def remove(
     with as_misuse():
         removed = remove_rule(paths, read_configuration(paths).settings, number)
     if call.output.as_json:
-        from proxy.control import serialize
+        from proxy.control.answers.rules import RuleJson
+        from proxy.control.document import versioned
 
-        document = {"number": number, "rule": serialize.rule(removed.rule), "removed": removed.line}
-        call.output.document(serialize.versioned(file=str(paths.rules_file), **document))
+        shown = {"number": number, "rule": RuleJson.of(removed.rule), "removed": removed.line}
+        call.output.document(versioned(file=str(paths.rules_file), **shown))
         return None
     call.output.line(f"{paths.rules_file}:{removed.rule.line}: rule {number} is removed: {removed.line}")
     return None
@@ -284,7 +287,8 @@ def take(
 
 def _tested_offline(call: Invocation, url: str, process: str, network: str | None) -> dict[str, Any]:
     from proxy.cli.offline import make_setup
-    from proxy.control import serialize
+    from proxy.control.answers.connections import PlanJson
+    from proxy.control.document import versioned
     from proxy.control.site import site
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, NetworkId, Request
     from proxy.routing.rules import Situation, parse_network
@@ -299,8 +303,9 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
     nothing = Belief(destination.host, UNKNOWN_NETWORK)
     relays, now = setup.registry.relay_names, time.time()
     plan = setup.router.plan(request, nothing, relays=relays, now=now, situation=situation)
-    return serialize.versioned(
-        **serialize.destination(destination),
-        plan=serialize.plan(plan),
+    return versioned(
+        host=destination.host,
+        port=destination.port,
+        plan=PlanJson.of(plan),
         trace=setup.router.trace(destination, situation),
     )

@@ -15,7 +15,7 @@ from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.offline import read_configuration
 from proxy.config.suggestions import quoted, suggestion
-from proxy.control import serialize
+from proxy.control.document import versioned
 from proxy.model import State, literal
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.export import Changed, Exported, ExportFormat, export
@@ -64,7 +64,7 @@ def write_export(
     if call.output.as_json:
         document = {"format": str(format), "text": exported.text, "entries": exported.written}
         counts = {"changed": dict(exported.changed), "left_out": dict(left_out)}
-        call.output.document(serialize.versioned(**document, **counts))
+        call.output.document(versioned(**document, **counts))
         return
     typer.echo(exported.text, nl=False)
     for sentence in _told(exported, left_out, format):

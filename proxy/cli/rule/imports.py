@@ -24,8 +24,8 @@ from proxy.config.files import decode, decode_pieces, read_bytes, read_text, sho
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, ListFormatName, Settings
-from proxy.control import serialize
-from proxy.control.lists import serialize_list
+from proxy.control.answers.lists import ListJson
+from proxy.control.document import to_json, versioned
 from proxy.detect.pages.block_pages import is_fingerprints, parse_fingerprints
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.routing import foreign_rules
@@ -148,7 +148,7 @@ def _import_url(
         table = {"name": name, "source": url}
         add_list(paths.config_file, table if format == "auto" else {**table, "format": str(format)})
     if call.output.as_json:
-        call.output.document(serialize.versioned(list=name, source=redact(url), new=known is None))
+        call.output.document(versioned(list=name, source=redact(url), new=known is None))
         return
     call.output.line(f"list {name}: {'is there already' if known else 'added'}: {redact(url)}")
     call.output.hint(f"Nothing is fetched by itself. To fetch it: byway list refresh {name}")
@@ -158,10 +158,10 @@ def _import_url(
 def _show_list(
     call: Invocation, item: ListConfig, listed: DomainList, target: Path, rules: Rules, *, is_new: bool
 ) -> None:
-    document = serialize_list(item, listed, None, 0.0)
+    document = to_json(ListJson.of(item, listed, None, 0.0))
     used_by = [rule.why for rule in rules.rules if rule.type is RuleType.LIST and rule.value == item.name]
     if call.output.as_json:
-        call.output.document(serialize.versioned(list=document, file=str(target), new=is_new, used_by=used_by))
+        call.output.document(versioned(list=document, file=str(target), new=is_new, used_by=used_by))
         return
     call.output.line(f"{shown(target)}: list {item.name} is {'added' if is_new else 'replaced'}.")
     facts = [fact for fact in list_facts(document) if fact[0] not in ("list", "state", "source")]
@@ -237,7 +237,7 @@ def _offer_rules(call: Invocation, paths: Paths, settings: Settings, text: str, 
     told = [f"{shown(file)}:{number}: not taken: {why}" for number, why in sorted(not_taken)]
     first = add_rules(paths, settings, taken) if add and taken else None
     if call.output.as_json:
-        call.output.document(serialize.versioned(rules=taken, not_taken=told, added_at=first))
+        call.output.document(versioned(rules=taken, not_taken=told, added_at=first))
         return
     for line in taken:
         call.output.line(line)
@@ -274,7 +274,7 @@ def _import_pages(call: Invocation, paths: Paths, text: str, file: Path) -> None
     skipped = imported.vague + len(imported.refused)
     if call.output.as_json:
         document = {"file": str(stored), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
-        call.output.document(serialize.versioned(**document, refused=list(imported.refused)))
+        call.output.document(versioned(**document, refused=list(imported.refused)))
         return
     for sentence in imported.refused:
         call.output.hint(sentence)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 from proxy.cli.output import Output, csv_cell, inert
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
-from proxy.control import serialize
+from proxy.control.document import versioned
 from proxy.model.errors import BywayError, reason_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class View:
     def finish(self, rows: Sequence[Row]) -> None:
         """Shows the summary; without streaming, all results first, in the order of the sites."""
         if self._out.as_json:
-            self._out.document(serialize.versioned(sites=len(self._survey.urls), results=list(rows)))
+            self._out.document(versioned(sites=len(self._survey.urls), results=list(rows)))
         elif self._written is not None:
             self._out.hint(f"{len(rows)} rows are in {self._written}.")
         elif self._out.fancy and not self._streams:

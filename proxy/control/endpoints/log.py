@@ -6,28 +6,28 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
-from proxy.control import serialize
 from proxy.control.access import Refused
-from proxy.control.answers import answer
+from proxy.control.answers.connections import ConnectionJson, LogAnswer
 from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import FAR_FUTURE, parse_field, parse_number, parse_query
-from proxy.control.serialize import Document
+from proxy.control.responses import answer
 from proxy.control.site import scope
 from proxy.control.site_reader import SiteReader
 from proxy.control.streaming import Followers, outcome_filter
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.file import LAST_ID
 
 LOG_LIMIT = 10_000
 """Rows in one answer, at most."""
 
 
+@frozen_dataclass
 class LogEndpoints:
     """Answers with rows of the log, and streams new ones."""
 
-    def __init__(self, parts: Dependencies, sites: SiteReader, followers: Followers) -> None:
-        self._parts = parts
-        self._sites = sites
-        self._followers = followers
+    parts: Dependencies
+    sites: SiteReader
+    followers: Followers
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -44,7 +44,7 @@ class LogEndpoints:
             parse_field(lambda text: parse_number(text, least=0, most=LAST_ID), asked["id"]) if "id" in asked else None
         )
         try:
-            rows = await self._sites.rows(
+            rows = await self.sites.rows(
                 since=since,
                 site=only,
                 route=asked.get("route"),
@@ -54,20 +54,20 @@ class LogEndpoints:
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        return answer(rows=rows)
+        return answer(LogAnswer(tuple(rows)))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Streams one JSON object a line, as connections end, until either side closes."""
         is_wanted = outcome_filter(parse_query(request, "site", "route", "outcome"))
-        outcomes = self._parts.follow()
+        outcomes = self.parts.follow()
 
-        async def rows() -> AsyncGenerator[Document, None]:
+        async def rows() -> AsyncGenerator[ConnectionJson, None]:
             try:
                 async for outcome, network in outcomes:
                     if is_wanted(outcome):
-                        yield serialize.outcome(outcome, network)
+                        yield ConnectionJson.of(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):
                     await outcomes.aclose()
 
-        return await self._followers.answer(request, rows())
+        return await self.followers.answer(request, rows())

@@ -10,36 +10,44 @@ from dataclasses import replace
 from aiohttp import web
 
 from proxy.config.suggestions import nearest, one_of, quoted
-from proxy.control import serialize
 from proxy.control.access import Refused
-from proxy.control.answers import answer
+from proxy.control.advice import advice
+from proxy.control.answers.connections import PlanJson
+from proxy.control.answers.measurements import (
+    BriefMeasurementAnswer,
+    KnownSiteAnswer,
+    MeasuredSiteLine,
+    MeasurementsAnswer,
+    StepLine,
+)
+from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
+from proxy.control.answers.switches import ModeJson
 from proxy.control.dependencies import Dependencies
-from proxy.control.measurement_cache import Measurements
+from proxy.control.measurement_cache import Finished, Measurements
 from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import parse_body, parse_field, parse_query
-from proxy.control.serialize import Document
+from proxy.control.responses import answer
 from proxy.control.site import scope, site
 from proxy.control.site_reader import SiteReader
 from proxy.control.streaming import Followers
 from proxy.control.timeline import spells
 from proxy.model import Destination, Protocol, Route
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.target import ProbeTarget, names_port, page_of
 
 _LAST_CONNECTIONS = 5
 
 
+@frozen_dataclass
 class MeasurementEndpoints:
     """Measures sites, and answers with what is known of one."""
 
-    def __init__(
-        self, parts: Dependencies, sites: SiteReader, relays: RelayReader, followers: Followers, measured: Measurements
-    ) -> None:
-        self._parts = parts
-        self._sites = sites
-        self._relays = relays
-        self._followers = followers
-        self._measured = measured
+    parts: Dependencies
+    sites: SiteReader
+    relays: RelayReader
+    followers: Followers
+    measured: Measurements
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -53,7 +61,7 @@ class MeasurementEndpoints:
         asked = parse_query(request, "host")
         if "host" not in asked:
             raise Refused(400, "host is missing")
-        return answer(**await self._known(parse_field(site, asked["host"])))
+        return answer(await self._known(parse_field(site, asked["host"])))
 
     async def measure(self, request: web.Request) -> web.StreamResponse:
         """Measures a site. Streams one JSON object a line: a `step` for each step as it is done, then the `verdict`."""
@@ -61,17 +69,19 @@ class MeasurementEndpoints:
         if "site" not in asked:
             raise Refused(400, "site is missing")
         page, otherwise = await self._page(asked["site"])
-        lines = self._measured.lines(page, self._sites.plan, otherwise=otherwise, skip_cache=asked.get("fresh", False))
+        lines = self.measured.lines(page, self.sites.plan, otherwise=otherwise, skip_cache=asked.get("fresh", False))
 
-        async def documents() -> AsyncGenerator[Document, None]:
+        async def steps_then_end() -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
             async with contextlib.aclosing(lines):
                 async for line in lines:
-                    if "verdict" not in line:
-                        yield line
+                    if isinstance(line, Finished):
+                        known = await self._known(line.measured.page.destination)
+                        made = line.measured.to_answer()
+                        yield MeasuredSiteLine.of(known, made, measured_again=line.measured_again)
                     else:
-                        yield {**await self._known(page_of(line["url"]).destination), **line}
+                        yield line
 
-        return await self._followers.answer(request, documents())
+        return await self.followers.answer(request, steps_then_end())
 
     async def test(self, request: web.Request) -> web.Response:
         """Measures one site of many, briefly: see Measurements.brief. `kept`: whether the store keeps the result."""
@@ -80,36 +90,44 @@ class MeasurementEndpoints:
             raise Refused(400, "site is missing")
         page, _ = await self._page(asked["site"])
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
-        measured = await self._measured.brief(page, self._sites.plan, routes)
-        kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
-        return answer(**serialize.destination(page.destination), kept=kept and self._parts.store.has_file, **measured)
+        end = await self.measured.brief(page, self.sites.plan, routes)
+        kept = self.parts.setup().settings.log.hosts != "off" and not self.parts.store.is_private(page.host)
+        return answer(
+            BriefMeasurementAnswer.of(
+                end.measured.to_answer(),
+                page.destination,
+                measured_again=end.measured_again,
+                kept=kept and self.parts.store.has_file,
+            )
+        )
 
     async def measurements(self, request: web.Request) -> web.Response:
         """Answers with the measurements of a site in the last minutes, for reports."""
         parse_query(request)
         host = parse_field(scope, request.match_info["host"])
-        return answer(host=host, measurements=self._measured.of(host))
+        made = tuple(measured.to_answer() for measured in self.measured.of(host))
+        return answer(MeasurementsAnswer(host, made))
 
-    async def _known(self, destination: Destination) -> Document:
+    async def _known(self, destination: Destination) -> KnownSiteAnswer:
         """Returns all that is stored about a site, and the plan for a request to it now."""
-        stored, made = await self._sites.plan(destination)
+        stored, made = await self.sites.plan(destination)
         now = time.time()
-        rows = await self._sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
-        changes = await self._sites.changes(destination.host)
-        return {
-            **serialize.destination(destination),
-            "belief": self._sites.document(stored, now, destination.host),
-            "relay_faults": [serialize.relay_fault(*noted) for noted in self._parts.health.faults().items()],
-            "relay_obstacles": [serialize.relay_obstacle(*found) for found in self._parts.relay_obstacles().items()],
-            "plan": serialize.plan(made),
-            "mode": serialize.mode(self._parts.modes),
-            "advice": serialize.policy(
-                stored, made, self._relays.enabled(), self._sites.current(stored, now, destination.host).status
-            ),
-            "connections": [row for row in rows if row.get("host") == destination.host],
-            "timeline": spells(changes, [stored]),
-            "changes": changes,
-        }
+        rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
+        changes = await self.sites.changes(destination.host)
+        shown = self.sites.site(stored, now, destination.host)
+        return KnownSiteAnswer(
+            host=destination.host,
+            port=destination.port,
+            belief=shown,
+            relay_faults=tuple(RelayFaultJson.of(*noted) for noted in self.parts.health.faults().items()),
+            relay_obstacles=tuple(RelayObstacleJson.of(*found) for found in self.parts.relay_obstacles().items()),
+            plan=PlanJson.of(made),
+            mode=ModeJson.of(self.parts.modes),
+            advice=advice(stored, made, self.relays.enabled(), shown.words),
+            connections=tuple(row for row in rows if row.host == destination.host),
+            timeline=spells(changes, [stored]),
+            changes=tuple(changes),
+        )
 
     async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
         """Returns the page that `text` means, and the one to measure when no server listens there.
@@ -118,17 +136,17 @@ class MeasurementEndpoints:
         page = parse_field(page_of, text)
         if names_port(text):
             return page, None
-        visited = self._parts.beliefs.visited(page.host, network=self._parts.network())
+        visited = self.parts.beliefs.visited(page.host, network=self.parts.network())
         if visited is not None:
             return replace(page, protocol=visited.protocol, port=visited.port), None
-        rows = await self._sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
-        for row in sorted(rows, key=lambda row: float(row["at"]), reverse=True):
-            if row.get("host") == page.host and row["protocol"] in (Protocol.TLS, Protocol.HTTP):
-                return replace(page, protocol=Protocol(row["protocol"]), port=row["port"]), None
+        rows = await self.sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
+        for row in sorted(rows, key=lambda row: row.at, reverse=True):
+            if row.host == page.host and row.protocol in (Protocol.TLS, Protocol.HTTP):
+                return replace(page, protocol=Protocol(row.protocol), port=row.port), None
         return page, replace(page, protocol=Protocol.HTTP, port=80)
 
     def _route(self, text: object) -> Route:
-        known = measured_routes(self._parts.setup().settings)
+        known = measured_routes(self.parts.setup().settings)
         for route in known:
             if str(route) == text:
                 return route

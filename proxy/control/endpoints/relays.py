@@ -9,82 +9,84 @@ from aiohttp import web
 
 from proxy.config.relays import check_selection
 from proxy.config.suggestions import quoted, suggestion
-from proxy.control import serialize
 from proxy.control.access import Refused
-from proxy.control.answers import answer
+from proxy.control.answers.connections import DestinationJson
+from proxy.control.answers.relays import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
 from proxy.control.dependencies import Dependencies
 from proxy.control.relay_reader import RelayReader
 from proxy.control.relay_test import remembered_tests, try_relays
 from proxy.control.request_parsing import parse_body, parse_field, parse_query
+from proxy.control.responses import answer
 from proxy.control.site import site
 from proxy.control.site_reader import FLUSH_S
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
+@frozen_dataclass
 class RelayEndpoints:
     """Answers about relays, selects and tests them."""
 
-    def __init__(self, parts: Dependencies, relays: RelayReader) -> None:
-        self._parts = parts
-        self._relays = relays
+    parts: Dependencies
+    relays: RelayReader
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/v1/relays", self.relays),
+            web.get("/v1/relays", self.list_relays),
             web.put("/v1/groups/{name}", self.select_relay),
             web.post("/v1/relays/test", self.test_relays),
         ]
 
-    async def relays(self, request: web.Request) -> web.Response:
+    async def list_relays(self, request: web.Request) -> web.Response:
         parse_query(request)
         now = time.time()
-        await asyncio.to_thread(self._parts.store.flush, FLUSH_S)
-        visits = await self._relays.visits(now)
-        relays = await self._relays.documents(now, visits)
-        return answer(relays=relays, groups=self._relays.groups(relays, visits, now))
+        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
+        visits = await self.relays.visits(now)
+        relays = await self.relays.all(now, visits)
+        return answer(RelaysAnswer(relays, self.relays.groups(relays, visits, now)))
 
     async def select_relay(self, request: web.Request) -> web.Response:
         """Selects the relay of a group whose policy is "select"."""
-        setup, name = self._parts.setup(), request.match_info["name"]
+        setup, name = self.parts.setup(), request.match_info["name"]
         asked = await parse_body(request, {"use": str})
         if "use" not in asked:
             raise Refused(400, "use is missing")
         parse_field(lambda relay: check_selection(setup.loaded.settings, name, relay), asked["use"])
-        await self._parts.select(name, asked["use"])
-        return answer(group=name, use=asked["use"])
+        await self.parts.select(name, asked["use"])
+        return answer(SelectionAnswer(name, asked["use"]))
 
     async def test_relays(self, request: web.Request) -> web.Response:
         asked = await parse_body(request, {"names": list, "to": str})
-        relays = self._parts.setup().settings.relay
-        known, members = self._relays.enabled(), {group.name: group.members for group in self._parts.setup().groups}
+        relays = self.parts.setup().settings.relay
+        known, members = self.relays.enabled(), {group.name: group.members for group in self.parts.setup().groups}
         given_names = [str(name) for name in asked.get("names") or known]
         wanted = list(dict.fromkeys(each for name in given_names for each in members.get(name, (name,))))
         for name in wanted:
-            if name not in self._relays.configured():
-                raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self._relays.usable_names())}")
+            if name not in self.relays.configured():
+                raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")
             if name not in known:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked
         target = parse_field(site, asked["to"]) if given else self._control()
         # A target that the user named may be private, so no name server is asked for it; a control is no secret.
-        setup = self._parts.setup()
+        setup = self.parts.setup()
         trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
         now = time.time()
         for trial in trials:
-            if trial.ok and _may_be_cleared(self._parts.health.of(trial.relay)):
-                self._parts.health.worked(trial.relay, now)
-        may_blame = self._parts.beliefs.may_blame_relays(self._parts.network(), now)
+            if trial.ok and _may_be_cleared(self.parts.health.of(trial.relay)):
+                self.parts.health.worked(trial.relay, now)
+        may_blame = self.parts.beliefs.may_blame_relays(self.parts.network(), now)
         tests = remembered_tests(trials, relays, now, whatever_target=given, may_blame=may_blame)
-        await asyncio.to_thread(self._parts.relay_tests.record, tests, known=self._relays.configured())
-        obstacles = self._parts.relay_obstacles()
-        results = [serialize.trial(trial, obstacles.get(trial.relay)) for trial in trials]
-        return answer(to=serialize.destination(target), results=results)
+        await asyncio.to_thread(self.parts.relay_tests.record, tests, known=self.relays.configured())
+        obstacles = self.parts.relay_obstacles()
+        results = tuple(TrialJson.of(trial, obstacles.get(trial.relay)) for trial in trials)
+        return answer(RelayTestsAnswer(DestinationJson.of(target), results))
 
     def _control(self) -> Destination:
         """Returns the destination of a relay test when the user names none."""
-        controls = self._parts.setup().settings.auto.controls
+        controls = self.parts.setup().settings.auto.controls
         if not controls:
             raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
         return parse_field(site, controls[0])

@@ -1,0 +1,227 @@
+"""Measurements of a site, with their steps and their verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from proxy.control.answers.connections import ConnectionJson, PlanJson
+from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
+from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
+from proxy.control.answers.switches import ModeJson
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.measured_routes import MeasuredRoutes
+from proxy.detect.verdict.site_status import SiteStatus
+from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.model import Destination, MeasurementStep, State, StepKind, StepResult
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.relay_url import redact
+
+
+@frozen_dataclass
+class StepJson:
+    """A step of a measurement. A `result` of "not_tested" is no evidence."""
+
+    route: str
+    part: StepKind
+    result: StepResult
+    symptom: str
+    text: str
+    address: str
+    elapsed_s: float
+    evidence: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, value: MeasurementStep) -> StepJson:
+        return cls(
+            route=str(value.route),
+            part=value.kind,
+            result=value.result,
+            symptom=str(value.symptom),
+            text=redact(value.text),
+            address=value.address,
+            elapsed_s=round(value.elapsed, 4),
+            evidence=value.evidence,
+        )
+
+
+@frozen_dataclass
+class SignalJson:
+    """A signal of a measurement. `weight` is above 0 when it speaks for a block."""
+
+    id: str
+    weight: float
+    cause: str
+    text: str
+
+
+@frozen_dataclass
+class VerdictJson:
+    """The verdict of a measurement. `confirmed` implies `anomaly` (docs/detection.md, "Explaining a verdict").
+    `relay_faults` maps the names of relays that failed themselves to their fault in words. `through` are the routes
+    that delivered, `instead` is the other explanation."""
+
+    words: SiteStatus
+    glyph: str
+    state: State
+    cause: str
+    because: str
+    seen: str
+    confidence: Confidence
+    reasons: tuple[str, ...]
+    instead: str
+    do: str
+    anomaly: bool
+    confirmed: bool
+    signals: tuple[SignalJson, ...]
+    control: StepResult
+    through: tuple[str, ...]
+    relay_faults: Mapping[str, str]
+
+    @classmethod
+    def of(cls, value: Verdict) -> VerdictJson:
+        return cls(
+            words=value.status,
+            glyph=value.status.glyph,
+            state=value.state,
+            cause=value.cause,
+            because=cause_in_words(value.cause),
+            seen=redact(value.summary),
+            confidence=value.confidence,
+            reasons=tuple(map(redact, value.reasons)),
+            instead=redact(value.alternative),
+            do=value.advice,
+            anomaly=value.anomaly,
+            confirmed=value.confirmed,
+            signals=tuple(
+                SignalJson(signal.id, signal.weight, signal.cause, redact(signal.text)) for signal in value.signals
+            ),
+            control=value.control,
+            through=tuple(map(str, value.delivered_by)),
+            relay_faults={name: fault.text for name, fault in value.relay_faults.items()},
+        )
+
+
+@frozen_dataclass
+class RouteResultJson:
+    """How a route of a measurement ended, and how far it came. `stage` is empty when nothing was tested; `status` is
+    the HTTP status of the answer, null without one."""
+
+    route: str
+    result: StepResult
+    stage: str
+    symptom: str
+    text: str
+    status: int | None
+    elapsed_s: float
+
+    @classmethod
+    def of(cls, steps: Sequence[MeasurementStep]) -> tuple[RouteResultJson, ...]:
+        """Returns the results of all routes that these steps are of."""
+        routes = MeasuredRoutes.of(steps)
+        rows = []
+        for route in routes.all:
+            last = routes.deciding_step(route)
+            rows.append(
+                cls(
+                    route=str(route),
+                    result=routes.result(route),
+                    stage=str(last.kind) if last is not None else "",
+                    symptom=str(last.symptom) if last is not None else "",
+                    text=redact(last.text) if last is not None else "",
+                    status=routes.status(route),
+                    elapsed_s=round(sum(each.elapsed for each in routes.on(route)), 4),
+                )
+            )
+        return tuple(rows)
+
+
+@frozen_dataclass
+class MeasurementJson:
+    """A measurement that is complete. `measured_on` is the network."""
+
+    url: str
+    verdict: VerdictJson
+    routes: tuple[RouteResultJson, ...]
+    steps: tuple[StepJson, ...]
+    measured_at: float
+    measured_s: float
+    measured_on: str
+
+
+@frozen_dataclass
+class MeasurementsAnswer:
+    """The measurements of a host in the last minutes."""
+
+    host: str
+    measurements: tuple[MeasurementJson, ...]
+
+
+@frozen_dataclass
+class BriefMeasurementAnswer(MeasurementJson):
+    """A brief measurement of one site of many. `kept`: whether the store keeps its result. `measured_again`: whether it
+    was not cached."""
+
+    measured_again: bool
+    host: str
+    port: int
+    kept: bool
+
+    @classmethod
+    def of(
+        cls, made: MeasurementJson, destination: Destination, *, measured_again: bool, kept: bool
+    ) -> BriefMeasurementAnswer:
+        return cls(
+            **_fields(made), measured_again=measured_again, host=destination.host, port=destination.port, kept=kept
+        )
+
+
+@frozen_dataclass
+class KnownSiteAnswer:
+    """All that is stored about a site, and the plan for a request to it now. `advice` is what the user can do, in one
+    sentence. `connections` are the last ones, `changes` those of its status, both the newest first."""
+
+    host: str
+    port: int
+    belief: SiteJson
+    relay_faults: tuple[RelayFaultJson, ...]
+    relay_obstacles: tuple[RelayObstacleJson, ...]
+    plan: PlanJson
+    mode: ModeJson
+    advice: str
+    connections: tuple[ConnectionJson, ...]
+    timeline: tuple[SpellJson, ...]
+    changes: tuple[ChangeJson, ...]
+
+
+@frozen_dataclass
+class StepLine:
+    """A step of the measurement that is going on, as soon as it is done."""
+
+    step: StepJson
+
+
+@frozen_dataclass
+class MeasuredSiteLine(KnownSiteAnswer):
+    """The last line of a measurement: what is known of the site, then the measurement (`MeasurementJson`).
+    `measured_again`: whether it was not cached."""
+
+    url: str
+    verdict: VerdictJson
+    routes: tuple[RouteResultJson, ...]
+    steps: tuple[StepJson, ...]
+    measured_at: float
+    measured_s: float
+    measured_on: str
+    measured_again: bool
+
+    @classmethod
+    def of(cls, known: KnownSiteAnswer, made: MeasurementJson, *, measured_again: bool) -> MeasuredSiteLine:
+        return cls(**_fields(known), **_fields(made), measured_again=measured_again)
+
+
+def _fields(value: KnownSiteAnswer | MeasurementJson) -> dict[str, Any]:
+    """The fields of a part whose keys stand beside those of another part, as dataclasses with slots cannot inherit from
+    two."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}

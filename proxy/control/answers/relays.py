@@ -1,0 +1,342 @@
+"""Relays and groups: their state, their tests, and what visits showed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+
+from proxy.config.relays import enabled_relays
+from proxy.config.schema import RelayConfig
+from proxy.control.answers.connections import DestinationJson
+from proxy.control.relay_test import Trial, result_words
+from proxy.control.relay_visits import NO_VISITS, WINDOW_S, RelayVisits, together
+from proxy.detect.relay_faults import NotedFault, RelayFault
+from proxy.detect.relay_health import RelayHealth
+from proxy.detect.relay_ways import Obstacle, RelayObstacle
+from proxy.model import GroupPolicy, RelayGroup
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.relay_tests import RelayTest
+from proxy.wire.relay_url import redact
+
+
+@frozen_dataclass
+class RelayFaultJson:
+    """A fault of a relay. `fault` is its id, `text` says it in words, `do` is the remedy, which ends with a command;
+    `error` is the sentence of the last failure, with addresses."""
+
+    relay: str
+    fault: RelayFault
+    text: str
+    do: str
+    since: float
+    seen_at: float
+    error: str
+
+    @classmethod
+    def of(cls, name: str, noted: NotedFault) -> RelayFaultJson:
+        return cls(
+            relay=name,
+            fault=noted.fault,
+            text=noted.fault.text,
+            do=noted.fault.fix(name),
+            since=noted.since,
+            seen_at=noted.seen_at,
+            error=redact(noted.error),
+        )
+
+
+@frozen_dataclass
+class RelayObstacleJson:
+    """What is in the way to a relay on this network. `obstacle` is its id, `words` and `text` say it, `do` is the
+    remedy, which ends with a command; `way` is what failed, `instead` what works (empty: nothing)."""
+
+    relay: str
+    obstacle: Obstacle
+    words: str
+    text: str
+    do: str
+    at: float
+    way: str
+    instead: str
+
+    @classmethod
+    def of(cls, name: str, obstacle: RelayObstacle) -> RelayObstacleJson:
+        return cls(
+            relay=name,
+            obstacle=obstacle.kind,
+            words=obstacle.words,
+            text=obstacle.text(name),
+            do=obstacle.fix(name),
+            at=obstacle.at,
+            way=str(obstacle.failed),
+            instead="" if obstacle.instead is None else str(obstacle.instead),
+        )
+
+
+@frozen_dataclass
+class RelayTestJson:
+    """The last `byway relay test` of a relay. `words` is "works", "slow" or "fails: …" with the fault; `fault` is that
+    alone."""
+
+    at: float
+    ok: bool
+    words: str
+    elapsed_s: float
+    fault: str
+
+    @classmethod
+    def of(cls, test: RelayTest) -> RelayTestJson:
+        words = result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)
+        return cls(test.at, test.ok, words, round(test.elapsed_s, 4), test.fault)
+
+
+@frozen_dataclass
+class VisitsJson:
+    """What the visits of the last `hours` showed of a relay or a group: how many it delivered, how many failed at it,
+    the share that it delivered (null without a visit), and the median seconds in which it opened a path (null when not
+    measured)."""
+
+    hours: int
+    delivered: int
+    failed: int
+    share: float | None
+    handshake_s: float | None
+
+    @classmethod
+    def of(cls, visits: RelayVisits) -> VisitsJson:
+        count = visits.delivered + visits.failed
+        return cls(
+            hours=int(WINDOW_S / 3600),
+            delivered=visits.delivered,
+            failed=visits.failed,
+            share=round(visits.delivered / count, 4) if count else None,
+            handshake_s=round(visits.handshake_s, 4) or None,
+        )
+
+
+class RelayState(StrEnum):
+    """What visits showed of a relay."""
+
+    UNTRIED = "untried"
+    WORKS = "works"
+    FAILED = "failed"  # the last time
+    FAILING = "failing"  # it has a fault, or failed so often that it is used last
+
+
+@frozen_dataclass
+class RelayJson:
+    """A configured relay. `words` is its status ("works", "slow", "fails: …", "not tested", "disabled"), found at
+    `found_at` by visits and measurements, or by the last test if that is newer. `fault` is the present one;
+    `last_fault` may be over. `enabled` is false for a relay that is not used."""
+
+    name: str
+    url: str
+    words: str
+    found_at: float | None
+    state: RelayState
+    failures: int
+    error: str
+    usual_s: float | None
+    worked_at: float | None
+    failed_at: float | None
+    fault: RelayFaultJson | None
+    obstacle: RelayObstacleJson | None
+    enabled: bool
+    test: RelayTestJson | None
+    visits: VisitsJson
+    last_fault: RelayFaultJson | None
+
+    @classmethod
+    def of(
+        cls,
+        configured: RelayConfig,
+        health: RelayHealth,
+        visits: RelayVisits = NO_VISITS,
+        *,
+        failing: bool,
+        in_use: bool = True,
+        test: RelayTest | None = None,
+        obstacle: RelayObstacle | None = None,
+    ) -> RelayJson:
+        """`failing`: whether it failed so often that it is used last."""
+        if failing or health.fault is not None:
+            state = RelayState.FAILING
+        elif health.failures:
+            state = RelayState.FAILED
+        else:
+            state = RelayState.WORKS if health.worked_at else RelayState.UNTRIED
+        text, found_at = _relay_words(state, health, test) if in_use else ("disabled", 0.0)
+        last = max(filter(None, (visits.last_fault, health.last_fault)), key=lambda fault: fault.seen_at, default=None)
+        name = configured.name
+        return cls(
+            name=name,
+            url=redact(configured.url),
+            words=text,
+            found_at=found_at or None,
+            state=state,
+            failures=health.failures,
+            error=redact(health.last_error),
+            usual_s=round(health.usual_s, 4) or None,
+            worked_at=health.worked_at or None,
+            failed_at=health.failed_at or None,
+            fault=None if health.fault is None else RelayFaultJson.of(name, health.fault),
+            obstacle=None if obstacle is None else RelayObstacleJson.of(name, obstacle),
+            enabled=in_use,
+            test=None if test is None else RelayTestJson.of(test),
+            visits=VisitsJson.of(visits),
+            last_fault=None if last is None else RelayFaultJson.of(name, last),
+        )
+
+
+def _relay_words(state: RelayState, health: RelayHealth, test: RelayTest | None) -> tuple[str, float]:
+    """Returns a relay's status in words, the latest that was found, and when that was; 0: never."""
+    found = []
+    if state in (RelayState.FAILING, RelayState.FAILED):
+        fault = health.fault.fault.text if health.fault is not None else redact(health.last_error)
+        found.append((health.failed_at, result_words(ok=False, elapsed_s=0, fault=fault)))
+    elif state is RelayState.WORKS:
+        found.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
+    if test is not None:
+        found.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
+    at, text = max(found, default=(0.0, "not tested"))
+    return text, at
+
+
+def relays_json(
+    configured: Sequence[RelayConfig],
+    tests: Mapping[str, RelayTest],
+    health: Callable[[str], RelayHealth],
+    failing: Callable[[str], bool] = lambda _: False,
+    *,
+    visits: Mapping[str, RelayVisits],
+    obstacles: Mapping[str, RelayObstacle] | None = None,
+) -> tuple[RelayJson, ...]:
+    """Returns the configured relays in their order, with the last test of each and its visits. `failing`: whether a
+    relay failed so often that it is used last. `obstacles`: what is in the way to each, by name."""
+    in_use = {each.name for each in enabled_relays(configured)}
+    return tuple(
+        RelayJson.of(
+            each,
+            health(each.name),
+            visits.get(each.name, NO_VISITS),
+            failing=failing(each.name),
+            in_use=each.name in in_use,
+            test=tests.get(each.name),
+            obstacle=(obstacles or {}).get(each.name),
+        )
+        for each in configured
+    )
+
+
+@frozen_dataclass
+class GroupJson:
+    """A group. `relays` are its members, `first` the one that goes first now (null for a sticky group, where it depends
+    on the site, and for one without a member in use), `words` its state. `selects_by` is the group in which `byway
+    relay use` selects for it. `problem` is a sentence, when the selected relay is no member any more."""
+
+    name: str
+    policy: GroupPolicy
+    relays: tuple[str, ...]
+    first: str | None
+    selects_by: str | None
+    words: str
+    problem: str
+    visits: VisitsJson
+    last_fault: RelayFaultJson | None
+
+
+def groups_json(
+    groups: Sequence[RelayGroup],
+    relays: Sequence[RelayJson],
+    visits: Mapping[str, RelayVisits],
+    leading: Callable[[RelayGroup], str],
+    lost: Mapping[str, str],
+) -> tuple[GroupJson, ...]:
+    """Returns the groups. `relays` are all relays, `lost` the problems by group."""
+    by_name = {relay.name: relay for relay in relays}
+    made = []
+    for group in groups:
+        first = leading(group)
+        members = [by_name[name] for name in group.members if name in by_name]
+        if not group.members or (first in by_name and not by_name[first].enabled):
+            text = "all relays disabled" if not group.members else f"{first}: disabled"
+        elif group.policy is GroupPolicy.STICKY:
+            usable = len(group.members) - sum(relay.words.startswith("fails") for relay in members)
+            text = f"{usable} of {len(group.members)} relays usable"
+        else:
+            text = f"{first}: {by_name[first].words if first in by_name else 'not tested'}"
+        faults = [relay.last_fault for relay in members if relay.last_fault is not None]
+        made.append(
+            GroupJson(
+                name=group.name,
+                policy=group.policy,
+                relays=tuple(group.members),
+                first=first or None,
+                selects_by=group.selected_in if group.policy is GroupPolicy.SELECT else None,
+                words=text,
+                problem=lost.get(group.selected_in, ""),
+                visits=VisitsJson.of(together([visits.get(name, NO_VISITS) for name in group.members])),
+                last_fault=max(faults, key=lambda fault: fault.seen_at, default=None),
+            )
+        )
+    return tuple(made)
+
+
+@frozen_dataclass
+class TrialJson:
+    """A test of a relay. `words` is "works", "slow" or "fails: …" with the fault; `fault` is that alone.
+    `is_relays_fault`: whatever the destination is. `do` is the remedy, which ends with a command."""
+
+    relay: str
+    reachable: bool
+    handshake: bool
+    ok: bool
+    elapsed_s: float
+    symptom: str
+    error: str
+    fault: str
+    is_relays_fault: bool
+    do: str
+    words: str
+    obstacle: RelayObstacleJson | None
+
+    @classmethod
+    def of(cls, value: Trial, obstacle: RelayObstacle | None = None) -> TrialJson:
+        return cls(
+            relay=value.relay,
+            reachable=value.reachable,
+            handshake=value.handshake,
+            ok=value.ok,
+            elapsed_s=round(value.elapsed_s, 4),
+            symptom=value.symptom,
+            error=redact(value.error),
+            fault=value.fault,
+            is_relays_fault=value.is_relays_fault,
+            do=value.do,
+            words=value.words,
+            obstacle=None if obstacle is None else RelayObstacleJson.of(value.relay, obstacle),
+        )
+
+
+@frozen_dataclass
+class RelaysAnswer:
+    """The configured relays in their order, and the groups."""
+
+    relays: tuple[RelayJson, ...]
+    groups: tuple[GroupJson, ...]
+
+
+@frozen_dataclass
+class SelectionAnswer:
+    """The relay that a group uses from now on."""
+
+    group: str
+    use: str
+
+
+@frozen_dataclass
+class RelayTestsAnswer:
+    """The results of a test of relays, and the destination that each was to reach."""
+
+    to: DestinationJson
+    results: tuple[TrialJson, ...]

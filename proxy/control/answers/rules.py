@@ -1,0 +1,97 @@
+"""Rules, overrides with their hits, and what they decide about a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxy.control.answers.connections import PlanJson
+from proxy.control.answers.sites import OverrideJson
+from proxy.control.answers.switches import ModeJson
+from proxy.model import Action, Override
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.router import override_text
+from proxy.routing.rules import Rule, Rules, RuleType
+from proxy.session.rule_hits import Hits, RuleHits
+
+
+@frozen_dataclass
+class RuleJson:
+    """A rule, with its place. `entries` is how many its list has, null when it names none. `hits` are the connections
+    that it decided about since the start, null when no Byway runs; `last_hit_at` is null until there is one."""
+
+    source: str
+    line: int
+    text: str
+    type: RuleType
+    value: str
+    action: Action
+    relay: str
+    entries: int | None
+    hits: int | None
+    last_hit_at: float | None
+
+    @classmethod
+    def of(cls, value: Rule, entries: int | None = None, hits: Hits | None = None) -> RuleJson:
+        return cls(
+            source=value.source,
+            line=value.line,
+            text=value.text,
+            type=value.type,
+            value=value.value,
+            action=value.action,
+            relay=value.relay,
+            entries=entries,
+            hits=_count(hits),
+            last_hit_at=_last_at(hits),
+        )
+
+
+@frozen_dataclass
+class CountedOverrideJson(OverrideJson):
+    """An override with its hits, as a rule has them."""
+
+    hits: int | None
+    last_hit_at: float | None
+
+
+@frozen_dataclass
+class RulesAnswer:
+    """All rules in order, and the overrides, which win over rules."""
+
+    rules: tuple[RuleJson, ...]
+    overrides: tuple[CountedOverrideJson, ...]
+    notices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, value: Rules, overrides: Mapping[str, Override], counted: RuleHits | None = None) -> RulesAnswer:
+        """`counted`: none without a running Byway. When a text stands twice only the first one ever decides, so that
+        one has the hits."""
+        counts = {each.text: None if counted is None else counted.of(each.text) for each in value.rules}
+        none = None if counted is None else Hits()
+        rules = [RuleJson.of(each, value.entries(each), counts.pop(each.text, none)) for each in value.rules]
+        with_hits = []
+        for host, each in sorted(overrides.items()):
+            hits = None if counted is None else counted.of(override_text(host, each))
+            with_hits.append(
+                CountedOverrideJson(host, each.action, each.relay, each.until or None, _count(hits), _last_at(hits))
+            )
+        return cls(tuple(rules), tuple(with_hits), tuple(value.notices))
+
+
+@frozen_dataclass
+class RuleTestAnswer:
+    """The plan for a URL. `trace` explains it, one sentence a step, the deciding one first."""
+
+    host: str
+    port: int
+    plan: PlanJson
+    trace: tuple[str, ...]
+    mode: ModeJson
+
+
+def _count(hits: Hits | None) -> int | None:
+    return None if hits is None else hits.count
+
+
+def _last_at(hits: Hits | None) -> float | None:
+    return None if hits is None else hits.last_at or None

@@ -1,0 +1,43 @@
+"""The settings in effect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date, time
+from typing import Any
+
+from proxy.config.schema import Settings
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.relay_url import redact
+
+_HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
+"""Keys whose value may be a secret, or a command that prints one; also in options of addons, whose names are free."""
+
+
+def settings_json(configured: Settings) -> dict[str, Any]:
+    """Returns all settings in effect, as tables of config.toml. Nothing in it is secret."""
+    document: dict[str, Any] = _without_secrets(asdict(configured))
+    for table in document["addons"].values():
+        table |= table.pop("options")
+    return document
+
+
+def _without_secrets(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(part, name) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(part, key) for part in value]
+    if isinstance(value, str):
+        return "(set)" if _HIDDEN.search(key) and value else redact(value)
+    return value.isoformat() if isinstance(value, date | time) else value  # TOML has them; JSON has not
+
+
+@frozen_dataclass
+class ConfigAnswer:
+    """The configuration in use. `path` is null when there is no file; `settings` are the tables of config.toml."""
+
+    path: str | None
+    notices: tuple[str, ...]
+    settings: Mapping[str, Any]

@@ -1,0 +1,192 @@
+"""The status of sites, their history, and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, site_state, status_of
+from proxy.model import Action, Belief, Override, State
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.relay_url import redact
+
+
+@frozen_dataclass
+class LastResultJson:
+    """What last happened to a site: the word for it, its glyph, the id of the cause, and the cause in words."""
+
+    words: SiteStatus
+    glyph: str
+    cause: str
+    because: str
+    text: str
+    at: float
+    source: Source
+
+    @classmethod
+    def of(cls, result: LastResult) -> LastResultJson:
+        return cls(
+            words=result.status,
+            glyph=result.status.glyph,
+            cause=result.cause,
+            because=cause_in_words(result.cause),
+            text=redact(result.text),
+            at=result.at,
+            source=result.source,
+        )
+
+
+@frozen_dataclass
+class SiteJson:
+    """The status of a site on a network.
+
+    `words`, `glyph`, `cause`, `because` (the cause in words) and `evidence` are the current status: the last result
+    when that is newer than the stored status. `found_at` is when this was found. `is_trouble`: whether the site, or the
+    way to it, is in trouble now. `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status
+    alone."""
+
+    scope: str
+    network: str
+    state: State
+    words: SiteStatus
+    glyph: str
+    cause: str
+    because: str
+    evidence: str
+    found_at: float | None
+    stored_words: SiteStatus
+    stored_cause: str
+    stored_evidence: str
+    last_result: LastResultJson | None
+    score: float
+    episodes: int
+    since: float | None
+    until: float | None
+    last_good: str
+    last_good_at: float | None
+    retest_at: float | None
+    successes: int
+    is_trouble: bool
+
+    @classmethod
+    def of(cls, stored: Belief, current: SiteState | None = None) -> SiteJson:
+        """Without `current`, the current status is made of what is stored."""
+        shown = current or site_state(stored)
+        # "No route reached it" is not stored as a status: it passes, and the relays may be the reason.
+        stored_status = shown.status if stored.state is State.DOWN else status_of(stored.state, stored.cause)
+        return cls(
+            scope=stored.scope,
+            network=stored.network,
+            state=stored.state,
+            words=shown.status,
+            glyph=shown.status.glyph,
+            cause=shown.cause,
+            because=cause_in_words(shown.cause),
+            evidence=redact(shown.text),
+            found_at=shown.at or None,
+            stored_words=stored_status,
+            stored_cause=stored.cause,
+            stored_evidence=stored.why,
+            last_result=None if shown.last is None else LastResultJson.of(shown.last),
+            score=round(stored.score, 3),
+            episodes=stored.episodes,
+            since=stored.since or None,
+            until=stored.until or None,
+            last_good=stored.last_good,
+            last_good_at=stored.last_good_at or None,
+            retest_at=stored.retest_at or None,
+            successes=stored.successes,
+            is_trouble=shown.status.is_trouble,
+        )
+
+
+@frozen_dataclass
+class OverrideJson:
+    """What is done with a host and its subdomains, whatever the rules say. `until` is null for one without an end."""
+
+    scope: str
+    action: Action
+    relay: str
+    until: float | None
+
+    @classmethod
+    def of(cls, scope: str, value: Override) -> OverrideJson:
+        return cls(scope, value.action, value.relay, value.until or None)
+
+
+def overrides_json(overrides: Mapping[str, Override]) -> tuple[OverrideJson, ...]:
+    """Returns the overrides by host, in the order of the hosts."""
+    return tuple(OverrideJson.of(host, value) for host, value in sorted(overrides.items()))
+
+
+@frozen_dataclass
+class ChangeJson:
+    """A change of the stored status of a scope. States and causes may be those of the Byway that wrote the row."""
+
+    at: float
+    scope: str
+    network: str
+    before: str
+    after: str
+    cause: str
+    why: str
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> ChangeJson:
+        """Takes a row as `store.queries.changes` returns it."""
+        return cls(**row)
+
+
+@frozen_dataclass
+class SpellJson:
+    """One time for which a scope was likely blocked or blocked. `blocked_since` is null when it was never more than
+    likely blocked. While the spell lasts, `until` is null and `ended` is empty."""
+
+    scope: str
+    network: str
+    state: str
+    cause: str
+    since: float
+    blocked_since: float | None
+    until: float | None
+    began: str
+    ended: str
+
+
+@frozen_dataclass
+class SitesAnswer:
+    """All sites with a stored status, and those that failed recently on this network."""
+
+    network: str
+    sites: tuple[SiteJson, ...]
+    overrides: tuple[OverrideJson, ...]
+
+
+@frozen_dataclass
+class SiteAnswer:
+    """One site: its status here and on other networks, the override that covers it, and its history."""
+
+    host: str
+    belief: SiteJson
+    elsewhere: tuple[SiteJson, ...]
+    override: OverrideJson | None
+    timeline: tuple[SpellJson, ...]
+    changes: tuple[ChangeJson, ...]
+
+
+@frozen_dataclass
+class OverrideAnswer:
+    """The override that was set."""
+
+    host: str
+    override: OverrideJson
+
+
+@frozen_dataclass
+class ForgottenSiteAnswer:
+    """The scopes whose status was forgotten, and the hosts whose overrides were removed."""
+
+    host: str
+    forgotten: tuple[str, ...]
+    overrides: tuple[str, ...]

@@ -1,0 +1,53 @@
+"""The one serializer: dataclasses, enums, times and numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+
+import pytest
+
+from proxy.control.answers.connections import AttemptJson, DestinationJson, PlanJson
+from proxy.control.document import document, to_json, versioned
+from proxy.control.version import VERSION
+from proxy.model import Action
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+PLAN = PlanJson(Action.RELAY, ("tor", "direct"), "a rule")
+
+
+@frozen_dataclass
+class Everything:
+    plan: PlanJson
+    plans: tuple[PlanJson, ...]
+    until: float | None
+    flag: bool
+
+
+def test_an_answer_is_an_object_with_the_version_and_all_its_fields_in_order() -> None:
+    shown = document(Everything(PLAN, (PLAN,), None, False))
+    plan = {"action": "RELAY", "routes": ["tor", "direct"], "why": "a rule"}
+    assert shown == {"version": VERSION, "plan": plan, "plans": [plan], "until": None, "flag": False}
+    assert list(shown) == ["version", "plan", "plans", "until", "flag"]
+
+
+def test_enums_are_their_values_and_read_only_mappings_are_objects() -> None:
+    made = AttemptJson("tor", "done", "", "", 0.0, 0.1, "", MappingProxyType({"relay": Action.BLOCK, "status": 200}))
+    shown = to_json(made)
+    assert shown["evidence"] == {"relay": "BLOCK", "status": 200}
+    assert type(shown["evidence"]["relay"]) is str
+    assert json.loads(json.dumps(shown)) == shown
+
+
+def test_a_command_may_make_a_document_of_parts() -> None:
+    assert versioned(to=DestinationJson("a.test", 443), results=[]) == {
+        "version": VERSION,
+        "to": {"host": "a.test", "port": 443},
+        "results": [],
+    }
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), PlanJson])
+def test_what_no_answer_has_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="no answer has a"):
+        to_json({"part": [value]})
