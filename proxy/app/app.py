@@ -68,11 +68,12 @@ from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
-from proxy.store import relay_addresses
+from proxy.store import relay_addresses, relay_ways
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_addresses import RelayAddresses
 from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place
+from proxy.store.relay_ways import RelayWaysFile
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
 
@@ -143,6 +144,9 @@ class App:
         self._down_cache = DirectDownCache(loop.time, lasts_s=detect.silent_s)
         self._health = Health(settings.detect)
         self._relay_ways = RelayWays(settings.detect)
+        self._ways_file = RelayWaysFile(relay_ways.place(paths, settings.log, ephemeral=options.ephemeral))
+        self._relay_ways.restore(self._ways_file.load(), time.time())
+        self._saved_ways = self._relay_ways.version
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
         runtime = AppRuntime(
             lambda: self._setup,
@@ -240,6 +244,7 @@ class App:
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
         )
+        self._keep_ways()
         self._modes.load()
         self._warn_of_lost_selections()
         await self._addon_manager.start(self._loaded)  # before a client can reach what an addon blocks
@@ -305,6 +310,7 @@ class App:
         await self._pump.close(0)
         await self._addon_manager.close()
         await cancel_all()
+        self._save_ways()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
 
@@ -380,7 +386,8 @@ class App:
         self._system_proxy.on_rules_changed()
 
     async def _poll_files(self) -> None:
-        """Applies edits of the configuration, the lists and the addons, and the end of overrides, until cancelled."""
+        """Applies edits of the configuration, the lists and the addons, and the end of overrides, and saves what is
+        believed of ways to relays, until cancelled."""
         while True:
             await asyncio.sleep(_POLL_S)
             self._modes.poll()
@@ -389,7 +396,19 @@ class App:
                 self._active.override(host, None)
                 self._store.clear_override(host)
                 self._system_proxy.on_rules_changed()
+            self._save_ways()
             await self._active.poll()
+
+    def _keep_ways(self) -> None:
+        """Forgets the ways to relays that are not configured."""
+        registry = self._setup.registry
+        self._relay_ways.keep({registry.first_endpoint(name) for name in registry.relay_names})
+
+    def _save_ways(self) -> None:
+        """Writes what is believed of the ways to relays if that changed."""
+        if self._saved_ways != self._relay_ways.version:
+            self._saved_ways = self._relay_ways.version
+            self._ways_file.save(self._relay_ways.remembered())
 
     def _on_setup_replaced(self, setup: Setup) -> None:
         """Applies the new configuration to the parts that are not in a Setup."""
@@ -398,8 +417,12 @@ class App:
         self._relay_addresses.keep_in(
             relay_addresses.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral)
         )
+        if self._ways_file.keep_in(
+            relay_ways.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral)
+        ):
+            self._saved_ways = -1
         self._health.keep(setup.registry.relay_names)
-        self._relay_ways.keep({setup.registry.first_endpoint(name) for name in setup.registry.relay_names})
+        self._keep_ways()
         self._groups.keep(setup.groups)
         self._warn_of_lost_selections()
         if setup.settings.relay != self._relays:

@@ -122,6 +122,8 @@ class ControlBackend:
         scopes: list[str | None] = [None] if what.is_all else [what.host] if what.host else [*gone]
         for scope in scopes:
             self.services.events.emit(Learned(beliefs.forget(scope)))
+        if what.is_all:
+            self.services.relay_ways.forget()
         self.services.rule_hits.clear()
         self.active.forget_caches()
         await asyncio.to_thread(self.store.forget, what)

@@ -139,6 +139,11 @@ class Paths:
         return self.state_dir / "relay-addresses.json"
 
     @property
+    def relay_ways_file(self) -> Path:
+        """What is believed of the ways to relays."""
+        return self.state_dir / "relay-ways.json"
+
+    @property
     def relay_selection_file(self) -> Path:
         """The relays selected with `byway relay use`, by group."""
         return self.state_dir / "relay-selection.json"

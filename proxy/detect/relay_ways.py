@@ -3,23 +3,24 @@
 A way counts as failed only when another way to the same relay worked: a relay that is down, or a network that is,
 says nothing of its ways. A failed way goes last, and is re-tested beside a visit when it is due. The way in use stays
 in use: an untried one may stop half-way through a page, and only a page shows that. What failed and what worked
-instead, compared, name the obstacle: a filter on the name, a dead address, a forged answer, a transfer that stalls. In
-memory only: to learn it again costs one visit a moment, or one page where transfers stall.
+instead, compared, name the obstacle: a filter on the name, a dead address, a forged answer, a transfer that stalls.
+Where something failed it is kept over a restart (`remembered`, `restore`): else a page is lost after each, where
+transfers stall.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Destination, NetworkId, Symptom, host_and_port
+from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId, Symptom, host_and_port
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.relay_way import RelayWay, WayOrder
+from proxy.model.relay_way import KnownWay, RelayWay, WayOrder
 
 RELAYS_MAX = 256
 """Relays times networks that are remembered."""
@@ -98,7 +99,9 @@ class RelayObstacle:
     def fix(self, relay: str) -> str:
         """What to do about it: the last command shows whether it helped."""
         test = f"byway relay test {relay}"
-        if self.kind is Obstacle.FROZEN and self.instead is not None:  # else a page is lost after each start
+        if (
+            self.kind is Obstacle.FROZEN and self.instead is not None
+        ):  # else a page is lost when the other one is tried again
             return f"reload pages that stopped; put {self.instead.target} first in its URL, then {test}"
         return _FIXES[self.kind].format(test=test)
 
@@ -138,6 +141,8 @@ class _Record:
     carried_at: float = 0.0  # when a transfer brought more than that
 
 
+_FIELDS = tuple(field.name for field in fields(_Record))
+
 _Records = Bounded[RelayWay, _Record]
 
 
@@ -166,6 +171,35 @@ class RelayWays:
         self._rng = rng if rng is not None else random.SystemRandom()
         self._relays: Bounded[tuple[NetworkId, Destination], _Relay] = Bounded(RELAYS_MAX)
         self._troubled: set[tuple[NetworkId, Destination]] = set()  # where a way failed or is avoided
+        self.version = 0
+        """Grows when a way fails, stalls or no longer counts as failed: then what is `remembered` has to be saved."""
+
+    def remembered(self) -> list[KnownWay]:
+        """Returns the ways to each relay of which one failed, on networks that can be recognised."""
+        return [
+            KnownWay(network, relay, way, **{name: getattr(record, name) for name in _FIELDS})
+            for (network, relay), known in self._relays.items()
+            if (network, relay) in self._troubled and network != UNKNOWN_NETWORK
+            for way, record in known.ways.items()
+        ]
+
+    def restore(self, remembered: Iterable[KnownWay], now: float) -> None:
+        """Takes over what was `remembered` by another process, but for what is too old or of the future: the clock was
+        set back."""
+        for known in remembered:
+            last = max(known.worked_at, known.failed_at, known.stalled_at)
+            if 0 <= now - last < self._settings.unvisited_s:
+                record = self._record(known.network, known.relay, known.way)
+                for name in _FIELDS:
+                    setattr(record, name, getattr(known, name))
+                if record.failures or record.avoided_until:
+                    self._troubled.add((known.network, known.relay))
+
+    def forget(self) -> None:
+        """Forgets everything."""
+        self._relays.clear()
+        self._troubled.clear()
+        self.version += 1
 
     def order(
         self,
@@ -209,6 +243,7 @@ class RelayWays:
         record.worked_at, record.avoided_until = now, 0.0
         if record.failures and record.symptom is not Symptom.FROZEN:
             record.failures, record.symptom = 0, Symptom.NONE
+            self.version += 1
             self._relays[network, relay].in_use = None
             self._note_trouble(network, relay)
 
@@ -233,6 +268,7 @@ class RelayWays:
             record.avoided_until = now + AVOIDED_S
         self._relays[network, relay].leave(way)
         self._troubled.add((network, relay))
+        self.version += 1
 
     def carried(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
         """A transfer over the way to `peer` brought more than stalled ones do (`proof_bytes`)."""
@@ -243,6 +279,7 @@ class RelayWays:
                 record.stalled_at, record.carried_at = 0.0, now
                 if record.failures and record.symptom is Symptom.FROZEN:
                     record.failures, record.symptom = 0, Symptom.NONE
+                    self.version += 1
             elif (
                 record.stalled_at and not record.failures and now - record.stalled_at <= self._settings.rescue_window_s
             ):
@@ -305,6 +342,7 @@ class RelayWays:
         for key in [key for key in self._relays if key[1] not in relays]:
             del self._relays[key]
             self._troubled.discard(key)
+            self.version += 1
 
     def _known(self, network: NetworkId, relay: Destination) -> Mapping[RelayWay, _Record]:
         known = self._relays.get((network, relay))
@@ -321,6 +359,7 @@ class RelayWays:
         return record
 
     def _fail(self, record: _Record, symptom: Symptom, now: float) -> None:
+        self.version += 1
         record.failures += 1
         record.failed_at, record.symptom = now, symptom
         step = record.failures + (_FIRST_STEP_FROZEN if symptom is Symptom.FROZEN else 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.model.connection import Destination
+from proxy.model.connection import Destination, NetworkId, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -32,6 +32,24 @@ class RelayWay:
 
     def __str__(self) -> str:
         return "|".join(filter(None, (str(self.target), self.strategy)))
+
+
+@frozen_dataclass
+class KnownWay:
+    """What is remembered of one way to one relay on one network. Times are in seconds since the epoch; 0: never."""
+
+    network: NetworkId
+    relay: Destination
+    way: RelayWay
+    symptom: Symptom = Symptom.NONE
+    failures: int = 0  # in a row; 0: the way does not count as failed
+    bytes_down: int = 0  # after which a transfer stalled
+    worked_at: float = 0.0
+    failed_at: float = 0.0
+    due_at: float = 0.0
+    avoided_until: float = 0.0
+    stalled_at: float = 0.0
+    carried_at: float = 0.0
 
 
 @frozen_dataclass

@@ -80,6 +80,7 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
             ("the browser profile", [profiles, *_chromium_caches(profiles), *in_snaps]),
             ("data of addons", [folder / "addons"]),
             ("configurations kept by earlier imports", paths.backups),
+            ("what was blocked on the way to relays", [paths.relay_ways_file]),
         ):
             if there := [path for path in found if os.path.lexists(path)]:
                 others += there

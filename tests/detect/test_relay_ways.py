@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_ways import AVOIDED_S, KEPT_S, RELAYS_MAX, STALLS_APART_S, WAYS_MAX, Obstacle, RelayWays
-from proxy.model import Destination, NetworkId, Symptom
+from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId, Symptom
 from proxy.model.relay_way import RelayWay, WayOrder
 
 HOME, CAFE = NetworkId("home"), NetworkId("cafe")
@@ -343,4 +343,91 @@ def test_a_relay_that_is_gone_is_forgotten(ways: RelayWays) -> None:
     ways.keep([VPS])
     assert order(ways)[0] == RECORDS
     ways.keep([OTHER])
+    assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
+
+
+# -- over a restart ----------------------------------------------------------------------------------------------------
+
+
+def restarted(ways: RelayWays, now: float) -> RelayWays:
+    after = RelayWays(SETTINGS)
+    after.restore(ways.remembered(), now)
+    return after
+
+
+def test_what_failed_is_known_after_a_restart(ways: RelayWays) -> None:
+    stall(ways, PLAIN)
+    ways.used(VPS, ALTERNATIVE, HOME, NOW)
+    ways.carried(VPS, "192.0.2.9:8443", HOME, NOW)
+    fail(ways, PLAIN_2, Symptom.TIMEOUT, ALTERNATIVE)
+    after = restarted(ways, NOW + 3000)
+    assert order(after, NOW + 3000) == order(ways, NOW + 3000)
+    assert order(after, NOW + 3000)[0] == ALTERNATIVE
+    assert after.obstacle(VPS, HOME, NOW + 3000) == ways.obstacle(VPS, HOME, NOW + 3000)
+    assert after.due(VPS, ALL, HOME, NOW + 899) is None
+    assert after.due(VPS, ALL, HOME, NOW + 900) == PLAIN_2
+    assert after.version == 0, "there is nothing new to save"
+
+
+def test_a_transfer_that_stalled_once_is_known_after_a_restart(ways: RelayWays) -> None:
+    ways.used(VPS, PLAIN, HOME, NOW)
+    ways.stalled(VPS, "192.0.2.1:443", 16_000, HOME, NOW)
+    after = restarted(ways, NOW + 10)
+    assert order(after, NOW + 10)[-1] == PLAIN
+    after.used(VPS, ALTERNATIVE, HOME, NOW + 10)
+    after.carried(VPS, "192.0.2.9:8443", HOME, NOW + 11)
+    assert after.obstacle(VPS, HOME, NOW + 11) is not None
+
+
+def test_where_nothing_failed_nothing_is_remembered(ways: RelayWays) -> None:
+    ways.used(VPS, PLAIN, HOME, NOW)
+    ways.failed(VPS, PLAIN, Symptom.RESET, UNKNOWN_NETWORK, NOW)
+    assert ways.remembered() == []
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    assert {known.way for known in ways.remembered()} == {PLAIN, RECORDS}
+
+
+@pytest.mark.parametrize("after_s", [-1.0, SETTINGS.unvisited_s])
+def test_what_is_old_or_of_the_future_is_not_taken_over(ways: RelayWays, after_s: float) -> None:
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    after = restarted(ways, NOW + after_s)
+    assert order(after, NOW + after_s) == [PLAIN, PLAIN_2, ALTERNATIVE]
+    assert after.remembered() == []
+
+
+def test_only_what_changes_a_choice_is_news(ways: RelayWays) -> None:
+    """What is remembered is written to the disk then, which no usual connection may cause."""
+    seen = [ways.version]
+
+    def is_news() -> bool:
+        seen.append(ways.version)
+        return seen[-1] != seen[-2]
+
+    ways.used(VPS, PLAIN, HOME, NOW)
+    ways.carried(VPS, "192.0.2.1:443", HOME, NOW)
+    ways.overtaken(VPS, PLAIN_2, HOME, NOW)
+    assert not is_news()
+    ways.stalled(VPS, "192.0.2.1:443", 16_000, HOME, NOW)
+    assert is_news()
+    ways.failed(VPS, PLAIN_2, Symptom.RESET, HOME, NOW)
+    assert is_news()
+    ways.stalled(VPS, "192.0.2.1:443", 16_000, HOME, NOW + STALLS_APART_S)
+    assert is_news()
+    for is_first in (True, False):  # both work again
+        ways.used(VPS, PLAIN_2, HOME, NOW + 60)
+        assert is_news() is is_first
+        ways.carried(VPS, "192.0.2.1:443", HOME, NOW + 60)
+        assert is_news() is is_first
+    ways.keep([VPS])
+    assert not is_news()
+    ways.keep([])
+    assert is_news()
+
+
+def test_the_user_may_have_all_forgotten(ways: RelayWays) -> None:
+    fail(ways, PLAIN, Symptom.RESET, RECORDS)
+    before = ways.version
+    ways.forget()
+    assert ways.version != before
+    assert ways.remembered() == []
     assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import Log
-from proxy.model import Belief, Change, State
+from proxy.model import Belief, Change, Destination, State, Symptom
+from proxy.model.relay_way import KnownWay, RelayWay
+from proxy.store.relay_ways import RelayWaysFile
 from proxy.store.store import Store
 from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.outcomes import HOME, rescued
+from tests.support.waiting import until
 
 NAMES = 10_000
 MARK = b"visited-name-"
@@ -79,3 +82,39 @@ async def test_one_of_three_is_asked_for(tmp_path: Path) -> None:
     for words in ((), ("--all", "--host", "a.example"), ("--host", "a..b"), ("--since", "soon")):
         assert (await byway.command("forget", *words, check=False)).returncode == 2
     assert (await byway.command("forget", "--all")).stdout  # nothing is there
+
+
+RELAYS = "".join(
+    f'[[relay]]\nname = "{name}"\nurl = "socks5h://192.0.2.{number}:1080"\n'
+    for number, name in enumerate(("a", "b"), 1)
+)
+
+
+def _stalled(relay: str) -> KnownWay:
+    at = Destination(relay, 1080)
+    return KnownWay(HOME, at, RelayWay(at, relay), Symptom.FROZEN, 2, 16_384, failed_at=time.time())
+
+
+async def test_what_is_known_of_relays_does_not_come_back(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config=RELAYS, arguments=("-v",))
+    file = byway.state / "relay-ways.json"
+    known = [_stalled("192.0.2.1"), _stalled("192.0.2.2"), _stalled("192.0.2.3")]
+    RelayWaysFile(file).save(known)
+    async with byway:
+        await until(lambda: RelayWaysFile(file).load() == known[:2])  # the third relay is not configured
+        assert "what was blocked on the way to relays" in (await byway.command("forget", "--all")).stdout
+        assert not file.exists()
+        byway.config.write_text(byway.config.read_text().replace("192.0.2.2", "192.0.2.9"))
+        byway.reload()  # of what it still knew, that of the first relay would be written now
+        await until(lambda: "Configuration reloaded" in byway.said.read_text())
+        await byway.stop()
+    assert not file.exists()
+
+
+async def test_nothing_is_read_or_written_with_ephemeral(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config=RELAYS, arguments=("--ephemeral",))
+    file = byway.state / "relay-ways.json"
+    RelayWaysFile(file).save([_stalled("192.0.2.3")])
+    async with byway:
+        await byway.stop()
+    assert RelayWaysFile(file).load(), "it is the next run's"

@@ -51,6 +51,7 @@ class Row:
     dns: str = ""  # lines of [dns]
     detect: str = ""  # lines of [detect]
     knows_address: bool = False  # it was used before, when nothing was blocked
+    knows_block: bool = False  # Byway was restarted since it found the block
     path: str = "/"
     pages: int = PAGES
     spoiled: int = 0  # so many first pages may stop half-way; without one that does, nothing is there to be named
@@ -138,6 +139,8 @@ ROWS: tuple[Row, ...] = (
         spoiled=1, says=_STALL),
     Row("road-frozen-address", "the same; its URL has no name, so that the first page goes there", frozen, host=MAIN,
         alternative=True, path="/big", spoiled=1, says=_STALL),
+    Row("road-frozen-restarted", "the same as road-frozen, and Byway was restarted since: no page is lost again",
+        frozen, alternative=True, path="/big", knows_block=True, says=_STALL),
     Row("road-frozen-alone", "its TLS stops after 16 KB, and it has no other address", frozen, path="/big",
         comes=False, pages=3, says=_STALL),
     Row("road-frozen-socks", "the same of a SOCKS relay", frozen, scheme="socks5h", path="/big", comes=False, pages=3,
@@ -217,6 +220,11 @@ async def _trial(row: Row, seed: int, country: Country, neighbour: Site) -> Tria
         events.watch(site.name)
     since = events.clock()
     country.rules.set(row.censor(country))
+    if row.knows_block:
+        async with country.byway(folder, config=config, rules=_RULES) as byway, beside(country, byway, neighbour):
+            lost = [(await _open(country, byway, site, row.path))[0] for site in sites[:2]]
+            assert lost == [False, True], lost
+            assert row.says in await _said(byway, row.says)
     async with country.byway(folder, config=config, rules=_RULES) as byway, beside(country, byway, neighbour):
         seen = [await _open(country, byway, site, row.path) for site in sites]
         trial = Trial(

@@ -132,6 +132,16 @@ def test_profiles_and_caches_of_browsers_outside_of_the_state_folder(
     assert [name for name in ours + others if (tmp_path / name).exists()] == list(others)
 
 
+def test_the_ways_to_relays_go_with_all(tmp_path: Path) -> None:
+    """They name relays and no visited host, so one host or an hour leaves them."""
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)
+    paths.relay_ways_file.write_text("[]")
+    for what in (Forgotten(SECRET), Forgotten(since=1.0)):
+        assert forget_files(paths, what) == []
+    assert forget_files(paths, Forgotten()) == ["what was blocked on the way to relays"]
+    assert not paths.relay_ways_file.exists()
+
+
 def test_what_imports_have_replaced_goes_with_all_and_a_file_of_the_users_stays(tmp_path: Path) -> None:
     paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path / "state")
     for name in ("backup-20260101T000000.toml", "backup-20260102T000000.toml", "backup-home.toml", "config.toml"):

@@ -1,0 +1,136 @@
+"""What is believed of the ways to relays, kept across restarts, so that no page is lost to a block that is known.
+
+A small file of the user's alone, of the same kind as that of the relays' addresses: it names relays, their addresses
+and networks by their hashes, and no host that was visited. It is written as a whole after a way failed or works again.
+A file that is damaged counts as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from proxy.config.paths import Paths, write_private
+from proxy.config.schema import Log
+from proxy.model import Destination, NetworkId, Symptom, host_and_port
+from proxy.model.errors import BywayError
+from proxy.model.relay_way import KnownWay, RelayWay
+
+log = logging.getLogger(__name__)
+
+FILE_LIMIT = 1024 * 1024
+WAYS_MAX = 1024
+"""A way takes at most 1,000 bytes, so that these fit into FILE_LIMIT."""
+
+_TEXT_LIMIT = 260  # a name and a port
+_TIMES = tuple(field.name for field in fields(KnownWay) if field.name.endswith(("_at", "_until")))
+
+
+def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
+    """Returns the file; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    return None if ephemeral or settings.hosts == "off" else paths.relay_ways_file
+
+
+class RelayWaysFile:
+    """The file. Every method may wait for the disk."""
+
+    def __init__(self, file: Path | None) -> None:
+        """`file` None: nothing is kept."""
+        self._file = file
+
+    def load(self) -> Sequence[KnownWay]:
+        """Returns what was saved; empty when there is none, or the file is damaged."""
+        return () if self._file is None else _read(self._file)
+
+    def keep_in(self, file: Path | None) -> bool:
+        """Uses another file; None: none, and the one so far is deleted. Returns whether it is another one, which has to
+        be saved."""
+        if file == self._file:
+            return False
+        if file is None:
+            self._delete()
+        self._file = file
+        return True
+
+    def save(self, ways: Sequence[KnownWay]) -> None:
+        """Replaces the file; without ways it is deleted. What cannot be written is logged."""
+        if self._file is None:
+            return
+        try:
+            if ways:
+                write_private(self._file, json.dumps([_document(way) for way in ways[:WAYS_MAX]]))
+            else:
+                self._delete()
+        except BywayError as error:
+            log.warning("what is known of the ways to relays is not saved: %s", error)
+
+    def _delete(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
+                self._file.unlink(missing_ok=True)
+
+
+def _document(known: KnownWay) -> dict[str, object]:
+    return {
+        "network": known.network,
+        "relay": str(known.relay),
+        "endpoint": str(known.way.endpoint),
+        "address": known.way.address,
+        "strategy": known.way.strategy,
+        "symptom": known.symptom,
+        "failures": known.failures,
+        "bytes_down": known.bytes_down,
+        **{name: getattr(known, name) for name in _TIMES},
+    }
+
+
+def _read(file: Path) -> Sequence[KnownWay]:
+    try:
+        with file.open("rb") as opened:
+            content = json.loads(opened.read(FILE_LIMIT))
+        return [_known(entry) for entry in content[:WAYS_MAX]]
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.debug("%s cannot be read: %s", os.fspath(file), type(error).__name__)
+        return ()
+
+
+def _known(entry: Mapping[str, Any]) -> KnownWay:
+    """Raises KeyError, TypeError and ValueError for what is none."""
+    way = RelayWay(_destination(entry["endpoint"]), _text(entry["address"]), _text(entry["strategy"]))
+    times = {name: float(_number(entry[name])) for name in _TIMES}
+    return KnownWay(
+        NetworkId(_text(entry["network"])),
+        _destination(entry["relay"]),
+        way,
+        Symptom(entry["symptom"]),
+        int(_number(entry["failures"])),
+        int(_number(entry["bytes_down"])),
+        **times,
+    )
+
+
+def _destination(value: object) -> Destination:
+    host, port = host_and_port(_text(value))
+    if not host or not 0 < int(port) < 65_536:
+        raise ValueError("not an endpoint of this file's")
+    return Destination(host, int(port))
+
+
+def _number(value: object) -> int | float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison, too
+        raise ValueError("not a number of this file's")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+        raise ValueError("not a text of this file's")
+    return value
