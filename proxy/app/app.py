@@ -221,9 +221,10 @@ class App:
         self._system_proxy = SystemProxySwitch(
             SystemProxy(paths.system_proxy_file),
             address=lambda: (settings.listen.address, self._active.port),
-            closing=lambda: self._setup.router.closing,
+            closing=self._closing,
             refusal=_no_system_proxy(options),
         )
+        self._addons.on_change(self._system_proxy.on_rules_changed)
         self._has_released = False
         self._modes = ModeSwitch(paths.mode_file, self._set_mode, stores=not options.ephemeral)
         self._control: ControlServer | None = None
@@ -258,9 +259,10 @@ class App:
         self._active.listens_on(port)  # the guard refuses Byway's own port, which is known only now
         if await self._system_proxy.release() is Restored.RESTORED:
             log.warning("The system proxy, which the last run could not restore, was restored.")
-            if self._setup.router.closing:
+            if self._closing():
                 log.warning(
-                    "Rules for RELAY or BLOCK do not cover programs that now connect direct: `byway system on`."
+                    "RELAY and BLOCK, by rules or addons, do not cover programs that now connect direct: "
+                    "`byway system on`."
                 )
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
@@ -323,6 +325,10 @@ class App:
     @property
     def _setup(self) -> Setup:
         return self._active.setup
+
+    def _closing(self) -> str:
+        """What keeps sites from going direct; see Router and Addons."""
+        return self._setup.router.closing or self._addons.closing
 
     def _warn_of_lost_selections(self) -> None:
         for sentence in self._groups.lost_selections(self._setup.groups).values():

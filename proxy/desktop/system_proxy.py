@@ -168,7 +168,14 @@ class SystemProxy:
         write_private(self._file, Saved(desktop.name, before, ours).to_json(), durable=True)
         target = by_address if strict else by_pac
         self._write(desktop, now, dict.fromkeys(now, target), order=[*target])
-        if not all(is_in_use(values, target) for place, values in desktop.read().items() if place in now):
+        after = desktop.read()
+        if not all(is_in_use(values, target) for place, values in after.items() if place in now):
+            if saved is None and after == now:  # gsettings claims success where no session bus answers
+                self._delete()
+                raise DesktopError(
+                    f"The setting of {desktop.name.label} cannot be changed from here, so the system proxy was not "
+                    "set. Run this in a terminal of your desktop session, or use `byway browser`, which needs none"
+                )
             raise DesktopError(f"{desktop.name.label} did not store the system proxy. Is this a desktop session?")
         return url if strict else url + LENIENT_PAC
 
@@ -189,12 +196,15 @@ class SystemProxy:
         after = desktop.read()
         if any(is_in_use(after.get(place, {}), own) for place in now for own in saved.ours):
             raise DesktopError(f"{saved.desktop.label} did not store the system proxy. Is this a desktop session?")
+        self._delete()
+        is_as_before = all(values == saved.before[place] for place, values in target.items())
+        return Restored.RESTORED if is_as_before else Restored.KEPT_NEWER
+
+    def _delete(self) -> None:
         try:
             self._file.unlink(missing_ok=True)
         except OSError as error:
             raise DesktopError(f"{self._file} cannot be deleted: {reason_of(error)}") from None
-        is_as_before = all(values == saved.before[place] for place, values in target.items())
-        return Restored.RESTORED if is_as_before else Restored.KEPT_NEWER
 
     def _write(
         self, desktop: ProxySettings, now: Mapping[str, Values], target: Mapping[str, Values], *, order: Sequence[str]

@@ -60,6 +60,13 @@ class Addons:
         """The objects of all addons with the addon's name: an object may have hooks of mitmproxy as well."""
         return tuple((runner.name, thing) for runner in self.running for thing in runner.addon.objects)
 
+    @property
+    def closing(self) -> str:
+        """The first addon that may keep sites from going direct (hooks `admit`, `plan`), in words; a disabled one
+        counts, since what it blocked stays blocked. Empty: there is none."""
+        deciding = sorted(runner.name for runners in self._deciders.values() for runner in runners)
+        return f"addon {deciding[0]}" if deciding else ""
+
     def get(self, name: str) -> AddonRunner | None:
         """Returns the running addon of that name; a disabled one counts."""
         return self._running.get(name)

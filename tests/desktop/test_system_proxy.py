@@ -215,18 +215,41 @@ def test_a_service_that_is_gone_is_left_alone(tmp_path: Path) -> None:
     assert session.desktop.places == {"here": BEFORE}
 
 
-def test_a_desktop_that_stores_nothing_is_an_error_and_the_file_stays(session: Session) -> None:
+def test_where_nothing_is_stored_there_is_nothing_to_restore(session: Session) -> None:
+    """As gsettings does it where no session bus answers."""
     session.desktop.stores = False
-    with pytest.raises(DesktopError, match="did not store"):
+    with pytest.raises(DesktopError, match="cannot be changed from here, so the system proxy was not set"):
         session.turn_on()
-    session.desktop.stores = True
+    assert not session.file.exists()
+    assert session.proxy.restore() is Restored.NOTHING
+
+
+def test_what_was_there_stays_on_the_disk_while_the_desktop_stores_nothing(session: Session) -> None:
     session.turn_on()
     session.desktop.stores = False
     with pytest.raises(DesktopError, match="did not store"):
         session.proxy.restore()
+    with pytest.raises(DesktopError, match="did not store"):
+        session.turn_on(strict=True)
     assert session.file.exists()
     session.desktop.stores = True
     assert session.proxy.restore() is Restored.RESTORED
+    assert session.here == BEFORE
+
+
+def test_what_was_stored_in_part_is_restored(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = session.desktop.write
+
+    def half(place: str, key: str, value: str) -> None:
+        if key != "mode":
+            write(place, key, value)
+
+    monkeypatch.setattr(session.desktop, "write", half)
+    with pytest.raises(DesktopError, match="did not store"):
+        session.turn_on()
+    assert session.here["url"] == PAC
+    assert session.proxy.restore() is Restored.RESTORED
+    assert session.here == BEFORE
 
 
 def test_without_a_network_service_nothing_is_written(session: Session) -> None:

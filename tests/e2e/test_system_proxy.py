@@ -208,13 +208,29 @@ async def test_it_is_strict_while_a_rule_or_an_override_closes_a_site(tmp_path: 
         assert "do not cover programs that now connect direct" in on.byway.said.read_text()
 
 
+async def test_it_is_strict_while_an_addon_decides(tmp_path: Path) -> None:
+    async with desk(DesktopName.KDE, tmp_path) as on:
+        await on.turn_on()
+        addon = on.byway.config.parent / "addons" / "keep_shut.py"
+        addon.parent.mkdir(exist_ok=True)
+        addon.write_text("def admit(request):\n    return None\n")
+        await until(lambda: on.is_strict)
+        assert "because of `addon keep_shut`" in (await on.byway.command("system", "on", "--desktop", "kde")).stdout
+        addon.unlink()
+        await until(lambda: on.is_lenient)
+        await on.byway.command("system", "off")
+        assert on.now == on.before
+
+
 @pytest.mark.needs("gsettings")
 async def test_without_a_desktop_session_it_says_so(tmp_path: Path) -> None:
     """gsettings then claims success and stores nothing."""
     async with Byway(tmp_path, environment={"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}) as byway:
         done = await byway.command("system", "on", "--desktop", "gnome", check=False)
         assert done.returncode == 1
-        assert "GNOME did not store the system proxy" in done.stderr
+        assert "The setting of GNOME cannot be changed from here" in done.stderr
+        off = await byway.command("system", "off")
+        assert off.stdout == "Byway was not the system proxy. Nothing was changed.\n"
         assert await byway.stop() == 0
 
 

@@ -63,6 +63,22 @@ async def test_the_order_is_that_of_the_names(addons: Running) -> None:
     assert decided.before == PLAN
 
 
+def test_an_addon_that_decides_may_close_a_site(addons: Running) -> None:
+    """Which one, and whether at all, is known only once it is asked."""
+    addons.add("a", "def attempt(request, attempt): ...\ndef dial(route, destination): ...\n")
+    assert addons.closing == ""
+    planner = addons.add("c", "def plan(request, plan): ...\n")
+    assert addons.closing == "addon c"
+    addons.add("b", "def admit(request): ...\n")
+    assert addons.closing == "addon b"
+    addons.remove(planner)
+    changes = [0]
+    addons.on_change(lambda: changes.append(1))
+    addons.add("b", "def outcome(outcome): ...\n")
+    assert addons.closing == ""
+    assert changes == [0, 1]
+
+
 async def test_a_plan_that_nobody_changes_is_the_same(addons: Running) -> None:
     addons.add("a", "def plan(request, plan): ...\n")
     assert await addons.decide(request(), PLAN, REGISTRY) is PLAN
