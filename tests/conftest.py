@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import inspection, other_users, programs
 from tests.support.hanging import Hanging
@@ -31,6 +32,9 @@ def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore interrupts, and all that they start as well."""
     if os.environ.get("CI") and (reason := inspection.missing()):
         raise pytest.UsageError(f"CI leaves no test out: {reason}")
+    # Of properties too, no timing decides: by itself hypothesis fails an example that takes 0.2 s.
+    settings.register_profile("byway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("byway")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each Byway that a test starts is compiled anew
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "proxy").rglob("*.py"))
@@ -127,6 +128,11 @@ def test_tests_do_not_sleep_blindly() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep":
                 raise AssertionError(f"{path}:{node.lineno} sleeps: wait for what is to happen")
+
+
+def test_no_example_of_a_property_has_a_deadline() -> None:
+    assert settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check
 
 
 def test_no_key_is_committed() -> None:

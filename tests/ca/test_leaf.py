@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.ca.authority import Authority, certificate_file, make_authority, open_authority
@@ -213,7 +213,6 @@ def test_J3_of_300_names_few_are_taken_and_no_more_than_a_bound_is_read(leaves: 
     assert read <= 1000
 
 
-@settings(deadline=None)  # a timing is no assertion
 @given(host=hosts, names=st.lists(hosts, max_size=5))
 def test_J3_whatever_is_asked_a_leaf_is_made_or_it_is_refused(host: str, names: list[str]) -> None:
     leaves = Leaves(_ONE, now=lambda: NOW)

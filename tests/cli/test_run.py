@@ -134,7 +134,7 @@ WORDS = sorted({word for line in PLAIN + FOR_TYPER for word in line.split()} | {
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=5), st.lists(st.sampled_from(WORDS), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_read_without_typer_is_what_typer_reads(before: list[str], behind: list[str]) -> None:
     words = [*before, "run", *behind]
     if (options := read_run_options(words)) is not None:

@@ -443,7 +443,7 @@ LINES = st.one_of(
 
 
 @given(text=st.lists(LINES, max_size=8).map("\n".join))
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_configuration_or_placed_faults(text: str, tmp_path: Path) -> None:
     file = tmp_path / "any.toml"
     file.write_text(text, encoding="utf-8", errors="replace")
@@ -457,7 +457,7 @@ def test_any_text_is_a_configuration_or_placed_faults(text: str, tmp_path: Path)
 
 
 @given(data=st.binary(max_size=200))
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_a_configuration_or_a_fault(data: bytes, tmp_path: Path) -> None:
     file = tmp_path / "any.toml"
     file.write_bytes(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Destination
@@ -100,7 +100,6 @@ RULE = st.one_of(
 DESTINATION = st.builds(Destination, st.one_of(HOST, st.just("192.0.2.7")), st.sampled_from([80, 443, 8080]))
 
 
-@settings(deadline=None)
 @given(st.lists(RULE, min_size=1, max_size=5), st.lists(DESTINATION, min_size=1, max_size=20))
 def test_a_covered_rule_never_decides(lines: list[str], destinations: list[Destination]) -> None:
     made = rules(*lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing.domain_set import Covers, DomainSet, DomainSetBuilder
@@ -36,7 +36,6 @@ def covering(domains: set[str], host: str) -> str | None:
     return next((parent for n in range(len(labels)) if (parent := ".".join(labels[n:])) in domains), None)
 
 
-@settings(deadline=None)  # a timing is no assertion
 @given(st.sets(NAMES | ADDRESSES), st.lists(NAMES | ADDRESSES), st.integers(0, 2000))
 def test_it_covers_what_the_model_covers(domains: set[str], hosts: list[str], size: int) -> None:
     builder = DomainSetBuilder(size)
@@ -54,7 +53,6 @@ def test_it_covers_what_the_model_covers(domains: set[str], hosts: list[str], si
 ENTRIES = st.lists(st.tuples(NAMES, st.sampled_from([1, 2, 3, 4, 5]).map(Covers)))
 
 
-@settings(deadline=None)  # a timing is no assertion
 @given(ENTRIES, st.lists(NAMES))
 def test_an_entry_covers_what_is_said_of_it(entries: list[tuple[str, Covers]], hosts: list[str]) -> None:
     builder = DomainSetBuilder(50)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing.foreign_rules import recognizes, translate
@@ -104,7 +104,6 @@ def test_a_list_is_no_file_of_rules(text: str) -> None:
     assert not recognizes(text)
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("DOMAIN-SUFFIX,+*.: \n@[]#'\"aR"), max_size=200))
 def test_any_text_is_translated_or_told(text: str) -> None:
     for head in ("", "rules:\n", "[SwitchyOmega Conditions]\n@with result\n"):

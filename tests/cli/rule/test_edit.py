@@ -202,7 +202,7 @@ TEXT = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXT, st.one_of(st.none(), st.integers(0, 20)))
 def test_every_other_line_stays_as_it_is_and_removing_undoes_adding(home: Home, text: str, at: int | None) -> None:
     paths = Paths.locate({}, config=home.config, state=home.state)

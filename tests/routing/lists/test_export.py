@@ -7,7 +7,7 @@ import subprocess
 from typing import cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.schema import ListFormatName
@@ -68,7 +68,6 @@ def entries(format: ExportFormat) -> st.SearchStrategy[list[Entry]]:  # noqa: A0
 
 
 @pytest.mark.parametrize("format", READABLE)
-@settings(deadline=None)
 @given(st.data())
 def test_what_is_written_is_read_as_it_was(format: ExportFormat, data: st.DataObject) -> None:  # noqa: A002
     given_entries = [

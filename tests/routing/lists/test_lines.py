@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.config.schema import ListFormatName
@@ -123,7 +123,6 @@ ENTRIES = st.sampled_from([
 
 
 @pytest.mark.parametrize(("format", "frame"), FRAMES)
-@settings(deadline=None)  # the first one reads the public suffixes
 @given(st.lists(ENTRIES, min_size=2, max_size=4), st.sampled_from(["\n", "\r\n"]))
 def test_lines_in_the_same_frame_mean_what_each_means(
     format: ListFormatName,  # noqa: A002

@@ -7,7 +7,7 @@ import ipaddress
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing.domain_set import Covers, DomainSet
@@ -31,7 +31,6 @@ ADDRESSES = st.ip_addresses().map(str).map(hostnames.host)
 NEAR = st.sampled_from(["192.0.2.0/24", "192.0.2.128/25", "192.0.2.129", "192.0.0.0/9", "2001:db8::/32", "2001:db8::1"])
 
 
-@settings(deadline=None)  # a timing is no assertion
 @given(
     st.lists(NETWORKS.map(str) | NEAR, max_size=8), st.lists(st.ip_addresses().map(str).map(hostnames.host), max_size=4)
 )

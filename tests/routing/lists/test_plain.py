@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
@@ -258,7 +258,6 @@ def first_of(suffixes: list[tuple[int, str]]) -> list[tuple[int, str]]:
     return sorted({name: (line, name) for line, name in reversed(suffixes)}.values())
 
 
-@settings(deadline=None)  # a timing is no assertion
 @given(st.lists(LINES, max_size=30).map("".join), st.integers(1, 200))
 def test_pieces_are_read_as_lines_would_be(text: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
