@@ -140,17 +140,19 @@ class Row:
     takes_minutes: bool = False
 
 
-_BOTH_DIE = each(refuse("a"), fall_silent("b"))
 _A, _B, _C = (("a",) * 3, ("b",) * 3, ("c",) * 3)
+
+
+def two_die(name: str, what: str, die: Act) -> Row:
+    return Row(name, "fallback", f"{what}: one change", (Step(nothing, _A), Step(die, ("c",) * 6)), "ac")
+
 
 ROWS = (
     Row("group-fallback-dies", "fallback", "the first refuses", (Step(nothing, _A), Step(refuse("a"), _B)), "ab"),
     Row("group-fallback-silent", "fallback", "the first falls silent",
         (Step(nothing, _A), Step(fall_silent("a"), ("b",) * 5)), "ab"),
-    Row("group-fallback-two", "fallback", "two die at once, one silently: one change",
-        (Step(nothing, _A), Step(_BOTH_DIE, ("c",) * 6)), "ac"),
-    Row("group-fallback-two-silent", "fallback", "two fall silent at once: one change",
-        (Step(nothing, _A), Step(fall_silent("a", "b"), ("c",) * 6)), "ac"),
+    two_die("group-fallback-two", "two die at once, one silently", each(refuse("a"), fall_silent("b"))),
+    two_die("group-fallback-two-silent", "two fall silent at once", fall_silent("a", "b")),
     Row("group-fallback-all", "fallback", "all refuse, and the last comes back",
         (Step(nothing, _A), Step(refuse(*NAMES), ("-",)), Step(come_back("c"), _C)), "a"),
     Row("group-fallback-slow", "fallback", "the first slows down: it stays",

@@ -36,6 +36,7 @@ class Skip(StrEnum):
     INCLUDE = "include"
     NARROW_EXCEPTION = "narrow-exception"
     ORDER = "order"
+    NO_PROFILE = "no-profile"
     SCRIPT = "script"
 
     @property
@@ -59,6 +60,7 @@ _SENTENCES = {
     Skip.INCLUDE: "includes a list that is not beside this one, or includes this one in turn",
     Skip.NARROW_EXCEPTION: "excepts a part of a site only, such as a path; the site stays listed",
     Skip.ORDER: "comes after an entry for some of the same hosts, which decides; they stay listed",
+    Skip.NO_PROFILE: "names no profile at its end (+profile), as it must after @with result",
     Skip.SCRIPT: "is a part of a script that is not understood; scripts are never run",
 }
 

@@ -195,7 +195,7 @@ def _read(
         return
     text, excepted = results.polarity(line)
     if excepted is None:
-        builder.skip(number, line, Skip.UNREADABLE)
+        builder.skip(number, line, Skip.NO_PROFILE)
         return
     if text == "*" and excepted:  # what no other line matches
         return

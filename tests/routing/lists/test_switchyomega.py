@@ -78,7 +78,8 @@ def test_a_list_with_results_lists_what_leads_elsewhere_than_direct() -> None:
     )
     assert listed(found) == {"a.example": Covers.SITE, "b.example": Covers.SITE, "example": Covers.SITE}
     assert excepted(found) == {"icloud.example": Covers.SITE, "c.example": Covers.SITE}
-    assert found.skips == {Skip.UNREADABLE: 1}
+    assert found.skips == {Skip.NO_PROFILE: 1}
+    assert found.skipped[0].endswith("names no profile at its end (+profile), as it must after @with result")
 
 
 def test_where_the_default_is_a_proxy_an_exclamation_mark_means_that_and_the_default_is_reported() -> None:

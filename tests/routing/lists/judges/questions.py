@@ -19,7 +19,7 @@ from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.matcher import Entry, EntryKind
 from proxy.wire import hostnames
 
-PINNED = frozenset(Skip) - {Skip.UNREADABLE}
+PINNED = frozenset(Skip) - {Skip.UNREADABLE, Skip.NO_PROFILE}
 """Reasons to skip a line that are documented."""
 
 
