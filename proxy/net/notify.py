@@ -27,25 +27,27 @@ class Notify:
         self._timer: Timer | None = None
 
     def set(self) -> None:
-        self._is_set = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # who waited has not run again since, or checks already
+            self._is_set = True
+        else:
+            waiter.set_result(None)
 
-    async def wait(self, until: float = math.inf) -> None:
-        """Returns when set (also when that was before the call), or at `until`, by the clock of the loop. The loop
-        polls its sockets once more before that, so that on a late loop the caller still decides by what came in
-        time."""
-        if not self._is_set:
-            self._waiter = asyncio.Future(loop=asyncio.get_running_loop())  # as create_future(), in C
-            self._waits_until = until
-            timer = self._timer
-            if until < math.inf and (timer is None or until < timer[0]):
-                self._timer = call_at(until, self._timer_fired, passes=POLLS, instead_of=timer)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        self._is_set = False
+    def wait(self, until: float = math.inf) -> asyncio.Future[None]:
+        """Returns what is done when set (also when that was before the call), or at `until`, by the clock of the loop.
+        The loop polls its sockets once more before that, so that on a late loop the caller still decides by what came
+        in time. To be awaited at once: a future, since a coroutine would be one more step of each wake-up."""
+        waiter: asyncio.Future[None] = asyncio.Future(loop=asyncio.get_running_loop())  # as create_future(), in C
+        self._waiter = waiter
+        if self._is_set:
+            self._is_set = False
+            waiter.set_result(None)
+            return waiter
+        self._waits_until = until
+        timer = self._timer
+        if until < math.inf and (timer is None or until < timer[0]):
+            self._timer = call_at(until, self._timer_fired, passes=POLLS, instead_of=timer)
+        return waiter
 
     def close(self) -> None:
         """Cancels the timer. The next wait may make another one."""
@@ -55,7 +57,7 @@ class Notify:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        if self._waiter is None or self._waits_until == math.inf:
+        if self._waiter is None or self._waiter.done() or self._waits_until == math.inf:
             return
         if asyncio.get_running_loop().time() >= self._waits_until:
             self.set()

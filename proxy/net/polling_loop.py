@@ -110,42 +110,51 @@ class PollingLoop(asyncio.SelectorEventLoop):
             edges.watch_selector(self._selector.fileno())
 
     def _run_once(self) -> None:
-        """One pass of the loop, as asyncio's: waits, tells who has news, and calls what is due. What is added meanwhile
-        is called in the next pass."""
+        """Passes of the loop, each as asyncio's: waits, tells who has news, and calls what is due. What is added
+        meanwhile is called in the next pass. asyncio calls this until the loop is to stop; it goes on by itself until
+        then, which saves the call."""
         timers, ready = self._scheduled, self._ready
-        if self._timer_cancelled_count > max(_CANCELLED_MAX, len(timers) // 2):
-            timers[:] = [timer for timer in timers if not timer._cancelled]
-            heapq.heapify(timers)
-            self._timer_cancelled_count = 0
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)
-            self._timer_cancelled_count -= 1
+        timer: _Timer | None
+        handle: _Callback | _Timer | None
+        while True:
+            if self._timer_cancelled_count > max(_CANCELLED_MAX, len(timers) // 2):
+                timers[:] = [timer for timer in timers if not timer._cancelled]
+                heapq.heapify(timers)
+                self._timer_cancelled_count = 0
+            while timers and timers[0]._cancelled:
+                heapq.heappop(timers)
+                self._timer_cancelled_count -= 1
 
-        timeout_s = -1.0
-        if ready or self._stopping:
-            timeout_s = 0.0
-        elif timers:
-            timeout_s = min(max(0.0, timers[0]._when - self.time()), _WAIT_MAX_S)
-        if self._edges is None:
-            self._process_events(self._selector.select(None if timeout_s < 0 else timeout_s))
-        elif self._edges.wait(timeout_s):
-            self._process_events(self._selector.select(0))
+            timeout_s = -1.0
+            if ready or self._stopping:
+                timeout_s = 0.0
+            elif timers:
+                timeout_s = min(max(0.0, timers[0]._when - self.time()), _WAIT_MAX_S)
+            if self._edges is None:
+                self._process_events(self._selector.select(None if timeout_s < 0 else timeout_s))
+            elif self._edges.wait(timeout_s):
+                self._process_events(self._selector.select(0))
 
-        now = self.time() + self._clock_resolution
-        while timers and timers[0]._when < now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            ready.append(timer)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            try:
-                handle._context.run(handle._callback, *handle._args)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                self.call_exception_handler({"message": f"fault in {handle!r}", "exception": error, "handle": handle})
+            now = self.time() + self._clock_resolution
+            while timers and timers[0]._when < now:
+                timer = heapq.heappop(timers)
+                timer._scheduled = False
+                ready.append(timer)
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if handle._cancelled:
+                    continue
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self.call_exception_handler(
+                        {"message": f"fault in {handle!r}", "exception": error, "handle": handle}
+                    )
+            timer = handle = None  # what they hold need not live until the next event
+            if self._stopping:
+                return
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
