@@ -80,12 +80,12 @@ class Stream(ABC):
 
     @property
     @abstractmethod
-    def plain_socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.SocketType | None:
         """The socket, when its bytes are the stream's own, so that the kernel may move them (splice); else None."""
 
     @property
     @abstractmethod
-    def lowest_socket(self) -> socket.socket:
+    def lowest_socket(self) -> socket.SocketType:
         """The TCP socket below all layers, for TCP_INFO and socket options."""
 
     async def receive(self, limit: int = CHUNK) -> bytes:
@@ -143,11 +143,11 @@ class SocketStream(Stream):
     )  # fmt: skip
 
     # Every connection reads them many times, so they are attributes and no properties.
-    plain_socket: socket.socket | None
-    lowest_socket: socket.socket
+    plain_socket: socket.SocketType | None
+    lowest_socket: socket.SocketType
     fileno: Callable[[], int]
 
-    def __init__(self, sock: socket.socket, poller: Poller, peer: str, *, accepted: bool = False) -> None:
+    def __init__(self, sock: socket.SocketType, poller: Poller, peer: str, *, accepted: bool = False) -> None:
         """`accepted`: it is connected, so that what can be sent is no news before a send was cut short."""
         # What Stream does. Every connection has two of these.
         self.peer = peer
@@ -232,6 +232,14 @@ class SocketStream(Stream):
             self.want_write()
         return sent
 
+    async def send(self, data: bytes | memoryview) -> None:
+        try:  # at once, as nearly always
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            await super().send(memoryview(data)[sent:])
+
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
         # A send of its own and TCP_NODELAY are not enough: the kernel joins small writes while the network card is busy
         # (tcp_autocorking), and when it retransmits. MSG_EOR forbids that (Linux 4.7).
@@ -260,7 +268,7 @@ class SocketStream(Stream):
         if self._sock.fileno() >= 0:
             self._poller.forget(self)
             self.drained = self._finished = False
-            socket.SocketType.close(self._sock)  # without the two calls that look for files made of the socket
+            self._sock.close()
             if self._receiver is not None or self._sender is not None:
                 self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
 

@@ -42,7 +42,7 @@ class Server:
         self._adopted = adopted
         self._room = 0
         """How many more clients are accepted without counting anew."""
-        self._sock: _Listener | None = None
+        self._sock: socket.SocketType | None = None
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
         self._logged_at = float("-inf")
@@ -52,8 +52,7 @@ class Server:
 
     def listen(self, address: str, port: int) -> int:
         """Starts to listen, and returns the port. Raises OSError when the address cannot be used."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        sock = _Listener(family)
+        sock = socket.SocketType(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: accepted with its first bytes, or after a second without
@@ -82,7 +81,7 @@ class Server:
                 self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
                 return
             try:
-                descriptor, address = self._sock.take()
+                descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # in C: what `accept` calls
             except BlockingIOError:
                 if not self._poller.edge_triggered:
                     self._poller.want_read(self)
@@ -92,7 +91,7 @@ class Server:
                     self._pause(error.strerror or str(error))
                     return
                 continue  # the client left while it waited
-            sock = socket.socket(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
+            sock = socket.SocketType(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
             sock.setblocking(False)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -138,20 +137,6 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server fd {self.fileno()} {self.sessions} sessions>"
-
-
-class _Listener(socket.socket):
-    """A socket without the two enumerations in which `accept` looks up the family and type of each client."""
-
-    family = socket.AF_INET
-
-    def __init__(self, family: socket.AddressFamily) -> None:
-        super().__init__(family, socket.SOCK_STREAM)
-        self.family = family
-        self.take: Callable[[], tuple[int, tuple[str, int]]] = self._accept
-        """As `accept`: returns the descriptor of the client and its address."""
-
-    _accept: Callable[[], tuple[int, tuple[str, int]]]  # what `accept` itself calls, in C, since Python 3.2
 
 
 def clients_max(limits: Limits) -> int:

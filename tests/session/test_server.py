@@ -169,11 +169,11 @@ class Short:
         self._sock = sock
         self._errors = list(errors)
 
-    def take(self) -> Any:
+    def _accept(self) -> Any:
         if self._errors:
             number = self._errors.pop(0)
             raise OSError(number, os.strerror(number))
-        return self._sock.take()
+        return self._sock._accept()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)

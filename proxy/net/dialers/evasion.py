@@ -29,8 +29,8 @@ Shape = Callable[[Flight], tuple[bytes, ...]]
 _RECEIVED_TTL = getattr(socket, "IP_RECVTTL", 12) if sys.platform == "linux" else None  # in Python from 3.14 on
 
 _TTL_OPTIONS = {
-    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+    int(socket.AF_INET): (socket.IPPROTO_IP, socket.IP_TTL),
+    int(socket.AF_INET6): (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
 
 
@@ -49,11 +49,11 @@ class FragmentingStream(Stream):
         inner.notify = self._inner_ready
 
     @property
-    def plain_socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.SocketType | None:
         return self._inner.plain_socket if self._flight is None and not self._pieces else None
 
     @property
-    def lowest_socket(self) -> socket.socket:
+    def lowest_socket(self) -> socket.SocketType:
         return self._inner.lowest_socket
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
@@ -200,7 +200,7 @@ def honours_ttl() -> bool:
 
 
 @contextlib.contextmanager
-def _ttl_1(sock: socket.socket) -> Iterator[None]:
+def _ttl_1(sock: socket.SocketType) -> Iterator[None]:
     level, option = _TTL_OPTIONS[sock.family]
     usual = sock.getsockopt(level, option)
     sock.setsockopt(level, option, 1)

@@ -45,7 +45,7 @@ class SendCredentials(Enum):
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence={"relay": "in_clear"})
 
 
-def _ends_on_loopback(sock: socket.socket) -> bool:
+def _ends_on_loopback(sock: socket.SocketType) -> bool:
     """Whether the kernel's peer address is on loopback: a name like `localhost` could have resolved elsewhere."""
     return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
 
@@ -259,11 +259,11 @@ class PrefixedStream(Stream):
         self._wake(receiver=True, sender=True)
 
     @property
-    def plain_socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.SocketType | None:
         return None if self._prefix else self._inner.plain_socket
 
     @property
-    def lowest_socket(self) -> socket.socket:
+    def lowest_socket(self) -> socket.SocketType:
         return self._inner.lowest_socket
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:

@@ -121,7 +121,9 @@ class TcpDialer:
         notify = Notify()
         connecting = self.begin(destination, notify)
         if connecting is None:
-            connecting = self._connect(destination, await self._resolver.resolve(destination.host), notify)
+            resolved = await self._resolver.resolve(destination.host)
+            connecting = self.begin(destination, notify, resolved)
+            assert connecting is not None
         try:
             while (stream := connecting.poll()) is None:
                 await notify.wait(connecting.next_check_at)
@@ -130,15 +132,16 @@ class TcpDialer:
             connecting.close()
             notify.close()
 
-    def begin(self, destination: Destination, notify: Notify) -> Connecting | None:
-        """Starts to connect to a destination whose addresses are known; None when its name must be looked up first.
-        `notify` is set whenever `Connecting.poll` may do better than before. Raises DialError."""
+    def begin(
+        self, destination: Destination, notify: Notify, resolved: Sequence[IPAddress] | None = None
+    ) -> Connecting | None:
+        """Starts to connect to a destination whose addresses are known, or that was just `resolved`; None when its name
+        must be looked up first. `notify` is set whenever `Connecting.poll` may do better than before. Raises DialError,
+        also when the guard allows none of the addresses."""
         address = destination.address
-        addresses = self._cached(destination.host) if address is None else (address,)
-        return self._connect(destination, addresses, notify) if addresses else None
-
-    def _connect(self, destination: Destination, addresses: Sequence[IPAddress], notify: Notify) -> Connecting:
-        """Raises DialError when the guard allows none of the addresses."""
+        addresses = resolved or (self._cached(destination.host) if address is None else (address,))
+        if not addresses:
+            return None
         allowed = self._allowed.get((destination.host, destination.port)) if self._choose is None else None
         targets = (
             allowed[1] if allowed is not None and allowed[0] == addresses else self._targets(destination, addresses)
@@ -256,7 +259,7 @@ class Connecting:
         target = self._left.pop()
         self._next_at = now + self._stagger_s
         try:
-            sock = socket.socket(target.family, socket.SOCK_STREAM)
+            sock = socket.SocketType(target.family, socket.SOCK_STREAM)
             try:
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight waits for no acknowledgement

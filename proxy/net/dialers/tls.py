@@ -109,11 +109,11 @@ class TlsStream(Stream):
         return tuple(certificate.public_bytes(_DER) for certificate in found or ())
 
     @property
-    def plain_socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.SocketType | None:
         return None
 
     @property
-    def lowest_socket(self) -> socket.socket:
+    def lowest_socket(self) -> socket.SocketType:
         return self._inner.lowest_socket
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:

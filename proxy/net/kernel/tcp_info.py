@@ -77,7 +77,7 @@ class Keepalive:
         self._before = before
 
     @classmethod
-    def begin(cls, sock: socket.socket, *, every_s: int, count: int) -> Keepalive:
+    def begin(cls, sock: socket.SocketType, *, every_s: int, count: int) -> Keepalive:
         """A probe each `every_s`, the first at once when it has been idle so long; the kernel breaks the connection
         after `count` without an answer. Raises OSError when the connection is closed."""
         options = (*_KEEPALIVE_TIMES, (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
@@ -88,7 +88,7 @@ class Keepalive:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return cls(before)
 
-    def end(self, sock: socket.socket) -> None:
+    def end(self, sock: socket.SocketType) -> None:
         """Harmless when the connection is closed."""
         with contextlib.suppress(OSError):
             for level, option, value in self._before:
@@ -121,7 +121,7 @@ class TcpInfo:
         self.usable = self.self_test()
         self.split_tcp = SplitTcpDetector(settings or DetectTuning())
 
-    def snapshot(self, sock: socket.socket) -> Snapshot | None:
+    def snapshot(self, sock: socket.SocketType) -> Snapshot | None:
         """The counters to compare with, read just before the flight; None where TCP_INFO is not readable."""
         if _TCP_INFO is None:
             return None
@@ -134,7 +134,7 @@ class TcpInfo:
         _, _, _, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
         return Snapshot(total_retransmits, bytes_acked, rtt_us / 1e6)
 
-    def since(self, sock: socket.socket, snapshot: Snapshot) -> Reading:
+    def since(self, sock: socket.SocketType, snapshot: Snapshot) -> Reading:
         """What became of the bytes that were sent since `snapshot`. An empty Reading when the socket is closed."""
         info = _read(sock)
         if info is None:
@@ -147,7 +147,7 @@ class TcpInfo:
             rto_s=info.rto_us / 1e6,
         )
 
-    def answered_after(self, sock: socket.socket) -> float | None:
+    def answered_after(self, sock: socket.SocketType) -> float | None:
         """Returns the seconds from the last byte sent to the last one received, by the kernel's clock, so that our own
         delays do not count; None when they are not readable, or nothing was received since."""
         data = _info(sock)
@@ -156,7 +156,7 @@ class TcpInfo:
         sent_ms, received_ms = _TIMES.unpack_from(data)
         return (sent_ms - received_ms) / 1000 if received_ms <= sent_ms else None
 
-    def sample(self, sock: socket.socket) -> FlowSample | None:
+    def sample(self, sock: socket.SocketType) -> FlowSample | None:
         """The state of a flow now; None when TCP_INFO is not readable, or the connection is closed."""
         data = _info(sock)
         if len(data) < _PULSE.size:
@@ -164,7 +164,7 @@ class TcpInfo:
         probes, segment, unacked, heard_ms, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
         return FlowSample(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
 
-    def silence_retransmits(self, sock: socket.socket) -> None:
+    def silence_retransmits(self, sock: socket.SocketType) -> None:
         """Bounds how long the kernel retransmits on a connection that is no longer needed. The caller then resets it
         with `Stream.abort`."""
         if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -185,7 +185,7 @@ class TcpInfo:
         except OSError:  # no loopback, or none to be used: no oracle
             return False
 
-    def _reads_acknowledgement(self, client: socket.socket, server: socket.socket) -> bool:
+    def _reads_acknowledgement(self, client: socket.SocketType, server: socket.SocketType) -> bool:
         before = self.snapshot(client)
         if before is None:
             return False
@@ -198,7 +198,7 @@ class TcpInfo:
         return reading.acked and reading.retransmits == 0 and reading.rto_s > 0
 
 
-def _info(sock: socket.socket) -> bytes:
+def _info(sock: socket.SocketType) -> bytes:
     """The kernel's structure; empty when there is none for this socket."""
     if _TCP_INFO is None:
         return b""
@@ -208,7 +208,7 @@ def _info(sock: socket.socket) -> bytes:
         return b""
 
 
-def _read(sock: socket.socket) -> _Info | None:
+def _read(sock: socket.SocketType) -> _Info | None:
     """None when this is no TCP socket, it is closed, or the kernel's structure ends before what we need."""
     data = _info(sock)
     if len(data) < _FIELDS.size:

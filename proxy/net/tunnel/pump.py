@@ -86,12 +86,12 @@ class Tunnel:
         "_first",
         "_pump",
         "_splices",
-        "_started",
         "client",
         "down",
         "over",
         "progress",
         "progress_at",
+        "started",
         "up",
         "upstream",
     )
@@ -108,7 +108,7 @@ class Tunnel:
         self._splices = pump.splices  # until a socket of it turns out to be of another kind
         self._first: ClosedBy | None = None  # who finished first
         self._fault = ""  # how upstream broke, while bytes that it sent before are still delivered to the client
-        self._started = False
+        self.started = False  # `Pump.start` has returned
         self.over = False  # both streams are closed
 
     def __repr__(self) -> str:
@@ -123,16 +123,7 @@ class Tunnel:
         """Resets both ends. `why` becomes the error of its TunnelResult."""
         self.end(ClosedBy.BYWAY, why, reset=True)
 
-    def start(self) -> None:
-        """Starts to move bytes. Edges from before `notify` was set are lost, so both directions are tried once."""
-        self.client.notify = self._client_ready
-        self.upstream.notify = self._upstream_ready
-        for flow in (self.down, self.up):
-            if flow.blocked or not flow.source.drained:
-                self.move(flow)
-        self._started = True
-
-    def _client_ready(self) -> None:
+    def client_ready(self) -> None:
         """The client's stream is ready or broke: one direction reads from it, the other writes to it."""
         if self.up.blocked or self.up.ended:
             self._check_unread(self.client, self.down)
@@ -141,7 +132,8 @@ class Tunnel:
         if self.down.blocked:
             self.move(self.down)
 
-    def _upstream_ready(self) -> None:
+    def upstream_ready(self) -> None:
+        """The same for the upstream stream."""
         if self.down.blocked or self.down.ended:
             self._check_unread(self.upstream, self.up)
         elif not self.upstream.drained:
@@ -336,7 +328,7 @@ class Tunnel:
                 upstream.abort() if reset or self.up.discarding else upstream.close()
             finally:
                 result = TunnelResult(self.up.moved, self.down.moved, by, error)
-                self._pump.ended(self, self._ended, result, later=not self._started)
+                self._pump.ended(self, self._ended, result, later=not self.started)
 
 
 class Pump:
@@ -392,7 +384,11 @@ class Pump:
             return tunnel
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
-        tunnel.start()
+        client.notify, upstream.notify = tunnel.client_ready, tunnel.upstream_ready
+        for flow in (down, up):  # edges from before `notify` was set are lost, so both directions are tried once
+            if flow.blocked or not flow.source.drained:
+                tunnel.move(flow)
+        tunnel.started = True
         return tunnel
 
     async def close(self, timeout_s: float) -> None:

@@ -51,7 +51,7 @@ class NetworkChange:
         """Whether this may be another network. Unknown networks cannot be told apart, so any change counts there."""
         return self.before != self.after or self.after == UNKNOWN_NETWORK
 
-    def orphans(self, sock: socket.socket) -> bool:
+    def orphans(self, sock: socket.SocketType) -> bool:
         """Whether a connection cannot go on: its local address was lost, or is now ours on another network, or its
         packets would take a path whose NAT does not know it. While there is no path at all, False: the old one may come
         back."""
@@ -245,7 +245,7 @@ class NetworkWatch:
                 )
 
 
-def connection_ends(sock: socket.socket) -> tuple[IPAddress, IPAddress] | None:
+def connection_ends(sock: socket.SocketType) -> tuple[IPAddress, IPAddress] | None:
     """Returns the local and the remote address of a connection; None when it is closed or has none."""
     try:
         local, remote = sock.getsockname()[0], sock.getpeername()[0]

@@ -93,7 +93,7 @@ class SleepWatch:
             self._on_wake(resumed)
 
 
-async def reset_stale_connections(connections: Iterable[socket.socket]) -> None:
+async def reset_stale_connections(connections: Iterable[socket.SocketType]) -> None:
     """Sends keepalive probes on each connection; the kernel closes those without an answer for 3 s. Takes 5 s, and then
     restores the options of the others. Skips connections within this computer, which no router can have forgotten."""
     probed = []
@@ -109,7 +109,7 @@ async def reset_stale_connections(connections: Iterable[socket.socket]) -> None:
             keepalive.end(sock)
 
 
-def _is_beyond(sock: socket.socket) -> bool:
+def _is_beyond(sock: socket.SocketType) -> bool:
     """Whether a connection leads to another computer."""
     ends = connection_ends(sock)
     return ends is not None and not ends[1].is_loopback

@@ -66,11 +66,11 @@ class Xor(Stream):
         self._inner.abort()
 
     @property
-    def plain_socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.SocketType | None:
         return None
 
     @property
-    def lowest_socket(self) -> socket.socket:
+    def lowest_socket(self) -> socket.SocketType:
         return self._inner.lowest_socket
 
 
@@ -473,12 +473,12 @@ async def test_B13_slow_reader_stops_the_sender(rig: Rig, direction: str) -> Non
     assert await read_to_end(reader) == (sent, hash_of(sent))
 
 
-def taken_from(sock: socket.socket) -> int:
+def taken_from(sock: socket.SocketType) -> int:
     """Bytes that have been read from the socket."""
     return _tcp_counter(sock, 128) - _ioctl(sock, termios.FIONREAD)
 
 
-def given_to(sock: socket.socket) -> int:
+def given_to(sock: socket.SocketType) -> int:
     """Bytes that have been written to the socket."""
     return _tcp_counter(sock, 120) + _ioctl(sock, termios.TIOCOUTQ)
 
@@ -487,13 +487,13 @@ def in_pipes(pump: Pump) -> int:
     return sum(flow.pipe.buffered for tunnel in pump._tunnels for flow in (tunnel.up, tunnel.down) if flow.pipe)
 
 
-def _tcp_counter(sock: socket.socket, offset: int) -> int:
+def _tcp_counter(sock: socket.SocketType, offset: int) -> int:
     """tcpi_bytes_acked (at 120) or tcpi_bytes_received (at 128) of TCP_INFO."""
     (value,) = struct.unpack_from("Q", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136), offset)
     return int(value)
 
 
-def _ioctl(sock: socket.socket, request: int) -> int:
+def _ioctl(sock: socket.SocketType, request: int) -> int:
     (value,) = struct.unpack("i", fcntl.ioctl(sock, request, b"\0" * 4))
     return int(value)
 
@@ -800,11 +800,11 @@ class Scripted(Stream):
         self.told.append("abort")
 
     @property
-    def plain_socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.SocketType | None:
         return None
 
     @property
-    def lowest_socket(self) -> socket.socket:
+    def lowest_socket(self) -> socket.SocketType:
         return cast(socket.socket, self)
 
     def getsockopt(self, _level: int, _option: int) -> int:

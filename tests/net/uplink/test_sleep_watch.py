@@ -117,7 +117,7 @@ async def test_one_that_ends_meanwhile_is_harmless(monkeypatch: pytest.MonkeyPat
 
     class Ended(Keepalive):
         @classmethod
-        def begin(cls, sock: socket.socket, *, every_s: int, count: int) -> Keepalive:
+        def begin(cls, sock: socket.SocketType, *, every_s: int, count: int) -> Keepalive:
             sock.close()
             return super().begin(sock, every_s=every_s, count=count)
 
