@@ -135,7 +135,7 @@ def classify_page(
     ):
         return _plain(status)
     if framing.kind is BodyKind.LENGTH and len(reader) >= framing.length:
-        body, whole = reader.take(framing.length), True
+        body, whole = bytes(reader[: framing.length]), True
     else:
         body, whole = _body(reader, framing)
     if not (whole or ended or len(body) >= BODY_LIMIT):

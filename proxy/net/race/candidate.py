@@ -42,8 +42,8 @@ class Candidate:
 
     __slots__ = (
         "answer",
+        "answer_due_at",
         "answer_fingerprint",
-        "answered_at",
         "avoids_residual",
         "connected_at",
         "connected_late",
@@ -89,7 +89,7 @@ class Candidate:
         self.eof_sent = False
         self.reset = False
         self.answer = b""
-        self.answered_at = 0.0  # when an HTTP answer began that is not classified yet
+        self.answer_due_at = 0.0  # when an HTTP answer that began, and is not classified yet, is delivered all the same
         self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
         self.connected_late = False  # it was hedged before it connected

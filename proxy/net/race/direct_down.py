@@ -17,7 +17,7 @@ MARKS_MAX = 4096
 class DirectDownCache:
     """The hosts whose direct route looks down now. Belongs to one loop."""
 
-    __slots__ = ("_clock", "_lasts_s", "_subscribers", "down_until")
+    __slots__ = ("_clock", "_lasts_s", "down_until", "waiting")
 
     def __init__(self, clock: Callable[[], float], *, lasts_s: float = 7.0) -> None:
         """`clock` is the loop's; a mark lasts `lasts_s`."""
@@ -25,7 +25,8 @@ class DirectDownCache:
         self._lasts_s = lasts_s
         self.down_until: dict[str, float] = {}
         """Until when each host is marked; most of the time there is none."""
-        self._subscribers: dict[str, list[Notify]] = {}
+        self.waiting: dict[Notify, str] = {}
+        """The races under way, and the host of each: they are notified when it is marked."""
 
     def mark_down(self, host: str) -> None:
         """Direct looks down for `host`: notifies the races to it."""
@@ -35,8 +36,9 @@ class DirectDownCache:
             if len(self.down_until) >= MARKS_MAX:
                 self.down_until.clear()
         self.down_until[host] = now + self._lasts_s
-        for notify in self._subscribers.get(host, ()):
-            notify.set()
+        for notify, waits_for in self.waiting.items():  # marks are rare, and races are not: a race costs no call
+            if waits_for == host:
+                notify.set()
 
     def is_down(self, host: str) -> bool:
         """Whether `host` is marked and the mark has not expired."""
@@ -50,17 +52,3 @@ class DirectDownCache:
     def clear_all(self) -> None:
         """The network changed: every mark was about the old one."""
         self.down_until.clear()
-
-    def subscribe(self, notify: Notify, host: str) -> None:
-        """Sets `notify` whenever `host` is marked, until `unsubscribe`."""
-        notifies = self._subscribers.get(host)
-        if notifies is None:
-            self._subscribers[host] = [notify]
-        else:
-            notifies.append(notify)
-
-    def unsubscribe(self, notify: Notify, host: str) -> None:
-        notifies = self._subscribers[host]
-        notifies.remove(notify)
-        if not notifies:
-            del self._subscribers[host]

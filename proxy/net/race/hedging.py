@@ -47,8 +47,8 @@ class HedgePolicy:
         """When `candidate`, which is under way, is hedged: the next route then starts beside it. Not after `now`: it
         looks dropped, because TCP_INFO says so or it took longer than its timeout. After `now`: it does not, and this
         time is when to ask again, when an event has not changed it before."""
-        if candidate.answered_at:  # it answers, so it is not hedged; at its deadline what has come is delivered
-            return deadline if (deadline := self.page_deadline(candidate)) > now else math.inf
+        if candidate.answer_due_at:  # it answers, so it is not hedged; at its deadline what has come is delivered
+            return candidate.answer_due_at if candidate.answer_due_at > now else math.inf
         # Another connection to this host has waited already: waiting again would find the same.
         down_cache = self._down_cache
         if down_cache is not None and down_cache.down_until and candidate.direct and down_cache.is_down(self._host):
@@ -80,10 +80,6 @@ class HedgePolicy:
             if looks_dropped:
                 return now
         return min(poll_at, silent_at) if silent_at > now else poll_at
-
-    def page_deadline(self, candidate: Candidate) -> float:
-        """When an HTTP answer that has begun is delivered even if it is not classified yet."""
-        return candidate.answered_at + self._detect.page_hold_s
 
     def redirect_deadline(self, candidate: Candidate) -> float | None:
         """When a redirect to another site is delivered although no other route has confirmed it; None: `candidate` has

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
@@ -111,23 +112,22 @@ class Race:
         self._detect = detect
         self._hedging = HedgePolicy(destination.host, tcp_info, detect, down_cache)
         self._check = ResponseCheck(destination.host, self._routes, self._hedging, detect, policy, self.notify)
-        self._retries = Retries(schedule or RetrySchedule(detect), detect, self.notify)
+        self._schedule = schedule or RetrySchedule(detect)
         self._candidates: list[Candidate] = []
         self._flight: Flight | None = None
         self._is_flown = False  # the flight, or a part of it, was sent
         self._is_promising = False  # see `_start_next_if_due`
         self._check_at = self._redirect_at = math.inf  # when time alone may change the race
-        self._overtaken: Candidate | None = None  # a direct one, see `judge_late_direct`
+        self.overtaken: Candidate | None = None
+        """A direct attempt under way that another route overtook: `judge_late_direct` judges and closes it."""
         self._is_won = False
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
         self._flight_at = self.started_at
         self._gives_up_at = self.started_at + detect.give_up_s
-        self._is_subscribed = down_cache is not None and not self._is_plain
-        """Another race may find direct down, which ends the wait of this one."""
-        if down_cache is not None and self._is_subscribed:
-            down_cache.subscribe(self.notify, destination.host)
+        if down_cache is not None and not self._is_plain:  # another race may find direct down, which ends our wait
+            down_cache.waiting[self.notify] = destination.host
 
     # -- its state ---------------------------------------------------------------------------------------------
 
@@ -136,6 +136,11 @@ class Race:
         """All attempts so far, in the order they began."""
         now = self._loop.time()
         return tuple([candidate.attempt(self._raced, now) for candidate in self._candidates])
+
+    @cached_property
+    def _retries(self) -> Retries:
+        """Made when a relay was tried: most races need none."""
+        return Retries(self._schedule, self._detect, self.notify)
 
     @property
     def flight_age(self) -> float:
@@ -153,14 +158,22 @@ class Race:
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
         """Waits until a route has connected. False when none did within `give_up_s`, or when the client no longer
         `waits`, which is called on every event."""
-        is_open = False
-        while not is_open:
+        if not self._routes:
+            return False
+        self._start(self._routes[0], self.started_at)
+        while True:
+            await self.notify.wait(self._check_at)
+            is_open = False
+            for candidate in self._candidates:
+                if candidate.connecting is not None:
+                    candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
+                is_open = is_open or candidate.phase is Phase.OPEN
+            if is_open:
+                break
+            if not waits():
+                return False
             is_started = self._start_next_if_due()
             if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
-                return False
-            await self.notify.wait(self._check_at)
-            is_open = self._has_opened()
-            if not (is_open or waits()):
                 return False
         self._opened_at, self._resumed_at = self._loop.time(), math.inf
         return True
@@ -206,9 +219,8 @@ class Race:
         them."""
         self._routes = self._check.routes = tuple(routes)
         self._is_plain = self._routes == (DIRECT,)
-        if self._down_cache is not None and not (self._is_plain or self._is_subscribed):
-            self._is_subscribed = True
-            self._down_cache.subscribe(self.notify, self._destination.host)
+        if self._down_cache is not None and not self._is_plain:
+            self._down_cache.waiting[self.notify] = self._destination.host
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
                 self._candidates.remove(candidate)
@@ -234,7 +246,7 @@ class Race:
                 if candidate.phase is Phase.AWAITING_ANSWER:
                     if candidate.sent < len(flight.data) or flight.ended:
                         self._send(candidate, flight)
-                    if candidate.answered_at or candidate.stream is None or not candidate.stream.drained:
+                    if candidate.answer_due_at or candidate.stream is None or not candidate.stream.drained:
                         self._check.read_answer(candidate, flight, self._candidates)
             for candidate in self._candidates:  # an answer may also let an earlier candidate win
                 if candidate.phase is Phase.WON:
@@ -260,7 +272,7 @@ class Race:
     async def judge_late_direct(self) -> Attempt | None:
         """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
         To be awaited after a win; closes what it judged."""
-        candidate = self._overtaken
+        candidate = self.overtaken
         if candidate is None:
             return None
         if candidate.stream is not None:
@@ -270,7 +282,7 @@ class Race:
             if candidate.phase is Phase.WON and self._down_cache is not None:
                 self._down_cache.clear(self._destination.host)
         finally:
-            self._overtaken = None
+            self.overtaken = None
             self._drop(candidate)
             self.notify.close()
             if candidate.stream is not None:  # also one that answered after all
@@ -280,21 +292,14 @@ class Race:
     def close(self) -> None:
         """Ends the race: unsubscribes from everything and, unless a route has won, resets every candidate. After a win
         the losers were reset already, and `judge_late_direct` closes a pending direct one."""
-        if self._retries.is_waiting:
-            self._retries.close()
-        if self._is_subscribed and self._down_cache is not None:
-            self._is_subscribed = False
-            self._down_cache.unsubscribe(self.notify, self._destination.host)
+        self._schedule.waiting.discard(self.notify)
+        if self._down_cache is not None:
+            self._down_cache.waiting.pop(self.notify, None)
         if not self._is_won:
             for candidate in self._candidates:
                 self._drop(candidate)
-        if self._overtaken is None:
+        if self.overtaken is None:
             self.notify.close()
-
-    @property
-    def direct_pending(self) -> bool:
-        """A direct attempt is under way that another route overtook: `judge_late_direct` judges and closes it."""
-        return self._overtaken is not None
 
     # -- moving on -------------------------------------------------------------------------------------------------
 
@@ -544,7 +549,7 @@ class Race:
             if candidate is winner:
                 continue
             if valid and candidate.direct and candidate.active:
-                self._overtaken = candidate
+                self.overtaken = candidate
             else:
                 self._drop(candidate)
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
@@ -586,15 +591,6 @@ class Race:
     def _latest(self) -> dict[Route, Candidate]:
         """The latest candidate of each route that was started."""
         return {candidate.route: candidate for candidate in self._candidates}
-
-    def _has_opened(self) -> bool:
-        """Whether a path is open, once the connects under way were polled."""
-        is_open = False
-        for candidate in self._candidates:
-            if candidate.connecting is not None:
-                candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
-            is_open = is_open or candidate.phase is Phase.OPEN
-        return is_open
 
     def _first(self, phase: Phase) -> Candidate | None:
         for candidate in self._candidates:

@@ -59,7 +59,7 @@ class ResponseCheck:
                 self.on_broken(candidate, error, flight)
                 return
             if data is None:
-                if candidate.answered_at and self._loop.time() >= self._hedging.page_deadline(candidate):
+                if candidate.answer_due_at and self._loop.time() >= candidate.answer_due_at:
                     self._classify_page(candidate, flight, candidates, ended=False)
                 return
             candidate.answer += data
@@ -93,9 +93,9 @@ class ResponseCheck:
         if len(self.routes) == 1:
             candidate.won(now)
             return
-        candidate.answered_at = candidate.answered_at or now
+        candidate.answer_due_at = candidate.answer_due_at or now + self._detect.page_hold_s
         has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
-        patient = has_page and now < self._hedging.page_deadline(candidate)
+        patient = has_page and now < candidate.answer_due_at
         page = self._policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
         if page.verdict is Verdict.MORE and patient:
             return

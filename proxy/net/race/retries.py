@@ -30,13 +30,14 @@ class _Outage:
 class RetrySchedule:
     """Shared by all races over the same relays. Times are the loop's, in seconds."""
 
-    __slots__ = ("_detect", "_outages", "_rng", "_waiting")
+    __slots__ = ("_detect", "_outages", "_rng", "waiting")
 
     def __init__(self, detect: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._detect = detect
         self._rng = rng if rng is not None else random.SystemRandom()
         self._outages: dict[Relays, _Outage] = {}
-        self._waiting: set[Notify] = set()
+        self.waiting: set[Notify] = set()
+        """Races in which a relay failed: they are notified when one works again."""
 
     def failed(self, relays: Relays, now: float) -> None:
         """A try failed before the relay opened a path."""
@@ -54,7 +55,7 @@ class RetrySchedule:
     def opened(self, relays: Relays) -> None:
         """The relay opened a path: every race that waits for it may retry at once."""
         if self._outages and self._outages.pop(relays, None) is not None:
-            for notify in self._waiting:
+            for notify in self.waiting:
                 notify.set()
 
     def due_at(self, relays: Relays) -> float:
@@ -71,26 +72,17 @@ class RetrySchedule:
     def jittered(self, seconds: float) -> float:
         return seconds * (1 + self._detect.relay_backoff_jitter * self._rng.random())
 
-    def subscribe(self, notify: Notify) -> None:
-        """Sets `notify` whenever a relay works again, until `unsubscribe`."""
-        self._waiting.add(notify)
-
-    def unsubscribe(self, notify: Notify) -> None:
-        self._waiting.discard(notify)
-
 
 class Retries:
     """The retries of one race: how many are left, and when the next one is due."""
 
-    __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started", "is_waiting")
+    __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
 
     def __init__(self, schedule: RetrySchedule, detect: DetectTuning, notify: Notify) -> None:
         self._schedule = schedule
         self._detect = detect
         self._notify = notify
         self._started = 0
-        self.is_waiting = False
-        """It is notified when a relay works again: until `close`."""
         self._failed_at = 0.0
         self._next_at = 0.0  # no try of this race before, unless another one gets through
 
@@ -122,8 +114,7 @@ class Retries:
     def failed(self, relays: Relays, now: float) -> None:
         """A try of a relay failed before it opened a path, the first one or a retry."""
         self._schedule.failed(relays, now)
-        self._schedule.subscribe(self._notify)
-        self.is_waiting = True
+        self._schedule.waiting.add(self._notify)
         steps = self._detect.relay_retry_s
         self._failed_at = now
         self._next_at = now + self._schedule.jittered(steps[min(self._started, len(steps) - 1)])
@@ -131,7 +122,3 @@ class Retries:
     def opened(self, relays: Relays) -> None:
         """The relay opened a path."""
         self._schedule.opened(relays)
-
-    def close(self) -> None:
-        """The race is over: it is not notified any more."""
-        self._schedule.unsubscribe(self._notify)

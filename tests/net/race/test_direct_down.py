@@ -32,13 +32,12 @@ def test_an_alarm_lasts_as_long_as_an_attempt_may_be_left_unjudged() -> None:
 def test_it_rings_for_who_listens_and_no_longer() -> None:
     down_cache = DirectDownCache(Clock())
     first, second = Ringing(), Ringing()
-    down_cache.subscribe(first, "blog.example")
-    down_cache.subscribe(second, "blog.example")
+    down_cache.waiting |= {first: "blog.example", second: "blog.example"}
     down_cache.mark_down("blog.example")
     down_cache.mark_down("other.example")
-    down_cache.unsubscribe(second, "blog.example")
+    del down_cache.waiting[second]
     down_cache.mark_down("blog.example")
-    down_cache.unsubscribe(first, "blog.example")
+    del down_cache.waiting[first]
     down_cache.mark_down("blog.example")
     assert (first.rings, second.rings) == (2, 1)
 

@@ -102,7 +102,7 @@ def test_an_alarm_ends_the_wait_for_direct_alone() -> None:
 
 def test_an_answer_that_has_begun_is_waited_for_a_moment_and_no_longer() -> None:
     candidate = flying()
-    candidate.answered_at = FLOWN_AT + 1
+    candidate.answer_due_at = FLOWN_AT + 1 + DetectTuning().page_hold_s
     assert hedging(DROPPED).hedge_at(candidate, FLOWN_AT + 50) > FLOWN_AT + 50
     assert hedging().hedge_at(candidate, FLOWN_AT + 1) == FLOWN_AT + 1.5
 

@@ -173,7 +173,7 @@ def test_scenarios_of_direct_and_a_relay(name: str) -> None:
         if winner == RELAY:
             assert relay.streams[0].sent == GET
         assert stage.race.attempts[0].symptom == symptom
-        assert stage.race.direct_pending == (late is not None)
+        assert (stage.race.overtaken is not None) == (late is not None)
         if late is not None:
             judged = await stage.race.judge_late_direct()
             assert judged is not None
@@ -226,7 +226,7 @@ def test_a_relay_that_does_not_connect_is_overtaken_after_three_seconds() -> Non
         won = await stage.deliver()
         assert won is not None
         assert last.dialed[0] == pytest.approx(3.0, abs=0.01)
-        assert not stage.race.direct_pending
+        assert stage.race.overtaken is None
 
     play(scene())
 
