@@ -43,12 +43,11 @@ class InterceptionCheck:
         """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
         if visit.flight.protocol is not Protocol.TLS:
             return
-        outcome = visit.record.outcome
         network, now = self._services.network(), self._services.now()
         settings = self._services.setup().settings.detect
         if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:
             return
-        if self._start(outcome, network, now, not_since_s=settings.known_s):
+        if self._start(visit.record.outcome, network, now, not_since_s=settings.known_s):
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:

@@ -60,25 +60,33 @@ class Client:
             if loop.time() >= ends_at:
                 raise TimeoutError
             await self.news.wait(ends_at)
-        self.reader.receive_data(data)
+        self.reader += data
+        self.reader.ended = not data
 
     def waits(self) -> bool:
         """Whether it is there while no route has connected. Keeps what it sends ahead."""
         reader = self.reader
-        self.has_left = not self._read_available(reader) or (reader.ended and not len(reader))
+        self.has_left = not self._read_ahead() or (reader.ended and not reader)
         return not self.has_left
 
     def waits_for_answer(self) -> bool:
         """The same after a whole request: its client may have finished sending."""
-        self.has_left = not self._read_available(self.reader)
+        self.has_left = not self._read_ahead()
         return not self.has_left
 
     def read_flight(self, flight: Flight) -> bool:
         """Moves what it has sent into its flight. Returns whether it is there.
 
         A TLS client that finishes sending before the handshake has left; another may only have nothing more to send."""
-        if not self.stream.drained:
-            is_open = self._read_available(flight)
+        stream, is_open = self.stream, True
+        if not stream.drained:
+            try:
+                while not (stream.drained or flight.ended) and len(flight.data) < PULL_LIMIT:
+                    if (data := stream.receive_nowait()) is None:
+                        break
+                    flight.receive_data(data)
+            except OSError:
+                is_open = False
             ends = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
             self.has_left = ends or not is_open
         return not self.has_left
@@ -99,17 +107,17 @@ class Client:
             while await self.stream.receive():
                 pass
 
-    def _read_available(self, buffer: Flight | Reader) -> bool:
+    def _read_ahead(self) -> bool:
         """Reads up to PULL_LIMIT, without waiting. Returns False when the connection broke."""
-        stream = self.stream
-        while not stream.drained and len(buffer) < PULL_LIMIT and not buffer.ended:
+        stream, reader = self.stream, self.reader
+        while not stream.drained and len(reader) < PULL_LIMIT and not reader.ended:
             try:
                 data = stream.receive_nowait()
             except OSError:
                 return False
             if data is None:
                 break
-            buffer.receive_data(data)
+            reader.receive_data(data)
         return True
 
     def __repr__(self) -> str:

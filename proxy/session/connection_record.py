@@ -8,7 +8,6 @@ facts will come, and the last `release` emits the outcome to the log, exactly on
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypedDict, Unpack
 
 from proxy.model import (
     DIRECT,
@@ -45,27 +44,11 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
 
-class _Fields(TypedDict, total=False):
-    """The fields of an Outcome that become known after it was opened."""
-
-    plan: Plan
-    attempts: tuple[Attempt, ...]
-    winner: Route | None
-    protocol: Protocol
-    host: str
-    flight_bytes: int
-    bytes_up: int
-    bytes_down: int
-    duration: float
-    closed_by: ClosedBy
-    error: str
-
-
 class ConnectionRecord:
     """The log's row for one connection, or for one plain HTTP request."""
 
     __slots__ = (
-        "_flow", "_observer", "_outcome", "_retained", "_services", "at", "attempts", "bytes_down", "bytes_up",
+        "_flow", "_observer", "_retained", "_services", "at", "attempts", "bytes_down", "bytes_up",
         "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "network", "plan",
         "protocol", "request", "setup", "winner",
     )  # fmt: skip
@@ -93,7 +76,7 @@ class ConnectionRecord:
         self.setup = setup
         """The Setup of the plan. A reload changes nothing here: its relays are those of the plan."""
         self._services = services
-        # The fields of the outcome, see Outcome. Whoever sets one here, and not by `update`, drops the last outcome.
+        # The fields of the outcome, see Outcome.
         self.request = request
         self.plan = plan
         self.attempts: tuple[Attempt, ...] = ()
@@ -106,7 +89,6 @@ class ConnectionRecord:
         self.duration = 0.0
         self.closed_by = ClosedBy.BYWAY
         self.error = ""
-        self._outcome: Outcome | None = None
         self._retained = 1
         self._flow: WatchedFlow | None = None
         self._observer = OutcomeObserver(services, network)
@@ -115,31 +97,23 @@ class ConnectionRecord:
 
     @property
     def outcome(self) -> Outcome:
-        """All that is known so far. The value is made on demand and reused until the next `update`."""
-        if self._outcome is None:
-            self._outcome = Outcome(
-                self.request,
-                self.plan,
-                self.attempts,
-                self.winner,
-                self.protocol,
-                self.host,
-                self.at,
-                self.flight_at,
-                self.flight_bytes,
-                self.bytes_up,
-                self.bytes_down,
-                self.duration,
-                self.closed_by,
-                self.error,
-            )
-        return self._outcome
-
-    def update(self, **fields: Unpack[_Fields]) -> None:
-        """Sets fields of the outcome."""
-        for name, value in fields.items():
-            setattr(self, name, value)
-        self._outcome = None
+        """All that is known so far, as a value."""
+        return Outcome(
+            self.request,
+            self.plan,
+            self.attempts,
+            self.winner,
+            self.protocol,
+            self.host,
+            self.at,
+            self.flight_at,
+            self.flight_bytes,
+            self.bytes_up,
+            self.bytes_down,
+            self.duration,
+            self.closed_by,
+            self.error,
+        )
 
     # -- the plan --------------------------------------------------------------------------------------------------
 
@@ -150,7 +124,6 @@ class ConnectionRecord:
         if self.plan.decided_by and self.plan.decided_by != decided_by and services.learns:
             services.rule_hits.count(self.plan.decided_by, self.at)
         self.host = host or self.host
-        self._outcome = None
 
     def race(self, notify: Notify) -> Race:
         """Returns a race over the routes of the plan, which `notify` wakes. The caller closes it."""
@@ -164,7 +137,7 @@ class ConnectionRecord:
             return DO_NOT_INSPECT
         decision = await self._services.inspector.decide(self.outcome, flight)
         if decision.refusal:
-            self.update(error=decision.refusal)
+            self.error = decision.refusal
         return decision
 
     # -- its life --------------------------------------------------------------------------------------------------
@@ -173,15 +146,13 @@ class ConnectionRecord:
         """Postpones the writing until one more `release`."""
         self._retained += 1
 
-    def release(self) -> None:
-        """Emits the outcome when nothing retains the record any more."""
+    def release(self, outcome: Outcome | None = None) -> None:
+        """Emits the outcome, which the caller may have made already, when nothing retains the record any more."""
         self._retained -= 1
         if self._retained == 0:
             if not self.duration:  # of a tunnel it is known already
-                self.update(duration=self._services.now() - self.at)
-            self._services.events.emit(Ended(self._outcome or self.outcome, self.network))
-        else:
-            self._outcome = None  # an idle tunnel holds none: its end makes another
+                self.duration = self._services.now() - self.at
+            self._services.events.emit(Ended(outcome or self.outcome, self.network))
 
     def discard(self) -> None:
         """Keeps this record out of the log, and out of the hits of its rule: the inspector's own tunnel has a row."""
@@ -191,16 +162,20 @@ class ConnectionRecord:
 
     # -- how a race ends -------------------------------------------------------------------------------------------
 
-    def on_won(self, race: Race, winner: Winner) -> None:
-        """A route delivered, or was left alone with a request that cannot be sent twice."""
+    def on_won(self, race: Race, winner: Winner, tunnel: Tunnel | None = None) -> None:
+        """A route delivered, or was left alone with a request that cannot be sent twice. A `tunnel` carries what
+        follows, and releases the record at its end."""
         self.winner = winner.route if winner.valid else None
-        self._take(race)
+        self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
+        outcome = self._learn() if winner.valid else self.outcome
+        if tunnel is not None:
+            self.keep_open(tunnel, outcome)
         if not winner.valid:
             return
-        self._observer.judge_relays(self._learn())
-        if race.direct_pending:
+        self._observer.judge_relays(outcome)
+        if race.overtaken is not None:
             self.retain()
-            spawn(self._judge_late_direct(race), name=f"judge direct to {self.outcome.host}")
+            spawn(self._judge_late_direct(race), name=f"judge direct to {self.host}")
 
     def report_delivered(self, flight: Flight) -> None:
         """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
@@ -212,17 +187,13 @@ class ConnectionRecord:
     def on_lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did. Closes the race."""
         race.close()
-        self._take(race)
-        if client_left:
-            self.update(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
-        else:
-            self.client_message = client_message(self.outcome)
-            self.update(error=full_reason(self.outcome))
-        self._observer.judge_relays(self._learn())
-
-    def _take(self, race: Race) -> None:
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
-        self._outcome = None
+        if client_left:
+            self.closed_by, self.error = ClosedBy.CLIENT, "the client left before an answer came"
+        else:
+            outcome = self.outcome
+            self.client_message, self.error = client_message(outcome), full_reason(outcome)
+        self._observer.judge_relays(self._learn())
 
     def on_delivered(self, route: Route, address: str) -> None:
         """A whole answer came over `route`: the only one that could take the request, or a reused connection."""
@@ -236,17 +207,16 @@ class ConnectionRecord:
                 return
             self._judge(replace(attempt, stage=Stage.DONE))
         self.winner, self.duration = route, self._services.now() - self.at
-        self._outcome = None
         self._learn()
 
     def on_broken(self, error: DialError) -> None:
         """The chosen route broke before the head of an answer had come."""
-        attempt = next((a for a in self.outcome.attempts if a.pending), None)
+        attempt = next((a for a in self.attempts if a.pending), None)
         if attempt is not None:
             self._judge(replace(attempt, symptom=error.symptom, error=str(error)))
             self._learn()
-        self.client_message = f"{self.outcome.request.destination}: {error}"
-        self.update(winner=None, error=self.client_message)
+        self.client_message = self.error = f"{self.request.destination}: {error}"
+        self.winner = None
 
     def on_broken_inside(self, error: DialError, inside: Outcome | None) -> None:
         """The inspector closed without an answer. The reason is that of its own tunnel (`inside`), unless that tunnel
@@ -255,24 +225,23 @@ class ConnectionRecord:
             self.on_broken(error)
             return
         self.client_message = client_message(inside)
-        self.update(attempts=inside.attempts, error=inside.error)
+        self.attempts, self.error = inside.attempts, inside.error
 
-    def keep_open(self, tunnel: Tunnel) -> None:
-        """Postpones the writing until the tunnel has ended. Watches it for stalls, throttling and early resets, where
-        that can teach something."""
-        self._retained += 1
-        self._flow = self._observer.watch(tunnel, self.outcome, self)
+    def keep_open(self, tunnel: Tunnel, outcome: Outcome) -> None:
+        """The tunnel releases the record when it has ended. Watches it for stalls, throttling and early resets, where
+        that can teach something. `outcome` is the one of now."""
+        self._flow = self._observer.watch(tunnel, outcome, self)
 
     def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
         """A direct flow that had delivered froze, was throttled or was reset. A frozen one is ended, so that the client
         retries and gets another route."""
-        attempt = next((a for a in self.outcome.attempts if a.route == DIRECT), None)
+        attempt = next((a for a in self.attempts if a.route == DIRECT), None)
         if attempt is None:
             return
         evidence: Evidence = {**attempt.evidence, **signal.evidence, "bytes": signal.bytes_down}
         error = f"{_FLOW_SENTENCES[signal.kind]} after {signal.bytes_down} bytes"
         spoiled = replace(attempt, symptom=signal.kind, error=error, evidence=evidence)
-        self.update(attempts=tuple(spoiled if a is attempt else a for a in self.outcome.attempts))
+        self.attempts = tuple(spoiled if a is attempt else a for a in self.attempts)
         self._learn()
         if signal.kind is Symptom.FROZEN:
             tunnel.abort(error)
@@ -303,27 +272,25 @@ class ConnectionRecord:
         self.bytes_down += result.bytes_down
         self.closed_by = result.closed_by
         self.duration = self._services.now() - self.at
-        self._outcome = None
         if self.winner is None and (pending := next((a for a in self.attempts if a.pending), None)):
             self._judge_only_route(pending, result)
         outcome = self.outcome
         if self.protocol is Protocol.TLS:
             self._observer.on_tunnel_ended(outcome)
         self._services.events.emit(TunnelEnded(outcome))
-        self.release()
+        self.release(outcome)
 
     def add_evidence(self, route: Route, evidence: Evidence) -> None:
         """Adds evidence to the attempt of `route`, and learns from it."""
-        self.update(attempts=self.outcome.with_evidence(route, evidence).attempts)
+        self.attempts = self.outcome.with_evidence(route, evidence).attempts
         self._learn()
 
     @property
     def symptom(self) -> Symptom:
         """The symptom reported to the client: that of the direct route, or of the last attempt without one."""
-        if self.outcome.plan.action is Action.BLOCK:
+        if self.plan.action is Action.BLOCK:
             return Symptom.FORBIDDEN
-        attempts = self.outcome.attempts
-        shown = self.outcome.direct_attempt or (attempts[-1] if attempts else None)
+        shown = self.outcome.direct_attempt or (self.attempts[-1] if self.attempts else None)
         return shown.symptom if shown is not None else Symptom.RELAY_DOWN
 
     async def redirect_url(self) -> str | None:
@@ -345,7 +312,7 @@ class ConnectionRecord:
         outcome = self.outcome
         learned = self._observer.learn(outcome)
         if learned is not outcome:
-            self.update(attempts=learned.attempts)
+            self.attempts = learned.attempts
         return learned
 
     async def _judge_late_direct(self, race: Race) -> None:
@@ -361,7 +328,7 @@ class ConnectionRecord:
         """Judges the one route that got a request which cannot be sent twice: its result is known only at the end."""
         if result.bytes_down:
             judged = replace(attempt, stage=Stage.DONE)
-            self.update(winner=attempt.route)
+            self.winner = attempt.route
         elif result.closed_by is ClosedBy.SERVER:
             symptom = Symptom.RESET if result.error else Symptom.EOF
             judged = replace(attempt, symptom=symptom, error=result.error or "closed without an answer")
@@ -372,7 +339,7 @@ class ConnectionRecord:
 
     def _judge(self, attempt: Attempt) -> None:
         """Replaces the attempt of the same route."""
-        self.update(attempts=self.outcome.with_attempt(attempt).attempts)
+        self.attempts = self.outcome.with_attempt(attempt).attempts
 
 
 _SAFE = ("GET", "HEAD")

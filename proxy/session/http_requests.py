@@ -87,7 +87,7 @@ class HttpRequests:
         """See `_exchange`."""
         head = asked.head
         client, race, limits = self._client, record.race(Notify()), record.setup.settings.limits
-        record.update(protocol=Protocol.HTTP)
+        record.protocol = Protocol.HTTP
         flight, winner = Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless), None
         client.stream.notify = race.notify.set
         try:

@@ -47,39 +47,23 @@ class Session:
     async def run(self, asked: InboundRequest | None = None) -> None:
         """Serves the client until it leaves, or until the pump or the control server owns its stream. A request that is
         known already (`asked`) is not read from the client. Closes the client unless another owner has it."""
-        client, setup, programs = self._client, self._services.setup(), self._services.programs
-        peer = client.stream.peer
+        client, services = self._client, self._services
+        setup, peer = services.setup(), client.stream.peer
+        race: Race | None = None
         try:
             asked = asked or await setup.inbound.read(client)
             if isinstance(asked, ForwardRequest):
-                self._requests = HttpRequests(client, self._services, inspected=self._inspected)
+                self._requests = HttpRequests(client, services, inspected=self._inspected)
                 asked = await self._requests.serve(asked)
-            if isinstance(asked, TunnelRequest):
-                await self._tunnel(asked)
-            elif isinstance(asked, OwnPageRequest):
+            if isinstance(asked, OwnPageRequest):
                 client.handed_over = True
-                self._services.adopt(client.stream, asked.received)
-        except PeerError as error:
-            log.info("%s: %s", client.stream.peer, error)
-            await client.finish(error.reply, setup.settings.limits.linger_s)
-        except OSError as error:
-            log.debug("%s left: %s", client.stream.peer, error)
-        finally:
-            if not client.handed_over:
-                client.close()
-            if programs.cached:
-                programs.cached.pop(peer, None)
-            if self._requests is not None:
-                self._requests.close()
+                return services.adopt(client.stream, asked.received)
+            if not isinstance(asked, TunnelRequest):
+                return None
 
-    async def _tunnel(self, asked: TunnelRequest) -> None:
-        """CONNECT and SOCKS: bytes both ways, once a route delivers."""
-        client, services = self._client, self._services
-        record = self.record = await ConnectionRecord.open(
-            services, asked.destination, asked.inbound, client.stream.peer
-        )
-        race, limits = record.race(client.news), record.setup.settings.limits
-        try:
+            # CONNECT and SOCKS: bytes both ways, once a route delivers.
+            record = self.record = await ConnectionRecord.open(services, asked.destination, asked.inbound, peer)
+            race, limits = record.race(client.news), record.setup.settings.limits
             # A site with a bad certificate is refused before "connected": afterwards no reason can be sent.
             if record.plan.intercept and not self._inspected and (await record.inspection()).refusal:
                 return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
@@ -89,7 +73,7 @@ class Session:
             await client.stream.send(asked.accepted)
 
             flight = Flight()
-            if len(client.reader):  # sent ahead, behind the request
+            if client.reader:  # sent ahead, behind the request
                 flight.receive_data(client.reader.rest())
             while True:
                 path = await receive_flight(client, flight, race, limits)
@@ -102,7 +86,7 @@ class Session:
                     record.setup = services.setup()  # nothing was sent yet, so a reload in between still applies
                     await record.plan_again()
                     race, limits = record.race(client.news), record.setup.settings.limits
-                record.update(protocol=flight.protocol)
+                record.protocol = flight.protocol
                 if flight.server_name is not None and asked.destination.address is not None:
                     # A literal address was planned as it is; the name may change that, before a byte of it leaves.
                     await record.plan_again(flight.server_name)
@@ -121,13 +105,25 @@ class Session:
 
             winner = await race.deliver(flight, partial(client.read_flight, flight), limits.idle_timeout_s)
             if winner is None:
-                record.on_lost(race, client_left=client.has_left)
-            else:
-                self._start_pump(winner, race, record, flight)
-                record.report_delivered(flight)
+                return record.on_lost(race, client_left=client.has_left)
+            self._start_pump(winner, race, record, flight)
+            record.report_delivered(flight)
+        except PeerError as error:
+            log.info("%s: %s", client.stream.peer, error)
+            await client.finish(error.reply, setup.settings.limits.linger_s)
+        except OSError as error:
+            log.debug("%s left: %s", client.stream.peer, error)
         finally:
-            record.release()
-            race.close()
+            if race is not None:
+                race.close()
+            if not client.handed_over:
+                client.close()
+                if self.record is not None:
+                    self.record.release()
+            if services.programs.cached:
+                services.programs.cached.pop(peer, None)
+            if self._requests is not None:
+                self._requests.close()
 
     async def _serve_server_first(self, race: Race, record: ConnectionRecord, flight: Flight) -> None:
         """The server spoke first. On a literal address the plan depends on the name in the client's first bytes, so
@@ -146,24 +142,21 @@ class Session:
             )
             host = flight.server_name or record.host
             await record.plan_again(host)
-            record.update(protocol=flight.protocol, bytes_down=relayed)
+            record.protocol, record.bytes_down = flight.protocol, relayed
             if flight.complete and opened.route in record.plan.routes:
                 self._start_pump(replace(opened, answer=b"", unsent=flight.data), race, record, flight)
             elif flight.complete:
-                record.update(
-                    error=f"{host} may not go by {opened.route}, where the server had spoken before it was named"
-                )
+                record.error = f"{host} may not go by {opened.route}, where the server had spoken before it was named"
         finally:
             if not client.handed_over:
                 opened.stream.abort()
 
     def _start_pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> None:
-        """The end of a tunnel's session: the pump owns both streams from here on."""
+        """The end of a tunnel's session: the pump owns both streams and the record from here on."""
         client = self._client
         client.handed_over, client.stream.notify = True, None
         record.flight_bytes = record.bytes_up = len(flight.data) - len(winner.unsent)
-        record.on_won(race, winner)
         tunnel = self._services.pump.start(
             client.stream, winner.stream, record.on_tunnel_ended, to_upstream=winner.unsent, to_client=winner.answer
         )
-        record.keep_open(tunnel)
+        record.on_won(race, winner, tunnel)

@@ -54,9 +54,6 @@ class Flight:
         self._head_start = 0  # where the HTTP head begins that is not read yet; 0 also when none will be read any more
         self._searched = 0  # how far its end has been searched in vain
 
-    def __len__(self) -> int:
-        return len(self.data)
-
     @classmethod
     def of_http(cls, head: bytes, method: str, *, bodiless: bool) -> Flight:
         """The flight of a plain HTTP request whose head was parsed and written anew. Its name is the destination's, so

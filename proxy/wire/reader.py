@@ -22,7 +22,7 @@ class Reader(bytearray):
     everybody does all the time, is no call of a Python function."""
 
     ended = False
-    """The peer will send no more. Read, never set, from outside."""
+    """The peer will send no more."""
 
     def receive_data(self, data: bytes) -> None:
         """Adds what came from the peer; b"" says that it has finished sending."""

@@ -27,7 +27,7 @@ VISITS = 200
 FRESH = tuple(f"www.fresh{number}.test" for number in range(300))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 232, "socks5": 248, "first": 390, "relay": 356, "plain": 243, "keep_alive": 93}
+CALLS = {"connect": 195, "socks5": 208, "first": 352, "relay": 328, "plain": 218, "keep_alive": 90}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work."""
 
 SYSTEM_CALLS = {"connect": 26, "socks5": 28, "first": 26, "relay": 30, "plain": 23, "keep_alive": 6}

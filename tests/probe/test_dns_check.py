@@ -104,7 +104,10 @@ class Scene:
     async def visit(self, visit: Outcome = RESCUED, flight: bytes = HELLO) -> None:
         """The visit, as a session goes through with it, and all that comes of it."""
         record = ConnectionRecord(visit.request, visit.plan, network=HOME, setup=self.setup, services=self.services)
-        record.update(attempts=visit.attempts, winner=visit.winner, protocol=visit.protocol, host=visit.host)
+        record.attempts = visit.attempts
+        record.winner = visit.winner
+        record.protocol = visit.protocol
+        record.host = visit.host
         record._learn()
         self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
         sent = Flight()

@@ -96,7 +96,7 @@ class Race:
         self.attempts = attempts
         self.flight_age = 0.3
         self.closed = False
-        self.direct_pending = later is not None
+        self.overtaken = later
         self._later = later
 
     async def judge_late_direct(self) -> Attempt | None:
@@ -340,7 +340,8 @@ async def test_a_request_that_was_left_to_one_route_is_judged_by_what_came(
 async def test_a_path_that_broke_has_its_symptom(world: World, symptom: Symptom) -> None:
     error = DialError("broke", stage=Stage.FIRST_BYTE, symptom=symptom)
     record = world.record()
-    record.update(attempts=(pending(),), winner=DIRECT)
+    record.attempts = (pending(),)
+    record.winner = DIRECT
     record.on_broken(error)
     record.release()
     assert [a.symptom for a in world.outcome.attempts] == [symptom]
@@ -359,7 +360,9 @@ async def test_an_answer_on_a_connection_used_before_is_an_attempt_of_its_own(wo
 
 async def test_what_an_exchange_moved_and_what_its_tunnel_moved_are_added(world: World) -> None:
     record = world.record()
-    record.update(bytes_up=1, bytes_down=2, winner=DIRECT)
+    record.bytes_up = 1
+    record.bytes_down = 2
+    record.winner = DIRECT
     record.on_tunnel_ended(carried(10, 20))
     assert (world.outcome.bytes_up, world.outcome.bytes_down) == (11, 22)
 
@@ -374,11 +377,10 @@ def test_G1_a_tunnel_opened_ahead_of_need_has_its_flight_when_that_came(world: W
     assert lost.outcome.flight_at == 1059.7
 
 
-def test_an_outcome_is_the_same_until_something_is_said(world: World) -> None:
+def test_an_outcome_is_a_copy(world: World) -> None:
     record = world.record()
     first = record.outcome
-    assert record.outcome is first
-    record.update(error="late")
+    record.error = "late"
     assert record.outcome.error == "late"
     assert first.error == ""
 
@@ -399,8 +401,10 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     radio = ConnectionRecord(
         request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=shared
     )
-    radio.update(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
-    radio.keep_open(cast(Any, SimpleNamespace(over=False)))
+    radio.protocol = protocol
+    radio.winner = DIRECT
+    radio.attempts = (delivered(),)
+    radio.keep_open(cast(Any, SimpleNamespace(over=False)), radio.outcome)
     for _, _, listener in flows.watched:
         listener.on_direct_bytes(0.5)
 
@@ -492,11 +496,13 @@ class Watched:
         self.record = ConnectionRecord(
             request, Plan(action, (DIRECT, TOR), ""), network=HOME, setup=NO_SETUP, services=self.shared
         )
-        self.record.update(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
+        self.record.protocol = Protocol.TLS
+        self.record.winner = route
+        self.record.attempts = (delivered(route),)
         self.tunnel = Tunnel(peer=peer)
 
     def watch(self) -> None:
-        self.record.keep_open(cast(Any, self.tunnel))
+        self.record.keep_open(cast(Any, self.tunnel), self.record.outcome)
         self.record.release()  # the session has ended
 
     def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
@@ -624,8 +630,10 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again = ConnectionRecord(
         scene.record.outcome.request, scene.record.outcome.plan, network=HOME, setup=NO_SETUP, services=scene.shared
     )
-    again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
-    again.keep_open(cast(Any, Tunnel()))
+    again.protocol = Protocol.TLS
+    again.winner = TOR
+    again.attempts = (delivered(TOR),)
+    again.keep_open(cast(Any, Tunnel()), again.outcome)
     scene.network = network
     scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
     assert (scene.held.score > 0) is (network == HOME)
@@ -675,7 +683,8 @@ def test_a_relay_that_is_gone_from_the_configuration_is_not_learned_of() -> None
 
 def test_evidence_that_is_found_later_is_learned_from() -> None:
     scene = Watched()
-    scene.record.update(attempts=(failed(Symptom.RESET), delivered(TOR)), winner=TOR)
+    scene.record.attempts = (failed(Symptom.RESET), delivered(TOR))
+    scene.record.winner = TOR
     scene.record._learn()
     open_uplink(scene.beliefs, now=1000.0)
     assert scene.held.cause == "sni_reset"
@@ -718,12 +727,12 @@ def entry_for(
         setup=NO_SETUP,
         services=services(addons=addons, **more),
     )
-    record.update(host=HOST)
+    record.host = HOST
     return record
 
 
 def raced(*attempts: Attempt) -> Any:
-    return SimpleNamespace(attempts=attempts, has_overtaken=False, flight_age=0.3, close=lambda: None)
+    return SimpleNamespace(attempts=attempts, overtaken=None, flight_age=0.3, close=lambda: None)
 
 
 def test_each_attempt_is_told_once_it_is_judged_under_the_name() -> None:
