@@ -105,9 +105,12 @@ class DomainList:
 
     @property
     def test(self) -> Callable[[str], object]:
-        """What tells whether a host is listed. For a list of nothing but domains it is a single call."""
-        only_domains = self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.domains)
-        return self.listed.domains.covering if only_domains else self.covering
+        """What tells whether a host is listed. For a list of nothing but domains, or prefixes, it is a single call."""
+        if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.domains):
+            return self.listed.domains.covering
+        if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.prefixes):
+            return self.listed.prefixes.find
+        return self.covering
 
     def covers_site(self, domain: str) -> bool:
         """Returns whether the domain and everything below it is certainly listed."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -19,16 +21,9 @@ from proxy.model import literal
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers, DomainSetBuilder
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, SUFFIXES_SHOWN, DomainList, Skip
-from proxy.routing.lists.matcher import (
-    NO_DOMAINS,
-    NO_ENTRIES,
-    NO_PREFIXES,
-    Matcher,
-    PrefixSet,
-    Wildcard,
-    spelled_prefix,
-)
+from proxy.routing.lists.matcher import NO_DOMAINS, NO_ENTRIES, Matcher, Wildcard
 from proxy.routing.lists.public_suffixes import public_suffixes
+from proxy.routing.prefix_set import NO_PREFIXES, OCTETS, PrefixSetBuilder, prefix_key
 from proxy.wire import hostnames
 
 T = TypeVar("T")
@@ -39,9 +34,8 @@ ENTRIES_LIMIT = 1_000_000
 PATTERNS_LIMIT = 1000
 """Keywords and wildcards of a list: each is tried for each host, a tenth of a microsecond each."""
 
-_OCTETS = {str(number): number for number in range(256)}
-_HIDDEN_BITS = [bytes(255 >> min(8, max(0, length - 8 * place)) for length in range(256)) for place in range(4)]
-"""For each octet of an IPv4 prefix, by the length of the prefix: the bits beyond it."""
+_MASKS = [bytes(255 ^ 255 >> min(8, max(0, length - 8 * place)) for length in range(256)) for place in range(4)]
+"""For each octet of an IPv4 prefix, by the length of the prefix: the bits that it has of it."""
 
 SHORTEST_PREFIX = {4: 3, 6: 4}
 """By IP version. A shorter prefix holds a quarter of all addresses, or all that are in use."""
@@ -67,8 +61,8 @@ class ListBuilder:
     `format` the name of the format; `siblings` reads the files that a list may include.
 
     The methods take the number of the line, from 1 on; lines come in order. `exception` is for entries of which a list
-    says that they are not on it: an exception wins over what is listed. Methods that add raise ConfigError when the
-    list is too large.
+    says that they are not on it: an exception wins over what is listed. Methods that add, and in the end `build`, raise
+    ConfigError when the list is too large.
     """
 
     def __init__(
@@ -87,6 +81,7 @@ class ListBuilder:
         self._allow_suffixes = allow_suffixes
         self._listed = _Entries(size)
         self._exceptions = _Entries(size)
+        self._check_above = 0
         self._patterns = 0
         self._lines_read = 0
         self._last_read = 0
@@ -120,7 +115,7 @@ class ListBuilder:
             self.skip(line, domain, Skip.UNREADABLE)
             return False
         if (address := literal(host)) is not None:
-            self._of(exception).add_prefixes((host,), address.version, (address.max_prefixlen,))
+            self._of(exception).add_prefixes(address.version, (prefix_key(int(address), address.max_prefixlen),))
         elif covers > Covers.HOST and not self._allow_suffixes and public_suffixes((host,)):
             self.skip(line, host, Skip.SUFFIX)
             return False
@@ -161,32 +156,23 @@ class ListBuilder:
         if length < SHORTEST_PREFIX[version] and not self._allow_suffixes:
             self.skip(line, text, Skip.WIDE_PREFIX)
             return False
-        spelled = spelled_prefix(number, length, version=version)
-        self._of(exception).add_prefixes((spelled,), version, (length,))
+        self._of(exception).add_prefixes(version, (prefix_key(number, length),))
         self._read(line)
         return True
 
     def add_ipv4(self, first_line: int, prefixes: Sequence[str]) -> None:
         """Adds the IPv4 addresses and prefixes of consecutive lines, one a line, of the form of `lines.IPV4_PREFIX`; ""
-        for a line without one. Takes about a microsecond for each, if none has bits set beyond its length."""
-        found = [text if "/" in text else f"{text}/32" for text in prefixes if text]
-        if not found:
-            return
-        if lengths := _lengths_of(found):
-            self._listed.add_prefixes([text.removesuffix("/32") for text in found], 4, lengths)
-            self._lines_read += len(found)
-            self._check_size()
-            return
-        for line, text in enumerate(prefixes, first_line):
-            if text:
-                self.add_prefix(line, text)
+        for a line without one. Takes about a microsecond for each."""
+        self._add_found(first_line, prefixes, 4, _ipv4_keys([text for text in prefixes if text]))
 
     def add_ipv6(self, first_line: int, prefixes: Sequence[str]) -> None:
         """The same for IPv6 prefixes of the form of `lines.IPV6_PREFIX`."""
-        found = [text for text in prefixes if text]
-        if found and (lengths := _ipv6_lengths_of(found)):
-            self._listed.add_prefixes(found, 6, lengths)
-            self._lines_read += len(found)
+        self._add_found(first_line, prefixes, 6, _ipv6_keys([text for text in prefixes if text]))
+
+    def _add_found(self, first_line: int, prefixes: Sequence[str], version: int, keys: Sequence[int]) -> None:
+        if keys:
+            self._listed.add_prefixes(version, keys)
+            self._lines_read += len(keys)
             self._check_size()
             return
         for line, text in enumerate(prefixes, first_line):
@@ -235,7 +221,8 @@ class ListBuilder:
             self._widened.append(f"{self.source}:{line}: {quoted(text)} was read as all of {quoted(host)}")
 
     def build(self) -> DomainList:
-        """Returns the list. Nothing can be added any more."""
+        """Returns the list. Nothing can be added any more. Raises ConfigError when it is too large."""
+        self._check_size(at_the_end=True)
         suffixes = list(self._suffixes.values())
         if self._more_suffixes:
             suffixes.append(f"{self.source}: and {self._more_suffixes:,} more lines like these")
@@ -275,39 +262,54 @@ class ListBuilder:
             self._last_read = line
         self._check_size()
 
-    def _check_size(self) -> None:
+    def _check_size(self, *, at_the_end: bool = False) -> None:
         kinds = self._listed, self._exceptions
-        if sum([it.added for it in kinds]) > ENTRIES_LIMIT and sum([len(it) for it in kinds]) > ENTRIES_LIMIT:
+        added = sum([it.added for it in kinds])
+        if added <= ENTRIES_LIMIT or (added <= self._check_above and not at_the_end):
+            return
+        if sum([len(it) for it in kinds]) > ENTRIES_LIMIT:
             raise ConfigError(f"{self.source}: a list can have at most {ENTRIES_LIMIT:,} domains and addresses")
+        self._check_above = added + ENTRIES_LIMIT // 2  # the same ones over and over: to count them takes long
 
 
-def _lengths_of(prefixes: Sequence[str]) -> set[int]:
-    """Returns the lengths of prefixes of the form of `lines.IPV4_PREFIX`, each with a length; none when one of them is
-    not spelled as `spelled_prefix` does, or too short."""
+def _ipv4_keys(prefixes: Sequence[str]) -> Sequence[int]:
+    """Returns the keys of prefixes of the form of `lines.IPV4_PREFIX`; none when one of them needs a closer look, since
+    it is no prefix, spelled in another way, or too short."""
+    text = ".".join(prefixes).replace("/", ".")
+    if text.count(".") != 5 * len(prefixes) - 1:
+        text = ".".join([it if "/" in it else f"{it}.32" for it in prefixes]).replace("/", ".")
     try:
-        numbers = bytes(map(_OCTETS.__getitem__, ".".join(prefixes).replace("/", ".").split(".")))
-    except KeyError:  # one is above 255, or has a zero before it
-        return set()
+        numbers = bytes(map(OCTETS.__getitem__, text.split(".")))
+    except KeyError:  # one is above 255, or has a zero before it; or there is no prefix
+        return ()
     lengths = numbers[4::5]
     if min(lengths) < SHORTEST_PREFIX[4] or max(lengths) > 32:
-        return set()
-    for place, hidden in enumerate(_HIDDEN_BITS):  # of all prefixes at once
-        if int.from_bytes(numbers[place::5], "big") & int.from_bytes(lengths.translate(hidden), "big"):
-            return set()
-    return set(lengths)
+        return ()
+    keys = bytearray(8 * len(lengths))  # each in eight bytes, the highest first
+    keys[7::8] = lengths
+    for place, mask in enumerate(_MASKS):  # of all prefixes at once
+        octets = int.from_bytes(numbers[place::5]) & int.from_bytes(lengths.translate(mask))
+        keys[3 + place :: 8] = octets.to_bytes(len(lengths))
+    made = array("Q", bytes(keys))
+    if sys.byteorder == "little":
+        made.byteswap()
+    return made
 
 
-def _ipv6_lengths_of(prefixes: Sequence[str]) -> set[int]:
+def _ipv6_keys(prefixes: Sequence[str]) -> Sequence[int]:
     """The same for prefixes of the form of `lines.IPV6_PREFIX`."""
-    lengths = set()
+    keys = []
     for text in prefixes:
-        network, after = text.split("::/")
-        length = int(after)
-        host_bits = 16 * (network.count(":") + 1) - length  # in what stands before the `::`
-        if host_bits > 0 and (host_bits > 15 or int(network.rpartition(":")[2], 16) & ((1 << host_bits) - 1)):
-            return set()
-        lengths.add(length)
-    return lengths if SHORTEST_PREFIX[6] <= min(lengths) and max(lengths) < 128 else set()
+        network, _, after = text.partition("::/")
+        groups, length = network.split(":"), int(after)
+        if not SHORTEST_PREFIX[6] <= length < 128:
+            return ()
+        number = 0
+        for group in groups:
+            number = number << 16 | int(group, 16)
+        number <<= 16 * (8 - len(groups))
+        keys.append(number >> (128 - length) << (136 - length) | length)  # its `prefix_key`, without a call for each
+    return keys
 
 
 class _Entries:
@@ -316,8 +318,7 @@ class _Entries:
     def __init__(self, size: int) -> None:
         self._size = size
         self._domains: DomainSetBuilder | None = None
-        self._prefixes: DomainSetBuilder | None = None
-        self._lengths: dict[int, set[int]] = {}
+        self._prefixes: PrefixSetBuilder | None = None
         self.added = 0
         """Domains and prefixes; some may be the same."""
         self.keywords: dict[str, None] = {}
@@ -329,20 +330,18 @@ class _Entries:
         self._domains.add(domains, covers)
         self.added += len(domains)
 
-    def add_prefixes(self, texts: Sequence[str], version: int, lengths: Collection[int]) -> None:
+    def add_prefixes(self, version: int, keys: Sequence[int]) -> None:
         if self._prefixes is None:
-            self._prefixes = DomainSetBuilder(self._size)
-        self._prefixes.add(texts, Covers.HOST)
-        self.added += len(texts)
-        self._lengths.setdefault(version, set()).update(lengths)
+            self._prefixes = PrefixSetBuilder()
+        self._prefixes.add(version, keys)
+        self.added += len(keys)
 
     def build(self) -> Matcher:
         if self._domains is None and self._prefixes is None and not self.keywords and not self.wildcards:
             return NO_ENTRIES
-        lengths = {version: tuple(sorted(found, reverse=True)) for version, found in self._lengths.items()}
         return Matcher(
             NO_DOMAINS if self._domains is None else self._domains.build(),
-            NO_PREFIXES if self._prefixes is None else PrefixSet(self._prefixes.build(), lengths),
+            NO_PREFIXES if self._prefixes is None else self._prefixes.build(),
             tuple(self.keywords),
             tuple(self.wildcards),
         )

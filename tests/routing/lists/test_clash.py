@@ -72,7 +72,7 @@ def test_domains_in_yaml() -> None:
     assert found.format == "clash"
     assert shown(found.listed) == [
         "=host.example", "+site.example", ".below.example", "*children.example", "+xn--bcher-kva.example",
-        "prefix 192.0.2.1", "prefix 192.0.2.0/24", "wildcard www.*.star.example",
+        "prefix 192.0.2.0/24", "prefix 192.0.2.1", "wildcard www.*.star.example",
     ]  # fmt: skip
     assert found.skips == {Skip.UNREADABLE: 7, Skip.SUFFIX: 1, Skip.PATTERN: 2}
     assert [sentence.split(":")[1] for sentence in found.skipped] == [

@@ -153,8 +153,21 @@ def test_entries_are_limited(builder: ListBuilder, monkeypatch: pytest.MonkeyPat
         builder.add(line, "a.example")
     builder.add_many(11, ["b.example"])
     builder.add_prefix(12, "192.0.2.0/24")
+    builder.add(13, "c.example", exception=True)
     with pytest.raises(ConfigError, match="l: a list can have at most 3 domains and addresses"):
-        builder.add(13, "c.example", exception=True)
+        builder.build()
+
+
+def test_a_list_that_is_far_too_large_is_not_read_to_its_end(
+    builder: ListBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_builder, "ENTRIES_LIMIT", 100)
+    lines_read = 0
+    with pytest.raises(ConfigError, match="l: a list can have at most 100 domains and addresses"):
+        for line in range(1000):
+            builder.add_prefix(line, f"192.0.{line // 256}.{line % 256}")
+            lines_read = line
+    assert lines_read <= 150
 
 
 def test_what_is_skipped_and_widened_is_told_with_its_line(builder: ListBuilder) -> None:
