@@ -159,23 +159,20 @@ class PrefixSetBuilder:
     def _nested(self, version: int) -> _Nested:
         self._begin_run(version)
         bits = 32 if version == 4 else 128
-        hidden = [(1 << (bits - length)) - 1 for length in range(bits + 1)]
+        inside = [(1 << bits + 8 - length) - 1 for length in range(bits)] + [0]
         firsts, rests = array("I" if version == 4 else "Q"), array("Q")
         lengths, parents = bytearray(1), array("I", (0,))
-        last_inside, around = [1 << bits], [0]  # of each prefix around the next one
-        until, parent = last_inside[0], 0
+        until, parent = 1 << bits + 8, 0
+        untils = [until]  # for each prefix around the next one, the greatest number that a key in it can be
         for part in _in_order(self._runs[version]):
             for number, key in enumerate(part, len(parents)):
-                network = key >> 8
-                while until < network:
-                    last_inside.pop()
-                    around.pop()
-                    until, parent = last_inside[-1], around[-1]
+                while key > until:
+                    untils.pop()
+                    until, parent = untils[-1], parents[parent]
                 parents.append(parent)
-                if inside := hidden[key & 255]:
-                    until, parent = network | inside, number
-                    last_inside.append(until)
-                    around.append(number)
+                if hidden := inside[key & 255]:
+                    until, parent = key | hidden, number
+                    untils.append(until)
             lengths.extend([key & 255 for key in part])
             if version == 4:
                 firsts.extend([key >> 8 for key in part])

@@ -50,6 +50,10 @@ FORMS = {
     "clash-mixed": ("payload:\n", "  - '{}'"),
     "clash-ipcidr": ("payload:\n", "  - '{}'"),
     "clash-classical": ("payload:\n", "  - DOMAIN-SUFFIX,{}"),
+    "clash-text": ("", "DOMAIN-SUFFIX,{}"),
+    "v2fly": ("", "full:{}"),
+    "adblock": ("[Adblock Plus 2.0]\n", "||{}^"),
+    "autoproxy": ("[AutoProxy 0.2.9]\n", "||{}"),
 }
 """What stands before all lines, and a line, by the form that a list can be made in."""
 COLUMNS = (
