@@ -131,6 +131,7 @@ def test_tests_do_not_sleep_blindly() -> None:
 
 
 def test_no_example_of_a_property_has_a_deadline() -> None:
+    assert settings.default is not None
     assert settings.default.deadline is None
     assert HealthCheck.too_slow in settings.default.suppress_health_check
 
