@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from proxy.cli.output import span
+from proxy.control.amounts import span
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.model import Protocol, Stage, Symptom
 

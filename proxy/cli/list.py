@@ -20,7 +20,8 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_lists
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import Output, ago, clock, inert
+from proxy.cli.output import Output, inert
+from proxy.control.amounts import ago, clock
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths

@@ -19,9 +19,10 @@ from proxy.cli.completion import complete_routes, complete_sites
 from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
 from proxy.cli.options import choice_option, moment, since_option, whole
-from proxy.cli.output import Output, ago, clock, inert, size, span
+from proxy.cli.output import Output, inert
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
+from proxy.control.amounts import ago, clock, size, span
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 

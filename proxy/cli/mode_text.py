@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from proxy.cli.output import ago, clock
+from proxy.control.amounts import ago, clock
 
 MEANINGS = {
     "auto": "AUTO goes direct first, another route if the site is blocked.",

@@ -14,7 +14,8 @@ from proxy.cli.completion import complete_actions, complete_sites
 from proxy.cli.exit_codes import Exit
 from proxy.cli.help import Group
 from proxy.cli.options import length_s
-from proxy.cli.output import Output, ago, clock, override_of
+from proxy.cli.output import Output, override_of
+from proxy.control.amounts import ago, clock
 
 Document = Mapping[str, Any]
 

@@ -12,7 +12,8 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
 from proxy.cli.mode_text import mode_sentences
-from proxy.cli.output import action_of, ago, clock, override_of, share
+from proxy.cli.output import action_of, override_of
+from proxy.control.amounts import ago, clock, share
 
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"

@@ -18,9 +18,10 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites
 from proxy.cli.exit_codes import Exit
 from proxy.cli.mode_text import mode_sentences
-from proxy.cli.output import Output, ago, clock, inert, span
+from proxy.cli.output import Output, inert
 from proxy.cli.table import GAP, row_lines, wrap
 from proxy.cli.terminal import bold, columns_of, width
+from proxy.control.amounts import ago, clock, span
 from proxy.model.errors import BywayError
 
 LINES_MAX = 14

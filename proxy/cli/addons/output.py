@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.cli.command import Invocation
-from proxy.cli.output import clock
+from proxy.control.amounts import clock
 from proxy.model import Destination
 
 Document = dict[str, Any]

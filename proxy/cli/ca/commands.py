@@ -15,7 +15,8 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused, NotAllowed, NotRunning
 from proxy.cli.help import Group
-from proxy.cli.output import ago, say
+from proxy.cli.output import say
+from proxy.control.amounts import ago
 from proxy.control.version import VERSION
 
 if TYPE_CHECKING:

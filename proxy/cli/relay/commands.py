@@ -14,10 +14,10 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_relays, complete_selections
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import ago, clock
 from proxy.cli.relay.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
 from proxy.cli.relay.display import configured, show_listeners, show_results, show_table, state_words, visits_cells
 from proxy.cli.relay.edit import configuration_at, edited_configuration, hint_saved, named_in, reload_running, run_edit
+from proxy.control.amounts import ago, clock
 
 if TYPE_CHECKING:
     from proxy.cli.configure import Added

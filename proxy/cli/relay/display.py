@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxy.cli.command import Invocation
-from proxy.cli.output import ago, clock, span
 from proxy.cli.relay.edit import configuration_at
+from proxy.control.amounts import ago, clock, span
 
 if TYPE_CHECKING:
     from proxy.cli.relay.local_scan import LocalScan

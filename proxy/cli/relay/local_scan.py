@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from proxy.cli.exit_codes import Misused, as_misuse
-from proxy.cli.output import span
 from proxy.cli.relay.scan import TryOut, scan, try_out
 from proxy.config.relays import is_loopback, is_name
 from proxy.config.schema import Settings
 from proxy.config.suggestions import quoted
+from proxy.control.amounts import span
 from proxy.control.document import Document, versioned
 from proxy.control.site import site
 from proxy.model import Destination

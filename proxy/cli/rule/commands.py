@@ -16,7 +16,8 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import Cell, action_of, ago, clock, override_of
+from proxy.cli.output import Cell, action_of, override_of
+from proxy.control.amounts import ago, clock
 from proxy.control.version import VERSION
 from proxy.routing.lists.export import ExportFormat
 

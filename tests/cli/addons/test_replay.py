@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.output import clock
+from proxy.control.amounts import clock
 from proxy.model import DIRECT, Action, Outcome, Plan
 from proxy.store.file import open_store, transaction
 from proxy.store.rows import Batch

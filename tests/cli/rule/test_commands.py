@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.output import clock
+from proxy.control.amounts import clock
 from proxy.model import Action, Override
 from tests.cli.conftest import Byway, Home, Running
 
