@@ -28,6 +28,7 @@ ENDS = {
     "why": {0, 6},  # tests have no network
     "log": {0, 2},  # and no connection of that number
     "doctor": {0, 5, 6},  # it finds what is wrong with the machine of the test: no network, say
+    "open": {0, 1},  # without a graphical display it says so
     "service": {0, 1},  # the Byway of the test is not one, so that none is installed beside it
     "list": {0, 2},  # nor a list to fetch
     "system": {0, 1},  # and no desktop

@@ -26,6 +26,7 @@ _MODULES = {
     "report": "proxy.cli.report.report",
     "demo": "proxy.cli.demo.command",
     "browser": "proxy.cli.browser",
+    "open": "proxy.cli.open",
     "pac": "proxy.cli.pac",
     "env": "proxy.cli.env",
     "log": "proxy.cli.log",

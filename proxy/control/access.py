@@ -116,7 +116,8 @@ Guard = SameUser | Bearer
 
 
 async def secure_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Adds the security headers to an answer, and removes the one that names our software (a response-prepare
-    signal)."""
-    response.headers.update(SECURITY_HEADERS)
+    """Adds the security headers that an answer does not have of its own, and removes the one that names our software
+    (a response-prepare signal)."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     response.headers.pop("Server", None)

@@ -13,46 +13,23 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
-from proxy.control.dependencies import Dependencies
-from proxy.control.endpoints.lists import ListEndpoints
-from proxy.control.endpoints.log import LogEndpoints
-from proxy.control.endpoints.measurements import MeasurementEndpoints
-from proxy.control.endpoints.relays import RelayEndpoints
-from proxy.control.endpoints.rules import RuleEndpoints
-from proxy.control.endpoints.settings import SettingsEndpoints
-from proxy.control.endpoints.sites import SiteEndpoints
-from proxy.control.endpoints.status import StatusEndpoints
-from proxy.control.measurement_cache import Measurements
-from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import BODY_LIMIT
 from proxy.control.responses import error
-from proxy.control.site_reader import SiteReader
-from proxy.control.streaming import FAULT, Followers
+from proxy.control.streaming import FAULT
+from proxy.control.subjects import Subjects
 from proxy.model.errors import BywayError
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
 
 
-def make_app(parts: Dependencies, guard: Guard) -> web.Application:
+def make_app(subjects: Subjects, guard: Guard) -> web.Application:
     """Returns the API, for the clients that `guard` admits."""
-    sites, relays = SiteReader(parts), RelayReader(parts)
-    followers, measured = Followers(), Measurements(parts)
-    subjects = (
-        StatusEndpoints(parts, sites, relays),
-        LogEndpoints(parts, sites, followers),
-        SiteEndpoints(parts, sites, relays),
-        MeasurementEndpoints(parts, sites, relays, followers, measured),
-        RuleEndpoints(parts),
-        ListEndpoints(parts, sites, followers),
-        RelayEndpoints(parts, relays),
-        SettingsEndpoints(parts, relays, measured),
-    )
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
     for subject in subjects:
         app.add_routes(subject.routes())
     app.on_response_prepare.append(secure_headers)
-    app.on_shutdown.append(followers.stop)
+    app.on_shutdown.append(subjects.log.followers.stop)
     return app
 
 

@@ -65,7 +65,9 @@ def home_page(proxy: Destination, use: Use, user_agent: str) -> str:
         element(
             "ul",
             element("li", "Open a site that is blocked here. The first visit may take some seconds."),
-            element("li", "`byway status` shows which sites are blocked and which route opens them."),
+            element(
+                "li", "`byway open` shows which sites are blocked and which route opens them; so does `byway status`."
+            ),
             element("li", "`byway why SITE` tests all routes to a site and explains the result."),
             element(
                 "li", "`byway relay add URL` adds a relay: Tor, `ssh -D`, any SOCKS or HTTP proxy that you may use."

@@ -132,12 +132,10 @@ class ControlServer:
         await asyncio.to_thread(import_module, "proxy.control.web_apps")  # connections go on meanwhile
         from aiohttp.web import SockSite
 
-        from proxy.control.web_apps import api_runner, page_runner
+        from proxy.control.web_apps import make_runners
 
         token = None if self._path is not None else self._token
-        running = _Applications(
-            api_runner(self._parts, token, self._port or 0), page_runner(self._parts, self._proxy_port)
-        )
+        running = _Applications(*make_runners(self._parts, token, self._port or 0, self._proxy_port))
         for application in running:
             await application.setup()
         await SockSite(running.api, listening, backlog=_BACKLOG).start()
@@ -161,6 +159,11 @@ class _Adopted(asyncio.Protocol):
         self._limit = limit
         if not self._is_open:
             limit.cancel()
+
+    def stay_open(self) -> None:
+        """Lifts the time limit: the answer goes on as long as the client wants it."""
+        if self._limit is not None:
+            self._limit.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.inner.connection_made(transport)

@@ -75,6 +75,16 @@ class SiteReader:
 
         return await asyncio.to_thread(read)
 
+    async def recent_changes(self, since: float) -> list[ChangeJson]:
+        """Returns the changes of status of all sites since then, the newest first; of very many, the newest."""
+
+        def read() -> list[ChangeJson]:
+            store = self._parts.store
+            store.flush(FLUSH_S)
+            return [change for row in store.changes() if (change := ChangeJson.of_row(row)).at >= since]
+
+        return await asyncio.to_thread(read)
+
     async def changes(self, host: str) -> list[ChangeJson]:
         """Returns the changes of status of a host and of the domains above it, the newest first."""
 

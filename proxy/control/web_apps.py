@@ -11,9 +11,13 @@ from aiohttp import web
 
 from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, hosts_of, secure_headers
 from proxy.control.api import make_app
+from proxy.control.dashboard.dashboard import Dashboard
+from proxy.control.dashboard.guard import FORM_LIMIT
+from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.own_pages import Use, home_page, setup_page
 from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
+from proxy.control.subjects import Subjects
 from proxy.model import Destination
 from proxy.session.inbound import OWN_NAME, reached_address
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
@@ -27,16 +31,17 @@ _LINGER_S = 2.0
 _IDLE_S = 15.0
 
 
-def api_runner(parts: Dependencies, token: str | None, port: int) -> web.AppRunner:
-    """Returns what serves the control API: with a token to those who have it, on loopback at `port`; without, to this
-    user's processes. The caller sets it up and cleans it up."""
+def make_runners(
+    parts: Dependencies, token: str | None, port: int, proxy_port: int
+) -> tuple[web.AppRunner, web.AppRunner]:
+    """Returns what serves the control API, and what serves pages to clients of the proxy's own port. The API is for
+    those who have the token, on loopback at `port`; without a token for this user's processes. The caller sets both up
+    and cleans them up."""
+    sign_in = SignIn()
+    subjects = Subjects.of(parts, sign_in)
     guard = SameUser() if token is None else Bearer(token, hosts_of(port))
-    return _runner(make_app(parts, guard))
-
-
-def page_runner(parts: Dependencies, port: int) -> web.AppRunner:
-    """Returns what serves pages to clients of the proxy's own `port`. The caller sets it up and cleans it up."""
-    return _runner(_page_app(parts, port))
+    dashboard = Dashboard(parts, subjects, sign_in, proxy_port)
+    return _runner(make_app(subjects, guard)), _runner(_page_app(parts, dashboard, proxy_port))
 
 
 class _InOneLine(logging.Filter):
@@ -67,7 +72,7 @@ def _runner(app: web.Application) -> web.AppRunner:
     )
 
 
-def _page_app(parts: Dependencies, port: int) -> web.Application:
+def _page_app(parts: Dependencies, dashboard: Dashboard, port: int) -> web.Application:
     def reached(request: web.Request) -> Destination:
         """The address at which the client has reached us, with the port of the proxy."""
         name = request.transport.get_extra_info("sockname") if request.transport is not None else None
@@ -121,10 +126,11 @@ def _page_app(parts: Dependencies, port: int) -> web.Application:
 
     async def allow_style(_request: web.BaseRequest, response: web.StreamResponse) -> None:
         if response.content_type == "text/html":
-            response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+            response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
 
-    app = web.Application(client_max_size=1024, middlewares=[only_ours])
-    app.add_routes([web.get("/", page), *(web.get(path, pac) for path in PATHS)])
-    app.on_response_prepare.append(secure_headers)
+    app = web.Application(client_max_size=FORM_LIMIT, middlewares=[only_ours])
+    app.add_routes([web.get("/", page), *(web.get(path, pac) for path in PATHS), *dashboard.routes()])
     app.on_response_prepare.append(allow_style)
+    app.on_response_prepare.append(secure_headers)
+    app.on_shutdown.append(dashboard.stop)
     return app

@@ -133,6 +133,16 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
     ]
 
 
+def route_hours(db: sqlite3.Connection, since: float) -> list[Document]:
+    """Returns what each route did in each hour since the hour of `since`: {"at", "route", "delivered", "failed"}, where
+    `at` is when the hour began."""
+    rows = db.execute(
+        "SELECT hour, route, delivered, failed FROM route_hour WHERE hour >= ? ORDER BY hour, route",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    return list(_readable(_route_hour, rows))
+
+
 def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
     """Returns the success of each relay since the hour of `since`; `failed` counts what may be its own fault, `usual_s`
     is the mean time until it delivered."""
@@ -262,6 +272,17 @@ def _relay_failure(row: Row) -> Document:
 def _relays_of(route: object) -> str:
     """The relays of a stored route, without its local strategies."""
     return from_text(route).partition("|")[0]
+
+
+def _route_hour(row: Row) -> Document:
+    """Raises ValueError."""
+    hour, route, delivered, failed = row
+    return {
+        "at": int(read_moment(hour)),
+        "route": from_text(route),
+        "delivered": read_count(delivered),
+        "failed": read_count(failed),
+    }
 
 
 def _change(row: Row) -> Document:

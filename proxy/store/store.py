@@ -241,6 +241,10 @@ class Store:
         """See `queries.route_success`."""
         return self.read(lambda db: queries.route_success(db, since))
 
+    def route_hours(self, since: float) -> list[Document]:
+        """See queries.route_hours."""
+        return self.read(lambda db: queries.route_hours(db, since))
+
     def relay_success(self, since: float) -> list[Document]:
         """See `queries.relay_success`."""
         return self.read(lambda db: queries.relay_success(db, since))

@@ -20,6 +20,8 @@ from proxy.ca.nss_stores import NssStore
 from proxy.ca.trust_stores import trust, untrust
 from proxy.control.access import SameUser
 from proxy.control.api import make_app
+from proxy.control.dashboard.sign_in import SignIn
+from proxy.control.subjects import Subjects
 from tests.ca.test_authority import secrets_of
 from tests.control.world import World
 from tests.support.byway import Byway
@@ -77,7 +79,7 @@ def questions() -> list[str]:
     """Every path of the control server that answers and ends, and some that somebody might try."""
     world = World()
     try:
-        app = make_app(world.parts, SameUser())
+        app = make_app(Subjects.of(world.parts, SignIn()), SameUser())
     finally:
         world.close()
     paths = {resource.canonical.replace("{host}", "example.org") for resource in app.router.resources()}

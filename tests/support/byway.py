@@ -214,7 +214,8 @@ def _read(run_file: Path) -> dict[str, Any] | None:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Ours without what would change Byway or a client: settings and proxies."""
+    """Ours without what would change Byway or a client: settings, proxies, and a desktop to open windows on."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BYWAY_") and not k.lower().endswith("_proxy")}
+    kept = {name: value for name, value in kept.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     # No session bus: `byway system on` must not change the desktop of whoever runs the tests.
     return {**kept, "DBUS_SESSION_BUS_ADDRESS": "disabled:", "NO_COLOR": "1", "COLUMNS": "120"}

@@ -44,6 +44,10 @@ async def browse(
     return subprocess.CompletedProcess(url, process.returncode or 0, shown, said)
 
 
+class Refused(AssertionError):
+    """What Chromium did not do, such as to evaluate an expression in a page that has just been left."""
+
+
 class Tab:
     """A page that is open."""
 
@@ -56,7 +60,8 @@ class Tab:
         id_ = next(self._ids)
         await self._socket.send_json({"id": id_, "method": method, "params": parameters})
         answer = await self._next(lambda message: message.get("id") == id_)
-        assert "error" not in answer, answer
+        if "error" in answer:
+            raise Refused(answer["error"]["message"])
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -101,6 +106,19 @@ class Tab:
     async def text(self) -> str:
         """What a person reads."""
         return str(await self.evaluate("document.body.innerText"))
+
+    async def press(self, key: str) -> None:
+        """Presses a key: Tab, Enter, or a letter."""
+        codes = {"Tab": 9, "Enter": 13}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        for kind in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                windowsVirtualKeyCode=codes.get(key, ord(key[0].upper())),
+                **({"text": text} if text and kind == "keyDown" else {}),
+            )
 
     async def screenshot(self) -> bytes:
         """The whole page as a PNG."""

@@ -61,7 +61,7 @@ class MeasurementEndpoints:
         asked = parse_query(request, "host")
         if "host" not in asked:
             raise Refused(400, "host is missing")
-        return answer(await self._known(parse_field(site, asked["host"])))
+        return answer(await self.known(parse_field(site, asked["host"])))
 
     async def measure(self, request: web.Request) -> web.StreamResponse:
         """Measures a site. Streams one JSON object a line: a `step` for each step as it is done, then the `verdict`."""
@@ -75,7 +75,7 @@ class MeasurementEndpoints:
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     if isinstance(line, Finished):
-                        known = await self._known(line.measured.page.destination)
+                        known = await self.known(line.measured.page.destination)
                         made = line.measured.to_answer()
                         yield MeasuredSiteLine.of(known, made, measured_again=line.measured_again)
                     else:
@@ -108,7 +108,7 @@ class MeasurementEndpoints:
         made = tuple(measured.to_answer() for measured in self.measured.of(host))
         return answer(MeasurementsAnswer(host, made))
 
-    async def _known(self, destination: Destination) -> KnownSiteAnswer:
+    async def known(self, destination: Destination) -> KnownSiteAnswer:
         """Returns all that is stored about a site, and the plan for a request to it now."""
         stored, made = await self.sites.plan(destination)
         now = time.time()

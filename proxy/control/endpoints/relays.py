@@ -41,11 +41,14 @@ class RelayEndpoints:
 
     async def list_relays(self, request: web.Request) -> web.Response:
         parse_query(request)
+        return answer(await self.read())
+
+    async def read(self) -> RelaysAnswer:
         now = time.time()
         await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
         visits = await self.relays.visits(now)
         relays = await self.relays.all(now, visits)
-        return answer(RelaysAnswer(relays, self.relays.groups(relays, visits, now)))
+        return RelaysAnswer(relays, self.relays.groups(relays, visits, now))
 
     async def select_relay(self, request: web.Request) -> web.Response:
         """Selects the relay of a group whose policy is "select"."""

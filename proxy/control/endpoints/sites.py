@@ -50,18 +50,20 @@ class SiteEndpoints:
 
     async def list_sites(self, request: web.Request) -> web.Response:
         parse_query(request)
-        overrides = self.parts.setup().router.overrides
-        return answer(
-            SitesAnswer(
-                network=self.parts.network(),
-                sites=tuple(self.sites.all(time.time())),
-                overrides=overrides_json(overrides),
-            )
+        return answer(self.read_all())
+
+    def read_all(self) -> SitesAnswer:
+        return SitesAnswer(
+            network=self.parts.network(),
+            sites=tuple(self.sites.all(time.time())),
+            overrides=overrides_json(self.parts.setup().router.overrides),
         )
 
     async def show_site(self, request: web.Request) -> web.Response:
         parse_query(request)
-        host = parse_field(scope, request.match_info["host"])
+        return answer(await self.read(parse_field(scope, request.match_info["host"])))
+
+    async def read(self, host: str) -> SiteAnswer:
         now = time.time()
         here = self.sites.belief(host, now)
         elsewhere = [
@@ -71,15 +73,13 @@ class SiteEndpoints:
         ]
         covering = self._override_of(host)
         changes = await self.sites.changes(host)
-        return answer(
-            SiteAnswer(
-                host=host,
-                belief=self.sites.site(here, now, host),
-                elsewhere=tuple(self.sites.site(belief, now) for belief in elsewhere),
-                override=None if covering is None else OverrideJson.of(*covering),
-                timeline=spells(changes, [here, *elsewhere]),
-                changes=tuple(changes),
-            )
+        return SiteAnswer(
+            host=host,
+            belief=self.sites.site(here, now, host),
+            elsewhere=tuple(self.sites.site(belief, now) for belief in elsewhere),
+            override=None if covering is None else OverrideJson.of(*covering),
+            timeline=spells(changes, [here, *elsewhere]),
+            changes=tuple(changes),
         )
 
     async def set_site(self, request: web.Request) -> web.Response:
@@ -91,9 +91,13 @@ class SiteEndpoints:
             raise Refused(400, f"for_s must be from 1 to {OVERRIDE_MAX_S}")
         action, relay = parse_field(lambda text: parse_action(text, relays=self.relays.usable_names()), asked["action"])
         override = Override(action, relay, time.time() + asked["for_s"] if "for_s" in asked else 0.0)
-        self.parts.override(host, override)
-        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)  # answer only once it is stored
+        await self.set_override(host, override)
         return answer(OverrideAnswer(host, OverrideJson.of(host, override)))
+
+    async def set_override(self, host: str, override: Override | None) -> None:
+        """Sets an override, or removes it. Returns once that is stored."""
+        self.parts.override(host, override)
+        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
 
     async def forget_site(self, request: web.Request) -> web.Response:
         parse_query(request)

@@ -42,6 +42,9 @@ class StatusEndpoints:
 
     async def status(self, request: web.Request) -> web.Response:
         parse_query(request)
+        return answer(await self.read())
+
+    async def read(self) -> StatusAnswer:
         parts, now = self.parts, time.time()
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
         network = parts.network()
@@ -55,30 +58,28 @@ class StatusEndpoints:
         live = dict(parts.counters())
         known_lists = await lists.describe(settings.list, parts.setup().router.rules.lists, parts.copies, now)
         notices = (*parts.setup().loaded.notices, *self.relays.lost_selections().values(), *parts.store.notices)
-        return answer(
-            StatusAnswer(
-                pid=os.getpid(),
-                byway=__version__,
-                now=now,
-                listen=f"{bracketed(listen.address)}:{live.get('port', listen.port)}",
-                network=network,
-                network_name=next((name for name, its in settings.networks.items() if its == network), ""),
-                network_state=state,
-                mode=ModeJson.of(parts.modes),
-                problems=problems(
-                    StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble, known_lists, now)
-                ),
-                notices=tuple(map(redact, notices)),
-                live=live,
-                overrides=overrides_json(
-                    {host: override for host, override in parts.setup().router.overrides.items() if override.until}
-                ),
-                relays=relays,
-                groups=self.relays.groups(relays, visits, now),
-                routes=tuple(map(RouteSuccessJson.of_row, success)),
-                routes_hours=int(_SUCCESS_WINDOW_S / 3600),
-                sites=tuple(troubled),
-            )
+        return StatusAnswer(
+            pid=os.getpid(),
+            byway=__version__,
+            now=now,
+            listen=f"{bracketed(listen.address)}:{live.get('port', listen.port)}",
+            network=network,
+            network_name=next((name for name, its in settings.networks.items() if its == network), ""),
+            network_state=state,
+            mode=ModeJson.of(parts.modes),
+            problems=problems(
+                StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble, known_lists, now)
+            ),
+            notices=tuple(map(redact, notices)),
+            live=live,
+            overrides=overrides_json(
+                {host: override for host, override in parts.setup().router.overrides.items() if override.until}
+            ),
+            relays=relays,
+            groups=self.relays.groups(relays, visits, now),
+            routes=tuple(map(RouteSuccessJson.of_row, success)),
+            routes_hours=int(_SUCCESS_WINDOW_S / 3600),
+            sites=tuple(troubled),
         )
 
     async def addons(self, request: web.Request) -> web.Response:

@@ -1,0 +1,20 @@
+"""One-time codes for the dashboard."""
+
+from __future__ import annotations
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+@frozen_dataclass
+class CodeAnswer:
+    """A code, and for how many seconds it is valid, once."""
+
+    code: str
+    valid_s: float
+
+
+@frozen_dataclass
+class CodeUsedAnswer:
+    """Whether the code was used while it was valid."""
+
+    used: bool

@@ -1,0 +1,1 @@
+"""The dashboard: pages for this user's browser, on the proxy's own port."""

@@ -1,0 +1,104 @@
+"""Charts as SVG, made on the server from plain numbers. Pure.
+
+A chart says its conclusion in a sentence beside it, and its numbers in a table: the SVG alone is for those who see it,
+so it has no text and is hidden from screen readers. Every kind has a colour and a pattern: `PATTERNS`, which the page
+defines once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+WIDTH, HEIGHT = 600, 120
+"""Of a bar chart, in units of its own; it is as wide as its column."""
+
+LANE = 20
+"""Height of one lane of a timeline."""
+
+_RISING, _FALLING = "M-2 12L12-2M-2 2L2-2M8 12L12 8", "M-2-2L12 12M8-2L12 2M-2 8L2 12"
+_DOTS = "M3 5a2 2 0 1 0 4 0a2 2 0 1 0-4 0"
+
+PATTERNS: Sequence[tuple[str, str, str]] = (
+    ("axis", "axis", ""),
+    ("direct", "green", ""),
+    ("strategy", "blue", _RISING),
+    ("relay", "purple", _DOTS),
+    ("failed", "red", _RISING + _FALLING),
+    ("dns", "blue", _DOTS),
+    ("address", "red", _FALLING),
+    ("sni", "purple", _RISING),
+    ("page", "amber", "M0 5H10"),
+    ("interception", "red", "M5 0V10M0 5H10"),
+    ("slow", "amber", _DOTS),
+    ("other", "grey", _FALLING),
+)
+"""Of each kind: its name, its colour in the style sheet, and the path that is drawn on it, in a square of 10."""
+
+
+@frozen_dataclass
+class Series:
+    """The numbers of one kind, one for each bar, and its kind."""
+
+    name: str
+    kind: str
+    values: tuple[int, ...]
+
+
+@frozen_dataclass
+class Period:
+    """A part of a timeline, in seconds since the epoch, and its kind."""
+
+    start: float
+    end: float
+    kind: str
+
+
+def stacked_bars(series: Sequence[Series]) -> Markup:
+    """Returns bars beside each other, each with the numbers of all series on top of each other. The highest fills the
+    chart."""
+    count = max((len(each.values) for each in series), default=0)
+    sums = [sum(each.values[place] for each in series) for place in range(count)]
+    highest = max(sums, default=0)
+    if not highest:
+        return _svg(HEIGHT, "")
+    step = WIDTH / count
+    parts = []
+    for place in range(count):
+        top = float(HEIGHT)
+        for each in series:
+            height = each.values[place] / highest * HEIGHT
+            if height:
+                top -= height
+                parts.append(_rectangle(place * step + 1, top, step - 2, height, each.kind))
+    return _svg(HEIGHT, "".join(parts))
+
+
+def timeline(periods: Sequence[Period], start: float, end: float) -> Markup:
+    """Returns one lane of time from `start` to `end` with the periods on it. One that is too short to be seen is drawn
+    a hair wide."""
+    if end <= start:
+        return _svg(LANE, "")
+    scale = WIDTH / (end - start)
+    parts = [_rectangle(0, LANE * 0.4, WIDTH, LANE * 0.2, "axis")]
+    for period in periods:
+        left = (max(period.start, start) - start) * scale
+        width = (min(period.end, end) - start) * scale - left
+        if period.end >= start and period.start <= end:
+            parts.append(_rectangle(min(left, WIDTH - 2.0), 0, max(width, 2), LANE, period.kind))
+    return _svg(LANE, "".join(parts))
+
+
+def _rectangle(x: float, y: float, width: float, height: float, kind: str) -> str:
+    return f'<rect fill="url(#{kind})" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+
+
+def _svg(height: int, inner: str) -> Markup:
+    """Of numbers and names of our own alone: nothing in it has to be escaped."""
+    return Markup(  # noqa: S704
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true"'
+        f' focusable="false">{inner}</svg>'
+    )

@@ -1,0 +1,94 @@
+"""Decides whether a request for the dashboard comes from a page of the dashboard, in this user's browser.
+
+One module in front of everything. In this order: the Host is exactly ours (nothing else stops a page that rebinds its
+own name to loopback); the client is on this computer and reached Byway at a loopback address; no other site caused the
+request; the path and the cookie are of the same session; and a form has the session's token and our own Origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from proxy.control.access import Refused, check_host, check_shape
+from proxy.control.dashboard.sign_in import Session, SignIn
+
+FORM_LIMIT = 64 * 1024
+"""Bytes of a form that is posted, at most."""
+
+_FIELDS_MAX = 64
+
+SIGNED_OUT = "You are signed out. Run `byway open` in a terminal."
+
+_FOREIGN = "Another site asked for this."
+
+
+def cookie_name(port: int) -> str:
+    """The name of the cookie, by the port of the proxy: several Byways share the cookies of 127.0.0.1."""
+    return f"byway-{port}"
+
+
+def check_client(request: web.BaseRequest, hosts: frozenset[str]) -> None:
+    """Refuses a request that does not name one of our `hosts`, or whose client is not on this computer. Raises
+    Refused."""
+    check_host(request, hosts)
+    check_shape(request, of_browser=True)
+    for name in ("peername", "sockname"):
+        address = request.transport.get_extra_info(name) if request.transport is not None else None
+        if not address or not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+            raise Refused(404, "Not found.")
+
+
+def check_origin(request: web.BaseRequest) -> None:
+    """Refuses a request that another site caused, as far as the browser tells. Raises Refused."""
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in ("none", "same-origin") or request.headers.get("Sec-Fetch-Dest") in ("iframe", "frame", "embed"):
+        raise Refused(403, _FOREIGN)
+    origin = f"http://{request.headers['Host'].lower()}"
+    if request.headers.get("Origin", origin) != origin:
+        raise Refused(403, _FOREIGN)
+    referer = request.headers.get("Referer", origin)
+    if referer != origin and not referer.startswith(f"{origin}/"):
+        raise Refused(403, _FOREIGN)
+
+
+def session_of(request: web.BaseRequest, sign_in: SignIn, *, secret: str, port: int, now: float) -> Session:
+    """Returns the session to whose path and cookie a request belongs. Raises Refused."""
+    session = sign_in.session(secret, request.cookies.get(cookie_name(port), ""), now)
+    if session is None:
+        raise Refused(401, SIGNED_OUT)
+    return session
+
+
+async def posted_form(request: web.Request, session: Session | None, *names: str) -> Mapping[str, str]:
+    """Returns the fields of a form, each of which has to be one of `names` and may be there once. With a session, the
+    form must come from our own Origin and have the session's token; the sign-in form has none. Raises Refused."""
+    if session is not None and request.headers.get("Origin") is None:
+        raise Refused(403, "The browser did not say where the form comes from.")
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Refused(415, "A form is expected.")
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refused(413, f"A form has at most {FORM_LIMIT} bytes.") from None
+    try:
+        pairs = parse_qsl(
+            raw.decode("utf-8"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_FIELDS_MAX,
+        )
+    except ValueError:
+        raise Refused(400, "The form cannot be read.") from None
+    fields = dict(pairs)
+    token = fields.pop("token", "")
+    if session is not None and not hmac.compare_digest(token.encode(), session.form_token.encode()):
+        raise Refused(403, "The form is of another session. Reload the page and try again.")
+    if len(pairs) != len(fields) + (session is not None) or not fields.keys() <= set(names):
+        raise Refused(400, "The form has an unknown field, or one twice.")
+    return fields

@@ -1,0 +1,195 @@
+"""The home page: one sentence first, then problems, the mode, the routes of the last day, and what changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from proxy.control.amounts import clock, share
+from proxy.control.answers.relays import RelayJson
+from proxy.control.answers.sites import ChangeJson, SiteJson
+from proxy.control.answers.status import ProblemJson, StatusAnswer
+from proxy.control.answers.switches import ModeJson
+from proxy.control.dashboard.charts import Series, stacked_bars
+from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.site_status import SiteStatus
+from proxy.model import AutoMode
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.rows import HOUR_S
+
+HOURS = 24
+"""Hours that the chart shows, the present one included."""
+
+_NAMED = 3
+"""Routes that the sentence names."""
+
+BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.SLOW})
+"""The words for sites that direct does not deliver as it should, while another route does."""
+
+MODES: Mapping[AutoMode, str] = {
+    AutoMode.AUTO: "direct first, another route if a site is blocked",
+    AutoMode.DIRECT: "direct only",
+    AutoMode.RELAY: "relays only",
+}
+_MEANINGS: Mapping[AutoMode, str] = {
+    AutoMode.AUTO: "Sites go direct first, and another route if they are blocked.",
+    AutoMode.DIRECT: "Sites go direct only, and blocked ones do not open. Nothing is learned.",
+    AutoMode.RELAY: "Sites go through relays only. Nothing is learned.",
+}
+
+
+@frozen_dataclass
+class RouteHour:
+    """What a route did in an hour, which began at `at` (seconds since the epoch)."""
+
+    at: int
+    route: str
+    delivered: int
+    failed: int
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> RouteHour:
+        """Takes a row as `store.queries.route_hours` returns it."""
+        return cls(**row)
+
+
+@frozen_dataclass
+class NewStatus:
+    """A site whose status changed."""
+
+    scope: str
+    because: str
+    at: float
+
+
+@frozen_dataclass
+class HomeView:
+    """What the page shows."""
+
+    sentence: str
+    problems: Sequence[ProblemJson]
+    mode: ModeJson
+    mode_sentence: str
+    modes: Mapping[AutoMode, str]
+    has_visits: bool
+    picture: Markup
+    conclusion: str
+    series: Sequence[Series]
+    hours: Sequence[Sequence[str | int]]
+    blocked: Sequence[NewStatus]
+    free: Sequence[NewStatus]
+    relays: Sequence[RelayJson]
+
+
+def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequence[ChangeJson]) -> HomeView:
+    """Returns the page. `hours` are those since `first_hour`, `changes` those of the last day on any network."""
+    series = _series(hours, status.now)
+    newest = {change.scope: change for change in sorted(changes, key=_at) if change.network == status.network}
+    paused = status.mode.paused_until
+    return HomeView(
+        sentence=sentence(status.sites, status.network_name),
+        problems=status.problems,
+        mode=status.mode,
+        mode_sentence=(
+            f"Paused until {clock(paused)[11:16]}. {_MEANINGS[AutoMode.DIRECT]}"
+            if paused
+            else _MEANINGS[AutoMode(status.mode.mode)]
+        )
+        + " Rules and overrides hold.",
+        modes=MODES,
+        has_visits=any(map(sum, (each.values for each in series))),
+        picture=stacked_bars(series),
+        conclusion=_conclusion(series),
+        series=series,
+        hours=_table(series, status.now),
+        blocked=[_new(change) for change in newest.values() if _is_blocked(change.after)],
+        free=[
+            _new(change) for change in newest.values() if _is_blocked(change.before) and not _is_blocked(change.after)
+        ],
+        relays=status.relays,
+    )
+
+
+def sentence(sites: Sequence[SiteJson], network_name: str) -> str:
+    """Returns how many sites are blocked here, and which route opens them."""
+    here = f"on {network_name}" if network_name else "on this network"
+    blocked = [site for site in sites if BLOCKED & {site.words, site.stored_words}]
+    if not blocked:
+        return f"No blocked sites are known {here}."
+    routes = Counter(_route_name(site.last_good) for site in blocked)
+    unopened = routes.pop("", 0)
+    working = [
+        f"{count} {'works' if count == 1 else 'work'} through {name}" for name, count in routes.most_common(_NAMED)
+    ]
+    if rest := routes.total() - sum(count for _, count in routes.most_common(_NAMED)):
+        working.append(f"{rest} through other routes")
+    if unopened:
+        working.append(f"{unopened} {'does' if unopened == 1 else 'do'} not open" if working else "none opens")
+    many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
+    return f"{many} blocked {here}: {', '.join(working)}."
+
+
+def first_hour(now: float) -> int:
+    """Returns when the first hour of the chart began."""
+    return (int(now) // HOUR_S - HOURS + 1) * HOUR_S
+
+
+def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
+    first = first_hour(now)
+    sums = {kind: [0] * HOURS for kind in ("direct", "strategy", "relay", "failed")}
+    for each in hours:
+        place = (each.at - first) // HOUR_S
+        if 0 <= place < HOURS:
+            sums[_kind(each.route)][place] += each.delivered
+            sums["failed"][place] += each.failed
+    names = {"direct": "Direct", "strategy": "Local strategy", "relay": "Relay", "failed": "Failed attempts"}
+    return [Series(name, kind, tuple(sums[kind])) for kind, name in names.items()]
+
+
+def _conclusion(series: Sequence[Series]) -> str:
+    direct, strategy, relay, failed = (sum(each.values) for each in series)
+    delivered = direct + strategy + relay
+    parts = [
+        f"{share(count, delivered)} {name}"
+        for count, name in ((direct, "direct"), (strategy, "by a local strategy"), (relay, "through a relay"))
+        if count
+    ]
+    visits = f"{delivered} connections were delivered" if delivered != 1 else "1 connection was delivered"
+    failures = f"{failed} attempts failed" if failed != 1 else "1 attempt failed"
+    return f"{visits}{': ' if parts else ''}{', '.join(parts)}. {failures}."
+
+
+def _table(series: Sequence[Series], now: float) -> Sequence[Sequence[str | int]]:
+    first = first_hour(now)
+    rows: list[tuple[str | int, ...]] = []
+    for place in reversed(range(HOURS)):
+        counts = [each.values[place] for each in series]
+        if any(counts):
+            rows.append((clock(first + place * HOUR_S)[11:16], *counts))
+    return rows
+
+
+def _kind(route: str) -> str:
+    if route == "direct":
+        return "direct"
+    return "strategy" if route.startswith("direct|") else "relay"
+
+
+def _route_name(route: str) -> str:
+    return "a local strategy" if route.startswith("direct|") else route
+
+
+def _is_blocked(state: str) -> bool:
+    return state in TROUBLED
+
+
+def _at(change: ChangeJson) -> float:
+    return change.at
+
+
+def _new(change: ChangeJson) -> NewStatus:
+    return NewStatus(change.scope, cause_in_words(change.cause), change.at)

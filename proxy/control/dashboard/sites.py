@@ -1,0 +1,243 @@
+"""The list of sites, and the card of one site with its history and its override."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from proxy.control.amounts import ago, clock
+from proxy.control.answers.connections import ConnectionJson, PlanJson
+from proxy.control.answers.measurements import KnownSiteAnswer
+from proxy.control.answers.sites import OverrideJson, SiteAnswer, SiteJson, SitesAnswer
+from proxy.control.dashboard.charts import Period, Series, timeline
+from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.detect.verdict.site_status import SiteStatus, status_of
+from proxy.model import Cause, State
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+ROWS = 200
+"""Sites on a page."""
+
+NO_OVERRIDE = "none"
+"""What the form posts to remove an override."""
+
+LENGTHS: Mapping[str, str] = {"": "until I change it", "1": "1 hour", "24": "1 day", "168": "1 week"}
+"""How long an override can last, by the hours that the form posts."""
+
+_KINDS: Mapping[str, str] = {
+    Cause.DNS: "dns",
+    Cause.IP: "address",
+    Cause.SNI_RESET: "sni",
+    Cause.SNI_DROP: "sni",
+    Cause.HTTP_HOST: "page",
+    Cause.BLOCK_PAGE: "page",
+    Cause.INTERCEPTION: "interception",
+    Cause.FROZEN: "slow",
+    Cause.THROTTLED: "slow",
+}
+"""The pattern of each cause; those of one mechanism share one."""
+
+_LEGEND: Mapping[str, str] = {
+    "dns": "DNS",
+    "address": "IP address",
+    "sni": "SNI filtering",
+    "page": "block page or HTTP filtering",
+    "interception": "TLS interception",
+    "slow": "slow",
+    "other": "other or unknown cause",
+}
+
+
+@frozen_dataclass
+class SitesFilter:
+    """Which sites are asked for."""
+
+    status: str = ""
+    cause: str = ""
+    network: str = ""
+    name: str = ""
+    page: int = 1
+
+    def query(self, page: int) -> str:
+        """Returns the query of another page of the same list."""
+        given = {"status": self.status, "cause": self.cause, "network": self.network, "name": self.name, "page": page}
+        return urlencode({name: value for name, value in given.items() if value})
+
+    def admits(self, site: SiteJson, network: str) -> bool:
+        """Whether a site is asked for, on the present `network`."""
+        return (
+            (self.network == "all" or site.network == network)
+            and self.status in ("", site.words)
+            and self.cause in ("", site.cause)
+            and self.name.lower() in site.scope
+        )
+
+
+@frozen_dataclass
+class SiteRow:
+    """A line of the list. `override` says what is set for it; empty: nothing."""
+
+    site: SiteJson
+    override: str
+
+
+@frozen_dataclass
+class SitesView:
+    """What the list shows."""
+
+    sentence: str
+    asked: SitesFilter
+    rows: Sequence[SiteRow]
+    pages: int
+    statuses: Sequence[SiteStatus]
+    causes: Mapping[str, str]
+    empty: str
+
+    def query(self, page: int) -> str:
+        return self.asked.query(page)
+
+
+def sites_view(answer: SitesAnswer, asked: SitesFilter) -> SitesView:
+    """Returns the page of the list that is asked for: problem sites first, the latest of them first."""
+    found = sorted(
+        (site for site in answer.sites if asked.admits(site, answer.network)),
+        key=lambda site: (not site.is_trouble, -(site.found_at or site.since or 0.0), site.scope),
+    )
+    overrides = {each.scope: each for each in answer.overrides}
+    pages = max(1, -(-len(found) // ROWS))
+    page = min(asked.page, pages)
+    shown = found[(page - 1) * ROWS : page * ROWS]
+    trouble = sum(site.is_trouble for site in found)
+    nothing = "Nothing is stored about any site. Sites that simply work are not listed."
+    return SitesView(
+        sentence=(
+            f"{_sites(trouble)} with a problem, {_sites(len(found) - trouble)} without." if found else "No such sites."
+        ),
+        asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
+        rows=[SiteRow(site, override_text(overrides[site.scope]) if site.scope in overrides else "") for site in shown],
+        pages=pages,
+        statuses=list(SiteStatus),
+        causes={id_: cause_in_words(id_) for id_ in sorted({site.cause for site in answer.sites} - {""})},
+        empty="No site matches. Clear the filter to see all." if answer.sites else nothing,
+    )
+
+
+def override_text(override: OverrideJson) -> str:
+    """Returns what an override does, and when it ends: `relay tor, ends in 3 h`."""
+    ends = f", ends {ago(override.until)}" if override.until else ""
+    return f"{str(override.action).lower()}{f' {override.relay}' if override.relay else ''}{ends}"
+
+
+@frozen_dataclass
+class SiteView:
+    """What the card of a site shows."""
+
+    host: str
+    site: SiteJson
+    plan: PlanJson
+    advice: str
+    override_sentence: str
+    actions: Mapping[str, str]
+    action: str
+    lengths: Mapping[str, str]
+    undo: str | None
+    undo_text: str
+    spells: Sequence[Sequence[str]]
+    picture: Markup
+    conclusion: str
+    legend: Sequence[Series]
+    connections: Sequence[ConnectionJson]
+    no_connections: str
+    no_history: str
+
+
+def site_view(
+    answer: SiteAnswer,
+    known: KnownSiteAnswer,
+    connections: Sequence[ConnectionJson],
+    *,
+    relays: Sequence[str],
+    undo: str | None,
+    now: float,
+    networks: Mapping[str, str],
+) -> SiteView:
+    """Returns the card. `relays` are the names that an override may have, `undo` the action that was set before the
+    last change (None: nothing to undo), `networks` the names of networks by id."""
+    covering = answer.override
+    spells = [spell for spell in answer.timeline if spell.since <= now]
+    start = min((spell.since for spell in spells), default=now)
+    kinds = {_KINDS.get(spell.cause, "other") for spell in spells}
+    actions = action_names(relays)
+    return SiteView(
+        host=answer.host,
+        site=answer.belief,
+        plan=known.plan,
+        advice=known.advice,
+        override_sentence=(
+            "None: rules, or what was learned, decide."
+            if covering is None
+            else f"{covering.scope}: {override_text(covering)}."
+        ),
+        actions=actions,
+        action=NO_OVERRIDE if covering is None or covering.scope != answer.host else action_value(covering),
+        lengths=LENGTHS,
+        undo=undo,
+        undo_text=actions.get(undo or "", ""),
+        spells=[
+            (
+                clock(spell.since)[:16].replace("T", " "),
+                clock(spell.until)[:16].replace("T", " ") if spell.until else "now",
+                status_of(State(spell.state), spell.cause),
+                cause_in_words(spell.cause),
+                networks.get(spell.network, spell.network),
+                spell.began,
+                spell.ended,
+            )
+            for spell in spells
+        ],
+        picture=timeline(
+            [Period(spell.since, spell.until or now, _KINDS.get(spell.cause, "other")) for spell in spells], start, now
+        ),
+        conclusion=_history(len(spells), is_blocked=any(spell.until is None for spell in spells), start=start, now=now),
+        legend=[Series(name, kind, ()) for kind, name in _LEGEND.items() if kind in kinds],
+        connections=connections,
+        no_connections="None are logged.",
+        no_history=(
+            "Blocked now; when that began is not in the log any more."
+            if answer.belief.state in TROUBLED
+            else "No block of this site is recorded."
+        ),
+    )
+
+
+def action_names(relays: Sequence[str]) -> Mapping[str, str]:
+    """Returns what can be set for a site, as the form posts it (`routing.rules.parse_action`), with its name."""
+    return {
+        NO_OVERRIDE: "no override: rules decide",
+        "auto": "auto, whatever the rules say",
+        "direct": "direct",
+        "relay": "a relay, never direct",
+        **{f"relay:{name}": f"{name}, never direct" for name in relays},
+        "prefer-relay": "a relay first, then direct",
+        "block": "block",
+    }
+
+
+def action_value(override: OverrideJson) -> str:
+    """Returns an override as the form posts it."""
+    word = str(override.action).lower()
+    return f"{word}:{override.relay}" if override.relay else word
+
+
+def _sites(count: int) -> str:
+    return "1 site" if count == 1 else f"{count} sites"
+
+
+def _history(count: int, *, is_blocked: bool, start: float, now: float) -> str:
+    times = "once" if count == 1 else f"{count} times"
+    return (
+        f"Blocked {times} since {clock(start)[:10]} ({ago(start, now=now)}); {'blocked' if is_blocked else 'free'} now."
+    )

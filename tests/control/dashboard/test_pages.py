@@ -1,0 +1,203 @@
+"""What the pages say, as they come from the server: without JavaScript."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.config.schema import Log
+from proxy.model import Action, Override
+from tests.cli.seeded import BLOCKED, LONG, SeededWorld
+from tests.control.world import SECRET, World
+from tests.support.dashboard import Browser, Pages, dashboard
+from tests.support.outcomes import delivered, failed, outcome, rescued
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = SeededWorld()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+async def empty(tmp_path: Path) -> AsyncIterator[Browser]:
+    """A browser at a Byway that has just been installed."""
+    world = World()
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    async with dashboard(world, folder) as pages, pages.signed_in() as browser:
+        yield browser
+    world.close()
+
+
+async def test_home_says_first_what_is_blocked_and_what_opens_it(browser: Browser) -> None:
+    text = await browser.text()
+    assert "3 sites are blocked on this network: 3 work through tor." in text
+    assert text.index("3 sites are blocked") < text.index("Problems") < text.index("Routes, last 24 hours")
+    assert "user or password" in text
+    assert "Sites go direct first, and another route if they are blocked. Rules and overrides hold." in text
+
+
+async def test_home_of_a_new_byway(empty: Browser) -> None:
+    text = await empty.text()
+    assert "No blocked sites are known on this network." in text
+    assert "No visits in the last 24 hours. Open a site through Byway, and it appears here." in text
+    assert "Newly blocked" not in text
+
+
+async def test_home_shows_a_block_after_the_visit(world: World, browser: Browser) -> None:
+    world.see(rescued(host="new.example.org", at=time.time()))
+    text = await browser.text()
+    assert "4 sites are blocked on this network" in text
+    assert "Newly blocked new.example.org" in text
+
+
+async def test_the_list_of_sites(browser: Browser) -> None:
+    text = await browser.text("sites")
+    assert text.index(LONG) < text.index(BLOCKED), "the latest first"
+    assert "connection reset after the TLS ClientHello (SNI filtering)" in text
+    only = await browser.text("sites?name=USER")
+    assert BLOCKED in only
+    assert LONG not in only
+    assert "No site matches." in await browser.text("sites?status=slow&cause=&network=&name=")
+    assert (await browser.get(f"{browser.base}sites?page=0"))[0] == 400
+    assert (await browser.get(f"{browser.base}sites?colour=red"))[0] == 400
+
+
+async def test_a_long_list_has_pages(world: World, browser: Browser) -> None:
+    for number in range(230):
+        world.see(rescued(host=f"site{number}.example{number}.org", at=time.time()))
+    first = await browser.text("sites")
+    assert "Page 1 of 2 Next" in first
+    assert "Page 2 of 2" in await browser.text("sites?page=2")
+    assert "Page 2 of 2" in await browser.text("sites?page=99")
+
+
+async def test_a_site(browser: Browser) -> None:
+    text = await browser.text(f"sites/{BLOCKED}")
+    assert "✗ blocked : connection reset after the TLS ClientHello (SNI filtering)" in text
+    assert "Works by tor" in text
+    assert "Blocked now; when that began is not in the log any more." in text
+    assert "Routes now tor , then vps , then direct|doh and 6 more" in text
+    unknown = await browser.text("sites/never.example")
+    assert "not tested" in unknown
+    assert "No block of this site is recorded." in unknown
+
+
+async def test_the_history_of_a_site(world: World, browser: Browser) -> None:
+    world.see(rescued(host="new.example.org", at=time.time()))
+    text = await browser.text("sites/new.example.org")
+    assert "Blocked once since" in text
+    assert "blocked now." in text
+    assert "likely blocked" in text[text.index("What began it") :]
+    _, html = await browser.get(f"{browser.base}sites/new.example.org")
+    assert 'fill="url(#sni)"' in html
+
+
+async def test_a_host_that_is_typed_is_checked(browser: Browser) -> None:
+    status, location = await browser.get(f"{browser.base}sites/?host=%20Never.Example%20")
+    assert status == 303
+    assert location == ""
+    status, text = await browser.get(f"{browser.base}sites/?host=no..name")
+    assert status == 400
+    assert "two dots in a row" in text
+
+
+async def test_an_override_and_its_undo(world: World, browser: Browser) -> None:
+    path = f"sites/{BLOCKED}/override"
+    assert await browser.send(path, action="relay:vps", hours="1") == f"sites/{BLOCKED}"
+    override = world.overrides[BLOCKED]
+    assert (override.action, override.relay) == (Action.RELAY, "vps")
+    assert 3500 < override.until - time.time() <= 3600
+    text = await browser.text(f"sites/{BLOCKED}")
+    assert f"{BLOCKED} and its subdomains: relay vps, ends in 60 min." in text
+    assert "Undo: no override: rules decide" in text
+    assert "and its subdomains" not in await browser.text(f"sites/{BLOCKED}"), "a notice is shown once"
+    await browser.send(path, action="none")
+    assert BLOCKED not in world.overrides
+    assert "Undo: vps, never direct" in await browser.text(f"sites/{BLOCKED}")
+    for form in ({"action": "relay:nobody"}, {"action": "exec"}, {}, {"action": "block", "hours": "9e9"}):
+        assert (await browser.post(browser.base + path, {"token": await browser.token(), **form}))[0] == 400
+
+
+async def test_mode_and_pause(world: World, browser: Browser) -> None:
+    assert await browser.send("mode", mode="relay") == ""
+    assert world.modes.mode == "relay"
+    assert "Mode Sites go through relays only." in await browser.text()
+    await browser.send("pause", minutes="15")
+    text = await browser.text()
+    assert "Paused until" in text
+    await browser.send("pause", minutes="0")
+    assert not world.modes.paused_until
+    for form in ({"mode": "paused"}, {"mode": ""}, {}):
+        assert (await browser.post(f"{browser.base}mode", {"token": await browser.token(), **form}))[0] == 400
+    for minutes in ("", "-1", "nan", "1e9"):
+        form = {"token": await browser.token(), "minutes": minutes}
+        assert (await browser.post(f"{browser.base}pause", form))[0] == 400
+
+
+async def test_relays(browser: Browser) -> None:
+    text = await browser.text("relays")
+    assert "1 of 2 relays in use fails: vps." in text
+    assert "✓ works" in text
+    assert "✗ fails" in text
+    assert "https://user:***@relay.example:443" in text
+    assert SECRET not in text
+
+
+async def test_the_log(browser: Browser) -> None:
+    everything = await browser.text("log?hours=")
+    assert BLOCKED in everything
+    assert "delivered in" in everything
+    assert "failed" in await browser.text("log?outcome=failed&hours=")
+    only = await browser.text(f"log?site={LONG}&hours=")
+    assert BLOCKED not in only
+    assert "No matching connections" in await browser.text("log?site=never.example&hours=")
+    for query in ("outcome=odd", "hours=x", "site=no..name", "path=/etc"):
+        assert (await browser.get(f"{browser.base}log?{query}"))[0] == 400
+
+
+async def test_an_empty_log_says_why(pages: Pages, world: World) -> None:
+    for hosts, words in (
+        ("off", "Nothing is logged by name"),
+        ("decisions", "not logged by name"),
+        ("all", "No match"),
+    ):
+        world.settings = replace(world.settings, log=Log(hosts=hosts))  # type: ignore[arg-type]
+        world.overrides_changed()
+        async with pages.signed_in() as browser:
+            assert words in await browser.text("log?site=never.example&hours=")
+
+
+async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -> None:
+    world.see(
+        outcome(failed(error=HOSTILE), delivered(), host="evil.example.org", at=time.time(), why=HOSTILE),
+    )
+    world.overrides["evil.example.org"] = Override(Action.RELAY, HOSTILE)
+    world.overrides_changed()
+    world.store.flush()
+    for page in (
+        "",
+        "sites",
+        "sites/evil.example.org",
+        "relays",
+        "log?hours=",
+        f"log?route={HOSTILE}",
+        f"sites?name={HOSTILE}",
+    ):
+        status, html = await browser.get(browser.base + page)
+        assert status == 200
+        assert HOSTILE not in html, page
+        assert html.count("<script") == 1, "our own"
+
+
+async def test_no_page_has_a_password(browser: Browser) -> None:
+    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "log?hours="):
+        assert SECRET not in (await browser.get(browser.base + page))[1]

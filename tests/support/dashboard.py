@@ -1,0 +1,109 @@
+"""The dashboard of a control server on a port of loopback, where clients come as the proxy port hands them over, and a
+browser of its pages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+import aiohttp
+
+from proxy.control.server import ControlServer
+from tests.control.world import World
+
+
+@dataclass
+class Pages:
+    """Where the pages are, and the API that hands out codes."""
+
+    port: int
+    api: aiohttp.ClientSession
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def code(self, page: str = "home") -> str:
+        async with self.api.post("/v1/sign-in", json={"page": page}) as answer:
+            assert answer.status == 200, await answer.text()
+            return str(json.loads(await answer.content.readline())["code"])
+
+    @contextlib.asynccontextmanager
+    async def signed_in(self) -> AsyncIterator[Browser]:
+        """A browser with a session. It keeps cookies by path and sends what browsers send with a visit."""
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            browser = Browser(self, session)
+            _, page = await browser.post("/sign-in", {"code": await self.code()}, origin="null", site="cross-site")
+            found = re.search(r'url=(/s/[0-9a-f]{32}/)"', page)
+            assert found is not None, page
+            browser.base = found[1]
+            yield browser
+
+
+@dataclass
+class Browser:
+    """Asks as a browser does, and reads pages as a person does who follows links and sends forms."""
+
+    pages: Pages
+    session: aiohttp.ClientSession
+    base: str = "/"
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        sent = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document", "Accept": "text/html", **headers}
+        async with self.session.get(self.pages.url + path, headers=sent, allow_redirects=False) as answer:
+            return answer.status, await answer.text()
+
+    async def post(
+        self, path: str, form: dict[str, str], *, origin: str | None = "", site: str = "same-origin"
+    ) -> tuple[int, str]:
+        """Sends a form. `origin`: by default our own; None for none."""
+        sent = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"}
+        if origin is not None:
+            sent["Origin"] = origin or self.pages.url
+        async with self.session.post(self.pages.url + path, data=form, headers=sent, allow_redirects=False) as answer:
+            return answer.status, answer.headers.get("Location", "") or await answer.text()
+
+    async def text(self, page: str = "") -> str:
+        """What a person reads on a page, each run of white space as one space."""
+        status, html = await self.get(self.base + page)
+        assert status == 200, html
+        return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html)))
+
+    async def token(self) -> str:
+        """That of the forms."""
+        found = re.search(r'name="token" value="([0-9a-f]{32})"', (await self.get(self.base))[1])
+        assert found is not None
+        return found[1]
+
+    async def send(self, path: str, **form: str) -> str:
+        """Sends a form of a page, with its token. Returns the path that it leads to."""
+        status, location = await self.post(self.base + path, {"token": await self.token(), **form})
+        assert status == 303, location
+        return location.removeprefix(self.base)
+
+
+@contextlib.asynccontextmanager
+async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
+    """Serves the pages of a world."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    port = listening.getsockname()[1]
+    server = ControlServer(world.parts, folder / "c.sock", "unused", port=port)
+    await server.start()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(listening, lambda: server.adopt(listening.accept()[0], b""))
+    connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
+    try:
+        async with aiohttp.ClientSession("http://byway", connector=connector) as api:
+            yield Pages(port, api)
+    finally:
+        loop.remove_reader(listening)
+        listening.close()
+        await server.close()
