@@ -227,6 +227,11 @@ def test_how_routes_did(db: sqlite3.Connection) -> None:
         {"route": "tor", "attempts": 2, "delivered": 2, "failed": 0, "share": 1.0, "bytes_up": 0, "bytes_down": 0},
     ]
     assert queries.route_success(db, 0.0)[0]["delivered"] == 3
+    hours = queries.route_hours(db, AT)
+    assert [hour for hour in hours if hour["route"] == "tor"] == [
+        {"at": int(AT) // 3600 * 3600, "route": "tor", "delivered": 2, "failed": 0}
+    ]
+    assert sum(hour["delivered"] for hour in queries.route_hours(db, 0.0) if hour["route"] == "direct") == 3
     assert queries.relay_success(db, AT) == [{"relay": "tor", "delivered": 2, "failed": 0, "usual_s": 0.1}]
 
 
