@@ -163,14 +163,15 @@ def test_groups_are_listed_and_a_relay_is_selected_without_a_running_byway(byway
 
 
 def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) -> None:
-    group = GroupConfig("eu", ("tor", "vps"), "select")
-    running.world.settings = replace(running.world.settings, group=(group,))
+    groups = (GroupConfig("any", ("vps", "tor"), "sticky"), GroupConfig("eu", ("tor", "vps"), "select"))
+    running.world.settings = replace(running.world.settings, group=groups)
     running.do(running.world.overrides_changed)
     assert byway("relay", "use", "eu", "vps").out == "Group eu uses vps\n"
     assert byway("relay", "use", "tor").out == "Group eu uses tor\n"
     assert byway("relay", "use", "vsp").code == 2
     assert byway("relay", "use", "vps").out == "Group eu uses vps\n"
-    (shown,) = byway("relay", "list", "--json").json["groups"]
+    other, shown = byway("relay", "list", "--json").json["groups"]
+    assert other["selects_by"] != "any", "so that a relay alone means the other group"
     assert (shown["first"], shown["selects_by"], shown["relays"]) == ("vps", "eu", ["tor", "vps"])
     assert byway("relay", "use", "eu", "nobody").code == 2
     assert byway("site", "set", "x.example", "relay:eu").code == 0

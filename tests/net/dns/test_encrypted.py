@@ -196,6 +196,14 @@ async def test_a_message_has_the_first_two_reasons(country: Country) -> None:
     assert more == "and 2 more"
 
 
+async def test_a_reason_is_told_once(country: Country) -> None:
+    dns = country.dns(Way(country.direct, Symptom.REFUSED), Way(country.direct, Symptom.REFUSED))
+    with pytest.raises(DialError) as caught:  # two servers, each in two ways that fail alike
+        await dns.ask("a.test")
+    first, second = str(caught.value).split("; ")
+    assert (first.count("https://"), second.count("tls://")) == (1, 1)
+
+
 async def test_D10_when_all_are_down_it_is_said_once_and_nothing_is_to_be_learned(
     country: Country, caplog: pytest.LogCaptureFixture
 ) -> None:
