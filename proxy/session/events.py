@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from proxy.model import Change, Evidence, NetworkId, Outcome, Route
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
@@ -30,7 +30,7 @@ class OpenRecord(Protocol):
     def add_evidence(self, route: Route, evidence: Evidence) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Delivered:
     """Direct delivered the first bytes of a user's visit, under the Setup in force."""
 
@@ -39,19 +39,19 @@ class Delivered:
     flight: Flight
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Rescued(Delivered):
     """Another route than direct delivered them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class TunnelEnded:
     """Both sides of a tunnel are closed. Its record may still be open."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Ended:
     """A connection's record is complete: the row of the log."""
 
@@ -59,14 +59,14 @@ class Ended:
     network: NetworkId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Learned:
     """Beliefs changed."""
 
     changes: Sequence[Change]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class SignalWaits:
     """A signal was observed that may have to wait for a control before it counts."""
 

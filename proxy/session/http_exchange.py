@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.notify import Notify
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import http1
@@ -50,7 +50,7 @@ _OF_LENGTH = (BodyKind.NONE, BodyKind.LENGTH)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Exchanged:
     """The result of an exchange whose answer had begun. Byte counts include the heads."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from proxy.config.schema import Limits
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.session.recent_clients import RecentClients
@@ -60,7 +61,7 @@ class Credentials:
         return self.matches(user, password)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class TunnelRequest:
     """A CONNECT or SOCKS request: bytes both ways once `accepted` has been sent."""
 
@@ -91,7 +92,7 @@ class TunnelRequest:
 INNER_ACCEPTED, INNER_REFUSED = b"+", b"-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class InnerTunnel(TunnelRequest):
     """A tunnel that Byway itself opens. The answer is one byte: whether a route has connected; the reason is in the
     log."""
@@ -104,7 +105,7 @@ class InnerTunnel(TunnelRequest):
         return INNER_REFUSED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ForwardRequest:
     """An absolute-form request; more may follow on the connection."""
 
@@ -112,7 +113,7 @@ class ForwardRequest:
     destination: Destination
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class OwnPageRequest:
     """A request for our own page. `received` is to be parsed again by the control server."""
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from proxy.model import Destination, NetworkId, Route
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
 from proxy.wire.reader import Reader
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class OriginConnection:
     """An open connection. The session that owns it closes its stream."""
 

@@ -58,6 +58,7 @@ class Server:
             if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: accepted with its first bytes, or after a second without
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each client's socket has it from here
             sock.bind((address, port))
             sock.listen(_BACKLOG)
         except OSError:
@@ -93,10 +94,6 @@ class Server:
                 continue  # the client left while it waited
             sock = socket.SocketType(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
             sock.setblocking(False)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as error:  # its session finds out
-                log.debug("a client has reset the connection already: %s", error)
             host, port = address[:2]
             peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             client = SocketStream(sock, self._poller, peer, accepted=True)

@@ -25,6 +25,8 @@ class Sessions:
 
     def __init__(self) -> None:
         self.peers: list[str] = []
+        self.is_immediate: list[bool] = []
+        """Whether each client's socket never blocks, and sends without delay."""
         self.pump = SimpleNamespace(active=0)
         self.fault: Exception | None = None
 
@@ -33,6 +35,9 @@ class Sessions:
 
     async def _run(self, client: SocketStream) -> None:
         self.peers.append(client.peer)
+        sock = client.lowest_socket
+        at_once = bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        self.is_immediate.append(at_once and not os.get_blocking(sock.fileno()))
         try:
             if self.fault is not None:
                 raise self.fault
@@ -97,6 +102,7 @@ async def test_each_client_has_a_session_and_is_counted_until_it_ends(clients: C
     await until(lambda: clients.server.sessions == 5)
     assert clients.server.accepted == 5
     assert all(peer.startswith("127.0.0.1:") for peer in clients.sessions.peers)
+    assert clients.sessions.is_immediate == [True] * 5
     clients.leave()
     await until(lambda: clients.server.sessions == 0)
     assert descriptors() == before

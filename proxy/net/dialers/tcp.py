@@ -259,9 +259,10 @@ class Connecting:
         target = self._left.pop()
         self._next_at = now + self._stagger_s
         try:
-            sock = socket.SocketType(target.family, socket.SOCK_STREAM)
+            sock = socket.SocketType(target.family, _STREAM)
             try:
-                sock.setblocking(False)
+                if not _IS_BORN_NON_BLOCKING:
+                    sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight waits for no acknowledgement
                 code = sock.connect_ex(target.address)  # a literal: Python asks no resolver, so this never blocks
                 if code not in (0, errno.EINPROGRESS, errno.EINTR):
@@ -305,6 +306,10 @@ class Connecting:
 
     def _silent(self) -> str:
         return " ".join(host_and_port(stream.peer)[0] for stream in self._tries)
+
+
+_IS_BORN_NON_BLOCKING = hasattr(socket, "SOCK_NONBLOCK")  # on Linux, which saves a system call
+_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 def _target(address: IPAddress, port: int) -> Target:

@@ -19,7 +19,6 @@ import asyncio
 import errno
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
 from typing import Protocol
@@ -28,6 +27,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -65,7 +65,7 @@ class OpenPath(Enum):
     CLOSED = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Winner:
     """The route that delivered, its stream, which the caller now owns and closes, and the bytes received so far."""
 

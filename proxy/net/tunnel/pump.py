@@ -16,9 +16,9 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from proxy.model import ClosedBy
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import CHUNK, Stream
 from proxy.net.tunnel.pipes import Pipe, PipePool
 
@@ -43,7 +43,7 @@ _SWEEPS = 8
 _SWEEP_MAX_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class TunnelResult:
     """The end of a tunnel. A byte counts once the kernel has taken it for the receiving side."""
 

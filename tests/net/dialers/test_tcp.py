@@ -101,6 +101,7 @@ async def test_a_literal_is_dialed_as_it_is(poller: Poller, listen: Listen, addr
         assert stream.peer == peer.format(port_of(listener))
         assert stream.lowest_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert stream.lowest_socket.gettimeout() == 0
+        assert not os.get_blocking(stream.lowest_socket.fileno())
         assert stream.notify is None
         accepted.send(b"hello")
         assert await stream.receive() == b"hello"
