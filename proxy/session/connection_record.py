@@ -26,7 +26,6 @@ from proxy.model import (
     Route,
     Stage,
     Symptom,
-    frozen_evidence,
 )
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
@@ -195,19 +194,18 @@ class ConnectionRecord:
             self.client_message, self.error = client_message(outcome), full_reason(outcome)
         self._observer.judge_relays(self._learn())
 
-    def on_delivered(self, route: Route, address: str) -> None:
-        """A whole answer came over `route`: the only one that could take the request, or a reused connection."""
+    def on_delivered(self, reused: Attempt) -> Outcome | None:
+        """A whole answer came: over the only route that could take the request, or over a connection used before, when
+        `reused` is its attempt. Returns the outcome; None: a race has won with it already."""
         if not self.attempts:
-            self.attempts = (Attempt(route, Stage.DONE, address=address, evidence=_REUSED),)
+            self.attempts = (reused,)
         else:
-            attempt = next((a for a in reversed(self.attempts) if a.route == route), None)
-            if attempt is None:
-                attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
-            elif attempt.delivered:
-                return
+            attempt = next((a for a in reversed(self.attempts) if a.route == reused.route), reused)
+            if attempt is not reused and attempt.delivered:
+                return None
             self._judge(replace(attempt, stage=Stage.DONE))
-        self.winner, self.duration = route, self._services.now() - self.at
-        self._learn()
+        self.winner, self.duration = reused.route, self._services.now() - self.at
+        return self._learn()
 
     def on_broken(self, error: DialError) -> None:
         """The chosen route broke before the head of an answer had come."""
@@ -346,5 +344,3 @@ _SAFE = ("GET", "HEAD")
 """Methods that may be redirected: any other would lose its body."""
 
 _FLOW_SENTENCES = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}
-
-_REUSED = frozen_evidence({"reused": 1})

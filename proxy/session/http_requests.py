@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from proxy.model import HttpRequest, Inbound, Protocol
+from proxy.model import Attempt, HttpRequest, Inbound, Outcome, Protocol, Stage, frozen_evidence
 from proxy.model.errors import BywayError, DialError
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
@@ -24,17 +24,20 @@ from proxy.session.services import Services
 from proxy.wire.flight import Flight
 from proxy.wire.reader import Reader
 
+_REUSED = frozen_evidence({"reused": 1})
+
 
 class HttpRequests:
     """Serves the plain HTTP requests of one client, one after the other."""
 
-    __slots__ = ("_client", "_idle", "_inspected", "_services")
+    __slots__ = ("_client", "_idle", "_inspected", "_outcome", "_services")
 
     def __init__(self, client: Client, services: Services, *, inspected: bool) -> None:
         self._client = client
         self._services = services
         self._inspected = inspected
         self._idle: OriginConnection | None = None
+        self._outcome: Outcome | None = None  # of the request under way, once no more is to come
 
     async def serve(self, asked: ForwardRequest) -> InboundRequest | None:
         """Serves requests, from `asked` on. Returns the first that is no plain HTTP request; None when the connection
@@ -48,6 +51,7 @@ class HttpRequests:
                 client.stream.peer,
                 HttpRequest(asked.head.method, asked.head.target),
             )
+            self._outcome = None
             try:
                 if record.plan.intercept and not self._inspected:
                     exchanged = await self._exchange_inspected(asked, record)
@@ -58,7 +62,7 @@ class HttpRequests:
                 exchanged = None
                 await self._refuse(asked, record)
             finally:
-                record.release()
+                record.release(self._outcome)
             if exchanged is None or not exchanged.client_reusable:
                 return None
             following = await record.setup.inbound.next_request(client)
@@ -112,9 +116,11 @@ class HttpRequests:
                 winner.stream,
                 Reader(winner.answer),
                 reusable=reusable,
+                attempt=Attempt(winner.route, Stage.DONE, address=winner.stream.peer, evidence=_REUSED),
             )
             exchanged = await self._exchange_over(origin, asked, record, head_sent=head.bodiless)
             if not head.bodiless:  # known to have delivered only now
+                self._outcome = None  # who is told may add evidence
                 record.report_delivered(flight)
             return exchanged
         finally:
@@ -166,7 +172,7 @@ class HttpRequests:
             raise
         record.bytes_up, record.bytes_down = exchanged.bytes_up, exchanged.bytes_down
         record.closed_by = exchanged.closed_by
-        record.on_delivered(origin.route, origin.stream.peer)
+        self._outcome = record.on_delivered(origin.attempt)
         if exchanged.upgraded:
             self._hand_over(origin.stream, origin.reader, record)
         elif origin.reusable and exchanged.upstream_reusable and exchanged.client_reusable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from proxy.model import Destination, NetworkId, Route
+from proxy.model import Attempt, Destination, NetworkId, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
@@ -31,6 +31,8 @@ class OriginConnection:
     reusable: bool
     """False: the answer came before the request's head was sent whole, so nothing may follow it; or the route changes
     the first request, and only that, to pass a filter."""
+    attempt: Attempt
+    """That of each request but the first."""
 
     def serves(self, destination: Destination, routes: Sequence[Route], registry: Registry, network: NetworkId) -> bool:
         """Whether it has the destination and the first route of a plan, and received nothing while idle, nor EOF."""

@@ -27,10 +27,10 @@ VISITS = 200
 FRESH = tuple(f"www.fresh{number}.test" for number in range(300))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 195, "socks5": 208, "first": 352, "relay": 328, "plain": 218, "keep_alive": 90}
+CALLS = {"connect": 195, "socks5": 206, "first": 350, "relay": 326, "plain": 218, "keep_alive": 87}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work."""
 
-SYSTEM_CALLS = {"connect": 26, "socks5": 28, "first": 26, "relay": 30, "plain": 23, "keep_alive": 6}
+SYSTEM_CALLS = {"connect": 22, "socks5": 24, "first": 23, "relay": 26, "plain": 20, "keep_alive": 6}
 """System calls about sockets a visit, at most, without epoll_wait."""
 
 OF_SOCKETS: tuple[str, ...] = ("accept4", "connect", "epoll_ctl", "getpeername", "getsockname", "getsockopt", "ioctl")

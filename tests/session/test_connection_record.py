@@ -217,6 +217,7 @@ async def test_a_loss_names_what_was_tried(world: World) -> None:
     assert State.BLOCKED not in world.learned
 
 
+REUSED = Attempt(TOR, Stage.DONE, address="192.0.2.1:443", evidence={"reused": 1})
 REFUSES = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "refused"})
 
 
@@ -277,7 +278,7 @@ async def test_a_relay_that_was_tried_often_is_named_once(world: World) -> None:
 async def test_of_a_route_that_was_tried_again_the_last_try_delivered(world: World) -> None:
     record = world.record()
     won(record, Race(failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR), Attempt(TOR, Stage.FIRST_BYTE)), valid=False)
-    record.on_delivered(TOR, "192.0.2.1:443")
+    record.on_delivered(REUSED)
     record.release()
     assert [attempt.delivered for attempt in world.outcome.attempts] == [False, True]
 
@@ -351,7 +352,7 @@ async def test_a_path_that_broke_has_its_symptom(world: World, symptom: Symptom)
 
 async def test_an_answer_on_a_connection_used_before_is_an_attempt_of_its_own(world: World) -> None:
     record = world.record()
-    record.on_delivered(TOR, "192.0.2.1:443")
+    record.on_delivered(REUSED)
     record.release()
     (attempt,) = world.outcome.attempts
     assert (attempt.route, attempt.delivered, dict(attempt.evidence)) == (TOR, True, {"reused": 1})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.model import DIRECT, Destination
+from proxy.model import DIRECT, Attempt, Destination, Stage
 from proxy.net.dialers.registry import Registry
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
@@ -28,7 +28,9 @@ Pair = tuple[socket.socket, socket.socket]
 @pytest.fixture
 async def upstream(best_poller: Poller, pair: Pair) -> AsyncIterator[OriginConnection]:
     stream = SocketStream(pair[0], best_poller, "192.0.2.1:80")
-    yield OriginConnection(SITE, DIRECT, REGISTRY, HOME, stream, Reader(), reusable=True)
+    yield OriginConnection(
+        SITE, DIRECT, REGISTRY, HOME, stream, Reader(), reusable=True, attempt=Attempt(DIRECT, Stage.DONE)
+    )
     stream.abort()
 
 
