@@ -135,7 +135,7 @@ def test_a_large_set_is_small_and_sorted_in_short_steps(version: int) -> None:
     keys = [prefix_key(chance.getrandbits(24) << bits - 24, 24) for _ in range(100_000)]
     for start in range(0, len(keys), 1000):
         builder.add(version, keys[start : start + 1000])
-    parts = list(prefix_set._in_order(builder._runs[version]))
+    parts = list(builder._families[version].in_order())
     assert max(map(len, parts)) < 3 * prefix_set._RUN
     made = builder.build()
     family = made.ipv4 if version == 4 else made.ipv6

@@ -3,7 +3,8 @@
     python -m tests.routing.lists.mutations [--lines 100000] [--seed 1] [--format NAME]
 
 Made-up lists of each format are damaged line by line, some as base64 too, and read as the format that they were and as
-the one that their text is taken for. What is raised then, but for ConfigError, is a crash, and ends this.
+the one that their text is taken for: in pieces, and each line by the parser of lines, which must come to the same. What
+is raised then, but for ConfigError, is a crash, and ends this.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from __future__ import annotations
 import argparse
 import base64
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
+
+import pytest
 
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
-from proxy.routing.lists.domain_list import SKIPPED_SHOWN
+from proxy.routing.lists import adblock, autoproxy, clash, dnsmasq, hosts, plain, v2fly
+from proxy.routing.lists.domain_list import SKIPPED_SHOWN, DomainList
 from proxy.routing.lists.formats import FORMATS, parse_list
+from proxy.routing.lists.lines import BulkLines, numbered
 from proxy.wire import hostnames
 from tests.routing.lists.judges import adblocker, pac, rule_providers, sing_box
 
@@ -46,7 +51,7 @@ _SIMPLE: Mapping[ListFormatName, str] = {
     "switchyomega": _SWITCHY,
     "hosts": "0.0.0.0 a.example b.example # c\n::1 d.example\n127.0.0.1 localhost\n",
     "dnsmasq": "server=/a.example/b.example/192.0.2.1\naddress=/c.example/\nbogus-nxdomain=192.0.2.1\nlocal=/d/\n",
-    "plain": "a.example\n*.b.example # c\n192.0.2.0/24\n2001:db8::/32\n! d\n",
+    "plain": "a.example\n*.b.example # c\n192.0.2.0/24\n192.0.2.7/24\n192.0.2.7\n2001:db8::/32\n2001:db8::/31\n! d\n",
 }
 
 
@@ -103,16 +108,26 @@ def read_damaged(
 def _is_read(text: str, form: ListFormatName, chance: random.Random) -> bool:
     """Whether a list is not refused. It comes in up to four pieces."""
     cuts = sorted({0, len(text), *(text.find("\n", chance.randrange(len(text) + 1)) + 1 for _ in range(3))})
-    try:
-        found = parse_list(
-            (text[start:end] for start, end in pairwise(cuts)),
-            size=len(text),
-            source="l",
-            format=form,
-            siblings=lambda name: (name, iter([text])) if name != "missing" else None,
-        )
-    except ConfigError as error:
-        assert str(error).isprintable(), error  # noqa: PT017  # it may also be read
+
+    def read() -> DomainList | str:
+        try:
+            return parse_list(
+                (text[start:end] for start, end in pairwise(cuts)),
+                size=len(text),
+                source="l",
+                format=form,
+                siblings=lambda name: (name, iter([text])) if name != "missing" else None,
+            )
+        except ConfigError as error:
+            return str(error)
+
+    found = read()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (adblock, autoproxy, clash, dnsmasq, hosts, plain, v2fly):
+            patch.setattr(module, "parse_lines", _parse_each_line)
+        assert _told(read()) == _told(found)
+    if isinstance(found, str):
+        assert found.isprintable(), found
         return False
     for host in ("a.example", "192.0.2.1", "2001:db8::1", "www.site1.example"):
         found.covering(host)
@@ -124,6 +139,23 @@ def _is_read(text: str, form: ListFormatName, chance: random.Random) -> bool:
         for domain, _ in matcher.domains.entries():
             assert hostnames.host(domain) == domain
     return True
+
+
+def _parse_each_line(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> None:
+    """`parse_lines` without its short ways."""
+    for number, line in numbered(pieces):
+        parse_line(number, line)
+
+
+def _told(found: DomainList | str) -> object:
+    """All that is known of a list: what it names, and how it was read."""
+    if isinstance(found, str):
+        return found
+    entries = [list(matcher.entries()) for matcher in (found.listed, found.exceptions)]
+    return (
+        entries, found.lines_read, found.skips, found.skipped, found.suffixes, found.lines_widened, found.widened,
+        found.included, found.format,
+    )  # fmt: skip
 
 
 def main() -> None:
