@@ -8,14 +8,18 @@ code, and no answer has a password.
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
-from proxy.control.request_parsing import BODY_LIMIT
-from proxy.control.responses import error
-from proxy.control.streaming import FAULT
+from proxy.control.answers.errors import ErrorAnswer
+from proxy.control.document import document
+from proxy.control.endpoint import ASKED, Endpoint
+from proxy.control.request_parsing import BODY_LIMIT, Nothing, parse_body, parse_query
+from proxy.control.streaming import FAULT, Followers
 from proxy.control.subjects import Subjects
 from proxy.model.errors import BywayError
 from proxy.wire.relay_url import redact
@@ -25,12 +29,39 @@ log = logging.getLogger(__name__)
 
 def make_app(subjects: Subjects, guard: Guard) -> web.Application:
     """Returns the API, for the clients that `guard` admits."""
+    followers = Followers()
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
-    for subject in subjects:
-        app.add_routes(subject.routes())
+    for endpoint in subjects.endpoints():
+        handler = _handler(endpoint, followers)
+        if endpoint.method == "GET":
+            app.router.add_get(endpoint.path, handler, allow_head=not endpoint.streams)
+        else:
+            app.router.add_route(endpoint.method, endpoint.path, handler)
     app.on_response_prepare.append(secure_headers)
-    app.on_shutdown.append(subjects.log.followers.stop)
+    app.on_shutdown.append(followers.stop)
     return app
+
+
+def _handler(endpoint: Endpoint, followers: Followers) -> Handler:
+    """Returns what parses a request of an endpoint, asks it, and writes the answer."""
+    asked = endpoint.asked
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        given: dict[str, Any] = dict(request.match_info)
+        fields: object
+        if endpoint.has_body:
+            parse_query(request, Nothing)
+            fields = await parse_body(request, asked or Nothing)
+        else:
+            fields = parse_query(request, asked or Nothing)
+        if asked is not None:
+            given[ASKED] = fields
+        answer = await endpoint.handler(**given)
+        if isinstance(answer, AsyncGenerator):
+            return await followers.answer(request, answer)
+        return web.json_response(document(answer))
+
+    return handle
 
 
 def _guarded(guard: Guard) -> Middleware:
@@ -43,15 +74,19 @@ def _guarded(guard: Guard) -> Middleware:
             check_shape(request)
             return await handler(request)
         except Refused as refused:
-            return error(refused.status, str(refused))
+            return _error(refused.status, str(refused))
         except web.HTTPException as refused:  # no such path, no such method there, a body that is too long
-            return error(refused.status, refused.reason)
+            return _error(refused.status, refused.reason)
         except BywayError as fault:
-            return error(500, redact(str(fault)))
+            return _error(500, redact(str(fault)))
         except Exception:
             resource = request.match_info.route.resource
             log.error("internal error while answering %s %s", request.method, resource.canonical if resource else "?")
             log.debug("traceback:", exc_info=True)  # the path, and a message, may name a site
-            return error(500, FAULT)
+            return _error(500, FAULT)
 
     return middleware
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response(document(ErrorAnswer(text)), status=status)

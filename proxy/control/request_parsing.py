@@ -1,7 +1,7 @@
 """Parses the fields of API requests, strictly.
 
-A request has only known fields, each once and of its type; otherwise it is refused, with a sentence that names the
-field.
+What may be asked is a frozen dataclass for each endpoint. A request has only its fields, each once and of its type;
+otherwise it is refused, with a sentence that names the field.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import MISSING, fields
+from functools import partial
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from aiohttp import web
 
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 T = TypeVar("T")
 
@@ -26,8 +30,20 @@ BODY_TIMEOUT_S = 10.0
 """The default of `[limits] head_timeout_s`, which a client of the proxy port has for a head."""
 
 
-async def parse_body(request: web.Request, fields: Mapping[str, type]) -> dict[str, Any]:
-    """Returns the JSON object of a request. `fields` are the known ones with their types; all are optional.
+@frozen_dataclass
+class Between:
+    """The bounds of a number that is asked, both included: `Annotated[float, Between(0, 1)]`."""
+
+    least: float
+    most: float
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Says the bounds in the API document, which pydantic writes."""
+        return {**handler(schema), "minimum": self.least, "maximum": self.most}
+
+
+async def parse_body(request: web.Request, kind: type[T]) -> T:
+    """Returns what the JSON object of a request asks, as the dataclass `kind`.
 
     Raises Refused: 408 too slow, 413 too long, 415 not JSON by its type, 400 anything else."""
     if request.content_type != "application/json":
@@ -45,14 +61,22 @@ async def parse_body(request: web.Request, fields: Mapping[str, type]) -> dict[s
         raise Refused(400, "The body is not valid JSON.") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body must be a JSON object.")
-    for name, given in value.items():
-        _check_known(name, fields)
-        if type(given) is not fields[name]:
-            raise Refused(400, f"{name} must be a {fields[name].__name__}.")
-    return value
+    known = _fields_of(kind)
+    return _made(kind, {name: _typed(name, given, known) for name, given in value.items()})
 
 
-def parse_query(request: web.Request, *known: str) -> Mapping[str, str]:
+def parse_query(request: web.Request, kind: type[T]) -> T:
+    """Returns what the query asks, as the dataclass `kind`; each field may be given once. Raises Refused (400)."""
+    known = _fields_of(kind)
+    asked: dict[str, Any] = dict(query_fields(request, *known))
+    for name, text in asked.items():
+        if (bounds := known[name].bounds) is not None:
+            number = parse_field(partial(parse_number, least=bounds.least, most=bounds.most), text)
+            asked[name] = known[name].type(number)
+    return _made(kind, asked)
+
+
+def query_fields(request: web.Request, *known: str) -> Mapping[str, str]:
     """Returns the fields of the query, each of which may be given once. Raises Refused (400)."""
     fields = dict.fromkeys(known)
     for name in request.query:
@@ -60,6 +84,62 @@ def parse_query(request: web.Request, *known: str) -> Mapping[str, str]:
         if len(request.query.getall(name)) > 1:
             raise Refused(400, f"{name} is given twice.")
     return request.query
+
+
+@frozen_dataclass
+class Nothing:
+    """Nothing is asked."""
+
+
+@frozen_dataclass
+class _Field:
+    """A field that may be asked. `is_list`: a list of `type`."""
+
+    type: Any  # str, bool, int or float
+    is_list: bool
+    bounds: Between | None
+    required: bool
+
+
+def _fields_of(kind: type) -> Mapping[str, _Field]:
+    """Reads the annotations: one of str, bool, int, float and tuple[str, ...], within bounds or not, None or not."""
+    known = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(cast(Any, kind)):
+        given = hints[field.name]
+        if get_origin(given) is UnionType or get_origin(given) is Union:
+            (given,) = (part for part in get_args(given) if part is not NoneType)
+        bounds = None
+        if get_origin(given) is Annotated:
+            given, bounds = get_args(given)
+        is_list = get_origin(given) is tuple
+        required = field.default is MISSING and field.default_factory is MISSING
+        known[field.name] = _Field(get_args(given)[0] if is_list else given, is_list, bounds, required)
+    return known
+
+
+def _made(kind: type[T], asked: Mapping[str, Any]) -> T:
+    for name, field in _fields_of(kind).items():
+        if field.required and name not in asked:
+            raise Refused(400, f"{name} is missing")
+    return kind(**asked)
+
+
+def _typed(name: str, given: Any, known: Mapping[str, _Field]) -> Any:
+    """Returns the value of a field in a body. JSON has one kind of number, so a whole one may stand for a float."""
+    _check_known(name, known)
+    field = known[name]
+    if field.is_list:
+        if not isinstance(given, list) or any(type(each) is not field.type for each in given):
+            raise Refused(400, f"{name} must be a list of {field.type.__name__}.")
+        return tuple(given)
+    if field.type is float and type(given) is int and abs(given) <= FAR_FUTURE:
+        given = float(given)
+    if type(given) is not field.type:
+        raise Refused(400, f"{name} must be a {field.type.__name__}.")
+    if field.bounds is not None and not field.bounds.least <= given <= field.bounds.most:
+        raise Refused(400, f"{name} must be from {field.bounds.least:.0f} to {field.bounds.most:.0f}")
+    return given
 
 
 def parse_field(convert: Callable[[str], T], text: str) -> T:

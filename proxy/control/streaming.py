@@ -17,7 +17,8 @@ from aiohttp import web
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.document import document, versioned
+from proxy.control.answers.errors import ErrorAnswer
+from proxy.control.document import document
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope
 from proxy.model import DIRECT, Outcome
@@ -54,7 +55,7 @@ class Followers:
             log.error("internal error while streaming an answer: %s", type(error).__name__)
             log.debug("traceback:", exc_info=True)
             with contextlib.suppress(ConnectionError):
-                await response.write(json.dumps(versioned(error=text)).encode() + b"\n")
+                await response.write(json.dumps(document(ErrorAnswer(text))).encode() + b"\n")
         finally:
             self._answering.discard(task)
         return response
@@ -65,20 +66,19 @@ class Followers:
             task.cancel()
 
 
-def outcome_filter(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
+def outcome_filter(*, site: str | None, route: str | None, outcome: str | None) -> Callable[[Outcome], bool]:
     """Returns the filter of outcomes by `site`, `route` and `outcome`, which selects as the store does among its rows.
     Raises Refused for an unknown outcome."""
-    site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
     scope_of_site = None if site is None else parse_field(scope, site)
-    if ended is not None and ended not in _ENDS:
-        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(ended)}")
+    if outcome is not None and outcome not in _ENDS:
+        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(outcome)}")
 
-    def is_wanted(outcome: Outcome) -> bool:
-        host = outcome.host or outcome.request.destination.host
+    def is_wanted(seen: Outcome) -> bool:
+        host = seen.host or seen.request.destination.host
         return (
             (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
-            and (route is None or any(str(attempt.route) == route for attempt in outcome.attempts))
-            and (ended is None or _ENDS[ended](outcome))
+            and (route is None or any(str(attempt.route) == route for attempt in seen.attempts))
+            and (outcome is None or _ENDS[outcome](seen))
         )
 
     return is_wanted

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
 from proxy.control.endpoints.lists import ListEndpoints
 from proxy.control.endpoints.log import LogEndpoints
 from proxy.control.endpoints.measurements import MeasurementEndpoints
@@ -18,7 +19,6 @@ from proxy.control.endpoints.status import StatusEndpoints
 from proxy.control.measurement_cache import Measurements
 from proxy.control.relay_reader import RelayReader
 from proxy.control.site_reader import SiteReader
-from proxy.control.streaming import Followers
 
 
 class Subjects(NamedTuple):
@@ -34,18 +34,21 @@ class Subjects(NamedTuple):
     settings: SettingsEndpoints
     sign_in: SignInEndpoints
 
+    def endpoints(self) -> list[Endpoint]:
+        """Returns all endpoints of the API."""
+        return [endpoint for subject in self for endpoint in subject.routes()]
+
     @classmethod
     def of(cls, parts: Dependencies, sign_in: SignIn) -> Subjects:
-        sites, relays = SiteReader(parts), RelayReader(parts)
-        followers, measured = Followers(), Measurements(parts)
+        sites, relays, measured = SiteReader(parts), RelayReader(parts), Measurements(parts)
         return cls(
             StatusEndpoints(parts, sites, relays),
-            LogEndpoints(parts, sites, followers),
+            LogEndpoints(parts, sites),
             SiteEndpoints(parts, sites, relays),
-            MeasurementEndpoints(parts, sites, relays, followers, measured),
+            MeasurementEndpoints(parts, sites, relays, measured),
             RuleEndpoints(parts),
-            ListEndpoints(parts, sites, followers),
+            ListEndpoints(parts, sites),
             RelayEndpoints(parts, relays),
             SettingsEndpoints(parts, relays, measured),
-            SignInEndpoints(sign_in, followers),
+            SignInEndpoints(sign_in),
         )

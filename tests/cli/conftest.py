@@ -15,6 +15,7 @@ import pytest
 from proxy.cli.commands import app
 from proxy.cli.output import Output
 from proxy.control.server import ControlServer
+from tests.control.documented import watch
 from tests.control.world import World
 from tests.support.waiting import GIVEN_UP_S
 
@@ -114,8 +115,9 @@ def make_world(home: Home) -> Callable[[], World]:
 
 
 @pytest.fixture
-def running(home: Home, make_world: Callable[[], World]) -> Iterator[Running]:
-    """A Byway as far as commands can tell."""
+def running(home: Home, make_world: Callable[[], World], monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A Byway as far as commands can tell. Its API answers nothing that docs/openapi.json does not say."""
+    documented = watch(monkeypatch)
     ready, stop = threading.Event(), asyncio.Event()
     made: list[Running] = []
 
@@ -137,3 +139,4 @@ def running(home: Home, make_world: Callable[[], World]) -> Iterator[Running]:
     made[0].loop.call_soon_threadsafe(stop.set)
     thread.join(GIVEN_UP_S)
     assert not thread.is_alive()
+    assert documented.problems == []

@@ -9,7 +9,16 @@ import aiohttp
 import pytest
 
 from proxy.control.server import ControlServer
+from tests.control.documented import Documented, watch
 from tests.control.world import World
+
+
+@pytest.fixture(autouse=True)
+def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
+    """Whatever a test is about: the API answers nothing that docs/openapi.json does not say."""
+    documented = watch(monkeypatch)
+    yield documented
+    assert documented.problems == []
 
 
 @pytest.fixture

@@ -118,3 +118,38 @@ def test_numbers_are_read(text: str, value: float) -> None:
 def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):
         request_parsing.parse_number(text, least=0, most=1e6)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/v1/mode", {"pause_s": True}, "pause_s must be a float."),
+        ("/v1/mode", {"pause_s": 10**400}, "pause_s must be a float."),
+        (SITE, {"action": "direct", "for_s": 1.5}, "for_s must be a int."),
+        (SITE, {"action": "direct", "for_s": 0}, "for_s must be from 1 to 31622400"),
+        (SITE, {"action": "direct", "for_s": 31_622_401}, "for_s must be from 1 to 31622400"),
+        (SITE, {"for_s": 5}, "action is missing"),
+        (f"{SITE}?action=direct", {"action": "direct"}, 'unknown field "action"'),
+    ],
+)
+async def test_a_field_of_another_type_or_out_of_bounds_is_named(
+    api: ClientSession, world: World, path: str, body: dict[str, object], says: str
+) -> None:
+    async with api.put(path, json=body) as answer:
+        assert answer.status == 400
+        assert says in (await answer.json())["error"]
+    assert world.overrides == {}
+
+
+@pytest.mark.parametrize("names", ["tor", ["tor", 1], [None], {"tor": 1}])
+async def test_a_list_of_names_has_only_texts(api: ClientSession, names: object) -> None:
+    async with api.post("/v1/relays/test", json={"names": names}) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"] == "names must be a list of str."
+
+
+async def test_a_whole_number_may_stand_for_a_float(api: ClientSession) -> None:
+    """JSON has one kind of number, and other languages print 600.0 as 600."""
+    async with api.put("/v1/mode", json={"pause_s": 600}) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["mode"]["paused_until"] is not None

@@ -56,6 +56,7 @@ WAITING = (
 """What uses less than a third of a core."""
 
 SECONDS = {
+    "tests/control/test_fuzzing.py": 40,
     "tests/e2e/test_browser.py": 115,
     "tests/lab/test_networks.py": 83,
     "tests/lab/test_why.py": 81,

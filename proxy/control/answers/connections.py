@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from proxy.model import Action, Attempt, Destination, NetworkId, Outcome, Plan
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -86,7 +86,7 @@ class ConnectionJson:
     attempts: tuple[AttemptJson, ...]
 
     @classmethod
-    def of(cls, value: Outcome, network: NetworkId) -> ConnectionJson:
+    def of(cls, value: Outcome, network: NetworkId) -> Self:
         destination = value.request.destination
         return cls(
             id=value.request.id,
@@ -111,6 +111,11 @@ class ConnectionJson:
     def of_row(cls, row: Mapping[str, Any]) -> ConnectionJson:
         """Takes a row as `store.queries.log` returns it."""
         return cls(**{**row, "attempts": tuple(AttemptJson(**attempt) for attempt in row["attempts"])})
+
+
+@frozen_dataclass
+class ConnectionLine(ConnectionJson):
+    """A connection that has just ended."""
 
 
 @frozen_dataclass

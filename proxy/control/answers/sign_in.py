@@ -6,7 +6,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 @frozen_dataclass
-class CodeAnswer:
+class CodeLine:
     """A code, and for how many seconds it is valid, once."""
 
     code: str
@@ -14,7 +14,7 @@ class CodeAnswer:
 
 
 @frozen_dataclass
-class CodeUsedAnswer:
+class CodeUsedLine:
     """Whether the code was used while it was valid."""
 
     used: bool

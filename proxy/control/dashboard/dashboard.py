@@ -28,7 +28,7 @@ from proxy.control.dashboard.guard import (
 )
 from proxy.control.dashboard.sign_in import CODE_S, Session, SignIn
 from proxy.control.dependencies import Dependencies
-from proxy.control.request_parsing import parse_field, parse_number, parse_query
+from proxy.control.request_parsing import parse_field, parse_number, query_fields
 from proxy.control.site import scope
 from proxy.control.subjects import Subjects
 from proxy.model import AutoMode, Destination, Override
@@ -117,7 +117,7 @@ class Dashboard:
 
     async def _sign_in_page(self, request: web.Request) -> web.Response:
         check_client(request, self._hosts())
-        parse_query(request)
+        query_fields(request)
         return _sign_in_form("")
 
     async def _redeem(self, request: web.Request) -> web.Response:
@@ -166,8 +166,8 @@ class Dashboard:
     async def _home(self, request: web.Request, session: Session) -> web.Response:
         from proxy.control.dashboard.home import RouteHour, first_hour, home_view
 
-        parse_query(request)
-        status = await self._subjects.status.read()
+        query_fields(request)
+        status = await self._subjects.status.status()
         rows = await asyncio.to_thread(self._parts.store.route_hours, first_hour(status.now))
         changes = await self._subjects.sites.sites.recent_changes(status.now - _DAY_S)
         view = home_view(status, list(map(RouteHour.of_row, rows)), changes)
@@ -176,27 +176,27 @@ class Dashboard:
     async def _sites(self, request: web.Request, session: Session) -> web.Response:
         from proxy.control.dashboard.sites import SitesFilter, sites_view
 
-        asked = parse_query(request, "status", "cause", "network", "name", "page")
+        asked = query_fields(request, "status", "cause", "network", "name", "page")
         page = parse_field(lambda text: int(parse_number(text, least=1, most=1e6)), asked.get("page", "1"))
         chosen = SitesFilter(
             asked.get("status", ""), asked.get("cause", ""), asked.get("network", ""), asked.get("name", ""), page
         )
-        view = sites_view(self._subjects.sites.read_all(), chosen)
+        view = sites_view(await self._subjects.sites.list_sites(), chosen)
         return await self._rendered("sites.html", session, title="Sites", here="sites", view=view)
 
     async def _chosen_site(self, request: web.Request, session: Session) -> web.Response:
         """Leads from a typed host to its page."""
         from urllib.parse import quote
 
-        host = parse_field(scope, parse_query(request, "host").get("host", "").strip())
+        host = parse_field(scope, query_fields(request, "host").get("host", "").strip())
         return _see_other(f"{session.path}sites/{quote(host, safe='')}")
 
     async def _site(self, request: web.Request, session: Session) -> web.Response:
         from proxy.control.dashboard.sites import site_view
 
-        parse_query(request)
+        query_fields(request)
         host, now = parse_field(scope, request.match_info["host"]), time.time()
-        site = await self._subjects.sites.read(host)
+        site = await self._subjects.sites.show_site(host)
         known = await self._subjects.measurements.known(Destination(host, 443))
         rows = await self._subjects.sites.sites.rows(site=host, since=now - _DAY_S, limit=_CONNECTIONS)
         undo = session.undo[1] if session.undo is not None and session.undo[0] == host else None
@@ -208,14 +208,14 @@ class Dashboard:
     async def _relays(self, request: web.Request, session: Session) -> web.Response:
         from proxy.control.dashboard.relays import relays_view
 
-        parse_query(request)
-        view = relays_view(await self._subjects.relays.read())
+        query_fields(request)
+        view = relays_view(await self._subjects.relays.list_relays())
         return await self._rendered("relays.html", session, title="Relays", here="relays", view=view)
 
     async def _log(self, request: web.Request, session: Session) -> web.Response:
         from proxy.control.dashboard.log import ROWS, LogFilterForm, log_view
 
-        asked = parse_query(request, "site", "route", "outcome", "hours")
+        asked = query_fields(request, "site", "route", "outcome", "hours")
         chosen = LogFilterForm(
             asked.get("site", "").strip(), asked.get("route", "").strip(), asked.get("outcome", ""),
             asked.get("hours", "24"),
@@ -237,17 +237,17 @@ class Dashboard:
         return await self._rendered("log.html", session, title="Log", here="log", view=view)
 
     async def _style(self, request: web.Request, _session: Session) -> web.Response:
-        parse_query(request)
+        query_fields(request)
         return await self._asset("dashboard.css", "text/css")
 
     async def _module(self, request: web.Request, _session: Session) -> web.Response:
-        parse_query(request)
+        query_fields(request)
         return await self._asset("dashboard.js", "text/javascript")
 
     async def _events(self, request: web.Request, _session: Session) -> web.StreamResponse:
         """Streams an event (server-sent events, WHATWG HTML) when connections have ended, one a second at most. It has
         no content: the tab asks for its page again, and what happened between two events is in it."""
-        parse_query(request)
+        query_fields(request)
         if len(self._streams) >= STREAMS_MAX:
             raise Refused(503, "Too many tabs are open.")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -7,17 +7,13 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 
-from aiohttp import web
-
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control import lists
 from proxy.control.access import Refused
 from proxy.control.answers.lists import ListReportAnswer, ListsAnswer, RefreshedLine, RefreshEndLine
 from proxy.control.dependencies import Dependencies
-from proxy.control.request_parsing import parse_body, parse_query
-from proxy.control.responses import answer
+from proxy.control.endpoint import Endpoint
 from proxy.control.site_reader import SiteReader
-from proxy.control.streaming import Followers
 from proxy.model import State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rules import Rule, RuleType
@@ -28,36 +24,49 @@ _VISITS_LIMIT = 10_000
 
 
 @frozen_dataclass
+class ListRefreshRequest:
+    """Which lists to fetch; empty: all whose source is a URL. `accept_smaller`: also a copy that has shrunk below
+    half."""
+
+    names: tuple[str, ...] = ()
+    accept_smaller: bool = False
+
+
+@frozen_dataclass
+class ListReportQuery:
+    """`diff`: any text, for a diff of the list's text as well."""
+
+    diff: str | None = None
+
+
+@frozen_dataclass
 class ListEndpoints:
     """Answers about lists, and fetches them."""
 
     parts: Dependencies
     sites: SiteReader
-    followers: Followers
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/lists", self.lists),
-            web.post("/v1/lists/refresh", self.refresh_lists),
-            web.get("/v1/lists/{name}/report", self.report_list),
+            Endpoint("GET", "/v1/lists", self.lists),
+            Endpoint("POST", "/v1/lists/refresh", self.refresh_lists),
+            Endpoint("GET", "/v1/lists/{name}/report", self.report_list, refuses=(404,)),
         ]
 
-    async def lists(self, request: web.Request) -> web.Response:
-        parse_query(request)
+    async def lists(self) -> ListsAnswer:
+        """Describes the configured lists."""
         parts, configured = self.parts, await self.parts.configured_lists()
         in_use = parts.setup().router.rules.lists
-        return answer(ListsAnswer(await lists.describe(configured, in_use, parts.copies, time.time())))
+        return ListsAnswer(await lists.describe(configured, in_use, parts.copies, time.time()))
 
-    async def refresh_lists(self, request: web.Request) -> web.StreamResponse:
-        """Fetches lists, by name or all whose source is a URL. Streams one JSON object a line: the result of each list
-        when it is there, then `problem`: why the configuration with the new lists is not in use."""
-        asked = await parse_body(request, {"names": list, "accept_smaller": bool})
-        configured, names = await self.parts.configured_lists(), [str(name) for name in asked.get("names", ())]
+    async def refresh_lists(self, asked: ListRefreshRequest) -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
+        """Fetches lists: streams the result of each when it is there, then the end."""
+        configured = await self.parts.configured_lists()
         try:
-            wanted = lists.wanted_lists(configured, names)
+            wanted = lists.wanted_lists(configured, asked.names)
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        results = self.parts.list_refresh.refresh(wanted, asked=True, accept_smaller=asked.get("accept_smaller", False))
+        results = self.parts.list_refresh.refresh(wanted, asked=True, accept_smaller=asked.accept_smaller)
 
         async def results_then_end() -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
             async with contextlib.aclosing(results):
@@ -65,11 +74,10 @@ class ListEndpoints:
                     yield RefreshedLine.of(result)
             yield RefreshEndLine(redact(str(self.parts.counters().get("config_problem", ""))))
 
-        return await self.followers.answer(request, results_then_end())
+        return results_then_end()
 
-    async def report_list(self, request: web.Request) -> web.Response:
+    async def report_list(self, name: str, asked: ListReportQuery) -> ListReportAnswer:
         """Compares a list with the user's visits on this network; with `diff`, returns a diff of its text as well."""
-        asked, name = parse_query(request, "diff"), request.match_info["name"]
         parts, now = self.parts, time.time()
         in_use = parts.setup().router.rules.lists
         item = next((item for item in parts.setup().settings.list if item.name == name), None)
@@ -92,19 +100,17 @@ class ListEndpoints:
         ]
         compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, troubled)
         diff = None
-        if "diff" in asked and (compared.remove or compared.add):
+        if asked.diff is not None and (compared.remove or compared.add):
             text = await parts.list_text(item)
             diff = await asyncio.to_thread(lists.diff, name, text, in_use[name], compared)
-        return answer(
-            ListReportAnswer(
-                name=name,
-                network=network,
-                network_state=parts.beliefs.network_state(network),
-                rules=tuple(str(rule.action) for rule in parts.setup().router.rules.rules if _is_of_list(rule, name)),
-                free=compared.free,
-                blocked=compared.blocked,
-                diff=diff,
-            )
+        return ListReportAnswer(
+            name=name,
+            network=network,
+            network_state=parts.beliefs.network_state(network),
+            rules=tuple(str(rule.action) for rule in parts.setup().router.rules.rules if _is_of_list(rule, name)),
+            free=compared.free,
+            blocked=compared.blocked,
+            diff=diff,
         )
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-
-from aiohttp import web
+from typing import Annotated
 
 from proxy.control.access import Refused
-from proxy.control.answers.connections import ConnectionJson, LogAnswer
+from proxy.control.answers.connections import ConnectionLine, LogAnswer
 from proxy.control.dependencies import Dependencies
-from proxy.control.request_parsing import FAR_FUTURE, parse_field, parse_number, parse_query
-from proxy.control.responses import answer
+from proxy.control.endpoint import Endpoint
+from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
 from proxy.control.site import scope
 from proxy.control.site_reader import SiteReader
-from proxy.control.streaming import Followers, outcome_filter
+from proxy.control.streaming import outcome_filter
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.file import LAST_ID
 
@@ -22,52 +21,64 @@ LOG_LIMIT = 10_000
 
 
 @frozen_dataclass
+class FollowQuery:
+    """Which connections: to this site and its subdomains, with an attempt of this route, with this outcome (direct,
+    relay, rescued or failed)."""
+
+    site: str | None = None
+    route: str | None = None
+    outcome: str | None = None
+
+
+@frozen_dataclass
+class LogQuery(FollowQuery):
+    """Which rows, besides: those since a moment, the one with this id; and how many at most, the newest."""
+
+    since: Annotated[float, Between(0, FAR_FUTURE)] = 0.0
+    id: Annotated[int, Between(0, LAST_ID)] | None = None
+    limit: Annotated[int, Between(1, LOG_LIMIT)] = 200
+
+
+@frozen_dataclass
 class LogEndpoints:
     """Answers with rows of the log, and streams new ones."""
 
     parts: Dependencies
     sites: SiteReader
-    followers: Followers
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/log", self.log),
-            web.get("/v1/log/follow", self.follow, allow_head=False),
+            Endpoint("GET", "/v1/log", self.log),
+            Endpoint("GET", "/v1/log/follow", self.follow),
         ]
 
-    async def log(self, request: web.Request) -> web.Response:
-        asked = parse_query(request, "since", "site", "route", "outcome", "id", "limit")
-        since = parse_field(lambda text: parse_number(text, least=0, most=FAR_FUTURE), asked.get("since", "0"))
-        limit = parse_field(lambda text: parse_number(text, least=1, most=LOG_LIMIT), asked.get("limit", "200"))
-        only = parse_field(scope, asked["site"]) if "site" in asked else None
-        row_id = (
-            parse_field(lambda text: parse_number(text, least=0, most=LAST_ID), asked["id"]) if "id" in asked else None
-        )
+    async def log(self, asked: LogQuery) -> LogAnswer:
+        """Reads the log."""
         try:
             rows = await self.sites.rows(
-                since=since,
-                site=only,
-                route=asked.get("route"),
-                outcome=asked.get("outcome"),
-                row_id=None if row_id is None else int(row_id),
-                limit=int(limit),
+                since=asked.since,
+                site=None if asked.site is None else parse_field(scope, asked.site),
+                route=asked.route,
+                outcome=asked.outcome,
+                row_id=asked.id,
+                limit=asked.limit,
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        return answer(LogAnswer(tuple(rows)))
+        return LogAnswer(tuple(rows))
 
-    async def follow(self, request: web.Request) -> web.StreamResponse:
-        """Streams one JSON object a line, as connections end, until either side closes."""
-        is_wanted = outcome_filter(parse_query(request, "site", "route", "outcome"))
+    async def follow(self, asked: FollowQuery) -> AsyncGenerator[ConnectionLine, None]:
+        """Streams connections as they end, until either side closes."""
+        is_wanted = outcome_filter(site=asked.site, route=asked.route, outcome=asked.outcome)
         outcomes = self.parts.follow()
 
-        async def rows() -> AsyncGenerator[ConnectionJson, None]:
+        async def rows() -> AsyncGenerator[ConnectionLine, None]:
             try:
                 async for outcome, network in outcomes:
                     if is_wanted(outcome):
-                        yield ConnectionJson.of(outcome, network)
+                        yield ConnectionLine.of(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):
                     await outcomes.aclose()
 
-        return await self.followers.answer(request, rows())
+        return rows()

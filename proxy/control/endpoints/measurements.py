@@ -7,8 +7,6 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from aiohttp import web
-
 from proxy.config.suggestions import nearest, one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.advice import advice
@@ -23,13 +21,12 @@ from proxy.control.answers.measurements import (
 from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
 from proxy.control.measurement_cache import Finished, Measurements
 from proxy.control.relay_reader import RelayReader
-from proxy.control.request_parsing import parse_body, parse_field, parse_query
-from proxy.control.responses import answer
+from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope, site
 from proxy.control.site_reader import SiteReader
-from proxy.control.streaming import Followers
 from proxy.control.timeline import spells
 from proxy.model import Destination, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -40,36 +37,53 @@ _LAST_CONNECTIONS = 5
 
 
 @frozen_dataclass
+class WhyQuery:
+    """Which site: a host or a URL."""
+
+    host: str
+
+
+@frozen_dataclass
+class MeasurementRequest:
+    """Which site: a host or a URL. `fresh`: measure it even if it was just measured."""
+
+    site: str
+    fresh: bool = False
+
+
+@frozen_dataclass
+class BriefMeasurementRequest:
+    """Which site: a host or a URL. `routes`: only these; empty: all."""
+
+    site: str
+    routes: tuple[str, ...] = ()
+
+
+@frozen_dataclass
 class MeasurementEndpoints:
     """Measures sites, and answers with what is known of one."""
 
     parts: Dependencies
     sites: SiteReader
     relays: RelayReader
-    followers: Followers
     measured: Measurements
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/why", self.why),
-            web.post("/v1/why", self.measure),
-            web.post("/v1/test", self.test),
-            web.get("/v1/measurements/{host}", self.measurements),
+            Endpoint("GET", "/v1/why", self.why),
+            Endpoint("POST", "/v1/why", self.measure),
+            Endpoint("POST", "/v1/test", self.test),
+            Endpoint("GET", "/v1/measurements/{host}", self.measurements),
         ]
 
-    async def why(self, request: web.Request) -> web.Response:
-        asked = parse_query(request, "host")
-        if "host" not in asked:
-            raise Refused(400, "host is missing")
-        return answer(await self.known(parse_field(site, asked["host"])))
+    async def why(self, asked: WhyQuery) -> KnownSiteAnswer:
+        """Says what is known of a site, without measuring it."""
+        return await self.known(parse_field(site, asked.host))
 
-    async def measure(self, request: web.Request) -> web.StreamResponse:
-        """Measures a site. Streams one JSON object a line: a `step` for each step as it is done, then the `verdict`."""
-        asked = await parse_body(request, {"site": str, "fresh": bool})
-        if "site" not in asked:
-            raise Refused(400, "site is missing")
-        page, otherwise = await self._page(asked["site"])
-        lines = self.measured.lines(page, self.sites.plan, otherwise=otherwise, skip_cache=asked.get("fresh", False))
+    async def measure(self, asked: MeasurementRequest) -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
+        """Measures a site: streams each step as it is done, then the verdict."""
+        page, otherwise = await self._page(asked.site)
+        lines = self.measured.lines(page, self.sites.plan, otherwise=otherwise, skip_cache=asked.fresh)
 
         async def steps_then_end() -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
             async with contextlib.aclosing(lines):
@@ -81,32 +95,25 @@ class MeasurementEndpoints:
                     else:
                         yield line
 
-        return await self.followers.answer(request, steps_then_end())
+        return steps_then_end()
 
-    async def test(self, request: web.Request) -> web.Response:
-        """Measures one site of many, briefly: see Measurements.brief. `kept`: whether the store keeps the result."""
-        asked = await parse_body(request, {"site": str, "routes": list})
-        if "site" not in asked:
-            raise Refused(400, "site is missing")
-        page, _ = await self._page(asked["site"])
-        routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
+    async def test(self, asked: BriefMeasurementRequest) -> BriefMeasurementAnswer:
+        """Measures one site of many, briefly."""
+        page, _ = await self._page(asked.site)
+        routes = tuple(map(self._route, asked.routes)) or None
         end = await self.measured.brief(page, self.sites.plan, routes)
         kept = self.parts.setup().settings.log.hosts != "off" and not self.parts.store.is_private(page.host)
-        return answer(
-            BriefMeasurementAnswer.of(
-                end.measured.to_answer(),
-                page.destination,
-                measured_again=end.measured_again,
-                kept=kept and self.parts.store.has_file,
-            )
+        return BriefMeasurementAnswer.of(
+            end.measured.to_answer(),
+            page.destination,
+            measured_again=end.measured_again,
+            kept=kept and self.parts.store.has_file,
         )
 
-    async def measurements(self, request: web.Request) -> web.Response:
-        """Answers with the measurements of a site in the last minutes, for reports."""
-        parse_query(request)
-        host = parse_field(scope, request.match_info["host"])
-        made = tuple(measured.to_answer() for measured in self.measured.of(host))
-        return answer(MeasurementsAnswer(host, made))
+    async def measurements(self, host: str) -> MeasurementsAnswer:
+        """Returns the measurements of a site in the last minutes, for reports."""
+        host = parse_field(scope, host)
+        return MeasurementsAnswer(host, tuple(measured.to_answer() for measured in self.measured.of(host)))
 
     async def known(self, destination: Destination) -> KnownSiteAnswer:
         """Returns all that is stored about a site, and the plan for a request to it now."""
@@ -145,12 +152,12 @@ class MeasurementEndpoints:
                 return replace(page, protocol=Protocol(row.protocol), port=row.port), None
         return page, replace(page, protocol=Protocol.HTTP, port=80)
 
-    def _route(self, text: object) -> Route:
+    def _route(self, text: str) -> Route:
         known = measured_routes(self.parts.setup().settings)
         for route in known:
             if str(route) == text:
                 return route
         names = [str(route) for route in known]
-        meant = nearest(str(text), names)
+        meant = nearest(text, names)
         choices = f"; did you mean {meant}?" if meant is not None else f"; it can be {one_of(names)}"
-        raise Refused(400, f"unknown route {quoted(str(text))}{choices}")
+        raise Refused(400, f"unknown route {quoted(text)}{choices}")

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 
-from aiohttp import web
-
 from proxy.config.relays import check_selection
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.answers.connections import DestinationJson
 from proxy.control.answers.relays import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
 from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
 from proxy.control.relay_reader import RelayReader
 from proxy.control.relay_test import remembered_tests, try_relays
-from proxy.control.request_parsing import parse_body, parse_field, parse_query
-from proxy.control.responses import answer
+from proxy.control.request_parsing import parse_field
 from proxy.control.site import site
 from proxy.control.site_reader import FLUSH_S
 from proxy.detect.relay_faults import RelayFault
@@ -26,53 +24,62 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 @frozen_dataclass
+class SelectionRequest:
+    """The relay that the group is to use."""
+
+    use: str
+
+
+@frozen_dataclass
+class RelayTestRequest:
+    """Which relays and groups; empty: all relays that are in use. `to`: the host or URL to reach; without it, a page
+    that should always open."""
+
+    names: tuple[str, ...] = ()
+    to: str | None = None
+
+
+@frozen_dataclass
 class RelayEndpoints:
     """Answers about relays, selects and tests them."""
 
     parts: Dependencies
     relays: RelayReader
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/relays", self.list_relays),
-            web.put("/v1/groups/{name}", self.select_relay),
-            web.post("/v1/relays/test", self.test_relays),
+            Endpoint("GET", "/v1/relays", self.list_relays),
+            Endpoint("PUT", "/v1/groups/{name}", self.select_relay),
+            Endpoint("POST", "/v1/relays/test", self.test_relays, refuses=(404,)),
         ]
 
-    async def list_relays(self, request: web.Request) -> web.Response:
-        parse_query(request)
-        return answer(await self.read())
-
-    async def read(self) -> RelaysAnswer:
+    async def list_relays(self) -> RelaysAnswer:
+        """Lists the relays and groups, with their state."""
         now = time.time()
         await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
         visits = await self.relays.visits(now)
         relays = await self.relays.all(now, visits)
         return RelaysAnswer(relays, self.relays.groups(relays, visits, now))
 
-    async def select_relay(self, request: web.Request) -> web.Response:
+    async def select_relay(self, name: str, asked: SelectionRequest) -> SelectionAnswer:
         """Selects the relay of a group whose policy is "select"."""
-        setup, name = self.parts.setup(), request.match_info["name"]
-        asked = await parse_body(request, {"use": str})
-        if "use" not in asked:
-            raise Refused(400, "use is missing")
-        parse_field(lambda relay: check_selection(setup.loaded.settings, name, relay), asked["use"])
-        await self.parts.select(name, asked["use"])
-        return answer(SelectionAnswer(name, asked["use"]))
+        settings = self.parts.setup().loaded.settings
+        parse_field(lambda relay: check_selection(settings, name, relay), asked.use)
+        await self.parts.select(name, asked.use)
+        return SelectionAnswer(name, asked.use)
 
-    async def test_relays(self, request: web.Request) -> web.Response:
-        asked = await parse_body(request, {"names": list, "to": str})
+    async def test_relays(self, asked: RelayTestRequest) -> RelayTestsAnswer:
+        """Opens a path through each relay, and closes it again."""
         relays = self.parts.setup().settings.relay
         known, members = self.relays.enabled(), {group.name: group.members for group in self.parts.setup().groups}
-        given_names = [str(name) for name in asked.get("names") or known]
-        wanted = list(dict.fromkeys(each for name in given_names for each in members.get(name, (name,))))
+        wanted = list(dict.fromkeys(each for name in asked.names or known for each in members.get(name, (name,))))
         for name in wanted:
             if name not in self.relays.configured():
                 raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")
             if name not in known:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
-        given = "to" in asked
-        target = parse_field(site, asked["to"]) if given else self._control()
+        given = asked.to is not None
+        target = self._control() if asked.to is None else parse_field(site, asked.to)
         # A target that the user named may be private, so no name server is asked for it; a control is no secret.
         setup = self.parts.setup()
         trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
@@ -85,7 +92,7 @@ class RelayEndpoints:
         await asyncio.to_thread(self.parts.relay_tests.record, tests, known=self.relays.configured())
         obstacles = self.parts.relay_obstacles()
         results = tuple(TrialJson.of(trial, obstacles.get(trial.relay)) for trial in trials)
-        return answer(RelayTestsAnswer(DestinationJson.of(target), results))
+        return RelayTestsAnswer(DestinationJson.of(target), results)
 
     def _control(self) -> Destination:
         """Returns the destination of a relay test when the user names none."""

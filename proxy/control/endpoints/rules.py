@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
-from proxy.control.access import Refused
 from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.rules import RulesAnswer, RuleTestAnswer
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dependencies import Dependencies
-from proxy.control.request_parsing import parse_body, parse_field, parse_query
-from proxy.control.responses import answer
+from proxy.control.endpoint import Endpoint
+from proxy.control.request_parsing import parse_field
 from proxy.control.site import site
 from proxy.control.site_reader import NO_REQUEST_ID
 from proxy.model import Inbound, NetworkId, Request
@@ -19,40 +16,46 @@ from proxy.routing.rules import Situation, parse_network
 
 
 @frozen_dataclass
+class RuleTestRequest:
+    """Which URL or host; asked by which program, and on which network: its id or its name; without it, the current
+    one."""
+
+    url: str
+    process: str = ""
+    network: str | None = None
+
+
+@frozen_dataclass
 class RuleEndpoints:
     """Lists the rules, and tests them on a URL."""
 
     parts: Dependencies
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/rules", self.rules),
-            web.post("/v1/rules/test", self.test_rules),
+            Endpoint("GET", "/v1/rules", self.rules),
+            Endpoint("POST", "/v1/rules/test", self.test_rules),
         ]
 
-    async def rules(self, request: web.Request) -> web.Response:
-        parse_query(request)
+    async def rules(self) -> RulesAnswer:
+        """Lists the rules and overrides, with their hits."""
         router = self.parts.setup().router
-        return answer(RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits))
+        return RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
 
-    async def test_rules(self, request: web.Request) -> web.Response:
-        asked = await parse_body(request, {"url": str, "process": str, "network": str})
-        if "url" not in asked:
-            raise Refused(400, "url is missing")
-        destination, networks = parse_field(site, asked["url"]), self.parts.setup().settings.networks
+    async def test_rules(self, asked: RuleTestRequest) -> RuleTestAnswer:
+        """Explains the plan for a URL; nothing is sent."""
+        destination, networks = parse_field(site, asked.url), self.parts.setup().settings.networks
         network = self.parts.network()
-        if "network" in asked:
-            named = parse_field(lambda text: parse_network(text, networks), asked["network"])
+        if asked.network is not None:
+            named = parse_field(lambda text: parse_network(text, networks), asked.network)
             network = NetworkId(networks.get(named, named))
-        situation = Situation(network, asked.get("process", "").lower())
+        situation = Situation(network, asked.process.lower())
         made = await self.parts.plan(Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
         trace = self.parts.setup().router.trace(destination, situation)
-        return answer(
-            RuleTestAnswer(
-                host=destination.host,
-                port=destination.port,
-                plan=PlanJson.of(made),
-                trace=tuple(trace),
-                mode=ModeJson.of(self.parts.modes),
-            )
+        return RuleTestAnswer(
+            host=destination.host,
+            port=destination.port,
+            plan=PlanJson.of(made),
+            trace=tuple(trace),
+            mode=ModeJson.of(self.parts.modes),
         )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Annotated
 
-from aiohttp import web
-
-from proxy.control.access import Refused
 from proxy.control.answers.sites import (
     ForgottenSiteAnswer,
     OverrideAnswer,
@@ -17,9 +15,9 @@ from proxy.control.answers.sites import (
     overrides_json,
 )
 from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
 from proxy.control.relay_reader import RelayReader
-from proxy.control.request_parsing import parse_body, parse_field, parse_query
-from proxy.control.responses import answer
+from proxy.control.request_parsing import Between, parse_field
 from proxy.control.site import scope
 from proxy.control.site_reader import FLUSH_S, SiteReader
 from proxy.control.timeline import spells
@@ -33,6 +31,15 @@ OVERRIDE_MAX_S = 366 * 86_400
 
 
 @frozen_dataclass
+class OverrideRequest:
+    """What to do with the site (auto, direct, relay, relay:NAME, prefer-relay or block), and for how many seconds;
+    without them, until it is changed."""
+
+    action: str
+    for_s: Annotated[int, Between(1, OVERRIDE_MAX_S)] | None = None
+
+
+@frozen_dataclass
 class SiteEndpoints:
     """Lists sites, and sets what is done with one."""
 
@@ -40,30 +47,26 @@ class SiteEndpoints:
     sites: SiteReader
     relays: RelayReader
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/sites", self.list_sites),
-            web.get("/v1/sites/{host}", self.show_site),
-            web.put("/v1/sites/{host}", self.set_site),
-            web.delete("/v1/sites/{host}", self.forget_site),
+            Endpoint("GET", "/v1/sites", self.list_sites),
+            Endpoint("GET", "/v1/sites/{host}", self.show_site),
+            Endpoint("PUT", "/v1/sites/{host}", self.set_site),
+            Endpoint("DELETE", "/v1/sites/{host}", self.forget_site),
         ]
 
-    async def list_sites(self, request: web.Request) -> web.Response:
-        parse_query(request)
-        return answer(self.read_all())
-
-    def read_all(self) -> SitesAnswer:
+    async def list_sites(self) -> SitesAnswer:
+        """Lists the sites with a stored status or a recent failure, and the overrides."""
+        overrides = self.parts.setup().router.overrides
         return SitesAnswer(
             network=self.parts.network(),
             sites=tuple(self.sites.all(time.time())),
-            overrides=overrides_json(self.parts.setup().router.overrides),
+            overrides=overrides_json(overrides),
         )
 
-    async def show_site(self, request: web.Request) -> web.Response:
-        parse_query(request)
-        return answer(await self.read(parse_field(scope, request.match_info["host"])))
-
-    async def read(self, host: str) -> SiteAnswer:
+    async def show_site(self, host: str) -> SiteAnswer:
+        """Shows the status, the override and the history of a site."""
+        host = parse_field(scope, host)
         now = time.time()
         here = self.sites.belief(host, now)
         elsewhere = [
@@ -82,33 +85,29 @@ class SiteEndpoints:
             changes=tuple(changes),
         )
 
-    async def set_site(self, request: web.Request) -> web.Response:
-        host = parse_field(scope, request.match_info["host"])
-        asked = await parse_body(request, {"action": str, "for_s": int})
-        if "action" not in asked:
-            raise Refused(400, "action is missing")
-        if not 0 < asked.get("for_s", 1) <= OVERRIDE_MAX_S:
-            raise Refused(400, f"for_s must be from 1 to {OVERRIDE_MAX_S}")
-        action, relay = parse_field(lambda text: parse_action(text, relays=self.relays.usable_names()), asked["action"])
-        override = Override(action, relay, time.time() + asked["for_s"] if "for_s" in asked else 0.0)
+    async def set_site(self, host: str, asked: OverrideRequest) -> OverrideAnswer:
+        """Sets what is done with a site and its subdomains, whatever the rules say."""
+        host = parse_field(scope, host)
+        action, relay = parse_field(lambda text: parse_action(text, relays=self.relays.usable_names()), asked.action)
+        override = Override(action, relay, 0.0 if asked.for_s is None else time.time() + asked.for_s)
         await self.set_override(host, override)
-        return answer(OverrideAnswer(host, OverrideJson.of(host, override)))
+        return OverrideAnswer(host, OverrideJson.of(host, override))
 
     async def set_override(self, host: str, override: Override | None) -> None:
         """Sets an override, or removes it. Returns once that is stored."""
         self.parts.override(host, override)
         await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
 
-    async def forget_site(self, request: web.Request) -> web.Response:
-        parse_query(request)
-        host = parse_field(scope, request.match_info["host"])
+    async def forget_site(self, host: str) -> ForgottenSiteAnswer:
+        """Forgets the status of a site, and removes its overrides and those below it."""
+        host = parse_field(scope, host)
         below = [name for name in self.parts.setup().router.overrides if name == host or name.endswith(f".{host}")]
         for name in below:
             self.parts.override(name, None)
         changes = self.parts.beliefs.forget(host)
         self.parts.events.emit(Learned(changes))
         forgotten = tuple(sorted({change.scope for change in changes}))
-        return answer(ForgottenSiteAnswer(host, forgotten, tuple(sorted(below))))
+        return ForgottenSiteAnswer(host, forgotten, tuple(sorted(below)))
 
     def _override_of(self, host: str) -> tuple[str, Override] | None:
         """Returns the most specific override that covers the host, with its scope."""

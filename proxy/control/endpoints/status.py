@@ -6,18 +6,15 @@ import asyncio
 import os
 import time
 
-from aiohttp import web
-
 from proxy import __version__
 from proxy.control import lists
 from proxy.control.answers.sites import overrides_json
 from proxy.control.answers.status import AddonJson, AddonsAnswer, RouteSuccessJson, StatusAnswer
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.relay_reader import RelayReader
-from proxy.control.request_parsing import parse_query
-from proxy.control.responses import answer
 from proxy.control.site_reader import SiteReader
 from proxy.model import bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -34,17 +31,14 @@ class StatusEndpoints:
     sites: SiteReader
     relays: RelayReader
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Endpoint]:
         return [
-            web.get("/v1/status", self.status),
-            web.get("/v1/addons", self.addons),
+            Endpoint("GET", "/v1/status", self.status),
+            Endpoint("GET", "/v1/addons", self.addons),
         ]
 
-    async def status(self, request: web.Request) -> web.Response:
-        parse_query(request)
-        return answer(await self.read())
-
-    async def read(self) -> StatusAnswer:
+    async def status(self) -> StatusAnswer:
+        """Says what is on, what is wrong, which sites are in trouble, and how the routes do."""
         parts, now = self.parts, time.time()
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
         network = parts.network()
@@ -82,6 +76,6 @@ class StatusEndpoints:
             sites=tuple(troubled),
         )
 
-    async def addons(self, request: web.Request) -> web.Response:
-        parse_query(request)
-        return answer(AddonsAnswer(tuple(map(AddonJson.of, self.parts.addons()))))
+    async def addons(self) -> AddonsAnswer:
+        """Lists the addons."""
+        return AddonsAnswer(tuple(map(AddonJson.of, self.parts.addons())))
