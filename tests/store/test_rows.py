@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ from proxy.model import (
 )
 from proxy.store.file import open_store
 from proxy.store.queries import beliefs, overrides
-from proxy.store.rows import BELIEF_COLUMNS, Batch, from_text, read_beliefs, read_overrides, to_text
+from proxy.store.rows import BELIEF_COLUMNS, Batch, from_text, read_beliefs, read_overrides, read_plan, to_text
 from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
 
 AT = 1_700_000_000.0
@@ -196,3 +196,37 @@ def test_rows_go_in_as_parameters_only() -> None:
 
     assert row == (evil, evil, evil)
     assert tables == (7,)
+
+
+@pytest.mark.parametrize("count", [1, 49, 50, 51, 230])
+def test_many_rows_are_few_statements_and_each_is_itself(count: int) -> None:
+    batch = Batch()
+    hosts = [f"{'é' * (number % 2)}site{number}.example" for number in range(count)]
+    for number, host in enumerate(hosts, 7):
+        batch.add_outcome(number, outcome(failed(Symptom.RESET), delivered(TOR), host=host, at=AT + number), HOME)
+    statements: list[str] = []
+    with contextlib.closing(open_store(None).db) as db:
+        db.set_trace_callback(statements.append)
+        batch.write(db)
+        db.set_trace_callback(None)
+        stored = db.execute("SELECT id, host, at FROM outcome ORDER BY id").fetchall()
+        attempts = db.execute("SELECT outcome_id, place, route FROM attempt ORDER BY outcome_id, place").fetchall()
+    assert stored == [(number, host, AT + number) for number, host in enumerate(hosts, 7)]
+    assert attempts == [(n, *it) for n in range(7, 7 + count) for it in ((0, "direct"), (1, "tor"))]
+    assert len(statements) <= 3 * count // 50 + 2 * 50, "one for each fifty rows, and for each that is left"
+
+
+def test_plans_that_look_alike_are_told_apart() -> None:
+    batch = Batch()
+    told = [
+        outcome(delivered()), outcome(delivered(TOR)), outcome(delivered(Route(("tor",), ("tlsrec",)))),
+        replace(outcome(delivered()), plan=replace(outcome(delivered()).plan, intercept=True)),
+        replace(outcome(delivered()), plan=replace(outcome(delivered()).plan, before=outcome(delivered(TOR)).plan)),
+    ]  # fmt: skip
+    for number, each in enumerate((*told, *told)):
+        batch.add_outcome(number, each, HOME)
+    plans = [row[-1] for row in batch.outcomes]
+    assert len(set(plans)) == len(told)
+    assert plans[: len(told)] == plans[len(told) :]
+    read = [read_plan(str(it.plan.action), it.plan.why, text) for it, text in zip((*told, *told), plans, strict=True)]
+    assert read == [it.plan for it in (*told, *told)]

@@ -490,14 +490,14 @@ def test_H6_a_file_that_goes_under_us_is_begun_anew(path: Path, open_at: Opener,
 
 def test_one_row_that_cannot_be_kept_costs_no_other(path: Path, open_at: Opener) -> None:
     store = open_at(path)
-    for number in range(10):
+    for number in range(120):
         store.record(rescued(host=f"h{number}.example", at=AT), network=HOME)
     store.record(replace(rescued(host="huge.example", at=AT), bytes_up=2**70), network=HOME)
     store.record(rescued(host="nan.example", at=float("nan")), network=HOME)
     store.record(rescued(host="last.example", at=AT), network=HOME)
 
     assert store.flush()
-    assert hosts(store) == {*(f"h{number}.example" for number in range(10)), "last.example"}
+    assert hosts(store) == {*(f"h{number}.example" for number in range(120)), "last.example"}
     assert store.dropped_rows == 2
 
 
