@@ -17,7 +17,7 @@ import trustme
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.http_connect import HttpConnectDialer
-from proxy.net.dialers.tls import TlsDialer, TlsStream, public_key_sha256
+from proxy.net.dialers.tls import TlsDialer, TlsStream, context_trusting, public_key_sha256
 from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream
 from proxy.net.tasks import spawn
@@ -382,6 +382,67 @@ async def test_nowait_calls_and_their_wakes(dial: Dial) -> None:
         stream.send_eof()
         assert await server.done == PLENTY
         stream.close()
+
+
+class Memory(Stream):
+    """The way to a server in memory, which shows how much was asked for at once."""
+
+    __slots__ = ("asked", "incoming", "outgoing", "server")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__("127.0.0.1:443")
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.server = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        self.asked: list[int] = []
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        self.asked.append(limit)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.server.do_handshake()
+        return self.outgoing.read(limit) or None
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return self.incoming.write(data)
+
+    def send_eof(self) -> None:
+        self.incoming.write_eof()
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    @property
+    def plain_socket(self) -> None:
+        return None
+
+    @property
+    def lowest_socket(self) -> socket.SocketType:
+        raise AssertionError("there is none")
+
+
+@pytest.mark.parametrize(("limit", "most"), [(CHUNK, CHUNK), (2 * CHUNK, 8 * (16 * 1024 + 22))])
+async def test_full_records_are_taken_whole_and_given_out_together(
+    certificate: trustme.LeafCert, ca: str, limit: int, most: int
+) -> None:
+    size = 16 * CHUNK
+    inner = Memory(server_context(certificate))
+    stream = TlsStream(inner, context_trusting(ca), "relay.test")
+    await stream.handshake()
+    assert stream.receive_nowait() is None, "its session tickets"
+    sent = 0
+    while sent < size:
+        sent += inner.server.write(memoryview(PLENTY)[sent:size])
+    inner.asked.clear()
+    pieces = []
+    while piece := stream.receive_nowait(limit):
+        pieces.append(piece)
+    assert b"".join(pieces) == PLENTY[:size]
+    assert set(inner.asked) == {most}
+    if limit > CHUNK:
+        assert [len(piece) for piece in pieces] == [2 * CHUNK] * 8
+        assert len(inner.asked) == 8 + 1, "once for each piece, and once for nothing more"
 
 
 async def test_it_carries_the_peer_but_is_no_plain_socket(dial: Dial) -> None:
