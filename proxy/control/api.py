@@ -7,6 +7,8 @@ code, and no answer has a password.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -59,7 +61,8 @@ def _handler(endpoint: Endpoint, followers: Followers) -> Handler:
         answer = await endpoint.handler(**given)
         if isinstance(answer, AsyncGenerator):
             return await followers.answer(request, answer)
-        return web.json_response(document(answer))
+        # In a thread: a page of the log has ten thousand rows, and connections go on meanwhile.
+        return web.json_response(text=await asyncio.to_thread(lambda: json.dumps(document(answer))))
 
     return handle
 

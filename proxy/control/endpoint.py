@@ -21,7 +21,8 @@ ASKED = "asked"
 
 @frozen_dataclass
 class Endpoint:
-    """`refuses` are the statuses of refusals that its handler raises beside 400."""
+    """`refuses` are the statuses of refusals that its handler raises beside 400, and beside 404 where the path has a
+    name."""
 
     method: str
     path: str

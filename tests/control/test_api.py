@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from proxy.control import api as api_module
+from proxy.control.document import document
 from proxy.control.streaming import FAULT
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -528,3 +531,17 @@ async def test_an_override_may_have_an_end(api: ClientSession, world: World) -> 
     for wrong in (0, -1, 10**9, 1.5, True):
         async with api.put("/v1/sites/example.net", json={"action": "relay", "for_s": wrong}) as answer:
             assert answer.status == 400, wrong
+
+
+async def test_a_large_answer_is_written_beside_the_loop(api: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand rows take a tenth of a second, in which connections go on."""
+    writers: list[threading.Thread] = []
+
+    def write(answer: object) -> Any:
+        writers.append(threading.current_thread())
+        return document(answer)
+
+    monkeypatch.setattr(api_module, "document", write)
+    await read(api, "/v1/log")
+    assert len(writers) == 1
+    assert writers[0] is not threading.current_thread()

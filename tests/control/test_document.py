@@ -31,6 +31,21 @@ def test_an_answer_is_an_object_with_the_version_and_all_its_fields_in_order() -
     assert list(shown) == ["version", "plan", "plans", "until", "flag"]
 
 
+@frozen_dataclass
+class One:
+    plan: PlanJson
+
+
+@frozen_dataclass
+class NoneAtAll:
+    pass
+
+
+def test_one_field_or_none_at_all_is_an_object_too() -> None:
+    assert to_json(One(PLAN)) == {"plan": {"action": "RELAY", "routes": ["tor", "direct"], "why": "a rule"}}
+    assert to_json(NoneAtAll()) == {}
+
+
 def test_enums_are_their_values_and_read_only_mappings_are_objects() -> None:
     made = AttemptJson("tor", "done", "", "", 0.0, 0.1, "", MappingProxyType({"relay": Action.BLOCK, "status": 200}))
     shown = to_json(made)

@@ -50,7 +50,7 @@ class ListEndpoints:
         return [
             Endpoint("GET", "/v1/lists", self.lists),
             Endpoint("POST", "/v1/lists/refresh", self.refresh_lists),
-            Endpoint("GET", "/v1/lists/{name}/report", self.report_list, refuses=(404,)),
+            Endpoint("GET", "/v1/lists/{name}/report", self.report_list),
         ]
 
     async def lists(self) -> ListsAnswer:
