@@ -47,7 +47,6 @@ class Scene:
         self._environment = environment
         self._relay_fails = relay_fails
         self._open = contextlib.AsyncExitStack()
-        self.seen: dict[str, Any] = {}  # what a test has looked at before
         self.byway: Byway
 
     async def __aenter__(self) -> Scene:
