@@ -21,8 +21,12 @@ DOMAIN = r"(?:(?![a-z0-9._-]{254})(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-
 """Matches a domain in canonical spelling (`wire.hostnames`). Its last label begins with a letter, so it is no address;
 a domain that it does not match may still be one."""
 
-IPV4_PREFIX = r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?:/[0-9]{1,2})?)"
-"""Matches what may be an IPv4 address or prefix: `ListBuilder.add_ipv4` looks at its numbers."""
+_OCTET = r"(?:0|[1-9][0-9]{0,2})"
+IPV4_PREFIX = rf"(?:{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?:/[0-9]{{1,2}})?)"
+"""Matches what may be an IPv4 address or prefix: `ListBuilder.add_ipv4` looks at its numbers. None begins with a zero:
+of an address that would be octal, and of a prefix wrong, which the parser of lines tells apart."""
+
+_OCTAL = re.compile(r"[.\n]0[0-9]")
 
 _SHAPES = (b".../\n", b"...\n")
 """Of what IPV4_PREFIX matches, without its digits."""
@@ -31,7 +35,10 @@ _SHAPES = (b".../\n", b"...\n")
 def are_ipv4(texts: Sequence[str]) -> bool:
     """Returns whether each of the texts may be an IPv4 address or prefix, as IPV4_PREFIX does, but for the number of
     digits."""
-    rest = "\n".join((*texts, "")).encode(errors="replace").translate(None, b"0123456789")
+    lines = "\n".join(("", *texts, ""))
+    if _OCTAL.search(lines):
+        return False
+    rest = lines[1:].encode(errors="replace").translate(None, b"0123456789")
     for shape in _SHAPES:
         rest = rest.replace(shape, b"")
     return not rest
