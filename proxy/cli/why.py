@@ -22,6 +22,7 @@ from proxy.cli.output import Output, inert
 from proxy.cli.table import GAP, row_lines, wrap
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.control.amounts import ago, clock, span
+from proxy.control.measurement_text import PARTS, grouped_routes, route_result, step_cells
 from proxy.model.errors import BywayError
 
 LINES_MAX = 14
@@ -30,20 +31,6 @@ LINES_MAX = 14
 _EVIDENCE_LINES = 2
 _DO_LINES = 2
 _HEADINGS = ("what", "value")
-_GLYPHS = {"ok": "✓", "failed": "✗", "not_tested": "·"}
-_RESULTS = {"ok": "ok", "failed": "failed", "not_tested": "not tested"}
-_PARTS = {
-    "resolve": "DNS (system)",
-    "secure": "DNS (encrypted)",
-    "connect": "TCP connect",
-    "relay": "relay handshake",
-    "neutral": "TLS handshake, other SNI",
-    "hello": "TLS handshake, site's SNI",
-    "certificate": "certificate",
-    "answer": "HTTP response",
-    "control": "control site",
-}
-"""The steps of a measurement."""
 
 Document = Mapping[str, Any]
 
@@ -91,7 +78,7 @@ def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> d
             if "verdict" in answer:
                 return answer
             if out.fancy and out.verbose:
-                for line in row_lines(list(map(inert, _step_cells(answer["step"]))), (19, 25, width() - 48)):
+                for line in row_lines(list(map(inert, step_cells(answer["step"]))), (19, 25, width() - 48)):
                     out.line(line)
             else:
                 status.show(answer["step"])
@@ -108,7 +95,7 @@ class _StatusLine:
 
     def show(self, step: Document) -> None:
         if self._shown:
-            what = _PARTS.get(step["part"], str(step["part"]))
+            what = PARTS.get(step["part"], str(step["part"]))
             # \r to the first column, ESC[K erases the rest of the line: a shorter text leaves nothing of a longer one.
             print(f"\r\x1b[KTesting {inert(step['route'])}: {what}", end="", file=sys.stderr, flush=True)
 
@@ -119,18 +106,8 @@ class _StatusLine:
 
 def step_line(step: Document) -> str:
     """One step in a line."""
-    route, what, ended = _step_cells(step)
+    route, what, ended = step_cells(step)
     return f"{route}: {what}: {ended}"
-
-
-def _step_cells(step: Document) -> tuple[str, str, str]:
-    took = f", {span(step['elapsed_s'])}" if step["elapsed_s"] else ""
-    where = f", address {step['address']}" if step["address"] else ""
-    what = _PARTS.get(step["part"], str(step["part"]))
-    ended = step["text"] or _RESULTS[step["result"]]
-    if step["text"] and step["result"] != "ok":
-        ended = f"{_RESULTS[step['result']]}: {step['text']}"
-    return f"{_GLYPHS[step['result']]} {step['route']}", what, f"{ended}{where}{took}"
 
 
 # -- for people --------------------------------------------------------------------------------------------------------
@@ -185,7 +162,7 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> li
     """One line for each route, tested ones first; routes beyond the room are counted."""
     if not routes:
         return []
-    rows = _grouped(routes)
+    rows = grouped_routes(routes)
     room = lines_max - 1  # the heading
     shown = rows if len(rows) <= room else rows[: max(1, room - 1)]
     more = len(rows) - len(shown)
@@ -194,36 +171,11 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> li
     lines = [bold(f"{'route':<{names}}  {'result':<{result_room}}    time")]
     for row in shown:
         took = span(row["elapsed_s"]) if row["result"] != "not_tested" else ""
-        cell = _cut(inert(_result(row)), result_room)
+        cell = _cut(inert(route_result(row)), result_room)
         lines.append(f"{inert(row['route']):<{names}}  {cell:<{result_room}}  {took:>6}".rstrip())
     if more:
         lines.append(f"{more} more route{'' if more == 1 else 's'}: byway why -v")
     return lines
-
-
-def _grouped(routes: Sequence[Document]) -> list[Document]:
-    """The tested routes, then the others; several that were skipped for the same reason share a row."""
-    left_out: dict[str, list[Document]] = {}
-    for row in routes:
-        if row["result"] == "not_tested":
-            left_out.setdefault(row["text"], []).append(row)
-    tested = [row for row in routes if row["result"] != "not_tested"]
-    grouped = [
-        {**rows[0], "route": rows[0]["route"] if len(rows) == 1 else f"{len(rows)} routes"}
-        for rows in left_out.values()
-    ]
-    return [*tested, *grouped]
-
-
-def _result(row: Document) -> str:
-    """How one route ended."""
-    if row["result"] == "ok":
-        return f"✓ HTTP {row['status']}" if row["status"] else "✓ delivered"
-    if row["result"] == "not_tested":
-        skipped = f"{row['route']} skipped: "
-        return f"· not tested: {row['text'].removeprefix(skipped)}"
-    stage = "TLS handshake" if row["stage"] in ("hello", "neutral") else _PARTS.get(row["stage"], row["stage"])
-    return f"✗ {stage}: {row['text']}"
 
 
 def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:
@@ -310,7 +262,7 @@ def _route(row: Document) -> str:
         return f"{row['route']}: delivered{status} in {span(row['elapsed_s'])}"
     if row["result"] == "not_tested":
         return f"{row['route']}: not tested: {row['text']}"
-    return f"{row['route']}: failed at {_PARTS.get(row['stage'], row['stage'])}: {row['text']}"
+    return f"{row['route']}: failed at {PARTS.get(row['stage'], row['stage'])}: {row['text']}"
 
 
 def result(row: Document) -> str:

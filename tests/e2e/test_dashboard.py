@@ -27,7 +27,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.needs("chromium", "axe-core")
 
 SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
-         "log": "log?hours="}  # fmt: skip
+         "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why"}  # fmt: skip
 
 
 @pytest.fixture
@@ -85,6 +85,19 @@ async def test_every_page_can_be_read_by_everybody(world: World, pages: Pages, p
 
 async def test_the_sign_in_page_can_be_read_by_everybody(pages: Pages, page: Tab) -> None:
     await check_looks(page, lambda: page.open(f"{pages.url}/sign-in"), "dashboard-sign-in")
+
+
+async def test_a_measurement_can_be_read_by_everybody(pages: Pages, page: Tab) -> None:
+    home = await sign_in(page, pages)
+
+    async def measure() -> None:
+        await page.open(f"{home}why?site=blog.example.net")
+        await page.evaluate("document.querySelector('#live form button').click(); 0")
+        await shows(page, "document.querySelector('#verdict') && document.readyState === 'complete'")
+
+    await check_looks(page, measure, "dashboard-measurement")
+    text = await page.text()
+    assert text.index("Steps") < text.index("Verdict") < text.index("What to do")
 
 
 async def test_a_page_follows_what_happens(world: World, pages: Pages, page: Tab) -> None:

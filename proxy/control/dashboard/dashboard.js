@@ -7,7 +7,7 @@ let source = null;
 let asked = false;
 
 async function update() {
-  if (asked || isBusy()) return;
+  if (asked || isBusy() || "still" in live.dataset) return;
   asked = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
@@ -32,7 +32,7 @@ function isBusy() {
 }
 
 function start() {
-  if (source !== null) return;
+  if (source !== null || "still" in live.dataset) return; // a measurement stays as it was made
   source = new EventSource(root + "events");
   source.addEventListener("changed", update);
 }

@@ -8,8 +8,9 @@ use Byway. Every request passes `guard` first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -18,6 +19,7 @@ from aiohttp import web
 
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused, hosts_of
+from proxy.control.answers.measurements import MeasuredSiteLine
 from proxy.control.answers.sites import OverrideJson
 from proxy.control.dashboard.guard import (
     check_client,
@@ -28,8 +30,10 @@ from proxy.control.dashboard.guard import (
 )
 from proxy.control.dashboard.sign_in import CODE_S, Session, SignIn
 from proxy.control.dependencies import Dependencies
+from proxy.control.endpoints.measurements import MeasurementRequest
+from proxy.control.endpoints.rules import RuleTestRequest
 from proxy.control.request_parsing import parse_field, parse_number, query_fields
-from proxy.control.site import scope
+from proxy.control.site import scope, site
 from proxy.control.subjects import Subjects
 from proxy.model import AutoMode, Destination, Override
 from proxy.model.errors import BywayError
@@ -94,6 +98,9 @@ class Dashboard:
             web.get(f"{base}sites/{{host}}", self._page(self._site)),
             web.get(f"{base}relays", self._page(self._relays)),
             web.get(f"{base}log", self._page(self._log)),
+            web.get(f"{base}why", self._page(self._why)),
+            web.post(f"{base}why", self._page(self._measure)),
+            web.get(f"{base}rules", self._page(self._rules)),
             web.get(f"{base}dashboard.css", self._page(self._style)),
             web.get(f"{base}dashboard.js", self._page(self._module)),
             web.get(f"{base}events", self._page(self._events), allow_head=False),
@@ -196,13 +203,13 @@ class Dashboard:
 
         query_fields(request)
         host, now = parse_field(scope, request.match_info["host"]), time.time()
-        site = await self._subjects.sites.show_site(host)
+        answer = await self._subjects.sites.show_site(host)
         known = await self._subjects.measurements.known(Destination(host, 443))
         rows = await self._subjects.sites.sites.rows(site=host, since=now - _DAY_S, limit=_CONNECTIONS)
         undo = session.undo[1] if session.undo is not None and session.undo[0] == host else None
         networks = {id_: name for name, id_ in self._parts.setup().settings.networks.items()}
         relays = self._subjects.relays.relays.usable_names()
-        view = site_view(site, known, rows, relays=relays, undo=undo, now=now, networks=networks)
+        view = site_view(answer, known, rows, relays=relays, undo=undo, now=now, networks=networks)
         return await self._rendered("site.html", session, title=host, here="sites", view=view)
 
     async def _relays(self, request: web.Request, session: Session) -> web.Response:
@@ -236,6 +243,60 @@ class Dashboard:
         view = log_view(rows, chosen, self._parts.setup().settings.log.hosts)
         return await self._rendered("log.html", session, title="Log", here="log", view=view)
 
+    async def _rules(self, request: web.Request, session: Session) -> web.Response:
+        from proxy.control.dashboard.rules import rules_view
+
+        text = query_fields(request, "url").get("url", "").strip()
+        traced = await self._subjects.rules.test_rules(RuleTestRequest(text)) if text else None
+        view = rules_view(await self._subjects.rules.rules(), await self._subjects.lists.lists(), traced, text)
+        return await self._rendered("rules.html", session, title="Rules", here="rules", view=view)
+
+    async def _why(self, request: web.Request, session: Session) -> web.Response:
+        asked = query_fields(request, "site").get("site", "").strip()
+        return await self._rendered("why.html", session, title="Why?", here="why", view={"site": asked, "stream": ""})
+
+    async def _measure(self, request: web.Request, session: Session) -> web.StreamResponse:
+        """Measures a site, and sends the page as far as the measurement is: each step when it is done."""
+        form = await posted_form(request, session, "site", "fresh")
+        text = form.get("site", "").strip()
+        destination = parse_field(site, text)
+        is_here = destination.address is not None and not destination.address.is_global
+        if is_here or self._parts.beliefs.is_near(destination.host):
+            raise Refused(400, f"{destination.host} is not on the internet. To test it: `byway why {destination.host}`")
+        lines = await self._subjects.measurements.measure(MeasurementRequest(text, fresh="fresh" in form))
+        rendering = await _rendering()
+        view = {"site": text, "stream": rendering.STREAM}
+        page = rendering.render("why.html", session, title="Why?", here="why", view=view)
+        before, between, after = page.split(rendering.STREAM)
+        response = web.StreamResponse(headers={**_PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
+        with self._streaming(request):
+            await response.prepare(request)
+            try:
+                await response.write(before.encode())
+                async with contextlib.aclosing(lines):
+                    async for line in lines:
+                        part = rendering.render_line(line, session)
+                        if isinstance(line, MeasuredSiteLine):  # the last one
+                            part, between = between + part, ""
+                        await response.write(part.encode())
+                await response.write((between + after).encode())
+            except ConnectionError:
+                pass  # the tab was closed
+        return response
+
+    @contextlib.contextmanager
+    def _streaming(self, request: web.Request) -> Iterator[None]:
+        """Lifts the time limit of a connection, and ends its answer when Byway ends."""
+        task = asyncio.current_task()
+        assert task is not None
+        assert request.transport is not None
+        cast(_Adopted, request.transport.get_protocol()).stay_open()
+        self._streams.add(task)
+        try:
+            yield
+        finally:
+            self._streams.discard(task)
+
     async def _style(self, request: web.Request, _session: Session) -> web.Response:
         query_fields(request)
         return await self._asset("dashboard.css", "text/css")
@@ -251,30 +312,25 @@ class Dashboard:
         if len(self._streams) >= STREAMS_MAX:
             raise Refused(503, "Too many tabs are open.")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        task, changed = asyncio.current_task(), asyncio.Event()
-        assert task is not None
-        assert request.transport is not None
-        adopted = cast(_Adopted, request.transport.get_protocol())
-        adopted.stay_open()
-        self._streams.add(task)
-        noting = spawn(self._note_outcomes(changed), name="note outcomes for a tab")
-        try:
-            await response.prepare(request)
-            while True:
-                try:
-                    async with asyncio.timeout(_ALIVE_S):
-                        await changed.wait()
-                except TimeoutError:
-                    await response.write(b":\n\n")
-                    continue
-                await response.write(b"event: changed\ndata:\n\n")
-                await asyncio.sleep(_PAUSE_BETWEEN_S)
-                changed.clear()
-        except ConnectionError:
-            pass  # the tab was closed
-        finally:
-            noting.cancel()
-            self._streams.discard(task)
+        changed = asyncio.Event()
+        with self._streaming(request):
+            noting = spawn(self._note_outcomes(changed), name="note outcomes for a tab")
+            try:
+                await response.prepare(request)
+                while True:
+                    try:
+                        async with asyncio.timeout(_ALIVE_S):
+                            await changed.wait()
+                    except TimeoutError:
+                        await response.write(b":\n\n")
+                        continue
+                    await response.write(b"event: changed\ndata:\n\n")
+                    await asyncio.sleep(_PAUSE_BETWEEN_S)
+                    changed.clear()
+            except ConnectionError:
+                pass  # the tab was closed
+            finally:
+                noting.cancel()
         return response
 
     # -- changes ---------------------------------------------------------------------------------------------------

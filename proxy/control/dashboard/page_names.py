@@ -1,8 +1,20 @@
-"""The names of the dashboard's pages, for `byway open`."""
+"""The pages of the dashboard, for `byway open` and for the menu."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-PAGE_NAMES: Mapping[str, str] = {"home": "", "sites": "sites", "relays": "relays", "log": "log"}
-"""The path of each page, behind that of the session."""
+PAGE_NAMES: Mapping[str, str] = {
+    "home": "Home",
+    "sites": "Sites",
+    "relays": "Relays",
+    "rules": "Rules",
+    "log": "Log",
+    "why": "Why?",
+}
+"""The title of each page, by its name, in the order of the menu."""
+
+
+def path_of(name: str) -> str:
+    """Returns the path of a page, behind that of the session."""
+    return "" if name == "home" else name

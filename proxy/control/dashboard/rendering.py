@@ -6,7 +6,7 @@ Imported in a thread when the first page is asked for: jinja2 takes 40 ms and 3 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,9 +16,13 @@ from markupsafe import Markup
 
 from proxy.control.amounts import ago, clock, size, span
 from proxy.control.answers.connections import AttemptJson
+from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
 from proxy.control.dashboard import relays
 from proxy.control.dashboard.charts import PATTERNS
+from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
 from proxy.control.dashboard.sign_in import Session
+from proxy.control.document import to_json
+from proxy.control.measurement_text import grouped_routes, route_result, step_cells
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Protocol, Stage, Symptom
@@ -26,8 +30,8 @@ from proxy.wire.html_page import prose
 
 _FOLDER = Path(__file__).parent
 
-PAGES: Mapping[str, str] = {"": "Home", "sites": "Sites", "relays": "Relays", "log": "Log"}
-"""The pages, by their paths behind that of the session."""
+STREAM = "<!-- stream -->"
+"""Stands on a page for what is sent later."""
 
 _BAD = frozenset({SiteStatus.BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.RELAYS_FAIL, SiteStatus.SITE_DOWN})
 _QUIET = frozenset({SiteStatus.NOT_TESTED, SiteStatus.NO_NETWORK, SiteStatus.PORTAL})
@@ -85,6 +89,11 @@ def _environment() -> Environment:
 _ENVIRONMENT = _environment()
 
 
+def _token(session: Session) -> Callable[[], Markup]:
+    """Returns what writes the hidden field of a form."""
+    return lambda: Markup('<input type="hidden" name="token" value="{}">').format(session.form_token)
+
+
 def render(template: str, session: Session, *, title: str, here: str, view: Any) -> str:
     """Returns a page. `here` is its path behind that of the session. Takes the session's notice."""
     notice, session.notice = session.notice, ""
@@ -92,12 +101,22 @@ def render(template: str, session: Session, *, title: str, here: str, view: Any)
         title=title,
         base=session.path,
         here=here,
-        pages=[{"path": path, "name": name} for path, name in PAGES.items()],
+        pages=[{"path": path_of(name), "title": title} for name, title in PAGE_NAMES.items()],
         patterns=PATTERNS,
         notice=notice,
-        token=lambda: Markup('<input type="hidden" name="token" value="{}">').format(session.form_token),
+        token=_token(session),
         view=view,
     )
+
+
+def render_line(line: StepLine | MeasuredSiteLine, session: Session) -> str:
+    """Returns a step of a measurement, or its end, as a part of a page."""
+    if isinstance(line, StepLine):
+        route, what, ended = step_cells(to_json(line.step))
+        return _ENVIRONMENT.get_template("step.html").render(route=route, what=what, ended=ended)
+    routes = [(row["route"], route_result(row), row["elapsed_s"]) for row in grouped_routes(to_json(line.routes))]
+    token = _token(session)
+    return _ENVIRONMENT.get_template("verdict.html").render(base=session.path, end=line, routes=routes, token=token)
 
 
 def asset(name: str) -> bytes:

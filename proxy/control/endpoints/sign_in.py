@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.sign_in import CodeLine, CodeUsedLine
-from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
 from proxy.control.dashboard.sign_in import CODE_S, SignIn
 from proxy.control.endpoint import Endpoint
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -34,7 +34,7 @@ class SignInEndpoints:
         """Makes a code that opens a page: streams it at once, then whether it was used, at the latest when it ends."""
         if asked.page not in PAGE_NAMES:
             raise Refused(400, f"unknown page {quoted(asked.page)}; it can be {one_of(list(PAGE_NAMES))}")
-        code = self.sign_in.new_code(PAGE_NAMES[asked.page], asyncio.get_running_loop().time())
+        code = self.sign_in.new_code(path_of(asked.page), asyncio.get_running_loop().time())
 
         async def lines() -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
             yield CodeLine(code.text, CODE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -176,6 +177,54 @@ async def test_an_empty_log_says_why(pages: Pages, world: World) -> None:
             assert words in await browser.text("log?site=never.example&hours=")
 
 
+async def test_rules_with_their_hits(world: World, browser: Browser) -> None:
+    text = await browser.text("rules")
+    assert "2 rules; 2 of them decided nothing since the start." in text
+    assert "DOMAIN-SUFFIX,ads.example,BLOCK never" in text
+    assert "bank.example DIRECT never" in text
+    assert "gfwlist" in text
+    traced = await browser.text("rules?url=https://cdn.ads.example/x")
+    assert "BLOCK: no route." in traced
+    assert "rules.txt:1" in traced
+    assert (await browser.get(f"{browser.base}rules?url=no..name"))[0] == 400
+
+
+async def test_why_sends_each_step_as_it_is_done(world: World, browser: Browser) -> None:
+    held = asyncio.Event()
+
+    async def hold(_: str) -> None:
+        await held.wait()
+
+    world.hold = hold
+    form = {"token": await browser.token(), "site": "blog.example.net"}
+    headers = {"Origin": browser.pages.url, "Sec-Fetch-Dest": "document"}
+    async with browser.session.post(f"{browser.pages.url}{browser.base}why", data=form, headers=headers) as answer:
+        assert answer.status == 200
+        begun = await asyncio.wait_for(answer.content.readuntil(b'aria-live="polite">'), 10)
+        assert b"Why?" in begun
+        held.set()
+        rest = (await asyncio.wait_for(answer.content.read(), 60)).decode()
+    assert rest.index("DNS (system)") < rest.index("Verdict") < rest.index("Test again")
+    assert rest.rstrip().endswith("</html>")
+    assert rest.count("<ol") == rest.count("</ol") - 1
+    assert "http" in rest
+
+
+@pytest.mark.parametrize("site", ["127.0.0.1", "192.168.1.1", "http://[::1]:8119/", "10.0.0.1:80", "no..name", ""])
+async def test_no_address_of_this_network_is_measured(world: World, browser: Browser, site: str) -> None:
+    form = {"token": await browser.token(), "site": site}
+    status, text = await browser.post(f"{browser.base}why", form)
+    assert status == 400, text
+    assert not world.resolved
+
+
+async def test_the_page_of_why_has_a_form(browser: Browser) -> None:
+    assert "Test all routes to a site" in await browser.text("why")
+    _, html = await browser.get(f"{browser.base}why?site=example.org")
+    assert 'value="example.org"' in html
+    assert "<ol" not in html
+
+
 async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -> None:
     world.see(
         outcome(failed(error=HOSTILE), delivered(), host="evil.example.org", at=time.time(), why=HOSTILE),
@@ -199,5 +248,5 @@ async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -
 
 
 async def test_no_page_has_a_password(browser: Browser) -> None:
-    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "log?hours="):
+    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "rules", "log?hours="):
         assert SECRET not in (await browser.get(browser.base + page))[1]
