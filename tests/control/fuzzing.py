@@ -1,6 +1,6 @@
 """Asks a throw-away control server everything that docs/openapi.json allows, and much that it does not (Schemathesis).
 
-    python -m tests.control.fuzzing 400 --seed 7     at most so many cases for each operation: about 10,000 in all
+    python -m tests.control.fuzzing 400 --seed 7     at most so many cases for each operation: about 7,000 in all
 
 No answer may be a server error, have a status that is not documented, or not fit its schema. Left out are `log/follow`,
 which never ends, and `sign-in`, which ends when somebody signs in.
