@@ -17,6 +17,8 @@ WAITER = "gw2"
 
 HEAVY = (
     "tests/e2e/test_browser.py",
+    "tests/e2e/test_dashboard.py",
+    "tests/e2e/test_hostile_page.py",
     "tests/e2e/test_load.py",
     "tests/lab/test_first_minute.py",
     "tests/lab/test_leaks.py",
@@ -58,6 +60,8 @@ WAITING = (
 SECONDS = {
     "tests/control/test_fuzzing.py": 40,
     "tests/e2e/test_browser.py": 115,
+    "tests/e2e/test_dashboard.py": 40,
+    "tests/e2e/test_hostile_page.py": 30,
     "tests/lab/test_networks.py": 83,
     "tests/lab/test_why.py": 81,
     "tests/lab/test_verdicts.py": 70,
