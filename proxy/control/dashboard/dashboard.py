@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib import import_module
@@ -34,12 +35,15 @@ from proxy.control.endpoints.measurements import MeasurementRequest
 from proxy.control.endpoints.rules import RuleTestRequest
 from proxy.control.request_parsing import parse_field, parse_number, query_fields
 from proxy.control.site import scope, site
+from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
 from proxy.model import AutoMode, Destination, Override
 from proxy.model.errors import BywayError
 from proxy.net.tasks import spawn
 from proxy.routing.rules import parse_action
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY, Html, document, element
+
+log = logging.getLogger(__name__)
 
 STREAMS_MAX = 16
 """Tabs that are kept up to date at a time."""
@@ -165,6 +169,11 @@ class Dashboard:
                 if request.headers.get("Sec-Fetch-Dest", "document") != "document":
                     raise
                 return _message("Signed out" if refused.status == 401 else "Refused", str(refused), refused.status)
+            except web.HTTPException:
+                raise
+            except Exception as error:
+                _log_fault(error)
+                return _message("Internal error", FAULT, 500)
 
         return handler
 
@@ -282,6 +291,10 @@ class Dashboard:
                 await response.write((between + after).encode())
             except ConnectionError:
                 pass  # the tab was closed
+            except Exception as error:  # the page has begun, and says so in its midst
+                _log_fault(error)
+                with contextlib.suppress(ConnectionError):
+                    await response.write(f"</ol>{element('p', FAULT, role='alert')}{after}".encode())
         return response
 
     @contextlib.contextmanager
@@ -391,6 +404,11 @@ class Dashboard:
     async def _note_outcomes(self, changed: asyncio.Event) -> None:
         async for _ in self._parts.follow():
             changed.set()
+
+
+def _log_fault(error: Exception) -> None:
+    log.error("internal error while answering a page of the dashboard: %s", type(error).__name__)
+    log.debug("traceback:", exc_info=True)  # its message may name a site
 
 
 def _now() -> float:

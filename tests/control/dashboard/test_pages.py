@@ -218,6 +218,25 @@ async def test_no_address_of_this_network_is_measured(world: World, browser: Bro
     assert not world.resolved
 
 
+async def test_a_fault_of_our_own_is_told_without_its_message(
+    world: World, browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise RuntimeError(BLOCKED)
+
+    token = await browser.token()
+    world.health.working = fault  # type: ignore[method-assign, assignment]
+    world.beliefs.lookup = fault  # type: ignore[method-assign, assignment]
+    status, text = await browser.get(f"{browser.base}sites/{BLOCKED}")
+    assert status == 500
+    assert "Byway has an internal error" in text
+    status, text = await browser.post(f"{browser.base}why", {"token": token, "site": "blog.example.net"})
+    assert (status, text.count("Byway has an internal error")) == (200, 1)
+    assert text.rstrip().endswith("</html>")
+    assert BLOCKED not in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
 async def test_the_page_of_why_has_a_form(browser: Browser) -> None:
     assert "Test all routes to a site" in await browser.text("why")
     _, html = await browser.get(f"{browser.base}why?site=example.org")
