@@ -27,7 +27,8 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.needs("chromium", "axe-core")
 
 SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
-         "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why"}  # fmt: skip
+         "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why",
+         "networks": "networks", "addons": "addons"}  # fmt: skip
 
 
 @pytest.fixture

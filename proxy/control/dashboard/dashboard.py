@@ -105,6 +105,8 @@ class Dashboard:
             web.get(f"{base}why", self._page(self._why)),
             web.post(f"{base}why", self._page(self._measure)),
             web.get(f"{base}rules", self._page(self._rules)),
+            web.get(f"{base}networks", self._page(self._networks)),
+            web.get(f"{base}addons", self._page(self._addons)),
             web.get(f"{base}dashboard.css", self._page(self._style)),
             web.get(f"{base}dashboard.js", self._page(self._module)),
             web.get(f"{base}events", self._page(self._events), allow_head=False),
@@ -259,6 +261,23 @@ class Dashboard:
         traced = await self._subjects.rules.test_rules(RuleTestRequest(text)) if text else None
         view = rules_view(await self._subjects.rules.rules(), await self._subjects.lists.lists(), traced, text)
         return await self._rendered("rules.html", session, title="Rules", here="rules", view=view)
+
+    async def _networks(self, request: web.Request, session: Session) -> web.Response:
+        from proxy.control.dashboard.networks import networks_view
+
+        query_fields(request)
+        parts, here = self._parts, self._parts.network()
+        names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
+        sites = (await self._subjects.sites.list_sites()).sites
+        view = networks_view(sites, names, here, parts.beliefs.network_state(here))
+        return await self._rendered("networks.html", session, title="Networks", here="networks", view=view)
+
+    async def _addons(self, request: web.Request, session: Session) -> web.Response:
+        from proxy.control.dashboard.addons import addons_view
+
+        query_fields(request)
+        view = addons_view(await self._subjects.status.addons())
+        return await self._rendered("addons.html", session, title="Addons", here="addons", view=view)
 
     async def _why(self, request: web.Request, session: Session) -> web.Response:
         asked = query_fields(request, "site").get("site", "").strip()

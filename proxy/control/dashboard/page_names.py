@@ -11,6 +11,8 @@ PAGE_NAMES: Mapping[str, str] = {
     "rules": "Rules",
     "log": "Log",
     "why": "Why?",
+    "networks": "Networks",
+    "addons": "Addons",
 }
 """The title of each page, by its name, in the order of the menu."""
 

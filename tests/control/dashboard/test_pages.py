@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import Log
+from proxy.extend.loading.addon import AddonFile
+from proxy.extend.manager import AddonState
 from proxy.model import Action, Override
 from tests.cli.seeded import BLOCKED, LONG, SeededWorld
 from tests.control.world import SECRET, World
 from tests.support.dashboard import Browser, Pages, dashboard
-from tests.support.outcomes import delivered, failed, outcome, rescued
+from tests.support.outcomes import AWAY, HOME, delivered, failed, outcome, rescued
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -189,6 +191,29 @@ async def test_rules_with_their_hits(world: World, browser: Browser) -> None:
     assert (await browser.get(f"{browser.base}rules?url=no..name"))[0] == 400
 
 
+async def test_networks(world: World, browser: Browser) -> None:
+    text = await browser.text("networks")
+    assert "This network has no name. To name it, add to [networks] in config.toml" in text
+    assert f"{HOME} (this one) Internet access works. 3 3" in text
+    world.settings = replace(world.settings, networks={"Home Wi-Fi": HOME, "office": AWAY})
+    world.overrides_changed()
+    text = await browser.text("networks")
+    assert "This is Home Wi-Fi." in text
+    assert text.index("Home Wi-Fi (this one)") < text.index("office – 0 0 –")
+
+
+async def test_addons(world: World, browser: Browser) -> None:
+    assert "0 addons run." in await browser.text("addons")
+    ways, bad = (AddonFile(name, Path(f"/home/me/{name}.py"), shipped=False, enabled=True) for name in ("ways", "bad"))
+    world.addons = (
+        AddonState(ways, running="1", since=time.time(), hooks=("plan",)),
+        AddonState(bad, problems=("bad.py:3: no plan",)),
+    )
+    text = await browser.text("addons")
+    assert "1 addon runs; 1 has a problem." in text
+    assert text.index("bad.py:3: no plan") < text.index("✓ runs plan none /home/me/ways.py")
+
+
 async def test_why_sends_each_step_as_it_is_done(world: World, browser: Browser) -> None:
     held = asyncio.Event()
 
@@ -267,5 +292,5 @@ async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -
 
 
 async def test_no_page_has_a_password(browser: Browser) -> None:
-    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "rules", "log?hours="):
+    for page in ("", "sites", f"sites/{BLOCKED}", "relays", "rules", "networks", "addons", "log?hours="):
         assert SECRET not in (await browser.get(browser.base + page))[1]

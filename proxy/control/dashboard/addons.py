@@ -1,0 +1,45 @@
+"""The page of the addons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.control.answers.status import AddonJson, AddonsAnswer, AddonWord
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+_WORDS = {
+    AddonWord.OFF: ("quiet", "·", "off"),
+    AddonWord.RUNS: ("good", "✓", "runs"),
+    AddonWord.STOPPED: ("bad", "✗", "disabled after faults"),
+    AddonWord.FAULTY: ("bad", "✗", "does not load"),
+}
+"""Of each state: its class in the style sheet, its sign, and its words."""
+
+
+@frozen_dataclass
+class AddonRow:
+    """An addon, with its state as people read it."""
+
+    addon: AddonJson
+    kind: str
+    glyph: str
+    words: str
+
+
+@frozen_dataclass
+class AddonsView:
+    """What the page shows."""
+
+    sentence: str
+    rows: Sequence[AddonRow]
+
+
+def addons_view(answer: AddonsAnswer) -> AddonsView:
+    """Returns the page: those with a problem first, then those that run."""
+    order = (AddonWord.FAULTY, AddonWord.STOPPED, AddonWord.RUNS, AddonWord.OFF)
+    addons = sorted(answer.addons, key=lambda addon: (order.index(addon.state), addon.name))
+    running = sum(addon.state is AddonWord.RUNS for addon in addons)
+    wrong = sum(addon.state in (AddonWord.FAULTY, AddonWord.STOPPED) for addon in addons)
+    many = "1 addon runs" if running == 1 else f"{running} addons run"
+    failing = f"; {wrong} {'has' if wrong == 1 else 'have'} a problem" if wrong else ""
+    return AddonsView(f"{many}{failing}.", [AddonRow(addon, *_WORDS[addon.state]) for addon in addons])

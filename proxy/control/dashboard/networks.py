@@ -1,0 +1,60 @@
+"""The page of the networks: where something was learned, and how much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from proxy.control.answers.sites import SiteJson
+from proxy.control.dashboard.home import BLOCKED
+from proxy.detect.verdict.labels import network_in_words
+from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+@frozen_dataclass
+class NetworkRow:
+    """A network. `state` is empty for one that this computer is not on."""
+
+    name: str
+    id: str
+    is_here: bool
+    state: str
+    do: str
+    blocked: int
+    known: int
+    latest: float | None
+
+
+@frozen_dataclass
+class NetworksView:
+    """What the page shows."""
+
+    sentence: str
+    rows: Sequence[NetworkRow]
+
+
+def networks_view(
+    sites: Sequence[SiteJson], names: Mapping[str, str], here: NetworkId, state: NetworkState
+) -> NetworksView:
+    """Returns the page: the present network first. `sites` are those of all networks, `names` of `[networks]` by id."""
+    known = Counter(site.network for site in sites)
+    blocked = Counter(site.network for site in sites if BLOCKED & {site.words, site.stored_words})
+    problem = network_in_words(state)
+    rows = []
+    for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
+        said, do = (problem or ("Internet access works.", "")) if id_ == here else ("", "")
+        found = [at for site in sites if site.network == id_ and (at := site.found_at or site.since)]
+        rows.append(
+            NetworkRow(
+                names.get(id_, ""), id_, id_ == here, said, do, blocked[id_], known[id_], max(found, default=None)
+            )
+        )
+    name = names.get(here, "")
+    if here == UNKNOWN_NETWORK:
+        sentence = "This network cannot be identified: what is learned here is forgotten when you leave it."
+    elif name:
+        sentence = f"This is {name}."
+    else:
+        sentence = f'This network has no name. To name it, add to `[networks]` in config.toml: `home = "{here}"`'
+    return NetworksView(sentence, rows)
