@@ -99,9 +99,8 @@ class RelayObstacle:
     def fix(self, relay: str) -> str:
         """What to do about it: the last command shows whether it helped."""
         test = f"byway relay test {relay}"
-        if (
-            self.kind is Obstacle.FROZEN and self.instead is not None
-        ):  # else a page is lost when the other one is tried again
+        # Else a page is lost when the other one is tried again.
+        if self.kind is Obstacle.FROZEN and self.instead is not None:
             return f"reload pages that stopped; put {self.instead.target} first in its URL, then {test}"
         return _FIXES[self.kind].format(test=test)
 

@@ -143,4 +143,4 @@ async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked,
         control = await asked.why(skip_cache=True)
     assert told.measured.page.url == ("http://site.test/" if served else "https://site.test/")
     assert told.measured.verdict.status == ("works" if served else "site down"), told.measured.verdict
-    assert control.measured.page.url == "https://site.test/", "without another page this one is told"
+    assert control.measured.page.url == "https://site.test/", "the error is that of the only page there is"

@@ -69,7 +69,7 @@ const attack = (name, base) => done(attacks[name](base));
 
 @dataclass
 class Naive:
-    """A control page as they often are: whoever reaches it may use it."""
+    """A control page that checks nothing, as many do: every client may use it."""
 
     url: str = ""
     mode: str = "auto"
