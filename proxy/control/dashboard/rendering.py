@@ -17,14 +17,13 @@ from markupsafe import Markup
 from proxy.control.amounts import ago, clock, size, span
 from proxy.control.answers.connections import AttemptJson
 from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
-from proxy.control.dashboard import relays
 from proxy.control.dashboard.charts import PATTERNS
+from proxy.control.dashboard.kinds import relay_glyph, relay_kind, status_kind
 from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
 from proxy.control.dashboard.sign_in import Session
 from proxy.control.document import to_json
 from proxy.control.measurement_text import grouped_routes, route_result, step_cells
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
-from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Protocol, Stage, Symptom
 from proxy.wire.html_page import prose
 
@@ -32,18 +31,6 @@ _FOLDER = Path(__file__).parent
 
 STREAM = "<!-- stream -->"
 """Stands on a page for what is sent later."""
-
-_BAD = frozenset({SiteStatus.BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.RELAYS_FAIL, SiteStatus.SITE_DOWN})
-_QUIET = frozenset({SiteStatus.NOT_TESTED, SiteStatus.NO_NETWORK, SiteStatus.PORTAL})
-
-
-def status_kind(status: SiteStatus) -> str:
-    """Returns the class in the style sheet of a site's status."""
-    if status is SiteStatus.WORKS:
-        return "good"
-    if status in _QUIET:
-        return "quiet"
-    return "bad" if status in _BAD else "warn"
 
 
 def remedy(text: str) -> Markup:
@@ -78,8 +65,8 @@ def _environment() -> Environment:
         "prose": lambda text: Markup(prose(text)),  # noqa: S704
         "remedy": remedy,
         "kind": status_kind,
-        "relay_kind": relays.kind,
-        "relay_glyph": relays.glyph,
+        "relay_kind": relay_kind,
+        "relay_glyph": relay_glyph,
         "attempt": _attempt,
         "host_path": lambda host: quote(host, safe=""),
     }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer, RelayState
+from aiohttp import web
+
+from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer
+from proxy.control.dashboard.kinds import relay_kind
+from proxy.control.dashboard.visit import Route, Visit
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -20,7 +24,7 @@ class RelaysView:
 def relays_view(answer: RelaysAnswer) -> RelaysView:
     """Returns the page."""
     in_use = [relay for relay in answer.relays if relay.enabled]
-    failing = [relay.name for relay in in_use if kind(relay) == "bad"]
+    failing = [relay.name for relay in in_use if relay_kind(relay) == "bad"]
     if not in_use:
         sentence = "There is no relay in use. Blocked sites open only where a local strategy is enough."
     elif failing:
@@ -33,17 +37,10 @@ def relays_view(answer: RelaysAnswer) -> RelaysView:
     return RelaysView(sentence, answer.relays, answer.groups)
 
 
-def kind(relay: RelayJson) -> str:
-    """Returns the class in the style sheet of a relay's state."""
-    if not relay.enabled:
-        return "quiet"
-    if relay.obstacle is not None or relay.words.startswith("fails"):
-        return "bad"
-    if relay.words == "slow":
-        return "warn"
-    return "good" if relay.state is RelayState.WORKS or (relay.test is not None and relay.test.ok) else "quiet"
+async def _relays(visit: Visit) -> web.Response:
+    visit.query()
+    view = relays_view(await visit.subjects.relays.list_relays())
+    return visit.page("relays.html", title="Relays", here="relays", view=view)
 
 
-def glyph(relay: RelayJson) -> str:
-    """Returns the sign of a relay's state, so that colour is never the only difference."""
-    return {"good": "✓", "bad": "✗", "warn": "◔", "quiet": "·"}[kind(relay)]
+ROUTES = (Route("GET", "relays", _relays),)

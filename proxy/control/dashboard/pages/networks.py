@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from aiohttp import web
+
 from proxy.control.answers.sites import SiteJson
-from proxy.control.dashboard.home import BLOCKED
+from proxy.control.dashboard.pages.home import BLOCKED
+from proxy.control.dashboard.visit import Route, Visit
 from proxy.detect.verdict.labels import network_in_words
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -58,3 +61,15 @@ def networks_view(
     else:
         sentence = f'This network has no name. To name it, add to `[networks]` in config.toml: `home = "{here}"`'
     return NetworksView(sentence, rows)
+
+
+async def _networks(visit: Visit) -> web.Response:
+    visit.query()
+    parts, here = visit.parts, visit.parts.network()
+    names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
+    sites = (await visit.subjects.sites.list_sites()).sites
+    view = networks_view(sites, names, here, parts.beliefs.network_state(here))
+    return visit.page("networks.html", title="Networks", here="networks", view=view)
+
+
+ROUTES = (Route("GET", "networks", _networks),)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aiohttp import web
+
 from proxy.control.answers.lists import ListJson, ListsAnswer
 from proxy.control.answers.rules import CountedOverrideJson, RuleJson, RulesAnswer, RuleTestAnswer
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.endpoints.rules import RuleTestRequest
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -37,3 +41,13 @@ def rules_view(answer: RulesAnswer, listed: ListsAnswer, traced: RuleTestAnswer 
         url,
         traced,
     )
+
+
+async def _rules(visit: Visit) -> web.Response:
+    subjects, text = visit.subjects, visit.query("url").get("url", "").strip()
+    traced = await subjects.rules.test_rules(RuleTestRequest(text)) if text else None
+    view = rules_view(await subjects.rules.rules(), await subjects.lists.lists(), traced, text)
+    return visit.page("rules.html", title="Rules", here="rules", view=view)
+
+
+ROUTES = (Route("GET", "rules", _rules),)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aiohttp import web
+
 from proxy.control.answers.status import AddonJson, AddonsAnswer, AddonWord
+from proxy.control.dashboard.visit import Route, Visit
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 _WORDS = {
@@ -43,3 +46,12 @@ def addons_view(answer: AddonsAnswer) -> AddonsView:
     many = "1 addon runs" if running == 1 else f"{running} addons run"
     failing = f"; {wrong} {'has' if wrong == 1 else 'have'} a problem" if wrong else ""
     return AddonsView(f"{many}{failing}.", [AddonRow(addon, *_WORDS[addon.state]) for addon in addons])
+
+
+async def _addons(visit: Visit) -> web.Response:
+    visit.query()
+    view = addons_view(await visit.subjects.status.addons())
+    return visit.page("addons.html", title="Addons", here="addons", view=view)
+
+
+ROUTES = (Route("GET", "addons", _addons),)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
+from aiohttp import web
+
+from proxy.control.access import Refused
 from proxy.control.answers.connections import ConnectionJson
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field, parse_number
+from proxy.control.site import scope
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.queries import OUTCOMES
 
 ROWS = 200
 """Connections on the page: the newest that match."""
+
+_HOURS_MAX = 366 * 24
 
 LENGTHS: Mapping[str, str] = {"1": "1 hour", "24": "1 day", "168": "1 week", "": "all that is kept"}
 """How far back, by the hours that the form sends."""
@@ -53,3 +62,29 @@ def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str) -
         rows=rows,
         empty=kept.get(hosts, "No matching connections."),
     )
+
+
+async def _log(visit: Visit) -> web.Response:
+    asked = visit.query("site", "route", "outcome", "hours")
+    chosen = LogFilterForm(
+        asked.get("site", "").strip(),
+        asked.get("route", "").strip(),
+        asked.get("outcome", ""),
+        asked.get("hours", "24"),
+    )
+    hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0
+    try:
+        rows = await visit.subjects.sites.sites.rows(
+            since=time.time() - hours * 3600 if hours else 0.0,
+            site=parse_field(scope, chosen.site) if chosen.site else None,
+            route=chosen.route or None,
+            outcome=chosen.outcome or None,
+            limit=ROWS,
+        )
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+    view = log_view(rows, chosen, visit.parts.setup().settings.log.hosts)
+    return visit.page("log.html", title="Log", here="log", view=view)
+
+
+ROUTES = (Route("GET", "log", _log),)

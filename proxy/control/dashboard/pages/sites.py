@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from aiohttp import web
 from markupsafe import Markup
 
+from proxy.config.suggestions import quoted
+from proxy.control.access import Refused
 from proxy.control.amounts import ago, clock
 from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.measurements import KnownSiteAnswer
 from proxy.control.answers.sites import OverrideJson, SiteAnswer, SiteJson, SitesAnswer
 from proxy.control.dashboard.charts import Period, Series, timeline
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field, parse_number
+from proxy.control.site import scope
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus, status_of
-from proxy.model import Cause, State
+from proxy.model import Cause, Destination, Override, State
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.rules import parse_action
+
+_DAY_S = 86_400.0
+_CONNECTIONS = 50  # on the card of a site
 
 ROWS = 200
 """Sites on a page."""
@@ -114,7 +125,7 @@ def sites_view(answer: SitesAnswer, asked: SitesFilter) -> SitesView:
     nothing = "Nothing is stored about any site. Sites that simply work are not listed."
     return SitesView(
         sentence=(
-            f"{_sites(trouble)} with a problem, {_sites(len(found) - trouble)} without." if found else "No such sites."
+            f"{_count(trouble)} with a problem, {_count(len(found) - trouble)} without." if found else "No such sites."
         ),
         asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
         rows=[SiteRow(site, override_text(overrides[site.scope]) if site.scope in overrides else "") for site in shown],
@@ -232,7 +243,7 @@ def action_value(override: OverrideJson) -> str:
     return f"{word}:{override.relay}" if override.relay else word
 
 
-def _sites(count: int) -> str:
+def _count(count: int) -> str:
     return "1 site" if count == 1 else f"{count} sites"
 
 
@@ -241,3 +252,58 @@ def _history(count: int, *, is_blocked: bool, start: float, now: float) -> str:
     return (
         f"Blocked {times} since {clock(start)[:10]} ({ago(start, now=now)}); {'blocked' if is_blocked else 'free'} now."
     )
+
+
+async def _list(visit: Visit) -> web.Response:
+    asked = visit.query("status", "cause", "network", "name", "page")
+    page = parse_field(lambda text: int(parse_number(text, least=1, most=1e6)), asked.get("page", "1"))
+    chosen = SitesFilter(
+        asked.get("status", ""), asked.get("cause", ""), asked.get("network", ""), asked.get("name", ""), page
+    )
+    view = sites_view(await visit.subjects.sites.list_sites(), chosen)
+    return visit.page("sites.html", title="Sites", here="sites", view=view)
+
+
+async def _chosen_site(visit: Visit) -> web.Response:
+    """Leads from a typed host to its page."""
+    host = parse_field(scope, visit.query("host").get("host", "").strip())
+    return visit.see_other(f"sites/{quote(host, safe='')}")
+
+
+async def _site(visit: Visit) -> web.Response:
+    visit.query()
+    host, now, subjects = parse_field(scope, visit.fields["host"]), time.time(), visit.subjects
+    answer = await subjects.sites.show_site(host)
+    known = await subjects.measurements.known(Destination(host, 443))
+    rows = await subjects.sites.sites.rows(site=host, since=now - _DAY_S, limit=_CONNECTIONS)
+    undo = visit.session.undo[1] if visit.session.undo is not None and visit.session.undo[0] == host else None
+    networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
+    relays = subjects.relays.relays.usable_names()
+    view = site_view(answer, known, rows, relays=relays, undo=undo, now=now, networks=networks)
+    return visit.page("site.html", title=host, here="sites", view=view)
+
+
+async def _set_override(visit: Visit) -> web.Response:
+    form = await visit.form("action", "hours")
+    host = parse_field(scope, visit.fields["host"])
+    hours, word = form.get("hours", ""), form.get("action", "")
+    if hours not in LENGTHS:
+        raise Refused(400, f"unknown length {quoted(hours)}")
+    before = visit.parts.setup().router.overrides.get(host)
+    override = None
+    if word != NO_OVERRIDE:
+        usable = visit.subjects.relays.relays.usable_names()
+        action, relay = parse_field(lambda text: parse_action(text, relays=usable), word)
+        override = Override(action, relay, time.time() + float(hours) * 3600 if hours else 0.0)
+    await visit.subjects.sites.set_override(host, override)
+    visit.session.undo = (host, NO_OVERRIDE if before is None else action_value(OverrideJson.of(host, before)))
+    what = "no override" if override is None else override_text(OverrideJson.of(host, override))
+    return visit.see_other(f"sites/{visit.fields['host']}", f"{host} and its subdomains: {what}.")
+
+
+ROUTES = (
+    Route("GET", "sites", _list),
+    Route("GET", "sites/", _chosen_site),
+    Route("GET", "sites/{host}", _site),
+    Route("POST", "sites/{host}/override", _set_override),
+)

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aiohttp import web
 from markupsafe import Markup
 
+from proxy.config.suggestions import one_of, quoted
+from proxy.control.access import Refused
 from proxy.control.amounts import clock, share
 from proxy.control.answers.relays import RelayJson
 from proxy.control.answers.sites import ChangeJson, SiteJson
 from proxy.control.answers.status import ProblemJson, StatusAnswer
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dashboard.charts import Series, stacked_bars
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field, parse_number
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import AutoMode
+from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import HOUR_S
 
 HOURS = 24
 """Hours that the chart shows, the present one included."""
 
+_DAY_S = 86_400.0
 _NAMED = 3
 """Routes that the sentence names."""
 
@@ -193,3 +201,40 @@ def _at(change: ChangeJson) -> float:
 
 def _new(change: ChangeJson) -> NewStatus:
     return NewStatus(change.scope, cause_in_words(change.cause), change.at)
+
+
+async def _home(visit: Visit) -> web.Response:
+    visit.query()
+    status = await visit.subjects.status.status()
+    rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
+    changes = await visit.subjects.sites.sites.recent_changes(status.now - _DAY_S)
+    view = home_view(status, list(map(RouteHour.of_row, rows)), changes)
+    return visit.page("home.html", title="Home", here="", view=view)
+
+
+async def _set_mode(visit: Visit) -> web.Response:
+    form = await visit.form("mode")
+    name, settable = form.get("mode", ""), [mode for mode in AutoMode if mode is not AutoMode.PAUSED]
+    if name not in settable:
+        raise Refused(400, f"unknown mode {quoted(name)}; it can be {one_of(settable)}")
+    return _switched(visit, lambda: visit.parts.modes.set_mode(AutoMode(name)), f"Mode: {name}.")
+
+
+async def _set_pause(visit: Visit) -> web.Response:
+    form = await visit.form("minutes")
+    minutes = parse_field(lambda text: parse_number(text, least=0, most=24 * 60), form.get("minutes", ""))
+    modes = visit.parts.modes
+    if not minutes:
+        return _switched(visit, modes.resume, "Resumed.")
+    return _switched(visit, lambda: modes.pause(minutes * 60), f"Paused for {minutes:g} minutes.")
+
+
+def _switched(visit: Visit, switch: Callable[[], None], notice: str) -> web.Response:
+    try:
+        switch()
+    except BywayError as error:  # it is in effect, and not stored
+        notice = f"{notice} {error}"
+    return visit.see_other("", notice)
+
+
+ROUTES = (Route("GET", "", _home), Route("POST", "mode", _set_mode), Route("POST", "pause", _set_pause))

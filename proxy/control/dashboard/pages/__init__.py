@@ -1,0 +1,1 @@
+"""The pages of the dashboard, one module each: what is shown, and what answers its requests."""

@@ -1,0 +1,52 @@
+"""Tells tabs that something has changed: server-sent events (WHATWG HTML)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.dependencies import Dependencies
+from proxy.net.tasks import spawn
+
+_PAUSE_BETWEEN_S = 1.0
+"""Between two events to a tab, at least."""
+
+_ALIVE_S = 15.0
+"""After so many seconds without an event a comment is sent, so that a tab that is gone is noticed."""
+
+
+async def _events(visit: Visit) -> web.StreamResponse:
+    """Streams an event when connections have ended, one a second at most. It has no content: the tab asks for its page
+    again, and what happened between two events is in it."""
+    visit.query()
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    changed = asyncio.Event()
+    with visit.streaming():
+        noting = spawn(_note_outcomes(visit.parts, changed), name="note outcomes for a tab")
+        try:
+            await response.prepare(visit.request)
+            while True:
+                try:
+                    async with asyncio.timeout(_ALIVE_S):
+                        await changed.wait()
+                except TimeoutError:
+                    await response.write(b":\n\n")
+                    continue
+                await response.write(b"event: changed\ndata:\n\n")
+                await asyncio.sleep(_PAUSE_BETWEEN_S)
+                changed.clear()
+        except ConnectionError:
+            pass  # the tab was closed
+        finally:
+            noting.cancel()
+    return response
+
+
+async def _note_outcomes(parts: Dependencies, changed: asyncio.Event) -> None:
+    async for _ in parts.follow():
+        changed.set()
+
+
+ROUTES = (Route("GET", "events", _events),)
