@@ -24,9 +24,11 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.client_programs import ClientPrograms
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rules import Situation
 from proxy.session.events import Events, Learned
+from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
@@ -78,6 +80,14 @@ class ControlBackend:
     @property
     def rule_hits(self) -> RuleHits:
         return self.services.rule_hits
+
+    @property
+    def open_connections(self) -> OpenConnections:
+        return self.services.open_connections
+
+    @property
+    def programs(self) -> ClientPrograms:
+        return self.services.programs
 
     @property
     def groups(self) -> RelayGroups:

@@ -228,7 +228,7 @@ def _route(row: Row) -> str:
 def _show_one(out: Output, row: Row) -> None:
     route = f"delivered by {row['winner']}" if row["winner"] else f"failed{': ' if row['error'] else ''}{row['error']}"
     moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
-    closed = f"; closed by the {row['closed_by']}" if row["closed_by"] in ("client", "origin") else ""
+    closed = f"; closed by the {row['closed_by']}" if row["closed_by"] in ("client", "server", "user") else ""
     facts = [
         ("site", str(Destination(row["host"], row["port"]))),
         ("result", f"{'✗' if row['winner'] is None else '✓'} {route}" if out.fancy else route),

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.extend.manager import AddonState
     from proxy.model import AutoMode, NetworkId, Outcome, Override, Plan, RelayGroup, Request
+    from proxy.net.client_programs import ClientPrograms
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.routing.router import Router
     from proxy.routing.rules import Situation
     from proxy.session.events import Events
+    from proxy.session.open_connections import OpenConnections
     from proxy.session.recent_clients import RecentClients
     from proxy.session.rule_hits import RuleHits
     from proxy.store.forgetting import Forgotten
@@ -113,6 +115,10 @@ class Dependencies(Protocol):
     def events(self) -> Events: ...
     @property
     def rule_hits(self) -> RuleHits: ...
+    @property
+    def open_connections(self) -> OpenConnections: ...
+    @property
+    def programs(self) -> ClientPrograms: ...
     @property
     def copies(self) -> ListCopies:
         """Of the lists that were fetched."""

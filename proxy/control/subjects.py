@@ -7,6 +7,7 @@ from typing import NamedTuple
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
+from proxy.control.endpoints.connections import ConnectionEndpoints
 from proxy.control.endpoints.lists import ListEndpoints
 from proxy.control.endpoints.log import LogEndpoints
 from proxy.control.endpoints.measurements import MeasurementEndpoints
@@ -26,6 +27,7 @@ class Subjects(NamedTuple):
 
     status: StatusEndpoints
     log: LogEndpoints
+    connections: ConnectionEndpoints
     sites: SiteEndpoints
     measurements: MeasurementEndpoints
     rules: RuleEndpoints
@@ -44,6 +46,7 @@ class Subjects(NamedTuple):
         return cls(
             StatusEndpoints(parts, sites, relays),
             LogEndpoints(parts, sites),
+            ConnectionEndpoints(parts),
             SiteEndpoints(parts, sites, relays),
             MeasurementEndpoints(parts, sites, relays, measured),
             RuleEndpoints(parts),

@@ -19,6 +19,7 @@ from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.session.events import Ended, TunnelEnded
 from proxy.session.inbound import INNER_ACCEPTED, InnerTunnel
+from proxy.session.open_connections import OpenConnections
 from proxy.session.services import Services
 from proxy.session.session import Session
 
@@ -87,8 +88,8 @@ class InnerDialer:
 
 
 def without_log(services: Services, tunnel_ended: Callable[[TunnelEnded], None]) -> Services:
-    """The same services for Byway's own probes: nothing is learned from them, and they have no row in the log. The end
-    of their tunnels is reported to `tunnel_ended` alone."""
+    """The same services for Byway's own probes: nothing is learned from them, they have no row in the log and are not
+    among the open connections. The end of their tunnels is reported to `tunnel_ended` alone."""
     events = services.events.without(Ended, TunnelEnded)
     events.on(TunnelEnded, tunnel_ended)
-    return replace(services, events=events, learns=False)
+    return replace(services, events=events, open_connections=OpenConnections(), learns=False)

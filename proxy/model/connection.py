@@ -281,6 +281,7 @@ class Protocol(StrEnum):
 
 class ClosedBy(StrEnum):
     CLIENT = "client"
+    USER = "user"  # with `close` among the open connections
     SERVER = "server"
     IDLE = "idle"  # our idle or half-open limit
     BYWAY = "byway"  # refused, failed, or shutting down

@@ -1,8 +1,9 @@
-"""Finds out which program on this computer a client is, for PROCESS-NAME rules. Linux only.
+"""Finds out which program on this computer a client is, for PROCESS-NAME rules and for who looks at the open
+connections. Linux only.
 
 The kernel's table of connections has the socket of a client and the user it belongs to, and the folders of processes in
 /proc have the sockets that each one holds. Those of other users are closed to us. Nothing is looked up unless a rule
-depends on it, and then once a connection.
+depends on it, or somebody looks, and then once a connection.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import ipaddress
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from proxy.model import IPAddress
+from proxy.model import IPAddress, host_and_port
 from proxy.net.uplink.network_watch import source_address_for
 
 _PROC = Path("/proc")
@@ -49,28 +50,42 @@ class ClientPrograms:
             self.cached[client] = await asyncio.to_thread(self._find, client)
         return self.cached[client]
 
-    def _find(self, client: str) -> str | None:
-        host, _, port = client.rpartition(":")
-        address = ipaddress.ip_address(host.strip("[]"))
-        found = self._socket(address, int(port))
-        if found is None:
-            is_here = address.is_loopback or source_address_for(address) == address
-            return None if is_here else ""
-        uid, inode = found
-        if os.geteuid() not in (uid, 0):
-            return None
-        return self._holder(inode)
+    async def of_all(self, clients: Collection[str]) -> Mapping[str, str | None]:
+        """Returns the same for many clients, and keeps nothing. Each of the kernel's tables is read once."""
+        return await asyncio.to_thread(self._find_all, clients)
 
-    def _socket(self, address: IPAddress, port: int) -> tuple[int, int] | None:
+    def _find(self, client: str) -> str | None:
+        return self._find_all([client])[client]
+
+    def _find_all(self, clients: Collection[str]) -> dict[str, str | None]:
+        tables = {table: self._table(table) for table in ("tcp", "tcp6")}
+        found: dict[str, str | None] = {}
+        holders: dict[int, list[str]] = {}
+        for client in clients:
+            host, port = host_and_port(client)
+            address = ipaddress.ip_address(host)
+            entry = self._socket(tables, address, int(port))
+            is_here = entry is not None or address.is_loopback or source_address_for(address) == address
+            found[client] = None if is_here else ""
+            if entry is not None and os.geteuid() in (entry[0], 0):
+                holders.setdefault(entry[1], []).append(client)
+        for inode, program in self._holders(set(holders)):
+            found |= dict.fromkeys(holders[inode], program)
+        return found
+
+    def _table(self, name: str) -> bytes:
+        try:
+            return (self._proc / "net" / name).read_bytes()
+        except OSError:  # without IPv6, or closed to us
+            return b""
+
+    def _socket(self, tables: Mapping[str, bytes], address: IPAddress, port: int) -> tuple[int, int] | None:
         """Returns the user and the inode of the client's socket."""
         spellings = [("tcp6", address)]
         if address.version == 4:
             spellings = [("tcp", address), ("tcp6", ipaddress.IPv6Address(f"::ffff:{address}"))]
         for table, local in spellings:
-            try:
-                rows = (self._proc / "net" / table).read_bytes()
-            except OSError:  # without IPv6, or closed to us
-                continue
+            rows = tables[table]
             wanted = f": {_in_hex(local)}:{port:04X} ".encode()
             at = rows.find(wanted)
             while at >= 0:
@@ -82,22 +97,31 @@ class ClientPrograms:
                 at = rows.find(wanted, at + 1)
         return None
 
-    def _holder(self, inode: int) -> str | None:
-        """Returns the program of the process that holds a socket."""
-        wanted = f"socket:[{inode}]"
+    def _holders(self, inodes: set[int]) -> Iterator[tuple[int, str]]:
+        """Yields sockets, each with the program of a process that holds it. Ends when all are found."""
+        wanted = {f"socket:[{inode}]": inode for inode in inodes}
         for pid in self._pids():
+            if not wanted:
+                return
             folder = self._proc / str(pid)
+            held = []
             try:
                 with os.scandir(folder / "fd") as descriptors:
-                    if not any(_target(descriptor.path) == wanted for descriptor in descriptors):
-                        continue
+                    for descriptor in descriptors:
+                        if (inode := wanted.pop(_target(descriptor.path), None)) is not None:
+                            held.append(inode)
+                            if not wanted:
+                                break
+                if not held:
+                    continue
                 program = os.readlink(folder / "exe")
             except OSError:  # another user's, or it has ended
+                wanted |= {f"socket:[{inode}]": inode for inode in held}  # another process may hold it too
                 continue
             if pid not in self._recent:
                 self._recent.append(pid)
-            return program.removesuffix(" (deleted)").rpartition("/")[2].lower()  # deleted: it was updated
-        return None
+            for inode in held:
+                yield inode, program.removesuffix(" (deleted)").rpartition("/")[2].lower()  # deleted: it was updated
 
     def _pids(self) -> Iterator[int]:
         yield from reversed([*self._recent])

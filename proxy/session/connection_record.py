@@ -7,7 +7,9 @@ facts will come, and the last `release` emits the outcome to the log, exactly on
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 from proxy.model import (
     DIRECT,
@@ -35,6 +37,7 @@ from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 from proxy.session.events import Delivered, Ended, Rescued, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
+from proxy.session.open_connections import ConnectionState, OpenConnection, Transfer
 from proxy.session.outcome_observer import OutcomeObserver
 from proxy.session.plan import plan_for
 from proxy.session.refusal_text import client_message, full_reason
@@ -47,9 +50,9 @@ class ConnectionRecord:
     """The log's row for one connection, or for one plain HTTP request."""
 
     __slots__ = (
-        "_flow", "_observer", "_retained", "_services", "at", "attempts", "bytes_down", "bytes_up",
+        "_flow", "_observer", "_race", "_retained", "_services", "_task", "at", "attempts", "bytes_down", "bytes_up",
         "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "network", "plan",
-        "protocol", "request", "setup", "winner",
+        "protocol", "request", "setup", "transfer", "winner",
     )  # fmt: skip
 
     @classmethod
@@ -61,13 +64,16 @@ class ConnectionRecord:
         client: str,
         http: HttpRequest | None = None,
     ) -> ConnectionRecord:
-        """Plans a request of `client` (its address) under the Setup in force, and opens its record."""
+        """Plans a request of `client` (its address) under the Setup in force, and opens its record, which is among the
+        open connections until `leave` is called or its tunnel has ended."""
         setup = services.setup()
         request = Request(next(services.request_ids), destination, inbound, client, http)
         plan = await plan_for(request, services, setup)
         record = cls(request, plan, network=services.network(), setup=setup, services=services)
         if plan.decided_by and services.learns:
             services.rule_hits.count(plan.decided_by, record.at)
+        record._task = asyncio.current_task()
+        services.open_connections.entries[request.id] = record
         return record
 
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, setup: Setup, services: Services) -> None:
@@ -91,6 +97,10 @@ class ConnectionRecord:
         self._retained = 1
         self._flow: WatchedFlow | None = None
         self._observer = OutcomeObserver(services, network)
+        self._race: Race | None = None  # the one under way
+        self._task: asyncio.Task[Any] | None = None  # of the session
+        self.transfer: Transfer | None = None
+        """What carries its bytes; those of it are not in `bytes_up` and `bytes_down` yet."""
         self.client_message = ""
         """Why it failed, for a client that asked in plain HTTP."""
 
@@ -127,7 +137,8 @@ class ConnectionRecord:
     def race(self, notify: Notify) -> Race:
         """Returns a race over the routes of the plan, which `notify` wakes. The caller closes it."""
         services = self._services
-        return self.setup.race(self.request, self.plan.routes, services.tcp_info, services.down_cache, notify)
+        self._race = self.setup.race(self.request, self.plan.routes, services.tcp_info, services.down_cache, notify)
+        return self._race
 
     async def inspection(self, flight: Flight | None = None) -> InspectionDecision:
         """Asks the inspector about a connection that a rule INSPECTs: without a flight, whether the site has a good
@@ -153,21 +164,67 @@ class ConnectionRecord:
                 self.duration = self._services.now() - self.at
             self._services.events.emit(Ended(outcome or self.outcome, self.network))
 
+    def leave(self) -> None:
+        """The connection has ended: it is not among the open ones any more."""
+        self._services.open_connections.entries.pop(self.request.id, None)
+
     def discard(self) -> None:
-        """Keeps this record out of the log, and out of the hits of its rule: the inspector's own tunnel has a row."""
+        """Keeps this record out of the log, of the open connections and of the hits of its rule: the inspector's own
+        tunnel has a row."""
         self._retained += 1
+        self.leave()
         if self._services.learns:
             self._services.rule_hits.take_back(self.plan.decided_by)
+
+    @property
+    def open_connection(self) -> OpenConnection:
+        """What is known of it now, see Entry."""
+        state, (up, down) = ConnectionState.CONNECTING, (0, 0)
+        if self.transfer is not None:
+            state = ConnectionState.HALF_CLOSED if self.transfer.is_half_closed else ConnectionState.OPEN
+            up, down = self.transfer.bytes_moved
+        attempts = self.attempts if self._race is None else self._race.attempts
+        tried = next((attempt.route for attempt in reversed(attempts) if attempt.pending), None)
+        return OpenConnection(
+            request=self.request,
+            host=self.host,
+            action=self.plan.action,
+            why=self.plan.why,
+            route=tried if self.winner is None else self.winner,
+            state=state,
+            protocol=self.protocol,
+            bytes_up=self.bytes_up + up,
+            bytes_down=self.bytes_down + down,
+            opened_at=self.at,
+            network=self.network,
+        )
+
+    def close_for_user(self) -> None:
+        """Ends it, see Entry. Nothing is learned from that."""
+        self.leave()
+        if isinstance(self.transfer, Tunnel):
+            self.transfer.end(ClosedBy.USER)
+            return
+        self.closed_by = ClosedBy.USER
+        if self._race is not None:
+            self._race.close()
+            self.attempts, self._race = self._race.attempts, None
+        if self.winner is None and not self.error:
+            self.error = "the user closed it before an answer came"
+        if self._task is not None:
+            self._task.cancel()
 
     # -- how a race ends -------------------------------------------------------------------------------------------
 
     def on_won(self, race: Race, winner: Winner, tunnel: Tunnel | None = None) -> None:
         """A route delivered, or was left alone with a request that cannot be sent twice. A `tunnel` carries what
         follows, and releases the record at its end."""
+        self.transfer, self._race = tunnel, None
         self.winner = winner.route if winner.valid else None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
         outcome = self._learn() if winner.valid else self.outcome
         if tunnel is not None:
+            self._task = None  # the session ends, and an idle tunnel holds no more memory than it must
             self.keep_open(tunnel, outcome)
         if not winner.valid:
             return
@@ -186,6 +243,7 @@ class ConnectionRecord:
     def on_lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did. Closes the race."""
         race.close()
+        self._race = None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
         if client_left:
             self.closed_by, self.error = ClosedBy.CLIENT, "the client left before an answer came"
@@ -264,6 +322,7 @@ class ConnectionRecord:
 
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""
+        self.leave()
         if self._flow is not None:
             self._services.flows.ended(self._flow, result)
         self.bytes_up += result.bytes_up

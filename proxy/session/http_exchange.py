@@ -150,6 +150,16 @@ class Exchange:
         self._continued = False  # the client has been told to go on
         self._again = False  # a direction stopped only to let others run
 
+    @property
+    def bytes_moved(self) -> tuple[int, int]:
+        """Up and down, so far, with the heads."""
+        return self._server.sent, self._client.sent
+
+    @property
+    def is_half_closed(self) -> bool:
+        """Whether the client has finished sending."""
+        return self._client.reader.ended
+
     async def run(self, *, head_sent: bool, idle_timeout_s: float) -> Exchanged:
         """Sends the head of the request, unless it has been sent, with its body, and passes the answer on.
 

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from proxy.model import Attempt, HttpRequest, Inbound, Outcome, Protocol, Stage, frozen_evidence
-from proxy.model.errors import BywayError, DialError
+from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.routing.strategies import rewrites_flight
@@ -62,6 +62,8 @@ class HttpRequests:
                 exchanged = None
                 await self._refuse(asked, record)
             finally:
+                if not client.handed_over:
+                    record.leave()
                 record.release(self._outcome)
             if exchanged is None or not exchanged.client_reusable:
                 return None
@@ -159,17 +161,20 @@ class HttpRequests:
     ) -> Exchanged | None:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
         client, limits = self._client, record.setup.settings.limits
+        exchange = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, client.news)
+        record.transfer = exchange
         try:
-            run = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, client.news).run
-            exchanged = await run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
+            exchanged = await exchange.run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
         except DialError:
+            record.transfer = None
             origin.stream.abort()
             if head_sent or not asked.head.bodiless:
                 raise
             return await self._exchange_raced(asked, record)  # closed while it was idle: no evidence of anything
-        except (BywayError, OSError):
+        except BaseException:
             origin.stream.abort()
             raise
+        record.transfer = None
         record.bytes_up, record.bytes_down = exchanged.bytes_up, exchanged.bytes_down
         record.closed_by = exchanged.closed_by
         self._outcome = record.on_delivered(origin.attempt)
@@ -186,7 +191,7 @@ class HttpRequests:
         client = self._client
         client.handed_over = True
         record.retain()
-        self._services.pump.start(
+        record.transfer = self._services.pump.start(
             client.stream,
             upstream,
             record.on_tunnel_ended,

@@ -37,6 +37,7 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.session.events import Events
 from proxy.session.inspector import Inspector
+from proxy.session.open_connections import OpenConnections
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
 
@@ -89,6 +90,7 @@ class Services:
     programs: ClientPrograms
     relay_ways: RelayWays = field(default_factory=lambda: RelayWays(DetectTuning()))
     rule_hits: RuleHits = field(default_factory=RuleHits)
+    open_connections: OpenConnections = field(default_factory=OpenConnections)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
 

@@ -119,6 +119,7 @@ class Session:
             if not client.handed_over:
                 client.close()
                 if self.record is not None:
+                    self.record.leave()
                     self.record.release()
             if services.programs.cached:
                 services.programs.cached.pop(peer, None)

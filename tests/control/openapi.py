@@ -50,6 +50,7 @@ _REFUSALS = {
 
 _EXAMPLES = {
     "host": "example.org",
+    "connection": "1",
     "page": "sites",
     "name": "gfw",
     "site": "https://example.org/",

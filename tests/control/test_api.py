@@ -21,13 +21,16 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import (
+    DIRECT,
     Action,
     Belief,
     ConnectivityResult,
     Destination,
+    Inbound,
     Override,
     Plan,
     Protocol,
+    Request,
     Route,
     Stage,
     State,
@@ -35,6 +38,7 @@ from proxy.model import (
     as_evidence,
 )
 from proxy.model.relay_way import RelayWay
+from proxy.session.open_connections import ConnectionState, OpenConnection
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -545,3 +549,85 @@ async def test_a_large_answer_is_written_beside_the_loop(api: ClientSession, mon
     await read(api, "/v1/log")
     assert len(writers) == 1
     assert writers[0] is not threading.current_thread()
+
+
+class Opened:
+    """An open connection; what closing it does is noted in `closed`."""
+
+    def __init__(self, number: int, host: str, route: Route | None, closed: list[int]) -> None:
+        request = Request(number, Destination(host, 443), Inbound.CONNECT, f"127.0.0.1:{50000 + number}")
+        state = ConnectionState.CONNECTING if route is None else ConnectionState.OPEN
+        self._closed = closed
+        self.open_connection = OpenConnection(
+            request, host, Action.AUTO, "AUTO: nothing is known", route, state, Protocol.TLS, 100, 2000, NOW, HOME
+        )
+
+    def close_for_user(self) -> None:
+        self._closed.append(self.open_connection.request.id)
+
+
+@pytest.fixture
+def closed(world: World) -> list[int]:
+    """Opens three connections. Returns the ids of those that are closed."""
+    closed: list[int] = []
+    world.programs.known = {"127.0.0.1:50001": "firefox", "127.0.0.1:50002": "curl"}
+    rows: list[tuple[str, Route | None]] = [("a.example.org", TOR), ("example.net", DIRECT), ("example.org", None)]
+    for number, (host, route) in enumerate(rows, 1):
+        world.open_connections.entries[number] = Opened(number, host, route, closed)
+    return closed
+
+
+@pytest.mark.usefixtures("closed")
+async def test_open_connections_come_newest_first(api: ClientSession) -> None:
+    answer = await read(api, "/v1/connections/open")
+    assert (answer["matching"], answer["open"]) == (3, 3)
+    assert [(row["id"], row["host"], row["program"], row["route"], row["state"]) for row in answer["connections"]] == [
+        (3, "example.org", None, None, "connecting"),
+        (2, "example.net", "curl", "direct", "open"),
+        (1, "a.example.org", "firefox", "tor", "open"),
+    ]
+    last = answer["connections"][-1]
+    assert (last["bytes_up"], last["bytes_down"], last["opened_at"], last["why"]) == (
+        100, 2000, NOW, "AUTO: nothing is known",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "matching"),
+    [
+        ({"site": "example.org"}, [3, 1], 2),
+        ({"site": "EXAMPLE.net"}, [2], 1),
+        ({"route": "tor"}, [1], 1),
+        ({"program": "Firefox"}, [1], 1),
+        ({"program": "wget"}, [], 0),
+        ({"limit": "1"}, [3], 3),
+        ({"site": "example.org", "limit": "1"}, [3], 2),
+    ],
+)
+@pytest.mark.usefixtures("closed")
+async def test_open_connections_can_be_narrowed(
+    api: ClientSession, query: dict[str, str], ids: list[int], matching: int
+) -> None:
+    answer = await read(api, "/v1/connections/open", **query)
+    assert ([row["id"] for row in answer["connections"]], answer["matching"], answer["open"]) == (ids, matching, 3)
+
+
+@pytest.mark.usefixtures("closed")
+async def test_no_program_is_looked_up_for_connections_that_are_not_shown(api: ClientSession, world: World) -> None:
+    await read(api, "/v1/connections/open", site="example.net")
+    assert world.programs.asked == ["127.0.0.1:50002"]
+
+
+async def test_an_open_connection_is_closed_by_its_id(api: ClientSession, closed: list[int]) -> None:
+    async with api.delete("/v1/connections/open/2") as answer:
+        assert answer.status == 200
+        assert (await answer.json())["closed"]["host"] == "example.net"
+    assert closed == [2]
+    async with api.delete("/v1/connections/open/7") as answer:
+        assert answer.status == 404
+        assert (await answer.json())["error"] == "There is no open connection 7: it has ended."
+    for wrong in ("x", "-1", "1.0", "١", "9" * 19):
+        async with api.delete(f"/v1/connections/open/{wrong}") as answer:
+            assert answer.status == 400
+            assert "is not the id of a connection" in (await answer.json())["error"]
+    assert closed == [2]

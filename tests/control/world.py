@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +42,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.errors import DialError
+from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.stream import Stream
@@ -52,6 +53,7 @@ from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Situation, parse_rules
 from proxy.session.events import Events
+from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
@@ -95,6 +97,18 @@ class Registry:
 
     def carries(self, route: Route, destination: Destination) -> bool:
         return destination.address is not None or route.relays[0] not in self._picky
+
+
+class Programs:
+    """Clients by their programs; one that is not among them is not known. `asked` are those that were looked up."""
+
+    def __init__(self, **known: str) -> None:
+        self.known = known
+        self.asked: list[str] = []
+
+    async def of_all(self, clients: Collection[str]) -> Mapping[str, str | None]:
+        self.asked += clients
+        return {client: self.known.get(client) for client in clients}
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,8 @@ class Parts:
     events: Events
     relay_tests: RelayTests
     rule_hits: RuleHits
+    open_connections: OpenConnections
+    programs: ClientPrograms
     recent_clients: RecentClients
     network: Callable[[], NetworkId]
     reload: Callable[[], Coroutine[Any, Any, list[str]]]
@@ -209,6 +225,8 @@ class World:
         self.modes = ModeSwitch(None, self._set_mode, stores=False)
         self.obstacles: dict[str, RelayObstacle] = {}
         self.rule_hits = RuleHits()
+        self.open_connections = OpenConnections()
+        self.programs: Any = Programs()
         self.recent_clients = RecentClients()
         self.copies = ListCopies(Path("/nonexistent"), ephemeral=True)
         self.store = Store(self.store_file, self.settings.log)
@@ -262,6 +280,8 @@ class World:
             addons=lambda: self.addons,
             relay_tests=self.relay_tests,
             rule_hits=self.rule_hits,
+            open_connections=self.open_connections,
+            programs=self.programs,
             recent_clients=self.recent_clients,
             copies=self.copies,
             list_refresh=ListRefresh(self._refresh_context(), self.copies),

@@ -45,6 +45,18 @@ async def test_a_client_of_this_process_is_found(listener: socket.socket) -> Non
     assert programs.cached
 
 
+async def test_many_clients_are_looked_up_at_once(listener: socket.socket) -> None:
+    address = listener.getsockname()[:2]
+    programs = ClientPrograms(lambda: address[1])
+    with socket.socket(listener.family) as one, socket.socket(listener.family) as other:
+        one.connect(address)
+        other.connect(address)
+        clients = [name_of(one), name_of(other)]
+        gone = "127.0.0.1:1"
+        assert await programs.of_all([*clients, gone]) == {**dict.fromkeys(clients, US.lower()), gone: None}
+    assert not programs.cached, "whoever asks for many keeps them"
+
+
 async def test_a_client_by_an_ipv6_socket_to_ipv4_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_INET6) as client:
         port = listener.getsockname()[1]

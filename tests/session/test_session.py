@@ -25,6 +25,7 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
 from proxy.session.inbound import InboundHandshake
 from proxy.session.inspector import InspectionDecision
+from proxy.session.open_connections import OpenConnections
 from proxy.session.session import Session
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
@@ -65,6 +66,7 @@ class Visit:
         self.outcomes = outcomes
         self.won: list[Outcome] = []  # tunnels to which a route has delivered
         self.programs: dict[str, str | None] = {}  # of clients, as far as they are known
+        self.open_connections = OpenConnections()
         self._loop = asyncio.get_running_loop()
 
     async def says(self, data: bytes) -> None:
@@ -153,7 +155,7 @@ async def visit(
         delivered=lambda visit: client.won.append(visit.record.outcome),
         inspector=inspector,
     )
-    client.programs = shared.programs.cached
+    client.programs, client.open_connections = shared.programs.cached, shared.open_connections
     poller = make_poller(loop)
     far.setblocking(False)
     near.setblocking(False)

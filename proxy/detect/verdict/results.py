@@ -88,7 +88,7 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
     route was judged, or nothing was tried."""
     tried = [attempt for attempt in outcome.attempts if attempt.symptom not in NOT_JUDGED]
     undecided = any(attempt.pending or attempt.symptom is Symptom.ABANDONED for attempt in tried)
-    if not tried or undecided or outcome.closed_by is ClosedBy.CLIENT:
+    if not tried or undecided or outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER):
         return None
     relayed = [attempt for attempt in tried if attempt.route.relays]
     failing = [attempt for attempt in relayed if relay_fault(attempt) is not None]

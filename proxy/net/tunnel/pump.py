@@ -119,6 +119,16 @@ class Tunnel:
         """Whether no byte of upstream is due: the client takes none now, or upstream has finished sending."""
         return self.down.blocked or self.down.ended
 
+    @property
+    def bytes_moved(self) -> tuple[int, int]:
+        """Up and down, so far."""
+        return self.up.moved, self.down.moved
+
+    @property
+    def is_half_closed(self) -> bool:
+        """Whether one side has finished sending."""
+        return self.up.ended or self.down.ended
+
     def abort(self, why: str) -> None:
         """Resets both ends. `why` becomes the error of its TunnelResult."""
         self.end(ClosedBy.BYWAY, why, reset=True)

@@ -1,0 +1,78 @@
+"""The connections that are open now: which there are, and closing one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from proxy.config.suggestions import quoted
+from proxy.control.access import Refused
+from proxy.control.answers.connections import ClosedConnectionAnswer, OpenConnectionJson, OpenConnectionsAnswer
+from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
+from proxy.control.request_parsing import Between, parse_field
+from proxy.control.site import scope
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.session.open_connections import OpenConnection
+
+CONNECTIONS_LIMIT = 1000
+"""Connections in one answer, at most."""
+
+
+_DIGITS_MAX = 18
+
+
+def connection_id(text: str) -> int:
+    """Parses the id of a connection. Raises ValueError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+        raise ValueError(f"{quoted(text)} is not the id of a connection")
+    return int(text)
+
+
+@frozen_dataclass
+class OpenConnectionsQuery:
+    """Which connections: to this site and its subdomains, by this route, of this client program; and how many at most,
+    the newest."""
+
+    site: str | None = None
+    route: str | None = None
+    program: str | None = None
+    limit: Annotated[int, Between(1, CONNECTIONS_LIMIT)] = 200
+
+
+@frozen_dataclass
+class ConnectionEndpoints:
+    """Lists open connections, and closes one."""
+
+    parts: Dependencies
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/connections/open", self.list_open),
+            Endpoint("DELETE", "/v1/connections/open/{connection}", self.close),
+        ]
+
+    async def list_open(self, asked: OpenConnectionsQuery) -> OpenConnectionsAnswer:
+        """Lists the open connections, the newest first."""
+        site = None if asked.site is None else parse_field(scope, asked.site)
+
+        def is_wanted(connection: OpenConnection) -> bool:
+            return (site is None or connection.host == site or connection.host.endswith(f".{site}")) and (
+                asked.route is None or str(connection.route) == asked.route
+            )
+
+        registry = self.parts.open_connections
+        found, count = registry.newest_first(is_wanted), len(registry.entries)
+        if asked.program is not None:
+            programs = await registry.programs(found, self.parts.programs)
+            found = [each for each in found if programs[each.request.id] == asked.program.lower()]
+        shown = found[: asked.limit]
+        programs = await registry.programs(shown, self.parts.programs)
+        rows = tuple(OpenConnectionJson.of(each, programs[each.request.id]) for each in shown)
+        return OpenConnectionsAnswer(rows, len(found), count)
+
+    async def close(self, connection: str) -> ClosedConnectionAnswer:
+        """Closes an open connection, by its id."""
+        closed = self.parts.open_connections.close(parse_field(connection_id, connection))
+        if closed is None:
+            raise Refused(404, f"There is no open connection {connection}: it has ended.")
+        return ClosedConnectionAnswer(OpenConnectionJson.of(closed, None))

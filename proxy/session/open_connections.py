@@ -1,0 +1,108 @@
+"""The connections that are open now, for whoever asks.
+
+A session adds its connection to `entries` and removes it at the end, which is all that it costs: what is told of a
+connection is read from it when somebody asks. A plain HTTP request counts as a connection of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
+from typing import Protocol
+
+from proxy.model import Action, NetworkId, Request, Route
+from proxy.model import Protocol as FlightProtocol
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+class ConnectionState(StrEnum):
+    """How far an open connection is."""
+
+    CONNECTING = "connecting"  # no route has delivered
+    OPEN = "open"
+    HALF_CLOSED = "half-closed"  # one side has finished sending
+
+
+@frozen_dataclass
+class OpenConnection:
+    """One open connection. `route` is the one that carries it, or that is tried now; None: none is. `opened_at` is in
+    seconds since the epoch."""
+
+    request: Request
+    host: str
+    action: Action
+    why: str
+    route: Route | None
+    state: ConnectionState
+    protocol: FlightProtocol
+    bytes_up: int
+    bytes_down: int
+    opened_at: float
+    network: NetworkId
+
+
+class Transfer(Protocol):
+    """What carries the bytes of a connection: a tunnel, or the exchange of a plain HTTP request."""
+
+    @property
+    def bytes_moved(self) -> tuple[int, int]:
+        """Up and down, so far."""
+        ...
+
+    @property
+    def is_half_closed(self) -> bool: ...
+
+
+class Entry(Protocol):
+    """An open connection, as its session has it."""
+
+    @property
+    def open_connection(self) -> OpenConnection:
+        """What is known of it now."""
+        ...
+
+    def close_for_user(self) -> None:
+        """Ends it: both sides are closed, and the log says that the user did it."""
+
+
+class Programs(Protocol):
+    """Finds out which programs clients are."""
+
+    async def of_all(self, clients: Collection[str]) -> Mapping[str, str | None]: ...
+
+
+class OpenConnections:
+    """All open connections, in the order in which they were opened."""
+
+    __slots__ = ("_programs", "entries")
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        """By the id of the request."""
+        self._programs: dict[int, str | None] = {}
+
+    def newest_first(self, is_wanted: Callable[[OpenConnection], bool] = lambda _: True) -> list[OpenConnection]:
+        """Returns those that are wanted."""
+        connections = (entry.open_connection for entry in reversed([*self.entries.values()]))
+        return [connection for connection in connections if is_wanted(connection)]
+
+    def close(self, request_id: int) -> OpenConnection | None:
+        """Closes a connection. Returns what it was; None when there is none with this id."""
+        entry = self.entries.get(request_id)
+        if entry is None:
+            return None
+        closed = entry.open_connection
+        entry.close_for_user()
+        return closed
+
+    async def programs(self, connections: Collection[OpenConnection], programs: Programs) -> Mapping[int, str | None]:
+        """Returns the client program of each connection, by the id of its request: empty when the client is not on this
+        computer, None when it cannot be found out. A connection is looked up once."""
+        known = {id_: name for id_, name in self._programs.items() if id_ in self.entries}
+        asked = {each.request.id: each.request.client for each in connections if each.request.id not in known}
+        found = await programs.of_all({*filter(None, asked.values())}) if asked else {}
+        self._programs = known | {id_: found.get(client, "") for id_, client in asked.items()}
+        return self._programs
+
+    def __repr__(self) -> str:
+        return f"<OpenConnections {len(self.entries)}>"
