@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run test check test-deps judges bench lock clean FORCE
+.PHONY: setup run test check test-deps judges bench lock messages clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -76,6 +76,10 @@ lock:
 	uv lock
 	{ $(NOTE); $(LOCKED) --extra inspect --no-dev --group build; } > requirements.lock
 	{ $(NOTE); $(LOCKED) --only-group dev; } > requirements-dev.lock
+
+# Brings the catalogues of the translations up to date with the source.
+messages: $(COMPLETE)
+	@$(BIN)/python -m tests.languages.messages
 
 clean:
 	rm -rf .venv .bench .judges build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -183,6 +183,15 @@ class Desktop(Section):
 
 
 @frozen_dataclass
+class Ui(Section):
+    """How Byway speaks to people."""
+
+    language: Literal["", "en", "ru", "fa", "en-XA"] = setting(
+        "", "language of pages, and of why, status and doctor; empty: that of the browser, or of the terminal"
+    )
+
+
+@frozen_dataclass
 class Inspect(Section):
     """Inspection of connections by INSPECT rules."""
 
@@ -241,6 +250,7 @@ class Settings(Section):
     networks: NetworkNames = setting({}, "names for NETWORK rules, each with the id that `byway status` shows")
     addons: AddonConfigs = setting({}, "addons by name")
     desktop: Desktop = setting(Desktop(), "what is shown on the desktop")
+    ui: Ui = setting(Ui(), "how Byway speaks to people")
     inspect: Inspect = setting(Inspect(), "inspection of connections by INSPECT rules")
     detect: DetectTuning = setting(DetectTuning(), "tuning of detection")
     limits: Limits = setting(Limits(), "timeouts and sizes")

@@ -32,7 +32,7 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     meant = nearest(word, known)
     if meant is not None:
         return f"; did you mean {meant}?"
-    return f"; it can be {one_of(known)}" if 0 < len(known) <= 15 else ""
+    return f"; it can be {one_of(known)}" if 0 < len(known) <= 16 else ""
 
 
 def one_of(choices: Iterable[str]) -> str:

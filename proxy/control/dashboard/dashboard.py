@@ -21,6 +21,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
+from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
 from proxy.wire.html_page import Html, document, element
 
@@ -85,6 +86,7 @@ class Dashboard:
         try:
             secret = request.match_info["secret"]
             session = session_of(request, self._sign_in, secret=secret, port=self._port, now=_now())
+            session.language = self._language(request)
             return await self._answer(request, session)
         except Refused as refused:
             if request.headers.get("Sec-Fetch-Dest", "document") != "document":
@@ -96,19 +98,29 @@ class Dashboard:
             log_fault(error)
             return message("Internal error", FAULT, 500)
 
+    def _language(self, request: web.BaseRequest) -> Language:
+        return language_of_browser(self._parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
+
     async def _answer(self, request: web.Request, session: Session) -> web.StreamResponse:
         path = request.match_info["path"]
         if request.method == "POST" and path == "sign-out":
             await posted_form(request, session)
             self._sign_in.sign_out(session)
             return message("Signed out", "To sign in again: `byway open`", status=200)
-        # In a thread: connections go on while jinja2 and the pages are imported.
-        await asyncio.to_thread(import_module, "proxy.control.dashboard.routes")
+        # In a thread: connections go on while jinja2 and the pages are imported, and a catalogue is read.
+        await asyncio.to_thread(_load_pages, session.language)
         from proxy.control.dashboard.routes import find
         from proxy.control.dashboard.visit import Visit
 
         handler, fields = find(request.method, path)
         return await handler(Visit(request, session, fields, self._parts, self._subjects, self._streams))
+
+
+def _load_pages(language: Language) -> None:
+    import_module("proxy.control.dashboard.routes")
+    from proxy.control.dashboard.rendering import environment
+
+    environment(language)
 
 
 def _now() -> float:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proxy.model.phrase import _, pgettext
+
 PAGE_NAMES: Mapping[str, str] = {
-    "home": "Home",
-    "sites": "Sites",
-    "relays": "Relays",
-    "rules": "Rules",
-    "log": "Log",
-    "why": "Why?",
-    "networks": "Networks",
-    "addons": "Addons",
+    "home": pgettext("page", "Home"),
+    "sites": _("Sites"),
+    "relays": _("Relays"),
+    "rules": _("Rules"),
+    "log": pgettext("page", "Log"),
+    "why": _("Why?"),
+    "networks": _("Networks"),
+    "addons": _("Addons"),
 }
 """The title of each page, by its name, in the order of the menu."""
 

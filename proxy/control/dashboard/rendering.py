@@ -1,18 +1,20 @@
 """Renders the dashboard's pages with jinja2. Every text is escaped; words between two backticks become code.
 
-Imported in a thread when the first page is asked for: jinja2 takes 40 ms and 3 MiB.
+Phrases are said in the language of the session, wherever they stand on a page: each language has an environment of its
+own. Imported in a thread when the first page is asked for: jinja2 takes 40 ms and 3 MiB.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from proxy.control.amounts import ago, clock, size, span
 from proxy.control.answers.connections import AttemptJson
@@ -24,18 +26,16 @@ from proxy.control.dashboard.sign_in import Session
 from proxy.control.document import to_json
 from proxy.control.measurement_text import grouped_routes, route_result, step_cells
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
+from proxy.languages.catalogue import Catalogue, catalogue
+from proxy.languages.language import Language
 from proxy.model import Protocol, Stage, Symptom
+from proxy.model.phrase import Phrase, _, ngettext, pgettext
 from proxy.wire.html_page import prose
 
 _FOLDER = Path(__file__).parent
 
 STREAM = "<!-- stream -->"
 """Stands on a page for what is sent later."""
-
-
-def remedy(text: str) -> Markup:
-    """Returns what to do: a command as code, a sentence as it is."""
-    return Markup(prose(f"`{text}`" if text.startswith("byway ") and "`" not in text else text))  # noqa: S704
 
 
 def _attempt(attempt: AttemptJson, protocol: str) -> str:
@@ -49,20 +49,36 @@ def _attempt(attempt: AttemptJson, protocol: str) -> str:
     return f"{failed if attempt.symptom else 'not finished'}, after {span(attempt.elapsed_s)}"
 
 
-def _environment() -> Environment:
+@lru_cache(maxsize=len(Language))
+def environment(language: Language) -> Environment:
+    """Returns what renders pages in a language. Reads its catalogue the first time."""
+    spoken = catalogue(language)
+
+    def prose_in_language(text: str) -> Markup:
+        return Markup(prose(spoken.say(text)))  # noqa: S704
+
+    def remedy(text: str) -> Markup:
+        """What to do: a command as code, a sentence as it is."""
+        is_command = text.startswith("byway ") and "`" not in text and not isinstance(text, Phrase)
+        return prose_in_language(f"`{text}`" if is_command else text)
+
     made = Environment(
         loader=FileSystemLoader(_FOLDER / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: _said(value, spoken),
     )
+    made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "language": language}
     made.filters |= {
         "ago": lambda at: ago(at, now=time.time()),
         "clock": clock,
         "size": size,
         "span": span,
-        "prose": lambda text: Markup(prose(text)),  # noqa: S704
+        "number": lambda count: spoken.number(str(count)),
+        "code": lambda text: Markup('<code dir="ltr">{}</code>').format(text),
+        "prose": prose_in_language,
         "remedy": remedy,
         "kind": status_kind,
         "relay_kind": relay_kind,
@@ -73,7 +89,9 @@ def _environment() -> Environment:
     return made
 
 
-_ENVIRONMENT = _environment()
+def _said(value: Any, spoken: Catalogue) -> Any:
+    """Returns what a page shows of a value: a phrase in its language, with the markup that its values have."""
+    return spoken.say(value, escape=escape) if isinstance(value, Phrase) else value
 
 
 def _token(session: Session) -> Callable[[], Markup]:
@@ -84,15 +102,19 @@ def _token(session: Session) -> Callable[[], Markup]:
 def render(template: str, session: Session, *, title: str, here: str, view: Any) -> str:
     """Returns a page. `here` is its path behind that of the session. Takes the session's notice."""
     notice, session.notice = session.notice, ""
-    return _ENVIRONMENT.get_template(template).render(
-        title=title,
-        base=session.path,
-        here=here,
-        pages=[{"path": path_of(name), "title": title} for name, title in PAGE_NAMES.items()],
-        patterns=PATTERNS,
-        notice=notice,
-        token=_token(session),
-        view=view,
+    return (
+        environment(session.language)
+        .get_template(template)
+        .render(
+            title=title,
+            base=session.path,
+            here=here,
+            pages=[{"path": path_of(name), "title": title} for name, title in PAGE_NAMES.items()],
+            patterns=PATTERNS,
+            notice=notice,
+            token=_token(session),
+            view=view,
+        )
     )
 
 
@@ -100,10 +122,14 @@ def render_line(line: StepLine | MeasuredSiteLine, session: Session) -> str:
     """Returns a step of a measurement, or its end, as a part of a page."""
     if isinstance(line, StepLine):
         route, what, ended = step_cells(to_json(line.step))
-        return _ENVIRONMENT.get_template("step.html").render(route=route, what=what, ended=ended)
+        return environment(session.language).get_template("step.html").render(route=route, what=what, ended=ended)
     routes = [(row["route"], route_result(row), row["elapsed_s"]) for row in grouped_routes(to_json(line.routes))]
     token = _token(session)
-    return _ENVIRONMENT.get_template("verdict.html").render(base=session.path, end=line, routes=routes, token=token)
+    return (
+        environment(session.language)
+        .get_template("verdict.html")
+        .render(base=session.path, end=line, routes=routes, token=token)
+    )
 
 
 def asset(name: str) -> bytes:

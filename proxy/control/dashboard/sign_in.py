@@ -16,6 +16,8 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 
+from proxy.languages.language import Language
+
 CODE_S = 60.0
 """Seconds for which a code is valid."""
 
@@ -47,6 +49,8 @@ class Session:
     """That every form of its pages posts, 128 bits in hex."""
     used_at: float
     """When its last request came."""
+    language: Language = Language.ENGLISH
+    """In which its pages are, as its last request asked for it."""
     notice: str = ""
     """What the last form did, in a sentence, for the next page."""
     undo: tuple[str, str] | None = None
