@@ -1,7 +1,8 @@
 """The files beside config.toml: rules.txt, the lists it names, and imported block pages.
 
 They are read into values and polled for edits. A missing file counts as empty; one that exists and cannot be read or
-parsed is an error with its line.
+parsed is an error with its line. The formats of lists are a tenth of all code that a start would load, so they are
+imported with the first list.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.app.freed_memory import return_large_blocks
 from proxy.config.file_owners import read_obeyed
@@ -20,12 +22,11 @@ from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.model import NetworkId
 from proxy.model.errors import ConfigError
-from proxy.routing.lists.domain_list import DomainList
-from proxy.routing.lists.formats import LIST_LIMIT, parse_list
-from proxy.routing.lists.list_builder import no_siblings
-from proxy.routing.lists.matcher import NO_ENTRIES
 from proxy.routing.rules import Rules, parse_rules
 from proxy.store.list_copies import ListCopies
+
+if TYPE_CHECKING:
+    from proxy.routing.lists.domain_list import DomainList
 
 FILE_LIMIT = 16 * 1024 * 1024
 """Bytes of rules.txt and of a file of block pages."""
@@ -64,8 +65,14 @@ def read_lists(
 
     `pause_s` is slept after each thousand lines of a list or so: for a thread beside which others work. Raises
     ConfigError."""
-    if configured:
-        return_large_blocks()
+    if not configured:
+        return {}
+    from proxy.routing.lists.domain_list import DomainList
+    from proxy.routing.lists.formats import LIST_LIMIT, parse_list
+    from proxy.routing.lists.list_builder import no_siblings
+    from proxy.routing.lists.matcher import NO_ENTRIES
+
+    return_large_blocks()
     copies = copies or ListCopies(paths.lists_dir)
     lists = {}
     for item in configured:
@@ -96,6 +103,8 @@ def read_lists(
 
 def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
     """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError, also without a copy."""
+    from proxy.routing.lists.formats import LIST_LIMIT
+
     file = copies.file(item.url) if item.url else paths.named(item.source)
     data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
     if data is None:
@@ -115,6 +124,8 @@ class Siblings:
 
     def __init__(self, list_file: Path, *, only_obeyed: bool = True, pause_s: float = 0.0) -> None:
         """Without `only_obeyed` the files may be somebody else's: the user asked for them."""
+        from proxy.routing.lists.formats import LIST_LIMIT
+
         self._folder = list_file.parent
         self._only_obeyed = only_obeyed
         self._pause_s = pause_s

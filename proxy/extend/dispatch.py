@@ -10,19 +10,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from proxy.extend.guard import hook_results
-from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.hooks import HOOKS
 from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal, frozen_evidence
 from proxy.model.bounded import Bounded
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
 
+if TYPE_CHECKING:
+    from proxy.extend.guard.runner import AddonRunner
+
 log = logging.getLogger(__name__)
 
-Callee = tuple[AddonRunner, Callable[..., Any]]
+Callee: TypeAlias = "tuple[AddonRunner, Callable[..., Any]]"
 
 REFINED_MAX = 1024
 """Requests whose refined signals are kept until `take_refinements` is called; the oldest is dropped."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from proxy.config.file_watch import FileWatch, file_stamp
@@ -25,16 +25,17 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.extend.api import Api, ApiBackend
 from proxy.extend.dispatch import Addons
-from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.task_tracking import TaskTracking
 from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.addon import Addon, AddonFile
 from proxy.extend.loading.loader import find, load, missing
-from proxy.extend.loading.options import prepare
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from proxy.extend.guard.runner import AddonRunner
 
 log = logging.getLogger(__name__)
 
@@ -261,6 +262,8 @@ class AddonManager:
 
     async def _load(self, file: AddonFile, options: Mapping[str, Any]) -> Addon:
         """Loads one version in a thread. Raises ConfigError, also when that takes longer than the limit."""
+        from proxy.extend.loading.options import prepare
+
         await asyncio.to_thread(prepare)
         loading = _Loading(lambda: load(file.path, file.name, options, place=self._loaded.place), shown(file.path))
         addon = await loading.result(self._load_s)
@@ -272,6 +275,8 @@ class AddonManager:
 
     async def _start_version(self, addon: Addon) -> _LiveAddon:
         """Runs `start` of a loaded version. Raises ConfigError when it fails."""
+        from proxy.extend.guard.runner import AddonRunner  # a run without addons does without it
+
         self._limit.start()
         self._task_tracking.start()
         runner = AddonRunner(addon, self._limit, self._on_disabled)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from proxy.extend.guard.runner import AddonRunner
 from proxy.model import Destination, Outcome
 from proxy.model.frozen_dataclass import frozen_dataclass
+
+if TYPE_CHECKING:
+    from proxy.extend.guard.runner import AddonRunner
 
 
 @frozen_dataclass

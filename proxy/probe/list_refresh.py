@@ -24,8 +24,6 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.tasks import spawn
 from proxy.probe.download import Downloaded, DownloadFailed, Validators, download
-from proxy.routing.lists.acceptance import is_web_page, refusal
-from proxy.routing.lists.formats import parse_list
 from proxy.session.events import Delivered
 from proxy.session.setup import Setup
 from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
@@ -282,6 +280,9 @@ class ListRefresh:
     def _check(self, item: ListConfig, found: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
         """Reads what arrived, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not
         replace the last good copy."""
+        from proxy.routing.lists.acceptance import is_web_page, refusal  # as in app/rule_files.py
+        from proxy.routing.lists.formats import parse_list
+
         if is_web_page(found.content, found.content_type):
             raise DownloadFailed("a web page came in place of the list")
         pieces = decode_pieces(self._copies.file(item.url), found.content, pause_s=_PAUSE_S)

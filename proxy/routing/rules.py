@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import NoReturn
+from operator import attrgetter
+from typing import TYPE_CHECKING, NoReturn
 
 from proxy.config.suggestions import one_of, quoted, suggestion
 from proxy.model import UNKNOWN_NETWORK, Action, Destination, NetworkId, literal
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.match import NO_RULE, Index
-from proxy.routing.pattern import Pattern
 from proxy.wire import hostnames
+
+if TYPE_CHECKING:
+    from proxy.routing.lists.domain_list import DomainList
+    from proxy.routing.pattern import Pattern
 
 RULES_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 2048
@@ -34,10 +38,12 @@ REGEX_WORK_LIMIT = 1 << 20
 
 PROBLEMS_SHOWN = 50
 
+_LINE = re.compile(r"^.*", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
-_LEADING = re.compile(r"[*+]?\.")
+_LEADING = (".", "*.", "+.")
 _OPTION = "INSPECT"
 _NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
+_NUMBER = attrgetter("line")
 _NETWORK_ID = re.compile(f"[0-9a-f]{{16}}|{UNKNOWN_NETWORK}")
 
 
@@ -66,20 +72,39 @@ _CLASH_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.
 
 @frozen_dataclass
 class Rule:
-    """One line. `relay` is empty for any relay; `why` is the reason in the log when this rule decides."""
+    """One line. `relay` is empty for any relay. A file may have many thousands, so a rule keeps no text that its other
+    values tell."""
 
     line: int
-    text: str
     type: RuleType
     value: str  # in canonical spelling; empty for MATCH
     action: Action
     relay: str
     intercept: bool
     source: str
-    why: str
+    written: str = ""
+    """The line as it is in the file, when its spelling is not the canonical one."""
+    note: str = ""
+    """What is to be added to `why`."""
+
+    @property
+    def text(self) -> str:
+        """The line as it is in the file, without its comment."""
+        return self.written or _spelled(self.type, self.value, self.action, self.relay, intercept=self.intercept)
+
+    @property
+    def why(self) -> str:
+        """The reason in the log when this rule decides."""
+        return f"{self.source}:{self.line} {self.text}{self.note}"
 
     def __str__(self) -> str:
         return self.text
+
+
+def _spelled(rule_type: RuleType, value: str, action: Action, relay: str, *, intercept: bool) -> str:
+    """The canonical spelling of a rule."""
+    matched = f"{rule_type},{value}" if value else rule_type
+    return f"{matched},{action}{relay and ':'}{relay}{',' + _OPTION if intercept else ''}"
 
 
 @frozen_dataclass
@@ -97,7 +122,8 @@ ANYWHERE = Situation()
 
 
 class Rules:
-    """All rules, compiled for matching. Immutable."""
+    """All rules of a file, in its order, compiled for matching. Immutable. In the index a rule's number is its line, an
+    object that there is already."""
 
     __slots__ = (
         "_first_if_unknown", "_index", "_networks", "_unused_lists", "depend_on_situation",
@@ -117,11 +143,11 @@ class Rules:
         used = {rule.value for rule in self.rules if rule.type is RuleType.LIST}
         self._unused_lists = tuple(listed for name, listed in self.lists.items() if name not in used)
         self._index = Index()
-        unreachable = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
-        closed = ((number, rule) for number, rule in enumerate(self.rules) if rule.type is RuleType.PROCESS_NAME)
-        self._first_if_unknown = next(((n, r) for n, r in closed if r.action in (Action.RELAY, Action.BLOCK)), None)
-        programs = (rule.line for rule in self.rules if rule.type is RuleType.PROCESS_NAME)
-        self.first_program_line: int = next(programs, NO_RULE)
+        unreachable = [rule for rule in self.rules if not self._add(self._index, rule)]
+        programs = [rule for rule in self.rules if rule.type is RuleType.PROCESS_NAME]
+        closed = (rule for rule in programs if rule.action in (Action.RELAY, Action.BLOCK))
+        self._first_if_unknown: Rule | None = next(closed, None)
+        self.first_program_line: int = programs[0].line if programs else NO_RULE
         """The line of the first PROCESS-NAME rule; NO_RULE: there is none."""
         self.depend_on_situation = bool(self._index.programs or self._index.uplinks)
         """Whether some rule matches by more than the destination."""
@@ -152,17 +178,19 @@ class Rules:
             number = min((n for n in (number, by_name) if n is not None), default=None)
         if self.depend_on_situation:
             return self._match_in(situation, NO_RULE if number is None else number)
-        return None if number is None else self.rules[number]
+        return None if number is None else self._at(number)
 
     def _match_in(self, situation: Situation, number: int) -> Rule | None:
         """Returns the first rule in a situation, when the first one by the destination has this number."""
         number = min(number, self._index.uplinks.get(situation.network, NO_RULE))
         if situation.program is not None:
             number = min(number, self._index.programs.get(situation.program, NO_RULE))
-        elif self._first_if_unknown is not None and self._first_if_unknown[0] < number:
-            rule = self._first_if_unknown[1]
-            return replace(rule, why=f"{rule.why}, as it is not known which program asks")
-        return None if number == NO_RULE else self.rules[number]
+        elif self._first_if_unknown is not None and self._first_if_unknown.line < number:
+            return replace(self._first_if_unknown, note=", as it is not known which program asks")
+        return None if number == NO_RULE else self._at(number)
+
+    def _at(self, line: int) -> Rule:
+        return self.rules[bisect_left(self.rules, line, key=_NUMBER)]
 
     def is_listed(self, host: str) -> bool:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
@@ -185,9 +213,9 @@ class Rules:
         """Whether one of the rules, alone, matches the destination."""
         return Rules([rule], lists=self.lists, networks=self._networks).match(destination, None, situation) is not None
 
-    def _add(self, index: Index, rule: Rule, number: int) -> bool:
+    def _add(self, index: Index, rule: Rule) -> bool:
         """Adds a rule to an index. Returns whether it can ever decide."""
-        value = rule.value
+        value, number = rule.value, rule.line
         match rule.type:
             case RuleType.DOMAIN:
                 return index.add_exact(value, number)
@@ -229,12 +257,12 @@ def parse_rules(
     """
     if len(text) > RULES_LIMIT:
         raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
-    known = _Known(lists or {}, networks or {}, _PatternBudget())
+    known = _Known(lists or {}, networks or {}, relays, _PatternBudget(), {})
     rules: list[Rule] = []
     problems: list[str] = []
     for line, words in _lines(text):
         try:
-            rules.append(_parse_line(words, line, source=source, known=known, relays=relays))
+            rules.append(_parse_line(words, line, source=source, known=known))
         except ValueError as error:
             problems.append(f"{source}:{line}: {error}")
     if problems:
@@ -278,20 +306,21 @@ def _relay_form(word: str, relays: Collection[str] | None) -> str:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Yields number and content of each line that has more than a comment."""
     unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    for number, line in enumerate(unified.split("\n"), 1):
+    for number, found in enumerate(_LINE.finditer(unified), 1):  # not `split`, which makes all lines at once
+        line = found[0]
         if len(line) <= LINE_LIMIT:
             line = (_COMMENT.sub("", line) if "#" in line or "//" in line else line).strip()
         if line:
             yield number, line
 
 
-def _parse_line(text: str, line: int, *, source: str, known: _Known, relays: Collection[str] | None) -> Rule:
+def _parse_line(text: str, line: int, *, source: str, known: _Known) -> Rule:
     """Parses one line. Raises ValueError with a sentence, to which the caller adds the place."""
     if len(text) > LINE_LIMIT:
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
     type_word, *words = [word.strip() for word in text.split(",")]
     rule_type = _TYPES.get(type_word.upper()) or _refuse_type(type_word)
-    intercept = _take_option(words, rule_type, relays)
+    intercept = _take_option(words, rule_type, known.relays)
     if rule_type is RuleType.IP_CIDR and words and words[-1].lower() == "no-resolve":
         words.pop()  # Clash's option; names are never resolved for matching here
     if len(words) < (1 if rule_type is RuleType.MATCH else 2):
@@ -299,12 +328,14 @@ def _parse_line(text: str, line: int, *, source: str, known: _Known, relays: Col
     *value_words, action_word = words  # a regular expression may contain commas
     if rule_type is not RuleType.DOMAIN_REGEX and len(value_words) > (0 if rule_type is RuleType.MATCH else 1):
         raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(rule_type)}")
-    action, relay = parse_action(action_word, relays=relays)
+    if (decision := known.actions.get(action_word)) is None:
+        decision = known.actions[action_word] = parse_action(action_word, relays=known.relays)
+    action, relay = decision
     value = _value(rule_type, ",".join(value_words), known)
     if rule_type is RuleType.LIST and action in (Action.RELAY, Action.BLOCK):
         _check_protects(known.lists[value])
-    why = f"{source}:{line} {text}"
-    return Rule(line, text, rule_type, value, action, relay, intercept, source, why)
+    is_canonical = text == _spelled(rule_type, value, action, relay, intercept=intercept)
+    return Rule(line, rule_type, value, action, relay, intercept, source, "" if is_canonical else text)
 
 
 def _form(rule_type: RuleType) -> str:
@@ -377,22 +408,25 @@ def _value(rule_type: RuleType, text: str, known: _Known) -> str:
 
 
 def _host(text: str) -> str:
-    if leading := _LEADING.match(text):
-        bare = text[leading.end() :]
+    if text.startswith(_LEADING):
         raise ValueError(
-            f"{quoted(text)} is more than one host; for a domain and its subdomains write DOMAIN-SUFFIX,{bare}"
+            f"{quoted(text)} is more than one host; for a domain and its subdomains write DOMAIN-SUFFIX,{_bare(text)}"
         )
     if "/" in text:
         raise ValueError(f"{quoted(text)} is a URL; a rule takes the host name only")
-    return hostnames.host(text)
+    return hostnames.parse_host(text)
+
+
+def _bare(text: str) -> str:
+    """Returns what is behind the first dot."""
+    return text.partition(".")[2]
 
 
 def _suffix(text: str) -> str:
-    if leading := _LEADING.match(text):
-        bare = text[leading.end() :]
-        raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{bare} includes its subdomains")
+    if text.startswith(_LEADING):
+        raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{_bare(text)} includes its subdomains")
     host = _host(text)
-    if literal(host) is not None:
+    if (host[-1].isdigit() or ":" in host) and literal(host) is not None:  # names are not for the cache of `literal`
         raise ValueError(f"{quoted(text)} is an address; write IP-CIDR,{host}/{128 if ':' in host else 32}")
     return host
 
@@ -441,16 +475,20 @@ def _check_protects(listed: DomainList) -> None:
 @lru_cache(maxsize=2 * REGEX_RULES_LIMIT)
 def _pattern(text: str) -> Pattern:
     """Compiles a pattern, cached so that checking, matching, tracing and reloads share it. Raises ValueError."""
+    from proxy.routing.pattern import Pattern  # a run has it when it has such rules
+
     return Pattern(text)
 
 
 @frozen_dataclass
 class _Known:
-    """What the values of rules may name, and the budget of their patterns."""
+    """What the rules of one file may name, the budget of their patterns, and their actions."""
 
     lists: Mapping[str, DomainList]
     networks: Mapping[str, NetworkId]
+    relays: Collection[str] | None
     patterns: _PatternBudget
+    actions: dict[str, tuple[Action, str]]  # what was parsed so far: many lines have the same
 
 
 class _PatternBudget:

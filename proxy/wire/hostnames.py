@@ -44,8 +44,7 @@ def _cached(function: Callable[P, T]) -> Callable[P, T]:
     return cast("Callable[P, T]", lru_cache(maxsize=1024)(function))
 
 
-@_cached
-def host(text: str | bytes) -> str:
+def parse_host(text: str | bytes) -> str:
     """The canonical spelling of a name or an address; bytes are taken as UTF-8.
 
     IPv6 comes with or without brackets and leaves without; an IPv4-mapped one leaves as the IPv4 address that it is.
@@ -68,6 +67,10 @@ def host(text: str | bytes) -> str:
     if _NUMBER.match(last) is not None:
         return _ipv4(name)
     return name
+
+
+host = _cached(parse_host)
+"""The same, of what connections ask for, which is remembered."""
 
 
 @_cached

@@ -114,6 +114,40 @@ def test_what_a_rule_consists_of() -> None:
     assert len(rules.texts) == len(rules) == 9
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DOMAIN-SUFFIX,a.example,DIRECT",
+        "DOMAIN-KEYWORD,news,PREFER-RELAY:tor",
+        "IP-CIDR,192.0.2.0/24,RELAY,INSPECT",
+        "DST-PORT,8000-8100,BLOCK",
+        "MATCH,AUTO",
+        "MATCH,RELAY:tor,INSPECT",
+    ],
+)
+def test_a_rule_in_canonical_spelling_keeps_no_text_of_its_own(line: str) -> None:
+    (rule,) = parsed(line).rules
+    assert rule.written == ""
+    assert (rule.text, rule.why) == (line, f"rules.txt:1 {line}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "domain-suffix,a.example,DIRECT",
+        "DOMAIN-SUFFIX, a.example, DIRECT",
+        "DOMAIN,Bücher.Example.,RELAY:tor",
+        "IP-CIDR6,2001:db8::/32,DIRECT,no-resolve",
+        "DOMAIN,a.example,DIRECT,inspect",
+        "DST-PORT,443-443,BLOCK",
+        "MATCH,RELAY: tor",
+    ],
+)
+def test_a_rule_is_shown_as_it_was_written(line: str) -> None:
+    (rule,) = parsed(line).rules
+    assert (rule.text, rule.why) == (line, f"rules.txt:1 {line}")
+
+
 def test_the_first_rule_wins_whatever_its_kind() -> None:
     lines = [line for line in ALL_KINDS.splitlines() if not line.startswith("#")]
     assert decides(parsed("\n".join(["MATCH,BLOCK", *lines])), "exact.example") == 1
@@ -293,7 +327,7 @@ def test_G6_all_patterns_of_a_file_together_take_a_bounded_number_of_steps(monke
             super().__init__(text)
             compiled.append(self)
 
-    monkeypatch.setattr("proxy.routing.rules.Pattern", Counted)
+    monkeypatch.setattr("proxy.routing.pattern.Pattern", Counted)
     found = problems("".join(f"DOMAIN-REGEX,(a?){{255}}{letter},AUTO\n" for letter in string.ascii_lowercase * 9))
     assert sum(pattern.work for pattern in compiled) < REGEX_WORK_LIMIT + WORK_LIMIT
     assert re.search(r"rules.txt:\d+: the DOMAIN-REGEX rules above are too complex together", found[0])

@@ -13,11 +13,12 @@ import inspect
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from proxy.extend.guard.runner import AddonRunner
+if TYPE_CHECKING:
+    from proxy.extend.guard.runner import AddonRunner
 
-Owner = Callable[[str], AddonRunner | None]
+Owner: TypeAlias = "Callable[[str], AddonRunner | None]"
 """Finds the runner of the addon version whose module has this name."""
 
 
