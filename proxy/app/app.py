@@ -28,6 +28,7 @@ from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.notifications import Notifications
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
+from proxy.app.rule_edits import RulesFileEditor
 from proxy.app.runtime import AppRuntime
 from proxy.app.setup_builder import SetupBuilder
 from proxy.app.system_proxy import SystemProxySwitch
@@ -497,6 +498,7 @@ class App:
             self._list_refresh,
             self._system_proxy,
             self._modes,
+            RulesFileEditor(self._active, self._paths, self._copies),
             self._paths,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,

@@ -1,6 +1,5 @@
 """What the control server reads of the running application, and the things that it may change: the configuration (a
-reload), an override, the relay selected in a group, what was learned, the system proxy,
-and the mode.
+reload), rules.txt, an override, the relay selected in a group, what was learned, the system proxy, and the mode.
 
 Implements `control.dependencies.Dependencies`."""
 
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
+from proxy.app.rule_edits import RulesFileEditor
 from proxy.app.system_proxy import SystemProxySwitch
 from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig
@@ -63,6 +63,7 @@ class ControlBackend:
     list_refresh: ListRefresh
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
+    rules_file: RulesFileEditor
     paths: Paths
     listen_address: str
     started_at: float  # seconds since the epoch
@@ -118,7 +119,7 @@ class ControlBackend:
         return await self.active.reload()
 
     async def configured_lists(self) -> Sequence[ListConfig]:
-        return await self.active.configured_lists()
+        return (await self.active.configured()).list
 
     async def list_text(self, item: ListConfig) -> str:
         return await self.active.list_text(item, self.copies)

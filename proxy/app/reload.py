@@ -19,7 +19,7 @@ from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.file_watch import FileWatch
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
-from proxy.config.schema import ListConfig
+from proxy.config.schema import ListConfig, Settings
 from proxy.model import AutoMode, Override
 from proxy.model.errors import ConfigError
 from proxy.session.setup import Setup
@@ -101,14 +101,14 @@ class ActiveSetup:
             return []
         return [host for host, override in self._overrides.items() if override.has_ended(now)]
 
-    async def configured_lists(self) -> Sequence[ListConfig]:
-        """Returns the lists of the configuration file as it is now: it may not be in use yet because a rule needs a
+    async def configured(self) -> Settings:
+        """Returns the settings of the configuration file as it is now: it may not be in use yet because a rule needs a
         list that has not been fetched. When the file cannot be used, returns those in use."""
         try:
             loaded = await asyncio.to_thread(load, self._paths.config_to_read, env=os.environ, flags=self._flags)
         except ConfigError:
             loaded = self.setup.loaded
-        return loaded.settings.list
+        return loaded.settings
 
     async def list_text(self, item: ListConfig, copies: ListCopies) -> str:
         """Returns the text of a list as it is now. Raises ConfigError."""

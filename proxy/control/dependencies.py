@@ -1,7 +1,7 @@
 """What the control server needs of the application, as Protocols: `app.control_backend` implements them.
 
-The server reads. The little that it changes goes through four methods of the application, which keep the memory, the
-store and the plans in step. Tests bring small implementations of their own.
+The server reads. The little that it changes goes through methods of the application, which keep the memory, the store
+and the plans in step. Tests bring small implementations of their own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.measure.inputs import ProbeEnvironment
+    from proxy.routing.edited_rules import AddedRule, RulesText
     from proxy.routing.router import Router
-    from proxy.routing.rules import Situation
+    from proxy.routing.rules import Rules, Situation
     from proxy.session.events import Events
     from proxy.session.open_connections import OpenConnections
     from proxy.session.recent_clients import RecentClients
@@ -100,6 +101,27 @@ class SystemProxyControl(Protocol):
     async def turn_off(self) -> Restored: ...
 
 
+class RulesFile(Protocol):
+    """rules.txt. Nothing is written that does not check. Each method raises ConfigError with all problems, each with
+    its line, and BywayError when the file cannot be read or written; also when another user could change it."""
+
+    async def read(self) -> RulesText:
+        """The text, also one with a fault."""
+        ...
+
+    async def check(self, text: str) -> Rules:
+        """What a text would mean under the present configuration. Nothing is written."""
+        ...
+
+    async def replace(self, text: str, *, version: str) -> Rules | None:
+        """Writes a text, and takes it into use. None: the file does not have this version any more, and stays."""
+        ...
+
+    async def add(self, line: str) -> AddedRule:
+        """Adds a rule before the first MATCH, or at the end, and takes it into use."""
+        ...
+
+
 class Dependencies(Protocol):
     """What the control server asks of the application, and what it may change there."""
 
@@ -143,6 +165,9 @@ class Dependencies(Protocol):
 
     @property
     def modes(self) -> ModeControl: ...
+
+    @property
+    def rules_file(self) -> RulesFile: ...
 
     @property
     def system_proxy(self) -> SystemProxyControl: ...

@@ -5,6 +5,7 @@ Only the dialers are made up."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 import json
 import time
@@ -49,9 +50,11 @@ from proxy.net.stream import Stream
 from proxy.probe.list_refresh import ListRefresh, RefreshContext
 from proxy.probe.measure.inputs import ProbeEnvironment
 from proxy.routing.address_guard import Guard
+from proxy.routing.coverage import covering
+from proxy.routing.edited_rules import AddedRule, RulesText
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import Situation, parse_rules
+from proxy.routing.rules import Rules, Situation, parse_rules
 from proxy.session.events import Events
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
@@ -154,6 +157,33 @@ class SystemProxy:
         return Restored.NOTHING if on is None else Restored.RESTORED
 
 
+@dataclass
+class RulesFile:
+    """The rules of a world, in memory."""
+
+    world: World
+
+    async def read(self) -> RulesText:
+        return RulesText(self.world.rules, hashlib.sha256(self.world.rules.encode()).hexdigest())
+
+    async def check(self, text: str) -> Rules:
+        return self.world.parsed(text)
+
+    async def replace(self, text: str, *, version: str) -> Rules | None:
+        rules = self.world.parsed(text)
+        if (await self.read()).version != version:
+            return None
+        self.world.rules = text
+        self.world.overrides_changed()
+        return rules
+
+    async def add(self, line: str) -> AddedRule:
+        before = await self.read()
+        rules = await self.replace(f"{before.text}{line}\n", version=before.version)
+        assert rules is not None
+        return AddedRule(len(rules), rules.rules[-1], None, covering(rules, len(rules) - 1), ())
+
+
 @dataclass(frozen=True)
 class Parts:
     """The Dependencies of a server, each of which a test may replace."""
@@ -185,6 +215,7 @@ class Parts:
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
     system_proxy: dependencies.SystemProxyControl
     modes: dependencies.ModeControl
+    rules_file: dependencies.RulesFile
     forget: Callable[[Forgotten], Coroutine[Any, Any, list[str]]]
 
 
@@ -289,6 +320,7 @@ class World:
             list_text=self._list_text,
             system_proxy=self.system_proxy,
             modes=self.modes,
+            rules_file=RulesFile(self),
             forget=self._forget,
         )
 
@@ -379,16 +411,19 @@ class World:
         """Makes the setup anew, from the settings too."""
         settings, groups = expanded(self.settings), groups_of(self.settings)
         names = [relay.name for relay in settings.relay]
-        rules = parse_rules(
-            self.rules,
+        router = Router(self.parsed(self.rules), self.overrides, [RelayInfo(name) for name in names], settings, groups)
+        loaded = Loaded(self.path, ("a notice",), self.settings)
+        self._setup = Setup(settings, loaded, router, Registry(names), groups)
+
+    def parsed(self, rules: str) -> Rules:
+        """What rules mean under the settings. Raises ConfigError."""
+        return parse_rules(
+            rules,
             source="rules.txt",
             relays=relay_names(self.settings),
             lists=self.lists,
             networks=cast(Any, self.settings.networks),
         )
-        router = Router(rules, self.overrides, [RelayInfo(name) for name in names], settings, groups)
-        loaded = Loaded(self.path, ("a notice",), self.settings)
-        self._setup = Setup(settings, loaded, router, Registry(names), groups)
 
 
 def nowhere(world: World) -> FakeEnvironment:

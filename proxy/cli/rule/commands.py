@@ -7,9 +7,9 @@ an edit by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,11 +20,6 @@ from proxy.cli.output import Cell, action_of, override_of
 from proxy.control.amounts import ago, clock
 from proxy.control.version import VERSION
 from proxy.routing.lists.export import ExportFormat
-
-if TYPE_CHECKING:
-    from proxy.cli.rule.edit import AddedRule
-
-_COVERED_SHOWN = 5
 
 group = typer.Typer(help="Rules: test, list, check, add, remove, import, export.", no_args_is_help=True)
 
@@ -161,15 +156,15 @@ def add(
     It becomes the last rule, but goes before a MATCH. Everything else in the file stays as it is. Exit code 7: the rule
     or the file has an error, and nothing was written.
     """
+    from proxy.app.rule_edits import add_rule
     from proxy.cli.offline import read_configuration
-    from proxy.cli.rule.edit import add_rule
 
     if top and at is not None:
         raise Misused("give either --top or --at")
     paths = call.for_config_of(call.running()).paths
     with as_misuse():
         added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at)
-    notices = list(_coverage(added))
+    notices = list(added.notices())
     if call.output.as_json:
         from proxy.control.answers.rules import RuleJson
         from proxy.control.document import versioned
@@ -193,8 +188,8 @@ def remove(
 
     The removed line is printed. Everything else in the file stays as it is.
     """
+    from proxy.app.rule_edits import remove_rule
     from proxy.cli.offline import read_configuration
-    from proxy.cli.rule.edit import remove_rule
 
     paths = call.for_config_of(call.running()).paths
     with as_misuse():
@@ -232,19 +227,6 @@ def export(
 
     write_export(call, format, list_name=list_name, action=action, learned=learned)
     return None
-
-
-def _coverage(added: AddedRule) -> Iterator[str]:
-    """Yields a sentence when the new rule never decides, and one for each rule that it keeps from deciding."""
-    rule, earlier = added.rule, added.covered_by
-    if earlier is not None:
-        same = (rule.action, rule.relay, rule.intercept) == (earlier.action, earlier.relay, earlier.intercept)
-        result = "It changes nothing" if same else "It is never used"
-        yield f"{result}: {earlier.why} comes first and matches all that it matches."
-    for later in added.covers[:_COVERED_SHOWN]:
-        yield f"{later.why} is not used any more: the new rule comes first and matches all that it matches."
-    if (more := len(added.covers) - _COVERED_SHOWN) > 0:
-        yield f"So it is with {more} more."
 
 
 @command(group, "import", example="byway rule import gfwlist.txt --list gfw")

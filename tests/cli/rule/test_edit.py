@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.app.rule_edits import add_rule, remove_rule
 from proxy.app.rule_files import read_rules
-from proxy.cli.rule.edit import add_rule, remove_rule
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from tests.cli.conftest import Byway, Home, Running
