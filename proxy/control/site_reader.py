@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Unpack
+from collections.abc import Callable, Iterable
+from typing import TypeVar, Unpack
 
 from proxy.config.relays import enabled_relays
 from proxy.control.answers.connections import ConnectionJson
@@ -14,6 +15,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.timeline import scopes
 from proxy.detect.verdict.site_status import SiteState, site_state
 from proxy.model import Belief, Destination, Inbound, Plan, Request
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.queries import LogFilter
 
 _RECENT_S = 3600.0
@@ -26,33 +28,71 @@ NO_REQUEST_ID = 0
 """The id of a request that no client made: only its plan is of interest."""
 
 
+_BLOCK = 250
+"""Sites that are looked at without a pause: about 2 ms, in which no connection goes on."""
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@frozen_dataclass
+class KnownSite:
+    """A site with its stored and its current status."""
+
+    stored: Belief
+    state: SiteState
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether the site, or the way to it, is in trouble now."""
+        return self.state.status.is_trouble
+
+    @property
+    def found_at(self) -> float:
+        """When its current status was found, in seconds since the epoch; 0: not known."""
+        return self.state.at or self.stored.since
+
+    def answer(self) -> SiteJson:
+        """Returns what the API says of it."""
+        return SiteJson.of(self.stored, self.state)
+
+
 class SiteReader:
     """Reads the status of sites on this network, as sessions use it."""
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
 
-    def all(self, now: float) -> list[SiteJson]:
-        """Returns all sites with a stored status, and those that failed recently on this network."""
-        parts, here = self._parts, self._parts.network()
-        stored = parts.beliefs.all(now=now)
-        known = {belief.scope for belief in stored if belief.network == here}
-        recent = parts.beliefs.recent_results(network=here, now=now, within_s=_RECENT_S)
-        stored += [Belief(host, here) for host, result in recent if host not in known and result.status.is_trouble]
-        return [self.site(belief, now) for belief in stored]
+    async def known(self, now: float) -> list[KnownSite]:
+        """Returns all sites with a stored status, and those that failed recently on this network. Connections go on
+        meanwhile."""
+        beliefs, here = self._parts.beliefs, self._parts.network()
+        state, working = beliefs.network_state(here), self._working(now)
+
+        def read(stored: Belief) -> KnownSite:
+            if stored.network != here:
+                return KnownSite(stored, site_state(stored))
+            last = beliefs.last_result(stored.scope, network=here, now=now)
+            return KnownSite(stored, site_state(stored, last, state, working))
+
+        stored = beliefs.all(now=now)
+        scopes_here = {belief.scope for belief in stored if belief.network == here}
+        recent = beliefs.recent_results(network=here, now=now, within_s=_RECENT_S)
+        failing = [host for host, result in recent if host not in scopes_here and result.status.is_trouble]
+        return await in_blocks(read, stored + [Belief(host, here) for host in failing])
 
     def site(self, stored: Belief, now: float, host: str = "") -> SiteJson:
         """Returns the stored and the current status of a site; `host` names it where the stored scope is wider."""
-        return SiteJson.of(stored, self.current(stored, now, host))
+        beliefs = self._parts.beliefs
+        if stored.network != self._parts.network():
+            return SiteJson.of(stored, site_state(stored))
+        last = beliefs.last_result(host or stored.scope, network=stored.network, now=now)
+        state = beliefs.network_state(stored.network)
+        return SiteJson.of(stored, site_state(stored, last, state, self._working(now)))
 
-    def current(self, stored: Belief, now: float, host: str = "") -> SiteState:
-        """Returns the current status of a site."""
-        parts = self._parts
-        if stored.network != parts.network():
-            return site_state(stored)
-        last = parts.beliefs.last_result(host or stored.scope, network=stored.network, now=now)
-        working = parts.health.working([relay.name for relay in enabled_relays(parts.setup().settings.relay)], now)
-        return site_state(stored, last, parts.beliefs.network_state(stored.network), working)
+    def _working(self, now: float) -> frozenset[str]:
+        """Returns the names of the relays that delivered lately."""
+        return self._parts.health.working([r.name for r in enabled_relays(self._parts.setup().settings.relay)], now)
 
     def belief(self, host: str, now: float) -> Belief:
         """Returns the belief that sessions use for a host here. The known addresses of its name count, too."""
@@ -95,3 +135,18 @@ class SiteReader:
             return sorted(changes, key=lambda change: change.at, reverse=True)
 
         return await asyncio.to_thread(read)
+
+
+async def answers(sites: Iterable[KnownSite]) -> tuple[SiteJson, ...]:
+    """Returns what the API says of sites. Connections go on meanwhile."""
+    return tuple(await in_blocks(KnownSite.answer, sites))
+
+
+async def in_blocks(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Returns what a function makes of each of the items. Other tasks run between two blocks of them."""
+    made = []
+    for count, item in enumerate(items, 1):
+        made.append(function(item))
+        if count % _BLOCK == 0:
+            await asyncio.sleep(0)
+    return made

@@ -113,7 +113,11 @@ class Dashboard:
         from proxy.control.dashboard.visit import Visit
 
         handler, fields = find(request.method, path)
-        return await handler(Visit(request, session, fields, self._parts, self._subjects, self._streams))
+        began = _now()
+        answer = await handler(Visit(request, session, fields, self._parts, self._subjects, self._streams))
+        if request.method == "GET" and isinstance(answer, web.Response):
+            session.page_took_s = max(_now() - began, session.page_took_s * 0.7)  # several tabs share it
+        return answer
 
 
 def _load_pages(language: Language) -> None:

@@ -55,6 +55,8 @@ class Session:
     """What the last form did, in a sentence, for the next page."""
     undo: tuple[str, str] | None = None
     """The host whose override was changed last, and what was set before."""
+    page_took_s: float = 0.0
+    """How long its slowest page of late took."""
 
     @property
     def path(self) -> str:

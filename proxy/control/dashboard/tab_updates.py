@@ -10,16 +10,20 @@ from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.dependencies import Dependencies
 from proxy.net.tasks import spawn
 
-_PAUSE_BETWEEN_S = 1.0
-"""Between two events to a tab, at least."""
+_PAUSE_MIN_S, _PAUSE_MAX_S = 1.0, 4.0
+"""Between two events to a tab. A page shows a visit within 5 s."""
+
+_PAUSE_BY_COST = 100.0
+"""A tab waits so many times as long as the last page took: on a busy Byway, or one with very many sites, tabs follow
+less often, and all of them take a few hundredths of its time."""
 
 _ALIVE_S = 15.0
 """After so many seconds without an event a comment is sent, so that a tab that is gone is noticed."""
 
 
 async def _events(visit: Visit) -> web.StreamResponse:
-    """Streams an event when connections have ended, one a second at most. It has no content: the tab asks for its page
-    again, and what happened between two events is in it."""
+    """Streams an event when connections have ended, with a pause after each. It has no content: the tab asks for its
+    page again, and what happened between two events is in it."""
     visit.query()
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     changed = asyncio.Event()
@@ -35,13 +39,18 @@ async def _events(visit: Visit) -> web.StreamResponse:
                     await response.write(b":\n\n")
                     continue
                 await response.write(b"event: changed\ndata:\n\n")
-                await asyncio.sleep(_PAUSE_BETWEEN_S)
+                await asyncio.sleep(pause_s(visit.session.page_took_s))
                 changed.clear()
         except ConnectionError:
             pass  # the tab was closed
         finally:
             noting.cancel()
     return response
+
+
+def pause_s(page_took_s: float) -> float:
+    """Returns the pause between two events to a tab whose session last waited so long for a page."""
+    return min(max(page_took_s * _PAUSE_BY_COST, _PAUSE_MIN_S), _PAUSE_MAX_S)
 
 
 async def _note_outcomes(parts: Dependencies, changed: asyncio.Event) -> None:

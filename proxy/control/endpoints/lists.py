@@ -13,7 +13,7 @@ from proxy.control.access import Refused
 from proxy.control.answers.lists import ListReportAnswer, ListsAnswer, RefreshedLine, RefreshEndLine
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.site_reader import SiteReader
+from proxy.control.site_reader import SiteReader, answers
 from proxy.model import State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rules import Rule, RuleType
@@ -95,9 +95,12 @@ class ListEndpoints:
             if not parts.store.is_private(host)
             and self.sites.belief(host, now).state not in (State.SUSPECT, State.BLOCKED)
         }
-        troubled = [
-            site for site in self.sites.all(now) if site.network == network and not parts.store.is_private(site.scope)
+        here = [
+            site
+            for site in await self.sites.known(now)
+            if site.stored.network == network and not parts.store.is_private(site.stored.scope)
         ]
+        troubled = await answers(here)
         compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, troubled)
         diff = None
         if asked.diff is not None and (compared.remove or compared.add):

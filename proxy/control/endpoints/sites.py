@@ -19,7 +19,7 @@ from proxy.control.endpoint import Endpoint
 from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import Between, parse_field
 from proxy.control.site import scope
-from proxy.control.site_reader import FLUSH_S, SiteReader
+from proxy.control.site_reader import FLUSH_S, SiteReader, answers
 from proxy.control.timeline import spells
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -60,7 +60,7 @@ class SiteEndpoints:
         overrides = self.parts.setup().router.overrides
         return SitesAnswer(
             network=self.parts.network(),
-            sites=tuple(self.sites.all(time.time())),
+            sites=await answers(await self.sites.known(time.time())),
             overrides=overrides_json(overrides),
         )
 

@@ -15,7 +15,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.relay_reader import RelayReader
-from proxy.control.site_reader import SiteReader
+from proxy.control.site_reader import SiteReader, answers
 from proxy.model import bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
@@ -43,7 +43,8 @@ class StatusEndpoints:
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
         network = parts.network()
         state = parts.beliefs.network_state(network)
-        troubled = [site for site in self.sites.all(now) if site.network == network and site.is_trouble]
+        known = await self.sites.known(now)
+        troubled = await answers(site for site in known if site.stored.network == network and site.is_trouble)
         visits = await self.relays.visits(now)
         relays = await self.relays.all(now, visits)
         in_use = [relay for relay in relays if relay.enabled]
@@ -73,7 +74,7 @@ class StatusEndpoints:
             groups=self.relays.groups(relays, visits, now),
             routes=tuple(map(RouteSuccessJson.of_row, success)),
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
-            sites=tuple(troubled),
+            sites=troubled,
         )
 
     async def addons(self) -> AddonsAnswer:

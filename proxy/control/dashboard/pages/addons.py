@@ -51,7 +51,7 @@ def addons_view(answer: AddonsAnswer) -> AddonsView:
 async def _addons(visit: Visit) -> web.Response:
     visit.query()
     view = addons_view(await visit.subjects.status.addons())
-    return visit.page("addons.html", title="Addons", here="addons", view=view)
+    return await visit.page("addons.html", title="Addons", here="addons", view=view)
 
 
 ROUTES = (Route("GET", "addons", _addons),)

@@ -209,7 +209,7 @@ async def _home(visit: Visit) -> web.Response:
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
     changes = await visit.subjects.sites.sites.recent_changes(status.now - _DAY_S)
     view = home_view(status, list(map(RouteHour.of_row, rows)), changes)
-    return visit.page("home.html", title="Home", here="", view=view)
+    return await visit.page("home.html", title="Home", here="", view=view)
 
 
 async def _set_mode(visit: Visit) -> web.Response:

@@ -84,7 +84,7 @@ async def _log(visit: Visit) -> web.Response:
     except ValueError as error:
         raise Refused(400, str(error)) from None
     view = log_view(rows, chosen, visit.parts.setup().settings.log.hosts)
-    return visit.page("log.html", title="Log", here="log", view=view)
+    return await visit.page("log.html", title="Log", here="log", view=view)
 
 
 ROUTES = (Route("GET", "log", _log),)

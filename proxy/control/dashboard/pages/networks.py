@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from proxy.control.answers.sites import SiteJson
 from proxy.control.dashboard.pages.home import BLOCKED
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.site_reader import KnownSite
 from proxy.detect.verdict.labels import network_in_words
+from proxy.detect.verdict.site_status import status_of
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -38,16 +41,16 @@ class NetworksView:
 
 
 def networks_view(
-    sites: Sequence[SiteJson], names: Mapping[str, str], here: NetworkId, state: NetworkState
+    sites: Sequence[KnownSite], names: Mapping[str, str], here: NetworkId, state: NetworkState
 ) -> NetworksView:
     """Returns the page: the present network first. `sites` are those of all networks, `names` of `[networks]` by id."""
-    known = Counter(site.network for site in sites)
-    blocked = Counter(site.network for site in sites if BLOCKED & {site.words, site.stored_words})
+    known = Counter(str(site.stored.network) for site in sites)
+    blocked = Counter(str(site.stored.network) for site in sites if _is_blocked(site))
     problem = network_in_words(state)
     rows = []
     for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
         said, do = (problem or ("Internet access works.", "")) if id_ == here else ("", "")
-        found = [at for site in sites if site.network == id_ and (at := site.found_at or site.since)]
+        found = [at for site in sites if site.stored.network == id_ and (at := site.found_at)]
         rows.append(
             NetworkRow(
                 names.get(id_, ""), id_, id_ == here, said, do, blocked[id_], known[id_], max(found, default=None)
@@ -63,13 +66,17 @@ def networks_view(
     return NetworksView(sentence, rows)
 
 
+def _is_blocked(site: KnownSite) -> bool:
+    return bool(BLOCKED & {site.state.status, status_of(site.stored.state, site.stored.cause)})
+
+
 async def _networks(visit: Visit) -> web.Response:
     visit.query()
     parts, here = visit.parts, visit.parts.network()
     names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
-    sites = (await visit.subjects.sites.list_sites()).sites
-    view = networks_view(sites, names, here, parts.beliefs.network_state(here))
-    return visit.page("networks.html", title="Networks", here="networks", view=view)
+    sites = await visit.subjects.sites.sites.known(time.time())
+    view = await asyncio.to_thread(networks_view, sites, names, here, parts.beliefs.network_state(here))
+    return await visit.page("networks.html", title="Networks", here="networks", view=view)
 
 
 ROUTES = (Route("GET", "networks", _networks),)

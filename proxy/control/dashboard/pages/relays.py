@@ -40,7 +40,7 @@ def relays_view(answer: RelaysAnswer) -> RelaysView:
 async def _relays(visit: Visit) -> web.Response:
     visit.query()
     view = relays_view(await visit.subjects.relays.list_relays())
-    return visit.page("relays.html", title="Relays", here="relays", view=view)
+    return await visit.page("relays.html", title="Relays", here="relays", view=view)
 
 
 ROUTES = (Route("GET", "relays", _relays),)

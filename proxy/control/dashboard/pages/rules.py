@@ -47,7 +47,7 @@ async def _rules(visit: Visit) -> web.Response:
     subjects, text = visit.subjects, visit.query("url").get("url", "").strip()
     traced = await subjects.rules.test_rules(RuleTestRequest(text)) if text else None
     view = rules_view(await subjects.rules.rules(), await subjects.lists.lists(), traced, text)
-    return visit.page("rules.html", title="Rules", here="rules", view=view)
+    return await visit.page("rules.html", title="Rules", here="rules", view=view)
 
 
 ROUTES = (Route("GET", "rules", _rules),)

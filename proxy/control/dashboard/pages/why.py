@@ -20,7 +20,7 @@ from proxy.wire.html_page import element
 
 async def _why(visit: Visit) -> web.Response:
     asked = visit.query("site").get("site", "").strip()
-    return visit.page("why.html", title="Why?", here="why", view={"site": asked, "stream": ""})
+    return await visit.page("why.html", title="Why?", here="why", view={"site": asked, "stream": ""})
 
 
 async def _measure(visit: Visit) -> web.StreamResponse:
