@@ -24,7 +24,7 @@ from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.schema import Settings
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.routing.coverage import covered, covering
-from proxy.routing.edited_rules import AddedRule, RemovedRule, RulesText
+from proxy.routing.edited_rules import AddedRule, NotInUse, RemovedRule, RulesText
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.rules import Rules, RuleType
 from proxy.store.list_copies import ListCopies
@@ -154,10 +154,10 @@ class RulesFileEditor:
         return rules
 
     async def _use(self) -> None:
-        """Takes what was written into use. Raises ConfigError when the configuration has a problem elsewhere."""
+        """Takes what was written into use. Raises NotInUse."""
         if problems := await self._active.reload():
             name = self._paths.rules_file.name
-            raise ConfigError([f"{name} is saved, but not in use yet: {problems[0]}", *problems[1:]])
+            raise NotInUse([f"{name} is saved, but not in use yet: {problems[0]}", *problems[1:]])
 
     def _open(self, settings: Settings) -> _File:
         return _File.open(self._paths, settings, self._lists(settings))

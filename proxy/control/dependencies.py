@@ -103,7 +103,8 @@ class SystemProxyControl(Protocol):
 
 class RulesFile(Protocol):
     """rules.txt. Nothing is written that does not check. Each method raises ConfigError with all problems, each with
-    its line, and BywayError when the file cannot be read or written; also when another user could change it."""
+    its line, and BywayError when the file cannot be read or written; also when another user could change it. Those that
+    write raise NotInUse when it is written, and something else keeps it from being used."""
 
     async def read(self) -> RulesText:
         """The text, also one with a fault."""

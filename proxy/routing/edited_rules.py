@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rules import Rule
 
 _COVERED_SHOWN = 5
+
+
+class NotInUse(ConfigError):
+    """Raised when rules are saved, and the configuration has a problem elsewhere: what was in use before stays so."""
 
 
 @frozen_dataclass

@@ -137,6 +137,38 @@ async def test_the_keyboard_alone_pins_a_site_and_undoes_it(world: World, pages:
     await until(lambda: BLOCKED not in world.overrides, within_s=20)
 
 
+async def test_rules_are_checked_while_they_are_typed_and_saved_when_they_fit(
+    world: World, pages: Pages, page: Tab
+) -> None:
+    before = world.rules
+    home = await sign_in(page, pages)
+
+    async def type_wrong() -> None:
+        await page.open(f"{home}rules")
+        await page.evaluate("document.querySelector('textarea').focus(); 0")
+        await page.call("Input.insertText", text="# mine\nDOMAN,x.example,BLOCK\n")
+        await shows(page, "document.querySelector('[data-checked]').innerText.includes('did you mean DOMAIN?')")
+
+    await check_looks(page, type_wrong, "dashboard-rules-problem")
+    await page.evaluate("document.querySelector('[data-checked] a').click(); 0")
+    selected = "(area => area.value.slice(area.selectionStart, area.selectionEnd))(document.querySelector('textarea'))"
+    assert await page.evaluate(selected) == "DOMAN,x.example,BLOCK"
+    # What is typed stays when the page would follow what happens.
+    await page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges(); 0")
+    await page.evaluate("window.asked = 0; const ask = fetch; window.fetch = (...all) => (asked++, ask(...all)); 0")
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange')); 0")
+    assert await page.evaluate("asked") == 0
+    assert world.rules == before
+    await page.evaluate("document.querySelector('textarea').focus(); 0")
+    await page.evaluate("document.querySelector('[data-checked] a').click(); 0")
+    await page.call("Input.insertText", text="DOMAIN,x.example,BLOCK")
+    await shows(page, "document.querySelector('[data-checked]').innerText.includes('no problem')")
+    await press_to(page, "form[data-check] button:not([formaction])")
+    await page.press("Enter")
+    await shows(page, "document.querySelector('.notice')?.innerText.includes('Saved: 3 rules')")
+    assert world.rules == f"# mine\nDOMAIN,x.example,BLOCK\n{before}".replace("\n", "\r\n")
+
+
 async def press_to(page: Tab, selector: str) -> None:
     """Moves the focus forward until it is on such an element."""
     for _ in range(60):

@@ -28,7 +28,8 @@ async function update() {
 // What somebody types, or has chosen, is not taken away.
 function isBusy() {
   const active = document.activeElement;
-  return live.contains(active) || !getSelection().isCollapsed;
+  const edited = [...live.querySelectorAll("textarea, input:not([type])")].some((each) => each.value !== each.defaultValue);
+  return edited || live.contains(active) || !getSelection().isCollapsed;
 }
 
 function start() {
@@ -41,6 +42,44 @@ function stop() {
   source?.close();
   source = null;
 }
+
+// A form with data-check is checked while somebody types: its fields are posted there, and the part of the page that
+// comes back replaces what its [data-checked] has.
+const PAUSE_MS = 300; // without a key
+let pausing = 0;
+let checks = 0;
+
+live.addEventListener("input", (event) => {
+  const form = event.target.closest("form[data-check]");
+  if (form === null) return;
+  clearTimeout(pausing);
+  pausing = setTimeout(() => check(form), PAUSE_MS);
+});
+
+async function check(form) {
+  const fields = new URLSearchParams(new FormData(form));
+  fields.set("part", "1");
+  const mine = ++checks;
+  try {
+    const answer = await fetch(root + form.dataset.check, { method: "POST", body: fields });
+    if (!answer.ok || mine !== checks) return; // saving says what is wrong
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    form.querySelector("[data-checked]").replaceChildren(...page.body.childNodes);
+  } catch {} // Byway has ended; saving says so
+}
+
+// A link to a line of a text selects it there.
+live.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-line]");
+  if (link === null) return;
+  event.preventDefault();
+  const area = live.querySelector(link.getAttribute("href"));
+  const before = area.value.split("\n").slice(0, Number(link.dataset.line) - 1).join("\n").length;
+  const start = before + (before > 0 || link.dataset.line > 1 ? 1 : 0);
+  const end = area.value.indexOf("\n", start);
+  area.focus();
+  area.setSelectionRange(start, end < 0 ? area.value.length : end);
+});
 
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") {

@@ -64,17 +64,20 @@ def session_of(request: web.BaseRequest, sign_in: SignIn, *, secret: str, port: 
     return session
 
 
-async def posted_form(request: web.Request, session: Session | None, *names: str) -> Mapping[str, str]:
-    """Returns the fields of a form, each of which has to be one of `names` and may be there once. With a session, the
-    form must come from our own Origin and have the session's token; the sign-in form has none. Raises Refused."""
+async def posted_form(
+    request: web.Request, session: Session | None, *names: str, limit: int = FORM_LIMIT
+) -> Mapping[str, str]:
+    """Returns the fields of a form, each of which has to be one of `names` and may be there once. It has at most
+    `limit` bytes. With a session, the form must come from our own Origin and have the session's token; the sign-in form
+    has none. Raises Refused."""
     if session is not None and request.headers.get("Origin") is None:
         raise Refused(403, "The browser did not say where the form comes from.")
     if request.content_type != "application/x-www-form-urlencoded":
         raise Refused(415, "A form is expected.")
     try:
-        raw = await request.read()
+        raw = await request.clone(client_max_size=limit).read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refused(413, f"A form has at most {FORM_LIMIT} bytes.") from None
+        raise Refused(413, f"A form has at most {limit} bytes.") from None
     try:
         pairs = parse_qsl(
             raw.decode("utf-8"),

@@ -118,6 +118,12 @@ def render(template: str, session: Session, *, title: str, here: str, view: Any)
     )
 
 
+def render_part(template: str, session: Session, view: Any) -> str:
+    """Returns a part of a page."""
+    made = environment(session.language).get_template(template)
+    return made.render(base=session.path, token=_token(session), view=view)
+
+
 def render_line(line: StepLine | MeasuredSiteLine, session: Session) -> str:
     """Returns a step of a measurement, or its end, as a part of a page."""
     if isinstance(line, StepLine):

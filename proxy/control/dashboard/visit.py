@@ -15,8 +15,8 @@ from aiohttp import web
 
 from proxy.control.access import Refused
 from proxy.control.dashboard.answer import PAGE_HEADERS, html
-from proxy.control.dashboard.guard import posted_form
-from proxy.control.dashboard.rendering import render
+from proxy.control.dashboard.guard import FORM_LIMIT, posted_form
+from proxy.control.dashboard.rendering import render, render_part
 from proxy.control.dashboard.sign_in import Session
 from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import query_fields
@@ -42,14 +42,18 @@ class Visit:
         """Returns the fields of the query, each of which has to be one of `names`. Raises Refused."""
         return query_fields(self.request, *names)
 
-    async def form(self, *names: str) -> Mapping[str, str]:
-        """Returns the fields of a form that a page of this session posted. Raises Refused."""
-        return await posted_form(self.request, self.session, *names)
+    async def form(self, *names: str, limit: int = FORM_LIMIT) -> Mapping[str, str]:
+        """Returns the fields of a form that a page of this session posted, of at most `limit` bytes. Raises Refused."""
+        return await posted_form(self.request, self.session, *names, limit=limit)
 
     async def page(self, template: str, *, title: str, here: str, view: Any) -> web.Response:
         """Returns a page. `here` is its path in the menu. It is made in a thread: a long list takes 30 ms."""
         text = await asyncio.to_thread(render, template, self.session, title=title, here=here, view=view)
         return html(text, PAGE_HEADERS)
+
+    async def part(self, template: str, view: Any) -> web.Response:
+        """Returns a part of a page, for the module."""
+        return html(await asyncio.to_thread(render_part, template, self.session, view), PAGE_HEADERS)
 
     def see_other(self, path: str, notice: str = "") -> web.Response:
         """Returns what leads the browser to another page, whose path is behind that of the session, after a form. It
