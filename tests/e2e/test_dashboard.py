@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import os
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +76,46 @@ async def shows(page: Tab, expression: str) -> Any:
     raise AssertionError(f"not within 30 s: {expression}\n{await page.text()}")
 
 
-@pytest.mark.parametrize("shown", SHOWN)
-async def test_every_page_can_be_read_by_everybody(world: World, pages: Pages, page: Tab, shown: str) -> None:
+LANGUAGES = ("en", "ru", "fa", "en-XA")
+
+
+def looks() -> list[tuple[str, str, bool, int]]:
+    """(page, language, dark, width) to look at: so few that each two of page, language, colours and width meet at least
+    once, or with BYWAY_LOOKS=all each with each."""
+    if os.environ.get("BYWAY_LOOKS") == "all":
+        return list(itertools.product(SHOWN, LANGUAGES, (False, True), (360, 1280)))
+    return [
+        (shown, language, bool((row + column) % 2), 360 if (row + column // 2) % 2 else 1280)
+        for row, shown in enumerate(SHOWN)
+        for column, language in enumerate(LANGUAGES)
+    ]
+
+
+def test_each_two_properties_of_a_look_meet() -> None:
+    chosen = looks()
+    every = (tuple(SHOWN), LANGUAGES, (False, True), (360, 1280))
+    for first, second in itertools.combinations(range(4), 2):
+        met = {(look[first], look[second]) for look in chosen}
+        assert met == set(itertools.product(every[first], every[second]))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_every_page_can_be_read_by_everybody(world: World, pages: Pages, page: Tab, language: str) -> None:
+    """In each language, in light and dark, on a phone and on a desk; without an error, or a request to anybody else."""
     world.see(rescued(host="new.example.org", at=time.time()))
     home = await sign_in(page, pages)
-    await page.call("Log.enable")
-    await check_looks(page, lambda: page.open(home + SHOWN[shown]), f"dashboard-{shown}")
-    asked = await page.evaluate("performance.getEntriesByType('resource').map(one => new URL(one.name).host)")
-    assert set(asked) <= {f"127.0.0.1:{pages.port}"}
-    assert await page.evaluate("document.styleSheets.length") == 1
+    await page.watch_errors()
+    await page.call("Network.enable")
+    await page.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
+    for shown, _, dark, width in (look for look in looks() if look[1] == language):
+        name = f"dashboard-{shown}-{language}"
+        await check_looks(page, partial(page.open, home + SHOWN[shown]), name, looks=[(dark, width)])
+        assert await page.evaluate("document.documentElement.lang") == language
+        assert await page.evaluate("document.documentElement.dir") == ("rtl" if language == "fa" else "ltr")
+        asked = await page.evaluate("performance.getEntriesByType('resource').map(one => new URL(one.name).host)")
+        assert set(asked) <= {f"127.0.0.1:{pages.port}"}
+        assert await page.evaluate("document.styleSheets.length") == 1
+        assert page.errors == [], shown
 
 
 async def test_the_sign_in_page_can_be_read_by_everybody(pages: Pages, page: Tab) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,10 +46,12 @@ def axe() -> str:
     return Path(programs.require("axe-core")).read_text()
 
 
-async def check_looks(page: Tab, show: Callable[[], Awaitable[None]], name: str) -> None:
+async def check_looks(
+    page: Tab, show: Callable[[], Awaitable[None]], name: str, *, looks: Sequence[tuple[bool, int]] = LOOKS
+) -> None:
     """Everything that axe finds, and whether a page is wider than its screen, in each look."""
     rules = axe()
-    for dark, width in LOOKS:
+    for dark, width in looks:
         await page.look(dark=dark, width=width)
         await show()
         await page.evaluate(f"{rules}; 0")

@@ -54,6 +54,13 @@ class Tab:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
+        self.errors: list[str] = []
+        """What pages wrote to the console as an error, and what their scripts did not catch, after `watch_errors`."""
+
+    async def watch_errors(self) -> None:
+        """Collects errors from now on."""
+        for domain in ("Log", "Runtime"):
+            await self.call(f"{domain}.enable")
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """What the protocol's method returns."""
@@ -125,10 +132,21 @@ class Tab:
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
+    def _note_error(self, message: dict[str, Any]) -> None:
+        told = message.get("params", {})
+        match message.get("method"):
+            case "Log.entryAdded" if told["entry"]["level"] == "error":
+                self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert"):
+                self.errors.append(" ".join(str(each.get("value", "")) for each in told["args"]))
+            case "Runtime.exceptionThrown":
+                self.errors.append(str(told["exceptionDetails"]))
+
     async def _next(self, is_meant: Any) -> dict[str, Any]:
         async with asyncio.timeout(LIMIT_S):
             while True:
                 message: dict[str, Any] = await self._socket.receive_json()
+                self._note_error(message)
                 if is_meant(message):
                     return message
 

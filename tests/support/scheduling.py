@@ -18,6 +18,7 @@ WAITER = "gw2"
 HEAVY = (
     "tests/e2e/test_browser.py",
     "tests/e2e/test_dashboard.py",
+    "tests/e2e/test_dashboard_tasks.py",
     "tests/e2e/test_hostile_page.py",
     "tests/e2e/test_load.py",
     "tests/lab/test_first_minute.py",
@@ -60,7 +61,8 @@ WAITING = (
 SECONDS = {
     "tests/control/test_fuzzing.py": 40,
     "tests/e2e/test_browser.py": 115,
-    "tests/e2e/test_dashboard.py": 40,
+    "tests/e2e/test_dashboard.py": 60,
+    "tests/e2e/test_dashboard_tasks.py": 15,
     "tests/e2e/test_hostile_page.py": 30,
     "tests/lab/test_networks.py": 83,
     "tests/lab/test_why.py": 81,

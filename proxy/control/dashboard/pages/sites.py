@@ -28,8 +28,11 @@ from proxy.model import Cause, Destination, NetworkId, Override, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rules import parse_action
 
-_DAY_S = 86_400.0
-_CONNECTIONS = 50  # on the card of a site
+_CONNECTIONS = 50
+"""On the card of a site, at most."""
+
+_CONNECTIONS_S = 2 * 86_400.0
+"""How far back: "yesterday evening" is on the card."""
 
 ROWS = 200
 """Sites on a page."""
@@ -286,7 +289,7 @@ async def _site(visit: Visit) -> web.Response:
     host, now, subjects = parse_field(scope, visit.fields["host"]), time.time(), visit.subjects
     answer = await subjects.sites.show_site(host)
     known = await subjects.measurements.known(Destination(host, 443))
-    rows = await subjects.sites.sites.rows(site=host, since=now - _DAY_S, limit=_CONNECTIONS)
+    rows = await subjects.sites.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
     undo = visit.session.undo[1] if visit.session.undo is not None and visit.session.undo[0] == host else None
     networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
     relays = subjects.relays.relays.usable_names()
