@@ -1,9 +1,11 @@
-"""DNS queries and answers as bytes (RFC 1035), written and read by dnspython.
+"""DNS queries and answers as bytes (RFC 1035): of addresses, and of the aliases that lead to them.
 
 Anyone on the path can send an answer first, so each one is checked against its query: the same ID, the same single
 question, at most eight aliases in a row, and no more records than an honest server sends. An answer that fails a check
-raises PeerError and nothing else. A query carries no client subnet; padded (RFC 8467), its length does not depend on
-the name.
+raises PeerError and nothing else. Records of other types are skipped by their length. A query carries no client subnet;
+padded (RFC 8467), its length does not depend on the name.
+
+Names are compared as they are on the wire, in lower case: a length before each label, which no letter can be.
 """
 
 from __future__ import annotations
@@ -12,21 +14,17 @@ import ipaddress
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 from proxy.model import IPAddress
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 
-if TYPE_CHECKING:  # dnspython takes 50 ms to load, which no start of a command should wait for
-    import dns.message
-    import dns.rrset
-
 MESSAGE_LIMIT = 16 * 1024
 """Bytes of the largest answer that is parsed; even with DNSSEC, answers with addresses stay below 4096."""
 
 RECORDS_LIMIT = 128
-"""Records of one answer at most: parsing one blocks the loop for 20 µs."""
+"""Records of one answer at most."""
 
 ALIASES_LIMIT = 8
 """CNAMEs in a row; the longest chains of content networks have five."""
@@ -34,9 +32,22 @@ ALIASES_LIMIT = 8
 PADDING = 128
 """RFC 8467 section 4.1: queries are padded to a multiple of so many bytes."""
 
+PAYLOAD = 1232
+"""Bytes of a datagram that pass everywhere (DNS flag day 2020), for a query with EDNS."""
+
+_NAME_LIMIT = 255  # bytes of a name on the wire (RFC 1035 section 2.3.4)
+_LABEL_LIMIT = 63
+_POINTERS_LIMIT = 64  # in one name: each leads further back, but a large answer has room for thousands
 _TTL_MAX = 2**31 - 1
 _HEADER = struct.Struct("!6H")
-_RESPONSE, _TRUNCATED, _OPCODE = 0x8000, 0x0200, 0x7800
+_QUESTION = struct.Struct("!HH")  # type, class
+_RECORD = struct.Struct("!HHIH")  # type, class, TTL, bytes of data
+_OPTION = struct.Struct("!HH")  # code, bytes of data
+_RESPONSE, _TRUNCATED, _OPCODE, _RECURSION_DESIRED = 0x8000, 0x0200, 0x7800, 0x0100
+_POINTER = 0xC0
+_CNAME, _OPT = 5, 41
+_PADDING_OPTION = 12  # RFC 7830
+_INTERNET = 1
 
 
 class RecordType(IntEnum):
@@ -77,85 +88,127 @@ class Answer:
 def query(name: str, kind: RecordType, *, number: int = 0, padded: bool = False) -> bytes:
     """Returns a query for `name` (canonical) with the ID `number`: 0 over HTTPS, where an ID would only defeat caches
     (RFC 8484 section 4.1), and random elsewhere. Raises ValueError when the name is too long for the DNS."""
-    import dns.exception
-    import dns.message
+    question = _on_wire(name) + _QUESTION.pack(kind, _INTERNET)
+    if not padded:
+        return _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0) + question
+    size = _HEADER.size + len(question) + 1 + _RECORD.size + _OPTION.size
+    option = _OPTION.pack(_PADDING_OPTION, -size % PADDING) + bytes(-size % PADDING)
+    record = b"\0" + _RECORD.pack(_OPT, PAYLOAD, 0, len(option)) + option
+    return _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 1) + question + record
 
-    try:
-        message = dns.message.make_query(
-            f"{name}.", kind.name, id=number, use_edns=0 if padded else False, pad=PADDING if padded else 0
-        )
-        return message.to_wire()
-    except dns.exception.DNSException as error:
-        raise ValueError(f"{name} is not a DNS name: {error}") from None
+
+@lru_cache(maxsize=64)  # a lookup asks for two types, and compares two answers
+def _on_wire(name: str) -> bytes:
+    """Returns a canonical name as it is on the wire. Raises ValueError when it is too long."""
+    labels = name.encode("ascii").split(b".")
+    if not all(0 < len(label) <= _LABEL_LIMIT for label in labels) or len(name) > _NAME_LIMIT - 2:
+        raise ValueError(f"{name} is not a DNS name: it, or a label of it, is too long or empty")
+    return b"".join([bytes((len(label),)) + label for label in labels]) + b"\0"
 
 
 def read_answer(data: bytes, name: str, kind: RecordType, *, number: int = 0) -> Answer:
     """Parses the answer to `query(name, kind, number=number)`. Raises PeerError when it is not one."""
-    flags = _check_header(data, number)
-    message = _parsed(data, question_only=bool(flags & _TRUNCATED))
+    flags, questions, records, answers = _read_header(data, number)
     code = _RCODES.get(flags & 0xF, Rcode.OTHER)
-    if not _asks(message, name, kind) and (message.question or code is Rcode.OK):
+    asked = _on_wire(name) + _QUESTION.pack(kind, _INTERNET)
+    at = _HEADER.size + questions * len(asked)
+    # A server repeats the question as it came, which is without pointers: there is nothing to point to.
+    if data[_HEADER.size : at].lower() != questions * asked.lower() or (not questions and code is Rcode.OK):
         raise PeerError("the answer is for another question")
     if flags & _TRUNCATED:
         return Answer(code, truncated=True)
-    if code is not Rcode.OK:
-        return Answer(code)
-    return _resolve_aliases(message, name, kind)
+    try:
+        found = _read_records(data, at, records, answers, kind)
+    except (IndexError, struct.error):
+        raise PeerError("the answer cannot be read: it ends too early") from None
+    return _resolve_aliases(found, _on_wire(name), kind) if code is Rcode.OK else Answer(code)
 
 
-def _check_header(data: bytes, number: int) -> int:
-    """Checks the counts before dnspython spends time on the records. Returns the flags; raises PeerError."""
+def _read_header(data: bytes, number: int) -> tuple[int, int, int, int]:
+    """Returns the flags and how many questions, records, and records with answers follow. Raises PeerError."""
     if not _HEADER.size <= len(data) <= MESSAGE_LIMIT:
         raise PeerError(f"{len(data)} bytes cannot be a DNS answer")
-    answer_number, flags, questions, *records = _HEADER.unpack_from(data)
+    answer_number, flags, questions, answers, authorities, additional = _HEADER.unpack_from(data)
+    records = answers + authorities + additional
     if answer_number != number or not flags & _RESPONSE or flags & _OPCODE:
         raise PeerError("not an answer to this query")
-    if questions > 1 or sum(records) > RECORDS_LIMIT:
-        raise PeerError(f"the answer claims {sum(records)} records")
-    return int(flags)
+    if questions > 1 or records > RECORDS_LIMIT:
+        raise PeerError(f"the answer claims {questions} questions and {records} records")
+    return flags, questions, records, answers
 
 
-def _parsed(data: bytes, *, question_only: bool) -> dns.message.Message:
-    import dns.exception
-    import dns.message
-
-    try:
-        return dns.message.from_wire(data, question_only=question_only, ignore_trailing=question_only)
-    except (dns.exception.DNSException, ValueError) as error:
-        raise PeerError(f"the answer cannot be read: {error}") from error
+_Found = dict[tuple[bytes, int], list[tuple[int, bytes]]]
+"""By name and type: the TTL and the data of each record, in their order. Names are whole."""
 
 
-def _asks(message: dns.message.Message, name: str, kind: RecordType) -> bool:
-    questions = [(_text(rrset), int(rrset.rdclass), int(rrset.rdtype)) for rrset in message.question]
-    return questions == [(name, 1, int(kind))]
+def _read_records(data: bytes, at: int, records: int, answers: int, kind: RecordType) -> _Found:
+    """Reads all records from `at` to the end, and returns those that answer. Raises PeerError, and IndexError or
+    struct.error where the data ends too early."""
+    found: _Found = {}
+    for place in range(records):
+        owner, at = _read_name(data, at)
+        of_type, of_class, ttl, size = _RECORD.unpack_from(data, at)
+        at += _RECORD.size
+        end = at + size
+        if end > len(data):
+            raise PeerError("the answer cannot be read: it ends too early")
+        if place < answers and of_class == _INTERNET and of_type in (kind, _CNAME):
+            if of_type == _CNAME:
+                value, after = _read_name(data, at)
+                if after != end:
+                    raise PeerError("the answer cannot be read: an alias is no name")
+            else:
+                value = data[at:end]
+                if size != (4 if kind is RecordType.A else 16):
+                    raise PeerError(f"the answer cannot be read: {size} bytes are no address")
+            if ttl > _TTL_MAX:
+                ttl = 0  # RFC 2181 section 8
+            found.setdefault((owner, of_type), []).append((ttl, value))
+        at = end
+    if at != len(data):
+        raise PeerError(f"the answer cannot be read: {len(data) - at} bytes follow it")
+    return found
 
 
-def _resolve_aliases(message: dns.message.Message, name: str, kind: RecordType) -> Answer:
+def _read_name(data: bytes, at: int) -> tuple[bytes, int]:
+    """Returns the name at `at`, in lower case and without pointers, and where it ends. Raises PeerError, and IndexError
+    where the data ends too early."""
+    name, end, lowest, pointers = b"", 0, at, 0
+    while length := data[at]:
+        if length >= _POINTER:
+            end = end or at + 2
+            at = (length - _POINTER) << 8 | data[at + 1]
+            if at >= lowest:
+                raise PeerError("the answer cannot be read: a name points forward")
+            lowest = at
+            pointers += 1
+            if pointers > _POINTERS_LIMIT:
+                raise PeerError("the answer cannot be read: a name has too many pointers")
+        elif length > _LABEL_LIMIT:
+            raise PeerError("the answer cannot be read: a label of an unknown kind")
+        else:
+            name += data[at : at + length + 1]
+            at += length + 1
+            if len(name) >= _NAME_LIMIT:
+                raise PeerError("the answer cannot be read: a name is too long")
+    return name.lower() + b"\0", end or at + 1
+
+
+def _resolve_aliases(found: _Found, name: bytes, kind: RecordType) -> Answer:
     """Returns the records of the name, or of the name that its CNAMEs lead to. Raises PeerError for a loop."""
-    sets = {(_text(rrset), int(rrset.rdtype)): rrset for rrset in reversed(message.answer) if rrset.rdclass == 1}
+    make = ipaddress.IPv4Address if kind is RecordType.A else ipaddress.IPv6Address
     ttls: list[int] = []
     for _ in range(ALIASES_LIMIT + 1):
-        if (rrset := sets.get((name, int(kind)))) is not None:
-            addresses = tuple(ipaddress.ip_address(record.address) for record in rrset)
-            return Answer(Rcode.OK, addresses, min([*ttls, _ttl(rrset)]))
-        if (alias := sets.get((name, 5))) is None:  # 5: CNAME
+        if (records := found.get((name, kind))) is not None:
+            ttls += [ttl for ttl, _ in records]
+            return Answer(
+                Rcode.OK, tuple([make(data) for data in dict.fromkeys([data for _, data in records])]), min(ttls)
+            )
+        if (alias := found.get((name, _CNAME))) is None:
             return Answer(Rcode.OK, ttl_s=min(ttls, default=0))
-        ttls.append(_ttl(alias))
-        name = _canonical(alias[0].target.to_text())
+        ttls += [ttl for ttl, _ in alias]
+        name = alias[-1][1]
     raise PeerError(f"the answer follows more than {ALIASES_LIMIT} aliases")
-
-
-def _text(rrset: dns.rrset.RRset) -> str:
-    return _canonical(rrset.name.to_text())
-
-
-def _canonical(text: str) -> str:
-    return text.lower().removesuffix(".")
-
-
-def _ttl(rrset: dns.rrset.RRset) -> int:
-    """Returns the TTL; one with the highest bit set counts as 0 (RFC 2181 section 8)."""
-    return rrset.ttl if 0 <= rrset.ttl <= _TTL_MAX else 0
 
 
 # -- comparing the answers of two servers ------------------------------------------------------------------------------

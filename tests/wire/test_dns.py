@@ -2,21 +2,24 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import struct
 from collections.abc import Iterator
 from itertools import pairwise
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.model.errors import PeerError
 from proxy.wire.dns import (
     ALIASES_LIMIT,
     MESSAGE_LIMIT,
+    PADDING,
     RECORDS_LIMIT,
     Answer,
     Rcode,
@@ -77,9 +80,23 @@ def test_D13_padding_hides_the_length_and_no_subnet_is_sent(name: str) -> None:
     assert [option.otype for option in dns.message.from_wire(data).options] == [12]
 
 
-def test_what_is_too_long_for_the_dns_is_refused() -> None:
+@pytest.mark.parametrize("name", ["x" * 64 + ".test", ".".join(["x" * 50] * 5), "a..test", ""])
+def test_what_is_too_long_for_the_dns_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a DNS name"):
-        query(f"{'x' * 64}.test", RecordType.A)
+        query(name, RecordType.A)
+
+
+LABELS = st.text("abcxyz019-_", min_size=1, max_size=63)
+
+
+@given(st.lists(LABELS, min_size=1, max_size=8), st.sampled_from(RecordType), st.integers(0, 65535), st.booleans())
+def test_queries_are_those_of_another_program(labels: list[str], kind: RecordType, number: int, padded: bool) -> None:
+    name = ".".join(labels)[:253].strip(".-")
+    assume(name)
+    theirs = dns.message.make_query(
+        f"{name}.", kind.name, id=number, use_edns=0 if padded else False, pad=PADDING if padded else 0
+    )
+    assert query(name, kind, number=number, padded=padded) == theirs.to_wire()
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -203,6 +220,146 @@ def test_D4_so_do_damaged_answers() -> None:
                 read(bytes(data), kind=kind)
             except PeerError:
                 continue
+
+
+# -- beside another program -------------------------------------------------------------------------------------------
+
+
+def by_dnspython(data: bytes, name: str, kind: RecordType) -> Answer | None:
+    """The answer as dnspython reads it, of data that passed `read`'s checks of the header; None when it cannot."""
+    try:
+        message = dns.message.from_wire(data)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    asked = [(it.name.to_text().lower(), int(it.rdclass), int(it.rdtype)) for it in message.question]
+    if asked != [(f"{name}.", 1, int(kind))]:
+        return None
+    if message.rcode() == 3:
+        return Answer(Rcode.NO_NAME)
+    sets = {(it.name.to_text().lower(), int(it.rdtype)): it for it in message.answer if it.rdclass == 1}
+    owner, ttls = f"{name}.", list[int]()
+    for _ in range(ALIASES_LIMIT + 1):
+        if (records := sets.get((owner, kind))) is not None:
+            return Answer(Rcode.OK, addresses(*(it.address for it in records)), min([*ttls, records.ttl]))
+        if (alias := sets.get((owner, 5))) is None:
+            return Answer(Rcode.OK, ttl_s=min(ttls, default=0))
+        ttls.append(alias.ttl)
+        owner = alias[0].target.to_text().lower()
+    return None
+
+
+NAMES = ("a.test", "A.Test", "b.test", "c.b.test", "test", "x.example", "a\\.test")
+TARGETS = st.sampled_from(NAMES[:-1]).map("{}.".format)
+RECORDS = st.tuples(
+    st.sampled_from(NAMES),
+    st.integers(0, 2**31 - 1),
+    st.one_of(
+        st.sampled_from(("A 192.0.2.1", "A 192.0.2.2", "AAAA 2001:db8::1", "AAAA 2001:db8::2", "TXT hello", "MX 1 a.")),
+        TARGETS.map("CNAME {}".format),
+        TARGETS.map(lambda name: f"SOA {name} {name} 1 2 3 4 5"),
+    ),
+).map(lambda parts: "{} {} {}".format(*parts))
+
+
+@given(st.lists(RECORDS, max_size=8), st.sampled_from(RecordType), st.sampled_from((0, 0, 3)))
+def test_answers_are_read_as_by_another_program(records: list[str], kind: RecordType, rcode: int) -> None:
+    data = made(*records, kind=kind, rcode=rcode)
+    theirs = by_dnspython(data, "a.test", kind)
+    if theirs is None:
+        with pytest.raises(PeerError):
+            read(data, kind=kind)
+    else:
+        assert read(data, kind=kind) == theirs
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=4), st.sampled_from(RecordType), st.randoms(use_true_random=False))
+def test_D4_damage_is_read_as_by_another_program_or_not_at_all(
+    records: list[str], kind: RecordType, chance: random.Random
+) -> None:
+    data = bytearray(made("a.test 60 CNAME b.test.", *records, kind=kind))
+    for _ in range(chance.randrange(1, 4)):
+        data[chance.randrange(12 + 12, len(data))] = chance.randrange(256)
+    theirs = by_dnspython(bytes(data), "a.test", kind)
+    try:
+        ours = read(bytes(data), kind=kind)
+    except PeerError:
+        assert theirs is None
+    else:
+        assert theirs in (None, ours), "what dnspython refuses may be in records that do not count here"
+
+
+# -- records byte by byte ----------------------------------------------------------------------------------------------
+
+QUESTION = query("a.test", RecordType.A)[12:]
+START = 12 + len(QUESTION)
+"""Where the first record begins."""
+
+
+def built(*records: bytes, answers: int | None = None) -> bytes:
+    """An answer of these records, of which the first `answers` (None: all) are in the section for them."""
+    counts = (1, len(records) if answers is None else answers, 0, 0 if answers is None else len(records) - answers)
+    return struct.pack("!6H", NUMBER, 0x8000, *counts) + QUESTION + b"".join(records)
+
+
+def record(kind: int, data: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
+    return owner + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
+
+
+ADDRESS = record(1, bytes((192, 0, 2, 1)))
+
+
+def test_records_that_are_built_here_are_read() -> None:
+    """A control for the tests below."""
+    assert read(built(ADDRESS)).addresses == addresses("192.0.2.1")
+    assert read(built(record(5, b"\1B\xc0\x0e"), record(1, bytes(4), b"\1b\4test\0"))).addresses == addresses("0.0.0.0")
+
+
+def test_addresses_beside_the_answer_do_not_count() -> None:
+    assert read(built(record(5, b"\1b\xc0\x0e"), record(1, bytes(4), b"\1b\xc0\x0e"), answers=1)) == Answer(
+        Rcode.OK, ttl_s=60
+    )
+
+
+def test_of_two_aliases_the_last_counts_as_with_dnspython() -> None:
+    data = built(
+        record(5, b"\1x\xc0\x0e"), record(5, b"\1b\xc0\x0e"), record(1, b"\xc0\0\2\1", b"\1b\4test\0"), ADDRESS[:0]
+    )
+    data = data[:6] + b"\0\3" + data[8:]
+    assert read(data) == by_dnspython(data, "a.test", RecordType.A) == Answer(Rcode.OK, addresses("192.0.2.1"), 60)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (built(record(5, b"\1b\xc0\x0e\0")), "an alias is no name"),
+        (built(record(5, b"\1b"), record(1, bytes(4), b"\0")), "an alias is no name"),
+        (built(record(1, bytes(16))), "16 bytes are no address"),
+        (built(ADDRESS, ADDRESS[:-1]), "ends too early"),
+        (built(ADDRESS, ADDRESS[:5]), "ends too early"),
+        (built(record(1, bytes(4), b"\xc0" + bytes((START + 16,))), ADDRESS), "points forward"),
+        (built(record(1, bytes(4), b"\xc0" + bytes((START,)))), "points forward"),
+        (built(record(1, bytes(4), b"\x40" + b"a" * 64 + b"\0")), "a label of an unknown kind"),
+        (built(record(1, bytes(4), 127 * b"\1a" + b"\1a\0")), "a name is too long"),
+    ],
+)
+def test_D4_a_damaged_record_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(PeerError, match=why):
+        read(data)
+
+
+def test_D4_a_name_of_pointers_takes_a_bounded_time() -> None:
+    """Each points to the one before it, as an honest name would a few times."""
+    pointers = (0xC000 | (12 if not place else START + 12 + 2 * (place - 1)) for place in range(2000))
+    junk = record(16, b"".join(pointer.to_bytes(2, "big") for pointer in pointers))
+    assert read(built(junk)).addresses == ()
+    for count, is_read in ((64, True), (65, False)):
+        owner = (0xC000 | START + 12 + 2 * (count - 2)).to_bytes(2, "big")
+        data = built(junk, record(1, bytes(4), owner))
+        if is_read:
+            assert read(data).addresses == addresses("0.0.0.0")
+        else:
+            with pytest.raises(PeerError, match="too many pointers"):
+                read(data)
 
 
 # -- comparing ---------------------------------------------------------------------------------------------------------
