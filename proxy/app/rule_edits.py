@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.app.reload import ActiveSetup
 from proxy.app.rule_files import FILE_LIMIT, check_rules, read_lists
@@ -25,9 +26,11 @@ from proxy.config.schema import Settings
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.routing.coverage import covered, covering
 from proxy.routing.edited_rules import AddedRule, NotInUse, RemovedRule, RulesText
-from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.rules import Rules, RuleType
 from proxy.store.list_copies import ListCopies
+
+if TYPE_CHECKING:
+    from proxy.routing.lists.domain_list import DomainList
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SOURCE = "the new rule"
