@@ -20,8 +20,9 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_lists
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.output import Output, inert
+from proxy.cli.output import Output
 from proxy.control.amounts import ago, clock
+from proxy.control.inert_text import inert
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths

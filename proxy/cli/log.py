@@ -12,17 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli import attempts
-from proxy.cli.attempts import failures
 from proxy.cli.command import Invocation, command, default_command
 from proxy.cli.completion import complete_routes, complete_sites
 from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
 from proxy.cli.options import choice_option, moment, since_option, whole
-from proxy.cli.output import Output, inert
+from proxy.cli.output import Output
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
+from proxy.control import attempts
 from proxy.control.amounts import ago, clock, size, span
+from proxy.control.attempts import failures
+from proxy.control.inert_text import inert
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 

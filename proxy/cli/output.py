@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.cli.table import lay_out, wrap
 from proxy.cli.terminal import width
 from proxy.control.amounts import ago, clock
+from proxy.control.inert_text import inert
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.wire.relay_url import redact
 
 Cell = str | int | float | None
-
-_INERT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Control, format (bidirectional marks, zero widths), surrogate, private, unassigned, line and paragraph separators."""
-
-
-def inert(text: str) -> str:
-    """Returns `text` with every invisible or unassigned character written as an escape, and passwords of relays
-    redacted."""
-    text = redact(text)
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if unicodedata.category(c) not in _INERT_CATEGORIES else ascii(c)[1:-1] for c in text)
 
 
 @frozen_dataclass
@@ -114,12 +101,6 @@ def override_of(document: Mapping[str, Any], *, fancy: bool) -> str:
     """An override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
     until = document["until"]
     return action_of(document) + (f", ends {ago(until) if fancy else clock(until)}" if until else "")
-
-
-def csv_cell(value: object) -> str:
-    """A value for a CSV file, inert in a terminal and no formula in a spreadsheet."""
-    text = inert("" if value is None else str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _text(cell: Cell) -> str:

@@ -77,7 +77,7 @@ def turn_off(
     """Restore the system proxy that was set before `byway system on`.
 
     A newer value of another program is kept."""
-    from proxy.cli.output import inert
+    from proxy.control.inert_text import inert
     from proxy.desktop.system_proxy import Restored
 
     try:

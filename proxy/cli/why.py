@@ -13,15 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.attempts import attempt
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites
 from proxy.cli.exit_codes import Exit
 from proxy.cli.mode_text import mode_sentences
-from proxy.cli.output import Output, inert
+from proxy.cli.output import Output
 from proxy.cli.table import GAP, row_lines, wrap
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.control.amounts import ago, clock, span
+from proxy.control.attempts import attempt
+from proxy.control.inert_text import inert
 from proxy.control.measurement_text import PARTS, grouped_routes, route_result, step_cells
 from proxy.model.errors import BywayError
 

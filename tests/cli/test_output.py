@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.cli import output
-from proxy.cli.output import Output, inert
+from proxy.cli.output import Output
+from proxy.control.inert_text import inert
 
 
 @pytest.mark.parametrize(

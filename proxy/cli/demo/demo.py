@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.attempts import attempt
 from proxy.cli.demo import byway_process
 from proxy.cli.demo.byway_process import BywayProcess
 from proxy.cli.demo.demo_world import LOOPBACK, DemoWorld, page_of
+from proxy.control.attempts import attempt
 from proxy.control.version import VERSION
 from proxy.desktop.command_name import command_name
 from proxy.model.errors import BywayError

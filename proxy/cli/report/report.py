@@ -15,7 +15,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import choice_option
-from proxy.cli.report.redact import Redact
+from proxy.control.report.redact import Redact
 
 
 class Format(StrEnum):
@@ -52,10 +52,10 @@ def _report(
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE (default: stdout).")] = None,
 ) -> Exit | None:
     """Export results with private data removed. Nothing is uploaded."""
-    from proxy.cli.report.formats import FORMATS
-    from proxy.cli.report.redact import redacted
     from proxy.cli.report.sites import gather
     from proxy.config.paths import write_private
+    from proxy.control.report.formats import FORMATS
+    from proxy.control.report.redact import redacted
 
     client = call.reader()
     reported = gather(client, sites or [])

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from proxy.cli.output import Output, csv_cell, inert
+from proxy.cli.output import Output
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.control.document import versioned
+from proxy.control.inert_text import csv_cell, inert
 from proxy.model.errors import BywayError, reason_of
 
 if TYPE_CHECKING:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from proxy import __version__
-from proxy.cli.report.formats import FORMATS, to_csv, to_har, to_markdown, to_ooni
-from proxy.cli.report.redact import Redact, redacted
-from proxy.cli.report.sites import Examination, Site
+from proxy.control.report.formats import FORMATS, to_csv, to_har, to_markdown, to_ooni
+from proxy.control.report.redact import Redact, redacted
+from proxy.control.report.sites import Examination, Site
+from proxy.model import Symptom
 from tests.cli.conftest import Byway, Home, Running
 from tests.control.world import SECRET
+from tests.support import ooni
 from tests.support.outcomes import rescued
 
 BLOG = "blog.example.net"
@@ -134,17 +136,57 @@ def test_ooni() -> None:
     assert (keys["anomaly"], keys["confirmed"], keys["accessible"]) == (True, False, False)
     assert keys["blocking"] == "http-failure"
     assert keys["queries"][0]["answers"] == [
-        {"answer_type": "A", "ipv4": "203.0.113.5"},
-        {"answer_type": "AAAA", "ipv6": "2001:db8::5"},
+        {"answer_type": "A", "ipv4": "203.0.113.5", "ttl": None},
+        {"answer_type": "AAAA", "ipv6": "2001:db8::5", "ttl": None},
     ]
-    assert keys["tcp_connect"] == [
-        {"ip": "203.0.113.5", "port": 443, "status": {"blocked": None, "failure": None, "success": True}, "t": 0.25}
-    ]
+    (connect,) = keys["tcp_connect"]
+    assert (connect["ip"], connect["port"]) == ("203.0.113.5", 443)
+    assert connect["status"] == {"blocked": None, "failure": None, "success": True}
+    assert (connect["t0"], connect["t"]) == (0.25, 0.5), "after the name was resolved"
     assert [(shake["failure"], shake["server_name"]) for shake in keys["tls_handshakes"]] == [
         (None, ""), ("connection_reset", BLOG),
     ]  # fmt: skip
-    assert keys["control"]["requests"][0]["response"]["code"] == 200
+    assert keys["control"]["http_request"]["status_code"] == 200
+    assert keys["byway_relays"]["requests"][0]["response"]["code"] == 200
     assert keys["control_failure"] is None
+
+
+SYMPTOMS = [str(symptom) for symptom in Symptom if symptom]
+
+
+@pytest.mark.parametrize("symptom", SYMPTOMS)
+@pytest.mark.parametrize("part", ["resolve", "secure", "connect", "hello", "certificate", "answer"])
+def test_every_measurement_is_valid_in_the_format_of_ooni(symptom: str, part: str) -> None:
+    steps = (*EXAMINED.steps[:1], step("connect"), step("hello", address=""), step(part, symptom=symptom))
+    relayed = step("answer", "my-vps", symptom=symptom, address="")
+    for one in (
+        replace(EXAMINED, steps=(*steps, relayed), cause=""),
+        replace(EXAMINED, steps=steps, anomaly=False),
+        replace(EXAMINED, steps=(step("resolve", text="", symptom=symptom, address=""),), routes=()),
+        replace(EXAMINED, url=f"http://{BLOG}:8080/"),
+    ):
+        for how in Redact:
+            (line,) = to_ooni(redacted([replace(SITE, examinations=(one,))], RELAYS, how)).splitlines()
+            assert ooni.problems(json.loads(line)) == []
+
+
+def test_the_check_of_the_format_finds_what_is_wrong() -> None:
+    told = json.loads(to_ooni([SITE]))
+    keys = told["test_keys"]
+    del told["probe_cc"]
+    keys["blocking"] = "unknown"
+    keys["queries"][0]["failure"] = "dns_server_failure"
+    keys["tls_handshakes"][0]["t0"] = 99
+    keys["requests"] = [{"failure": None}]
+    found = " ".join(ooni.problems(told))
+    for place in (".probe_cc: is missing", "blocking: 'unknown'", "dns_server_failure", "ends before it begins", "tor"):
+        assert place in found
+
+
+@pytest.mark.parametrize(("part", "blocking"), [("resolve", "dns"), ("connect", "tcp_ip"), ("hello", "http-failure")])
+def test_without_a_cause_the_step_that_failed_says_what_is_blocked(part: str, blocking: str) -> None:
+    one = replace(EXAMINED, cause="", steps=(step(part, symptom="timeout"),))
+    assert json.loads(to_ooni([replace(SITE, examinations=(one,))]))["test_keys"]["blocking"] == blocking
 
 
 @pytest.mark.parametrize(
@@ -235,6 +277,7 @@ def test_what_was_measured_and_seen_is_reported(byway: Byway, running: Running, 
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["annotations"]["source"] for line in lines] == ["measurement", "connection"]
+    assert [ooni.problems(line) for line in lines] == [[], []]
     measured, seen = (line["test_keys"] for line in lines)
     assert seen["anomaly"]
     assert not seen["confirmed"]

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from proxy.cli.report.sites import Document, Examination, Site, is_direct
+from proxy.control.report.sites import Document, Examination, Site, is_direct
 
 _ADDRESS = re.compile(r"\[?(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3})\]?")
 _HIDDEN = "[address]"

@@ -18,18 +18,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy import __version__
-from proxy.cli.attempts import result
-from proxy.cli.output import csv_cell, inert
-from proxy.cli.report.sites import Document, Examination, Site, is_direct
+from proxy.control.attempts import result
+from proxy.control.inert_text import csv_cell, inert
+from proxy.control.report.sites import Document, Examination, Site, is_direct
 from proxy.control.version import VERSION
-from proxy.model import host_and_port
+from proxy.model import Destination, host_and_port, literal
 
 _OONI_VERSION = "0.2.0"  # data_format_version of github.com/ooni/spec, data-formats
-_TEST_VERSION = "0.1.0"
+_TEST_VERSION = "0.2.0"
 
 _FAILURES = {
     "no_name": "dns_nxdomain_error",
-    "resolve_failed": "dns_server_failure",
+    "resolve_failed": "dns_server_misbehaving",
     "forged": "dns_bogon_error",
     "timeout": "generic_timeout_error",
     "dropped": "generic_timeout_error",
@@ -59,6 +59,9 @@ _BLOCKING = {
 }
 """The value of `blocking` in OONI's web_connectivity for each cause."""
 
+_BLOCKING_BY_PART = {"resolve": "dns", "connect": "tcp_ip"}
+"""The same by the step of direct that failed, where no cause was found."""
+
 _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w.])")
 
 
@@ -76,7 +79,7 @@ def _measurement(one: Examination, began: float) -> Document:
     return {
         "annotations": {"source": one.source, "network": one.network},
         "data_format_version": _OONI_VERSION,
-        "id": "",
+        "extensions": {"dnst": 0, "httpt": 0, "tcpconnect": 0, "tlshandshake": 0},
         "input": one.url,
         "measurement_start_time": _utc(one.at),
         # OONI's values for an unknown network, country and address: a report does not say where it was made.
@@ -90,6 +93,7 @@ def _measurement(one: Examination, began: float) -> Document:
         "resolver_network_name": "",
         "software_name": "byway",
         "software_version": __version__,
+        "test_helpers": {},
         "test_keys": _test_keys(one),
         "test_name": "byway",
         "test_runtime": round(one.took_s, 3),
@@ -99,32 +103,65 @@ def _measurement(one: Examination, began: float) -> Document:
 
 
 def _test_keys(one: Examination) -> Document:
-    direct = [step for step in one.steps if is_direct(step["route"]) and step["part"] != "control"]
-    relayed = [step for step in one.steps if not is_direct(step["route"])]
+    timed = _timed(one.steps)
+    direct = [step for step in timed if is_direct(step["route"]) and step["part"] != "control"]
+    relayed = [step for step in timed if not is_direct(step["route"])]
+    plain = [step for step in direct if step["route"] == "direct"]
+    failed = next((step for step in plain if step["result"] == "failed" and step["part"] != "secure"), None)
     accessible = _accessible(one)
     if one.anomaly:
-        blocking: str | bool | None = _BLOCKING.get(one.cause, "unknown")
+        part = "" if failed is None else failed["part"]
+        blocking: str | bool | None = _BLOCKING.get(one.cause) or _BLOCKING_BY_PART.get(part, "http-failure")
     else:  # None where no conclusion was possible
         blocking = None if accessible is None or one.words in ("not tested", "no network", "portal") else False
+    queries = [step for step in plain if step["part"] == "resolve" and _is_done(step)]
+    answers = [step for step in relayed if step["part"] == "answer" and _is_done(step)]
     return {
+        "agent": "agent",  # redirects are not followed
+        "socksproxy": None,
+        "client_resolver": "127.0.0.2",
         "anomaly": one.anomaly,
         "confirmed": one.confirmed,
         "accessible": accessible,
         "blocking": blocking,
+        "dns_consistency": _dns_consistency(one, queries),
+        "dns_experiment_failure": next((_failure(step) for step in queries), None),
+        "http_experiment_failure": None if failed is None else _failure(failed),
+        "body_length_match": None,
+        "headers_match": None,
+        "status_code_match": _status_match(plain, answers),
+        "title_match": None,
         "byway_verdict": one.words,
         "byway_cause": one.cause,
         "byway_seen": one.seen,
         "queries": [_query(step, one) for step in direct if step["part"] in ("resolve", "secure") and _is_done(step)],
-        "tcp_connect": [_connect(step) for step in direct if step["part"] == "connect" and _is_done(step)],
+        "tcp_connect": [
+            _connect(step, address)
+            for step in direct
+            if step["part"] == "connect" and _is_done(step) and (address := step["address"] or _resolved(one, queries))
+        ],
         "tls_handshakes": [_handshake(step, one) for step in direct if step["part"] in ("hello", "neutral")],
         "requests": [_request(step, one) for step in direct if step["part"] == "answer" and _is_done(step)],
-        "control": {
-            "kind": "relay",
-            "routes": sorted({step["route"] for step in relayed}),
-            "requests": [_request(step, one) for step in relayed if step["part"] == "answer" and _is_done(step)],
-        },
+        "control": _control(relayed, answers),
         "control_failure": _control_failure(relayed),
+        "byway_relays": {
+            "routes": sorted({step["route"] for step in relayed}),
+            "requests": [_request(step, one) for step in answers],
+        },
     }
+
+
+def _timed(steps: Sequence[Mapping[str, Any]]) -> list[Document]:
+    """Returns the steps with `t0` and `t`, in seconds after the first step of their route: those of a route are one
+    after the other, and routes are measured side by side."""
+    ends: dict[object, float] = {}
+    timed = []
+    for step in steps:
+        lane = (step["route"], step["part"] == "control")
+        began = ends.get(lane, 0.0)
+        ends[lane] = began + step["elapsed_s"]
+        timed.append({**step, "t0": round(began, 4), "t": round(ends[lane], 4)})
+    return timed
 
 
 def _accessible(one: Examination) -> bool | None:
@@ -135,31 +172,61 @@ def _accessible(one: Examination) -> bool | None:
     return True if "ok" in results else False if "failed" in results else None
 
 
+def _dns_consistency(one: Examination, queries: Sequence[Mapping[str, Any]]) -> str | None:
+    if one.cause == "dns" and one.anomaly:
+        return "inconsistent"
+    return "consistent" if any(step["result"] == "ok" for step in queries) else None
+
+
+def _status_match(plain: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Whether direct and a relay got the same HTTP status; None unless both got one."""
+    direct, relayed = (
+        {step["evidence"]["status"] for step in steps if step["part"] == "answer" and step["evidence"].get("status")}
+        for steps in (plain, answers)
+    )
+    return bool(direct & relayed) if direct and relayed else None
+
+
 def _query(step: Mapping[str, Any], one: Examination) -> Document:
     addresses = _ADDRESS.findall(step["text"]) if step["result"] == "ok" else []
     answers = [
-        {"answer_type": "AAAA", "ipv6": address} if ":" in address else {"answer_type": "A", "ipv4": address}
+        {"answer_type": "AAAA", "ipv6": address, "ttl": None}
+        if ":" in address
+        else {"answer_type": "A", "ipv4": address, "ttl": None}
         for address in addresses
     ]
-    engine = "system" if step["part"] == "resolve" else "doh"
     return {
         "answers": answers,
-        "engine": engine,
+        "engine": "getaddrinfo" if step["part"] == "resolve" else "doh",
         "failure": _failure(step),
         "hostname": _host(one),
         "query_type": "ANY",
-        "t": step["elapsed_s"],
+        "resolver_address": "",
+        **_when(step),
     }
 
 
-def _connect(step: Mapping[str, Any]) -> Document:
-    ip, port = host_and_port(step["address"])
+def _when(step: Mapping[str, Any]) -> Document:
+    return {"t0": step["t0"], "t": step["t"], "tags": [step["route"], step["part"]]}
+
+
+def _resolved(one: Examination, queries: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the address of the site, with port, for a step that does not say which was dialed; empty: unknown."""
+    host = _host(one)
+    found = next((_ADDRESS.findall(step["text"]) for step in queries if step["result"] == "ok"), [])
+    address = next(iter(found), "" if literal(host) is None else host)
+    port = urlsplit(one.url).port or (80 if one.url.startswith("http:") else 443)
+    return str(Destination(address, port)) if address else ""
+
+
+def _connect(step: Mapping[str, Any], address: str) -> Document:
+    ip, port = host_and_port(address)
     failure = _failure(step)
     return {
         "ip": ip,
         "port": int(port) if port.isdigit() else 0,
         "status": {"blocked": None, "failure": failure, "success": failure is None},
-        "t": step["elapsed_s"],
+        **_when(step),
     }
 
 
@@ -169,22 +236,52 @@ def _handshake(step: Mapping[str, Any], one: Examination) -> Document:
     # OONI counts a bad certificate as a failed handshake; here it is a step of its own after the handshake.
     failed = bad if bad is not None and step["part"] == "hello" and step["result"] == "ok" else step
     return {
-        "address": step["address"],
+        "network": "tcp",
+        "address": step["address"] or str(Destination(_host(one), urlsplit(one.url).port or 443)),
+        "cipher_suite": "",
         "failure": _failure(failed),
+        "negotiated_protocol": "",
         "no_tls_verify": step["part"] == "neutral",
+        "peer_certificates": [],
         "server_name": "" if step["part"] == "neutral" else _host(one),
-        "t": step["elapsed_s"],
-        "tags": [step["route"], step["part"]],
+        "tls_version": "",
+        **_when(step),
     }
 
 
 def _request(step: Mapping[str, Any], one: Examination) -> Document:
+    nothing = {"body": "", "headers": {}, "headers_list": []}  # not kept
     return {
+        "network": "tcp",
+        "address": step["address"],
         "failure": _failure(step),
-        "request": {"method": "GET", "url": one.url},
-        "response": {"code": step["evidence"].get("status", 0), "body_is_truncated": True},
-        "t": step["elapsed_s"],
-        "tags": [step["route"]],
+        "request": {
+            **nothing,
+            "method": "GET",
+            "url": one.url,
+            "tor": {"exit_ip": None, "exit_name": None, "is_tor": False},
+            "x_transport": "tcp",
+        },
+        "response": {**nothing, "code": step["evidence"].get("status") or 0, "body_is_truncated": True},
+        **_when(step),
+    }
+
+
+def _control(relayed: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> Document:
+    """Returns what the relays got, as OONI's test helper tells it: -1 for what is not known."""
+    best = next((step for step in answers if step["result"] == "ok"), None)
+    status = None if best is None else best["evidence"].get("status")
+    return {
+        "tcp_connect": {},
+        "tls_handshake": {},
+        "http_request": {
+            "body_length": -1,
+            "failure": _control_failure(relayed),
+            "title": "",
+            "headers": {},
+            "status_code": status or -1,
+        },
+        "dns": {"failure": None, "addrs": []},
     }
 
 
@@ -192,7 +289,7 @@ def _control_failure(relayed: Sequence[Mapping[str, Any]]) -> str | None:
     if any(step["result"] == "ok" and step["part"] in ("answer", "hello") for step in relayed):
         return None
     failed = next((step for step in relayed if step["result"] == "failed"), None)
-    return "no relay was asked" if failed is None else _failure(failed)
+    return "unknown_failure: no relay was asked" if failed is None else _failure(failed)
 
 
 def _failure(step: Mapping[str, Any]) -> str | None:
