@@ -6,25 +6,26 @@ from collections.abc import Sequence
 
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Action, Belief, Plan, State
+from proxy.model.phrase import _
 
 
 def advice(stored: Belief, made: Plan, relays: Sequence[str], status: SiteStatus = SiteStatus.NOT_TESTED) -> str:
     """Returns what the user can do, or that nothing has to be done. `status` is the current one."""
     troubled = stored.state in (State.SUSPECT, State.BLOCKED)
     if made.action is Action.BLOCK:
-        return 'Blocked by a rule; see "plan".'
+        return _('Blocked by a rule; see "plan".')
     if not made.routes:
-        return "No route is allowed: add a relay with `byway relay add URL`, or change the rule."
+        return _("No route is allowed: add a relay with `byway relay add URL`, or change the rule.")
     if status.advice:
         return status.advice
     if made.action is not Action.AUTO:
-        return "A rule or override decides the route; results do not change it."
+        return _("A rule or override decides the route; results do not change it.")
     if troubled and not any(route.relays for route in made.routes):
         if relays:
-            return "AUTO may not use relays for it (`[auto] never_relay`). To allow it: `byway site set`."
-        return "There is no relay: add one with `byway relay add URL`."
+            return _("AUTO may not use relays for it (`[auto] never_relay`). To allow it: `byway site set`.")
+        return _("There is no relay: add one with `byway relay add URL`.")
     if troubled:
-        return f"Nothing: {made.routes[0]} opens it, and direct is re-tested automatically."
+        return _("Nothing: {route} opens it, and direct is re-tested automatically.", route=str(made.routes[0]))
     if stored.state is State.UNKNOWN:
-        return "Open it once through the proxy, then ask again."
-    return "Nothing: it opens."
+        return _("Open it once through the proxy, then ask again.")
+    return _("Nothing: it opens.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
+from proxy.model.phrase import _
+
 
 def ago(at: float | None, *, now: float | None = None) -> str:
     """How long ago, or in how long, in whole units: `just now`, `5 min ago`, `in 3 h`; empty without a time."""
@@ -12,35 +14,48 @@ def ago(at: float | None, *, now: float | None = None) -> str:
         return ""
     distance = (time.time() if now is None else now) - at
     if abs(distance) < 1:
-        return "just now"
-    length = f"{abs(distance):.0f} s" if abs(distance) < 60 else span(abs(distance))
-    return f"{length} ago" if distance >= 0 else f"in {length}"
+        return _("just now")
+    length = _SECONDS.given(count=abs(distance)) if abs(distance) < 60 else span(abs(distance))
+    return _("{length} ago", length=length) if distance >= 0 else _("in {length}", length=length)
+
+
+_SECONDS = _("{count:.0f} s")
 
 
 def span(seconds: float) -> str:
     """A length of time in its largest unit: `40 ms`, `1.2 s`, `5 min`, `3 h`, `9 d`."""
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for limit, length, unit in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h")):
-        if seconds < limit:
-            count = seconds / length
-            return f"{count:.1f} {unit}" if unit == "s" and count < 10 else f"{count:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"
+        return _("{count:.0f} ms", count=seconds * 1000)
+    if seconds < 60:
+        return _("{count:.1f} s", count=seconds) if seconds < 10 else _SECONDS.given(count=seconds)
+    if seconds < 3600:
+        return _("{count:.0f} min", count=seconds / 60)
+    if seconds < 86_400:
+        return _("{count:.0f} h", count=seconds / 3600)
+    return _("{count:.0f} d", count=seconds / 86_400)
+
+
+_SIZES = (
+    (_("{count:.0f} B"), _("{count:.0f} B")),
+    (_("{count:.0f} kB"), _("{count:.1f} kB")),
+    (_("{count:.0f} MB"), _("{count:.1f} MB")),
+    (_("{count:.0f} GB"), _("{count:.1f} GB")),
+)
+"""Units from a thousand to the next, whole and with one decimal."""
 
 
 def size(count: int) -> str:
     """Bytes in a unit that is easy to read."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(_SIZES) - 1:
+        value, unit = value / 1000, unit + 1
+    whole, exact = _SIZES[unit]
+    return (whole if value >= 100 else exact).given(count=value)
 
 
 def share(part: int, whole: int) -> str:
     """A share in per cent; empty of nothing."""
-    return f"{100 * part / whole:.0f} %" if whole else ""
+    return _("{share:.0f} %", share=100 * part / whole) if whole else ""
 
 
 def clock(at: float) -> str:

@@ -9,34 +9,40 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.control.amounts import span
+from proxy.model.phrase import _, commas, ngettext, pgettext
 
 Document = Mapping[str, Any]
 
 _GLYPHS = {"ok": "✓", "failed": "✗", "not_tested": "·"}
-_RESULTS = {"ok": "ok", "failed": "failed", "not_tested": "not tested"}
-PARTS = {
-    "resolve": "DNS (system)",
-    "secure": "DNS (encrypted)",
-    "connect": "TCP connect",
-    "relay": "relay handshake",
-    "neutral": "TLS handshake, other SNI",
-    "hello": "TLS handshake, site's SNI",
-    "certificate": "certificate",
-    "answer": "HTTP response",
-    "control": "control site",
+_RESULTS = {
+    "ok": pgettext("result", "ok"),
+    "failed": pgettext("result", "failed"),
+    "not_tested": pgettext("result", "not tested"),
+}
+PARTS: Mapping[str, str] = {
+    "resolve": _("DNS (system)"),
+    "secure": _("DNS (encrypted)"),
+    "connect": _("TCP connect"),
+    "relay": _("relay handshake"),
+    "neutral": _("TLS handshake, other SNI"),
+    "hello": _("TLS handshake, site's SNI"),
+    "certificate": _("certificate"),
+    "answer": _("HTTP response"),
+    "control": _("control site"),
 }
 """The steps of a measurement."""
 
 
 def step_cells(step: Document) -> tuple[str, str, str]:
     """The route of a step with how it ended as a glyph, what it did, and its result with address and time."""
-    took = f", {span(step['elapsed_s'])}" if step["elapsed_s"] else ""
-    where = f", address {step['address']}" if step["address"] else ""
-    what = PARTS.get(step["part"], str(step["part"]))
-    ended = step["text"] or _RESULTS[step["result"]]
+    result = _RESULTS[step["result"]]
+    ended = step["text"] or result
     if step["text"] and step["result"] != "ok":
-        ended = f"{_RESULTS[step['result']]}: {step['text']}"
-    return f"{_GLYPHS[step['result']]} {step['route']}", what, f"{ended}{where}{took}"
+        ended = _("{result}: {reason}", result=result, reason=step["text"])
+    where = [_("address {address}", address=step["address"])] if step["address"] else []
+    took = [span(step["elapsed_s"])] if step["elapsed_s"] else []
+    route = f"{_GLYPHS[step['result']]} {step['route']}"
+    return route, PARTS.get(step["part"], str(step["part"])), commas([ended, *where, *took])
 
 
 def grouped_routes(routes: Sequence[Document]) -> list[Document]:
@@ -47,7 +53,10 @@ def grouped_routes(routes: Sequence[Document]) -> list[Document]:
             left_out.setdefault(row["text"], []).append(row)
     tested = [row for row in routes if row["result"] != "not_tested"]
     grouped = [
-        {**rows[0], "route": rows[0]["route"] if len(rows) == 1 else f"{len(rows)} routes"}
+        {
+            **rows[0],
+            "route": rows[0]["route"] if len(rows) == 1 else ngettext("{count} route", "{count} routes", len(rows)),
+        }
         for rows in left_out.values()
     ]
     return [*tested, *grouped]
@@ -56,9 +65,9 @@ def grouped_routes(routes: Sequence[Document]) -> list[Document]:
 def route_result(row: Document) -> str:
     """How one route ended."""
     if row["result"] == "ok":
-        return f"✓ HTTP {row['status']}" if row["status"] else "✓ delivered"
+        return f"✓ HTTP {row['status']}" if row["status"] else _("✓ delivered")
     if row["result"] == "not_tested":
         skipped = f"{row['route']} skipped: "
-        return f"· not tested: {row['text'].removeprefix(skipped)}"
-    stage = "TLS handshake" if row["stage"] in ("hello", "neutral") else PARTS.get(row["stage"], row["stage"])
-    return f"✗ {stage}: {row['text']}"
+        return _("· not tested: {reason}", reason=row["text"].removeprefix(skipped))
+    stage = _("TLS handshake") if row["stage"] in ("hello", "neutral") else PARTS.get(row["stage"], row["stage"])
+    return _("✗ {stage}: {reason}", stage=stage, reason=row["text"])

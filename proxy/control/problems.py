@@ -17,6 +17,7 @@ from proxy.detect.verdict.site_status import SiteStatus
 from proxy.extend.manager import AddonState
 from proxy.model import NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext
 from proxy.wire.relay_url import redact
 
 Problems = Iterator[tuple[str, str]]
@@ -52,15 +53,21 @@ def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
 
 def _of_files(status: StatusSnapshot) -> Problems:
     if rejected := status.live.get("config_problem"):
-        yield f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check"
+        text = _("The edited configuration is not in use: {reason}", reason=redact(str(rejected)))
+        yield text, "byway config check"
     yield from _of_lists(status)
     for addon in status.addons:
         if addon.problems:
-            goes_on = "; the previous version keeps running" if addon.running else ""
-            yield f"Addon {addon.name} does not load: {redact(addon.problems[0])}{goes_on}.", "byway addons list"
+            text = (
+                _("Addon {name} does not load: {reason}; the previous version keeps running.")
+                if addon.running
+                else _("Addon {name} does not load: {reason}.")
+            )
+            yield text.given(name=addon.name, reason=redact(addon.problems[0])), "byway addons list"
         elif addon.is_off:
-            fault = redact(addon.last_fault)
-            yield f"Addon {addon.name} was disabled after repeated faults: {fault}.", f"edit {addon.file.path}"
+            text = _("Addon {name} was disabled after repeated faults: {fault}.")
+            fix = _("edit {file}", file=str(addon.file.path))
+            yield text.given(name=addon.name, fault=redact(addon.last_fault)), fix
     if missing := status.live.get("addons_missing"):
         yield redact(str(missing)), "byway addons list"
 
@@ -70,29 +77,35 @@ def _of_lists(status: StatusSnapshot) -> Problems:
         name, fetch = shown.name, shown.fetch
         refresh = f"byway list refresh {name}"
         if fetch is None or not fetch.has_copy:
-            why = f" ({fetch.error})" if fetch is not None and fetch.error else ""
             if shown.problem:
-                yield f"{shown.problem}{why}.", "byway rule check" if fetch is None else refresh
+                error = fetch.error if fetch is not None else ""
+                text = _("{problem} ({reason}).", problem=shown.problem, reason=error) if error else f"{shown.problem}."
+                yield text, "byway rule check" if fetch is None else refresh
             continue
         if shown.problem:
             yield f"{shown.problem}.", f"byway list show {name}"
-        age = f"its last good copy, of {_days(status.now - (fetch.fetched_at or 0.0))} ago, is in use"
+        age = _days(status.now - (fetch.fetched_at or 0.0))
         if fetch.error:
-            yield f"List {name} could not be fetched: {fetch.error}; {age}.", refresh
+            text = _("List {name} could not be fetched: {error}; its last good copy, of {age} ago, is in use.")
+            yield text.given(name=name, error=fetch.error, age=age), refresh
         elif fetch.stale:
-            yield f"List {name} is out of date: {age}, and its refresh is {fetch.refresh}.", refresh
+            text = _(
+                "List {name} is out of date: its last good copy, of {age} ago, is in use, and its refresh is {refresh}."
+            )
+            yield text.given(name=name, age=age, refresh=str(fetch.refresh)), refresh
 
 
 def _days(seconds: float) -> str:
     """`3 days`, `5 hours`."""
-    count, unit = (seconds / 86_400, "day") if seconds >= 86_400 else (seconds / 3600, "hour")
-    return f"{max(1, round(count))} {unit}{'' if max(1, round(count)) == 1 else 's'}"
+    if seconds >= 86_400:
+        return ngettext("{count} day", "{count} days", max(1, round(seconds / 86_400)))
+    return ngettext("{count} hour", "{count} hours", max(1, round(seconds / 3600)))
 
 
 def _of_network(status: StatusSnapshot) -> Problems:
     if uninspected := status.live.get("uninspected"):
-        text = f"{uninspected}: a client rejected Byway's certificate; inspection is off for 6 h."
-        yield text, "byway ca trust, or remove INSPECT from its rule"
+        text = _("{hosts}: a client rejected Byway's certificate; inspection is off for 6 h.", hosts=str(uninspected))
+        yield text, _("byway ca trust, or remove INSPECT from its rule")
     if problem := network_in_words(status.network):
         yield problem
 
@@ -100,15 +113,25 @@ def _of_network(status: StatusSnapshot) -> Problems:
 def _of_sites(status: StatusSnapshot) -> Problems:
     intercepted = [site.scope for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
     if intercepted:
-        only = "Using relays only" if status.relays else "Without a relay it is not opened"
-        names = f"{', '.join(intercepted[:_NAMED])}{' and others' if intercepted[_NAMED:] else ''}"
-        yield f"TLS interception: {names}. {only}.", f"byway why {intercepted[0]}"
+        names = ", ".join(intercepted[:_NAMED])
+        if intercepted[_NAMED:]:
+            names = _("{sites} and others", sites=names)
+        text = (
+            _("TLS interception: {sites}. Using relays only.")
+            if status.relays
+            else _("TLS interception: {sites}. Without a relay it is not opened.")
+        )
+        yield text.given(sites=names), f"byway why {intercepted[0]}"
     blocked = [site for site in status.troubled if not _BLOCKED.isdisjoint(_called(site))]
     # What a local strategy opens, such as direct|tlsrec, needs no relay.
     blocked = [site for site in blocked if not site.last_good.startswith("direct|")]
     if blocked and not status.relays:
-        many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
-        yield f"{many} blocked, and there is no relay.", "byway relay add URL"
+        text = ngettext(
+            "{count} site is blocked, and there is no relay.",
+            "{count} sites are blocked, and there is no relay.",
+            len(blocked),
+        )
+        yield text, "byway relay add URL"
 
 
 _BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW, SiteStatus.INTERCEPTED})
@@ -122,17 +145,21 @@ def _called(site: SiteJson) -> tuple[SiteStatus, SiteStatus]:
 def _of_relays(status: StatusSnapshot) -> Problems:
     for relay in status.relays:
         if (fault := relay.fault) is not None:
-            yield f"Relay {relay.name} fails: {fault.text}.", fault.do
+            yield _("Relay {relay} fails: {fault}.", relay=relay.name, fault=fault.text), fault.do
         elif relay.state is RelayState.FAILING:
-            yield f"Relay {relay.name} keeps failing: {relay.error}", f"byway relay test {relay.name}"
+            text = _("Relay {relay} keeps failing: {error}", relay=relay.name, error=relay.error)
+            yield text, f"byway relay test {relay.name}"
         if (obstacle := relay.obstacle) is not None:
             yield obstacle.text, obstacle.do
 
 
 def _of_log(status: StatusSnapshot) -> Problems:
     if not_stored := status.live.get("not_stored"):
-        yield f"Nothing is stored: {not_stored}", "free space or make the folder writable, then restart Byway"
+        text = _("Nothing is stored: {reason}", reason=str(not_stored))
+        yield text, _("free space or make the folder writable, then restart Byway")
     if status.log_trouble:
-        yield f"The log cannot be written: {status.log_trouble}", "check whether the disk is full"
+        text = _("The log cannot be written: {reason}", reason=status.log_trouble)
+        yield text, _("check whether the disk is full")
     elif dropped := status.live.get("dropped_rows"):
-        yield f"{dropped} log entries were lost.", "nothing: new ones are written again"
+        text = ngettext("{count} log entry was lost.", "{count} log entries were lost.", int(dropped))
+        yield text, _("nothing: new ones are written again")

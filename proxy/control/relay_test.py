@@ -18,6 +18,7 @@ from proxy.detect.relay_health import SLOW_S
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import BywayError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, pgettext
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import AddressLookup
@@ -83,16 +84,16 @@ class Trial:
 def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
     """Returns the result of a test as lists show it."""
     if not ok:
-        return f"fails: {fault}"
-    return "slow" if elapsed_s > SLOW_S else "works"
+        return _("fails: {fault}", fault=fault)
+    return pgettext("relay", "slow") if elapsed_s > SLOW_S else pgettext("relay", "works")
 
 
 _OTHER_FAULTS = {
-    Symptom.RELAY_REFUSED: "refuses this destination",
-    Symptom.TIMEOUT: "did not reach the destination in time",
-    Symptom.SKIPPED: "takes addresses only",
-    Symptom.OFFLINE: "this computer has no network",
-    Symptom.LOCAL: "this computer is short of resources",
+    Symptom.RELAY_REFUSED: _("refuses this destination"),
+    Symptom.TIMEOUT: _("did not reach the destination in time"),
+    Symptom.SKIPPED: _("takes addresses only"),
+    Symptom.OFFLINE: _("this computer has no network"),
+    Symptom.LOCAL: _("this computer is short of resources"),
 }
 """What fails without being the relay's fault, in words without hosts and addresses."""
 
@@ -110,7 +111,7 @@ async def try_relay(
         failed = Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
         if (fault := relay_fault(error)) is not None:
             return replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
-        text = _OTHER_FAULTS.get(error.symptom, "no connection")
+        text = _OTHER_FAULTS.get(error.symptom, _("no connection"))
         return replace(failed, fault=text, do=f"byway relay test {name}")
     except (BywayError, OSError) as error:
         text = _OTHER_FAULTS[Symptom.LOCAL]

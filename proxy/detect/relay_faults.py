@@ -14,6 +14,7 @@ from typing import Protocol
 
 from proxy.model import Evidence, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import Phrase, _
 
 
 class RelayFault(StrEnum):
@@ -51,41 +52,42 @@ class RelayFault(StrEnum):
     def fix(self, relay: str) -> str:
         """What to do about it: the last command shows whether it helped."""
         test = f"byway relay test {relay}"
-        return _FIXES[self].format(test=test) if self in _FIXES else test
+        fix = _FIXES.get(self, test)
+        return fix.given(test=test) if isinstance(fix, Phrase) else fix
 
 
-_TEXTS: Mapping[RelayFault, str] = MappingProxyType(
+_TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
     {
-        RelayFault.CONNECTION_REFUSED: "connection refused",
-        RelayFault.UNREACHABLE: "cannot be reached",
-        RelayFault.NO_SUCH_HOST: "its host name does not exist",
-        RelayFault.NAME_UNRESOLVED: "its name cannot be resolved, because no encrypted DNS server answers",
-        RelayFault.CREDENTIALS_REFUSED: "user or password refused",
-        RelayFault.CREDENTIALS_IN_CLEAR: "its password would be sent unencrypted",
-        RelayFault.BAD_CERTIFICATE: "bad certificate",
-        RelayFault.CERTIFICATE_DATE: "certificate expired or not yet valid, or this computer's clock is wrong",
-        RelayFault.WRONG_PROTOCOL: "does not answer in its protocol",
-        RelayFault.BROKE_OFF: "closed the connection during the handshake",
-        RelayFault.ADDON: "its addon opened no connection",
-        RelayFault.SILENT: "no answer",
-        RelayFault.DELIVERS_NOTHING: "connects, but delivers nothing",
+        RelayFault.CONNECTION_REFUSED: _("connection refused"),
+        RelayFault.UNREACHABLE: _("cannot be reached"),
+        RelayFault.NO_SUCH_HOST: _("its host name does not exist"),
+        RelayFault.NAME_UNRESOLVED: _("its name cannot be resolved, because no encrypted DNS server answers"),
+        RelayFault.CREDENTIALS_REFUSED: _("user or password refused"),
+        RelayFault.CREDENTIALS_IN_CLEAR: _("its password would be sent unencrypted"),
+        RelayFault.BAD_CERTIFICATE: _("bad certificate"),
+        RelayFault.CERTIFICATE_DATE: _("certificate expired or not yet valid, or this computer's clock is wrong"),
+        RelayFault.WRONG_PROTOCOL: _("does not answer in its protocol"),
+        RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
+        RelayFault.ADDON: _("its addon opened no connection"),
+        RelayFault.SILENT: _("no answer"),
+        RelayFault.DELIVERS_NOTHING: _("connects, but delivers nothing"),
     }
 )
 
 _FIXES: Mapping[RelayFault, str] = MappingProxyType(
     {
-        RelayFault.CONNECTION_REFUSED: "start the relay, then {test}",
-        RelayFault.NO_SUCH_HOST: (
+        RelayFault.CONNECTION_REFUSED: _("start the relay, then {test}"),
+        RelayFault.NO_SUCH_HOST: _(
             "correct its host in config.toml, or add its suffix to [dns] local if only this network knows it, then "
             "{test}"
         ),
-        RelayFault.NAME_UNRESOLVED: (
+        RelayFault.NAME_UNRESOLVED: _(
             'add its address to its URL (?alt=ADDRESS:PORT), or set [dns] secure = "never", then {test}'
         ),
-        RelayFault.CREDENTIALS_REFUSED: "correct its user and password in config.toml, then {test}",
-        RelayFault.CREDENTIALS_IN_CLEAR: "use https, or set allow_plaintext_credentials = true, then {test}",
-        RelayFault.CERTIFICATE_DATE: "check this computer's clock, then {test}",
-        RelayFault.WRONG_PROTOCOL: "correct its scheme and port in config.toml, then {test}",
+        RelayFault.CREDENTIALS_REFUSED: _("correct its user and password in config.toml, then {test}"),
+        RelayFault.CREDENTIALS_IN_CLEAR: _("use https, or set allow_plaintext_credentials = true, then {test}"),
+        RelayFault.CERTIFICATE_DATE: _("check this computer's clock, then {test}"),
+        RelayFault.WRONG_PROTOCOL: _("correct its scheme and port in config.toml, then {test}"),
         RelayFault.ADDON: "byway addons list",
     }
 )

@@ -20,6 +20,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId, Symptom, host_and_port
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import Phrase, _, sentences
 from proxy.model.relay_way import KnownWay, RelayWay, WayOrder
 
 RELAYS_MAX = 256
@@ -69,31 +70,34 @@ class RelayObstacle:
 
     def text(self, relay: str) -> str:
         """In words: what is observed, and what is used instead."""
-        where, kib = self.failed.target, max(1, round(self.bytes_down / 1024))
+        where, kib = str(self.failed.target), max(1, round(self.bytes_down / 1024))
         match self.kind:
             case Obstacle.SNI_RESET:
-                what = f"Relay {relay} is blocked by SNI on this network (connection reset after the TLS ClientHello)."
+                what = _(
+                    "Relay {relay} is blocked by SNI on this network (connection reset after the TLS ClientHello)."
+                )
             case Obstacle.SNI_DROP:
-                what = f"Relay {relay} is blocked by SNI on this network (its TLS ClientHello is dropped)."
+                what = _("Relay {relay} is blocked by SNI on this network (its TLS ClientHello is dropped).")
             case Obstacle.DNS:
-                what = f"The name of relay {relay} gets forged answers on this network: {where} is another server."
+                what = _("The name of relay {relay} gets forged answers on this network: {where} is another server.")
             case Obstacle.FROZEN:
-                what = f"Transfers through relay {relay} stall after {kib} KB on this network ({where})."
+                what = _("Transfers through relay {relay} stall after {kib} KB on this network ({where}).")
             case Obstacle.ADDRESS if self.symptom in AFTER_HELLO:
-                what = f"TLS with relay {relay} fails at {where} on this network, by the network or by that server."
+                what = _("TLS with relay {relay} fails at {where} on this network, by the network or by that server.")
             case Obstacle.ADDRESS:
-                what = f"Relay {relay} does not answer at {where} on this network: that address is blocked, or down."
+                what = _("Relay {relay} does not answer at {where} on this network: that address is blocked, or down.")
+        what = what.given(relay=relay, where=where, kib=kib)
         if self.instead is None:
             return what
         if self.instead.strategy and self.instead.plain == self.failed:
-            return f"{what} A fragmented ClientHello works and is used."
-        return f"{what} {self.instead.target} works and is used."
+            return sentences([what, _("A fragmented ClientHello works and is used.")])
+        return sentences([what, _("{address} works and is used.", address=str(self.instead.target))])
 
     @property
     def words(self) -> str:
         """In a few words, to stand beside the relay's name."""
         if self.kind is Obstacle.ADDRESS:
-            return f"no answer at {self.failed.target} here"
+            return _("no answer at {address} here", address=str(self.failed.target))
         return _WORDS[self.kind]
 
     def fix(self, relay: str) -> str:
@@ -101,26 +105,34 @@ class RelayObstacle:
         test = f"byway relay test {relay}"
         # Else a page is lost when the other one is tried again.
         if self.kind is Obstacle.FROZEN and self.instead is not None:
-            return f"reload pages that stopped; put {self.instead.target} first in its URL, then {test}"
-        return _FIXES[self.kind].format(test=test)
+            return _(
+                "reload pages that stopped; put {address} first in its URL, then {test}",
+                address=str(self.instead.target),
+                test=test,
+            )
+        return _FIXES[self.kind].given(test=test)
 
 
-_WORDS: Mapping[Obstacle, str] = MappingProxyType(
+_WORDS: Mapping[Obstacle, Phrase] = MappingProxyType(
     {
-        Obstacle.SNI_RESET: "blocked by SNI here",
-        Obstacle.SNI_DROP: "blocked by SNI here",
-        Obstacle.DNS: "its name gets forged answers here",
-        Obstacle.FROZEN: "transfers stall here",
+        Obstacle.SNI_RESET: _("blocked by SNI here"),
+        Obstacle.SNI_DROP: _("blocked by SNI here"),
+        Obstacle.DNS: _("its name gets forged answers here"),
+        Obstacle.FROZEN: _("transfers stall here"),
     }
 )
 
-_FIXES: Mapping[Obstacle, str] = MappingProxyType(
+_FIXES: Mapping[Obstacle, Phrase] = MappingProxyType(
     {
-        Obstacle.SNI_RESET: "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}",
-        Obstacle.SNI_DROP: "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}",
-        Obstacle.DNS: 'remove secure = "never" from [dns], or write its address into its URL, then {test}',
-        Obstacle.ADDRESS: "if that address is gone, remove it from its URL, then {test}",
-        Obstacle.FROZEN: "add another address of it to its URL (?alt=HOST:PORT), or use another relay, then {test}",
+        Obstacle.SNI_RESET: _(
+            "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"
+        ),
+        Obstacle.SNI_DROP: _(
+            "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then {test}"
+        ),
+        Obstacle.DNS: _('remove secure = "never" from [dns], or write its address into its URL, then {test}'),
+        Obstacle.ADDRESS: _("if that address is gone, remove it from its URL, then {test}"),
+        Obstacle.FROZEN: _("add another address of it to its URL (?alt=HOST:PORT), or use another relay, then {test}"),
     }
 )
 

@@ -14,7 +14,7 @@ join phrases.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -41,6 +41,22 @@ class Phrase(str):
         made.message, made.plural, made.number, made.context = message, plural, number, context
         made.values = values
         return made
+
+    def given(self, **values: object) -> Phrase:
+        """Returns a message of a table with the values of the moment."""
+        return Phrase(self.message, self.plural, self.number, self.context, {**self.values, **values})
+
+    def mapped(self, change: Callable[[str], str]) -> Phrase:
+        """Returns the phrase with all texts in it changed, at any depth."""
+        changed = {
+            name: value.mapped(change)
+            if isinstance(value, Phrase)
+            else change(value)
+            if isinstance(value, str)
+            else value
+            for name, value in self.values.items()
+        }
+        return Phrase(self.message, self.plural, self.number, self.context, changed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Phrase, (self.message, self.plural, self.number, self.context, self.values)

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import Phrase
 from proxy.wire import hostnames as names
 from proxy.wire import share_links, url_spelling
 
@@ -204,6 +205,8 @@ def redact(text: str) -> str:
     """
     if "@" not in text and "://" not in text and "=" not in text:
         return text  # as nearly every text; a page of 10,000 sites asks for each
+    if isinstance(text, Phrase):  # a message of ours has no password
+        return text.mapped(redact)
     text = _BASE64_USERINFO.sub(r"\1***@", _SECRET_URL.sub(r"\1://***", text))
     return _USERINFO.sub(r"\1:***@", _SECRET_FIELD.sub(r"\1***", text))
 

@@ -15,6 +15,7 @@ from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.model import GroupPolicy, RelayGroup
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, pgettext
 from proxy.store.relay_tests import RelayTest
 from proxy.wire.relay_url import redact
 
@@ -165,7 +166,7 @@ class RelayJson:
             state = RelayState.FAILED
         else:
             state = RelayState.WORKS if health.worked_at else RelayState.UNTRIED
-        text, found_at = _relay_words(state, health, test) if in_use else ("disabled", 0.0)
+        text, found_at = _relay_words(state, health, test) if in_use else (pgettext("relay", "disabled"), 0.0)
         last = max(filter(None, (visits.last_fault, health.last_fault)), key=lambda fault: fault.seen_at, default=None)
         name = configured.name
         return cls(
@@ -198,7 +199,7 @@ def _relay_words(state: RelayState, health: RelayHealth, test: RelayTest | None)
         found.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
     if test is not None:
         found.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
-    at, text = max(found, default=(0.0, "not tested"))
+    at, text = max(found, default=(0.0, pgettext("relay", "not tested")))
     return text, at
 
 
@@ -259,12 +260,17 @@ def groups_json(
         first = leading(group)
         members = [by_name[name] for name in group.members if name in by_name]
         if not group.members or (first in by_name and not by_name[first].enabled):
-            text = "all relays disabled" if not group.members else f"{first}: disabled"
+            text = (
+                _("{relay}: {state}", relay=first, state=pgettext("relay", "disabled"))
+                if group.members
+                else _("all relays disabled")
+            )
         elif group.policy is GroupPolicy.STICKY:
             usable = len(group.members) - sum(relay.words.startswith("fails") for relay in members)
-            text = f"{usable} of {len(group.members)} relays usable"
+            text = _("{count} of {all} relays usable", count=usable, all=len(group.members))
         else:
-            text = f"{first}: {by_name[first].words if first in by_name else 'not tested'}"
+            state = by_name[first].words if first in by_name else pgettext("relay", "not tested")
+            text = _("{relay}: {state}", relay=first, state=state)
         faults = [relay.last_fault for relay in members if relay.last_fault is not None]
         made.append(
             GroupJson(

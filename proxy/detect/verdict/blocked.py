@@ -14,6 +14,7 @@ from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.site_status import status_of
 from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import DIRECT, DOH, Cause, SignalId, State, StepResult
+from proxy.model.phrase import Phrase, _, ngettext, sentences
 
 
 def blocked(comparison: Comparison) -> Verdict:
@@ -53,7 +54,7 @@ def still_blocked(comparison: Comparison, untested: str) -> Verdict:
         status_of(belief.state, belief.cause),
         belief.state,
         belief.cause,
-        f"{route_names(delivered)} delivered; {untested}" if delivered else untested,
+        _("{routes} delivered; {reason}", routes=route_names(delivered), reason=untested) if delivered else untested,
         reasons=(belief.why,) if belief.why else (),
         advice=labels.NOTHING_TO_DO if delivered else relay_advice,
         delivered_by=comparison.routes.delivered,
@@ -62,29 +63,32 @@ def still_blocked(comparison: Comparison, untested: str) -> Verdict:
 
 def _support(comparison: Comparison) -> tuple[int, tuple[str, ...]]:
     """How many independent facts support the block, proof counting twice; and all facts, for and against, in words."""
-    points, reasons = 0, []
+    points = 0
+    reasons: list[str] = []
     if comparison.delivered:
         points += 1
-        reasons.append(f"{route_names(comparison.delivered)} delivered the page")
+        reasons.append(_("{routes} delivered the page", routes=route_names(comparison.delivered)))
     else:
-        reasons.append("no other route delivered it, so it may also be down")
+        reasons.append(_("no other route delivered it, so it may also be down"))
     if comparison.control is StepResult.OK:
         points += 1
-        reasons.append(f"Internet access works ({comparison.routes.control_text})")
+        reasons.append(labels.internet_works(comparison.routes.control_text))
     elif comparison.control is StepResult.FAILED:
-        reasons.append(f"another site is not reached direct either: {comparison.routes.control_text}")
+        reasons.append(_("another site is not reached direct either: {reason}", reason=comparison.routes.control_text))
     weight, needed = comparison.weight, comparison.detect.blocked_score
     if comparison.is_confirmed:
         points += 2
-        reasons.append("proof: a known block page, a known interception root, or two answers to one DNS query")
+        reasons.append(_("proof: a known block page, a known interception root, or two answers to one DNS query"))
     elif weight >= needed:
         points += 1
-        reasons.append(f"signals weigh {weight:g} of the {needed:g} needed")
+        reasons.append(_("signals weigh {weight:g} of the {needed:g} needed", weight=weight, needed=needed))
     else:
-        reasons.append(f"signals weigh only {weight:g} of the {needed:g} needed")
+        reasons.append(_("signals weigh only {weight:g} of the {needed:g} needed", weight=weight, needed=needed))
     if comparison.belief.state is State.BLOCKED:
         points += 1
-        reasons.append(f"seen before, in {comparison.belief.episodes} episodes")
+        reasons.append(
+            ngettext("seen before, in {count} episode", "seen before, in {count} episodes", comparison.belief.episodes)
+        )
     return points, tuple(reasons)
 
 
@@ -95,7 +99,7 @@ def _summary(comparison: Comparison, cause: Cause) -> str:
     meaning = labels.cause_in_words(cause)
     if signal is None:
         return meaning
-    return f"{meaning}: {signal.text}" if meaning else signal.text
+    return _("{cause}: {evidence}", cause=meaning, evidence=signal.text) if meaning else signal.text
 
 
 def _alternative(comparison: Comparison, cause: Cause) -> str:
@@ -104,37 +108,38 @@ def _alternative(comparison: Comparison, cause: Cause) -> str:
     delivered = comparison.delivered
     # The network and the site's own geo-fence end connections in the same ways, unless another SNI was answered.
     if cause == Cause.IP or (ids & {SignalId.TLS_EOF, SignalId.TLS_ALERT} and SignalId.SNI_SWAP not in ids):
-        return "by the network or by the site's own geo-fence; not separable here"
+        return _("by the network or by the site's own geo-fence; not separable here")
     if cause in (Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH):
         if SignalId.SNI_SWAP in ids:
-            return "the site may be down: unlikely, its address answered another SNI"
+            return _("the site may be down: unlikely, its address answered another SNI")
         if comparison.routes.is_neutral_name_unanswered(DIRECT):
-            return (
+            return _(
                 "the IP address itself may be blocked (another SNI was not answered there either), or this is "
                 "residual blocking after the last visit"
             )
         if delivered:
-            return f"the site may be down: no, {delivered[0]} reached it"
+            return _("the site may be down: no, {route} reached it", route=str(delivered[0]))
     if cause == Cause.DNS:
         if comparison.routes.result(DOH) is StepResult.OK:
-            return "a CDN may use other addresses here: unlikely, direct works at the address from encrypted DNS"
-        broken = "the system's DNS resolver may be broken"
-        return f"{broken}: unlikely, other names resolve" if comparison.control is StepResult.OK else broken
+            return _("a CDN may use other addresses here: unlikely, direct works at the address from encrypted DNS")
+        if comparison.control is StepResult.OK:
+            return _("the system's DNS resolver may be broken: unlikely, other names resolve")
+        return _("the system's DNS resolver may be broken")
     if cause == Cause.INTERCEPTION:
         if delivered:
-            return "the site's own certificate may be bad: no, a relay got a valid one"
-        return "the site's own certificate may be bad, or an antivirus intercepts TLS"
+            return _("the site's own certificate may be bad: no, a relay got a valid one")
+        return _("the site's own certificate may be bad, or an antivirus intercepts TLS")
     if ids == {SignalId.HTTP_DIFFERS}:
-        return "the site may show another page to visitors from elsewhere: no known block page matches"
+        return _("the site may show another page to visitors from elsewhere: no known block page matches")
     if cause in (Cause.FROZEN, Cause.THROTTLED):
-        return "the connection may be bad: unlikely, another route was fast at the same time"
+        return _("the connection may be bad: unlikely, another route was fast at the same time")
     return _ALTERNATIVES.get(cause, "")
 
 
-_ALTERNATIVES: Mapping[Cause, str] = MappingProxyType(
+_ALTERNATIVES: Mapping[Cause, Phrase] = MappingProxyType(
     {
-        Cause.BLOCK_PAGE: "the site may have moved: no, this page is known to replace blocked ones",
-        Cause.HTTP_HOST: "the site may be down: no, another route reached it",
+        Cause.BLOCK_PAGE: _("the site may have moved: no, this page is known to replace blocked ones"),
+        Cause.HTTP_HOST: _("the site may be down: no, another route reached it"),
     }
 )
 
@@ -142,14 +147,14 @@ _ALTERNATIVES: Mapping[Cause, str] = MappingProxyType(
 def _advice(comparison: Comparison, cause: Cause) -> str:
     add_a_relay = labels.ADD_A_RELAY
     if cause == Cause.INTERCEPTION:
-        relays = "It is opened through relays only." if comparison.relays else add_a_relay
-        return f"Do not enter passwords on the direct route. {relays}"
+        relays = _("It is opened through relays only.") if comparison.relays else add_a_relay
+        return sentences([_("Do not enter passwords on the direct route."), relays])
     local = [route for route in comparison.delivered if not route.relays]
     if local:
-        return f"Nothing. {local[0]} opens it without a relay."
+        return labels.opens_without_relay(local[0])
     if comparison.delivered:
-        return f"Nothing. {comparison.delivered[0]} opens it."
+        return _("Nothing. {route} opens it.", route=str(comparison.delivered[0]))
     fragmented = [route for route in comparison.routes.tested if route.wrap and route != DOH and not route.relays]
     if fragmented and cause in (Cause.SNI_RESET, Cause.SNI_DROP):
-        return f"Fragmenting the ClientHello does not help; the filter reassembles it. {add_a_relay}"
-    return "Try another relay." if comparison.relays else add_a_relay
+        return sentences([_("Fragmenting the ClientHello does not help; the filter reassembles it."), add_a_relay])
+    return _("Try another relay.") if comparison.relays else add_a_relay

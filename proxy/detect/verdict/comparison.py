@@ -13,6 +13,7 @@ from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import WeightedSignal, weighted_signals
 from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, Route, State, StepResult
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, pgettext, semicolons
 
 
 @frozen_dataclass
@@ -93,9 +94,10 @@ class Comparison:
         reasons = []
         for route in routes:
             fault, step = faults.get(">".join(route.relays)), self.routes.failed_step(route)
-            reason = fault.text if fault is not None else step.text if step is not None else "failed"
-            reasons.append(f"relay {route}: {reason}")
-        return "; ".join(reasons)
+            failed = step.text if step is not None else pgettext("result", "failed")
+            reason = fault.text if fault is not None else failed
+            reasons.append(_("relay {route}: {reason}", route=str(route), reason=reason))
+        return semicolons(reasons)
 
 
 def route_names(routes: Sequence[Route]) -> str:

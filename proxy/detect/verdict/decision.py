@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.verdict import labels
 from proxy.detect.verdict.blocked import blocked, still_blocked
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
@@ -28,6 +29,7 @@ from proxy.model import (
     StepResult,
     Symptom,
 )
+from proxy.model.phrase import _, semicolons
 
 
 def decide(
@@ -83,14 +85,14 @@ def _direct_not_tested(comparison: Comparison) -> Verdict:
     routes = comparison.routes
     if routes.is_offline and not comparison.delivered:
         return network_fault(comparison, NetworkState.OFFLINE)
-    untested = f"direct was not tested: {routes.why_not_tested(DIRECT)}"
+    untested = _("direct was not tested: {reason}", reason=routes.why_not_tested(DIRECT))
     if comparison.is_stored_as_blocked:
         return still_blocked(comparison, untested)
     if comparison.delivered:
         return works_by_relay(comparison, untested)
     if comparison.compared:
-        summary = f"{comparison.failures(comparison.compared)}; {untested}"
-        reason = f"{route_names(comparison.compared)} did not reach it"
+        summary = semicolons([comparison.failures(comparison.compared), untested])
+        reason = _("{routes} did not reach it", routes=route_names(comparison.compared))
         return site_down(comparison, summary, reason, Confidence.LOW)
     if comparison.failing:
         return relays_fail(comparison, untested)
@@ -114,15 +116,15 @@ def _nothing_delivered(comparison: Comparison) -> Verdict:
     if not has_relays and control is not StepResult.FAILED and _counts_without_comparison(comparison):
         return blocked(comparison)
     step = routes.failed_step(DIRECT)
-    summary = f"direct: {step.text if step is not None else 'nothing was delivered'}"
+    summary = _("direct: {reason}", reason=step.text if step is not None else _("nothing was delivered"))
     if comparison.compared:
         confidence = Confidence.MEDIUM if control is StepResult.OK else Confidence.LOW
-        reason = f"{route_names(comparison.compared)} did not reach it either"
+        reason = _("{routes} did not reach it either", routes=route_names(comparison.compared))
         return site_down(comparison, summary, reason, confidence)
     if comparison.failing:
         return relays_fail(comparison, summary)
     if control is StepResult.OK:
-        return site_down(comparison, summary, "no relay to compare with", Confidence.LOW)
+        return site_down(comparison, summary, labels.NO_RELAY, Confidence.LOW)
     return uncompared(comparison, summary)
 
 

@@ -9,19 +9,20 @@ from proxy.detect.verdict.comparison import Comparison
 from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import DIRECT, Cause, NetworkState, State, StepResult
+from proxy.model.phrase import _, semicolons
 
 
 def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
     """The network is offline, or a captive portal answers in place of every site."""
     routes = comparison.routes
     if state is NetworkState.PORTAL:
-        status, summary = SiteStatus.PORTAL, "the network shows its login page in place of every site"
-        advice = "Open any page in a browser and log in to the network."
+        status, summary = SiteStatus.PORTAL, _("the network shows its login page in place of every site")
+        advice = SiteStatus.PORTAL.advice
     else:
-        status, summary = SiteStatus.NO_NETWORK, "no other site is reached direct either"
+        status, summary = SiteStatus.NO_NETWORK, _("no other site is reached direct either")
         if routes.is_offline:
-            summary = f"this computer has no network: {routes.why_not_tested(DIRECT)}"
-        advice = "Check your network connection."
+            summary = _("this computer has no network: {reason}", reason=routes.why_not_tested(DIRECT))
+        advice = SiteStatus.NO_NETWORK.advice
     # The text that names the control site is a reason and no part of the summary, which goes into reports: which sites
     # are close to a user tells where that user is.
     reasons = (routes.control_text, _NOT_THE_SITE) if routes.control_text else (_NOT_THE_SITE,)
@@ -40,14 +41,14 @@ def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
 def wrong_clock(comparison: Comparison) -> Verdict:
     """The certificates of the site and of the control site are not valid today."""
     step = comparison.routes.failed_step(DIRECT)
-    detail = step.text if step is not None else "certificates are not valid today"
+    detail = step.text if step is not None else _("certificates are not valid today")
     return Verdict(
         SiteStatus.NOT_TESTED,
         State.UNKNOWN,
         Cause.CLOCK,
-        f"this computer's clock is wrong: {detail}",
+        _("this computer's clock is wrong: {detail}", detail=detail),
         reasons=(comparison.routes.control_text, _NOT_THE_SITE),
-        advice="Set the clock, then try again.",
+        advice=_("Set the clock, then try again."),
         control=comparison.control,
     )
 
@@ -57,20 +58,21 @@ def relays_fail(comparison: Comparison, summary: str) -> Verdict:
     failures = comparison.failures(comparison.failing)
     reasons = [failures]
     if comparison.control is StepResult.OK:
-        reasons.append(f"Internet access works ({comparison.routes.control_text})")
+        reasons.append(labels.internet_works(comparison.routes.control_text))
     if comparison.is_stored_as_blocked:
-        reasons.append(f'the stored status is "{status_of(comparison.belief.state, comparison.belief.cause)}"')
+        stored = status_of(comparison.belief.state, comparison.belief.cause).in_words
+        reasons.append(_('the stored status is "{status}"', status=stored))
     faults = comparison.routes.relay_faults
     fix = next((fault.fix(relay) for relay, fault in faults.items()), "byway relay test")
     return Verdict(
         SiteStatus.RELAYS_FAIL,
         State.UNKNOWN,
         Cause.RELAYS_FAIL,
-        f"{summary}; {failures}",
+        semicolons([summary, failures]),
         Confidence.NONE,
         tuple(reasons),
         labels.NEEDS_A_RELAY,
-        f"To correct it: {fix}",
+        _("To correct it: {fix}", fix=fix),
         signals=comparison.signals,
         control=comparison.control,
     )
@@ -82,7 +84,7 @@ def uncompared(comparison: Comparison, summary: str) -> Verdict:
         SiteStatus.NOT_TESTED,
         State.UNKNOWN,
         summary=summary,
-        reasons=("no relay to compare with",),
+        reasons=(labels.NO_RELAY,),
         alternative=labels.NEEDS_A_RELAY,
         advice=labels.ADD_A_RELAY,
         signals=comparison.signals,
@@ -95,9 +97,9 @@ def not_tested(reason: str) -> Verdict:
     return Verdict(
         SiteStatus.NOT_TESTED,
         State.UNKNOWN,
-        summary=f"not tested: {reason}",
-        advice="To test it, change the rule or setting that forbids it.",
+        summary=_("not tested: {reason}", reason=reason),
+        advice=_("To test it, change the rule or setting that forbids it."),
     )
 
 
-_NOT_THE_SITE = "this says nothing about the site"
+_NOT_THE_SITE = _("this says nothing about the site")

@@ -9,116 +9,149 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.model import Cause, NetworkState, Protocol, Stage, Symptom
+from proxy.model import Cause, NetworkState, Protocol, Route, Stage, Symptom
+from proxy.model.phrase import Phrase, _, pgettext
 
-NOTHING_TO_DO = "Nothing: it opens."
-ADD_A_RELAY = "Add a relay with `byway relay add URL`."
-TEST_RELAYS = "Test your relays with `byway relay test`."
-NEEDS_A_RELAY = "It may also be blocked; a working relay is needed to tell"
+NOTHING_TO_DO = _("Nothing: it opens.")
+ADD_A_RELAY = _("Add a relay with `byway relay add URL`.")
+TEST_RELAYS = _("Test your relays with `byway relay test`.")
+NO_RELAY = _("no relay to compare with")
+NEEDS_A_RELAY = _("It may also be blocked; a working relay is needed to tell")
 
-_NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
+
+def opens_without_relay(route: Route) -> str:
+    """What to do about a site that a local strategy opens."""
+    return _("Nothing. {route} opens it without a relay.", route=str(route))
+
+
+def internet_works(evidence: str) -> str:
+    """What the control site shows. `evidence` is half a sentence."""
+    return _("Internet access works ({evidence})", evidence=evidence)
+
+
+_NETWORKS: Mapping[NetworkState, tuple[Phrase, Phrase]] = MappingProxyType(
     {
         NetworkState.OFFLINE: (
-            "No network: this computer has no connection. Nothing is concluded about sites.",
-            "check your network connection",
+            _("No network: this computer has no connection. Nothing is concluded about sites."),
+            _("check your network connection"),
         ),
         NetworkState.PORTAL: (
-            "Captive portal: this network shows its login page in place of every site.",
-            "open any page in a browser and log in to the network",
+            _("Captive portal: this network shows its login page in place of every site."),
+            _("open any page in a browser and log in to the network"),
         ),
         NetworkState.RESTRICTED: (
-            "Only domestic sites are reachable here; using relays first.",
-            "nothing: direct is tried again automatically",
+            _("Only domestic sites are reachable here; using relays first."),
+            _("nothing: direct is tried again automatically"),
         ),
         NetworkState.SHUT: (
-            "Only domestic sites are reachable and all relays fail.",
-            "try another network, or add another relay: byway relay add URL",
+            _("Only domestic sites are reachable and all relays fail."),
+            _("try another network, or add another relay: byway relay add URL"),
         ),
         NetworkState.INSPECTED: (
-            "TLS is intercepted here by a CA this computer trusts (company proxy or antivirus). AUTO does not use "
-            "relays on this network.",
-            "to bypass it for a site: byway site set HOST relay",
+            _(
+                "TLS is intercepted here by a CA this computer trusts (company proxy or antivirus). AUTO does not use "
+                "relays on this network."
+            ),
+            _("to bypass it for a site: byway site set HOST relay"),
         ),
     }
 )
 
-_CAUSES: Mapping[Cause | str, str] = MappingProxyType(
+_CAUSES: Mapping[Cause | str, Phrase] = MappingProxyType(
     {
-        Cause.DNS: "DNS tampering",
-        Cause.IP: "IP address blocked, by the network or by the site's own geo-fence",
-        Cause.SNI_RESET: "connection reset after the TLS ClientHello (SNI filtering)",
-        Cause.SNI_DROP: "silence after the TLS ClientHello (SNI filtering)",
-        Cause.HTTP_HOST: "HTTP request blocked (by Host)",
-        Cause.BLOCK_PAGE: "block page",
-        Cause.INTERCEPTION: "wrong certificate (TLS interception)",
-        Cause.ECH: "the outer name of the encrypted ClientHello is filtered",
-        Cause.FROZEN: "transfer stalls",
-        Cause.THROTTLED: Cause.THROTTLED,
-        Cause.REFUSED: "the site rejects this route (HTTP 403/451)",
-        Cause.DOWN: "no route reaches it",
-        Cause.RESTRICTED: "this network allows few sites",
-        Cause.NO_SUCH_NAME: "the name does not exist",
-        Cause.RELAYS_FAIL: "the relays themselves fail",
-        Cause.OFFLINE: "no network",
-        Cause.PORTAL: "captive portal",
-        Cause.EXPIRED: "certificate expired",
-        Cause.NOT_YET_VALID: "certificate not yet valid",
-        Cause.SELF_SIGNED: "self-signed certificate",
-        Cause.WRONG_NAME: "certificate for another name",
-        Cause.UNTRUSTED_ISSUER: "untrusted certificate issuer",
-        Cause.CLOCK: "this computer's clock is wrong",
+        Cause.DNS: _("DNS tampering"),
+        Cause.IP: _("IP address blocked, by the network or by the site's own geo-fence"),
+        Cause.SNI_RESET: _("connection reset after the TLS ClientHello (SNI filtering)"),
+        Cause.SNI_DROP: _("silence after the TLS ClientHello (SNI filtering)"),
+        Cause.HTTP_HOST: _("HTTP request blocked (by Host)"),
+        Cause.BLOCK_PAGE: _("block page"),
+        Cause.INTERCEPTION: _("wrong certificate (TLS interception)"),
+        Cause.ECH: _("the outer name of the encrypted ClientHello is filtered"),
+        Cause.FROZEN: _("transfer stalls"),
+        Cause.THROTTLED: pgettext("cause", "throttled"),
+        Cause.REFUSED: _("the site rejects this route (HTTP 403/451)"),
+        Cause.DOWN: _("no route reaches it"),
+        Cause.RESTRICTED: _("this network allows few sites"),
+        Cause.NO_SUCH_NAME: _("the name does not exist"),
+        Cause.RELAYS_FAIL: _("the relays themselves fail"),
+        Cause.OFFLINE: _("no network"),
+        Cause.PORTAL: _("captive portal"),
+        Cause.EXPIRED: _("certificate expired"),
+        Cause.NOT_YET_VALID: _("certificate not yet valid"),
+        Cause.SELF_SIGNED: _("self-signed certificate"),
+        Cause.WRONG_NAME: _("certificate for another name"),
+        Cause.UNTRUSTED_ISSUER: _("untrusted certificate issuer"),
+        Cause.CLOCK: _("this computer's clock is wrong"),
     }
 )
 
-_STAGES: Mapping[Stage, str] = MappingProxyType(
+_STAGES: Mapping[Stage, Phrase] = MappingProxyType(
     {
-        Stage.RESOLVE: "DNS",
-        Stage.CONNECT: "TCP connect",
-        Stage.RELAY: "relay handshake",
-        Stage.FIRST_BYTE: "waiting for the first byte",
-        Stage.DONE: "delivered",
+        Stage.RESOLVE: _("DNS"),
+        Stage.CONNECT: _("TCP connect"),
+        Stage.RELAY: _("relay handshake"),
+        Stage.FIRST_BYTE: _("waiting for the first byte"),
+        Stage.DONE: _("delivered"),
     }
 )
 
-_FLIGHTS: Mapping[Protocol, str] = MappingProxyType(
-    {Protocol.TLS: "the TLS ClientHello", Protocol.HTTP: "the HTTP request"}
-)
-
-_SYMPTOMS: Mapping[Symptom, str] = MappingProxyType(
+_SYMPTOMS: Mapping[Symptom, Phrase] = MappingProxyType(
     {
-        Symptom.NO_NAME: "the name does not exist",
-        Symptom.RESOLVE_FAILED: "DNS failed",
-        Symptom.FORBIDDEN: "not allowed",
-        Symptom.REFUSED: "connection refused",
-        Symptom.UNREACHABLE: "host unreachable",
-        Symptom.OFFLINE: "no network",
-        Symptom.RESET: "connection reset after {flight}",
-        Symptom.EOF: "connection closed after {flight}",
-        Symptom.GARBAGE: "an answer in another protocol",
-        Symptom.ALERT: "TLS alert",
-        Symptom.BLOCK_PAGE: "block page",
-        Symptom.REDIRECTED: "redirect to another domain",
-        Symptom.FROZEN: "transfer stalled",
-        Symptom.THROTTLED: "throttled",
-        Symptom.FORGED: "forged DNS answer",
-        Symptom.CERTIFICATE: "bad certificate",
-        Symptom.DROPPED: "no answer: {flight} was dropped",
-        Symptom.SILENT: "no answer to {flight}",
-        Symptom.RELAY_DOWN: "the relay cannot be reached",
-        Symptom.RELAY_AUTH: "the relay refused the credentials or its certificate is bad",
-        Symptom.RELAY_GARBAGE: "the relay answers in another protocol",
-        Symptom.RELAY_REFUSED: "the relay could not reach the site",
-        Symptom.SKIPPED: "skipped",
-        Symptom.LOCAL: "this computer is short of resources",
-        Symptom.ABANDONED: "not waited for",
+        Symptom.NO_NAME: _("the name does not exist"),
+        Symptom.RESOLVE_FAILED: _("DNS failed"),
+        Symptom.FORBIDDEN: _("not allowed"),
+        Symptom.REFUSED: _("connection refused"),
+        Symptom.UNREACHABLE: _("host unreachable"),
+        Symptom.OFFLINE: _("no network"),
+        Symptom.GARBAGE: _("an answer in another protocol"),
+        Symptom.ALERT: _("TLS alert"),
+        Symptom.BLOCK_PAGE: _("block page"),
+        Symptom.REDIRECTED: _("redirect to another domain"),
+        Symptom.FROZEN: _("transfer stalled"),
+        Symptom.THROTTLED: pgettext("cause", "throttled"),
+        Symptom.FORGED: _("forged DNS answer"),
+        Symptom.CERTIFICATE: _("bad certificate"),
+        Symptom.RELAY_DOWN: _("the relay cannot be reached"),
+        Symptom.RELAY_AUTH: _("the relay refused the credentials or its certificate is bad"),
+        Symptom.RELAY_GARBAGE: _("the relay answers in another protocol"),
+        Symptom.RELAY_REFUSED: _("the relay could not reach the site"),
+        Symptom.SKIPPED: pgettext("attempt", "skipped"),
+        Symptom.LOCAL: _("this computer is short of resources"),
+        Symptom.ABANDONED: _("not waited for"),
     }
 )
 
-_TIMEOUTS: Mapping[Stage, str] = MappingProxyType(
+_AFTER_FLIGHT: Mapping[Symptom, Mapping[Protocol, Phrase]] = MappingProxyType(
     {
-        Stage.RESOLVE: "DNS timeout",
-        Stage.CONNECT: "TCP connection timeout",
-        Stage.RELAY: "the relay opened no connection in time",
+        Symptom.RESET: {
+            Protocol.TLS: _("connection reset after the TLS ClientHello"),
+            Protocol.HTTP: _("connection reset after the HTTP request"),
+            Protocol.NONE: _("connection reset after the first bytes"),
+        },
+        Symptom.EOF: {
+            Protocol.TLS: _("connection closed after the TLS ClientHello"),
+            Protocol.HTTP: _("connection closed after the HTTP request"),
+            Protocol.NONE: _("connection closed after the first bytes"),
+        },
+        Symptom.DROPPED: {
+            Protocol.TLS: _("no answer: the TLS ClientHello was dropped"),
+            Protocol.HTTP: _("no answer: the HTTP request was dropped"),
+            Protocol.NONE: _("no answer: the first bytes were dropped"),
+        },
+        Symptom.SILENT: {
+            Protocol.TLS: _("no answer to the TLS ClientHello"),
+            Protocol.HTTP: _("no answer to the HTTP request"),
+            Protocol.NONE: _("no answer to the first bytes"),
+        },
+    }
+)
+"""What depends on what was sent first."""
+
+_TIMEOUTS: Mapping[Stage, Phrase] = MappingProxyType(
+    {
+        Stage.RESOLVE: _("DNS timeout"),
+        Stage.CONNECT: _("TCP connection timeout"),
+        Stage.RELAY: _("the relay opened no connection in time"),
     }
 )
 
@@ -141,5 +174,8 @@ def stage_in_words(stage: Stage) -> str:
 def symptom_in_words(symptom: Symptom, stage: Stage = Stage.FIRST_BYTE, protocol: Protocol = Protocol.TLS) -> str:
     """What stopped an attempt at `stage` whose flight was of `protocol`; empty when nothing did."""
     if symptom is Symptom.TIMEOUT:
-        return _TIMEOUTS.get(stage, "timeout")
-    return _SYMPTOMS.get(symptom, "").format(flight=_FLIGHTS.get(protocol, "the first bytes"))
+        return _TIMEOUTS.get(stage, _("timeout"))
+    if symptom in _AFTER_FLIGHT:
+        said = _AFTER_FLIGHT[symptom]
+        return said.get(protocol, said[Protocol.NONE])
+    return _SYMPTOMS.get(symptom, "")

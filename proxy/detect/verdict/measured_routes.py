@@ -12,6 +12,7 @@ from types import MappingProxyType
 from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _
 
 
 @frozen_dataclass
@@ -64,7 +65,7 @@ class MeasuredRoutes:
         steps = self.on(route)
         untested = (step for step in steps if step.result is StepResult.NOT_TESTED and step.kind not in _LOOKUPS)
         step = next(untested, None) or next(iter(steps), None)
-        return step.text if step is not None else "not selected"
+        return step.text if step is not None else _("not selected")
 
     @property
     def is_offline(self) -> bool:
@@ -195,7 +196,7 @@ class MeasuredRoutes:
         """The evidence for `control`, as half a sentence."""
         step = self._control_step
         if self._local_delivery is not None and (step is None or not step.ok):
-            return f"{self._local_delivery} delivered the page"
+            return _("{routes} delivered the page", routes=str(self._local_delivery))
         return step.text if step is not None else ""
 
     @property

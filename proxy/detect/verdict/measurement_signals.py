@@ -27,6 +27,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _
 
 
 @frozen_dataclass
@@ -169,7 +170,12 @@ def _throttled(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal |
     fastest, route = max(others, key=lambda other: other[0], default=(0.0, DIRECT))
     if fastest < direct * detect.measure_slow_ratio:
         return None
-    text = f"{direct / 1000:.1f} kB/s direct and {fastest / 1000:.0f} kB/s through {route}"
+    text = _(
+        "{slow:.1f} kB/s direct and {fast:.0f} kB/s through {route}",
+        slow=direct / 1000,
+        fast=fastest / 1000,
+        route=str(route),
+    )
     return WeightedSignal(SignalId.THROTTLED, _weight(SignalId.THROTTLED, detect), Cause.THROTTLED, text)
 
 
@@ -194,7 +200,12 @@ def _different_page(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSig
     shorter, longer = sorted((direct[0], relayed[0]))
     if not longer or shorter / longer > LENGTH_RATIO or direct[1] & relayed[1]:
         return None
-    text = f"{direct[0]} bytes direct, {relayed[0]} through {route}, and the titles have no word in common"
+    text = _(
+        "{count} bytes direct, {relayed} through {route}, and the titles have no word in common",
+        count=direct[0],
+        relayed=relayed[0],
+        route=str(route),
+    )
     weight = _weight(SignalId.HTTP_DIFFERS, detect)
     return WeightedSignal(SignalId.HTTP_DIFFERS, weight, Cause.BLOCK_PAGE, text)
 

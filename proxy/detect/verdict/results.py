@@ -17,6 +17,7 @@ from proxy.detect.verdict.labels import symptom_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import DIRECT, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, semicolons
 
 
 @frozen_dataclass
@@ -94,8 +95,8 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
     failing = [attempt for attempt in relayed if relay_fault(attempt) is not None]
     unanswered = [attempt for attempt in relayed if _is_unanswered(attempt)]
     compared = [attempt for attempt in relayed if attempt not in failing and attempt not in unanswered]
-    text = "; ".join(
-        _sentence(attempt, outcome.protocol) for attempt in {attempt.route: attempt for attempt in tried}.values()
+    text = semicolons(
+        [_sentence(attempt, outcome.protocol) for attempt in {attempt.route: attempt for attempt in tried}.values()]
     )
     result = LastResult(SiteStatus.NOT_TESTED, now, Source.CONNECTION, text=text)
     if _has_no_name(tried, compared):
@@ -131,4 +132,4 @@ def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
 def _sentence(attempt: Attempt, protocol: Protocol) -> str:
     fault = relay_fault(attempt)
     reason = fault.text if fault is not None else symptom_in_words(attempt.symptom, attempt.stage, protocol)
-    return f"{attempt.route}: {reason}"
+    return _("{route}: {reason}", route=str(attempt.route), reason=reason)

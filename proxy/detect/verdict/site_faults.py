@@ -4,14 +4,13 @@ exist, its certificate is bad, or it is down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import DIRECT, Cause, State, StepKind, StepResult
+from proxy.model.phrase import _, all_of, ngettext, sentences
 
 
 def refuses_route(comparison: Comparison) -> Verdict:
@@ -21,20 +20,29 @@ def refuses_route(comparison: Comparison) -> Verdict:
     admitted = next((route for route in delivered if (routes.status(route) or 0) not in REFUSALS), None)
     has_relay = any(route.relays for route in delivered)
     if admitted is not None:
-        summary = f"direct gets HTTP {status}, {admitted} does not"
-        alternative = "a block page without a known fingerprint looks the same; the site's own geo-fence is more likely"
-        advice = f"Nothing. {admitted} is used first for now."
+        summary = _("direct gets HTTP {status}, {route} does not", status=str(status), route=str(admitted))
+        alternative = _(
+            "a block page without a known fingerprint looks the same; the site's own geo-fence is more likely"
+        )
+        advice = _("Nothing. {route} is used first for now.", route=str(admitted))
     else:
-        summary = f"{'every route' if has_relay else 'direct'} gets HTTP {status}"
-        alternative = "a block page would not come through a relay too" if has_relay else "no other route was tested"
-        advice = "The site refuses. Try a relay in another country."
+        everywhere = _("every route gets HTTP {status}") if has_relay else _("direct gets HTTP {status}")
+        summary = everywhere.given(status=str(status))
+        alternative = (
+            _("a block page would not come through a relay too") if has_relay else _("no other route was tested")
+        )
+        advice = _("The site refuses. Try a relay in another country.")
     return Verdict(
         SiteStatus.REFUSES_THIS_ROUTE,
         State.REFUSED,
         Cause.REFUSED,
         summary,
         Confidence.MEDIUM if has_relay else Confidence.LOW,
-        (f"the answer came from the site over {'TLS' if routes.is_verified(DIRECT) else 'plain HTTP'}",),
+        (
+            _("the answer came from the site over TLS")
+            if routes.is_verified(DIRECT)
+            else _("the answer came from the site over plain HTTP"),
+        ),
         alternative,
         advice,
         anomaly=admitted is not None,
@@ -50,8 +58,11 @@ def no_such_name(comparison: Comparison) -> Verdict | None:
     by_system, by_secure = routes.is_name_denied(StepKind.RESOLVE), routes.is_name_denied(StepKind.SECURE)
     if routes.has_secure_answer or not (by_system or by_secure):
         return None
-    agreeing = [name for name, denies in (("the system's DNS", by_system), ("encrypted DNS", by_secure)) if denies]
-    agreeing += [f"relay {route}" for route in comparison.compared if routes.is_refused_by_relay(route)]
+    resolvers = ((_("the system's DNS"), by_system), (_("encrypted DNS"), by_secure))
+    agreeing = [name for name, denies in resolvers if denies]
+    agreeing += [
+        _("relay {route}", route=str(route)) for route in comparison.compared if routes.is_refused_by_relay(route)
+    ]
     is_single = len(agreeing) < 2
     has_others_to_ask = routes.was_asked(StepKind.SECURE) or comparison.compared or comparison.failing
     if is_single and has_others_to_ask:
@@ -60,11 +71,16 @@ def no_such_name(comparison: Comparison) -> Verdict | None:
         SiteStatus.NO_SUCH_NAME,
         State.DOWN,
         Cause.NO_SUCH_NAME,
-        f"{_listed(agreeing)} {'says' if is_single else 'say'} that the name does not exist",
+        ngettext(
+            "{who} says that the name does not exist",
+            "{who} say that the name does not exist",
+            len(agreeing),
+            who=all_of(agreeing),
+        ),
         Confidence.LOW if is_single else Confidence.HIGH,
-        (f"{_listed(agreeing)} {'answers' if is_single else 'agree'}",),
-        "it may also be DNS tampering: no encrypted DNS and no relay was asked" if is_single else "",
-        "Check the spelling.",
+        (ngettext("{who} answers", "{who} agree", len(agreeing), who=all_of(agreeing)),),
+        _("it may also be DNS tampering: no encrypted DNS and no relay was asked") if is_single else "",
+        SiteStatus.NO_SUCH_NAME.advice,
         signals=() if is_single else comparison.signals,
         control=comparison.control,
     )
@@ -73,7 +89,9 @@ def no_such_name(comparison: Comparison) -> Verdict | None:
 def bad_certificate(comparison: Comparison, fault: Cause) -> Verdict:
     """Direct got a certificate with this fault, and no other route got a valid one."""
     meaning, step = labels.cause_in_words(fault), comparison.routes.failed_step(DIRECT)
-    detail = f"{meaning}: {step.text}" if step is not None and step.text else meaning
+    detail = meaning
+    if step is not None and step.text:
+        detail = _("{cause}: {evidence}", cause=meaning, evidence=step.text)
     is_online = comparison.control is StepResult.OK
     relays = comparison.routes.relays_with_bad_certificate
     if relays:
@@ -84,9 +102,9 @@ def bad_certificate(comparison: Comparison, fault: Cause) -> Verdict:
             fault,
             detail,
             Confidence.HIGH if is_online else Confidence.MEDIUM,
-            (f"{route_names(relays)} gets the same certificate: the site's fault",),
-            "this computer's clock may be wrong" if may_be_clock else "",
-            "Only the site can correct it. Do not enter passwords there.",
+            (_("{routes} gets the same certificate: the site's fault", routes=route_names(relays)),),
+            _("this computer's clock may be wrong") if may_be_clock else "",
+            _("Only the site can correct it. Do not enter passwords there."),
             control=comparison.control,
         )
     failing = comparison.failing
@@ -94,11 +112,13 @@ def bad_certificate(comparison: Comparison, fault: Cause) -> Verdict:
         SiteStatus.BAD_CERTIFICATE,
         State.DOWN,
         fault,
-        f"untrusted certificate, by the site or by this network: {detail}",
+        _("untrusted certificate, by the site or by this network: {detail}", detail=detail),
         Confidence.LOW,
-        (f"relay {route_names(failing)} failed itself" if failing else "no relay to compare with",),
-        "TLS interception looks the same; a working relay is needed to tell",
-        f"Do not enter passwords there. {labels.TEST_RELAYS if comparison.relays else labels.ADD_A_RELAY}",
+        (_("relay {routes} failed itself", routes=route_names(failing)) if failing else labels.NO_RELAY,),
+        _("TLS interception looks the same; a working relay is needed to tell"),
+        sentences(
+            [_("Do not enter passwords there."), labels.TEST_RELAYS if comparison.relays else labels.ADD_A_RELAY]
+        ),
         control=comparison.control,
     )
 
@@ -107,7 +127,7 @@ def site_down(comparison: Comparison, summary: str, reason: str, confidence: Con
     """No route delivered, and these routes work for other sites. `reason` says what direct was compared with."""
     reasons = [reason]
     if comparison.control is StepResult.OK:
-        reasons.append(f"Internet access works ({comparison.routes.control_text})")
+        reasons.append(labels.internet_works(comparison.routes.control_text))
     if comparison.failing:
         reasons.append(comparison.failures(comparison.failing))
     return Verdict(
@@ -117,14 +137,8 @@ def site_down(comparison: Comparison, summary: str, reason: str, confidence: Con
         summary,
         confidence,
         tuple(reasons),
-        "It may also be a block that your relays cannot bypass" if comparison.compared else labels.NEEDS_A_RELAY,
-        "Try again later. To check your relays: `byway relay test`" if comparison.relays else labels.ADD_A_RELAY,
+        _("It may also be a block that your relays cannot bypass") if comparison.compared else labels.NEEDS_A_RELAY,
+        _("Try again later. To check your relays: `byway relay test`") if comparison.relays else labels.ADD_A_RELAY,
         signals=comparison.signals,
         control=comparison.control,
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from proxy.model import Belief, Cause, NetworkState, State
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import Phrase, _, pgettext
 
 
 class SiteStatus(StrEnum):
@@ -34,6 +35,11 @@ class SiteStatus(StrEnum):
     @property
     def glyph(self) -> str:
         return _GLYPHS[self]
+
+    @property
+    def in_words(self) -> str:
+        """The value, to be said in any language."""
+        return _IN_WORDS[self]
 
     @property
     def advice(self) -> str:
@@ -65,15 +71,33 @@ _GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
 )
 
 
-_ADVICE: Mapping[SiteStatus, str] = MappingProxyType(
+_IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
     {
-        SiteStatus.NO_SUCH_NAME: "Check the spelling.",
-        SiteStatus.BAD_CERTIFICATE: "Do not enter passwords there. `byway why` names the reason.",
-        SiteStatus.SITE_DOWN: "No route reached it. Wait, or try another relay.",
-        SiteStatus.REFUSES_THIS_ROUTE: "The site refuses this route. Try another relay.",
-        SiteStatus.RELAYS_FAIL: "The relays fail: see `byway status`, then `byway relay test`.",
-        SiteStatus.NO_NETWORK: "Check your network connection.",
-        SiteStatus.PORTAL: "Open any page in a browser and log in to the network.",
+        SiteStatus.WORKS: pgettext("status", "works"),
+        SiteStatus.BLOCKED: pgettext("status", "blocked"),
+        SiteStatus.LIKELY_BLOCKED: pgettext("status", "likely blocked"),
+        SiteStatus.INTERCEPTED: pgettext("status", "intercepted"),
+        SiteStatus.SLOW: pgettext("status", "slow"),
+        SiteStatus.NO_SUCH_NAME: pgettext("status", "no such name"),
+        SiteStatus.BAD_CERTIFICATE: pgettext("status", "bad certificate"),
+        SiteStatus.SITE_DOWN: pgettext("status", "site down"),
+        SiteStatus.REFUSES_THIS_ROUTE: pgettext("status", "refuses this route"),
+        SiteStatus.RELAYS_FAIL: pgettext("status", "relays fail"),
+        SiteStatus.NO_NETWORK: pgettext("status", "no network"),
+        SiteStatus.PORTAL: pgettext("status", "portal"),
+        SiteStatus.NOT_TESTED: pgettext("status", "not tested"),
+    }
+)
+
+_ADVICE: Mapping[SiteStatus, Phrase] = MappingProxyType(
+    {
+        SiteStatus.NO_SUCH_NAME: _("Check the spelling."),
+        SiteStatus.BAD_CERTIFICATE: _("Do not enter passwords there. `byway why` names the reason."),
+        SiteStatus.SITE_DOWN: _("No route reached it. Wait, or try another relay."),
+        SiteStatus.REFUSES_THIS_ROUTE: _("The site refuses this route. Try another relay."),
+        SiteStatus.RELAYS_FAIL: _("The relays fail: see `byway status`, then `byway relay test`."),
+        SiteStatus.NO_NETWORK: _("Check your network connection."),
+        SiteStatus.PORTAL: _("Open any page in a browser and log in to the network."),
     }
 )
 

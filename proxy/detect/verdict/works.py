@@ -7,28 +7,32 @@ from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import DIRECT, DOH, NetworkState, State, StepResult
+from proxy.model.phrase import _
 
 
 def works_direct(comparison: Comparison) -> Verdict:
     """Direct delivered the page."""
     routes, belief = comparison.routes, comparison.belief
-    reasons = ["direct delivered the page"]
+    reasons: list[str] = [_("direct delivered the page")]
     if comparison.network_state is NetworkState.INSPECTED:
-        reasons.append("TLS is intercepted on this network by a CA that this computer trusts")
+        reasons.append(_("TLS is intercepted on this network by a CA that this computer trusts"))
     domain = routes.redirect_domain(DIRECT)
     if domain and not any(route.relays for route in comparison.delivered):
         reasons.append(
-            f"it redirects to {domain}: the site moved, or a block page; no relay has delivered another page"
+            _(
+                "it redirects to {domain}: the site moved, or a block page; no relay has delivered another page",
+                domain=domain,
+            )
         )
     if (step := routes.failed_step(DIRECT)) is not None:
-        reasons.append(f"one step failed: {step.text}")
+        reasons.append(_("one step failed: {reason}", reason=step.text))
     if comparison.is_stored_as_blocked:
-        stored = status_of(belief.state, belief.cause)
-        reasons.append(f'the stored status is "{stored}"; it changes once re-tests agree')
+        stored = status_of(belief.state, belief.cause).in_words
+        reasons.append(_('the stored status is "{status}"; it changes once re-tests agree', status=stored))
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
-        summary="it opens direct",
+        summary=_("it opens direct"),
         confidence=Confidence.HIGH,
         reasons=tuple(reasons),
         advice=labels.NOTHING_TO_DO,
@@ -45,11 +49,15 @@ def works_at_secure_address(comparison: Comparison) -> Verdict:
         status_of(belief.state, belief.cause),
         belief.state,
         belief.cause,
-        f"{labels.cause_in_words(belief.cause)}: it opens at the address from encrypted DNS; {belief.why}",
+        _(
+            "{cause}: it opens at the address from encrypted DNS; {evidence}",
+            cause=labels.cause_in_words(belief.cause),
+            evidence=belief.why,
+        ),
         Confidence.MEDIUM,
-        ("direct delivered the page at the address from encrypted DNS", "the system's DNS is not asked again"),
-        "a CDN may use other addresses here",
-        f"Nothing. {DOH} opens it without a relay.",
+        (_("direct delivered the page at the address from encrypted DNS"), _("the system's DNS is not asked again")),
+        _("a CDN may use other addresses here"),
+        labels.opens_without_relay(DOH),
         anomaly=True,
         control=StepResult.OK,
         delivered_by=(DOH, *comparison.delivered),
@@ -61,7 +69,7 @@ def works_by_relay(comparison: Comparison, untested: str) -> Verdict:
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
-        summary=f"it opens through {route_names(comparison.delivered)}; {untested}",
+        summary=_("it opens through {routes}; {reason}", routes=route_names(comparison.delivered), reason=untested),
         confidence=Confidence.HIGH,
         advice=labels.NOTHING_TO_DO,
         delivered_by=comparison.routes.delivered,
@@ -73,11 +81,14 @@ def resolver_is_down(comparison: Comparison) -> Verdict:
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
-        summary=f"{comparison.delivered[0]} delivered; the system's DNS resolver fails for other sites as well",
+        summary=_(
+            "{route} delivered; the system's DNS resolver fails for other sites as well",
+            route=str(comparison.delivered[0]),
+        ),
         confidence=Confidence.MEDIUM,
-        reasons=(f"DNS fails for another site as well: {comparison.routes.control_text}",),
-        alternative="the provider may refuse all names: encrypted DNS works",
-        advice="Nothing. The network's DNS resolver is down; you can set another one in the system.",
+        reasons=(_("DNS fails for another site as well: {reason}", reason=comparison.routes.control_text),),
+        alternative=_("the provider may refuse all names: encrypted DNS works"),
+        advice=_("Nothing. The network's DNS resolver is down; you can set another one in the system."),
         control=comparison.control,
         delivered_by=comparison.routes.delivered,
     )
