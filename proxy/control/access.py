@@ -37,6 +37,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
+        self.text = text
         super().__init__(text)
 
 

@@ -47,6 +47,13 @@ def to_json(value: Any) -> Any:
     raise TypeError(f"no answer has a {kind.__name__}")
 
 
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """Returns the fields of one answer as they are, with phrases that can still be said in another language."""
+    kind: Any = type(value)
+    names, read = _fields_of(kind)
+    return dict(zip(names, read(value), strict=True))
+
+
 _PLAIN = frozenset({str, int, float, bool, NoneType})
 
 

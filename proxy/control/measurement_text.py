@@ -65,7 +65,7 @@ def grouped_routes(routes: Sequence[Document]) -> list[Document]:
 def route_result(row: Document) -> str:
     """How one route ended."""
     if row["result"] == "ok":
-        return f"✓ HTTP {row['status']}" if row["status"] else _("✓ delivered")
+        return _("✓ HTTP {status}", status=str(row["status"])) if row["status"] else _("✓ delivered")
     if row["result"] == "not_tested":
         skipped = f"{row['route']} skipped: "
         return _("· not tested: {reason}", reason=row["text"].removeprefix(skipped))

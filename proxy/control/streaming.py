@@ -23,11 +23,12 @@ from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope
 from proxy.model import DIRECT, Outcome
 from proxy.model.errors import BywayError
+from proxy.model.phrase import _
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
 
-FAULT = "Byway has an internal error; `byway run -vv` logs the details."
+FAULT = _("Byway has an internal error; `byway run -vv` logs the details.")
 
 
 class Followers:

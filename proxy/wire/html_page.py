@@ -83,10 +83,11 @@ def facts(rows: list[tuple[str, str]]) -> Html:
     return element("dl", *(part for term, value in rows for part in (element("dt", term), element("dd", value))))
 
 
-def document(title: str, *content: Html) -> str:
-    """Returns a whole page. The title is its main heading as well."""
+def document(title: str, *content: Html, language: str = "en", direction: str = "ltr") -> str:
+    """Returns a whole page. The title is its main heading as well. `language` is a tag of BCP 47, `direction` "ltr" or
+    "rtl"."""
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="{language}" dir="{direction}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"{element('h1', title)}\n" + "\n".join(content) + "\n</main>\n</body>\n</html>\n"

@@ -61,10 +61,10 @@ class Browser:
             return answer.status, await answer.text()
 
     async def post(
-        self, path: str, form: dict[str, str], *, origin: str | None = "", site: str = "same-origin"
+        self, path: str, form: dict[str, str], *, origin: str | None = "", site: str = "same-origin", **headers: str
     ) -> tuple[int, str]:
         """Sends a form. `origin`: by default our own; None for none."""
-        sent = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"}
+        sent = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document", **headers}
         if origin is not None:
             sent["Origin"] = origin or self.pages.url
         async with self.session.post(self.pages.url + path, data=form, headers=sent, allow_redirects=False) as answer:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from proxy.languages.catalogue import catalogue
+from proxy.languages.language import Language
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY, document, element
 
 log = logging.getLogger(__name__)
@@ -30,9 +32,11 @@ def html(text: str, headers: Mapping[str, str], status: int = 200) -> web.Respon
     return web.Response(text=text, content_type="text/html", status=status, headers=headers)
 
 
-def message(title: str, text: str, status: int) -> web.Response:
+def message(title: str, text: str, status: int, language: Language) -> web.Response:
     """Returns a page of one sentence."""
-    return html(document(title, element("p", text)), SIGN_IN_HEADERS, status)
+    say = catalogue(language).say
+    content = element("p", say(text))
+    return html(document(say(title), content, language=language, direction=language.direction), SIGN_IN_HEADERS, status)
 
 
 def log_fault(error: Exception) -> None:

@@ -21,9 +21,11 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
+from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
-from proxy.wire.html_page import Html, document, element
+from proxy.model.phrase import _
+from proxy.wire.html_page import Html, document, element, prose
 
 
 class Dashboard:
@@ -58,22 +60,27 @@ class Dashboard:
     async def _sign_in_page(self, request: web.Request) -> web.Response:
         check_client(request, self._hosts())
         query_fields(request)
-        return _sign_in_form("")
+        return _sign_in_form("", self._language(request))
 
     async def _redeem(self, request: web.Request) -> web.Response:
         """Takes a code. It may come from a file that `byway open` wrote, so any Origin may send it."""
         check_client(request, self._hosts())
+        language = self._language(request)
+        say = catalogue(language).say
         form = await posted_form(request, None, "code")
         code = self._sign_in.redeem(form.get("code", ""), _now())
         if code is None or code.session is None:
-            return _sign_in_form(f"This code is wrong, was used, or is older than {CODE_S:.0f} s.", status=403)
+            error = _("This code is wrong, was used, or is older than {count:.0f} s.", count=CODE_S)
+            return _sign_in_form(error, language, status=403)
         session, path = code.session, f"{code.session.path}{code.page}"
         # The cookie is SameSite=Strict: a redirect of this answer would count as caused by the file, and lack it.
         content = [
             Html(f'<meta http-equiv="refresh" content="0;url={path}">'),
-            element("p", Html(f'<a href="{path}">Open the dashboard</a>')),
+            element("p", Html(f'<a href="{path}">{prose(say(_("Open the dashboard")))}</a>')),
         ]
-        response = html(document("Signed in", *content), SIGN_IN_HEADERS)
+        response = html(
+            document(say(_("Signed in")), *content, language=language, direction=language.direction), SIGN_IN_HEADERS
+        )
         response.set_cookie(
             cookie_name(self._port), session.cookie, path=session.path, httponly=True, samesite="Strict"
         )
@@ -91,12 +98,13 @@ class Dashboard:
         except Refused as refused:
             if request.headers.get("Sec-Fetch-Dest", "document") != "document":
                 raise
-            return message("Signed out" if refused.status == 401 else "Refused", str(refused), refused.status)
+            title = _("Signed out") if refused.status == 401 else _("Refused")
+            return message(title, refused.text, refused.status, self._language(request))
         except web.HTTPException:
             raise
         except Exception as error:
             log_fault(error)
-            return message("Internal error", FAULT, 500)
+            return message(_("Internal error"), FAULT, 500, self._language(request))
 
     def _language(self, request: web.BaseRequest) -> Language:
         return language_of_browser(self._parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
@@ -106,7 +114,7 @@ class Dashboard:
         if request.method == "POST" and path == "sign-out":
             await posted_form(request, session)
             self._sign_in.sign_out(session)
-            return message("Signed out", "To sign in again: `byway open`", status=200)
+            return message(_("Signed out"), _("To sign in again: `byway open`"), 200, session.language)
         # In a thread: connections go on while jinja2 and the pages are imported, and a catalogue is read.
         await asyncio.to_thread(_load_pages, session.language)
         from proxy.control.dashboard.routes import find
@@ -131,15 +139,20 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _sign_in_form(error: str, status: int = 200) -> web.Response:
+def _sign_in_form(error: str, language: Language, status: int = 200) -> web.Response:
+    say = catalogue(language).say
     content = [
-        element("p", "`byway open` in a terminal opens the dashboard. `byway open --print` shows a code to type here."),
+        element(
+            "p",
+            say(_("`byway open` in a terminal opens the dashboard. `byway open --print` shows a code to type here.")),
+        ),
         Html(
-            '<form method="post" action="/sign-in"><p><label>Code <input name="code" required autocomplete="off"'
-            ' autocapitalize="characters" spellcheck="false" dir="ltr" size="24"></label> <button>Sign in</button></p>'
-            "</form>"
+            f'<form method="post" action="/sign-in"><p><label>{prose(say(_("Code")))} <input name="code" required'
+            ' autocomplete="off" autocapitalize="characters" spellcheck="false" dir="ltr" size="24"></label>'
+            f" <button>{prose(say(_('Sign in')))}</button></p></form>"
         ),
     ]
     if error:
-        content.insert(0, element("p", error, class_="state", role="alert"))
-    return html(document("Sign in", *content), SIGN_IN_HEADERS, status)
+        content.insert(0, element("p", say(error), class_="state", role="alert"))
+    page = document(say(_("Sign in")), *content, language=language, direction=language.direction)
+    return html(page, SIGN_IN_HEADERS, status)

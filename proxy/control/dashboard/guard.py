@@ -16,15 +16,16 @@ from aiohttp import web
 
 from proxy.control.access import Refused, check_host, check_shape
 from proxy.control.dashboard.sign_in import Session, SignIn
+from proxy.model.phrase import _
 
 FORM_LIMIT = 64 * 1024
 """Bytes of a form that is posted, at most."""
 
 _FIELDS_MAX = 64
 
-SIGNED_OUT = "You are signed out. Run `byway open` in a terminal."
+SIGNED_OUT = _("You are signed out. Run `byway open` in a terminal.")
 
-_FOREIGN = "Another site asked for this."
+_FOREIGN = _("Another site asked for this.")
 
 
 def cookie_name(port: int) -> str:
@@ -40,7 +41,7 @@ def check_client(request: web.BaseRequest, hosts: frozenset[str]) -> None:
     for name in ("peername", "sockname"):
         address = request.transport.get_extra_info(name) if request.transport is not None else None
         if not address or not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
-            raise Refused(404, "Not found.")
+            raise Refused(404, _("Not found."))
 
 
 def check_origin(request: web.BaseRequest) -> None:
@@ -71,13 +72,13 @@ async def posted_form(
     `limit` bytes. With a session, the form must come from our own Origin and have the session's token; the sign-in form
     has none. Raises Refused."""
     if session is not None and request.headers.get("Origin") is None:
-        raise Refused(403, "The browser did not say where the form comes from.")
+        raise Refused(403, _("The browser did not say where the form comes from."))
     if request.content_type != "application/x-www-form-urlencoded":
-        raise Refused(415, "A form is expected.")
+        raise Refused(415, _("A form is expected."))
     try:
         raw = await request.clone(client_max_size=limit).read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refused(413, f"A form has at most {limit} bytes.") from None
+        raise Refused(413, _("A form has at most {count} bytes.", count=limit)) from None
     try:
         pairs = parse_qsl(
             raw.decode("utf-8"),
@@ -87,11 +88,11 @@ async def posted_form(
             max_num_fields=_FIELDS_MAX,
         )
     except ValueError:
-        raise Refused(400, "The form cannot be read.") from None
+        raise Refused(400, _("The form cannot be read.")) from None
     fields = dict(pairs)
     token = fields.pop("token", "")
     if session is not None and not hmac.compare_digest(token.encode(), session.form_token.encode()):
-        raise Refused(403, "The form is of another session. Reload the page and try again.")
+        raise Refused(403, _("The form is of another session. Reload the page and try again."))
     if len(pairs) != len(fields) + (session is not None) or not fields.keys() <= set(names):
-        raise Refused(400, "The form has an unknown field, or one twice.")
+        raise Refused(400, _("The form has an unknown field, or one twice."))
     return fields

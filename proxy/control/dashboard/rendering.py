@@ -23,13 +23,13 @@ from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.kinds import relay_glyph, relay_kind, status_kind
 from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
 from proxy.control.dashboard.sign_in import Session
-from proxy.control.document import to_json
+from proxy.control.document import fields_of
 from proxy.control.measurement_text import grouped_routes, route_result, step_cells
-from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
+from proxy.detect.verdict.labels import symptom_in_words
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.language import Language
 from proxy.model import Protocol, Stage, Symptom
-from proxy.model.phrase import Phrase, _, ngettext, pgettext
+from proxy.model.phrase import Phrase, _, ngettext, pgettext, semicolons
 from proxy.wire.html_page import prose
 
 _FOLDER = Path(__file__).parent
@@ -41,12 +41,14 @@ STREAM = "<!-- stream -->"
 def _attempt(attempt: AttemptJson, protocol: str) -> str:
     """Returns how an attempt ended, and how long it took. `protocol` is that of its connection."""
     if attempt.stage == Stage.DONE:
-        return f"{stage_in_words(Stage.DONE)} in {span(attempt.elapsed_s)}"
+        return _("delivered in {time}", time=span(attempt.elapsed_s))
+    failed: str
     try:
         failed = symptom_in_words(Symptom(attempt.symptom), Stage(attempt.stage), Protocol(protocol))
     except ValueError:  # of another version
         failed = attempt.symptom
-    return f"{failed if attempt.symptom else 'not finished'}, after {span(attempt.elapsed_s)}"
+    what = failed if attempt.symptom else pgettext("attempt", "not finished")
+    return _("{what}, after {time}", what=what, time=span(attempt.elapsed_s))
 
 
 @lru_cache(maxsize=len(Language))
@@ -80,6 +82,9 @@ def environment(language: Language) -> Environment:
         "code": lambda text: Markup('<code dir="ltr">{}</code>').format(text),
         "prose": prose_in_language,
         "remedy": remedy,
+        "status": lambda status: status.in_words,
+        "confidence": lambda confidence: confidence.in_words,
+        "semicolons": semicolons,
         "kind": status_kind,
         "relay_kind": relay_kind,
         "relay_glyph": relay_glyph,
@@ -127,9 +132,12 @@ def render_part(template: str, session: Session, view: Any) -> str:
 def render_line(line: StepLine | MeasuredSiteLine, session: Session) -> str:
     """Returns a step of a measurement, or its end, as a part of a page."""
     if isinstance(line, StepLine):
-        route, what, ended = step_cells(to_json(line.step))
+        route, what, ended = step_cells(fields_of(line.step))
         return environment(session.language).get_template("step.html").render(route=route, what=what, ended=ended)
-    routes = [(row["route"], route_result(row), row["elapsed_s"]) for row in grouped_routes(to_json(line.routes))]
+    routes = [
+        (row["route"], route_result(row), row["elapsed_s"])
+        for row in grouped_routes([fields_of(route) for route in line.routes])
+    ]
     token = _token(session)
     return (
         environment(session.language)

@@ -22,6 +22,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import query_fields
 from proxy.control.subjects import Subjects
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _
 
 STREAMS_MAX = 16
 """Answers that go on at a time: tabs that are kept up to date, and measurements."""
@@ -66,7 +67,7 @@ class Visit:
     def streaming(self) -> Iterator[None]:
         """Lifts the time limit of the connection, and ends its answer when Byway ends. Raises Refused."""
         if len(self.streams) >= STREAMS_MAX:
-            raise Refused(503, "Too many tabs are open.")
+            raise Refused(503, _("Too many tabs are open."))
         task = asyncio.current_task()
         assert task is not None
         assert self.request.transport is not None

@@ -88,7 +88,7 @@ async def test_a_site(browser: Browser) -> None:
     assert "✗ blocked : connection reset after the TLS ClientHello (SNI filtering)" in text
     assert "Works by tor" in text
     assert "Blocked now; when that began is not in the log any more." in text
-    assert "Routes now tor , then vps , then direct|doh and 6 more" in text
+    assert "Routes now tor → vps → direct|doh and 6 more" in text
     unknown = await browser.text("sites/never.example")
     assert "not tested" in unknown
     assert "No block of this site is recorded." in unknown
@@ -210,7 +210,7 @@ async def test_addons(world: World, browser: Browser) -> None:
         AddonState(bad, problems=("bad.py:3: no plan",)),
     )
     text = await browser.text("addons")
-    assert "1 addon runs; 1 has a problem." in text
+    assert "1 addon runs. 1 has a problem." in text
     assert text.index("bad.py:3: no plan") < text.index("✓ runs plan none /home/me/ways.py")
 
 

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from proxy.control.answers.status import AddonJson, AddonsAnswer, AddonWord
+from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, pgettext, sentences
 
 _WORDS = {
-    AddonWord.OFF: ("quiet", "·", "off"),
-    AddonWord.RUNS: ("good", "✓", "runs"),
-    AddonWord.STOPPED: ("bad", "✗", "disabled after faults"),
-    AddonWord.FAULTY: ("bad", "✗", "does not load"),
+    AddonWord.OFF: ("quiet", "·", pgettext("addon", "off")),
+    AddonWord.RUNS: ("good", "✓", pgettext("addon", "runs")),
+    AddonWord.STOPPED: ("bad", "✗", _("disabled after faults")),
+    AddonWord.FAULTY: ("bad", "✗", _("does not load")),
 }
 """Of each state: its class in the style sheet, its sign, and its words."""
 
@@ -43,15 +45,17 @@ def addons_view(answer: AddonsAnswer) -> AddonsView:
     addons = sorted(answer.addons, key=lambda addon: (order.index(addon.state), addon.name))
     running = sum(addon.state is AddonWord.RUNS for addon in addons)
     wrong = sum(addon.state in (AddonWord.FAULTY, AddonWord.STOPPED) for addon in addons)
-    many = "1 addon runs" if running == 1 else f"{running} addons run"
-    failing = f"; {wrong} {'has' if wrong == 1 else 'have'} a problem" if wrong else ""
-    return AddonsView(f"{many}{failing}.", [AddonRow(addon, *_WORDS[addon.state]) for addon in addons])
+    said = [
+        ngettext("{count} addon runs.", "{count} addons run.", running),
+        ngettext("{count} has a problem.", "{count} have a problem.", wrong) if wrong else "",
+    ]
+    return AddonsView(sentences(said), [AddonRow(addon, *_WORDS[addon.state]) for addon in addons])
 
 
 async def _addons(visit: Visit) -> web.Response:
     visit.query()
     view = addons_view(await visit.subjects.status.addons())
-    return await visit.page("addons.html", title="Addons", here="addons", view=view)
+    return await visit.page("addons.html", title=PAGE_NAMES["addons"], here="addons", view=view)
 
 
 ROUTES = (Route("GET", "addons", _addons),)

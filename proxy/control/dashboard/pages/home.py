@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from proxy.control.answers.sites import ChangeJson, SiteJson
 from proxy.control.answers.status import ProblemJson, StatusAnswer
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dashboard.charts import Series, stacked_bars
+from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.detect.beliefs.belief_table import TROUBLED
@@ -26,6 +28,7 @@ from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import AutoMode
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
 from proxy.store.rows import HOUR_S
 
 HOURS = 24
@@ -39,14 +42,14 @@ BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.I
 """The words for sites that direct does not deliver as it should, while another route does."""
 
 MODES: Mapping[AutoMode, str] = {
-    AutoMode.AUTO: "direct first, another route if a site is blocked",
-    AutoMode.DIRECT: "direct only",
-    AutoMode.RELAY: "relays only",
+    AutoMode.AUTO: _("direct first, another route if a site is blocked"),
+    AutoMode.DIRECT: _("direct only"),
+    AutoMode.RELAY: _("relays only"),
 }
 _MEANINGS: Mapping[AutoMode, str] = {
-    AutoMode.AUTO: "Sites go direct first, and another route if they are blocked.",
-    AutoMode.DIRECT: "Sites go direct only, and blocked ones do not open. Nothing is learned.",
-    AutoMode.RELAY: "Sites go through relays only. Nothing is learned.",
+    AutoMode.AUTO: _("Sites go direct first, and another route if they are blocked."),
+    AutoMode.DIRECT: _("Sites go direct only, and blocked ones do not open. Nothing is learned."),
+    AutoMode.RELAY: _("Sites go through relays only. Nothing is learned."),
 }
 
 
@@ -102,12 +105,13 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
         sentence=sentence(status.sites, status.network_name),
         problems=status.problems,
         mode=status.mode,
-        mode_sentence=(
-            f"Paused until {clock(paused)[11:16]}. {_MEANINGS[AutoMode.DIRECT]}"
-            if paused
-            else _MEANINGS[AutoMode(status.mode.mode)]
-        )
-        + " Rules and overrides hold.",
+        mode_sentence=sentences(
+            [
+                _("Paused until {time}.", time=clock(paused)[11:16]) if paused else "",
+                _MEANINGS[AutoMode.DIRECT if paused else AutoMode(status.mode.mode)],
+                _("Rules and overrides hold."),
+            ]
+        ),
         modes=MODES,
         has_visits=any(map(sum, (each.values for each in series))),
         picture=stacked_bars(series),
@@ -124,21 +128,31 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
 
 def sentence(sites: Sequence[SiteJson], network_name: str) -> str:
     """Returns how many sites are blocked here, and which route opens them."""
-    here = f"on {network_name}" if network_name else "on this network"
+    here = _("on {network}", network=network_name) if network_name else _("on this network")
     blocked = [site for site in sites if BLOCKED & {site.words, site.stored_words}]
     if not blocked:
-        return f"No blocked sites are known {here}."
+        return _("No blocked sites are known {here}.", here=here)
     routes = Counter(_route_name(site.last_good) for site in blocked)
     unopened = routes.pop("", 0)
-    working = [
-        f"{count} {'works' if count == 1 else 'work'} through {name}" for name, count in routes.most_common(_NAMED)
+    working: list[str] = [
+        ngettext("{count} works through {route}", "{count} work through {route}", count, route=route)
+        for route, count in routes.most_common(_NAMED)
     ]
     if rest := routes.total() - sum(count for _, count in routes.most_common(_NAMED)):
-        working.append(f"{rest} through other routes")
+        working.append(ngettext("{count} through other routes", "{count} through other routes", rest))
     if unopened:
-        working.append(f"{unopened} {'does' if unopened == 1 else 'do'} not open" if working else "none opens")
-    many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
-    return f"{many} blocked {here}: {', '.join(working)}."
+        working.append(
+            ngettext("{count} does not open", "{count} do not open", unopened)
+            if working
+            else pgettext("blocked sites", "none opens")
+        )
+    return ngettext(
+        "{count} site is blocked {here}: {details}.",
+        "{count} sites are blocked {here}: {details}.",
+        len(blocked),
+        here=here,
+        details=commas(working),
+    )
 
 
 def first_hour(now: float) -> int:
@@ -154,21 +168,31 @@ def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
         if 0 <= place < HOURS:
             sums[_kind(each.route)][place] += each.delivered
             sums["failed"][place] += each.failed
-    names = {"direct": "Direct", "strategy": "Local strategy", "relay": "Relay", "failed": "Failed attempts"}
+    names = {
+        "direct": pgettext("route", "Direct"),
+        "strategy": _("Local strategy"),
+        "relay": _("Relay"),
+        "failed": _("Failed attempts"),
+    }
     return [Series(name, kind, tuple(sums[kind])) for kind, name in names.items()]
 
 
 def _conclusion(series: Sequence[Series]) -> str:
     direct, strategy, relay, failed = (sum(each.values) for each in series)
     delivered = direct + strategy + relay
-    parts = [
-        f"{share(count, delivered)} {name}"
-        for count, name in ((direct, "direct"), (strategy, "by a local strategy"), (relay, "through a relay"))
-        if count
-    ]
-    visits = f"{delivered} connections were delivered" if delivered != 1 else "1 connection was delivered"
-    failures = f"{failed} attempts failed" if failed != 1 else "1 attempt failed"
-    return f"{visits}{': ' if parts else ''}{', '.join(parts)}. {failures}."
+    shares = (
+        (direct, _("{share} direct")),
+        (strategy, _("{share} by a local strategy")),
+        (relay, _("{share} through a relay")),
+    )
+    parts = [said.given(share=share(count, delivered)) for count, said in shares if count]
+    visits = ngettext("{count} connection was delivered", "{count} connections were delivered", delivered)
+    return sentences(
+        [
+            _("{visits}: {shares}.", visits=visits, shares=commas(parts)) if parts else _("{visits}.", visits=visits),
+            ngettext("{count} attempt failed.", "{count} attempts failed.", failed),
+        ]
+    )
 
 
 def _table(series: Sequence[Series], now: float) -> Sequence[Sequence[str | int]]:
@@ -188,7 +212,7 @@ def _kind(route: str) -> str:
 
 
 def _route_name(route: str) -> str:
-    return "a local strategy" if route.startswith("direct|") else route
+    return _("a local strategy") if route.startswith("direct|") else route
 
 
 def _is_blocked(state: str) -> bool:
@@ -209,15 +233,17 @@ async def _home(visit: Visit) -> web.Response:
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
     changes = await visit.subjects.sites.sites.recent_changes(status.now - _DAY_S)
     view = home_view(status, list(map(RouteHour.of_row, rows)), changes)
-    return await visit.page("home.html", title="Home", here="", view=view)
+    return await visit.page("home.html", title=PAGE_NAMES["home"], here="", view=view)
 
 
 async def _set_mode(visit: Visit) -> web.Response:
     form = await visit.form("mode")
     name, settable = form.get("mode", ""), [mode for mode in AutoMode if mode is not AutoMode.PAUSED]
     if name not in settable:
-        raise Refused(400, f"unknown mode {quoted(name)}; it can be {one_of(settable)}")
-    return _switched(visit, lambda: visit.parts.modes.set_mode(AutoMode(name)), f"Mode: {name}.")
+        raise Refused(400, _("unknown mode {name}; it can be {modes}", name=quoted(name), modes=one_of(settable)))
+    return _switched(
+        visit, lambda: visit.parts.modes.set_mode(AutoMode(name)), _("Mode: {mode}.", mode=MODES[AutoMode(name)])
+    )
 
 
 async def _set_pause(visit: Visit) -> web.Response:
@@ -225,15 +251,21 @@ async def _set_pause(visit: Visit) -> web.Response:
     minutes = parse_field(lambda text: parse_number(text, least=0, most=24 * 60), form.get("minutes", ""))
     modes = visit.parts.modes
     if not minutes:
-        return _switched(visit, modes.resume, "Resumed.")
-    return _switched(visit, lambda: modes.pause(minutes * 60), f"Paused for {minutes:g} minutes.")
+        return _switched(visit, modes.resume, _("Resumed."))
+    return _switched(
+        visit,
+        lambda: modes.pause(minutes * 60),
+        ngettext(
+            "Paused for {minutes:g} minute.", "Paused for {minutes:g} minutes.", math.ceil(minutes), minutes=minutes
+        ),
+    )
 
 
 def _switched(visit: Visit, switch: Callable[[], None], notice: str) -> web.Response:
     try:
         switch()
     except BywayError as error:  # it is in effect, and not stored
-        notice = f"{notice} {error}"
+        notice = sentences([notice, str(error)])
     return visit.see_other("", notice)
 
 

@@ -9,18 +9,33 @@ from aiohttp import web
 
 from proxy.control.access import Refused
 from proxy.control.answers.connections import ConnectionJson
+from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site import scope
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, pgettext, sentences
 from proxy.store.queries import OUTCOMES
+
+OUTCOME_NAMES: Mapping[str, str] = {
+    "direct": pgettext("outcome", "direct"),
+    "relay": pgettext("outcome", "by a relay"),
+    "rescued": pgettext("outcome", "rescued"),
+    "failed": pgettext("outcome", "failed"),
+}
+"""Of `store.queries.OUTCOMES`."""
 
 ROWS = 200
 """Connections on the page: the newest that match."""
 
 _HOURS_MAX = 366 * 24
 
-LENGTHS: Mapping[str, str] = {"1": "1 hour", "24": "1 day", "168": "1 week", "": "all that is kept"}
+LENGTHS: Mapping[str, str] = {
+    "1": _("1 hour"),
+    "24": _("1 day"),
+    "168": _("1 week"),
+    "": _("all that is kept"),
+}
 """How far back, by the hours that the form sends."""
 
 
@@ -40,7 +55,7 @@ class LogView:
 
     sentence: str
     asked: LogFilterForm
-    outcomes: Sequence[str]
+    outcomes: Mapping[str, str]
     lengths: Mapping[str, str]
     rows: Sequence[ConnectionJson]
     empty: str
@@ -49,18 +64,22 @@ class LogView:
 def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str) -> LogView:
     """Returns the page. `hosts` is the setting `[log] hosts`."""
     failed = sum(row.winner is None for row in rows)
-    many = f"The newest {len(rows)}" if len(rows) == ROWS else str(len(rows))
+    many = (
+        ngettext("The newest {count} connection.", "The newest {count} connections.", ROWS)
+        if len(rows) == ROWS
+        else ngettext("{count} connection.", "{count} connections.", len(rows))
+    )
     kept = {
-        "off": "Nothing is logged by name: `[log] hosts` is off.",
-        "decisions": "No matching connections. Those that simply worked are counted, not logged by name.",
+        "off": _("Nothing is logged by name: `[log] hosts` is off."),
+        "decisions": _("No matching connections. Those that simply worked are counted, not logged by name."),
     }
     return LogView(
-        sentence=f"{many} {'connection' if len(rows) == 1 else 'connections'}, {failed} of them failed.",
+        sentence=sentences([many, ngettext("{count} of them failed.", "{count} of them failed.", failed)]),
         asked=asked,
-        outcomes=tuple(OUTCOMES),
+        outcomes={name: OUTCOME_NAMES.get(name, name) for name in OUTCOMES},
         lengths=LENGTHS,
         rows=rows,
-        empty=kept.get(hosts, "No matching connections."),
+        empty=kept.get(hosts, _("No matching connections.")),
     )
 
 
@@ -84,7 +103,7 @@ async def _log(visit: Visit) -> web.Response:
     except ValueError as error:
         raise Refused(400, str(error)) from None
     view = log_view(rows, chosen, visit.parts.setup().settings.log.hosts)
-    return await visit.page("log.html", title="Log", here="log", view=view)
+    return await visit.page("log.html", title=PAGE_NAMES["log"], here="log", view=view)
 
 
 ROUTES = (Route("GET", "log", _log),)

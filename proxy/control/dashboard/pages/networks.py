@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
+from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.pages.home import BLOCKED
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.site_reader import KnownSite
@@ -16,6 +17,7 @@ from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import status_of
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _
 
 
 @frozen_dataclass
@@ -49,7 +51,7 @@ def networks_view(
     problem = network_in_words(state)
     rows = []
     for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
-        said, do = (problem or ("Internet access works.", "")) if id_ == here else ("", "")
+        said, do = (problem or (_("Internet access works."), "")) if id_ == here else ("", "")
         found = [at for site in sites if site.stored.network == id_ and (at := site.found_at)]
         rows.append(
             NetworkRow(
@@ -58,11 +60,14 @@ def networks_view(
         )
     name = names.get(here, "")
     if here == UNKNOWN_NETWORK:
-        sentence = "This network cannot be identified: what is learned here is forgotten when you leave it."
+        sentence: str = _("This network cannot be identified: what is learned here is forgotten when you leave it.")
     elif name:
-        sentence = f"This is {name}."
+        sentence = _("This is {network}.", network=name)
     else:
-        sentence = f'This network has no name. To name it, add to `[networks]` in config.toml: `home = "{here}"`'
+        sentence = _(
+            'This network has no name. To name it, add to `[networks]` in config.toml: `home = "{network}"`',
+            network=here,
+        )
     return NetworksView(sentence, rows)
 
 
@@ -76,7 +81,7 @@ async def _networks(visit: Visit) -> web.Response:
     names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
     sites = await visit.subjects.sites.sites.known(time.time())
     view = await asyncio.to_thread(networks_view, sites, names, here, parts.beliefs.network_state(here))
-    return await visit.page("networks.html", title="Networks", here="networks", view=view)
+    return await visit.page("networks.html", title=PAGE_NAMES["networks"], here="networks", view=view)
 
 
 ROUTES = (Route("GET", "networks", _networks),)

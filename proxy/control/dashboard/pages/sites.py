@@ -26,6 +26,7 @@ from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.model import Cause, Destination, NetworkId, Override, State
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, commas, ngettext, pgettext
 from proxy.routing.rules import parse_action
 
 _CONNECTIONS = 50
@@ -40,7 +41,12 @@ ROWS = 200
 NO_OVERRIDE = "none"
 """What the form posts to remove an override."""
 
-LENGTHS: Mapping[str, str] = {"": "until I change it", "1": "1 hour", "24": "1 day", "168": "1 week"}
+LENGTHS: Mapping[str, str] = {
+    "": _("until I change it"),
+    "1": _("1 hour"),
+    "24": _("1 day"),
+    "168": _("1 week"),
+}
 """How long an override can last, by the hours that the form posts."""
 
 _KINDS: Mapping[str, str] = {
@@ -57,13 +63,13 @@ _KINDS: Mapping[str, str] = {
 """The pattern of each cause; those of one mechanism share one."""
 
 _LEGEND: Mapping[str, str] = {
-    "dns": "DNS",
-    "address": "IP address",
-    "sni": "SNI filtering",
-    "page": "block page or HTTP filtering",
-    "interception": "TLS interception",
-    "slow": "slow",
-    "other": "other or unknown cause",
+    "dns": _("DNS"),
+    "address": _("IP address"),
+    "sni": _("SNI filtering"),
+    "page": _("block page or HTTP filtering"),
+    "interception": _("TLS interception"),
+    "slow": pgettext("status", "slow"),
+    "other": _("other or unknown cause"),
 }
 
 
@@ -108,7 +114,7 @@ class SitesView:
     asked: SitesFilter
     rows: Sequence[SiteRow]
     pages: int
-    statuses: Sequence[SiteStatus]
+    statuses: Mapping[SiteStatus, str]
     causes: Mapping[str, str]
     empty: str
 
@@ -129,17 +135,23 @@ def sites_view(
     page = min(asked.page, pages)
     shown = found[(page - 1) * ROWS : page * ROWS]
     trouble = sum(site.is_trouble for site in found)
-    nothing = "Nothing is stored about any site. Sites that simply work are not listed."
+    nothing = _("Nothing is stored about any site. Sites that simply work are not listed.")
     return SitesView(
         sentence=(
-            f"{_count(trouble)} with a problem, {_count(len(found) - trouble)} without." if found else "No such sites."
+            _(
+                "{troubled} with a problem, {others} without.",
+                troubled=_count(trouble),
+                others=_count(len(found) - trouble),
+            )
+            if found
+            else _("No such sites.")
         ),
         asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
         rows=[SiteRow(site.answer(), _override_of(site.stored.scope, overrides)) for site in shown],
         pages=pages,
-        statuses=list(SiteStatus),
+        statuses={status: status.in_words for status in SiteStatus},
         causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},
-        empty="No site matches. Clear the filter to see all." if sites else nothing,
+        empty=_("No site matches. Clear the filter to see all.") if sites else nothing,
     )
 
 
@@ -149,8 +161,9 @@ def _override_of(scope: str, overrides: Mapping[str, Override]) -> str:
 
 def override_text(override: OverrideJson) -> str:
     """Returns what an override does, and when it ends: `relay tor, ends in 3 h`."""
-    ends = f", ends {ago(override.until)}" if override.until else ""
-    return f"{str(override.action).lower()}{f' {override.relay}' if override.relay else ''}{ends}"
+    action = str(override.action).lower()
+    what = f"{action} {override.relay}" if override.relay else action
+    return commas([what, _("ends {when}", when=ago(override.until))]) if override.until else what
 
 
 @frozen_dataclass
@@ -199,9 +212,9 @@ def site_view(
         plan=known.plan,
         advice=known.advice,
         override_sentence=(
-            "None: rules, or what was learned, decide."
+            _("None: rules, or what was learned, decide.")
             if covering is None
-            else f"{covering.scope}: {override_text(covering)}."
+            else _("{site}: {override}.", site=covering.scope, override=override_text(covering))
         ),
         actions=actions,
         action=NO_OVERRIDE if covering is None or covering.scope != answer.host else action_value(covering),
@@ -211,12 +224,12 @@ def site_view(
         spells=[
             (
                 clock(spell.since)[:16].replace("T", " "),
-                clock(spell.until)[:16].replace("T", " ") if spell.until else "now",
-                status_of(State(spell.state), spell.cause),
+                clock(spell.until)[:16].replace("T", " ") if spell.until else pgettext("moment", "now"),
+                status_of(State(spell.state), spell.cause).in_words,
                 cause_in_words(spell.cause),
-                networks.get(spell.network, spell.network),
-                spell.began,
-                spell.ended,
+                Markup("<bdi>{}</bdi>").format(networks.get(spell.network, spell.network)),
+                _stored(spell.began),
+                _stored(spell.ended),
             )
             for spell in spells
         ],
@@ -226,11 +239,11 @@ def site_view(
         conclusion=_history(len(spells), is_blocked=any(spell.until is None for spell in spells), start=start, now=now),
         legend=[Series(name, kind, ()) for kind, name in _LEGEND.items() if kind in kinds],
         connections=connections,
-        no_connections="None are logged.",
+        no_connections=_("None are logged."),
         no_history=(
-            "Blocked now; when that began is not in the log any more."
+            _("Blocked now; when that began is not in the log any more.")
             if answer.belief.state in TROUBLED
-            else "No block of this site is recorded."
+            else _("No block of this site is recorded.")
         ),
     )
 
@@ -238,13 +251,13 @@ def site_view(
 def action_names(relays: Sequence[str]) -> Mapping[str, str]:
     """Returns what can be set for a site, as the form posts it (`routing.rules.parse_action`), with its name."""
     return {
-        NO_OVERRIDE: "no override: rules decide",
-        "auto": "auto, whatever the rules say",
-        "direct": "direct",
-        "relay": "a relay, never direct",
-        **{f"relay:{name}": f"{name}, never direct" for name in relays},
-        "prefer-relay": "a relay first, then direct",
-        "block": "block",
+        NO_OVERRIDE: _("no override: rules decide"),
+        "auto": _("auto, whatever the rules say"),
+        "direct": pgettext("override", "direct"),
+        "relay": _("a relay, never direct"),
+        **{f"relay:{name}": _("{relay}, never direct", relay=name) for name in relays},
+        "prefer-relay": _("a relay first, then direct"),
+        "block": pgettext("override", "block"),
     }
 
 
@@ -254,14 +267,29 @@ def action_value(override: OverrideJson) -> str:
     return f"{word}:{override.relay}" if override.relay else word
 
 
+def _stored(text: str) -> Markup:
+    """A sentence as the log has it, which is English."""
+    return Markup('<span lang="en" dir="ltr">{}</span>').format(text)
+
+
 def _count(count: int) -> str:
-    return "1 site" if count == 1 else f"{count} sites"
+    return ngettext("{count} site", "{count} sites", count)
 
 
 def _history(count: int, *, is_blocked: bool, start: float, now: float) -> str:
-    times = "once" if count == 1 else f"{count} times"
-    return (
-        f"Blocked {times} since {clock(start)[:10]} ({ago(start, now=now)}); {'blocked' if is_blocked else 'free'} now."
+    values = {"date": clock(start)[:10], "ago": ago(start, now=now)}
+    if is_blocked:
+        return ngettext(
+            "Blocked once since {date} ({ago}); blocked now.",
+            "Blocked {count} times since {date} ({ago}); blocked now.",
+            count,
+            **values,
+        )
+    return ngettext(
+        "Blocked once since {date} ({ago}); free now.",
+        "Blocked {count} times since {date} ({ago}); free now.",
+        count,
+        **values,
     )
 
 
@@ -275,7 +303,7 @@ async def _list(visit: Visit) -> web.Response:
     known = await visit.subjects.sites.sites.known(time.time())
     # In a thread: to sort 10,000 sites takes 20 ms.
     view = await asyncio.to_thread(sites_view, known, network, overrides, chosen)
-    return await visit.page("sites.html", title="Sites", here="sites", view=view)
+    return await visit.page("sites.html", title=_("Sites"), here="sites", view=view)
 
 
 async def _chosen_site(visit: Visit) -> web.Response:
@@ -302,7 +330,7 @@ async def _set_override(visit: Visit) -> web.Response:
     host = parse_field(scope, visit.fields["host"])
     hours, word = form.get("hours", ""), form.get("action", "")
     if hours not in LENGTHS:
-        raise Refused(400, f"unknown length {quoted(hours)}")
+        raise Refused(400, _("unknown length {hours}", hours=quoted(hours)))
     before = visit.parts.setup().router.overrides.get(host)
     override = None
     if word != NO_OVERRIDE:
@@ -311,8 +339,10 @@ async def _set_override(visit: Visit) -> web.Response:
         override = Override(action, relay, time.time() + float(hours) * 3600 if hours else 0.0)
     await visit.subjects.sites.set_override(host, override)
     visit.session.undo = (host, NO_OVERRIDE if before is None else action_value(OverrideJson.of(host, before)))
-    what = "no override" if override is None else override_text(OverrideJson.of(host, override))
-    return visit.see_other(f"sites/{visit.fields['host']}", f"{host} and its subdomains: {what}.")
+    what = _("no override") if override is None else override_text(OverrideJson.of(host, override))
+    return visit.see_other(
+        f"sites/{visit.fields['host']}", _("{host} and its subdomains: {what}.", host=host, what=what)
+    )
 
 
 ROUTES = (
