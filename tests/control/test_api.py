@@ -21,16 +21,13 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import (
-    DIRECT,
     Action,
     Belief,
     ConnectivityResult,
     Destination,
-    Inbound,
     Override,
     Plan,
     Protocol,
-    Request,
     Route,
     Stage,
     State,
@@ -38,7 +35,7 @@ from proxy.model import (
     as_evidence,
 )
 from proxy.model.relay_way import RelayWay
-from proxy.session.open_connections import ConnectionState, OpenConnection
+from tests.control.opened import open_three
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -551,30 +548,10 @@ async def test_a_large_answer_is_written_beside_the_loop(api: ClientSession, mon
     assert writers[0] is not threading.current_thread()
 
 
-class Opened:
-    """An open connection; what closing it does is noted in `closed`."""
-
-    def __init__(self, number: int, host: str, route: Route | None, closed: list[int]) -> None:
-        request = Request(number, Destination(host, 443), Inbound.CONNECT, f"127.0.0.1:{50000 + number}")
-        state = ConnectionState.CONNECTING if route is None else ConnectionState.OPEN
-        self._closed = closed
-        self.open_connection = OpenConnection(
-            request, host, Action.AUTO, "AUTO: nothing is known", route, state, Protocol.TLS, 100, 2000, NOW, HOME
-        )
-
-    def close_for_user(self) -> None:
-        self._closed.append(self.open_connection.request.id)
-
-
 @pytest.fixture
 def closed(world: World) -> list[int]:
     """Opens three connections. Returns the ids of those that are closed."""
-    closed: list[int] = []
-    world.programs.known = {"127.0.0.1:50001": "firefox", "127.0.0.1:50002": "curl"}
-    rows: list[tuple[str, Route | None]] = [("a.example.org", TOR), ("example.net", DIRECT), ("example.org", None)]
-    for number, (host, route) in enumerate(rows, 1):
-        world.open_connections.entries[number] = Opened(number, host, route, closed)
-    return closed
+    return open_three(world, at=NOW)
 
 
 @pytest.mark.usefixtures("closed")

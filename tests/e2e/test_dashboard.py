@@ -19,6 +19,7 @@ import pytest
 
 from proxy.net.tasks import spawn
 from tests.cli.seeded import BLOCKED, SeededWorld
+from tests.control.opened import open_three
 from tests.control.world import World
 from tests.e2e.test_own_pages import check_looks
 from tests.support.byway import Byway
@@ -30,6 +31,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.needs("chromium", "axe-core")
 
 SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
+         "live": "live", "live-rule": "live/rule?host=a.example.org&program=firefox",
          "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why",
          "networks": "networks", "addons": "addons"}  # fmt: skip
 
@@ -37,6 +39,7 @@ SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites
 @pytest.fixture
 def world() -> Iterator[World]:
     world = SeededWorld()
+    open_three(world, at=time.time() - 90)
     yield world
     world.close()
 

@@ -5,23 +5,35 @@ const root = location.pathname.split("/").slice(0, 3).join("/") + "/";
 const live = document.getElementById("live");
 let source = null;
 let asked = false;
+let due = false; // something has changed since
+
+// Bytes a millisecond that this tab asks for, at most: as many tabs as fit a screen stay below 200 KB a second.
+const PACE = 50;
 
 async function update() {
+  due = asked;
   if (asked || isBusy() || "still" in live.dataset) return;
   asked = true;
+  let size = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
     if (!answer.ok) return stop();
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const body = await answer.blob();
+    size = body.size;
+    const page = new DOMParser().parseFromString(await body.text(), "text/html");
     const fresh = page.getElementById("live");
     if (fresh === null || isBusy()) return;
-    const open = [...live.querySelectorAll("details")].map((each) => each.open);
+    const key = (each, place) => each.dataset.key ?? String(place);
+    const open = new Map([...live.querySelectorAll("details")].map((each, place) => [key(each, place), each.open]));
     live.replaceChildren(...fresh.childNodes);
-    live.querySelectorAll("details").forEach((each, place) => { each.open = open[place] ?? false; });
+    live.querySelectorAll("details").forEach((each, place) => { each.open = open.get(key(each, place)) ?? false; });
   } catch {
     stop();
   } finally {
-    asked = false;
+    setTimeout(() => {
+      asked = false;
+      if (due) update();
+    }, size / PACE);
   }
 }
 
@@ -34,7 +46,7 @@ function isBusy() {
 
 function start() {
   if (source !== null || "still" in live.dataset) return; // a measurement stays as it was made
-  source = new EventSource(root + "events");
+  source = new EventSource(root + "events" + ("follows" in live.dataset ? "?follows=" + live.dataset.follows : ""));
   source.addEventListener("changed", update);
 }
 

@@ -9,6 +9,7 @@ from proxy.model.phrase import _, pgettext
 PAGE_NAMES: Mapping[str, str] = {
     "home": pgettext("page", "Home"),
     "sites": _("Sites"),
+    "live": _("Live"),
     "relays": _("Relays"),
     "rules": _("Rules"),
     "log": pgettext("page", "Log"),

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.control.dashboard import tab_updates
 from proxy.control.dashboard.answer import PAGE_HEADERS
-from proxy.control.dashboard.pages import addons, home, log, networks, relays, rules, sites, why
+from proxy.control.dashboard.pages import addons, home, live, log, networks, relays, rules, sites, why
 from proxy.control.dashboard.rendering import asset
 from proxy.control.dashboard.visit import Handler, Route, Visit
 
@@ -34,6 +34,7 @@ _ROUTES = (
     *sites.ROUTES,
     *relays.ROUTES,
     *rules.ROUTES,
+    *live.ROUTES,
     *log.ROUTES,
     *why.ROUTES,
     *networks.ROUTES,

@@ -6,6 +6,8 @@ import asyncio
 
 from aiohttp import web
 
+from proxy.config.suggestions import quoted
+from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.dependencies import Dependencies
 from proxy.net.tasks import spawn
@@ -17,18 +19,24 @@ _PAUSE_BY_COST = 100.0
 """A tab waits so many times as long as the last page took: on a busy Byway, or one with very many sites, tabs follow
 less often, and all of them take a few hundredths of its time."""
 
+_CONNECTIONS = "connections"
+
 _ALIVE_S = 15.0
 """After so many seconds without an event a comment is sent, so that a tab that is gone is noticed."""
 
 
 async def _events(visit: Visit) -> web.StreamResponse:
-    """Streams an event when connections have ended, with a pause after each. It has no content: the tab asks for its
-    page again, and what happened between two events is in it."""
-    visit.query()
+    """Streams an event when connections have ended, with a pause after each, and for a page that `follows` the open
+    connections also as long as one is open. It has no content: the tab asks for its page again. What happens in the
+    pause brings another one."""
+    if (follows := visit.query("follows").get("follows", "")) not in ("", _CONNECTIONS):
+        raise Refused(400, f"unknown word {quoted(follows)}; a page can follow {_CONNECTIONS}")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     changed = asyncio.Event()
     with visit.streaming():
-        noting = spawn(_note_outcomes(visit.parts, changed), name="note outcomes for a tab")
+        noting = [spawn(_note_outcomes(visit.parts, changed), name="note outcomes for a tab")]
+        if follows:
+            noting.append(spawn(_note_open(visit.parts, changed), name="note open connections for a tab"))
         try:
             await response.prepare(visit.request)
             while True:
@@ -38,13 +46,14 @@ async def _events(visit: Visit) -> web.StreamResponse:
                 except TimeoutError:
                     await response.write(b":\n\n")
                     continue
+                changed.clear()
                 await response.write(b"event: changed\ndata:\n\n")
                 await asyncio.sleep(pause_s(visit.session.page_took_s))
-                changed.clear()
         except ConnectionError:
             pass  # the tab was closed
         finally:
-            noting.cancel()
+            for task in noting:
+                task.cancel()
     return response
 
 
@@ -56,6 +65,17 @@ def pause_s(page_took_s: float) -> float:
 async def _note_outcomes(parts: Dependencies, changed: asyncio.Event) -> None:
     async for _ in parts.follow():
         changed.set()
+
+
+async def _note_open(parts: Dependencies, changed: asyncio.Event) -> None:
+    """Ages and bytes change as long as a connection is open."""
+    shown = 0
+    while True:
+        count = len(parts.open_connections.entries)
+        if count or shown:
+            changed.set()
+        shown = count
+        await asyncio.sleep(_PAUSE_MIN_S)
 
 
 ROUTES = (Route("GET", "events", _events),)

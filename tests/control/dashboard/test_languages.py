@@ -16,6 +16,7 @@ from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import Action, Override
 from tests.cli.seeded import BLOCKED, SeededWorld
+from tests.control.opened import open_three
 from tests.control.world import World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import rescued
@@ -29,6 +30,10 @@ PAGES = (
     f"sites/{BLOCKED}",
     "sites/new.example.org",
     "sites/never.example",
+    "live",
+    "live?site=example.org&paused=1",
+    "live?program=nothing",
+    "live/rule?host=a.example.org&program=firefox",
     "relays",
     "rules",
     "rules?url=https://cdn.ads.example/x",
@@ -131,6 +136,7 @@ async def test_every_string_of_a_page_is_wrapped(world: World, browser: Browser,
     )
     world.overrides[BLOCKED] = Override(Action.RELAY, "tor", time.time() + 3000)
     world.overrides_changed()
+    open_three(world, at=time.time() - 90)
     assert untranslated(await _page(browser, path, PSEUDO)) == []
 
 

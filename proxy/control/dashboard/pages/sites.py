@@ -328,7 +328,13 @@ async def _site(visit: Visit) -> web.Response:
 async def _set_override(visit: Visit) -> web.Response:
     form = await visit.form("action", "hours")
     host = parse_field(scope, visit.fields["host"])
-    hours, word = form.get("hours", ""), form.get("action", "")
+    notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""))
+    return visit.see_other(f"sites/{visit.fields['host']}", notice)
+
+
+async def change_override(visit: Visit, host: str, word: str, hours: str = "") -> str:
+    """Sets the override of a host as a form posts it, an action or NO_OVERRIDE, for one of LENGTHS. The session can
+    undo it. Returns what was done, in a sentence. Raises Refused."""
     if hours not in LENGTHS:
         raise Refused(400, _("unknown length {hours}", hours=quoted(hours)))
     before = visit.parts.setup().router.overrides.get(host)
@@ -340,9 +346,7 @@ async def _set_override(visit: Visit) -> web.Response:
     await visit.subjects.sites.set_override(host, override)
     visit.session.undo = (host, NO_OVERRIDE if before is None else action_value(OverrideJson.of(host, before)))
     what = _("no override") if override is None else override_text(OverrideJson.of(host, override))
-    return visit.see_other(
-        f"sites/{visit.fields['host']}", _("{host} and its subdomains: {what}.", host=host, what=what)
-    )
+    return _("{host} and its subdomains: {what}.", host=host, what=what)
 
 
 ROUTES = (
