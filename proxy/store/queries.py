@@ -143,6 +143,20 @@ def route_hours(db: sqlite3.Connection, since: float) -> list[Document]:
     return list(_readable(_route_hour, rows))
 
 
+def site_routes(db: sqlite3.Connection, since: float, network: str) -> list[Document]:
+    """Returns what each route did for each host on a network, of the newest connections since then that are logged by
+    name: {"host", "route", "delivered", "failed"}. Only hosts for which a route failed."""
+    rows = db.execute(
+        "SELECT host, route, sum(stage = 'done'), sum(stage <> 'done')"  # noqa: S608 - our own words
+        " FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND network = ? GROUP BY host, route",
+        (RECENT_ROWS, since, MOMENT_MAX, to_text(network)),
+    )
+    found = list(_readable(_site_route, rows))
+    failing = {each["host"] for each in found if each["failed"]}
+    return [each for each in found if each["host"] in failing]
+
+
 def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
     """Returns the success of each relay since the hour of `since`; `failed` counts what may be its own fault, `usual_s`
     is the mean time until it delivered."""
@@ -279,6 +293,17 @@ def _route_hour(row: Row) -> Document:
     hour, route, delivered, failed = row
     return {
         "at": int(read_moment(hour)),
+        "route": from_text(route),
+        "delivered": read_count(delivered),
+        "failed": read_count(failed),
+    }
+
+
+def _site_route(row: Row) -> Document:
+    """Raises ValueError."""
+    host, route, delivered, failed = row
+    return {
+        "host": from_text(host),
         "route": from_text(route),
         "delivered": read_count(delivered),
         "failed": read_count(failed),

@@ -245,6 +245,10 @@ class Store:
         """See queries.route_hours."""
         return self.read(lambda db: queries.route_hours(db, since))
 
+    def site_routes(self, since: float, network: str) -> list[Document]:
+        """See `queries.site_routes`."""
+        return self.read(lambda db: queries.site_routes(db, since, network))
+
     def relay_success(self, since: float) -> list[Document]:
         """See `queries.relay_success`."""
         return self.read(lambda db: queries.relay_success(db, since))

@@ -287,3 +287,14 @@ def test_only_the_newest_connections_are_looked_through_for_handshakes_and_fault
     assert (list(queries.relay_handshakes(db, 0.0)), len(queries.relay_failures(db))) == (["tor"], 1)
     monkeypatch.setattr(queries, "RECENT_ROWS", 2)
     assert (queries.relay_handshakes(db, 0.0), queries.relay_failures(db)) == ({}, [])
+
+
+def test_what_each_route_did_for_each_host_that_failed(db: sqlite3.Connection) -> None:
+    keep(db, works("fine.example", at=AT), *(rescued(by=TOR, host="blog.example", at=AT + n) for n in range(3)))
+    keep(db, works("blog.example", at=AT + 9), rescued(by=VPS, host="old.example", at=AT - 1))
+    found = queries.site_routes(db, AT, HOME)
+    assert sorted(found, key=lambda each: str(each["route"])) == [
+        {"host": "blog.example", "route": "direct", "delivered": 1, "failed": 3},
+        {"host": "blog.example", "route": "tor", "delivered": 3, "failed": 0},
+    ]
+    assert queries.site_routes(db, AT, "another network") == []

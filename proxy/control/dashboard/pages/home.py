@@ -20,6 +20,7 @@ from proxy.control.answers.status import ProblemJson, StatusAnswer
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dashboard.charts import Series, stacked_bars
 from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.route_matrix import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.detect.beliefs.belief_table import TROUBLED
@@ -166,7 +167,7 @@ def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
     for each in hours:
         place = (each.at - first) // HOUR_S
         if 0 <= place < HOURS:
-            sums[_kind(each.route)][place] += each.delivered
+            sums[route_kind(each.route)][place] += each.delivered
             sums["failed"][place] += each.failed
     names = {
         "direct": pgettext("route", "Direct"),
@@ -203,12 +204,6 @@ def _table(series: Sequence[Series], now: float) -> Sequence[Sequence[str | int]
         if any(counts):
             rows.append((clock(first + place * HOUR_S)[11:16], *counts))
     return rows
-
-
-def _kind(route: str) -> str:
-    if route == "direct":
-        return "direct"
-    return "strategy" if route.startswith("direct|") else "relay"
 
 
 def _route_name(route: str) -> str:

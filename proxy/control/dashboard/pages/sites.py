@@ -17,6 +17,7 @@ from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.measurements import KnownSiteAnswer
 from proxy.control.answers.sites import OverrideJson, SiteAnswer, SiteJson
 from proxy.control.dashboard.charts import Period, Series, timeline
+from proxy.control.dashboard.route_matrix import RouteMatrix, SiteRoute, route_matrix
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site import scope
@@ -29,6 +30,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext
 from proxy.routing.rules import parse_action
 
+_MATRIX_S = 7 * 86_400.0
 _CONNECTIONS = 50
 """On the card of a site, at most."""
 
@@ -117,16 +119,21 @@ class SitesView:
     statuses: Mapping[SiteStatus, str]
     causes: Mapping[str, str]
     empty: str
+    matrix: RouteMatrix | None
 
     def query(self, page: int) -> str:
         return self.asked.query(page)
 
 
 def sites_view(
-    sites: Sequence[KnownSite], network: NetworkId, overrides: Mapping[str, Override], asked: SitesFilter
+    sites: Sequence[KnownSite],
+    network: NetworkId,
+    overrides: Mapping[str, Override],
+    asked: SitesFilter,
+    seen: Sequence[SiteRoute],
 ) -> SitesView:
     """Returns the page of the list that is asked for: problem sites first, the latest of them first. `network` is the
-    present one."""
+    present one; `seen` is what routes did there."""
     found = sorted(
         (site for site in sites if asked.admits(site, network)),
         key=lambda site: (not site.is_trouble, -site.found_at, site.stored.scope),
@@ -135,6 +142,8 @@ def sites_view(
     page = min(asked.page, pages)
     shown = found[(page - 1) * ROWS : page * ROWS]
     trouble = sum(site.is_trouble for site in found)
+    is_filtered = bool(asked.status or asked.cause or asked.name)
+    names = {site.stored.scope for site in found}
     nothing = _("Nothing is stored about any site. Sites that simply work are not listed.")
     return SitesView(
         sentence=(
@@ -152,6 +161,7 @@ def sites_view(
         statuses={status: status.in_words for status in SiteStatus},
         causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},
         empty=_("No site matches. Clear the filter to see all.") if sites else nothing,
+        matrix=route_matrix([each for each in seen if not is_filtered or each.host in names]),
     )
 
 
@@ -301,8 +311,9 @@ async def _list(visit: Visit) -> web.Response:
     )
     overrides, network = visit.parts.setup().router.overrides, visit.parts.network()
     known = await visit.subjects.sites.sites.known(time.time())
+    rows = await asyncio.to_thread(visit.parts.store.site_routes, time.time() - _MATRIX_S, network)
     # In a thread: to sort 10,000 sites takes 20 ms.
-    view = await asyncio.to_thread(sites_view, known, network, overrides, chosen)
+    view = await asyncio.to_thread(sites_view, known, network, overrides, chosen, list(map(SiteRoute.of_row, rows)))
     return await visit.page("sites.html", title=_("Sites"), here="sites", view=view)
 
 
