@@ -1,10 +1,12 @@
 """A set of domains that stays small and quick with a million of them.
 
 A Python set of as many strings takes 100 MiB, and stops every thread for 50 ms to grow and again to be freed. Here all
-names stand in one text, a line each, and a hash table of chains says where: a few blocks of memory, which are filled in
-short steps and freed at once. An answer is exact: what is compared is the name, and not its hash.
+names stand in one text, a line each, and a hash table says where: two blocks of memory, which are filled in short steps
+and freed at once. An answer is exact: what is compared is the name, and not its hash. Memory far apart is what takes
+time, so a name that is not listed mostly costs one number of the table, and one that is listed a line of the text too.
 
-Published lists mean different things by a name: itself, what is below it, or both. So a byte of each entry says which.
+Published lists mean different things by a name: itself, what is below it, or both. So three bits of each entry say
+which.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from enum import IntFlag
-from itertools import accumulate
+from itertools import repeat
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -29,33 +31,32 @@ class Covers(IntFlag):
     """The names one label below it: what `*.example.com` means in some formats."""
 
 
-_CHARACTERS_PER_CHAIN = 4
-"""So there are four chains for each domain of usual length, and four hosts in five that are not listed are told by one
-number. With two, memory shrinks by 8 bytes a domain, and such a look-up takes a fifth longer (measured)."""
+_CHARACTERS_PER_SLOT = 3
+"""So there are five to ten slots for each domain of usual length: what is not listed seldom finds its slot taken."""
 
-_CHAINS_AT_ONCE = 1 << 16
+_SLOTS_AT_ONCE = 1 << 16
 """How many are made in one call: all of a million domains would take 10 ms, in which other threads wait."""
+
+_CHARACTERS_AT_ONCE = 1 << 16
+"""Of the text that are read again in one call."""
+
+_NO_DOT_NOR_LINE = bytes(set(range(256)) - set(b".\n"))
+
+TEXT_LIMIT = 1 << 29
+"""Characters of all domains: what the bits of a slot can count."""
 
 
 @frozen_dataclass
 class DomainSet(Collection[str]):
-    """Domains, each in its canonical spelling (`wire.hostnames`), with what it covers. Made by `DomainSetBuilder`.
-
-    Entries have numbers from 1 on; 0 is none. They stand in `text` in this order, a line each: entry `n` begins at
-    `starts[n] + n` and has `starts[n + 1] - starts[n]` characters.
-    """
+    """Domains, each in its canonical spelling (`wire.hostnames`), with what it covers. Made by `DomainSetBuilder`."""
 
     text: bytearray
-    starts: array[int]
-    """The characters of all entries before each, and in the end of all."""
-    heads: array[int]
-    """By hash, the first entry of a chain. Their number is a power of two."""
-    nexts: array[int]
-    """By entry, the next one in its chain."""
-    covers: bytearray
-    """By entry, the flags of `Covers`. 0: its domain stands in `text` before, with the flags of both."""
+    """The domains in the order in which they were added, a line each; some may stand twice."""
+    slots: array[int]
+    """By hash: where a domain begins in the text, and in the three lowest bits its flags of `Covers`; 0 for none. What
+    finds its slot taken is in the next free one. The number of slots is a power of two."""
     count: int
-    """Different domains; in `text` some may stand twice."""
+    """Different domains."""
     has_dotless: bool
     """Whether a name of one label is among them. Else the last label of a host is not looked up."""
 
@@ -69,42 +70,41 @@ class DomainSet(Collection[str]):
     def covering(self, host: str) -> str | None:
         """Returns the most specific entry that covers the host; None when none does. An address has no parent here: no
         entry is a part of one."""
-        heads, last = self.heads, len(self.heads) - 1
+        slots, last = self.slots, len(self.slots) - 1
         domain, wanted = host, 1  # Covers.HOST; as a plain number, which is quicker
-        while "." in domain or (domain and self.has_dotless):
-            entry = heads[hash(domain) & last]
-            while entry:
-                start, end = self.starts[entry], self.starts[entry + 1]
-                if end - start == len(domain) and self.text.startswith(domain.encode(), start + entry):
-                    if self.covers[entry] & wanted:
+        while True:
+            _, dot, parent = domain.partition(".")
+            if not (dot or (domain and self.has_dotless)):
+                return None
+            slot = hash(domain) & last
+            while found := slots[slot]:
+                if self.text.startswith(f"{domain}\n".encode(), found >> 3):
+                    if found & wanted:
                         return domain
                     break
-                entry = self.nexts[entry]
-            domain = domain.partition(".")[2]
+                slot = slot + 1 & last
+            domain = parent
             wanted = 6 if wanted == 1 else 2  # SUBDOMAINS | CHILDREN, then SUBDOMAINS
-        return None
 
     def covers_of(self, domain: str) -> Covers:
         """Returns what the entry of exactly this name covers; Covers(0) when the name is no entry."""
-        entry = self.heads[hash(domain) & (len(self.heads) - 1)]
-        while entry:
-            start, end = self.starts[entry], self.starts[entry + 1]
-            if end - start == len(domain) and self.text.startswith(domain.encode(), start + entry):
-                return Covers(self.covers[entry])
-            entry = self.nexts[entry]
-        return Covers(0)
+        return Covers(_found(self.text, self.slots, domain)[1] & 7)
 
     def counts(self) -> dict[Covers, int]:
         """Returns how many domains cover each."""
-        found = {Covers(flags): self.covers.count(flags) for flags in range(1, 8)}
-        return {covers: count for covers, count in found.items() if count}
+        found = dict.fromkeys(range(1, 8), 0)
+        for start in range(0, len(self.slots), _SLOTS_AT_ONCE):
+            flags = bytes([value & 7 for value in self.slots[start : start + _SLOTS_AT_ONCE] if value])
+            for each in found:
+                found[each] += flags.count(each)
+        return {Covers(flags): count for flags, count in found.items() if count}
 
     def entries(self) -> Iterator[tuple[str, Covers]]:
         """Yields each domain once, with what it covers, in the order in which they were added."""
-        starts = self.starts
-        for entry, flags in enumerate(self.covers):
-            if flags:
-                yield self.text[starts[entry] + entry : starts[entry + 1] + entry].decode(), Covers(flags)
+        for place, domain in _lines(self.text):
+            value = _found(self.text, self.slots, domain)[1]
+            if value >> 3 == place:
+                yield domain, Covers(value & 7)
 
     def __contains__(self, domain: object) -> bool:
         return isinstance(domain, str) and bool(self.covers_of(domain))
@@ -119,56 +119,85 @@ class DomainSet(Collection[str]):
         return f"<DomainSet {self.count:,} domains>"
 
 
+def _free_slots(least: int) -> array[int]:
+    """Returns so many free slots or more, up to twice as many."""
+    number = 1 << least.bit_length()
+    zeros, slots = array("I", (0,)) * min(number, _SLOTS_AT_ONCE), array("I")
+    while len(slots) < number:
+        slots += zeros
+    return slots
+
+
+def _found(text: bytearray, slots: array[int], domain: str) -> tuple[int, int]:
+    """Returns the slot of a domain and what is in it; when the domain is not there, the free slot for it and 0."""
+    last = len(slots) - 1
+    slot, line = hash(domain) & last, f"{domain}\n".encode()
+    while (value := slots[slot]) and not text.startswith(line, value >> 3):
+        slot = slot + 1 & last
+    return slot, value
+
+
+def _lines(text: bytearray) -> Iterator[tuple[int, str]]:
+    """Yields where each domain begins in the text, and the domain."""
+    place = 1
+    while place < len(text):
+        end = text.find(b"\n", place + _CHARACTERS_AT_ONCE) + 1 or len(text)
+        for domain in text[place : end - 1].decode().split("\n"):
+            yield place, domain
+            place += len(domain) + 1
+
+
 class DomainSetBuilder:
     """Collects the domains of a DomainSet. `size`: the characters of all of them, about; more only take longer."""
 
     def __init__(self, size: int) -> None:
-        chains = 1 << (size // _CHARACTERS_PER_CHAIN).bit_length()
-        zeros = array("I", (0,)) * min(chains, _CHAINS_AT_ONCE)
-        self._heads = array("I")
-        while len(self._heads) < chains:
-            self._heads += zeros
-        self._text = bytearray(b"\n")  # entry 0
-        self._starts = array("I", (0, 0))  # of entry 0, and of the first to come
-        self._nexts = array("I", (0,))
-        self._covers = bytearray(1)
+        self._slots = _free_slots(size // _CHARACTERS_PER_SLOT)
+        self._text = bytearray(b"\n")  # so that no domain begins at 0
         self._count = 0
         self._has_dotless = False
 
     def add(self, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
         """Adds domains in canonical spelling, none of them empty. `covers` is what each of them covers, or a byte of
-        flags for each. One that is added again covers what both say. Takes half a microsecond for each."""
+        flags for each. One that is added again covers what both say. Takes half a microsecond for each. Raises
+        OverflowError when they have more than TEXT_LIMIT characters, with those that were added before."""
         if not domains:
             return
-        text, starts, heads, nexts, last = self._text, self._starts, self._heads, self._nexts, len(self._heads) - 1
-        flags = self._covers
-        flags += covers if isinstance(covers, bytes) else bytes((covers,)) * len(domains)
-        text += ("\n".join(domains) + "\n").encode()
-        starts.extend(accumulate(map(len, domains), initial=starts.pop()))
-        for number, domain in enumerate(domains, len(nexts)):
-            at = hash(domain) & last
-            entry = heads[at]
-            while entry:
-                start, end = starts[entry], starts[entry + 1]
-                if end - start == len(domain) and text.startswith(domain.encode(), start + entry):
+        while 2 * (self._count + len(domains)) > len(self._slots):
+            self._grow()
+        text, place = self._text, len(self._text)
+        lines = ("\n".join(domains) + "\n").encode()
+        if place + len(lines) > TEXT_LIMIT:
+            raise OverflowError("more domains than a set can hold")
+        text += lines
+        if not self._has_dotless:
+            self._has_dotless = b"\n\n" in b"\n" + lines.translate(None, _NO_DOT_NOR_LINE)
+        slots, last, again = self._slots, len(self._slots) - 1, 0
+        at = place << 3
+        each = covers if isinstance(covers, bytes) else repeat(int(covers), len(domains))
+        for domain, flags in zip(domains, each, strict=True):
+            slot = hash(domain) & last
+            while value := slots[slot]:
+                if text.startswith(f"{domain}\n".encode(), value >> 3):
+                    slots[slot] = value | flags
+                    again += 1
                     break
-                entry = nexts[entry]
-            if entry:
-                nexts.append(0)
-                flags[entry] |= flags[number]
-                flags[number] = 0
+                slot = slot + 1 & last
             else:
-                nexts.append(heads[at])
-                heads[at] = number
-                self._count += 1
-                if "." not in domain:
-                    self._has_dotless = True
+                slots[slot] = at + flags
+            at += 8 * len(domain) + 8
+        self._count += len(domains) - again
 
     def build(self) -> DomainSet:
         """Returns the set, which shares its memory with this: nothing can be added any more."""
-        return DomainSet(
-            self._text, self._starts, self._heads, self._nexts, self._covers, self._count, self._has_dotless
-        )
+        return DomainSet(self._text, self._slots, self._count, self._has_dotless)
+
+    def _grow(self) -> None:
+        """Doubles the slots: there are more names than the size told."""
+        old, self._slots = self._slots, _free_slots(len(self._slots))
+        for place, domain in _lines(self._text):
+            value = _found(self._text, old, domain)[1]
+            if value >> 3 == place:
+                self._slots[_found(self._text, self._slots, domain)[0]] = value
 
     def __len__(self) -> int:
         return self._count

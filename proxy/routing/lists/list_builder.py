@@ -19,7 +19,7 @@ from typing import TypeVar
 from proxy.config.suggestions import quoted
 from proxy.model import literal
 from proxy.model.errors import ConfigError
-from proxy.routing.domain_set import Covers, DomainSetBuilder
+from proxy.routing.domain_set import TEXT_LIMIT, Covers, DomainSetBuilder
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, SUFFIXES_SHOWN, DomainList, Skip
 from proxy.routing.lists.matcher import NO_DOMAINS, NO_ENTRIES, Matcher, Wildcard
 from proxy.routing.lists.public_suffixes import public_suffixes
@@ -120,7 +120,7 @@ class ListBuilder:
             self.skip(line, host, Skip.SUFFIX)
             return False
         else:
-            self._of(exception).add_domains((host,), covers)
+            self._add_domains(self._of(exception), (host,), covers)
         self._read(line)
         return True
 
@@ -134,11 +134,11 @@ class ListBuilder:
                 if flags is None or flags[place] != Covers.HOST:
                     self.skip(first_line + place, domains[place], Skip.SUFFIX)
                     domains[place] = ""
-        if "" in domains:
+        if not all(domains):
             if flags is not None:
                 covers = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
             domains = [domain for domain in domains if domain]
-        self._listed.add_domains(domains, covers)
+        self._add_domains(self._listed, domains, covers)
         self._lines_read += len(domains)
         self._check_size()
 
@@ -243,6 +243,12 @@ class ListBuilder:
 
     def _of(self, exception: bool) -> _Entries:
         return self._exceptions if exception else self._listed
+
+    def _add_domains(self, entries: _Entries, domains: Sequence[str], covers: Covers | bytes) -> None:
+        try:
+            entries.add_domains(domains, covers)
+        except OverflowError:
+            raise ConfigError(f"{self.source}: the domains of a list can have {TEXT_LIMIT:,} characters") from None
 
     def _add_pattern(self, line: int, text: str, known: dict[T, None], pattern: T) -> bool:
         if self._patterns >= PATTERNS_LIMIT and pattern not in known:

@@ -83,6 +83,12 @@ class Matcher:
     """Parts of names."""
     wildcards: tuple[Wildcard, ...] = ()
 
+    def contains(self, host: str) -> bool:
+        """Whether an entry covers a host in canonical spelling; quicker than `covering`."""
+        if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # no name is so
+            return self.prefixes.contains(host)
+        return self.covering(host) is not None
+
     def covering(self, host: str) -> str | None:
         """Returns the entry that covers a host in canonical spelling, None when none does: of domains and prefixes the
         most specific, of keywords and wildcards the first. Keywords and wildcards cover no addresses."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.model.errors import ConfigError
+from proxy.routing import domain_set
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists import list_builder
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, Skip
@@ -53,6 +54,8 @@ def test_an_exception_wins(builder: ListBuilder) -> None:
     assert [found.covering(host) for host in asked] == [
         "example.com", None, "192.0.2.0/24", None, "blog", None, None,
     ]  # fmt: skip
+    assert [found.contains(host) for host in asked] == [found.covering(host) is not None for host in asked]
+    assert [bool(found.test(host)) for host in asked] == [found.contains(host) for host in asked]
     assert found.lines_read == 6
     assert [entry.text for entry in found.exceptions.entries()] == ["fine.example.com", "192.0.2.9", "my*.test"]
 
@@ -156,6 +159,14 @@ def test_entries_are_limited(builder: ListBuilder, monkeypatch: pytest.MonkeyPat
     builder.add(13, "c.example", exception=True)
     with pytest.raises(ConfigError, match="l: a list can have at most 3 domains and addresses"):
         builder.build()
+
+
+def test_the_text_of_domains_is_limited(builder: ListBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain_set, "TEXT_LIMIT", 20)
+    builder.add(1, "a.example")
+    for add in (lambda: builder.add(2, "bcd.example"), lambda: builder.add_many(2, ["bcd.example"])):
+        with pytest.raises(ConfigError, match="l: the domains of a list can have 536,870,912 characters"):
+            add()
 
 
 def test_a_list_that_is_far_too_large_is_not_read_to_its_end(
