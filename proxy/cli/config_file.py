@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from proxy.cli.configure import same_relay
 from proxy.cli.offline import make_setup
+from proxy.config.edit import same_relay
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import Paths, make_folder, write_private

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from proxy.model import Belief, Override
@@ -50,6 +50,7 @@ _OUTCOME_TEXTS = ("host", "inbound", "action", "why", "error", "protocol", "clos
 _CHANGE_TEXTS = ("scope", "network", "before", "after", "cause", "why")
 _PORT_MAX = 65_535
 _HANDSHAKES_MAX = 2_000
+_OPENINGS_AN_HOUR = 1_000
 _RECENT = "outcome_id > (SELECT coalesce(max(id), 0) FROM outcome) - ?"
 _ATTEMPT_COLUMNS = ("route", "stage", "symptom", "error", "started_s", "elapsed_s", "address", "evidence")
 
@@ -194,6 +195,32 @@ def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[flo
     for route, opened_s in _readable(lambda row: (_relays_of(row[0]), read_evidence(row[1]).get("opened_s")), rows):
         if isinstance(opened_s, int | float) and opened_s >= 0:
             times.setdefault(route, []).append(float(opened_s))
+    return times
+
+
+def relay_hours(db: sqlite3.Connection, since: float) -> list[Document]:
+    """Returns what each relay did in each hour since the hour of `since`: {"at", "relay", "delivered", "failed"}, where
+    `at` is when the hour began, and `failed` counts what may be the relay's own fault."""
+    rows = db.execute(
+        "SELECT hour, relay, delivered, failed FROM relay_hour WHERE hour >= ? ORDER BY hour, relay",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    return [{"relay": row.pop("route"), **row} for row in _readable(_route_hour, rows)]
+
+
+def relay_openings(db: sqlite3.Connection, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
+    """Returns the seconds in which each route through relays opened its paths, by route and hour, of the newest
+    connections of each of the `hours` (when each began) that are logged by name and were delivered."""
+    times: dict[tuple[str, int], list[float]] = {}
+    for hour in hours:
+        rows = db.execute(
+            "SELECT route, evidence FROM attempt WHERE stage = 'done' AND route NOT LIKE 'direct%' AND outcome_id IN"
+            " (SELECT id FROM outcome WHERE at >= ? AND at < ? ORDER BY at DESC LIMIT ?)",
+            (hour, hour + HOUR_S, _OPENINGS_AN_HOUR),
+        )
+        for route, opened_s in _readable(lambda row: (_relays_of(row[0]), read_evidence(row[1]).get("opened_s")), rows):
+            if isinstance(opened_s, int | float) and opened_s >= 0:
+                times.setdefault((route, hour), []).append(float(opened_s))
     return times
 
 

@@ -278,6 +278,24 @@ def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> Non
     ]
 
 
+def test_relays_hour_by_hour(db: sqlite3.Connection) -> None:
+    slow, fast = (replace(delivered(TOR), evidence=as_evidence({"opened_s": taken})) for taken in (0.5, 0.25))
+    hour = int(AT) // 3600 * 3600
+    keep(
+        db,
+        outcome(slow, at=hour - 3600),
+        outcome(fast, at=hour),
+        outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), slow, at=hour + 3599),
+        outcome(fast, at=hour + 3600),
+    )
+    assert queries.relay_openings(db, [hour - 3600, hour]) == {("tor", hour - 3600): [0.5], ("tor", hour): [0.25, 0.5]}
+    assert queries.relay_hours(db, hour) == [
+        {"relay": "tor", "at": hour, "delivered": 2, "failed": 0},
+        {"relay": "vps", "at": hour, "delivered": 0, "failed": 1},
+        {"relay": "tor", "at": hour + 3600, "delivered": 1, "failed": 0},
+    ]
+
+
 def test_only_the_newest_connections_are_looked_through_for_handshakes_and_faults(
     db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

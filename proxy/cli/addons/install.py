@@ -59,7 +59,7 @@ def copy_and_enable(call: Invocation, file: Path) -> None:
 
 def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
     """Writes the setting if it changes, and reloads a running Byway."""
-    from proxy.cli.configure import set_addon
+    from proxy.config.edit import set_addon
 
     running, file = call.running(), call.paths.config_file
     if set_addon(file, name, enabled) and running is not None:

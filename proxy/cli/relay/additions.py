@@ -12,7 +12,7 @@ from proxy.model.errors import BywayError
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
-    from proxy.cli.configure import Added
+    from proxy.config.edit import Added
     from proxy.config.paths import Paths
 
 Document = dict[str, Any]

@@ -20,7 +20,7 @@ from proxy.cli.relay.edit import configuration_at, edited_configuration, hint_sa
 from proxy.control.amounts import ago, clock
 
 if TYPE_CHECKING:
-    from proxy.cli.configure import Added
+    from proxy.config.edit import Added
     from proxy.config.paths import Paths
 
 group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
@@ -117,7 +117,7 @@ def scan_local(
         names = ", ".join(str(listener.known.port) for listener in local.addable)
         add_found = typer.confirm(f"Add as relays: {names}?", default=False, err=True)
     if add_found and local.addable:
-        from proxy.cli.configure import NewRelay, add_relays
+        from proxy.config.edit import NewRelay, add_relays
 
         with as_misuse():
             added = add_relays(paths.config_file, [NewRelay(each.url, label=each.known.name) for each in local.addable])
@@ -248,8 +248,8 @@ def add(
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
     read; `password_cmd` there takes it from elsewhere.
     """
-    from proxy.cli.configure import add_relays, relays_in
     from proxy.cli.relay.input import ask_password, read_given
+    from proxy.config.edit import add_relays, relays_in
 
     given = read_given(url)
     if name is not None and len(given.relays) + len(given.problems) > 1:
@@ -294,7 +294,7 @@ def remove(call: Invocation, names: Names) -> Exit | None:
     """Remove relays from the configuration.
 
     Refused while a rule, a chain, a group, an override or an addon names one."""
-    from proxy.cli.configure import remove_relays
+    from proxy.config.edit import remove_relays
 
     def edit(paths: Paths) -> None:
         if named := named_in(call, paths, names):
@@ -308,7 +308,7 @@ def remove(call: Invocation, names: Names) -> Exit | None:
 @command(group, "order", example="byway relay order vps tor")
 def order(call: Invocation, names: Names) -> Exit | None:
     """Put these relays first, in this order. The others follow in their old order."""
-    from proxy.cli.configure import order_relays
+    from proxy.config.edit import order_relays
 
     return run_edit(call, names, lambda paths: order_relays(paths.config_file, names), "")
 
@@ -316,7 +316,7 @@ def order(call: Invocation, names: Names) -> Exit | None:
 @command(group, "enable", example="byway relay enable vps")
 def enable(call: Invocation, names: Names) -> Exit | None:
     """Use these relays again."""
-    from proxy.cli.configure import enable_relays
+    from proxy.config.edit import enable_relays
 
     return run_edit(
         call, names, lambda paths: enable_relays(paths.config_file, names, True), f"Enabled: {', '.join(names)}"
@@ -326,7 +326,7 @@ def enable(call: Invocation, names: Names) -> Exit | None:
 @command(group, "disable", example="byway relay disable vps")
 def disable(call: Invocation, names: Names) -> Exit | None:
     """Keep these relays in the configuration and do not use them, nor chains that name them."""
-    from proxy.cli.configure import enable_relays
+    from proxy.config.edit import enable_relays
 
     def edit(paths: Paths) -> None:
         for relay, place in named_in(call, paths, names):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.cli.command import Invocation
-from proxy.cli.exit_codes import Exit, as_misuse
+from proxy.cli.exit_codes import Exit, Misused, as_misuse
+from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,13 +58,20 @@ def hint_saved(call: Invocation, paths: Paths, *, running: bool) -> None:
 
 def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
     """Returns the references to these relays, each with its place. Raises Misused for an unknown relay."""
+    from proxy.app.rule_files import read_rules
     from proxy.cli.overrides import overrides_now
-    from proxy.cli.relay.references import check_name, references
+    from proxy.routing.relay_references import references
 
     loaded = configuration_at(paths)
     for name in names:
         check_name(name, [relay.name for relay in loaded.settings.relay])
-    return list(references(set(names), loaded, paths, overrides_now(call)))
+    return list(references(set(names), loaded, read_rules(loaded.settings, paths).rules, overrides_now(call)))
+
+
+def check_name(name: str, known: Collection[str]) -> None:
+    """Raises Misused, with the nearest name, for a relay that is not configured."""
+    if name not in known:
+        raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
 
 
 def configuration_at(paths: Paths) -> Loaded:

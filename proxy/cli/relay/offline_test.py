@@ -14,8 +14,8 @@ from typing import Any
 
 from proxy.app.setup_builder import SetupBuilder
 from proxy.cli.exit_codes import Misused, as_misuse
+from proxy.cli.relay.edit import check_name
 from proxy.cli.relay.pysocks_check import Opinion, second_opinion
-from proxy.cli.relay.references import check_name
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.config.relays import expanded

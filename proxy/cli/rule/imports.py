@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from proxy.app.rule_edits import add_rules
 from proxy.app.rule_files import FILE_LIMIT, Siblings, check_rules, read_lists, read_rules
 from proxy.cli.command import Invocation
-from proxy.cli.configure import add_list
 from proxy.cli.exit_codes import Misused
 from proxy.cli.list import list_facts
 from proxy.cli.offline import read_configuration
+from proxy.config.edit import add_list
 from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.relays import relay_names

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.configure import NewRelay
 from proxy.cli.exit_codes import Misused
 from proxy.cli.relay.input import FILE_LIMIT, ask_password, read_given
+from proxy.config.edit import NewRelay
 from proxy.model.errors import ConfigError
 
 

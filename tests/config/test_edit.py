@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.configure import Added, NewRelay, add_relays, enable_relays, order_relays, remove_relays, set_addon
+from proxy.config import edit as editing
+from proxy.config.edit import (
+    Added,
+    NewRelay,
+    add_relays,
+    enable_relays,
+    move_relay,
+    order_relays,
+    remove_relays,
+    restore_relays,
+    set_addon,
+)
 from proxy.config.load import load
 from proxy.model.errors import BywayError, ConfigError
 
@@ -224,6 +235,59 @@ def test_relays_are_removed_and_comments_stay(file: Path) -> None:
     assert comments(file.read_text()) == comments(MANY)
 
 
+@pytest.mark.parametrize("names", [["tor"], ["vps"], ["late"], ["late", "tor"], ["late", "vps", "tor"]])
+def test_a_removal_is_undone_byte_for_byte(file: Path, names: list[str]) -> None:
+    file.write_text(MANY)
+    removed = remove_relays(file, names)
+    assert file.read_text() != MANY
+    restore_relays(file, removed)
+    assert file.read_text() == MANY
+    with pytest.raises(ValueError, match="exists already"):
+        restore_relays(file, removed)
+
+
+@pytest.mark.parametrize("names", [["tor"], ["vps"], ["late"], ["late", "tor"], ["late", "vps", "tor"]])
+def test_a_removal_is_undone_after_another_edit(file: Path, names: list[str]) -> None:
+    file.write_text(MANY)
+    removed = remove_relays(file, names)
+    file.write_text(file.read_text().replace('hosts = "all"', 'hosts = "off" # since then'))
+    restore_relays(file, removed)
+    text = file.read_text()
+    assert relays(file) == [(relay["name"], relay["url"]) for relay in tomllib.loads(MANY)["relay"]]
+    assert 'hosts = "off" # since then' in text
+    assert 'name = "tor"   # the first' in text
+    assert comments(text) == comments(MANY)
+    assert SECRET not in repr(removed)
+
+
+def test_relays_are_moved(file: Path) -> None:
+    file.write_text(MANY)
+    assert move_relay(file, "late", by=-1) == 2
+    assert [name for name, _ in relays(file)] == ["tor", "late", "vps"]
+    assert move_relay(file, "late", by=-5) == 1
+    assert move_relay(file, "late", by=-1) == 1
+    assert move_relay(file, "late", by=2) == 3
+    assert file.read_text() == MANY, "back as it was, byte for byte"
+    with pytest.raises(ValueError, match="there is no relay"):
+        move_relay(file, "lat", by=1)
+
+
+def test_an_edit_by_somebody_else_is_not_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(MANY)
+    checked = editing.load
+
+    def edited_meanwhile(path: Path) -> object:
+        if path != file:
+            file.write_text(OWNED)
+        return checked(path)
+
+    monkeypatch.setattr(editing, "load", edited_meanwhile)
+    with pytest.raises(BywayError, match="was edited meanwhile, so nothing was changed: try again"):
+        remove_relays(file, ["vps"])
+    assert file.read_text() == OWNED
+    assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
 def test_relays_are_put_in_another_order_with_their_comments(file: Path) -> None:
     file.write_text(MANY)
     assert order_relays(file, ["late", "vps"]) == ["late", "vps", "tor"]
@@ -283,9 +347,9 @@ def test_a_relay_that_there_is_not_is_named(file: Path, edit: Callable[[Path, li
 )
 def test_what_is_written_inline_is_left_to_its_owner(file: Path, text: str) -> None:
     file.write_text(text)
-    for edit in (remove_relays, order_relays):
+    for change in (remove_relays, order_relays):
         with pytest.raises(BywayError, match="edit it by hand"):
-            edit(file, ["vps"])
+            change(file, ["vps"])
     assert file.read_text() == text
 
 

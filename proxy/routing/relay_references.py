@@ -1,31 +1,22 @@
 """Finds references to a relay: in rules, groups, chains of other relays, overrides of `byway site set` and addon
-options."""
+options. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from proxy.app.rule_files import read_rules
-from proxy.cli.exit_codes import Misused
 from proxy.config.load import Loaded
-from proxy.config.paths import Paths
 from proxy.config.relays import names_in
-from proxy.config.suggestions import quoted, suggestion
 from proxy.model import Override
-
-
-def check_name(name: str, known: Collection[str]) -> None:
-    """Raises Misused, with the nearest name, for a relay that is not configured."""
-    if name not in known:
-        raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
+from proxy.routing.rules import Rule
 
 
 def references(
-    names: Collection[str], loaded: Loaded, paths: Paths, overrides: Mapping[str, Override]
+    names: Collection[str], loaded: Loaded, rules: Iterable[Rule], overrides: Mapping[str, Override]
 ) -> Iterator[tuple[str, str]]:
     """Yields, for each reference to one of `names`, the relay and its place in words. References among `names` do not
-    count. Raises ConfigError when the rules cannot be read."""
-    for rule in read_rules(loaded.settings, paths).rules:
+    count."""
+    for rule in rules:
         if rule.relay in names:
             yield rule.relay, f"{rule.source}:{rule.line} ({rule.text})"
     for number, relay in enumerate(loaded.settings.relay):

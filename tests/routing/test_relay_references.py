@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.cli.relay.references import references
 from proxy.config.load import load
-from proxy.config.paths import Paths
 from proxy.model import Action, Override
+from proxy.routing.relay_references import references
+from proxy.routing.rules import parse_rules
 
 CONFIG = """\
 [[relay]]
@@ -34,12 +34,12 @@ number = 1
 def test_every_place_is_found(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(CONFIG)
-    (tmp_path / "rules.txt").write_text("MATCH,AUTO\nDOMAIN,b,RELAY:a\nDOMAIN,c,PREFER-RELAY:b\nDOMAIN,d,RELAY\n")
-    paths = Paths.locate({}, config=file, state=tmp_path)
+    text = "MATCH,AUTO\nDOMAIN,b,RELAY:a\nDOMAIN,c,PREFER-RELAY:b\nDOMAIN,d,RELAY\n"
+    rules = parse_rules(text, source="rules.txt", relays=("a", "b", "ab", "eu")).rules
     overrides = {"x.example": Override(Action.RELAY, "ab"), "y.example": Override(Action.RELAY)}
 
     def found(*names: str) -> list[tuple[str, str]]:
-        return list(references(names, load(file), paths, overrides))
+        return list(references(names, load(file), rules, overrides))
 
     assert found("a") == [
         ("a", "rules.txt:2 (DOMAIN,b,RELAY:a)"),

@@ -9,15 +9,16 @@ import re
 import secrets
 import tomllib
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.toml_tables import Tables
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
+from proxy.config.toml_tables import Tables
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
@@ -79,6 +80,16 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     return added
 
 
+@frozen_dataclass
+class Removal:
+    """Relays that were removed: each with its name, its position, and its table as it was written, which may hold a
+    password; and the whole file before and after."""
+
+    tables: tuple[tuple[str, int, str], ...] = field(repr=False)
+    before: str = field(repr=False)
+    after: str = field(repr=False)
+
+
 def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
     """Adds a `[[list]]` table behind those in `file`, which is made when there is none.
 
@@ -95,13 +106,44 @@ def relays_in(file: Path) -> Callable[[NewRelay], bool]:
     return lambda new: _identity(new.url) in there
 
 
-def remove_relays(file: Path, names: Sequence[str]) -> None:
+def remove_relays(file: Path, names: Sequence[str]) -> Removal:
     """Removes these relays. The caller has checked that nothing refers to them.
 
     Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
     edited = _Edited.open(file)
-    edited.remove_relays([edited.place(name) for name in names])
+    names = list(dict.fromkeys(names))
+    places = [edited.place(name) for name in names]
+    tables = edited.remove_relays(places)
+    before, after = edited.save()
+    return Removal(tuple(zip(names, places, tables, strict=True)), before, after)
+
+
+def restore_relays(file: Path, removed: Removal) -> None:
+    """Undoes a removal. A file that was edited since gets the relays back at their positions.
+
+    Raises ValueError when another relay has such a name now, ConfigError when the file is faulty or would be, and
+    BywayError."""
+    edited = _Edited.open(file)
+    for name, _, _ in removed.tables:
+        if any(relay.name == name for relay in edited.relays):
+            raise ValueError(f"relay {name} exists already")
+    edited.restore_relays(removed)
     edited.save()
+
+
+def move_relay(file: Path, name: str, *, by: int) -> int:
+    """Moves a relay by so many positions, at most to an end, and returns its position, counted from 1.
+
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    edited = _Edited.open(file)
+    place = edited.place(name)
+    order = [each for each in range(len(edited.relays)) if each != place]
+    target = min(max(place + by, 0), len(order))
+    order.insert(target, place)
+    if target != place:
+        edited.reorder_relays(order)
+        edited.save()
+    return target + 1
 
 
 def order_relays(file: Path, names: Sequence[str]) -> list[str]:
@@ -176,11 +218,28 @@ class _Edited:
                 tables.append(inline)
             self._text = tomlkit.dumps(document)
 
-    def remove_relays(self, places: Sequence[int]) -> None:
+    def remove_relays(self, places: Sequence[int]) -> list[str]:
+        """Returns the tables as they were written."""
         self._wanted["relay"] = [each for place, each in enumerate(self._wanted["relay"]) if place not in places]
         if not self._wanted["relay"]:
             del self._wanted["relay"]
-        self._text = self._tables().remove(places)
+        tables = self._tables()
+        self._text = tables.remove(places)
+        return [tables.written(place) for place in places]
+
+    def restore_relays(self, removed: Removal) -> None:
+        for _, place, table in sorted(removed.tables, key=lambda each: each[1]):
+            there = self._wanted.setdefault("relay", [])
+            there += tomllib.loads(table)["relay"]
+            if len(there) == 1:
+                self._text = f"{self._text.rstrip()}\n\n{table}"
+            else:
+                self._text = self._tables().append(table)
+                order = list(range(len(there) - 1))
+                order.insert(place, len(there) - 1)
+                self.reorder_relays(order)
+        if self._before == removed.after:
+            self._text = removed.before
 
     def reorder_relays(self, order: Sequence[int]) -> None:
         self._wanted["relay"] = [self._wanted["relay"][place] for place in order]
@@ -198,12 +257,18 @@ class _Edited:
         else:
             self._text = self._tables().set(place, "enabled", "true" if enabled else "false")
 
-    def save(self) -> None:
-        """Writes the text. Raises BywayError when it lacks the expected settings, and what `_replace` raises."""
+    def save(self) -> tuple[str, str]:
+        """Writes the text, and returns it with that of before. Raises BywayError when it lacks the expected settings,
+        and what `_replace` raises."""
         comments = [line for line in self._before.splitlines() if line.lstrip().startswith("#")]
-        if tomllib.loads(self._text) != self._wanted or not set(comments) <= set(self._text.splitlines()):
+        try:
+            is_right = tomllib.loads(self._text) == self._wanted and set(comments) <= set(self._text.splitlines())
+        except tomllib.TOMLDecodeError:
+            is_right = False
+        if not is_right:
             raise self._by_hand()
-        _replace(self._file, self._text)
+        _replace(self._file, self._text, before=self._before)
+        return self._before, self._text
 
     def _tables(self) -> Tables:
         try:
@@ -266,7 +331,7 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
         addons = document["addons"]
     table = addons.get(name)
     if table is not None and "enabled" not in table and (by_lines := _with_enabled(text, name, enabled)):
-        _replace(file, by_lines)
+        _replace(file, by_lines, before=text)
         return True
     if table is None:
         table = tomlkit.inline_table() if isinstance(addons, InlineTable) else tomlkit.table()
@@ -274,7 +339,7 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
         addons[name] = table
     else:
         table["enabled"] = enabled
-    _replace(file, tomlkit.dumps(document))
+    _replace(file, tomlkit.dumps(document), before=text)
     return True
 
 
@@ -289,8 +354,9 @@ def _with_enabled(text: str, addon: str, enabled: bool) -> str:
         return ""
 
 
-def _replace(file: Path, text: str) -> None:
-    """Checks the text as a configuration, then replaces the file atomically. Raises ConfigError and BywayError."""
+def _replace(file: Path, text: str, *, before: str) -> None:
+    """Checks the text as a configuration, then replaces the file atomically. Raises ConfigError, and BywayError, also
+    when the file is not as it was `before` any more: another edit must not be lost."""
     try:
         make_folder(file.parent)
     except OSError as error:
@@ -303,6 +369,8 @@ def _replace(file: Path, text: str) -> None:
         except ConfigError as error:
             problems = [problem.replace(shown(temporary), shown(file)) for problem in error.problems]
             raise ConfigError([relay_url.redact(problem) for problem in problems]) from None
+        if (read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE) != before:
+            raise BywayError(f"{shown(file)} was edited meanwhile, so nothing was changed: try again")
         temporary.replace(file)
     except OSError as error:
         raise BywayError(f"{shown(file)} cannot be written: {error.strerror or error}") from None

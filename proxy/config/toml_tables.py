@@ -57,6 +57,12 @@ class Tables:
         closed = last if last.endswith("\n") else last + ending
         return "".join([*self._lines[: bottom - 1], closed, f"{key} = {value}{ending}", *self._lines[bottom:]])
 
+    def written(self, number: int) -> str:
+        """Returns the header and the keys of a table, as they are written."""
+        block = self._blocks[number]
+        lines = self._lines[block.header : block.bottom]
+        return "".join([*lines[:-1], lines[-1] if lines[-1].endswith("\n") else f"{lines[-1]}\n"])
+
     def append(self, table: str) -> str:
         """Returns the text with one more table, given as text, after the last one and its comments."""
         content, blanks = self._parted(self._blocks[-1])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cli.toml_tables import Tables
+from proxy.config.toml_tables import Tables
 
 TEXT = """\
 # top

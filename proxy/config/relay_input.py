@@ -1,0 +1,58 @@
+"""Reads relays as users paste them: a URL or a chain, links of other clients, or lines with one each.
+
+A line that cannot be read is reported with its number, and the others are read. No message shows a password.
+"""
+
+from __future__ import annotations
+
+from proxy.config.edit import NewRelay
+from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire import relay_url, share_links
+from proxy.wire.relay_url import RelayKind
+
+RELAYS_MAX = 256
+
+
+@frozen_dataclass
+class Given:
+    """The relays in the input, and a sentence with its place for each line that is none."""
+
+    relays: tuple[NewRelay, ...]
+    problems: tuple[str, ...] = ()
+    from_arguments: bool = False  # a command line stays in the shell's history
+
+
+def read_lines(text: str, source: str) -> Given:
+    """Reads one URL a line; a # at the start of a line, or after a space, begins a comment. Raises ConfigError when
+    there is none, or too many."""
+    first = text.lstrip().partition("\n")[0]
+    if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
+        raise ConfigError(f"{source}: {sentence}")
+    relays, problems = [], []
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        written = line.partition(" #")[0].partition("\t#")[0].strip()
+        if not written or written.startswith(("#", "//")):
+            continue
+        try:
+            relays.append(read_relay(written))
+        except ValueError as error:
+            problems.append(f"{source}:{number}: {error}")
+    if len(relays) > RELAYS_MAX:
+        raise ConfigError(f"{source}: at most {RELAYS_MAX} relays can be added at once, not {len(relays)}")
+    if not relays and not problems:
+        raise ConfigError(f"{source}: no relay URL in it; write one a line")
+    return Given(tuple(relays), tuple(problems))
+
+
+def read_relay(text: str) -> NewRelay:
+    """Reads a URL, a chain or a link. Raises ValueError with a sentence."""
+    items = [relay_url.without_label(item) for item in share_links.to_relay_url(text.strip()).split(">")]
+    url, label = ">".join(item for item, _ in items), items[-1][1]
+    is_chain = ">" in url.strip("<>")
+    for item in relay_url.parse_chain(url) if is_chain else (url,):
+        if ":" in item or not is_chain:  # a name stands for a relay in a chain only
+            relay_url.parse(item)
+    if "://" not in url and not is_chain:
+        url = f"{RelayKind.SOCKS5H}://{url}"
+    return NewRelay(url, label=label)
