@@ -71,6 +71,10 @@ class ControlBackend:
     selection_file: Path | None = None  # of `byway relay use`; None: nothing is written
 
     @property
+    def config_file(self) -> Path:
+        return self.paths.config_file
+
+    @property
     def beliefs(self) -> Beliefs:
         return self.services.beliefs
 

@@ -172,6 +172,17 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     return changed
 
 
+def text_of(file: Path) -> str:
+    """Returns the text of the file that an edit would start from. Raises ConfigError."""
+    return _read(file)[1]
+
+
+def put_back(file: Path, text: str, *, instead_of: str) -> None:
+    """Writes the text that `text_of` returned before an edit. Raises ConfigError, and BywayError, also when the file
+    is not as that edit left it any more."""
+    _replace(file.resolve(), text, before=instead_of)
+
+
 class _Edited:
     """A configuration file being edited: its text, and the settings that the text must have in the end."""
 

@@ -20,6 +20,8 @@ class Given:
 
     relays: tuple[NewRelay, ...]
     problems: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    """Those lines."""
     from_arguments: bool = False  # a command line stays in the shell's history
 
 
@@ -29,7 +31,7 @@ def read_lines(text: str, source: str) -> Given:
     first = text.lstrip().partition("\n")[0]
     if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
-    relays, problems = [], []
+    relays, problems, refused = [], [], []
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         written = line.partition(" #")[0].partition("\t#")[0].strip()
         if not written or written.startswith(("#", "//")):
@@ -38,11 +40,12 @@ def read_lines(text: str, source: str) -> Given:
             relays.append(read_relay(written))
         except ValueError as error:
             problems.append(f"{source}:{number}: {error}")
+            refused.append(written)
     if len(relays) > RELAYS_MAX:
         raise ConfigError(f"{source}: at most {RELAYS_MAX} relays can be added at once, not {len(relays)}")
     if not relays and not problems:
         raise ConfigError(f"{source}: no relay URL in it; write one a line")
-    return Given(tuple(relays), tuple(problems))
+    return Given(tuple(relays), tuple(problems), tuple(refused))
 
 
 def read_relay(text: str) -> NewRelay:

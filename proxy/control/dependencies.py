@@ -150,6 +150,10 @@ class Dependencies(Protocol):
     def list_refresh(self) -> ListRefresh:
         """Fetches lists."""
 
+    @property
+    def config_file(self) -> Path:
+        """Where the configuration is, or would be."""
+
     async def configured_lists(self) -> Sequence[ListConfig]:
         """The lists of the configuration file as it is now, also when it is not in use yet."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import AddressLookup
 from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
 from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
@@ -133,10 +134,20 @@ async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:
 async def try_relays(
     registry: Relays, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
 ) -> list[Trial]:
-    """Tests relays at the same time. Returns a Trial for each, in order.
+    """Tests relays at the same time, as `each_trial` does. Returns a Trial for each, in order."""
+    tests = each_trial(registry, names, destination, resolver=resolver)
+    trials = {trial.relay: trial async for trial in tests}
+    return [trials[name] for name in names]
+
+
+async def each_trial(
+    registry: Relays, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
+) -> AsyncGenerator[Trial, None]:
+    """Tests relays at the same time, and yields a Trial for each as soon as it is there.
 
     A relay that takes only addresses is tested with an address of the destination, if there is a `resolver`; otherwise
-    its test fails. Give a resolver only when the destination's name may be asked of any name server."""
+    its test fails. Give a resolver only when the destination's name may be asked of any name server. To be closed when
+    it is left early: it ends the tests then."""
     at_once = asyncio.Semaphore(TRIALS_AT_ONCE)
 
     async def one(name: str) -> Trial:
@@ -148,7 +159,13 @@ async def try_relays(
                 return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, fault)
             return await try_relay(name, registry.dialer(Route((name,))), carried)
 
-    return list(await asyncio.gather(*map(one, names)))
+    tests = [spawn(one(name), name=f"test of relay {name}") for name in names]
+    try:
+        for test in asyncio.as_completed(tests):
+            yield await test
+    finally:
+        for left in tests:
+            left.cancel()
 
 
 async def carriable(

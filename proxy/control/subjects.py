@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from proxy.control.config_edits import ConfigEdits
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
@@ -18,6 +19,7 @@ from proxy.control.endpoints.sign_in import SignInEndpoints
 from proxy.control.endpoints.sites import SiteEndpoints
 from proxy.control.endpoints.status import StatusEndpoints
 from proxy.control.measurement_cache import Measurements
+from proxy.control.relay_edits import RelayEdits
 from proxy.control.relay_reader import RelayReader
 from proxy.control.site_reader import SiteReader
 
@@ -43,6 +45,7 @@ class Subjects(NamedTuple):
     @classmethod
     def of(cls, parts: Dependencies, sign_in: SignIn) -> Subjects:
         sites, relays, measured = SiteReader(parts), RelayReader(parts), Measurements(parts)
+        edits = ConfigEdits(parts)
         return cls(
             StatusEndpoints(parts, sites, relays),
             LogEndpoints(parts, sites),
@@ -51,7 +54,7 @@ class Subjects(NamedTuple):
             MeasurementEndpoints(parts, sites, relays, measured),
             RuleEndpoints(parts),
             ListEndpoints(parts, sites),
-            RelayEndpoints(parts, relays),
+            RelayEndpoints(parts, relays, RelayEdits(parts, edits)),
             SettingsEndpoints(parts, relays, measured),
             SignInEndpoints(sign_in),
         )

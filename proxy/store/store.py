@@ -249,6 +249,14 @@ class Store:
         """See `queries.site_routes`."""
         return self.read(lambda db: queries.site_routes(db, since, network))
 
+    def relay_hours(self, since: float) -> list[Document]:
+        """See queries.relay_hours."""
+        return self.read(lambda db: queries.relay_hours(db, since))
+
+    def relay_openings(self, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
+        """See queries.relay_openings."""
+        return self.read(lambda db: queries.relay_openings(db, hours))
+
     def relay_success(self, since: float) -> list[Document]:
         """See `queries.relay_success`."""
         return self.read(lambda db: queries.relay_success(db, since))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import edit as editing
 from proxy.config.edit import (
     Added,
     NewRelay,
@@ -274,14 +273,13 @@ def test_relays_are_moved(file: Path) -> None:
 
 def test_an_edit_by_somebody_else_is_not_lost(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(MANY)
-    checked = editing.load
 
     def edited_meanwhile(path: Path) -> object:
         if path != file:
             file.write_text(OWNED)
-        return checked(path)
+        return load(path)
 
-    monkeypatch.setattr(editing, "load", edited_meanwhile)
+    monkeypatch.setattr("proxy.config.edit.load", edited_meanwhile)
     with pytest.raises(BywayError, match="was edited meanwhile, so nothing was changed: try again"):
         remove_relays(file, ["vps"])
     assert file.read_text() == OWNED

@@ -17,6 +17,7 @@ from typing import Any, cast
 from aiohttp import ClientSession
 
 from proxy.app.mode_switch import ModeSwitch
+from proxy.config.load import load
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.control import dependencies
@@ -217,6 +218,7 @@ class Parts:
     modes: dependencies.ModeControl
     rules_file: dependencies.RulesFile
     forget: Callable[[Forgotten], Coroutine[Any, Any, list[str]]]
+    config_file: Path
 
 
 @dataclass
@@ -236,6 +238,7 @@ class World:
     lists: dict[str, DomainList] = field(default_factory=dict)
     list_texts: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+    reads_file: bool = False  # a reload takes the settings of the file
     problems: list[str] = field(default_factory=list)  # of the next reload
     counters: dict[str, int | float | str] = field(default_factory=lambda: {"port": 8119, "tunnels": 2})
     overrides: dict[str, Override] = field(default_factory=dict)
@@ -322,6 +325,7 @@ class World:
             modes=self.modes,
             rules_file=RulesFile(self),
             forget=self._forget,
+            config_file=self.path or Path("/nonexistent/config.toml"),
         )
 
     async def _configured_lists(self) -> Sequence[ListConfig]:
@@ -377,6 +381,9 @@ class World:
 
     async def _reload(self) -> list[str]:
         self.reloads += 1
+        if self.reads_file and not self.problems:
+            self.settings = load(self.path).settings
+            self.overrides_changed()
         return self.problems
 
     def _live(self) -> Mapping[str, int | float | str]:

@@ -115,7 +115,7 @@ class Tab:
         return str(await self.evaluate("document.body.innerText"))
 
     async def press(self, key: str) -> None:
-        """Presses a key: Tab, Enter, or a letter."""
+        """Presses a key: Tab, Enter, or a character."""
         codes = {"Tab": 9, "Enter": 13}
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
@@ -123,7 +123,7 @@ class Tab:
                 "Input.dispatchKeyEvent",
                 type=kind,
                 key=key,
-                windowsVirtualKeyCode=codes.get(key, ord(key[0].upper())),
+                windowsVirtualKeyCode=codes.get(key, ord(key[0].upper()) if key.isalnum() else 0),  # 46 is Delete
                 **({"text": text} if text and kind == "keyDown" else {}),
             )
 

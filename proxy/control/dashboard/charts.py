@@ -19,6 +19,9 @@ WIDTH, HEIGHT = 600, 120
 LANE = 20
 """Height of one lane of a timeline."""
 
+_FAILURE_MARK, _LINE = 16.0, 3.0
+"""Heights of the row of failures below bands, and of the line of a middle."""
+
 _RISING, _FALLING = "M-2 12L12-2M-2 2L2-2M8 12L12 8", "M-2-2L12 12M8-2L12 2M-2 8L2 12"
 _DOTS = "M3 5a2 2 0 1 0 4 0a2 2 0 1 0-4 0"
 
@@ -35,6 +38,7 @@ PATTERNS: Sequence[tuple[str, str, str]] = (
     ("interception", "red", "M5 0V10M0 5H10"),
     ("slow", "amber", _DOTS),
     ("other", "grey", _FALLING),
+    ("middle", "grey", ""),
 )
 """Of each kind: its name, its colour in the style sheet, and the path that is drawn on it, in a square of 10."""
 
@@ -74,6 +78,34 @@ def stacked_bars(series: Sequence[Series]) -> Markup:
             if height:
                 top -= height
                 parts.append(_rectangle(place * step + 1, top, step - 2, height, each.kind))
+    return _svg(HEIGHT, "".join(parts))
+
+
+@frozen_dataclass
+class Band:
+    """The numbers of one step of time: where most of them lie, and the middle one."""
+
+    low: float
+    middle: float
+    high: float
+
+
+def bands(steps: Sequence[Band | None], failures: Sequence[int], top: float) -> Markup:
+    """Returns a box for each step of time from its low to its high, with a line for its middle; `top` is the height of
+    the chart. A step with failures has a mark at the bottom."""
+    if not steps or top <= 0:
+        return _svg(HEIGHT, "")
+    step, room = WIDTH / len(steps), HEIGHT - _FAILURE_MARK
+    parts = []
+    for place, (band, failed) in enumerate(zip(steps, failures, strict=True)):
+        left = place * step
+        if band is not None:
+            low, middle, high = (room * min(each / top, 1.0) for each in (band.low, band.middle, band.high))
+            height = max(high - low, _LINE)
+            parts.append(_rectangle(left + 1, max(room - low - height, 0.0), step - 2, height, "relay"))
+            parts.append(_rectangle(left + 1, max(room - middle - _LINE / 2, 0.0), step - 2, _LINE, "middle"))
+        if failed:
+            parts.append(_rectangle(left + 1, room + 2, step - 2, _FAILURE_MARK - 2, "failed"))
     return _svg(HEIGHT, "".join(parts))
 
 

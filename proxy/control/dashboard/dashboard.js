@@ -40,8 +40,13 @@ async function update() {
 // What somebody types, or has chosen, is not taken away.
 function isBusy() {
   const active = document.activeElement;
-  const edited = [...live.querySelectorAll("textarea, input:not([type])")].some((each) => each.value !== each.defaultValue);
-  return edited || live.contains(active) || !getSelection().isCollapsed;
+  return live.contains(active) || !getSelection().isCollapsed || [...live.querySelectorAll("input, textarea, select")].some(isEdited);
+}
+
+function isEdited(field) {
+  if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+  if (field.localName !== "select") return field.value !== field.defaultValue;
+  return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
 }
 
 function start() {

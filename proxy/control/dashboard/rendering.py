@@ -72,6 +72,7 @@ def environment(language: Language) -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: _said(value, spoken),
     )
+    made.tests["phrase"] = lambda value: isinstance(value, Phrase)
     made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "language": language}
     made.filters |= {
         "ago": lambda at: ago(at, now=time.time()),

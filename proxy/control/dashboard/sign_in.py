@@ -15,6 +15,10 @@ import asyncio
 import hmac
 import secrets
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.config.edit import Removal
 
 from proxy.languages.language import Language
 
@@ -57,6 +61,9 @@ class Session:
     """The host whose override was changed last, and what was set before."""
     page_took_s: float = 0.0
     """How long its slowest page of late took."""
+
+    removed_relays: Removal | None = None
+    """The relays that were removed last, to be restored."""
 
     @property
     def path(self) -> str:

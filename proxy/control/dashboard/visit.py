@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.dashboard.answer import PAGE_HEADERS, html
+from proxy.control.dashboard.answer import PAGE_HEADERS, html, log_fault
 from proxy.control.dashboard.guard import FORM_LIMIT, posted_form
-from proxy.control.dashboard.rendering import render, render_part
+from proxy.control.dashboard.rendering import STREAM, render, render_part
 from proxy.control.dashboard.sign_in import Session
 from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import query_fields
+from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
+from proxy.languages.catalogue import catalogue
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
+from proxy.wire.html_page import element
 
 STREAMS_MAX = 16
 """Answers that go on at a time: tabs that are kept up to date, and measurements."""
@@ -47,10 +50,10 @@ class Visit:
         """Returns the fields of a form that a page of this session posted, of at most `limit` bytes. Raises Refused."""
         return await posted_form(self.request, self.session, *names, limit=limit)
 
-    async def page(self, template: str, *, title: str, here: str, view: Any) -> web.Response:
+    async def page(self, template: str, *, title: str, here: str, view: Any, status: int = 200) -> web.Response:
         """Returns a page. `here` is its path in the menu. It is made in a thread: a long list takes 30 ms."""
         text = await asyncio.to_thread(render, template, self.session, title=title, here=here, view=view)
-        return html(text, PAGE_HEADERS)
+        return html(text, PAGE_HEADERS, status)
 
     async def part(self, template: str, view: Any) -> web.Response:
         """Returns a part of a page, for the module."""
@@ -62,6 +65,32 @@ class Visit:
         if notice:
             self.session.notice = notice
         return web.Response(status=303, headers={**PAGE_HEADERS, "Location": f"{self.session.path}{path}"})
+
+    async def stream(self, page: str, parts: AsyncGenerator[Part, None]) -> web.StreamResponse:
+        """Sends a page as far as what it tells is done. `page` has STREAM twice: within a list and behind it. Closes
+        `parts`. Raises Refused."""
+        before, between, after = page.split(STREAM)
+        response = web.StreamResponse(headers={**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
+        response.force_close()  # as every answer of the proxy port: this one's head is sent before its end
+        with self.streaming():
+            await response.prepare(self.request)
+            try:
+                await response.write(before.encode())
+                async with contextlib.aclosing(parts):
+                    async for part in parts:
+                        text = part.text
+                        if part.is_behind_list:
+                            text, between = between + text, ""
+                        await response.write(text.encode())
+                await response.write((between + after).encode())
+            except ConnectionError:
+                pass  # the tab was closed
+            except Exception as error:  # the page has begun, and says so in its midst
+                log_fault(error)
+                said = element("p", catalogue(self.session.language).say(FAULT), role="alert")
+                with contextlib.suppress(ConnectionError):
+                    await response.write(f"{between}{said}{after}".encode())
+        return response
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
@@ -77,6 +106,13 @@ class Visit:
             yield
         finally:
             self.streams.discard(task)
+
+
+class Part(NamedTuple):
+    """A part of a page that is sent when it is done: an item of the list, or what stands behind the list."""
+
+    text: str
+    is_behind_list: bool = False
 
 
 class _Adopted(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncGenerator, Sequence
 
 from proxy.config.relays import check_selection
 from proxy.config.suggestions import quoted, suggestion
@@ -12,8 +14,9 @@ from proxy.control.answers.connections import DestinationJson
 from proxy.control.answers.relays import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
+from proxy.control.relay_edits import RelayEdits
 from proxy.control.relay_reader import RelayReader
-from proxy.control.relay_test import remembered_tests, try_relays
+from proxy.control.relay_test import each_trial, remembered_tests
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import site
 from proxy.control.site_reader import FLUSH_S
@@ -40,11 +43,22 @@ class RelayTestRequest:
 
 
 @frozen_dataclass
+class RelayTest:
+    """A test that was asked for: where each relay is to connect to, which relays, and their results, each as soon as it
+    is there."""
+
+    to: Destination
+    names: Sequence[str]
+    results: AsyncGenerator[TrialJson, None]
+
+
+@frozen_dataclass
 class RelayEndpoints:
     """Answers about relays, selects and tests them."""
 
     parts: Dependencies
     relays: RelayReader
+    edits: RelayEdits
 
     def routes(self) -> list[Endpoint]:
         return [
@@ -70,7 +84,12 @@ class RelayEndpoints:
 
     async def test_relays(self, asked: RelayTestRequest) -> RelayTestsAnswer:
         """Opens a path through each relay, and closes it again."""
-        relays = self.parts.setup().settings.relay
+        test = self.begin_test(asked)
+        results = {result.relay: result async for result in test.results}
+        return RelayTestsAnswer(DestinationJson.of(test.to), tuple(results[name] for name in test.names))
+
+    def begin_test(self, asked: RelayTestRequest) -> RelayTest:
+        """Checks what is asked. Raises Refused. The test begins when its results are read."""
         known, members = self.relays.enabled(), {group.name: group.members for group in self.parts.setup().groups}
         wanted = list(dict.fromkeys(each for name in asked.names or known for each in members.get(name, (name,))))
         for name in wanted:
@@ -78,21 +97,25 @@ class RelayEndpoints:
                 raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")
             if name not in known:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
-        given = asked.to is not None
         target = self._control() if asked.to is None else parse_field(site, asked.to)
-        # A target that the user named may be private, so no name server is asked for it; a control is no secret.
+        return RelayTest(target, wanted, self._results(wanted, target, given=asked.to is not None))
+
+    async def _results(
+        self, names: Sequence[str], target: Destination, *, given: bool
+    ) -> AsyncGenerator[TrialJson, None]:
+        """Yields each result as soon as it is there, and stores it. `given`: the user named the target."""
+        # Such a target may be private, so no name server is asked for it; a control is no secret.
         setup = self.parts.setup()
-        trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
-        now = time.time()
-        for trial in trials:
-            if trial.ok and _may_be_cleared(self.parts.health.of(trial.relay)):
-                self.parts.health.worked(trial.relay, now)
-        may_blame = self.parts.beliefs.may_blame_relays(self.parts.network(), now)
-        tests = remembered_tests(trials, relays, now, whatever_target=given, may_blame=may_blame)
-        await asyncio.to_thread(self.parts.relay_tests.record, tests, known=self.relays.configured())
-        obstacles = self.parts.relay_obstacles()
-        results = tuple(TrialJson.of(trial, obstacles.get(trial.relay)) for trial in trials)
-        return RelayTestsAnswer(DestinationJson.of(target), results)
+        trials = each_trial(setup.registry, names, target, resolver=None if given else setup.resolver)
+        async with contextlib.aclosing(trials):
+            async for trial in trials:
+                now = time.time()
+                if trial.ok and _may_be_cleared(self.parts.health.of(trial.relay)):
+                    self.parts.health.worked(trial.relay, now)
+                may_blame = self.parts.beliefs.may_blame_relays(self.parts.network(), now)
+                tests = remembered_tests([trial], setup.settings.relay, now, whatever_target=given, may_blame=may_blame)
+                await asyncio.to_thread(self.parts.relay_tests.record, tests, known=self.relays.configured())
+                yield TrialJson.of(trial, self.parts.relay_obstacles().get(trial.relay))
 
     def _control(self) -> Destination:
         """Returns the destination of a relay test when the user names none."""

@@ -8,14 +8,14 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from proxy.cli.relay.pysocks_check import Opinion
-from proxy.config.schema import GroupConfig
+from proxy.config.schema import GroupConfig, RelayConfig
 from proxy.control.endpoints import relays as relay_endpoints
 from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import RelayFault
@@ -418,10 +418,10 @@ def test_a_test_that_succeeds_ends_what_was_wrong(
     running.do(lambda: running.world.health.failed("tor", time.time(), fault=RelayFault.CREDENTIALS_REFUSED))
     assert byway("relay", "list").rows[1][1] == "fails: user or password refused"
 
-    async def works(*_: object, **__: object) -> list[Trial]:
-        return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
+    async def works(*_: object, **__: object) -> AsyncGenerator[Trial, None]:
+        yield Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)
 
-    monkeypatch.setattr(relay_endpoints, "try_relays", works)
+    monkeypatch.setattr(relay_endpoints, "each_trial", works)
     assert byway("relay", "test", "tor").code == 0
     assert byway("relay", "list").rows[1][1] == "works (100 ms)"
     assert byway("status", "--json").json["problems"] == []
@@ -434,10 +434,10 @@ def test_an_open_path_says_nothing_of_a_relay_that_delivers_nothing(
     for _ in range(3):
         running.do(lambda: running.world.health.failed("tor", time.time(), fault=RelayFault.DELIVERS_NOTHING))
 
-    async def works(*_: object, **__: object) -> list[Trial]:
-        return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
+    async def works(*_: object, **__: object) -> AsyncGenerator[Trial, None]:
+        yield Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)
 
-    monkeypatch.setattr(relay_endpoints, "try_relays", works)
+    monkeypatch.setattr(relay_endpoints, "each_trial", works)
     assert byway("relay", "test", "tor").code == 0
     assert byway("status", "--json").json["problems"]
 
@@ -483,15 +483,17 @@ web    fails: user or password refused  40 ms   rejects the user and password
 
 
 def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def tried(*_: object, **__: object) -> list[Trial]:
+    async def tried(*_: object, **__: object) -> AsyncGenerator[Trial, None]:
         refused = RelayFault.CREDENTIALS_REFUSED
-        return [
-            Trial("vps", True, True, True, 0.12),
-            Trial("web", True, False, False, 0.04, "relay_auth", "relay web rejects the user and password (407)",
-                  refused.text, True, refused.fix("web")),
-        ]  # fmt: skip
+        yield Trial("web", True, False, False, 0.04, "relay_auth", "relay web rejects the user and password (407)",
+                    refused.text, True, refused.fix("web"))  # fmt: skip
+        yield Trial("vps", True, True, True, 0.12)
 
-    monkeypatch.setattr(relay_endpoints, "try_relays", tried)
+    relays = (RelayConfig("vps", "socks5h://127.0.0.1:1"), RelayConfig("web", "http://127.0.0.1:2"))
+    running.world.settings = replace(running.world.settings, relay=relays)
+    running.world.rules = ""
+    running.do(running.world.overrides_changed)
+    monkeypatch.setattr(relay_endpoints, "each_trial", tried)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -155,6 +155,13 @@ async def test_the_steps_and_the_verdict_of_a_measurement_are_wrapped(browser: B
     assert untranslated(html) == []
 
 
+async def test_the_results_of_a_test_of_relays_are_wrapped(browser: Browser) -> None:
+    form = {"token": await browser.token(), "relay": ""}
+    status, html = await browser.post(f"{browser.base}relays/test", form, **{"Accept-Language": PSEUDO})
+    assert status == 200
+    assert untranslated(html) == []
+
+
 async def test_what_a_form_did_and_why_one_is_refused_are_wrapped(browser: Browser) -> None:
     token = await browser.token()
     sent = {"Accept-Language": PSEUDO}

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.answers.measurements import MeasuredSiteLine
-from proxy.control.dashboard.answer import PAGE_HEADERS, log_fault
+from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.rendering import STREAM, render, render_line
-from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.control.endpoints.measurements import MeasurementRequest
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import site
-from proxy.control.streaming import FAULT
-from proxy.languages.catalogue import catalogue
 from proxy.model.phrase import _
-from proxy.wire.html_page import element
 
 
 async def _why(visit: Visit) -> web.Response:
@@ -37,28 +34,13 @@ async def _measure(visit: Visit) -> web.StreamResponse:
         raise Refused(400, sentence)
     lines = await visit.subjects.measurements.measure(MeasurementRequest(text, fresh="fresh" in form))
     page = render("why.html", visit.session, title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
-    before, between, after = page.split(STREAM)
-    response = web.StreamResponse(headers={**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
-    with visit.streaming():
-        await response.prepare(visit.request)
-        try:
-            await response.write(before.encode())
-            async with contextlib.aclosing(lines):
-                async for line in lines:
-                    part = render_line(line, visit.session)
-                    if isinstance(line, MeasuredSiteLine):  # the last one
-                        part, between = between + part, ""
-                    await response.write(part.encode())
-            await response.write((between + after).encode())
-        except ConnectionError:
-            pass  # the tab was closed
-        except Exception as error:  # the page has begun, and says so in its midst
-            log_fault(error)
-            with contextlib.suppress(ConnectionError):
-                await response.write(
-                    f"</ol>{element('p', catalogue(visit.session.language).say(FAULT), role='alert')}{after}".encode()
-                )
-    return response
+    return await visit.stream(page, _parts(visit, lines))
+
+
+async def _parts(visit: Visit, lines: AsyncGenerator[StepLine | MeasuredSiteLine, None]) -> AsyncGenerator[Part, None]:
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            yield Part(render_line(line, visit.session), is_behind_list=isinstance(line, MeasuredSiteLine))
 
 
 ROUTES = (Route("GET", "why", _why), Route("POST", "why", _measure))

@@ -1,0 +1,60 @@
+"""Edits of the configuration file that a page may ask for, one after the other.
+
+After an edit the running Byway uses the new configuration, or the file is as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.config import edit
+from proxy.control.access import Refused
+from proxy.control.dependencies import Dependencies
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.phrase import _, semicolons
+from proxy.wire.relay_url import redact
+
+T = TypeVar("T")
+
+
+class ConfigEdits:
+    """Edits the configuration of one Byway. Belongs to one loop."""
+
+    def __init__(self, parts: Dependencies) -> None:
+        self._parts = parts
+        self._editing = asyncio.Lock()
+
+    async def run(self, change: Callable[[Path], T]) -> T:
+        """Changes the file with `change`, which raises ValueError or BywayError, and has it read. Raises Refused, with
+        a sentence, and then leaves the file as it was."""
+        file = self._parts.config_file
+        async with self._editing:
+            try:
+                before = await asyncio.to_thread(edit.text_of, file)
+                result = await asyncio.to_thread(change, file)
+                after = await asyncio.to_thread(edit.text_of, file)
+            except (ValueError, BywayError) as error:
+                raise refused(error) from None
+            if problems := await self._parts.reload():
+                text = _(
+                    "Nothing was changed, because Byway could not use the result: {problems}",
+                    problems=semicolons([redact(problem) for problem in problems]),
+                )
+                try:
+                    await asyncio.to_thread(partial(edit.put_back, file, before, instead_of=after))
+                except BywayError as error:
+                    raise refused(error) from None
+                await self._parts.reload()
+                raise Refused(409, text)
+            return result
+
+
+def refused(error: Exception) -> Refused:
+    """Returns what to answer when an edit raises an error."""
+    if isinstance(error, ConfigError):
+        return Refused(409, semicolons([redact(problem) for problem in error.problems]))
+    return Refused(409 if isinstance(error, BywayError) else 400, redact(str(error)))

@@ -1,0 +1,146 @@
+"""Edits of relays that a page may make, in the configuration file.
+
+A page may do less than its user in a terminal: nothing here
+takes a file (`?ca=`), code (`addon://`) or a command, and no relay on the local network, which a page could so explore.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from proxy.config import edit
+from proxy.config.edit import Added, NewRelay, Removal
+from proxy.config.load import load
+from proxy.config.relay_input import read_lines
+from proxy.config.relays import is_loopback, is_name, withheld_credentials
+from proxy.control.access import Refused
+from proxy.control.config_edits import ConfigEdits, refused
+from proxy.control.dependencies import Dependencies
+from proxy.model import Destination
+from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, semicolons
+from proxy.routing.address_guard import Guard
+from proxy.routing.relay_references import references
+from proxy.wire import relay_url
+from proxy.wire.relay_url import RelayKind, redact
+
+_PASTED = "pasted text"
+_REFERENCES_SHOWN = 5
+
+
+@frozen_dataclass
+class Additions:
+    """What became of pasted text: the relays, a sentence for each line that is none or may not be added by a page,
+    those lines, and what has to be known of the new relays."""
+
+    added: Sequence[Added]
+    problems: Sequence[str]
+    left: Sequence[str]
+    warnings: Sequence[str]
+
+
+class RelayEdits:
+    """Edits the relays of one Byway. Its methods raise Refused, with a sentence, and have then changed nothing."""
+
+    def __init__(self, parts: Dependencies, edits: ConfigEdits) -> None:
+        self._parts = parts
+        self._edits = edits
+
+    async def add(self, text: str) -> Additions:
+        """Adds the relays in a text, one a line."""
+        try:
+            given = read_lines(text, _PASTED)
+        except ConfigError as error:
+            raise Refused(400, _without_place(redact(str(error)))) from None
+        settings = self._parts.setup().settings
+        ports = frozenset((settings.listen.port, int(self._parts.counters().get("port", 0))))
+        guard = Guard((), settings.dns.local, own_ports=ports)
+        allowed, problems, left = list[NewRelay](), [_without_place(each) for each in given.problems], [*given.refused]
+        for relay in given.relays:
+            sentence = next(_refusals(relay.url, guard, ports), "")
+            if sentence:
+                problems.append(sentence)
+                left.append(relay.url)
+            else:
+                allowed.append(relay)
+        added = await self._edits.run(partial(edit.add_relays, relays=allowed)) if allowed else []
+        new = {each.name for each in added if each.was_there is None}
+        configured = self._parts.setup().loaded.settings.relay
+        warnings = [withheld_credentials(relay) for relay in configured if relay.name in new]
+        return Additions(added, problems, left, [each for each in warnings if each])
+
+    async def move(self, name: str, *, by: int) -> int:
+        """Moves a relay by so many positions, and returns its position, counted from 1."""
+        return await self._edits.run(partial(edit.move_relay, name=name, by=by))
+
+    async def enable(self, name: str, enabled: bool) -> Sequence[str]:
+        """Enables or disables a relay. Returns the places that name a disabled one, in words."""
+        await self._edits.run(partial(edit.enable_relays, names=[name], enabled=enabled))
+        return [] if enabled else await asyncio.to_thread(self._named_in, name)
+
+    async def remove(self, name: str) -> Removal:
+        """Removes a relay that nothing names."""
+        try:
+            places = await asyncio.to_thread(self._named_in, name)
+        except ConfigError as error:
+            raise refused(error) from None
+        if places:
+            text = _(
+                "Relay {relay} was not removed, because other settings need it: {places}. Change these first.",
+                relay=name,
+                places=semicolons(places),
+            )
+            raise Refused(409, text)
+        return await self._edits.run(partial(edit.remove_relays, names=[name]))
+
+    async def restore(self, removed: Removal) -> None:
+        """Undoes a removal."""
+        await self._edits.run(partial(edit.restore_relays, removed=removed))
+
+    def _named_in(self, name: str) -> list[str]:
+        """Returns what names a relay. Raises ConfigError."""
+        loaded, router = load(self._parts.setup().loaded.path), self._parts.setup().router
+        found = [place for _, place in references({name}, loaded, router.rules.rules, router.overrides)]
+        return found[:_REFERENCES_SHOWN]
+
+
+def _refusals(url: str, guard: Guard, own_ports: frozenset[int]) -> Iterator[str]:
+    """Yields why a page may not add a relay."""
+    for item in relay_url.parse_chain(url):
+        if is_name(item):
+            continue
+        hop = relay_url.parse(item)
+        if hop.kind is RelayKind.ADDON:
+            yield _(
+                "Relays of addons are added in a terminal: {command}", command=f"byway relay add addon://{hop.host}"
+            )
+        elif hop.ca is not None:
+            yield _(
+                "{relay}: a page may not name a file (?ca=). Add this relay in a terminal: `byway relay add URL`",
+                relay=str(hop.endpoint),
+            )
+        else:
+            yield from (sentence for each in hop.endpoints if (sentence := _refused_endpoint(each, guard, own_ports)))
+
+
+def _refused_endpoint(endpoint: Destination, guard: Guard, own_ports: frozenset[int]) -> str:
+    """Returns why a page may not add a relay that listens there. Other programs of this computer are usual relays."""
+    sentence = guard.refuse_host(endpoint)
+    if is_loopback(endpoint.host):
+        is_ours = endpoint.port in own_ports
+        return _("{relay} is Byway itself; requests would loop.", relay=str(endpoint)) if is_ours else ""
+    if sentence is None and not guard.is_near(endpoint.host):
+        return ""
+    return _(
+        "{relay} is on this network, or is no public address, and a page may not connect there. Add this relay in a "
+        "terminal: `byway relay add URL`",
+        relay=str(endpoint),
+    )
+
+
+def _without_place(problem: str) -> str:
+    """A problem with the number of its line, and without the name of the text."""
+    return problem.removeprefix(f"{_PASTED}: ").removeprefix(f"{_PASTED}:1: ").removeprefix(f"{_PASTED}:")
