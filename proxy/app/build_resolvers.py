@@ -23,6 +23,7 @@ from proxy.net.dns.policy import BogonCheck, EncryptedFor, NetworkOnly, Resolver
 from proxy.net.dns.relay_lookup import AddressMemory, RelayLookup
 from proxy.net.dns.resolver import Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.poller import Poller
 from proxy.wire import dns_url
 from proxy.wire.dns_url import SecureServer
 
@@ -52,6 +53,7 @@ def for_direct(
     servers: Sequence[SecureServer],
     query_paths: Sequence[Dialer],
     *,
+    poller: Poller,
     guard: BogonCheck,
     policy: ResolverPolicy,
 ) -> Resolver:
@@ -62,7 +64,7 @@ def for_direct(
         options=replace(_options(settings), controls=controls),
         policy=policy,
         guard=guard,
-        system=_system_dns(settings),
+        system=_system_dns(settings, poller),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
 
@@ -73,6 +75,7 @@ def for_relays(
     query_paths: Sequence[Dialer],
     memory: AddressMemory,
     *,
+    poller: Poller,
     policy: ResolverPolicy,
 ) -> RelayLookup:
     """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
@@ -83,7 +86,7 @@ def for_relays(
     resolver = Resolver(
         options=options,
         policy=NetworkOnly(policy.network),
-        system=_system_dns(settings),
+        system=_system_dns(settings, poller),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
     return RelayLookup(resolver, memory, network=policy.network, patience_s=settings.dns.secure_stagger_s)
@@ -115,10 +118,13 @@ def _encrypted_dns(
     )
 
 
-def _system_dns(settings: Settings) -> StubResolver | None:
+def _system_dns(settings: Settings, poller: Poller) -> StubResolver | None:
     """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
         return None
     return StubResolver(
-        retry_s=settings.dns.retry_s, second_answer_s=settings.dns.second_answer_s, is_shared=is_public_suffix
+        poller=poller,
+        retry_s=settings.dns.retry_s,
+        second_answer_s=settings.dns.second_answer_s,
+        is_shared=is_public_suffix,
     )

@@ -125,11 +125,13 @@ class SetupBuilder:
         relays = _RelaysForDirect(DomainSet.of(settings.auto.never_relay), runtime)
         through = {relay.name: _PathThroughRelay(relays, relay.name) for relay in material.relays}
         unnamed = [path for name, path in through.items() if not first_hop_is_named(name, material.relays)]
-        relay_lookup = for_relays(settings, servers, [by_address, *unnamed], self._relay_addresses, policy=runtime)
+        relay_lookup = for_relays(
+            settings, servers, [by_address, *unnamed], self._relay_addresses, poller=self._poller, policy=runtime
+        )
         to_relays = TcpDialer(self._poller, relay_lookup, relay_guard, connect_timeout_s=limits.handshake_timeout_s)
         # 3. Direct. Encrypted queries may go through all relays.
         query_paths: list[Dialer] = [by_address, *through.values()]
-        resolver = for_direct(settings, servers, query_paths, guard=guard, policy=runtime)
+        resolver = for_direct(settings, servers, query_paths, poller=self._poller, guard=guard, policy=runtime)
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
         secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)

@@ -3,6 +3,7 @@ network folders."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -33,10 +34,10 @@ class FileWatch:
         return settled
 
 
-def file_stamp(path: Path) -> tuple[int, int, int] | None:
+def file_stamp(path: Path | str) -> tuple[int, int, int] | None:
     """Returns a value that changes with the file's content; None when there is no file. Symbolic links are followed."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return None
     return (status.st_mtime_ns, status.st_size, status.st_ino)

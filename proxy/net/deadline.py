@@ -14,8 +14,8 @@ from types import TracebackType
 from proxy.net.timers import Timer, call_at, cancel
 
 PASSES = 16
-"""Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes eight: a lookup
-that polls again itself, a queue, the task that judges the answer, its future, the shield, the task that asked."""
+"""Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes six: a lookup
+that polls again itself, its future, the task that asked."""
 
 POLLS = 3
 """Passes for code that reads its sockets itself: one to poll, one for the callbacks of ready sockets, one for the tasks

@@ -101,7 +101,8 @@ def query(name: str, kind: RecordType, *, number: int = 0, padded: bool = False)
 def _on_wire(name: str) -> bytes:
     """Returns a canonical name as it is on the wire. Raises ValueError when it is too long."""
     labels = name.encode("ascii").split(b".")
-    if not all(0 < len(label) <= _LABEL_LIMIT for label in labels) or len(name) > _NAME_LIMIT - 2:
+    lengths = [len(label) for label in labels]
+    if min(lengths) == 0 or max(lengths) > _LABEL_LIMIT or len(name) > _NAME_LIMIT - 2:
         raise ValueError(f"{name} is not a DNS name: it, or a label of it, is too long or empty")
     return b"".join([bytes((len(label),)) + label for label in labels]) + b"\0"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from proxy.model import NO_EVIDENCE, DnsFinding, Evidence, IPAddress, NetworkId, SignalId, Stage, Symptom
@@ -38,6 +38,7 @@ FINDING_KEEP_S = 3600.0
 
 Answer = tuple[IPAddress, ...] | DialError
 Settle = Callable[[Answer], None]
+Take = Callable[[SystemAnswer], Awaitable[None]]
 Ask = Callable[[NetworkId, str, Settle], Coroutine[Any, Any, None]]
 
 _LOCAL_SUFFIXES = (*PRIVATE_SUFFIXES, "localhost")
@@ -96,7 +97,7 @@ class Resolver:
         )
         self._plain = ExpiringCache[tuple[IPAddress, ...]]()
         self._secured = ExpiringCache[tuple[IPAddress, ...]]()
-        self._under_way: dict[tuple[bool, str], asyncio.Future[Answer]] = {}  # (secure, host)
+        self._under_way: dict[tuple[bool, str], list[asyncio.Future[Answer]]] = {}  # who waits, by (secure, host)
 
     # -- lookups ---------------------------------------------------------------------------------------------------
 
@@ -205,28 +206,34 @@ class Resolver:
     # -- one query for all callers ---------------------------------------------------------------------------------
 
     async def _share_query(self, secure: bool, host: str, ask: Ask) -> Answer:
-        future = self._under_way.get((secure, host))
-        if future is None:
-            future = self._start_query(secure, host, ask)
+        answer: asyncio.Future[Answer] = asyncio.Future(loop=asyncio.get_running_loop())
+        waiting = self._under_way.get((secure, host))
+        if waiting is not None:
+            waiting.append(answer)
+        else:
+            self._start_query(secure, host, ask, answer)
         try:
             with deadline(self._timeout_s):
-                return await asyncio.shield(future)
+                return await answer
         except TimeoutError:
             return self._timed_out(secure, host)
 
-    def _start_query(self, secure: bool, host: str, ask: Ask) -> asyncio.Future[Answer]:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    def _start_query(self, secure: bool, host: str, ask: Ask, first: asyncio.Future[Answer]) -> None:
+        """Starts a task, since the lookup goes on when nobody waits for it any more."""
+        waiting = self._under_way[secure, host] = [first]
 
         def settle(answer: Answer) -> None:
-            if not future.done():
-                future.set_result(answer)
-                del self._under_way[(secure, host)]
+            if self._under_way.get((secure, host)) is waiting:
+                del self._under_way[secure, host]
+                for waiter in waiting:
+                    if not waiter.done():
+                        waiter.set_result(answer)
 
-        self._under_way[(secure, host)] = future
-        task = spawn(ask(self._network(), host, settle), name=f"resolve {host}")
-        # A fault in the task must not leave the callers waiting.
-        task.add_done_callback(lambda _: settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL)))
-        return future
+        def ended() -> None:
+            """A fault in the task must not leave the callers waiting."""
+            settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL))
+
+        spawn(ask(self._network(), host, settle), name=f"resolve {host}", on_end=ended, eager=True)
 
     def _timed_out(self, secure: bool, host: str) -> DialError:
         if secure:  # no evidence about the name
@@ -260,28 +267,48 @@ class Resolver:
         if self._system is None or not self._system.handles(host):
             settle(await self._check_system_answer(network, host, await self._getaddrinfo.ask(host)))
             return
-        answers = self._ask_stub_resolver(host)
-        answer = await answers.get()
-        if isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME and self._system.has_search:
-            answer = await self._getaddrinfo.ask(host)  # it may exist under a suffix of the search list
-        if answer is not None:
-            settle(await self._check_system_answer(network, host, answer))
-        while isinstance(later := await answers.get(), LookupResult):
-            if later.addresses:
-                await self._check_system_answer(network, host, later)
+        is_first = True
+
+        async def take(answer: SystemAnswer) -> None:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                settle(await self._check_system_answer(network, host, await self._searched(host, answer)))
+            elif isinstance(answer, LookupResult) and answer.addresses:
+                await self._check_system_answer(network, host, answer)
+
+        await self._ask_stub_resolver(self._system, network, host, take)
+
+    async def _searched(self, host: str, answer: SystemAnswer) -> SystemAnswer:
+        """Returns the answer, or that of getaddrinfo for a name that may exist under a suffix of the search list."""
+        is_missing = isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME
+        may_exist = is_missing and self._system is not None and self._system.has_search
+        return await self._getaddrinfo.ask(host) if may_exist else answer
 
     async def _ask_system_unchecked(self, host: str) -> SystemAnswer:
         """Asks the system and does not check the answer."""
         if self._system is None or not self._system.handles(host):
             return await self._getaddrinfo.ask(host)
-        return await self._ask_stub_resolver(host).get() or LookupResult(code=None)
+        first: asyncio.Future[SystemAnswer] = asyncio.get_running_loop().create_future()
 
-    def _ask_stub_resolver(self, host: str) -> asyncio.Queue[SystemAnswer | None]:
-        """Starts a lookup. Returns the queue of its answers, which ends with None."""
-        assert self._system is not None
-        listener = _StubListener(self, self._network(), host)
-        spawn(listener.run(self._system, self._timeout_s), name=f"ask for {host}")
-        return listener.answers
+        async def take(answer: SystemAnswer) -> None:
+            if not first.done():
+                first.set_result(answer)
+
+        def ended() -> None:
+            if not first.done():
+                first.set_result(LookupResult(code=None))
+
+        asking = self._ask_stub_resolver(self._system, self._network(), host, take)
+        spawn(asking, name=f"ask for {host}", on_end=ended)
+        return await first
+
+    async def _ask_stub_resolver(self, system: StubResolver, network: NetworkId, host: str, take: Take) -> None:
+        """Hands over the answers of the stub resolver, until no further one is awaited: one, and perhaps more."""
+        try:
+            await system.ask(host, self._timeout_s, _StubListener(self, network, host, take))
+        except OSError as error:
+            await take(_failed(f"{host} cannot be looked up: {error_text(error)}", Symptom.LOCAL))
 
     def on_two_answers(
         self, network: NetworkId, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]
@@ -317,32 +344,23 @@ class Resolver:
         return answer.addresses[:ADDRESSES]
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
+        if not self._tampering.are_bogons(host, addresses):
+            return False
         if self._is_local(host) or self._in_files(host):
             return False  # a local name may have a private address; the guard still decides whether it is dialed
         return await self._tampering.is_forged(host, addresses)
 
 
 class _StubListener:
-    """Queues the answers of one lookup by the stub resolver; see LookupListener."""
+    """What one lookup by the stub resolver tells; see LookupListener."""
 
-    def __init__(self, resolver: Resolver, network: NetworkId, host: str) -> None:
-        self.answers: asyncio.Queue[SystemAnswer | None] = asyncio.Queue()  # None: no more will come
+    __slots__ = ("_host", "_network", "_resolver", "on_result")
+
+    def __init__(self, resolver: Resolver, network: NetworkId, host: str, take: Take) -> None:
         self._resolver = resolver
         self._network = network
         self._host = host
-
-    async def run(self, system: StubResolver, timeout_s: float) -> None:
-        """Asks `system`, until no further answer is awaited."""
-        try:
-            await system.ask(self._host, timeout_s, self)
-        except OSError as error:
-            text = f"{self._host} cannot be looked up: {error_text(error)}"
-            self.answers.put_nowait(_failed(text, Symptom.LOCAL))
-        finally:
-            self.answers.put_nowait(None)
-
-    def on_result(self, result: LookupResult) -> None:
-        self.answers.put_nowait(result)
+        self.on_result: Take = take
 
     def on_two_answers(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         self._resolver.on_two_answers(self._network, self._host, first, second)

@@ -3,7 +3,8 @@
 It sees what getaddrinfo hides: how a server failed, the TTL of an answer, and whether a second, different answer to the
 same query follows the first, as happens where somebody on the path forges answers. Only ordinary names are asked here;
 what the machine's files treat specially (search lists, /etc/hosts, other modules of nsswitch) is left to getaddrinfo.
-The sockets stay open for half a second after an answer, within the same coroutine.
+The sockets stay open for half a second after an answer, within the same coroutine. A lookup is a part of each first
+visit, so it wakes its coroutine once, when all that is needed has come.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ import contextlib
 import errno
 import ipaddress
 import itertools
+import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.config.file_watch import file_stamp
 from proxy.model import IPAddress
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.deadline import Deadline, poll_again
+from proxy.net.deadline import POLLS, Deadline, poll_again
 from proxy.net.notify import Notify
+from proxy.net.poller import READABLE, LoopPoller, Poller
+from proxy.net.timers import Timer, call_at, cancel
 from proxy.wire import dns
 from proxy.wire.dns import Answer, Rcode, RecordType
 
@@ -73,8 +79,10 @@ class LookupResult:
 class LookupListener(Protocol):
     """Is called with the results of one lookup. No method may raise."""
 
-    def on_result(self, result: LookupResult) -> None:
+    @property
+    def on_result(self) -> Callable[[LookupResult], Awaitable[None]]:
         """Called once within the lookup's timeout, and again when more addresses follow soon after."""
+        ...
 
     def on_two_answers(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         """Called when one query got two answers that have no address or prefix in common."""
@@ -101,15 +109,18 @@ class StubResolver:
     def __init__(
         self,
         *,
+        poller: Poller | None = None,
         folder: Path = Path("/etc"),
         port: int = 53,
         retry_s: float = RETRY_S,
         second_answer_s: float = SECOND_ANSWER_S,
         is_shared: Callable[[str], bool] = lambda suffix: "." not in suffix,
     ) -> None:
-        """`folder` holds resolv.conf, nsswitch.conf and hosts, which are read again when they change. `is_shared` says
-        whether unrelated sites have their names below a suffix, as below `com`."""
-        self._paths = tuple(folder / name for name in ("resolv.conf", "nsswitch.conf", "hosts"))
+        """Without `poller`, the loop's own means are used. `folder` holds resolv.conf, nsswitch.conf and hosts, which
+        are read again when they change. `is_shared` says whether unrelated sites have their names below a suffix, as
+        below `com`."""
+        self._poller = poller
+        self._paths = tuple(str(folder / name) for name in ("resolv.conf", "nsswitch.conf", "hosts"))
         self._port = port
         self._retry_s = retry_s
         self._second_answer_s = second_answer_s
@@ -142,11 +153,14 @@ class StubResolver:
         return self._current().hosts.get(host, ())
 
     async def ask(self, host: str, timeout_s: float, listener: LookupListener) -> None:
-        """Looks `host` up and reports to `listener`. Returns once no further answer is awaited. Raises OSError when
-        this machine is out of descriptors or memory."""
-        lookup = _Lookup(host, self._current().servers, self._port, listener)
+        """Looks up `host`, which this resolver `handles`, and reports to `listener`. Returns once no further answer is
+        awaited. Raises OSError when this machine is out of descriptors or memory."""
+        if self._poller is None:
+            self._poller = LoopPoller(asyncio.get_running_loop())
+        files = self._files if self._stamps else self._current()  # `handles` has just read them
+        lookup = _Lookup(host, files.servers, self._port, listener, self._poller)
         try:
-            listener.on_result(await lookup.run(timeout_s, self._retry_s))
+            await listener.on_result(await lookup.run(timeout_s, self._retry_s))
             if self._listening < LISTENING_MAX:
                 self._listening += 1
                 try:
@@ -159,7 +173,7 @@ class StubResolver:
     def _current(self) -> _Files:
         stamps = tuple(map(file_stamp, self._paths))
         if stamps != self._stamps:
-            self._files = _read(*self._paths)
+            self._files = _read(*map(Path, self._paths))
             self._stamps = stamps
         return self._files
 
@@ -167,11 +181,12 @@ class StubResolver:
 class _Lookup:
     """One name, asked of one server after the other, for both address families at once."""
 
-    def __init__(self, host: str, servers: Sequence[str], port: int, listener: LookupListener) -> None:
+    def __init__(self, host: str, servers: Sequence[str], port: int, listener: LookupListener, poller: Poller) -> None:
         self._host = host
         self._listener = listener
         self._servers = [*itertools.islice(itertools.cycle(servers), QUESTIONS)]  # still to be asked
         self._port = port
+        self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._notify = Notify()
         self._queries: list[_ServerQuery] = []
@@ -180,23 +195,26 @@ class _Lookup:
         self._source = "no name server answered"
         self._unrouted = 0  # servers to which this machine has no route
         self._settles_at = float("inf")
+        self._settling: Timer | None = None  # at that time
 
     async def run(self, timeout_s: float, retry_s: float) -> LookupResult:
         """Asks until there is an answer, or no server is left."""
-        ends_at = self._loop.time() + timeout_s
-        next_at = 0.0
-        while not self._is_settled(now := self._loop.time()) and now < ends_at:
-            if self._servers and (now >= next_at or not any(query.is_open for query in self._queries)):
+        now = self._loop.time()
+        ends_at, next_at = now + timeout_s, 0.0
+        while now < ends_at and now < self._settles_at and len(self._answers) < len(_RECORD_TYPES):
+            is_asking = True in [query.is_open for query in self._queries]
+            if self._servers and (now >= next_at or not is_asking):
                 if self._queries and not self._listener.may_ask_next():
                     self._servers.clear()
                     continue
                 self._ask_next(self._servers.pop(0))
                 next_at = now + retry_s
                 continue
-            if not self._servers and not any(query.is_open for query in self._queries):
+            if not self._servers and not is_asking:
                 break
-            await self._notify.wait(min(ends_at, self._settles_at, next_at if self._servers else ends_at))
+            await self._notify.wait(min(ends_at, next_at) if self._servers else ends_at)
             await self._retry_truncated(ends_at)
+            now = self._loop.time()
         if len(self._answers) < len(_RECORD_TYPES):
             await poll_again()  # the deadline may have passed while the loop was blocked: an answer may lie unread
         return self._result()
@@ -209,30 +227,39 @@ class _Lookup:
             await self._notify.wait(ends_at)
             if len(self._answers) > count:
                 count = len(self._answers)
-                self._listener.on_result(self._result())
+                await self._listener.on_result(self._result())
 
     def close(self) -> None:
         """Closes every socket."""
         self._notify.close()
+        if self._settling is not None:
+            cancel(self._settling)
         for query in self._queries:
             query.close()
 
     def on_answer(self, query: _ServerQuery, kind: RecordType, answer: Answer) -> None:
         """Called by a query for its first answer of each type."""
+        is_waited_for = False  # more than this is
         if answer.truncated:
             query.truncated.append(kind)
         elif answer.code.is_final:
             self._answers.setdefault(kind, answer)
             self._source = query.server
-            missing = next((kind for kind in _RECORD_TYPES if kind not in self._answers), None)
-            if missing is not None and (answer.addresses or answer.code is Rcode.NO_NAME):
-                self._settles_at = self._loop.time() + FAMILY_WAIT_S[missing]
+            missing = [kind for kind in _RECORD_TYPES if kind not in self._answers]
+            if missing and (answer.addresses or answer.code is Rcode.NO_NAME):
+                self._settles_at = self._loop.time() + FAMILY_WAIT_S[missing[0]]
+                self._settling = call_at(self._settles_at, self._notify.set, passes=POLLS, instead_of=self._settling)
+                is_waited_for = True
+            elif self._settling is not None:
+                cancel(self._settling)
         else:
             self._failures[kind] = answer
             self._source = query.server
-        if all(kind in query.answers for kind in query.numbers) and not query.truncated:
+        if len(query.answers) == len(query.kinds) and not query.truncated:
             query.is_open = False  # fully answered: the next server may be asked, while second answers are awaited
-        self._notify.set()
+            is_waited_for = False
+        if not is_waited_for:
+            self._notify.set()
 
     def on_second_answer(self, first: Answer, second: Answer) -> None:
         """Called by a query for a further answer of a type that was answered before."""
@@ -249,13 +276,10 @@ class _Lookup:
         self._source = f"{query.server}: {error.strerror or error}"
         self._notify.set()
 
-    def _is_settled(self, now: float) -> bool:
-        return len(self._answers) == len(_RECORD_TYPES) or now >= self._settles_at
-
     def _ask_next(self, server: str) -> None:
         missing = [kind for kind in _RECORD_TYPES if kind not in self._answers]
         try:
-            self._queries.append(_ServerQuery(self, self._loop, self._host, server, self._port, missing))
+            self._queries.append(_ServerQuery(self, self._poller, self._host, server, self._port, missing))
         except OSError as error:
             if error.errno in _SHORTAGES:
                 raise
@@ -278,9 +302,9 @@ class _Lookup:
 
     def _result(self) -> LookupResult:
         answers = [self._answers[kind] for kind in _RECORD_TYPES if kind in self._answers]
-        addresses = tuple(address for answer in answers for address in answer.addresses)
+        addresses = tuple([address for answer in answers for address in answer.addresses])
         if addresses:
-            ttl_s = min(answer.ttl_s for answer in answers if answer.addresses)
+            ttl_s = min([answer.ttl_s for answer in answers if answer.addresses])
             return LookupResult(addresses, ttl_s, source=self._source)
         if len(answers) == len(_RECORD_TYPES) or any(answer.code is Rcode.NO_NAME for answer in answers):
             is_missing = all(answer.code is Rcode.NO_NAME for answer in answers)
@@ -297,7 +321,7 @@ class _ServerQuery:
     def __init__(
         self,
         lookup: _Lookup,
-        loop: asyncio.AbstractEventLoop,
+        poller: Poller,
         host: str,
         server: str,
         port: int,
@@ -307,74 +331,90 @@ class _ServerQuery:
         self.server = server
         self.is_open = True  # an answer is still to come
         self.truncated: list[RecordType] = []  # types whose answer did not fit
-        self.numbers = dict(zip(kinds, _numbers(len(kinds)), strict=True))
+        self.kinds = dict(zip(_numbers(len(kinds)), kinds, strict=True))  # by the ID of their query
         self.answers: dict[RecordType, Answer] = {}
         self._lookup = lookup
-        self._loop = loop
+        self._poller = poller
         self._host = host
         self._sock = _connected(server, port)
         try:
-            loop.add_reader(self._sock.fileno(), self._readable)
-            for kind, number in self.numbers.items():
+            poller.register(self, writes=False)
+            for number, kind in self.kinds.items():
                 self._sock.send(dns.query(host, kind, number=number))
         except BaseException:
             self.close()
             raise
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def close(self) -> None:
         if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock.fileno())
+            self._poller.forget(self)
             self._sock.close()
 
-    def _readable(self) -> None:
+    def ready(self, mask: int) -> None:
+        """Called by the poller, once for all that has come."""
         for _ in range(_DATAGRAMS):
             try:
                 data = self._sock.recv(_DATAGRAM)
             except BlockingIOError:
+                self._poller.want_read(self)
                 return
             except OSError as error:  # a connected UDP socket reports ICMP port unreachable
+                if not self.is_open:
+                    self._poller.want_read(self)
+                    return
                 self._lookup.on_error(self, error)
-                return
-            self._receive(data)
+                continue  # something may have come before it
+            number = int.from_bytes(data[:2], "big")
+            if (kind := self.kinds.get(number)) is None:
+                continue
+            try:
+                answer = dns.read_answer(data, self._host, kind, number=number)
+            except PeerError:
+                continue  # ignored: a clumsy forgery must not end the query (RFC 5452 section 9.1)
+            if (first := self.answers.get(kind)) is not None:
+                self._lookup.on_second_answer(first, answer)
+            else:
+                self.answers[kind] = answer
+                self._lookup.on_answer(self, kind, answer)
+        asyncio.get_running_loop().call_soon(self._read_on)  # others first
 
-    def _receive(self, data: bytes) -> None:
-        for kind, number in self.numbers.items():
-            if data[:2] == number.to_bytes(2, "big"):
-                try:
-                    answer = dns.read_answer(data, self._host, kind, number=number)
-                except PeerError:
-                    return  # ignored: a clumsy forgery must not end the query (RFC 5452 section 9.1)
-                if (first := self.answers.get(kind)) is not None:
-                    self._lookup.on_second_answer(first, answer)
-                else:
-                    self.answers[kind] = answer
-                    self._lookup.on_answer(self, kind, answer)
-                return
+    def _read_on(self) -> None:
+        if self._sock.fileno() >= 0:
+            self.ready(READABLE)
 
 
-def _numbers(count: int) -> list[int]:
+def _numbers(count: int) -> tuple[int, ...]:
     """Returns `count` different random IDs: the queries on one socket are told apart by them."""
-    numbers: list[int] = []
-    while len(numbers) < count:
-        if (number := secrets.randbelow(1 << 16)) not in numbers:
-            numbers.append(number)
-    return numbers
+    while True:
+        numbers: tuple[int, ...] = struct.unpack(f"!{count}H", os.urandom(2 * count))
+        if len(set(numbers)) == count:
+            return numbers
 
 
 def _connected(server: str, port: int) -> socket.socket:
-    """Returns a connected UDP socket. `server` is a literal, with its zone where it has one, so getaddrinfo asks no
-    resolver. Raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        server, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    )[0]
-    sock = socket.socket(family, kind, protocol)
+    """Returns a connected UDP socket. Raises OSError."""
+    # The number of a zone (fe80::1%eth0) changes when its interface comes again.
+    family, address = (_address_of.__wrapped__ if "%" in server else _address_of)(server, port)
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
-        sock.setblocking(False)
         sock.connect(address)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+@lru_cache(maxsize=2 * SERVERS)
+def _address_of(server: str, port: int) -> tuple[int, Any]:
+    """Returns the family and the address for `connect`. `server` is a literal, with its zone where it has one, so
+    getaddrinfo asks no resolver. Raises OSError."""
+    family, _, _, _, address = socket.getaddrinfo(
+        server, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    )[0]
+    return int(family), address
 
 
 async def _ask_over_tcp(server: str, port: int, host: str, kind: RecordType) -> Answer:

@@ -129,10 +129,12 @@ class TamperingChecks:
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
+    def are_bogons(self, host: str, addresses: Sequence[IPAddress]) -> bool:
+        """Whether no public name leads to any of `addresses`, and no file or setting of the user allows it."""
+        return self._guard is not None and all(self._guard.is_bogon(host, address) for address in addresses)
+
     async def is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        """Whether no public name leads to any of `addresses`, and none of the three exceptions holds."""
-        if self._guard is None or not all(self._guard.is_bogon(host, address) for address in addresses):
-            return False
+        """Whether `addresses`, which are bogons, are forged: they are not local ones, nor those of another proxy."""
         if self._local.get(self._key(host), _time()):
             return False
         return not (all(address in FAKE for address in addresses) and await self._controls_are_fake())

@@ -30,7 +30,7 @@ class Ear:
         self.found: list[LookupResult] = []
         self.differing: list[tuple[Texts, Texts]] = []
 
-    def on_result(self, found: LookupResult) -> None:
+    async def on_result(self, found: LookupResult) -> None:
         self.found.append(found)
 
     def on_two_answers(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:

@@ -1,0 +1,38 @@
+"""How many calls of Python functions a lookup may cost that the machine's name server answers. Each first visit has
+one. Calls of asyncio, which differ by loop, are not counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from proxy.net.dns.resolver import Resolver
+from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.poller import make_poller
+from tests.support.calls import counting
+from tests.support.name_servers import machine_files, plain_server, saying
+
+NAMES = 20
+CALLS = 112
+"""On Linux, with both families answered, of which one has an address."""
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+async def test_a_lookup_stays_within_its_calls(tmp_path: Path) -> None:
+    async with plain_server(saying("192.0.2.7")) as server:
+        machine_files(tmp_path, "127.0.0.1")
+        with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
+            system = StubResolver(poller=poller, folder=tmp_path, port=server.port, second_answer_s=0)
+            resolver = Resolver(system=system)
+            await resolver.resolve("warm.test")
+            with counting() as calls:
+                for number in range(NAMES):
+                    assert len(await resolver.resolve(f"n{number}.test")) == 1
+    ours = Counter({name: count for name, count in calls.items() if name.startswith("proxy.")})
+    assert len(server.asked) == 2 * (NAMES + 1)
+    assert ours.total() / NAMES <= CALLS, ours.most_common(20)
