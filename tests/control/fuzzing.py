@@ -23,6 +23,7 @@ from proxy.control.server import ControlServer
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.formats import parse_list
 from tests.control.openapi import FILE
+from tests.control.opened import open_three
 from tests.control.world import World
 from tests.support.outcomes import failed, outcome, rescued, works
 
@@ -50,6 +51,7 @@ def make_world() -> World:
     world.list_texts = {"gfw": text}
     world.overrides_changed()
     world.see(works("a.example"), rescued(host="example.org"), outcome(failed(), host="dead.example"))
+    open_three(world, at=0.0)
     return world
 
 

@@ -172,7 +172,7 @@ async def test_the_next_connection_follows_a_rule_that_is_made_from_an_open_one(
             assert relay.asked == [f"{HOST}:{port}"]
             assert byway.rules.read_text() == "# mine\nDOMAIN-SUFFIX,site.test,RELAY:exit\nMATCH,AUTO\n"
             text = await browser.text("live")
-            assert "New connections follow rules.txt:2 DOMAIN-SUFFIX,site.test,RELAY:exit." in text
+            assert "Added: rules.txt:2 DOMAIN-SUFFIX,site.test,RELAY:exit. New connections follow it" in text
             assert "2 connections are open." in text
             assert " exit ✓ open " in text
             writer.write(b"again\n")

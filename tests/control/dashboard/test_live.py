@@ -154,14 +154,30 @@ async def test_a_rule_is_made_from_a_connection(world: World, browser: Browser, 
         ("domain", "example.org and its subdomains"),
         ("program", "everything that the program firefox opens"),
     ]
-    before = world.rules
+    before = world.rules = "DOMAIN-SUFFIX,ads.example,BLOCK\n"
     form = {"host": "a.example.org", "program": "firefox"}
     assert await browser.send("live/rule", **form, subject="site", action="relay:tor") == "live"
     assert world.rules == f"{before}DOMAIN-SUFFIX,a.example.org,RELAY:tor\n"
     text = await browser.text("live")
-    rule = "rules.txt:3 DOMAIN-SUFFIX,a.example.org,RELAY:tor"
-    assert f"New connections follow {rule}. Open ones keep their route." in text
+    rule = "rules.txt:2 DOMAIN-SUFFIX,a.example.org,RELAY:tor"
+    assert f"Added: {rule}. New connections follow it, open ones keep their route." in text
     assert closed == []
+
+
+async def test_a_rule_that_does_not_decide_says_so(world: World, browser: Browser) -> None:
+    world.overrides["example.org"] = Override(Action.DIRECT)
+    world.overrides_changed()
+    await browser.send("live/rule", host="a.example.org", program="", subject="host", action="relay")
+    text = await browser.text("live")
+    assert "Added: rules.txt:3 DOMAIN,a.example.org,RELAY." in text
+    assert "The override of example.org still decides about a.example.org." in text
+    assert "New connections follow it" not in text
+    del world.overrides["example.org"]
+    world.overrides_changed()
+    await browser.send("live/rule", host="b.example.org", program="", subject="host", action="relay")
+    text = await browser.text("live")
+    assert "It is never used: rules.txt:2 DOMAIN-SUFFIX,example.org,RELAY:tor comes first" in text
+    assert "New connections follow it" not in text
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,9 @@ def test_what_a_failed_connection_comes_to(case: Case) -> None:
         assert case.says in result.text
 
 
-def test_what_a_client_did_not_wait_for_is_not_known() -> None:
-    left = replace(outcome(RESET, REFUSES), closed_by=ClosedBy.CLIENT)
+@pytest.mark.parametrize("closed_by", [ClosedBy.CLIENT, ClosedBy.USER])
+def test_what_nobody_waited_for_is_not_known(closed_by: ClosedBy) -> None:
+    left = replace(outcome(RESET, REFUSES), closed_by=closed_by)
     assert result_of(left, NOW, direct_works=True) is None
 
 

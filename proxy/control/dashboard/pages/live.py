@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -227,8 +227,19 @@ async def _add_rule(visit: Visit) -> web.Response:
         return visit.see_other("live", sentences([_("No rule was added."), *error.problems]))
     except BywayError as error:
         return visit.see_other("live", sentences([_("No rule was added."), str(error)]))
-    done = _("New connections follow {rule}. Open ones keep their route.", rule=added.rule.why)
-    return visit.see_other("live", sentences([done, *added.notices()]))
+    notices = [_("Added: {rule}.", rule=added.rule.why), *added.notices()]
+    if covering := _covering(host, visit.parts.setup().router.overrides):
+        notices.append(_("The override of {site} still decides about {host}.", site=covering, host=host))
+    elif added.covered_by is None:
+        notices.append(_("New connections follow it, open ones keep their route."))
+    return visit.see_other("live", sentences(notices))
+
+
+def _covering(host: str, overrides: Collection[str]) -> str:
+    """Returns the host whose override decides about `host`; empty: none does."""
+    while host and host not in overrides:
+        host = host.partition(".")[2]
+    return host
 
 
 ROUTES = (
