@@ -14,7 +14,7 @@ from proxy.model.phrase import _, commas, ngettext, pgettext
 Document = Mapping[str, Any]
 
 _GLYPHS = {"ok": "✓", "failed": "✗", "not_tested": "·"}
-_RESULTS = {
+RESULTS: Mapping[str, str] = {
     "ok": pgettext("result", "ok"),
     "failed": pgettext("result", "failed"),
     "not_tested": pgettext("result", "not tested"),
@@ -35,7 +35,7 @@ PARTS: Mapping[str, str] = {
 
 def step_cells(step: Document) -> tuple[str, str, str]:
     """The route of a step with how it ended as a glyph, what it did, and its result with address and time."""
-    result = _RESULTS[step["result"]]
+    result = RESULTS[step["result"]]
     ended = step["text"] or result
     if step["text"] and step["result"] != "ok":
         ended = _("{result}: {reason}", result=result, reason=step["text"])

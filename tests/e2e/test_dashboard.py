@@ -138,6 +138,16 @@ async def test_a_measurement_can_be_read_by_everybody(pages: Pages, page: Tab) -
     assert text.index("Steps") < text.index("Verdict") < text.index("What to do")
 
 
+async def test_a_measured_site_can_be_read_by_everybody(pages: Pages, page: Tab) -> None:
+    home = await sign_in(page, pages)
+    await page.open(f"{home}sites/blog.example.net")
+    await page.evaluate("document.querySelector('form[action$=measure] button').click(); 0")
+    await shows(page, "document.querySelector('#verdict') && document.readyState === 'complete'")
+    assert (await page.text()).index("Verdict") < (await page.text()).index("Override")
+    await check_looks(page, lambda: page.open(f"{home}sites/blog.example.net"), "dashboard-measured-site")
+    assert "All steps" in await page.text()
+
+
 async def test_a_page_follows_what_happens(world: World, pages: Pages, page: Tab) -> None:
     await sign_in(page, pages)
     assert "3 sites are blocked" in await page.text()

@@ -59,6 +59,11 @@ class Visit:
         """Returns a part of a page, for the module."""
         return html(await asyncio.to_thread(render_part, template, self.session, view), PAGE_HEADERS)
 
+    def file(self, text: str, name: str, content_type: str) -> web.Response:
+        """Returns a file for the browser to save. `name` is of letters, digits, dots and hyphens."""
+        headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        return web.Response(text=text, content_type=content_type, charset="utf-8", headers=headers)
+
     def see_other(self, path: str, notice: str = "") -> web.Response:
         """Returns what leads the browser to another page, whose path is behind that of the session, after a form. It
         shows the notice once."""

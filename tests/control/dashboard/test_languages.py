@@ -44,7 +44,7 @@ PAGES = (
     "addons",
 )
 
-HOSTS = (BLOCKED, "new.example.org", "never.example")
+HOSTS = (BLOCKED, "new.example.org", "never.example", "blog.example.net")
 """Which are the titles of their pages."""
 
 _DATA = frozenset({"bdi", "code", "pre", "script", "style", "textarea"})
@@ -153,6 +153,19 @@ async def test_the_steps_and_the_verdict_of_a_measurement_are_wrapped(browser: B
     assert status == 200
     assert "⟦" in html[html.index('id="verdict"') :]
     assert untranslated(html) == []
+    html = await _page(browser, "sites/blog.example.net", PSEUDO)
+    assert '<ol><li><bdi dir="ltr">' in html, "each step of the measurement"
+    assert untranslated(html) == []
+
+
+async def test_what_is_said_of_rules_is_wrapped(browser: Browser) -> None:
+    form = {"token": await browser.token(), "text": "DOMAN,x,BLOCK", "version": "0"}
+    for path in ("rules", "rules/check"):
+        status, html = await browser.post(f"{browser.base}{path}", form, **{"Accept-Language": PSEUDO})
+        assert (status, untranslated(html)) == (200, [])
+    form["text"] = "MATCH,AUTO"
+    status, html = await browser.post(f"{browser.base}rules", form, **{"Accept-Language": PSEUDO})
+    assert (status, untranslated(html)) == (200, []), "the file has changed"
 
 
 async def test_the_results_of_a_test_of_relays_are_wrapped(browser: Browser) -> None:

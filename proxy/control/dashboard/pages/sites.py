@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
@@ -14,11 +16,19 @@ from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.amounts import ago, clock
 from proxy.control.answers.connections import ConnectionJson, PlanJson
-from proxy.control.answers.measurements import KnownSiteAnswer
+from proxy.control.answers.measurements import KnownSiteAnswer, MeasurementJson
 from proxy.control.answers.sites import OverrideJson, SiteAnswer, SiteJson
 from proxy.control.dashboard.charts import Period, Series, timeline
+from proxy.control.dashboard.pages.why import stream_measurement
+from proxy.control.dashboard.rendering import STREAM, render
 from proxy.control.dashboard.route_matrix import RouteMatrix, SiteRoute, route_matrix
+from proxy.control.dashboard.site_evidence import Evidence, evidence_of
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.document import to_json
+from proxy.control.report.formats import to_csv, to_markdown, to_ooni
+from proxy.control.report.redact import Redact, redacted
+from proxy.control.report.sites import ROWS as REPORT_ROWS
+from proxy.control.report.sites import Site, site_of
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site import scope
 from proxy.control.site_reader import KnownSite
@@ -73,6 +83,30 @@ _LEGEND: Mapping[str, str] = {
     "slow": pgettext("status", "slow"),
     "other": _("other or unknown cause"),
 }
+
+
+class Export(NamedTuple):
+    """A format of a report: its name, what its file is called and is, and what writes it."""
+
+    name: str
+    suffix: str
+    content_type: str
+    write: Callable[[Sequence[Site]], str]
+
+
+EXPORTS: Mapping[str, Export] = {
+    "ooni": Export("OONI (JSON)", "jsonl", "application/x-ndjson", to_ooni),
+    "csv": Export("CSV", "csv", "text/csv", to_csv),
+    "md": Export("Markdown", "md", "text/markdown", to_markdown),
+}
+"""The formats of a report, as the form asks for them."""
+
+LEVELS: Mapping[str, str] = {
+    Redact.FULL: _("without relays, networks and private addresses"),
+    Redact.RELAY: _("without relays"),
+    Redact.NONE: _("everything"),
+}
+"""What a report leaves out, as the form asks for it."""
 
 
 @frozen_dataclass
@@ -197,12 +231,18 @@ class SiteView:
     connections: Sequence[ConnectionJson]
     no_connections: str
     no_history: str
+    evidence: Evidence | None
+    formats: Mapping[str, str]
+    levels: Mapping[str, str]
+    stream: str = ""
+    """Stands for the steps of a measurement that is going on; empty: there is none."""
 
 
 def site_view(
     answer: SiteAnswer,
     known: KnownSiteAnswer,
     connections: Sequence[ConnectionJson],
+    measured: Sequence[MeasurementJson],
     *,
     relays: Sequence[str],
     undo: str | None,
@@ -255,6 +295,9 @@ def site_view(
             if answer.belief.state in TROUBLED
             else _("No block of this site is recorded.")
         ),
+        evidence=evidence_of(measured),
+        formats={name: shape.name for name, shape in EXPORTS.items()},
+        levels=LEVELS,
     )
 
 
@@ -325,15 +368,52 @@ async def _chosen_site(visit: Visit) -> web.Response:
 
 async def _site(visit: Visit) -> web.Response:
     visit.query()
-    host, now, subjects = parse_field(scope, visit.fields["host"]), time.time(), visit.subjects
+    host = parse_field(scope, visit.fields["host"])
+    return await visit.page("site.html", title=host, here="sites", view=await _view_of(visit, host))
+
+
+async def _view_of(visit: Visit, host: str) -> SiteView:
+    now, subjects = time.time(), visit.subjects
     answer = await subjects.sites.show_site(host)
     known = await subjects.measurements.known(Destination(host, 443))
     rows = await subjects.sites.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
     undo = visit.session.undo[1] if visit.session.undo is not None and visit.session.undo[0] == host else None
     networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
     relays = subjects.relays.relays.usable_names()
-    view = site_view(answer, known, rows, relays=relays, undo=undo, now=now, networks=networks)
-    return await visit.page("site.html", title=host, here="sites", view=view)
+    measured = (await subjects.measurements.measurements(host)).measurements
+    return site_view(answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks)
+
+
+async def _measure(visit: Visit) -> web.StreamResponse:
+    """Measures a site, and sends its page with the steps as they are done."""
+    form = await visit.form("fresh")
+    host = parse_field(scope, visit.fields["host"])
+    view = replace(await _view_of(visit, host), stream=STREAM)
+    page = await asyncio.to_thread(render, "site.html", visit.session, title=host, here="sites", view=view)
+    return await stream_measurement(visit, host, fresh="fresh" in form, page=page)
+
+
+async def _report(visit: Visit) -> web.Response:
+    """Sends what is known about a site as a file for others."""
+    asked = visit.query("format", "redact")
+    host = parse_field(scope, visit.fields["host"])
+    shape, level = EXPORTS.get(asked.get("format", "ooni")), asked.get("redact", Redact.FULL)
+    if shape is None or level not in LEVELS:
+        raise Refused(400, _("Unknown format, or unknown redaction."))
+    subjects = visit.subjects
+    shown = await subjects.sites.show_site(host)
+    measured = await subjects.measurements.measurements(host)
+    rows = await subjects.sites.sites.rows(site=host, limit=REPORT_ROWS)
+    relays = (await subjects.relays.list_relays()).relays
+
+    def write() -> str | None:
+        site = site_of(to_json(shown), to_json(measured.measurements), to_json(rows))
+        return shape.write(redacted([site], to_json(relays), Redact(level))) if site.is_known else None
+
+    text = await asyncio.to_thread(write)
+    if text is None:
+        raise Refused(404, _("Nothing is known about {host} yet. Measure it first.", host=host))
+    return visit.file(text, f"byway-{host.replace(':', '-')}.{shape.suffix}", shape.content_type)
 
 
 async def _set_override(visit: Visit) -> web.Response:
@@ -365,4 +445,6 @@ ROUTES = (
     Route("GET", "sites/", _chosen_site),
     Route("GET", "sites/{host}", _site),
     Route("POST", "sites/{host}/override", _set_override),
+    Route("POST", "sites/{host}/measure", _measure),
+    Route("GET", "sites/{host}/report", _report),
 )

@@ -24,16 +24,21 @@ async def _why(visit: Visit) -> web.Response:
 
 
 async def _measure(visit: Visit) -> web.StreamResponse:
-    """Measures a site, and sends the page as far as the measurement is."""
     form = await visit.form("site", "fresh")
     text = form.get("site", "").strip()
+    page = render("why.html", visit.session, title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
+    return await stream_measurement(visit, text, fresh="fresh" in form, page=page)
+
+
+async def stream_measurement(visit: Visit, text: str, *, fresh: bool, page: str) -> web.StreamResponse:
+    """Measures a site, and sends a page as far as the measurement is. STREAM stands twice on the page: where the steps
+    go, and behind their list, where the verdict goes. Raises Refused for a site that is not on the internet."""
     destination = parse_field(site, text)
     is_here = destination.address is not None and not destination.address.is_global
     if is_here or visit.parts.beliefs.is_near(destination.host):
         sentence = _("{host} is not on the internet. To test it: `byway why {host}`", host=destination.host)
         raise Refused(400, sentence)
-    lines = await visit.subjects.measurements.measure(MeasurementRequest(text, fresh="fresh" in form))
-    page = render("why.html", visit.session, title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
+    lines = await visit.subjects.measurements.measure(MeasurementRequest(text, fresh=fresh))
     return await visit.stream(page, _parts(visit, lines))
 
 
