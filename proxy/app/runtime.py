@@ -135,7 +135,7 @@ class AppRuntime:
     ) -> None:
         """`setup` returns the Setup in use, which a reload replaces."""
         self._setup = setup
-        self._network = network
+        self.network: Callable[[], NetworkId] = network.current  # asked a dozen times for each lookup
         self._beliefs = beliefs
         self._down_cache = down_cache
         self._health = health
@@ -143,9 +143,6 @@ class AppRuntime:
         self.relay_ways: WayBeliefs = WaysHere(relay_ways, network.current)
 
     # -- for resolvers (ResolverPolicy) ----------------------------------------------------------------------------
-
-    def network(self) -> NetworkId:
-        return self._network.current()
 
     def is_suspect(self, host: str) -> bool:
         router = self._setup().router

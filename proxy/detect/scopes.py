@@ -66,7 +66,9 @@ def domain_scope(host: str) -> str:
 
 def prefix_scope(address: IPAddress) -> str:
     """The /24 or /48 around an address."""
-    return str(ipaddress.ip_network((address, PREFIX_BITS[address.version]), strict=False))
+    bits = PREFIX_BITS[address.version]
+    below = address.max_prefixlen - bits
+    return f"{type(address)(int(address) >> below << below)}/{bits}"
 
 
 @lru_cache(maxsize=4096)

@@ -66,7 +66,14 @@ def test_below_what_unrelated_sites_have_names(name: str, shared: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "scope"), [("203.0.113.77", "203.0.113.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48")]
+    ("address", "scope"),
+    [
+        ("203.0.113.77", "203.0.113.0/24"),
+        ("0.0.0.255", "0.0.0.0/24"),
+        ("255.255.255.255", "255.255.255.0/24"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("::1", "::/48"),
+    ],
 )
 def test_prefixes(address: str, scope: str) -> None:
     assert prefix_scope(ipaddress.ip_address(address)) == scope

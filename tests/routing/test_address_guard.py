@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Destination
+from proxy.routing import address_guard
 from proxy.routing.address_guard import Guard
 from proxy.wire import hostnames as names
 from tests.support.calls import counting
@@ -374,3 +375,17 @@ def test_whether_a_host_is_near_is_remembered() -> None:
     with counting() as calls:
         assert not GUARD.is_near("www.example.com")
     assert calls.total() == 0
+
+
+RANGES = [(ipaddress.ip_network(text), kind) for text, kind in address_guard._RANGES]
+
+
+@pytest.mark.parametrize("network", [network for network, _ in RANGES], ids=str)
+def test_the_kind_of_an_address_is_that_of_the_first_range_that_fits(network: address_guard.IPNetwork) -> None:
+    """At both ends of each range, beside them, and in its middle."""
+    first, last = int(network[0]), int(network[-1])
+    for value in {first - 1, first, (first + last) // 2, last, last + 1}:
+        if 0 <= value < 1 << network.max_prefixlen:
+            address = type(network[0])(value)
+            expected = next(kind for other, kind in RANGES if address in other)
+            assert address_guard._kind(address) is expected, address
