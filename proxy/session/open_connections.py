@@ -6,7 +6,7 @@ connection is read from it when somebody asks. A plain HTTP request counts as a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -81,10 +81,9 @@ class OpenConnections:
         """By the id of the request."""
         self._programs: dict[int, str | None] = {}
 
-    def newest_first(self, is_wanted: Callable[[OpenConnection], bool] = lambda _: True) -> list[OpenConnection]:
-        """Returns those that are wanted."""
-        connections = (entry.open_connection for entry in reversed([*self.entries.values()]))
-        return [connection for connection in connections if is_wanted(connection)]
+    def newest_first(self) -> Iterator[OpenConnection]:
+        """Yields those that are open when this is called, each as it is when it is taken: 3 µs."""
+        return (entry.open_connection for entry in reversed([*self.entries.values()]))
 
     def close(self, request_id: int) -> OpenConnection | None:
         """Closes a connection. Returns what it was; None when there is none with this id."""
@@ -98,7 +97,8 @@ class OpenConnections:
     async def programs(self, connections: Collection[OpenConnection], programs: Programs) -> Mapping[int, str | None]:
         """Returns the client program of each connection, by the id of its request: empty when the client is not on this
         computer, None when it cannot be found out. A connection is looked up once."""
-        known = {id_: name for id_, name in self._programs.items() if id_ in self.entries}
+        kept = self.entries.keys() | {each.request.id for each in connections}
+        known = {id_: name for id_, name in self._programs.items() if id_ in kept}
         asked = {each.request.id: each.request.client for each in connections if each.request.id not in known}
         found = await programs.of_all({*filter(None, asked.values())}) if asked else {}
         self._programs = known | {id_: found.get(client, "") for id_, client in asked.items()}

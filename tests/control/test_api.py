@@ -21,6 +21,7 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import (
+    DIRECT,
     Action,
     Belief,
     ConnectivityResult,
@@ -35,7 +36,7 @@ from proxy.model import (
     as_evidence,
 )
 from proxy.model.relay_way import RelayWay
-from tests.control.opened import open_three
+from tests.control.opened import Opened, open_three
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -587,6 +588,14 @@ async def test_open_connections_can_be_narrowed(
 ) -> None:
     answer = await read(api, "/v1/connections/open", **query)
     assert ([row["id"] for row in answer["connections"]], answer["matching"], answer["open"]) == (ids, matching, 3)
+
+
+async def test_many_open_connections_are_searched_in_parts(api: ClientSession, world: World) -> None:
+    for number in range(2500):
+        Opened(world, number, f"h{number}.example.{'org' if number % 5 else 'net'}", DIRECT, NOW, [])
+    answer = await read(api, "/v1/connections/open", site="example.net", limit="3")
+    assert [row["id"] for row in answer["connections"]] == [2495, 2490, 2485]
+    assert (answer["matching"], answer["open"]) == (500, 2500)
 
 
 @pytest.mark.usefixtures("closed")

@@ -33,7 +33,7 @@ async def open_tunnel(client: Visit) -> None:
 
 async def test_a_tunnel_is_open_until_its_client_leaves() -> None:
     async with visit({DIRECT: [Script(connect=0.0, answer=ANSWER, after=0.0)]}) as client:
-        assert client.open_connections.newest_first() == []
+        assert [*client.open_connections.newest_first()] == []
         await client.says(CONNECT)
         assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
         waits = only(client)
@@ -183,17 +183,19 @@ async def test_a_program_is_looked_up_once_for_each_connection() -> None:
     connections, programs = OpenConnections(), Programs()
     connections.entries = {1: Entry(1), 2: Entry(2, "127.0.0.1:50001"), 3: Entry(3, "")}
     for _ in range(2):
-        found = await connections.programs(connections.newest_first(), programs)
+        found = await connections.programs([*connections.newest_first()], programs)
         assert found == {1: "firefox", 2: "firefox", 3: ""}
     assert programs.asked == ["127.0.0.1:50000", "127.0.0.1:50001"]
     del connections.entries[1], connections.entries[2]
     connections.entries[4] = Entry(4)  # another program may have got the port of the first one
-    assert await connections.programs(connections.newest_first(), programs) == {3: "", 4: "firefox"}
+    assert await connections.programs([*connections.newest_first()], programs) == {3: "", 4: "firefox"}
     assert programs.asked[2:] == ["127.0.0.1:50000"]
+    shown = [*connections.newest_first()]
+    connections.entries.clear()
+    assert await connections.programs(shown, programs) == {3: "", 4: "firefox"}, "those that have just ended stay known"
 
 
 def test_the_newest_come_first() -> None:
     connections = OpenConnections()
     connections.entries = {number: Entry(number) for number in (1, 2, 3)}
     assert [each.request.id for each in connections.newest_first()] == [3, 2, 1]
-    assert [each.request.id for each in connections.newest_first(lambda each: each.request.id != 2)] == [3, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import islice
 from typing import Annotated
 
 from proxy.config.suggestions import quoted
@@ -19,6 +21,7 @@ CONNECTIONS_LIMIT = 1000
 
 
 _DIGITS_MAX = 18
+_AT_A_TIME = 1000
 
 
 def connection_id(text: str) -> int:
@@ -53,22 +56,32 @@ class ConnectionEndpoints:
 
     async def list_open(self, asked: OpenConnectionsQuery) -> OpenConnectionsAnswer:
         """Lists the open connections, the newest first."""
-        site = None if asked.site is None else parse_field(scope, asked.site)
-
-        def is_wanted(connection: OpenConnection) -> bool:
-            return (site is None or connection.host == site or connection.host.endswith(f".{site}")) and (
-                asked.route is None or str(connection.route) == asked.route
-            )
-
         registry = self.parts.open_connections
-        found, count = registry.newest_first(is_wanted), len(registry.entries)
+        matching = count = len(registry.entries)
+        if (asked.site, asked.route, asked.program) == (None, None, None):
+            shown = [*islice(registry.newest_first(), asked.limit)]
+        else:
+            found = await self._find(asked)
+            shown, matching = found[: asked.limit], len(found)
+        programs = await registry.programs(shown, self.parts.programs)
+        rows = tuple(OpenConnectionJson.of(each, programs[each.request.id]) for each in shown)
+        return OpenConnectionsAnswer(rows, matching, count)
+
+    async def _find(self, asked: OpenConnectionsQuery) -> list[OpenConnection]:
+        """Returns those that are asked for, also beyond the limit."""
+        site, registry = None if asked.site is None else parse_field(scope, asked.site), self.parts.open_connections
+        found = []
+        for number, each in enumerate(registry.newest_first(), 1):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)  # connections go on meanwhile
+            if (site is None or each.host == site or each.host.endswith(f".{site}")) and (
+                asked.route is None or str(each.route) == asked.route
+            ):
+                found.append(each)
         if asked.program is not None:
             programs = await registry.programs(found, self.parts.programs)
             found = [each for each in found if programs[each.request.id] == asked.program.lower()]
-        shown = found[: asked.limit]
-        programs = await registry.programs(shown, self.parts.programs)
-        rows = tuple(OpenConnectionJson.of(each, programs[each.request.id]) for each in shown)
-        return OpenConnectionsAnswer(rows, len(found), count)
+        return found
 
     async def close(self, connection: str) -> ClosedConnectionAnswer:
         """Closes an open connection, by its id."""

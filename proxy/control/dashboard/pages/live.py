@@ -217,7 +217,8 @@ async def _add_rule(visit: Visit) -> web.Response:
     subjects = _subjects(host, program)
     subject = subjects.get(form.get("subject", ""))
     if subject is None:
-        raise Refused(400, f"unknown subject {quoted(form.get('subject', ''))}; it can be {one_of(list(subjects))}")
+        word, words = quoted(form.get("subject", "")), one_of(list(subjects))
+        raise Refused(400, _("unknown subject {word}; it can be {words}", word=word, words=words))
     usable = visit.subjects.relays.relays.usable_names()
     action, relay = parse_field(lambda text: parse_action(text, relays=usable), form.get("action", ""))
     type_, value, _text = subject
