@@ -18,10 +18,12 @@ from urllib.parse import urlencode
 
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths, is_own_folder
+from proxy.control.document import PHRASES_HEADER
 from proxy.control.pac import local_proxy
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import Phrase
 from proxy.net.peer import peer_uid
 
 RUN_FILE = "run.json"
@@ -46,6 +48,8 @@ class Client:
     """Where programs of this computer reach the proxy."""
     ephemeral: bool = False
     """It stores nothing."""
+    asks_phrases: bool = False
+    """Sentences of its answers are phrases, which can be said in another language."""
     timeout_s: float = TIMEOUT_S
 
     @classmethod
@@ -135,6 +139,8 @@ class Client:
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Mapping[str, Any] | None
     ) -> http.client.HTTPResponse:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        if self.asks_phrases:
+            headers[PHRASES_HEADER] = "parts"
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -220,12 +226,19 @@ def _none_runs(state: Path, hint: str) -> str:
 
 def _document(raw: bytes) -> Document:
     try:
-        document = json.loads(raw)
+        document = json.loads(raw, object_hook=_phrase)
     except ValueError:
         document = None
     if not isinstance(document, dict):
         raise BywayError("the running Byway did not answer in JSON; is it another version?")
     return document
+
+
+def _phrase(document: Document) -> Document | Phrase:
+    """Returns a phrase that `phrase_parts` wrote as it was; any other object as it is."""
+    if document.keys() != {"phrase", "plural", "number", "context", "values"}:
+        return document
+    return Phrase(*(document[name] for name in ("phrase", "plural", "number", "context", "values")))
 
 
 def _refused(status: int, document: Document) -> BywayError:

@@ -17,6 +17,7 @@ import typer
 
 from proxy.cli.exit_codes import Exit, NotRunning, translated
 from proxy.cli.help import Command
+from proxy.cli.language import spoken_here
 from proxy.cli.output import Output, say
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -83,6 +84,8 @@ class Invocation:
 
         start = f"byway run --state {self.flags.state}" if self.flags.state else "byway run"
         client = Client.find(self.paths.state_dir, hint=start)
+        if self.output.spoken is not None:
+            client = replace(client, asks_phrases=True)
         self.detail(f"Asking the running Byway of {self.paths.state_dir}.")
         return client
 
@@ -133,11 +136,12 @@ def common_parameters() -> list[inspect.Parameter]:
     ]
 
 
-def command(group: typer.Typer, name: str, *, example: str) -> Callable[[Body], Body]:
-    """Adds the decorated function to `group`; its docstring is the help."""
+def command(group: typer.Typer, name: str, *, example: str, is_translated: bool = False) -> Callable[[Body], Body]:
+    """Adds the decorated function to `group`; its docstring is the help. `is_translated`: on a terminal it speaks the
+    language of the user."""
 
     def add(body: Body) -> Body:
-        group.command(name, cls=Command, epilog=f"Example: {example}")(_runner(body))
+        group.command(name, cls=Command, epilog=f"Example: {example}")(_runner(body, is_translated=is_translated))
         return body
 
     return add
@@ -154,7 +158,7 @@ def default_command(group: typer.Typer, *, example: str) -> Callable[[Body], Bod
     return add
 
 
-def _runner(body: Body) -> Callable[..., None]:
+def _runner(body: Body, *, is_translated: bool = False) -> Callable[..., None]:
     """The function that typer calls for `body`: it takes the common flags out, and ends with the exit code."""
     own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
 
@@ -164,7 +168,10 @@ def _runner(body: Body) -> Callable[..., None]:
             ctx.obj = flags
             return
         output = Output(as_json=flags.json, plain=flags.plain, quiet=flags.quiet, verbose=flags.verbose)
-        raise typer.Exit(translated(lambda: body(Invocation(flags, output), **given), debug=flags.verbose > 1))
+        call = Invocation(flags, output)
+        if is_translated and output.fancy:
+            call = replace(call, output=replace(output, spoken=spoken_here(call.paths)))
+        raise typer.Exit(translated(lambda: body(call, **given), debug=flags.verbose > 1))
 
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common_parameters()]

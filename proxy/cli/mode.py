@@ -67,7 +67,7 @@ def _show(call: Invocation, answer: Document) -> Exit | None:
     mode = answer["mode"]
     if mode["paused_until"] is None:
         call.output.line(f"Mode {mode['mode']}: {MEANINGS[mode['mode']]}")
-    for text, _ in mode_sentences(mode):
+    for text, _do in mode_sentences(mode):
         if mode["paused_until"] is not None:
             call.output.line(text)
     if mode["mode"] == "relay" and not answer["relays"]:

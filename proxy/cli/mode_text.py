@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.control.amounts import ago, clock
+from proxy.model.phrase import _, sentences
 
 MEANINGS = {
-    "auto": "AUTO goes direct first, another route if the site is blocked.",
-    "direct": "AUTO goes direct only; blocked sites do not open. Nothing is learned.",
-    "relay": "AUTO uses relays only. Nothing is learned.",
+    "auto": _("AUTO goes direct first, another route if the site is blocked."),
+    "direct": _("AUTO goes direct only; blocked sites do not open. Nothing is learned."),
+    "relay": _("AUTO uses relays only. Nothing is learned."),
 }
 
 
@@ -21,7 +22,7 @@ def mode_sentences(mode: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
         return
     until = mode["paused_until"]
     if until is not None:
-        ends = f"{ago(until, now=time.time())} ({clock(until)[11:16]})"
-        yield f"Paused; ends {ends}. {MEANINGS['direct']}", "byway resume"
+        ends = _("Paused; ends {ago} ({time}).", ago=ago(until, now=time.time()), time=clock(until)[11:16])
+        yield sentences([ends, MEANINGS["direct"]]), "byway resume"
     if mode["mode"] != "auto":
-        yield f"Mode {mode['mode']}: {MEANINGS[mode['mode']]}", "byway mode auto"
+        yield _("Mode {mode}: {meaning}", mode=mode["mode"], meaning=MEANINGS[mode["mode"]]), "byway mode auto"

@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.cli.table import lay_out, wrap
 from proxy.cli.terminal import width
 from proxy.control.amounts import ago, clock
 from proxy.control.inert_text import inert
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import Phrase, _, commas
+
+if TYPE_CHECKING:
+    from proxy.languages.catalogue import Catalogue
 
 Cell = str | int | float | None
 
@@ -29,6 +33,15 @@ class Output:
     plain: bool = False
     quiet: bool = False
     verbose: int = 0
+    spoken: Catalogue | None = None
+    """The language of phrases; None: English."""
+
+    def shown(self, text: str) -> str:
+        """Returns a text as the terminal shows it: a phrase in the language of the command, and all that comes from
+        outside inert."""
+        if self.spoken is None or not isinstance(text, Phrase):
+            return inert(text)
+        return self.spoken.say(text.mapped(inert))
 
     @property
     def fancy(self) -> bool:
@@ -44,23 +57,28 @@ class Output:
         """Prints one of many JSON objects on a line of its own, at once."""
         print(json.dumps(content), flush=True)
 
-    def line(self, text: str = "") -> None:
-        """Prints a sentence or a paragraph of the result, wrapped on a terminal."""
-        print("\n".join(_wrapped(text, wide=not self.fancy)))
+    def line(self, text: str = "", *, before: str = "") -> None:
+        """Prints a sentence or a paragraph of the result, wrapped on a terminal. `before` stands before it."""
+        print("\n".join(_wrapped(self._lines(text, before), wide=not self.fancy)))
 
     def hint(self, text: str) -> None:
         """Prints a sentence that is no part of the result to stderr; --quiet drops it."""
         if not self.quiet:
-            say(text)
+            _to_stderr(self._lines(text))
+
+    def _lines(self, text: str, before: str = "") -> list[str]:
+        if self.spoken is not None and isinstance(text, Phrase):
+            return [before + self.shown(text)]
+        return list(map(inert, (before + text).split("\n")))
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "") -> None:
         """Prints rows under headings; for an empty table also the hint `empty`."""
-        cells = [[inert(_text(cell)) for cell in row] for row in rows]
+        cells = [[self.shown(_text(cell)) for cell in row] for row in rows]
         if not cells and empty:
             self.hint(empty)
         if self.fancy:
             if cells:
-                print("\n".join(lay_out(headings, cells, width())))
+                print("\n".join(lay_out([self.shown(heading) for heading in headings], cells, width())))
             return
         for row in ([*headings], *cells):
             print("\t".join(row))
@@ -75,21 +93,24 @@ class Output:
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Prints names and values as two columns; entries without a value are left out."""
-        shown = [(name, inert(value)) for name, value in facts if value]
+        shown = [(self.shown(name), self.shown(value)) for name, value in facts if value]
         if shown:
             print("\n".join(lay_out(("", ""), shown, width())))
 
 
 def say(text: str) -> None:
     """Prints lines to stderr, wrapped on a terminal."""
+    _to_stderr(list(map(inert, text.split("\n"))))
+
+
+def _to_stderr(lines: Sequence[str]) -> None:
     if sys.stderr is not None:
-        print("\n".join(_wrapped(text, wide=not sys.stderr.isatty())), file=sys.stderr)
+        print("\n".join(_wrapped(lines, wide=not sys.stderr.isatty())), file=sys.stderr)
 
 
-def _wrapped(text: str, *, wide: bool) -> Iterator[str]:
-    for part in text.split("\n"):
-        shown = inert(part)
-        yield from [shown] if wide else wrap(shown, width())
+def _wrapped(lines: Sequence[str], *, wide: bool) -> Iterator[str]:
+    for line in lines:
+        yield from [line] if wide else wrap(line, width())
 
 
 def action_of(document: Mapping[str, Any]) -> str:
@@ -99,11 +120,15 @@ def action_of(document: Mapping[str, Any]) -> str:
 
 def override_of(document: Mapping[str, Any], *, fancy: bool) -> str:
     """An override, with its end if it has one: `RELAY:tor, ends in 20 min`."""
-    until = document["until"]
-    return action_of(document) + (f", ends {ago(until) if fancy else clock(until)}" if until else "")
+    until, action = document["until"], action_of(document)
+    if not until:
+        return action
+    return commas([action, _("ends {when}", when=ago(until) if fancy else clock(until))])
 
 
 def _text(cell: Cell) -> str:
     if cell is None:
         return ""
+    if isinstance(cell, str):
+        return cell
     return f"{cell:.3f}".rstrip("0").rstrip(".") if isinstance(cell, float) else str(cell)

@@ -14,6 +14,8 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.mode_text import mode_sentences
 from proxy.cli.output import action_of, override_of
 from proxy.control.amounts import ago, clock, share
+from proxy.detect.verdict.site_status import status_in_words
+from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
 
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
@@ -21,7 +23,7 @@ _HEADINGS = ("kind", "name", "state", "detail")
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "status", example="byway status --watch")(_status)
+    command(app, "status", example="byway status --watch", is_translated=True)(_status)
 
 
 def _status(
@@ -50,25 +52,37 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
     out, now = call.output, answer["now"]
     for text, do in mode_sentences(answer["mode"]):
         out.line(text)
-        out.line(f"  → {do}")
+        out.line(do, before="  → ")
     for problem in answer["problems"]:
-        out.line(f"! {problem['text']}")
-        out.line(f"  → {problem['do']}")
+        out.line(problem["text"], before="! ")
+        out.line(problem["do"], before="  → ")
     if answer["problems"] or any(mode_sentences(answer["mode"])):
         out.line()
     out.line(_headline(answer))
     for title, headings, rows in (
-        (f"Routes, last {answer['routes_hours']} h", ("route", "delivered", "failed", "success"), [
+        (_("Routes, last {hours} h", hours=answer["routes_hours"]), (
+            pgettext("column", "route"),
+            pgettext("column", "delivered"),
+            pgettext("column", "failed"),
+            pgettext("column", "success"),
+        ), [
             (route["route"], route["delivered"], route["failed"], _share(route)) for route in answer["routes"]
         ]),
-        ("Relays", ("relay", "state", "when", "url"), [
+        (_("Relays"), (
+            pgettext("column", "relay"), pgettext("column", "state"), pgettext("column", "when"), "url"
+        ), [
             (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in answer["relays"]
         ]),
-        ("Overrides that end", ("site", "override"), [
+        (_("Overrides that end"), (pgettext("column", "site"), pgettext("column", "override")), [
             (override["scope"], override_of(override, fancy=True)) for override in answer["overrides"]
         ]),
-        ("Problem sites on this network", ("site", "status", "since", "works by"), [
-            (site["scope"], f"{site['glyph']} {site['words']}", ago(site["found_at"] or site["since"], now=now),
+        (_("Problem sites on this network"), (
+            pgettext("column", "site"),
+            pgettext("column", "status"),
+            pgettext("column", "since"),
+            pgettext("column", "works by"),
+        ), [
+            (site["scope"], _status_word(site), ago(site["found_at"] or site["since"], now=now),
              site["last_good"])
             for site in answer["sites"]
         ]),
@@ -79,7 +93,7 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
             out.table(headings, rows)
     if not answer["sites"]:
         out.line()
-        out.line("No problem sites on this network.")
+        out.line(_("No problem sites on this network."))
     for notice in answer["notices"]:
         out.hint(notice)
 
@@ -88,12 +102,20 @@ def _headline(answer: dict[str, Any]) -> str:
     live = answer["live"]
     is_unknown = answer["network"] == "unknown"
     started = ago(live.get("started_at"), now=answer["now"])
-    return (
-        f"Byway {answer['byway']} listens on {answer['listen']}"
-        f"{f', started {started}' if started else ''}; "
-        f"{live.get('tunnels', 0)} open connections; "
-        f"{'unknown network: results are not stored' if is_unknown else f'network {_network(answer)}'}."
+    listens: str = _("Byway {version} listens on {address}", version=answer["byway"], address=answer["listen"])
+    if started:
+        listens = commas([listens, _("started {when}", when=started)])
+    connections = int(live.get("tunnels", 0))
+    network = (
+        _("unknown network: results are not stored") if is_unknown else _("network {network}", network=_network(answer))
     )
+    opened = ngettext("{count} open connections", "{count} open connections", connections)
+    return _("{facts}.", facts=semicolons([listens, opened, network]))
+
+
+def _status_word(site: dict[str, Any]) -> str:
+    """The glyph and the word for a site."""
+    return _("{glyph} {status}", glyph=site["glyph"], status=status_in_words(site["words"]))
 
 
 def _network(answer: dict[str, Any]) -> str:

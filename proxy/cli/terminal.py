@@ -61,12 +61,27 @@ def bold(text: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal `text` takes: a wide character takes two, a combining one none."""
+    """How many columns of a terminal `text` takes: a wide character takes two, a combining one and a zero-width
+    non-joiner, which Persian has inside words, none."""
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
+        0
+        if unicodedata.combining(c) or c == _ZERO_WIDTH_NON_JOINER
+        else 2
+        if unicodedata.east_asian_width(c) in ("W", "F")
+        else 1
+        for c in text
     )
+
+
+_ZERO_WIDTH_NON_JOINER = "\u200c"
+
+
+def padded(text: str, columns: int) -> str:
+    """`text` with spaces behind it up to so many columns; before it, where they are negative."""
+    spaces = " " * (abs(columns) - columns_of(text))
+    return text + spaces if columns > 0 else spaces + text
 
 
 def _wants_ascii(environment: Mapping[str, str]) -> bool:

@@ -8,7 +8,7 @@ the end.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -19,12 +19,15 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.mode_text import mode_sentences
 from proxy.cli.output import Output
 from proxy.cli.table import GAP, row_lines, wrap
-from proxy.cli.terminal import bold, columns_of, width
+from proxy.cli.terminal import bold, columns_of, padded, width
 from proxy.control.amounts import ago, clock, span
 from proxy.control.attempts import attempt
 from proxy.control.inert_text import inert
 from proxy.control.measurement_text import PARTS, grouped_routes, route_result, step_cells
+from proxy.detect.verdict.site_status import status_in_words
+from proxy.detect.verdict.verdict import Confidence, confidence_in_words
 from proxy.model.errors import BywayError
+from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 
 LINES_MAX = 14
 """Of the answer for people, in a terminal of 80 columns."""
@@ -37,7 +40,7 @@ Document = Mapping[str, Any]
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "why", example="byway why user.livejournal.com")(_why)
+    command(app, "why", example="byway why user.livejournal.com", is_translated=True)(_why)
 
 
 def _why(
@@ -56,17 +59,21 @@ def _why(
         call.output.line(_headline(answer))
         call.output.facts([fact for fact in _facts(answer) if fact[0] not in ("url", "verdict", "step")])
     else:
-        for line in brief(answer, width()):
+        for line in brief(answer, width(), call.output.shown):
             print(line)
         if call.output.verbose:
             call.output.line()
             call.output.facts(_reasons(answer))
         if not answer["measured_again"]:
             call.output.hint(
-                f"Measured {ago(answer['measured_at'])}; `byway why --fresh {answer['host']}` tests again."
+                _(
+                    "Measured {ago}; `byway why --fresh {host}` tests again.",
+                    ago=ago(answer["measured_at"]),
+                    host=answer["host"],
+                )
             )
     for text, do in mode_sentences(answer.get("mode")):
-        call.output.hint(f"{text} → {do}")
+        call.output.hint(_("{text} → {do}", text=text, do=do))
     return Exit.NO_NETWORK if answer["verdict"]["words"] in ("no network", "portal") else None
 
 
@@ -79,7 +86,7 @@ def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> d
             if "verdict" in answer:
                 return answer
             if out.fancy and out.verbose:
-                for line in row_lines(list(map(inert, step_cells(answer["step"]))), (19, 25, width() - 48)):
+                for line in row_lines(list(map(out.shown, step_cells(answer["step"]))), (19, 25, width() - 48)):
                     out.line(line)
             else:
                 status.show(answer["step"])
@@ -92,13 +99,15 @@ class _StatusLine:
     """The status line of a terminal while a site is tested."""
 
     def __init__(self, out: Output) -> None:
+        self._out = out
         self._shown = out.fancy and not out.quiet and not out.verbose and sys.stderr is not None and sys.stderr.isatty()
 
     def show(self, step: Document) -> None:
         if self._shown:
             what = PARTS.get(step["part"], str(step["part"]))
             # \r to the first column, ESC[K erases the rest of the line: a shorter text leaves nothing of a longer one.
-            print(f"\r\x1b[KTesting {inert(step['route'])}: {what}", end="", file=sys.stderr, flush=True)
+            text = self._out.shown(_("Testing {route}: {step}", route=step["route"], step=what))
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._shown:
@@ -108,47 +117,61 @@ class _StatusLine:
 def step_line(step: Document) -> str:
     """One step in a line."""
     route, what, ended = step_cells(step)
-    return f"{route}: {what}: {ended}"
+    return _("{route}: {step}: {result}", route=route, step=what, result=ended)
 
 
 # -- for people --------------------------------------------------------------------------------------------------------
 
 
-def brief(answer: Document, columns: int) -> list[str]:
-    """Returns the answer in at most LINES_MAX lines of `columns` columns. A URL is never broken and may be longer."""
+def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -> list[str]:
+    """Returns the answer in at most LINES_MAX lines of `columns` columns. A URL is never broken and may be longer.
+    `shown` makes of a text what the terminal shows."""
     verdict = answer["verdict"]
     before = [
-        *wrap(inert(_headline(answer)), columns),
-        *_fact("cause", verdict["because"], columns, 1),
-        *_fact("evidence", _evidence(verdict), columns, _EVIDENCE_LINES),
-        *_fact("relays", "; ".join(_about_relays(answer)), columns, 1),
+        *wrap(shown(_headline(answer)), columns),
+        *_fact(shown(pgettext("fact", "cause")), shown(verdict["because"]), columns, 1),
+        *_fact(shown(pgettext("fact", "evidence")), shown(_evidence(verdict)), columns, _EVIDENCE_LINES),
+        *_fact(shown(pgettext("fact", "relays")), shown(semicolons(_about_relays(answer))), columns, 1),
     ]
     after = [
-        *_fact("since", _since(answer), columns, 1),
-        *_fact("do", verdict["do"], columns, _DO_LINES),
+        *_fact(shown(pgettext("fact", "since")), shown(_since(answer)), columns, 1),
+        *_fact(shown(pgettext("fact", "do")), shown(verdict["do"]), columns, _DO_LINES),
     ]
-    return [*before, *_route_table(answer["routes"], columns, LINES_MAX - len(before) - len(after)), *after]
+    return [*before, *_route_table(answer["routes"], columns, LINES_MAX - len(before) - len(after), shown), *after]
 
 
 def _about_relays(answer: Document) -> list[str]:
     """What is wrong with relays, and what is in the way to them on this network."""
     return [
-        *(f"{name}: {fault}" for name, fault in answer["verdict"]["relay_faults"].items()),
-        *(f"{found['relay']}: {found['words']}" for found in answer["relay_obstacles"]),
+        *(_("{relay}: {state}", relay=name, state=fault) for name, fault in answer["verdict"]["relay_faults"].items()),
+        *(_("{relay}: {state}", relay=found["relay"], state=found["words"]) for found in answer["relay_obstacles"]),
     ]
 
 
 def _headline(answer: Document) -> str:
     verdict = answer["verdict"]
-    return f"{verdict['glyph']} {verdict['words']}: {answer['url']}"
+    return _(
+        "{glyph} {status}: {url}", glyph=verdict["glyph"], status=status_in_words(verdict["words"]), url=answer["url"]
+    )
 
 
 def _evidence(verdict: Document) -> str:
     """The evidence of the verdict, its confidence, and the first reason for it."""
-    seen = verdict["seen"].removeprefix(f"{verdict['because']}: ").rstrip(".")  # the cause stands above it
-    sure = "" if verdict["confidence"] == "none" else f"confidence: {verdict['confidence']}"
-    reasons = "; ".join(verdict["reasons"][:1])
-    return "; ".join(filter(None, (seen, sure, reasons)))
+    seen = _without_cause(verdict["seen"], verdict["because"])
+    sure = (
+        ""
+        if verdict["confidence"] == Confidence.NONE
+        else _("confidence: {confidence}", confidence=confidence_in_words(verdict["confidence"]))
+    )
+    return semicolons([part for part in (seen, sure, *verdict["reasons"][:1]) if part])
+
+
+def _without_cause(seen: str, cause: str) -> str:
+    """The evidence without the cause, which stands above it, and without the full stop."""
+    if not isinstance(seen, Phrase):
+        return seen.removeprefix(f"{cause}: ").rstrip(".")
+    evidence = seen.values.get("evidence")
+    return evidence if seen.values.get("cause") == cause and isinstance(evidence, str) else seen
 
 
 def _since(answer: Document) -> str:
@@ -156,26 +179,38 @@ def _since(answer: Document) -> str:
     belief = answer["belief"]
     if belief["since"] is None or belief["state"] == "unknown":
         return ""
-    return f"{clock(belief['since'])} ({ago(belief['since'])}) on this network"
+    return _("{moment} ({ago}) on this network", moment=clock(belief["since"]), ago=ago(belief["since"]))
 
 
-def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> list[str]:
+def _route_table(routes: Sequence[Document], columns: int, lines_max: int, shown: Callable[[str], str]) -> list[str]:
     """One line for each route, tested ones first; routes beyond the room are counted."""
     if not routes:
         return []
     rows = grouped_routes(routes)
     room = lines_max - 1  # the heading
-    shown = rows if len(rows) <= room else rows[: max(1, room - 1)]
-    more = len(rows) - len(shown)
-    names = max(6, *(columns_of(row["route"]) for row in shown))
-    result_room = columns - names - 2 * GAP - len("100 ms")
-    lines = [bold(f"{'route':<{names}}  {'result':<{result_room}}    time")]
-    for row in shown:
-        took = span(row["elapsed_s"]) if row["result"] != "not_tested" else ""
-        cell = _cut(inert(route_result(row)), result_room)
-        lines.append(f"{inert(row['route']):<{names}}  {cell:<{result_room}}  {took:>6}".rstrip())
+    listed = rows if len(rows) <= room else rows[: max(1, room - 1)]
+    more = len(rows) - len(listed)
+    cells = [
+        (
+            shown(row["route"]),
+            shown(route_result(row)),
+            shown(span(row["elapsed_s"])) if row["result"] != "not_tested" else "",
+        )
+        for row in listed
+    ]
+    headings = tuple(
+        map(shown, (pgettext("column", "route"), pgettext("column", "result"), pgettext("column", "time")))
+    )
+    names = max(columns_of(row[0]) for row in (headings, *cells))
+    times = max(len("100 ms"), *(columns_of(row[2]) for row in cells))
+    result_room = columns - names - times - 2 * GAP
+    lines = [
+        f"{padded(route, names)}  {padded(_cut(ended, result_room), result_room)}  {padded(took, -times)}".rstrip()
+        for route, ended, took in (headings, *cells)
+    ]
+    lines[0] = bold(lines[0])
     if more:
-        lines.append(f"{more} more route{'' if more == 1 else 's'}: byway why -v")
+        lines.append(shown(ngettext("{count} more route: byway why -v", "{count} more routes: byway why -v", more)))
     return lines
 
 
@@ -183,10 +218,10 @@ def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:
     """Lays out `name` and its value in at most `lines_max` lines."""
     if not value:
         return []
-    lines = wrap(inert(value), columns - 10)
+    lines = wrap(value, columns - 10)
     if len(lines) > lines_max:
         lines = [*lines[: lines_max - 1], _cut(" ".join(lines[lines_max - 1 :]), columns - 10)]
-    return [f"{name if place == 0 else '':<10}{line}" for place, line in enumerate(lines)]
+    return [f"{padded(name if place == 0 else '', 10)}{line}" for place, line in enumerate(lines)]
 
 
 def _cut(text: str, columns: int) -> str:
@@ -197,18 +232,27 @@ def _reasons(answer: Document) -> list[tuple[str, str]]:
     """The facts that -v adds."""
     verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
     return [
-        *(("reason", reason) for reason in verdict["reasons"]),
+        *((pgettext("fact", "reason"), reason) for reason in verdict["reasons"]),
         *(
-            ("signal", f"{signal['id']}: {signal['text']} (weight {signal['weight']:g})")
+            (
+                pgettext("fact", "signal"),
+                _("{id}: {text} (weight {weight:g})", id=signal["id"], text=signal["text"], weight=signal["weight"]),
+            )
             for signal in verdict["signals"]
         ),
-        ("other explanation", verdict["instead"]),
-        ("stored status", belief["words"] if belief["state"] != "unknown" else ""),
-        ("stored evidence", belief["evidence"]),
-        ("last working route", belief["last_good"]),
-        ("next re-test", _moment(belief["retest_at"])),
-        ("plan", f"{' → '.join(plan['routes']) or 'no route'} ({plan['why']})"),
-        *(("connection", f"{clock(row['at'])} {result(row)}") for row in answer["connections"]),
+        (pgettext("fact", "other explanation"), verdict["instead"]),
+        (pgettext("fact", "stored status"), status_in_words(belief["words"]) if belief["state"] != "unknown" else ""),
+        (pgettext("fact", "stored evidence"), belief["evidence"]),
+        (pgettext("fact", "last working route"), belief["last_good"]),
+        (pgettext("fact", "next re-test"), _moment(belief["retest_at"])),
+        (
+            pgettext("fact", "plan"),
+            _("{routes} ({why})", routes=" → ".join(plan["routes"]) or _("no route"), why=plan["why"]),
+        ),
+        *(
+            (pgettext("fact", "connection"), _("{moment} {what}", moment=clock(row["at"]), what=result(row)))
+            for row in answer["connections"]
+        ),
     ]
 
 
@@ -217,61 +261,82 @@ def _reasons(answer: Document) -> list[tuple[str, str]]:
 
 def _facts(answer: Document) -> list[tuple[str, str]]:
     verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
-    again = "" if answer["measured_again"] else "; `--fresh` tests again"
+    measured = commas([clock(answer["measured_at"]), ago(answer["measured_at"])])
+    measured = _("{when}, in {time}", when=measured, time=span(answer["measured_s"]))
+    if not answer["measured_again"]:
+        measured = semicolons([measured, _("`--fresh` tests again")])
     return [
-        ("host", answer["host"]),
-        ("url", answer["url"]),
-        ("verdict", verdict["words"]),
-        ("cause", verdict["cause"]),
-        ("evidence", verdict["seen"]),
-        ("confidence", verdict["confidence"] if verdict["confidence"] != "none" else ""),
-        *(("relay", about) for about in _about_relays(answer)),
-        *(("reason", reason) for reason in verdict["reasons"]),
-        *(("signal", f"{signal['id']} {signal['weight']:g}: {signal['text']}") for signal in verdict["signals"]),
-        ("other explanation", verdict["instead"]),
-        *(("route", _route(row)) for row in answer["routes"]),
+        (pgettext("fact", "host"), answer["host"]),
+        (pgettext("fact", "url"), answer["url"]),
+        (pgettext("fact", "verdict"), status_in_words(verdict["words"])),
+        (pgettext("fact", "cause"), verdict["cause"]),
+        (pgettext("fact", "evidence"), verdict["seen"]),
         (
-            "measured",
-            f"{clock(answer['measured_at'])}, {ago(answer['measured_at'])}, in {span(answer['measured_s'])}{again}",
+            pgettext("fact", "confidence"),
+            confidence_in_words(verdict["confidence"]) if verdict["confidence"] != Confidence.NONE else "",
         ),
-        ("network", answer["measured_on"]),
-        ("stored status", belief["words"] if belief["state"] != "unknown" else ""),
-        ("stored evidence", belief["evidence"]),
-        ("since", _moment(belief["since"])),
-        ("last working route", belief["last_good"]),
-        ("next re-test", _moment(belief["retest_at"])),
-        ("plan", " → ".join(plan["routes"]) or "none"),
-        ("plan reason", plan["why"]),
+        *((pgettext("fact", "relay"), about) for about in _about_relays(answer)),
+        *((pgettext("fact", "reason"), reason) for reason in verdict["reasons"]),
         *(
-            ("change", f"{clock(change['at'])} {change['before']} → {change['after']}: {change['why']}")
+            (
+                pgettext("fact", "signal"),
+                _("{id} {weight:g}: {text}", id=signal["id"], weight=signal["weight"], text=signal["text"]),
+            )
+            for signal in verdict["signals"]
+        ),
+        (pgettext("fact", "other explanation"), verdict["instead"]),
+        *((pgettext("fact", "route"), _route(row)) for row in answer["routes"]),
+        (
+            pgettext("fact", "measured"),
+            measured,
+        ),
+        (pgettext("fact", "network"), answer["measured_on"]),
+        (pgettext("fact", "stored status"), status_in_words(belief["words"]) if belief["state"] != "unknown" else ""),
+        (pgettext("fact", "stored evidence"), belief["evidence"]),
+        (pgettext("fact", "since"), _moment(belief["since"])),
+        (pgettext("fact", "last working route"), belief["last_good"]),
+        (pgettext("fact", "next re-test"), _moment(belief["retest_at"])),
+        (pgettext("fact", "plan"), " → ".join(plan["routes"]) or pgettext("routes", "none")),
+        (pgettext("fact", "plan reason"), plan["why"]),
+        *(
+            (
+                pgettext("fact", "change"),
+                f"{clock(change['at'])} {change['before']} → {change['after']}: {change['why']}",
+            )
             for change in answer["changes"][:5]
         ),
-        *(("step", step_line(step)) for step in answer["steps"]),
+        *((pgettext("fact", "step"), step_line(step)) for step in answer["steps"]),
         *(
-            ("attempt", f"{clock(row['at'])} {attempt(tried, row['protocol'])}")
+            (pgettext("fact", "attempt"), f"{clock(row['at'])} {attempt(tried, row['protocol'])}")
             for row in answer["connections"]
             for tried in row["attempts"]
         ),
-        ("what to do", verdict["do"]),
+        (pgettext("fact", "what to do"), verdict["do"]),
     ]
 
 
 def _route(row: Document) -> str:
     """How one route ended, in a line."""
     if row["result"] == "ok":
-        status = f" HTTP {row['status']}" if row["status"] else ""
-        return f"{row['route']}: delivered{status} in {span(row['elapsed_s'])}"
+        said = _("{route}: delivered HTTP {status} in {time}") if row["status"] else _("{route}: delivered in {time}")
+        return said.given(route=row["route"], status=str(row["status"]), time=span(row["elapsed_s"]))
     if row["result"] == "not_tested":
-        return f"{row['route']}: not tested: {row['text']}"
-    return f"{row['route']}: failed at {PARTS.get(row['stage'], row['stage'])}: {row['text']}"
+        return _("{route}: not tested: {reason}", route=row["route"], reason=row["text"])
+    return _(
+        "{route}: failed at {step}: {reason}",
+        route=row["route"],
+        step=PARTS.get(row["stage"], row["stage"]),
+        reason=row["text"],
+    )
 
 
 def result(row: Document) -> str:
     """How one connection ended."""
     if row["winner"] is not None:
-        return f"delivered by {row['winner']}"
-    return f"failed: {row['error']}" if row["error"] else "failed"
+        return _("delivered by {route}", route=row["winner"])
+    failed = pgettext("connection", "failed")
+    return _("{what}: {reason}", what=failed, reason=row["error"]) if row["error"] else failed
 
 
 def _moment(at: float | None) -> str:
-    return "" if at is None else f"{clock(at)}, {ago(at)}"
+    return "" if at is None else commas([clock(at), ago(at)])

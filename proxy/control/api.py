@@ -21,7 +21,7 @@ from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.document import document
 from proxy.control.endpoint import ASKED, Endpoint
 from proxy.control.request_parsing import BODY_LIMIT, Nothing, parse_body, parse_query
-from proxy.control.streaming import FAULT, Followers
+from proxy.control.streaming import FAULT, Followers, phrases_as
 from proxy.control.subjects import Subjects
 from proxy.model.errors import BywayError
 from proxy.wire.relay_url import redact
@@ -62,7 +62,8 @@ def _handler(endpoint: Endpoint, followers: Followers) -> Handler:
         if isinstance(answer, AsyncGenerator):
             return await followers.answer(request, answer)
         # In a thread: a page of the log has ten thousand rows, and connections go on meanwhile.
-        return web.json_response(text=await asyncio.to_thread(lambda: json.dumps(document(answer))))
+        said = phrases_as(request)
+        return web.json_response(text=await asyncio.to_thread(lambda: json.dumps(document(answer, said))))
 
     return handle
 

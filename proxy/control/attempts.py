@@ -9,27 +9,28 @@ from typing import Any
 from proxy.control.amounts import span
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.model import Protocol, Stage, Symptom
+from proxy.model.phrase import _, pgettext
 
 Attempt = Mapping[str, Any]
 """An attempt as a document (`proxy.control.answers.connections.AttemptJson`)."""
 
 _SHORT: Mapping[str, str] = MappingProxyType(
     {
-        Symptom.NONE: "not finished",
-        Symptom.NO_NAME: "no such name",
-        Symptom.UNREACHABLE: "unreachable",
-        Symptom.TIMEOUT: "timeout",
-        Symptom.REFUSED: "refused",
-        Symptom.RESET: "reset",
-        Symptom.EOF: "closed",
-        Symptom.GARBAGE: "wrong protocol",
-        Symptom.REDIRECTED: "redirect",
-        Symptom.DROPPED: "dropped",
-        Symptom.SILENT: "no answer",
-        Symptom.RELAY_DOWN: "unreachable",
-        Symptom.RELAY_AUTH: "login refused",
-        Symptom.RELAY_GARBAGE: "wrong protocol",
-        Symptom.RELAY_REFUSED: "refused",
+        Symptom.NONE: pgettext("attempt", "not finished"),
+        Symptom.NO_NAME: pgettext("attempt", "no such name"),
+        Symptom.UNREACHABLE: pgettext("attempt", "unreachable"),
+        Symptom.TIMEOUT: pgettext("attempt", "timeout"),
+        Symptom.REFUSED: pgettext("attempt", "refused"),
+        Symptom.RESET: pgettext("attempt", "reset"),
+        Symptom.EOF: pgettext("attempt", "closed"),
+        Symptom.GARBAGE: pgettext("attempt", "wrong protocol"),
+        Symptom.REDIRECTED: pgettext("attempt", "redirect"),
+        Symptom.DROPPED: pgettext("attempt", "dropped"),
+        Symptom.SILENT: pgettext("attempt", "no answer"),
+        Symptom.RELAY_DOWN: pgettext("attempt", "unreachable"),
+        Symptom.RELAY_AUTH: pgettext("attempt", "login refused"),
+        Symptom.RELAY_GARBAGE: pgettext("attempt", "wrong protocol"),
+        Symptom.RELAY_REFUSED: pgettext("attempt", "refused"),
     }
 )
 """Short words for a symptom, for lists that show all attempts on one line."""
@@ -43,7 +44,7 @@ def result(tried: Attempt, protocol: str = "") -> str:
     if tried["stage"] == Stage.DONE:
         return stage_in_words(Stage.DONE)
     if not tried["symptom"]:
-        return "not finished"
+        return pgettext("attempt", "not finished")
     try:
         return symptom_in_words(Symptom(tried["symptom"]), Stage(tried["stage"]), Protocol(protocol))
     except ValueError:  # of another version
@@ -52,9 +53,14 @@ def result(tried: Attempt, protocol: str = "") -> str:
 
 def attempt(tried: Attempt, protocol: str = "") -> str:
     """Returns one attempt in a line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
-    error = f" ({tried['error']})" if tried["error"] else ""
-    after = "in" if tried["stage"] == Stage.DONE else "after"
-    return f"{tried['route']}: {result(tried, protocol)}, {after} {span(tried['elapsed_s'])}{error}"
+    time = span(tried["elapsed_s"])
+    if tried["stage"] == Stage.DONE:
+        what = _("delivered in {time}", time=time)
+    else:
+        what = _("{what}, after {time}", what=result(tried, protocol), time=time)
+    if tried["error"]:
+        what = _("{what} ({error})", what=what, error=tried["error"])
+    return _("{route}: {what}", route=tried["route"], what=what)
 
 
 def failures(row: Mapping[str, Any]) -> list[str]:

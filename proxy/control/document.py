@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any
 
 from proxy.control.version import VERSION
+from proxy.model.phrase import Phrase
 
 Document = dict[str, Any]
 
@@ -23,12 +24,13 @@ def versioned(**content: Any) -> Document:
     return {"version": VERSION, **{name: to_json(value) for name, value in content.items()}}
 
 
-def document(answer: object) -> Document:
-    """Returns the document of an answer: its fields, with the version of the API."""
-    return {"version": VERSION, **to_json(answer)}
+def document(answer: object, said: Callable[[Phrase], Any] = str) -> Document:
+    """Returns the document of an answer: its fields, with the version of the API. `said` makes JSON of a phrase; by
+    default its English text, and with `phrase_parts` what the commands say in another language."""
+    return {"version": VERSION, **to_json(answer, said)}
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, said: Callable[[Phrase], Any] = str) -> Any:
     """Returns `value` as what `json.dumps` takes. Raises TypeError for a value of a type that no answer has."""
     kind = type(value)
     if kind in _PLAIN:
@@ -36,15 +38,33 @@ def to_json(value: Any) -> Any:
     if is_dataclass(kind):
         names, read = _fields_of(kind)
         return {
-            name: part if type(part) in _PLAIN else to_json(part) for name, part in zip(names, read(value), strict=True)
+            name: part if type(part) in _PLAIN else to_json(part, said)
+            for name, part in zip(names, read(value), strict=True)
         }
     if issubclass(kind, list | tuple):
-        return [to_json(part) for part in value]
+        return [to_json(part, said) for part in value]
     if issubclass(kind, Mapping):
-        return {str(name): to_json(part) for name, part in value.items()}
+        return {str(name): to_json(part, said) for name, part in value.items()}
+    if kind is Phrase:
+        return said(value)
     if issubclass(kind, str):  # an enum of texts
         return str(value)
     raise TypeError(f"no answer has a {kind.__name__}")
+
+
+PHRASES_HEADER = "Byway-Phrases"
+"""With the value "parts", a request asks for phrases as `phrase_parts` writes them."""
+
+
+def phrase_parts(phrase: Phrase) -> Document:
+    """Returns the message of a phrase, which the catalogues translate, and its values."""
+    return {
+        "phrase": phrase.message,
+        "plural": phrase.plural,
+        "number": phrase.number,
+        "context": phrase.context,
+        "values": to_json(phrase.values, phrase_parts),
+    }
 
 
 def fields_of(value: Any) -> Mapping[str, Any]:

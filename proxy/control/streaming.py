@@ -18,12 +18,12 @@ from aiohttp import web
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.answers.errors import ErrorAnswer
-from proxy.control.document import document
+from proxy.control.document import PHRASES_HEADER, document, phrase_parts
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope
 from proxy.model import DIRECT, Outcome
 from proxy.model.errors import BywayError
-from proxy.model.phrase import _
+from proxy.model.phrase import Phrase, _
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Followers:
     async def answer(self, request: web.Request, lines: AsyncGenerator[object, None]) -> web.StreamResponse:
         """Sends each of `lines` as it is yielded, and closes them. An internal error is sent as the last line, `error`:
         an answer that only stopped would look as if Byway had ended."""
+        said = phrases_as(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         task = asyncio.current_task()
@@ -48,7 +49,7 @@ class Followers:
         try:
             async with contextlib.aclosing(lines):
                 async for line in lines:
-                    await response.write(json.dumps(document(line)).encode() + b"\n")
+                    await response.write(json.dumps(document(line, said)).encode() + b"\n")
         except ConnectionError:
             pass  # the reader has closed the connection
         except Exception as error:
@@ -65,6 +66,11 @@ class Followers:
         """Cancels all answers: aiohttp would wait for them at the end."""
         for task in tuple(self._answering):
             task.cancel()
+
+
+def phrases_as(request: web.BaseRequest) -> Callable[[Phrase], Any]:
+    """Returns what makes JSON of a phrase, as the request asks for it."""
+    return phrase_parts if request.headers.get(PHRASES_HEADER) == "parts" else str
 
 
 def outcome_filter(*, site: str | None, route: str | None, outcome: str | None) -> Callable[[Outcome], bool]:

@@ -72,10 +72,18 @@ class Message:
 class Catalogue:
     """A language, as it is spoken."""
 
-    def __init__(self, language: Language, messages: Mapping[tuple[str, str], tuple[str, ...]]) -> None:
-        """`messages` are the translations by context and message."""
+    def __init__(
+        self, language: Language, messages: Mapping[tuple[str, str], tuple[str, ...]], *, isolates: bool = True
+    ) -> None:
+        """`messages` are the translations by context and message. `isolates`: whether values keep their direction by
+        characters of Unicode, which terminals show as boxes."""
         self.language = language
         self._messages = messages
+        self._isolates = isolates and language in (Language.PERSIAN, Language.PSEUDO)
+
+    def for_terminal(self) -> Catalogue:
+        """Returns the same language without isolates."""
+        return Catalogue(self.language, self._messages, isolates=False)
 
     def say(self, text: str, *, escape: Callable[[str], str] = str) -> str:
         """Returns a phrase in this language; any other text as it is.
@@ -118,8 +126,8 @@ class Catalogue:
             return value
         if isinstance(value, int | float):
             return _Number(value, self)
-        if self.language in (Language.PERSIAN, Language.PSEUDO):
-            return _FIRST_STRONG_ISOLATE + value + _POP_ISOLATE if isinstance(value, str) else value
+        if self._isolates and isinstance(value, str):
+            return _FIRST_STRONG_ISOLATE + value + _POP_ISOLATE
         return value
 
 

@@ -14,6 +14,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
 from proxy.model.errors import BywayError, ConfigError
+from proxy.model.phrase import _
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "doctor", example="byway doctor --fix")(_doctor)
+    command(app, "doctor", example="byway doctor --fix", is_translated=True)(_doctor)
 
 
 def _doctor(
@@ -56,11 +57,12 @@ def _doctor(
         call.output.document({"version": VERSION, "running": running is not None, "findings": rows})
     elif call.output.fancy:
         for found in findings:
-            call.output.line(f"{'✓ fixed' if found in fixed else '!'} {LABELS[found.step]}: {found.text}")
+            said = _("✓ fixed {step}: {text}") if found in fixed else _("! {step}: {text}")
+            call.output.line(said.given(step=LABELS[found.step], text=found.text))
             if found not in fixed:
-                call.output.line(f"  → {failures.get(found.step) or found.do}")
+                call.output.line(failures.get(found.step) or found.do, before="  → ")
         if not findings:
-            call.output.line("✓ Nothing is wrong.")
+            call.output.line(_("✓ Nothing is wrong."))
     else:
         call.output.table(
             ("step", "state", "text", "do"),
@@ -70,7 +72,7 @@ def _doctor(
             ],
         )
     if running is None:
-        call.output.hint("No Byway is running, so network and relays were not tested. Start it with `byway run`.")
+        call.output.hint(_("No Byway is running, so network and relays were not tested. Start it with `byway run`."))
     if not left:
         return None
     return Exit.NO_NETWORK if left[0].step in NO_NETWORK else Exit.BAD
@@ -106,7 +108,9 @@ def _findings(call: Invocation, running: Client | None) -> Iterator[Finding]:
 
         settings = read_configuration(paths).settings
     except ConfigError as error:
-        call.output.hint(f"The configuration cannot be used ({error.problems[0]}). See `byway config check`.")
+        call.output.hint(
+            _("The configuration cannot be used ({problem}). See `byway config check`.", problem=error.problems[0])
+        )
         return
     yield from local_checks.port(settings.listen.address, settings.listen.port)
     if not any(relay.enabled for relay in settings.relay):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import pgettext
 
 
 class Step(StrEnum):
@@ -29,21 +30,21 @@ class Step(StrEnum):
 
 
 LABELS = {
-    Step.LINK: "network connection",
-    Step.PORTAL: "captive portal",
-    Step.CLOCK: "clock",
-    Step.RESOLVER: "DNS resolver",
-    Step.NO_RELAY: "relays configured",
-    Step.RELAYS_FAIL: "relays work",
-    Step.DOMESTIC_ONLY: "foreign sites",
-    Step.SYSTEM_PROXY: "system proxy",
-    Step.PORT: "port",
-    Step.FILE_MODES: "file modes",
-    Step.STALE_SOCKET: "control socket",
-    Step.DISK_FULL: "disk space",
-    Step.DAMAGED_LOG: "log",
-    Step.PROXY_PACKAGE: "installation",
-    Step.OLD_PROCESS: "version of the process",
+    Step.LINK: pgettext("doctor", "network connection"),
+    Step.PORTAL: pgettext("doctor", "captive portal"),
+    Step.CLOCK: pgettext("doctor", "clock"),
+    Step.RESOLVER: pgettext("doctor", "DNS resolver"),
+    Step.NO_RELAY: pgettext("doctor", "relays configured"),
+    Step.RELAYS_FAIL: pgettext("doctor", "relays work"),
+    Step.DOMESTIC_ONLY: pgettext("doctor", "foreign sites"),
+    Step.SYSTEM_PROXY: pgettext("doctor", "system proxy"),
+    Step.PORT: pgettext("doctor", "port"),
+    Step.FILE_MODES: pgettext("doctor", "file modes"),
+    Step.STALE_SOCKET: pgettext("doctor", "control socket"),
+    Step.DISK_FULL: pgettext("doctor", "disk space"),
+    Step.DAMAGED_LOG: pgettext("doctor", "log"),
+    Step.PROXY_PACKAGE: pgettext("doctor", "installation"),
+    Step.OLD_PROCESS: pgettext("doctor", "version of the process"),
 }
 
 NO_NETWORK = frozenset({Step.LINK, Step.PORTAL})

@@ -17,6 +17,7 @@ import proxy
 from proxy.cli.doctor.findings import Finding, Step
 from proxy.config.paths import NotWritable, Paths, check_room
 from proxy.model.errors import BywayError, reason_of
+from proxy.model.phrase import _, ngettext
 
 _FILES_MAX = 10_000
 """Files of the state folder that are looked at."""
@@ -30,7 +31,7 @@ def system_proxy(paths: Paths) -> Iterator[Finding]:
     if system.has_saved:
         yield Finding(
             Step.SYSTEM_PROXY,
-            "The system proxy is still Byway, which is not running.",
+            _("The system proxy is still Byway, which is not running."),
             "byway system off",
             lambda: void(system.restore()),
         )
@@ -45,7 +46,11 @@ def port(address: str, number: int) -> Iterator[Finding]:
             sock.bind((address, number))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                text = f"Another program listens on {address} port {number}, so Byway cannot start there."
+                text = _(
+                    "Another program listens on {address} port {number}, so Byway cannot start there.",
+                    address=address,
+                    number=str(number),
+                )
                 yield Finding(Step.PORT, text, f"byway run --port {number + 1}")
 
 
@@ -55,8 +60,12 @@ def file_modes(paths: Paths) -> Iterator[Finding]:
         return
     is_open = list(_open_files(paths.state_dir))
     if is_open:
-        count = "1 file" if len(is_open) == 1 else f"{len(is_open)} files"
-        text = f"Other users can read {count} of Byway, such as {is_open[0]}."
+        text = ngettext(
+            "Other users can read {count} file of Byway, such as {path}.",
+            "Other users can read {count} files of Byway, such as {path}.",
+            len(is_open),
+            path=str(is_open[0]),
+        )
         yield Finding(Step.FILE_MODES, text, f"chmod -R go-rwx {paths.state_dir}", lambda: _close(is_open))
 
 
@@ -94,7 +103,7 @@ def stale_socket(paths: Paths) -> Iterator[Finding]:
     """run.json and the control socket of a Byway that was killed."""
     left = [path for path in (paths.run_file, paths.control_socket) if os.path.lexists(path)]
     if left:
-        text = f"{left[0]} was left behind by a Byway that was killed."
+        text = _("{file} was left behind by a Byway that was killed.", file=str(left[0]))
         yield Finding(Step.STALE_SOCKET, text, f"rm {' '.join(map(str, left))}", lambda: _remove(left))
 
 
@@ -112,7 +121,8 @@ def disk(paths: Paths) -> Iterator[Finding]:
         try:
             check_room(paths.state_dir)
         except NotWritable as error:
-            yield Finding(Step.DISK_FULL, f"Nothing can be stored: {error}.", "free some disk space")
+            text = _("Nothing can be stored: {reason}.", reason=str(error))
+            yield Finding(Step.DISK_FULL, text, _("free some disk space"))
 
 
 def damaged_log(paths: Paths) -> Iterator[Finding]:
@@ -131,7 +141,7 @@ def damaged_log(paths: Paths) -> Iterator[Finding]:
     except OSError as error:
         reason = reason_of(error)
     if reason:
-        text = f"The log {file} is damaged ({reason})."
+        text = _("The log {file} is damaged ({reason}).", file=str(file), reason=reason)
         yield Finding(Step.DAMAGED_LOG, text, "byway doctor --fix", lambda: _renew_log(file))
 
 
@@ -154,8 +164,8 @@ def proxy_package(distribution: Callable[[str], object] = importlib.metadata.dis
         return
     yield Finding(
         Step.PROXY_PACKAGE,
-        "The package proxy.py is installed beside Byway, and both are named `proxy` in Python.",
-        "install Byway on its own: pipx install byway",
+        _("The package proxy.py is installed beside Byway, and both are named `proxy` in Python."),
+        _("install Byway on its own: pipx install byway"),
     )
 
 
@@ -164,8 +174,12 @@ def old_process(status: dict[str, Any], package: Path = Path(proxy.__file__).par
     newest = max(path.stat().st_mtime for path in package.rglob("*.py"))
     started_at = float(status["live"].get("started_at", status["now"]))
     if status["byway"] != proxy.__version__ or started_at < newest:
-        text = f"The running Byway {status['byway']} is older than the installed files ({proxy.__version__})."
-        yield Finding(Step.OLD_PROCESS, text, "stop Byway and start it again")
+        text = _(
+            "The running Byway {running} is older than the installed files ({installed}).",
+            running=status["byway"],
+            installed=proxy.__version__,
+        )
+        yield Finding(Step.OLD_PROCESS, text, _("stop Byway and start it again"))
 
 
 def void(_: object) -> None:

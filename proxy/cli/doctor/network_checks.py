@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.cli.doctor.findings import Finding, Step
+from proxy.model.phrase import _
 
 Document = Mapping[str, Any]
 
-_NO_LINK = "This computer has no network connection."
+_NO_LINK = _("This computer has no network connection.")
 _TEST = "byway relay test"
 
 
@@ -18,13 +19,13 @@ def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
     """`relays` as `status` has them."""
     in_use = [relay for relay in relays if relay["enabled"]]
     if not in_use:
-        text = "No relay is configured: a site that local strategies cannot open stays blocked."
+        text = _("No relay is configured: a site that local strategies cannot open stays blocked.")
         yield Finding(Step.NO_RELAY, text, "byway relay add URL")
     elif all(relay["fault"] is not None or relay["state"] == "failing" for relay in in_use):
         names = ", ".join(relay["name"] for relay in in_use[:3])
         fault = in_use[0]["fault"]
         reason = fault["text"] if fault is not None else in_use[0]["error"]
-        text = f"All relays fail ({names}): {reason}."
+        text = _("All relays fail ({names}): {reason}.", names=names, reason=reason)
         yield Finding(Step.RELAYS_FAIL, text, fault["do"] if fault is not None else _TEST)
 
 
@@ -39,25 +40,31 @@ def of_network(
     """`state` is that of the network in `status`; `why` is the answer about a control page, and `steps` how it came
     about. None: none could be asked. `only_domestic`: of all control pages, only the domestic one works direct."""
     if not has_link:
-        yield Finding(Step.LINK, _NO_LINK, "connect to a network")
+        yield Finding(Step.LINK, _NO_LINK, _("connect to a network"))
         return
     verdict = why["verdict"] if why is not None else {"words": "", "cause": "", "seen": ""}
     # First: a certificate that has expired by a wrong clock looks as one that a portal shows.
     if verdict["cause"] == "clock" or any(step["evidence"].get("clock") for step in steps):
-        yield Finding(Step.CLOCK, "This computer's clock is wrong, so certificates are refused.", "set the clock")
+        yield Finding(Step.CLOCK, _("This computer's clock is wrong, so certificates are refused."), _("set the clock"))
         return
     if verdict["words"] == "portal" or state == "portal":
-        text = "Captive portal: this network shows its login page in place of every site."
-        yield Finding(Step.PORTAL, text, "open any page in a browser and log in to the network")
+        text = _("Captive portal: this network shows its login page in place of every site.")
+        yield Finding(Step.PORTAL, text, _("open any page in a browser and log in to the network"))
         return
     direct = [step for step in steps if step["route"] == "direct" and step["part"] == "resolve"]
     if verdict["cause"] == "dns" or any(step["result"] == "failed" for step in direct):
-        reason = next((f": {step['text']}" for step in direct if step["result"] == "failed" and step["text"]), "")
-        text = f"The DNS resolver of this network does not answer, or answers wrongly{reason}."
-        yield Finding(Step.RESOLVER, text, 'set [dns] secure = "always"')
+        reason = next((step["text"] for step in direct if step["result"] == "failed" and step["text"]), "")
+        text = (
+            _("The DNS resolver of this network does not answer, or answers wrongly: {reason}.", reason=reason)
+            if reason
+            else _("The DNS resolver of this network does not answer, or answers wrongly.")
+        )
+        yield Finding(Step.RESOLVER, text, _('set [dns] secure = "always"'))
     elif verdict["words"] == "no network" or state == "offline":
-        yield Finding(Step.LINK, "The network is connected, but no site answers.", "check your network connection")
+        yield Finding(
+            Step.LINK, _("The network is connected, but no site answers."), _("check your network connection")
+        )
         return
     if only_domestic or state in ("restricted", "shut"):
-        text = "Only domestic sites are reachable on this network."
-        yield Finding(Step.DOMESTIC_ONLY, text, "use a relay; `byway relay test` shows which work")
+        text = _("Only domestic sites are reachable on this network.")
+        yield Finding(Step.DOMESTIC_ONLY, text, _("use a relay; `byway relay test` shows which work"))

@@ -132,6 +132,14 @@ class SiteState:
     last: LastResult | None = None
 
 
+def status_in_words(word: str) -> str:
+    """The word of a status in a document, to be said in any language. One of another version stays as it is."""
+    return SiteStatus(word).in_words if word in _STATUS_WORDS else word
+
+
+_STATUS_WORDS = frozenset(SiteStatus)
+
+
 def status_of(state: State, cause: Cause | str = Cause.NONE) -> SiteStatus:
     """The word for a stored status of this cause."""
     if cause == Cause.REFUSED:

@@ -41,6 +41,11 @@ _CONFIDENCES: Mapping[Confidence, Phrase] = MappingProxyType(
 )
 
 
+def confidence_in_words(word: str) -> str:
+    """The word of a confidence in a document, to be said in any language. One of another version stays as it is."""
+    return Confidence(word).in_words if word in list(Confidence) else word
+
+
 @frozen_dataclass
 class Verdict:
     """The verdict on a site, with its explanation."""
