@@ -9,6 +9,8 @@ import pytest
 
 from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.site_status import SiteStatus
+from proxy.languages.catalogue import catalogue
+from proxy.languages.language import Language
 from proxy.model import Action, Stage
 
 GLOSSARY = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text("utf-8")
@@ -24,6 +26,18 @@ def test_every_line_defines_one_word_once() -> None:
 @pytest.mark.parametrize("status", SiteStatus)
 def test_every_status_with_its_glyph(status: SiteStatus) -> None:
     assert (status.glyph, str(status)) in DEFINED
+
+
+TRANSLATED = re.findall(r"^\| (\S) (.+?) \| (.+?) \| (.+?) \|$", GLOSSARY, re.MULTILINE)
+
+
+def test_every_status_has_one_word_in_each_language() -> None:
+    """The catalogues say exactly what the glossary does, and no two statuses the same."""
+    russian, persian = catalogue(Language.RUSSIAN), catalogue(Language.PERSIAN)
+    said = [(it.glyph, str(it), russian.say(it.in_words), persian.say(it.in_words)) for it in SiteStatus]
+    assert said == TRANSLATED
+    for column in list(zip(*said, strict=True))[1:]:
+        assert len(set(column)) == len(SiteStatus)
 
 
 @pytest.mark.parametrize("cause", sorted(words._CAUSES))

@@ -18,12 +18,11 @@ from urllib.parse import urlencode
 
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths, is_own_folder
-from proxy.control.document import PHRASES_HEADER
+from proxy.control.document import PHRASES_HEADER, phrase_of
 from proxy.control.pac import local_proxy
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.phrase import Phrase
 from proxy.net.peer import peer_uid
 
 RUN_FILE = "run.json"
@@ -226,19 +225,12 @@ def _none_runs(state: Path, hint: str) -> str:
 
 def _document(raw: bytes) -> Document:
     try:
-        document = json.loads(raw, object_hook=_phrase)
+        document = json.loads(raw, object_hook=phrase_of)
     except ValueError:
         document = None
     if not isinstance(document, dict):
         raise BywayError("the running Byway did not answer in JSON; is it another version?")
     return document
-
-
-def _phrase(document: Document) -> Document | Phrase:
-    """Returns a phrase that `phrase_parts` wrote as it was; any other object as it is."""
-    if document.keys() != {"phrase", "plural", "number", "context", "values"}:
-        return document
-    return Phrase(*(document[name] for name in ("phrase", "plural", "number", "context", "values")))
 
 
 def _refused(status: int, document: Document) -> BywayError:

@@ -55,7 +55,7 @@ def attempt(tried: Attempt, protocol: str = "") -> str:
     """Returns one attempt in a line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
     time = span(tried["elapsed_s"])
     if tried["stage"] == Stage.DONE:
-        what = _("delivered in {time}", time=time)
+        what = _("delivered, in {time}", time=time)
     else:
         what = _("{what}, after {time}", what=result(tried, protocol), time=time)
     if tried["error"]:

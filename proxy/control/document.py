@@ -67,6 +67,16 @@ def phrase_parts(phrase: Phrase) -> Document:
     }
 
 
+def phrase_of(document: Document) -> Document | Phrase:
+    """Returns the phrase of which `phrase_parts` made an object; any other object as it is."""
+    if document.keys() != _PARTS:
+        return document
+    return Phrase(*map(document.__getitem__, ("phrase", "plural", "number", "context", "values")))
+
+
+_PARTS = {"phrase", "plural", "number", "context", "values"}
+
+
 def fields_of(value: Any) -> Mapping[str, Any]:
     """Returns the fields of one answer as they are, with phrases that can still be said in another language."""
     kind: Any = type(value)

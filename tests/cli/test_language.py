@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.cli.conftest import Byway, Running
+from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import rescued
 
 BLOG = "blog.example.net"
@@ -29,7 +29,7 @@ def test_status_speaks_the_language_of_the_terminal(byway: Byway, running: Runni
     out = byway("status").out
     assert "Проблемные сайты в этой сети" in out
     assert "~ вероятно, заблокирован" in out
-    assert "открытых соединений" in out
+    assert "2 открытых соединения" in out
     assert BLOG in out
 
 
@@ -81,13 +81,13 @@ def test_what_programs_read_is_never_translated(byway: Byway, running: Running, 
 
 @pytest.mark.usefixtures("person", "russian")
 def test_the_setting_is_stronger_than_the_locale(
-    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+    byway: Byway, home: Home, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    byway.config.write_text('[ui]\nlanguage = "en"\n')
+    home.config.write_text('[ui]\nlanguage = "en"\n')
     assert "No problem sites on this network." in byway("status").out
-    byway.config.write_text('[ui]\nlanguage = "fa"\n')
+    home.config.write_text('[ui]\nlanguage = "fa"\n')
     assert "سایت مشکل‌داری در این شبکه نیست." in byway("status").out
-    byway.config.write_text("[ui\n# language")
+    home.config.write_text("[ui\n# language")
     assert "Проблемных сайтов" in byway("status").out, "a broken file: the locale"
     monkeypatch.setenv("BYWAY_UI__LANGUAGE", "en")
     assert "No problem sites on this network." in byway("status").out

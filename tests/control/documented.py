@@ -17,7 +17,7 @@ from aiohttp import web
 
 from proxy.control import api
 from proxy.control.access import Handler
-from proxy.control.document import document
+from proxy.control.document import document, phrase_of
 from proxy.control.streaming import Followers
 from tests.control.openapi import FILE, Schema
 
@@ -57,8 +57,14 @@ class Documented:
         if name not in self._validators:
             whole = {**schema, "components": self._described["components"]}
             self._validators[name] = jsonschema_rs.Draft202012Validator(whole)
-        for error in self._validators[name].iter_errors(json.loads(body)):
+        for error in self._validators[name].iter_errors(json.loads(body, object_hook=_in_english)):
             self.problems.append(f"{where}: {'/'.join(map(str, error.instance_path))}: {error.message}")
+
+
+def _in_english(part: dict[str, Any]) -> Any:
+    """A phrase as its English text: the document says nothing of its parts, which commands ask for by a header."""
+    phrase = phrase_of(part)
+    return str(phrase) if isinstance(phrase, str) else part
 
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> Documented:

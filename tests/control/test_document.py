@@ -8,10 +8,12 @@ from types import MappingProxyType
 import pytest
 
 from proxy.control.answers.connections import AttemptJson, DestinationJson, PlanJson
-from proxy.control.document import document, to_json, versioned
+from proxy.control.answers.status import ProblemJson
+from proxy.control.document import document, phrase_of, phrase_parts, to_json, versioned
 from proxy.control.version import VERSION
 from proxy.model import Action
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, pgettext
 
 PLAN = PlanJson(Action.RELAY, ("tor", "direct"), "a rule")
 
@@ -66,3 +68,19 @@ def test_a_command_may_make_a_document_of_parts() -> None:
 def test_what_no_answer_has_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="no answer has a"):
         to_json({"part": [value]})
+
+
+def test_phrases_are_english_unless_their_parts_are_asked_for() -> None:
+    inner = ngettext("{count} site", "{count} sites", 2)
+    answer = ProblemJson(_("{sites} by {route}", sites=inner, route="tor"), pgettext("status", "works"))
+    assert document(answer) == {"version": VERSION, "text": "2 sites by tor", "do": "works"}
+    again = json.loads(json.dumps(document(answer, phrase_parts)), object_hook=phrase_of)
+    assert again == document(answer), "a phrase is its English text"
+    text, do = again["text"], again["do"]
+    assert (text.message, text.values["sites"].number, text.values["route"]) == ("{sites} by {route}", 2, "tor")
+    assert do.context == "status"
+
+
+def test_an_object_that_is_no_phrase_stays_as_it_is() -> None:
+    for given in ({}, {"phrase": "x"}, {"phrase": 1, "text": 2}):
+        assert phrase_of(given) is given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from proxy.languages.language import Language
 from tests.languages.messages import FILES, Collected, collect, updated
 
 _VALUE = re.compile(r"\{[^}]*\}")
+_COMMAND = re.compile(r"`[^`]*`|\bbyway(?: [\w-]+)+")
 _CODE = re.compile(r"`([^`]*)`")
 
 
@@ -93,3 +94,26 @@ def test_an_update_keeps_translations_and_drops_what_is_gone() -> None:
     text = updated(Language.PERSIAN, new, old)
     assert [(each.message, each.translations) for each in read_messages(text)] == [("a", ("b",)), ("{count} s", ())]
     assert updated(Language.PERSIAN, new, text) == text
+
+
+TERMS: Mapping[str, Mapping[Language, str]] = {
+    r"relays?": {Language.RUSSIAN: "етрансл", Language.PERSIAN: "رله"},
+    r"overrides?": {Language.RUSSIAN: "учн", Language.PERSIAN: "تنظیم"},
+    r"captive portal": {Language.RUSSIAN: "ортал авторизации", Language.PERSIAN: "درگاه ورود"},
+    r"certificates?": {Language.RUSSIAN: "ертификат", Language.PERSIAN: "گواهی"},
+    r"block page": {Language.RUSSIAN: "траниц", Language.PERSIAN: "صفحهٔ مسدودسازی"},
+    r"encrypted DNS": {Language.RUSSIAN: "ашифрованн", Language.PERSIAN: "رمزگذاری‌شده"},
+    r"addons?": {Language.RUSSIAN: "ополнени", Language.PERSIAN: "افزونه"},
+}
+"""A part of the one word that each language has for a term of the glossary."""
+
+
+@pytest.mark.parametrize("language", list(FILES))
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_has_one_word_in_a_language(language: Language, term: str) -> None:
+    word = TERMS[term][language]
+    pattern = re.compile(rf"\b{term}\b", re.IGNORECASE)
+    found = [each for each in _read(language) if pattern.search(_COMMAND.sub("", _VALUE.sub("", each.message)))]
+    assert found
+    for each in found:
+        assert all(word in translation for translation in each.translations), (each.message, each.translations)

@@ -193,7 +193,7 @@ async def _override(visit: Visit) -> web.Response:
     form = await visit.form("direct", "relay", "undo", *_FILTER)
     words = [word for word in ("direct", "relay", "undo") if word in form]
     if len(words) != 1:
-        raise Refused(400, _("One of direct, relay and undo is needed."))
+        raise Refused(400, _("One of `direct`, `relay` and `undo` is needed."))
     host, word = parse_field(scope, form[words[0]]), words[0]
     if word == "undo":
         if visit.session.undo is None or visit.session.undo[0] != host:
