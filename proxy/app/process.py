@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.app.app import App, RunOptions
+from proxy.app.freed_memory import return_freed_pages
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.desktop.temporary_profiles import places, remove_left_over
@@ -117,6 +118,7 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
         # it would take a tenth of the start, and find some hundred kilobytes.
         gc.freeze()
         app.print_greeting()
+        return_freed_pages()
         await stop.wait()
         if not hurry.is_set():
             await app.drain(hurry)
