@@ -17,6 +17,7 @@ from pathlib import Path
 
 from proxy.model import Cause, Change, Route, State
 from tests.cli.seeded import BLOCKED, SeededWorld
+from tests.control.opened import open_three
 from tests.e2e.test_dashboard import SHOWN, sign_in
 from tests.support.chromium import Tab, tab
 from tests.support.dashboard import dashboard
@@ -62,6 +63,7 @@ class AtHome(SeededWorld):
         self._change("blog.example.org", State.SUSPECT, State.BLOCKED, freed - 86_400, "direct: dropped; tor delivered")
         self._change("blog.example.org", State.BLOCKED, State.WORKS, freed, "direct delivered 3 times in a row")
         assert self.store.flush()
+        open_three(self, at=now - 20)
 
     def _change(self, scope: str, before: State, after: State, at: float, why: str) -> None:
         cause = Cause.SNI_RESET if after in (State.SUSPECT, State.BLOCKED) else Cause.NONE
