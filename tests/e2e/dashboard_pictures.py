@@ -45,7 +45,9 @@ class AtHome(SeededWorld):
                 case "strategy":
                     seen = rescued(by=Route.parse("direct|tlsrec"), host="pics.livejournal.com", at=at)
                 case "relay":
-                    seen = outcome(failed(), delivered(TOR, elapsed=chance.uniform(0.3, 0.9)), host=BLOCKED, at=at)
+                    opened_s = chance.uniform(0.2, 0.7)
+                    through = replace(delivered(TOR, elapsed=opened_s + 0.2), evidence={"opened_s": opened_s})
+                    seen = outcome(failed(), through, host=BLOCKED, at=at)
                 case _:
                     seen = down(host="nothing.example.net")
                     seen = replace(seen, at=at, error="no route to nothing.example.net: direct: reset; tor: refused")
@@ -83,7 +85,7 @@ async def picture(page: Tab) -> bytes:
 async def take(folder: Path) -> None:
     """Takes a picture of each page."""
     world = AtHome()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # Chromium ends a little later
         async with dashboard(world, Path(name)) as pages, tab(Path(name) / "browser") as page:
             world.see(rescued(host="new.example.org", at=time.time()))
             home = await sign_in(page, pages)

@@ -121,6 +121,23 @@ async def test_why_did_it_not_open_yesterday_evening(person: Person) -> None:
     assert person.clicks == 1
 
 
+async def test_give_the_proof_to_a_journalist(person: Person) -> None:
+    await person.ask_for(SITE)
+    person.clicks += 1  # on "Download": the browser would save the file
+    form = "document.querySelector('[aria-labelledby=report] form')"
+    told = await person.page.evaluate(
+        f"fetch({form}.action + '?' + new URLSearchParams(new FormData({form})))"
+        ".then(async answer => [answer.status, answer.headers.get('Content-Disposition'), await answer.text()])"
+    )
+    status, disposition, text = told
+    assert status == 200, text
+    assert disposition.startswith("attachment; filename="), disposition
+    assert SITE in text
+    assert "reset after the TLS ClientHello" in text
+    assert "127.0.0.1" not in text, "redacted unless asked for"
+    assert person.clicks <= CLICKS_MAX
+
+
 async def test_is_my_relay_any_good(person: Person) -> None:
     await person.click("nav a", "Relays")
     rows = await person.page.evaluate("[...document.querySelectorAll('tr')].map(one => one.innerText)")

@@ -95,11 +95,11 @@ class Export(NamedTuple):
 
 
 EXPORTS: Mapping[str, Export] = {
-    "ooni": Export("OONI (JSON)", "jsonl", "application/x-ndjson", to_ooni),
-    "csv": Export("CSV", "csv", "text/csv", to_csv),
     "md": Export("Markdown", "md", "text/markdown", to_markdown),
+    "csv": Export("CSV", "csv", "text/csv", to_csv),
+    "ooni": Export("OONI (JSON)", "jsonl", "application/x-ndjson", to_ooni),
 }
-"""The formats of a report, as the form asks for them."""
+"""The formats of a report, as the form asks for them: first the one that people read."""
 
 LEVELS: Mapping[str, str] = {
     Redact.FULL: _("without relays, networks and private addresses"),
