@@ -52,6 +52,7 @@ function isEdited(field) {
 function start() {
   if (source !== null || "still" in live.dataset) return; // a measurement stays as it was made
   source = new EventSource(root + "events" + ("follows" in live.dataset ? "?follows=" + live.dataset.follows : ""));
+  source.addEventListener("open", update); // what happened since the page was made, or while the stream was broken
   source.addEventListener("changed", update);
 }
 

@@ -15,6 +15,9 @@ from proxy.net.tasks import spawn
 _PAUSE_MIN_S, _PAUSE_MAX_S = 1.0, 4.0
 """Between two events to a tab. A page shows a visit within 5 s."""
 
+_LOOK_S = 0.5
+"""How often it is looked whether something was learned."""
+
 _PAUSE_BY_COST = 100.0
 """A tab waits so many times as long as the last page took: on a busy Byway, or one with very many sites, tabs follow
 less often, and all of them take a few hundredths of its time."""
@@ -26,15 +29,18 @@ _ALIVE_S = 15.0
 
 
 async def _events(visit: Visit) -> web.StreamResponse:
-    """Streams an event when connections have ended, with a pause after each, and for a page that `follows` the open
-    connections also as long as one is open. It has no content: the tab asks for its page again. What happens in the
-    pause brings another one."""
+    """Streams an event when connections have ended or something was learned, with a pause after each, and for a page
+    that `follows` the open connections also as long as one is open. It has no content: the tab asks for its page again.
+    What happens in the pause brings another one."""
     if (follows := visit.query("follows").get("follows", "")) not in ("", _CONNECTIONS):
         raise Refused(400, f"unknown word {quoted(follows)}; a page can follow {_CONNECTIONS}")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     changed = asyncio.Event()
     with visit.streaming():
-        noting = [spawn(_note_outcomes(visit.parts, changed), name="note outcomes for a tab")]
+        noting = [
+            spawn(_note_outcomes(visit.parts, changed), name="note outcomes for a tab"),
+            spawn(_note_learned(visit.parts, changed), name="note what was learned for a tab"),
+        ]
         if follows:
             noting.append(spawn(_note_open(visit.parts, changed), name="note open connections for a tab"))
         try:
@@ -65,6 +71,21 @@ def pause_s(page_took_s: float) -> float:
 async def _note_outcomes(parts: Dependencies, changed: asyncio.Event) -> None:
     async for _ in parts.follow():
         changed.set()
+
+
+async def _note_learned(parts: Dependencies, changed: asyncio.Event) -> None:
+    """A connection that another route has rescued may stay open for hours, and evidence counts once a control site has
+    answered: what was learned shows before an outcome does, or after."""
+
+    def learned() -> tuple[object, ...]:
+        return parts.beliefs.version, parts.health.version, parts.network()
+
+    shown = learned()
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        before, shown = shown, learned()
+        if shown != before:
+            changed.set()
 
 
 async def _note_open(parts: Dependencies, changed: asyncio.Event) -> None:
