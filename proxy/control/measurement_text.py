@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.control.amounts import span
-from proxy.model.phrase import _, commas, ngettext, pgettext
+from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext
 
 Document = Mapping[str, Any]
 
@@ -68,6 +68,7 @@ def route_result(row: Document) -> str:
         return _("✓ HTTP {status}", status=str(row["status"])) if row["status"] else _("✓ delivered")
     if row["result"] == "not_tested":
         skipped = f"{row['route']} skipped: "
-        return _("· not tested: {reason}", reason=row["text"].removeprefix(skipped))
+        reason = row["text"] if isinstance(row["text"], Phrase) else row["text"].removeprefix(skipped)
+        return _("· not tested: {reason}", reason=reason)
     stage = _("TLS handshake") if row["stage"] in ("hello", "neutral") else PARTS.get(row["stage"], row["stage"])
     return _("✗ {stage}: {reason}", stage=stage, reason=row["text"])

@@ -31,6 +31,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, pgettext
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
@@ -155,15 +156,16 @@ class _Visit:
             return None
         except TimeoutError:
             if self._route.is_direct:
-                text = f"no answer to the connection attempt within {connect_s:g} s"
+                text = _("no answer to the connection attempt within {limit:g} s", limit=connect_s)
                 self._address = str(self._destination) if self._destination.address is not None else ""
             else:
-                text = f"relay {'>'.join(self._route.relays)} did not reach the destination within {connect_s:g} s"
+                relay = ">".join(self._route.relays)
+                text = _("relay {relay} did not reach the destination within {limit:g} s", relay=relay, limit=connect_s)
             self._emit(kind, StepResult.FAILED, Symptom.TIMEOUT, text, began)
             return None
         self._address = stream.peer
         if emit_success:
-            text = "connected" if self._route.is_direct else "the relay opened the path"
+            text = pgettext("step", "connected") if self._route.is_direct else _("the relay opened the path")
             self._emit(kind, StepResult.OK, text=text, began=began)
         return stream
 
@@ -182,13 +184,13 @@ class _Visit:
         except TimeoutError:
             symptom, text = self._handshake_timeout(stream, tls, snapshot, evidence)
         except ssl.SSLCertVerificationError:
-            self._emit(kind, StepResult.OK, text="answered", began=began)
+            self._emit(kind, StepResult.OK, text=pgettext("step", "answered"), began=began)
             raise
         except OSError as error:
             symptom = handshake_symptom(error, first_byte=tls.first_byte)
             text = _handshake_text(symptom, error, tls.received)
         else:
-            self._emit(kind, StepResult.OK, text=f"answered with {tls.version}", began=began)
+            self._emit(kind, StepResult.OK, text=_("answered with {version}", version=tls.version), began=began)
             return tls
         is_answered = kind is StepKind.NEUTRAL and symptom is Symptom.ALERT
         self._emit(kind, StepResult.OK if is_answered else StepResult.FAILED, symptom, text, began, evidence)
@@ -200,21 +202,26 @@ class _Visit:
         """The symptom of a handshake that was not completed in time, in words too; adds to `evidence`."""
         if tls.received:
             evidence["bytes"] = tls.received
-            return Symptom.FROZEN, f"stopped after {tls.received} bytes of its handshake"
+            return Symptom.FROZEN, _("stopped after {count} bytes of its handshake", count=tls.received)
         if snapshot is None or not self._route.is_direct:  # a relay acknowledges for itself
-            return Symptom.SILENT, "no answer to the ClientHello"
+            return Symptom.SILENT, _("no answer to the ClientHello")
         reading = self._probe.tcp_info.since(stream.lowest_socket, snapshot)
         evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
         if reading.acked:
-            return Symptom.SILENT, "ClientHello acknowledged, but not answered"
-        return Symptom.DROPPED, f"ClientHello not acknowledged, sent {reading.retransmits + 1} times"
+            return Symptom.SILENT, _("ClientHello acknowledged, but not answered")
+        said = ngettext(
+            "ClientHello not acknowledged, sent {count} times",
+            "ClientHello not acknowledged, sent {count} times",
+            reading.retransmits + 1,
+        )
+        return Symptom.DROPPED, said
 
     def check_trusted_chain(self, chain: tuple[bytes, ...], host: str) -> bool:
         """Whether a certificate that the system trusts is the site's own. It is not when a root signed it that is known
         to intercept: some states made people install one."""
         classified = classify_chain(chain, host, verified=True, expired=False, roots=self._probe.roots)
         if classified.kind is not CertificateKind.KNOWN_ROOT:
-            self._emit(StepKind.CERTIFICATE, StepResult.OK, text="valid for the host name")
+            self._emit(StepKind.CERTIFICATE, StepResult.OK, text=_("valid for the host name"))
             return True
         evidence = _certificate_evidence(classified)
         self._emit(StepKind.CERTIFICATE, StepResult.FAILED, Symptom.CERTIFICATE, classified.detail, evidence=evidence)
@@ -223,10 +230,10 @@ class _Visit:
     async def report_untrusted(self, host: str, error: ssl.SSLCertVerificationError) -> None:
         """Emits that the certificate was refused, and who issued it."""
         began = _now()
-        text = f"certificate not trusted: {error.verify_message.rstrip('.')}"
+        text: str = _("certificate not trusted: {reason}", reason=error.verify_message.rstrip("."))
         evidence: Evidence = {"verify_code": error.verify_code}
         if clock_may_be_wrong(error):
-            text += "; or this computer's clock is wrong"
+            text = _("{reason}; or this computer's clock is wrong", reason=text)
             evidence["clock"] = 1
         # OpenSSL keeps no chain that it refused: it takes another connection.
         fetched = await fetch_chain(
@@ -244,7 +251,8 @@ class _Visit:
         """Requests the page, and reads as much of it as a measurement needs. Returns whether an HTTP answer came."""
         began = received_at = _now()
         answer = bytearray()
-        symptom, text = Symptom.NONE, ""
+        symptom = Symptom.NONE
+        text: str = ""
         drop_evidence: Evidence = {}
         snapshot = self._snapshot(path) if self._route.is_direct else None
 
@@ -269,25 +277,27 @@ class _Visit:
         except OSError as error:
             # A connection that breaks off late has delivered an answer all the same.
             symptom = Symptom.NONE if answer else Symptom.RESET
-            text = f"connection failed: {error.strerror or error}"
+            text = _("connection failed: {error}", error=str(error.strerror or error))
         if not answer and symptom is Symptom.NONE:
-            symptom, text = Symptom.EOF, "closed without an answer"
+            symptom, text = Symptom.EOF, _("closed without an answer")
         head = _parse_answer(bytes(answer))
         if head is None and symptom is Symptom.NONE:
-            symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
+            symptom, text = Symptom.GARBAGE, _("answered {bytes}", bytes=repr(bytes(answer[:16])))
         evidence: Evidence = {"bytes": len(answer), **(head or {}), **drop_evidence}
         # Inside verified TLS nobody but the site can send a block page.
         if head is not None and symptom is Symptom.NONE and target.protocol is Protocol.HTTP:
             classified = self._probe.classifier.classify(bytes(answer), target.host, complete=True)
             evidence |= classified.evidence
             if classified.symptom is Symptom.BLOCK_PAGE:
-                symptom, text = classified.symptom, f"known block page ({classified.evidence.get('page', 'no name')})"
+                symptom = classified.symptom
+                page = classified.evidence.get("page")
+                text = _("known block page ({name})", name=str(page)) if page else _("known block page")
             elif classified.symptom is Symptom.REDIRECTED:  # the site moved, if other routes are redirected as well
                 evidence["elsewhere"] = classified.answer_fingerprint or str(head.get("location", ""))
         if (rate := _rate(answer, received_at - began)) is not None:
             evidence["bytes_per_s"] = round(rate)
         result = StepResult.FAILED if symptom is not Symptom.NONE else StepResult.OK
-        text = text or f"{(head or {}).get('status', '')} with {len(answer)} bytes"
+        text = text or _("{status} with {count} bytes", status=str((head or {}).get("status", "")), count=len(answer))
         self._emit(StepKind.ANSWER, result, symptom, text, began, evidence)
         return result is StepResult.OK
 
@@ -298,13 +308,13 @@ class _Visit:
         paused is slow; what came fast and stopped is frozen. `answered` bytes of HTTP came in `received` bytes, which
         may end in an incomplete TLS record."""
         if dropped:
-            return Symptom.DROPPED, "the request was never acknowledged"
+            return Symptom.DROPPED, _("the request was never acknowledged")
         if not answered:
-            return Symptom.SILENT, "the request was not answered"
+            return Symptom.SILENT, _("the request was not answered")
         is_slow = rate is not None and rate < self._detect.measure_slow_bytes
         if is_slow or _now() - began >= self._detect.measure_answer_s:
-            return Symptom.NONE, f"{answered} bytes arrived in {_now() - began:.0f} s"
-        return Symptom.FROZEN, f"stopped after {received} bytes"
+            return Symptom.NONE, _("{count} bytes arrived in {time:.0f} s", count=answered, time=_now() - began)
+        return Symptom.FROZEN, _("stopped after {count} bytes", count=received)
 
     # -- both ------------------------------------------------------------------------------------------------------
 
@@ -365,13 +375,18 @@ class _CountingTls(TlsStream):
 def _handshake_text(symptom: Symptom, error: OSError, received: int) -> str:
     """What ended a handshake, in words."""
     if symptom is Symptom.EOF:
-        return f"closed after {received} bytes" if received else "connection closed after the ClientHello"
+        after = _("closed after {count} bytes", count=received)
+        return after if received else _("connection closed after the ClientHello")
     if isinstance(error, ConnectionResetError):
-        return f"reset after {received} bytes" if received else "connection reset after the ClientHello"
+        after = _("reset after {count} bytes", count=received)
+        return after if received else _("connection reset after the ClientHello")
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "unknown").lower().replace("_", " ")
-        return f"answered with the alert {reason}" if symptom is Symptom.ALERT else f"the answer is not TLS ({reason})"
-    return f"connection failed: {error.strerror or error}"
+        said = (
+            _("answered with the alert {reason}") if symptom is Symptom.ALERT else _("the answer is not TLS ({reason})")
+        )
+        return said.given(reason=reason)
+    return _("connection failed: {error}", error=str(error.strerror or error))
 
 
 def _certificate_evidence(classified: ClassifiedChain) -> Evidence:

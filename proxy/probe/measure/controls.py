@@ -16,6 +16,7 @@ from functools import partial
 
 from proxy.detect.scopes import registrable
 from proxy.model import DIRECT, MeasurementStep, StepKind, StepResult, Symptom
+from proxy.model.phrase import _
 from proxy.probe.control_page import control_pages
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.site_probe import SiteProbe
@@ -62,7 +63,7 @@ class Controls:
         site = registrable(self._request.page.host)
         pages = [page for page in await self._pages() if registrable(page.host) != site]
         if not pages:
-            text = "no control site may be tested direct (`[auto] controls`)"
+            text = _("no control site may be tested direct (`[auto] controls`)")
             emit(MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, text=text))
             return
         random.shuffle(pages)  # Byway is not to be recognised by the page that it always requests first
@@ -86,7 +87,9 @@ class Controls:
             DIRECT,
             StepResult.OK if reached else StepResult.FAILED,
             Symptom.NONE if reached else last.symptom,
-            f"{page.host} answered" if reached else f"{page.host}: {last.text}",
+            _("{host} answered", host=page.host)
+            if reached
+            else _("{host}: {reason}", host=page.host, reason=last.text),
             last.address,
             round(loop.time() - began, 4),
             {"host": page.host},

@@ -26,6 +26,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.errors import BywayError
+from proxy.model.phrase import _
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.tasks import spawn
@@ -104,9 +105,9 @@ class _Measurement:
     def _refusal(self) -> str:
         """Why nothing at all may be sent to the site; empty when it may."""
         if self._request.plan.action is Action.BLOCK:
-            return f"blocked: {self._request.plan.why}"
+            return _("blocked: {reason}", reason=self._request.plan.why)
         if self._env.is_private(self._request.page.host):
-            return "`[log] never` excludes it from tests"
+            return _("`[log] never` excludes it from tests")
         return ""
 
     def _emit_step(self, step: MeasurementStep) -> None:
@@ -130,9 +131,9 @@ class _Measurement:
         if route not in plan.routes:
             has_relays = any(planned.relays for planned in plan.routes)
             if not self._env.carries(route, destination):
-                self._skip(route, "this relay takes addresses only; names are not resolved for it")
+                self._skip(route, _("this relay takes addresses only; names are not resolved for it"))
             else:
-                self._skip(route, f"not allowed by {plan.why}" if has_relays else plan.why)
+                self._skip(route, _("not allowed by {reason}", reason=plan.why) if has_relays else plan.why)
             return
         async with slots:
             dialer = self._env.dialer(route)
@@ -143,7 +144,7 @@ class _Measurement:
     async def _probe_direct_routes(self, routes: Sequence[Route]) -> None:
         if not any(route.is_direct for route in self._request.plan.routes):
             for route in routes:
-                self._skip(route, f"relays only: {self._request.plan.why}")
+                self._skip(route, _("relays only: {reason}", reason=self._request.plan.why))
             return
         plain, secure = await NameLookups(self._env, self._request, self._emit_step).addresses()
         reached: list[IPAddress] = []
@@ -187,11 +188,11 @@ class _Measurement:
     async def _probe_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
         """Probes the addresses that only encrypted DNS gave. Returns those that answered."""
         if not secure:
-            self._skip(DOH, "encrypted DNS gave no address")
+            self._skip(DOH, _("encrypted DNS gave no address"))
             return []
         others = [address for address in secure if address not in plain]
         if not others:
-            self._skip(DOH, "same address as direct")
+            self._skip(DOH, _("same address as direct"))
         return [address for address in others if await self._probe_address(DOH, address)]
 
     async def _probe_strategies(
@@ -201,17 +202,17 @@ class _Measurement:
         port = self._request.page.port
         opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
         if reached or not opened:
-            why = "no address answers; this only hides the name" if addresses else "no address is known"
+            why = _("no address answers; this only hides the name") if addresses else _("no address is known")
             for route in routes:
-                self._skip(route, "not needed: direct works" if reached else why)
+                self._skip(route, _("not needed: direct works") if reached else why)
             return
         address = opened[0]
         in_residual_window = await self._in_residual_window(address) if routes else False
         for route in routes:
             if in_residual_window:
-                self._skip(route, "residual blocking: the address does not answer other names now")
+                self._skip(route, _("residual blocking: the address does not answer other names now"))
             elif idle_strategies(self._request.page.protocol) & set(route.wrap):
-                self._skip(route, "for another protocol")
+                self._skip(route, _("for another protocol"))
             elif self._env.refuses(self._request.destination, address) is None:
                 await self._probe_strategy(route, address)
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from proxy.detect.signals import NOT_JUDGED
 from proxy.model import DIRECT, DOH, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
+from proxy.model.phrase import _
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
@@ -64,7 +65,9 @@ class NameLookups:
                 MeasurementStep(kind, route, result, error.symptom, str(error), "", elapsed, error.evidence.copy())
             )
             return []
-        text = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+        text = ", ".join(map(str, found[:4]))
+        if len(found) > 4:
+            text = _("{addresses} and {count} more", addresses=text, count=len(found) - 4)
         self._emit(MeasurementStep(kind, route, StepResult.OK, text=text, elapsed=round(loop.time() - began, 4)))
         return found
 
@@ -86,22 +89,22 @@ class NameLookups:
         if self._env.settings.dns.secure == "never":
             return ""  # there is no other resolver
         if self._request.belief.hide_name_from_dns:
-            return "suspicious names are resolved by encrypted DNS only"
+            return _("suspicious names are resolved by encrypted DNS only")
         if (finding := self._env.finding(self._request.page.host)) is not None:
-            return f"the system's DNS gave a wrong answer before: {finding.detail}"
+            return _("the system's DNS gave a wrong answer before: {detail}", detail=finding.detail)
         if self._env.settings.dns.secure == "always":
-            return '`[dns] secure` is "always": no unencrypted DNS'
+            return _('`[dns] secure` is "always": no unencrypted DNS')
         return ""
 
     def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
         if self._env.settings.dns.secure == "never":
-            return '`[dns] secure` is "never"'
+            return _('`[dns] secure` is "never"')
         # Without `.localhost`, which the encrypted resolver refuses with a sentence of its own.
         local = (*PRIVATE_SUFFIXES, *self._env.settings.dns.local)
         if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
-            return "local names are not sent to encrypted DNS"
+            return _("local names are not sent to encrypted DNS")
         if plain and not self._request.thorough:
-            return "the system's DNS answered"
+            return _("the system's DNS answered")
         return ""
 
     def _chosen(self, addresses: Sequence[IPAddress]) -> list[IPAddress]:
