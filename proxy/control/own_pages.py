@@ -6,14 +6,20 @@ form. To clients of another computer `setup_page` shows how to set a browser, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import StrEnum
 
 from proxy.control.pac import Pac
+from proxy.languages.catalogue import catalogue
+from proxy.languages.language import Language
 from proxy.model import Destination
+from proxy.model.phrase import _, ngettext
 from proxy.session.inbound import OWN_NAME
 from proxy.session.recent_clients import RECENT_S
 from proxy.wire.html_page import Html, document, element, facts, link
+
+Say = Callable[[str], str]
+"""Says a phrase in the language of the page."""
 
 
 class Family(StrEnum):
@@ -41,133 +47,159 @@ def family_of(user_agent: str) -> Family | None:
     return Family.SAFARI if "Safari/" in user_agent else None
 
 
-def home_page(proxy: Destination, use: Use, user_agent: str) -> str:
+def home_page(proxy: Destination, use: Use, user_agent: str, language: Language = Language.ENGLISH) -> str:
     """Returns the page for a browser on this computer; `proxy` is where Byway listens."""
+    say = catalogue(language).say
     return document(
-        "Byway is running",
+        say(_("Byway is running")),
         element(
             "p",
-            "Byway is a proxy on this computer. Sites that work go direct. Blocked sites are opened another way, "
-            "through your relays where that is needed.",
+            say(
+                _(
+                    "Byway is a proxy on this computer. Sites that work go direct. Blocked sites are opened another "
+                    "way, through your relays where that is needed."
+                )
+            ),
         ),
-        element("h2", "Does this browser use Byway?"),
-        *_USE[use],
-        element("h2", "A ready browser"),
+        element("h2", say(_("Does this browser use Byway?"))),
+        _use(use, say),
+        element("h2", say(_("A ready browser"))),
         element(
             "p",
-            "Run `byway browser` in a terminal. It opens a window with a profile of its own that uses Byway. Nothing "
-            "else on this computer changes.",
+            say(
+                _(
+                    "Run `byway browser` in a terminal. It opens a window with a profile of its own that uses Byway. "
+                    "Nothing else on this computer changes."
+                )
+            ),
         ),
-        *_steps(proxy, family_of(user_agent), is_here=True),
-        *_pac(proxy),
-        element("p", "Programs of a terminal: `byway env` prints the variables to set.", class_="quiet"),
-        element("h2", "Next"),
+        *_steps(proxy, family_of(user_agent), say, is_here=True),
+        *_pac(proxy, say),
+        element("p", say(_("Programs of a terminal: `byway env` prints the variables to set.")), class_="quiet"),
+        element("h2", say(_("What next?"))),
         element(
             "ul",
-            element("li", "Open a site that is blocked here. The first visit may take some seconds."),
+            element("li", say(_("Open a site that is blocked here. The first visit may take some seconds."))),
             element(
-                "li", "`byway open` shows which sites are blocked and which route opens them; so does `byway status`."
+                "li",
+                say(
+                    _("`byway open` shows which sites are blocked and which route opens them; so does `byway status`.")
+                ),
             ),
-            element("li", "`byway why SITE` tests all routes to a site and explains the result."),
+            element("li", say(_("`byway why SITE` tests all routes to a site and explains the result."))),
             element(
-                "li", "`byway relay add URL` adds a relay: Tor, `ssh -D`, any SOCKS or HTTP proxy that you may use."
+                "li",
+                say(_("`byway relay add URL` adds a relay: Tor, `ssh -D`, any SOCKS or HTTP proxy that you may use.")),
             ),
         ),
+        language=language,
+        direction=language.direction,
     )
 
 
-def setup_page(proxy: Destination, user_agent: str) -> str:
-    """Returns the page for a client that reached `proxy` from elsewhere: the same for everybody with such a browser."""
+def setup_page(proxy: Destination, user_agent: str, language: Language = Language.ENGLISH) -> str:
+    """Returns the page for a client that reached `proxy` from elsewhere: the same for everybody with such a browser
+    and language."""
+    say = catalogue(language).say
     return document(
-        "Proxy set-up",
-        element("p", "This address is a proxy. It asks for a user and a password."),
-        *_steps(proxy, family_of(user_agent), is_here=False),
-        *_pac(proxy),
+        say(_("Proxy set-up")),
+        element("p", say(_("This address is a proxy. It asks for a user and a password."))),
+        *_steps(proxy, family_of(user_agent), say, is_here=False),
+        *_pac(proxy, say),
+        language=language,
+        direction=language.direction,
     )
 
 
-_USE: dict[Use, Sequence[Html]] = {
-    Use.CONFIRMED: (element("p", element("strong", "✓ Yes."), " This page came through the proxy.", class_="state"),),
-    Use.RECENT: (
-        element(
-            "p",
-            element("strong", "✓ It seems so."),
-            f" A browser of exactly this kind used the proxy in the last {RECENT_S:.0f} seconds. To be sure, open ",
-            link(f"http://{OWN_NAME}/"),
-            ": it opens only through Byway.",
-            class_="state",
-        ),
-    ),
-    Use.NOT_SEEN: (
-        element(
-            "p",
-            f"· Not seen. No request of this browser came to the proxy in the last {RECENT_S:.0f} seconds. Open any "
-            "site, then reload this page. Or open ",
-            link(f"http://{OWN_NAME}/"),
-            ": it opens only through Byway.",
-            class_="state",
-        ),
-    ),
-}
+def _use(use: Use, say: Say) -> Html:
+    own = link(f"http://{OWN_NAME}/")
+    sure = say(_("It opens only through Byway."))
+    match use:
+        case Use.CONFIRMED:
+            said = element("strong", say(_("✓ Yes."))), f" {say(_('This page came through the proxy.'))}"
+            return element("p", *said, class_="state")
+        case Use.RECENT:
+            seen = ngettext(
+                "A browser of exactly this kind used the proxy in the last {count} second.",
+                "A browser of exactly this kind used the proxy in the last {count} seconds.",
+                round(RECENT_S),
+            )
+            return element(
+                "p",
+                element("strong", say(_("✓ It seems so."))),
+                f" {say(seen)} {say(_('To be sure, open:'))} ",
+                own,
+                f" {sure}",
+                class_="state",
+            )
+        case Use.NOT_SEEN:
+            seen = ngettext(
+                "· Not seen. No request of this browser came to the proxy in the last {count} second.",
+                "· Not seen. No request of this browser came to the proxy in the last {count} seconds.",
+                round(RECENT_S),
+            )
+            what = say(_("Open any site, then reload this page. Or open:"))
+            return element("p", f"{say(seen)} {what} ", own, f" {sure}", class_="state")
 
 
-def _steps(proxy: Destination, family: Family | None, *, is_here: bool) -> list[Html]:
+def _steps(proxy: Destination, family: Family | None, say: Say, *, is_here: bool) -> list[Html]:
     """How to set a browser of this kind, or each kind when it is not known. `is_here`: it runs on this computer."""
     if family is not None:
-        return [element("h2", f"Set this browser: {family}"), *_steps_of(family, proxy, is_here=is_here)]
-    page = [element("h2", "Set a browser")]
+        title = say(_("Set this browser: {browser}", browser=str(family)))
+        return [element("h2", title), _steps_of(family, proxy, say, is_here=is_here)]
+    page = [element("h2", say(_("Set a browser")))]
     for each in Family:
-        page += [element("h3", each), *_steps_of(each, proxy, is_here=is_here)]
+        page += [element("h3", each), _steps_of(each, proxy, say, is_here=is_here)]
     return page
 
 
-def _steps_of(family: Family, proxy: Destination, *, is_here: bool) -> list[Html]:
-    pac = f"`http://{proxy}{Pac.LENIENT}`"
+def _steps_of(family: Family, proxy: Destination, say: Say, *, is_here: bool) -> Html:
+    pac, host, port = f"http://{proxy}{Pac.LENIENT}", proxy.host, str(proxy.port)
     match family:
         case Family.FIREFOX:
             steps = [
-                "Open Settings, then General, Network Settings, Settings…",
-                "Choose “Manual proxy configuration”.",
-                f"HTTP Proxy: `{proxy.host}`, Port: `{proxy.port}`. Tick “Also use this proxy for HTTPS”.",
-                "Press OK.",
+                _("Open Settings, then General, Network Settings, Settings…"),
+                _("Choose “Manual proxy configuration”."),
+                _("HTTP Proxy: `{host}`, Port: `{port}`. Tick “Also use this proxy for HTTPS”.", host=host, port=port),
+                _("Press OK."),
             ]
         case Family.CHROMIUM:
             steps = [
-                "It follows the settings of the system"
-                + (
-                    ": `byway system on` sets them."
-                    if is_here
-                    else ". Open Settings, then System, and its proxy settings."
+                _("It follows the settings of the system: `byway system on` sets them.")
+                if is_here
+                else _("It follows the settings of the system. Open Settings, then System, and its proxy settings."),
+                _(
+                    "By hand: set the HTTP and the HTTPS proxy to `{host}`, port `{port}`, or the automatic "
+                    "configuration to `{pac}`",
+                    host=host,
+                    port=port,
+                    pac=pac,
                 ),
-                f"By hand: set the HTTP and the HTTPS proxy to `{proxy.host}`, port `{proxy.port}`, or the automatic "
-                f"configuration to {pac}",
-                f"Or close all its windows and start it with `--proxy-server=http://{proxy}`",
+                _(
+                    "Or close all its windows and start it with `--proxy-server=http://{proxy}`",
+                    proxy=str(proxy),
+                ),
             ]
         case Family.SAFARI:
             steps = [
-                "Open System Settings, then Network, your network, Details…, Proxies.",
-                f"Turn on “Automatic proxy configuration”, with the URL {pac}",
-                "Press OK.",
+                _("Open System Settings, then Network, your network, Details…, Proxies."),
+                _("Turn on “Automatic proxy configuration”, with the URL `{pac}`", pac=pac),
+                _("Press OK."),
             ]
-    return [element("ol", *(element("li", step) for step in steps))]
+    return element("ol", *(element("li", say(step)) for step in steps))
 
 
-def _pac(proxy: Destination) -> list[Html]:
+def _pac(proxy: Destination, say: Say) -> list[Html]:
     base = f"http://{proxy}"
+    lenient = say(_("goes direct while the proxy does not run"))
+    strict = say(_("names no direct route; but a browser that cannot load the file goes direct"))
     return [
-        element("h2", "Automatic configuration (PAC)"),
+        element("h2", say(_("Automatic configuration (PAC)"))),
         facts(
             [
-                ("Usual", element("span", link(base + Pac.LENIENT), " goes direct while the proxy does not run")),
-                (
-                    "Strict",
-                    element(
-                        "span",
-                        link(base + Pac.STRICT),
-                        " names no direct route; but a browser that cannot load the file goes direct",
-                    ),
-                ),
+                (say(_("Usual")), element("span", link(base + Pac.LENIENT), f" {lenient}")),
+                (say(_("Strict")), element("span", link(base + Pac.STRICT), f" {strict}")),
             ]
         ),
-        element("p", "With both, addresses of the local network always go direct.", class_="quiet"),
+        element("p", say(_("With both, addresses of the local network always go direct.")), class_="quiet"),
     ]

@@ -18,6 +18,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.own_pages import Use, home_page, setup_page
 from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
 from proxy.control.subjects import Subjects
+from proxy.languages.language import language_of_browser
 from proxy.model import Destination
 from proxy.session.inbound import OWN_NAME, reached_address
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
@@ -107,11 +108,13 @@ def _page_app(parts: Dependencies, dashboard: Dashboard, port: int) -> web.Appli
 
     async def page(request: web.Request) -> web.Response:
         user_agent = request.headers.get("User-Agent", "")
+        setting = parts.setup().settings.ui.language
+        language = language_of_browser(setting, request.headers.get("Accept-Language", ""))
         address = reached(request).address
         if address is None or not address.is_loopback:
-            text = setup_page(proxy(request), user_agent)
+            text = setup_page(proxy(request), user_agent, language)
         else:
-            text = home_page(proxy(request), use(request, user_agent), user_agent)
+            text = home_page(proxy(request), use(request, user_agent), user_agent, language)
         return web.Response(text=text, content_type="text/html")
 
     def use(request: web.Request, user_agent: str) -> Use:

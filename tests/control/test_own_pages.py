@@ -12,9 +12,11 @@ import pytest
 
 from proxy.control.own_pages import Family, Use, family_of, home_page, setup_page
 from proxy.control.server import ControlServer
+from proxy.languages.language import Language
 from proxy.model import Destination
 from tests.control.test_server import OURS, adopted
 from tests.control.world import SECRET, World
+from tests.support.pseudo_pages import untranslated
 from tests.wire.test_html_page import Tags
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -115,3 +117,18 @@ def test_a_stranger_is_not_told_what_this_is() -> None:
     for agent in (FIREFOX, CHROMIUM, SAFARI, ""):
         assert "byway" not in setup_page(PROXY, agent).lower()
     assert home_page(PROXY, Use.NOT_SEEN, "").lower().count("byway") > 3
+
+
+@pytest.mark.parametrize("agent", ["", FIREFOX, CHROMIUM, SAFARI])
+def test_every_string_is_wrapped(agent: str) -> None:
+    for page in (
+        *(home_page(PROXY, use, agent, Language.PSEUDO) for use in Use),
+        setup_page(PROXY, agent, Language.PSEUDO),
+    ):
+        assert untranslated(page, list(Family)) == []
+    assert untranslated(setup_page(PROXY, agent)), "the control"
+
+
+def test_a_page_is_in_the_language_of_the_browser() -> None:
+    page = setup_page(PROXY, "", Language.PERSIAN)
+    assert '<html lang="fa" dir="rtl">' in page

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -20,8 +18,7 @@ from tests.control.opened import open_three
 from tests.control.world import World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import rescued
-
-PSEUDO = "en-XA"
+from tests.support.pseudo_pages import PSEUDO, untranslated
 
 PAGES = (
     "",
@@ -46,51 +43,6 @@ PAGES = (
 
 HOSTS = (BLOCKED, "new.example.org", "never.example", "blog.example.net")
 """Which are the titles of their pages."""
-
-_DATA = frozenset({"bdi", "code", "pre", "script", "style", "textarea"})
-_EMPTY = frozenset({"meta", "link", "input", "br", "hr", "img"})
-_SPOKEN = ("aria-label", "alt", "title")
-_ISOLATE = re.compile("\u2068[^\u2068\u2069]*\u2069")
-
-
-class _Texts(HTMLParser):
-    """Collects what a person reads or hears on a page and is not data: in `bdi`, `code` and the like, with
-    translate="no", or with lang="en", as what comes from outside or was stored."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self._open: list[tuple[str, bool]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        is_data = tag in _DATA or given.get("translate") == "no" or (tag != "html" and given.get("lang") == "en")
-        if tag not in _EMPTY:
-            self._open.append((tag, is_data))
-        if not any(is_data for _, is_data in self._open) and tag != "time":
-            self.found += [value for name in _SPOKEN if (value := given.get(name))]
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop()[0] != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if not any(is_data for _, is_data in self._open):
-            self.found.append(data)
-
-
-def untranslated(html: str) -> list[str]:
-    """What is plain English on a page in the pseudo-locale, without data, hosts as titles, and our own name."""
-    texts = _Texts()
-    texts.feed(html)
-    plain = []
-    for text in texts.found:
-        rest = re.sub(f"Byway|{'|'.join(map(re.escape, HOSTS))}", "", text)
-        while rest != (rest := _ISOLATE.sub("", rest)):
-            pass
-        if re.search("[A-Za-z]", rest):
-            plain.append(" ".join(text.split()))
-    return plain
 
 
 @pytest.fixture
@@ -137,7 +89,7 @@ async def test_every_string_of_a_page_is_wrapped(world: World, browser: Browser,
     world.overrides[BLOCKED] = Override(Action.RELAY, "tor", time.time() + 3000)
     world.overrides_changed()
     open_three(world, at=time.time() - 90)
-    assert untranslated(await _page(browser, path, PSEUDO)) == []
+    assert untranslated(await _page(browser, path, PSEUDO), HOSTS) == []
 
 
 async def test_a_string_that_is_not_wrapped_is_found(browser: Browser) -> None:
@@ -152,10 +104,10 @@ async def test_the_steps_and_the_verdict_of_a_measurement_are_wrapped(browser: B
     status, html = await browser.post(f"{browser.base}why", form, **{"Accept-Language": PSEUDO})
     assert status == 200
     assert "⟦" in html[html.index('id="verdict"') :]
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
     html = await _page(browser, "sites/blog.example.net", PSEUDO)
     assert '<ol><li><bdi dir="ltr">' in html, "each step of the measurement"
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
 
 
 async def test_what_is_said_of_rules_is_wrapped(browser: Browser) -> None:
@@ -172,27 +124,27 @@ async def test_the_results_of_a_test_of_relays_are_wrapped(browser: Browser) -> 
     form = {"token": await browser.token(), "relay": ""}
     status, html = await browser.post(f"{browser.base}relays/test", form, **{"Accept-Language": PSEUDO})
     assert status == 200
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
 
 
 async def test_what_a_form_did_and_why_one_is_refused_are_wrapped(browser: Browser) -> None:
     token = await browser.token()
     sent = {"Accept-Language": PSEUDO}
     await browser.send(f"sites/{BLOCKED}/override", action="relay:vps", hours="1")
-    assert untranslated(await _page(browser, f"sites/{BLOCKED}", PSEUDO)) == []
+    assert untranslated(await _page(browser, f"sites/{BLOCKED}", PSEUDO), HOSTS) == []
     await browser.send("pause", minutes="15")
-    assert untranslated(await _page(browser, "", PSEUDO)) == []
+    assert untranslated(await _page(browser, "", PSEUDO), HOSTS) == []
     status, html = await browser.post(f"{browser.base}mode", {"token": token, "mode": "odd"}, **sent)
     assert status == 400
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
 
 
 async def test_the_pages_of_who_is_not_signed_in_are_wrapped(browser: Browser) -> None:
     sent = {"Accept-Language": PSEUDO}
     _, html = await browser.get("/sign-in", **sent)
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
     _, html = await browser.post("/sign-in", {"code": "wrong"}, **sent)
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
     status, html = await browser.get(f"/s/{'0' * 32}/", **sent)
     assert status == 401
-    assert untranslated(html) == []
+    assert untranslated(html, HOSTS) == []
