@@ -39,6 +39,11 @@ YOUNG_S = 300.0
 """Seconds since it was opened in which a tunnel is closed when another one to its relay froze. Chromium uses an idle
 connection again for as long (net/socket/client_socket_pool.cc); a terminal's session is often older."""
 
+ACKNOWLEDGED_MAX = 40
+"""Bytes that a client may send after an answer without asking for another: HTTP/2 acknowledges what it was sent, in
+frames of 9 to 17 bytes (RFC 9113, sections 6.5, 6.7 and 6.9), of which TLS makes records of 31 to 39. A request for a
+path that was asked for before is a record of 47 at least, with a browser's headers (by hpack)."""
+
 _NEVER = float("-inf")
 _HOSTS = 4096
 _HOUR_S = 3600.0
@@ -101,6 +106,7 @@ class WatchedFlow:
 
     __slots__ = (
         "_fastest",
+        "answered_up",
         "direct",
         "down",
         "host",
@@ -125,7 +131,7 @@ class WatchedFlow:
         self.direct = direct
         self.stalls_count = stalls_count
         self.down = tunnel.down.moved
-        self.up = tunnel.up.moved
+        self.up = self.answered_up = tunnel.up.moved  # now, and when bytes came last
         self.opened_at = self.progress_at = now
         self.probed_at = _NEVER
         self.stall: _Stall | None = None
@@ -296,7 +302,7 @@ class FlowMonitor:
 
     def _on_bytes(self, flow: WatchedFlow, count: int, now: float, within_s: float) -> None:
         flow.progress_at = now
-        flow.up = flow.tunnel.up.moved
+        flow.up = flow.answered_up = flow.tunnel.up.moved
         self._stop_keepalive(flow)
         if not flow.direct:
             flow.report_relay_bytes(count, self._settings.proof_bytes)
@@ -374,8 +380,8 @@ class FlowMonitor:
 
     def _idle_beside(self, frozen: WatchedFlow, bytes_in: int, now: float) -> list[WatchedFlow]:
         """The tunnels over the way on which a young one froze after `bytes_in` that would freeze as well: as young, and
-        without more bytes. A client would use them for its next request, and wait again. Only idle ones, which were
-        answered last: the answer to a request may be short enough to pass."""
+        without more bytes. A client would use them for its next request, and wait again. Only idle ones, whose client
+        has asked for nothing since the last answer: the answer to a request may be short enough to pass."""
         if now - frozen.opened_at > YOUNG_S or bytes_in >= self._settings.proof_bytes:
             return []
         return [
@@ -389,7 +395,10 @@ class FlowMonitor:
             and not flow.tunnel.client_is_slow
             and (sample := self._sample(flow)) is not None
             and sample.bytes_in <= bytes_in
-            and self._tcp_info.answered_after(flow.tunnel.upstream.lowest_socket) is not None
+            and (
+                flow.tunnel.up.moved - flow.answered_up <= ACKNOWLEDGED_MAX
+                or self._tcp_info.answered_after(flow.tunnel.upstream.lowest_socket) is not None
+            )
         ]
 
     def _stop_keepalive(self, flow: WatchedFlow) -> None:

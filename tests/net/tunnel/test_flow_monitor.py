@@ -255,8 +255,15 @@ def carried_more(fake: Fake) -> None:
     fake.sample = FlowSample(heard_s=0.1, segment=1400, bytes_in=FREEZE + 1)
 
 
+def acknowledged(fake: Fake) -> None:
+    """The client's word is the last, as usual with HTTP/2: a WINDOW_UPDATE."""
+    fake.is_answered = False
+    fake.up.moved += 35
+
+
 def waits_for_an_answer(fake: Fake) -> None:
     fake.is_answered = False
+    fake.up.moved += 47
 
 
 def client_takes_nothing(fake: Fake) -> None:
@@ -300,6 +307,7 @@ def test_an_idle_tunnel_is_closed_with_the_one_that_froze_beside_it() -> None:
     """A browser asks again over the connection that it still has, which would stall as well."""
     assert freeze_beside(an_idle_one) == ["idle.test"]
     assert freeze_beside(an_idle_one, ages_s=(200, 280)) == ["idle.test"]
+    assert freeze_beside(acknowledged, ages_s=(10, 20)) == ["idle.test"]
 
 
 @pytest.mark.parametrize(
