@@ -14,13 +14,13 @@ import pytest
 from proxy.cli.exit_codes import Exit
 from tests.support.byway import Byway, NotReady
 from tests.support.client import fetch
+from tests.support.descriptors import descriptors_for_tunnels
 from tests.support.list_source import Answer, ListSource, page, redirect, zipped
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
-TUNNELS = 40
 LISTED = b"".join(b"site%d.test\n" % number for number in range(100))
 MORE = LISTED + b"new.test\n"
 HTML = page(b"<!doctype html><title>Login</title>", kind="text/html")
@@ -86,14 +86,18 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def test_tunnels_outlive_whatever_becomes_of_the_list(scene: Scene) -> None:
-    async with scene.byway(scene.list_table("allow_empty = true")) as byway, contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        tunnels_max = stack.enter_context(descriptors_for_tunnels())
+        byway = await stack.enter_async_context(scene.byway(scene.list_table("allow_empty = true")))
 
         async def action(host: str) -> str:
             return str((await byway.read("rule", "test", host))["plan"]["action"])
 
         assert (await byway.command("list", "refresh", "mine")).stdout == "mine\treplaced\t100\t\n"
         assert await action("www.site99.test") == "RELAY"
-        tunnels = [await scene.tunnel(byway, host) for host in ("echo.test", "127.0.0.1") for _ in range(TUNNELS // 2)]
+        tunnels = [
+            await scene.tunnel(byway, host) for host in ("echo.test", "127.0.0.1") for _ in range(tunnels_max // 2)
+        ]
         for _, writer in tunnels:
             stack.push_async_callback(close, writer)
         answers: tuple[tuple[Answer, str], ...] = (
@@ -120,7 +124,7 @@ async def test_tunnels_outlive_whatever_becomes_of_the_list(scene: Scene) -> Non
         assert await action("new.test") == "RELAY"
         await check(tunnels, b"after the reload")
         assert (await byway.read("status"))["problems"] == []
-        assert (await byway.read("status"))["live"]["tunnels"] == TUNNELS
+        assert (await byway.read("status"))["live"]["tunnels"] == len(tunnels)
     assert all("accept-language" not in scene.source.fields(number) for number in range(len(scene.source.heads)))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.byway import Byway
+from tests.support.descriptors import descriptors_for_tunnels
 from tests.support.programs import require
 from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
@@ -112,17 +113,15 @@ async def test_fallback_leaves_a_dead_relay_at_once_and_does_not_come_and_go(tmp
         assert await here.visit() == "a", "a visit is never lost while a member works"
 
 
-TUNNELS = 40
-"""Of the test in the suite. It was run by hand with 500."""
-
-
 async def test_tunnels_outlive_edits_of_their_relays_and_their_group(tmp_path: Path) -> None:
     """A relay and a group are added, reordered, renamed, removed and broken, and put right."""
-    async with scene(tmp_path, "sticky") as here, contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        tunnels_max = stack.enter_context(descriptors_for_tunnels())
+        here = await stack.enter_async_context(scene(tmp_path, "sticky"))
         server = await stack.enter_async_context(listening(echo, "127.0.0.1", 0))
         place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         tunnels = []
-        for _ in range(TUNNELS):
+        for _ in range(tunnels_max):
             reader, writer = await asyncio.open_connection(*here.byway.proxy)
             stack.push_async_callback(close, writer)
             writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
@@ -169,7 +168,7 @@ async def test_tunnels_outlive_edits_of_their_relays_and_their_group(tmp_path: P
             await until_read(partial(is_shown, names, groups, problem))
             await carry(b"%d" % number * 1000)
             assert await here.visit() != "", "the group serves, or the last good one"
-        assert (await here.byway.read("status"))["live"]["tunnels"] == TUNNELS
+        assert (await here.byway.read("status"))["live"]["tunnels"] == tunnels_max
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

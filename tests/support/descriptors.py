@@ -6,6 +6,13 @@ import contextlib
 import resource
 from collections.abc import Iterator
 
+TUNNELS = 500
+"""That run while what they were opened by is edited, broken and taken away."""
+
+_FOR_A_TUNNEL = 4
+"""Its ends at the client and the server, and in a relay within the test's process."""
+_FOR_THE_REST = 200
+
 
 @contextlib.contextmanager
 def descriptors(wanted: int) -> Iterator[int]:
@@ -17,3 +24,10 @@ def descriptors(wanted: int) -> Iterator[int]:
         yield max(soft, limit)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def descriptors_for_tunnels() -> Iterator[int]:
+    """Yields TUNNELS, or how many of them this machine lets a test hold."""
+    with descriptors(_FOR_A_TUNNEL * TUNNELS + _FOR_THE_REST) as limit:
+        yield min(TUNNELS, (limit - _FOR_THE_REST) // _FOR_A_TUNNEL)
