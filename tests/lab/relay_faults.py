@@ -12,7 +12,7 @@ import contextlib
 import random
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from proxy.net.tasks import spawn
 from tests.lab import places, rules
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.judging import SLACK_S, percentile
+from tests.lab.parts import in_parts
 from tests.lab.relays import Manner, Relay
 from tests.lab.rules import Rule
 from tests.lab.scenarios import Way
@@ -30,6 +31,8 @@ from tests.lab.visitor import Visit
 from tests.support.waiting import until_read
 
 _PATIENCE_S = 45.0  # of a visitor: longer than Byway's own
+_WRITTEN_S = 30.0  # until the log has a visit
+_OVER_S = 15.0  # until a fault is over, which lasts 12 s at most
 _USUAL = 5  # visits that tell what a page takes without any fault
 _RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 _SETTINGS = "retest_per_hour = 100000\n"
@@ -67,6 +70,14 @@ class Row:
     domain: str = "test"  # of its sites
     scheme: str = "socks5h"
     known: bool = False  # the site was visited before, so that its relay goes first
+
+    @property
+    def usual_s(self) -> float:
+        return self.wait_s
+
+    @property
+    def limit_s(self) -> float:
+        return _PATIENCE_S * (1 + self.known) + _WRITTEN_S + _OVER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,19 +243,16 @@ ROWS: tuple[Row, ...] = (
 
 
 async def run(rows: Sequence[Row], seeds: int, *, countries: int, told: Callable[[str], None]) -> list[Trial]:
-    """All rows, `countries` of them at once."""
-    room = asyncio.Semaphore(countries)
-
-    async def one(row: Row) -> list[Trial]:
-        async with room:
-            return await run_row(row, seeds, told=told)
-
-    return [trial for trials in await asyncio.gather(*map(one, rows)) for trial in trials]
+    """All rows, in so many countries at once: one visit of a new site for each seed."""
+    return await in_parts(rows, seeds, _place_of, _lost, at_once=countries, told=told)
 
 
-async def run_row(row: Row, seeds: int, *, told: Callable[[str], None] = lambda text: None) -> list[Trial]:
-    """One visit of a new site for each seed, one after the other."""
-    trials = []
+def _lost(row: Row, seed: int, why: str) -> Trial:
+    return Trial(row.name, seed, False, Way.NONE, row.limit_s, why)
+
+
+@contextlib.asynccontextmanager
+async def _place_of(row: Row) -> AsyncIterator[Callable[[int], Awaitable[Trial]]]:
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
         async with Country(Path(folder)) as country:
             url = f"{row.scheme}://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"
@@ -253,10 +261,7 @@ async def run_row(row: Row, seeds: int, *, told: Callable[[str], None] = lambda 
             async with country.byway(Path(folder) / "byway", config=config, rules=_RULES) as byway:
                 place = Place(country, byway)
                 usual_s = await _usual_s(place, row)
-                for seed in range(seeds):
-                    trials.append(await _trial(row, seed, place, usual_s))
-                    told(f"{row.name} {seed}")
-    return trials
+                yield lambda seed: _trial(row, seed, place, usual_s)
 
 
 async def _trial(row: Row, seed: int, place: Place, usual_s: float) -> Trial:
@@ -290,7 +295,7 @@ async def _way(byway: Running, site: Site, visit: Visit, number: int) -> Way:
         return len(winners) >= number
 
     with contextlib.suppress(TimeoutError):
-        await until_read(written, within_s=30 if visit.genuine else 3)
+        await until_read(written, within_s=_WRITTEN_S if visit.genuine else 3)
     return kind_of(winners[number - 1] if len(winners) >= number else None)
 
 

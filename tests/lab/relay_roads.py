@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from proxy.net import tasks
 from tests.lab import leaks, places, rules
 from tests.lab.country import Country, Running, Site
 from tests.lab.name_servers import Addresses
+from tests.lab.parts import in_parts
 from tests.lab.relays import Relay
 from tests.lab.rules import Rule
 from tests.lab.trials import limited
@@ -58,6 +59,14 @@ class Row:
     comes: bool = True  # whether the others come
     says: str = ""  # what `byway status` says then; empty: nothing of the relay
     asks_in_clear: bool = False  # the control: the relay's name is in plain queries
+
+    @property
+    def usual_s(self) -> float:
+        return self.pages + 7.0 * (self.spoiled + self.knows_block if self.comes else self.pages)  # a page that stops
+
+    @property
+    def limit_s(self) -> float:
+        return _PATIENCE_S * (self.pages + 1) + _SAID_WITHIN_S + 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,26 +172,20 @@ ROWS: tuple[Row, ...] = (
 
 
 async def run(rows: Sequence[Row], seeds: int, *, countries: int, told: Callable[[str], None]) -> list[Trial]:
-    """All rows, `countries` of them at once."""
-    room = asyncio.Semaphore(countries)
-
-    async def one(row: Row) -> list[Trial]:
-        async with room:
-            return await run_row(row, seeds, told=told)
-
-    return [trial for trials in await asyncio.gather(*map(one, rows)) for trial in trials]
+    """All rows, in so many countries at once: a Byway for each seed."""
+    return await in_parts(rows, seeds, _place_of, _lost, at_once=countries, told=told)
 
 
-async def run_row(row: Row, seeds: int, *, told: Callable[[str], None] = lambda text: None) -> list[Trial]:
-    """One Byway for each seed, one after the other in one country."""
-    trials = []
+def _lost(row: Row, seed: int, why: str) -> Trial:
+    return Trial(row.name, seed, (False,) * row.pages, (), leaked=(), asked=(), status="", error=why)
+
+
+@contextlib.asynccontextmanager
+async def _place_of(row: Row) -> AsyncIterator[Callable[[int], Awaitable[Trial]]]:
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
         async with Country(Path(folder)) as country, at_two_addresses(country, row.scheme):
             neighbour = country.add_site(_DIRECT_PAGE)
-            for seed in range(seeds):
-                trials.append(await _trial(row, seed, country, neighbour))
-                told(f"{row.name} {seed}")
-    return trials
+            yield lambda seed: _trial(row, seed, country, neighbour)
 
 
 @contextlib.asynccontextmanager

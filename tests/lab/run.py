@@ -50,8 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = asyncio.run(
             trials.run(rows, asked.seeds, in_flight=asked.in_flight, countries=asked.countries, told=_tell)
         )
-        failed = asyncio.run(relay_faults.run(faults, asked.seeds, countries=2 * asked.countries, told=_tell))
-        blocked = asyncio.run(relay_roads.run(roads, asked.seeds, countries=2 * asked.countries, told=_tell))
+        # They mostly wait, one new site after the other.
+        failed = asyncio.run(relay_faults.run(faults, asked.seeds, countries=4 * asked.countries, told=_tell_all))
+        blocked = asyncio.run(relay_roads.run(roads, asked.seeds, countries=3 * asked.countries, told=_tell_all))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if asked.json:
@@ -117,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
 def _tell(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _tell_all(line: str) -> None:
+    """A line that stays: a run takes minutes, also where nobody looks at a terminal."""
+    print(("\r\033[K" if sys.stderr.isatty() else "") + line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
