@@ -133,10 +133,13 @@ class ControlBackend:
 
     async def forget(self, what: Forgotten) -> list[str]:
         beliefs, now = self.services.beliefs, self.services.now()
-        gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since)]
+        gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since, it.network)]
         scopes: list[str | None] = [None] if what.is_all else [what.host] if what.host else [*gone]
+        network = NetworkId(what.network) if what.network else None
+        if network is not None:
+            scopes = [None]
         for scope in scopes:
-            self.services.events.emit(Learned(beliefs.forget(scope)))
+            self.services.events.emit(Learned(beliefs.forget(scope, network)))
         if what.is_all:
             self.services.relay_ways.forget()
         self.services.rule_hits.clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites
 from proxy.cli.exit_codes import Exit, Misused, as_misuse
 from proxy.cli.options import moment
+from proxy.config.suggestions import quoted, suggestion
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,16 +32,21 @@ def _forget(
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="What came since TIME: 30m, 2h or a date.")
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option("--network", metavar="NAME|ID", help="What was learned and logged on this network."),
+    ] = None,
 ) -> Exit | None:
     """Delete visited names: log, stored status, caches, interrupted tests, browser profile.
 
     Nothing of them stays in Byway's files. Your settings stay: configuration, rules and overrides of
-    `byway site set`. --all also deletes configurations that `byway config import` has kept. --host and --since keep
-    those and the browser profile."""
+    `byway site set`. --all also deletes configurations that `byway config import` has kept. --host, --since and
+    --network keep those and the browser profile."""
+    from proxy.cli.offline import read_configuration
     from proxy.desktop.profiles import open_profiles
 
-    if sum((everything, host is not None, since is not None)) != 1:
-        raise Misused("say what to forget: --all, --host HOST or --since TIME")
+    if sum((everything, host is not None, since is not None, bool(network))) != 1:
+        raise Misused("say what to forget: --all, --host HOST, --since TIME or --network NAME")
     asked: dict[str, Any] = {"all": True}
     if host is not None:
         asked = {"host": host}
@@ -46,12 +54,19 @@ def _forget(
         asked = {"since": max(1.0, moment(since, now=time.time()))}
     running = call.running()
     paths = call.for_config_of(running).paths
+    if network is not None:
+        asked = {"network": _network_id(network, read_configuration(paths).settings.networks)}
     open_now = list(open_profiles(paths.state_dir, Path(os.path.expanduser("~"))))
     answer = running.post("/v1/forget", asked) if running is not None else _without_byway(call, asked)
     if call.output.as_json:
         call.output.document(answer)
         return None
-    what = "All visited sites were" if everything else f"{host} was" if host else f"Everything since {since} was"
+    if everything:
+        what = "All visited sites were"
+    elif host:
+        what = f"{host} was"
+    else:
+        what = f"Everything since {since} was" if since else f"Everything on network {network} was"
     call.output.line(f"{what} deleted from the log, the stored status and the caches.")
     if answer["deleted"]:
         call.output.line(f"Also deleted: {', '.join(answer['deleted'])}.")
@@ -63,6 +78,14 @@ def _forget(
     return None
 
 
+def _network_id(text: str, names: Mapping[str, str]) -> str:
+    """Returns the id of a network, given by its name in `[networks]` or by its id. Raises Misused."""
+    if text not in names and re.fullmatch(r"[0-9a-f]{16}", text) is None:
+        known = suggestion(text, names) if names else "; no network has a name"
+        raise Misused(f"there is no network {quoted(text)}{known}")
+    return names.get(text, text)
+
+
 def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
     """Wipes the files, with the lock of the state folder, so that no Byway starts meanwhile."""
     from proxy.app.process import alone
@@ -72,7 +95,9 @@ def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
     from proxy.store.store import Store
 
     with as_misuse():
-        what = Forgotten(scope(asked["host"]) if "host" in asked else "", asked.get("since", 0.0))
+        what = Forgotten(
+            scope(asked["host"]) if "host" in asked else "", asked.get("since", 0.0), asked.get("network", "")
+        )
     paths = call.paths
     if not paths.state_dir.is_dir():
         return versioned(deleted=forget_files(paths, what))

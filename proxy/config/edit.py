@@ -33,6 +33,10 @@ _WELL_KNOWN = {
 """Names of well-known local proxies by their port on loopback."""
 
 
+Value = bool | int | float | str | list[str]
+"""What a setting can be set to."""
+
+
 @frozen_dataclass
 class NewRelay:
     """A relay to add: a URL or chain, and a name for it that the user or its URL suggests."""
@@ -172,6 +176,18 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     return changed
 
 
+def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) -> bool:
+    """Sets keys of tables, such as ("log", "keep_days"), in `file`, which is made when there is none; None removes a
+    key, so that its default holds. Returns False when nothing had to change.
+
+    Raises ConfigError when the file is faulty as it is or would be, and BywayError when it cannot be written."""
+    edited = _Edited.open(file)
+    changed = [edited.set(table, key, value) for (table, key), value in values.items()]
+    if any(changed):
+        edited.save()
+    return any(changed)
+
+
 def text_of(file: Path) -> str:
     """Returns the text of the file that an edit would start from. Raises ConfigError."""
     return _read(file)[1]
@@ -228,6 +244,34 @@ class _Edited:
                 inline.update(table)
                 tables.append(inline)
             self._text = tomlkit.dumps(document)
+
+    def set(self, table: str, key: str, value: Value | None) -> bool:
+        """Sets a key of a table, or removes it. Returns whether that is a change."""
+        import tomlkit
+
+        there = self._wanted.get(table, {})
+        if there.get(key) == value and type(there.get(key)) is type(value):
+            return False
+        is_new_table, is_there = table not in self._wanted, key in there
+        document: Any = tomlkit.parse(self._text)
+        if value is None:
+            del self._wanted[table][key]
+            del document[table][key]
+            self._text = tomlkit.dumps(document)
+            return True
+        written, literal = tomlkit.key(key).as_string(), tomlkit.item(value).as_string()
+        self._wanted.setdefault(table, {})[key] = value
+        if is_new_table:
+            self._text = f"{self._text.rstrip()}\n\n[{table}]\n{written} = {literal}\n"
+            return True
+        try:
+            if is_there:
+                raise ValueError
+            self._text = Tables(self._text, table).set(0, written, literal)
+        except ValueError:  # it is there, or the table is written inline
+            document[table][key] = value
+            self._text = tomlkit.dumps(document)
+        return True
 
     def remove_relays(self, places: Sequence[int]) -> list[str]:
         """Returns the tables as they were written."""

@@ -47,6 +47,10 @@ class ConfigSource(Protocol):
     @property
     def notices(self) -> Sequence[str]: ...
     @property
+    def sources(self) -> Mapping[str, str]:
+        """The place of each key that was set, by its dotted name."""
+
+    @property
     def settings(self) -> Settings:
         """As they are written: `SetupView.settings` has a chain for each member of a group that a chain names."""
 

@@ -55,6 +55,6 @@ class Subjects(NamedTuple):
             RuleEndpoints(parts),
             ListEndpoints(parts, sites),
             RelayEndpoints(parts, relays, RelayEdits(parts, edits)),
-            SettingsEndpoints(parts, relays, measured),
+            SettingsEndpoints(parts, relays, measured, edits),
             SignInEndpoints(sign_in),
         )

@@ -24,30 +24,38 @@ from proxy.store.rows import HOUR_S
 
 @frozen_dataclass
 class Forgotten:
-    """What to forget: everything, or one host with its subdomains, or what came since a moment."""
+    """What to forget: everything, or one host with its subdomains, or what came since a moment, or was on a network."""
 
     host: str = ""
     since: float = 0.0
     """Seconds since the epoch; 0: from the beginning."""
+    network: str = ""
+    """The id of a network; empty: on all."""
 
     @property
     def is_all(self) -> bool:
-        return not self.host and not self.since
+        return not self.host and not self.since and not self.network
 
-    def covers(self, scope: str, since: float) -> bool:
-        """Whether a belief about `scope`, held since then, is to be forgotten."""
+    def covers(self, scope: str, since: float, network: str) -> bool:
+        """Whether a belief about `scope` on a network, held since then, is to be forgotten."""
         if self.host:
             return scope == self.host or scope.endswith(f".{self.host}")
+        if self.network:
+            return network == self.network
         return since >= self.since
 
 
 def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
     """Deletes rows and every trace of them in the file. Raises sqlite3.Error."""
-    values = {"host": what.host, "tail": f".{what.host}", "since": what.since, "hour": what.since - HOUR_S}
+    values = {"host": what.host, "tail": f".{what.host}", "since": what.since, "hour": what.since - HOUR_S,
+              "network": what.network}  # fmt: skip
     if what.host:
         named = "({0} = :host OR substr({0}, -length(:tail)) = :tail)"
         outcome, scope = named.format("host"), named.format("scope")
         conditions = {"change": scope, "belief": scope}
+    elif what.network:
+        outcome = "network = :network"
+        conditions = dict.fromkeys(("change", "belief", "route_hour", "relay_hour"), outcome)
     else:
         outcome = "at >= :since"
         conditions = {

@@ -134,6 +134,12 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
     ]
 
 
+def oldest(db: sqlite3.Connection) -> float | None:
+    """Returns when the oldest stored connection began; None: there is none."""
+    row = db.execute("SELECT min(at) FROM outcome WHERE at BETWEEN 0 AND ?", (MOMENT_MAX,)).fetchone()
+    return None if row is None or row[0] is None else float(row[0])
+
+
 def route_hours(db: sqlite3.Connection, since: float) -> list[Document]:
     """Returns what each route did in each hour since the hour of `since`: {"at", "route", "delivered", "failed"}, where
     `at` is when the hour began."""

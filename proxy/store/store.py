@@ -216,7 +216,7 @@ class Store:
 
         def forget(db: sqlite3.Connection) -> None:
             for key, belief in list(self._state.beliefs.items()):
-                if what.covers(key[0], belief.since):
+                if what.covers(key[0], belief.since, key[1]):
                     self._state.set_belief(*key, None)
             forget_rows(db, what)
 
@@ -240,6 +240,13 @@ class Store:
     def route_success(self, since: float) -> list[Document]:
         """See `queries.route_success`."""
         return self.read(lambda db: queries.route_success(db, since))
+
+    def extent(self) -> tuple[int, float | None]:
+        """Returns the bytes of the log on the disk, and when its oldest connection began; None: it has none. Blocks for
+        the disk."""
+        oldest = self.read(queries.oldest)
+        files = () if self._path is None else (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists()), oldest
 
     def route_hours(self, since: float) -> list[Document]:
         """See queries.route_hours."""

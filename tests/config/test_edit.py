@@ -14,6 +14,7 @@ from proxy.config.edit import (
     Added,
     NewRelay,
     add_relays,
+    change_settings,
     enable_relays,
     move_relay,
     order_relays,
@@ -491,3 +492,61 @@ def test_a_faulty_file_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         set_addon(file, "pin", True)
     assert file.read_text() == "[listen]\nport = 'x'\n"
+
+
+SETTINGS = """\
+# Mine.
+[log]   # what is kept
+hosts = "all"  # for now
+# and more
+
+[[relay]]
+name = "tor"
+url = "socks5h://127.0.0.1:9050"
+"""
+
+
+def test_settings_are_changed_and_all_else_stays(file: Path) -> None:
+    file.write_text(SETTINGS)
+    assert change_settings(file, {("log", "hosts"): "off", ("log", "keep_days"): 3, ("desktop", "notify"): False})
+    text = file.read_text()
+    assert 'hosts = "off"  # for now\nkeep_days = 3\n# and more' in text
+    assert tomllib.loads(text)["desktop"] == {"notify": False}
+    assert comments(text) == comments(SETTINGS)
+    assert not change_settings(file, {("log", "hosts"): "off", ("auto", "retest"): None})
+    assert file.read_text() == text
+    assert change_settings(file, {("log", "keep_days"): None, ("desktop", "notify"): None})
+    settings = load(file).settings
+    assert (settings.log.keep_days, settings.log.hosts, settings.desktop.notify) == (14, "off", True)
+    assert comments(file.read_text()) == comments(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# only a comment",
+        'log = { hosts = "all" }\n',
+        'log.hosts = "all"\n',
+        '[log]\r\nhosts = "all"\r\n',
+        "[log]\n\n[auto]\nretest = true",
+    ],
+)
+def test_settings_are_changed_however_the_file_is_written(file: Path, text: str) -> None:
+    file.write_bytes(text.encode())
+    before = tomllib.loads(text)
+    change_settings(file, {("log", "never"): ["*.gov.kz", 'a"b.example'], ("log", "keep_days"): 2.5})
+    after = tomllib.loads(file.read_bytes().decode())
+    expected = {**before, "log": {**before.get("log", {}), "never": ["*.gov.kz", 'a"b.example'], "keep_days": 2.5}}
+    assert {"config_version": 1, **after} == {"config_version": 1, **expected}
+    change_settings(file, {("log", "never"): None, ("log", "keep_days"): None})
+    assert load(file).settings.log.keep_days == 14
+
+
+def test_a_setting_that_cannot_be_is_not_written(file: Path) -> None:
+    file.write_text(SETTINGS)
+    with pytest.raises(ConfigError, match=r"config\.toml:4: log\.keep_days must be"):
+        change_settings(file, {("log", "keep_days"): -1})
+    with pytest.raises(ConfigError, match="unknown key"):
+        change_settings(file, {("log", "hostes"): "all"})
+    assert file.read_text() == SETTINGS

@@ -120,6 +120,7 @@ class Loaded:
     path: Path | None = None
     notices: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ class World:
     lists: dict[str, DomainList] = field(default_factory=dict)
     list_texts: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     reads_file: bool = False  # a reload takes the settings of the file
     problems: list[str] = field(default_factory=list)  # of the next reload
     counters: dict[str, int | float | str] = field(default_factory=lambda: {"port": 8119, "tunnels": 2})
@@ -419,7 +421,7 @@ class World:
         settings, groups = expanded(self.settings), groups_of(self.settings)
         names = [relay.name for relay in settings.relay]
         router = Router(self.parsed(self.rules), self.overrides, [RelayInfo(name) for name in names], settings, groups)
-        loaded = Loaded(self.path, ("a notice",), self.settings)
+        loaded = Loaded(self.path, ("a notice",), self.settings, self.sources)
         self._setup = Setup(settings, loaded, router, Registry(names), groups)
 
     def parsed(self, rules: str) -> Rules:

@@ -12,7 +12,7 @@ from proxy.config.schema import Log
 from proxy.model import Action, Belief, Change, Override, State
 from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.store import Store
-from tests.support.outcomes import HOME, rescued
+from tests.support.outcomes import AWAY, HOME, rescued
 
 NOW = 2e9
 SECRET = "secret.example"
@@ -55,6 +55,30 @@ def test_a_host_and_a_time_are_forgotten_and_the_rest_stays(tmp_path: Path, stor
     again.start()
     assert [belief.scope for belief in again.load_beliefs()] == [OTHER]
     again.close()
+
+
+def test_a_network_is_forgotten_and_the_others_stay(tmp_path: Path, store: Store) -> None:
+    store.record(rescued(host="elsewhere.example", at=NOW), network=AWAY)
+    belief = Belief("elsewhere.example", AWAY, State.BLOCKED, since=NOW, until=NOW + 1e6)
+    store.believe([Change(NOW, "elsewhere.example", AWAY, State.UNKNOWN, State.BLOCKED, "", "reset", belief)])
+    store.forget(Forgotten(network=HOME))
+    for name in (SECRET, OTHER):
+        assert left_in(tmp_path, name) == []
+    assert {row["host"] for row in store.log()} == scopes(store) == {"elsewhere.example"}
+    assert [row["delivered"] for row in store.relay_success(0)] == [1]
+    store.close()
+    again = Store(tmp_path / "byway.sqlite")
+    again.start()
+    assert [belief.network for belief in again.load_beliefs()] == [AWAY]
+    again.close()
+
+
+def test_the_extent_of_a_log(tmp_path: Path, store: Store) -> None:
+    size, oldest = store.extent()
+    assert size >= (tmp_path / "byway.sqlite").stat().st_size > 0
+    assert oldest == NOW - 3600
+    store.forget(Forgotten())
+    assert store.extent()[1] is None
 
 
 def test_all_is_forgotten_and_settings_stay(tmp_path: Path, store: Store) -> None:

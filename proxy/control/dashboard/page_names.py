@@ -16,6 +16,7 @@ PAGE_NAMES: Mapping[str, str] = {
     "why": _("Why?"),
     "networks": _("Networks"),
     "addons": _("Addons"),
+    "settings": _("Settings"),
 }
 """The title of each page, by its name, in the order of the menu."""
 

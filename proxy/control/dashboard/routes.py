@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.control.dashboard import tab_updates
 from proxy.control.dashboard.answer import PAGE_HEADERS
-from proxy.control.dashboard.pages import addons, home, live, log, networks, relays, rules, sites, why
+from proxy.control.dashboard.pages import addons, home, live, log, networks, relays, rules, settings, sites, why
 from proxy.control.dashboard.rendering import asset
 from proxy.control.dashboard.visit import Handler, Route, Visit
 
@@ -39,6 +39,7 @@ _ROUTES = (
     *why.ROUTES,
     *networks.ROUTES,
     *addons.ROUTES,
+    *settings.ROUTES,
     *tab_updates.ROUTES,
     Route("GET", "dashboard.css", _style),
     Route("GET", "dashboard.js", _module),

@@ -15,6 +15,7 @@ from proxy.control.answers.switches import (
     SystemProxyOffAnswer,
     SystemProxyOnAnswer,
 )
+from proxy.control.config_edits import ConfigEdits
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
 from proxy.control.measurement_cache import Measurements
@@ -46,11 +47,13 @@ class SystemProxyRequest:
 
 @frozen_dataclass
 class ForgetRequest:
-    """What to forget: exactly one of everything (true), a host with its subdomains, and what came since a moment."""
+    """What to forget: exactly one of everything (true), a host with its subdomains, what came since a moment, and what
+    was on a network (its id)."""
 
     all: bool | None = None
     host: str | None = None
     since: Annotated[float, Between(1, FAR_FUTURE)] | None = None
+    network: str | None = None
 
 
 @frozen_dataclass
@@ -60,6 +63,7 @@ class SettingsEndpoints:
     parts: Dependencies
     relays: RelayReader
     measured: Measurements
+    edits: ConfigEdits
 
     def routes(self) -> list[Endpoint]:
         return [
@@ -130,9 +134,10 @@ class SettingsEndpoints:
         )
 
     async def forget(self, asked: ForgetRequest) -> ForgetAnswer:
-        """Forgets everything, a host, or what came since a moment."""
-        if [asked.all, asked.host, asked.since].count(None) != 2 or asked.all is False:
-            raise Refused(400, "One of all, host and since is needed.")
+        """Forgets everything, a host, what came since a moment, or what was on a network."""
+        given = [each for each in (asked.all, asked.host, asked.since, asked.network) if each is not None]
+        if len(given) != 1 or asked.all is False or asked.network == "":
+            raise Refused(400, "One of all, host, since and network is needed.")
         host = "" if asked.host is None else parse_field(scope, asked.host)
         self.measured.forget()
-        return ForgetAnswer(tuple(await self.parts.forget(Forgotten(host, asked.since or 0.0))))
+        return ForgetAnswer(tuple(await self.parts.forget(Forgotten(host, asked.since or 0.0, asked.network or ""))))

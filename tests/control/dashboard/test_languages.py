@@ -39,6 +39,9 @@ PAGES = (
     "why",
     "networks",
     "addons",
+    "settings",
+    "forget?what=all",
+    f"forget?what=host&value={BLOCKED}",
 )
 
 HOSTS = (BLOCKED, "new.example.org", "never.example", "blog.example.net")

@@ -193,7 +193,7 @@ async def test_rules_with_their_hits(world: World, browser: Browser) -> None:
 
 async def test_networks(world: World, browser: Browser) -> None:
     text = await browser.text("networks")
-    assert "This network has no name. To name it, add to [networks] in config.toml" in text
+    assert "This network has no name. With one, rules can name it" in text
     assert f"{HOME} (this one) Internet access works. 3 3" in text
     world.settings = replace(world.settings, networks={"Home Wi-Fi": HOME, "office": AWAY})
     world.overrides_changed()

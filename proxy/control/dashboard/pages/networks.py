@@ -6,9 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from aiohttp import web
 
+from proxy.config import edit
+from proxy.config.edit import Value
+from proxy.control.access import Refused
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.pages.home import BLOCKED
 from proxy.control.dashboard.visit import Route, Visit
@@ -40,10 +44,15 @@ class NetworksView:
 
     sentence: str
     rows: Sequence[NetworkRow]
+    errors: Sequence[str]
 
 
 def networks_view(
-    sites: Sequence[KnownSite], names: Mapping[str, str], here: NetworkId, state: NetworkState
+    sites: Sequence[KnownSite],
+    names: Mapping[str, str],
+    here: NetworkId,
+    state: NetworkState,
+    errors: Sequence[str] = (),
 ) -> NetworksView:
     """Returns the page: the present network first. `sites` are those of all networks, `names` of `[networks]` by id."""
     known = Counter(str(site.stored.network) for site in sites)
@@ -64,24 +73,44 @@ def networks_view(
     elif name:
         sentence = _("This is {network}.", network=name)
     else:
-        sentence = _(
-            'This network has no name. To name it, add to `[networks]` in config.toml: `home = "{network}"`',
-            network=here,
-        )
-    return NetworksView(sentence, rows)
+        sentence = _("This network has no name. With one, rules can name it, and you recognise it in the log.")
+    return NetworksView(sentence, rows, errors)
 
 
 def _is_blocked(site: KnownSite) -> bool:
     return bool(BLOCKED & {site.state.status, status_of(site.stored.state, site.stored.cause)})
 
 
-async def _networks(visit: Visit) -> web.Response:
-    visit.query()
+async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
     parts, here = visit.parts, visit.parts.network()
     names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
     sites = await visit.subjects.sites.sites.known(time.time())
-    view = await asyncio.to_thread(networks_view, sites, names, here, parts.beliefs.network_state(here))
-    return await visit.page("networks.html", title=PAGE_NAMES["networks"], here="networks", view=view)
+    view = await asyncio.to_thread(networks_view, sites, names, here, parts.beliefs.network_state(here), errors)
+    return await visit.page("networks.html", title=PAGE_NAMES["networks"], here="networks", view=view, status=status)
 
 
-ROUTES = (Route("GET", "networks", _networks),)
+async def _networks(visit: Visit) -> web.Response:
+    visit.query()
+    return await _page(visit)
+
+
+async def _name(visit: Visit) -> web.Response:
+    """Names a network in the configuration, or takes its name away."""
+    form = await visit.form("id", "name")
+    id_, name = form.get("id", ""), form.get("name", "").strip()
+    names = visit.parts.setup().loaded.settings.networks
+    changes: dict[tuple[str, str], Value | None] = {
+        ("networks", old): None for old, named in names.items() if named == id_ and old != name
+    }
+    try:
+        if name and names.get(name, id_) != id_:
+            raise Refused(400, _("Another network has the name {name}.", name=name))
+        if name:
+            changes["networks", name] = id_
+        await visit.subjects.settings.edits.run(partial(edit.change_settings, values=changes))
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    return visit.see_other("networks", _("Its name is {name}.", name=name) if name else _("It has no name any more."))
+
+
+ROUTES = (Route("GET", "networks", _networks), Route("POST", "networks/name", _name))
