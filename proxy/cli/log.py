@@ -14,7 +14,7 @@ import typer
 
 from proxy.cli.command import Invocation, command, default_command
 from proxy.cli.completion import complete_routes, complete_sites
-from proxy.cli.exit_codes import Exit, Misused
+from proxy.cli.exit_codes import Exit, Misused, as_misuse
 from proxy.cli.help import Group
 from proxy.cli.options import choice_option, moment, since_option, whole
 from proxy.cli.output import Output
@@ -24,15 +24,12 @@ from proxy.control import attempts
 from proxy.control.amounts import ago, clock, size, span
 from proxy.control.attempts import failures
 from proxy.control.inert_text import inert
+from proxy.control.log_cells import HEADINGS, cells
+from proxy.control.log_filter import OUTCOMES, LogSelection, parse_filter
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 
-HEADINGS = ("id", "at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
-
 Row = Mapping[str, Any]
-
-OUTCOMES = ("direct", "relay", "rescued", "failed")
-"""The words of `proxy.store.queries.OUTCOMES`, without the import of SQLite that every command would pay for."""
 
 group = typer.Typer()
 
@@ -75,6 +72,14 @@ def show_log(
         ),
     ] = None,
     since: Annotated[str | None, since_option("30m, 2h, 1d")] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="WORDS",
+            help="All of these in one, as in the dashboard: 'site:example.org outcome:failed since:2h'.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -83,8 +88,12 @@ def show_log(
     ] = None,
 ) -> Exit | None:
     """Show the log of connections, oldest first."""
-    begin = None if since is None else moment(since, now=time.time())
-    shown = limit or (_FIRST_ROWS if follow and since is None else 200)
+    now = time.time()
+    with as_misuse():
+        asked = LogSelection() if words is None else parse_filter(words, now=now)
+    site, route, outcome = asked.site or site, asked.route or route, asked.outcome or outcome
+    begin = asked.since if since is None else moment(since, now=now)
+    shown = limit or (_FIRST_ROWS if follow and begin is None else 200)
     # opened before the log is read, so that nothing is missed between the two
     coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
     answer = call.reader().get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
@@ -253,21 +262,3 @@ def _show_one(out: Output, row: Row) -> None:
     else:
         tried_lines = [("attempt", attempts.attempt(tried, row["protocol"])) for tried in row["attempts"]]
         out.table(("what", "value"), [*facts, *tried_lines])
-
-
-def cells(row: Row) -> Sequence[str | int | float | None]:
-    """The cells of one connection for programs; times in seconds, sizes in bytes."""
-    return (
-        row["id"],
-        clock(row["at"]),
-        row["host"],
-        row["port"],
-        row["inbound"],
-        row["action"],
-        row["winner"] or "none",
-        round(row["duration_s"], 3),
-        row["bytes_up"],
-        row["bytes_down"],
-        "; ".join(attempts.attempt(tried, row["protocol"]) for tried in row["attempts"]),
-        row["error"],
-    )

@@ -5,20 +5,16 @@ A value that an option cannot take is refused with a sentence that says which va
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any, TypeVar
 
 import typer
 
 from proxy.cli.completion import complete_words
-from proxy.cli.exit_codes import Misused
+from proxy.cli.exit_codes import Misused, as_misuse
+from proxy.control.time_words import parse_length, parse_moment
 
 Number = TypeVar("Number", int, float)
-
-_LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def choice_option(flag: str, metavar: str, choices: Iterable[str], help_text: str) -> Any:
@@ -36,27 +32,21 @@ def since_option(examples: str) -> Any:
 
 def length(text: str) -> float:
     """Parses a length of time: `30s`, `15m`, `2h`, `1d`. Returns seconds. Raises Misused."""
-    found = _LENGTH.fullmatch(text.strip().lower())
-    if found is None or not float(found[1]):
+    seconds = parse_length(text)
+    if not seconds:
         raise Misused(f"{text!r} is not a length of time: use 30s, 15m, 2h or 1d")
-    return float(found[1]) * _UNITS[found[2]]
+    return seconds
 
 
 def moment(text: str, *, now: float) -> float:
-    """Parses `--since`: a length of time before now (`30m`, `2h`, `1d`), or a date or ISO 8601 time, local without an
-    offset. Returns seconds since the epoch. Raises Misused."""
-    if found := _LENGTH.fullmatch(text.strip().lower()):
-        return max(0.0, now - float(found[1]) * _UNITS[found[2]])
-    try:
-        return max(0.0, datetime.fromisoformat(text.strip()).timestamp())
-    except (ValueError, OverflowError, OSError):
-        raise Misused(f"{text!r} is not a time: use a length (30m, 2h, 7d) or a date (2008-10-07)") from None
+    """Parses `--since`, as `time_words.parse_moment` does. Raises Misused."""
+    with as_misuse():
+        return parse_moment(text, now=now)
 
 
 def length_s(text: str) -> int:
     """Parses a length of time (`90s`, `30m`, `2h`, `7d`). Returns whole seconds, at least one. Raises Misused."""
-    found = _LENGTH.fullmatch(text.strip().lower())
-    seconds = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    seconds = int(parse_length(text) or 0)
     if seconds < 1:
         raise Misused(f"{text!r} is not a length of time: use 30m, 2h or 7d")
     return seconds

@@ -16,10 +16,11 @@ import pytest
 
 from proxy.cli.client import Client
 from proxy.cli.exit_codes import Misused
-from proxy.cli.log import HEADINGS, OUTCOMES
 from proxy.cli.options import moment
 from proxy.control.answers.connections import ConnectionJson
 from proxy.control.document import document
+from proxy.control.log_cells import HEADINGS
+from proxy.control.log_filter import OUTCOMES
 from proxy.model import Stage, Symptom
 from proxy.store import queries
 from tests.cli.conftest import Byway, Home, Running
@@ -50,9 +51,14 @@ def test_the_log_can_be_narrowed(byway: Byway, running: Running) -> None:
         ["--route", "tor"],
         ["--outcome", "rescued"],
         ["-n", "1"],
+        ["--filter", "example.net"],
+        ["--filter", "route:tor outcome:rescued since:1h"],
+        ["--filter", "outcome:rescued", "--since", "1h"],
     ):
         assert [row[2] for row in byway("log", *words).rows[1:]] == [BLOG]
     assert byway("log", "--outcome", "odd").code == 2
+    refused = byway("log", "--filter", "outcom:failed")
+    assert (refused.code, refused.err) == (2, 'byway: unknown key "outcom"; did you mean outcome?\n')
 
 
 def test_an_empty_log_says_so(byway: Byway, running: Running) -> None:

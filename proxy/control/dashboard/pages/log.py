@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -11,6 +13,9 @@ from proxy.control.access import Refused
 from proxy.control.answers.connections import ConnectionJson
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.document import to_json
+from proxy.control.log_cells import to_csv
+from proxy.control.log_filter import parse_filter
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site import scope
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -27,6 +32,9 @@ OUTCOME_NAMES: Mapping[str, str] = {
 
 ROWS = 200
 """Connections on the page: the newest that match."""
+
+CSV_ROWS = 10_000
+"""Connections in a CSV file, at most."""
 
 _HOURS_MAX = 366 * 24
 
@@ -47,6 +55,13 @@ class LogFilterForm:
     route: str = ""
     outcome: str = ""
     hours: str = "24"
+    words: str = ""
+    """The filter in one line, whose words win over the fields."""
+
+    def query(self) -> str:
+        """Returns the query of the same rows."""
+        given = {"filter": self.words, "site": self.site, "route": self.route, "outcome": self.outcome}
+        return urlencode({**{name: value for name, value in given.items() if value}, "hours": self.hours})
 
 
 @frozen_dataclass
@@ -84,26 +99,45 @@ def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str) -
 
 
 async def _log(visit: Visit) -> web.Response:
-    asked = visit.query("site", "route", "outcome", "hours")
-    chosen = LogFilterForm(
-        asked.get("site", "").strip(),
-        asked.get("route", "").strip(),
-        asked.get("outcome", ""),
-        asked.get("hours", "24"),
-    )
-    hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0
-    try:
-        rows = await visit.subjects.sites.sites.rows(
-            since=time.time() - hours * 3600 if hours else 0.0,
-            site=parse_field(scope, chosen.site) if chosen.site else None,
-            route=chosen.route or None,
-            outcome=chosen.outcome or None,
-            limit=ROWS,
-        )
-    except ValueError as error:
-        raise Refused(400, str(error)) from None
+    chosen = _chosen(visit)
+    rows = await _rows(visit, chosen, ROWS)
     view = log_view(rows, chosen, visit.parts.setup().settings.log.hosts)
     return await visit.page("log.html", title=PAGE_NAMES["log"], here="log", view=view)
 
 
-ROUTES = (Route("GET", "log", _log),)
+async def _csv(visit: Visit) -> web.Response:
+    """Sends the connections that are asked for as a file, many more than the page shows."""
+    rows = await _rows(visit, _chosen(visit), CSV_ROWS)
+    return visit.file(await asyncio.to_thread(lambda: to_csv(to_json(rows))), "byway-log.csv", "text/csv")
+
+
+def _chosen(visit: Visit) -> LogFilterForm:
+    asked = visit.query("site", "route", "outcome", "hours", "filter")
+    return LogFilterForm(
+        asked.get("site", "").strip(),
+        asked.get("route", "").strip(),
+        asked.get("outcome", ""),
+        asked.get("hours", "24"),
+        asked.get("filter", "").strip(),
+    )
+
+
+async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[ConnectionJson]:
+    """Returns the rows that are asked for, the newest first. Raises Refused."""
+    now = time.time()
+    hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0
+    words = parse_field(lambda text: parse_filter(text, now=now), chosen.words)
+    since = now - hours * 3600 if hours else 0.0
+    try:
+        return await visit.subjects.sites.sites.rows(
+            since=since if words.since is None else words.since,
+            site=words.site or (parse_field(scope, chosen.site) if chosen.site else None),
+            route=words.route or chosen.route or None,
+            outcome=words.outcome or chosen.outcome or None,
+            limit=limit,
+        )
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+
+
+ROUTES = (Route("GET", "log", _log), Route("GET", "log.csv", _csv))
