@@ -24,8 +24,8 @@ from proxy.control.amounts import ago, clock, span
 from proxy.control.attempts import attempt
 from proxy.control.inert_text import inert
 from proxy.control.measurement_text import PARTS, grouped_routes, route_result, step_cells
+from proxy.detect.verdict.confidence import Confidence, confidence_in_words
 from proxy.detect.verdict.site_status import status_in_words
-from proxy.detect.verdict.verdict import Confidence, confidence_in_words
 from proxy.model.errors import BywayError
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 

@@ -20,9 +20,10 @@ from proxy.control.answers.measurements import (
     VerdictJson,
 )
 from proxy.control.dependencies import Dependencies, SetupView
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass

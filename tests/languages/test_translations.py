@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from proxy.languages.catalogue import FORMS_COUNT, Message, read_messages
 from proxy.languages.language import Language
-from tests.languages.messages import FILES, Collected, collect, updated
+from tests.languages.messages import FILES, SOURCE, Collected, collect, updated
 
 _VALUE = re.compile(r"\{[^}]*\}")
 _COMMAND = re.compile(r"`[^`]*`|\bbyway(?: [\w-]+)+")
@@ -70,6 +71,42 @@ def wrong(message: Message, translation: str) -> bool:
 
 def _forms(language: Language, message: Message) -> int:
     return FORMS_COUNT[language] if message.plural else 1
+
+
+_CALLS = {"_": 1, "pgettext": 2, "ngettext": 2}
+"""How many of their first arguments are messages, or the context of one."""
+
+
+def _unfit(source: str) -> list[str]:
+    """The calls in a module whose message is no literal, so that nobody can translate it, and the phrases in f-strings,
+    which become plain English."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
+            given = node.args[: _CALLS[node.func.id]]
+            if not all(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in given):
+                found.append(ast.unparse(node))
+        if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            if isinstance(called, ast.Name) and called.id in _CALLS:
+                found.append(ast.unparse(node.value))
+    return found
+
+
+def test_every_message_is_a_literal_and_no_phrase_stands_in_an_f_string() -> None:
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "proxy.model.phrase import" in text:
+            assert _unfit(text) == [], path
+
+
+def test_what_cannot_be_translated_is_found() -> None:
+    """The control."""
+    assert _unfit('_("a {b}", b=c)') == []
+    assert _unfit("_(word)") == ["_(word)"]
+    assert _unfit('_(f"{a}")') == ["_(f'{a}')"]
+    assert _unfit("f\"{_('x')}\"") == ["_('x')"]
+    assert _unfit('ngettext("a", b, 2)') == ["ngettext('a', b, 2)"]
 
 
 def test_messages_are_collected_from_python_and_from_templates(tmp_path: Path) -> None:

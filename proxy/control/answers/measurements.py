@@ -10,10 +10,11 @@ from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
 from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
 from proxy.control.answers.switches import ModeJson
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import SiteStatus
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import Destination, MeasurementStep, State, StepKind, StepResult
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact

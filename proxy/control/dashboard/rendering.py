@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from proxy.control.amounts import ago, clock, size, span
-from proxy.control.answers.connections import AttemptJson
+from proxy.control.answers.connections import AttemptJson, ConnectionJson
 from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
 from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.kinds import relay_glyph, relay_kind, status_kind
@@ -29,7 +29,7 @@ from proxy.detect.verdict.labels import symptom_in_words
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.language import Language
 from proxy.model import Protocol, Stage, Symptom
-from proxy.model.phrase import Phrase, _, ngettext, pgettext, semicolons
+from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 from proxy.wire.html_page import prose
 
 _FOLDER = Path(__file__).parent
@@ -49,6 +49,17 @@ def _attempt(attempt: AttemptJson, protocol: str) -> str:
         failed = attempt.symptom
     what = failed if attempt.symptom else pgettext("attempt", "not finished")
     return _("{what}, after {time}", what=what, time=span(attempt.elapsed_s))
+
+
+def _attempts(row: ConnectionJson) -> str:
+    """Returns the attempts of a connection behind each other."""
+    route = Markup('<bdi dir="ltr">{}</bdi>')
+    return semicolons(
+        [
+            _("{route} {what}", route=route.format(attempt.route), what=_attempt(attempt, row.protocol))
+            for attempt in row.attempts
+        ]
+    )
 
 
 @lru_cache(maxsize=len(Language))
@@ -73,7 +84,7 @@ def environment(language: Language) -> Environment:
         finalize=lambda value: _said(value, spoken),
     )
     made.tests["phrase"] = lambda value: isinstance(value, Phrase)
-    made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "language": language}
+    made.globals |= {"_": _, "ngettext": ngettext, "pgettext": pgettext, "commas": commas, "language": language}
     made.filters |= {
         "ago": lambda at: ago(at, now=time.time()),
         "clock": clock,
@@ -90,6 +101,7 @@ def environment(language: Language) -> Environment:
         "relay_kind": relay_kind,
         "relay_glyph": relay_glyph,
         "attempt": _attempt,
+        "attempts": _attempts,
         "host_path": lambda host: quote(host, safe=""),
     }
     return made

@@ -11,8 +11,9 @@ from types import MappingProxyType
 
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.site_status import status_of
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, DOH, Cause, SignalId, State, StepResult
 from proxy.model.phrase import Phrase, _, ngettext, sentences
 

@@ -14,9 +14,10 @@ from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.blocked import blocked, still_blocked
 from proxy.detect.verdict.comparison import Comparison, route_names
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
 from proxy.detect.verdict.site_faults import bad_certificate, no_such_name, refuses_route, site_down
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
 from proxy.model import (
     DIRECT,

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.site_status import SiteStatus, status_of
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, Cause, NetworkState, State, StepResult
 from proxy.model.phrase import _, semicolons
 

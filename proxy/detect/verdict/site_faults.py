@@ -7,8 +7,9 @@ from __future__ import annotations
 from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.site_status import SiteStatus
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, Cause, State, StepKind, StepResult
 from proxy.model.phrase import _, all_of, ngettext, sentences
 

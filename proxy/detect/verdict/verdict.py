@@ -8,42 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from enum import StrEnum
-from types import MappingProxyType
 
 from proxy.detect.relay_faults import RelayFault
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.measurement_signals import WeightedSignal
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Cause, Route, State, StepResult
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.phrase import Phrase, pgettext
-
-
-class Confidence(StrEnum):
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-    NONE = "none"  # nothing was concluded
-
-    @property
-    def in_words(self) -> str:
-        """The value, to be said in any language."""
-        return _CONFIDENCES[self]
-
-
-_CONFIDENCES: Mapping[Confidence, Phrase] = MappingProxyType(
-    {
-        Confidence.HIGH: pgettext("confidence", "high"),
-        Confidence.MEDIUM: pgettext("confidence", "medium"),
-        Confidence.LOW: pgettext("confidence", "low"),
-        Confidence.NONE: pgettext("confidence", "none"),
-    }
-)
-
-
-def confidence_in_words(word: str) -> str:
-    """The word of a confidence in a document, to be said in any language. One of another version stays as it is."""
-    return Confidence(word).in_words if word in list(Confidence) else word
 
 
 @frozen_dataclass

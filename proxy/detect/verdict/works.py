@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.site_status import SiteStatus, status_of
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, DOH, NetworkState, State, StepResult
 from proxy.model.phrase import _
 

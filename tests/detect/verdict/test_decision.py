@@ -8,8 +8,9 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import RelayFault
+from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
-from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     DIRECT,
     DOH,
