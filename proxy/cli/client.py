@@ -23,6 +23,7 @@ from proxy.control.pac import local_proxy
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, semicolons
 from proxy.net.peer import peer_uid
 
 RUN_FILE = "run.json"
@@ -85,9 +86,10 @@ class Client:
         except FileNotFoundError:
             raise NotRunning(_none_runs(state, hint)) from None
         except PermissionError:
-            raise NotAllowed(f"{state} belongs to another user") from None
+            raise NotAllowed(_("{folder} belongs to another user", folder=str(state))) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise NotRunning(f"{folder / RUN_FILE} cannot be read ({error}); {_none_runs(state, hint)}") from None
+            text = _("{file} cannot be read ({error})", file=str(folder / RUN_FILE), error=str(error))
+            raise NotRunning(semicolons([text, _none_runs(state, hint)])) from None
 
     def get(self, path: str, **query: str | int | float | None) -> Document:
         return self._ask("GET", _with_query(path, query))
@@ -148,15 +150,17 @@ class Client:
             connection.request(method, path, data, headers)
             return connection.getresponse()
         except TimeoutError:
-            raise BywayError(f"the running Byway did not answer within {TIMEOUT_S:g} s") from None
+            raise BywayError(_("the running Byway did not answer within {limit:g} s", limit=TIMEOUT_S)) from None
         except (ConnectionRefusedError, FileNotFoundError):
             raise NotRunning(_none_runs(self.state, "byway run")) from None
         except http.client.HTTPException as error:
             raise _improper(error) from error
         except PermissionError:
-            raise NotAllowed(f"the control socket in {self.socket_path} belongs to another user") from None
+            text = _("the control socket in {path} belongs to another user", path=str(self.socket_path))
+            raise NotAllowed(text) from None
         except OSError as error:
-            raise BywayError(f"the connection to the running Byway was lost: {error.strerror or error}") from None
+            text = _("the connection to the running Byway was lost: {reason}", reason=str(error.strerror or error))
+            raise BywayError(text) from None
 
     def _connection(self, timeout_s: float | None) -> http.client.HTTPConnection:
         if self.socket_path is not None:
@@ -169,7 +173,7 @@ class Client:
         try:
             connection.connect()
         except PermissionError:
-            raise NotAllowed(f"the Byway in {self.state} belongs to another user") from None
+            raise NotAllowed(_("the Byway in {folder} belongs to another user", folder=str(self.state))) from None
         except OSError:
             raise NotRunning(_none_runs(self.state, hint)) from None
         finally:
@@ -220,7 +224,9 @@ def _with_query(path: str, query: Mapping[str, str | int | float | None]) -> str
 
 
 def _none_runs(state: Path, hint: str) -> str:
-    return f"Byway is not running (state directory {state}); start it with `{hint}`"
+    return _(
+        "Byway is not running (state directory {folder}); start it with `{command}`", folder=str(state), command=hint
+    )
 
 
 def _document(raw: bytes) -> Document:
@@ -229,7 +235,7 @@ def _document(raw: bytes) -> Document:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise BywayError("the running Byway did not answer in JSON; is it another version?")
+        raise BywayError(_("the running Byway did not answer in JSON; is it another version?"))
     return document
 
 

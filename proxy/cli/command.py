@@ -171,7 +171,7 @@ def _runner(body: Body, *, is_translated: bool = False) -> Callable[..., None]:
         call = Invocation(flags, output)
         if is_translated and output.fancy:
             call = replace(call, output=replace(output, spoken=spoken_here(call.paths)))
-        raise typer.Exit(translated(lambda: body(call, **given), debug=flags.verbose > 1))
+        raise typer.Exit(translated(lambda: body(call, **given), debug=flags.verbose > 1, out=call.output))
 
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common_parameters()]

@@ -6,9 +6,14 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from proxy.cli.terminal import leave_stdout
 from proxy.model.errors import BywayError, ConfigError
+from proxy.model.phrase import Phrase
+
+if TYPE_CHECKING:
+    from proxy.cli.output import Output
 
 
 class Exit(IntEnum):
@@ -55,9 +60,9 @@ def exit_for(error: BywayError) -> Exit:
     return Exit.CONFIG if isinstance(error, ConfigError) else Exit.FAILED
 
 
-def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
+def translated(body: Callable[[], Exit | None], *, debug: bool = False, out: Output | None = None) -> Exit:
     """Runs a command's body and returns its exit code. An error that is meant for the user is printed to stderr as a
-    sentence (with `debug` after its traceback)."""
+    sentence (with `debug` after its traceback), in the language of `out`."""
     try:
         ended = body() or Exit.DONE
         if sys.stdout is not None:
@@ -74,12 +79,13 @@ def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
             say(problem)
         return Exit.CONFIG
     except BywayError as error:
-        from proxy.cli.output import say
+        from proxy.cli.output import Output, say
 
         if debug:
             import traceback
 
             say("".join(traceback.format_exception(error)).rstrip())
-        say(f"byway: {error}")
+        said = error.args[0] if error.args and isinstance(error.args[0], Phrase) else str(error)
+        (out or Output()).error(said)
         return exit_for(error)
     return ended

@@ -66,6 +66,10 @@ class Output:
         if not self.quiet:
             _to_stderr(self._lines(text))
 
+    def error(self, text: str) -> None:
+        """Prints to stderr why the command fails."""
+        _to_stderr(self._lines(text, "byway: "))
+
     def _lines(self, text: str, before: str = "") -> list[str]:
         if self.spoken is not None and isinstance(text, Phrase):
             return [before + self.shown(text)]

@@ -92,7 +92,7 @@ def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> d
                 status.show(answer["step"])
     finally:
         status.clear()
-    raise BywayError(f"the running Byway ended while it was testing {site}")
+    raise BywayError(_("the running Byway ended while it was testing {site}", site=site))
 
 
 class _StatusLine:

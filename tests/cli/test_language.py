@@ -51,6 +51,14 @@ def test_doctor_speaks_the_language_of_the_terminal(byway: Byway) -> None:
     assert "Byway не запущен" in ran.err
 
 
+@pytest.mark.usefixtures("person", "russian")
+def test_a_command_fails_in_the_language_of_the_terminal(byway: Byway) -> None:
+    ran = byway("status")
+    assert ran.code == 3
+    assert ran.err.startswith("byway: Byway не запущен")
+    assert "Byway is not running" in byway("status", "--json").err
+
+
 @pytest.mark.usefixtures("person")
 def test_a_persian_terminal_gets_no_escapes_of_ours(
     byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,9 @@ folder names; where there are no Unix sockets, on loopback with a token, which i
 A request is accepted only in its exact form: no unknown, repeated or wrongly typed field. No request takes a path, a
 command or code, and no answer holds a password. Times are seconds since the epoch, or null when they are not set;
 durations are seconds. A later version may add fields; what is there never changes its meaning without a new `version`.
+
+Sentences are English in every answer. For a command that speaks another language, the header `Byway-Phrases: parts`
+makes an object of each sentence: its message, as the catalogues have it, and the values in it.
 """
 
 _REFUSALS = {
