@@ -140,6 +140,8 @@ TERMS: Mapping[str, Mapping[Language, str]] = {
     r"certificates?": {Language.RUSSIAN: "ертификат", Language.PERSIAN: "گواهی"},
     r"block page": {Language.RUSSIAN: "траниц", Language.PERSIAN: "صفحهٔ مسدودسازی"},
     r"encrypted DNS": {Language.RUSSIAN: "ашифрованн", Language.PERSIAN: "رمزگذاری‌شده"},
+    r"the log": {Language.RUSSIAN: "урнал", Language.PERSIAN: "رویدادنامه"},
+    r"reports?": {Language.RUSSIAN: "тчёт", Language.PERSIAN: "گزارش"},
     r"addons?": {Language.RUSSIAN: "ополнени", Language.PERSIAN: "افزونه"},
 }
 """A part of the one word that each language has for a term of the glossary."""
