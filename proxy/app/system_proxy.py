@@ -46,6 +46,10 @@ class SystemProxySwitch:
         self._is_on = False
         self._lock = asyncio.Lock()
 
+    @property
+    def is_on(self) -> bool:
+        return self._is_on
+
     async def turn_on(self, desktop: DesktopName) -> SystemProxyOn:
         """Makes Byway the system proxy. Raises BywayError."""
         if self._refusal:

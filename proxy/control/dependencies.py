@@ -101,6 +101,10 @@ class SystemProxyOn(Protocol):
 class SystemProxyControl(Protocol):
     """Turns the system proxy on and off. Both raise BywayError."""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether Byway is the system proxy, as far as it knows without asking the desktop."""
+
     async def turn_on(self, desktop: DesktopName) -> SystemProxyOn: ...
     async def turn_off(self) -> Restored: ...
 

@@ -6,7 +6,7 @@ form. To clients of another computer `setup_page` shows how to set a browser, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from proxy.control.pac import Pac
@@ -154,17 +154,22 @@ def _steps(proxy: Destination, family: Family | None, say: Say, *, is_here: bool
 
 
 def _steps_of(family: Family, proxy: Destination, say: Say, *, is_here: bool) -> Html:
+    return element("ol", *(element("li", say(step)) for step in browser_steps(family, proxy, is_here=is_here)))
+
+
+def browser_steps(family: Family, proxy: Destination, *, is_here: bool) -> Sequence[str]:
+    """Returns how to set a browser of this kind, step by step; words between two backticks are code."""
     pac, host, port = f"http://{proxy}{Pac.LENIENT}", proxy.host, str(proxy.port)
     match family:
         case Family.FIREFOX:
-            steps = [
+            return [
                 _("Open Settings, then General, Network Settings, Settings…"),
                 _("Choose “Manual proxy configuration”."),
                 _("HTTP Proxy: `{host}`, Port: `{port}`. Tick “Also use this proxy for HTTPS”.", host=host, port=port),
                 _("Press OK."),
             ]
         case Family.CHROMIUM:
-            steps = [
+            return [
                 _("It follows the settings of the system: `byway system on` sets them.")
                 if is_here
                 else _("It follows the settings of the system. Open Settings, then System, and its proxy settings."),
@@ -181,12 +186,11 @@ def _steps_of(family: Family, proxy: Destination, say: Say, *, is_here: bool) ->
                 ),
             ]
         case Family.SAFARI:
-            steps = [
+            return [
                 _("Open System Settings, then Network, your network, Details…, Proxies."),
                 _("Turn on “Automatic proxy configuration”, with the URL `{pac}`", pac=pac),
                 _("Press OK."),
             ]
-    return element("ol", *(element("li", say(step)) for step in steps))
 
 
 def _pac(proxy: Destination, say: Say) -> list[Html]:

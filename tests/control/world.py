@@ -149,6 +149,10 @@ class SystemProxy:
     strict_by: str = ""
     on: SystemProxyOn | None = None
 
+    @property
+    def is_on(self) -> bool:
+        return self.on is not None
+
     async def turn_on(self, desktop: DesktopName) -> SystemProxyOn:
         path = "" if self.strict_by else "/proxy.pac"
         self.on = SystemProxyOn(desktop, f"http://127.0.0.1:8119{path}", self.strict_by)

@@ -33,7 +33,8 @@ pytestmark = pytest.mark.needs("chromium", "axe-core")
 SHOWN = {"home": "", "sites": "sites", "site": f"sites/{BLOCKED}", "new": "sites/new.example.org", "relays": "relays",
          "live": "live", "live-rule": "live/rule?host=a.example.org&program=firefox",
          "rules": "rules?url=cdn.ads.example", "log": "log?hours=", "why": "why",
-         "networks": "networks", "addons": "addons", "settings": "settings", "forget": "forget?what=all"}  # fmt: skip
+         "networks": "networks", "addons": "addons", "settings": "settings", "forget": "forget?what=all",
+         "setup": "setup"}  # fmt: skip
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ PAGE_NAMES: Mapping[str, str] = {
     "networks": _("Networks"),
     "addons": _("Addons"),
     "settings": _("Settings"),
+    "setup": _("Set-up"),
 }
 """The title of each page, by its name, in the order of the menu."""
 

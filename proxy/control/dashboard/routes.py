@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.control.dashboard import tab_updates
 from proxy.control.dashboard.answer import PAGE_HEADERS
-from proxy.control.dashboard.pages import addons, home, live, log, networks, relays, rules, settings, sites, why
+from proxy.control.dashboard.pages import addons, home, live, log, networks, relays, rules, settings, setup, sites, why
 from proxy.control.dashboard.rendering import asset
 from proxy.control.dashboard.visit import Handler, Route, Visit
 
@@ -40,6 +40,7 @@ _ROUTES = (
     *networks.ROUTES,
     *addons.ROUTES,
     *settings.ROUTES,
+    *setup.ROUTES,
     *tab_updates.ROUTES,
     Route("GET", "dashboard.css", _style),
     Route("GET", "dashboard.js", _module),

@@ -40,6 +40,7 @@ PAGES = (
     "networks",
     "addons",
     "settings",
+    "setup",
     "forget?what=all",
     f"forget?what=host&value={BLOCKED}",
 )
