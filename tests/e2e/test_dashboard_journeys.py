@@ -150,6 +150,7 @@ async def test_a_broken_addon_is_told_with_file_and_line(tmp_path: Path) -> None
         assert "mine.py:1: not valid Python: expected ':'; the previous version keeps running." in home
         await scene.get("open.test")
         text = await browser.text("addons")
+        assert "2 addons run. 1 has a problem." in text
         assert "mine.py:1: not valid Python" in text
         assert "failing.py:2" in text
         assert "plan raised ZeroDivisionError" in text

@@ -49,7 +49,8 @@ def addons_view(answer: AddonsAnswer, errors: Sequence[str] = ()) -> AddonsView:
     order = (AddonWord.FAULTY, AddonWord.STOPPED, AddonWord.RUNS, AddonWord.OFF)
     addons = sorted(answer.addons, key=lambda addon: (order.index(addon.state), addon.name))
     running = sum(addon.state is AddonWord.RUNS for addon in addons)
-    wrong = sum(addon.state in (AddonWord.FAULTY, AddonWord.STOPPED) for addon in addons)
+    # An earlier version may still run of one whose file has a problem.
+    wrong = sum(addon.state is AddonWord.STOPPED or bool(addon.problems) for addon in addons)
     said = [
         ngettext("{count} addon runs.", "{count} addons run.", running),
         ngettext("{count} has a problem.", "{count} have a problem.", wrong) if wrong else "",
