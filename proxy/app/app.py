@@ -314,6 +314,7 @@ class App:
         await self._addon_manager.close()
         await cancel_all()
         self._save_ways()
+        await self._ways_file.written()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
 
@@ -412,7 +413,7 @@ class App:
         self._relay_ways.keep({registry.first_endpoint(name) for name in registry.relay_names})
 
     def _save_ways(self) -> None:
-        """Writes what is believed of the ways to relays if that changed."""
+        """Has what is believed of the ways to relays written if that changed."""
         if self._saved_ways != self._relay_ways.version:
             self._saved_ways = self._relay_ways.version
             self._ways_file.save(self._relay_ways.remembered())
@@ -498,6 +499,7 @@ class App:
             self._list_refresh,
             self._system_proxy,
             self._modes,
+            self._ways_file,
             RulesFileEditor(self._active, self._paths, self._copies),
             self._paths,
             listen_address=self._loaded.settings.listen.address,

@@ -39,6 +39,7 @@ from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
 from proxy.store.relay_tests import RelayTests
+from proxy.store.relay_ways import RelayWaysFile
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class ControlBackend:
     list_refresh: ListRefresh
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
+    ways_file: RelayWaysFile
     rules_file: RulesFileEditor
     paths: Paths
     listen_address: str
@@ -140,12 +142,16 @@ class ControlBackend:
             scopes = [None]
         for scope in scopes:
             self.services.events.emit(Learned(beliefs.forget(scope, network)))
-        if what.is_all:
-            self.services.relay_ways.forget()
         self.services.rule_hits.clear()
         self.active.forget_caches()
         await asyncio.to_thread(self.store.forget, what)
-        return await asyncio.to_thread(forget_files, self.paths, what)
+        await self.ways_file.written()  # else it would come back
+        deleted = await asyncio.to_thread(forget_files, self.paths, what)
+        if what.is_all:
+            self.services.relay_ways.forget()
+            self.ways_file.save(())  # what was learned meanwhile
+            await self.ways_file.written()
+        return deleted
 
     def override(self, host: str, override: Override | None) -> None:
         """Applies it at once, and stores it for the next start."""

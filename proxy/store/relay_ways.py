@@ -7,6 +7,7 @@ A file that is damaged counts as none.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -38,11 +39,14 @@ def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | Non
 
 
 class RelayWaysFile:
-    """The file. Every method may wait for the disk."""
+    """The file. Only `load` waits for the disk: the others belong to a running loop, and a thread writes what they
+    leave to it, one after the other. Of what waits for a slow disk only the last is written."""
 
     def __init__(self, file: Path | None) -> None:
         """`file` None: nothing is kept."""
         self._file = file
+        self._waiting: dict[Path, Sequence[KnownWay]] = {}
+        self._writing: asyncio.Future[None] | None = None
 
     def load(self) -> Sequence[KnownWay]:
         """Returns what was saved; empty when there is none, or the file is damaged."""
@@ -53,27 +57,48 @@ class RelayWaysFile:
         be saved."""
         if file == self._file:
             return False
-        if file is None:
-            self._delete()
-        self._file = file
+        old, self._file = self._file, file
+        if file is None and old is not None:
+            self._write(old, ())
         return True
 
     def save(self, ways: Sequence[KnownWay]) -> None:
         """Replaces the file; without ways it is deleted. What cannot be written is logged."""
-        if self._file is None:
-            return
-        try:
-            if ways:
-                write_private(self._file, json.dumps([_document(way) for way in ways[:WAYS_MAX]]))
-            else:
-                self._delete()
-        except BywayError as error:
-            log.warning("what is known of the ways to relays is not saved: %s", error)
-
-    def _delete(self) -> None:
         if self._file is not None:
+            self._write(self._file, ways)
+
+    async def written(self) -> None:
+        """Waits until nothing is left to write."""
+        while self._writing is not None:
+            await asyncio.wait({self._writing})
+
+    def _write(self, file: Path, ways: Sequence[KnownWay]) -> None:
+        self._waiting.pop(file, None)  # so that it is the last one
+        self._waiting[file] = ways
+        if self._writing is None:
+            self._write_next()
+
+    def _write_next(self, done: asyncio.Future[None] | None = None) -> None:
+        """Leaves the next file to a thread. `done`: the one before; what it raised goes to the loop's handler."""
+        self._writing = None
+        if self._waiting:
+            file = next(iter(self._waiting))
+            loop, ways = asyncio.get_running_loop(), self._waiting.pop(file)
+            self._writing = loop.run_in_executor(None, _replace, file, ways)
+            self._writing.add_done_callback(self._write_next)
+        if done is not None:
+            done.result()
+
+
+def _replace(file: Path, ways: Sequence[KnownWay]) -> None:
+    try:
+        if ways:
+            write_private(file, json.dumps([_document(way) for way in ways[:WAYS_MAX]]))
+        else:
             with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
-                self._file.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
+    except BywayError as error:
+        log.warning("what is known of the ways to relays is not saved: %s", error)
 
 
 def _document(known: KnownWay) -> dict[str, object]:

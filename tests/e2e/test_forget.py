@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -95,11 +97,17 @@ def _stalled(relay: str) -> KnownWay:
     return KnownWay(HOME, at, RelayWay(at, relay), Symptom.FROZEN, 2, 16_384, failed_at=time.time())
 
 
+async def _save(file: Path, known: Sequence[KnownWay]) -> None:
+    ways = RelayWaysFile(file)
+    ways.save(known)
+    await ways.written()
+
+
 async def test_what_is_known_of_relays_does_not_come_back(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=RELAYS, arguments=("-v",))
     file = byway.state / "relay-ways.json"
     known = [_stalled("192.0.2.1"), _stalled("192.0.2.2"), _stalled("192.0.2.3")]
-    RelayWaysFile(file).save(known)
+    await _save(file, known)
     async with byway:
         await until(lambda: RelayWaysFile(file).load() == known[:2])  # the third relay is not configured
         assert "what was blocked on the way to relays" in (await byway.command("forget", "--all")).stdout
@@ -114,7 +122,54 @@ async def test_what_is_known_of_relays_does_not_come_back(tmp_path: Path) -> Non
 async def test_nothing_is_read_or_written_with_ephemeral(tmp_path: Path) -> None:
     byway = Byway(tmp_path, config=RELAYS, arguments=("--ephemeral",))
     file = byway.state / "relay-ways.json"
-    RelayWaysFile(file).save([_stalled("192.0.2.3")])
+    await _save(file, [_stalled("192.0.2.3")])
     async with byway:
         await byway.stop()
     assert RelayWaysFile(file).load(), "it is the next run's"
+
+
+SLOW_DISK = """
+from proxy.store import relay_ways
+
+_write = relay_ways.write_private
+
+
+def _write_slowly(path, content):
+    with open({pipe!r}) as pipe:
+        pipe.read()  # until the other end is closed
+    _write(path, content)
+
+
+relay_ways.write_private = _write_slowly
+
+
+def outcome(outcome):
+    pass
+"""
+
+
+async def test_a_disk_that_hangs_holds_up_no_connection(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config=RELAYS, arguments=("-v",))
+    file, pipe = byway.state / "relay-ways.json", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    addon = byway.config.parent / "addons" / "slow_disk.py"
+    addon.parent.mkdir()
+    addon.write_text(SLOW_DISK.format(pipe=str(pipe)))
+    known = [_stalled("192.0.2.1"), _stalled("192.0.2.3")]
+    await _save(file, known)
+    async with Origin() as origin, byway:
+        ends = list[int]()
+
+        def is_writing() -> bool:
+            try:
+                ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:  # nobody reads
+                return False
+            return True
+
+        await until(is_writing)  # since the third relay is not configured
+        for _ in range(3):
+            assert (await fetch(f"http://127.0.0.1:{origin.http_port}/", via=byway.proxy)).status == 200
+        assert RelayWaysFile(file).load() == known, "nothing is written yet"
+        os.close(ends.pop())
+        await until(lambda: RelayWaysFile(file).load() == known[:1])
