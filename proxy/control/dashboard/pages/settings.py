@@ -70,7 +70,7 @@ SETTINGS: Sequence[Setting] = (
         "auto",
         "ladder",
         _("Local strategies"),
-        _("What AUTO tries against a block before a relay, in this order: {words}.", words="doh, tlsrec, split, …"),
+        _("What AUTO tries against a block before a relay, in this order, such as {words}.", words="`doh`, `split`"),
     ),
     Setting(
         "auto", "never_relay", _("Never through a relay"), _("Hosts and their subdomains that AUTO sends to no relay.")
