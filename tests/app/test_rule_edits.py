@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import setup_builder
 from proxy.app.rule_edits import RulesFileEditor
 from proxy.model import Destination
 from proxy.model.errors import ConfigError
@@ -117,3 +118,14 @@ async def test_a_problem_elsewhere_is_told_with_the_edit(configured: Configured,
         await editor.add("DOMAIN,b.test,BLOCK")
     assert "b.test" in configured.paths.rules_file.read_text()
     assert decides(configured, "b.test") == "MATCH,AUTO"
+
+
+async def test_a_rule_that_this_system_cannot_follow_is_not_written(
+    configured: Configured, editor: RulesFileEditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_builder, "unsupported", lambda: "PROCESS-NAME needs Linux")
+    with pytest.raises(ConfigError, match=r"^rules\.txt:1: PROCESS-NAME needs Linux$"):
+        await editor.check("PROCESS-NAME,curl,DIRECT\n")
+    with pytest.raises(ConfigError, match="PROCESS-NAME needs Linux"):
+        await editor.add("PROCESS-NAME,curl,DIRECT")
+    assert configured.paths.rules_file.read_bytes() == RULES.encode()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.control.world import World
 from tests.support.dashboard import Browser
-from tests.support.outcomes import delivered, failed, outcome, rescued, works
+from tests.support.outcomes import failed, outcome, rescued, works
 
 BLOG = "blog.example.net"
 
@@ -21,7 +21,7 @@ def world() -> Iterator[World]:
     world = World()
     now = time.time()
     world.see(works("fine.example", at=now - 7200), rescued(host=BLOG, at=now - 60))
-    world.see(outcome(failed(error="=1+1"), delivered(), host="evil.example", at=now - 30))
+    world.see(outcome(failed(), host="evil.example", at=now - 30, error="=1+1"))
     yield world
     world.close()
 
@@ -48,5 +48,5 @@ async def test_the_log_as_csv(browser: Browser) -> None:
     assert [row["host"] for row in rows] == ["evil.example", BLOG]
     assert rows[1]["route"] == "tor"
     assert rows[1]["attempts"].startswith("direct: connection reset after the TLS ClientHello")
-    assert not any(cell.startswith("=") for row in rows for cell in row.values())
+    assert rows[0]["error"] == "'=1+1", "no formula in a spreadsheet"
     assert (await browser.get(f"{browser.base}log.csv?path=/etc"))[0] == 400
