@@ -10,6 +10,10 @@ import time
 
 import pytest
 
+from proxy.cli.output import Output
+from proxy.languages.catalogue import catalogue
+from proxy.languages.language import Language
+from proxy.model.phrase import _
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import rescued
 
@@ -75,6 +79,13 @@ def test_text_from_outside_is_inert_in_every_language(byway: Byway, running: Run
     out = byway("status").out
     assert "\u202e" not in out
     assert "\\u202e" in out
+
+
+def test_values_of_a_phrase_are_inert_and_the_joiners_of_persian_stay() -> None:
+    shown = Output(spoken=catalogue(Language.PERSIAN).for_terminal()).shown
+    assert shown(_("{host} answered", host="evil\u202e.example")) == "evil\\u202e.example پاسخ داد"
+    assert "\u200c" in shown(_("Nothing: it opens."))
+    assert shown("a\u200cb") == "a\\u200cb", "text from outside"
 
 
 @pytest.mark.usefixtures("russian")
