@@ -225,8 +225,8 @@ class _Family:
         for part in filter(None, self.in_order()):
             firsts, ends, lengths = self._addresses(part)
             made.lengths.extend(lengths)
-            is_outer = list(map(gt, firsts, accumulate(ends, max, initial=until)))
-            until = max(until, max(ends))
+            before = list(accumulate(ends, max, initial=until))
+            is_outer, until = list(map(gt, firsts, before)), before[-1]
             self._append(firsts, made.firsts, made.lower_firsts)
             self._append(compress(firsts, is_outer), made.begins, made.lower_begins)
             self._append(compress(ends, is_outer), made.ends, made.lower_ends)

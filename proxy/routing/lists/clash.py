@@ -61,6 +61,7 @@ _SKIPPED_TYPES = {
 _TYPES = (*_DOMAIN_TYPES, *_KEYWORD_TYPES, *_WILDCARD_TYPES, *_PREFIX_TYPES, *_SKIPPED_TYPES)
 _LEADING = {"": Covers.HOST, "+.": Covers.SITE, ".": Covers.SUBDOMAINS, "*.": Covers.CHILDREN}
 """What an entry of behavior domain covers, by what it begins with."""
+_LEADS = {leading[0]: leading for leading in _LEADING if leading}
 
 _HEAD = re.compile(r"(?:payload|rules):[\x20\t]*(?:\#.*)?")
 _ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")
@@ -140,7 +141,7 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     of_ipv4 = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
     of_ipv6 = rf"(?:ip-cidr6?,)?({IPV6_PREFIX})(?:,no-resolve)?"
     kinds = (
-        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), take_domains),
+        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), take_domains, leads=_LEADS),
         BulkLines(_lines_of(of_types, is_yaml=is_yaml), take_typed),
         BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), take_ipv4, are_ipv4),
         BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), take_ipv6, are_ipv6),

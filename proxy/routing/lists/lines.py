@@ -8,8 +8,9 @@ read line by line, and only those by a parser of lines, which knows every spelli
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
+from types import MappingProxyType
 from typing import Any
 
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -91,6 +92,9 @@ class BulkLines:
     """Gets the number of the first line and, for each group, its texts: one a line."""
     are_entries: Callable[[Sequence[str]], bool] = are_domains
     """Returns whether the last group would match each text, whatever stands around it."""
+    leads: Mapping[str, str] = MappingProxyType({})
+    """What the group before the entry may be, by its first character: it may differ from line to line. Empty: all
+    groups but the last are the same in all lines of a piece."""
 
     def take_all(self, first_number: int, lines: str, count: int) -> bool:
         """Takes so many lines, when each is of this kind. Returns whether they are."""
@@ -98,16 +102,40 @@ class BulkLines:
         if first is None:
             return False
         groups = self.expression.groups
-        before, after = first.string[: first.start(groups)], first.string[first.end(groups) :]
+        after = first.string[first.end(groups) :]
         if first[groups] and lines.endswith(after):
-            entries = lines[len(before) : len(lines) - len(after)].split(f"{after}\n{before}")
-            if len(entries) == count and self.are_entries(entries):
-                self.take(first_number, *(repeat(text, count) for text in first.groups()[:-1]), entries)
-                return True
+            # First as if all began with the same.
+            for begins_at in (groups, groups - 1) if self.leads else (groups,):
+                before = first.string[: first.start(begins_at)]
+                entries = lines[len(before) : len(lines) - len(after)].split(f"{after}\n{before}")
+                if len(entries) == count:
+                    alike = [repeat(text, count) for text in first.groups()[: begins_at - 1]]
+                    leading: list[list[str]] = []
+                    if begins_at < groups:
+                        leading, entries = self._without_leads(before, entries, after)
+                    if len(entries) == count and self.are_entries(entries):
+                        self.take(first_number, *alike, *leading, entries)
+                        return True
         found = self.expression.findall(lines)
         if len(found) == count:
             self.take_found(first_number, found)
         return len(found) == count
+
+    def _without_leads(self, before: str, entries: list[str], after: str) -> tuple[list[list[str]], list[str]]:
+        """Returns what each entry begins with, of `leads`, and the entries without it; no entries where the expression
+        might not match all lines."""
+        begins = [entry[:1] for entry in entries]
+        for begin in set(begins):  # what stands around them may not go with all
+            if self.expression.fullmatch(f"{before}{entries[begins.index(begin)]}{after}") is None:
+                return [], []
+        leading = list(map(self.leads.get, begins, repeat("")))
+        whole = bare = "\n".join(("", *entries))
+        for lead in sorted(self.leads.values(), key=len):
+            bare = bare.replace(f"\n{lead}", "\n")
+        taken = sum(begins.count(begin) * len(lead) for begin, lead in self.leads.items())
+        if len(whole) - len(bare) != taken:  # one begins with two of them, or with half a one
+            return [], []
+        return [leading], bare[1:].split("\n")
 
     def take_found(self, first_number: int, found: Sequence[Any]) -> None:
         """Takes what `findall` of the expression returned."""

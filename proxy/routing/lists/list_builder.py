@@ -40,6 +40,9 @@ _MASKS = [bytes(255 ^ 255 >> min(8, max(0, length - 8 * place)) for length in ra
 SHORTEST_PREFIX = {4: 3, 6: 4}
 """By IP version. A shorter prefix holds a quarter of all addresses, or all that are in use."""
 
+_LENGTHS = bytes(range(SHORTEST_PREFIX[4], 33))
+"""That a prefix of IPv4 may have."""
+
 _KEYWORD = re.compile(r"[a-z0-9._-]{2,63}")
 """One character is in nearly every name."""
 
@@ -137,7 +140,7 @@ class ListBuilder:
         if not all(domains):
             if flags is not None:
                 covers = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
-            domains = [domain for domain in domains if domain]
+            domains = _without_empty(domains)
         self._add_domains(self._listed, domains, covers)
         self._lines_read += len(domains)
         self._check_size()
@@ -163,11 +166,11 @@ class ListBuilder:
     def add_ipv4(self, first_line: int, prefixes: Sequence[str]) -> None:
         """Adds the IPv4 addresses and prefixes of consecutive lines, one a line, of the form of `lines.IPV4_PREFIX`; ""
         for a line without one. Takes about a microsecond for each."""
-        self._add_found(first_line, prefixes, 4, _ipv4_keys([text for text in prefixes if text]))
+        self._add_found(first_line, prefixes, 4, _ipv4_keys(_without_empty(prefixes)))
 
     def add_ipv6(self, first_line: int, prefixes: Sequence[str]) -> None:
         """The same for IPv6 prefixes of the form of `lines.IPV6_PREFIX`."""
-        self._add_found(first_line, prefixes, 6, _ipv6_keys([text for text in prefixes if text]))
+        self._add_found(first_line, prefixes, 6, _ipv6_keys(_without_empty(prefixes)))
 
     def _add_found(self, first_line: int, prefixes: Sequence[str], version: int, keys: Sequence[int]) -> None:
         if keys:
@@ -278,6 +281,10 @@ class ListBuilder:
         self._check_above = added + ENTRIES_LIMIT // 2  # the same ones over and over: to count them takes long
 
 
+def _without_empty(texts: Sequence[str]) -> Sequence[str]:
+    return texts if all(texts) else [text for text in texts if text]
+
+
 def _ipv4_keys(prefixes: Sequence[str]) -> Sequence[int]:
     """Returns the keys of prefixes of the form of `lines.IPV4_PREFIX`; none when one of them needs a closer look, since
     it is no prefix, spelled in another way, or too short."""
@@ -289,7 +296,7 @@ def _ipv4_keys(prefixes: Sequence[str]) -> Sequence[int]:
     except KeyError:  # one is above 255, or has a zero before it; or there is no prefix
         return ()
     lengths = numbers[4::5]
-    if min(lengths) < SHORTEST_PREFIX[4] or max(lengths) > 32:
+    if lengths.translate(None, _LENGTHS):
         return ()
     keys = bytearray(8 * len(lengths))  # each in eight bytes, the highest first
     keys[7::8] = lengths

@@ -6,6 +6,8 @@ import pytest
 
 from proxy.routing.lists.clash import recognizes
 from proxy.routing.lists.domain_list import Skip
+from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.lines import BulkLines
 from tests.routing.lists.reading import read, shown
 from tests.support.calls import counting
 
@@ -152,3 +154,22 @@ def test_usual_lines_are_read_by_few_calls(line: str) -> None:
     with counting() as calls_for_one:
         read(text(1), format="clash")
     assert calls.total() < calls_for_one.total() + 200 / 10, calls
+
+
+@pytest.mark.parametrize("odd", ["+.*.b.example", "*.+.b.example", "+..b.example", "..b.example", "+b.example", "+."])
+def test_lines_that_begin_in_different_ways_are_read_in_bulk_but_for_odd_ones(
+    odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands before a name is taken off once, and of each line."""
+    usual = [
+        f"  - '{begin}{name}.example'\n" for name in ("a", "c", "d") for begin in ("", f"{name}.", "+.s", ".b", "*.c")
+    ]
+    lines = [*usual, f"  - '{odd}'\n", *usual]
+    together, alone = (
+        parse_list(iter(["payload:\n", *pieces]), size=999, source="l", format="clash")
+        for pieces in (["".join(lines)], lines)
+    )
+    assert list(together.entries()) == list(alone.entries())
+    assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
+    monkeypatch.setattr(BulkLines, "take_found", None)  # what the expression finds in lines that are not alike
+    assert parse_list(iter(["payload:\n", "".join(usual)]), size=999, source="l", format="clash").lines_read == 15

@@ -122,6 +122,7 @@ ENTRIES = st.sampled_from([
     "localhost", "localhost.site", "ip6-site", "com", "co.uk", "+.a.example", ".a.example", "*.a.example", "a-.example",
     "a..b", "a_b.example", "1a.example", "a.1a", "null", "~", "a.example.", "a.example/path", "full:a.example", "@ads",
     "1.2.3.012", "1.2.3.012/32", "#", "A.EXAMPLE", "é.example", "#/a.example", "/b.example/", "a,b", "a'b", "a^b",
+    "..a.example", "+..a.example", "+.*.a.example", "*.+.a.example", "+a.example", "+.", "+", "*.b.example",
 ])  # fmt: skip
 
 
