@@ -10,6 +10,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning, Weights
 from proxy.config.setting_types import keys_of
+from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.model import Cause, SignalId
 
 ROOT = Path(__file__).parents[1]
@@ -136,3 +137,12 @@ def test_the_tables_that_newcomers_add_to_are_where_the_page_says() -> None:
             source = (ROOT / name).read_text("utf-8")
             for symbol in re.findall(r"`(\w[\w.]*)`", names):
                 assert re.search(rf"\b{symbol.split('.')[-1]}\b", source), f"{symbol} in {name}"
+
+
+def test_every_page_of_the_dashboard_is_shown() -> None:
+    text = (ROOT / "docs" / "dashboard.md").read_text("utf-8")
+    pictures = re.findall(r"^!\[.+\]\((dashboard/[a-z-]+\.webp)\)$", text, re.MULTILINE)
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Five questions", *PAGE_NAMES.values()]
+    assert {f"dashboard/{name}.webp" for name in PAGE_NAMES} <= set(pictures)
+    kept = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs" / "dashboard").iterdir()}
+    assert kept == set(pictures), "and no other picture is kept"

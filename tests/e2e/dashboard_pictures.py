@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.model import Cause, Change, Route, State
 from tests.cli.seeded import BLOCKED, SeededWorld
 from tests.control.opened import open_three
@@ -90,7 +91,8 @@ async def take(folder: Path) -> None:
             world.see(rescued(host="new.example.org", at=time.time()))
             home = await sign_in(page, pages)
             await page.look(dark=False, width=WIDTH)
-            for shown, path in SHOWN.items():
+            for shown in (*PAGE_NAMES, "site"):
+                path = SHOWN[shown]
                 await page.open(home + path)
                 (folder / f"{shown}.webp").write_bytes(await picture(page))
     world.close()
