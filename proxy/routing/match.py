@@ -29,7 +29,9 @@ class Index:
     Each `add_` method returns whether its rule can ever be the first; False: an earlier one matches whenever it does.
     """
 
-    __slots__ = ("_always", "_exact", "_networks", "_ports", "_suffix", "_tests", "programs", "uplinks")
+    __slots__ = (
+        "_always", "_exact", "_networks", "_ports", "_suffix", "_tells_literals", "_tests", "programs", "uplinks",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._exact: dict[str, int] = {}
@@ -37,6 +39,7 @@ class Index:
         self._networks: dict[tuple[int, int], dict[int, int]] = {}  # (IP version, prefix length) → prefix → number
         self._ports: dict[int, int] = {}
         self._tests: list[tuple[int, Test, bool]] = []  # whether it is for literals too
+        self._tells_literals = False  # whether some rule is for names only, or for literals only
         self._always = NO_RULE
         self.programs: dict[str, int] = {}
         """Numbers by the client's program, which `first` does not know."""
@@ -47,9 +50,11 @@ class Index:
         return self._exact.setdefault(host, number) == number
 
     def add_suffix(self, domain: str, number: int) -> bool:
+        self._tells_literals = True
         return self._suffix.setdefault(domain, number) == number
 
     def add_network(self, network: IPNetwork, number: int) -> bool:
+        self._tells_literals = True
         prefixes = self._networks.setdefault((network.version, network.prefixlen), {})
         return prefixes.setdefault(_prefix(network.network_address, network.prefixlen), number) == number
 
@@ -59,6 +64,7 @@ class Index:
 
     def add_name_test(self, test: Test, number: int) -> bool:
         """Adds a test of names; it is never run on literals."""
+        self._tells_literals = True
         self._tests.append((number, test, False))
         return True
 
@@ -84,7 +90,9 @@ class Index:
         if exact and host in exact and exact[host] < best:
             best = exact[host]
         # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
-        is_literal = ":" in host or (host[-1] in "0123456789" and host.rpartition(".")[2].isdigit())
+        is_literal = self._tells_literals and (
+            ":" in host or (host[-1] in "0123456789" and host.rpartition(".")[2].isdigit())
+        )
         if not is_literal:
             domain = host if by_suffix else ""
             while domain:
