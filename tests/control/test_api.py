@@ -539,9 +539,9 @@ async def test_a_large_answer_is_written_beside_the_loop(api: ClientSession, mon
     """Ten thousand rows take a tenth of a second, in which connections go on."""
     writers: list[threading.Thread] = []
 
-    def write(answer: object) -> Any:
+    def write(answer: object, said: Any) -> Any:
         writers.append(threading.current_thread())
-        return document(answer)
+        return document(answer, said)
 
     monkeypatch.setattr(api_module, "document", write)
     await read(api, "/v1/log")
