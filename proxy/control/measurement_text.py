@@ -40,7 +40,8 @@ def step_cells(step: Document) -> tuple[str, str, str]:
     if step["text"] and step["result"] != "ok":
         ended = _("{result}: {reason}", result=result, reason=step["text"])
     where = [_("address {address}", address=step["address"])] if step["address"] else []
-    took = [span(step["elapsed_s"])] if step["elapsed_s"] else []
+    # How long it took to find that a step cannot be tested is of no interest.
+    took = [span(step["elapsed_s"])] if step["elapsed_s"] and step["result"] != "not_tested" else []
     route = f"{_GLYPHS[step['result']]} {step['route']}"
     return route, PARTS.get(step["part"], str(step["part"])), commas([ended, *where, *took])
 

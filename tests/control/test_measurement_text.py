@@ -1,0 +1,18 @@
+"""A step of a measurement in words."""
+
+from __future__ import annotations
+
+from proxy.control.measurement_text import step_cells
+
+STEP = {"route": "direct", "part": "connect", "result": "ok", "text": "", "address": "", "elapsed_s": 0.25}
+
+
+def test_a_step_tells_how_long_it_took() -> None:
+    assert step_cells(STEP) == ("✓ direct", "TCP connect", "ok, 250 ms")
+    failed = {**STEP, "result": "failed", "text": "no answer", "address": "192.0.2.1:443"}
+    assert step_cells(failed) == ("✗ direct", "TCP connect", "failed: no answer, address 192.0.2.1:443, 250 ms")
+
+
+def test_what_was_not_tested_took_no_time() -> None:
+    skipped = {**STEP, "part": "secure", "result": "not_tested", "text": "no such resolver", "elapsed_s": 0.0001}
+    assert step_cells(skipped) == ("· direct", "DNS (encrypted)", "not tested: no such resolver")
