@@ -89,6 +89,7 @@ class Store:
         self._is_awake = False  # the thread will look at the queue again
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._at_once = threading.Event()  # somebody waits for what was recorded: no more is gathered
         self._is_closing = False
         self._written = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -128,6 +129,7 @@ class Store:
         """Writes what waits, and ends; after at most five seconds it leaves a disk that does not answer."""
         self._is_closing = True
         self._closing.set()
+        self._at_once.set()
         self._wake_up()
         if self._thread is not None:
             self._thread.join(CLOSE_S)
@@ -203,6 +205,7 @@ class Store:
 
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
         """Waits until all that was recorded before is on disk; False after `timeout_s`."""
+        self._at_once.set()
         self._wake_up()
         with self._written:
             return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
@@ -283,7 +286,8 @@ class Store:
         while not self._closing.is_set():
             due_s = max(0.0, self._housekeeping_at - time.monotonic())
             self._wake.wait(0.0 if has_more_to_remove else due_s)
-            self._closing.wait(BATCH_S)
+            self._at_once.wait(BATCH_S)
+            self._at_once.clear()
             self._wake.clear()
             self._is_awake = False  # before the queue is read, so that what comes after this wakes the thread again
             if not self._write_waiting():

@@ -56,7 +56,7 @@ from proxy.routing.edited_rules import AddedRule, RulesText
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules, Situation, parse_rules
-from proxy.session.events import Events
+from proxy.session.events import Ended, Events
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -274,6 +274,7 @@ class World:
         self.beliefs = Beliefs(self.settings.detect)
         self.health = Health(self.settings.detect)
         self.groups = RelayGroups(self.health)
+        self.events = events_to(believe=self.believed.extend)
         self._queues: set[asyncio.Queue[tuple[Outcome, NetworkId]]] = set()
         self._setup: Setup
         self._override("unset.example", None)
@@ -287,7 +288,8 @@ class World:
 
     @property
     def followers(self) -> int:
-        return len(self._queues)
+        """Of the log, and tabs."""
+        return len(self._queues) + len(self.events._handlers.get(Ended, ()))
 
     def see(self, *outcomes: Outcome, network: NetworkId = HOME) -> None:
         """Takes outcomes as a session would hand them on."""
@@ -298,6 +300,7 @@ class World:
             self.health.learn(outcome, time.time())
             for queue in self._queues:
                 queue.put_nowait((outcome, network))
+            self.events.emit(Ended(outcome, network))
 
     @property
     def parts(self) -> Parts:
@@ -313,7 +316,7 @@ class World:
             relay_obstacles=lambda: self.obstacles,
             counters=self._live,
             follow=self._follow,
-            events=events_to(believe=self.believed.extend),
+            events=self.events,
             override=self._override,
             probe_environment=lambda: self.means,
             plan=self._plan,

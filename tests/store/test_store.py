@@ -93,6 +93,20 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
     assert (store.dropped_rows, store.waiting_rows, store.trouble, store.notices) == (0, 0, "", ())
 
 
+def test_who_asks_does_not_wait_until_rows_are_gathered(
+    path: Path, open_at: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "BATCH_S", 600.0)
+    store = open_at(path)
+    for number in range(3):
+        store.record(rescued(host=f"site{number}.example", at=AT), network=HOME)
+        assert store.flush(20.0)
+        assert len(store.log()) == number + 1
+    store.record(rescued(host="last.example", at=AT), network=HOME)
+    store.close()  # nor when it ends
+    assert store.waiting_rows == 0
+
+
 def test_connections_that_worked_direct_are_one_entry_until_they_are_written(path: Path, open_at: Opener) -> None:
     store = Store(path)
     for _ in range(100):

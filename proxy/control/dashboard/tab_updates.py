@@ -11,6 +11,7 @@ from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.dependencies import Dependencies
 from proxy.net.tasks import spawn
+from proxy.session.events import Ended
 
 _PAUSE_MIN_S, _PAUSE_MAX_S = 1.0, 4.0
 """Between two events to a tab. A page shows a visit within 5 s."""
@@ -36,13 +37,17 @@ async def _events(visit: Visit) -> web.StreamResponse:
         raise Refused(400, f"unknown word {quoted(follows)}; a page can follow {_CONNECTIONS}")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     changed = asyncio.Event()
+
+    def note_end(_: Ended) -> None:
+        changed.set()
+
     with visit.streaming():
         noting = [
-            spawn(_note_outcomes(visit.parts, changed), name="note outcomes for a tab"),
             spawn(_note_learned(visit.parts, changed), name="note what was learned for a tab"),
         ]
         if follows:
             noting.append(spawn(_note_open(visit.parts, changed), name="note open connections for a tab"))
+        visit.parts.events.on(Ended, note_end)
         try:
             await response.prepare(visit.request)
             while True:
@@ -58,6 +63,7 @@ async def _events(visit: Visit) -> web.StreamResponse:
         except ConnectionError:
             pass  # the tab was closed
         finally:
+            visit.parts.events.off(Ended, note_end)
             for task in noting:
                 task.cancel()
     return response
@@ -66,11 +72,6 @@ async def _events(visit: Visit) -> web.StreamResponse:
 def pause_s(page_took_s: float) -> float:
     """Returns the pause between two events to a tab whose session last waited so long for a page."""
     return min(max(page_took_s * _PAUSE_BY_COST, _PAUSE_MIN_S), _PAUSE_MAX_S)
-
-
-async def _note_outcomes(parts: Dependencies, changed: asyncio.Event) -> None:
-    async for _ in parts.follow():
-        changed.set()
 
 
 async def _note_learned(parts: Dependencies, changed: asyncio.Event) -> None:
