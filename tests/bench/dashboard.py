@@ -37,6 +37,10 @@ from tests.support.byway import Byway
 
 PAGES = ("", "sites", "live", "log")
 _NAMES = 500
+_ADDRESSES = [f"127.0.0.{number}" for number in range(1, 41)]
+"""Of clients and of origins. Between two addresses there are ports for 28,000 connections a minute, and each next one
+takes the kernel longer to find."""
+
 _PER_S = 2_000 / 60
 _OPEN = 200
 """Tunnels that stay open: more than the page Live shows."""
@@ -89,8 +93,9 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
-async def _visit(proxy: tuple[str, int], host: str, port: int) -> None:
-    reader, writer = await asyncio.open_connection(*proxy)
+async def _visit(proxy: tuple[str, int], number: int, port: int) -> None:
+    host, source = f"site{number % _NAMES}.test", _ADDRESSES[number % len(_ADDRESSES)]
+    reader, writer = await asyncio.open_connection(*proxy, local_addr=(source, 0))
     writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
     writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -111,14 +116,14 @@ async def _visits(proxy: tuple[str, int], port: int, seconds: float) -> None:
     began, number = loop.time(), 0
     while (due := began + number / _PER_S) < began + seconds:
         await asyncio.sleep(due - loop.time())
-        await _visit(proxy, f"site{number % _NAMES}.test", port)
+        await _visit(proxy, number, port)
         number += 1
 
 
 async def _visits_at_once(proxy: tuple[str, int], port: int, until: float) -> int:
     number = 0
     while asyncio.get_running_loop().time() < until:
-        await _visit(proxy, f"site{number % _NAMES}.test", port)
+        await _visit(proxy, number, port)
         number += 1
     return number
 
@@ -187,19 +192,24 @@ def _learned(state: Path, count: int) -> None:
 
 @asynccontextmanager
 async def _running(folder: Path, sites: int, *, watched: bool = False) -> AsyncIterator[tuple[Byway, int]]:
-    names = "\n".join(f'"site{number}.test" = "127.0.0.1"' for number in range(_NAMES))
+    names = "\n".join(f'"site{number}.test" = "{_ADDRESSES[number % len(_ADDRESSES)]}"' for number in range(_NAMES))
     environment = {"PYTHONPATH": str(folder / "watch"), "STALLS": str(folder / "stalls.json")} if watched else {}
     if watched:
         (folder / "watch").mkdir()
         (folder / "watch" / "sitecustomize.py").write_text(_WATCH)
     byway = Byway(folder, config=f"[dns.hosts]\n{names}\n", environment=environment)
     _learned(byway.state, sites)
-    async with await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=1024) as server, byway:
-        yield byway, server.sockets[0].getsockname()[1]
+    async with contextlib.AsyncExitStack() as stack:
+        port = 0
+        for address in _ADDRESSES:
+            server = await stack.enter_async_context(await asyncio.start_server(_answer, address, port, backlog=1024))
+            port = server.sockets[0].getsockname()[1]
+        await stack.enter_async_context(byway)
+        yield byway, port
 
 
 async def _open_while_visited(sites: int, seconds: float) -> None:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         async with _running(folder, sites, watched=True) as (byway, port), _tabs(byway, len(PAGES)) as seen:
             opened = [await _open(byway.proxy, f"site{number % _NAMES}.test", port) for number in range(_OPEN)]
@@ -229,7 +239,7 @@ async def _saturated(byway: Byway, port: int, tabs: int, seconds: float, clients
 async def _cost(sites: int, rounds: int, seconds: float) -> None:
     costs: dict[int, list[float]] = {0: [], len(PAGES): []}
     rates: dict[int, list[float]] = {0: [], len(PAGES): []}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         async with _running(Path(name), sites) as (byway, port):
             await _saturated(byway, port, len(PAGES), 2, 4)  # the first of everything
             for number in range(rounds):

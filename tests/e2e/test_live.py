@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,7 +25,7 @@ from tests.support.chromium import Tab, tab
 from tests.support.dashboard import Browser, Pages, dashboard
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
-from tests.support.waiting import until
+from tests.support.waiting import until, until_read
 
 HOST = "www.site.test"
 
@@ -180,10 +181,18 @@ async def test_the_next_connection_follows_a_rule_that_is_made_from_an_open_one(
 
             # The user closes the one through the relay.
             own = "{}:{}".format(*following[1].get_extra_info("sockname"))
-            async with browser.pages.api.get("/v1/connections/open", params={"route": "exit"}) as answer:
-                (row,) = (await answer.json())["connections"]
+
+            async def row_of_exit() -> dict[str, Any]:
+                async with browser.pages.api.get("/v1/connections/open", params={"route": "exit"}) as answer:
+                    (row,) = (await answer.json())["connections"]
+                return dict(row)
+
+            async def is_program_known() -> bool:
+                return bool((await row_of_exit())["program"])
+
+            await until_read(is_program_known)  # it is looked up once the connection is a second old
+            row = await row_of_exit()
             assert row["client"] == own
-            assert row["program"]
             assert row["why"] == "rules.txt:2 DOMAIN-SUFFIX,site.test,RELAY:exit"
             await browser.send("live/close", close=str(row["id"]))
             assert await following[0].read() == b""

@@ -122,8 +122,8 @@ class ConnectionLine(ConnectionJson):
 @frozen_dataclass
 class OpenConnectionJson:
     """A connection that is open now. `client` is the address it comes from, `program` the file name of the program
-    there: empty when that is not on this computer, null when it is not known. `route` is the one that carries it or is
-    tried now, null when none is."""
+    there: empty when that is not on this computer, null when it is not known, or not yet, in its first second. `route`
+    is the one that carries it or is tried now, null when none is."""
 
     id: int
     opened_at: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import islice
 from typing import Annotated
 
@@ -19,6 +20,9 @@ from proxy.session.open_connections import OpenConnection
 CONNECTIONS_LIMIT = 1000
 """Connections in one answer, at most."""
 
+
+_LASTING_S = 1.0
+"""From this age on the program of a connection is looked up for a list."""
 
 _DIGITS_MAX = 18
 _AT_A_TIME = 1000
@@ -63,8 +67,10 @@ class ConnectionEndpoints:
         else:
             found = await self._find(asked)
             shown, matching = found[: asked.limit], len(found)
-        programs = await registry.programs(shown, self.parts.programs)
-        rows = tuple(OpenConnectionJson.of(each, programs[each.request.id]) for each in shown)
+        # Many a connection is gone before anybody reads its row, and the kernel's table may be long.
+        lasting = [each for each in shown if each.opened_at <= time.time() - _LASTING_S]
+        programs = await registry.programs(lasting, self.parts.programs)
+        rows = tuple(OpenConnectionJson.of(each, programs.get(each.request.id)) for each in shown)
         return OpenConnectionsAnswer(rows, matching, count)
 
     async def _find(self, asked: OpenConnectionsQuery) -> list[OpenConnection]:
