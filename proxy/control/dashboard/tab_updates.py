@@ -19,7 +19,7 @@ _PAUSE_MIN_S, _PAUSE_MAX_S = 1.0, 4.0
 _LOOK_S = 0.5
 """How often it is looked whether something was learned."""
 
-_PAUSE_BY_COST = 100.0
+_PAUSE_BY_COST = 200.0
 """A tab waits so many times as long as the last page took: on a busy Byway, or one with very many sites, tabs follow
 less often, and all of them take a few hundredths of its time."""
 
