@@ -16,10 +16,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from tests.cli.seeded import BLOCKED, SeededWorld
 from tests.control.world import World
-from tests.e2e.test_dashboard import sign_in
+from tests.e2e.test_dashboard import arrived, sign_in
 from tests.support.chromium import Tab, tab
 from tests.support.dashboard import Pages, dashboard
 
@@ -57,6 +58,11 @@ const attacks = {
     script.onload = () => end(typeof FindProxyForURL === "function"); script.onerror = () => end(false);
     script.src = new URL("/proxy.pac", base); document.body.append(script);
   }),
+  api: (base) => new Promise((end) => {
+    const script = document.createElement("script");
+    script.onload = () => end(true); script.onerror = () => end(false);
+    script.src = new URL("/v1/status", base); document.body.append(script);
+  }),
   style: (base) => new Promise((end) => {
     const link = document.createElement("link");
     link.rel = "stylesheet"; link.onload = () => end(true); link.onerror = () => end(false);
@@ -81,7 +87,8 @@ class Naive:
             [
                 web.get("/s/1/", self._page), web.get("/s/1/mode", self._change), web.post("/s/1/mode", self._change),
                 web.get("/s/1/events", self._events), web.get("/proxy.pac", self._pac),
-                web.get("/s/1/dashboard.css", self._style),
+                web.get("/s/1/dashboard.css", self._style), web.get("/v1/status", self._api),
+                web.post("/sign-in", self._page),
             ]
         )  # fmt: skip
         return app
@@ -111,6 +118,9 @@ class Naive:
 
     async def _pac(self, _: web.Request) -> web.Response:
         return web.Response(text="function FindProxyForURL() {}", content_type="text/javascript")
+
+    async def _api(self, _: web.Request) -> web.Response:
+        return web.json_response([])
 
     async def _style(self, _: web.Request) -> web.Response:
         return web.Response(text="p {}", content_type="text/css")
@@ -190,7 +200,7 @@ async def test_another_site_changes_nothing(
     assert "Sign out" in await page.text(), "the user is still signed in"
 
 
-@pytest.mark.parametrize("name", ["read", "websocket", "sse", "script", "style"])
+@pytest.mark.parametrize("name", ["read", "websocket", "sse", "script", "api", "style"])
 async def test_another_site_reads_nothing(pages: Pages, page: Tab, naive: Naive, evil: str, name: str) -> None:
     home = await sign_in(page, pages)
     assert await attack(page, evil, name, naive.url), "the attack works where nothing is checked"
@@ -238,10 +248,30 @@ async def test_a_server_on_another_port_gets_no_cookie(pages: Pages, page: Tab, 
     assert not [each for each in collected if "byway" in each or cookies[0]["value"] in each]
 
 
-async def test_another_program_without_the_code_gets_nothing(pages: Pages, page: Tab) -> None:
+async def test_a_stolen_code_is_of_no_use_a_second_time(pages: Pages, page: Tab, naive: Naive) -> None:
+    """Whoever comes second gets nothing; and since one of the two is not the user, the session of the first ends."""
+    code = await pages.code()
+    await page.open(f"{pages.url}/sign-in")
+    await page.evaluate(f"document.querySelector('input').value = {json.dumps(code)}; 0")
+    await page.evaluate("document.querySelector('button').click(); 0")
+    home = await arrived(page)
+    async with aiohttp.ClientSession() as thief:
+        for _ in range(2):
+            async with thief.post(str(URL(naive.url).with_path("/sign-in")), data={"code": "1"}) as answer:
+                assert "livejournal" in await answer.text(), "the attack works where a code is good for ever"
+        async with thief.post(f"{pages.url}/sign-in", data={"code": code}, headers={"Origin": "null"}) as answer:
+            assert answer.status == 403
+            assert "Set-Cookie" not in answer.headers
+    await page.open(home)
+    assert "Sign out" not in await page.text()
+
+
+async def test_another_program_without_the_code_gets_nothing(pages: Pages, page: Tab, naive: Naive) -> None:
     """Such as one of another user of this computer, who sees the port, and even knows the path."""
     home = await sign_in(page, pages)
     async with aiohttp.ClientSession() as session:
+        async with session.get(naive.url) as answer:
+            assert "livejournal" in await answer.text(), "the attack works where nothing is checked"
         for path in ("", "sites", f"sites/{BLOCKED}", "relays", "log", "events", "dashboard.css"):
             async with session.get(home + path) as answer:
                 assert answer.status == 401
