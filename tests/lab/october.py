@@ -168,8 +168,9 @@ class Story:
             == (ALL_BLOGS, State.BLOCKED),
             "direct came back": self.after[-1].routes == ["direct"],
             "and not before two pairs": (
-                self.retests == 2
-                and self.relayed == len(self.after) - 1 + 2
+                # At least: on a busy machine a pair may tell nothing, and another one follows.
+                self.retests >= 2
+                and self.relayed >= len(self.after) - 1 + 2
                 and all(opened.routes == [RELAY] for opened in self.after[:-1])
             ),
             "the ledger shows both dates": bool(spell)

@@ -6,6 +6,7 @@ The count is exact and the same on every machine, where a timing is not. Frames 
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,9 +23,13 @@ def counting() -> Iterator[Counter[str]]:
         if event == "call" and module != "contextlib" and not module.startswith("tests."):
             calls[f"{module}.{frame.f_code.co_qualname}"] += 1
 
-    before = sys.getprofile()
+    before, collects = sys.getprofile(), gc.isenabled()
+    gc.collect()
+    gc.disable()  # a collection calls what somebody else has left behind
     sys.setprofile(note)
     try:
         yield calls
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
