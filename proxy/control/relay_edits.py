@@ -1,7 +1,7 @@
 """Edits of relays that a page may make, in the configuration file.
 
-A page may do less than its user in a terminal: nothing here
-takes a file (`?ca=`), code (`addon://`) or a command, and no relay on the local network, which a page could so explore.
+A page may do less than its user in a terminal: nothing here takes a file (`?ca=`), code (`addon://`) or a command, and
+no relay with an address of the local network, which a page could so explore.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ async def test_a_server_on_another_port_gets_no_cookie(pages: Pages, page: Tab, 
 
 
 async def test_a_stolen_code_is_of_no_use_a_second_time(pages: Pages, page: Tab, naive: Naive) -> None:
-    """Whoever comes second gets nothing; and since one of the two is not the user, the session of the first ends."""
+    """The second program gets nothing; and since one of the two is not the user, the session of the first ends."""
     code = await pages.code()
     await page.open(f"{pages.url}/sign-in")
     await page.evaluate(f"document.querySelector('input').value = {json.dumps(code)}; 0")

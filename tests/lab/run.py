@@ -121,7 +121,7 @@ def _tell(text: str) -> None:
 
 
 def _tell_all(line: str) -> None:
-    """A line that stays: a run takes minutes, also where nobody looks at a terminal."""
+    """A line that stays, for a run of minutes whose output goes to a file."""
     print(("\r\033[K" if sys.stderr.isatty() else "") + line, file=sys.stderr, flush=True)
 
 

@@ -54,7 +54,7 @@ async def test_many_clients_are_looked_up_at_once(listener: socket.socket) -> No
         clients = [name_of(one), name_of(other)]
         gone = "127.0.0.1:1"
         assert await programs.of_all([*clients, gone]) == {**dict.fromkeys(clients, US.lower()), gone: None}
-    assert not programs.cached, "whoever asks for many keeps them"
+    assert not programs.cached, "the caller of of_all keeps them"
 
 
 async def test_a_client_by_an_ipv6_socket_to_ipv4_is_found() -> None:

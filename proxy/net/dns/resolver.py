@@ -219,7 +219,7 @@ class Resolver:
             return self._timed_out(secure, host)
 
     def _start_query(self, secure: bool, host: str, ask: Ask, first: asyncio.Future[Answer]) -> None:
-        """Starts a task, since the lookup goes on when nobody waits for it any more."""
+        """Starts the lookup as a task: it goes on when its callers have timed out."""
         waiting = self._under_way[secure, host] = [first]
 
         def settle(answer: Answer) -> None:
