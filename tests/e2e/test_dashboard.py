@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from tests.control.opened import open_three
 from tests.control.world import World
 from tests.e2e.test_own_pages import check_looks
 from tests.support.byway import Byway
-from tests.support.chromium import Refused, Tab, tab
-from tests.support.dashboard import Pages, dashboard
+from tests.support.chromium import Refused, Tab
+from tests.support.dashboard import Pages
 from tests.support.outcomes import rescued
 from tests.support.waiting import until
 
@@ -43,18 +43,6 @@ def world() -> Iterator[World]:
     open_three(world, at=time.time() - 90)
     yield world
     world.close()
-
-
-@pytest.fixture
-async def pages(world: World, tmp_path: Path) -> AsyncIterator[Pages]:
-    async with dashboard(world, tmp_path) as pages:
-        yield pages
-
-
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Tab]:
-    async with tab(tmp_path / "browser") as page:
-        yield page
 
 
 async def sign_in(page: Tab, pages: Pages) -> str:

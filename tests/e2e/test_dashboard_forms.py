@@ -4,18 +4,16 @@ with and without JavaScript; and what the forms answer can be read by everybody.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from proxy.config.load import load
-from tests.cli.seeded import SeededWorld
 from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.e2e.test_own_pages import check_looks
 from tests.support.byway import Byway
-from tests.support.chromium import Tab, tab
+from tests.support.chromium import Tab
 from tests.support.client import fetch
 from tests.support.dashboard import Pages, dashboard
 from tests.support.origin import Origin
@@ -23,25 +21,6 @@ from tests.support.relay import Relay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("chromium", "axe-core")
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
-    yield world
-    world.close()
-
-
-@pytest.fixture
-async def pages(world: World, tmp_path: Path) -> AsyncIterator[Pages]:
-    async with dashboard(world, tmp_path) as pages:
-        yield pages
-
-
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Tab]:
-    async with tab(tmp_path / "browser") as page:
-        yield page
 
 
 async def type_text(page: Tab, text: str) -> None:

@@ -17,7 +17,7 @@ from tests.cli.seeded import SeededWorld
 from tests.control.world import World
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.support.chromium import Tab, tab
-from tests.support.dashboard import Pages, dashboard
+from tests.support.dashboard import Pages
 from tests.support.outcomes import HOME, failed, outcome, rescued
 from tests.support.waiting import until
 
@@ -79,12 +79,6 @@ def world() -> Iterator[World]:
     assert world.store.flush()
     yield world
     world.close()
-
-
-@pytest.fixture
-async def pages(world: World, tmp_path: Path) -> AsyncIterator[Pages]:
-    async with dashboard(world, tmp_path) as pages:
-        yield pages
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,11 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.cli.seeded import BLOCKED, SeededWorld
+from tests.cli.seeded import BLOCKED
 from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, sign_in
 from tests.support.chromium import Tab, tab
-from tests.support.dashboard import Pages, dashboard
+from tests.support.dashboard import Pages
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -137,19 +137,6 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         yield f"127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
     finally:
         await runner.cleanup()
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
-    yield world
-    world.close()
-
-
-@pytest.fixture
-async def pages(world: World, tmp_path: Path) -> AsyncIterator[Pages]:
-    async with dashboard(world, tmp_path) as pages:
-        yield pages
 
 
 @pytest.fixture

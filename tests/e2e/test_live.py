@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import aiohttp
 import pytest
 
 from proxy.model import DIRECT
-from tests.cli.seeded import SeededWorld
 from tests.control.opened import Opened, open_three
 from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
@@ -28,13 +27,6 @@ from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
 HOST = "www.site.test"
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = SeededWorld()
-    yield world
-    world.close()
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""The dashboard of a made-up Byway, and a tab, for tests that do not bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.seeded import SeededWorld
+from tests.control.world import World
+from tests.support.chromium import Tab, tab
+from tests.support.dashboard import Pages, dashboard
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = SeededWorld()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+async def pages(world: World, tmp_path: Path) -> AsyncIterator[Pages]:
+    async with dashboard(world, tmp_path) as pages:
+        yield pages
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Tab]:
+    async with tab(tmp_path / "browser") as page:
+        yield page
