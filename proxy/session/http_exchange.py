@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Generator
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
-from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.notify import Notify
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import http1
@@ -50,8 +49,7 @@ _OF_LENGTH = (BodyKind.NONE, BodyKind.LENGTH)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@frozen_dataclass
-class Exchanged:
+class Exchanged(NamedTuple):  # one is made for each request
     """The result of an exchange whose answer had begun. Byte counts include the heads."""
 
     status: int
@@ -71,15 +69,16 @@ class _Stalled(Exception):
 class _End:
     """One of the two peers: its stream, what was received and is not parsed yet, and the bytes moved."""
 
-    __slots__ = ("_failure", "reader", "received", "sending", "sent", "stream")
+    __slots__ = ("failure", "reader", "received", "sending", "sent", "stream")
 
-    def __init__(self, stream: Stream, reader: Reader, failure: Callable[[OSError], Exception]) -> None:
+    def __init__(self, stream: Stream, reader: Reader, failure: Callable[[OSError | PeerError], Exception]) -> None:
+        """`failure` makes the error of the exchange from what the peer did."""
         self.stream = stream
         self.reader = reader
+        self.failure = failure
         self.received = 0
         self.sent = 0
         self.sending = False  # something is waiting for the peer to take it
-        self._failure = failure
 
     def read_available(self) -> bool:
         """Moves what has been received into the reader; False when there is nothing."""
@@ -88,7 +87,7 @@ class _End:
         try:
             data = self.stream.receive_nowait()
         except OSError as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
         if data is None:
             return False
         if data:
@@ -102,18 +101,18 @@ class _End:
         while self.stream.drained or not self.read_available():
             yield
 
-    def send(self, data: bytes) -> Steps[None]:
-        unsent = memoryview(data)
-        while True:
-            try:
-                taken = self.stream.send_nowait(unsent)
-            except OSError as error:
-                raise self._failure(error) from error
-            self.sent += taken
-            self.sending = taken < len(unsent)
-            if not self.sending:
-                return
-            unsent = unsent[taken:]
+    def send_nowait(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Sends what the peer takes now, nearly always all. Returns the rest."""
+        try:
+            taken = self.stream.send_nowait(data)
+        except OSError as error:
+            raise self.failure(error) from error
+        self.sent += taken
+        self.sending = taken < len(data)
+        return memoryview(data)[taken:] if self.sending else b""
+
+    def send(self, data: bytes | memoryview) -> Steps[None]:
+        while data := self.send_nowait(data):
             yield
 
 
@@ -137,7 +136,7 @@ class Exchange:
         """`upstream_reader` may hold the first bytes of the answer; what the client sends beyond this request stays in
         `client_reader`. The client's stream sets `notify`, and the server's does while the exchange runs."""
         self._notify = notify
-        self._client = _End(client, client_reader, lambda error: error)
+        self._client = _End(client, client_reader, _as_it_is)
         self._server = _End(upstream, upstream_reader, _server_failed)
         self._head = head
         self._uploaded = False  # the whole request has gone out
@@ -173,7 +172,8 @@ class Exchange:
         timer = self._watch_for_continue() if self._head.expect_continue else None
         moved, moved_at = -1, 0.0
         try:
-            for downward in (self._final_head(), self._pass_on()):
+            for direction in (self._final_head, self._pass_on):
+                downward = direction()
                 while True:
                     self._again = False
                     if not (self._uploaded and client.stream.drained):
@@ -232,8 +232,8 @@ class Exchange:
         try:
             if not head.bodiless:
                 yield from self._carry(client, self._server, head.body, head.body, forwarded)
-            elif forwarded:
-                yield from self._server.send(forwarded)
+            elif forwarded and (unsent := self._server.send_nowait(forwarded)):
+                yield from self._server.send(unsent)
             self._uploaded = True
         except DialError as fault:  # the server may still answer with the reason: the other direction reads it
             self._refused = fault
@@ -294,32 +294,34 @@ class Exchange:
             and sent_as.kind is not BodyKind.UNTIL_EOF
         )
         forwarded = answer.forwarded(sent_as, keep_alive=self._keep_client)
-        try:
-            yield from self._carry(self._server, self._client, answer.body, sent_as, forwarded)
-        except PeerError as fault:
-            raise _server_fault(str(fault), Symptom.GARBAGE) from fault
+        return self._carry(self._server, self._client, answer.body, sent_as, forwarded)
 
     def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, unsent: bytes) -> Steps[None]:
         """Sends a head (`unsent`) and the body after it. Small pieces are sent together."""
-        if body.kind in _OF_LENGTH and body.length <= min(len(source.reader), CHUNK):  # it has come whole, as most do
-            yield from sink.send(unsent + source.reader.take(body.length))
+        if body.kind in _OF_LENGTH and body.length <= len(source.reader) and body.length <= CHUNK:
+            # It has come whole, as most do.
+            if rest := sink.send_nowait(unsent + source.reader.take(body.length)):
+                yield from sink.send(rest)
             return
         chunked = sent_as.kind is BodyKind.CHUNKED
         moved = 0
-        for piece in http1.read_body(source.reader, body):
-            if piece is not None:
-                moved += len(piece)
-                piece = http1.encode_chunk(piece) if chunked else piece
-                unsent = unsent + piece if unsent else piece
-            if unsent and (piece is None or len(unsent) >= CHUNK):
-                yield from sink.send(unsent)
-                unsent = b""
-            if piece is None:
-                yield from source.fill()
-            elif moved >= TURN:
-                moved = 0
-                self._again = True
-                yield
+        try:
+            for piece in http1.read_body(source.reader, body):
+                if piece is not None:
+                    moved += len(piece)
+                    piece = http1.encode_chunk(piece) if chunked else piece
+                    unsent = unsent + piece if unsent else piece
+                if unsent and (piece is None or len(unsent) >= CHUNK):
+                    yield from sink.send(unsent)
+                    unsent = b""
+                if piece is None:
+                    yield from source.fill()
+                elif moved >= TURN:
+                    moved = 0
+                    self._again = True
+                    yield
+        except PeerError as fault:
+            raise source.failure(fault) from fault
         if chunked:
             unsent += http1.LAST_CHUNK
         if unsent:
@@ -375,7 +377,13 @@ class Exchange:
 _ENDED = object()
 
 
-def _server_failed(error: OSError) -> DialError:
+def _as_it_is(error: OSError | PeerError) -> Exception:
+    return error
+
+
+def _server_failed(error: OSError | PeerError) -> DialError:
+    if isinstance(error, PeerError):
+        return _server_fault(str(error), Symptom.GARBAGE)
     return _server_fault(f"connection to the server failed: {error}", Symptom.RESET)
 
 

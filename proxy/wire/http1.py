@@ -9,7 +9,9 @@ offered here together.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.model import Destination
@@ -22,8 +24,8 @@ from proxy.wire.http1_fields import (
     NO_TOKENS,
     Headers,
     content_length,
-    cut_head,
     field_table,
+    head_text,
     read_fields,
     tokens,
     without,
@@ -56,6 +58,9 @@ HTTP_1_1 = (1, 1)
 
 FIELD_LIMIT = 100
 """Fields of a request at most; a browser sends about 15."""
+
+REMEMBERED_LIMIT = 4096
+"""Bytes of all fields of a request that are remembered: see `_remembered`."""
 
 HTTP_PORT = 80
 HTTPS_PORT = 443
@@ -91,7 +96,7 @@ class Form(StrEnum):
 
 
 class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
-    """One request. `headers` are all fields as received, `passed` those that go on to the server."""
+    """One request. `headers` are all fields as received, `passed` are the lines of those that go on to the server."""
 
     method: str
     form: Form
@@ -99,7 +104,7 @@ class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
     target: str  # as the server gets it: /path?query or *; for CONNECT as received
     version: tuple[int, int]
     headers: Headers
-    passed: Headers
+    passed: str
     named: Destination | None  # what the Host field says; None: there was none (HTTP/1.0)
     body: Framing
     bodiless: bool  # not a byte follows the head
@@ -115,22 +120,17 @@ class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
 
     def forwarded(self) -> bytes:
         """The head in origin form, as the server gets it: always HTTP/1.1 and keeping the connection."""
-        text = f"{self.method} {self.target} HTTP/1.1\r\n"
-        if (origin := self.destination or self.named) is not None:
-            text += f"Host: {host_field(origin)}\r\n"
-        if self.upgrade is None:
-            text += "Connection: keep-alive\r\n"
-        else:
-            text += f"Connection: Upgrade\r\nUpgrade: {self.upgrade}\r\n"
-        for name, value in self.passed:
-            text += f"{name}: {value}\r\n"
+        origin = self.destination or self.named
+        host = "" if origin is None else f"Host: {host_field(origin)}\r\n"
+        hop = "Connection: keep-alive" if self.upgrade is None else f"Connection: Upgrade\r\nUpgrade: {self.upgrade}"
+        text = f"{self.method} {self.target} HTTP/1.1\r\n{host}{hop}\r\n{self.passed}"
         if self.body.kind is BodyKind.LENGTH:
             text += f"Content-Length: {self.body.length}\r\n"
         elif self.body.kind is BodyKind.CHUNKED:
             text += "Transfer-Encoding: chunked\r\n"
         if self.expect_continue:
             text += "Expect: 100-continue\r\n"
-        return (text + "\r\n").encode("latin-1")
+        return f"{text}\r\n".encode("latin-1")
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.destination or self.host} {self.form}>"
@@ -148,7 +148,9 @@ def read_request_head(reader: Reader) -> Parser[RequestHead]:
     Raises PeerError with the whole reply (400, 414, 417, 431, 501 or 505) for what is refused; without a reply when the
     client ends before the head does.
     """
-    head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
+    head = reader.take_head(HEAD_LIMIT)  # nearly always it has come whole
+    if head is None:
+        head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
     try:
         return _request_head(head)
     except ValueError as fault:
@@ -163,10 +165,10 @@ def _overlong(came: bytes) -> PeerError:
 
 def _request_head(head: bytes) -> RequestHead:
     """Raises ValueError for what a 400 answers, PeerError for the rest."""
-    lines = cut_head(head.removeprefix(b"\r\n"))  # RFC 9112 section 2.2: an empty line after the last body is usual
-
-    parts = lines[0].split(" ") if lines else []
-    if len(parts) != 3 or "\t" in lines[0]:
+    # RFC 9112 section 2.2: an empty line after the last body is usual.
+    line, _, field_lines = head_text(head.removeprefix(b"\r\n")).partition("\r\n")
+    parts = line.split(" ")
+    if len(parts) != 3 or "\t" in line:
         raise ValueError("its first line must be METHOD URL VERSION, with one space between them")
     method, target, version_text = parts
     version = _VERSIONS.get(version_text)
@@ -178,8 +180,6 @@ def _request_head(head: bytes) -> RequestHead:
         raise ValueError("its method must be in capital letters")
     if method == "TRACE":  # it would show the client's cookies, and our own additions, to a script
         raise refusal(501, "This proxy does not pass on TRACE.")
-    if len(lines) > FIELD_LIMIT + 1:
-        raise refusal(431, f"This request has more than {FIELD_LIMIT} header fields.")
 
     # Names go to `names` as they were sent, in bytes: beyond ASCII they are UTF-8.
     default_port = HTTP_PORT
@@ -205,22 +205,18 @@ def _request_head(head: bytes) -> RequestHead:
     else:
         raise ValueError(_why_not_http(target))
 
-    received, passed, notable = read_fields(lines[1:], _TABLE, _SINGLE)
-    options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
+    read = _remembered if len(field_lines) <= REMEMBERED_LIMIT else _fields
+    received, passed, notable, options, wishes = read(field_lines)
     body = NO_BODY
     if "transfer-encoding" in notable or "content-length" in notable:
         body = _framing(version, notable)
     bodiless = body is NO_BODY or body.is_empty
     if form is Form.CONNECT and not bodiless:
         raise ValueError("CONNECT has no body")
-
     if "max-forwards" in notable:
-        passed.append(("Max-Forwards", _max_forwards(method, notable["max-forwards"])))
-    if not options <= _OPTIONS:
-        # To drop Host or Content-Length because Connection names it would change the request (hop-by-hop abuse).
-        if options & _NEVER_NOMINATED:
-            raise ValueError("Connection names a header that must not be dropped")
-        passed = without(passed, options)
+        hops = _max_forwards(method, notable["max-forwards"])
+        if "max-forwards" not in options:
+            passed += f"Max-Forwards: {hops}\r\n"
 
     if (host := notable.get("host")) is None:
         if version != HTTP_1_0:
@@ -229,17 +225,14 @@ def _request_head(head: bytes) -> RequestHead:
     else:  # in the usual case what the target said
         named = destination if host == authority else names.authority(host.encode("latin-1"), default_port)
 
-    wishes = options  # old clients send Proxy-Connection instead of Connection
-    if "proxy-connection" in notable:
-        wishes = options | tokens(notable["proxy-connection"])
     return RequestHead(
         method=method,
         form=form,
         destination=destination,
         target=target,
         version=version,
-        headers=tuple(received),
-        passed=tuple(passed),
+        headers=received,
+        passed=passed,
         named=named,
         body=body,
         bodiless=bodiless,
@@ -248,6 +241,31 @@ def _request_head(head: bytes) -> RequestHead:
         upgrade=_upgrade(version, options, notable["upgrade"]) if "upgrade" in notable else None,
         proxy_authorization=notable.get("proxy-authorization"),
     )
+
+
+def _fields(lines: str) -> tuple[Headers, str, Mapping[str, str], frozenset[str], frozenset[str]]:
+    """Reads the field lines of a head. Returns all fields, the lines of those that go on, those that mean something to
+    a proxy by name, what Connection says, and what it or Proxy-Connection says. Raises as `_request_head`."""
+    cut = lines.split("\r\n")[:-2]
+    if len(cut) > FIELD_LIMIT:
+        raise refusal(431, f"This request has more than {FIELD_LIMIT} header fields.")
+    received, passed, notable = read_fields(cut, _TABLE, _SINGLE)
+    options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
+    if not options <= _OPTIONS:
+        # To drop Host or Content-Length because Connection names it would change the request (hop-by-hop abuse).
+        if options & _NEVER_NOMINATED:
+            raise ValueError("Connection names a header that must not be dropped")
+        passed = without(passed, options)
+    wishes = options  # old clients send Proxy-Connection instead of Connection
+    if "proxy-connection" in notable:
+        wishes = options | tokens(notable["proxy-connection"])
+    passed_lines = "".join([f"{name}: {value}\r\n" for name, value in passed])
+    return tuple(received), passed_lines, notable, options, wishes
+
+
+_remembered = lru_cache(maxsize=32)(_fields)
+"""The same of lines that came just now: the pictures of a page are asked for with the same fields, byte for byte. They
+may hold cookies, so only few are kept."""
 
 
 def _why_not_http(target: str) -> str:
@@ -275,7 +293,7 @@ def _path(path: str) -> str:
     return "".join(char if char.isascii() else f"%{ord(char):02X}" for char in path)
 
 
-def _framing(version: tuple[int, int], notable: dict[str, str]) -> Framing:
+def _framing(version: tuple[int, int], notable: Mapping[str, str]) -> Framing:
     """Returns how the body ends (RFC 9112 section 6). Only one plain length, or only the word `chunked`, passes: raises
     ValueError for whatever two parsers could read differently, which is what request smuggling uses."""
     coding = notable.get("transfer-encoding")

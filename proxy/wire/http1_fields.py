@@ -40,15 +40,13 @@ def field_table(notable: Iterable[str]) -> Mapping[str, str]:
     return table | {spelling: name for name in notable for spelling in (name, name.title())}
 
 
-def cut_head(head: bytes) -> list[str]:
-    """Its lines without their CRLF and without the empty one that ends it.
-
-    Raises ValueError for a bare CR or LF and for any other control character.
-    """
-    lines = head.decode("latin-1").split("\r\n")
-    if head.translate(None, _TEXT) != b"\r\n" * (len(lines) - 1):
+def head_text(head: bytes) -> str:
+    """A head as latin-1 text, which can be cut at each CRLF. Raises ValueError for a bare CR or LF and for any other
+    control character."""
+    text = head.decode("latin-1")
+    if head.translate(None, _TEXT) != b"\r\n" * text.count("\r\n"):
         raise ValueError("the head contains a control character, or a line that does not end in CRLF")
-    return lines[:-2]
+    return text
 
 
 def read_fields(

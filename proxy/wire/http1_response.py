@@ -9,6 +9,7 @@ again.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.model.errors import PeerError
@@ -19,8 +20,8 @@ from proxy.wire.http1_fields import (
     NO_TOKENS,
     Headers,
     content_length,
-    cut_head,
     field_table,
+    head_text,
     read_fields,
     tokens,
     without,
@@ -30,6 +31,9 @@ from proxy.wire.reader import Parser, Reader
 FIELD_LIMIT = 256
 """Fields of an answer at most: servers with many cookies and policies come to about 60."""
 
+REMEMBERED_LIMIT = 4096
+"""Bytes of a head that is remembered: see `_remembered`."""
+
 _TABLE = field_table(
     (
         *("content-length", "transfer-encoding", "connection", "proxy-connection", "keep-alive", "te", "trailer"),
@@ -37,6 +41,9 @@ _TABLE = field_table(
     )
 )
 _NONE: frozenset[str] = frozenset()
+_USUAL_OPTIONS = frozenset({"keep-alive", "close"})
+"""What Connection says without naming a field."""
+
 _SWITCHING = frozenset({"upgrade"})
 """The fields that may occur once in a 101."""
 
@@ -45,12 +52,13 @@ _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 
 
 class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
-    """One answer, final or interim. `headers` are those that go on to the client."""
+    """One answer, final or interim. `headers` are the fields that go on to the client, `passed` their lines."""
 
     status: int
     reason: str
     version: tuple[int, int]
     headers: Headers
+    passed: str
     body: Framing
     declared_length: int | None  # what Content-Length says, be there such a body or not (HEAD, 304, chunked)
     keep_alive: bool  # the server's connection may be used again after this body
@@ -71,9 +79,7 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
     def forwarded(self, sent_as: Framing, keep_alive: bool) -> bytes:
         """The head as the client gets it, with its body `sent_as`. `keep_alive` must be False where that goes until
         EOF."""
-        text = f"HTTP/1.1 {self.status} {self.reason}\r\n"
-        for name, value in self.headers:
-            text += f"{name}: {value}\r\n"
+        text = f"HTTP/1.1 {self.status} {self.reason}\r\n{self.passed}"
         if self.upgrade is not None:
             text += f"Connection: Upgrade\r\nUpgrade: {self.upgrade}\r\n"
         elif self.status >= 200:
@@ -83,7 +89,7 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
                 text += "Transfer-Encoding: chunked\r\n"
             elif self.declared_length is not None and kind is not BodyKind.UNTIL_EOF and self.status != 204:
                 text += f"Content-Length: {self.declared_length}\r\n"
-        return (text + "\r\n").encode("latin-1")
+        return f"{text}\r\n".encode("latin-1")
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.body.kind}>"
@@ -95,9 +101,12 @@ def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
     Raises PeerError with a 502 reply for what is no HTTP/1.x head, for a body whose end cannot be told, and for a 407,
     which only a proxy may send (to CONNECT it passes); PeerError without a reply when the server ends before the head.
     """
-    head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
+    head = reader.take_head(HEAD_LIMIT)  # nearly always it has come whole
+    if head is None:
+        head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
+    read = _remembered if len(head) <= REMEMBERED_LIMIT else _response_head
     try:
-        return _response_head(head, method)
+        return read(head, method)
     except ValueError as fault:
         raise refusal(502, f"The server's answer is not proper HTTP: {fault}.") from None
 
@@ -109,7 +118,7 @@ def _overlong(_: bytes) -> PeerError:
 def _response_head(head: bytes, method: str) -> ResponseHead:
     """Raises ValueError."""
     doubtful = b"\r" not in head  # an old server that ends every line with LF alone; a mixture is refused
-    lines = cut_head(head.replace(b"\n", b"\r\n") if doubtful else head)
+    lines = head_text(head.replace(b"\n", b"\r\n") if doubtful else head).split("\r\n")[:-2]
     if b"\n " in head or b"\n\t" in head:
         if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
             raise ValueError("there is a space before its first header")
@@ -121,8 +130,9 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
         raise ValueError("it does not begin with a status line")
     if len(lines) > FIELD_LIMIT:
         raise ValueError(f"it has more than {FIELD_LIMIT} header fields")
-    version = (1, 0) if match[1] == "0" else (1, 1)
-    status = int(match[2])
+    minor, code, reason = match.groups()
+    version = (1, 0) if minor == "0" else (1, 1)
+    status = int(code)
     if status == 407 and method != "CONNECT":
         raise ValueError("it asks for a proxy password, which a site must not do")
     _, headers, notable = read_fields(lines[1:], _TABLE, _SWITCHING if status == 101 else _NONE, lenient=True)
@@ -147,16 +157,23 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
     upgrade = notable.get("upgrade") if status == 101 else None
     if status == 101 and not upgrade:
         raise ValueError("it switches to a protocol without naming it")
+    if options and not options <= _USUAL_OPTIONS:
+        headers = without(headers, options)
     return ResponseHead(
         status=status,
-        reason=match[3] or "",
+        reason=reason or "",
         version=version,
-        headers=tuple(without(headers, options) if options - {"keep-alive", "close"} else headers),
+        headers=tuple(headers),
+        passed="".join([f"{name}: {value}\r\n" for name, value in headers]),
         body=body,
         declared_length=length,
         keep_alive=keep_alive,
         upgrade=upgrade,
     )
+
+
+_remembered = lru_cache(maxsize=16)(_response_head)
+"""The same of a head that was read just now: to judge the page, and then to pass it on."""
 
 
 def _framing(

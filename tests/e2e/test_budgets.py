@@ -28,10 +28,10 @@ COUNTS = 3
 FRESH = tuple(f"www.fresh{number}.test" for number in range(900))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 199, "socks5": 210, "first": 335, "relay": 330, "plain": 222, "keep_alive": 90}
+CALLS = {"connect": 199, "socks5": 210, "first": 335, "relay": 330, "plain": 206, "keep_alive": 84}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work.
 
-On an idle machine they are 190, 201, 323, 318, 213 and 85, one of which keeps the list of open connections. Beside two
+On an idle machine they are 190, 201, 323, 318, 197 and 78, one of which keeps the list of open connections. Beside two
 other workers up to six more: bytes that come in two parts are read, moved and waited for twice.
 """
 

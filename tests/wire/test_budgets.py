@@ -34,7 +34,7 @@ PAGE = (
 )
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 07 Oct 2008 00:00:00 GMT\r\nContent-Type: text/html\r\n"
-    b"Content-Length: 5\r\nConnection: keep-alive\r\nSet-Cookie: a=1; Path=/\r\nX-Served-By: a cache\r\n\r\n"
+    b"Content-Length: 5\r\nConnection: keep-alive\r\nSet-Cookie: a=1; Path=/\r\nX-Served-By: %b\r\n\r\n"
 )
 
 
@@ -58,8 +58,8 @@ def absolute_form(name: bytes) -> Run:
     return lambda: sniff(reader[0]) is Family.HTTP and read(http1.read_request_head(reader)).forwarded()
 
 
-def answer(_name: bytes) -> Run:
-    reader = Reader(ANSWER)
+def answer(name: bytes) -> Run:
+    reader = Reader(ANSWER % name)
 
     def run() -> object:
         head = read(http1.read_response_head(reader, "GET"))
@@ -123,9 +123,9 @@ def other_flight(_name: bytes) -> Run:
 @pytest.mark.parametrize(
     ("case", "new_name", "known_name"),
     [
-        (connect, 12, 8),
-        (absolute_form, 16, 12),
-        (answer, 12, 12),
+        (connect, 13, 6),
+        (absolute_form, 15, 8),
+        (answer, 12, 4),
         (socks5_name, 11, 9),
         (socks5_address, 16, 8),
         (socks5_relay, 8, 8),
