@@ -4,8 +4,8 @@ The address guard comes first and is final. Then come the user's rules, and unde
 may change the plan last. A plan resolves and sends nothing, so it can also be made only to show it.
 
 Most visits are to a host that was visited before, and nothing has changed since. The plan without the addons is kept
-in the Setup, and is valid until a belief, the health of relays or the network changes, or its time is over. A plan that
-depends on the client's program is not kept.
+in the Setup, and is valid until what is believed about the host, the health of relays or the network changes, or its
+time is over. A plan that depends on the client's program is not kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def plan_for(
     if (
         kept is not None
         and kept.made_at <= now < kept.until
-        and kept.beliefs_version == beliefs.version
+        and not kept.basis.changed
         and kept.health_version == health.version
         and kept.network == network
         and not host
@@ -75,12 +75,12 @@ async def plan_for(
         )
         # On a network where no relay gets through, the one that is tried changes with time.
         if to_keep and network_state is not NetworkState.SHUT:
-            ends = beliefs.valid_until(name, network=network, now=now), health.order_until(now)
-            until = min(*ends, setup.router.overrides_end)
+            basis = beliefs.basis(name, network=network, now=now)
+            until = min(basis.until, health.order_until(now), setup.router.overrides_end)
             if setup.groups:
                 until = min(until, services.groups.order_until(now))
             setup.kept_plans[destination.host, destination.port] = KeptPlan(
-                plan, network, now, until, beliefs.version, health.version
+                plan, network, now, until, basis, health.version
             )
     addons = services.addons
     if not addons.decides:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from proxy.config.load import Loaded
 from proxy.config.relays import expanded, groups_of
 from proxy.config.schema import Settings
+from proxy.detect.beliefs.basis import Basis
 from proxy.model import Destination, IPAddress, NetworkId, Plan, RelayGroup, Request, Route
 from proxy.model.bounded import Bounded
 from proxy.net.dialers.registry import Registry
@@ -36,7 +37,8 @@ class KeptPlan(NamedTuple):
     made_at: float
     until: float
     """Seconds since the epoch, as `made_at`: time alone may change the plan then."""
-    beliefs_version: int
+    basis: Basis
+    """What is believed about the host."""
     health_version: int
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any, cast
 
 import pytest
@@ -29,6 +31,8 @@ from proxy.model import (
     Protocol,
     Request,
     Route,
+    Stage,
+    Symptom,
 )
 from proxy.model.errors import ConfigError
 from proxy.net.client_programs import ClientPrograms
@@ -40,7 +44,7 @@ from proxy.routing.rules import Situation, parse_rules
 from proxy.session.plan import plan_for
 from proxy.session.services import Services
 from proxy.session.setup import Setup
-from tests.support.outcomes import HOME, delivered, failed, open_uplink, outcome, rescued
+from tests.support.outcomes import HOME, TOR, delivered, failed, open_uplink, outcome, rescued, works
 from tests.support.services import services
 
 NOBODY: Any = None
@@ -178,22 +182,92 @@ async def test_the_plan_of_a_destination_is_kept_while_nothing_changes() -> None
     assert await planner.makes(method="GET") == 0
 
 
-async def test_a_kept_plan_ends_with_what_it_was_made_from() -> None:
-    planner = Planner()
-    beliefs, health = planner.services.beliefs, planner.services.health
-    await planner.makes()
-    open_uplink(beliefs, now=NOW)
-    beliefs.learn(rescued(host="blog.example.org", at=NOW), network=HOME, now=NOW)
-    assert await planner.makes() == 1, "a belief has changed"
-    assert await planner.makes() == 0
-    health.version += 1
-    assert await planner.makes() == 1, "the health of a relay has changed"
+KNOWN = "blog.example.org"
+
+
+def rescue(planner: Planner, host: str, *, now: float = NOW) -> None:
+    """Makes a host suspect: a relay delivers what direct does not."""
+    beliefs = planner.services.beliefs
+    open_uplink(beliefs, now=now)
+    beliefs.learn(rescued(host=host, at=now), network=HOME, now=now)
+
+
+def block_prefix(planner: Planner) -> None:
+    """Three hosts of one prefix do not answer a SYN, and a relay reaches them."""
+    open_uplink(planner.services.beliefs, now=NOW)
+    for number in range(3):
+        seen = outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=f"www.cdn{number}.test", at=NOW)
+        planner.services.beliefs.learn(seen, network=HOME, now=NOW, addresses=lambda: [ip_address(ADDRESS)])
+
+
+def rescue_domain(planner: Planner) -> None:
+    for number, host in enumerate(("one.example.org", "two.example.org")):
+        rescue(planner, host, now=NOW + 100 * number)
+
+
+def restrict(planner: Planner) -> None:
+    planner.services.beliefs.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT)), network=HOME, now=NOW)
+
+
+def rest(planner: Planner) -> None:
+    planner.services.health.failed("tor", NOW, fault=RelayFault.CONNECTION_REFUSED)
+
+
+def move(planner: Planner) -> None:
     planner.network = NetworkId("another")
-    assert await planner.makes() == 1, "the network has changed"
-    planner.network = HOME
-    assert await planner.makes() == 1
+
+
+def reload(planner: Planner) -> None:
+    """Also what a changed rule or override does."""
     planner.setup = replace(planner.setup)
-    assert await planner.makes() == 1, "the configuration has changed"
+
+
+def set_clock(planner: Planner) -> None:
+    planner.services.beliefs.all(now=NOW + 40 * 86_400)
+
+
+CHANGES: dict[str, tuple[Callable[[Planner], object], int]] = {
+    "nothing": (lambda _: None, 0),
+    "another host is rescued": (lambda planner: rescue(planner, "other.test"), 0),
+    "one of its domain is rescued": (lambda planner: rescue(planner, "other.example.org"), 0),
+    "it is rescued": (lambda planner: rescue(planner, KNOWN), 1),
+    "its domain is suspect": (rescue_domain, 1),
+    "a prefix is suspect": (block_prefix, 1),
+    "the network goes offline": (restrict, 1),
+    "a relay fails": (rest, 1),
+    "the network is another one": (move, 1),
+    "the configuration is another one": (reload, 1),
+    "the clock is set": (set_clock, 1),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_a_kept_plan_ends_with_what_it_was_made_from(what: str) -> None:
+    happen, made = CHANGES[what]
+    planner = Planner()
+    open_uplink(planner.services.beliefs, now=NOW)  # the network is known
+    await planner.makes(KNOWN)
+
+    happen(planner)
+
+    assert await planner.makes(KNOWN) == made
+    planner.now += 100 * (what == "its domain is suspect")
+    await planner.makes(KNOWN)
+    depends_on_addresses = what == "a prefix is suspect"
+    assert await planner.makes(KNOWN) == depends_on_addresses, "else the new one is kept"
+
+
+async def test_first_visits_to_a_thousand_hosts_leave_the_plan_of_a_known_one() -> None:
+    planner = Planner()
+    beliefs = planner.services.beliefs
+    beliefs.learn(works(KNOWN, at=NOW), network=HOME, now=NOW)
+    assert await planner.makes(KNOWN) == 1
+    for number in range(1000):
+        host = f"www.fresh{number}.test" if number % 10 else f"fresh{number}.example.org"  # also of its own domain
+        assert await planner.makes(host) == 1
+        beliefs.learn(works(host, at=NOW), network=HOME, now=NOW)
+        assert await planner.makes(KNOWN) == 0
+    assert await planner.makes("fresh0.example.org") == 1, "its own first visit changes its plan"
 
 
 async def test_a_kept_plan_ends_with_its_time() -> None:

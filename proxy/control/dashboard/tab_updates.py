@@ -11,13 +11,13 @@ from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.dependencies import Dependencies
 from proxy.net.tasks import spawn
-from proxy.session.events import Ended
+from proxy.session.events import Ended, Learned
 
 _PAUSE_MIN_S, _PAUSE_MAX_S = 1.0, 4.0
 """Between two events to a tab. A page shows a visit within 5 s."""
 
 _LOOK_S = 0.5
-"""How often it is looked whether something was learned."""
+"""How often the state of the network and of the relays is compared."""
 
 _PAUSE_BY_COST = 200.0
 """A tab waits so many times as long as the last page took: on a busy Byway, or one with very many sites, tabs follow
@@ -41,13 +41,20 @@ async def _events(visit: Visit) -> web.StreamResponse:
     def note_end(_: Ended) -> None:
         changed.set()
 
+    def note_learned(learned: Learned) -> None:
+        """A connection that another route has rescued may stay open for hours, and evidence counts once a control site
+        has answered: what was learned shows before an outcome does, or after."""
+        if learned.changes:
+            changed.set()
+
     with visit.streaming():
         noting = [
-            spawn(_note_learned(visit.parts, changed), name="note what was learned for a tab"),
+            spawn(_note_network(visit.parts, changed), name="note the state of the network for a tab"),
         ]
         if follows:
             noting.append(spawn(_note_open(visit.parts, changed), name="note open connections for a tab"))
         visit.parts.events.on(Ended, note_end)
+        visit.parts.events.on(Learned, note_learned)
         try:
             await response.prepare(visit.request)
             while True:
@@ -64,6 +71,7 @@ async def _events(visit: Visit) -> web.StreamResponse:
             pass  # the tab was closed
         finally:
             visit.parts.events.off(Ended, note_end)
+            visit.parts.events.off(Learned, note_learned)
             for task in noting:
                 task.cancel()
     return response
@@ -74,17 +82,16 @@ def pause_s(page_took_s: float) -> float:
     return min(max(page_took_s * _PAUSE_BY_COST, _PAUSE_MIN_S), _PAUSE_MAX_S)
 
 
-async def _note_learned(parts: Dependencies, changed: asyncio.Event) -> None:
-    """A connection that another route has rescued may stay open for hours, and evidence counts once a control site has
-    answered: what was learned shows before an outcome does, or after."""
+async def _note_network(parts: Dependencies, changed: asyncio.Event) -> None:
+    """Relays rest, and the network changes or becomes another one, also while no connection ends."""
 
-    def learned() -> tuple[object, ...]:
-        return parts.beliefs.version, parts.health.version, parts.network()
+    def state() -> tuple[object, ...]:
+        return parts.health.version, parts.network(), parts.beliefs.network_state(parts.network())
 
-    shown = learned()
+    shown = state()
     while True:
         await asyncio.sleep(_LOOK_S)
-        before, shown = shown, learned()
+        before, shown = shown, state()
         if shown != before:
             changed.set()
 

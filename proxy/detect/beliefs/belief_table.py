@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import Bases
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.retest_schedule import RetestSchedule, recent_exits
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, enough_to_block, falls_below, score_now
-from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.model import Belief, Cause, Change, NetworkId, Signal, State
 
@@ -55,15 +55,15 @@ class BeliefTable:
         rng: random.Random,
         listed: Callable[[str], bool] = lambda host: False,
         near: Callable[[str], bool] = lambda host: False,
-        whole: Versioned | None = None,
+        bases: Bases | None = None,
     ) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
-        self._whole = whole if whole is not None else Versioned()
+        self._bases = bases if bases is not None else Bases()
         self.schedule = RetestSchedule(settings, rng)
-        self.stored: HostLru[Belief] = HostLru(self._whole, **bounds)
-        self.works: HostLru[Working] = HostLru(self._whole, **bounds)
-        self.transient: HostLru[Belief] = HostLru(self._whole, **bounds)
+        self.stored: HostLru[Belief] = HostLru(self._bases, **bounds)
+        self.works: HostLru[Working] = HostLru(self._bases, **bounds)
+        self.transient: HostLru[Belief] = HostLru(self._bases, **bounds)
         self._listed = listed
         self.is_near = near
         self._priors: HostLru[float] = HostLru(
@@ -188,8 +188,7 @@ class BeliefTable:
         return [] if gone is None else [forgotten(key, gone.state, now, why)]
 
     def mark_working(self, key: Key, now: float) -> None:
-        """Notes that direct answered. A belief that is renewed leaves the version as it is: `valid_until` of its host
-        is over by then."""
+        """Notes that direct answered. A belief that is renewed changes no basis: that of its host is over by then."""
         network, host = key
         working = self.works.get(key)
         if working is not None and now < working.renew_at:
@@ -253,14 +252,14 @@ class BeliefTable:
     # -- the clock -------------------------------------------------------------------------------------------------
 
     def update_clock(self, now: float) -> bool:
-        """Call it before anything else. Returns True when the clock was set, so that all other dates are void. The
-        version grows with each call at a time before that of another one."""
+        """Call it before anything else. Returns True when the clock was set, so that all other dates are void. A call
+        at a time before that of another one changes every basis."""
         jumped = not -CLOCK_BACK_S <= now - self.now <= CLOCK_AHEAD_S and self._clock_jumped(now)
         self.now = now
         if jumped or now >= self.latest:
             self.latest = now
         if jumped or now < self.latest:
-            self._whole.version += 1
+            self._bases.on_all_changed()
         return jumped
 
     def _clock_jumped(self, now: float) -> bool:

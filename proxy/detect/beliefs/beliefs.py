@@ -17,13 +17,13 @@ import random
 from collections.abc import Callable, Iterable
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import Bases, Basis
 from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, TROUBLED, BeliefTable, on_network
 from proxy.detect.beliefs.network_health import Delivery
 from proxy.detect.beliefs.outcome_learning import DIRECT_WORKS_S, OutcomeLearning
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import Refine, SignalCounting, unrefined
-from proxy.detect.beliefs.version import Versioned
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NEEDS_BYTES_PROOF, concerns
@@ -45,11 +45,8 @@ from proxy.model import (
 )
 
 
-class Beliefs(Versioned):
-    """All beliefs. Belongs to one thread.
-
-    `version` grows whenever `lookup`, `network_state_for` or `comparison_due` may return something else for any host,
-    but for the passing of time, of which `valid_until` tells. So what was made from them can be kept."""
+class Beliefs:
+    """All beliefs. Belongs to one thread."""
 
     def __init__(
         self,
@@ -64,11 +61,11 @@ class Beliefs(Versioned):
         """`known` comes from the store. `rng` draws the jitter of re-tests. `listed` says whether an imported list
         names a host, which adds weight to its first signal. `near` says whether a host is this computer or on its own
         network: its deliveries say nothing about internet access. `refine` weighs each signal before it counts."""
-        super().__init__()
         rng = rng if rng is not None else random.SystemRandom()
         self._settings = settings
-        self._table = BeliefTable(settings, known, rng, listed, near, self)
-        self._counting = SignalCounting(settings, self._table, refine, self)
+        self._bases = Bases()
+        self._table = BeliefTable(settings, known, rng, listed, near, self._bases)
+        self._counting = SignalCounting(settings, self._table, refine, self._bases)
         self._post_delivery = PostDelivery(settings, self._counting)
         self._recovery = Recovery(settings, self._table)
         self._results = Results(settings)
@@ -111,20 +108,22 @@ class Beliefs(Versioned):
                 return prefix
         return belief if belief is not None else Belief(host, network)
 
-    def valid_until(self, host: str, *, network: NetworkId, now: float) -> float:
-        """Until when `lookup` of this host with any addresses, `network_state_for` and `comparison_due` return at each
-        later time what they return at `now`, as long as `version` stays the same, and `near` says the same of the host.
-        `now` itself: they may change at any time, even with the same version.
+    def basis(self, host: str, *, network: NetworkId, now: float) -> Basis:
+        """What `lookup` of this host with any addresses, `network_state_for` and `comparison_due` rest on: at each time
+        from `now` and before `until` they return what they return at `now`, as long as the basis has not changed and
+        `near` says the same of the host. An `until` that is not after `now`: they may change at any time.
 
-        A clock that is set back grows the version at the next call that takes the time."""
+        A clock that is set back changes every basis at the next call that takes the time."""
         self._update_clock(now)
         table, aggregation, settings = self._table, self._counting.aggregation, self._settings
+        if (known := self._bases.get(network, host, now)) is not None:
+            return known
         if now < table.latest:
-            return now
+            return self._bases.add(network, host, now)
         key = (network, host)
         ends = [now + CLOCK_AHEAD_S]
-        belief = table.current(key, now)
-        above = aggregation.domain_over(key, now)
+        belief = table.current(key, now) if table.stored.get(key) is not None else None
+        above = aggregation.domain_over(key, now) if aggregation.domains else None
         for held in (belief, above[1] if above is not None else None):
             if held is not None:
                 ends.append(held.until)
@@ -132,7 +131,7 @@ class Beliefs(Versioned):
                     ends.append(held.last_good_at + settings.last_good_s)
                 if held.rungs_failed:
                     ends.append(held.rungs_failed_at + settings.last_good_s)
-        if (transient := table.current_transient(key, now)) is not None:
+        if table.transient.get(key) is not None and (transient := table.current_transient(key, now)) is not None:
             ends.append(transient.until)
         if (working := table.works.get(key)) is not None:  # the next success may move its dates
             ends += [working.renew_at, working.at + settings.known_s]
@@ -142,7 +141,7 @@ class Beliefs(Versioned):
             ends.append(now)  # it depends on the addresses
         if (waiting := self._counting.pending.uncompared(key, now)) is not None:
             ends.append(waiting.since + settings.rescue_suspect_s)
-        return max(now, min(ends))
+        return self._bases.add(network, host, max(now, min(ends)))
 
     def all(self, *, now: float) -> list[Belief]:
         """Every belief but those of hosts that simply work."""

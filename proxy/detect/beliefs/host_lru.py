@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from proxy.detect.beliefs.version import Versioned
+from proxy.detect.beliefs.basis import Bases
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 
@@ -23,9 +23,9 @@ Key = tuple[NetworkId, str]
 class HostLru(Generic[T]):
     """A mapping of (network, host) with two limits."""
 
-    def __init__(self, whole: Versioned | None = None, /, *, total: int, per_domain: int) -> None:
-        """Each change counts in the version of `whole`, of which the table is a part."""
-        self._whole = whole if whole is not None else Versioned()
+    def __init__(self, bases: Bases | None = None, /, *, total: int, per_domain: int) -> None:
+        """`bases` are told of each change."""
+        self._bases = bases if bases is not None else Bases()
         self._total = total
         self._per_domain = per_domain
         self._values: dict[Key, T] = {}
@@ -58,12 +58,12 @@ class HostLru(Generic[T]):
         if key not in self._values:
             raise KeyError(key)
         self._values[key] = value
-        self._whole.version += 1
+        self._bases.on_scope_changed(key)
 
     def put(self, key: Key, value: T) -> list[tuple[Key, T]]:
         """Sets a value and makes its host the most recently used. Returns what was evicted for it."""
-        self._whole.version += 1
         domain = self.renew(key, value)
+        self._bases.on_scope_changed(key)
         hosts = self._domains[domain]
         gone = []
         if len(hosts) > self._per_domain:
@@ -88,7 +88,7 @@ class HostLru(Generic[T]):
         """Removes a value and returns it, if there was one."""
         value = self._values.pop(key, None)
         if value is not None:
-            self._whole.version += 1
+            self._bases.on_scope_changed(key)
             network, host = key
             domain = (network, registrable(host))
             hosts = self._domains[domain]
@@ -98,9 +98,11 @@ class HostLru(Generic[T]):
         return value
 
     def clear(self) -> None:
+        gone = list(self._values)
         self._values.clear()
         self._domains.clear()
-        self._whole.version += 1
+        for key in gone:
+            self._bases.on_scope_changed(key)
 
     def _evict(self, domain: Key) -> tuple[Key, T]:
         key = (domain[0], next(iter(self._domains[domain])))

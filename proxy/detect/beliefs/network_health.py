@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.version import Versioned
+from proxy.detect.beliefs.basis import Bases
 from proxy.detect.scopes import registrable
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from proxy.model.bounded import Bounded
@@ -79,10 +79,10 @@ class NetworkRecord:
 class NetworkHealth:
     """All networks. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning, whole: Versioned | None = None) -> None:
-        """Each change of a state counts in the version of `whole`."""
+    def __init__(self, settings: DetectTuning, bases: Bases | None = None) -> None:
+        """`bases` are told of each change of a state."""
         self._settings = settings
-        self._whole = whole if whole is not None else Versioned()
+        self._bases = bases if bases is not None else Bases()
         self.records: Bounded[NetworkId, NetworkRecord] = Bounded(NETWORKS_MAX)
         self._quiet_until = NEVER
 
@@ -211,7 +211,8 @@ class NetworkHealth:
         if record is not None and record.state is NetworkState.RESTRICTED:
             before, in_vain = record.failed_relay_count, self._settings.restricted_in_vain
             record.failed_relay_count = 0 if delivered else before + 1
-            self._whole.version += (record.failed_relay_count >= in_vain) is not (before >= in_vain)
+            if (record.failed_relay_count >= in_vain) is not (before >= in_vain):
+                self._bases.on_all_changed()
 
     def failed(self, network: NetworkId, domain: str, now: float) -> bool:
         """Direct failed for a host of `domain`. Returns whether that makes the network `restricted`."""
@@ -275,7 +276,7 @@ class NetworkHealth:
             self.records.clear()
         else:
             self.records.pop(network, None)
-        self._whole.version += 1
+        self._bases.on_all_changed()
 
     def _passed(self, record: NetworkRecord) -> None:
         """A foreign host delivered: after `restricted_passes` in a row the network is not restricted any more."""
@@ -313,9 +314,9 @@ class NetworkHealth:
         record = self.records.get(network)
         if record is None:
             record = self.records[network] = NetworkRecord()
-            self._whole.version += 1  # another one may have been dropped
+            self._bases.on_all_changed()  # another one may have been dropped
         return record
 
     def _enter(self, record: NetworkRecord, state: NetworkState) -> None:
         record.state = state
-        self._whole.version += 1
+        self._bases.on_all_changed()

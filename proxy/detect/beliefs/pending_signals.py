@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import Bases
 from proxy.detect.beliefs.host_lru import HostLru, Key
-from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.model import NetworkId
@@ -38,11 +38,11 @@ class Waiting:
 class PendingSignals:
     """All signals that wait. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning, whole: Versioned | None = None) -> None:
-        """Each change of what waits for another route counts in the version of `whole`."""
+    def __init__(self, settings: DetectTuning, bases: Bases | None = None) -> None:
+        """`bases` are told of each change of what waits for another route."""
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
-        self._unexplained: HostLru[Waiting] = HostLru(whole, **bounds)
+        self._unexplained: HostLru[Waiting] = HostLru(bases, **bounds)
         self._unproven: HostLru[Waiting] = HostLru(**bounds)
         self.waiting: dict[NetworkId, Bounded[Key, Waiting]] = {}
         """What waits at the control gate; empty when nothing does."""

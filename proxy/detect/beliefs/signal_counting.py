@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import Bases
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.name_counter import NameCounter
@@ -21,7 +22,6 @@ from proxy.detect.beliefs.pending_signals import PendingSignals
 from proxy.detect.beliefs.residual_censorship import ResidualCensorship
 from proxy.detect.beliefs.scope_aggregation import ScopeAggregation
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, counted
-from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.signals import LEAVES_RESIDUE, Observed, concerns, observe
 from proxy.model import (
@@ -60,12 +60,12 @@ def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
 class SignalCounting:
     """Counts signals into `table`. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning, table: BeliefTable, refine: Refine, whole: Versioned) -> None:
+    def __init__(self, settings: DetectTuning, table: BeliefTable, refine: Refine, bases: Bases) -> None:
         self._settings = settings
         self._refine = refine
         self.table = table
-        self.pending = PendingSignals(settings, whole)
-        self.network_health = NetworkHealth(settings, whole)
+        self.pending = PendingSignals(settings, bases)
+        self.network_health = NetworkHealth(settings, bases)
         self.aggregation = ScopeAggregation(settings, table)
         self.residual = ResidualCensorship(settings.residual_s)
         self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)

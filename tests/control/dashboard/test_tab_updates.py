@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+
+import pytest
 
 from proxy.control.dashboard.tab_updates import pause_s
+from proxy.detect.relay_faults import RelayFault
+from proxy.model import Stage, Symptom
+from proxy.session.events import Learned
 from tests.control.world import World
 from tests.support.dashboard import Browser
-from tests.support.outcomes import HOME, rescued
+from tests.support.outcomes import HOME, failed, outcome, rescued
 from tests.support.waiting import until
 
 
@@ -19,7 +25,25 @@ def test_the_pause_follows_what_a_page_costs() -> None:
     assert pause_s(0.3) == pause_s(100.0) == 4.0
 
 
-async def test_a_tab_is_told_what_was_learned_while_the_connection_is_open(world: World, browser: Browser) -> None:
+def rescue(world: World) -> None:
+    """Another route rescues a connection, which stays open."""
+    now = time.time()
+    changes = world.beliefs.learn(rescued(host="new.example.org", at=now), network=HOME, now=now)
+    world.events.emit(Learned(changes))
+
+
+def go_offline(world: World) -> None:
+    world.beliefs.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT)), network=HOME, now=time.time())
+
+
+def fail_relay(world: World) -> None:
+    world.health.failed("tor", time.time(), fault=RelayFault.CONNECTION_REFUSED)
+
+
+@pytest.mark.parametrize("happen", [rescue, go_offline, fail_relay])
+async def test_a_tab_is_told_what_has_changed_while_no_connection_ends(
+    world: World, browser: Browser, happen: Callable[[World], None]
+) -> None:
     """No outcome is known then: a tunnel may stay open for hours."""
     headers = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"}
     async with (
@@ -28,5 +52,5 @@ async def test_a_tab_is_told_what_was_learned_while_the_connection_is_open(world
     ):
         assert stream.status == 200
         await until(lambda: world.followers == 1)
-        world.beliefs.learn(rescued(host="new.example.org", at=time.time()), network=HOME, now=time.time())
+        happen(world)
         assert await stream.content.readline() == b"event: changed\n"

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.detect.beliefs.host_lru import HostLru
-from proxy.detect.beliefs.version import Versioned
+from proxy.detect.beliefs.basis import Bases
+from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME
+
+A, B, C = ((HOME, f"{letter}.example.org") for letter in "abc")
 
 
 def test_the_least_recently_used_of_a_domain_goes_first() -> None:
@@ -72,31 +77,36 @@ def test_it_is_a_bounded_dictionary(steps: list[tuple[str, NetworkId, str]]) -> 
     assert (len(table), table.items(), table.values()) == (0, [], [])
 
 
-def test_each_change_counts_in_the_version_of_the_whole() -> None:
-    whole = Versioned()
-    table: HostLru[int] = HostLru(whole, total=2, per_domain=2)
-    key = (HOME, "a.example.org")
+@pytest.mark.parametrize(
+    ("act", "changed"),
+    [
+        (lambda table: table.put(A, 2), {A}),
+        (lambda table: table.correct(A, 2), {A}),
+        (lambda table: table.pop(A), {A}),
+        (lambda table: table.put(C, 3), {A, C}),  # A is evicted
+        (lambda table: table.renew(A, 2), set()),
+        (lambda table: table.pop(C), set()),
+        (lambda table: table.clear(), {A, B}),
+    ],
+    ids=["put", "correct", "pop", "evict", "renew", "pop none", "clear"],
+)
+def test_the_bases_are_told_of_each_change(act: Callable[[HostLru[int]], object], changed: set[Key]) -> None:
+    bases = Bases()
+    table: HostLru[int] = HostLru(bases, total=2, per_domain=2)
+    table.put(A, 1)
+    table.put(B, 1)
+    held = {key: bases.add(*key, math.inf) for key in (A, B, C)}
 
-    versions = [whole.version]
-    table.put(key, 1)
-    versions.append(whole.version)
-    table.correct(key, 2)
-    versions.append(whole.version)
-    table.pop(key)
-    versions.append(whole.version)
-    table.clear()
-    versions.append(whole.version)
+    act(table)
 
-    assert versions == [0, 1, 2, 3, 4]
+    assert {key for key, basis in held.items() if basis.changed} == changed
 
 
-def test_a_renewed_value_is_used_and_no_change() -> None:
-    whole = Versioned()
-    table: HostLru[int] = HostLru(whole, total=2, per_domain=2)
-    table.put((HOME, "a.example.org"), 1)
-    table.put((HOME, "b.example.org"), 2)
-    table.renew((HOME, "a.example.org"), 3)
+def test_a_renewed_value_is_used() -> None:
+    table: HostLru[int] = HostLru(total=2, per_domain=2)
+    table.put(A, 1)
+    table.put(B, 2)
+    table.renew(A, 3)
 
-    assert whole.version == 2
-    assert table.put((HOME, "c.example.org"), 4) == [((HOME, "b.example.org"), 2)]
-    assert table.get((HOME, "a.example.org")) == 3
+    assert table.put(C, 4) == [(B, 2)]
+    assert table.get(A) == 3

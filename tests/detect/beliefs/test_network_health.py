@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
+
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import Bases
 from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Delivery, NetworkHealth
-from proxy.detect.beliefs.version import Versioned
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from tests.support.outcomes import AWAY, HOME
 
@@ -246,13 +248,16 @@ def test_it_is_bounded() -> None:
     assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OK
 
 
-def test_a_change_of_state_counts_in_the_version_of_the_whole() -> None:
-    whole = Versioned()
-    uplink = NetworkHealth(DetectTuning(restricted_in_vain=3), whole)
-    seen: list[tuple[NetworkState, int]] = []
+def test_a_change_of_state_changes_the_bases() -> None:
+    bases = Bases()
+    uplink = NetworkHealth(DetectTuning(restricted_in_vain=3), bases)
+    seen: list[tuple[NetworkState, bool]] = []
+    basis = bases.add(HOME, "a.example", math.inf)
 
     def look() -> None:
-        seen.append((uplink.state(HOME), whole.version))
+        nonlocal basis
+        seen.append((uplink.state(HOME), basis.changed))
+        basis = bases.add(HOME, "a.example", math.inf)
 
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
@@ -274,25 +279,25 @@ def test_a_change_of_state_counts_in_the_version_of_the_whole() -> None:
     look()
 
     assert seen == [
-        (NetworkState.OK, 1),  # a network is seen for the first time
-        (NetworkState.RESTRICTED, 2),
-        (NetworkState.RESTRICTED, 2),
-        (NetworkState.SHUT, 3),
-        (NetworkState.RESTRICTED, 4),
-        (NetworkState.OK, 5),
+        (NetworkState.OK, True),  # a network is seen for the first time
+        (NetworkState.RESTRICTED, True),
+        (NetworkState.RESTRICTED, False),
+        (NetworkState.SHUT, True),
+        (NetworkState.RESTRICTED, True),
+        (NetworkState.OK, True),
     ]
 
 
 def test_a_network_that_is_dropped_for_another_one_is_a_change() -> None:
-    whole = Versioned()
-    uplink = NetworkHealth(DetectTuning(), whole)
+    bases = Bases()
+    uplink = NetworkHealth(DetectTuning(), bases)
     uplink.offline(HOME)
     for number in range(NETWORKS_MAX - 1):
         uplink.suspect_portal(NetworkId(f"network-{number}"))
-    version = whole.version
+    basis = bases.add(HOME, "a.example", math.inf)
     assert uplink.state(HOME) is NetworkState.OFFLINE
 
     uplink.suspect_portal(AWAY)
 
     assert uplink.state(HOME) is NetworkState.OK
-    assert whole.version > version
+    assert basis.changed

@@ -1,4 +1,4 @@
-"""What was made from an answer may be kept while the version stays and `valid_until` is not over.
+"""What was made from the beliefs about a host may be kept while its basis has not changed and is not over.
 
 Random histories of everything that Beliefs is told, with small and large steps of time and a clock that is set. After
 each step the answers about every host are those that were kept, wherever they may still be used.
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import BASES_MAX, Bases, Basis
 from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, RENEW_S
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -23,7 +24,6 @@ from proxy.model import (
     UNKNOWN_NETWORK,
     Attempt,
     Belief,
-    Cause,
     ConnectivityResult,
     HttpRequest,
     Inbound,
@@ -37,7 +37,20 @@ from proxy.model import (
     Symptom,
     as_evidence,
 )
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, failed, outcome, pending, works
+from tests.support.outcomes import (
+    AWAY,
+    HOME,
+    HOST,
+    TOR,
+    VPS,
+    delivered,
+    failed,
+    open_uplink,
+    outcome,
+    pending,
+    rescued,
+    works,
+)
 
 T0 = 1_700_000_000.0
 NEAR = "192.168.1.10"
@@ -56,8 +69,7 @@ Answers = tuple[Belief, NetworkState, bool]
 @dataclass(frozen=True, slots=True)
 class Kept:
     answers: Answers
-    version: int
-    until: float
+    basis: Basis
 
 
 class History:
@@ -209,24 +221,25 @@ class History:
             beliefs.comparison_due(host, network=network, now=now),
         )
 
-    def compare(self, *, versions_count: bool = True, ends_count: bool = True) -> None:
-        """Raises AssertionError where what was kept is used and is wrong. Some hosts are looked at again, and some of
-        what was made then is kept."""
+    def compare(self, *, changes_count: bool = True, ends_count: bool = True) -> None:
+        """Raises AssertionError where what was kept is used and is wrong. Some hosts are looked at again, and what was
+        made then is kept."""
         for host in self.rng.sample(HOSTS, 3):
             network = self.rng.choice(NETWORKS)
-            version = self.beliefs.version
             kept = self.kept.get((network, host))
+            was_changed = kept is not None and kept.basis.changed
             answers = self.ask(host, network)
             if kept is not None:
-                in_time = self.latest <= self.now < kept.until
-                if (kept.version == version or not versions_count) and (in_time or not ends_count):
+                in_time = self.latest <= self.now < kept.basis.until
+                if not (was_changed and changes_count) and (in_time or not ends_count):
                     self.used += 1
                     assert answers == kept.answers, (host, network, self.now)
                 self.changed += answers != kept.answers
-            until = self.beliefs.valid_until(host, network=network, now=self.now)
-            assert until >= self.now
+            basis = self.beliefs.basis(host, network=network, now=self.now)
+            assert basis.until >= self.now
+            assert not basis.changed
             self.latest = self.now
-            self.kept[network, host] = Kept(answers, self.beliefs.version, until)
+            self.kept[network, host] = Kept(answers, basis)
             self.found |= {
                 answers[0].state,
                 answers[1],
@@ -240,13 +253,13 @@ class History:
         kind = rng.choices((STEPS_S, RARE_STEPS_S, BACK_S), (94, 3, 3))[0]
         self.now += rng.choice(kind) * rng.choice((1.0, rng.random()))
 
-    def run(self, steps: int, *, versions_count: bool = True, ends_count: bool = True) -> History:
+    def run(self, steps: int, *, changes_count: bool = True, ends_count: bool = True) -> History:
         for _ in range(steps):
             if self.rng.random() < 0.5:
                 self.tell()
             if self.rng.random() < 0.6:
                 self.pass_time()
-            self.compare(versions_count=versions_count, ends_count=ends_count)
+            self.compare(changes_count=changes_count, ends_count=ends_count)
         return self
 
 
@@ -273,50 +286,68 @@ def test_the_histories_meet_every_state() -> None:
     assert found >= {*State, *NetworkState, True, False}
 
 
-@pytest.mark.parametrize("left_out", ["version", "valid_until"])
+@pytest.mark.parametrize("left_out", ["changed", "until"])
 def test_neither_alone_suffices(left_out: str) -> None:
     """The control: a cache that looks at one of both only is found out."""
     history = History(0, DetectTuning())
     with pytest.raises(AssertionError):
-        history.run(1200, versions_count=left_out != "version", ends_count=left_out != "valid_until")
+        history.run(1200, changes_count=left_out != "changed", ends_count=left_out != "until")
 
 
 # -- what random histories seldom meet ---------------------------------------------------------------------------------
 
 
-def test_a_clock_that_goes_back_changes_the_version_until_it_has_caught_up() -> None:
+def basis_of(beliefs: Beliefs, host: str = HOST, *, now: float = T0, network: NetworkId = HOME) -> Basis:
+    return beliefs.basis(host, network=network, now=now)
+
+
+def test_a_clock_that_goes_back_changes_every_basis_until_it_has_caught_up() -> None:
     beliefs = Beliefs(DetectTuning())
-    beliefs.lookup(HOST, network=HOME, now=T0)
-    version = beliefs.version
-    assert beliefs.valid_until(HOST, network=HOME, now=T0) == T0 + CLOCK_AHEAD_S
-    assert beliefs.version == version
+    basis = basis_of(beliefs)
+    assert basis.until == T0 + CLOCK_AHEAD_S
+    assert basis_of(beliefs) is basis
 
     for now in (T0 - 5, T0 - 1):
-        assert beliefs.valid_until(HOST, network=HOME, now=now) == now
-        assert beliefs.version > version
-        version = beliefs.version
-    assert beliefs.valid_until(HOST, network=HOME, now=T0) > T0
-    assert beliefs.version == version
+        assert basis_of(beliefs, now=now).until == now
+        assert basis.changed
+    later = basis_of(beliefs)
+    assert later.until > T0
+    assert basis_of(beliefs) is later
 
 
 def test_a_success_of_a_host_that_works_changes_nothing() -> None:
     beliefs = Beliefs(DetectTuning())
     beliefs.learn(works(), network=HOME, now=T0)
-    version = beliefs.version
+    basis, other = basis_of(beliefs), basis_of(beliefs, "other.example")
 
     beliefs.learn(works(), network=HOME, now=T0 + 50)
 
-    assert beliefs.version == version
-    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 50) == T0 + RENEW_S
-    assert beliefs.valid_until(HOST, network=HOME, now=T0 + RENEW_S) == T0 + RENEW_S, "the next success renews it"
+    assert not basis.changed
+    assert basis_of(beliefs, now=T0 + 50) is basis
+    assert basis.until == T0 + RENEW_S
+    assert basis_of(beliefs, now=T0 + RENEW_S).until == T0 + RENEW_S, "the next success renews it"
     beliefs.learn(works(), network=HOME, now=T0 + 70)
-    assert beliefs.version == version, "a host that is renewed leaves what was made for others"
-    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 71) == T0 + 70 + RENEW_S
+    assert basis_of(beliefs, now=T0 + 71).until == T0 + 70 + RENEW_S
+    assert not other.changed
 
 
 def test_on_a_restricted_network_a_host_is_known_for_a_shorter_time() -> None:
     beliefs = Beliefs(DetectTuning(restricted_known_s=7))
     beliefs.learn(works(), network=HOME, now=T0)
+    restrict(beliefs)
+
+    assert basis_of(beliefs, now=T0 + 1).until == T0 + 7
+    assert basis_of(beliefs, now=T0 + 8).until == T0 + 8, "its next success ends that"
+
+
+# -- whose basis changes -----------------------------------------------------------------------------------------------
+
+BESIDE, STRANGER = "beside.example.org", "www.stranger.example"
+"""Of the same domain as HOST, and of another one."""
+
+
+def restrict(beliefs: Beliefs) -> None:
+    """Foreign sites fail and a domestic one answers."""
     for number in range(6):
         seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=T0)
         beliefs.learn(seen, network=HOME, now=T0)
@@ -325,24 +356,106 @@ def test_on_a_restricted_network_a_host_is_known_for_a_shorter_time() -> None:
         beliefs.on_control_answer(page, ConnectivityResult.FAILED, network=HOME, started=T0, now=T0)
     assert beliefs.network_state(HOME) is NetworkState.RESTRICTED
 
-    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 1) == T0 + 7
-    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 8) == T0 + 8, "its next success ends that"
+
+def block(beliefs: Beliefs, host: str, *, now: float = T0) -> None:
+    beliefs.intercepted(host, known=True, fingerprint="f", network=HOME, now=now)
 
 
-def test_where_a_prefix_is_suspect_the_addresses_of_an_unknown_host_matter() -> None:
-    prefix = Belief("192.0.2.0/24", HOME, State.SUSPECT, Cause.IP, since=T0, until=T0 + 100)
-    beliefs = Beliefs(DetectTuning(), [prefix])
+def block_domain(beliefs: Beliefs) -> None:
+    """Two hosts of one domain fail in the same way, 100 s apart."""
+    for number, host in enumerate(("one.example.org", "two.example.org")):
+        at = T0 + 100 * number
+        open_uplink(beliefs, now=at)
+        beliefs.learn(rescued(host=host, at=at), network=HOME, now=at)
+    assert beliefs.lookup("three.example.org", network=HOME, now=T0 + 100).scope == "*.example.org"
 
-    assert beliefs.valid_until(HOST, network=HOME, now=T0) == T0
-    beliefs.learn(works(), network=HOME, now=T0)
-    assert beliefs.valid_until(HOST, network=HOME, now=T0) > T0
+
+def block_prefix(beliefs: Beliefs) -> None:
+    """Hosts of one prefix do not answer a SYN, and a relay reaches them."""
+    for number in range(3):
+        seen = outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=f"www.cdn{number}.example", at=T0)
+        open_uplink(beliefs, now=T0)
+        beliefs.learn(seen, network=HOME, now=T0, addresses=lambda: ADDRESSES)
+    assert "/" in beliefs.lookup("new.test", network=HOME, now=T0, addresses=ADDRESSES).scope
 
 
-def test_a_comparison_is_due_for_a_limited_time() -> None:
-    beliefs = Beliefs(DetectTuning())
-    seen = outcome(failed(), at=T0, protocol=Protocol.HTTP)
-    request = replace(seen.request, inbound=Inbound.HTTP, http=HttpRequest("POST", "/"))
-    beliefs.learn(replace(seen, request=request), network=HOME, now=T0)
+def lose_post(beliefs: Beliefs) -> None:
+    lost = outcome(failed(), host=HOST, at=T0, protocol=Protocol.HTTP, inbound=Inbound.HTTP)
+    beliefs.learn(replace(lost, request=replace(lost.request, http=HttpRequest("POST", "/"))), network=HOME, now=T0)
     assert beliefs.comparison_due(HOST, network=HOME, now=T0)
 
-    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 61) == T0 + 120
+
+ALL = frozenset({HOST, BESIDE, STRANGER})
+CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
+    "it answers for the first time": (lambda b: b.learn(works(HOST, at=T0), network=HOME, now=T0), frozenset({HOST})),
+    "another one does": (lambda b: b.learn(works("new.test", at=T0), network=HOME, now=T0), frozenset()),
+    "one of its domain does": (lambda b: b.learn(works("c.example.org", at=T0), network=HOME, now=T0), frozenset()),
+    "it is blocked": (lambda b: block(b, HOST), frozenset({HOST})),
+    "no route reaches it": (lambda b: b.learn(outcome(failed(), host=HOST), network=HOME, now=T0), frozenset({HOST})),
+    "a POST to it is lost": (lose_post, frozenset({HOST})),
+    "its domain is blocked": (block_domain, frozenset({HOST, BESIDE})),
+    "a prefix is suspect": (block_prefix, ALL),
+    "it is blocked on another network": (
+        lambda b: b.intercepted(HOST, known=True, fingerprint="f", network=AWAY, now=T0), frozenset()
+    ),
+    "the network is restricted": (restrict, ALL),
+    "this computer is offline": (
+        lambda b: b.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="new.test"), network=HOME, now=T0), ALL
+    ),
+    "the clock is set": (lambda b: b.all(now=T0 - 3600), ALL),
+    "this computer was suspended": (lambda b: b.on_resume(T0), frozenset()),
+    "a measurement of it ends": (
+        lambda b: b.measured(HOST, LastResult(SiteStatus.SITE_DOWN, T0, Source.MEASUREMENT), network=HOME), frozenset()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_changes_the_bases_that_rest_on_it(what: str) -> None:
+    happen, expected = CHANGES[what]
+    beliefs = Beliefs(DetectTuning())
+    open_uplink(beliefs, now=T0)
+    bases = {host: basis_of(beliefs, host) for host in ALL}
+
+    happen(beliefs)
+
+    assert {host for host, basis in bases.items() if basis.changed} == expected
+
+
+FORGOTTEN = {"its own": (HOST, {HOST}), "of its domain": ("example.org", {HOST}), "all": (None, {HOST, STRANGER})}
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_what_is_forgotten_changes_the_bases_that_rested_on_it(what: str) -> None:
+    scope, expected = FORGOTTEN[what]
+    beliefs = Beliefs(DetectTuning())
+    for host in (HOST, STRANGER):
+        block(beliefs, host)
+    bases = {host: basis_of(beliefs, host) for host in (HOST, STRANGER)}
+
+    beliefs.forget(scope, HOME)
+
+    assert {host for host, basis in bases.items() if basis.changed} == expected
+
+
+def test_a_thousand_first_visits_leave_the_basis_of_another_host() -> None:
+    beliefs = Beliefs(DetectTuning())
+    beliefs.learn(works(), network=HOME, now=T0)
+    basis = basis_of(beliefs)
+    for number in range(1000):
+        host = f"www.fresh{number}.test" if number % 10 else f"fresh{number}.example.org"
+        basis_of(beliefs, host)
+        beliefs.learn(works(host, at=T0), network=HOME, now=T0)
+    assert not basis.changed
+    assert basis_of(beliefs) is basis
+
+
+def test_a_basis_that_nothing_will_tell_of_changes_has_changed() -> None:
+    bases = Bases()
+    first = bases.add(HOME, "0.test", T0)
+    again = bases.add(HOME, "0.test", T0)
+    assert (first.changed, again.changed) == (True, False)
+    held = [again, *(bases.add(HOME, f"{number}.test", T0) for number in range(1, BASES_MAX))]
+    assert not any(basis.changed for basis in held)
+    held.append(bases.add(HOME, "one more.test", T0))
+    assert [basis for basis in held if basis.changed] == [again]
