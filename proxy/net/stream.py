@@ -26,6 +26,13 @@ T = TypeVar("T")
 CHUNK = 64 * 1024
 """Bytes read at most at once. With as many again waiting to be sent, a direction holds 128 KiB outside the kernel."""
 
+BULK_RECORDS = 8 * (16 * 1024 + 22)
+"""The records of TLS 1.3 that hold 2 * CHUNK when each is full (RFC 8446 section 5.2: five bytes before, and a type and
+16 of authentication after it). None is cut then: a fifth less CPU for a GB than with one CHUNK at a time (measured)."""
+
+LENT = memoryview(bytearray(BULK_RECORDS))
+"""Where `lend_nowait` puts what it received. All streams share it, so bulk takes no memory from the system."""
+
 _FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without an edge of its own
 
 _NEW_SEGMENT = socket.MSG_EOR if sys.platform == "linux" else 0
@@ -53,6 +60,11 @@ class Stream(ABC):
     @abstractmethod
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         """Returns 1 to `limit` bytes; b"" when the peer has finished sending; None when nothing has come yet."""
+
+    def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:
+        """As `receive_nowait`, for one who has no use for the bytes after the next call on any stream: they may lie in
+        LENT. `limit` is at most BULK_RECORDS."""
+        return self.receive_nowait(limit)
 
     @abstractmethod
     def send_nowait(self, data: bytes | memoryview) -> int:
@@ -222,6 +234,22 @@ class SocketStream(Stream):
             self.drained = not self._ending
             self._finished = self._edges & _FINAL_EDGES == PEER_SHUT
         return data
+
+    def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:
+        if self.drained or (self._finished and not self._edges & BROKEN):  # see `receive_nowait`
+            return None if self.drained else b""
+        try:
+            size = self._sock.recv_into(LENT, limit)
+        except BlockingIOError:
+            if self._armed_by_poller:
+                self.drained = not self._ending
+            else:
+                self._poller.want_read(self)
+            return None
+        if size < limit and self._armed_by_poller:
+            self.drained = not self._ending
+            self._finished = self._edges & _FINAL_EDGES == PEER_SHUT
+        return LENT[:size]
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         try:

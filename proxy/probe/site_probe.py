@@ -361,7 +361,7 @@ class _CountingTls(TlsStream):
         self.received = 0  # bytes, with those of records that are not complete
         self.first_byte = -1
 
-    def _take_in(self, data: bytes) -> None:
+    def _take_in(self, data: bytes | memoryview) -> None:
         if data and not self.received:
             self.first_byte = data[0]
         self.received += len(data)

@@ -172,7 +172,7 @@ class Tunnel:
                 left -= taken
                 continue
             try:
-                data = source.receive_nowait(_BULK_READ if flow.bulk else CHUNK)
+                data = source.lend_nowait(_BULK_READ if flow.bulk else CHUNK)
             except OSError as error:
                 self._source_broke(flow, error)
                 return
@@ -191,7 +191,7 @@ class Tunnel:
             flow.moved += sent
             flow.bulk = len(data) >= CHUNK and sink.plain_socket is not None
             if sent < len(data):
-                flow.pending = memoryview(data)[sent:]
+                flow.pending = bytes(data[sent:])  # it is only lent
                 flow.blocked = True
             elif source.drained:
                 return
