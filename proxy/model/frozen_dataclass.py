@@ -1,8 +1,8 @@
 """`@frozen_dataclass` makes what `@dataclass(frozen=True, slots=True)` makes, in a third of the time.
 
 The standard library compiles seven methods for each class. For all of Byway's values that was a quarter of the CPU time
-of a start, and two MiB. Here `__init__` is compiled with the class; `__eq__` and `__hash__` when they are first used,
-since most values are never compared; the others are shared.
+of a start, and two MiB. Here `__init__`, `__eq__` and `__hash__` are compiled when they are first used, since a start
+makes values of few classes and compares hardly any; the others are shared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def frozen_dataclass(cls: type[T]) -> type[T]:
     """
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
     if "__init__" not in vars(cls):
-        made.__init__ = _compiled_init(made)
+        made.__init__ = _first_init(made)
     if "__repr__" not in vars(cls):
         made.__repr__ = _repr
     made.__eq__, made.__hash__ = _first_eq, _first_hash
@@ -29,6 +29,14 @@ def frozen_dataclass(cls: type[T]) -> type[T]:
     made.__reduce__ = _reduce
     result: type[T] = made
     return result
+
+
+def _first_init(cls: Any) -> Any:
+    def init(self: Any, *arguments: Any, **named: Any) -> None:
+        cls.__init__ = _compiled_init(cls)
+        cls.__init__(self, *arguments, **named)
+
+    return init
 
 
 def _compiled_init(cls: Any) -> Any:

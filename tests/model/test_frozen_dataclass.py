@@ -82,6 +82,25 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
             kind(**arguments)
 
 
+def test_a_class_without_values_has_compiled_nothing() -> None:
+    @frozen_dataclass
+    class Point:
+        x: int = 0
+
+    @frozen_dataclass
+    class Place(Point):
+        y: int = 0
+
+    made = Point.__init__
+    assert Place(1, 2) == Place(x=1, y=2)
+    assert Point.__init__ is made, "that of a class below it was compiled"
+    assert Point() == Point(0)
+    assert Point.__init__ is not made
+    value = Point()
+    made(value, 3)  # a thread that had taken it before another one made the first value
+    assert value == Point(3)
+
+
 def test_it_is_frozen_and_has_no_other_attributes() -> None:
     hop: Any = Hop("a")
     with pytest.raises(FrozenInstanceError, match="cannot assign to field 'port'"):
