@@ -3,6 +3,9 @@
 The first byte tells HTTP from SOCKS. A TunnelRequest and a ForwardRequest name a destination; an OwnPageRequest comes
 from a browser that opened Byway's own address. Each knows how its client is answered. Credentials, when they are
 required, are checked on every connection and never remembered by address.
+
+A browser asks for the same tunnel again and again, in the same bytes. What a CONNECT says is remembered, unless
+credentials are required.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ import hmac
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.config.schema import Limits
 from proxy.model import Destination, Inbound, Symptom
+from proxy.model.bounded import Bounded
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import SocketStream
@@ -32,6 +37,10 @@ _SOCKS4_GRANTED = socks.socks4_reply(granted=True)
 
 _USER_AGENT = ("User-Agent", "user-agent")
 """As clients spell it."""
+
+_REMEMBERED = 512
+_REMEMBERED_SIZE = 1024
+"""CONNECTs that are remembered, and bytes of the longest."""
 
 OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
@@ -148,6 +157,13 @@ def http_redirect(url: str) -> bytes:
     return http1.error_response(302, "", headers=[("Location", url), ("Cache-Control", "no-store")])
 
 
+class _Connect(NamedTuple):
+    """A CONNECT that is remembered."""
+
+    request: TunnelRequest
+    user_agent: str  # empty: it names none
+
+
 class InboundHandshake:
     """Reads the requests of clients. Each Setup has its own."""
 
@@ -166,6 +182,7 @@ class InboundHandshake:
         self._is_ours = is_ours
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
+        self._connects: Bounded[bytes, _Connect] = Bounded(_REMEMBERED if credentials is None else 0)  # by their head
 
     async def read(self, client: Client) -> InboundRequest | None:
         """Reads the first request of a connection. Returns None when the client left, or sent nothing in time. Raises
@@ -177,10 +194,16 @@ class InboundHandshake:
                 await client.receive(ends_at)
                 if not reader:
                     return None
+            received = bytes(reader)
+            if (known := self._connects.get(received)) is not None:
+                reader.clear()
+                if known.user_agent:
+                    self._recent_clients.note(known.user_agent)
+                return known.request
             family = sniff.sniff(reader[0])
             match family:
                 case Family.HTTP:
-                    return await self._http(client, ends_at)
+                    return await self._http(client, ends_at, received)
                 case Family.SOCKS5:
                     return await self._socks5(client, ends_at)
                 case Family.SOCKS4:
@@ -208,7 +231,8 @@ class InboundHandshake:
         except TimeoutError:
             raise _too_slow(self._limits.head_timeout_s) from None
 
-    async def _http(self, client: Client, ends_at: float) -> InboundRequest:
+    async def _http(self, client: Client, ends_at: float, received: bytes = b"") -> InboundRequest:
+        """`received` is all that has come on the connection; empty when this is not its first request."""
         stream, reader = client.stream, client.reader
         head = await client.read(http1.read_request_head(reader), ends_at)
         if head.form is Form.ORIGIN:
@@ -220,13 +244,17 @@ class InboundHandshake:
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
+        user_agent = ""
         for name, value in head.headers:
             if name in _USER_AGENT:
-                self._recent_clients.note(value)
+                self._recent_clients.note(user_agent := value)
                 break
         assert head.destination is not None  # the parser guarantees it for every form but ORIGIN
         if head.form is Form.CONNECT:
-            return TunnelRequest(head.destination, Inbound.CONNECT)
+            request = TunnelRequest(head.destination, Inbound.CONNECT)
+            if received.endswith(b"\r\n\r\n") and not reader and len(received) <= _REMEMBERED_SIZE:
+                self._connects[received] = _Connect(request, user_agent)
+            return request
         if head.destination.host == OWN_NAME:
             return OwnPageRequest(_as_received(head) + reader.rest())
         return ForwardRequest(head, head.destination)

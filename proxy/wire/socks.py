@@ -174,16 +174,17 @@ def read_socks5_request(reader: Reader) -> Parser[Destination]:
         yield from reader.fill(end + 2)
     name, port = bytes(reader[begin:end]), int.from_bytes(reader[end : end + 2], "big")
     del reader[: end + 2]
-    if kind == _IPV4:
-        host = ".".join(map(str, name))
-    else:
-        try:
-            host = names.host(name if kind == _NAME else str(ipaddress.IPv6Address(name)))
-        except ValueError as error:
-            raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
     if port == 0:
         raise _socks5_error("a SOCKS5 request for port 0", Socks5Reply.FAILED)
-    return Destination(host, port)
+    host: bytes | str = name
+    if kind == _IPV4:
+        host = ".".join(map(str, name))
+    elif kind == _IPV6:
+        host = str(ipaddress.IPv6Address(name))
+    try:
+        return names.destination(host, port)
+    except ValueError as error:
+        raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
 
 
 def _until_nul(reader: Reader, what: str) -> Parser[bytes]:

@@ -129,6 +129,24 @@ async def test_socks5_whole_and_bytewise(client: Client) -> None:
     assert client.heard() == b"\x05\x00"
 
 
+async def test_a_connect_that_is_remembered_is_the_same_request(client: Client) -> None:
+    """Also in one piece with what follows, and in two pieces: only the whole head is known."""
+    head = CONNECT % b"User-Agent: some browser\r\n"
+    first = await client.says(head)
+    assert first == TunnelRequest(EXAMPLE, Inbound.CONNECT)
+    client.recent = client.front._recent_clients = RecentClients()
+    with counting() as calls:
+        assert await client.says(head) is first
+    assert not any("http1" in name for name in calls)
+    assert client.recent.has_used("some browser")
+    assert not client.reader
+    assert await client.says(head + b"flight") == first
+    assert client.reader.rest() == b"flight"
+    assert await client.says(head[:20], head[20:]) == first
+    other = head.replace(b"example.org", b"example.com")
+    assert await client.says(other) == TunnelRequest(Destination("example.com", 443), Inbound.CONNECT)
+
+
 async def test_B3_what_follows_the_request_stays_for_the_tunnel(client: Client) -> None:
     await client.says(CONNECT % b"" + b"\x16\x03\x01 early")
     assert client.reader.rest() == b"\x16\x03\x01 early"
@@ -239,6 +257,12 @@ class TestKeepAlive:
 class TestCredentials:
     async def test_right_ones(self, guarded: Client) -> None:
         assert await guarded.says(CONNECT % basic("alice", "s:cret")) == TunnelRequest(EXAMPLE, Inbound.CONNECT)
+
+    async def test_a_connect_with_the_right_ones_is_not_remembered(self, guarded: Client) -> None:
+        head = CONNECT % basic("alice", "s:cret")
+        first = await guarded.says(head)
+        assert await guarded.says(head) == first
+        assert not guarded.front._connects
 
     @pytest.mark.parametrize(
         "field",
