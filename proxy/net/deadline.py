@@ -54,14 +54,19 @@ class Deadline:
 
     def reschedule(self, when: float | None) -> None:
         """Moves the deadline. Without effect once it has fired."""
-        if when is not None and not self._is_over:
-            self._timer = call_at(when, self._due, passes=PASSES, instead_of=self._timer)
-        elif self._timer is not None:
-            cancel(self._timer)
-            self._timer = None
+        if self._is_over:
+            return
+        self._when, timer = when, self._timer
+        if when is not None and (timer is None or when < timer[0]):  # else it fires too early, and is set again then
+            self._timer = call_at(when, self._due, passes=PASSES, instead_of=timer)
 
     def _due(self) -> None:
         self._timer = None
+        if self._when is None:
+            return
+        if self._when > asyncio.get_running_loop().time():  # it was moved
+            self._timer = call_at(self._when, self._due, passes=PASSES)
+            return
         self._is_over = True
         self._task.cancel()
 

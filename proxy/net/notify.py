@@ -37,7 +37,7 @@ class Notify:
         """Returns what is done when set (also when that was before the call), or at `until`, by the clock of the loop.
         The loop polls its sockets once more before that, so that on a late loop the caller still decides by what came
         in time. To be awaited at once: a future, since a coroutine would be one more step of each wake-up."""
-        waiter: asyncio.Future[None] = asyncio.Future(loop=asyncio.get_running_loop())  # as create_future(), in C
+        waiter: asyncio.Future[None] = asyncio.Future()  # as create_future(), in C
         self._waiter = waiter
         if self._is_set:
             self._is_set = False

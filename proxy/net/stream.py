@@ -103,12 +103,15 @@ class Stream(ABC):
     async def receive(self, limit: int = CHUNK) -> bytes:
         """Returns 1 to `limit` bytes, or b"" when the peer has finished sending."""
         while self.drained or (data := self.receive_nowait(limit)) is None:
-            self._receiver = asyncio.Future(loop=asyncio.get_running_loop())
-            try:
-                await self._receiver
-            finally:
-                self._receiver = None
+            await self.readable()
         return data
+
+    def readable(self) -> asyncio.Future[None]:
+        """Returns what is done when `receive_nowait` may return more. To be awaited at once: a future, since a
+        coroutine would be one more step of each wake-up."""
+        receiver: asyncio.Future[None] = asyncio.Future()
+        self._receiver = receiver
+        return receiver
 
     async def send(self, data: bytes | memoryview) -> None:
         """Sends all of `data`; returns when the kernel has taken it."""
@@ -124,7 +127,7 @@ class Stream(ABC):
 
     async def _sendable(self) -> None:
         """Waits until a send may succeed."""
-        self._sender = asyncio.Future(loop=asyncio.get_running_loop())
+        self._sender = asyncio.Future()
         try:
             await self._sender
         finally:
@@ -137,8 +140,10 @@ class Stream(ABC):
 
     def _resume(self, *, receiver: bool, sender: bool) -> None:
         """Lets coroutines that wait in `receive` or `send` try again."""
-        if receiver and self._receiver is not None and not self._receiver.done():
-            self._receiver.set_result(None)
+        if receiver and self._receiver is not None:
+            receives, self._receiver = self._receiver, None
+            if not receives.done():
+                receives.set_result(None)
         if sender and self._sender is not None and not self._sender.done():
             self._sender.set_result(None)
 
@@ -187,8 +192,10 @@ class SocketStream(Stream):
             self._ending = True
         if mask & (READABLE | BROKEN):
             self.drained = False
-            if (receiver := self._receiver) is not None and not receiver.done():
-                receiver.set_result(None)
+            if (receiver := self._receiver) is not None:
+                self._receiver = None
+                if not receiver.done():
+                    receiver.set_result(None)
         if mask & (WRITABLE | BROKEN) and (sender := self._sender) is not None and not sender.done():
             sender.set_result(None)
         if self.notify is not None:
@@ -323,7 +330,10 @@ async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:
         while True:
             if reader or reader.ended:
                 next(parser)
-            reader.receive_data(await stream.receive())
+            while stream.drained or (data := stream.receive_nowait()) is None:  # `receive`, written out
+                await stream.readable()
+            reader += data
+            reader.ended = not data
     except StopIteration as stop:
         value: T = stop.value
         return value

@@ -17,9 +17,9 @@ from types import TracebackType
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
-from proxy.net.deadline import deadline
+from proxy.net.deadline import Deadline
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.slots import Slots
+from proxy.net.dialers.slots import Slot, Slots
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl
@@ -50,13 +50,13 @@ def _ends_on_loopback(sock: socket.SocketType) -> bool:
     return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
 
 
-class Handshake:
+class Handshake(Deadline):
     """A handshake with a relay, for one block: `reader` holds what came and is not parsed yet.
 
     Whatever goes wrong in the block leaves it as a DialError of stage RELAY, with the stream aborted; cancelled, it is
     too."""
 
-    __slots__ = ("_limit", "_on_request", "_path_timeout_s", "_relay", "_stream", "_timeout_s", "asked", "reader")
+    __slots__ = ("_path_timeout_s", "_relay", "_slot", "_stream", "_timeout_s", "asked", "reader")
 
     def __init__(
         self,
@@ -65,16 +65,16 @@ class Handshake:
         timeout_s: float,
         *,
         path_timeout_s: float | None = None,
-        on_request: Callable[[], None] | None = None,
+        slot: Slot | None = None,
     ) -> None:
         """`relay` is its name in messages. All is to be done within `timeout_s`. Once the relay has the request,
-        `on_request` is called and `path_timeout_s` counts anew; None: no more than was left."""
+        `slot` is told and `path_timeout_s` counts anew; None: no more than was left."""
+        super().__init__(asyncio.get_running_loop().time() + timeout_s)
         self._stream = stream
         self._relay = relay
         self._timeout_s = timeout_s
         self._path_timeout_s = path_timeout_s
-        self._on_request = on_request
-        self._limit = deadline(timeout_s)
+        self._slot = slot
         self.reader = Reader()
         self.asked = False
         """The relay has the request, so that its silence may be the destination's."""
@@ -82,20 +82,16 @@ class Handshake:
     def request_sent(self) -> None:
         """The relay has the request: from here on it waits for the destination."""
         self.asked = True
-        if self._on_request is not None:
-            self._on_request()
+        if self._slot is not None:
+            self._slot.request_sent()
         if self._path_timeout_s is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + self._path_timeout_s)
-
-    def __enter__(self) -> Handshake:
-        self._limit.__enter__()
-        return self
+            self.reschedule(asyncio.get_running_loop().time() + self._path_timeout_s)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._limit.__exit__(kind, error, traceback)
+            super().__exit__(kind, error, traceback)
         except TimeoutError as late:
             error = late
         if error is None:
@@ -132,11 +128,10 @@ def _sentence(relay: str, text: str) -> str:
     return f"relay {relay} {text.removeprefix(generic)}" if text.startswith(generic) else f"relay {relay}: {text}"
 
 
-def check_nothing_early(state: Handshake) -> None:
-    """Raises DialError when the relay has sent bytes before the request: they could not be an answer to it."""
-    if len(state.reader):
-        text = "the relay sent data before the request"
-        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
+def sent_early() -> DialError:
+    """The error of a relay that has sent bytes before the request: they could not be an answer to it."""
+    text = "the relay sent data before the request"
+    return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
 async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
@@ -207,26 +202,23 @@ class HandshakeDialer(ABC):
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer. Raises SKIPPED, with nothing sent, for what the relay cannot carry."""
         request = self._request_if_carried(destination)
-        if self._slots is None:
-            return await self._dial(request, None)
-        async with self._slots.taken(self._name) as request_sent:
-            return await self._dial(request, request_sent)
-
-    async def _dial(self, request: bytes, on_request: Callable[[], None] | None) -> Stream:
-        stream = await dial_relay(self._via, self._endpoint, self._name)
-        state = Handshake(
-            stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
-        )
+        slot = None if self._slots is None else await self._slots.take(self._name)
         try:
-            with state:
-                if self._credentials:
-                    self._send_credentials.check(stream)
-                await self._shake_hands(stream, state, request)
-        except DialError as error:
-            if self._on_broken is not None and error.symptom in _BROKEN:
-                self._on_broken(stream)
-            raise
-        return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
+            stream = await dial_relay(self._via, self._endpoint, self._name)
+            state = Handshake(stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, slot=slot)
+            try:
+                with state:
+                    if self._credentials:
+                        self._send_credentials.check(stream)
+                    await self._shake_hands(stream, state, request)
+            except DialError as error:
+                if self._on_broken is not None and error.symptom in _BROKEN:
+                    self._on_broken(stream)
+                raise
+        finally:
+            if slot is not None:
+                slot.release()
+        return PrefixedStream(stream, state.reader.rest()) if state.reader else stream
 
     def _request_if_carried(self, destination: Destination) -> bytes:
         """Returns the request, before anything is dialed. Raises DialError SKIPPED."""

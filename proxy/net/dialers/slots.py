@@ -8,8 +8,6 @@ a larger limit of their own, so that a few silent hosts do not delay the others 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
 
 from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
@@ -30,12 +28,9 @@ class Slots:
         self._paths = asyncio.Semaphore(paths_max)
         self._wait_s = wait_s
 
-    @contextlib.asynccontextmanager
-    async def taken(self, relay: str) -> AsyncIterator[Callable[[], None]]:
-        """Takes both slots for the block. Yields a function that returns the handshake's slot early, to be called once
-        the relay has the request.
-
-        Raises DialError, with a symptom that does not blame `relay`, when no slot was free within `wait_s`."""
+    async def take(self, relay: str) -> Slot:
+        """Takes both slots. The caller releases them. Raises DialError, with a symptom that does not blame `relay`,
+        when no slot was free within `wait_s`."""
         try:
             with deadline(self._wait_s):
                 await self._paths.acquire()
@@ -47,16 +42,26 @@ class Slots:
         except TimeoutError:
             text = f"relay {relay}: too many connections to it are being opened"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.LOCAL) from None
-        in_handshake = True
+        return Slot(self._handshakes, self._paths)
 
-        def request_sent() -> None:
-            nonlocal in_handshake
-            if in_handshake:
-                in_handshake = False
-                self._handshakes.release()
 
-        try:
-            yield request_sent
-        finally:
-            request_sent()
-            self._paths.release()
+class Slot:
+    """The two slots of one dial."""
+
+    __slots__ = ("_handshakes", "_in_handshake", "_paths")
+
+    def __init__(self, handshakes: asyncio.Semaphore, paths: asyncio.Semaphore) -> None:
+        self._handshakes = handshakes
+        self._paths = paths
+        self._in_handshake = True
+
+    def request_sent(self) -> None:
+        """The relay has the request: returns the handshake's slot early. Harmless when repeated."""
+        if self._in_handshake:
+            self._in_handshake = False
+            self._handshakes.release()
+
+    def release(self) -> None:
+        """Returns both slots."""
+        self.request_sent()
+        self._paths.release()

@@ -7,7 +7,7 @@ wants addresses does not get names resolved by us, since the query would tell th
 from __future__ import annotations
 
 from proxy.model import Destination
-from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer, check_nothing_early
+from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer, sent_early
 from proxy.net.stream import Stream, read_with
 from proxy.wire import socks
 
@@ -30,11 +30,11 @@ class Socks5Dialer(HandshakeDialer):
         reader, with_password = state.reader, bool(self._credentials)
         await stream.send(socks.socks5_greeting(with_password))
         method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))
-        check_nothing_early(state)
-        if method == socks.PASSWORD:
+        if method == socks.PASSWORD and not reader:
             await stream.send(self._credentials)
             await read_with(stream, reader, socks.read_socks5_auth(reader))
-            check_nothing_early(state)
+        if reader:
+            raise sent_early()
         await stream.send(request)
         state.request_sent()
         await read_with(stream, reader, socks.read_socks5_reply(reader))

@@ -46,6 +46,7 @@ _AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
 """Answers that are delivered when no route has another one: the site itself may have sent them."""
 
 _UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
+_MAY_BE_RETRIED = (Phase.DIALING, Phase.FAILED)
 
 
 class DialerFor(Protocol):
@@ -150,8 +151,9 @@ class Race:
     def _raced(self, at: float) -> float:
         """Seconds of the race until the loop time `at`, without the time in which an open path waited for the client's
         flight: browsers open tunnels ahead of need, and no route is slow for that."""
-        waited = max(0.0, min(at, self._resumed_at) - self._opened_at)
-        return at - self.started_at - waited
+        if at <= self._opened_at:
+            return at - self.started_at
+        return at - self.started_at - (min(at, self._resumed_at) - self._opened_at)
 
     # -- the race --------------------------------------------------------------------------------------------------
 
@@ -163,19 +165,19 @@ class Race:
         self._start(self._routes[0], self.started_at)
         while True:
             await self.notify.wait(self._check_at)
-            is_open = False
+            is_open, now = False, self._loop.time()
             for candidate in self._candidates:
                 if candidate.connecting is not None:
-                    candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
+                    candidate.poll_connect(candidate.connecting, self.notify, now)
                 is_open = is_open or candidate.phase is Phase.OPEN
             if is_open:
                 break
             if not waits():
                 return False
-            is_started = self._start_next_if_due()
+            is_started = self._start_next_if_due(now)
             if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
                 return False
-        self._opened_at, self._resumed_at = self._loop.time(), math.inf
+        self._opened_at, self._resumed_at = now, math.inf
         return True
 
     def poll_open_path(self) -> OpenPath:
@@ -231,13 +233,13 @@ class Race:
     async def deliver(self, flight: Flight, pull: Callable[[], bool], limit_s: float = math.inf) -> Winner | None:
         """Sends `flight` until a route answers it; None when no route did within `limit_s`, or the client left.
 
-        `pull` is called on every event. It moves further bytes of the client into `flight`, and returns False when the
-        client has left. A flight that may not be sent twice goes to the first open route only.
+        `pull` is called on every event from then on. It moves further bytes of the client into `flight`, and returns
+        False when the client has left. A flight that may not be sent twice goes to the first open route only.
         """
         now = self._loop.time()
         self._flight, self._flight_at, self._resumed_at = flight, now, min(self._resumed_at, now)
         self._gives_up_at, ends_at = now + self._detect.give_up_s, now + limit_s
-        while pull():
+        while True:
             for candidate in self._candidates:
                 if candidate.connecting is not None:
                     candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
@@ -251,9 +253,10 @@ class Race:
             for candidate in self._candidates:  # an answer may also let an earlier candidate win
                 if candidate.phase is Phase.WON:
                     return self._won(candidate, valid=True)
-            if self._loop.time() >= ends_at:
+            now = self._loop.time()
+            if now >= ends_at:
                 return None
-            if self._start_next_if_due(flight):
+            if self._start_next_if_due(now, flight):
                 continue
             if not self._is_promising:
                 flying = self._first(Phase.AWAITING_ANSWER)
@@ -264,10 +267,11 @@ class Race:
                     return self._best_invalid_answer()
                 elif flying.sent == len(flight.data):
                     return self._won(flying, valid=False)
-            if self._loop.time() >= self._redirect_at:
+            if now >= self._redirect_at:
                 return self._best_invalid_answer()
             await self.notify.wait(min(self._check_at, ends_at))
-        return None
+            if not pull():
+                return None
 
     async def judge_late_direct(self) -> Attempt | None:
         """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
@@ -303,11 +307,10 @@ class Race:
 
     # -- moving on -------------------------------------------------------------------------------------------------
 
-    def _start_next_if_due(self, flight: Flight | None = None) -> bool:
+    def _start_next_if_due(self, now: float, flight: Flight | None = None) -> bool:
         """Takes the next step when everything under way has failed or looks dropped. True: it did something. Notes in
         `_is_promising` whether something under way does not look dropped, so that it is waited for, and in `_check_at`
         when time alone may change the race."""
-        now = self._loop.time()
         self._is_promising, self._check_at, self._redirect_at = False, math.inf, math.inf
         if flight is not None and self._is_flown and not flight.replayable:
             return False
@@ -330,7 +333,8 @@ class Race:
             elif candidate.symptom is Symptom.REDIRECTED:
                 at = self._hedging.redirect_deadline(candidate)
                 self._redirect_at = min(self._redirect_at, math.inf if at is None else at)
-            may_be_retried = may_be_retried or bool(candidate.route.relays)
+            if candidate.route.relays and candidate.phase in _MAY_BE_RETRIED:
+                may_be_retried = True
         if reserve is not None and flight is not None:
             reserve_at = self._reserve_at(reserve)
             if not self._is_promising or now >= reserve_at:
@@ -501,7 +505,7 @@ class Race:
         else:
             candidate.opened(stream, self.notify, self._loop.time())
             if route.relays:
-                self._retries.opened(route.relays)
+                self._schedule.opened(route.relays)
         finally:
             self.notify.set()
 

@@ -118,7 +118,3 @@ class Retries:
         steps = self._detect.relay_retry_s
         self._failed_at = now
         self._next_at = now + self._schedule.jittered(steps[min(self._started, len(steps) - 1)])
-
-    def opened(self, relays: Relays) -> None:
-        """The relay opened a path."""
-        self._schedule.opened(relays)

@@ -77,7 +77,7 @@ def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it() -> 
     left = Retries(shared, STEADY, gone)
     left.failed(RELAY.relays, 100.0)
     shared.waiting.discard(gone)  # as a race does that is over
-    Retries(shared, STEADY, Notify()).opened(RELAY.relays)
+    shared.opened(RELAY.relays)
     assert waiting.due_at(failed()) == 101.0, "a second after its own failure, which is over for all who wait longer"
     assert notify._is_set
     assert not gone._is_set
