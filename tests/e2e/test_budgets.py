@@ -28,14 +28,14 @@ COUNTS = 3
 FRESH = tuple(f"www.fresh{number}.test" for number in range(900))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 199, "socks5": 210, "first": 335, "relay": 330, "plain": 206, "keep_alive": 84}
+CALLS = {"connect": 187, "socks5": 206, "first": 330, "relay": 297, "plain": 205, "keep_alive": 84}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work.
 
-On an idle machine they are 190, 201, 323, 318, 197 and 78, one of which keeps the list of open connections. Beside two
+On an idle machine they are 178, 197, 318, 285, 196 and 78, one of which keeps the list of open connections. Beside two
 other workers up to six more: bytes that come in two parts are read, moved and waited for twice.
 """
 
-SYSTEM_CALLS = {"connect": 22, "socks5": 24, "first": 23, "relay": 26, "plain": 20, "keep_alive": 6}
+SYSTEM_CALLS = {"connect": 21, "socks5": 23, "first": 22, "relay": 25, "plain": 19, "keep_alive": 6}
 """System calls about sockets a visit, at most, without epoll_wait."""
 
 OF_SOCKETS: tuple[str, ...] = ("accept4", "connect", "epoll_ctl", "getpeername", "getsockname", "getsockopt", "ioctl")

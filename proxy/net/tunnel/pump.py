@@ -163,6 +163,8 @@ class Tunnel:
         source, sink = flow.source, flow.sink
         left = _TURN
         while not flow.blocked or self._deliver(flow):
+            if source.drained:
+                return
             if left <= 0:
                 self._pump.queue(self, flow)
                 return
@@ -193,8 +195,6 @@ class Tunnel:
             if sent < len(data):
                 flow.pending = bytes(data[sent:])  # it is only lent
                 flow.blocked = True
-            elif source.drained:
-                return
 
     def _deliver(self, flow: _Flow) -> bool:
         """Delivers what was read. Returns whether all of it was taken."""
