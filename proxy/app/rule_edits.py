@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from proxy.app.reload import ActiveSetup
 from proxy.app.rule_files import FILE_LIMIT, check_rules, read_lists
 from proxy.app.setup_builder import check_supported
+from proxy.config.edit_lock import edit_lock
 from proxy.config.file_owners import check_obeyed, read_obeyed
-from proxy.config.files import decode
+from proxy.config.files import decode, read_bytes, shown
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.schema import Settings
 from proxy.model.errors import BywayError, ConfigError, reason_of
@@ -51,35 +52,37 @@ def add_rule(
 
     Raises ValueError for a number that cannot be, ConfigError when the rule or the file has a fault, and BywayError
     when the file cannot be written."""
-    file = _File.open(paths, settings, lists)
-    rules = file.rules.rules
+    lists = read_lists(settings.list, paths) if lists is None else lists
     line = expr.strip()
     if "\n" in line or "\r" in line:
         raise ConfigError("a rule is one line; add one rule at a time")
     try:
-        alone = check_rules(line, settings, source=_SOURCE, lists=file.rules.lists)
+        alone = check_rules(line, settings, source=_SOURCE, lists=lists)
     except ConfigError as error:
         mark = f"{_SOURCE}:1: "
         raise ConfigError([problem.removeprefix(mark) for problem in error.problems]) from None
     if not alone.rules:
         raise ConfigError("there is no rule in it; write TYPE,value,ACTION")
-    if at is None:
-        matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
-        at = next(matches, len(rules) + 1)
-        if alone.rules[0].type is RuleType.MATCH:
-            at = len(rules) + 1
-    if not 1 <= at <= len(rules) + 1:
-        raise ValueError(f"--at {at}: a new rule can be number 1 to {len(rules) + 1}")
-    after = file.insert([line], at)
-    place = at - 1
-    added = AddedRule(
-        at,
-        after.rules[place],
-        after.rules[place + 1] if at <= len(rules) else None,
-        covering(after, place),
-        tuple(covered(after, place)),
-    )
-    file.save()
+    with edit_lock(paths.rules_file.resolve().parent):
+        file = _File.open(paths, settings, lists)
+        rules = file.rules.rules
+        if at is None:
+            matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
+            at = next(matches, len(rules) + 1)
+            if alone.rules[0].type is RuleType.MATCH:
+                at = len(rules) + 1
+        if not 1 <= at <= len(rules) + 1:
+            raise ValueError(f"--at {at}: a new rule can be number 1 to {len(rules) + 1}")
+        after = file.insert([line], at)
+        place = at - 1
+        added = AddedRule(
+            at,
+            after.rules[place],
+            after.rules[place + 1] if at <= len(rules) else None,
+            covering(after, place),
+            tuple(covered(after, place)),
+        )
+        file.save()
     return added
 
 
@@ -87,12 +90,14 @@ def add_rules(paths: Paths, settings: Settings, lines: Sequence[str]) -> int:
     """Adds rules to rules.txt in one step, before the first MATCH or to the end. Returns the number of the first.
 
     Raises ConfigError when a rule or the file has a fault, and BywayError when the file cannot be written."""
-    file = _File.open(paths, settings)
-    rules = file.rules.rules
-    matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
-    at = next(matches, len(rules) + 1)
-    file.insert(lines, at)
-    file.save()
+    lists = read_lists(settings.list, paths)
+    with edit_lock(paths.rules_file.resolve().parent):
+        file = _File.open(paths, settings, lists)
+        rules = file.rules.rules
+        matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
+        at = next(matches, len(rules) + 1)
+        file.insert(lines, at)
+        file.save()
     return at
 
 
@@ -101,14 +106,16 @@ def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:
 
     Raises ValueError when there is none, ConfigError when the file has a fault, and BywayError when it cannot be
     written."""
-    file = _File.open(paths, settings)
-    rules = file.rules.rules
-    if not 1 <= number <= len(rules):
-        there = f"there are rules 1 to {len(rules)}" if rules else "there are no rules"
-        raise ValueError(f"there is no rule {number}; {there}, see `byway rule list`")
-    rule = rules[number - 1]
-    removed = RemovedRule(number, rule, file.remove(rule.line))
-    file.save()
+    lists = read_lists(settings.list, paths)
+    with edit_lock(paths.rules_file.resolve().parent):
+        file = _File.open(paths, settings, lists)
+        rules = file.rules.rules
+        if not 1 <= number <= len(rules):
+            there = f"there are rules 1 to {len(rules)}" if rules else "there are no rules"
+            raise ValueError(f"there is no rule {number}; {there}, see `byway rule list`")
+        rule = rules[number - 1]
+        removed = RemovedRule(number, rule, file.remove(rule.line))
+        file.save()
     return removed
 
 
@@ -149,11 +156,13 @@ class RulesFileEditor:
             return added
 
     def _replace(self, text: str, settings: Settings, version: str) -> Rules | None:
-        file = self._open(settings)
-        if file.version != version:
-            return None
-        rules = file.replace(text)
-        file.save()
+        lists = self._lists(settings)
+        with edit_lock(self._paths.rules_file.resolve().parent):
+            file = _File.open(self._paths, settings, lists)
+            if file.version != version:
+                return None
+            rules = file.replace(text)
+            file.save()
         return rules
 
     async def _use(self) -> None:
@@ -177,6 +186,7 @@ class _File:
 
     def __init__(self, path: Path, data: bytes, check: Callable[[str], Rules]) -> None:
         self._path = path
+        self._data = data
         self._mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
         self._check = check
         self.text = decode(path, data)
@@ -184,9 +194,8 @@ class _File:
         self.version = hashlib.sha256(data).hexdigest()[:_VERSION_LENGTH] if data else ""
 
     @classmethod
-    def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList] | None = None) -> _File:
+    def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList]) -> _File:
         """Raises ConfigError when it cannot be read, or when another user could change it."""
-        lists = read_lists(settings.list, paths) if lists is None else lists
         path, data = paths.rules_file, b""
         # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
         if os.path.lexists(path):
@@ -236,11 +245,14 @@ class _File:
         return line
 
     def save(self) -> None:
-        """Raises BywayError."""
+        """Raises BywayError, also when the file was changed since it was read: that edit must not be lost."""
         try:
             make_folder(self._path.parent)
         except OSError as error:
             raise BywayError(f"{self._path.parent} cannot be made: {reason_of(error)}") from None
+        now = read_bytes(self._path, limit=FILE_LIMIT) if self._path.exists() else b""
+        if now != self._data:
+            raise BywayError(f"{shown(self._path)} was edited meanwhile, so nothing was changed: try again")
         write_private(self._path, self._mark + "".join(self._lines).encode())
 
     def _top(self, place: int) -> int:

@@ -13,6 +13,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from proxy.config.edit_lock import edit_lock
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
@@ -424,9 +425,10 @@ def _replace(file: Path, text: str, *, before: str) -> None:
         except ConfigError as error:
             problems = [problem.replace(shown(temporary), shown(file)) for problem in error.problems]
             raise ConfigError([relay_url.redact(problem) for problem in problems]) from None
-        if (read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE) != before:
-            raise BywayError(f"{shown(file)} was edited meanwhile, so nothing was changed: try again")
-        temporary.replace(file)
+        with edit_lock(file.parent):
+            if (read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE) != before:
+                raise BywayError(f"{shown(file)} was edited meanwhile, so nothing was changed: try again")
+            temporary.replace(file)
     except OSError as error:
         raise BywayError(f"{shown(file)} cannot be written: {error.strerror or error}") from None
     finally:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from proxy.app import setup_builder
-from proxy.app.rule_edits import RulesFileEditor
+from proxy.app import rule_edits, setup_builder
+from proxy.app.rule_edits import RulesFileEditor, add_rule
+from proxy.config.schema import Settings
 from proxy.model import Destination
-from proxy.model.errors import ConfigError
+from proxy.model.errors import BywayError, ConfigError
 from proxy.store.list_copies import ListCopies
 from tests.app.test_reload import Configured
 
@@ -129,3 +131,29 @@ async def test_a_rule_that_this_system_cannot_follow_is_not_written(
     with pytest.raises(ConfigError, match="PROCESS-NAME needs Linux"):
         await editor.add("PROCESS-NAME,curl,DIRECT")
     assert configured.paths.rules_file.read_bytes() == RULES.encode()
+
+
+def test_edits_at_the_same_time_are_all_in_the_file(configured: Configured) -> None:
+    """Each from a thread, which the lock keeps apart as it does processes."""
+    paths, settings = configured.paths, Settings()
+    paths.rules_file.write_text("MATCH,AUTO\n")
+
+    def add(number: int) -> str:
+        return add_rule(paths, settings, f"DOMAIN,host{number}.test,BLOCK", lists={}).rule.text
+
+    with ThreadPoolExecutor(8) as threads:
+        added = sorted(threads.map(add, range(40)))
+    assert sorted(paths.rules_file.read_text().splitlines()) == [*added, "MATCH,AUTO"]
+
+
+def test_an_edit_by_an_editor_meanwhile_is_not_lost(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = configured.paths
+    paths.rules_file.write_text("MATCH,AUTO\n")
+
+    def covering(*_: object) -> None:
+        paths.rules_file.write_text("MATCH,BLOCK\n")
+
+    monkeypatch.setattr(rule_edits, "covering", covering)
+    with pytest.raises(BywayError, match="was edited meanwhile, so nothing was changed: try again"):
+        add_rule(paths, Settings(), "DOMAIN,a.test,BLOCK", lists={})
+    assert paths.rules_file.read_text() == "MATCH,BLOCK\n"
