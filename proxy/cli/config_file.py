@@ -234,8 +234,11 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
             write_private(target.resolve(), made.files[name])
     except (OSError, BywayError) as error:
         for name in written:
+            target = (paths.config_file if name == CONFIG else paths.config_dir / name).resolve()
             if name in there:
-                write_private((paths.config_file if name == CONFIG else paths.config_dir / name).resolve(), there[name])
+                write_private(target, there[name])
+            else:
+                target.unlink(missing_ok=True)
         raise BywayError(f"nothing was imported: {error}") from None
     for older in paths.backups[:-BACKUPS_MAX]:
         with contextlib.suppress(OSError):  # the import is done; the next one tries again
