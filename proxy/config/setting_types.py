@@ -142,7 +142,8 @@ def _refresh(text: str) -> str:
     return text
 
 
-def _relay_name(text: str) -> str:
+def relay_name(text: str) -> str:
+    """Returns the name of a relay, a group or a list. Raises ValueError for what cannot be one."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", text) is None:
         raise ValueError(
             f"{quoted(text)} must start with a letter or digit and have at most 32 letters, digits, dots, - and _"
@@ -174,5 +175,5 @@ Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
 Page = Annotated[str, Parsed(_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]
 Refresh = Annotated[str, Parsed(_refresh)]
-RelayName = Annotated[str, Parsed(_relay_name)]
+RelayName = Annotated[str, Parsed(relay_name)]
 NetworkIdText = Annotated[str, Parsed(_network_id)]

@@ -1,18 +1,22 @@
 """Rules with actions that were written for other programs, as rules of Byway.
 
 Read are rules of Clash and its relatives (`DOMAIN-SUFFIX,example.com,PROXY`, alone or in a configuration under
-`rules:`) and conditions of SwitchyOmega with results (`*.example.com +proxy`). DIRECT stays, REJECT is BLOCK, PROXY is
-RELAY. What a name such as `Streaming` stands for is said elsewhere in the other program, so a rule with one is not
-taken, unless a relay has this name. Nothing here is obeyed: a user decides about the rules.
+`rules:`), conditions of SwitchyOmega with results (`*.example.com +proxy`), and its backup (OmegaOptions.bak): the
+switch profile that is used at its start, else the only one. DIRECT stays, REJECT is BLOCK, PROXY is RELAY, and so is a
+profile of a backup that has a proxy. What a name such as `Streaming` stands for is said elsewhere in the other program,
+so a rule with one is not taken, unless a relay has this name. Nothing here is obeyed: a user decides about the rules.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from proxy.config.suggestions import quoted
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 _CLASH_TYPES = {
@@ -42,6 +46,7 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 
 _OMEGA_HEADER = "[SwitchyOmega Conditions]"
 _OMEGA_RESULTS = "@with result"
+_BACKUP = re.compile(r"\"profileType\"\s*:\s*\"")
 _OMEGA_LINE = re.compile(r"(?:(\w+):\s+)?(\S+)\s+\+(.+)")
 
 _SAMPLE = 200
@@ -60,7 +65,7 @@ class ForeignRules:
 
 def recognizes(text: str) -> bool:
     """Whether a text is one of rules with actions, and not a list: most of its typed lines name one."""
-    if _is_omega(text):
+    if _is_omega(text) or _is_backup(text):
         return True
     typed = [*islice((entry for _, entry in _entries(text) if _TYPED.fullmatch(entry)), _SAMPLE)]
     with_policy = sum(_policy_of(entry) is not None for entry in typed)
@@ -68,8 +73,11 @@ def recognizes(text: str) -> bool:
 
 
 def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
-    """Translates the rules of a text. A policy with the name of one of `relays` is RELAY by this one."""
+    """Translates the rules of a text. A policy with the name of one of `relays` is RELAY by this one. Raises
+    ConfigError, with a sentence, for a backup that cannot be read."""
     known = {name.upper(): name for name in relays}
+    if _is_backup(text):
+        return _of_backup(text, known)
     rules: list[tuple[int, str]] = []
     not_taken: list[tuple[int, str]] = []
     for number, entry in _omega_entries(text) if _is_omega(text) else _entries(text):
@@ -144,6 +152,46 @@ def _is_omega(text: str) -> bool:
     """Whether these are conditions with results. Without results they are a list."""
     lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
     return _OMEGA_HEADER in lines[:_SAMPLE] and _OMEGA_RESULTS in lines
+
+
+def _is_backup(text: str) -> bool:
+    return text.lstrip("\ufeff \r\n\t").startswith("{") and _BACKUP.search(text) is not None
+
+
+def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
+    """Translates the rules of a switch profile, in its order, and its default as MATCH. Their line is that of the first
+    place where their pattern stands. Raises ConfigError for what is no JSON, or has no such profile."""
+    try:
+        options = json.loads(text.removeprefix("\ufeff"))
+        profiles = {it["name"]: it for key, it in options.items() if key.startswith("+")}
+        switches = [it for it in profiles.values() if it["profileType"] == "SwitchProfile"]
+        first = profiles.get(options.get("-startupProfileName"), {})
+        chosen = next((it for it in switches if it is first or len(switches) == 1), None)
+        if chosen is None:
+            raise ConfigError("the backup has no switch profile, or several, of which none is used at the start")
+        proxies = {name for name, it in profiles.items() if it["profileType"] == "FixedProfile"}
+        entries = [(_condition(rule["condition"]), str(rule["profileName"])) for rule in chosen["rules"]]
+        entries.append(("*", str(chosen["defaultProfileName"])))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ConfigError("the backup of SwitchyOmega is damaged, or of an unknown version") from None
+    rules: list[tuple[int, str]] = []
+    not_taken: list[tuple[int, str]] = []
+    for condition, profile in entries:
+        number = text.count("\n", 0, max(0, text.find(condition.rpartition(" ")[2]))) + 1
+        taken_as = profile if profile.upper() in relays or profile not in proxies else "PROXY"
+        try:
+            rules.append((number, _omega(f"{condition} +{taken_as}", relays)))
+        except ValueError as error:
+            not_taken.append((number, f"{quoted(f'{condition} +{profile}')}: {error}"))
+    return ForeignRules(tuple(rules), tuple(not_taken))
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    """Returns a condition of a backup as a line of a rule list."""
+    kind = condition["conditionType"].removesuffix("Condition")
+    if kind == "Ip":
+        return f"Ip: {condition['ip']}/{condition['prefixLength']}"
+    return f"{kind}: {condition.get('pattern') or '-'}"
 
 
 def _omega_entries(text: str) -> Iterator[tuple[int, str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.model.errors import ConfigError
 from proxy.routing.foreign_rules import recognizes, translate
 
 CLASH = """\
@@ -110,3 +113,54 @@ def test_any_text_is_translated_or_told(text: str) -> None:
         recognizes(head + text)
         found = translate(head + text)
         assert all("\n" not in rule for _, rule in found.rules)
+
+
+def backup(**changes: object) -> str:
+    """Options as SwitchyOmega exports them."""
+    rules = [
+        {"condition": {"conditionType": "HostWildcardCondition", "pattern": "*.a.example"}, "profileName": "work"},
+        {"condition": {"conditionType": "HostWildcardCondition", "pattern": "b.example"}, "profileName": "direct"},
+        {"condition": {"conditionType": "IpCondition", "ip": "192.0.2.0", "prefixLength": 24}, "profileName": "VPS"},
+        {"condition": {"conditionType": "UrlRegexCondition", "pattern": "^https"}, "profileName": "work"},
+        {"condition": {"conditionType": "FalseCondition"}, "profileName": "work"},
+        {"condition": {"conditionType": "HostWildcardCondition", "pattern": "c.example"}, "profileName": "__rules"},
+    ]
+    options: dict[str, object] = {
+        "schemaVersion": 2,
+        "-startupProfileName": "auto switch",
+        "+work": {"name": "work", "profileType": "FixedProfile", "fallbackProxy": {"port": 1080}},
+        "+auto switch": {
+            "name": "auto switch", "profileType": "SwitchProfile", "defaultProfileName": "direct", "rules": rules
+        },
+        "+other": {"name": "other", "profileType": "SwitchProfile", "defaultProfileName": "work", "rules": []},
+    }  # fmt: skip
+    return json.dumps({**options, **changes})
+
+
+def test_the_switch_profile_of_a_backup_is_rules() -> None:
+    text = f"\ufeff{backup()}\n"
+    assert recognizes(text)
+    found = translate(text, relays=["vps"])
+    assert [rule for _, rule in found.rules] == [
+        "DOMAIN-SUFFIX,a.example,RELAY",
+        "DOMAIN,b.example,DIRECT",
+        "IP-CIDR,192.0.2.0/24,RELAY:vps",
+        "MATCH,DIRECT",
+    ]
+    assert [why.partition(": ")[0] for _, why in found.not_taken] == ['"UrlRegex', '"False', '"HostWildcard']
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        backup(**{"-startupProfileName": ""}),
+        backup(**{"+auto switch": {"name": "auto switch", "profileType": "SwitchProfile"}}),
+        backup(**{"+work": []}),
+        backup()[:-9],
+    ],
+    ids=["none at the start", "no rules", "no profile", "cut short"],
+)
+def test_a_backup_that_says_nothing_clear_is_refused(text: str) -> None:
+    assert recognizes(text)
+    with pytest.raises(ConfigError, match=r"^the backup"):
+        translate(text)

@@ -26,7 +26,12 @@ def read_given(text: str) -> Given:
     """Reads a URL, the file of that name, or standard input for "-". Raises Misused for a URL that cannot be parsed,
     and ConfigError for a file that cannot be read."""
     if text == STANDARD_INPUT:
-        return read_lines(sys.stdin.read(FILE_LIMIT), "standard input")
+        if sys.stdin is None:
+            raise Misused("standard input is closed; name a file, or pipe the URLs into the command")
+        try:
+            return read_lines(sys.stdin.read(FILE_LIMIT), "standard input")
+        except UnicodeDecodeError:
+            raise Misused("standard input is not UTF-8 text") from None
     if "://" not in text and Path(text).is_file():
         return read_lines(read_text(Path(text), limit=FILE_LIMIT), text)
     try:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from proxy.app.rule_edits import add_rules
 from proxy.app.rule_files import FILE_LIMIT, Siblings, check_rules, read_lists, read_rules
 from proxy.cli.command import Invocation
-from proxy.cli.exit_codes import Misused
+from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.list import list_facts
 from proxy.cli.offline import read_configuration
 from proxy.config.edit import add_list
@@ -24,6 +24,7 @@ from proxy.config.files import decode, decode_pieces, read_bytes, read_text, sho
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, ListFormatName, Settings
+from proxy.config.setting_types import relay_name
 from proxy.control.answers.lists import ListJson
 from proxy.control.document import to_json, versioned
 from proxy.detect.pages.block_pages import is_fingerprints, parse_fingerprints
@@ -35,6 +36,7 @@ from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.lists.list_builder import no_siblings
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rules import Rules, RuleType
+from proxy.wire import https_url
 from proxy.wire.relay_url import redact
 
 _STDIN = Path("standard input")
@@ -55,12 +57,17 @@ def import_source(
     """Imports what `source` is: a path, `-` or an https:// URL. With a `name` it is read as a list.
 
     Raises Misused, ConfigError and BywayError."""
+    if name is not None:
+        with as_misuse():
+            relay_name(name)  # before it names a file
     paths = call.for_config_of(call.running()).paths
     settings = read_configuration(paths).settings
     if "://" in source:
         _import_url(call, paths, settings, source, name=name, format=format)
         return
     file = _STDIN if source == "-" else Path(source)
+    if source == "-" and sys.stdin is None:
+        raise Misused("standard input is closed; name a file, or pipe the list into the command")
     data = sys.stdin.buffer.read(LIST_LIMIT + 1) if source == "-" else read_bytes(file, limit=LIST_LIMIT)
     if len(data) > LIST_LIMIT:
         raise ConfigError(f"{file}: is larger than {LIST_LIMIT:,} bytes; is this a list?")
@@ -140,6 +147,10 @@ def _import_url(
     format: ListFormatName,  # noqa: A002
 ) -> None:
     """Adds a list whose source is a URL. Nothing is fetched."""
+    try:
+        https_url.parse(url)
+    except ValueError as error:
+        raise ConfigError(f"the source of a list is a file or an https:// URL: {error}") from None
     name = name or _name_after(Path(urlsplit(url).path).stem)
     known = next((item for item in settings.list if item.name == name), None)
     if known is not None and known.source != url:
@@ -217,7 +228,10 @@ def _write(target: Path, data: bytes | str) -> None:
 
 def _offer_rules(call: Invocation, paths: Paths, settings: Settings, text: str, file: Path, *, add: bool) -> None:
     """Prints the rules of another program as Byway's, and adds them when asked to."""
-    translated = foreign_rules.translate(text, relays=relay_names(settings))
+    try:
+        translated = foreign_rules.translate(text, relays=relay_names(settings))
+    except ConfigError as error:
+        raise ConfigError(f"{shown(file)}: {error}") from None
     there = read_rules(settings, paths)
     own = {rule.text for rule in there.rules}
     has_match = any(rule.type is RuleType.MATCH for rule in there.rules)

@@ -192,3 +192,45 @@ def test_rules_of_another_program_are_shown_and_only_added_when_asked(
 def test_a_file_of_rules_is_a_list_when_it_is_named_one(byway: Byway, home: Home, source: Path) -> None:
     source.write_text("DOMAIN-SUFFIX,google.com,PROXY\n")
     assert byway("rule", "import", str(source), "--list", "proxied", "--json").json["list"]["entries"] == 1
+
+
+def test_standard_input_that_is_closed_is_said(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    ran = byway("rule", "import", "-", "--list", "a")
+    assert (ran.code, ran.err) == (
+        2, "byway: standard input is closed; name a file, or pipe the list into the command\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bad name", "../up", "", "-x", "a" * 33])
+def test_a_name_that_no_list_can_have_is_refused_before_a_file_has_it(
+    byway: Byway, home: Home, source: Path, name: str
+) -> None:
+    before = sorted(home.config.parent.rglob("*"))
+    ran = byway("rule", "import", str(source), f"--list={name}")
+    assert (ran.code, "must start with a letter or digit" in ran.err) == (2, True)
+    assert sorted(home.config.parent.rglob("*")) == before
+
+
+def test_a_source_that_is_no_https_url_is_said_without_a_line_of_the_configuration(byway: Byway, home: Home) -> None:
+    home.config.write_text(CONFIG)
+    for url in ("http://lists.example/x.txt", "ftp://lists.example/x", "https://u:secret@lists.example/x"):
+        ran = byway("rule", "import", url)
+        assert (ran.code, ran.err.startswith("the source of a list is a file or an https:// URL: ")) == (7, True)
+        assert "secret" not in ran.err
+        assert home.config.read_text() == CONFIG
+
+
+def test_a_backup_of_switchyomega_is_shown_as_rules(byway: Byway, home: Home, source: Path) -> None:
+    home.config.write_text(CONFIG)
+    source.write_text(
+        '{"+p": {"name": "p", "profileType": "FixedProfile"}, "+auto": {"name": "auto", "profileType": "SwitchProfile",'
+        '"defaultProfileName": "direct", "rules": [{"condition": {"conditionType": "HostWildcardCondition",'
+        '"pattern": "*.a.example"}, "profileName": "p"}]}}'
+    )
+    ran = byway("rule", "import", str(source))
+    assert (ran.code, ran.out) == (0, "DOMAIN-SUFFIX,a.example,RELAY\nMATCH,DIRECT\n")
+    source.write_text('{"+p": {"profileType": "SwitchProfile"}}')
+    ran = byway("rule", "import", str(source))
+    assert ran.code == 7
+    assert ran.err == f"{source}: the backup of SwitchyOmega is damaged, or of an unknown version\n"
