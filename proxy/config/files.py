@@ -26,6 +26,19 @@ _KINDS = (
 )
 
 
+_NO_TEXT = (
+    (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
+    (b"PK\x03\x04", "is a zip archive; unpack it first"),
+    (b"\xfd7zXZ", "is compressed with xz; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it first"),
+    (b"BZh", "is compressed with bzip2; unpack it first"),
+    (b"SRS", "is a binary rule-set of sing-box; take its source (.json), or run: sing-box rule-set decompile"),
+    (b"MRS", "is a binary rule provider of mihomo; take its source (.yaml or .list)"),
+    (b"SQLite format 3\0", "is a database, not a text file"),
+)
+"""How files of other kinds begin. Some of them have lines of text."""
+
+
 def shown(path: Path) -> str:
     """Returns the path for messages: printable, also where its bytes are not."""
     text = os.fsencode(path).decode(errors="replace")
@@ -79,6 +92,8 @@ def decode_pieces(path: Path, data: bytes, *, pause_s: float = 0.0) -> Iterator[
     of what is no text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
+    if kind := next((sentence for begins, sentence in _NO_TEXT if data.startswith(begins)), ""):
+        raise ConfigError(f"{shown(path)}: {kind}")
     start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     while start < len(data):
         end = _end_of_line(data, start + PIECE)

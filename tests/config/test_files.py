@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_G1_what_is_no_text(tmp_path: Path) -> None:
         (b"a\nb\n\xff", ":3: is not UTF-8 text (byte 0xff)"),
         (b"a\n\0", ":2: contains a NUL character; is this a text file?"),
         ("a".encode("utf-16"), ": is UTF-16 text; save it as UTF-8"),
+        (gzip.compress(b"a"), ": is compressed with gzip; unpack it first"),
+        (b"PK\x03\x04\x14", ": is a zip archive; unpack it first"),
+        (
+            b"SRS\x01x\x9c",
+            ": is a binary rule-set of sing-box; take its source (.json), or run: sing-box rule-set decompile",
+        ),
+        (b"MRS!\n(", ": is a binary rule provider of mihomo; take its source (.yaml or .list)"),
         (b"\x7fELF\x80", ":1: is not UTF-8 text (byte 0x80)"),
     ):
         file.write_bytes(data)

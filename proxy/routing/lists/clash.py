@@ -1,9 +1,10 @@
 """Rule providers of Clash and mihomo, and the rule files of Surge, Loon and Quantumult, which look like theirs.
 
-A provider is YAML with a `payload:` list, or text. Its entries are of one of three behaviors, which the user of mihomo
-has to name; here each entry shows its own: `DOMAIN-SUFFIX,example.com` (classical), `192.0.2.0/24` (ipcidr), else
-domain. There `example.com` is one host, `+.example.com` the domain with all below it, `.example.com` what is below it,
-and a star one whole label. What mihomo ignores without a word, such as YAML that is no list, is skipped by name here.
+A provider is YAML with a `payload:` list, of items or in brackets, or text. Its entries are of one of three behaviors,
+which the user of mihomo has to name; here each entry shows its own: `DOMAIN-SUFFIX,example.com` (classical),
+`192.0.2.0/24` (ipcidr), else domain. There `example.com` is one host, `+.example.com` the domain with all below it,
+`.example.com` what is below it, and a star one whole label. What mihomo ignores without a word, such as YAML that is no
+list, is skipped by name here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.lines import (
@@ -63,29 +65,36 @@ _LEADING = {"": Covers.HOST, "+.": Covers.SITE, ".": Covers.SUBDOMAINS, "*.": Co
 """What an entry of behavior domain covers, by what it begins with."""
 _LEADS = {leading[0]: leading for leading in _LEADING if leading}
 
-_HEAD = re.compile(r"(?:payload|rules):[\x20\t]*(?:\#.*)?")
+_HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*(?:\#.*)?")
+_FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*\[")
+_FLOW_PARTS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"|\]|[^\s,\]][^,\]]*")
+"""The items of a list in brackets, and the bracket that closes it."""
 _ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")
 _KEY = re.compile(r"---|[\w-]+:(?:\s.*)?")
 _YAML_COMMENT = re.compile(r"(?:^|\s)#.*")
-_TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*|^\s*;.*")
 _SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'\s*(?:\s#.*)?")
 _DOUBLE_QUOTED = re.compile(r'"([^"\\]*)"\s*(?:\s#.*)?')
 _NO_PLAIN_SCALAR = re.compile(r"[*&!|>%@`{}\[\],\"'#]|[?:-](?:\s|$)|.*:(?:\s|$)")
 
-_TYPED = re.compile(rf"(?:{'|'.join(_TYPES)})\s*,", re.IGNORECASE)
+_TYPED = re.compile(rf"(?:(?:DOMAIN|HOST)\s*,[^,]*\.|(?!(?:DOMAIN|HOST)\s*,)(?:{'|'.join(_TYPES)})\s*,)", re.IGNORECASE)
+"""`domain,category` is the first line of a table."""
+_LOOKED_AT = 50
 _WITH_SUBDOMAINS = re.compile(r"\+\.[\w.-]+")
 
 
 def recognizes(text: str) -> bool:
-    """Whether it is YAML with a `payload:`, its first entry is a typed one, or one is a domain with `+.`, which nobody
-    else writes."""
+    """Whether it is YAML with a `payload:`, its first entry or most of the first are typed, or one is a domain with
+    `+.`, which nobody else writes."""
     entries = entries_of(text)
     if not entries:
         return False
     head = next((place for place, entry in enumerate(entries) if not _KEY.fullmatch(entry)), len(entries))
-    if _has_head(text) and any(map(_HEAD.fullmatch, entries[:head])):
+    heads = entries[: head + 1]
+    if any(map(_FLOW_HEAD.match, heads)) or (_has_head(text) and any(map(_HEAD.fullmatch, heads))):
         return True
-    return _TYPED.match(entries[0]) is not None or any(map(_WITH_SUBDOMAINS.fullmatch, entries))
+    typed = [_TYPED.match(entry) is not None for entry in entries[:_LOOKED_AT]]
+    return typed[0] or sum(typed) * 2 > len(typed) or any(map(_WITH_SUBDOMAINS.fullmatch, entries))
 
 
 def _has_head(text: str) -> bool:
@@ -104,6 +113,9 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses a rule provider, as `formats.ParseList` says."""
     first = next(pieces, "")
     is_yaml = _has_head(first)
+    if not is_yaml and any(map(_FLOW_HEAD.match, entries_of(first))):
+        _parse_flow(chain((first,), pieces), builder)
+        return
     in_payload = False
 
     def take_domains(number: int, _: object, leading: Iterable[str], names: Sequence[str]) -> None:
@@ -147,6 +159,29 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
         BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), take_ipv6, are_ipv6),
     )
     parse_lines(chain((first,), pieces), kinds, parse_line)
+
+
+def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
+    """Parses a list in brackets, `payload: ['+.example.com', …]`, on one line or several; as JSON, too."""
+    number, is_open, is_closed = 0, False, False
+    for piece in pieces:
+        for line in piece.removeprefix("\ufeff").splitlines():
+            number += 1
+            text = _YAML_COMMENT.sub("", line)
+            if not is_open and (head := _FLOW_HEAD.match(text)):
+                is_open, text = True, text[head.end() :]
+            for found in _FLOW_PARTS.finditer(text) if is_open and not is_closed else ():
+                part = found[0]
+                if part == "]":
+                    is_closed = True
+                    break
+                scalar = _scalar(part)
+                if scalar is None:
+                    builder.skip(number, part, Skip.UNREADABLE)
+                elif scalar:
+                    _add_entry(builder, number, scalar)
+    if not is_closed:
+        raise ConfigError(f"{builder.source}:{number}: the list in brackets has no end; it was cut short")
 
 
 def _scalar(text: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT, BulkLines, entries_of, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _OPTIONS = "server|address|local|ipset|nftset"
@@ -22,12 +22,15 @@ _LINE = re.compile(
 )
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _OPTION = re.compile(r"(?:--)?([a-z][a-z0-9-]*)(?:\s*=\s*(.*))?", re.IGNORECASE)
+_SOME_OPTION = re.compile(r"(?:--)?[a-z][a-z0-9-]*(?:\s*=.*)?", re.IGNORECASE)
+_LOOKED_AT = 50
 _FIRST = re.compile(rf"(?:--)?(?:(?:{_OPTIONS})\s*=\s*/|bogus-nxdomain\s*=\s*[0-9])")
 
 
 def recognizes(text: str) -> bool:
-    """Whether the first entry is an option of dnsmasq about domains."""
-    return _FIRST.match(next(iter(entries_of(text)), "")) is not None
+    """Whether one of the first entries is an option of dnsmasq about domains, and the first is an option."""
+    first = entries_of(text)[:_LOOKED_AT]
+    return bool(first) and _SOME_OPTION.fullmatch(first[0]) is not None and any(map(_FIRST.match, first))
 
 
 def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:
@@ -38,7 +41,7 @@ def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:
         if not text:
             return
         option = _OPTION.fullmatch(text)
-        if option is None:
+        if option is None or len(line) == MANY_LIMIT:  # its end may be cut
             builder.skip(number, text, Skip.UNREADABLE)
             return
         value = option[2] or ""
@@ -55,4 +58,4 @@ def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:
             else:
                 builder.add(number, domain.removeprefix("."), Covers.SITE, exception=is_exception)
 
-    parse_lines(pieces, (BulkLines(_LINE, builder.add_many),), parse_line)
+    parse_lines(pieces, (BulkLines(_LINE, builder.add_many),), parse_line, limit=MANY_LIMIT)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from proxy.model import literal
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, BulkLines, are_domains, entries_of, parse_lines
+from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT, BulkLines, are_domains, entries_of, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 
 _OWN_NAMES = frozenset(
@@ -24,6 +24,7 @@ _OWN_NAMES = frozenset(
     )
 )  # fmt: skip
 
+_LOOKED_AT = 50
 _NAME = re.compile(r"[\w.:-]+")
 _ADDRESS = r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|0)"
 
@@ -35,8 +36,13 @@ _LINE = re.compile(
 
 
 def recognizes(text: str) -> bool:
-    """Whether the first entry is an address with a name after it."""
-    words = next(iter(entries_of(text)), "").split()
+    """Whether more than half of the first entries are an address with a name after it."""
+    first = entries_of(text)[:_LOOKED_AT]
+    return sum(map(_is_entry, first)) * 2 > len(first)
+
+
+def _is_entry(entry: str) -> bool:
+    words = entry.split()
     return len(words) > 1 and _is_address(words[0]) and _NAME.fullmatch(words[1]) is not None
 
 
@@ -55,8 +61,12 @@ def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
         return are_domains(texts) and not any(f"\n{begin}" in lines for begin in _OWN.split("|"))
 
     def parse_line(number: int, line: str) -> None:
-        address, *names = line.partition("#")[0].split() or [""]
+        entry, mark, _ = line.partition("#")
+        address, *names = entry.split() or [""]
         if not address:
+            return
+        if len(line) == MANY_LIMIT and not mark:  # its last name may be cut
+            builder.skip(number, line, Skip.UNREADABLE)
             return
         if not names or not _is_address(address):
             builder.skip(number, line.strip(), Skip.UNREADABLE)
@@ -64,4 +74,4 @@ def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
             if name.lower() not in _OWN_NAMES:
                 builder.add(number, name, Covers.HOST)
 
-    parse_lines(pieces, (BulkLines(_LINE, take, are_names),), parse_line)
+    parse_lines(pieces, (BulkLines(_LINE, take, are_names),), parse_line, limit=MANY_LIMIT)

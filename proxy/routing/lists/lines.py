@@ -18,6 +18,9 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 READ_LIMIT = 2048
 """Characters of a line that are looked at. What is longer is no entry, or ends in a comment."""
 
+MANY_LIMIT = 64 * 1024
+"""The same where a line may have many entries."""
+
 DOMAIN = r"(?:(?![a-z0-9._-]{254})(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-))"
 """Matches a domain in canonical spelling (`wire.hostnames`). Its last label begins with a letter, so it is no address;
 a domain that it does not match may still be one."""
@@ -142,9 +145,15 @@ class BulkLines:
         self.take(first_number, *((found,) if self.expression.groups == 1 else zip(*found, strict=True)))
 
 
-def parse_lines(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> None:
+def parse_lines(
+    pieces: Iterator[str],
+    kinds: Sequence[BulkLines],
+    parse_line: Callable[[int, str], None],
+    *,
+    limit: int = READ_LIMIT,
+) -> None:
     """Reads a text: pieces of which all lines are of one kind in one call, and each other line, which it cuts to
-    READ_LIMIT, by `parse_line`. Lines are handed over in order. A byte order mark is left out."""
+    `limit`, by `parse_line`. Lines are handed over in order. A byte order mark is left out."""
     order = list(kinds)
     first = 1
     for piece in pieces:
@@ -158,10 +167,12 @@ def parse_lines(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: C
                 order.insert(0, kind)  # the next piece is probably like this one
                 break
         else:
-            first = _one_by_one(text, first, order, parse_line)
+            first = _one_by_one(text, first, order, parse_line, limit)
 
 
-def _one_by_one(text: str, first: int, kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> int:
+def _one_by_one(
+    text: str, first: int, kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None], limit: int
+) -> int:
     """Reads the lines of a piece that are not all of one kind. Returns the number of the line after it."""
     run: list[Any] = []
     kind = kinds[0]
@@ -180,23 +191,23 @@ def _one_by_one(text: str, first: int, kinds: Sequence[BulkLines], parse_line: C
             if run:
                 kind.take_found(number - len(run), run)
                 run = []
-            parse_line(number, line[:READ_LIMIT])
+            parse_line(number, line[:limit])
     if run:
         kind.take_found(number + 1 - len(run), run)
     return number + 1
 
 
 def entries_of(text: str) -> list[str]:
-    """Returns the lines of a first piece that are neither empty nor comments (`#`, `//`): they tell a format."""
+    """Returns the lines of a first piece that are neither empty nor comments (`#`, `//`, `;`): they tell a format."""
     lines = [line.strip("\ufeff \t") for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith(("#", "//"))]
+    return [line for line in lines if line and not line.startswith(("#", "//", ";"))]
 
 
-def numbered(pieces: Iterator[str], first: int = 1) -> Iterator[tuple[int, str]]:
-    """Yields each line, cut to READ_LIMIT and without its end, with its number. A byte order mark is left out."""
+def numbered(pieces: Iterator[str], first: int = 1, *, limit: int = READ_LIMIT) -> Iterator[tuple[int, str]]:
+    """Yields each line, cut to `limit` and without its end, with its number. A byte order mark is left out."""
     for piece in pieces:
         text = piece.removeprefix("\ufeff") if first == 1 else piece
         lines = text.splitlines()
         for number, line in enumerate(lines, first):
-            yield number, line[:READ_LIMIT]
+            yield number, line[:limit]
         first += len(lines)

@@ -188,6 +188,9 @@ class ListBuilder:
         if _KEYWORD.fullmatch(word) is None:
             self.skip(line, text, Skip.PATTERN)
             return False
+        if word.startswith(".") and not self._allow_suffixes and public_suffixes((word[1:],)):
+            self.skip(line, text, Skip.SUFFIX)
+            return False
         return self._add_pattern(line, text, self._of(exception).keywords, word)
 
     def add_wildcard(self, line: int, text: str, *, by_label: bool = False, exception: bool = False) -> bool:

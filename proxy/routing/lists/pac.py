@@ -79,7 +79,7 @@ class _Decision:
 def recognizes(text: str) -> bool:
     """Returns whether the beginning of a file may be that of a PAC script: its function may stand at the very end."""
     return bool(
-        re.search(rf"\bfunction\s+{_MAIN}\s*\(", text)
+        re.search(rf"\b(?:function\s+{_MAIN}\s*\(|(?:var|let|const)\s+{_MAIN}\s*=)", text)
         or re.match(r"(?:[\ufeff\s]|//[^\n]*\n|/\*.*?\*/)*(?:var|let|const)\s+[\w$]+\s*=\s*[\"'\[{]", text, re.DOTALL)
     )
 
@@ -189,7 +189,7 @@ class _Script:
             if value.part is Part.UNARY and value.text == "new" and len(value.parts[0].parts) == 2:
                 value = value.parts[0].parts[1]  # new Set([…])
             if value.part is Part.FUNCTION:
-                self._functions[target.text] = value
+                self._functions[target.text] = value._replace(text=target.text)
             elif self._is_host(value):
                 self._hosts.add(target.text)
             else:

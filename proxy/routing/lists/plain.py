@@ -1,8 +1,8 @@
 """Plain lists: one domain a line, which includes its subdomains, or one address or prefix.
 
-`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included. An URL
-means its host, with subdomains as any other. Lists come from strangers: sizes are bounded, what cannot be read is
-skipped and counted, and no entry is a pattern.
+`#`, `//`, `!` and `;` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included.
+An URL means its host, with subdomains as any other. Lists come from strangers: sizes are bounded, what cannot be read
+is skipped and counted, and no entry is a pattern.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _line_of(entry: str) -> re.Pattern[str]:
     """An expression for lines in lower case with such an entry, a comment, both or neither."""
     comment = r"(?:\#|//)[\x20-\x7e\t]*"
     return re.compile(
-        rf"^[\x20\t]*(?:{entry}(?:[\x20\t]+(?:{comment})?)?|(?:{comment}|![\x20-\x7e\t]*)?)\r?$", re.MULTILINE
+        rf"^[\x20\t]*(?:{entry}(?:[\x20\t]+(?:{comment})?)?|(?:{comment}|[!;][\x20-\x7e\t]*)?)\r?$", re.MULTILINE
     )
 
 
@@ -39,7 +39,7 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
 
     def parse_line(number: int, line: str) -> None:
         entry = _COMMENT.sub("", line).strip()
-        if not entry or entry.startswith("!"):
+        if not entry or entry.startswith(("!", ";")):
             return
         if _WITH_PORT.fullmatch(entry):
             builder.skip(number, entry, Skip.CONDITION)

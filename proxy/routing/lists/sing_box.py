@@ -21,7 +21,9 @@ VERSIONS = range(1, 5)
 DEPTH_LIMIT = 32
 """Brackets in each other. A logical rule may hold logical rules."""
 
-_BEGINNING = re.compile(r"[\ufeff\s]*\{[^}]{0,200}?\"(?:version|rules)\"\s*:")
+_BEGINNING = re.compile(
+    r"(?:[\ufeff\s]|//[^\n]*\n|#[^\n]*\n|/\*(?:[^*]|\*(?!/))*+\*/)*+\{[^}]{0,200}?\"(?:version|rules)\"\s*:"
+)
 _HOSTS = frozenset({"domain", "domain_suffix", "domain_keyword", "domain_regex", "ip_cidr"})
 _PROGRAMS = re.compile(r"process_.*|package_name.*|user.*")
 

@@ -15,7 +15,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.first_match import OrderedExceptions
-from proxy.routing.lists.lines import DOMAIN, READ_LIMIT
+from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind
 from proxy.routing.lists.url_filters import (
@@ -95,7 +95,7 @@ class _Lines:
 
     def entry(self, line: str) -> str:
         """Returns a line without what is around it; "" when it is no entry. Takes each line in turn."""
-        text = line[:READ_LIMIT].strip()
+        text = line[:MANY_LIMIT].strip()
         if not text:
             return ""
         lowered = text.lower()

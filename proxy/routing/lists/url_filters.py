@@ -17,6 +17,7 @@ from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.lines import DOMAIN
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind
+from proxy.wire import hostnames
 
 FILTER_LINES = re.compile(
     rf"^(?:\|\|({DOMAIN})\^?|(?:!(?!\#|[ ]?checksum)[\x20-\x7e\t]*)?)\r?$",
@@ -70,9 +71,21 @@ def host_filter(text: str) -> HostFilter | Skip:
         return Skip.PATTERN if whole and (below or first) else Skip.NO_HOST
     if _HOST_CHARACTERS.fullmatch(host) is None:
         return Skip.UNREADABLE if below or first else Skip.NO_HOST
+    host = _in_a_labels(host)
     if below or first:
         return _anchored(host, below=below, ends=ends, narrow=narrow or not whole)
     return _part(host, ends=ends, narrow=not whole, query=tail.startswith(("?", "&", "=")))
+
+
+def _in_a_labels(host: str) -> str:
+    """Returns the part of a name as it is in DNS, where it has international labels. A lone word stays as it is: it may
+    be a piece of a label, and then no piece of its punycode."""
+    if host.isascii() or "." not in host.strip("."):
+        return host
+    try:
+        return ".".join([label if label.isascii() else hostnames.host(label) for label in host.split(".")])
+    except ValueError:
+        return host
 
 
 def _anchored(host: str, *, below: bool, ends: bool, narrow: bool) -> HostFilter | Skip:

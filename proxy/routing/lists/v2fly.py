@@ -2,7 +2,8 @@
 
 `example.com` is a site, `full:` one host, `keyword:` a part of names. `@ads` marks a rule; `include:other @cn @-ads`
 takes the rules of the other list that are marked cn and not ads. `&other` puts a rule into another list as well: only
-who reads all files of the project finds that, so it says nothing here. `#` begins a comment anywhere.
+who reads all files of the project finds that, so it says nothing here. `#` begins a comment anywhere. Lists that the
+project exports have the marks behind a colon: `domain:example.com:@ads,@cn`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEPTH_LIMIT = 16
 INCLUDES_LIMIT = 5000
 """Lists that are read for one, counted as often as they are included. The project has 1,500."""
 
-_RULE = re.compile(r"^(?:include|domain|full|keyword|regexp):[^\s/]|^[a-z0-9.-]+[ \t]+[@&][a-z!-]", re.MULTILINE)
+_RULE = re.compile(r"^(?:include|domain|full|keyword|regexp):[^\s/]|^[a-z0-9.-]+(?:[ \t]+[@&]|:@)[a-z!-]", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9!-]{1,64}")
 
 _LINES = re.compile(
@@ -64,6 +65,8 @@ class _Rule:
 
 def _parse_rule(text: str) -> _Rule:
     rule, *words = text.split()
+    rule, _, marked = rule.partition(":@")
+    words += [f"@{mark.removeprefix('@')}" for mark in marked.split(",") if mark]
     kind, colon, value = rule.partition(":")
     if not colon or "." in kind:
         kind, value = "domain", rule

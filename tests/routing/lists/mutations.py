@@ -22,7 +22,7 @@ from proxy.model.errors import ConfigError
 from proxy.routing.lists import adblock, autoproxy, clash, dnsmasq, hosts, plain, v2fly
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, DomainList
 from proxy.routing.lists.formats import FORMATS, parse_list
-from proxy.routing.lists.lines import BulkLines, numbered
+from proxy.routing.lists.lines import READ_LIMIT, BulkLines, numbered
 from proxy.wire import hostnames
 from tests.routing.lists.judges import adblocker, pac, rule_providers, sing_box
 
@@ -141,9 +141,15 @@ def _is_read(text: str, form: ListFormatName, chance: random.Random) -> bool:
     return True
 
 
-def _parse_each_line(pieces: Iterator[str], kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None]) -> None:
+def _parse_each_line(
+    pieces: Iterator[str],
+    kinds: Sequence[BulkLines],
+    parse_line: Callable[[int, str], None],
+    *,
+    limit: int = READ_LIMIT,
+) -> None:
     """`parse_lines` without its short ways."""
-    for number, line in numbered(pieces):
+    for number, line in numbered(pieces, limit=limit):
         parse_line(number, line)
 
 

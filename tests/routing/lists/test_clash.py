@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.model.errors import ConfigError
 from proxy.routing.lists.clash import recognizes
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.formats import parse_list
@@ -119,10 +120,6 @@ def test_a_file_of_programs_only_says_so() -> None:
     assert found.problem.startswith(f'l:2: "PROCESS-NAME,frpc" {Skip.PROCESS.sentence}; 0 lines read, 2 lines skipped')
 
 
-def test_flow_style_which_mihomo_does_not_read_is_a_problem() -> None:
-    assert read("payload: ['+.a.example', '+.b.example']\n", format="clash").problem
-
-
 def test_text_of_domains_is_recognised_by_its_plus() -> None:
     found = read("# c\nhost.example\n+.site.example\n.below.example\n")
     assert (found.format, shown(found.listed)) == ("clash", ["=host.example", "+site.example", ".below.example"])
@@ -132,7 +129,7 @@ def test_what_it_recognizes() -> None:
     for text in (DOMAINS, CLASSICAL, "payload:\n", "\ufeff# c\npayload: # c\n- a\n", "+.a.example\n", "rules:\n- a\n",
                  "host-suffix, a.example, direct\n", "PROCESS-NAME,a\n"):  # fmt: skip
         assert recognizes(text), text
-    for text in ("", "a.example\n", "payload\n", "payload: [a]\n", "- a\n", "a.example\npayload:\n", "DOMAINS,a\n",
+    for text in ("", "a.example\n", "payload\n", "- a\n", "a.example\npayload:\n", "DOMAINS,a\n",
                  ".a.example\n", "*.a.example\n", "++.a\n", "{payload:\n", "version: 2\nrules_set:\n"):  # fmt: skip
         assert not recognizes(text), text
 
@@ -173,3 +170,46 @@ def test_lines_that_begin_in_different_ways_are_read_in_bulk_but_for_odd_ones(
     assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
     monkeypatch.setattr(BulkLines, "take_found", None)  # what the expression finds in lines that are not alike
     assert parse_list(iter(["payload:\n", "".join(usual)]), size=999, source="l", format="clash").lines_read == 15
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "payload: ['+.site.example', \"host.example\", .below.example]\n",
+        "# why\npayload: [ # here\n  '+.site.example',  # why, and why not\n  host.example,\n  '.below.example',\n]\n",
+        '{"payload": ["+.site.example", "host.example", ".below.example"]}\n',
+        "'payload':\n  - '+.site.example'\n  - host.example\n  - .below.example\n",
+        '"rules" :\n- +.site.example\n- host.example\n- .below.example',
+        "  payload:\r\n    - '+.site.example'\r\n    - host.example\r\n    - .below.example\r\n",
+    ],
+)
+def test_other_spellings_of_the_yaml(text: str) -> None:
+    for made in (text, f"\ufeff{text}"):
+        found = read(made)
+        assert (found.format, found.skips) == ("clash", {})
+        assert shown(found.listed) == ["+site.example", "=host.example", ".below.example"]
+
+
+def test_a_list_in_brackets_names_what_it_skips_and_its_missing_end() -> None:
+    found = read("payload: ['DOMAIN-SUFFIX,site.example', 'PROCESS-NAME,curl', &a 'b.example',\n  {c: d}, '+.com']\n")
+    assert shown(found.listed) == ["+site.example"]
+    assert found.skips == {Skip.PROCESS: 1, Skip.UNREADABLE: 2, Skip.SUFFIX: 1}
+    assert [sentence.split(":")[1] for sentence in found.skipped] == ["1", "1", "2", "2"]
+    assert read("payload: []\n").problem == "l: the list is empty"
+    with pytest.raises(ConfigError, match=r"^l:2: the list in brackets has no end; it was cut short$"):
+        read("payload: ['+.site.example',\n 'host.exam")
+
+
+def test_a_table_is_no_rule_provider_and_typed_lines_need_not_come_first() -> None:
+    table = read("domain,category\nexample.com,NEWS\n")
+    assert (table.format, len(table.listed)) == ("plain", 0)
+    assert table.problem
+    late = read("host.example\nDOMAIN-SUFFIX,site.example\nDOMAIN,other.example\n")
+    assert (late.format, shown(late.listed)) == ("clash", ["=host.example", "+site.example", "=other.example"])
+    assert read("; as Surge writes it\nDOMAIN,host.example\n; off\n").skips == {}
+
+
+def test_a_keyword_that_is_a_dot_and_a_public_suffix_is_refused() -> None:
+    found = read("DOMAIN-KEYWORD,.com\nDOMAIN-KEYWORD,.co.uk\nDOMAIN-KEYWORD,com\nDOMAIN-KEYWORD,.comp\n")
+    assert shown(found.listed) == ["keyword com", "keyword .comp"]
+    assert found.skips == {Skip.SUFFIX: 2}

@@ -92,3 +92,10 @@ def test_usual_lines_are_read_by_few_calls() -> None:
     with counting() as calls_for_one:
         read(line.format(1), format="dnsmasq")
     assert calls.total() < calls_for_one.total() + 300 / 10, calls
+
+
+def test_a_long_line_has_all_its_domains_or_is_named() -> None:
+    domains = [f"site{number}.example" for number in range(1000)]
+    assert len(read(f"server=/{'/'.join(domains)}/192.0.2.1\n").listed) == 1000
+    cut = read(f"server=/a.example/192.0.2.1\nserver=/{'/'.join(domains * 5)}/192.0.2.1\n")
+    assert (len(cut.listed), cut.skips) == (1, {Skip.UNREADABLE: 1})

@@ -79,3 +79,13 @@ def test_usual_lines_are_read_by_few_calls() -> None:
     with counting() as calls_for_one:
         read("0.0.0.0 a.example\n", format="hosts")
     assert calls.total() < calls_for_one.total() + 500 / 10, calls
+
+
+def test_a_long_line_has_all_its_names_or_is_named() -> None:
+    names = [f"site{number}.example" for number in range(1000)]
+    whole = read(f"0.0.0.0 a.example\n0.0.0.0 {' '.join(names)}\n")
+    assert len(whole.listed) == 1001
+    assert whole.listed.contains(names[-1])
+    cut = read(f"0.0.0.0 a.example\n0.0.0.0 {' '.join(names * 5)}\n")
+    assert shown(cut.listed) == ["=a.example"], "no name that the cut made, and none of half a line"
+    assert cut.skips == {Skip.UNREADABLE: 1}

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import DomainList, Skip
+from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.pac import parse_pac, recognizes
+from tests.routing.lists.reading import shown
 from tests.support.calls import counting
 
 PROXY = "'SOCKS5 127.0.0.1:1080; DIRECT'"
@@ -393,3 +395,15 @@ def test_a_script_with_a_piece_lost_is_read_or_refused() -> None:
 )
 def test_its_text_is_recognised(text: str, is_one: bool) -> None:
     assert recognizes(text) is is_one
+
+
+@pytest.mark.parametrize(
+    "declared", ["var FindProxyForURL = function (u, h)", "const FindProxyForURL=function find(u,h)"]
+)
+def test_the_function_may_be_a_value(declared: str) -> None:
+    found = parse_list(
+        iter([declared + ' { if (dnsDomainIs(h, "a.example")) return "PROXY p:1"; return "DIRECT"; };']),
+        size=100,
+        source="l",
+    )
+    assert (found.format, shown(found.listed)) == ("pac", ["+a.example"])

@@ -60,7 +60,7 @@ def keyword(text: str, *, narrow: bool = False) -> HostFilter:
         ("||192.0.2.1^", domain("192.0.2.1", HOST)),
         ("||[2001:db8::1]^", domain("[2001:db8::1]", HOST)),
         ("||192.0.2.", Skip.PATTERN),
-        ("||bücher.example^", domain("bücher.example", SITE)),
+        ("||bücher.example^", domain("xn--bcher-kva.example", SITE)),
         ("||com", domain("com", SITE)),
         # where the URL begins
         ("|http://example.com", domain("example.com", HOST, narrow=True)),
@@ -186,3 +186,20 @@ def test_an_exception_for_a_part_of_a_host_is_left_out_as_the_rest_would_go_dire
 def test_any_text_is_a_filter_or_has_a_reason_not_to_be(text: str) -> None:
     found = added(text)
     assert found.lines_read or found.lines_skipped
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["||bücher.example^", ".bücher.example", "bücher.example", "|http://bücher.example/", "||cdn*.bücher.example^"],
+)
+def test_an_international_name_is_in_a_labels(text: str) -> None:
+    found = added(text)
+    assert found.skips == {}
+    host = "cdn1.xn--bcher-kva.example" if "cdn" in text else "xn--bcher-kva.example"
+    assert found.covering(f"www.{host}" if text.startswith(".") else host) is not None
+
+
+def test_a_filter_that_is_a_dot_and_a_public_suffix_is_refused() -> None:
+    found = added(".com", ".co.uk", ".example.com")
+    assert found.covering("www.example.org.com") is None
+    assert found.skips == {Skip.SUFFIX: 2}

@@ -153,3 +153,11 @@ def test_an_include_that_leads_nowhere_or_in_a_circle_stays() -> None:
         "include:none @cn # x\ninclude:a\n", lambda n: (n, iter([files[n]])) if n in files else None
     )
     assert alone == "include:none @cn # x\n# include:a\na.example\n# include:b\ninclude:a\n"
+
+
+def test_an_exported_list_has_its_marks_behind_a_colon() -> None:
+    exported = "domain:a.example:@ads,@cn\nfull:www.b.example:@ads\nkeyword:yard\nc.example:@cn\n"
+    found = read(exported)
+    assert listed(found) == listed(read("a.example @ads @cn\nfull:www.b.example @ads\nkeyword:yard\nc.example @cn\n"))
+    assert not found.lines_skipped
+    assert listed(read("include:all @ads", {"all": exported})) == listed(read("a.example\nfull:www.b.example\n"))
