@@ -1,8 +1,9 @@
 """Plain lists: one domain a line, which includes its subdomains, or one address or prefix.
 
 `#`, `//`, `!` and `;` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included.
-An URL means its host, with subdomains as any other. Lists come from strangers: sizes are bounded, what cannot be read
-is skipped and counted, and no entry is a pattern.
+An URL means its host, with subdomains as any other. `full:`, `domain:`, `keyword:` and `regexp:` mean what they do in
+v2fly's lists: a large one may have them behind 100,000 domains, where no format is recognised any more. Lists come from
+strangers: sizes are bounded, and what cannot be read is skipped and counted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, are_ipv4, are_ipv6, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
@@ -17,6 +19,7 @@ from proxy.routing.lists.list_builder import ListBuilder
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = re.compile(r"^(?:[*+]?\.)")
 _URL = re.compile(r"(?:https?://)?([^\s/:,;\"'<>]+\.[^\s/:,;\"'<>]+)(?:/[^\s,;\"'<>]*)?", re.IGNORECASE)
+_MARKED = re.compile(r"(full|domain|keyword|regexp):(\S+)", re.IGNORECASE)
 _PREFIX = re.compile(r"[0-9a-f:.]+/[0-9.]+", re.IGNORECASE)
 _WITH_PORT = re.compile(r"(?:https?://)?([^\s/:]+):[0-9]{1,5}(?:/\S*)?", re.IGNORECASE)
 
@@ -41,6 +44,9 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
         entry = _COMMENT.sub("", line).strip()
         if not entry or entry.startswith(("!", ";")):
             return
+        if marked := _MARKED.fullmatch(entry):
+            _add_marked(builder, number, entry, marked[1].lower(), marked[2])
+            return
         if _WITH_PORT.fullmatch(entry):
             builder.skip(number, entry, Skip.CONDITION)
         elif "/" not in entry:
@@ -56,3 +62,15 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
         BulkLines(_IPV6, builder.add_ipv6, are_ipv6),
     )
     parse_lines(pieces, kinds, parse_line)
+
+
+def _add_marked(builder: ListBuilder, line: int, entry: str, kind: str, value: str) -> None:
+    match kind:
+        case "full":
+            builder.add(line, value, Covers.HOST)
+        case "domain":
+            builder.add(line, value)
+        case "keyword":
+            builder.add_keyword(line, value)
+        case _:
+            builder.skip(line, entry, Skip.REGULAR_EXPRESSION)

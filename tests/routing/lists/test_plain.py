@@ -303,3 +303,14 @@ def test_usual_lines_are_read_by_few_calls(end: str) -> None:
         read(f"*.Site.example{end}")
     assert calls["proxy.routing.domain_set.DomainSetBuilder.add"] == 1
     assert calls.total() == calls_for_one.total(), calls
+
+
+def test_marks_of_v2fly_that_come_late_are_read() -> None:
+    """As in the proxy-list.txt of v2ray-rules-dat: 25,000 domains come first."""
+    many = "".join(f"site{number}.example\n" for number in range(5000))
+    found = read(
+        f"{many}full:www.a.example\ndomain:b.example\nkeyword:yard\nregexp:(^|\\.)c[5-7]\\.example$\nFull:D.example\n"
+    )
+    assert (found.format, found.skips) == ("plain", {Skip.REGULAR_EXPRESSION: 1})
+    hosts = ("www.a.example", "x.www.a.example", "x.b.example", "shipyard.test", "d.example", "site4999.example")
+    assert [found.contains(host) for host in hosts] == [True, False, True, True, True, True]
