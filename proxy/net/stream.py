@@ -43,7 +43,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 class Stream(ABC):
     """See the module's docstring. All calls may raise OSError (ConnectionError for what the peer did)."""
 
-    __slots__ = ("_receiver", "_sender", "drained", "notify", "peer", "syn_at")
+    __slots__ = ("_receiver", "_sender", "drained", "held_s", "notify", "peer", "syn_at")
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -52,6 +52,8 @@ class Stream(ABC):
         """Called whenever a `_nowait` call may return more than before. Must not raise."""
         self.syn_at = 0.0
         """When it began to connect, by the loop's clock; 0: not known."""
+        self.held_s = 0.0
+        """Seconds for which Byway itself held back its dial or its delivery, so that they are not the route's."""
         self.drained = False
         """A `receive_nowait` would return None: it need not be called before `notify` is."""
         self._receiver: asyncio.Future[None] | None = None
@@ -169,7 +171,7 @@ class SocketStream(Stream):
         # What Stream does. Every connection has two of these.
         self.peer = peer
         self.notify = None
-        self.syn_at = 0.0
+        self.syn_at = self.held_s = 0.0
         self.drained = False
         self._receiver = self._sender = None
         self._sock = sock

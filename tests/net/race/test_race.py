@@ -744,6 +744,22 @@ def test_a_first_byte_that_looks_late_is_timed_by_the_kernel() -> None:
     play(scene())
 
 
+def test_the_time_for_which_byway_held_back_a_path_is_not_the_routes() -> None:
+    class Held(ScriptedStream):
+        def __init__(self, script: Script) -> None:
+            super().__init__(script)
+            self.held_s = 2.0
+
+    async def scene() -> None:
+        stage = Scene({RELAY: Script(connect=2.5, answer=SERVER_HELLO, stream=Held)})
+        await stage.deliver(HELLO)
+        (attempt,) = stage.race.attempts
+        assert attempt.elapsed == pytest.approx(0.6)
+        assert attempt.evidence["opened_s"] == pytest.approx(0.5)
+
+    play(scene())
+
+
 @pytest.mark.parametrize(
     ("destination", "outer", "is_ech"),
     [
