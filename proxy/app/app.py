@@ -410,7 +410,8 @@ class App:
     def _keep_ways(self) -> None:
         """Forgets the ways to relays that are not configured."""
         registry = self._setup.registry
-        self._relay_ways.keep({registry.first_endpoint(name) for name in registry.relay_names})
+        relays = {registry.first_endpoint(name) for name in registry.relay_names}
+        self._relay_ways.keep(relays, registry.with_alternatives.values())
 
     def _save_ways(self) -> None:
         """Has what is believed of the ways to relays written if that changed."""

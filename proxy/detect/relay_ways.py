@@ -2,10 +2,10 @@
 
 A way counts as failed only when another way to the same relay worked: a relay that is down, or a network that is,
 says nothing of its ways. A failed way goes last, and is re-tested beside a visit when it is due. The way in use stays
-in use: an untried one may stop half-way through a page, and only a page shows that. What failed and what worked
+in use: an untried one may stop half-way through a page, and only a transfer shows that. What failed and what worked
 instead, compared, name the obstacle: a filter on the name, a dead address, a forged answer, a transfer that stalls.
-Where something failed it is kept over a restart (`remembered`, `restore`): else a page is lost after each, where
-transfers stall.
+Where something failed it is kept over a restart (`remembered`, `restore`), and so is which way is proven to carry more
+than stalled transfers bring: else each start would have to find it out again.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ STALLS_APART_S = 5.0
 """Seconds between two stalled transfers that count as two: a page has many connections."""
 
 _STALLS_WITHIN_S = 3600.0
+
+_PROOF_SAVED_S = 86_400.0
+"""A proof that is younger is not saved again: large transfers come every minute."""
 
 AFTER_HELLO = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.DROPPED, Symptom.SILENT})
 """Failures by which a ClientHello may have been filtered, so that a strategy may help."""
@@ -182,15 +185,22 @@ class RelayWays:
         self._rng = rng if rng is not None else random.SystemRandom()
         self._relays: Bounded[tuple[NetworkId, Destination], _Relay] = Bounded(RELAYS_MAX)
         self._troubled: set[tuple[NetworkId, Destination]] = set()  # where a way failed or is avoided
+        self._several: frozenset[Destination] = frozenset()  # the relays with alternatives
         self.version = 0
-        """Grows when a way fails, stalls or no longer counts as failed: then what is `remembered` has to be saved."""
+        """Grows when a way fails, stalls, is proven or no longer counts as failed: then what is `remembered` has to be
+        saved."""
 
     def remembered(self) -> list[KnownWay]:
-        """Returns the ways to each relay of which one failed, on networks that can be recognised."""
+        """Returns the ways to each relay of which one failed, or of which one is proven and there are others, on
+        networks that can be recognised."""
         return [
             KnownWay(network, relay, way, **{name: getattr(record, name) for name in _FIELDS})
             for (network, relay), known in self._relays.items()
-            if (network, relay) in self._troubled and network != UNKNOWN_NETWORK
+            if network != UNKNOWN_NETWORK
+            and (
+                (network, relay) in self._troubled
+                or (relay in self._several and any(record.carried_at for record in known.ways.values()))
+            )
             for way, record in known.ways.items()
         ]
 
@@ -283,10 +293,14 @@ class RelayWays:
 
     def carried(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
         """A transfer over the way to `peer` brought more than stalled ones do (`proof_bytes`)."""
-        if (network, relay) not in self._troubled or (way := self._in_use(network, relay, peer)) is None:
+        if (network, relay) not in self._troubled and relay not in self._several:
+            return
+        if (way := self._in_use(network, relay, peer)) is None:
             return
         for other, record in self._known(network, relay).items():
             if other == way:
+                if relay in self._several and now - record.carried_at >= _PROOF_SAVED_S:
+                    self.version += 1
                 record.stalled_at, record.carried_at = 0.0, now
                 if record.failures and record.symptom is Symptom.FROZEN:
                     record.failures, record.symptom = 0, Symptom.NONE
@@ -296,6 +310,19 @@ class RelayWays:
             ):
                 self._fail(record, Symptom.FROZEN, now)
         self._note_trouble(network, relay)
+
+    def is_unproven(self, relay: Destination, peer: str, network: NetworkId, now: float) -> bool:
+        """Whether it is worth finding out if transfers pass over the way to `peer`, which a dial has just taken. Not
+        without an alternative; not when one brought more than stalled ones do; and not when one stalled and the way is
+        not to be tried again yet: then all others have failed."""
+        if relay not in self._several or (way := self._in_use(network, relay, peer)) is None:
+            return False
+        record = self._known(network, relay)[way]
+        if record.failures and record.symptom is Symptom.FROZEN:
+            return now >= record.due_at
+        if record.stalled_at:
+            return now >= record.avoided_until
+        return not record.carried_at or now - record.carried_at >= self._settings.unvisited_s
 
     def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         """Another way was quicker, and the verdict on this one is to come: the others go first for a while."""
@@ -348,8 +375,9 @@ class RelayWays:
                 found.append(RelayObstacle(kind, way, record.symptom, record.failed_at, instead, record.bytes_down))
         return min(found, key=lambda obstacle: _GRAVEST_FIRST.index(obstacle.kind), default=None)
 
-    def keep(self, relays: Collection[Destination]) -> None:
-        """Forgets every relay that is not among `relays`: after a reload."""
+    def keep(self, relays: Collection[Destination], several: Collection[Destination] = ()) -> None:
+        """Forgets every relay that is not among `relays`: after a reload. `several`: those with alternatives."""
+        self._several = frozenset(several)
         for key in [key for key in self._relays if key[1] not in relays]:
             del self._relays[key]
             self._troubled.discard(key)

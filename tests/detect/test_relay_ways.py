@@ -381,6 +381,7 @@ def test_a_transfer_that_stalled_once_is_known_after_a_restart(ways: RelayWays) 
 
 def test_where_nothing_failed_nothing_is_remembered(ways: RelayWays) -> None:
     ways.used(VPS, PLAIN, HOME, NOW)
+    ways.carried(VPS, "192.0.2.1:443", HOME, NOW)
     ways.failed(VPS, PLAIN, Symptom.RESET, UNKNOWN_NETWORK, NOW)
     assert ways.remembered() == []
     fail(ways, PLAIN, Symptom.RESET, RECORDS)
@@ -422,6 +423,72 @@ def test_only_what_changes_a_choice_is_news(ways: RelayWays) -> None:
     assert not is_news()
     ways.keep([])
     assert is_news()
+
+
+# -- which way is proven -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(ways: RelayWays) -> RelayWays:
+    """The relay has an alternative, and a dial has just taken its first way."""
+    ways.keep([VPS], [VPS])
+    ways.used(VPS, PLAIN, HOME, NOW)
+    return ways
+
+
+MAIN, SECOND = "192.0.2.1:443", "192.0.2.9:8443"
+
+
+def test_a_way_is_proven_by_a_transfer_that_passes_and_for_some_days(several: RelayWays) -> None:
+    assert several.is_unproven(VPS, MAIN, HOME, NOW)
+    several.carried(VPS, MAIN, HOME, NOW)
+    assert not several.is_unproven(VPS, MAIN, HOME, NOW + SETTINGS.unvisited_s - 1)
+    assert several.is_unproven(VPS, MAIN, HOME, NOW + SETTINGS.unvisited_s)
+
+
+def test_each_way_is_proven_by_itself_on_each_network(several: RelayWays) -> None:
+    several.carried(VPS, MAIN, HOME, NOW)
+    several.used(VPS, ALTERNATIVE, HOME, NOW)
+    several.used(VPS, PLAIN, CAFE, NOW)
+    assert several.is_unproven(VPS, SECOND, HOME, NOW)
+    assert several.is_unproven(VPS, MAIN, CAFE, NOW)
+    assert not several.is_unproven(VPS, "192.0.2.7:1", HOME, NOW), "no dial took it"
+
+
+def test_without_an_alternative_nothing_is_to_be_proven(ways: RelayWays) -> None:
+    ways.used(VPS, PLAIN, HOME, NOW)
+    assert not ways.is_unproven(VPS, MAIN, HOME, NOW)
+
+
+def test_a_way_that_stalled_is_not_proven_again_before_it_is_tried_again(several: RelayWays) -> None:
+    several.carried(VPS, MAIN, HOME, NOW)
+    several.stalled(VPS, MAIN, 16_000, HOME, NOW)
+    assert not several.is_unproven(VPS, MAIN, HOME, NOW + AVOIDED_S - 1)
+    assert several.is_unproven(VPS, MAIN, HOME, NOW + AVOIDED_S)
+    several.stalled(VPS, MAIN, 16_000, HOME, NOW + AVOIDED_S)
+    due_at = NOW + AVOIDED_S + SETTINGS.retest_blocked_s[1]
+    assert not several.is_unproven(VPS, MAIN, HOME, due_at - 1)
+    assert several.is_unproven(VPS, MAIN, HOME, due_at)
+    several.carried(VPS, MAIN, HOME, due_at)
+    assert not several.is_unproven(VPS, MAIN, HOME, due_at)
+
+
+def test_a_proof_is_known_after_a_restart_and_saved_once_a_day(several: RelayWays) -> None:
+    before = several.version
+    several.carried(VPS, MAIN, HOME, NOW)
+    assert several.version == before + 1
+    several.carried(VPS, MAIN, HOME, NOW + 86_399)
+    assert several.version == before + 1
+    later = NOW + 2 * 86_400
+    several.carried(VPS, MAIN, HOME, later)
+    assert several.version == before + 2
+    after = restarted(several, later)
+    after.keep([VPS], [VPS])
+    assert not after.is_unproven(VPS, MAIN, HOME, later)
+    assert after.version == 0
+    after.forget()
+    after.used(VPS, PLAIN, HOME, later)
+    assert after.is_unproven(VPS, MAIN, HOME, later)
 
 
 def test_the_user_may_have_all_forgotten(ways: RelayWays) -> None:

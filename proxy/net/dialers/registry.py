@@ -165,6 +165,9 @@ class Registry:
         self.schedule = schedule if schedule is not None else RetrySchedule(DetectTuning())
         self._by_url: dict[str, Registry] = {}  # by the URL that an addon dialed
         self._build_all()
+        firsts = ((name, self.hops((name,))[0]) for name in self._relays)
+        self.with_alternatives = {name: first.endpoint for name, first in firsts if first.alternatives}
+        """Where the first relay of each relay listens, for those whose first relay has alternatives."""
 
     @property
     def relay_names(self) -> tuple[str, ...]:

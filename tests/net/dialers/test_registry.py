@@ -128,6 +128,16 @@ def test_whose_first_hop_needs_a_lookup(url: str, named: bool) -> None:
     assert first_hop_is_named("one", relays) is named
 
 
+def test_which_relays_have_alternatives_on_the_first_leg() -> None:
+    made = registry(
+        relay("one", "socks5h://192.0.2.1:1"),
+        relay("vps", "https://vps.test?alt=192.0.2.2:1"),
+        relay("chain", "vps>one"),
+        relay("behind", "one>vps"),
+    )
+    assert made.with_alternatives == {"vps": Destination("vps.test", 443), "chain": Destination("vps.test", 443)}
+
+
 def test_names_keep_the_order_of_the_configuration() -> None:
     made = registry(relay("b", "192.0.2.1:1080"), relay("a", "http://192.0.2.2"), relay("c", "b>a"))
     assert made.relay_names == ("b", "a", "c")
