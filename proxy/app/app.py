@@ -63,6 +63,7 @@ from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
 from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
+from proxy.probe.transfer_check import TransferCheck
 from proxy.session.events import Events, Learned
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -183,6 +184,7 @@ class App:
             health=self._health,
             groups=self._groups,
             relay_ways=self._relay_ways,
+            transfer_check=TransferCheck(self._relay_ways, self._tcp_info, self._network.current, detect, time.time),
             pump=self._pump,
             tcp_info=self._tcp_info,
             network=partial(attrgetter("id"), self._network),

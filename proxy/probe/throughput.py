@@ -17,6 +17,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.net.stream import Stream
+from proxy.probe.target import AGENT
 
 REQUESTS_MAX = 100
 """Requests of one measurement, to spare a site whose first page is small. Apache ends a connection after as many
@@ -47,8 +48,13 @@ async def measure_throughput(
             stream.abort()
 
 
+def first_page_request(host: str) -> bytes:
+    """The request for the first page of `host`, as anybody would send it, after which more may follow."""
+    return f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n\r\n".encode()
+
+
 async def _request_until_enough(stream: Stream, host: str, enough: int) -> int:
-    request = f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n".encode()
+    request = first_page_request(host)
     received, sent, wanted, ended = 0, 0, 1, False
     while wanted and not ended:
         await stream.send(request * wanted)

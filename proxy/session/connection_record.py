@@ -31,7 +31,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
-from proxy.net.race.race import Race, Winner
+from proxy.net.race.race import DialerFor, Race, Winner
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
@@ -136,8 +136,15 @@ class ConnectionRecord:
 
     def race(self, notify: Notify) -> Race:
         """Returns a race over the routes of the plan, which `notify` wakes. The caller closes it."""
-        services = self._services
-        self._race = self.setup.race(self.request, self.plan.routes, services.tcp_info, services.down_cache, notify)
+        services, setup = self._services, self.setup
+        dialer: DialerFor | None = None
+        if (
+            (check := services.transfer_check) is not None
+            and setup.registry.with_alternatives
+            and not services.is_private(self.host)
+        ):
+            dialer = check.dialer_for(setup)
+        self._race = setup.race(self.request, self.plan.routes, services.tcp_info, services.down_cache, notify, dialer)
         return self._race
 
     async def inspection(self, flight: Flight | None = None) -> InspectionDecision:

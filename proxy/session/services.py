@@ -32,6 +32,7 @@ from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.race import DialerFor
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
@@ -58,6 +59,15 @@ class AddonCalls(Protocol):
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None: ...
     def take_refinements(self, request_id: int) -> str: ...
     def notify_attempt(self, request: Request, attempt: Attempt) -> None: ...
+
+
+class TransferChecker(Protocol):
+    """What a session asks before it uses a relay that has alternatives."""
+
+    def dialer_for(self, setup: Setup) -> DialerFor:
+        """Returns dialers that find out, beside the first visit through such a relay, on which of its ways transfers
+        pass, and take such a one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,7 @@ class Services:
     inspector: Inspector
     programs: ClientPrograms
     relay_ways: RelayWays = field(default_factory=lambda: RelayWays(DetectTuning()))
+    transfer_check: TransferChecker | None = None
     rule_hits: RuleHits = field(default_factory=RuleHits)
     open_connections: OpenConnections = field(default_factory=OpenConnections)
     learns: bool = True

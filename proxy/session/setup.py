@@ -19,7 +19,7 @@ from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, RacePolicy
-from proxy.net.race.race import Race
+from proxy.net.race.race import DialerFor, Race
 from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import Router
@@ -75,12 +75,14 @@ class Setup:
         tcp_info: TcpInfo,
         down_cache: DirectDownCache | None = None,
         notify: Notify | None = None,
+        dialer: DialerFor | None = None,
     ) -> Race:
-        """Returns a race over routes that were planned under this Setup: a later one may not have their relays."""
+        """Returns a race over routes that were planned under this Setup: a later one may not have their relays.
+        `dialer` None: that of the registry."""
         return Race(
             request.destination,
             routes,
-            self.registry.dialer,
+            dialer or self.registry.dialer,
             direct=self.registry.direct,
             tcp_info=tcp_info,
             detect=self.settings.detect,

@@ -60,8 +60,10 @@ def test_what_is_not_held_is_told() -> None:
     spoiled = replace(row, spoiled=1, says="blocked")
     assert broken(spoiled, [replace(well, genuine=(False, True), status="vps is blocked")]) == []
     assert broken(spoiled, [replace(well, genuine=(False, True))]) == ["status says in 1 of 1: nothing"]
-    assert broken(spoiled, [well]) == [], "nothing was seen of the block"
-    assert broken(spoiled, [replace(well, status="blocked")]) == ["status says in 1 of 1: blocked"]
+    stalls = replace(row, censor=relay_roads.frozen, says="stall")
+    assert broken(stalls, [well]) == ["status says in 1 of 1: nothing"]
+    assert broken(stalls, [replace(well, by_main=False)]) == [], "nothing was seen of the block"
+    assert broken(stalls, [replace(well, by_main=False, status="stall")]) == ["status says in 1 of 1: stall"]
     assert broken(replace(row, comes=False), [well]) == ["5 of 5 pages came: "]
     assert "1 leaks" in table([row], [replace(well, leaked=("sent",))])
 

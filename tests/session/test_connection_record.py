@@ -39,6 +39,7 @@ from proxy.model import (
     as_evidence,
 )
 from proxy.model.errors import DialError
+from proxy.net.notify import Notify
 from proxy.net.race.race import Winner
 from proxy.net.tunnel.flow_monitor import FlowListener, FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
@@ -680,6 +681,26 @@ def test_a_relay_that_is_gone_from_the_configuration_is_not_learned_of() -> None
     scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, scene.tunnel))
     scene.flows.listener.on_relay_stalled(17_000, cast(Any, scene.tunnel))
     assert scene.tunnel.aborted != []
+
+
+@pytest.mark.parametrize(
+    ("with_alternatives", "private", "is_checked"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_transfers_are_checked_where_a_relay_has_alternatives_and_nothing_is_private(
+    with_alternatives: bool, private: bool, is_checked: bool
+) -> None:
+    raced: list[Any] = []
+    setup: Any = SimpleNamespace(
+        registry=SimpleNamespace(with_alternatives={"vps": VPS_AT} if with_alternatives else {}),
+        race=lambda *given: raced.append(given[-1]),
+    )
+    checked = object()
+    check: Any = SimpleNamespace(dialer_for=lambda given: checked if given is setup else None)
+    shared = services(transfer_check=check, is_private=lambda host: private and host == HOST)
+    request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
+    plan = Plan(Action.RELAY, (VPS,), "")
+    ConnectionRecord(request, plan, network=HOME, setup=setup, services=shared).race(Notify())
+    assert raced == [checked if is_checked else None]
 
 
 def test_evidence_that_is_found_later_is_learned_from() -> None:

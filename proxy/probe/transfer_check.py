@@ -1,0 +1,289 @@
+"""Finds out on which way to a relay transfers pass, beside the first visit through it: so that no page stops half-way.
+
+Some censors let a connection to a relay pass and freeze it after some kilobytes. A handshake does not show that, and a
+page that stopped cannot go on elsewhere. So where a relay has alternatives (`?alt=`) and the way that a visit has just
+taken was never seen to carry more, the visit waits, with its path open and nothing sent on it, while the first page of
+its site is requested through the same relay: nobody's cookies, nobody's path. The kernel tells a way that stopped from
+a server that is slow. Where it stopped, the next way is tried alike, and the visit takes that one. All visits through
+one relay wait for one check. When nothing is shown they go on as they would have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.relay_ways import RelayWays
+from proxy.model import Destination, NetworkId, Route
+from proxy.model.bounded import Bounded
+from proxy.model.errors import DialError
+from proxy.net.deadline import deadline
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.tls import TlsStream, context_trusting
+from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
+from proxy.net.race.race import DialerFor
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+from proxy.probe.throughput import first_page_request
+from proxy.session.setup import Setup
+
+WITHIN_S = 6.0
+"""For all ways of one check together. One way takes some ten round trips, and a stall shows within a second."""
+
+WAYS_MAX = 3
+"""Ways that one check tries."""
+
+REQUESTS_MAX = 64
+"""Requests on one way, where the first page is small: pages of 500 bytes bring 32 KiB (`proof_bytes`). It is less than
+a page with its pictures takes of many sites."""
+
+QUIET_S = (0.3, 1.0)
+"""The least and the most seconds without a byte after which more is requested; between them, twice the time that the
+first answer took."""
+
+STALLED_S = 0.5
+"""Seconds in which nothing must have come of a connection that stalls, not even an acknowledgement."""
+
+AGAIN_S = (10.0, 60.0, 600.0)
+"""Seconds until a visit may bring the next check when one showed nothing; the last one repeats."""
+
+_LOOK_S = 0.05
+_RELAYS_MAX = 256
+_TLS_PORT, _HTTP_PORT = 443, 80
+_STATUS = slice(9, 10)  # its first digit, behind "HTTP/1.1 "
+
+
+class Transfer(Enum):
+    """What became of a transfer."""
+
+    UNKNOWN = auto()  # the site had no more to give, refused, or took too long
+    PASSES = auto()  # it brought more than stalled ones do
+    STALLS = auto()  # it stopped, and the other end of the connection acknowledges nothing
+
+
+@dataclass
+class _Trial:
+    """A transfer over one way. Its stream stays open until the check is over, so that a late answer still counts."""
+
+    stream: Stream
+    transfer: Transfer = Transfer.UNKNOWN
+    last: FlowSample = field(default_factory=FlowSample)  # when bytes came last
+
+    @property
+    def peer(self) -> str:
+        return self.stream.peer
+
+
+@dataclass
+class _InVain:
+    """Checks in a row that showed nothing."""
+
+    count: int = 0
+    until: float = 0.0  # by the loop's clock: when the next one may begin
+
+
+class TransferCheck:
+    """The checks of all relays. Belongs to one loop."""
+
+    def __init__(
+        self,
+        ways: RelayWays,
+        tcp_info: TcpInfo,
+        network: Callable[[], NetworkId],
+        detect: DetectTuning,
+        now: Callable[[], float],
+    ) -> None:
+        """`now` is the wall clock, seconds since the epoch."""
+        self._ways = ways
+        self._tcp_info = tcp_info
+        self._network = network
+        self._detect = detect
+        self._now = now
+        self._under_way: dict[tuple[NetworkId, Destination], asyncio.Task[Collection[str]]] = {}
+        self._in_vain: Bounded[tuple[NetworkId, Destination], _InVain] = Bounded(_RELAYS_MAX)
+
+    def dialer_for(self, setup: Setup) -> DialerFor:
+        """See TransferChecker. Nothing is checked without re-tests (`[auto] retest`), nor where the kernel cannot be
+        asked: a slow server would look like a stall."""
+        registry, relays = setup.registry, setup.registry.with_alternatives
+        if not setup.settings.auto.retest or not self._tcp_info.usable:
+            return registry.dialer
+
+        def dialer(route: Route, *, avoid_residual: bool = True) -> Dialer:
+            made = registry.dialer(route, avoid_residual=avoid_residual)
+            relay = relays.get(route.relays[0]) if route.relays else None
+            return made if relay is None else _CheckedDialer(self, made, relay)
+
+        return dialer
+
+    async def stalling(self, dialer: Dialer, relay: Destination, peer: str, site: Destination) -> Collection[str]:
+        """Waits for the check of `relay`, and starts it if it is needed: `dialer` leads through the relay, and has just
+        taken the way to `peer`. Returns the peers at which transfers stall, as far as that was seen, while another way
+        is open; empty at once when there is nothing to find out. It ends within WITHIN_S, also when nobody waits for
+        it any more: what it shows serves the next visit."""
+        key = network, _ = self._network(), relay
+        if not self._ways.is_unproven(relay, peer, network, self._now()):
+            return ()
+        check = self._under_way.get(key)
+        if check is None:
+            if key in self._in_vain and asyncio.get_running_loop().time() < self._in_vain[key].until:
+                return ()
+            check = self._under_way[key] = spawn(
+                self._check(dialer, relay, site, network),
+                name=f"check transfers through {relay}",
+                on_end=partial(self._ended, key),
+            )
+        await asyncio.wait({check})
+        return () if check.cancelled() or check.exception() is not None else check.result()
+
+    def _ended(self, key: tuple[NetworkId, Destination]) -> None:
+        del self._under_way[key]
+
+    async def _check(
+        self, dialer: Dialer, relay: Destination, site: Destination, network: NetworkId
+    ) -> Collection[str]:
+        """Tries the ways in the order in which dials take them, until a transfer does not stall."""
+        trials: list[_Trial] = []
+        try:
+            with contextlib.suppress(TimeoutError, DialError), deadline(WITHIN_S):
+                while len(trials) < WAYS_MAX:
+                    stream = await dialer.dial(site)
+                    trials.append(trial := _Trial(stream))
+                    if any(stream.peer == earlier.peer for earlier in trials[:-1]):
+                        break  # there is no other way
+                    await self._transfer(trial, site)
+                    if trial.transfer is not Transfer.STALLS or self._network() != network:
+                        break
+                    self._ways.avoid(relay, stream.peer, network, self._now())
+            return self._learn(trials, relay, network) if self._network() == network else ()
+        finally:
+            for trial in trials:
+                trial.stream.abort()
+
+    def _learn(self, trials: Sequence[_Trial], relay: Destination, network: NetworkId) -> Collection[str]:
+        """Tells the beliefs what the trials show when they are compared. Returns what `stalling` does."""
+        loop, now, key = asyncio.get_running_loop(), self._now(), (network, relay)
+        last = trials[-1] if trials else None
+        silent = [trial for trial in trials if trial.transfer is Transfer.STALLS and self._is_silent(trial)]
+        peers = {trial.peer for trial in silent}
+        if last is None or last.peer in peers:  # nothing goes on elsewhere
+            silent, peers = [], set()
+        for trial in silent:
+            self._ways.stalled(relay, trial.peer, trial.last.bytes_in, network, now)
+        if last is not None and last.transfer is Transfer.PASSES:
+            self._ways.carried(relay, last.peer, network, now)
+            self._in_vain.pop(key, None)
+        else:
+            count = self._in_vain[key].count + 1 if key in self._in_vain else 1
+            self._in_vain[key] = _InVain(count, loop.time() + AGAIN_S[min(count, len(AGAIN_S)) - 1])
+        return peers
+
+    async def _transfer(self, trial: _Trial, site: Destination) -> None:
+        """Requests pages until the trial's result is known, and notes it."""
+        trial.last = self._sample(trial)
+        bringing = spawn(_bring(trial, site, self._detect.proof_bytes), name=f"request pages of {site.host}")
+        try:
+            while trial.transfer is Transfer.UNKNOWN:
+                await asyncio.wait({bringing}, timeout=_LOOK_S)
+                sample = self._sample(trial)
+                if sample.bytes_in >= self._detect.proof_bytes:
+                    trial.transfer = Transfer.PASSES
+                elif sample.bytes_in > trial.last.bytes_in:
+                    trial.last = sample
+                elif self._has_stopped(sample, trial.last):
+                    trial.transfer = Transfer.STALLS
+                elif bringing.done():
+                    return
+        finally:
+            bringing.cancel()
+
+    def _has_stopped(self, sample: FlowSample, last: FlowSample) -> bool:
+        """Whether what was sent since bytes came `last` was sent again and again, and nothing at all was heard."""
+        again = sample.retransmits - last.retransmits
+        return sample.unacked > 0 and again >= self._detect.frozen_retransmits and sample.heard_s >= STALLED_S
+
+    def _is_silent(self, trial: _Trial) -> bool:
+        """Whether a trial that stopped still has no answer: it was no short outage."""
+        sample = self._sample(trial)
+        return sample.unacked > 0 and sample.bytes_in <= trial.last.bytes_in
+
+    def _sample(self, trial: _Trial) -> FlowSample:
+        """What the kernel counted of the connection to the relay; nothing when it was closed."""
+        return self._tcp_info.sample(trial.stream.lowest_socket) or FlowSample()
+
+
+class _CheckedDialer:
+    """Dials through a relay that has alternatives, by a way on which transfers pass as far as that is known."""
+
+    def __init__(self, check: TransferCheck, dialer: Dialer, relay: Destination) -> None:
+        self._check = check
+        self._dialer = dialer
+        self._relay = relay
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer. What is no web site is dialed as ever, and so is an address: no name can be verified there."""
+        stream = await self._dialer.dial(destination)
+        if destination.address is not None or destination.port not in (_TLS_PORT, _HTTP_PORT):
+            return stream
+        loop = asyncio.get_running_loop()
+        opened_at = loop.time()
+        try:
+            stalling = await self._check.stalling(self._dialer, self._relay, stream.peer, destination)
+            stream.held_s = loop.time() - opened_at
+            if stream.peer in stalling:
+                with contextlib.suppress(DialError):  # then what is open is all there is
+                    other = await self._dialer.dial(destination)
+                    other.held_s = stream.held_s
+                    stream.abort()
+                    return other
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    def __repr__(self) -> str:
+        return f"<checked {self._dialer!r}>"
+
+
+async def _bring(trial: _Trial, site: Destination, enough: int) -> None:
+    """Requests the site's first page again and again, over verified TLS or plain HTTP, until there is no more to be
+    had."""
+    with contextlib.suppress(OSError):
+        if site.port == _TLS_PORT:
+            trial.stream = tls = TlsStream(trial.stream, context_trusting(None), site.host)
+            await tls.handshake()
+        await _request_pages(trial.stream, site.host, enough)
+
+
+async def _request_pages(stream: Stream, host: str, enough: int) -> None:
+    """Requests pages until they are `enough` bytes or REQUESTS_MAX, in batches (RFC 9112 section 9.3.2). After each
+    pause at least one more is requested: its acknowledgement tells a pause of the server from a stall."""
+    loop, request = asyncio.get_running_loop(), first_page_request(host)
+    received, sent, wanted, quiet_s = 0, 0, 1, 0.0
+    while wanted:
+        await stream.send(request * wanted)
+        sent += wanted
+        sent_at = loop.time()
+        data = await stream.receive()
+        if not received:
+            if data[_STATUS] not in (b"2", b"3"):
+                return  # it refuses, or wants fewer requests (429, 503)
+            quiet_s = min(max(QUIET_S[0], 2 * (loop.time() - sent_at)), QUIET_S[1])
+        while data:
+            received += len(data)
+            try:
+                with deadline(quiet_s):
+                    data = await stream.receive()
+            except TimeoutError:
+                break
+        else:
+            return  # the server ended it
+        missing = max(1, enough - received)
+        batch = max(1, REQUESTS_MAX - 1 - sent)  # one is left to be asked after the largest batch
+        wanted = min(math.ceil(missing * sent / received), batch, REQUESTS_MAX - sent)
