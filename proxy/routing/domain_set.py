@@ -42,8 +42,14 @@ _CHARACTERS_AT_ONCE = 1 << 16
 
 _NO_DOT_NOR_LINE = bytes(set(range(256)) - set(b".\n"))
 
-TEXT_LIMIT = 1 << 29
+_PLACE_BITS = 27
+"""So a slot is below 2**30, a number of the size with which Python calculates fastest."""
+
+TEXT_LIMIT = 1 << _PLACE_BITS
 """Characters of all domains: what the bits of a slot can count."""
+
+_PLACE = TEXT_LIMIT - 1
+_FLAGS = [flags << _PLACE_BITS for flags in range(8)]
 
 
 @frozen_dataclass
@@ -53,8 +59,8 @@ class DomainSet(Collection[str]):
     text: bytearray
     """The domains in the order in which they were added, a line each; some may stand twice."""
     slots: array[int]
-    """By hash: where a domain begins in the text, and in the three lowest bits its flags of `Covers`; 0 for none. What
-    finds its slot taken is in the next free one. The number of slots is a power of two."""
+    """By hash: where a domain begins in the text, and in the three bits above _PLACE_BITS its flags of `Covers`; 0 for
+    none. What finds its slot taken is in the next free one. The number of slots is a power of two."""
     count: int
     """Different domains."""
     has_dotless: bool
@@ -70,31 +76,33 @@ class DomainSet(Collection[str]):
     def covering(self, host: str) -> str | None:
         """Returns the most specific entry that covers the host; None when none does. An address has no parent here: no
         entry is a part of one."""
-        slots, last = self.slots, len(self.slots) - 1
-        domain, wanted = host, 1  # Covers.HOST; as a plain number, which is quicker
+        slots, last, place = self.slots, len(self.slots) - 1, 0
+        domain = host
         while True:
-            _, dot, parent = domain.partition(".")
-            if not (dot or (domain and self.has_dotless)):
+            dot = host.find(".", place)
+            if dot < 0 and not (self.has_dotless and domain):
                 return None
             slot = hash(domain) & last
             while found := slots[slot]:
-                if self.text.startswith(f"{domain}\n".encode(), found >> 3):
-                    if found & wanted:
+                if self.text.startswith(f"{domain}\n".encode(), found & _PLACE):
+                    if found >> _PLACE_BITS & (1 if not place else 2 if "." in host[: place - 1] else 6):  # of Covers
                         return domain
                     break
                 slot = slot + 1 & last
-            domain = parent
-            wanted = 6 if wanted == 1 else 2  # SUBDOMAINS | CHILDREN, then SUBDOMAINS
+            if dot < 0:
+                return None
+            place = dot + 1
+            domain = host[place:]
 
     def covers_of(self, domain: str) -> Covers:
         """Returns what the entry of exactly this name covers; Covers(0) when the name is no entry."""
-        return Covers(_found(self.text, self.slots, domain)[1] & 7)
+        return Covers(_found(self.text, self.slots, domain)[1] >> _PLACE_BITS)
 
     def counts(self) -> dict[Covers, int]:
         """Returns how many domains cover each."""
         found = dict.fromkeys(range(1, 8), 0)
         for start in range(0, len(self.slots), _SLOTS_AT_ONCE):
-            flags = bytes([value & 7 for value in self.slots[start : start + _SLOTS_AT_ONCE] if value])
+            flags = bytes([value >> _PLACE_BITS for value in self.slots[start : start + _SLOTS_AT_ONCE] if value])
             for each in found:
                 found[each] += flags.count(each)
         return {Covers(flags): count for flags, count in found.items() if count}
@@ -103,8 +111,8 @@ class DomainSet(Collection[str]):
         """Yields each domain once, with what it covers, in the order in which they were added."""
         for place, domain in _lines(self.text):
             value = _found(self.text, self.slots, domain)[1]
-            if value >> 3 == place:
-                yield domain, Covers(value & 7)
+            if value & _PLACE == place:
+                yield domain, Covers(value >> _PLACE_BITS)
 
     def __contains__(self, domain: object) -> bool:
         return isinstance(domain, str) and bool(self.covers_of(domain))
@@ -132,7 +140,7 @@ def _found(text: bytearray, slots: array[int], domain: str) -> tuple[int, int]:
     """Returns the slot of a domain and what is in it; when the domain is not there, the free slot for it and 0."""
     last = len(slots) - 1
     slot, line = hash(domain) & last, f"{domain}\n".encode()
-    while (value := slots[slot]) and not text.startswith(line, value >> 3):
+    while (value := slots[slot]) and not text.startswith(line, value & _PLACE):
         slot = slot + 1 & last
     return slot, value
 
@@ -172,19 +180,18 @@ class DomainSetBuilder:
         if not self._has_dotless:
             self._has_dotless = b"\n\n" in b"\n" + lines.translate(None, _NO_DOT_NOR_LINE)
         slots, last, again = self._slots, len(self._slots) - 1, 0
-        at = place << 3
-        each = covers if isinstance(covers, bytes) else repeat(int(covers), len(domains))
+        each = map(_FLAGS.__getitem__, covers) if isinstance(covers, bytes) else repeat(_FLAGS[covers], len(domains))
         for domain, flags in zip(domains, each, strict=True):
             slot = hash(domain) & last
             while value := slots[slot]:
-                if text.startswith(f"{domain}\n".encode(), value >> 3):
+                if text.startswith(f"{domain}\n".encode(), value & _PLACE):
                     slots[slot] = value | flags
                     again += 1
                     break
                 slot = slot + 1 & last
             else:
-                slots[slot] = at + flags
-            at += 8 * len(domain) + 8
+                slots[slot] = place | flags
+            place += len(domain) + 1
         self._count += len(domains) - again
 
     def build(self) -> DomainSet:
@@ -196,7 +203,7 @@ class DomainSetBuilder:
         old, self._slots = self._slots, _free_slots(len(self._slots))
         for place, domain in _lines(self._text):
             value = _found(self._text, old, domain)[1]
-            if value >> 3 == place:
+            if value & _PLACE == place:
                 self._slots[_found(self._text, self._slots, domain)[0]] = value
 
     def __len__(self) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn
 
 from proxy.config.suggestions import one_of, quoted, suggestion
@@ -43,7 +43,6 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = (".", "*.", "+.")
 _OPTION = "INSPECT"
 _NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
-_NUMBER = attrgetter("line")
 _NETWORK_ID = re.compile(f"[0-9a-f]{{16}}|{UNKNOWN_NETWORK}")
 
 
@@ -126,7 +125,7 @@ class Rules:
     object that there is already."""
 
     __slots__ = (
-        "_first_if_unknown", "_index", "_networks", "_unused_lists", "depend_on_situation",
+        "_first_if_unknown", "_index", "_lines", "_networks", "_unused_lists", "depend_on_situation",
         "first_program_line", "list_problems", "lists", "notices", "rules",
     )  # fmt: skip
 
@@ -138,6 +137,7 @@ class Rules:
         networks: Mapping[str, NetworkId] | None = None,
     ) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
+        self._lines = array("L", [rule.line for rule in self.rules])
         self.lists: Mapping[str, DomainList] = lists or {}
         self._networks: Mapping[str, NetworkId] = networks or {}
         used = {rule.value for rule in self.rules if rule.type is RuleType.LIST}
@@ -178,7 +178,7 @@ class Rules:
             number = min((n for n in (number, by_name) if n is not None), default=None)
         if self.depend_on_situation:
             return self._match_in(situation, NO_RULE if number is None else number)
-        return None if number is None else self._at(number)
+        return None if number is None else self.rules[bisect_left(self._lines, number)]
 
     def _match_in(self, situation: Situation, number: int) -> Rule | None:
         """Returns the first rule in a situation, when the first one by the destination has this number."""
@@ -187,10 +187,7 @@ class Rules:
             number = min(number, self._index.programs.get(situation.program, NO_RULE))
         elif self._first_if_unknown is not None and self._first_if_unknown.line < number:
             return replace(self._first_if_unknown, note=", as it is not known which program asks")
-        return None if number == NO_RULE else self._at(number)
-
-    def _at(self, line: int) -> Rule:
-        return self.rules[bisect_left(self.rules, line, key=_NUMBER)]
+        return None if number == NO_RULE else self.rules[bisect_left(self._lines, number)]
 
     def is_listed(self, host: str) -> bool:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""

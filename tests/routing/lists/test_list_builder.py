@@ -165,7 +165,7 @@ def test_the_text_of_domains_is_limited(builder: ListBuilder, monkeypatch: pytes
     monkeypatch.setattr(domain_set, "TEXT_LIMIT", 20)
     builder.add(1, "a.example")
     for add in (lambda: builder.add(2, "bcd.example"), lambda: builder.add_many(2, ["bcd.example"])):
-        with pytest.raises(ConfigError, match="l: the domains of a list can have 536,870,912 characters"):
+        with pytest.raises(ConfigError, match="l: the domains of a list can have 134,217,728 characters"):
             add()
 
 
