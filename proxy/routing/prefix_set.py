@@ -14,8 +14,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, compress, pairwise
-from operator import gt, ne
+from itertools import chain, pairwise
 from typing import Any
 
 from proxy.model import literal
@@ -208,7 +207,7 @@ class _Family:
         if not starts:
             return
         every = max(1, _RUN // len(starts) // 2)
-        samples = sorted(chain.from_iterable(runs[start:end:every] for start, end in pairwise(self._ends)))
+        samples = sorted(chain.from_iterable([runs[start:end:every] for start, end in pairwise(self._ends)]))
         for bound in (*samples[:: max(1, _RUN // every)][1:], None):
             part: list[float] = []
             for place, (start, end) in enumerate(zip(starts, self._ends[1:], strict=True)):
@@ -216,7 +215,7 @@ class _Family:
                 part += runs[start:until]
                 starts[place] = until
             part.sort()  # quick, since it finds the runs in it
-            yield list(compress(part, map(ne, part, chain((None,), part))))
+            yield list(dict.fromkeys(part))
 
     def sorted(self) -> _Sorted:
         """Returns them as a set has them. Nothing can be added any more."""
@@ -224,12 +223,16 @@ class _Family:
         until = -1  # the last address of all prefixes before
         for part in filter(None, self.in_order()):
             firsts, ends, lengths = self._addresses(part)
+            begins, lasts = list[int](), list[int]()
+            for first, end in zip(firsts, ends, strict=True):
+                if first > until:  # else it is in one before
+                    begins.append(first)
+                    lasts.append(end)
+                    until = end
             made.lengths.extend(lengths)
-            before = list(accumulate(ends, max, initial=until))
-            is_outer, until = list(map(gt, firsts, before)), before[-1]
             self._append(firsts, made.firsts, made.lower_firsts)
-            self._append(compress(firsts, is_outer), made.begins, made.lower_begins)
-            self._append(compress(ends, is_outer), made.ends, made.lower_ends)
+            self._append(begins, made.begins, made.lower_begins)
+            self._append(lasts, made.ends, made.lower_ends)
         self._free_runs()
         return made
 
@@ -245,9 +248,8 @@ class _Family:
 
     def _append(self, addresses: Iterable[int], upper: array[int], lower: array[int]) -> None:
         """Appends addresses to the arrays of their halves."""
-        taken = list(addresses)
-        upper.fromlist([it >> 64 for it in taken])
-        lower.fromlist([it & _LOW_64 for it in taken])
+        upper.fromlist([it >> 64 for it in addresses])
+        lower.fromlist([it & _LOW_64 for it in addresses])
 
     def _end_run(self) -> None:
         if self._new:
@@ -288,7 +290,7 @@ class _Ipv4(_Family):
         return _swapped(array("I", bytes(firsts))), _swapped(array("I", bytes(ends))), lengths
 
     def _append(self, addresses: Iterable[int], upper: array[int], lower: array[int]) -> None:
-        upper.fromlist(list(addresses))
+        upper.extend(array("I", addresses))  # not one by one
 
 
 def _swapped(numbers: array[Any]) -> array[Any]:

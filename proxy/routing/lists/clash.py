@@ -10,27 +10,18 @@ list, is skipped by name here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import (
-    DOMAIN,
-    IPV4_PREFIX,
-    IPV6_PREFIX,
-    BulkLines,
-    are_ipv4,
-    are_ipv6,
-    entries_of,
-    parse_lines,
-)
+from proxy.routing.lists.lines import DOMAIN, BulkLines, entries_of, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.prefix_lines import IPV4_PREFIX, IPV6_PREFIX, are_ipv4, are_ipv6
 
 _DOMAIN_TYPES = {"DOMAIN": Covers.HOST, "HOST": Covers.HOST, "DOMAIN-SUFFIX": Covers.SITE, "HOST-SUFFIX": Covers.SITE}
-_COVERS_OF_TYPE = {"": Covers.HOST, **{word.lower(): covers for word, covers in _DOMAIN_TYPES.items()}}
-"""The same for words in lower case, and for a line without one."""
+_COVERS_OF_TYPE = {word.lower(): _DOMAIN_TYPES[word] for word in sorted(_DOMAIN_TYPES, key=len, reverse=True)}
 
 _KEYWORD_TYPES = frozenset(("DOMAIN-KEYWORD", "HOST-KEYWORD"))
 _WILDCARD_TYPES = frozenset(("DOMAIN-WILDCARD", "HOST-WILDCARD"))
@@ -61,9 +52,8 @@ _SKIPPED_TYPES = {
     ),
 }  # fmt: skip
 _TYPES = (*_DOMAIN_TYPES, *_KEYWORD_TYPES, *_WILDCARD_TYPES, *_PREFIX_TYPES, *_SKIPPED_TYPES)
-_LEADING = {"": Covers.HOST, "+.": Covers.SITE, ".": Covers.SUBDOMAINS, "*.": Covers.CHILDREN}
+_LEADING = {"+.": Covers.SITE, "*.": Covers.CHILDREN, ".": Covers.SUBDOMAINS, "": Covers.HOST}
 """What an entry of behavior domain covers, by what it begins with."""
-_LEADS = {leading[0]: leading for leading in _LEADING if leading}
 
 _HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*(?:\#.*)?")
 _FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*\[")
@@ -118,18 +108,6 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
         return
     in_payload = False
 
-    def take_domains(number: int, _: object, leading: Iterable[str], names: Sequence[str]) -> None:
-        builder.add_many(number, names, bytes(map(_LEADING.__getitem__, leading)))
-
-    def take_typed(number: int, _: object, words: Iterable[str], names: Sequence[str]) -> None:
-        builder.add_many(number, names, bytes(map(_COVERS_OF_TYPE.__getitem__, words)))
-
-    def take_ipv4(number: int, _: object, prefixes: Sequence[str]) -> None:
-        builder.add_ipv4(number, prefixes)
-
-    def take_ipv6(number: int, _: object, prefixes: Sequence[str]) -> None:
-        builder.add_ipv6(number, prefixes)
-
     def parse_line(number: int, line: str) -> None:
         nonlocal in_payload
         if not is_yaml:
@@ -153,10 +131,10 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     of_ipv4 = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
     of_ipv6 = rf"(?:ip-cidr6?,)?({IPV6_PREFIX})(?:,no-resolve)?"
     kinds = (
-        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), take_domains, leads=_LEADS),
-        BulkLines(_lines_of(of_types, is_yaml=is_yaml), take_typed),
-        BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), take_ipv4, are_ipv4),
-        BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), take_ipv6, are_ipv6),
+        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), builder.add_many, leads=_LEADING),
+        BulkLines(_lines_of(of_types, is_yaml=is_yaml), builder.add_many, leads=_COVERS_OF_TYPE),
+        BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), builder.add_ipv4, are_ipv4),
+        BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), builder.add_ipv6, are_ipv6),
     )
     parse_lines(chain((first,), pieces), kinds, parse_line)
 
@@ -204,7 +182,7 @@ def _add_entry(builder: ListBuilder, line: int, entry: str) -> None:
     elif "/" in entry:
         builder.add_prefix(line, entry)
     else:
-        leading = next(it for it in ("+.", "*.", ".", "") if entry.startswith(it))
+        leading = next(filter(entry.startswith, _LEADING))
         if "*" not in entry:
             builder.add(line, entry.removeprefix(leading), _LEADING[leading])
         elif leading in ("+.", "."):

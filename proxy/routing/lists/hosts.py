@@ -7,7 +7,7 @@ hosts file has for the computer itself are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from proxy.model import literal
 from proxy.routing.domain_set import Covers
@@ -30,6 +30,7 @@ _ADDRESS = r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|0)"
 
 _OWN = "local|ip6-|broadcasthost"
 """How names begin that may be the computer's own. The expression leaves them to the parser of lines."""
+_OWN_AT_FIRST = re.compile(rf"\n(?:{_OWN})")
 _LINE = re.compile(
     rf"^[\x20\t]*(?:{_ADDRESS}[\x20\t]+(?!{_OWN})({DOMAIN})[\x20\t]*)?(?:\#[\x20-\x7e\t]*)?\r?$", re.MULTILINE
 )
@@ -56,9 +57,8 @@ def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
     def take(first: int, names: list[str]) -> None:
         builder.add_many(first, names, Covers.HOST)
 
-    def are_names(texts: Sequence[str]) -> bool:
-        lines = "\n".join(("", *texts))
-        return are_domains(texts) and not any(f"\n{begin}" in lines for begin in _OWN.split("|"))
+    def are_names(lines: str) -> bool:
+        return are_domains(lines) and _OWN_AT_FIRST.search(f"\n{lines}") is None
 
     def parse_line(number: int, line: str) -> None:
         entry, mark, _ = line.partition("#")

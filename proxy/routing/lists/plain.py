@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, IPV4_PREFIX, IPV6_PREFIX, BulkLines, are_ipv4, are_ipv6, parse_lines
+from proxy.routing.lists.lines import DOMAIN, BulkLines, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
+from proxy.routing.lists.prefix_lines import IPV4_PREFIX, IPV6_PREFIX, are_ipv4, are_ipv6
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = re.compile(r"^(?:[*+]?\.)")

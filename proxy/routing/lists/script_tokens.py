@@ -111,4 +111,5 @@ def _character(escape: re.Match[str]) -> str:
 
 def are_plain(found: Sequence[str], *, dots: bool) -> bool:
     """Returns whether all are domains in canonical spelling; with `dots`, some may have a dot before them."""
-    return are_domains([name.removeprefix(".") for name in found] if dots else found)
+    lines = "\n".join([name.removeprefix(".") for name in found] if dots else found)
+    return lines.count("\n") == len(found) - 1 and are_domains(lines)

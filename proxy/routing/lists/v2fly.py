@@ -9,7 +9,7 @@ project exports have the marks behind a colon: `domain:example.com:@ads,@cn`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
@@ -33,7 +33,7 @@ _LINES = re.compile(
 )
 """Lines as most are, for `BulkLines`: `full:` and the domain; both are empty for a comment, or nothing."""
 
-_COVERS = {"": Covers.SITE, "domain:": Covers.SITE, "full:": Covers.HOST}
+_COVERS = {"domain:": Covers.SITE, "full:": Covers.HOST, "": Covers.SITE}
 
 
 @frozen_dataclass
@@ -146,13 +146,10 @@ class _Reader:
                 self._rule(number, rule, names, wanted)
 
         if not wanted:
-            parse_lines(pieces, (BulkLines(_LINES, self._take),), parse_line)
+            parse_lines(pieces, (BulkLines(_LINES, self._builder.add_many, leads=_COVERS),), parse_line)
             return
         for number, line in numbered(pieces):
             parse_line(number, line)
-
-    def _take(self, first: int, kinds: Iterable[str], domains: Sequence[str]) -> None:
-        self._builder.add_many(first, domains, bytes(map(_COVERS.__getitem__, kinds)))
 
     def _rule(self, line: int, text: str, names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
         builder, rule = self._builder, _parse_rule(text)

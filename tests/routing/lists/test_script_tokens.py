@@ -97,5 +97,5 @@ def test_plain_names() -> None:
     assert are_plain(["a.example", ".b.example", "c"], dots=True)
     assert not are_plain(["a.example", ".b.example", "c"], dots=False)
     assert are_plain(["a.example", "c"], dots=False)
-    for name in ("A.example", "1.2.3.4", "a..b", "-a.example", "a.example.", "", "a b", f"{'a.' * 130}b"):
+    for name in ("A.example", "1.2.3.4", "a..b", "-a.example", "a.example.", "", "a b", "a\nb", f"{'a.' * 130}b"):
         assert not are_plain(["a.example", name], dots=True), name
