@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from enum import Enum, auto
 
 from proxy.config.schema import Log
 from proxy.model import UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Stage, State
+
+
+class Kept(Enum):
+    """What the log keeps of a connection."""
+
+    NOTHING = auto()
+    COUNT = auto()  # in the hourly sums of its routes and relays
+    DIRECT_COUNT = auto()  # the same, of one that direct alone was tried for, and delivered: most, by default
+    ROW = auto()  # a row of its own too, with its hosts
 
 
 class LogPrivacy:
@@ -27,24 +37,16 @@ class LogPrivacy:
         """Whether `[log] never` names the host."""
         return self._never is not None and self._never.match(host) is not None
 
-    def only_counts(self, outcome: Outcome) -> bool:
-        """Whether a connection is only added to the hourly sums, as most are by default: direct alone was tried, and
-        delivered."""
-        return (
-            self._hosts == "decisions"
-            and len(outcome.attempts) == 1
-            and outcome.request.inbound is not Inbound.RETEST
-            and not needed_a_decision(outcome)
-        )
-
-    def may_count(self, outcome: Outcome) -> bool:
-        """Whether a connection is added to the hourly sums. Byway's own re-tests are no visits and are not."""
-        return self._hosts != "off" and outcome.request.inbound is not Inbound.RETEST
-
-    def may_name(self, outcome: Outcome) -> bool:
-        """Whether a connection that may be counted also gets a row of its own, with its hosts."""
-        names = (outcome.host, outcome.request.destination.host)
-        return (self._hosts == "all" or needed_a_decision(outcome)) and not any(map(self.is_private, names))
+    def kept(self, outcome: Outcome) -> Kept:
+        """What the log keeps of a connection. Byway's own re-tests are no visits and leave nothing."""
+        if self._hosts == "off" or outcome.request.inbound is Inbound.RETEST:
+            return Kept.NOTHING
+        if self._hosts == "decisions" and not needed_a_decision(outcome):
+            return Kept.DIRECT_COUNT if len(outcome.attempts) == 1 else Kept.COUNT
+        if self._never is None:
+            return Kept.ROW
+        is_private = self.is_private(outcome.host) or self.is_private(outcome.request.destination.host)
+        return Kept.COUNT if is_private else Kept.ROW
 
     def may_list(self, change: Change) -> bool:
         """Whether a change of belief enters the ledger."""

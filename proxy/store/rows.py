@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from proxy.model import (
     DIRECT,
     Action,
-    Attempt,
     Belief,
     Change,
+    ClosedBy,
+    Evidence,
+    Inbound,
     NetworkId,
     Outcome,
     Override,
     Plan,
+    Protocol,
     Route,
     Stage,
     State,
@@ -50,14 +52,16 @@ BELIEF_COLUMNS = tuple(f.name for f in fields(Belief))
 
 _INSERT_OUTCOME = (
     "INSERT INTO outcome (id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down,"
-    " duration_s, closed_by, network, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " duration_s, closed_by, network, plan)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 _INSERT_ATTEMPT = (
-    "INSERT INTO attempt (outcome_id, place, route, stage, symptom, error, started_s, elapsed_s, address, evidence)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO attempt (outcome_id, place, route, stage, symptom, error, started_s, elapsed_s, address, evidence)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
-_ROWS_AT_ONCE = 50
-"""800 values, of the 32,766 that a statement may have."""
+_INSERT_DELIVERED = (_INSERT_ATTEMPT[0], "(?, ?, ?, 'done', '', '', ?, ?, ?, ?)")
+_ROWS_AT_ONCE = (64, 8, 1)
+"""Rows of one statement: 1,024 values, of the 32,766 that it may have."""
 
 _INSERT_CHANGE = "INSERT INTO change (at, scope, network, before, after, cause, why) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPSERT_BELIEF = (
@@ -114,8 +118,9 @@ class DirectSums:
 class Batch:
     """Rows to write in one transaction."""
 
-    outcomes: list[Row] = field(default_factory=list)
-    attempts: list[Row] = field(default_factory=list)
+    outcomes: list[Any] = field(default_factory=list)  # the values of all rows, one row after the other
+    attempts: list[Any] = field(default_factory=list)  # of those that failed
+    delivered: list[Any] = field(default_factory=list)  # of the others, which are most
     changes: list[Row] = field(default_factory=list)
     beliefs: dict[tuple[str, NetworkId], Belief | None] = field(default_factory=dict)
     overrides: dict[str, Override | None] = field(default_factory=dict)
@@ -124,28 +129,36 @@ class Batch:
 
     def add_outcome(self, row_id: int, outcome: Outcome, network: NetworkId) -> None:
         """Adds an outcome by name, with its attempts."""
-        destination = outcome.request.destination
-        self.outcomes.append(
-            (
-                row_id,
-                outcome.at,
-                to_text(outcome.host or destination.host),
-                destination.port,
-                str(outcome.request.inbound),
-                str(outcome.plan.action),
-                to_text(outcome.plan.why),
-                None if outcome.winner is None else _route(outcome.winner),
-                to_text(outcome.error),
-                str(outcome.protocol),
-                outcome.bytes_up,
-                outcome.bytes_down,
-                outcome.duration,
-                str(outcome.closed_by),
-                network,
-                _plan(outcome.plan),
-            )
+        request, plan, winner = outcome.request, outcome.plan, outcome.winner
+        self.outcomes += (
+            row_id,
+            outcome.at,
+            to_text(outcome.host or request.destination.host),
+            request.destination.port,
+            _TEXTS[request.inbound],
+            _TEXTS[plan.action],
+            to_text(plan.why),
+            None if winner is None else "direct" if winner is DIRECT else _route(winner),
+            outcome.error and to_text(outcome.error),
+            _TEXTS[outcome.protocol],
+            outcome.bytes_up,
+            outcome.bytes_down,
+            outcome.duration,
+            _TEXTS[outcome.closed_by],
+            network,
+            _plan(plan),
         )
-        self.attempts += [(row_id, place, *_attempt(attempt)) for place, attempt in enumerate(outcome.attempts)]
+        for place, attempt in enumerate(outcome.attempts):
+            route = "direct" if attempt.route is DIRECT else _route(attempt.route)
+            address, evidence = to_text(attempt.address), _evidence(attempt.evidence)
+            if attempt.stage is Stage.DONE and not (attempt.symptom or attempt.error):
+                self.delivered += (row_id, place, route, attempt.started, attempt.elapsed, address, evidence)
+            else:
+                stage, symptom, error = _TEXTS[attempt.stage], _TEXTS[attempt.symptom], to_text(attempt.error)
+                self.attempts += (
+                    *(row_id, place, route, stage, symptom, error),
+                    *(attempt.started, attempt.elapsed, address, evidence),
+                )
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
         """Adds a connection to the hourly sums of its routes and relays, without its host."""
@@ -200,6 +213,7 @@ class Batch:
         number of more than 64 bits."""
         _insert(db, _INSERT_OUTCOME, self.outcomes)
         _insert(db, _INSERT_ATTEMPT, self.attempts)
+        _insert(db, _INSERT_DELIVERED, self.delivered)
         db.executemany(_INSERT_CHANGE, self.changes)
         db.executemany(_UPSERT_BELIEF, [_belief(belief) for belief in self.beliefs.values() if belief is not None])
         db.executemany(
@@ -219,15 +233,21 @@ class Batch:
         db.executemany(_ADD_RELAY_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.relays.items()])
 
 
-def _insert(db: sqlite3.Connection, insert: str, rows: Sequence[Row]) -> None:
-    """Inserts rows, most of them many at a time: after each statement this thread must wait until the loop's gives up
-    the interpreter, which is 5 ms while it is busy."""
-    head, values, one = insert.rpartition("VALUES ")
-    many = f"{head}{values}{', '.join([one] * _ROWS_AT_ONCE)}"
-    whole = len(rows) - len(rows) % _ROWS_AT_ONCE
-    for start in range(0, whole, _ROWS_AT_ONCE):
-        db.execute(many, tuple(chain.from_iterable(rows[start : start + _ROWS_AT_ONCE])))
-    db.executemany(insert, rows[whole:])
+def _insert(db: sqlite3.Connection, insert: tuple[str, str], values: list[Any]) -> None:
+    """Inserts the rows of `values`, most of them many at a time: after each statement this thread must wait until the
+    loop's gives up the interpreter, which is 5 ms while it is busy. `insert` is the statement without its values, and
+    the parameters of one row."""
+    start, width = 0, insert[1].count("?")
+    for rows in _ROWS_AT_ONCE:
+        while start + rows * width <= len(values):
+            db.execute(_statement(*insert, rows), values[start : start + rows * width])
+            start += rows * width
+
+
+@lru_cache
+def _statement(head: str, row: str, rows: int) -> str:
+    """One text for each number of rows: SQLite's compiled statement is found by it."""
+    return f"{head} VALUES {', '.join([row] * rows)}"
 
 
 def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
@@ -250,6 +270,20 @@ def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override
         except ValueError:
             unreadable += 1
     return overrides, unreadable
+
+
+_TEXTS: Mapping[str, str] = {
+    member: str(member) for kind in (Action, ClosedBy, Inbound, Protocol, Stage, Symptom) for member in kind
+}
+"""The same as plain strings, as sqlite3 wants them: `str` of a member takes three times as long."""
+
+
+def _evidence(evidence: Evidence) -> str:
+    if not evidence:
+        return "{}"
+    if len(evidence) == 1 and type(status := evidence.get("status")) is int:  # plain HTTP: written out, as JSON has it
+        return f'{{"status": {status}}}'
+    return _EVIDENCE.encode(dict(evidence))
 
 
 @lru_cache(maxsize=1000)
@@ -327,19 +361,6 @@ def read_count(value: object) -> int:
 
 def _routes(document: Document) -> tuple[Route, ...]:
     return tuple(Route.parse(str(route)) for route in document["routes"])
-
-
-def _attempt(attempt: Attempt) -> Row:
-    return (
-        _route(attempt.route),
-        str(attempt.stage),
-        str(attempt.symptom),
-        to_text(attempt.error),
-        attempt.started,
-        attempt.elapsed,
-        to_text(attempt.address),
-        _EVIDENCE.encode(dict(attempt.evidence)) if attempt.evidence else "{}",
-    )
 
 
 def _belief(belief: Belief) -> Row:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.schema import Log
 from proxy.model import DIRECT, UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Route, Stage, State, Symptom
-from proxy.store.privacy import LogPrivacy, is_storable, needed_a_decision
+from proxy.store.privacy import Kept, LogPrivacy, is_storable, needed_a_decision
 from tests.support.outcomes import HOME, HOST, TOR, delivered, down, failed, outcome, rescued, works
 
 LEARNED = Change(0.0, HOST, HOME, State.SUSPECT, State.BLOCKED, "sni_reset", "the evidence", None)
@@ -45,29 +45,31 @@ def test_interception_is_a_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hosts", "seen", "counted", "named"),
+    ("hosts", "seen", "kept"),
     [
-        ("decisions", works(), True, False),
-        ("decisions", rescued(), True, True),
-        ("all", works(), True, True),
-        ("off", rescued(), False, True),
-        ("all", outcome(failed(), delivered(TOR), inbound=Inbound.RETEST), False, True),
+        ("decisions", works(), Kept.DIRECT_COUNT),
+        ("decisions", outcome(winner=DIRECT), Kept.COUNT),
+        ("decisions", rescued(), Kept.ROW),
+        ("all", works(), Kept.ROW),
+        ("off", rescued(), Kept.NOTHING),
+        ("off", works(), Kept.NOTHING),
+        ("all", outcome(failed(), delivered(TOR), inbound=Inbound.RETEST), Kept.NOTHING),
+        ("decisions", outcome(delivered(), inbound=Inbound.RETEST), Kept.NOTHING),
     ],
 )
-def test_who_is_counted_and_who_is_named(hosts: str, seen: Outcome, counted: bool, named: bool) -> None:
-    discretion = said(hosts=hosts)
-    assert (discretion.may_count(seen), discretion.may_name(seen)) == (counted, named)
+def test_who_is_counted_and_who_is_named(hosts: str, seen: Outcome, kept: Kept) -> None:
+    assert said(hosts=hosts).kept(seen) is kept
 
 
 def test_never_holds_for_what_was_asked_and_for_what_it_turned_out_to_be() -> None:
     discretion = said(hosts="all", never=("*.Gov.kz", "secret?.example"))
     for host in ("egov.gov.kz", "gov.kz", "secret1.example"):
-        assert not discretion.may_name(works(host))
-        assert not discretion.may_name(replace(works("192.0.2.1"), host=host))
+        assert discretion.kept(works(host)) is Kept.COUNT
+        assert discretion.kept(replace(works("192.0.2.1"), host=host)) is Kept.COUNT
         assert not discretion.may_list(replace(LEARNED, scope=host))
         assert not discretion.may_store(replace(LEARNED, scope=host))
     for host in ("notgov.kz", "secret.example"):
-        assert discretion.may_name(works(host))
+        assert discretion.kept(works(host)) is Kept.ROW
 
 
 @pytest.mark.parametrize(

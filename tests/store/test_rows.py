@@ -24,6 +24,7 @@ from proxy.model import (
 from proxy.store.file import open_store
 from proxy.store.queries import beliefs, overrides
 from proxy.store.rows import BELIEF_COLUMNS, Batch, from_text, read_beliefs, read_overrides, read_plan, to_text
+from tests.support.calls import counting
 from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
 
 AT = 1_700_000_000.0
@@ -198,7 +199,7 @@ def test_rows_go_in_as_parameters_only() -> None:
     assert tables == (7,)
 
 
-@pytest.mark.parametrize("count", [1, 49, 50, 51, 230])
+@pytest.mark.parametrize("count", [1, 7, 8, 63, 64, 65, 230])
 def test_many_rows_are_few_statements_and_each_is_itself(count: int) -> None:
     batch = Batch()
     hosts = [f"{'é' * (number % 2)}site{number}.example" for number in range(count)]
@@ -213,7 +214,7 @@ def test_many_rows_are_few_statements_and_each_is_itself(count: int) -> None:
         attempts = db.execute("SELECT outcome_id, place, route FROM attempt ORDER BY outcome_id, place").fetchall()
     assert stored == [(number, host, AT + number) for number, host in enumerate(hosts, 7)]
     assert attempts == [(n, *it) for n in range(7, 7 + count) for it in ((0, "direct"), (1, "tor"))]
-    assert len(statements) <= 3 * count // 50 + 2 * 50, "one for each fifty rows, and for each that is left"
+    assert len(statements) <= 3 * (count // 64 + 7 + 7), "one for each 64 rows, for each 8, and for each that is left"
 
 
 def test_plans_that_look_alike_are_told_apart() -> None:
@@ -225,8 +226,21 @@ def test_plans_that_look_alike_are_told_apart() -> None:
     ]  # fmt: skip
     for number, each in enumerate((*told, *told)):
         batch.add_outcome(number, each, HOME)
-    plans = [row[-1] for row in batch.outcomes]
+    plans = batch.outcomes[15::16]
     assert len(set(plans)) == len(told)
     assert plans[: len(told)] == plans[len(told) :]
     read = [read_plan(str(it.plan.action), it.plan.why, text) for it, text in zip((*told, *told), plans, strict=True)]
     assert read == [it.plan for it in (*told, *told)]
+
+
+def test_calls_for_a_row() -> None:
+    """Of Python functions, in the thread that writes: a log of all hosts must not slow a busy Byway."""
+    told = [outcome(delivered(), host=f"site{number}.example") for number in range(64)]
+    batch = Batch()
+    batch.add_outcome(0, told[0], HOME)  # fills what is kept for all
+    with contextlib.closing(open_store(None).db) as db, counting() as calls:
+        for number, each in enumerate(told, 1):
+            batch.count(each, HOME)
+            batch.add_outcome(number, each, HOME)
+        batch.write(db)
+    assert calls.total() <= 7 * len(told) + 40, calls
