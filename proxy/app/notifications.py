@@ -55,7 +55,7 @@ class Notifications:
 
     def on_rescued(self, rescued: Rescued) -> None:
         """A blocked site was opened: direct failed under AUTO, and another route delivered."""
-        network, outcome = rescued.record.network, rescued.record.outcome
+        network, outcome = rescued.record.network, rescued.outcome
         if network in self._rescued_on or outcome.plan.action is not Action.AUTO:
             return
         direct = outcome.direct_attempt

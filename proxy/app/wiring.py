@@ -35,7 +35,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
 
     events = services.events
     events.on(Delivered, interception.on_delivered)
-    events.on(Rescued, retest.on_delivered, dns_check.on_delivered)
+    events.on(Rescued, retest.on_rescued, dns_check.on_rescued)
     events.on(TunnelEnded, interception.on_tunnel_ended)
     events.on(Ended, to.store_outcome)
     to.addons.on_change(partial(_subscribe_addons, events, to))

@@ -12,7 +12,7 @@ from proxy.detect.signals import NOT_JUDGED
 from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, SignalId, Stage
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer
-from proxy.session.events import Delivered, Learned, OpenRecord
+from proxy.session.events import Learned, OpenRecord, Rescued
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
@@ -24,11 +24,11 @@ class DnsCheck:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def on_delivered(self, visit: Delivered) -> None:
+    def on_rescued(self, visit: Rescued) -> None:
         """Starts a check when the visit was rescued from a failure that a wrong DNS answer can explain."""
-        if self._is_due(visit.setup, visit.record.outcome):
+        if self._is_due(visit.setup, visit.outcome):
             visit.record.retain()
-            spawn(self._run(visit.setup, visit.record, visit.flight), name=f"check DNS of {visit.record.outcome.host}")
+            spawn(self._run(visit.setup, visit.record, visit.flight), name=f"check DNS of {visit.outcome.host}")
 
     def _is_due(self, setup: Setup, visit: Outcome) -> bool:
         if visit.winner in (None, DIRECT) or visit.plan.action is not Action.AUTO:

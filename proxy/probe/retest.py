@@ -20,7 +20,7 @@ from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.probe.throughput import measure_throughput
 from proxy.routing.strategies import flight_strategies
-from proxy.session.events import Delivered, Learned, SignalWaits
+from proxy.session.events import Learned, Rescued, SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
@@ -41,9 +41,9 @@ class DirectRetest:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def on_delivered(self, visit: Delivered) -> None:
+    def on_rescued(self, visit: Rescued) -> None:
         """Starts what is due."""
-        setup, outcome, flight = visit.setup, visit.record.outcome, visit.flight
+        setup, outcome, flight = visit.setup, visit.outcome, visit.flight
         if (
             outcome.winner in (None, DIRECT)
             or outcome.plan.action is not Action.AUTO

@@ -244,8 +244,10 @@ class ConnectionRecord:
         """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
         winner, services = self.winner, self._services
         if winner is not None and services.learns and self.plan.learns and self.setup is services.setup():
-            kind = Delivered if winner == DIRECT else Rescued
-            services.events.emit(kind(self.setup, self, flight))
+            if winner == DIRECT:
+                services.events.emit(Delivered(self.setup, self, flight))
+            else:
+                services.events.emit(Rescued(self.setup, self, flight, self.outcome))
 
     def on_lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did. Closes the race."""

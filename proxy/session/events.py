@@ -41,7 +41,9 @@ class Delivered:
 
 @frozen_dataclass
 class Rescued(Delivered):
-    """Another route than direct delivered them."""
+    """Another route than direct delivered them. `outcome` is what the record knew then."""
+
+    outcome: Outcome
 
 
 @frozen_dataclass

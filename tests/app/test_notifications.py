@@ -33,7 +33,8 @@ class Screen:
 
     async def rescue(self, network: NetworkId = HOME, outcome: Outcome | None = None) -> None:
         record: Any = SimpleNamespace(network=network, outcome=outcome or rescued())
-        self.notifications.on_rescued(SimpleNamespace(record=record))  # type: ignore[arg-type]  # its record only
+        event: Any = SimpleNamespace(record=record, outcome=record.outcome)
+        self.notifications.on_rescued(event)
         await self._settled()
 
     async def signal(self) -> None:

@@ -31,7 +31,7 @@ from proxy.model import (
 )
 from proxy.probe.dns_check import DnsCheck
 from proxy.session.connection_record import ConnectionRecord
-from proxy.session.events import Delivered
+from proxy.session.events import Rescued
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.support.clock import run as play
@@ -112,7 +112,7 @@ class Scene:
         self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
         sent = Flight()
         sent.receive_data(flight)
-        DnsCheck(self.services).on_delivered(Delivered(self.setup, record, sent))
+        DnsCheck(self.services).on_rescued(Rescued(self.setup, record, sent, record.outcome))
         record.release()
         if self.compared:
             assert self.written == [], "it waits for what may be found yet"

@@ -90,7 +90,7 @@ class Scene:
     async def visit(self, outcome: Outcome = VISIT, flight: Flight | None = None, *, at: float = DUE_S) -> None:
         """A visit at that time, and all that comes of it."""
         await asyncio.sleep(at - self.now())
-        self.way_back.on_delivered(visit_of(self.setup, outcome, flight or flight_of(HELLO)))
+        self.way_back.on_rescued(visit_of(self.setup, outcome, flight or flight_of(HELLO)))
         self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())
         await asyncio.sleep(self.settings.detect.retest_pair_s + 1)
         assert all(stream.closed for script in self.scripts.values() for stream in script.streams)
@@ -340,7 +340,7 @@ def test_direct_that_works_again_takes_back_an_alarm(answer: bytes | Exception) 
         scene = Scene(direct=answering(answer), relay=answering())
         await asyncio.sleep(DUE_S)
         scene.down_cache.mark_down(HOST)
-        scene.way_back.on_delivered(visit_of(scene.setup, VISIT, flight_of(HELLO)))
+        scene.way_back.on_rescued(visit_of(scene.setup, VISIT, flight_of(HELLO)))
         await asyncio.sleep(1.0)
         assert scene.down_cache.is_down(HOST) is (answer is RESET)
 
@@ -363,7 +363,7 @@ def test_a_pair_that_is_cut_short_leaves_nothing_open() -> None:
     async def story() -> None:
         scene = Scene(direct=answering(None), relay=answering(None))
         await asyncio.sleep(DUE_S)
-        scene.way_back.on_delivered(visit_of(scene.setup, VISIT, flight_of(HELLO)))
+        scene.way_back.on_rescued(visit_of(scene.setup, VISIT, flight_of(HELLO)))
         await asyncio.sleep(1.0)
         streams = [stream for script in scene.scripts.values() for stream in script.streams]
         assert [stream.closed for stream in streams] == [False, False]
@@ -385,7 +385,7 @@ def test_a_pair_that_is_not_reported_is_due_again_at_once() -> None:
         scene = Scene(direct=Script(answer=SERVER_HELLO, after=1.0), relay=answering())
         asyncio.get_running_loop().call_at(DUE_S + 0.5, setattr, scene, "network", AWAY)
         await asyncio.sleep(DUE_S)
-        scene.way_back.on_delivered(visit_of(scene.setup, VISIT, flight_of(HELLO)))
+        scene.way_back.on_rescued(visit_of(scene.setup, VISIT, flight_of(HELLO)))
         await asyncio.sleep(0.9)
         assert not _is_due(scene)
         await asyncio.sleep(0.3)
@@ -398,7 +398,7 @@ def test_a_pair_that_is_cut_short_is_due_again_at_once() -> None:
     async def story() -> None:
         scene = Scene(direct=answering(None), relay=answering(None))
         await asyncio.sleep(DUE_S)
-        scene.way_back.on_delivered(visit_of(scene.setup, VISIT, flight_of(HELLO)))
+        scene.way_back.on_rescued(visit_of(scene.setup, VISIT, flight_of(HELLO)))
         await asyncio.sleep(1.0)
         assert not _is_due(scene)
         await cancel_all()

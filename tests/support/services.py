@@ -67,9 +67,9 @@ NO_SETUP: Any = None
 """For a record whose plan and race nobody asks for."""
 
 
-def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Delivered:
-    """The event, for who only reads its record."""
-    return Delivered(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight)
+def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Rescued:
+    """The event, for who only reads its record. Whoever takes a Delivered takes it too."""
+    return Rescued(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight, outcome)
 
 
 def void(_: object) -> None:
