@@ -45,7 +45,7 @@ class Notify:
             return waiter
         self._waits_until = until
         timer = self._timer
-        if until < math.inf and (timer is None or until < timer[0]):
+        if (timer is None or until < timer[0]) and until < math.inf:
             self._timer = call_at(until, self._timer_fired, passes=POLLS, instead_of=timer)
         return waiter
 

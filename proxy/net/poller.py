@@ -26,6 +26,7 @@ URGENT = 2  # EPOLLPRI: a read ends before an urgent byte, with more behind it
 _EDGE = 1 << 31  # EPOLLET
 _READS = READABLE | PEER_SHUT | URGENT | _EDGE
 _ALL = _READS | WRITABLE
+_ENDS = PEER_SHUT | URGENT
 _BATCH = 512
 
 
@@ -126,7 +127,7 @@ class EpollPoller:
             watched = watched_by(fd)
             if watched is not None:
                 try:
-                    watched.ready(mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
+                    watched.ready(mask | READABLE if mask & _ENDS else mask)
                 except Exception as error:
                     _report(self._loop, watched, error)
             elif fd == self._selector_fd:

@@ -51,8 +51,7 @@ class _Callback(asyncio.Handle):
     _callback: Callable[..., object]
     _context: Context
     _loop: asyncio.AbstractEventLoop
-    _repr: str | None
-    _source_traceback: None
+    _repr = _source_traceback = None  # only in debug mode there is another one
 
 
 class _Timer(asyncio.TimerHandle):
@@ -99,7 +98,6 @@ class PollingLoop(asyncio.SelectorEventLoop):
         handle._callback = callback
         handle._args = args
         handle._cancelled = False
-        handle._repr = handle._source_traceback = None
         self._ready.append(handle)
         return handle
 

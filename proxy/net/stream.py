@@ -33,6 +33,7 @@ BULK_RECORDS = 8 * (16 * 1024 + 22)
 LENT = memoryview(bytearray(BULK_RECORDS))
 """Where `lend_nowait` puts what it received. All streams share it, so bulk takes no memory from the system."""
 
+_READS, _WRITES = READABLE | BROKEN, WRITABLE | BROKEN  # after these, a call may do more than before
 _FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without an edge of its own
 
 _NEW_SEGMENT = socket.MSG_EOR if sys.platform == "linux" else 0
@@ -157,7 +158,7 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_edges", "_ending", "_eof_sent", "_finished", "_poller", "_sock", "_writes_armed",
+        "_armed_by_poller", "_edges", "_eof_sent", "_finished", "_poller", "_sock", "_writes_armed",
         "fileno", "lowest_socket", "plain_socket",
     )  # fmt: skip
 
@@ -183,23 +184,16 @@ class SocketStream(Stream):
         self._writes_armed = poller.edge_triggered and not accepted
         self._edges = 0  # all that came
         self._eof_sent = False
-        self._ending = False
         self._finished = False  # EOF is next
         poller.register(self, writes=not accepted)
 
     def ready(self, mask: int) -> None:
         # Every event of every connection comes here: `_wake` is written out.
         self._edges |= mask
-        if mask & _FINAL_EDGES:
-            self._ending = True
-        if mask & (READABLE | BROKEN):
+        if mask & _READS:
             self.drained = False
-            if (receiver := self._receiver) is not None:
-                self._receiver = None
-                if not receiver.done():
-                    receiver.set_result(None)
-        if mask & (WRITABLE | BROKEN) and (sender := self._sender) is not None and not sender.done():
-            sender.set_result(None)
+        if self._receiver is not None or self._sender is not None:
+            self._resume(receiver=mask & _READS > 0, sender=mask & _WRITES > 0)
         if self.notify is not None:
             self.notify()
 
@@ -233,15 +227,16 @@ class SocketStream(Stream):
             data = self._sock.recv(limit)
         except BlockingIOError:
             if self._armed_by_poller:
-                self.drained = not self._ending
+                self.drained = not self._edges & _FINAL_EDGES
             else:
                 self._poller.want_read(self)
             return None
         # A short read emptied the socket, unless EOF or an urgent byte came with it (nginx relies on the same). EOF is
         # next when it alone had been reported before the read: the kernel does so when all bytes before it are there.
         if len(data) < limit and self._armed_by_poller:
-            self.drained = not self._ending
-            self._finished = self._edges & _FINAL_EDGES == PEER_SHUT
+            ends = self._edges & _FINAL_EDGES
+            self.drained = not ends
+            self._finished = ends == PEER_SHUT
         return data
 
     def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:
@@ -251,13 +246,14 @@ class SocketStream(Stream):
             size = self._sock.recv_into(LENT, limit)
         except BlockingIOError:
             if self._armed_by_poller:
-                self.drained = not self._ending
+                self.drained = not self._edges & _FINAL_EDGES
             else:
                 self._poller.want_read(self)
             return None
         if size < limit and self._armed_by_poller:
-            self.drained = not self._ending
-            self._finished = self._edges & _FINAL_EDGES == PEER_SHUT
+            ends = self._edges & _FINAL_EDGES
+            self.drained = not ends
+            self._finished = ends == PEER_SHUT
         return LENT[:size]
 
     def send_nowait(self, data: bytes | memoryview) -> int:

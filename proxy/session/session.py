@@ -52,14 +52,15 @@ class Session:
         race: Race | None = None
         try:
             asked = asked or await setup.inbound.read(client)
-            if isinstance(asked, ForwardRequest):
-                self._requests = HttpRequests(client, services, inspected=self._inspected)
-                asked = await self._requests.serve(asked)
-            if isinstance(asked, OwnPageRequest):
-                client.handed_over = True
-                return services.adopt(client.stream, asked.received)
             if not isinstance(asked, TunnelRequest):
-                return None
+                if isinstance(asked, ForwardRequest):
+                    self._requests = HttpRequests(client, services, inspected=self._inspected)
+                    asked = await self._requests.serve(asked)
+                if isinstance(asked, OwnPageRequest):
+                    client.handed_over = True
+                    return services.adopt(client.stream, asked.received)
+                if not isinstance(asked, TunnelRequest):
+                    return None
 
             # CONNECT and SOCKS: bytes both ways, once a route delivers.
             record = self.record = await ConnectionRecord.open(services, asked.destination, asked.inbound, peer)

@@ -179,7 +179,7 @@ class Registry:
         when every address has a residual block and a relay is usable. Raises ConfigError for an unknown relay or
         wrapper."""
         if not route.wrap:
-            return self.direct if route.is_direct else self._relayed(route.relays)
+            return self._relayed(route.relays) if route.relays else self.direct
         dialer = self._wrapped.get((route, avoid_residual))
         if dialer is None:
             _check_wrap(route)
