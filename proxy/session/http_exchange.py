@@ -346,17 +346,14 @@ class Exchange:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _exchanged(self, answer: ResponseHead, closed_by: ClosedBy, error: str = "") -> Exchanged:
+        client, server = self._client, self._server
         whole = not error and answer.upgrade is None
-        server_clean = not self._server.reader.ended and not len(self._server.reader)
+        client_reusable = whole and self._keep_client and not client.reader.ended
+        server_is_clean = not (server.reader or server.reader.ended)
+        upstream_reusable = whole and answer.keep_alive and self._uploaded and server_is_clean
+        upgraded = not error and answer.upgrade is not None
         return Exchanged(
-            status=answer.status,
-            bytes_up=self._server.sent,
-            bytes_down=self._client.sent,
-            client_reusable=whole and self._keep_client and not self._client.reader.ended,
-            upstream_reusable=whole and answer.keep_alive and self._uploaded and server_clean,
-            upgraded=not error and answer.upgrade is not None,
-            closed_by=closed_by,
-            error=error,
+            answer.status, server.sent, client.sent, client_reusable, upstream_reusable, upgraded, closed_by, error
         )
 
     def _raise(self, fault: Exception) -> NoReturn:

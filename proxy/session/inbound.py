@@ -203,7 +203,10 @@ class InboundHandshake:
             family = sniff.sniff(reader[0])
             match family:
                 case Family.HTTP:
-                    return await self._http(client, ends_at, received)
+                    head = http1.take_request_head(reader)
+                    if head is None:
+                        head = await client.read(http1.read_request_head(reader), ends_at)
+                    return self._asked(client, head, received)
                 case Family.SOCKS5:
                     return await self._socks5(client, ends_at)
                 case Family.SOCKS4:
@@ -226,15 +229,19 @@ class InboundHandshake:
             if not data:
                 return None
             reader.extend(data)
-        try:
-            return await self._http(client, loop.time() + self._limits.head_timeout_s)
-        except TimeoutError:
-            raise _too_slow(self._limits.head_timeout_s) from None
+        head = http1.take_request_head(reader)
+        if head is None:
+            try:
+                ends_at = loop.time() + self._limits.head_timeout_s
+                head = await client.read(http1.read_request_head(reader), ends_at)
+            except TimeoutError:
+                raise _too_slow(self._limits.head_timeout_s) from None
+        return self._asked(client, head)
 
-    async def _http(self, client: Client, ends_at: float, received: bytes = b"") -> InboundRequest:
-        """`received` is all that has come on the connection; empty when this is not its first request."""
+    def _asked(self, client: Client, head: RequestHead, received: bytes = b"") -> InboundRequest:
+        """What an HTTP request asks for. `received` is all that had come on the connection; empty when this is not its
+        first request. Raises PeerError for one that has no right to it, OSError when its client has left."""
         stream, reader = client.stream, client.reader
-        head = await client.read(http1.read_request_head(reader), ends_at)
         if head.form is Form.ORIGIN:
             # A remote client cannot give the password in this form. It gets the set-up page, which does not name us,
             # and only when it names the very address that it has reached: a scan does not learn what listens here.

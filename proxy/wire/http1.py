@@ -51,6 +51,7 @@ __all__ = [
     "read_body",
     "read_request_head",
     "read_response_head",
+    "take_request_head",
 ]
 
 HTTP_1_0 = (1, 0)
@@ -142,19 +143,24 @@ def host_field(destination: Destination) -> str:
     return host if destination.port == HTTP_PORT else f"{host}:{destination.port}"
 
 
-def read_request_head(reader: Reader) -> Parser[RequestHead]:
-    """Parses the next request of a client.
-
-    Raises PeerError with the whole reply (400, 414, 417, 431, 501 or 505) for what is refused; without a reply when the
-    client ends before the head does.
-    """
-    head = reader.take_head(HEAD_LIMIT)  # nearly always it has come whole
+def take_request_head(reader: Reader) -> RequestHead | None:
+    """Parses the next request of a client, when its head has come whole, as nearly always; None: it has not. Raises
+    PeerError with the whole reply (400, 417, 431, 501 or 505) for what is refused."""
+    head = reader.take_head(HEAD_LIMIT)
     if head is None:
-        head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
+        return None
     try:
         return _request_head(head)
     except ValueError as fault:
         raise refusal(400, f"This request is refused: {fault}.") from None
+
+
+def read_request_head(reader: Reader) -> Parser[RequestHead]:
+    """The same, once the head has come. Raises PeerError also with a 414, and without a reply when the client ends
+    before the head does."""
+    while (head := take_request_head(reader)) is None:
+        yield from reader.wait_for_head(limit=HEAD_LIMIT, overlong=_overlong)
+    return head
 
 
 def _overlong(came: bytes) -> PeerError:

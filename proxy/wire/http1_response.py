@@ -101,9 +101,8 @@ def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
     Raises PeerError with a 502 reply for what is no HTTP/1.x head, for a body whose end cannot be told, and for a 407,
     which only a proxy may send (to CONNECT it passes); PeerError without a reply when the server ends before the head.
     """
-    head = reader.take_head(HEAD_LIMIT)  # nearly always it has come whole
-    if head is None:
-        head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
+    while (head := reader.take_head(HEAD_LIMIT)) is None:
+        yield from reader.wait_for_head(limit=HEAD_LIMIT, overlong=_overlong)
     read = _remembered if len(head) <= REMEMBERED_LIMIT else _response_head
     try:
         return read(head, method)

@@ -62,12 +62,12 @@ class Reader(bytearray):
         del self[:end]
         return taken
 
-    def take_head(self, limit: int, start: int = 0) -> bytes | None:
+    def take_head(self, limit: int) -> bytes | None:
         """Lines up to and including the first empty one after them, be they ended by CRLF or by LF alone: a parser that
-        wants CRLF can so refuse at once what would otherwise keep it waiting. None: there is no empty line from `start`
-        on within `limit` bytes."""
-        end = self.find(b"\n\r\n", start, limit)
-        bare = self.find(b"\n\n", start, limit if end < 0 else end + 1)
+        wants CRLF can so refuse at once what would otherwise keep it waiting. None: there is no empty line within
+        `limit` bytes."""
+        end = self.find(b"\n\r\n", 0, limit)
+        bare = self.find(b"\n\n", 0, limit if end < 0 else end + 1)
         if end < 0 and bare < 0:
             return None
         size = bare + 2 if bare >= 0 else end + 3
@@ -75,18 +75,17 @@ class Reader(bytearray):
         del self[:size]
         return taken
 
-    def head(self, *, limit: int, overlong: Callable[[bytes], PeerError]) -> Parser[bytes]:
+    def wait_for_head(self, *, limit: int, overlong: Callable[[bytes], PeerError]) -> Parser[None]:
         """Waits for what `take_head` takes. Raises `overlong(what came)` when there is no empty line within `limit`
         bytes, PeerError when the peer ends before."""
-        start = 0
-        while (head := self.take_head(limit, start)) is None:
+        start = 0  # so much was searched in vain: bytewise input stays linear
+        while self.find(b"\n\r\n", start, limit) < 0 and self.find(b"\n\n", start, limit) < 0:
             if len(self) >= limit:
                 raise overlong(bytes(self[:limit]))
             if self.ended:
                 raise self.broken_off()
             start = max(0, len(self) - 2)
             yield
-        return head
 
     def some(self, limit: int) -> Parser[bytes]:
         """What has come, 1 to `limit` bytes; b"" at the end."""

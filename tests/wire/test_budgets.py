@@ -50,12 +50,17 @@ def read(parser: Parser[T]) -> T:
 
 def connect(name: bytes) -> Run:
     reader = Reader(b"CONNECT %b:443 HTTP/1.1\r\nHost: %b:443\r\n%b\r\n" % (name, name, BROWSER))
-    return lambda: sniff(reader[0]) is Family.HTTP and read(http1.read_request_head(reader))
+    return lambda: sniff(reader[0]) is Family.HTTP and http1.take_request_head(reader)
 
 
 def absolute_form(name: bytes) -> Run:
     reader = Reader(b"GET http://%b/a?b HTTP/1.1\r\nHost: %b\r\n%b%b" % (name, name, BROWSER, PAGE))
-    return lambda: sniff(reader[0]) is Family.HTTP and read(http1.read_request_head(reader)).forwarded()
+
+    def run() -> object:
+        head = http1.take_request_head(reader)
+        return sniff(ord("G")) is Family.HTTP and head is not None and head.forwarded()
+
+    return run
 
 
 def answer(name: bytes) -> Run:
