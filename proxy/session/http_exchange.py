@@ -159,8 +159,9 @@ class Exchange:
         """Whether the client has finished sending."""
         return self._client.reader.ended
 
-    async def run(self, *, head_sent: bool, idle_timeout_s: float) -> Exchanged:
-        """Sends the head of the request, unless it has been sent, with its body, and passes the answer on.
+    async def run(self, *, head_sent: int = 0, idle_timeout_s: float) -> Exchanged:
+        """Sends the head of the request, unless it has been sent already, in `head_sent` bytes, with its body, and
+        passes the answer on.
 
         Raises only before the answer has begun: PeerError, with the reply to send, for what the client did wrong;
         OSError when it has left; DialError (stage first_byte) for what the server did wrong or did not do within
@@ -221,14 +222,12 @@ class Exchange:
 
     # -- the two directions ----------------------------------------------------------------------------------------
 
-    def _upward(self, head_sent: bool) -> Steps[None]:
+    def _upward(self, head_sent: int) -> Steps[None]:
         """Sends the request. Then what the client sends ahead is read and kept, or, when the server took only a part of
         the request, dropped."""
         head, client = self._head, self._client
-        forwarded = head.forwarded()
-        if head_sent:
-            self._server.sent += len(forwarded)
-            forwarded = b""
+        forwarded = b"" if head_sent else head.forwarded()
+        self._server.sent += head_sent
         try:
             if not head.bodiless:
                 yield from self._carry(client, self._server, head.body, head.body, forwarded)

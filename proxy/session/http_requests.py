@@ -85,7 +85,7 @@ class HttpRequests:
         if idle is not None:
             setup = record.setup
             if idle.serves(record.request.destination, record.plan.routes, setup.registry, record.network):
-                return self._exchange_over(idle, asked, record, head_sent=False)
+                return self._exchange_over(idle, asked, record)
             idle.stream.close()
         return self._exchange_raced(asked, record)
 
@@ -120,7 +120,8 @@ class HttpRequests:
                 reusable=reusable,
                 attempt=Attempt(winner.route, Stage.DONE, address=winner.stream.peer, evidence=_REUSED),
             )
-            exchanged = await self._exchange_over(origin, asked, record, head_sent=head.bodiless)
+            head_sent = len(flight.data) if head.bodiless else 0
+            exchanged = await self._exchange_over(origin, asked, record, head_sent=head_sent)
             if not head.bodiless:  # known to have delivered only now
                 self._outcome = None  # who is told may add evidence
                 record.report_delivered(flight)
@@ -144,7 +145,7 @@ class HttpRequests:
         origin, answers = await self._services.inspector.serve(record.outcome), Reader()
         try:
             run = Exchange(client.stream, client.reader, origin.stream, answers, asked.head, client.news).run
-            exchanged = await run(head_sent=False, idle_timeout_s=limits.exchange_timeout_s)
+            exchanged = await run(idle_timeout_s=limits.exchange_timeout_s)
             if exchanged.upgraded:
                 self._hand_over(origin.stream, answers, record)
             return exchanged
@@ -157,7 +158,7 @@ class HttpRequests:
                 origin.stream.abort()
 
     async def _exchange_over(
-        self, origin: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
+        self, origin: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: int = 0
     ) -> Exchanged | None:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
         client, limits = self._client, record.setup.settings.limits

@@ -66,9 +66,8 @@ REMEMBERED_LIMIT = 4096
 HTTP_PORT = 80
 HTTPS_PORT = 443
 
-_VERSIONS = {"HTTP/1.1": HTTP_1_1, "HTTP/1.0": HTTP_1_0}
-_OTHER_VERSION = re.compile(r"HTTP/[0-9]\.[0-9]\Z")
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}\Z")
+_FIRST_LINE = re.compile(r"([A-Z][A-Z0-9_-]{0,31}) ([^ \t]+) HTTP/1\.([01])\Z")
+_OTHER_VERSION = re.compile(r"[^ \t]+ [^ \t]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\Z")
 _ABSOLUTE = re.compile(r"http://([^/?]*)(.*)\Z", re.IGNORECASE | re.ASCII | re.DOTALL)
 _USUAL_PATH = re.compile(r"/[!\"$-\[\]-~]*\Z")  # ASCII, without # and backslash
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -173,17 +172,13 @@ def _request_head(head: bytes) -> RequestHead:
     """Raises ValueError for what a 400 answers, PeerError for the rest."""
     # RFC 9112 section 2.2: an empty line after the last body is usual.
     line, _, field_lines = head_text(head.removeprefix(b"\r\n")).partition("\r\n")
-    parts = line.split(" ")
-    if len(parts) != 3 or "\t" in line:
-        raise ValueError("its first line must be METHOD URL VERSION, with one space between them")
-    method, target, version_text = parts
-    version = _VERSIONS.get(version_text)
-    if version is None:
-        if _OTHER_VERSION.match(version_text):
+    first = _FIRST_LINE.match(line)
+    if first is None:
+        if _OTHER_VERSION.match(line):
             raise refusal(505, "This proxy speaks HTTP/1.1 and HTTP/1.0.")
-        raise ValueError("its first line does not end in an HTTP version")
-    if _METHOD.match(method) is None:
-        raise ValueError("its method must be in capital letters")
+        raise ValueError("its first line must be METHOD URL HTTP/1.1, with one space between them")
+    method, target, minor = first.groups()
+    version = HTTP_1_1 if minor == "1" else HTTP_1_0
     if method == "TRACE":  # it would show the client's cookies, and our own additions, to a script
         raise refusal(501, "This proxy does not pass on TRACE.")
 
@@ -197,15 +192,15 @@ def _request_head(head: bytes) -> RequestHead:
     elif target.startswith("/"):
         form, target = Form.ORIGIN, _path(target)
     elif absolute := _ABSOLUTE.match(target):
-        form, authority, path = Form.ABSOLUTE, absolute[1], absolute[2]
+        form = Form.ABSOLUTE
+        authority, target = absolute.groups()
         if "@" in authority:  # it is never repeated, not even in the error
             raise ValueError("its URL contains a user name or password, which must be in an Authorization header")
         destination = names.authority(authority.encode("latin-1"), default_port)
-        if not path:  # RFC 9112 section 3.2.4
-            path = "*" if method == "OPTIONS" else "/"
-        if path[0] == "?":
-            path = f"/{path}"
-        target = path if _USUAL_PATH.match(path) else _path(path)
+        if _USUAL_PATH.match(target) is None:
+            if not target:  # RFC 9112 section 3.2.4
+                target = "*" if method == "OPTIONS" else "/"
+            target = _path(f"/{target}" if target[0] == "?" else target)
     elif target == "*" and method == "OPTIONS":
         raise _no_options()
     else:

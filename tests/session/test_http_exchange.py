@@ -54,7 +54,7 @@ class Wires:
         self.client_reader, self.upstream_reader = Reader(), Reader()
 
     async def start(
-        self, request: bytes, *, head_sent: bool = False, idle_timeout_s: float = BOUND_S
+        self, request: bytes, *, head_sent: int = 0, idle_timeout_s: float = BOUND_S
     ) -> asyncio.Task[Exchanged]:
         """The browser sends, we read the head, and the exchange runs."""
         if request:
@@ -135,7 +135,7 @@ async def test_a_request_and_its_answer(wires: Wires) -> None:
 
 async def test_a_race_has_sent_the_head_and_holds_the_first_bytes(wires: Wires) -> None:
     wires.upstream_reader.receive_data(HELLO[:20])
-    task = await wires.start(GET, head_sent=True)
+    task = await wires.start(GET, head_sent=len(ORIGIN_GET))
     await wires.server.send(HELLO[20:])
     exchanged = await task
     assert exchanged.bytes_up == len(ORIGIN_GET)
@@ -145,13 +145,13 @@ async def test_a_race_has_sent_the_head_and_holds_the_first_bytes(wires: Wires) 
 
 async def test_the_whole_answer_is_there_already(wires: Wires) -> None:
     wires.upstream_reader.receive_data(HELLO)
-    assert (await (await wires.start(GET, head_sent=True))).upstream_reusable
+    assert (await (await wires.start(GET, head_sent=len(ORIGIN_GET)))).upstream_reusable
 
 
 async def test_a_server_that_ends_after_its_answer_is_not_asked_again(wires: Wires) -> None:
     wires.upstream_reader.receive_data(HELLO)
     wires.upstream_reader.receive_data(b"")
-    exchanged = await (await wires.start(GET, head_sent=True))
+    exchanged = await (await wires.start(GET, head_sent=len(ORIGIN_GET)))
     assert exchanged.client_reusable
     assert not exchanged.upstream_reusable
 
@@ -736,7 +736,7 @@ async def exchanged_between(
     notify = Notify()
     client.notify = notify.set
     exchange = Exchange(client, reader, upstream, Reader(), stop.value.value, notify)
-    return await exchange.run(head_sent=False, idle_timeout_s=idle_timeout_s)
+    return await exchange.run(idle_timeout_s=idle_timeout_s)
 
 
 PIECES = [bytes(CHUNK)] * 1600
