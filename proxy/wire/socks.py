@@ -176,11 +176,9 @@ def read_socks5_request(reader: Reader) -> Parser[Destination]:
     del reader[: end + 2]
     if port == 0:
         raise _socks5_error("a SOCKS5 request for port 0", Socks5Reply.FAILED)
-    host: bytes | str = name
-    if kind == _IPV4:
-        host = ".".join(map(str, name))
-    elif kind == _IPV6:
-        host = str(ipaddress.IPv6Address(name))
+    if kind == _IPV4:  # canonical as it is
+        return Destination(".".join(map(str, name)), port)
+    host = name if kind == _NAME else str(ipaddress.IPv6Address(name))
     try:
         return names.destination(host, port)
     except ValueError as error:
