@@ -36,7 +36,7 @@ from proxy.detect.relay_health import Health, RelayHealth
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.net.uplink.network_id import network_id, read_uplink
-from proxy.store import queries
+from proxy.store import queries, route_queries
 from proxy.store.database import Query
 from proxy.store.file import open_reader
 from proxy.store.relay_selection import read_selection
@@ -111,7 +111,7 @@ class Stored:
         here = beliefs.lookup(host, network=network, now=now)
         elsewhere = [it for it in beliefs.all(now=now) if it.scope == host and it.network != network]
         rows = [row for name in scopes(host) for row in self._ask(partial(queries.changes, scope=name))]
-        changes = sorted(map(ChangeJson.of_row, rows), key=lambda change: change.at, reverse=True)
+        changes = sorted((ChangeJson(**row) for row in rows), key=lambda change: change.at, reverse=True)
         override = _covering(host, self._overrides())
         return SiteAnswer(
             host=host,
@@ -123,7 +123,7 @@ class Stored:
         )
 
     def _relays(self, visits: Mapping[str, RelayVisits]) -> tuple[RelayJson, ...]:
-        used = _health(self._ask(queries.relays_used))
+        used = _health(self._ask(route_queries.relays_used))
         relays = expanded(self._settings).relay
         tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
         return relays_json(relays, tests, lambda name: used.get(name, RelayHealth()), visits=visits)

@@ -12,8 +12,9 @@ from typing import Protocol, TypeVar
 from proxy.detect.relay_faults import NotedFault, relay_fault
 from proxy.model import Evidence, Symptom, as_evidence
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.store import queries
+from proxy.store import route_queries
 from proxy.store.database import Query
+from proxy.store.rows import Document
 
 T = TypeVar("T")
 
@@ -51,9 +52,9 @@ class _Failure:
 def read_visits(ask: Ask, now: float) -> dict[str, RelayVisits]:
     """Returns what the log has of each relay, by its name."""
     since = now - WINDOW_S
-    sums = {row["relay"]: row for row in ask(lambda db: queries.relay_success(db, since))}
-    handshakes = ask(lambda db: queries.relay_handshakes(db, since))
-    faults = {row["relay"]: fault for row in ask(queries.relay_failures) if (fault := _noted(row)) is not None}
+    sums = {row["relay"]: row for row in ask(lambda db: route_queries.relay_success(db, since))}
+    handshakes = ask(lambda db: route_queries.relay_handshakes(db, since))
+    faults = {row["relay"]: fault for row in ask(route_queries.relay_failures) if (fault := _noted(row)) is not None}
     return {
         name: RelayVisits(
             delivered=sums[name]["delivered"] if name in sums else 0,
@@ -80,7 +81,7 @@ def _median(times: Sequence[float]) -> float:
     return sorted(times)[len(times) // 2] if times else 0.0
 
 
-def _noted(row: queries.Document) -> NotedFault | None:
+def _noted(row: Document) -> NotedFault | None:
     """Returns the fault that a logged failure shows; None for a failure that is not the relay's own."""
     try:
         failure = _Failure(Symptom(row["symptom"]), as_evidence(row["evidence"]))

@@ -121,7 +121,7 @@ class SiteReader:
         def read() -> list[ChangeJson]:
             store = self._parts.store
             store.flush(FLUSH_S)
-            return [change for row in store.changes() if (change := ChangeJson.of_row(row)).at >= since]
+            return [change for row in store.changes() if (change := ChangeJson(**row)).at >= since]
 
         return await asyncio.to_thread(read)
 
@@ -131,7 +131,7 @@ class SiteReader:
         def read() -> list[ChangeJson]:
             store = self._parts.store
             store.flush(FLUSH_S)
-            changes = [ChangeJson.of_row(row) for scope in scopes(host) for row in store.changes(scope)]
+            changes = [ChangeJson(**row) for scope in scopes(host) for row in store.changes(scope)]
             return sorted(changes, key=lambda change: change.at, reverse=True)
 
         return await asyncio.to_thread(read)

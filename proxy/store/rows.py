@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -37,6 +37,8 @@ HOUR_S = 3600
 MOMENT_MAX = 1e11
 """The latest moment that is accepted, in seconds since the epoch: the year 5138, which `datetime` can represent."""
 
+_PORT_MAX = 65_535
+
 _NOT_COUNTED = frozenset(
     {Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE}
 )
@@ -47,6 +49,8 @@ _EVIDENCE = json.JSONEncoder(default=str)
 
 Row = tuple[Any, ...]
 Document = dict[str, Any]
+Read = Callable[[Any], Any]
+"""Reads a value of a column. Raises ValueError for one that a damaged file, or another program, left there."""
 
 BELIEF_COLUMNS = tuple(f.name for f in fields(Belief))
 
@@ -250,6 +254,18 @@ def _statement(head: str, row: str, rows: int) -> str:
     return f"{head} VALUES {', '.join([row] * rows)}"
 
 
+def read_rows(rows: Iterable[Row], columns: Mapping[str, Read]) -> list[Document]:
+    """Returns the values of each row by its `columns`: their names, in the order of the row, and what reads each. A row
+    that cannot be read is left out."""
+    found = []
+    for row in rows:
+        try:
+            found.append({name: read(value) for (name, read), value in zip(columns.items(), row, strict=True)})
+        except ValueError:
+            continue
+    return found
+
+
 def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
     """Reads beliefs from rows of `BELIEF_COLUMNS`. Returns them and the number of unreadable rows."""
     beliefs, unreadable = [], 0
@@ -357,6 +373,13 @@ def read_count(value: object) -> int:
     if not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is not a count")
     return value
+
+
+def read_port(value: object) -> int:
+    """Reads the number of a port. Raises ValueError."""
+    if (port := read_count(value)) > _PORT_MAX:
+        raise ValueError(f"{value!r} is no port")
+    return port
 
 
 def _routes(document: Document) -> tuple[Route, ...]:

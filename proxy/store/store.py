@@ -22,12 +22,13 @@ from typing import NamedTuple, TypeVar, Unpack
 from proxy.config.schema import Log
 from proxy.model import Belief, Change, NetworkId, Outcome, Override
 from proxy.model.errors import BywayError
-from proxy.store import queries
+from proxy.store import queries, route_queries
 from proxy.store.database import LogDatabase, Query
 from proxy.store.file import check_layout, transaction, truncate_wal
 from proxy.store.forgetting import Forgotten, forget_rows
 from proxy.store.privacy import Kept, LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, keep_newest, remove_old
+from proxy.store.route_queries import RelayHour, RouteHour, SiteRoute
 from proxy.store.rows import HOUR_S, Batch, DirectSums, Document
 from proxy.store.state_copy import StateCopy
 
@@ -242,8 +243,8 @@ class Store:
         return self.read(lambda db: queries.changes(db, scope))
 
     def route_success(self, since: float) -> list[Document]:
-        """See `queries.route_success`."""
-        return self.read(lambda db: queries.route_success(db, since))
+        """See `route_queries.route_success`."""
+        return self.read(lambda db: route_queries.route_success(db, since))
 
     def extent(self) -> tuple[int, float | None]:
         """Returns the bytes of the log on the disk, and when its oldest connection began; None: it has none. Blocks for
@@ -252,25 +253,25 @@ class Store:
         files = () if self._path is None else (self._path, self._path.with_name(f"{self._path.name}-wal"))
         return sum(file.stat().st_size for file in files if file.exists()), oldest
 
-    def route_hours(self, since: float) -> list[Document]:
-        """See queries.route_hours."""
-        return self.read(lambda db: queries.route_hours(db, since))
+    def route_hours(self, since: float) -> list[RouteHour]:
+        """See `route_queries.route_hours`."""
+        return self.read(lambda db: route_queries.route_hours(db, since))
 
-    def site_routes(self, since: float, network: str) -> list[Document]:
-        """See `queries.site_routes`."""
-        return self.read(lambda db: queries.site_routes(db, since, network))
+    def site_routes(self, since: float, network: str) -> list[SiteRoute]:
+        """See `route_queries.site_routes`."""
+        return self.read(lambda db: route_queries.site_routes(db, since, network))
 
-    def relay_hours(self, since: float) -> list[Document]:
-        """See queries.relay_hours."""
-        return self.read(lambda db: queries.relay_hours(db, since))
+    def relay_hours(self, since: float) -> list[RelayHour]:
+        """See `route_queries.relay_hours`."""
+        return self.read(lambda db: route_queries.relay_hours(db, since))
 
     def relay_openings(self, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
-        """See queries.relay_openings."""
-        return self.read(lambda db: queries.relay_openings(db, hours))
+        """See `route_queries.relay_openings`."""
+        return self.read(lambda db: route_queries.relay_openings(db, hours))
 
     def relay_success(self, since: float) -> list[Document]:
-        """See `queries.relay_success`."""
-        return self.read(lambda db: queries.relay_success(db, since))
+        """See `route_queries.relay_success`."""
+        return self.read(lambda db: route_queries.relay_success(db, since))
 
     def load_beliefs(self) -> list[Belief]:
         """Returns the stored beliefs, as they were when the file was opened."""

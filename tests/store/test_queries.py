@@ -2,50 +2,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from proxy.model import (
-    DIRECT,
     Action,
-    Attempt,
     Belief,
     Change,
-    Outcome,
     Protocol,
-    Route,
     Stage,
     State,
     Symptom,
-    as_evidence,
 )
 from proxy.store import queries
-from proxy.store.file import open_store
-from proxy.store.rows import Batch
+from proxy.store.rows import Batch, Document
+from tests.store.written import keep
 from tests.support.outcomes import HOME, TOR, VPS, delivered, down, failed, outcome, rescued, works
 
 AT = 1_700_000_000.0
 
 
-@pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    opened = open_store(None).db
-    yield opened
-    opened.close()
-
-
-def keep(db: sqlite3.Connection, *seen: Outcome) -> None:
-    (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
-    batch = Batch()
-    for number, one in enumerate(seen, start=(last or 0) + 1):
-        batch.add_outcome(number, one, HOME)
-        batch.count(one, HOME)
-    batch.write(db)
-
-
-def hosts(rows: list[queries.Document]) -> list[str]:
+def hosts(rows: list[Document]) -> list[str]:
     return [row["host"] for row in rows]
 
 
@@ -210,31 +188,6 @@ def test_the_ledger(db: sqlite3.Connection) -> None:
     ]
 
 
-def test_how_routes_did(db: sqlite3.Connection) -> None:
-    keep(db, works(at=AT), works(at=AT), rescued(by=TOR, at=AT), works(at=AT - 7200))
-    keep(db, rescued(by=TOR, at=AT))  # adds to what is there
-
-    assert queries.route_success(db, AT) == [
-        {
-            "route": "direct",
-            "attempts": 4,
-            "delivered": 2,
-            "failed": 2,
-            "share": 0.5,
-            "bytes_up": 0,
-            "bytes_down": 0,
-        },
-        {"route": "tor", "attempts": 2, "delivered": 2, "failed": 0, "share": 1.0, "bytes_up": 0, "bytes_down": 0},
-    ]
-    assert queries.route_success(db, 0.0)[0]["delivered"] == 3
-    hours = queries.route_hours(db, AT)
-    assert [hour for hour in hours if hour["route"] == "tor"] == [
-        {"at": int(AT) // 3600 * 3600, "route": "tor", "delivered": 2, "failed": 0}
-    ]
-    assert sum(hour["delivered"] for hour in queries.route_hours(db, 0.0) if hour["route"] == "direct") == 3
-    assert queries.relay_success(db, AT) == [{"relay": "tor", "delivered": 2, "failed": 0, "usual_s": 0.1}]
-
-
 def test_many_rows_bring_all_their_attempts(db: sqlite3.Connection) -> None:
     keep(db, *(rescued(host=f"h{number}.example", at=AT + number) for number in range(1200)))
 
@@ -248,71 +201,3 @@ def test_H4_evidence_that_is_no_json_is_left_out(varied: sqlite3.Connection) -> 
     varied.execute("UPDATE attempt SET evidence = '[1]' WHERE route = 'direct'")
 
     assert all(attempt["evidence"] == {} for row in queries.log(varied) for attempt in row["attempts"])
-
-
-def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> None:
-    def opened(route: Route, seconds: object) -> Attempt:
-        return replace(delivered(route), evidence=as_evidence({"opened_s": seconds}))
-
-    refused = failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR, error="tor refused")
-    keep(
-        db,
-        outcome(opened(TOR, 0.5), at=AT),
-        outcome(opened(Route(("tor",), ("tlsrec",)), 0.25), at=AT + 1),
-        outcome(opened(VPS, "damaged"), delivered(VPS), delivered(DIRECT), at=AT),
-        outcome(opened(TOR, 9.0), at=AT - 7200),
-        outcome(refused, delivered(VPS), at=AT - 50),
-        outcome(replace(refused, evidence={"relay": "refused"}), delivered(VPS), at=AT - 40),
-        outcome(failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), delivered(VPS), at=AT),
-    )
-    handshakes = queries.relay_handshakes(db, AT - 60)
-    assert {relay: sorted(times) for relay, times in handshakes.items()} == {"tor": [0.25, 0.5]}
-    assert queries.relay_failures(db) == [
-        {
-            "relay": "tor",
-            "at": AT - 40,
-            "symptom": "relay_down",
-            "error": "tor refused",
-            "evidence": {"relay": "refused"},
-        }
-    ]
-
-
-def test_relays_hour_by_hour(db: sqlite3.Connection) -> None:
-    slow, fast = (replace(delivered(TOR), evidence=as_evidence({"opened_s": taken})) for taken in (0.5, 0.25))
-    hour = int(AT) // 3600 * 3600
-    keep(
-        db,
-        outcome(slow, at=hour - 3600),
-        outcome(fast, at=hour),
-        outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), slow, at=hour + 3599),
-        outcome(fast, at=hour + 3600),
-    )
-    assert queries.relay_openings(db, [hour - 3600, hour]) == {("tor", hour - 3600): [0.5], ("tor", hour): [0.25, 0.5]}
-    assert queries.relay_hours(db, hour) == [
-        {"relay": "tor", "at": hour, "delivered": 2, "failed": 0},
-        {"relay": "vps", "at": hour, "delivered": 0, "failed": 1},
-        {"relay": "tor", "at": hour + 3600, "delivered": 1, "failed": 0},
-    ]
-
-
-def test_only_the_newest_connections_are_looked_through_for_handshakes_and_faults(
-    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = replace(delivered(TOR), evidence=as_evidence({"opened_s": 0.5}))
-    keep(db, outcome(opened, at=AT), outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=AT))
-    keep(db, works(at=AT), works(at=AT))
-    assert (list(queries.relay_handshakes(db, 0.0)), len(queries.relay_failures(db))) == (["tor"], 1)
-    monkeypatch.setattr(queries, "RECENT_ROWS", 2)
-    assert (queries.relay_handshakes(db, 0.0), queries.relay_failures(db)) == ({}, [])
-
-
-def test_what_each_route_did_for_each_host_that_failed(db: sqlite3.Connection) -> None:
-    keep(db, works("fine.example", at=AT), *(rescued(by=TOR, host="blog.example", at=AT + n) for n in range(3)))
-    keep(db, works("blog.example", at=AT + 9), rescued(by=VPS, host="old.example", at=AT - 1))
-    found = queries.site_routes(db, AT, HOME)
-    assert sorted(found, key=lambda each: str(each["route"])) == [
-        {"host": "blog.example", "route": "direct", "delivered": 1, "failed": 3},
-        {"host": "blog.example", "route": "tor", "delivered": 3, "failed": 0},
-    ]
-    assert queries.site_routes(db, AT, "another network") == []

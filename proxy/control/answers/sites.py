@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, site_state, status_of
@@ -131,11 +130,6 @@ class ChangeJson:
     after: str
     cause: str
     why: str
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> ChangeJson:
-        """Takes a row as `store.queries.changes` returns it."""
-        return cls(**row)
 
 
 @frozen_dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy.control.answers.relays import GroupJson, RelayJson
 from proxy.control.answers.sites import OverrideJson, SiteJson
@@ -36,11 +36,6 @@ class RouteSuccessJson:
     share: float
     bytes_up: int
     bytes_down: int
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> RouteSuccessJson:
-        """Takes a row as `store.queries.route_success` returns it."""
-        return cls(**row)
 
 
 class AddonWord(StrEnum):

@@ -6,28 +6,13 @@ Only sites for which a route failed are in it: those that simply work need no co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
+from proxy.store.route_queries import SiteRoute
 
 SITES_MAX, ROUTES_MAX = 15, 8
-
-
-@frozen_dataclass
-class SiteRoute:
-    """What a route did for a host."""
-
-    host: str
-    route: str
-    delivered: int
-    failed: int
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> SiteRoute:
-        """Takes a row as `store.queries.site_routes` returns it."""
-        return cls(**row)
 
 
 @frozen_dataclass

@@ -72,7 +72,7 @@ class StatusEndpoints:
             ),
             relays=relays,
             groups=self.relays.groups(relays, visits, now),
-            routes=tuple(map(RouteSuccessJson.of_row, success)),
+            routes=tuple(RouteSuccessJson(**row) for row in success),
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
             sites=troubled,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.control.dashboard.route_matrix import ROUTES_MAX, SITES_MAX, SiteRoute, route_matrix
+from proxy.control.dashboard.route_matrix import ROUTES_MAX, SITES_MAX, route_matrix
+from proxy.store.route_queries import SiteRoute
 
 
 def test_nothing_has_failed() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from aiohttp import web
 from markupsafe import Markup
@@ -30,6 +29,7 @@ from proxy.model import AutoMode
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
+from proxy.store.route_queries import RouteHour
 from proxy.store.rows import HOUR_S
 
 HOURS = 24
@@ -52,21 +52,6 @@ _MEANINGS: Mapping[AutoMode, str] = {
     AutoMode.DIRECT: _("Sites go direct only, and blocked ones do not open. Nothing is learned."),
     AutoMode.RELAY: _("Sites go through relays only. Nothing is learned."),
 }
-
-
-@frozen_dataclass
-class RouteHour:
-    """What a route did in an hour, which began at `at` (seconds since the epoch)."""
-
-    at: int
-    route: str
-    delivered: int
-    failed: int
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> RouteHour:
-        """Takes a row as `store.queries.route_hours` returns it."""
-        return cls(**row)
 
 
 @frozen_dataclass
@@ -227,7 +212,7 @@ async def _home(visit: Visit) -> web.Response:
     status = await visit.subjects.status.status()
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
     changes = await visit.subjects.sites.sites.recent_changes(status.now - _DAY_S)
-    view = home_view(status, list(map(RouteHour.of_row, rows)), changes)
+    view = home_view(status, rows, changes)
     return await visit.page("home.html", title=PAGE_NAMES["home"], here="", view=view)
 
 

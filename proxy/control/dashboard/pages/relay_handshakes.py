@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
@@ -60,15 +59,15 @@ def read_hours(store: Store, now: float) -> list[RelayHours]:
     first = first_hour(now)
     hours = [first + number * HOUR_S for number in range(HOURS)]
     rows, openings = store.relay_hours(first), store.relay_openings(hours)
-    by_hour: Mapping[tuple[str, int], Mapping[str, Any]] = {(row["relay"], row["at"]): row for row in rows}
+    by_hour = {(row.relay, row.at): row for row in rows}
     made = [
         RelayHours(
             relay,
             [openings.get((relay, hour), []) for hour in hours],
-            [by_hour[relay, hour]["delivered"] if (relay, hour) in by_hour else 0 for hour in hours],
-            [by_hour[relay, hour]["failed"] if (relay, hour) in by_hour else 0 for hour in hours],
+            [by_hour[relay, hour].delivered if (relay, hour) in by_hour else 0 for hour in hours],
+            [by_hour[relay, hour].failed if (relay, hour) in by_hour else 0 for hour in hours],
         )
-        for relay in sorted({row["relay"] for row in rows} | {relay for relay, _ in openings})
+        for relay in sorted({row.relay for row in rows} | {relay for relay, _ in openings})
     ]
     return sorted(made, key=lambda each: -each.visits)
 

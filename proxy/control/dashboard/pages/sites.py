@@ -21,7 +21,7 @@ from proxy.control.answers.sites import OverrideJson, SiteAnswer, SiteJson
 from proxy.control.dashboard.charts import Period, Series, timeline
 from proxy.control.dashboard.pages.why import stream_measurement
 from proxy.control.dashboard.rendering import STREAM, render
-from proxy.control.dashboard.route_matrix import RouteMatrix, SiteRoute, route_matrix
+from proxy.control.dashboard.route_matrix import RouteMatrix, route_matrix
 from proxy.control.dashboard.site_evidence import Evidence, evidence_of
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.document import to_json
@@ -39,6 +39,7 @@ from proxy.model import Cause, Destination, NetworkId, Override, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext
 from proxy.routing.rules import parse_action
+from proxy.store.route_queries import SiteRoute
 
 _MATRIX_S = 7 * 86_400.0
 _CONNECTIONS = 50
@@ -356,7 +357,7 @@ async def _list(visit: Visit) -> web.Response:
     known = await visit.subjects.sites.sites.known(time.time())
     rows = await asyncio.to_thread(visit.parts.store.site_routes, time.time() - _MATRIX_S, network)
     # In a thread: to sort 10,000 sites takes 20 ms.
-    view = await asyncio.to_thread(sites_view, known, network, overrides, chosen, list(map(SiteRoute.of_row, rows)))
+    view = await asyncio.to_thread(sites_view, known, network, overrides, chosen, rows)
     return await visit.page("sites.html", title=_("Sites"), here="sites", view=view)
 
 

@@ -1,0 +1,220 @@
+"""Queries of what routes and relays did: of the sums by hour, and of the newest connections that are logged by name.
+
+Each takes a read-only connection. Moments are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.rows import (
+    HOUR_S,
+    MOMENT_MAX,
+    Document,
+    Read,
+    Row,
+    from_text,
+    read_count,
+    read_evidence,
+    read_moment,
+    read_rows,
+    read_span,
+    to_text,
+)
+
+RECENT_ROWS = 10_000
+"""The newest connections in which the handshakes and faults of relays are looked for: `byway status` asks for them."""
+
+_COUNTS: Mapping[str, Read] = {"delivered": read_count, "failed": read_count}
+_HANDSHAKES_MAX = 2_000
+_OPENINGS_AN_HOUR = 1_000
+_RECENT = "outcome_id > (SELECT coalesce(max(id), 0) FROM outcome) - ?"
+
+
+@frozen_dataclass
+class RouteHour:
+    """What a route did in an hour, which began at `at`."""
+
+    at: int
+    route: str
+    delivered: int
+    failed: int
+
+
+@frozen_dataclass
+class RelayHour:
+    """What a relay did in an hour, which began at `at`. `failed` counts what may be its own fault."""
+
+    at: int
+    relay: str
+    delivered: int
+    failed: int
+
+
+@frozen_dataclass
+class SiteRoute:
+    """What a route did for a host."""
+
+    host: str
+    route: str
+    delivered: int
+    failed: int
+
+
+def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
+    """Returns the success of each route since the hour of `since`, the most used first. `share` is delivered of
+    attempts, 0 to 1."""
+    rows = db.execute(
+        "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ?",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    columns = {"route": from_text, **_COUNTS, "bytes_up": read_count, "bytes_down": read_count}
+    sums: dict[str, list[int]] = {}
+    for row in read_rows(rows, columns):
+        route, *counts = row.values()
+        sums[route] = [one + more for one, more in zip(sums.get(route, (0,) * 4), counts, strict=True)]
+    return [
+        {
+            "route": route,
+            "attempts": delivered + failed,
+            "delivered": delivered,
+            "failed": failed,
+            "share": round(delivered / (delivered + failed), 4) if delivered + failed else 0.0,
+            "bytes_up": bytes_up,
+            "bytes_down": bytes_down,
+        }
+        for route, (delivered, failed, bytes_up, bytes_down) in sorted(
+            sums.items(), key=lambda summed: (-summed[1][0] - summed[1][1], summed[0])
+        )
+    ]
+
+
+def route_hours(db: sqlite3.Connection, since: float) -> list[RouteHour]:
+    """Returns what each route did in each hour since the hour of `since`."""
+    rows = db.execute(
+        "SELECT hour, route, delivered, failed FROM route_hour WHERE hour >= ? ORDER BY hour, route",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    return [RouteHour(**row) for row in read_rows(rows, {"at": _read_hour, "route": from_text, **_COUNTS})]
+
+
+def site_routes(db: sqlite3.Connection, since: float, network: str) -> list[SiteRoute]:
+    """Returns what each route did for each host on a network, of the newest connections since then that are logged by
+    name. Only hosts for which a route failed."""
+    rows = db.execute(
+        "SELECT host, route, sum(stage = 'done'), sum(stage <> 'done')"  # noqa: S608 - our own words
+        " FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND network = ? GROUP BY host, route",
+        (RECENT_ROWS, since, MOMENT_MAX, to_text(network)),
+    )
+    found = [SiteRoute(**row) for row in read_rows(rows, {"host": from_text, "route": from_text, **_COUNTS})]
+    failing = {each.host for each in found if each.failed}
+    return [each for each in found if each.host in failing]
+
+
+def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
+    """Returns the success of each relay since the hour of `since`; `failed` counts what may be its own fault, `usual_s`
+    is the mean time until it delivered."""
+    rows = db.execute(
+        "SELECT relay, delivered, failed, elapsed_s FROM relay_hour WHERE hour >= ?",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    columns = {"relay": from_text, **_COUNTS, "elapsed_s": read_span}
+    sums: dict[str, tuple[int, int, float]] = {}
+    for row in read_rows(rows, columns):
+        relay, delivered, failed, elapsed_s = row.values()
+        before = sums.get(relay, (0, 0, 0.0))
+        sums[relay] = (before[0] + delivered, before[1] + failed, before[2] + elapsed_s)
+    return [
+        {
+            "relay": relay,
+            "delivered": delivered,
+            "failed": failed,
+            "usual_s": round(elapsed_s / delivered, 4) if delivered else None,
+        }
+        for relay, (delivered, failed, elapsed_s) in sorted(sums.items())
+    ]
+
+
+def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[float]]:
+    """Returns the seconds in which each route through relays opened its paths, of the newest connections since then
+    that are logged by name and were delivered."""
+    rows = db.execute(
+        "SELECT route, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"  # noqa: S608 - our own words
+        f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND stage = 'done' AND route NOT LIKE 'direct%'"
+        " ORDER BY outcome_id DESC LIMIT ?",
+        (RECENT_ROWS, since, MOMENT_MAX, _HANDSHAKES_MAX),
+    )
+    return _opened_s(rows)
+
+
+def relay_hours(db: sqlite3.Connection, since: float) -> list[RelayHour]:
+    """Returns what each relay did in each hour since the hour of `since`."""
+    rows = db.execute(
+        "SELECT hour, relay, delivered, failed FROM relay_hour WHERE hour >= ? ORDER BY hour, relay",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    return [RelayHour(**row) for row in read_rows(rows, {"at": _read_hour, "relay": from_text, **_COUNTS})]
+
+
+def relay_openings(db: sqlite3.Connection, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
+    """Returns the seconds in which each route through relays opened its paths, by route and hour, of the newest
+    connections of each of the `hours` (when each began) that are logged by name and were delivered."""
+    times: dict[tuple[str, int], list[float]] = {}
+    for hour in hours:
+        rows = db.execute(
+            "SELECT route, evidence FROM attempt WHERE stage = 'done' AND route NOT LIKE 'direct%' AND outcome_id IN"
+            " (SELECT id FROM outcome WHERE at >= ? AND at < ? ORDER BY at DESC LIMIT ?)",
+            (hour, hour + HOUR_S, _OPENINGS_AN_HOUR),
+        )
+        times |= {(route, hour): opened_s for route, opened_s in _opened_s(rows).items()}
+    return times
+
+
+def relay_failures(db: sqlite3.Connection) -> list[Document]:
+    """Returns the last failure of each route at its relays, of the newest connections that are logged by name:
+    {"relay", "at", "symptom", "error", "evidence"}."""
+    rows = db.execute(
+        "SELECT route, max(at), symptom, attempt.error, evidence"  # noqa: S608 - our own words
+        " FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        f" WHERE {_RECENT} AND at <= ? AND route NOT LIKE 'direct%'"
+        " AND symptom IN ('relay_down', 'relay_auth', 'relay_garbage') GROUP BY route ORDER BY max(at)",
+        (RECENT_ROWS, MOMENT_MAX),
+    )
+    return read_rows(rows, {
+        "relay": _relays_of, "at": read_moment, "symptom": from_text, "error": from_text, "evidence": read_evidence,
+    })  # fmt: skip
+
+
+def relays_used(db: sqlite3.Connection) -> list[Document]:
+    """Returns when each route through relays last delivered, and last failed at a relay, from the connections that are
+    logged by name: {"route", "delivered", "at", "error"}."""
+    rows = db.execute(
+        "SELECT route, stage = 'done', max(at), attempt.error FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
+        # With one max() SQLite takes the bare columns from the row that has the maximum (lang_select.html, 2.5).
+        " GROUP BY route, stage = 'done' ORDER BY max(at)"
+    )
+    return read_rows(rows, {"route": from_text, "delivered": bool, "at": read_moment, "error": from_text})
+
+
+def _opened_s(rows: Iterable[Row]) -> dict[str, list[float]]:
+    """The seconds in which each route through relays opened its paths, of attempts (route, evidence)."""
+    times: dict[str, list[float]] = {}
+    for attempt in read_rows(rows, {"route": _relays_of, "evidence": read_evidence}):
+        opened_s = attempt["evidence"].get("opened_s")
+        if isinstance(opened_s, int | float) and opened_s >= 0:
+            times.setdefault(attempt["route"], []).append(float(opened_s))
+    return times
+
+
+def _relays_of(route: object) -> str:
+    """The relays of a stored route, without its local strategies."""
+    return from_text(route).partition("|")[0]
+
+
+def _read_hour(value: object) -> int:
+    """When an hour began. Raises ValueError."""
+    return int(read_moment(value))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from proxy.model import (
+    DIRECT,
+    Attempt,
+    Route,
+    Stage,
+    Symptom,
+    as_evidence,
+)
+from proxy.store import route_queries
+from proxy.store.route_queries import RelayHour, RouteHour, SiteRoute
+from tests.store.written import keep
+from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
+
+AT = 1_700_000_000.0
+
+
+def test_how_routes_did(db: sqlite3.Connection) -> None:
+    keep(db, works(at=AT), works(at=AT), rescued(by=TOR, at=AT), works(at=AT - 7200))
+    keep(db, rescued(by=TOR, at=AT))  # adds to what is there
+
+    assert route_queries.route_success(db, AT) == [
+        {
+            "route": "direct",
+            "attempts": 4,
+            "delivered": 2,
+            "failed": 2,
+            "share": 0.5,
+            "bytes_up": 0,
+            "bytes_down": 0,
+        },
+        {"route": "tor", "attempts": 2, "delivered": 2, "failed": 0, "share": 1.0, "bytes_up": 0, "bytes_down": 0},
+    ]
+    assert route_queries.route_success(db, 0.0)[0]["delivered"] == 3
+    hours = route_queries.route_hours(db, AT)
+    assert [hour for hour in hours if hour.route == "tor"] == [RouteHour(int(AT) // 3600 * 3600, "tor", 2, 0)]
+    assert sum(hour.delivered for hour in route_queries.route_hours(db, 0.0) if hour.route == "direct") == 3
+    assert route_queries.relay_success(db, AT) == [{"relay": "tor", "delivered": 2, "failed": 0, "usual_s": 0.1}]
+
+
+def test_how_fast_and_why_not_relays_opened_paths(db: sqlite3.Connection) -> None:
+    def opened(route: Route, seconds: object) -> Attempt:
+        return replace(delivered(route), evidence=as_evidence({"opened_s": seconds}))
+
+    refused = failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR, error="tor refused")
+    keep(
+        db,
+        outcome(opened(TOR, 0.5), at=AT),
+        outcome(opened(Route(("tor",), ("tlsrec",)), 0.25), at=AT + 1),
+        outcome(opened(VPS, "damaged"), delivered(VPS), delivered(DIRECT), at=AT),
+        outcome(opened(TOR, 9.0), at=AT - 7200),
+        outcome(refused, delivered(VPS), at=AT - 50),
+        outcome(replace(refused, evidence={"relay": "refused"}), delivered(VPS), at=AT - 40),
+        outcome(failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), delivered(VPS), at=AT),
+    )
+    handshakes = route_queries.relay_handshakes(db, AT - 60)
+    assert {relay: sorted(times) for relay, times in handshakes.items()} == {"tor": [0.25, 0.5]}
+    assert route_queries.relay_failures(db) == [
+        {
+            "relay": "tor",
+            "at": AT - 40,
+            "symptom": "relay_down",
+            "error": "tor refused",
+            "evidence": {"relay": "refused"},
+        }
+    ]
+
+
+def test_relays_hour_by_hour(db: sqlite3.Connection) -> None:
+    slow, fast = (replace(delivered(TOR), evidence=as_evidence({"opened_s": taken})) for taken in (0.5, 0.25))
+    hour = int(AT) // 3600 * 3600
+    keep(
+        db,
+        outcome(slow, at=hour - 3600),
+        outcome(fast, at=hour),
+        outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), slow, at=hour + 3599),
+        outcome(fast, at=hour + 3600),
+    )
+    assert route_queries.relay_openings(db, [hour - 3600, hour]) == {
+        ("tor", hour - 3600): [0.5],
+        ("tor", hour): [0.25, 0.5],
+    }
+    assert route_queries.relay_hours(db, hour) == [
+        RelayHour(hour, "tor", 2, 0),
+        RelayHour(hour, "vps", 0, 1),
+        RelayHour(hour + 3600, "tor", 1, 0),
+    ]
+
+
+def test_only_the_newest_connections_are_looked_through_for_handshakes_and_faults(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = replace(delivered(TOR), evidence=as_evidence({"opened_s": 0.5}))
+    keep(db, outcome(opened, at=AT), outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=AT))
+    keep(db, works(at=AT), works(at=AT))
+    assert (list(route_queries.relay_handshakes(db, 0.0)), len(route_queries.relay_failures(db))) == (["tor"], 1)
+    monkeypatch.setattr(route_queries, "RECENT_ROWS", 2)
+    assert (route_queries.relay_handshakes(db, 0.0), route_queries.relay_failures(db)) == ({}, [])
+
+
+def test_what_each_route_did_for_each_host_that_failed(db: sqlite3.Connection) -> None:
+    keep(db, works("fine.example", at=AT), *(rescued(by=TOR, host="blog.example", at=AT + n) for n in range(3)))
+    keep(db, works("blog.example", at=AT + 9), rescued(by=VPS, host="old.example", at=AT - 1))
+    found = route_queries.site_routes(db, AT, HOME)
+    assert sorted(found, key=lambda each: each.route) == [
+        SiteRoute("blog.example", "direct", 1, 3),
+        SiteRoute("blog.example", "tor", 3, 0),
+    ]
+    assert route_queries.site_routes(db, AT, "another network") == []
