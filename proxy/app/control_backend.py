@@ -26,7 +26,7 @@ from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.probe.list_refresh import ListRefresh
-from proxy.routing.rules import Situation
+from proxy.routing.rule import Situation
 from proxy.session.events import Events, Learned
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for

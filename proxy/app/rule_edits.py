@@ -27,7 +27,8 @@ from proxy.config.schema import Settings
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.routing.coverage import covered, covering
 from proxy.routing.edited_rules import AddedRule, NotInUse, RemovedRule, RulesText
-from proxy.routing.rules import Rules, RuleType
+from proxy.routing.rule import RuleType
+from proxy.routing.rules import Rules
 from proxy.store.list_copies import ListCopies
 
 if TYPE_CHECKING:

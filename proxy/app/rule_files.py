@@ -22,7 +22,8 @@ from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.model import NetworkId
 from proxy.model.errors import ConfigError
-from proxy.routing.rules import Rules, parse_rules
+from proxy.routing.rule_parser import parse_rules
+from proxy.routing.rules import Rules
 from proxy.store.list_copies import ListCopies
 
 if TYPE_CHECKING:

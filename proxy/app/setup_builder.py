@@ -37,7 +37,8 @@ from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.routing.domain_set import DomainSet
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import Rules, RuleType
+from proxy.routing.rule import RuleType
+from proxy.routing.rules import Rules
 from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
 from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by

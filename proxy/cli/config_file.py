@@ -30,7 +30,7 @@ from proxy.config.suggestions import quoted
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rules import parse_action
+from proxy.routing.rule_parser import parse_action
 from proxy.wire import hostnames
 from proxy.wire.relay_url import redact
 

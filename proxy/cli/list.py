@@ -285,7 +285,7 @@ async def _refresh_offline(
     from proxy.net.poller import make_poller
     from proxy.net.uplink.network_id import network_id, read_uplink
     from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
-    from proxy.routing.rules import Situation
+    from proxy.routing.rule import Situation
     from proxy.store.list_copies import ListCopies
     from proxy.store.salvage import read_overrides
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from proxy.probe.measure.inputs import ProbeEnvironment
     from proxy.routing.edited_rules import AddedRule, RulesText
     from proxy.routing.router import Router
-    from proxy.routing.rules import Rules, Situation
+    from proxy.routing.rule import Situation
+    from proxy.routing.rules import Rules
     from proxy.session.events import Events
     from proxy.session.open_connections import OpenConnections
     from proxy.session.recent_clients import RecentClients

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ipaddress
 
 from proxy.model import Destination
-from proxy.routing.rules import Rule, Rules, RuleType, ports_of
+from proxy.routing.rule import Rule, RuleType
+from proxy.routing.rule_values import ports_of
+from proxy.routing.rules import Rules
 
 _NO_PORT = 0
 """A port that no rule names."""

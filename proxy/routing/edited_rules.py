@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rules import Rule
+from proxy.routing.rule import Rule
 
 _COVERED_SHOWN = 5
 

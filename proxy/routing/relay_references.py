@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from proxy.config.load import Loaded
 from proxy.config.relays import names_in
 from proxy.model import Override
-from proxy.routing.rules import Rule
+from proxy.routing.rule import Rule
 
 
 def references(

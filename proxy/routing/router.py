@@ -37,7 +37,8 @@ from proxy.model import (
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import DomainSet
 from proxy.routing.match import NO_RULE
-from proxy.routing.rules import ANYWHERE, Rule, Rules, RuleType, Situation
+from proxy.routing.rule import ANYWHERE, Rule, RuleType, Situation
+from proxy.routing.rules import Rules
 from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
 
 PLANS_LIMIT = 4096

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.model import Action, NetworkState, Plan, RelayGroup, Request, Route
-from proxy.routing.rules import ANYWHERE, Situation
+from proxy.routing.rule import ANYWHERE, Situation
 from proxy.session.inbound import OWN_NAME
 from proxy.session.services import Services
 from proxy.session.setup import KeptPlan, Setup

@@ -55,7 +55,9 @@ from proxy.routing.coverage import covering
 from proxy.routing.edited_rules import AddedRule, RulesText
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import Rules, Situation, parse_rules
+from proxy.routing.rule import Situation
+from proxy.routing.rule_parser import parse_rules
+from proxy.routing.rules import Rules
 from proxy.session.events import Ended, Events
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for

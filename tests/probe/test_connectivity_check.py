@@ -22,7 +22,7 @@ from proxy.model.errors import DialError
 from proxy.net.stream import Stream
 from proxy.probe.connectivity_check import ConnectivityCheck
 from proxy.routing.router import Router
-from proxy.routing.rules import parse_rules
+from proxy.routing.rule_parser import parse_rules
 from proxy.session.events import SignalWaits
 from proxy.session.setup import Setup
 from tests.extend.making import made

@@ -28,7 +28,8 @@ from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.probe.interception_check import InterceptionCheck
 from proxy.routing.router import Router
-from proxy.routing.rules import Rules, parse_rules
+from proxy.routing.rule_parser import parse_rules
+from proxy.routing.rules import Rules
 from proxy.session.events import TunnelEnded
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight

@@ -12,7 +12,8 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.list_builder import ListBuilder
-from proxy.routing.rules import Rules, parse_rules
+from proxy.routing.rule_parser import parse_rules
+from proxy.routing.rules import Rules
 
 
 def some(*, with_exception: bool) -> DomainList:

@@ -7,7 +7,7 @@ from pathlib import Path
 from proxy.config.load import load
 from proxy.model import Action, Override
 from proxy.routing.relay_references import references
-from proxy.routing.rules import parse_rules
+from proxy.routing.rule_parser import parse_rules
 
 CONFIG = """\
 [[relay]]

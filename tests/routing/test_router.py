@@ -28,7 +28,8 @@ from proxy.model import (
 )
 from proxy.model.relay_group import GroupPolicy, RelayGroup
 from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
-from proxy.routing.rules import Situation, parse_rules
+from proxy.routing.rule import Situation
+from proxy.routing.rule_parser import parse_rules
 from tests.support.calls import counting
 
 NOW = 1_000_000.0

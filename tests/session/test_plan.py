@@ -40,7 +40,8 @@ from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dns.resolver import Resolver
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import Situation, parse_rules
+from proxy.routing.rule import Situation
+from proxy.routing.rule_parser import parse_rules
 from proxy.session.plan import plan_for
 from proxy.session.services import Services
 from proxy.session.setup import Setup

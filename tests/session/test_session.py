@@ -22,7 +22,7 @@ from proxy.net.stream import SocketStream
 from proxy.net.tunnel.pump import Pump
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import parse_rules
+from proxy.routing.rule_parser import parse_rules
 from proxy.session.inbound import InboundHandshake
 from proxy.session.inspector import InspectionDecision
 from proxy.session.open_connections import OpenConnections

@@ -274,7 +274,8 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
     from proxy.control.document import versioned
     from proxy.control.site import site
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, NetworkId, Request
-    from proxy.routing.rules import Situation, parse_network
+    from proxy.routing.rule import Situation
+    from proxy.routing.rule_values import parse_network
 
     setup = make_setup(call.paths)
     networks = setup.settings.networks

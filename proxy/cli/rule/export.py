@@ -20,7 +20,9 @@ from proxy.model import State, literal
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.export import Changed, Exported, ExportFormat, export
 from proxy.routing.lists.matcher import Entry, EntryKind
-from proxy.routing.rules import Rule, Rules, RuleType, parse_action
+from proxy.routing.rule import Rule, RuleType
+from proxy.routing.rule_parser import parse_action
+from proxy.routing.rules import Rules
 
 _CHANGED = {
     Changed.WIDENED: "{} written with their subdomains, since the format has no single hosts",

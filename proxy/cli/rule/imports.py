@@ -35,7 +35,8 @@ from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.lists.list_builder import no_siblings
 from proxy.routing.lists.v2fly import inline_includes
-from proxy.routing.rules import Rules, RuleType
+from proxy.routing.rule import RuleType
+from proxy.routing.rules import Rules
 from proxy.wire import https_url
 from proxy.wire.relay_url import redact
 

@@ -10,7 +10,8 @@ from proxy.control.answers.switches import ModeJson
 from proxy.model import Action, Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.router import override_text
-from proxy.routing.rules import Rule, Rules, RuleType
+from proxy.routing.rule import Rule, RuleType
+from proxy.routing.rules import Rules
 from proxy.session.rule_hits import Hits, RuleHits
 
 

@@ -16,7 +16,7 @@ from proxy.control.endpoint import Endpoint
 from proxy.control.site_reader import SiteReader, answers
 from proxy.model import State
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rules import Rule, RuleType
+from proxy.routing.rule import Rule, RuleType
 from proxy.wire.relay_url import redact
 
 _VISITS_LIMIT = 10_000

@@ -12,7 +12,8 @@ from proxy.control.site import site
 from proxy.control.site_reader import NO_REQUEST_ID
 from proxy.model import Inbound, NetworkId, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rules import Situation, parse_network
+from proxy.routing.rule import Situation
+from proxy.routing.rule_values import parse_network
 
 
 @frozen_dataclass

@@ -23,7 +23,7 @@ from proxy.control.site_reader import FLUSH_S, SiteReader, answers
 from proxy.control.timeline import spells
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rules import parse_action
+from proxy.routing.rule_parser import parse_action
 from proxy.session.events import Learned
 
 OVERRIDE_MAX_S = 366 * 86_400

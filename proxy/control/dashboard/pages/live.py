@@ -27,7 +27,8 @@ from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, semicolons, sentences
 from proxy.net.client_programs import unsupported
-from proxy.routing.rules import RuleType, parse_action
+from proxy.routing.rule import RuleType
+from proxy.routing.rule_parser import parse_action
 from proxy.session.open_connections import ConnectionState
 
 ROWS = 100

@@ -38,7 +38,7 @@ from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.model import Cause, Destination, NetworkId, Override, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext
-from proxy.routing.rules import parse_action
+from proxy.routing.rule_parser import parse_action
 from proxy.store.route_queries import SiteRoute
 
 _MATRIX_S = 7 * 86_400.0

@@ -1,0 +1,195 @@
+"""Reads the user's rules: `TYPE,value,ACTION[,INSPECT]`, one a line.
+
+Parsing reports every fault at once, each with its line, the wrong word and the one that may have been meant. What the
+value of a rule may be is in `rule_values`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from proxy.config.suggestions import one_of, quoted, suggestion
+from proxy.model import Action, NetworkId, literal
+from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.rule import INSPECT, Rule, RuleType, spelled
+from proxy.routing.rule_values import PatternBudget, canonical_value
+from proxy.routing.rules import PROBLEMS_SHOWN, Rules
+from proxy.wire import hostnames
+
+if TYPE_CHECKING:
+    from proxy.routing.lists.domain_list import DomainList
+
+RULES_LIMIT = 8 * 1024 * 1024
+LINE_LIMIT = 2048
+
+_LINE = re.compile(r"^.*", re.MULTILINE)
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
+
+_TYPES = {str(rule_type): rule_type for rule_type in RuleType} | {"IP-CIDR6": RuleType.IP_CIDR}
+_CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
+"""Types of Clash that are not supported; the message names them."""
+
+_ACTIONS = {str(action): action for action in Action}
+_CLASH_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
+
+
+def parse_rules(
+    text: str,
+    *,
+    source: str,
+    lists: Mapping[str, DomainList] | None = None,
+    relays: Collection[str] | None = None,
+    networks: Mapping[str, NetworkId] | None = None,
+) -> Rules:
+    """Parses the text of a rules file; `source` is the name of the file in messages.
+
+    `relays`, when given, are the names that RELAY:name may have; `networks` those of NETWORK rules, with their ids.
+    Raises ConfigError with all problems, each beginning with `source:line: `.
+    """
+    if len(text) > RULES_LIMIT:
+        raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
+    known = _Known(lists or {}, networks or {}, relays, PatternBudget(), {})
+    rules: list[Rule] = []
+    problems: list[str] = []
+    for line, words in _lines(text):
+        try:
+            rules.append(_parse_line(words, line, source=source, known=known))
+        except ValueError as error:
+            problems.append(f"{source}:{line}: {error}")
+    if problems:
+        if (more := len(problems) - PROBLEMS_SHOWN) > 0:
+            problems[PROBLEMS_SHOWN:] = [f"{source}: and {more} more problems"]
+        raise ConfigError(problems)
+    return Rules(rules, lists=lists, networks=networks)
+
+
+def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[Action, str]:
+    """Parses `AUTO`, `relay:tor` and the like, in any case. Returns the action and the relay, "" for any relay.
+
+    Raises ValueError with a sentence.
+    """
+    word, colon, relay = [part.strip() for part in text.partition(":")]
+    action = _ACTIONS.get(word.upper())
+    if action is None:
+        equivalent = _CLASH_ACTIONS.get(word.upper())
+        hint = f"; did you mean {equivalent}?" if equivalent else suggestion(word, list(Action))
+        hint = _relay_form(word, relays) or hint or f"; it can be {one_of(list(Action))}"
+        raise ValueError(f"unknown action {quoted(word)}{hint}")
+    if not colon:
+        return action, ""
+    if action not in (Action.RELAY, Action.PREFER_RELAY):
+        raise ValueError(f"{quoted(text)} names a relay; only RELAY:name and PREFER-RELAY:name can")
+    if not relay:
+        raise ValueError(f"{quoted(text)} has no relay name after the colon")
+    if relays is not None and relay not in relays:
+        none = "; no relay is configured" if not relays else suggestion(relay, relays)
+        raise ValueError(f"unknown relay {quoted(relay)}{none}")
+    return action, relay
+
+
+def _relay_form(word: str, relays: Collection[str] | None) -> str:
+    """Returns how to write the relay that `tor`, `RELAY(tor)` or `RELAY tor` means; "" when it means none."""
+    inside = _NAMES_RELAY.fullmatch(word)
+    name = inside["name"] if inside else word
+    return f"; a relay is written as RELAY:{name}" if name in (relays or ()) else ""
+
+
+@frozen_dataclass
+class _Known:
+    """What the rules of one file may name, the budget of their patterns, and their actions."""
+
+    lists: Mapping[str, DomainList]
+    networks: Mapping[str, NetworkId]
+    relays: Collection[str] | None
+    patterns: PatternBudget
+    actions: dict[str, tuple[Action, str]]  # what was parsed so far: many lines have the same
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yields number and content of each line that has more than a comment."""
+    unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    for number, found in enumerate(_LINE.finditer(unified), 1):  # not `split`, which makes all lines at once
+        line = found[0]
+        if len(line) <= LINE_LIMIT:
+            line = (_COMMENT.sub("", line) if "#" in line or "//" in line else line).strip()
+        if line:
+            yield number, line
+
+
+def _parse_line(text: str, line: int, *, source: str, known: _Known) -> Rule:
+    """Parses one line. Raises ValueError with a sentence, to which the caller adds the place."""
+    if len(text) > LINE_LIMIT:
+        raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
+    type_word, *words = [word.strip() for word in text.split(",")]
+    rule_type = _TYPES.get(type_word.upper()) or _refuse_type(type_word)
+    intercept = _take_option(words, rule_type, known.relays)
+    if rule_type is RuleType.IP_CIDR and words and words[-1].lower() == "no-resolve":
+        words.pop()  # Clash's option; names are never resolved for matching here
+    if len(words) < (1 if rule_type is RuleType.MATCH else 2):
+        raise ValueError(f"{quoted(text)} has too few parts; write {_form(rule_type)}")
+    *value_words, action_word = words  # a regular expression may contain commas
+    if rule_type is not RuleType.DOMAIN_REGEX and len(value_words) > (0 if rule_type is RuleType.MATCH else 1):
+        raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(rule_type)}")
+    if (decision := known.actions.get(action_word)) is None:
+        decision = known.actions[action_word] = parse_action(action_word, relays=known.relays)
+    action, relay = decision
+    value = canonical_value(
+        rule_type, ",".join(value_words), lists=known.lists, networks=known.networks, patterns=known.patterns
+    )
+    if rule_type is RuleType.LIST and action in (Action.RELAY, Action.BLOCK):
+        _check_protects(known.lists[value])
+    is_canonical = text == spelled(rule_type, value, action, relay, intercept=intercept)
+    return Rule(line, rule_type, value, action, relay, intercept, source, "" if is_canonical else text)
+
+
+def _form(rule_type: RuleType) -> str:
+    return "MATCH,ACTION" if rule_type is RuleType.MATCH else f"{rule_type},value,ACTION"
+
+
+def _refuse_type(word: str) -> NoReturn:
+    """Raises ValueError with a sentence about an unknown type."""
+    if word.upper() in _CLASH_TYPES:
+        raise ValueError(f"rule type {quoted(word)} is not supported; remove the line or put its domains in a LIST")
+    if site := _site_in(word.partition(" ")[0]):
+        raise ValueError(f"a rule begins with its type; for {site} with its subdomains: DOMAIN-SUFFIX,{site},ACTION")
+    raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(RuleType))}")
+
+
+def _site_in(text: str) -> str:
+    """Returns the name that `text` is, in canonical spelling; "" when it is none."""
+    try:
+        host = hostnames.host(text)
+    except ValueError:
+        return ""
+    return host if "." in host and literal(host) is None else ""
+
+
+def _take_option(words: list[str], rule_type: RuleType, relays: Collection[str] | None) -> bool:
+    """Removes INSPECT from the end and returns whether it was there. Raises ValueError for any other word after the
+    action."""
+    last = words[-1] if words else ""
+    if last.upper() == INSPECT:
+        words.pop()
+        return True
+    needed = 1 if rule_type is RuleType.MATCH else 2
+    if len(words) > needed and not _is_action(last) and _is_action(words[-2]) and last.lower() != "no-resolve":
+        hint = _relay_form(last, relays) or suggestion(last, [INSPECT])
+        raise ValueError(f"unknown option {quoted(last)}{hint}")
+    return False
+
+
+def _is_action(word: str) -> bool:
+    return word.partition(":")[0].strip().upper() in _ACTIONS
+
+
+def _check_protects(listed: DomainList) -> None:
+    """Raises ValueError when a list is so badly read that a RELAY or BLOCK rule on it would protect almost no site."""
+    if listed.problem and not listed.allow_empty:
+        raise ValueError(
+            f"this rule would cover almost no site: {listed.problem}. "
+            "To use the list anyway, set allow_empty = true in its [[list]]"
+        )
