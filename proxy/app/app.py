@@ -1,7 +1,7 @@
 """Wires every part by constructor arguments, starts them, and takes them down again. There is no global context.
 
-`wiring` subscribes parts to events; here is what follows from a change of network, a sleep and an edit. A reload
-replaces one frozen Setup, so that a session never sees half of a change.
+`wiring` subscribes parts to events; here is what follows from an edit. A reload replaces one frozen Setup, so that a
+session never sees half of a change.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ import json
 import logging
 import os
 import secrets
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
 from proxy.app.control_backend import ControlBackend
+from proxy.app.greeting import print_greeting
+from proxy.app.interruptions import on_network_change, on_resumed
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.notifications import Notifications
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.rule_edits import RulesFileEditor
+from proxy.app.run_options import RunOptions
 from proxy.app.runtime import AppRuntime
+from proxy.app.saved_relay_ways import SavedRelayWays
 from proxy.app.setup_builder import SetupBuilder
 from proxy.app.system_proxy import SystemProxySwitch
 from proxy.app.wiring import Subscribers, subscribe, subscribe_refresh
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
-from proxy.control.pac import local_proxy
 from proxy.control.server import ControlServer
 from proxy.desktop.notification import has_desktop, show_notification
 from proxy.desktop.system_proxy import Restored, SystemProxy
@@ -50,7 +51,6 @@ from proxy.extend.manager import AddonManager
 from proxy.intercept.inspector import Folders, MitmInspector
 from proxy.model import AutoMode, Destination, Inbound, Request, Route
 from proxy.model.errors import BywayError, reason_of
-from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -60,11 +60,11 @@ from proxy.net.stream import SocketStream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
-from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
-from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
+from proxy.net.uplink.network_watch import NetworkWatch
+from proxy.net.uplink.sleep_watch import SleepWatch
 from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
 from proxy.probe.transfer_check import TransferCheck
-from proxy.session.events import Events, Learned
+from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
@@ -72,6 +72,7 @@ from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.store import relay_addresses, relay_ways
 from proxy.store.list_copies import ListCopies
+from proxy.store.network_key import read_network_key
 from proxy.store.relay_addresses import RelayAddresses
 from proxy.store.relay_selection import read_selection
 from proxy.store.relay_tests import RelayTests, place
@@ -87,32 +88,6 @@ _POLL_S = 0.3
 _DRAIN_POLL_S = 0.05
 
 
-@frozen_dataclass
-class RunOptions:
-    """What the command line asks of `run`."""
-
-    config: Path | None = None
-    state: Path | None = None
-    port: int | None = None
-    listen: str | None = None
-    allow: tuple[str, ...] = ()
-    ephemeral: bool = False
-    not_stored: str = ""
-    """Why nothing can be written to the state folder; `ephemeral` is set then."""
-    verbose: int = 0
-    quiet: bool = False
-
-    @property
-    def flags(self) -> dict[str, object]:
-        """Settings given on the command line, by their dotted keys."""
-        given: dict[str, object] = {
-            "listen.port": self.port,
-            "listen.address": self.listen,
-            "safety.allow": self.allow or None,
-        }
-        return {key: value for key, value in given.items() if value is not None}
-
-
 class App:
     """A Byway, built and wired. Call `start`, then `drain` and `close`."""
 
@@ -126,10 +101,14 @@ class App:
         self._store.start()
         self._relay_tests = RelayTests(place(paths, settings.log, ephemeral=options.ephemeral))
         self._relay_addresses = RelayAddresses(relay_addresses.place(paths, settings.log, ephemeral=options.ephemeral))
-        self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
-        self._network.on_change(self._on_network_change)
+        self._network = NetworkWatch(read_network_key(paths, ephemeral=options.ephemeral))
+        self._network.on_change(lambda change: on_network_change(self._services, change))
         detect = settings.detect
-        self._sleep_watch = SleepWatch(self._on_resumed, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
+        self._sleep_watch = SleepWatch(
+            lambda resumed: on_resumed(self._services, self._network, resumed),
+            asleep_s=detect.asleep_s,
+            jump_s=detect.clock_jump_s,
+        )
         self._addons = Addons()
         addon_folder = None if options.ephemeral else paths.state_dir / "addons"
         show = show_notification if has_desktop(os.environ) else None
@@ -147,8 +126,7 @@ class App:
         self._health = Health(settings.detect)
         self._relay_ways = RelayWays(settings.detect)
         self._ways_file = RelayWaysFile(relay_ways.place(paths, settings.log, ephemeral=options.ephemeral))
-        self._relay_ways.restore(self._ways_file.load(), time.time())
-        self._saved_ways = self._relay_ways.version
+        self._saved_ways = SavedRelayWays(self._relay_ways, self._ways_file)
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
         runtime = AppRuntime(
             lambda: self._setup,
@@ -225,7 +203,7 @@ class App:
             SystemProxy(paths.system_proxy_file),
             address=lambda: (settings.listen.address, self._active.port),
             closing=self._closing,
-            refusal=_no_system_proxy(options),
+            refusal=options.no_system_proxy,
         )
         self._addons.on_change(self._system_proxy.on_rules_changed)
         self._has_released = False
@@ -289,6 +267,12 @@ class App:
         """Reads the configuration again. Returns the problems: with any, all stays as it was."""
         return await self._active.reload()
 
+    def print_greeting(self) -> None:
+        """Prints where Byway listens and what to do next, unless `--quiet`."""
+        if not self._options.quiet:
+            address = Destination(self._loaded.settings.listen.address, self._active.port)
+            print_greeting(self._active, address, self._poller)
+
     async def drain(self, hurry: asyncio.Event) -> None:
         """Gives back the system proxy, takes no more clients and lets those there are finish, for a bounded time or
         until `hurry`."""
@@ -315,8 +299,7 @@ class App:
         await self._pump.close(0)
         await self._addon_manager.close()
         await cancel_all()
-        self._save_ways()
-        await self._ways_file.written()
+        await self._saved_ways.close()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
 
@@ -364,33 +347,6 @@ class App:
         request = Request(next(self._services.request_ids), destination, Inbound.RETEST, client="")
         return relays_left_by(await plan_for(request, self._services, setup))
 
-    def print_greeting(self) -> None:
-        """Prints where Byway listens and what to do next, and logs the notices of the configuration. At a terminal the
-        next steps follow as they become known (`first_steps`)."""
-        if self._options.quiet:
-            return
-        self._active.log_notices()
-        address = Destination(self._loaded.settings.listen.address, self._active.port)
-        listens = f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5"
-        relays = self._setup.registry.relay_names
-        through = f"relays: {', '.join(relays)}" if relays else "no relay"
-        if sys.stdout is None or not sys.stdout.isatty():
-            advice = "" if relays else "; add one with `byway relay add URL`"
-            with contextlib.suppress(BrokenPipeError):
-                print(f"{listens} ({through}{advice}).", flush=True)
-                print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
-            return
-        from proxy.app.first_steps import FirstSteps
-        from proxy.desktop.command_name import command_name
-
-        proxy = local_proxy(address.host, address.port)
-        steps = FirstSteps(proxy, self._poller, command=command_name(sys.argv[0], os.environ))
-        steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")
-        if self._setup.settings.relay:
-            steps.print_browser()
-        else:
-            spawn(steps.print_all(), name="print the first steps")
-
     def _set_mode(self, mode: AutoMode) -> None:
         self._active.set_mode(mode)
         self._system_proxy.on_rules_changed()
@@ -406,7 +362,7 @@ class App:
                 self._active.override(host, None)
                 self._store.clear_override(host)
                 self._system_proxy.on_rules_changed()
-            self._save_ways()
+            self._saved_ways.save()
             await self._active.poll()
 
     def _keep_ways(self) -> None:
@@ -415,12 +371,6 @@ class App:
         relays = {registry.first_endpoint(name) for name in registry.relay_names}
         self._relay_ways.keep(relays, registry.with_alternatives.values())
 
-    def _save_ways(self) -> None:
-        """Has what is believed of the ways to relays written if that changed."""
-        if self._saved_ways != self._relay_ways.version:
-            self._saved_ways = self._relay_ways.version
-            self._ways_file.save(self._relay_ways.remembered())
-
     def _on_setup_replaced(self, setup: Setup) -> None:
         """Applies the new configuration to the parts that are not in a Setup."""
         self._store.configure(setup.settings.log)
@@ -428,10 +378,7 @@ class App:
         self._relay_addresses.keep_in(
             relay_addresses.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral)
         )
-        if self._ways_file.keep_in(
-            relay_ways.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral)
-        ):
-            self._saved_ways = -1
+        self._saved_ways.keep_in(relay_ways.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
         self._health.keep(setup.registry.relay_names)
         self._keep_ways()
         self._groups.keep(setup.groups)
@@ -444,32 +391,6 @@ class App:
         self._list_refresh.on_configuration()
         subscribe_refresh(self._events, self._list_refresh, setup.settings.list)
         self._system_proxy.on_rules_changed()
-
-    # -- the network and the clock ---------------------------------------------------------------------------------
-
-    def _on_network_change(self, change: NetworkChange) -> None:
-        """Closes the tunnels whose local address was lost, so that their clients connect again instead of waiting for a
-        timeout. On another network, also forgets what was measured on the last one."""
-        why = "its network is gone"
-        lost = self._pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
-        if change.is_elsewhere:
-            self._events.emit(Learned(self._beliefs.network_changed(time.time())))
-            self._health.clear_faults()
-            self._down_cache.clear_all()
-            self._services.flows.reset()
-            self._tcp_info.split_tcp.reset()
-            log.info("Network changed; closed %d connections", lost)
-
-    def _on_resumed(self, resumed: Resumed) -> None:
-        """Discards what a sleep, or a change of the clock, has made untrue."""
-        log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", resumed.slept_s, resumed.jumped_s)
-        self._beliefs.on_resume(time.time())
-        self._health.clear_faults()
-        self._services.flows.reset()
-        self._network.read_now()
-        if resumed.slept_s >= self._setup.settings.detect.wake_stale_s:
-            upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]
-            spawn(reset_stale_connections(upstreams), name="reset tunnels that did not outlive the sleep")
 
     # -- what beliefs ask of the Setup in use ----------------------------------------------------------------------
 
@@ -510,35 +431,6 @@ class App:
             not_stored=self._options.not_stored,
             selection_file=None if self._options.ephemeral else self._paths.relay_selection_file,
         )
-
-
-def _no_system_proxy(options: RunOptions) -> str:
-    """Why this run cannot be the system proxy; empty when it can."""
-    if options.not_stored:
-        return (
-            f"Nothing can be stored ({options.not_stored}), so the present system proxy could not be restored after a "
-            "crash. Free space or make the folder writable, then restart Byway"
-        )
-    if options.ephemeral:
-        return (
-            "With --ephemeral nothing is stored, so the present system proxy could not be restored after a crash. "
-            "Run Byway without --ephemeral, or set one browser instead"
-        )
-    return ""
-
-
-def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
-    """The secret of this installation, 32 bytes. Network ids are hashed with it, so that they do not show which network
-    it was. With --ephemeral it is read, so that NETWORK rules hold, and not written."""
-    try:
-        key = paths.network_key_file.read_bytes()
-    except FileNotFoundError:
-        key = b""
-    if len(key) != 32:
-        key = secrets.token_bytes(32)
-        if not ephemeral:
-            write_private(paths.network_key_file, key)
-    return key
 
 
 def _known_roots() -> KnownRoots:

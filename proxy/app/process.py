@@ -20,8 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxy.app.app import App, RunOptions
+from proxy.app.app import App
 from proxy.app.freed_memory import return_freed_pages
+from proxy.app.run_options import RunOptions
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.desktop.temporary_profiles import places, remove_left_over

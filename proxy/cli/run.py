@@ -31,8 +31,8 @@ def _run(
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Write nothing to disk.")] = False,
 ) -> Exit:
     """Run the proxy in the foreground, until Ctrl-C."""
-    from proxy.app.app import RunOptions
     from proxy.app.process import run
+    from proxy.app.run_options import RunOptions
 
     options = RunOptions(
         config=call.flags.config,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.app.app import RunOptions
+    from proxy.app.run_options import RunOptions
 
 _COMMON = ("--config", "--state")
 """The options with a value that may also stand before `run`."""
@@ -34,7 +34,7 @@ def read_run_options(words: Sequence[str]) -> RunOptions | None:
     port = given.get("--port", [""])[-1]
     if port and not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         return None
-    from proxy.app.app import RunOptions
+    from proxy.app.run_options import RunOptions
 
     config, state, listen = (given[name][-1] if name in given else None for name in ("--config", "--state", "--listen"))
     return RunOptions(

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.app import _network_key
-from proxy.config.paths import Paths
 from tests.e2e.country import tunnel
 from tests.support.byway import Byway
 from tests.support.client import fetch
@@ -97,11 +95,3 @@ async def test_a_list_that_was_hardly_read_is_told_at_the_start_and_in_status(tm
         await until(lambda: "0 lines read, 3 lines skipped" in byway.said.read_text())
         (problem,) = (await byway.read("status"))["problems"]
         assert "0 lines read, 3 lines skipped" in problem["text"]
-
-
-def test_networks_keep_their_ids_in_a_run_that_writes_nothing(tmp_path: Path) -> None:
-    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)
-    assert len(_network_key(paths, ephemeral=True)) == 32
-    assert not paths.network_key_file.exists()
-    key = _network_key(paths, ephemeral=False)
-    assert [_network_key(paths, ephemeral=ephemeral) for ephemeral in (True, False)] == [key, key]

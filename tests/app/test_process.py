@@ -184,7 +184,8 @@ def write_and_end(path, content):
         os.kill(os.getpid(), signal.SIGTERM)
 proxy.app.app.write_private = write_and_end
 folder = Path(sys.argv[1])
-sys.exit(proxy.app.process.run(proxy.app.app.RunOptions(config=folder / "config.toml", state=folder / "state", port=0)))
+options = proxy.app.run_options.RunOptions(config=folder / "config.toml", state=folder / "state", port=0)
+sys.exit(proxy.app.process.run(options))
 """
 
 

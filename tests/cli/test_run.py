@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.app import process
-from proxy.app.app import RunOptions
+from proxy.app.run_options import RunOptions
 from proxy.cli.commands import app
 from proxy.cli.run_options import read_run_options
 from tests.cli.conftest import Byway, Home

@@ -318,8 +318,8 @@ async def test_every_file_and_folder_that_is_made_is_the_users_alone(umask: int,
 
 @pytest.mark.usefixtures("own_log")
 async def test_a_fault_in_byway_names_no_destination_in_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
-    from proxy.app.app import RunOptions
     from proxy.app.process import _log_fault, _log_to_stderr
+    from proxy.app.run_options import RunOptions
 
     _log_to_stderr(RunOptions())
     _log_fault(

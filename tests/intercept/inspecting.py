@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from unittest import mock
 
-from proxy.app.app import App, RunOptions
+from proxy.app.app import App
+from proxy.app.run_options import RunOptions
 from proxy.ca import authority as ca
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder

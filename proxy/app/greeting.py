@@ -1,0 +1,38 @@
+"""What a run says when it listens: where it is, and what to do next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from proxy.app.reload import ActiveSetup
+from proxy.control.pac import local_proxy
+from proxy.model import Destination
+from proxy.net.poller import Poller
+from proxy.net.tasks import spawn
+
+
+def print_greeting(active: ActiveSetup, address: Destination, poller: Poller) -> None:
+    """Prints that Byway listens at `address`, and logs the notices of the configuration. At a terminal the next steps
+    follow as they become known (`first_steps`)."""
+    active.log_notices()
+    listens = f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5"
+    relays = active.setup.registry.relay_names
+    through = f"relays: {', '.join(relays)}" if relays else "no relay"
+    if sys.stdout is None or not sys.stdout.isatty():
+        advice = "" if relays else "; add one with `byway relay add URL`"
+        with contextlib.suppress(BrokenPipeError):
+            print(f"{listens} ({through}{advice}).", flush=True)
+            print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
+        return
+    from proxy.app.first_steps import FirstSteps
+    from proxy.desktop.command_name import command_name
+
+    proxy = local_proxy(address.host, address.port)
+    steps = FirstSteps(proxy, poller, command=command_name(sys.argv[0], os.environ))
+    steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")
+    if active.setup.settings.relay:
+        steps.print_browser()
+    else:
+        spawn(steps.print_all(), name="print the first steps")
