@@ -10,7 +10,22 @@ from aiohttp import web
 
 from proxy.control.dashboard import tab_updates
 from proxy.control.dashboard.answer import PAGE_HEADERS
-from proxy.control.dashboard.pages import addons, home, live, log, networks, relays, rules, settings, setup, sites, why
+from proxy.control.dashboard.pages import (
+    addons,
+    home,
+    live,
+    log,
+    networks,
+    relays,
+    rules,
+    settings,
+    setup,
+    site,
+    site_override,
+    site_report,
+    sites,
+    why,
+)
 from proxy.control.dashboard.rendering import asset
 from proxy.control.dashboard.visit import Handler, Route, Visit
 
@@ -32,6 +47,9 @@ async def _asset(visit: Visit, name: str, content_type: str) -> web.Response:
 _ROUTES = (
     *home.ROUTES,
     *sites.ROUTES,
+    *site.ROUTES,
+    *site_override.ROUTES,
+    *site_report.ROUTES,
     *relays.ROUTES,
     *rules.ROUTES,
     *live.ROUTES,

@@ -17,7 +17,7 @@ from proxy.control.answers.lists import ListJson
 from proxy.control.answers.rules import CountedOverrideJson, RuleJson
 from proxy.control.answers.sites import OverrideJson, SiteJson
 from proxy.control.answers.status import AddonWord
-from proxy.control.dashboard.pages.sites import override_text
+from proxy.control.dashboard.pages.site_override import override_text
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.endpoints.rules import RuleTestRequest
 from proxy.model.errors import BywayError, ConfigError
