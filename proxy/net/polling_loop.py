@@ -115,7 +115,7 @@ class PollingLoop(asyncio.SelectorEventLoop):
         timer: _Timer | None
         handle: _Callback | _Timer | None
         while True:
-            if self._timer_cancelled_count > max(_CANCELLED_MAX, len(timers) // 2):
+            if self._timer_cancelled_count > _CANCELLED_MAX and 2 * self._timer_cancelled_count > len(timers):
                 timers[:] = [timer for timer in timers if not timer._cancelled]
                 heapq.heapify(timers)
                 self._timer_cancelled_count = 0
@@ -127,7 +127,9 @@ class PollingLoop(asyncio.SelectorEventLoop):
             if ready or self._stopping:
                 timeout_s = 0.0
             elif timers:
-                timeout_s = min(max(0.0, timers[0]._when - self.time()), _WAIT_MAX_S)
+                timeout_s = timers[0]._when - self.time()
+                if not 0.0 <= timeout_s <= _WAIT_MAX_S:
+                    timeout_s = 0.0 if timeout_s < 0.0 else _WAIT_MAX_S
             if self._edges is None:
                 self._process_events(self._selector.select(None if timeout_s < 0 else timeout_s))
             elif self._edges.wait(timeout_s):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,7 +18,8 @@ from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, RacePolicy
-from proxy.net.race.race import DialerFor, Race
+from proxy.net.race.race import Race
+from proxy.net.race.terms import DialerFor, RaceTerms
 from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import Router
@@ -63,6 +63,10 @@ class Setup:
     kept_plans: Bounded[tuple[str, int], KeptPlan] = field(
         default_factory=lambda: Bounded(_PLANS_KEPT), init=False, compare=False
     )
+    race_terms: dict[tuple[TcpInfo, DirectDownCache | None], RaceTerms] = field(
+        default_factory=dict, init=False, compare=False
+    )
+    """Of sessions, and of probes: those mark no host as down."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", expanded(self.loaded.settings))
@@ -71,7 +75,7 @@ class Setup:
     def race(
         self,
         request: Request,
-        routes: Sequence[Route],
+        routes: tuple[Route, ...],
         tcp_info: TcpInfo,
         down_cache: DirectDownCache | None = None,
         notify: Notify | None = None,
@@ -79,18 +83,20 @@ class Setup:
     ) -> Race:
         """Returns a race over routes that were planned under this Setup: a later one may not have their relays.
         `dialer` None: that of the registry."""
-        return Race(
-            request.destination,
-            routes,
-            dialer or self.registry.dialer,
-            direct=self.registry.direct,
-            tcp_info=tcp_info,
-            detect=self.settings.detect,
-            policy=self.policy if len(routes) > 1 else NO_POLICY,
-            down_cache=down_cache,
-            schedule=self.registry.schedule,
-            notify=notify,
-        )
+        terms = self.race_terms.get((tcp_info, down_cache)) if dialer is None else None
+        if terms is None:
+            terms = RaceTerms(
+                dialer or self.registry.dialer,
+                direct=self.registry.direct,
+                tcp_info=tcp_info,
+                detect=self.settings.detect,
+                policy=self.policy,
+                down_cache=down_cache,
+                schedule=self.registry.schedule,
+            )
+            if dialer is None:
+                self.race_terms[tcp_info, down_cache] = terms
+        return Race(request.destination, routes, terms, notify)
 
 
 def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:

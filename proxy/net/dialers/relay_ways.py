@@ -132,7 +132,7 @@ class RelayWaysDialer:
         self.endpoints = tuple(endpoints)
         self.relay = relay
         self.road = road
-        self.policy = HedgePolicy(self.endpoints[0].host, road.tcp_info, road.detect, None)
+        self.policy = HedgePolicy(road.tcp_info, road.detect)
         self._via: dict[str, Dialer] = {"": via}
         self._tls = tls
         self._timeout_s = timeout_s

@@ -33,25 +33,24 @@ class UnderWay(Protocol):
 
 
 class HedgePolicy:
-    """Decides for the candidates of one race to `host`. All times are the loop's, in seconds."""
+    """Decides for the candidates of all races. All times are the loop's, in seconds."""
 
-    __slots__ = ("_detect", "_down_cache", "_host", "_tcp_info")
+    __slots__ = ("_detect", "_down_cache", "_tcp_info")
 
-    def __init__(self, host: str, tcp_info: TcpInfo, detect: DetectTuning, down_cache: DirectDownCache | None) -> None:
-        self._host = host
+    def __init__(self, tcp_info: TcpInfo, detect: DetectTuning, down_cache: DirectDownCache | None = None) -> None:
         self._tcp_info = tcp_info
         self._detect = detect
         self._down_cache = down_cache
 
-    def hedge_at(self, candidate: Candidate, now: float) -> float:
-        """When `candidate`, which is under way, is hedged: the next route then starts beside it. Not after `now`: it
-        looks dropped, because TCP_INFO says so or it took longer than its timeout. After `now`: it does not, and this
-        time is when to ask again, when an event has not changed it before."""
+    def hedge_at(self, candidate: Candidate, host: str, now: float) -> float:
+        """When `candidate`, which is under way to `host`, is hedged: the next route then starts beside it. Not after
+        `now`: it looks dropped, because TCP_INFO says so or it took longer than its timeout. After `now`: it does not,
+        and this time is when to ask again, when an event has not changed it before."""
         if candidate.answer_due_at:  # it answers, so it is not hedged; at its deadline what has come is delivered
             return candidate.answer_due_at if candidate.answer_due_at > now else math.inf
         # Another connection to this host has waited already: waiting again would find the same.
         down_cache = self._down_cache
-        if down_cache is not None and down_cache.down_until and candidate.direct and down_cache.is_down(self._host):
+        if down_cache is not None and down_cache.down_until and candidate.direct and down_cache.is_down(host):
             return now
         return self.looks_dropped_at(candidate, now, is_direct=not candidate.route.relays)
 

@@ -21,23 +21,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import cached_property
-from typing import Protocol
 
-from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.tcp import DirectDialer
-from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.direct_down import DirectDownCache
-from proxy.net.race.hedging import HedgePolicy
-from proxy.net.race.policy import NO_POLICY, RacePolicy
+from proxy.net.race.policy import NO_POLICY
 from proxy.net.race.response_check import ResponseCheck
-from proxy.net.race.retries import Retries, RetrySchedule
+from proxy.net.race.retries import Retries
+from proxy.net.race.terms import RaceTerms
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
@@ -47,15 +41,6 @@ _AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
 
 _UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
 _MAY_BE_RETRIED = (Phase.DIALING, Phase.FAILED)
-
-
-class DialerFor(Protocol):
-    """Gives the dialer of a route."""
-
-    def __call__(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
-        """With `avoid_residual`, a local strategy may be skipped towards an address where a name was just blocked: the
-        censor may reset every connection there for minutes (residual censorship)."""
-        ...
 
 
 class OpenPath(Enum):
@@ -84,36 +69,17 @@ class Race:
     """One race, used once: `connect`, then `deliver`. An open path that closed before the flight needs a new Race."""
 
     def __init__(
-        self,
-        destination: Destination,
-        routes: Sequence[Route],
-        dialer: DialerFor,
-        *,
-        tcp_info: TcpInfo,
-        detect: DetectTuning,
-        policy: RacePolicy = NO_POLICY,
-        direct: DirectDialer | None = None,
-        down_cache: DirectDownCache | None = None,
-        schedule: RetrySchedule | None = None,
-        notify: Notify | None = None,
+        self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify | None = None
     ) -> None:
-        """`direct`, the dialer of the direct route, connects without a task where it knows the addresses. `schedule` is
-        shared by all races over the same relays; without one this race has its own. What wakes the race sets `notify`;
-        no other coroutine may wait for that until the race is closed and has judged a late direct attempt. The caller
-        calls `close`."""
+        """What wakes the race sets `notify`; no other coroutine may wait for that until the race is closed and has
+        judged a late direct attempt. The caller calls `close`."""
         self.notify = notify or Notify()
-        self._policy = policy
-        self._direct = direct
-        self._down_cache = down_cache
         self._destination = destination
-        self._routes = tuple(routes)
-        self._is_plain = self._routes == (DIRECT,)  # nothing is started beside direct or after it
-        self._dialer = dialer
-        self._tcp_info = tcp_info
-        self._detect = detect
-        self._hedging = HedgePolicy(destination.host, tcp_info, detect, down_cache)
-        self._check = ResponseCheck(destination.host, self._routes, self._hedging, detect, policy, self.notify)
-        self._schedule = schedule or RetrySchedule(detect)
+        self._routes = routes
+        self._is_plain = routes == (DIRECT,)  # nothing is started beside direct or after it
+        self._terms = terms
+        self._policy = terms.policy if len(routes) > 1 else NO_POLICY
+        self._check = ResponseCheck(destination.host, routes, terms, self._policy, self.notify)
         self._candidates: list[Candidate] = []
         self._flight: Flight | None = None
         self._is_flown = False  # the flight, or a part of it, was sent
@@ -126,9 +92,9 @@ class Race:
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
         self._flight_at = self.started_at
-        self._gives_up_at = self.started_at + detect.give_up_s
-        if down_cache is not None and not self._is_plain:  # another race may find direct down, which ends our wait
-            down_cache.waiting[self.notify] = destination.host
+        self._gives_up_at = self.started_at + terms.detect.give_up_s
+        if not self._is_plain and terms.down_cache is not None:  # another race may find direct down: ends our wait
+            terms.down_cache.waiting[self.notify] = destination.host
 
     # -- its state ---------------------------------------------------------------------------------------------
 
@@ -141,7 +107,7 @@ class Race:
     @cached_property
     def _retries(self) -> Retries:
         """Made when a relay was tried: most races need none."""
-        return Retries(self._schedule, self._detect, self.notify)
+        return Retries(self._terms.schedule, self._terms.detect, self.notify)
 
     @property
     def flight_age(self) -> float:
@@ -221,8 +187,8 @@ class Race:
         them."""
         self._routes = self._check.routes = tuple(routes)
         self._is_plain = self._routes == (DIRECT,)
-        if self._down_cache is not None and not self._is_plain:
-            self._down_cache.waiting[self.notify] = self._destination.host
+        if self._terms.down_cache is not None and not self._is_plain:
+            self._terms.down_cache.waiting[self.notify] = self._destination.host
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
                 self._candidates.remove(candidate)
@@ -238,8 +204,9 @@ class Race:
         """
         now = self._loop.time()
         self._flight, self._flight_at, self._resumed_at = flight, now, min(self._resumed_at, now)
-        self._gives_up_at, ends_at = now + self._detect.give_up_s, now + limit_s
+        self._gives_up_at, ends_at = now + self._terms.detect.give_up_s, now + limit_s
         while True:
+            has_answer = False
             for candidate in self._candidates:
                 if candidate.connecting is not None:
                     candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
@@ -250,9 +217,9 @@ class Race:
                         self._send(candidate, flight)
                     if candidate.answer_due_at or candidate.stream is None or not candidate.stream.drained:
                         self._check.read_answer(candidate, flight, self._candidates)
-            for candidate in self._candidates:  # an answer may also let an earlier candidate win
-                if candidate.phase is Phase.WON:
-                    return self._won(candidate, valid=True)
+                        has_answer = True
+            if has_answer and (winner := self._first(Phase.WON)) is not None:  # which may be an earlier candidate
+                return self._won(winner, valid=True)
             now = self._loop.time()
             if now >= ends_at:
                 return None
@@ -280,11 +247,11 @@ class Race:
         if candidate is None:
             return None
         if candidate.stream is not None:
-            self._tcp_info.silence_retransmits(candidate.stream.lowest_socket)
+            self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
             await self._check.await_verdict(candidate, self._destination, self._flight, self._candidates)
-            if candidate.phase is Phase.WON and self._down_cache is not None:
-                self._down_cache.clear(self._destination.host)
+            if candidate.phase is Phase.WON and self._terms.down_cache is not None:
+                self._terms.down_cache.clear(self._destination.host)
         finally:
             self.overtaken = None
             self._drop(candidate)
@@ -296,9 +263,9 @@ class Race:
     def close(self) -> None:
         """Ends the race: unsubscribes from everything and, unless a route has won, resets every candidate. After a win
         the losers were reset already, and `judge_late_direct` closes a pending direct one."""
-        self._schedule.waiting.discard(self.notify)
-        if self._down_cache is not None:
-            self._down_cache.waiting.pop(self.notify, None)
+        self._terms.schedule.waiting.discard(self.notify)
+        if self._terms.down_cache is not None:
+            self._terms.down_cache.waiting.pop(self.notify, None)
         if not self._is_won:
             for candidate in self._candidates:
                 self._drop(candidate)
@@ -322,7 +289,7 @@ class Race:
                     self._check_at = min(self._check_at, candidate.connecting.next_check_at)
                 elif candidate.phase is Phase.DIALING:
                     self._check.note_syn(candidate, self._destination)
-                if (hedge_at := self._hedging.hedge_at(candidate, now)) <= now:
+                if (hedge_at := self._terms.hedging.hedge_at(candidate, self._destination.host, now)) <= now:
                     self._mark_hedged(candidate, now)
                 else:
                     self._is_promising = True
@@ -331,7 +298,7 @@ class Race:
             elif candidate.phase is Phase.OPEN and flight is not None and reserve is None:
                 reserve = candidate
             elif candidate.symptom is Symptom.REDIRECTED:
-                at = self._hedging.redirect_deadline(candidate)
+                at = self._terms.hedging.redirect_deadline(candidate)
                 self._redirect_at = min(self._redirect_at, math.inf if at is None else at)
             if candidate.route.relays and candidate.phase in _MAY_BE_RETRIED:
                 may_be_retried = True
@@ -362,7 +329,7 @@ class Race:
             late = candidate.connected_late and candidate.phase is Phase.AWAITING_ANSWER
             if candidate.hedged or late or not candidate.active:
                 since = candidate.hedged_at or candidate.ended_at or candidate.flight_sent_at
-                return max(since, reserve.connected_at) + self._detect.hedge_reserve_s
+                return max(since, reserve.connected_at) + self._terms.detect.hedge_reserve_s
         return math.inf
 
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
@@ -443,14 +410,14 @@ class Race:
 
     def _is_in_vain(self, candidate: Candidate) -> bool:
         connecting = candidate.phase is Phase.DIALING
-        return candidate.hedged and (connecting or self._hedging.unacknowledged(candidate))
+        return candidate.hedged and (connecting or self._terms.hedging.unacknowledged(candidate))
 
     def _annotate(self, candidate: Candidate, *, ech: bool) -> None:
         """Adds evidence about the resolver and the network to a direct attempt."""
         candidate.evidence.update(self._policy.dns_evidence(self._destination.host))
         if ech:
             candidate.evidence["ech"] = 1
-        if self._tcp_info.split_tcp.detected:
+        if self._terms.tcp_info.split_tcp.detected:
             candidate.evidence["middlebox"] = 1
 
     def _mark_hedged(self, candidate: Candidate, now: float) -> None:
@@ -463,8 +430,8 @@ class Race:
             self._check.note_addresses(candidate, self._destination)
         if candidate.phase is Phase.AWAITING_ANSWER:
             self._check.report_broken_flight(candidate, self._flight)
-            if candidate.direct and self._down_cache is not None:
-                self._down_cache.mark_down(self._destination.host)
+            if candidate.direct and self._terms.down_cache is not None:
+                self._terms.down_cache.mark_down(self._destination.host)
 
     def _start(self, route: Route, now: float) -> None:
         candidate = Candidate(route, now)
@@ -472,9 +439,9 @@ class Race:
             self._retries.started(route.relays, now)
         candidate.avoids_residual = bool(route.wrap) and not route.relays and self._relay_may_serve(self._latest())
         self._candidates.append(candidate)
-        if candidate.direct and self._direct is not None:  # it needs no task where its addresses are known
+        if candidate.direct and self._terms.direct is not None:  # it needs no task where its addresses are known
             try:
-                candidate.connecting = self._direct.begin(self._destination, self.notify)
+                candidate.connecting = self._terms.direct.begin(self._destination, self.notify)
             except DialError as error:
                 candidate.dial_failed(error, now)
                 self.notify.set()
@@ -485,15 +452,15 @@ class Race:
         else:
             candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)
         if not self._is_plain and candidate.phase is Phase.DIALING:
-            self._check_at = min(self._check_at, self._hedging.hedge_at(candidate, now))
+            self._check_at = min(self._check_at, self._terms.hedging.hedge_at(candidate, self._destination.host, now))
 
     async def _dial(self, candidate: Candidate) -> None:
         route = candidate.route
         try:
             if route.wrap and not route.relays:
-                dialer = self._dialer(route, avoid_residual=candidate.avoids_residual)
+                dialer = self._terms.dialer(route, avoid_residual=candidate.avoids_residual)
             else:
-                dialer = self._dialer(route)
+                dialer = self._terms.dialer(route)
             stream = await dialer.dial(self._destination)
         except DialError as error:
             candidate.dial_failed(error, self._loop.time())
@@ -505,7 +472,7 @@ class Race:
         else:
             candidate.opened(stream, self.notify, self._loop.time())
             if route.relays:
-                self._schedule.opened(route.relays)
+                self._terms.schedule.opened(route.relays)
         finally:
             self.notify.set()
 
@@ -514,10 +481,10 @@ class Race:
         self._is_flown = True
         candidate.phase = Phase.AWAITING_ANSWER
         candidate.flight_sent_at = self._loop.time()
-        if not candidate.route.relays and self._tcp_info.usable and len(self._routes) > 1:
-            snapshot = self._tcp_info.snapshot(candidate.stream.lowest_socket)
+        if not candidate.route.relays and self._terms.tcp_info.usable and len(self._routes) > 1:
+            snapshot = self._terms.tcp_info.snapshot(candidate.stream.lowest_socket)
             candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
-            candidate.snapshot = None if self._tcp_info.split_tcp.detected else snapshot
+            candidate.snapshot = None if self._terms.tcp_info.split_tcp.detected else snapshot
         self._send(candidate, flight)
 
     def _send(self, candidate: Candidate, flight: Flight) -> None:
@@ -547,8 +514,8 @@ class Race:
             winner.ended_at = winner.ended_at or self._loop.time()
         if valid and winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
             self._note_times(winner)
-        if valid and winner.direct and self._down_cache is not None and self._down_cache.down_until:
-            self._down_cache.clear(self._destination.host)
+        if valid and winner.direct and self._terms.down_cache is not None and self._terms.down_cache.down_until:
+            self._terms.down_cache.clear(self._destination.host)
         for candidate in self._candidates:
             if candidate is winner:
                 continue
@@ -564,10 +531,10 @@ class Race:
         delay, so the kernel's clock is read then."""
         assert winner.stream is not None
         first_byte_s = winner.ended_at - winner.flight_sent_at
-        if first_byte_s >= self._detect.middlebox_least_s:
-            by_kernel_s = self._tcp_info.answered_after(winner.stream.lowest_socket)
+        if first_byte_s >= self._terms.detect.middlebox_least_s:
+            by_kernel_s = self._terms.tcp_info.answered_after(winner.stream.lowest_socket)
             first_byte_s = first_byte_s if by_kernel_s is None else by_kernel_s
-        self._tcp_info.split_tcp.note(self._destination.host, winner.syn_s, first_byte_s)
+        self._terms.tcp_info.split_tcp.note(self._destination.host, winner.syn_s, first_byte_s)
 
     def _best_invalid_answer(self) -> Winner | None:
         """The answer for the client when no route had a valid one; None: there is no answer. A redirect or a TLS alert

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, Protocol, Route, Stage, Symptom, host_and_port
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.hedging import HedgePolicy
 from proxy.net.race.policy import RacePolicy
+from proxy.net.race.terms import RaceTerms
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
 
@@ -29,22 +28,21 @@ _DROPPED = "the request was never acknowledged"
 class ResponseCheck:
     """Checks the answers in one race to `host` over `routes`, which the race may restrict. Changes only candidates."""
 
-    __slots__ = ("_detect", "_hedging", "_host", "_loop", "_notify", "_policy", "routes")
+    __slots__ = ("_host", "_loop", "_notify", "_policy", "_terms", "routes")
 
     def __init__(
         self,
         host: str,
-        routes: Sequence[Route],
-        hedging: HedgePolicy,
-        detect: DetectTuning,
+        routes: tuple[Route, ...],
+        terms: RaceTerms,
         policy: RacePolicy,
         notify: Notify,
     ) -> None:
-        """`notify` is set when a stream of the race may have received something."""
-        self.routes = tuple(routes)
+        """`policy` is that of `terms`, or none. `notify` is set when a stream of the race may have received
+        something."""
+        self.routes = routes
         self._host = host
-        self._hedging = hedging
-        self._detect = detect
+        self._terms = terms
         self._policy = policy
         self._notify = notify
         self._loop = asyncio.get_running_loop()
@@ -93,7 +91,7 @@ class ResponseCheck:
         if len(self.routes) == 1:
             candidate.won(now)
             return
-        candidate.answer_due_at = candidate.answer_due_at or now + self._detect.page_hold_s
+        candidate.answer_due_at = candidate.answer_due_at or now + self._terms.detect.page_hold_s
         has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
         patient = has_page and now < candidate.answer_due_at
         page = self._policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
@@ -150,7 +148,7 @@ class ResponseCheck:
     def time_out(self, candidate: Candidate, destination: Destination) -> None:
         """Fails a candidate whose deadline has passed."""
         now = self._loop.time()
-        if candidate.phase is Phase.AWAITING_ANSWER and self._hedging.unacknowledged(candidate):
+        if candidate.phase is Phase.AWAITING_ANSWER and self._terms.hedging.unacknowledged(candidate):
             candidate.failed(Stage.FIRST_BYTE, Symptom.DROPPED, _DROPPED, now)
         elif candidate.phase is Phase.AWAITING_ANSWER:
             candidate.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", now)
@@ -171,15 +169,15 @@ class ResponseCheck:
         if candidate.phase is Phase.DIALING:
             for _ in ("the lookup", "the connect"):
                 self.note_syn(candidate, destination)
-                await self._until(candidate.connecting_since + self._detect.syn_s, candidate, flight, candidates)
+                await self._until(candidate.connecting_since + self._terms.detect.syn_s, candidate, flight, candidates)
             if candidate.phase is Phase.DIALING:
                 self.time_out(candidate, destination)
         elif candidate.phase is Phase.AWAITING_ANSWER:
-            await self._until(self._hedging.dropped_at(candidate), candidate, flight, candidates)
-            if candidate.phase is Phase.AWAITING_ANSWER and self._hedging.unacknowledged(candidate):
+            await self._until(self._terms.hedging.dropped_at(candidate), candidate, flight, candidates)
+            if candidate.phase is Phase.AWAITING_ANSWER and self._terms.hedging.unacknowledged(candidate):
                 self.time_out(candidate, destination)
                 return
-            await self._until(candidate.flight_sent_at + self._detect.silent_s, candidate, flight, candidates)
+            await self._until(candidate.flight_sent_at + self._terms.detect.silent_s, candidate, flight, candidates)
             if candidate.phase is Phase.AWAITING_ANSWER:
                 self.time_out(candidate, destination)
 

@@ -47,13 +47,13 @@ def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True, reso
 
 
 def hedging(reading: Reading | None = None, down_cache: DirectDownCache | None = None) -> HedgePolicy:
-    return HedgePolicy(HOST, cast(TcpInfo, Kernel(reading or Reading())), DetectTuning(), down_cache)
+    return HedgePolicy(cast(TcpInfo, Kernel(reading or Reading())), DetectTuning(), down_cache)
 
 
 def first_dropped(candidate: Candidate, reading: Reading) -> float:
     """Seconds after the flight, or the start, to a tenth; 99.9: never."""
     with_it = hedging(reading)
-    return next((n / 10 for n in range(999) if with_it.hedge_at(candidate, at := FLOWN_AT + n / 10) <= at), 99.9)
+    return next((n / 10 for n in range(999) if with_it.hedge_at(candidate, HOST, at := FLOWN_AT + n / 10) <= at), 99.9)
 
 
 SLOW = Reading(acked=True, rtt_s=0.1)
@@ -87,31 +87,31 @@ def test_how_long_each_is_waited_for(candidate: Candidate, reading: Reading, aft
 @pytest.mark.parametrize("candidate", [dialing(), flying(), flying(RELAY, told=False)])
 def test_time_is_looked_at_when_it_may_change_something(candidate: Candidate) -> None:
     reading = SLOW
-    assert FLOWN_AT < hedging(reading).hedge_at(candidate, FLOWN_AT) <= FLOWN_AT + 3
+    assert FLOWN_AT < hedging(reading).hedge_at(candidate, HOST, FLOWN_AT) <= FLOWN_AT + 3
 
 
 def test_an_alarm_ends_the_wait_for_direct_alone() -> None:
     down_cache = DirectDownCache(lambda: FLOWN_AT)
     down_cache.mark_down(HOST)
     told = hedging(SLOW, down_cache)
-    assert told.hedge_at(flying(), FLOWN_AT) <= FLOWN_AT
-    assert told.hedge_at(dialing(), FLOWN_AT) <= FLOWN_AT
-    assert told.hedge_at(flying(Route(wrap=("tlsrec",))), FLOWN_AT) > FLOWN_AT
-    assert told.hedge_at(dialing(RELAY), FLOWN_AT) > FLOWN_AT
+    assert told.hedge_at(flying(), HOST, FLOWN_AT) <= FLOWN_AT
+    assert told.hedge_at(dialing(), HOST, FLOWN_AT) <= FLOWN_AT
+    assert told.hedge_at(flying(Route(wrap=("tlsrec",))), HOST, FLOWN_AT) > FLOWN_AT
+    assert told.hedge_at(dialing(RELAY), HOST, FLOWN_AT) > FLOWN_AT
 
 
 def test_an_answer_that_has_begun_is_waited_for_a_moment_and_no_longer() -> None:
     candidate = flying()
     candidate.answer_due_at = FLOWN_AT + 1 + DetectTuning().page_hold_s
-    assert hedging(DROPPED).hedge_at(candidate, FLOWN_AT + 50) > FLOWN_AT + 50
-    assert hedging().hedge_at(candidate, FLOWN_AT + 1) == FLOWN_AT + 1.5
+    assert hedging(DROPPED).hedge_at(candidate, HOST, FLOWN_AT + 50) > FLOWN_AT + 50
+    assert hedging().hedge_at(candidate, HOST, FLOWN_AT + 1) == FLOWN_AT + 1.5
 
 
 def test_what_looked_dropped_and_has_recovered_is_waited_for_again() -> None:
     candidate = flying()
     candidate.hedged_at = FLOWN_AT + 1
-    assert hedging(DROPPED).hedge_at(candidate, FLOWN_AT + 1) <= FLOWN_AT + 1
-    assert hedging(SLOW).hedge_at(candidate, FLOWN_AT + 1) > FLOWN_AT + 1
+    assert hedging(DROPPED).hedge_at(candidate, HOST, FLOWN_AT + 1) <= FLOWN_AT + 1
+    assert hedging(SLOW).hedge_at(candidate, HOST, FLOWN_AT + 1) > FLOWN_AT + 1
 
 
 @pytest.mark.parametrize(("rto_s", "after"), [(0.2, 3.0), (1.5, 6.0), (7.2, 7.0)])
@@ -125,5 +125,5 @@ def test_a_drop_is_judged_by_the_kernels_own_timeout_and_no_later_than_silence(r
 
 def test_what_the_kernel_said_is_kept_as_evidence() -> None:
     candidate = flying()
-    hedging(DROPPED).hedge_at(candidate, FLOWN_AT + 1)
+    hedging(DROPPED).hedge_at(candidate, HOST, FLOWN_AT + 1)
     assert candidate.evidence == {"retransmits": 2, "unacked": 1, "acknowledged": 0, "rtt_ms": 100.0}

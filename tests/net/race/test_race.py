@@ -17,6 +17,7 @@ from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.race.retries import RetrySchedule
+from proxy.net.race.terms import RaceTerms
 from proxy.routing.strategies import fits
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
@@ -102,9 +103,7 @@ class Scene:
         self.tcp_info = FakeOracle(tcp_info)
         self.noted = self.tcp_info.noted
         self.avoided: list[tuple[Route, bool]] = []
-        self.race = Race(
-            destination,
-            tuple(scripts),
+        terms = RaceTerms(
             self._dialer,
             tcp_info=self.tcp_info,
             detect=DetectTuning(),
@@ -112,6 +111,7 @@ class Scene:
             down_cache=down_cache,
             schedule=schedule,
         )
+        self.race = Race(destination, tuple(scripts), terms)
 
     def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         self.avoided.append((route, avoid_residual))

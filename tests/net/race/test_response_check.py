@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any, cast
 
 import pytest
 
@@ -14,9 +15,9 @@ from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.hedging import HedgePolicy
 from proxy.net.race.policy import NO_POLICY
 from proxy.net.race.response_check import ResponseCheck
+from proxy.net.race.terms import RaceTerms
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
@@ -33,9 +34,8 @@ class Overtaken:
     def __init__(self, poller: Poller, near: socket.socket) -> None:
         self.loop = asyncio.get_running_loop()
         self.notify = Notify()
-        self.judge = ResponseCheck(
-            HOST, (DIRECT,), HedgePolicy(HOST, TcpInfo(), DetectTuning(), None), DetectTuning(), NO_POLICY, self.notify
-        )
+        terms = RaceTerms(cast(Any, None), tcp_info=TcpInfo(), detect=DetectTuning())
+        self.judge = ResponseCheck(HOST, (DIRECT,), terms, NO_POLICY, self.notify)
         self.stream = SocketStream(near, poller, "192.0.2.7:80")
         self.stream.notify = self.notify.set
         self.candidate = Candidate(DIRECT, self.loop.time())
