@@ -27,7 +27,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
-from proxy.net.race.race import DialerFor
+from proxy.net.race.terms import DialerFor
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.probe.throughput import first_page_request

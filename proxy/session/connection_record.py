@@ -31,7 +31,8 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
-from proxy.net.race.race import DialerFor, Race, Winner
+from proxy.net.race.race import Race, Winner
+from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel, TunnelResult

@@ -32,7 +32,7 @@ from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.direct_down import DirectDownCache
-from proxy.net.race.race import DialerFor
+from proxy.net.race.terms import DialerFor
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump

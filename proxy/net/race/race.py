@@ -218,8 +218,9 @@ class Race:
                     if candidate.answer_due_at or candidate.stream is None or not candidate.stream.drained:
                         self._check.read_answer(candidate, flight, self._candidates)
                         has_answer = True
-            if has_answer and (winner := self._first(Phase.WON)) is not None:  # which may be an earlier candidate
-                return self._won(winner, valid=True)
+            for candidate in self._candidates if has_answer else ():  # it may also let an earlier candidate win
+                if candidate.phase is Phase.WON:
+                    return self._won(candidate, valid=True)
             now = self._loop.time()
             if now >= ends_at:
                 return None
