@@ -11,7 +11,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_actions, complete_sites
-from proxy.cli.exit_codes import Exit
+from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
 from proxy.cli.options import length_s
 from proxy.cli.output import Output, override_of
@@ -188,6 +188,8 @@ def _story(spell: Document) -> str:
 
 
 def _path(site: str) -> str:
+    if not site.strip():
+        raise Misused("name a site, such as example.org")
     return f"/v1/sites/{quote(site, safe='')}"
 
 

@@ -158,3 +158,11 @@ def test_an_override_that_ended_while_no_byway_ran_is_not_shown(byway: Byway, ho
         still_on = Override(Action.BLOCK, until=ended.until + 60)
         Batch(overrides={"ended.example": ended, "on.example": still_on}).write(db)
     assert [each["scope"] for each in byway("site", "list", "--json").json["overrides"]] == ["on.example"]
+
+
+@pytest.mark.parametrize(("site", "told"), [("", "name a site"), ("192.0.2.0/24", "is a prefix of addresses")])
+def test_what_is_no_site_is_refused_and_nothing_is_set(byway: Byway, running: Running, site: str, told: str) -> None:
+    before = dict(running.world.overrides)
+    ran = byway("site", "set", site, "direct")
+    assert (ran.code, told in ran.err) == (2, True)
+    assert running.world.overrides == before

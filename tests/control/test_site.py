@@ -59,3 +59,10 @@ def test_any_text_is_a_site_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert site(str(found)) == found
+
+
+@pytest.mark.parametrize("text", ["192.0.2.0/24", "192.0.2.1/32", "2001:db8::/32", " 10.0.0.0/8\n"])
+def test_a_prefix_is_no_site(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is a prefix of addresses; for it, run `byway rule add IP-CIDR,"):
+        scope(text)
+    assert scope("192.0.2.1/24x") == "192.0.2.1"
