@@ -24,15 +24,15 @@ from proxy.config.edit import same_relay
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import Paths, make_folder, write_private
-from proxy.config.relays import relay_names
+from proxy.config.relays import is_name, relay_names
 from proxy.config.schema import Settings
 from proxy.config.suggestions import quoted
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rule_parser import parse_action
-from proxy.wire import hostnames
-from proxy.wire.relay_url import redact
+from proxy.wire import hostnames, relay_url
+from proxy.wire.relay_url import RelayKind, redact
 
 FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
@@ -43,6 +43,7 @@ BACKUPS_MAX = 5
 
 CONFIG, RULES, BLOCK_PAGES = "config.toml", "rules.txt", "block_pages.csv"
 _SECRET = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
+_WITHOUT_PASSWORDS = (RelayKind.SOCKS4, RelayKind.SOCKS4A)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = re.compile(r'"{3,}|"+\Z')
 """What would end a multi-line string."""
@@ -276,7 +277,20 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
         if same is not None and ">".join(map(_without_password, same.url.split(">"))) == url:
             table["url"], changed = same.url, True
             notices.append(f"relay {table.get('name')} keeps the password that it has here")
+        elif not table.get("password_cmd") and _lacks_password(url):
+            notices.append(
+                f"relay {table.get('name')} has a user and no password; if it needs one, write it in its url in "
+                f"{CONFIG}, or set password_cmd there"
+            )
     return (tomlkit.dumps(document) if changed else text), notices
+
+
+def _lacks_password(chain: str) -> bool:
+    try:
+        hops = [relay_url.parse(item) for item in relay_url.parse_chain(chain) if not is_name(item)]
+    except ValueError:
+        return False  # the check of the whole names what is wrong
+    return any(hop.user and not hop.password and hop.kind not in _WITHOUT_PASSWORDS for hop in hops)
 
 
 def _commands(after: Settings, before: Settings) -> Iterator[str]:

@@ -167,6 +167,14 @@ def test_what_was_exported_is_imported_with_the_passwords_that_are_here(
     assert SECRET not in ran.out + ran.err
 
 
+def test_a_password_that_is_missing_afterwards_is_told(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    file = moved(byway, filled, tmp_path)
+    filled.config.write_text("config_version = 1\n")
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert ran.code == 0, ran.err
+    assert "Relay vps has a user and no password; if it needs one, write it in its url in config.toml" in ran.err
+
+
 def test_a_new_computer_gets_all_of_it(byway: Byway, filled: Home, tmp_path: Path) -> None:
     file = moved(byway, filled, tmp_path, "--with-passwords")
     was = files(filled)
