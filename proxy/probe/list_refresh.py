@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 
 from proxy.config.files import decode_pieces
 from proxy.config.schema import ListConfig
@@ -285,7 +286,7 @@ class ListRefresh:
 
         if is_web_page(found.content, found.content_type):
             raise DownloadFailed("a web page came in place of the list")
-        pieces = decode_pieces(self._copies.file(item.url), found.content, pause_s=_PAUSE_S)
+        pieces = decode_pieces(Path(item.name), found.content, pause_s=_PAUSE_S)
         try:
             listed = parse_list(
                 pieces,
@@ -296,7 +297,9 @@ class ListRefresh:
                 allow_suffixes=item.allow_suffixes,
             )
         except ConfigError as error:
-            raise DownloadFailed(f"what came cannot be used: {error.problems[0].rpartition(': ')[2]}") from None
+            place, _, told = error.problems[0].partition(": ")
+            line = place.removeprefix(item.name).removeprefix(":")
+            raise DownloadFailed(f"what came cannot be used: {line and f'line {line} '}{told}") from None
         if reason := refusal(listed, last_entries, accept_smaller=accept_smaller):
             raise DownloadFailed(reason)
         return len(listed.listed)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import random
 import ssl
@@ -311,7 +312,16 @@ BAD: dict[str, tuple[Answer, str]] = {
     "comments": (page(b"# moved\n"), "it is empty"),
     "garbage": (page(b"???\n!!!?\n@@@ x\n" * 20), "no line of it can be used"),
     "mostly garbage": (page(GOOD + b"? ?\n" * 20), "more lines cannot be read (20) than can (10)"),
-    "not text": (page(bytes(range(128, 256))), "what came cannot be used: is not UTF-8 text (byte 0x80)"),
+    "not text": (page(bytes(range(128, 256))), "what came cannot be used: line 1 is not UTF-8 text (byte 0x80)"),
+    "a binary rule-set": (
+        page(b"SRS\x01x"),
+        "what came cannot be used: is a binary rule-set of sing-box; take its source (.json), or run: sing-box "
+        "rule-set decompile",
+    ),
+    "gzip as such": (
+        page(gzip.compress(b"a.example\n")),
+        "what came cannot be used: is compressed with gzip; unpack it first",
+    ),
     "not found": (page(b"", status="404 Not Found"), "through r0: answered 404"),
     "endless": (endless, "through r0: is larger than 1,000,000 bytes"),
     "bomb": (zipped(bytes(9_000_000)), "through r0: decompresses to more than 1,000,000 bytes"),
