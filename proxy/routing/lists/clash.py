@@ -16,7 +16,7 @@ from itertools import chain
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.lines import DOMAIN, READ_LIMIT, BulkLines, entries_of, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.prefix_lines import IPV4_PREFIX, IPV6_PREFIX, are_ipv4, are_ipv6
 
@@ -57,7 +57,7 @@ _LEADING = {"+.": Covers.SITE, "*.": Covers.CHILDREN, ".": Covers.SUBDOMAINS, ""
 
 _HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*(?:\#.*)?")
 _FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*\[")
-_FLOW_PARTS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"|\]|[^\s,\]][^,\]]*")
+_FLOW_PARTS = re.compile(r"'(?:[^']|'')*+'|\"(?:[^\"\\]|\\.)*+\"|\]|[^\s,\]][^,\]]*+")
 """The items of a list in brackets, and the bracket that closes it."""
 _ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")
 _KEY = re.compile(r"---|[\w-]+:(?:\s.*)?")
@@ -153,7 +153,7 @@ def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
                 if part == "]":
                     is_closed = True
                     break
-                scalar = _scalar(part)
+                scalar = _scalar(part) if len(part) <= READ_LIMIT else None
                 if scalar is None:
                     builder.skip(number, part, Skip.UNREADABLE)
                 elif scalar:

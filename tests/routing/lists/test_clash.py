@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import tracemalloc
+
 import pytest
 
 from proxy.model.errors import ConfigError
@@ -213,3 +216,16 @@ def test_a_keyword_that_is_a_dot_and_a_public_suffix_is_refused() -> None:
     found = read("DOMAIN-KEYWORD,.com\nDOMAIN-KEYWORD,.co.uk\nDOMAIN-KEYWORD,com\nDOMAIN-KEYWORD,.comp\n")
     assert shown(found.listed) == ["keyword com", "keyword .comp"]
     assert found.skips == {Skip.SUFFIX: 2}
+
+
+@pytest.mark.parametrize("item", ["'" + "a" * 300_000, '"' + "a" * 300_000, "'" + "''" * 150_000, "a" * 300_000 + "]"])
+def test_a_long_item_in_brackets_takes_no_more_memory_than_it_has(item: str) -> None:
+    text = f"payload: [{item}"
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ConfigError):
+            assert not read(text).listed
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(text), "a match that can go back keeps 100 bytes for each character"
