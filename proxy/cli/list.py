@@ -93,7 +93,7 @@ def report(
         return None
     if diff:
         made = answer["diff"] or {"text": "", "unwritten": []}
-        lines = made["text"].splitlines()
+        lines = made["text"].split("\n")[:-1]  # a carriage return is a part of the list's line
         for line in lines:
             call.output.now(inert(line) if call.output.fancy else line)
         if not lines:

@@ -249,6 +249,16 @@ def test_a_copy_that_others_could_change_is_not_used(byway: Byway, home: Home, s
 # -- beside visits -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_diff_keeps_the_ends_of_the_lines(byway: Byway, running: Running, end: str) -> None:
+    text = f"a.test{end}b.test{end}"
+    running.see(works("www.a.test", at=time.time()))
+    running.do(lambda: running.world.list_texts.update(own=text))
+    diff = byway("list", "report", "own", "--diff").out
+    assert f"-a.test{end}" in diff
+    assert patched(text, diff) == f"b.test{end}"
+
+
 def test_a_report_names_free_and_blocked_sites(byway: Byway, running: Running) -> None:
     running.see(works("www.a.test", at=time.time()), works("other.test", at=time.time()))
     blocked = Belief("blocked.test", HOME, State.BLOCKED, "sni_reset", since=time.time(), until=time.time() + 1e6)

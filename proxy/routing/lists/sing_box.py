@@ -80,7 +80,7 @@ class _Parser:
             token = next(self._tokens)
             values = self._value(token)
             if key.text in _HOSTS:
-                hosts.setdefault(key.text, []).extend(values)
+                hosts.setdefault(key.text, []).extend(values or ([token] if _is(token, "{") else []))
             elif (key.text, token.text) not in (("type", "default"), ("type", ""), ("invert", "false")):
                 why = Skip.PROCESS if _PROGRAMS.fullmatch(key.text) else Skip.CONDITION
                 shown = f"{key.text}: {token.text}" if token.kind is not Kind.MARK else key.text
@@ -90,7 +90,10 @@ class _Parser:
             return
         for name, found in hosts.items():
             for value in found:
-                self._add(name, value)
+                if value.kind is Kind.STRING or value.kind is Kind.STRINGS:
+                    self._add(name, value)
+                else:
+                    self._builder.skip(value.line, f"{name}: {value.text}", Skip.UNREADABLE)
 
     def _add(self, key: str, token: Token) -> None:
         builder = self._builder
@@ -124,17 +127,15 @@ class _Parser:
     # -- JSON ----------------------------------------------------------------------------------------------------------
 
     def _value(self, token: Token) -> list[Token]:
-        """Reads a value. Returns its strings, when it is a string or an array of them."""
+        """Reads a value. Returns it, or the items of an array, save for objects."""
         if _is(token, "{"):
             for _ in self._members(token):
                 self._value(next(self._tokens))
             return []
         if _is(token, "["):
-            return [string for item in self._items(token) for string in self._value(item)]
-        if token.kind is Kind.STRING or token.kind is Kind.STRINGS:
+            return [one for item in self._items(token) for one in self._value(item)]
+        if token.kind in (Kind.STRING, Kind.STRINGS, Kind.NUMBER) or token.text in ("true", "false", "null"):
             return [token]
-        if token.kind is Kind.NUMBER or token.text in ("true", "false", "null"):
-            return []
         raise self._wrong(token, "a value")
 
     def _members(self, opening: Token) -> Iterator[Token]:

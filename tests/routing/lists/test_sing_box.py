@@ -148,3 +148,14 @@ def test_any_text_is_a_rule_set_or_refused(text: str) -> None:
 )
 def test_its_text_is_recognised(text: str, is_one: bool) -> None:
     assert recognizes(text) is is_one
+
+
+def test_what_is_no_string_is_named() -> None:
+    found = read(
+        '{"version": 3, "rules": [{"domain": [1, "a.example", null], "domain_suffix": true, "ip_cidr": {"a": 2}}]}'
+    )
+    assert [entry.text for entry in found.entries()] == ["a.example"]
+    assert found.skips == {Skip.UNREADABLE: 4}
+    assert [told.split('"')[1] for told in found.skipped] == [
+        "domain: 1", "domain: null", "domain_suffix: true", "ip_cidr: {"
+    ]  # fmt: skip
