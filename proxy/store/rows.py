@@ -17,6 +17,7 @@ from typing import Any
 from proxy.model import (
     DIRECT,
     Action,
+    Attempt,
     Belief,
     Change,
     ClosedBy,
@@ -165,9 +166,13 @@ class Batch:
                 )
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
-        """Adds a connection to the hourly sums of its routes and relays, without its host."""
+        """Adds a connection to the hourly sums of its routes and relays, without its host. A route that was tried again
+        counts once: what people read is how many of their visits came through it."""
         hour = int(outcome.at) // HOUR_S * HOUR_S
-        for attempt in outcome.attempts:
+        attempts: Iterable[Attempt] = outcome.attempts
+        if outcome.attempts[1:]:
+            attempts = _one_a_route(attempts)
+        for attempt in attempts:
             route = attempt.route
             delivered = attempt.stage is Stage.DONE
             failed = not delivered and attempt.symptom not in _NOT_COUNTED
@@ -235,6 +240,18 @@ class Batch:
         )
         db.executemany(_ADD_ROUTE_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.routes.items()])
         db.executemany(_ADD_RELAY_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.relays.items()])
+
+
+def _one_a_route(attempts: Iterable[Attempt]) -> Iterable[Attempt]:
+    """Returns one attempt of each route: one that delivered, else one that counts as failed, if there is one."""
+    chosen: dict[Route, Attempt] = {}
+    for attempt in attempts:
+        before = chosen.get(attempt.route)
+        if before is None or (
+            before.stage is not Stage.DONE and (attempt.stage is Stage.DONE or before.symptom in _NOT_COUNTED)
+        ):
+            chosen[attempt.route] = attempt
+    return chosen.values()
 
 
 def _insert(db: sqlite3.Connection, insert: tuple[str, str], values: list[Any]) -> None:

@@ -113,3 +113,18 @@ def test_what_each_route_did_for_each_host_that_failed(db: sqlite3.Connection) -
         SiteRoute("blog.example", "tor", 3, 0),
     ]
     assert route_queries.site_routes(db, AT, "another network") == []
+
+
+def test_a_relay_that_is_retried_counts_once_for_a_visit(db: sqlite3.Connection) -> None:
+    down = failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR)
+    abandoned = failed(Symptom.ABANDONED, Stage.RELAY, VPS)
+    keep(
+        db,
+        outcome(down, down, down, at=AT),
+        outcome(down, down, delivered(TOR), at=AT),
+        outcome(abandoned, failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), delivered(TOR), at=AT),
+    )
+    told = [(it["relay"], it["delivered"], it["failed"]) for it in route_queries.relay_success(db, AT)]
+    assert told == [("tor", 2, 1), ("vps", 0, 1)]
+    shown = [(it["route"], it["delivered"], it["failed"]) for it in route_queries.route_success(db, AT)]
+    assert shown == [("tor", 2, 1), ("vps", 0, 1)]
