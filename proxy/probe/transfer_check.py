@@ -43,6 +43,10 @@ REQUESTS_MAX = 64
 """Requests on one way, where the first page is small: pages of 500 bytes bring 32 KiB (`proof_bytes`). It is less than
 a page with its pictures takes of many sites."""
 
+REFUSED_MAX = 8
+"""The same of a site that refuses (4xx), as many do that ask whether a browser is there: their page for that has 5 to
+10 KB. One that is overloaded or wants fewer requests (5xx, 429) is asked once."""
+
 QUIET_S = (0.3, 1.0)
 """The least and the most seconds without a byte after which more is requested; between them, twice the time that the
 first answer took."""
@@ -56,7 +60,7 @@ AGAIN_S = (10.0, 60.0, 600.0)
 _LOOK_S = 0.05
 _RELAYS_MAX = 256
 _TLS_PORT, _HTTP_PORT = 443, 80
-_STATUS = slice(9, 10)  # its first digit, behind "HTTP/1.1 "
+_STATUS = slice(9, 12)  # behind "HTTP/1.1 "
 
 
 class Transfer(Enum):
@@ -105,7 +109,7 @@ class TransferCheck:
         self._network = network
         self._detect = detect
         self._now = now
-        self._under_way: dict[tuple[NetworkId, Destination], asyncio.Task[Collection[str]]] = {}
+        self.under_way: dict[tuple[NetworkId, Destination], asyncio.Task[Collection[str]]] = {}
         self._in_vain: Bounded[tuple[NetworkId, Destination], _InVain] = Bounded(_RELAYS_MAX)
 
     def dialer_for(self, setup: Setup) -> DialerFor:
@@ -130,11 +134,11 @@ class TransferCheck:
         key = network, _ = self._network(), relay
         if not self._ways.is_unproven(relay, peer, network, self._now()):
             return ()
-        check = self._under_way.get(key)
+        check = self.under_way.get(key)
         if check is None:
             if key in self._in_vain and asyncio.get_running_loop().time() < self._in_vain[key].until:
                 return ()
-            check = self._under_way[key] = spawn(
+            check = self.under_way[key] = spawn(
                 self._check(dialer, relay, site, network),
                 name=f"check transfers through {relay}",
                 on_end=partial(self._ended, key),
@@ -143,7 +147,7 @@ class TransferCheck:
         return () if check.cancelled() or check.exception() is not None else check.result()
 
     def _ended(self, key: tuple[NetworkId, Destination]) -> None:
-        del self._under_way[key]
+        del self.under_way[key]
 
     async def _check(
         self, dialer: Dialer, relay: Destination, site: Destination, network: NetworkId
@@ -265,15 +269,14 @@ async def _request_pages(stream: Stream, host: str, enough: int) -> None:
     """Requests pages until they are `enough` bytes or REQUESTS_MAX, in batches (RFC 9112 section 9.3.2). After each
     pause at least one more is requested: its acknowledgement tells a pause of the server from a stall."""
     loop, request = asyncio.get_running_loop(), first_page_request(host)
-    received, sent, wanted, quiet_s = 0, 0, 1, 0.0
+    received, sent, wanted, limit, quiet_s = 0, 0, 1, 1, 0.0
     while wanted:
         await stream.send(request * wanted)
         sent += wanted
         sent_at = loop.time()
         data = await stream.receive()
         if not received:
-            if data[_STATUS] not in (b"2", b"3"):
-                return  # it refuses, or wants fewer requests (429, 503)
+            limit = _limit(data[_STATUS])
             quiet_s = min(max(QUIET_S[0], 2 * (loop.time() - sent_at)), QUIET_S[1])
         while data:
             received += len(data)
@@ -285,5 +288,12 @@ async def _request_pages(stream: Stream, host: str, enough: int) -> None:
         else:
             return  # the server ended it
         missing = max(1, enough - received)
-        batch = max(1, REQUESTS_MAX - 1 - sent)  # one is left to be asked after the largest batch
-        wanted = min(math.ceil(missing * sent / received), batch, REQUESTS_MAX - sent)
+        batch = max(1, limit - 1 - sent)  # one is left to be asked after the largest batch
+        wanted = min(math.ceil(missing * sent / received), batch, limit - sent)
+
+
+def _limit(status: bytes) -> int:
+    """Requests that a site may get whose first answer has this status."""
+    if status[:1] in (b"2", b"3"):
+        return REQUESTS_MAX
+    return REFUSED_MAX if status[:1] == b"4" and status != b"429" else 1

@@ -6,7 +6,7 @@ next request and never in the middle of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -63,6 +63,11 @@ class AddonCalls(Protocol):
 
 class TransferChecker(Protocol):
     """What a session asks before it uses a relay that has alternatives."""
+
+    @property
+    def under_way(self) -> Collection[object]:
+        """The checks for which visits wait now."""
+        ...
 
     def dialer_for(self, setup: Setup) -> DialerFor:
         """Returns dialers that find out, beside the first visit through such a relay, on which of its ways transfers

@@ -25,7 +25,7 @@ from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
-from proxy.probe.transfer_check import AGAIN_S, REQUESTS_MAX, WITHIN_S, TransferCheck
+from proxy.probe.transfer_check import AGAIN_S, REFUSED_MAX, REQUESTS_MAX, WITHIN_S, TransferCheck
 from proxy.session.setup import Setup
 from tests.lab.authorities import Authority
 from tests.support.answering import LeadsTo, answering
@@ -265,11 +265,21 @@ async def test_of_a_larger_page_no_more_is_requested_than_proves_the_way(scene: 
     assert not scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
 
 
-@scene(Road(head=b"HTTP/1.1 429 Too Many Requests\r\n", page=400))
-async def test_a_site_that_refuses_is_asked_once(scene: Scene) -> None:
-    assert (await scene.visit()).peer == str(RELAY)
-    assert scene.roads[MAIN].asked == [1]
-    assert scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
+@pytest.mark.parametrize(("status", "requests"), [("429", 1), ("503", 1), ("403", REFUSED_MAX), ("301", REQUESTS_MAX)])
+def test_a_site_that_refuses_is_asked_less_often(status: str, requests: int) -> None:
+    @scene(Road(head=f"HTTP/1.1 {status} \r\n".encode(), page=400))
+    async def test(scene: Scene) -> None:
+        assert (await scene.visit()).peer == str(RELAY)
+        assert scene.roads[MAIN].asked == [requests]
+        assert scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
+
+    test()
+
+
+@scene(Road(head=b"HTTP/1.1 403 Forbidden\r\n", page=7000, stops_at=16_384))
+async def test_the_page_of_a_site_that_asks_for_a_browser_is_enough(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(OTHER)
+    assert scene.obstacle is Obstacle.FROZEN
 
 
 # -- what is no stall --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import FAIR, Conditions, Health
 from proxy.model import Action, Change, Outcome, Symptom
 from proxy.session.outcome_observer import OutcomeObserver
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
@@ -44,3 +45,21 @@ def test_a_tunnel_is_watched_where_that_can_change_the_route(action: Action) -> 
     observer = OutcomeObserver(services(flows=flows), HOME)
     watched = observer.watch(cast(Any, SimpleNamespace(over=False)), ended, cast(Any, None))
     assert (watched is not None) is bool(flows.watched) is (action is Action.AUTO)
+
+
+class Told(Health):
+    """Counts the connections that it is told of."""
+
+    count = 0
+
+    def learn(self, outcome: Outcome, now: float, conditions: Conditions = FAIR) -> bool:
+        self.count += 1
+        return super().learn(outcome, now, conditions)
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_no_relay_is_judged_while_visits_wait_for_a_check_of_ours(under_way: bool) -> None:
+    health = Told(DetectTuning())
+    check: Any = SimpleNamespace(under_way={"vps": "check"} if under_way else {})
+    OutcomeObserver(services(health=health, transfer_check=check), HOME).judge_relays(RESCUED)
+    assert health.count == (0 if under_way else 1)
