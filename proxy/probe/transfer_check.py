@@ -182,7 +182,6 @@ class TransferCheck:
             self._ways.stalled(relay, trial.peer, trial.last.bytes_in, network, now)
         if last is not None and last.transfer is Transfer.PASSES:
             self._ways.carried(relay, last.peer, network, now)
-            self._in_vain.pop(key, None)
         else:
             count = self._in_vain[key].count + 1 if key in self._in_vain else 1
             self._in_vain[key] = _InVain(count, loop.time() + AGAIN_S[min(count, len(AGAIN_S)) - 1])

@@ -484,11 +484,22 @@ def test_a_proof_is_known_after_a_restart_and_saved_once_a_day(several: RelayWay
     assert several.version == before + 2
     after = restarted(several, later)
     after.keep([VPS], [VPS])
+    after.used(VPS, PLAIN, HOME, later)
     assert not after.is_unproven(VPS, MAIN, HOME, later)
     assert after.version == 0
+    after.keep([VPS])
+    assert after.remembered() == [], "it has no alternative any more"
+    after.keep([VPS], [VPS])
     after.forget()
     after.used(VPS, PLAIN, HOME, later)
     assert after.is_unproven(VPS, MAIN, HOME, later)
+
+
+def test_a_proof_is_no_news_without_an_alternative(ways: RelayWays) -> None:
+    fail(ways, PLAIN_2, Symptom.TIMEOUT, PLAIN)
+    before = ways.version
+    ways.carried(VPS, MAIN, HOME, NOW)
+    assert ways.version == before
 
 
 def test_the_user_may_have_all_forgotten(ways: RelayWays) -> None:

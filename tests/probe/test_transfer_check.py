@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -54,8 +54,13 @@ class Road:
     stops_at: int = NEVER
     frozen_s: float = math.inf
     head: bytes = HEAD
-    refuses: DialError | None = None
+    connections: int = NEVER  # it refuses more
+    kernel: Mapping[str, float] = field(default_factory=dict)  # what it says, whatever happens, once a request was sent
     streams: list[Connection] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        return len(self.streams) < self.connections
 
     @property
     def asked(self) -> list[int]:
@@ -79,6 +84,7 @@ class Connection(ScriptedStream):
         return 0 <= asyncio.get_running_loop().time() - self.stopped_at < self.road.frozen_s
 
     def send_nowait(self, data: bytes | memoryview) -> int:
+        assert not self.closed
         count, rest = divmod(len(data), len(REQUEST))
         assert not rest
         assert bytes(data) == REQUEST * count, "nobody's cookies, nobody's path"
@@ -119,12 +125,13 @@ class Connection(ScriptedStream):
         now = asyncio.get_running_loop().time()
         unacked_s = now - self.unacked_at
         again = 0 if unacked_s < 0.05 else 1 if unacked_s < 0.3 else 2  # a tail loss probe, a retransmission
-        return FlowSample(
+        sample = FlowSample(
             retransmits=again,
             unacked=int(unacked_s >= 0),
             heard_s=now - self.heard_at,
             bytes_in=self.brought,
         )
+        return replace(sample, **cast(Any, self.road.kernel)) if self.requests else sample
 
 
 class Kernel(TcpInfo):
@@ -167,7 +174,7 @@ class Scene:
         await asyncio.sleep(0.1)
         order = self.ways.order(RELAY, [MAIN, SECOND], self.network, self.now())
         for way in (*order.first, *order.last):
-            if (road := self.roads[way]).refuses is None:
+            if (road := self.roads[way]).is_open:
                 self.ways.used(RELAY, way, self.network, self.now())
                 road.streams.append(Connection(road, str(way.target)))
                 return road.streams[-1]
@@ -195,10 +202,14 @@ def scene(*roads: Road, **given: Any) -> Callable[[Callable[[Scene], Awaitable[N
 
     def decorate(test: Callable[[Scene], Awaitable[None]]) -> Callable[[], None]:
         async def played() -> None:
+            failed: list[Any] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
             for road in roads:
                 road.streams.clear()
             await test(Scene(*roads, **given))
+            await asyncio.sleep(WITHIN_S)  # what is left under way has its end
             await cancel_all()
+            assert failed == []
 
         def run() -> None:
             play(played())
@@ -317,9 +328,29 @@ async def test_a_short_outage_moves_nothing_for_good(scene: Scene) -> None:
     assert scene.obstacle is None
 
 
-@scene(FROZEN, Road(refuses=NO_WAY))
+LATER = {"unacked": 1, "retransmits": 2, "heard_s": 1.0}
+
+
+@pytest.mark.parametrize("kernel", [LATER | {"unacked": 0}, LATER | {"retransmits": 1}, LATER | {"heard_s": 0.2}])
+def test_what_the_other_end_acknowledges_is_no_stall(kernel: Mapping[str, float]) -> None:
+    @scene(Road(takes_s=2.0, kernel=kernel))
+    async def test(scene: Scene) -> None:
+        assert (await scene.visit()).peer == str(RELAY)
+        assert scene.roads[SECOND].streams == []
+
+    test()
+
+
+@scene(Road(takes_s=2.0, kernel=LATER))
+async def test_what_is_sent_again_and_again_in_silence_is_a_stall(scene: Scene) -> None:
+    await scene.visit()
+    assert scene.roads[SECOND].asked == [1]
+
+
+@scene(FROZEN, Road(connections=0))
 async def test_without_another_way_the_visit_keeps_what_it_has(scene: Scene) -> None:
     assert (await scene.visit()).peer == str(RELAY)
+    assert len(scene.dialed) == 3, "the visit, and the check twice"
     assert scene.open() == [str(RELAY)]
     assert scene.obstacle is None
     scene.ways.carried(RELAY, str(RELAY), HOME, scene.now())
@@ -330,7 +361,20 @@ async def test_without_another_way_the_visit_keeps_what_it_has(scene: Scene) -> 
 async def test_where_every_way_stops_the_visit_keeps_what_it_has(scene: Scene) -> None:
     assert (await scene.visit()).peer == str(RELAY)
     assert [len(road.asked) for road in scene.roads.values()] == [1, 1]
+    assert len(scene.dialed) == 4, "the visit, and the check three times"
     assert scene.obstacle is None
+
+
+@scene(Road(stops_at=16_384, connections=2), Road(connections=1))
+async def test_a_relay_that_is_gone_after_the_check_leaves_the_visit_what_it_has(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(RELAY)
+    assert scene.open() == [str(RELAY)]
+
+
+@scene(Road(connections=1), Road(connections=0))
+async def test_a_relay_that_takes_no_second_connection_is_not_checked(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(RELAY)
+    assert scene.requests == 0
 
 
 @scene(FROZEN)
@@ -344,6 +388,26 @@ async def test_what_another_network_shows_is_not_learned(scene: Scene) -> None:
         scene.ways.carried(RELAY, str(OTHER), network, scene.now())
         assert scene.obstacle is None
     assert scene.roads[SECOND].streams == []
+    assert len(scene.dialed) == 2
+
+
+@scene(FROZEN, Road(takes_s=1.0))
+async def test_nor_is_what_the_next_way_shows_there(scene: Scene) -> None:
+    visit = spawn(scene.visit(), name="visit")
+    await until_asked(scene.roads[SECOND])
+    scene.network = AWAY
+    await visit
+    scene.network = HOME
+    scene.ways.carried(RELAY, str(OTHER), HOME, scene.now())
+    assert scene.obstacle is None
+
+
+async def until_asked(road: Road) -> None:
+    for _ in range(600):
+        if road.asked:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it is not asked")
 
 
 # -- who waits ---------------------------------------------------------------------------------------------------------
@@ -371,7 +435,7 @@ async def test_what_is_no_web_site_by_a_name_goes_on_at_once(scene: Scene) -> No
     waiting.cancel()
 
 
-@scene(Road(refuses=NO_WAY), Road(refuses=NO_WAY))
+@scene(Road(connections=0), Road(connections=0))
 async def test_a_relay_that_is_down_is_not_waited_for(scene: Scene) -> None:
     with pytest.raises(DialError, match="no way there"):
         await scene.visit()
