@@ -22,7 +22,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_ways import RelayWays
 from proxy.model import Destination, NetworkId, Route
 from proxy.model.bounded import Bounded
-from proxy.model.errors import DialError
+from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
@@ -32,12 +32,16 @@ from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.probe.throughput import first_page_request
 from proxy.session.setup import Setup
+from proxy.wire.http1 import read_response_head
+from proxy.wire.http1_body import read_body
+from proxy.wire.http1_response import ResponseHead
+from proxy.wire.reader import Reader
 
-WITHIN_S = 6.0
-"""For all ways of one check together. One way takes some ten round trips, and a stall shows within a second."""
+WITHIN_S = 5.0
+"""For one way. It takes some ten round trips, and a stall shows within a second."""
 
 WAYS_MAX = 3
-"""Ways that one check tries."""
+"""Ways that one check tries: the next one only after one that stalls."""
 
 REQUESTS_MAX = 64
 """Requests on one way, where the first page is small: pages of 500 bytes bring 32 KiB (`proof_bytes`). It is less than
@@ -47,9 +51,12 @@ REFUSED_MAX = 8
 """The same of a site that refuses (4xx), as many do that ask whether a browser is there: their page for that has 5 to
 10 KB. One that is overloaded or wants fewer requests (5xx, 429) is asked once."""
 
+EXTRA_MAX = 3
+"""Requests beside these, in pauses."""
+
 QUIET_S = (0.3, 1.0)
-"""The least and the most seconds without a byte after which more is requested; between them, twice the time that the
-first answer took."""
+"""The least and the most seconds without a byte that are a pause; between them, twice the time that the first answer
+took."""
 
 STALLED_S = 0.5
 """Seconds in which nothing must have come of a connection that stalls, not even an acknowledgement."""
@@ -60,7 +67,6 @@ AGAIN_S = (10.0, 60.0, 600.0)
 _LOOK_S = 0.05
 _RELAYS_MAX = 256
 _TLS_PORT, _HTTP_PORT = 443, 80
-_STATUS = slice(9, 12)  # behind "HTTP/1.1 "
 
 
 class Transfer(Enum):
@@ -129,7 +135,7 @@ class TransferCheck:
     async def stalling(self, dialer: Dialer, relay: Destination, peer: str, site: Destination) -> Collection[str]:
         """Waits for the check of `relay`, and starts it if it is needed: `dialer` leads through the relay, and has just
         taken the way to `peer`. Returns the peers at which transfers stall, as far as that was seen, while another way
-        is open; empty at once when there is nothing to find out. It ends within WITHIN_S, also when nobody waits for
+        is open; empty at once when there is nothing to find out. It ends by itself, also when nobody waits for
         it any more: what it shows serves the next visit."""
         key = network, _ = self._network(), relay
         if not self._ways.is_unproven(relay, peer, network, self._now()):
@@ -155,8 +161,9 @@ class TransferCheck:
         """Tries the ways in the order in which dials take them, until a transfer does not stall."""
         trials: list[_Trial] = []
         try:
-            with contextlib.suppress(TimeoutError, DialError), deadline(WITHIN_S):
+            with contextlib.suppress(TimeoutError, DialError), deadline(WITHIN_S) as limit:
                 while len(trials) < WAYS_MAX:
+                    limit.reschedule(asyncio.get_running_loop().time() + WITHIN_S)
                     stream = await dialer.dial(site)
                     trials.append(trial := _Trial(stream))
                     if any(stream.peer == earlier.peer for earlier in trials[:-1]):
@@ -257,42 +264,80 @@ class _CheckedDialer:
 async def _bring(trial: _Trial, site: Destination, enough: int) -> None:
     """Requests the site's first page again and again, over verified TLS or plain HTTP, until there is no more to be
     had."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, PeerError):
         if site.port == _TLS_PORT:
             trial.stream = tls = TlsStream(trial.stream, context_trusting(None), site.host)
             await tls.handshake()
-        await _request_pages(trial.stream, site.host, enough)
+        await _Pages(trial.stream, site.host).request(enough)
 
 
-async def _request_pages(stream: Stream, host: str, enough: int) -> None:
-    """Requests pages until they are `enough` bytes or REQUESTS_MAX, in batches (RFC 9112 section 9.3.2). After each
-    pause at least one more is requested: its acknowledgement tells a pause of the server from a stall."""
-    loop, request = asyncio.get_running_loop(), first_page_request(host)
-    received, sent, wanted, limit, quiet_s = 0, 0, 1, 1, 0.0
-    while wanted:
-        await stream.send(request * wanted)
-        sent += wanted
-        sent_at = loop.time()
-        data = await stream.receive()
-        if not received:
-            limit = _limit(data[_STATUS])
-            quiet_s = min(max(QUIET_S[0], 2 * (loop.time() - sent_at)), QUIET_S[1])
-        while data:
-            received += len(data)
+class _Pages:
+    """The first page of a site, requested again and again on one connection."""
+
+    def __init__(self, stream: Stream, host: str) -> None:
+        self._stream = stream
+        self._request = first_page_request(host)
+        self._reader = Reader()
+        self._received = self._sent = self._extra = 0
+        self._quiet_s = math.inf
+
+    async def request(self, enough: int) -> None:
+        """Requests pages until they have `enough` bytes or are as many as the site may be asked for: first one, then
+        the others at once (RFC 9112 section 9.3.2). Raises OSError, and PeerError for what is no answer."""
+        loop = asyncio.get_running_loop()
+        answered, limit, wanted = 0, 1, 1
+        while wanted > 0:
+            await self._send(wanted)
+            sent_at = loop.time()
+            while answered < self._sent:
+                if not self._received:
+                    await self._receive()
+                    self._quiet_s = min(max(QUIET_S[0], 2 * (loop.time() - sent_at)), QUIET_S[1])
+                head = await self._read_answer()
+                answered += 1
+                if not head.keep_alive:
+                    return
+                limit = min(limit, _limit(head.status)) if answered > 1 else _limit(head.status)
+            missing = enough - self._received
+            wanted = min(math.ceil(missing * answered / self._received), limit - answered)
+
+    async def _read_answer(self) -> ResponseHead:
+        while True:
+            parser = read_response_head(self._reader, "GET")
             try:
-                with deadline(quiet_s):
-                    data = await stream.receive()
-            except TimeoutError:
+                while True:
+                    next(parser)
+                    await self._receive()
+            except StopIteration as stop:
+                head: ResponseHead = stop.value
+            if not head.is_interim:
                 break
-        else:
-            return  # the server ended it
-        missing = max(1, enough - received)
-        batch = max(1, limit - 1 - sent)  # one is left to be asked after the largest batch
-        wanted = min(math.ceil(missing * sent / received), batch, limit - sent)
+        for piece in read_body(self._reader, head.body):
+            if piece is None:
+                await self._receive()
+        return head
+
+    async def _receive(self) -> None:
+        """Takes in more. After a pause in what comes one more page is requested, EXTRA_MAX times at most: whether that
+        is acknowledged tells a pause of the server from a stall."""
+        while True:
+            try:
+                with deadline(self._quiet_s if self._extra < EXTRA_MAX and self._received else None):
+                    data = await self._stream.receive()
+            except TimeoutError:
+                self._extra += 1
+                await self._send(1)
+            else:
+                self._received += len(data)
+                return self._reader.receive_data(data)
+
+    async def _send(self, count: int) -> None:
+        self._sent += count
+        await self._stream.send(self._request * count)
 
 
-def _limit(status: bytes) -> int:
-    """Requests that a site may get whose first answer has this status."""
-    if status[:1] in (b"2", b"3"):
+def _limit(status: int) -> int:
+    """Requests that a site may get that answers with this status."""
+    if status < 400:
         return REQUESTS_MAX
-    return REFUSED_MAX if status[:1] == b"4" and status != b"429" else 1
+    return REFUSED_MAX if status < 500 and status != 429 else 1

@@ -25,7 +25,7 @@ from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
-from proxy.probe.transfer_check import AGAIN_S, REFUSED_MAX, REQUESTS_MAX, WITHIN_S, TransferCheck
+from proxy.probe.transfer_check import AGAIN_S, EXTRA_MAX, REFUSED_MAX, REQUESTS_MAX, WITHIN_S, TransferCheck
 from proxy.session.setup import Setup
 from tests.lab.authorities import Authority
 from tests.support.answering import LeadsTo, answering
@@ -40,7 +40,6 @@ SITE = Destination("www.example.test", 80)
 REQUEST = f"GET / HTTP/1.1\r\nHost: {SITE.host}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n".encode()
 ENOUGH = DetectTuning().proof_bytes
 NO_WAY = DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN)
-HEAD = b"HTTP/1.1 200 OK\r\n"
 NEVER = 1 << 30
 
 
@@ -53,7 +52,8 @@ class Road:
     takes_s: float = 0.1
     stops_at: int = NEVER
     frozen_s: float = math.inf
-    head: bytes = HEAD
+    status: str = "200 OK"
+    keeps: bool = True  # the connection open
     connections: int = NEVER  # it refuses more
     kernel: Mapping[str, float] = field(default_factory=dict)  # what it says, whatever happens, once a request was sent
     streams: list[Connection] = field(default_factory=list)
@@ -99,16 +99,19 @@ class Connection(ScriptedStream):
         return len(data)
 
     def _answer(self) -> None:
-        for start in range(0, self.road.page, 4096):
-            piece = min(4096, self.road.page - start)
-            if self.brought + piece > self.road.stops_at:
+        closes = "" if self.road.keeps else "Connection: close\r\n"
+        head = f"HTTP/1.1 {self.road.status}\r\nContent-Length: {self.road.page:6}\r\n{closes}\r\n".encode()
+        answer = head + bytes(self.road.page)
+        for start in range(0, len(answer), 4096):
+            piece = answer[start : start + 4096]
+            if self.brought + len(piece) > self.road.stops_at:
                 if not self.is_frozen:
                     self.stopped_at = asyncio.get_running_loop().time()
                     if self.road.frozen_s < math.inf:
                         asyncio.get_running_loop().call_later(self.road.frozen_s, self._thaw)
                 return
-            self.brought += piece
-            self._bring(self.road.head.ljust(piece) if not start else bytes(piece))
+            self.brought += len(piece)
+            self._bring(piece)
 
     def _thaw(self) -> None:
         self.stopped_at = self.unacked_at = math.inf
@@ -276,9 +279,12 @@ async def test_of_a_larger_page_no_more_is_requested_than_proves_the_way(scene: 
     assert not scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
 
 
-@pytest.mark.parametrize(("status", "requests"), [("429", 1), ("503", 1), ("403", REFUSED_MAX), ("301", REQUESTS_MAX)])
+@pytest.mark.parametrize(
+    ("status", "requests"),
+    [("429 Too Many Requests", 1), ("503 Unavailable", 1), ("403 Forbidden", REFUSED_MAX), ("301 Moved", REQUESTS_MAX)],
+)
 def test_a_site_that_refuses_is_asked_less_often(status: str, requests: int) -> None:
-    @scene(Road(head=f"HTTP/1.1 {status} \r\n".encode(), page=400))
+    @scene(Road(status=status, page=400))
     async def test(scene: Scene) -> None:
         assert (await scene.visit()).peer == str(RELAY)
         assert scene.roads[MAIN].asked == [requests]
@@ -287,7 +293,20 @@ def test_a_site_that_refuses_is_asked_less_often(status: str, requests: int) -> 
     test()
 
 
-@scene(Road(head=b"HTTP/1.1 403 Forbidden\r\n", page=7000, stops_at=16_384))
+@scene(Road(page=ENOUGH // 2, keeps=False))
+async def test_a_server_that_closes_is_not_dialed_again(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(RELAY)
+    assert scene.roads[MAIN].asked == [1]
+    assert len(scene.dialed) == 2
+
+
+@scene(Road(stops_at=16_384, kernel={"unacked": 0}))
+async def test_in_pauses_of_a_server_only_some_more_pages_are_requested(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(RELAY)
+    assert scene.roads[MAIN].asked == [1 + EXTRA_MAX]
+
+
+@scene(Road(status="403 Forbidden", page=7000, stops_at=16_384))
 async def test_the_page_of_a_site_that_asks_for_a_browser_is_enough(scene: Scene) -> None:
     assert (await scene.visit()).peer == str(OTHER)
     assert scene.obstacle is Obstacle.FROZEN
@@ -535,7 +554,7 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authori
 async def test_over_tls_the_certificate_is_verified(to_relays: TcpDialer, trusted: Authority, is_trusted: bool) -> None:
     with Authority("Another") as another:
         context = (trusted if is_trusted else another).server()
-        async with answering(to_relays, HEAD + b"\r\n" + bytes(2 * ENOUGH), context) as dialer:
+        async with answering(to_relays, b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2 * ENOUGH), context) as dialer:
             peer = await _peer_of(dialer)
             relay = Destination("127.0.0.1", int(peer.rpartition(":")[2]))
             ways, now = RelayWays(DetectTuning()), 1_700_000_000.0
