@@ -16,6 +16,7 @@ from enum import Enum
 from types import TracebackType
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
+from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import Deadline
 from proxy.net.dialers.dialer import Dialer
@@ -152,6 +153,9 @@ _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, 
 
 _BROKEN = frozenset({Symptom.RELAY_DOWN, Symptom.RELAY_GARBAGE})
 
+_REQUESTS_KEPT = 512
+"""Destinations whose request to a relay is remembered."""
+
 
 class HandshakeDialer(ABC):
     """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes."""
@@ -181,6 +185,7 @@ class HandshakeDialer(ABC):
         self._path_timeout_s = path_timeout_s
         self._slots = slots
         self._on_broken = on_broken
+        self._requests: Bounded[tuple[str, int], bytes] = Bounded(_REQUESTS_KEPT)  # by host and port
         self._credentials = self._authenticate(relay.user, relay.password) if relay.sends_credentials else b""
 
     @abstractmethod
@@ -201,7 +206,9 @@ class HandshakeDialer(ABC):
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer. Raises SKIPPED, with nothing sent, for what the relay cannot carry."""
-        request = self._request_if_carried(destination)
+        asked = destination.host, destination.port
+        if (request := self._requests.get(asked)) is None:
+            request = self._requests[asked] = self._request_if_carried(destination)
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
             stream = await dial_relay(self._via, self._endpoint, self._name)

@@ -11,6 +11,8 @@ from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer, sent_e
 from proxy.net.stream import Stream, read_with
 from proxy.wire import socks
 
+_GREETINGS = {with_password: socks.socks5_greeting(with_password) for with_password in (False, True)}
+
 
 class Socks5Dialer(HandshakeDialer):
     """Through a SOCKS5 relay; names are resolved there (socks5h), or are not carried (socks5)."""
@@ -28,7 +30,7 @@ class Socks5Dialer(HandshakeDialer):
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         reader, with_password = state.reader, bool(self._credentials)
-        await stream.send(socks.socks5_greeting(with_password))
+        await stream.send(_GREETINGS[with_password])
         method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))
         if method == socks.PASSWORD and not reader:
             await stream.send(self._credentials)

@@ -49,6 +49,15 @@ async def test_a_name_is_sent_as_a_name(to_relays: TcpDialer, kind: str) -> None
     assert relay.received == expected[kind]
 
 
+async def test_a_request_that_is_remembered_is_for_one_destination_alone(to_relays: TcpDialer) -> None:
+    async with LyingRelay(SOCKS5) as relay:
+        dialer = Socks5Dialer(to_relays, url("socks5h", relay))
+        for port in (443, 443, 80, 443):
+            (await dialer.dial(Destination("blocked.test", port))).close()
+    request = b"\x05\x01\x00\x05\x01\x00\x03\x0cblocked.test"
+    assert relay.received == b"".join(request + port for port in (b"\x01\xbb", b"\x01\xbb", b"\0\x50", b"\x01\xbb"))
+
+
 async def test_addresses_are_sent_as_addresses(to_relays: TcpDialer) -> None:
     async with LyingRelay(SOCKS5) as relay:
         dialer = Socks5Dialer(to_relays, url("socks5", relay))
