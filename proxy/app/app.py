@@ -49,7 +49,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.inspector import Folders, MitmInspector
-from proxy.model import AutoMode, Destination, Inbound, Request, Route
+from proxy.model import AutoMode, Destination, Inbound, IPAddress, Request, Route
 from proxy.model.errors import BywayError, reason_of
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
@@ -119,6 +119,7 @@ class App:
             self._store.load_beliefs(),
             listed=self._is_listed,
             near=self._is_near,
+            addresses=self._known_addresses,
             refine=self._addons.refine,
         )
         self._tcp_info = TcpInfo(settings.detect)
@@ -172,7 +173,6 @@ class App:
             is_private=self._store.is_private,
             adopt=self._adopt,
             down_cache=self._down_cache,
-            known_addresses=lambda host: self._active.setup.resolver.known(host),
             flows=FlowMonitor(self._tcp_info, detect),
             roots=roots,
             addons=self._addons,
@@ -397,6 +397,10 @@ class App:
     def _is_near(self, host: str) -> bool:
         """Whether a host is in this computer's own network."""
         return self._active.setup.guard.is_near(host)  # for each connection
+
+    def _known_addresses(self, host: str) -> Sequence[IPAddress]:
+        """The cached addresses of a name, without a query."""
+        return self._setup.resolver.known(host)
 
     def _is_listed(self, host: str) -> bool:
         """Whether an imported list names a host as likely blocked."""

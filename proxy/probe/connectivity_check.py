@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import random
 
+from proxy.detect.beliefs.events import ControlAnswered
 from proxy.model import DIRECT, NetworkId
 from proxy.net.tasks import spawn
 from proxy.probe.control_page import ControlPage, check_control_page, control_pages
-from proxy.session.events import Learned, SignalWaits
+from proxy.session.events import SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 
@@ -87,13 +88,5 @@ class ConnectivityCheck:
             setup.registry.dialer(DIRECT), page.url, timeout_s=setup.settings.detect.control_timeout_s
         )
         if services.network() == network:
-            changes = services.beliefs.on_control_answer(
-                page.target.host,
-                checked.result,
-                network=network,
-                started=started,
-                now=services.now(),
-                domestic=page.is_domestic,
-                issuer=checked.issuer,
-            )
-            services.events.emit(Learned(changes))
+            host, is_domestic = page.target.host, page.is_domestic
+            services.learn(ControlAnswered(host, checked.result, started, is_domestic, checked.issuer), network)

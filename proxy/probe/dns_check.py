@@ -8,11 +8,12 @@ to the system's resolver.
 
 from __future__ import annotations
 
+from proxy.detect.beliefs.events import StrategyTried
 from proxy.detect.signals import NOT_JUDGED
 from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, SignalId, Stage
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer
-from proxy.session.events import Learned, OpenRecord, Rescued
+from proxy.session.events import OpenRecord, Rescued
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
@@ -54,9 +55,7 @@ class DnsCheck:
                 record.add_evidence(DIRECT, {"dns": finding.signal, "dns_detail": finding.detail})
             if works and self._services.network() == record.network:
                 # The next visit can go direct to the address from encrypted DNS.
-                now, host = self._services.now(), visit.host
-                changes = self._services.beliefs.strategy_result(host, DOH, ok=True, network=record.network, now=now)
-                self._services.events.emit(Learned(changes))
+                self._services.learn(StrategyTried(visit.host, DOH, ok=True), record.network)
         finally:
             record.release()
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.beliefs.events import Intercepted
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import fetch_chain
-from proxy.session.events import Delivered, Learned, SignalWaits, TunnelEnded
+from proxy.session.events import Delivered, SignalWaits, TunnelEnded
 from proxy.session.outcome_observer import FINISHED_BYTES
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -96,15 +97,13 @@ class InterceptionCheck:
             if classified.kind is CertificateKind.UNTRUSTED and not await self._relay_gets_valid(setup, destination):
                 return
             if self._services.network() == network:
-                changes = self._services.beliefs.intercepted(
+                found = Intercepted(
                     host,
+                    classified.fingerprint,
                     known=classified.kind is CertificateKind.KNOWN_ROOT,
-                    fingerprint=classified.fingerprint,
-                    network=network,
-                    now=self._services.now(),
                     trusted=classified.kind is CertificateKind.RESIGNED,
                 )
-                self._services.events.emit(Learned(changes))
+                self._services.learn(found, network)
             is_inspected = self._services.beliefs.network_state(network) is NetworkState.INSPECTED
             if classified.kind is CertificateKind.RESIGNED and not is_inspected:
                 await self._check_control(setup)

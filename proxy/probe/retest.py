@@ -13,6 +13,7 @@ import functools
 from collections.abc import Awaitable, Callable
 
 from proxy.config.schema import Dns
+from proxy.detect.beliefs.events import Retested, StrategyTried
 from proxy.detect.beliefs.recovery import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
@@ -20,7 +21,7 @@ from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.probe.throughput import measure_throughput
 from proxy.routing.strategies import flight_strategies
-from proxy.session.events import Learned, Rescued, SignalWaits
+from proxy.session.events import Rescued, SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
@@ -97,14 +98,11 @@ class DirectRetest:
             )
             if services.network() != network:
                 return
-            changes = services.beliefs.retested(
-                visit.host, network=network, now=services.now(), direct_ok=direct_ok, other_ok=other_ok, forged=forged
-            )
+            services.learn(Retested(visit.host, direct_ok, other_ok, forged), network)
             reported = True
         finally:
             if not reported:
                 services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
-        services.events.emit(Learned(changes))
         if direct_ok:
             services.down_cache.clear(visit.request.destination.host)
         else:
@@ -118,9 +116,7 @@ class DirectRetest:
                 ok = await gets_answer(setup, services.tcp_info, visit, flight, route)
                 if services.network() != network or services.setup() is not setup:
                     return
-                now = services.now()
-                changes = services.beliefs.strategy_result(visit.host, route, ok=ok, network=network, now=now)
-                services.events.emit(Learned(changes))
+                services.learn(StrategyTried(visit.host, route, ok), network)
                 reported = True
                 if ok:
                     return

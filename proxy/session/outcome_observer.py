@@ -6,8 +6,7 @@ record: what it adds to the outcome, it returns.
 
 from __future__ import annotations
 
-from functools import partial
-
+from proxy.detect.beliefs.events import Carried, DirectDelivered
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import DIRECT, Action, Destination, Evidence, NetworkId, Outcome, Route, Stage, Symptom
 from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
@@ -44,8 +43,7 @@ class OutcomeObserver:
             self._report_attempts(outcome)
         if services.network() != self._network or not outcome.plan.learns:
             return outcome
-        addresses = partial(services.known_addresses, outcome.host)
-        changes = services.beliefs.learn(outcome, network=self._network, now=services.now(), addresses=addresses)
+        changes = services.beliefs.learn(outcome, network=self._network, now=services.now())
         if services.addons.refines and (refined := services.addons.take_refinements(outcome.request.id)):
             outcome = _with_refinements(outcome, refined)
         if changes:
@@ -128,8 +126,8 @@ class OutcomeObserver:
         if services.network() != self._network:
             return
         now = services.now()
-        changes = services.beliefs.delivered_direct(host, network=self._network, now=now, since=now - within_s)
-        if changes:
+        event = DirectDelivered(host, since=now - within_s)
+        if changes := services.beliefs.learn(event, network=self._network, now=now):
             services.events.emit(Learned(changes))
 
     def on_relay_bytes(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int, bytes_s: float) -> None:
@@ -141,10 +139,7 @@ class OutcomeObserver:
         if (relay := self._first_relay(route)) is not None:
             services.relay_ways.carried(relay, tunnel.upstream.peer, self._network, now)
         if self._proves(outcome):
-            changes = services.beliefs.carried(
-                outcome.host, route, bytes_down=bytes_down, bytes_s=bytes_s, network=self._network, now=now
-            )
-            services.events.emit(Learned(changes))
+            services.learn(Carried(outcome.host, route, bytes_down, bytes_s), self._network)
 
     def on_relay_stalled(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int) -> None:
         """The connection to a relay stopped for good. That says nothing of the host behind it."""

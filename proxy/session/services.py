@@ -6,12 +6,13 @@ next request and never in the middle of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import EventBeside
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
@@ -22,7 +23,6 @@ from proxy.model import (
     Attempt,
     Destination,
     Inbound,
-    IPAddress,
     NetworkId,
     Outcome,
     Plan,
@@ -36,7 +36,7 @@ from proxy.net.race.terms import DialerFor
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
-from proxy.session.events import Events
+from proxy.session.events import Events, Learned
 from proxy.session.inspector import Inspector
 from proxy.session.open_connections import OpenConnections
 from proxy.session.rule_hits import RuleHits
@@ -95,8 +95,6 @@ class Services:
     adopt: Callable[[SocketStream, bytes], None]
     """Hands a client that asked for our own page to the control server, with the bytes received from it."""
     down_cache: DirectDownCache
-    known_addresses: Callable[[str], Sequence[IPAddress]]
-    """Returns the cached addresses of a name, without a query; empty when there are none."""
     flows: FlowMonitor
     roots: KnownRoots
     """Root certificates that are known to intercept TLS."""
@@ -109,6 +107,10 @@ class Services:
     open_connections: OpenConnections = field(default_factory=OpenConnections)
     learns: bool = True
     """False for Byway's own probes: nothing is learned from their outcomes."""
+
+    def learn(self, event: EventBeside, network: NetworkId) -> None:
+        """Has the beliefs learn from what was found out on a network just now, and tells of what they have changed."""
+        self.events.emit(Learned(self.beliefs.learn(event, network=network, now=self.now())))
 
     async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
         """Whether rules and addons allow a direct route there. For Byway's own probes."""

@@ -9,6 +9,7 @@ import pytest
 from proxy.app.network_warnings import AGAIN_S, NetworkWarnings
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Intercepted
 from proxy.model import ConnectivityResult, NetworkId
 from tests.support.outcomes import AWAY, HOME, HOST
 
@@ -24,8 +25,10 @@ class Scene:
         for number, host in enumerate(hosts):
             if number:
                 self.news.report(
-                    self.beliefs.intercepted(
-                        host, known=False, fingerprint="issuer", network=self.network, now=self.now, trusted=True
+                    self.beliefs.learn(
+                        Intercepted(host, known=False, fingerprint="issuer", trusted=True),
+                        network=self.network,
+                        now=self.now,
                     )
                 )
             else:
@@ -33,15 +36,17 @@ class Scene:
 
     def on_control_answer(self, what: ConnectivityResult, host: str = "control.example", *, issuer: str = "") -> None:
         self.news.report(
-            self.beliefs.on_control_answer(
-                host, what, network=self.network, started=self.now, now=self.now, issuer=issuer
+            self.beliefs.learn(
+                ControlAnswered(host, what, started=self.now, issuer=issuer), network=self.network, now=self.now
             )
         )
 
     def intercepted(self, *, known: bool) -> None:
-        self.beliefs.delivered_direct("other.example", network=self.network, now=self.now)
+        self.beliefs.learn(DirectDelivered("other.example"), network=self.network, now=self.now)
         self.news.report(
-            self.beliefs.intercepted(HOST, known=known, fingerprint="ab" * 32, network=self.network, now=self.now)
+            self.beliefs.learn(
+                Intercepted(HOST, known=known, fingerprint="ab" * 32), network=self.network, now=self.now
+            )
         )
 
 

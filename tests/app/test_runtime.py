@@ -13,6 +13,7 @@ import pytest
 from proxy.app.runtime import AppRuntime, WaysHere
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
@@ -81,7 +82,7 @@ async def test_it_reports_what_is_believed_now() -> None:
     assert asked.in_residual_window(address)
     assert not asked.is_portal()
     now = time.time()
-    beliefs.on_control_answer("control.test", ConnectivityResult.PORTAL, network=HOME, started=now - 1, now=now)
+    beliefs.learn(ControlAnswered("control.test", ConnectivityResult.PORTAL, started=now - 1), network=HOME, now=now)
     assert asked.is_portal()
     assert not asked.is_failing("tor")
 

@@ -16,6 +16,7 @@ from aiohttp import ClientSession
 from proxy.control import api as api_module
 from proxy.control.document import document
 from proxy.control.streaming import FAULT
+from proxy.detect.beliefs.events import ControlAnswered, Intercepted
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.extend.loading.addon import AddonFile
@@ -77,10 +78,12 @@ async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> No
 
 async def test_status_says_what_is_wrong_with_the_network_and_who_reads_along(api: ClientSession, world: World) -> None:
     now = time.time()
-    world.parts.beliefs.on_control_answer("c.example", ConnectivityResult.PORTAL, network=HOME, started=now, now=now)
+    world.parts.beliefs.learn(
+        ControlAnswered("c.example", ConnectivityResult.PORTAL, started=now), network=HOME, now=now
+    )
     for number in range(4):
         name = f"site{number}.example"
-        world.parts.beliefs.intercepted(name, known=True, fingerprint="ab" * 32, network=HOME, now=now)
+        world.parts.beliefs.learn(Intercepted(name, known=True, fingerprint="ab" * 32), network=HOME, now=now)
     status = await read(api, "/v1/status")
     assert status["network_state"] == "portal"
     login, reading = status["problems"]

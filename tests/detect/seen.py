@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.beliefs.signal_counting import Refine, unrefined
 from proxy.model import (
     Attempt,
@@ -54,8 +55,10 @@ class Seen:
             rng=NoJitter(),
             listed=frozenset(listed).__contains__,
             near=frozenset(near).__contains__,
+            addresses=lambda host: self._addresses,
             refine=refine,
         )
+        self._addresses: Iterable[IPAddress] = ()
         self.now = 1_700_000_000.0
         self.changes: list[Change] = []
 
@@ -64,7 +67,8 @@ class Seen:
         return self
 
     def learn(self, seen: Outcome, *, network: NetworkId = HOME, addresses: Iterable[IPAddress] = ()) -> list[Change]:
-        changes = self.beliefs.learn(seen, network=network, now=self.now, addresses=lambda: addresses)
+        self._addresses = addresses
+        changes = self.beliefs.learn(seen, network=network, now=self.now)
         self.changes += changes
         return changes
 
@@ -104,8 +108,10 @@ class Seen:
     def on_control_answer(
         self, what: ConnectivityResult, host: str = CONTROL, *, domestic: bool = False, issuer: str = ""
     ) -> list[Change]:
-        changes = self.beliefs.on_control_answer(
-            host, what, network=HOME, started=self.now - 0.5, now=self.now, domestic=domestic, issuer=issuer
+        changes = self.beliefs.learn(
+            ControlAnswered(host, what, started=self.now - 0.5, domestic=domestic, issuer=issuer),
+            network=HOME,
+            now=self.now,
         )
         self.changes += changes
         return changes

@@ -6,6 +6,7 @@ import random
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import Retested
 from proxy.model import Belief, Change, NetworkId, Outcome, State
 from tests.support.outcomes import (
     HOME,
@@ -53,7 +54,9 @@ class World:
 
     def retested(self, *, direct_ok: bool, other_ok: bool = True, host: str = HOST) -> list[Change]:
         changes = open_uplink(self.beliefs, now=self.now)
-        changes += self.beliefs.retested(host, network=HOME, now=self.now, direct_ok=direct_ok, other_ok=other_ok)
+        changes += self.beliefs.learn(
+            Retested(host, direct_ok=direct_ok, other_ok=other_ok), network=HOME, now=self.now
+        )
         self.changes += changes
         return changes
 

@@ -14,6 +14,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Event
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
@@ -44,9 +45,10 @@ class Listening(Beliefs):
         super().__init__(settings)
         self.domestic: list[bool] = []
 
-    def on_control_answer(self, *given: Any, **named: Any) -> list[Change]:
-        self.domestic.append(named["domestic"])
-        return super().on_control_answer(*given, **named)
+    def learn(self, event: Event, *, network: NetworkId, now: float) -> list[Change]:
+        if isinstance(event, ControlAnswered):
+            self.domestic.append(event.domestic)
+        return super().learn(event, network=network, now=now)
 
 
 class Scene:
@@ -117,7 +119,7 @@ def test_the_users_own_traffic_saves_the_question() -> None:
         scene = Scene()
         scene.suspects()
         await asyncio.sleep(0.5)
-        scene.beliefs.delivered_direct("other.test", network=HOME, now=scene.now())
+        scene.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=scene.now())
         await asyncio.sleep(5.0)
         assert scene.asked == []
         assert scene.score() == 2
@@ -277,7 +279,7 @@ def test_in_an_outage_the_domestic_one_is_heard_before_the_network_is_called_res
     async def story(seed: int) -> None:
         scene = Scene(Script(answer=None), (FOREIGN, OTHER, DOMESTIC), seed)
         scene.suspects("a0.test")
-        scene.beliefs.delivered_direct("flaps.test", network=HOME, now=scene.now())
+        scene.beliefs.learn(DirectDelivered("flaps.test"), network=HOME, now=scene.now())
         for number in range(1, 5):
             scene.suspects(f"a{number}.test")
         await asyncio.sleep(60.0)
@@ -309,9 +311,7 @@ def test_only_a_foreign_control_tells_that_a_restriction_ends(shut: bool) -> Non
                 scene.beliefs.learn(rescued(by=TOR, host=f"d{number}.test", at=scene.now()), **learned)
             scene.beliefs.learn(works("home.test", at=scene.now()), **learned)
             for host in ("one.test", "two.test"):
-                scene.beliefs.on_control_answer(
-                    host, ConnectivityResult.FAILED, started=scene.now(), domestic=False, **learned
-                )
+                scene.beliefs.learn(ControlAnswered(host, ConnectivityResult.FAILED, scene.now()), **learned)
             for _ in range(5 if shut else 0):
                 dead = outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=scene.now())
                 scene.beliefs.learn(dead, **learned)

@@ -12,6 +12,7 @@ import pytest
 from proxy.config.load import Loaded
 from proxy.config.schema import Dns, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import DirectDelivered
 from proxy.model import (
     DIRECT,
     DOH,
@@ -109,7 +110,9 @@ class Scene:
         record.protocol = visit.protocol
         record.host = visit.host
         record._learn()
-        self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
+        self.beliefs.learn(
+            DirectDelivered("other.test"), network=HOME, now=self.now()
+        )  # the uplink is well, so it counts
         sent = Flight()
         sent.receive_data(flight)
         DnsCheck(self.services).on_rescued(Rescued(self.setup, record, sent, record.outcome))

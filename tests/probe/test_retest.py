@@ -12,6 +12,7 @@ import pytest
 from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Dns, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import Carried, DirectDelivered
 from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, Stage, State, Symptom
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.tasks import cancel_all
@@ -55,7 +56,9 @@ class Scene:
         self.down_cache = DirectDownCache(asyncio.get_running_loop().time)
         self.changes: list[Change] = []
         self.beliefs.learn(rescue or rescued(by=TOR), network=HOME, now=self.now())
-        self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
+        self.beliefs.learn(
+            DirectDelivered("other.test"), network=HOME, now=self.now()
+        )  # the uplink is well, so it counts
         unused = cast(Any, None)
         self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER)
         self.way_back = DirectRetest(
@@ -91,7 +94,7 @@ class Scene:
         """A visit at that time, and all that comes of it."""
         await asyncio.sleep(at - self.now())
         self.way_back.on_rescued(visit_of(self.setup, outcome, flight or flight_of(HELLO)))
-        self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())
+        self.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=self.now())
         await asyncio.sleep(self.settings.detect.retest_pair_s + 1)
         assert all(stream.closed for script in self.scripts.values() for stream in script.streams)
 
@@ -321,7 +324,7 @@ def test_what_froze_is_over_when_direct_brings_enough_or_all(monkeypatch: pytest
 
     async def story() -> None:
         scene = Scene(direct=Script(), relay=Script(), rescue=FROZEN)
-        scene.beliefs.carried(HOST, TOR, bytes_down=40_000, network=HOME, now=scene.now())
+        scene.beliefs.learn(Carried(HOST, TOR, bytes_down=40_000), network=HOME, now=scene.now())
         assert (scene.state, scene.beliefs.lookup(HOST, network=HOME, now=scene.now()).score) == (State.SUSPECT, 2.0)
 
         async def haul(dialer: ScriptedDialer, *_: Any, **__: Any) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
@@ -243,7 +244,9 @@ async def test_nothing_is_noted_of_a_relay_on_the_network_that_was_left(world: W
 @pytest.mark.parametrize("state", [NetworkState.OFFLINE, NetworkState.PORTAL])
 async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state: NetworkState) -> None:
     if state is NetworkState.PORTAL:
-        world.beliefs.on_control_answer("control.test", ConnectivityResult.PORTAL, network=HOME, started=990, now=995)
+        world.beliefs.learn(
+            ControlAnswered("control.test", ConnectivityResult.PORTAL, started=990), network=HOME, now=995
+        )
     else:
         offline = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="gone.test")
         world.beliefs.learn(offline, network=HOME, now=995)
@@ -262,7 +265,7 @@ async def test_just_after_waking_no_relay_is_blamed(world: World) -> None:
 async def test_a_control_shall_tell_whether_it_is_the_network_that_fails(world: World, direct_works: bool) -> None:
     """Under RELAY nothing goes direct that would show a captive portal."""
     if direct_works:
-        world.beliefs.delivered_direct("other.test", network=HOME, now=world.now - 5)
+        world.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=world.now - 5)
     world.record(Plan(Action.RELAY, (TOR,), "MATCH,RELAY")).on_lost(cast(Any, Race(REFUSES)))
     assert world.beliefs.control_wanted(HOME, world.now) is not direct_works
 
@@ -558,8 +561,8 @@ def test_a_tunnel_on_our_own_network_is_no_witness_for_what_goes_on_abroad() -> 
 @pytest.mark.parametrize("near", [False, True])
 def test_nor_is_its_certificate_that_no_login_page_comes(near: bool) -> None:
     scene = Watched(near=near)
-    scene.beliefs.on_control_answer(
-        "control.example", ConnectivityResult.PORTAL, network=HOME, started=999.0, now=1000.0
+    scene.beliefs.learn(
+        ControlAnswered("control.example", ConnectivityResult.PORTAL, started=999.0), network=HOME, now=1000.0
     )
     scene.record.on_tunnel_ended(carried(up=9000))
     assert (scene.beliefs.network_state(HOME) is NetworkState.PORTAL) == near
@@ -810,7 +813,7 @@ def test_what_we_asked_ourselves_teaches_nothing_and_no_addon_hears_of_it(teache
 async def test_a_silent_relay_is_blamed_once_another_site_works_direct(world: World, before: bool) -> None:
     silent = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "timeout"})
     if before:  # while it was waited for, and on the short way, which nobody tells relays of
-        world.beliefs.delivered_direct("other.test", network=HOME, now=world.now + 1)
+        world.beliefs.learn(DirectDelivered("other.test"), network=HOME, now=world.now + 1)
     record = world.record()
     world.now += 2
     record.on_lost(cast(Any, Race(failed(), silent)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any, cast
 
 import pytest
@@ -15,6 +14,7 @@ from proxy.config.overlay import frozen
 from proxy.config.read_settings import read_settings
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import Settings
+from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_groups import HOLD_S
 from proxy.detect.relay_health import REST_S
@@ -114,8 +114,10 @@ async def test_a_network_that_is_read_on_relays_nothing_by_itself() -> None:
     shared = services()
     assert "tor" in await planned(shared)
     for number in range(5):
-        shared.beliefs.on_control_answer(
-            f"c{number}.example", ConnectivityResult.RESIGNED, network=HOME, started=NOW, now=NOW, issuer="an office"
+        shared.beliefs.learn(
+            ControlAnswered(f"c{number}.example", ConnectivityResult.RESIGNED, started=NOW, issuer="an office"),
+            network=HOME,
+            now=NOW,
         )
     assert "tor" not in await planned(shared)
 
@@ -197,8 +199,9 @@ def block_prefix(planner: Planner) -> None:
     """Three hosts of one prefix do not answer a SYN, and a relay reaches them."""
     open_uplink(planner.services.beliefs, now=NOW)
     for number in range(3):
-        seen = outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=f"www.cdn{number}.test", at=NOW)
-        planner.services.beliefs.learn(seen, network=HOME, now=NOW, addresses=lambda: [ip_address(ADDRESS)])
+        direct = replace(failed(Symptom.TIMEOUT, Stage.CONNECT), address=f"{ADDRESS}:443")
+        seen = outcome(direct, delivered(TOR), host=f"www.cdn{number}.test", at=NOW)
+        planner.services.beliefs.learn(seen, network=HOME, now=NOW)
 
 
 def rescue_domain(planner: Planner) -> None:

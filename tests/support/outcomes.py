@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import DirectDelivered
 from proxy.model import (
     DIRECT,
     Action,
@@ -96,4 +97,4 @@ def down(symptom: Symptom = Symptom.RESET, stage: Stage = Stage.FIRST_BYTE, *, h
 def open_uplink(beliefs: Beliefs, network: NetworkId = HOME, *, now: float) -> list[Change]:
     """Opens the control gate: another host delivers direct. It stays open for outcomes that began before `now`, as
     those above do when they are given no time."""
-    return beliefs.delivered_direct("www.uplink.example", network=network, now=now)
+    return beliefs.learn(DirectDelivered("www.uplink.example"), network=network, now=now)

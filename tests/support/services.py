@@ -93,7 +93,6 @@ def services(*, events: Events | None = None, **given: Any) -> Services:
         "is_private": lambda _host: False,
         "adopt": None,
         "down_cache": DirectDownCache(lambda: 0.0),
-        "known_addresses": lambda _host: (),
         "flows": NoFlows(),
         "roots": KnownRoots(),
         "addons": Addons(),

@@ -5,42 +5,39 @@ A host becomes suspect only when another route delivered what direct did not (th
 no route delivers, the host is `down` for a minute and nothing is learned. Every belief has an age, a cause and a way to
 end. Outcomes go in and changes for the store come out; time and network are arguments, and nothing runs by itself.
 
-`Beliefs` is the interface. Behind it `outcome_learning` reads outcomes, `signal_counting` decides which signals count,
-`belief_table` keeps the states, `recovery` ends blocks, and `post_delivery` reads what goes wrong after direct has
-delivered.
+`Beliefs` is the interface, and `learn` the one entry of what happened. Behind it `outcome_learning` reads outcomes,
+`event_learning` what was found out beside connections, `signal_counting` decides which signals count, `belief_table`
+keeps the states, `recovery` ends blocks, and `post_delivery` reads what goes wrong after direct has delivered.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterable
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases, Basis
 from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, TROUBLED, BeliefTable, on_network
-from proxy.detect.beliefs.network_health import Delivery
+from proxy.detect.beliefs.event_learning import EventLearning
+from proxy.detect.beliefs.events import Event
 from proxy.detect.beliefs.outcome_learning import DIRECT_WORKS_S, OutcomeLearning
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import Refine, SignalCounting, unrefined
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NEEDS_BYTES_PROOF, concerns
+from proxy.detect.signals import concerns
 from proxy.detect.verdict.results import Results, Visited
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
     UNKNOWN_NETWORK,
     Belief,
-    Cause,
     Change,
-    ConnectivityResult,
     IPAddress,
     NetworkId,
     NetworkState,
     Outcome,
     Protocol,
-    Route,
     State,
 )
 
@@ -56,11 +53,13 @@ class Beliefs:
         rng: random.Random | None = None,
         listed: Callable[[str], bool] = lambda host: False,
         near: Callable[[str], bool] = lambda host: False,
+        addresses: Callable[[str], Iterable[IPAddress]] = lambda host: (),
         refine: Refine = unrefined,
     ) -> None:
         """`known` comes from the store. `rng` draws the jitter of re-tests. `listed` says whether an imported list
         names a host, which adds weight to its first signal. `near` says whether a host is this computer or on its own
-        network: its deliveries say nothing about internet access. `refine` weighs each signal before it counts."""
+        network: its deliveries say nothing about internet access. `addresses` returns what a name resolved to, where
+        that is known; it is called only when they may teach something. `refine` weighs each signal before it counts."""
         rng = rng if rng is not None else random.SystemRandom()
         self._settings = settings
         self._bases = Bases()
@@ -69,7 +68,10 @@ class Beliefs:
         self._post_delivery = PostDelivery(settings, self._counting)
         self._recovery = Recovery(settings, self._table)
         self._results = Results(settings)
-        self._learning = OutcomeLearning(settings, self._counting, self._post_delivery, self._recovery, self._results)
+        self._outcome_learning = OutcomeLearning(
+            settings, self._counting, self._post_delivery, self._recovery, self._results, addresses
+        )
+        self._event_learning = EventLearning(settings, self._counting, self._post_delivery, self._recovery)
         self.residual = self._counting.residual
         """Addresses in a residual blocking window: whatever is tried there may fail."""
         self.is_near = near
@@ -224,43 +226,25 @@ class Beliefs:
 
     # -- learning --------------------------------------------------------------------------------------------------
 
-    def learn(
-        self,
-        outcome: Outcome,
-        *,
-        network: NetworkId,
-        now: float,
-        addresses: Callable[[], Iterable[IPAddress]] = tuple,
-    ) -> list[Change]:
-        """Learns from one connection. `addresses` returns what its name resolved to, where that is known; it is called
-        only when they may teach something. Call it when the
-        race is decided, and again when a late direct attempt has been judged (`Outcome.with_attempt`) or more evidence
-        is known: no signal counts twice.
+    def learn(self, event: Event, *, network: NetworkId, now: float) -> list[Change]:
+        """Learns from what happened on a network: a connection, or what was found out beside connections.
+
+        An Outcome is learned from when the race is decided, and again when a late direct attempt has been judged
+        (`Outcome.with_attempt`) or more evidence is known: no signal counts twice.
 
         A Change whose `before` equals its `after` has new numbers for the same state: store it, but show it to nobody.
         """
         self._update_clock(now)
-        return self._learning.learn(outcome, network=network, now=now, addresses=addresses)
+        if isinstance(event, Outcome):
+            return self._outcome_learning.learn(event, network=network, now=now)
+        return self._table.with_pending(self._event_learning.learn(event, network, now))
 
     # -- the network -----------------------------------------------------------------------------------------------
-
-    def delivered_direct(
-        self, host: str, *, network: NetworkId, now: float, since: float | None = None
-    ) -> list[Change]:
-        """A direct connection to `host` received bytes, perhaps in a tunnel opened long ago. That is no visit, but
-        shows that internet access works. They may have come as early as `since`; None: just now."""
-        self._update_clock(now)
-        if self.is_near(host):
-            return self._table.with_pending([])
-        domain = registrable(host)
-        came_at = now if since is None else since
-        self._counting.network_health.on_direct_delivery(network, Delivery(domain, came_at))
-        return self._table.with_pending(self._counting.on_other_host_delivered(domain, network, now, came_at=came_at))
 
     def control_wanted(self, network: NetworkId, now: float) -> bool:
         """Whether to request a control page now: a signal waits, and the user's own traffic has not shown within
         `control_after_s` that internet access works. True claims the check for a minute; the caller reports with
-        `on_control_answer`."""
+        `ControlAnswered`."""
         self._update_clock(now)
         return self._counting.network_health.control_wanted(
             network, now, waits=self._counting.pending.waits(network, now)
@@ -296,31 +280,6 @@ class Beliefs:
         self._update_clock(now)
         self._counting.network_health.on_certificate_accepted(network, now)
 
-    def on_control_answer(
-        self,
-        host: str,
-        result: ConnectivityResult,
-        *,
-        network: NetworkId,
-        started: float,
-        now: float,
-        domestic: bool = False,
-        issuer: str = "",
-    ) -> list[Change]:
-        """Takes the result of a control page of `host`, requested at `started`. `domestic`: the site is in the user's
-        own country; `issuer`: the fingerprint of the CA that re-signed its certificate."""
-        self._update_clock(now)
-        news = self._counting.network_health.on_control_answer(network, host, result, now, domestic=domestic)
-        if result is ConnectivityResult.RESIGNED and issuer:
-            return self._table.with_pending(self._post_delivery.resigned(host, issuer, network, now, control=True))
-        if self.network_state(network) is NetworkState.PORTAL:
-            self._counting.pending.clear()
-        if news:
-            return self._table.with_pending(self._counting.forget_recent(network, now))
-        if result in (ConnectivityResult.WELL, ConnectivityResult.RESIGNED) and started <= now:
-            return self._table.with_pending(self._counting.on_other_host_delivered(registrable(host), network, now))
-        return self._table.with_pending([])
-
     def network_changed(self, now: float) -> list[Change]:
         """Another network: signals that wait can pass no control gate any more, and re-tests of the old network are not
         reported. The beliefs of an unidentified network are dropped, since the next one may be unidentified too."""
@@ -338,110 +297,14 @@ class Beliefs:
         self._counting.pending.clear()
         self._counting.network_health.on_resume(now)
 
-    # -- flows, refusals, certificates -----------------------------------------------------------------------------
-
-    def carried(
-        self,
-        host: str,
-        route: Route,
-        *,
-        bytes_down: int,
-        network: NetworkId,
-        now: float,
-        bytes_s: float = math.inf,
-    ) -> list[Change]:
-        """A route has carried `bytes_down` of a host on one connection, up to `bytes_s` a second. When a relay has
-        carried enough, a direct flow that stopped was frozen by the network, and a slow one was throttled if the relay
-        is much faster. When direct has carried enough, such a block is over."""
-        self._update_clock(now)
-        host_key = (network, host)
-        if not route.is_direct:
-            enough = bytes_down >= self._settings.proof_bytes
-            return self._table.with_pending(
-                self._post_delivery.carried(host_key, route, now, bytes_s=bytes_s) if enough else []
-            )
-        key = self._counting.governing(host_key, now)
-        belief = self._table.troubled(key, now)
-        if belief is None or belief.cause not in NEEDS_BYTES_PROOF or bytes_down < self._settings.whole_bytes:
-            return self._table.with_pending([])
-        if not self._counting.aggregation.represents(key, host):
-            self._table.mark_working(host_key, now)
-            return self._table.with_pending([])
-        return self._table.with_pending(
-            self._recovery.succeeded(key, belief, now, f"direct carried {bytes_down} bytes")
-        )
-
-    def intercepted(
-        self,
-        host: str,
-        *,
-        known: bool,
-        fingerprint: str,
-        network: NetworkId,
-        now: float,
-        trusted: bool = False,
-    ) -> list[Change]:
-        """Takes the result of an interception check: direct got a certificate for `host` that is not the site's, while
-        a relay got the site's. `known`: a root that is known to intercept signed it; else `trusted` says whether the
-        system trusts it, as it does a company proxy's. `fingerprint` is the root's, or the issuer's."""
-        self._update_clock(now)
-        key = (network, host)
-        if known:
-            return self._table.with_pending(self._post_delivery.intercepted_by_known(key, fingerprint, now))
-        if trusted:
-            return self._table.with_pending(
-                self._post_delivery.resigned(host, fingerprint, network, now, control=False)
-            )
-        return self._table.with_pending(self._post_delivery.intercepted(key, fingerprint, now))
-
     # -- re-tests --------------------------------------------------------------------------------------------------
 
     def retest_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether a re-test of direct is due beside this visit. True claims it: the caller runs it and reports with
-        `retested`. `recovery.retest_needs` says what a success is. The caller knows whether the host may be re-tested
+        `Retested`. `recovery.retest_needs` says what a success is. The caller knows whether the host may be re-tested
         at all."""
         self._update_clock(now)
         return self._recovery.due(self._counting.governing((network, host), now), now)
-
-    def retested(
-        self,
-        host: str,
-        *,
-        network: NetworkId,
-        now: float,
-        direct_ok: bool,
-        other_ok: bool,
-        forged: bool = False,
-    ) -> list[Change]:
-        """Takes the result of a re-test: whether direct and the other route delivered. When both failed, nothing
-        changes. `forged`: direct got a certificate that is not the site's; without it a failure is no evidence for
-        interception."""
-        self._update_clock(now)
-        key = self._counting.governing((network, host), now)
-        represents_scope = self._counting.aggregation.represents(key, host)
-        if (
-            direct_ok
-            and (key == (network, host) or not represents_scope)
-            and self._table.troubled(key, now) is not None
-        ):
-            self._table.mark_working((network, host), now)
-        uplink, sent = self._counting.network_health, now - self._settings.retest_pair_s
-        well = uplink.well_since(network, registrable(host), sent) and uplink.may_learn(network, now)
-        belief = self._table.troubled(key, now)
-        alike = forged or belief is None or belief.cause != Cause.INTERCEPTION
-        changes: list[Change] = []
-        if direct_ok and not represents_scope:
-            self._recovery.release(key)
-        else:
-            changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, counts=well and alike)
-        if not direct_ok and other_ok:
-            self._counting.aggregation.note_under(key, host, now)
-        if not direct_ok and other_ok and alike and not well:
-            self._counting.failed_again_later(key, (network, host), sent, now)
-        if direct_ok:
-            self._counting.pending.cancel((network, host))
-            changes += self.delivered_direct(host, network=network, now=now)
-        return self._table.with_pending(changes)
 
     def retest_unreported(self, host: str, *, network: NetworkId, now: float) -> None:
         """What `retest_due` or `strategies_due` claimed ended without a report: it is due again beside the next
@@ -451,15 +314,9 @@ class Beliefs:
 
     def strategies_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether local strategies are to be probed beside this visit, which a relay carried. True claims them: the
-        caller probes them and reports each with `strategy_result`."""
+        caller probes them and reports each with `StrategyTried`."""
         self._update_clock(now)
         return self._recovery.strategies_due(self._counting.governing((network, host), now), now)
-
-    def strategy_result(self, host: str, route: Route, *, ok: bool, network: NetworkId, now: float) -> list[Change]:
-        """Takes whether a local strategy worked that was probed beside a visit."""
-        self._update_clock(now)
-        key = self._counting.governing((network, host), now)
-        return self._table.with_pending(self._recovery.strategy_result(key, route, now, ok=ok))
 
     # -- forgetting ------------------------------------------------------------------------------------------------
 

@@ -68,8 +68,10 @@ class OutcomeLearning:
         post_delivery: PostDelivery,
         recovery: Recovery,
         results: Results,
+        addresses: Callable[[str], Iterable[IPAddress]],
     ) -> None:
         self._settings = settings
+        self._addresses = addresses
         self._results = results
         self._counting = counting
         self._table: BeliefTable = counting.table
@@ -77,9 +79,7 @@ class OutcomeLearning:
         self._post_delivery = post_delivery
         self._recovery = recovery
 
-    def learn(
-        self, outcome: Outcome, *, network: NetworkId, now: float, addresses: Callable[[], Iterable[IPAddress]]
-    ) -> list[Change]:
+    def learn(self, outcome: Outcome, *, network: NetworkId, now: float) -> list[Change]:
         """See `Beliefs.learn`."""
         key = (network, outcome.host or outcome.request.destination.host)
         winner = outcome.winner
@@ -112,13 +112,13 @@ class OutcomeLearning:
                         if self._counting.pending.waiting
                         else []
                     )
-        if outcome.request.inbound is Inbound.RETEST:  # `Beliefs.retested` learns from the pair
+        if outcome.request.inbound is Inbound.RETEST:  # `Retested` tells of the pair
             return self._table.with_pending([])
         if (working := self._table.works.get(key)) is not None:
             working.is_undisturbed = False
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
-        return self._table.with_pending(self._learn(outcome, key, now, tuple(addresses())))
+        return self._table.with_pending(self._learn(outcome, key, now, tuple(self._addresses(key[1]))))
 
     def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:
         winner = outcome.winner

@@ -17,6 +17,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import BASES_MAX, Bases, Basis
 from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, RENEW_S
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import Carried, ControlAnswered, DirectDelivered, Intercepted, Retested, StrategyTried
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     DIRECT,
@@ -27,6 +28,7 @@ from proxy.model import (
     ConnectivityResult,
     HttpRequest,
     Inbound,
+    IPAddress,
     NetworkId,
     NetworkState,
     Outcome,
@@ -78,7 +80,13 @@ class History:
     def __init__(self, seed: int, settings: DetectTuning) -> None:
         self.rng = random.Random(seed)
         self.now = self.latest = T0
-        self.beliefs = Beliefs(settings, rng=random.Random(seed), near=frozenset({NEAR}).__contains__)
+        self.beliefs = Beliefs(
+            settings,
+            rng=random.Random(seed),
+            near=frozenset({NEAR}).__contains__,
+            addresses=lambda host: self.addresses,
+        )
+        self.addresses: tuple[IPAddress, ...] = ()
         self.told: list[Outcome] = []
         self.kept: dict[tuple[NetworkId, str], Kept] = {}
         self.found: set[object] = set()
@@ -145,8 +153,8 @@ class History:
 
         def learn() -> None:
             self.told.append(connection)
-            addresses = rng.choice(((), ADDRESSES))
-            beliefs.learn(connection, network=network, now=now, addresses=lambda: addresses)
+            self.addresses = rng.choice(((), ADDRESSES))
+            beliefs.learn(connection, network=network, now=now)
 
         def learn_again() -> None:
             seen = rng.choice(self.told or [connection])
@@ -159,27 +167,29 @@ class History:
         def control() -> None:
             result = rng.choice(list(ConnectivityResult))
             for page in ("one.control.test", "two.control.test", "three.control.test"):
-                beliefs.on_control_answer(
-                    page, result, network=network, started=now - 0.5, now=now, domestic=ok and page[0] == "o",
-                    issuer="ca",
-                )  # fmt: skip
+                answered = ControlAnswered(page, result, now - 0.5, domestic=ok and page[0] == "o", issuer="ca")
+                beliefs.learn(answered, network=network, now=now)
 
         def restrict() -> None:
             """Foreign sites fail and a domestic one answers."""
             for number in range(6):
                 seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=now)
                 beliefs.learn(seen, network=network, now=now)
-            beliefs.delivered_direct("domestic.test", network=network, now=now)
+            beliefs.learn(DirectDelivered("domestic.test"), network=network, now=now)
             for page in ("one.control.test", "two.control.test"):
-                beliefs.on_control_answer(page, ConnectivityResult.FAILED, network=network, started=now, now=now)
+                beliefs.learn(ControlAnswered(page, ConnectivityResult.FAILED, started=now), network=network, now=now)
 
         def inspect() -> None:
             for number in range(4):
-                beliefs.intercepted(
-                    f"www.site{number}.example", known=False, fingerprint="ca", network=network, now=now, trusted=True
+                beliefs.learn(
+                    Intercepted(f"www.site{number}.example", known=False, fingerprint="ca", trusted=True),
+                    network=network,
+                    now=now,
                 )
-            beliefs.on_control_answer(
-                "one.control.test", ConnectivityResult.RESIGNED, network=network, started=now, now=now, issuer="ca"
+            beliefs.learn(
+                ControlAnswered("one.control.test", ConnectivityResult.RESIGNED, started=now, issuer="ca"),
+                network=network,
+                now=now,
             )
 
         def relays_in_vain() -> None:
@@ -190,7 +200,7 @@ class History:
             (30, learn),
             (5, learn_again),
             (8, work_often),
-            (4, lambda: beliefs.delivered_direct(host, network=network, now=now, since=now - 1)),
+            (4, lambda: beliefs.learn(DirectDelivered(host, since=now - 1), network=network, now=now)),
             (3, control),
             (1, restrict),
             (1, relays_in_vain),
@@ -202,12 +212,12 @@ class History:
             (2, lambda: beliefs.on_certificate_accepted(network, now)),
             (1, lambda: beliefs.suspect_portal(network)),
             (2, lambda: beliefs.control_wanted(network, now)),
-            (3, lambda: beliefs.carried(host, rng.choice((DIRECT, TOR)), bytes_down=10**6, network=network, now=now)),
-            (1, lambda: beliefs.intercepted(host, known=ok, fingerprint="f", network=network, now=now, trusted=not ok)),
+            (3, lambda: beliefs.learn(Carried(host, rng.choice((DIRECT, TOR)), 10**6), network=network, now=now)),
+            (1, lambda: beliefs.learn(Intercepted(host, "f", known=ok, trusted=not ok), network=network, now=now)),
             (2, lambda: beliefs.retest_due(host, network=network, now=now)),
-            (3, lambda: beliefs.retested(host, network=network, now=now, direct_ok=ok, other_ok=True)),
+            (3, lambda: beliefs.learn(Retested(host, direct_ok=ok, other_ok=True), network=network, now=now)),
             (1, lambda: beliefs.strategies_due(host, network=network, now=now)),
-            (1, lambda: beliefs.strategy_result(host, Route((), ("split",)), ok=ok, network=network, now=now)),
+            (1, lambda: beliefs.learn(StrategyTried(host, Route((), ("split",)), ok=ok), network=network, now=now)),
         ]  # fmt: skip
         rng.choices([act for _, act in what], [weight for weight, _ in what])[0]()
         beliefs.all(now=now)  # as most of these do, so that each time is told
@@ -351,14 +361,14 @@ def restrict(beliefs: Beliefs) -> None:
     for number in range(6):
         seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=T0)
         beliefs.learn(seen, network=HOME, now=T0)
-    beliefs.delivered_direct("domestic.test", network=HOME, now=T0)
+    beliefs.learn(DirectDelivered("domestic.test"), network=HOME, now=T0)
     for page in ("one.control.test", "two.control.test"):
-        beliefs.on_control_answer(page, ConnectivityResult.FAILED, network=HOME, started=T0, now=T0)
+        beliefs.learn(ControlAnswered(page, ConnectivityResult.FAILED, started=T0), network=HOME, now=T0)
     assert beliefs.network_state(HOME) is NetworkState.RESTRICTED
 
 
 def block(beliefs: Beliefs, host: str, *, now: float = T0) -> None:
-    beliefs.intercepted(host, known=True, fingerprint="f", network=HOME, now=now)
+    beliefs.learn(Intercepted(host, known=True, fingerprint="f"), network=HOME, now=now)
 
 
 def block_domain(beliefs: Beliefs) -> None:
@@ -373,9 +383,10 @@ def block_domain(beliefs: Beliefs) -> None:
 def block_prefix(beliefs: Beliefs) -> None:
     """Hosts of one prefix do not answer a SYN, and a relay reaches them."""
     for number in range(3):
-        seen = outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=f"www.cdn{number}.example", at=T0)
+        direct = replace(failed(Symptom.TIMEOUT, Stage.CONNECT), address=f"{ADDRESSES[0]}:443")
+        seen = outcome(direct, delivered(TOR), host=f"www.cdn{number}.example", at=T0)
         open_uplink(beliefs, now=T0)
-        beliefs.learn(seen, network=HOME, now=T0, addresses=lambda: ADDRESSES)
+        beliefs.learn(seen, network=HOME, now=T0)
     assert "/" in beliefs.lookup("new.test", network=HOME, now=T0, addresses=ADDRESSES).scope
 
 
@@ -396,7 +407,7 @@ CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
     "its domain is blocked": (block_domain, frozenset({HOST, BESIDE})),
     "a prefix is suspect": (block_prefix, ALL),
     "it is blocked on another network": (
-        lambda b: b.intercepted(HOST, known=True, fingerprint="f", network=AWAY, now=T0), frozenset()
+        lambda b: b.learn(Intercepted(HOST, known=True, fingerprint="f"), network=AWAY, now=T0), frozenset()
     ),
     "the network is restricted": (restrict, ALL),
     "this computer is offline": (

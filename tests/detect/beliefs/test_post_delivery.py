@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.detect.beliefs.events import Carried, Intercepted
 from proxy.model import DIRECT, ConnectivityResult, NetworkState, Protocol, Route, SignalId, Stage, State, Symptom
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome
@@ -22,7 +23,7 @@ def _flow(seen: Seen, symptom: Symptom, host: str = HOST) -> None:
 
 
 def _carried(seen: Seen, bytes_down: int, route: Route = TOR) -> None:
-    seen.changes += seen.beliefs.carried(HOST, route, bytes_down=bytes_down, network=HOME, now=seen.now)
+    seen.changes += seen.beliefs.learn(Carried(HOST, route, bytes_down=bytes_down), network=HOME, now=seen.now)
 
 
 # -- flows -------------------------------------------------------------------------------------------------------------
@@ -64,7 +65,9 @@ def test_who_was_slowed_down_is_five_times_faster_by_a_relay(symptom: Symptom, b
     seen.after(20).learn(first.with_attempt(slow))
 
     def carried(rate: float) -> None:
-        seen.changes += seen.beliefs.carried(HOST, TOR, bytes_down=50_000, bytes_s=rate, network=HOME, now=seen.now)
+        seen.changes += seen.beliefs.learn(
+            Carried(HOST, TOR, bytes_down=50_000, bytes_s=rate), network=HOME, now=seen.now
+        )
 
     carried(bytes_s)
     assert (seen.held().score > 0) == counts
@@ -144,8 +147,8 @@ def test_an_answer_over_a_forged_address_is_no_success() -> None:
 
 
 def _intercepted(seen: Seen, *, known: bool = False, trusted: bool = False, host: str = HOST) -> None:
-    seen.changes += seen.beliefs.intercepted(
-        host, known=known, fingerprint=FINGERPRINT, network=HOME, now=seen.now, trusted=trusted
+    seen.changes += seen.beliefs.learn(
+        Intercepted(host, known=known, fingerprint=FINGERPRINT, trusted=trusted), network=HOME, now=seen.now
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.events import Intercepted, Retested, StrategyTried
 from proxy.detect.beliefs.recovery import retest_needs
 from proxy.model import Belief, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
@@ -29,7 +30,7 @@ def test_success_is_what_the_cause_would_have_prevented(cause: str, needs: str) 
 
 
 def _retested(seen: Seen, *, direct_ok: bool) -> None:
-    seen.changes += seen.beliefs.retested(HOST, network=HOME, now=seen.now, direct_ok=direct_ok, other_ok=True)
+    seen.changes += seen.beliefs.learn(Retested(HOST, direct_ok=direct_ok, other_ok=True), network=HOME, now=seen.now)
 
 
 def test_G1_a_re_test_that_fails_counts_when_somebody_else_is_heard() -> None:
@@ -50,13 +51,13 @@ def test_G1_a_re_test_that_fails_counts_when_somebody_else_is_heard() -> None:
 def test_the_second_look_at_an_interception_needs_a_certificate_too(forged: bool, heard_first: bool) -> None:
     """A reset, or a line that was down for a moment, is none."""
     seen = Seen()
-    seen.beliefs.intercepted(HOST, known=False, fingerprint="ab" * 32, network=HOME, now=seen.now)
+    seen.beliefs.learn(Intercepted(HOST, known=False, fingerprint="ab" * 32), network=HOME, now=seen.now)
     seen.works(OTHER)
     assert (seen.held().state, seen.held().cause) == (State.SUSPECT, "interception")
     seen.after(121)
     if heard_first:
         seen.works(OTHER)
-    seen.beliefs.retested(HOST, network=HOME, now=seen.now, direct_ok=False, other_ok=True, forged=forged)
+    seen.beliefs.learn(Retested(HOST, direct_ok=False, other_ok=True, forged=forged), network=HOME, now=seen.now)
     seen.after(1).works(OTHER)
 
     assert seen.state() is (State.BLOCKED if forged else State.SUSPECT)
@@ -113,7 +114,7 @@ def _due(seen: Seen) -> bool:
 
 
 def _result(seen: Seen, route: Route, *, ok: bool) -> None:
-    seen.changes += seen.beliefs.strategy_result(HOST, route, ok=ok, network=HOME, now=seen.now)
+    seen.changes += seen.beliefs.learn(StrategyTried(HOST, route, ok=ok), network=HOME, now=seen.now)
 
 
 def test_they_are_due_beside_a_visit_once_the_censor_has_calmed_down() -> None:

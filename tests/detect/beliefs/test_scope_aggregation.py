@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.detect.beliefs.events import Carried, Intercepted, Retested
 from proxy.model import DIRECT, UNKNOWN_NETWORK, NetworkId, Outcome, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending
@@ -38,14 +39,16 @@ def test_7_october() -> None:
     assert seen.beliefs.retest_due(BLOGS[3], network=HOME, now=seen.now)
     assert not seen.beliefs.retest_due(BLOGS[4], network=HOME, now=seen.now)  # one for all
     seen.works(OTHER)
-    seen.changes += seen.beliefs.retested(BLOGS[3], network=HOME, now=seen.now, direct_ok=False, other_ok=True)
+    seen.changes += seen.beliefs.learn(Retested(BLOGS[3], direct_ok=False, other_ok=True), network=HOME, now=seen.now)
     assert seen.held(BLOGS[4]).state is State.BLOCKED
 
     for _ in range(2):
         seen.after(901)
         assert seen.held(BLOGS[4]).state is State.BLOCKED
         assert seen.beliefs.retest_due(BLOGS[3], network=HOME, now=seen.now)
-        seen.changes += seen.beliefs.retested(BLOGS[3], network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+        seen.changes += seen.beliefs.learn(
+            Retested(BLOGS[3], direct_ok=True, other_ok=True), network=HOME, now=seen.now
+        )
     assert all(seen.state(blog) is not State.BLOCKED for blog in BLOGS)
     story = [(c.before, c.after) for c in seen.changes if c.scope == DOMAIN and c.before is not c.after]
     assert story == [
@@ -150,13 +153,13 @@ def test_a_sibling_that_never_failed_speaks_for_itself_alone() -> None:
     for _ in range(4):
         seen.after(1000)
         seen.beliefs.retest_due(front, network=HOME, now=seen.now)
-        seen.beliefs.retested(front, network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+        seen.beliefs.learn(Retested(front, direct_ok=True, other_ok=True), network=HOME, now=seen.now)
     assert (seen.held(front).state, seen.held(front).scope) == (State.WORKS, front)
     assert (seen.held(BLOGS[4]).state, seen.held(BLOGS[4]).successes) == (State.BLOCKED, 0)
 
     assert seen.beliefs.retest_due(BLOGS[0], network=HOME, now=seen.now), "the front page's took no turn of the blogs'"
     for _ in range(2):
-        seen.beliefs.retested(BLOGS[0], network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+        seen.beliefs.learn(Retested(BLOGS[0], direct_ok=True, other_ok=True), network=HOME, now=seen.now)
         seen.after(1000)
     assert seen.state(BLOGS[4]) is not State.BLOCKED
 
@@ -165,11 +168,11 @@ def test_nor_does_what_it_carries_end_what_froze_others() -> None:
     seen = Seen()
     for blog in BLOGS[:2]:
         seen.learn(outcome(replace(delivered(), symptom=Symptom.FROZEN), host=blog, at=seen.now))
-        seen.beliefs.carried(blog, TOR, bytes_down=64_000, network=HOME, now=seen.now)
+        seen.beliefs.learn(Carried(blog, TOR, bytes_down=64_000), network=HOME, now=seen.now)
         seen.after(10)
     assert seen.held(BLOGS[2]).scope == DOMAIN
     for _ in range(3):
-        seen.after(1000).beliefs.carried(BLOGS[3], DIRECT, bytes_down=200_000, network=HOME, now=seen.now)
+        seen.after(1000).beliefs.learn(Carried(BLOGS[3], DIRECT, bytes_down=200_000), network=HOME, now=seen.now)
 
     assert (seen.state(BLOGS[3]), seen.state(BLOGS[2])) == (State.WORKS, State.BLOCKED)
 
@@ -180,14 +183,16 @@ def test_after_a_restart_any_of_them_tells() -> None:
     second = Seen(known=first.beliefs.all(now=first.now))
     second.now = first.now
     for _ in range(2):
-        second.after(1000).beliefs.retested(BLOGS[4], network=HOME, now=second.now, direct_ok=True, other_ok=True)
+        second.after(1000).beliefs.learn(
+            Retested(BLOGS[4], direct_ok=True, other_ok=True), network=HOME, now=second.now
+        )
 
     assert second.state(BLOGS[0]) is not State.BLOCKED
 
 
 def test_an_own_trouble_of_another_cause_stays_its_own() -> None:
     seen = Seen()
-    seen.beliefs.intercepted(BLOGS[3], known=True, fingerprint="ab" * 32, network=HOME, now=seen.now)
+    seen.beliefs.learn(Intercepted(BLOGS[3], known=True, fingerprint="ab" * 32), network=HOME, now=seen.now)
     _two_blogs(seen)
 
     assert (seen.held(BLOGS[3]).cause, seen.held(BLOGS[4]).cause) == ("interception", "sni_drop")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.detect.beliefs.events import DirectDelivered, Retested
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -107,8 +108,8 @@ def test_G1_what_is_on_our_own_network_says_nothing(late: bool) -> None:
         seen.after(1).rescued()
         seen.after(0.5).works(nas)
         seen.after(0.5).works(nas)
-        seen.beliefs.delivered_direct(nas, network=HOME, now=seen.now)
-        seen.beliefs.retested(nas, network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+        seen.beliefs.learn(DirectDelivered(nas), network=HOME, now=seen.now)
+        seen.beliefs.learn(Retested(nas, direct_ok=True, other_ok=True), network=HOME, now=seen.now)
     assert (seen.held(nas).state, seen.held().score) == (State.WORKS, 0.0)
 
     seen.works(OTHER)
@@ -137,7 +138,7 @@ def test_G1_a_host_that_works_once_more_opens_it_for_others() -> None:
 def test_G1_a_tunnel_that_brings_bytes_is_enough() -> None:
     seen = Seen()
     seen.rescued()
-    (change,) = seen.beliefs.delivered_direct(OTHER, network=HOME, now=seen.after(1).now)
+    (change,) = seen.beliefs.learn(DirectDelivered(OTHER), network=HOME, now=seen.after(1).now)
 
     assert (change.before, change.after, change.scope) == (State.SUSPECT, State.SUSPECT, HOST)
     assert seen.state(OTHER) is State.UNKNOWN  # it was no visit

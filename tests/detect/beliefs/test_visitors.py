@@ -15,6 +15,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Retested
 from proxy.model import Attempt, Change, ConnectivityResult, Outcome, Stage, State, Symptom
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, pending, works
 
@@ -172,19 +173,19 @@ class Visitor:
         if self.beliefs.retest_due(host, network=HOME, now=self.at):
             ok = self.direct_works(host)
             other = not self.history.relay_gone(self.now, self.rng)
-            self.changes += self.beliefs.retested(host, network=HOME, now=self.at, direct_ok=ok, other_ok=other)
+            self.changes += self.beliefs.learn(Retested(host, direct_ok=ok, other_ok=other), network=HOME, now=self.at)
 
     def ask_a_control(self) -> None:
         if self.beliefs.control_wanted(HOME, self.at):
             well = not self.history.uplink_gone(self.now, self.rng)
             what = ConnectivityResult.WELL if well else ConnectivityResult.FAILED
-            self.changes += self.beliefs.on_control_answer(
-                "control.example.com", what, network=HOME, started=self.at, now=self.at
+            self.changes += self.beliefs.learn(
+                ControlAnswered("control.example.com", what, started=self.at), network=HOME, now=self.at
             )
 
     def learn(self, seen: Outcome) -> None:
         if self.is_gullible:
-            self.beliefs.delivered_direct("somebody.example.edu", network=HOME, now=self.at)
+            self.beliefs.learn(DirectDelivered("somebody.example.edu"), network=HOME, now=self.at)
         self.changes += self.beliefs.learn(seen, network=HOME, now=self.at)
 
     @property

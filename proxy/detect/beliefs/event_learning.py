@@ -1,0 +1,130 @@
+"""Reads what was found out beside connections: by their flows, control pages, re-tests and checks of certificates.
+
+What an Outcome teaches is in `outcome_learning`.
+"""
+
+from __future__ import annotations
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.belief_table import BeliefTable
+from proxy.detect.beliefs.events import (
+    Carried,
+    ControlAnswered,
+    DirectDelivered,
+    EventBeside,
+    Intercepted,
+    Retested,
+    StrategyTried,
+)
+from proxy.detect.beliefs.network_health import Delivery, NetworkHealth
+from proxy.detect.beliefs.post_delivery import PostDelivery
+from proxy.detect.beliefs.recovery import Recovery
+from proxy.detect.beliefs.signal_counting import SignalCounting
+from proxy.detect.scopes import registrable
+from proxy.detect.signals import NEEDS_BYTES_PROOF
+from proxy.model import Cause, Change, ConnectivityResult, NetworkId, NetworkState
+
+
+class EventLearning:
+    """Learns from what happened beside connections. Belongs to one thread."""
+
+    def __init__(
+        self, settings: DetectTuning, counting: SignalCounting, post_delivery: PostDelivery, recovery: Recovery
+    ) -> None:
+        self._settings = settings
+        self._counting = counting
+        self._table: BeliefTable = counting.table
+        self._network_health: NetworkHealth = counting.network_health
+        self._post_delivery = post_delivery
+        self._recovery = recovery
+
+    def learn(self, event: EventBeside, network: NetworkId, now: float) -> list[Change]:
+        """See `Beliefs.learn`."""
+        match event:
+            case DirectDelivered():
+                return self._direct_delivered(event, network, now)
+            case Carried():
+                return self._carried(event, network, now)
+            case ControlAnswered():
+                return self._control_answered(event, network, now)
+            case Intercepted():
+                return self._intercepted(event, network, now)
+            case Retested():
+                return self._retested(event, network, now)
+            case StrategyTried(host, route, ok):
+                key = self._counting.governing((network, host), now)
+                return self._recovery.strategy_result(key, route, now, ok=ok)
+
+    def _direct_delivered(self, event: DirectDelivered, network: NetworkId, now: float) -> list[Change]:
+        if self._table.is_near(event.host):
+            return []
+        domain = registrable(event.host)
+        came_at = now if event.since is None else event.since
+        self._network_health.on_direct_delivery(network, Delivery(domain, came_at))
+        return self._counting.on_other_host_delivered(domain, network, now, came_at=came_at)
+
+    def _carried(self, event: Carried, network: NetworkId, now: float) -> list[Change]:
+        host_key = (network, event.host)
+        if not event.route.is_direct:
+            if event.bytes_down < self._settings.proof_bytes:
+                return []
+            return self._post_delivery.carried(host_key, event.route, now, bytes_s=event.bytes_s)
+        key = self._counting.governing(host_key, now)
+        belief = self._table.troubled(key, now)
+        if belief is None or belief.cause not in NEEDS_BYTES_PROOF or event.bytes_down < self._settings.whole_bytes:
+            return []
+        if not self._counting.aggregation.represents(key, event.host):
+            self._table.mark_working(host_key, now)
+            return []
+        return self._recovery.succeeded(key, belief, now, f"direct carried {event.bytes_down} bytes")
+
+    def _control_answered(self, event: ControlAnswered, network: NetworkId, now: float) -> list[Change]:
+        host, result = event.host, event.result
+        news = self._network_health.on_control_answer(network, host, result, now, domestic=event.domestic)
+        if result is ConnectivityResult.RESIGNED and event.issuer:
+            return self._post_delivery.resigned(host, event.issuer, network, now, control=True)
+        if self._network_health.state(network) is NetworkState.PORTAL:
+            self._counting.pending.clear()
+        if news:
+            return self._counting.forget_recent(network, now)
+        if result in (ConnectivityResult.WELL, ConnectivityResult.RESIGNED) and event.started <= now:
+            return self._counting.on_other_host_delivered(registrable(host), network, now)
+        return []
+
+    def _intercepted(self, event: Intercepted, network: NetworkId, now: float) -> list[Change]:
+        key = (network, event.host)
+        if event.known:
+            return self._post_delivery.intercepted_by_known(key, event.fingerprint, now)
+        if event.trusted:
+            return self._post_delivery.resigned(event.host, event.fingerprint, network, now, control=False)
+        return self._post_delivery.intercepted(key, event.fingerprint, now)
+
+    def _retested(self, event: Retested, network: NetworkId, now: float) -> list[Change]:
+        host, direct_ok, other_ok = event.host, event.direct_ok, event.other_ok
+        key = self._counting.governing((network, host), now)
+        represents_scope = self._counting.aggregation.represents(key, host)
+        if (
+            direct_ok
+            and (key == (network, host) or not represents_scope)
+            and self._table.troubled(key, now) is not None
+        ):
+            self._table.mark_working((network, host), now)
+        sent = now - self._settings.retest_pair_s
+        well = self._network_health.well_since(network, registrable(host), sent) and self._network_health.may_learn(
+            network, now
+        )
+        belief = self._table.troubled(key, now)
+        alike = event.forged or belief is None or belief.cause != Cause.INTERCEPTION
+        changes: list[Change] = []
+        if direct_ok and not represents_scope:
+            self._recovery.release(key)
+        else:
+            changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, counts=well and alike)
+        if not direct_ok and other_ok:
+            self._counting.aggregation.note_under(key, host, now)
+        if not direct_ok and other_ok and alike and not well:
+            self._counting.failed_again_later(key, (network, host), sent, now)
+        if direct_ok:
+            self._counting.pending.cancel((network, host))
+            changes += self._direct_delivered(DirectDelivered(host), network, now)
+        return changes

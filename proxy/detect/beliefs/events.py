@@ -1,0 +1,83 @@
+"""What beliefs are learned from: what happened on a network, as values.
+
+Most often it is the Outcome of a connection. The others are what was found out beside connections: by their flows, by
+control pages, by re-tests and by checks of certificates. `Beliefs.learn` takes them all.
+"""
+
+from __future__ import annotations
+
+import math
+
+from proxy.model import ConnectivityResult, Outcome, Route
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+
+@frozen_dataclass
+class DirectDelivered:
+    """A direct connection to `host` received bytes, perhaps in a tunnel opened long ago. That is no visit, but shows
+    that internet access works. They may have come as early as `since`; None: just now."""
+
+    host: str
+    since: float | None = None
+
+
+@frozen_dataclass
+class Carried:
+    """A route has carried `bytes_down` of a host on one connection, up to `bytes_s` a second. When a relay has carried
+    enough, a direct flow that stopped was frozen by the network, and a slow one was throttled if the relay is much
+    faster. When direct has carried enough, such a block is over."""
+
+    host: str
+    route: Route
+    bytes_down: int
+    bytes_s: float = math.inf
+
+
+@frozen_dataclass
+class ControlAnswered:
+    """A control page of `host`, requested at `started`, was answered or failed. `domestic`: the site is in the user's
+    own country; `issuer`: the fingerprint of the CA that re-signed its certificate."""
+
+    host: str
+    result: ConnectivityResult
+    started: float
+    domestic: bool = False
+    issuer: str = ""
+
+
+@frozen_dataclass
+class Intercepted:
+    """Direct got a certificate for `host` that is not the site's, while a relay got the site's. `known`: a root that is
+    known to intercept signed it; else `trusted` says whether the system trusts it, as it does a company proxy's.
+    `fingerprint` is the root's, or the issuer's."""
+
+    host: str
+    fingerprint: str
+    known: bool
+    trusted: bool = False
+
+
+@frozen_dataclass
+class Retested:
+    """A re-test ended: whether direct and the other route delivered. When both failed, nothing changes. `forged`:
+    direct got a certificate that is not the site's; without it a failure is no evidence for interception."""
+
+    host: str
+    direct_ok: bool
+    other_ok: bool
+    forged: bool = False
+
+
+@frozen_dataclass
+class StrategyTried:
+    """A local strategy was probed beside a visit. `ok`: it worked."""
+
+    host: str
+    route: Route
+    ok: bool
+
+
+EventBeside = DirectDelivered | Carried | ControlAnswered | Intercepted | Retested | StrategyTried
+"""What is found out beside connections."""
+
+Event = Outcome | EventBeside
