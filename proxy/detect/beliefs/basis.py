@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from proxy.detect.scopes import domain_scope
+from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 
 BASES_MAX = 8192
@@ -33,6 +33,7 @@ class Bases:
 
     def __init__(self) -> None:
         self._bases: OrderedDict[tuple[NetworkId, str], Basis] = OrderedDict()  # the oldest first
+        self._hosts: dict[tuple[NetworkId, str], set[str]] = {}  # those that have one, by network and domain
 
     def get(self, network: NetworkId, host: str, now: float) -> Basis | None:
         """The basis of a host, where there is one that is not over."""
@@ -41,22 +42,22 @@ class Bases:
 
     def add(self, network: NetworkId, host: str, until: float) -> Basis:
         """Makes a basis that is told of changes from now on."""
-        basis = Basis(until)
-        if (before := self._bases.pop((network, host), None)) is not None:
-            before.changed = True
+        if (network, host) in self._bases:
+            self._change((network, host))
         elif len(self._bases) >= BASES_MAX:
-            self._bases.popitem(last=False)[1].changed = True  # nothing will tell it
-        self._bases[network, host] = basis
+            self._change(next(iter(self._bases)))  # nothing will tell it
+        basis = self._bases[network, host] = Basis(until)
+        self._hosts.setdefault((network, registrable(host)), set()).add(host)
         return basis
 
     def on_scope_changed(self, scope: tuple[NetworkId, str]) -> None:
         """The belief about a host, a domain or a prefix has changed."""
         network, name = scope
-        if (basis := self._bases.pop(scope, None)) is not None:
-            basis.changed = True
+        if scope in self._bases:
+            self._change(scope)
         elif name.startswith("*."):
-            for key in [key for key in self._bases if key[0] == network and domain_scope(key[1]) == name]:
-                self._bases.pop(key).changed = True
+            for host in tuple(self._hosts.get((network, name[2:]), ())):
+                self._change((network, host))
         elif "/" in name:  # the addresses of hosts are not known here
             self.on_all_changed()
 
@@ -65,3 +66,12 @@ class Bases:
         for basis in self._bases.values():
             basis.changed = True
         self._bases.clear()
+        self._hosts.clear()
+
+    def _change(self, key: tuple[NetworkId, str]) -> None:
+        self._bases.pop(key).changed = True
+        network, host = key
+        hosts = self._hosts[network, registrable(host)]
+        hosts.remove(host)
+        if not hosts:
+            del self._hosts[network, registrable(host)]

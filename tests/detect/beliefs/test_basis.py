@@ -470,3 +470,15 @@ def test_a_basis_that_nothing_will_tell_of_changes_has_changed() -> None:
     assert not any(basis.changed for basis in held)
     held.append(bases.add(HOME, "one more.test", T0))
     assert [basis for basis in held if basis.changed] == [again]
+
+
+def test_of_bases_that_have_changed_nothing_is_kept() -> None:
+    """Else a page with ever new hosts would fill the memory."""
+    bases = Bases()
+    for number in range(100):
+        bases.add(HOME, f"{number}.example.org", T0)
+        bases.on_scope_changed((HOME, f"{number}.example.org"))
+    bases.add(AWAY, "a.example.org", T0)
+    bases.add(AWAY, "example.org", T0)
+    bases.on_scope_changed((AWAY, "*.example.org"))
+    assert (len(bases._bases), len(bases._hosts)) == (0, 0)
