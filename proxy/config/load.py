@@ -34,8 +34,8 @@ KEY_PARTS_LIMIT = 32
 
 PROBLEMS_SHOWN = 50
 
-_LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_LIMIT}}}""")
-_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_LONG_KEY = rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_LIMIT}}}"""
+_POSITION = r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 
 
 @frozen_dataclass
@@ -121,7 +121,7 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[checks.Path, int
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > LINE_LIMIT:
             raise ConfigError(f"{shown(path)}:{number}: the line is longer than {LINE_LIMIT} characters; break it")
-        if line.count(".") >= KEY_PARTS_LIMIT and _LONG_KEY.search(line):
+        if line.count(".") >= KEY_PARTS_LIMIT and re.search(_LONG_KEY, line):
             raise ConfigError(f"{shown(path)}:{number}: a key has more than {KEY_PARTS_LIMIT} parts")
     try:
         return frozen(tomllib.loads(text)), key_lines(text)
@@ -132,10 +132,10 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[checks.Path, int
 
 
 def _syntax_problem(file: str, text: str, message: str) -> str:
-    position = _POSITION.search(message)
+    position = re.search(_POSITION, message)
     line = int(position[1]) if position and position[1] else text.rstrip("\n").count("\n") + 1
     column = f", at column {position[2]}" if position and position[2] else ""
-    what = _POSITION.sub("", message)
+    what = re.sub(_POSITION, "", message)
     if what.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
         what = f"a key or table is written twice ({what})"
     return f"{file}:{line}: not valid TOML{column}: {what[:1].lower()}{what[1:]}"

@@ -111,10 +111,14 @@ class Hook:
 
     name: str
     parameters: tuple[str, ...]  # their names, without self
-    doc: str
     may_be_async: bool
     waited_for: bool
     """Whether a connection waits for its answer, so that a slow call counts as a fault."""
+
+    @property
+    def doc(self) -> str:
+        """What `Hooks` says of it."""
+        return inspect.getdoc(getattr(Hooks, self.name)) or ""
 
 
 _WAITED_FOR = frozenset({"admit", "plan", "signal", "classify", "unreachable"})
@@ -126,9 +130,9 @@ def _declared() -> dict[str, Hook]:
     for name, function in vars(Hooks).items():
         if name.startswith("_") or not inspect.isfunction(function):
             continue
-        parameters = tuple(inspect.signature(function).parameters)[1:]
-        doc = inspect.getdoc(function) or ""
-        found[name] = Hook(name, parameters, doc, name not in _NEVER_ASYNC, name in _WAITED_FOR)
+        # Not `inspect.signature`, nor the text here: together they took 3 ms of each start.
+        parameters = function.__code__.co_varnames[1 : function.__code__.co_argcount]
+        found[name] = Hook(name, parameters, name not in _NEVER_ASYNC, name in _WAITED_FOR)
     return found
 
 

@@ -52,7 +52,7 @@ class GuardedAddon:
         if name not in hooks.all_hooks or isinstance(found, types.ModuleType) or not callable(found):
             return found
         if name not in self._wrapped:
-            hook = Hook(name, (), "", may_be_async=True, waited_for=False)
+            hook = Hook(name, (), may_be_async=True, waited_for=False)
             self._wrapped[name] = (
                 partial(self._call_sync, hook, found) if name in _AT_ONCE else self._async_hook(hook, found)
             )

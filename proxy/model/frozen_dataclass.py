@@ -1,13 +1,15 @@
-"""`@frozen_dataclass` makes what `@dataclass(frozen=True, slots=True)` makes, in a third of the time.
+"""`@frozen_dataclass` makes what `@dataclass(frozen=True, slots=True)` makes, in a small part of the time.
 
 The standard library compiles seven methods for each class. For all of Byway's values that was a quarter of the CPU time
 of a start, and two MiB. Here `__init__`, `__eq__` and `__hash__` are compiled when they are first used, since a start
-makes values of few classes and compares hardly any; the others are shared.
+makes values of few classes and compares hardly any; the others are shared. `dataclass` itself would compile something
+for each class even then, so the fields are found here.
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields, replace
 from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -17,18 +19,49 @@ T = TypeVar("T")
 def frozen_dataclass(cls: type[T]) -> type[T]:
     """Makes a class of values: equal when all their fields are, and hashable when all their fields are. `fields`,
     `replace` and `asdict` of `dataclasses` take them. An `__init__` or `__repr__` that the class defines itself stays.
-    Not supported are keyword-only fields, InitVar, `__post_init__`, and `field(init=False)` without such an `__init__`.
+    Not supported are keyword-only fields, ClassVar, InitVar, `__post_init__`, and `field(init=False)` without such an
+    `__init__`.
     """
-    made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
-    if "__init__" not in vars(cls):
+    body: dict[str, Any] = {**vars(cls)}
+    own: list[str] = []
+    all_fields = _inherited_fields(cls)
+    for name, annotation in cls.__annotations__.items():
+        if name not in all_fields:
+            own.append(name)
+        default = body.pop(name, MISSING)  # a slot of this name takes its place
+        all_fields[name] = _named(default if isinstance(default, Field) else field(default=default), name, annotation)
+    for name in ("__dict__", "__weakref__"):
+        body.pop(name, None)
+    defines_init = "__init__" in body
+    body |= _SHARED
+    body |= {
+        "__slots__": tuple(own),
+        "__dataclass_fields__": all_fields,
+        "__match_args__": tuple([it.name for it in all_fields.values() if it.init]),
+        "__qualname__": cls.__qualname__,
+    }
+    if "__repr__" not in body:
+        body["__repr__"] = _repr
+    # A class gets slots only when it is made, so it is made again. The standard library does the same.
+    metaclass: Any = type(cls)
+    made: Any = metaclass(cls.__name__, cls.__bases__, body)
+    if not defines_init:
         made.__init__ = _first_init(made)
-    if "__repr__" not in vars(cls):
-        made.__repr__ = _repr
-    made.__eq__, made.__hash__ = _first_eq, _first_hash
-    made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
-    made.__reduce__ = _reduce
     result: type[T] = made
     return result
+
+
+def _inherited_fields(cls: type) -> dict[str, Field[Any]]:
+    found: dict[str, Field[Any]] = {}
+    for base in reversed(cls.__mro__[1:]):
+        found |= vars(base).get("__dataclass_fields__", {})
+    return found
+
+
+def _named(it: Any, name: str, annotation: object) -> Any:
+    """Completes what `field()` returned, as `dataclass` does."""
+    it.name, it.type, it._field_type = name, annotation, _FIELD_KIND
+    return it
 
 
 def _first_init(cls: Any) -> Any:
@@ -99,3 +132,20 @@ def _refuse_to_set(_self: object, name: str, _value: object) -> NoReturn:
 
 def _refuse_to_delete(_self: object, name: str) -> NoReturn:
     raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+@dataclass(init=False, repr=False, eq=False)
+class _Sample:
+    value: int
+
+
+_FIELD_KIND = _Sample.__dataclass_fields__["value"]._field_type  # type: ignore[attr-defined]  # of what is no ClassVar
+_SHARED: Mapping[str, Any] = {
+    "__dataclass_params__": _Sample.__dataclass_params__,  # type: ignore[attr-defined]  # `dataclass` asks its bases
+    "__eq__": _first_eq,
+    "__hash__": _first_hash,
+    "__setattr__": _refuse_to_set,
+    "__delattr__": _refuse_to_delete,
+    "__reduce__": _reduce,
+    "__replace__": replace,  # as `copy.replace` calls it
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from dataclasses import field, replace
 from enum import StrEnum
@@ -18,7 +19,7 @@ from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase
 from proxy.wire import hostnames as names
-from proxy.wire import share_links, url_spelling
+from proxy.wire import url_spelling
 
 URL_LIMIT = 2048
 """Characters of the longest relay URL."""
@@ -135,6 +136,8 @@ def parse(text: str) -> RelayUrl:
     text = text.strip()
     if not text:
         raise ValueError("the relay URL is empty")
+    from proxy.wire import share_links  # only who has a relay waits for it
+
     if foreign := share_links.explain(text[:URL_LIMIT]):
         raise ValueError(foreign)
     if len(text) > URL_LIMIT:
@@ -186,15 +189,20 @@ def parse_chain(text: str) -> tuple[str, ...]:
     return items
 
 
-_SECRET_URL = re.compile(
-    rf"\b({'|'.join(re.escape(kind) for kind in share_links.OTHER_CLIENTS)})://(?=[^\s\"<>)])[^\s\"<>]*",
-    re.IGNORECASE,
-)
-_SECRET_FIELD = re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE)  # of Telegram links
-_BASE64_USERINFO = re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE)  # of v2rayN's links
-_USERINFO = re.compile(
-    r"(?<![^\s:/@\"'<>(=,])([^\s:/@\"'<>(=,]*):(?!//|PASSWORD@HOST)[^\s\"<>]{0,2048}@"
-)  # no userinfo holds " < >
+@functools.cache
+def _secrets() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """What may be a password in a text, and what takes its place, in this order. Compiled when a text is first looked
+    at: most starts never do."""
+    from proxy.wire import share_links
+
+    others = "|".join(map(re.escape, share_links.OTHER_CLIENTS))
+    return (
+        (re.compile(rf"\b({others})://(?=[^\s\"<>)])[^\s\"<>]*", re.IGNORECASE), r"\1://***"),
+        (re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE), r"\1***@"),  # of v2rayN's links
+        (re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE), r"\1***"),  # of Telegram links
+        # no userinfo holds " < >
+        (re.compile(r"(?<![^\s:/@\"'<>(=,])([^\s:/@\"'<>(=,]*):(?!//|PASSWORD@HOST)[^\s\"<>]{0,2048}@"), r"\1:***@"),
+    )
 
 
 def redact(text: str) -> str:
@@ -207,8 +215,9 @@ def redact(text: str) -> str:
         return text  # as nearly every text; a page of 10,000 sites asks for each
     if isinstance(text, Phrase):  # a message of ours has no password
         return text.mapped(redact)
-    text = _BASE64_USERINFO.sub(r"\1***@", _SECRET_URL.sub(r"\1://***", text))
-    return _USERINFO.sub(r"\1:***@", _SECRET_FIELD.sub(r"\1***", text))
+    for pattern, hidden in _secrets():
+        text = pattern.sub(hidden, text)
+    return text
 
 
 def _of_addon(name: str) -> RelayUrl:

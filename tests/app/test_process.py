@@ -215,14 +215,19 @@ async def test_G12_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
 
 # -- what it costs -----------------------------------------------------------------------------------------------------
 
+OWN_MODULES = 255
+"""Modules of Byway that a start imports, at most: each takes a third of a millisecond, before anything in it runs."""
+
 
 async def test_a_start_imports_nothing_that_this_run_may_never_need(tmp_path: Path) -> None:
     """Each of these takes a tenth to a third of a start, and megabytes for as long as Byway runs."""
     later = ("aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "tomlkit", "importlib.metadata")
+    later += ("proxy.wire.share_links", "proxy.extend.guard.runner", "proxy.routing.lists", "proxy.probe.measure")
     async with Byway(tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"}) as byway:
         imported = set(re.findall(r"\| +([\w.]+)$", byway.said.read_text(), re.MULTILINE))
         assert "proxy.app.app" in imported
         assert imported.isdisjoint(later)
+        assert len([name for name in imported if name.partition(".")[0] == "proxy"]) <= OWN_MODULES
         await byway.read("status")  # it is asked, and aiohttp is there
         imported = set(re.findall(r"\| +([\w.]+)$", byway.said.read_text(), re.MULTILINE))
         assert "aiohttp" in imported

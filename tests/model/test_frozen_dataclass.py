@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import inspect
 import pickle
@@ -82,7 +83,16 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
             kind(**arguments)
 
 
-def test_a_class_without_values_has_compiled_nothing() -> None:
+def test_a_class_without_values_has_compiled_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    run = builtins.exec
+
+    def note(source: str, names: dict[str, Any]) -> None:
+        compiled.append(source)
+        run(source, names)
+
+    monkeypatch.setattr(builtins, "exec", note)
+
     @frozen_dataclass
     class Point:
         x: int = 0
@@ -92,6 +102,7 @@ def test_a_class_without_values_has_compiled_nothing() -> None:
         y: int = 0
 
     made = Point.__init__
+    assert compiled == []
     assert Place(1, 2) == Place(x=1, y=2)
     assert Point.__init__ is made, "that of a class below it was compiled"
     assert Point() == Point(0)

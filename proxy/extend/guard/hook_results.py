@@ -22,8 +22,6 @@ WEIGHT_MAX = 100.0
 SENTENCE_LIMIT = 300
 URL_LIMIT = 2048
 
-_URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
-
 
 class WrongAnswer(Exception):
     """A hook returned a wrong value. Its text says what is wrong."""
@@ -150,7 +148,11 @@ def url(answer: object) -> str | None:
     """Returns the URL of a redirect: http or https, in ASCII, without characters that could end a header line."""
     if answer is None:
         return None
-    if type(answer) is not str or len(answer) > URL_LIMIT or not _URL.fullmatch(answer):
+    if (
+        type(answer) is not str
+        or len(answer) > URL_LIMIT
+        or not re.fullmatch(r"https?://[!-~]+", answer, re.IGNORECASE)
+    ):
         raise WrongAnswer("must return None or an http(s) URL in ASCII of at most 2048 characters")
     try:
         host = urlsplit(answer).hostname

@@ -289,8 +289,8 @@ class _Failed(Exception):
     """An async hook had a fault, which is this exception's cause."""
 
 
-_SPAWNED_TASK = Hook("api.spawn", (), "", may_be_async=True, waited_for=False)
-_OWN_TASK = Hook("what it runs beside", (), "", may_be_async=True, waited_for=False)
+_SPAWNED_TASK = Hook("api.spawn", (), may_be_async=True, waited_for=False)
+_OWN_TASK = Hook("what it runs beside", (), may_be_async=True, waited_for=False)
 _MAY_TAKE_TIME = frozenset({"start", "stop"})
 
 

@@ -235,7 +235,7 @@ def bsd_field(output: str, name: str) -> str:
 def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
     """From what `route print` and `arp -a` print: only the columns of numbers are read, which are in no language. Asked
     in place of Get-NetRoute, which starts a shell of its own that takes a second of processor time."""
-    rows = [found.groups() for line in route.splitlines()[:_LINES] if (found := _WINDOWS_ROW.match(line))]
+    rows = [found.groups() for line in route.splitlines()[:_LINES] if (found := re.match(_WINDOWS_ROW, line))]
     defaults = [row for row in rows if row[0] == row[1] == _ANY]
     if not defaults:
         return None
@@ -258,7 +258,7 @@ def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
 
 
 _IPV4 = r"(\d+\.\d+\.\d+\.\d+)"
-_WINDOWS_ROW = re.compile(rf"^\s*{_IPV4}\s+{_IPV4}\s+(\S.*?)\s+{_IPV4}\s+(\d+)\s*$")
+_WINDOWS_ROW = rf"^\s*{_IPV4}\s+{_IPV4}\s+(\S.*?)\s+{_IPV4}\s+(\d+)\s*$"
 
 
 def _interface(address: str, mask: str) -> ipaddress.IPv4Interface:
