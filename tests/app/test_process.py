@@ -221,7 +221,15 @@ OWN_MODULES = 255
 
 async def test_a_start_imports_nothing_that_this_run_may_never_need(tmp_path: Path) -> None:
     """Each of these takes a tenth to a third of a start, and megabytes for as long as Byway runs."""
-    later = ("aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "tomlkit", "importlib.metadata")
+    later: tuple[str, ...] = (
+        "aiohttp",
+        "pydantic",
+        "cryptography",
+        "mitmproxy",
+        "rich",
+        "tomlkit",
+        "importlib.metadata",
+    )
     later += ("proxy.wire.share_links", "proxy.extend.guard.runner", "proxy.routing.lists", "proxy.probe.measure")
     async with Byway(tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"}) as byway:
         imported = set(re.findall(r"\| +([\w.]+)$", byway.said.read_text(), re.MULTILINE))
