@@ -93,6 +93,15 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
     assert (store.dropped_rows, store.waiting_rows, store.trouble, store.notices) == (0, 0, "", ())
 
 
+def test_a_log_that_is_off_has_nothing_to_do() -> None:
+    store = Store(None, Log(hosts="off"))
+    store.record(rescued(), network=HOME)
+    assert store.waiting_rows == 0
+    store.configure(Log(hosts="all"))
+    store.record(rescued(), network=HOME)
+    assert store.waiting_rows == 1
+
+
 def test_who_asks_does_not_wait_until_rows_are_gathered(
     path: Path, open_at: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
