@@ -60,7 +60,7 @@ def _inherited_fields(cls: type) -> dict[str, Field[Any]]:
 
 def _named(it: Any, name: str, annotation: object) -> Any:
     """Completes what `field()` returned, as `dataclass` does."""
-    it.name, it.type, it._field_type = name, annotation, _FIELD_KIND
+    it.name, it.type, it.kw_only, it._field_type = name, annotation, False, _FIELD_KIND
     return it
 
 
