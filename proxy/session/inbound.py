@@ -4,8 +4,8 @@ The first byte tells HTTP from SOCKS. A TunnelRequest and a ForwardRequest name 
 from a browser that opened Byway's own address. Each knows how its client is answered. Credentials, when they are
 required, are checked on every connection and never remembered by address.
 
-A browser asks for the same tunnel again and again, in the same bytes. What a CONNECT says is remembered, unless
-credentials are required.
+A browser asks for the same tunnel again and again, in the same bytes. What those say is remembered, unless they hold
+credentials.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _USER_AGENT = ("User-Agent", "user-agent")
 
 _REMEMBERED = 512
 _REMEMBERED_SIZE = 1024
-"""CONNECTs that are remembered, and bytes of the longest."""
+"""CONNECTs and SOCKS5 requests that are remembered, and bytes of the longest."""
 
 OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
@@ -183,6 +183,7 @@ class InboundHandshake:
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
         self._connects: Bounded[bytes, _Connect] = Bounded(_REMEMBERED if credentials is None else 0)  # by their head
+        self._socks5_requests: Bounded[bytes, TunnelRequest] = Bounded(_REMEMBERED)
 
     async def read(self, client: Client) -> InboundRequest | None:
         """Reads the first request of a connection. Returns None when the client left, or sent nothing in time. Raises
@@ -279,7 +280,14 @@ class InboundHandshake:
             if not self._credentials.matches(user, password):
                 raise PeerError("SOCKS5 credentials are wrong", reply=socks.SOCKS5_AUTH_FAILED)
             await stream.send(socks.SOCKS5_AUTH_OK)
-        return TunnelRequest(await client.read(socks.read_socks5_request(reader), ends_at), Inbound.SOCKS5)
+        received = bytes(reader)
+        if (known := self._socks5_requests.get(received)) is not None:
+            reader.clear()
+            return known
+        request = TunnelRequest(await client.read(socks.read_socks5_request(reader), ends_at), Inbound.SOCKS5)
+        if received == socks.socks5_connect(request.destination):  # whole, and nothing behind it
+            self._socks5_requests[received] = request
+        return request
 
     async def _socks4(self, client: Client, ends_at: float) -> TunnelRequest:
         request = await client.read(socks.read_socks4(client.reader), ends_at)

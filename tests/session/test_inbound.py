@@ -142,9 +142,29 @@ async def test_a_connect_that_is_remembered_is_the_same_request(client: Client) 
     assert not client.reader
     assert await client.says(head + b"flight") == first
     assert client.reader.rest() == b"flight"
-    assert await client.says(head[:20], head[20:]) == first
+    client.reader.receive_data(head[:20])
+    assert await client.says(head[20:]) == first
     other = head.replace(b"example.org", b"example.com")
     assert await client.says(other) == TunnelRequest(Destination("example.com", 443), Inbound.CONNECT)
+
+
+async def test_a_socks5_request_that_is_remembered_is_the_same_request(client: Client) -> None:
+    """Only a whole one is: a piece of it is the beginning of many."""
+    expected, hello = TunnelRequest(EXAMPLE, Inbound.SOCKS5), b"\x05\x01\x00"
+    client.reader.receive_data(hello + SOCKS5_EXAMPLE[:9])
+    assert await client.says(SOCKS5_EXAMPLE[9:]) == expected
+    assert not client.front._socks5_requests
+    first = await client.says(hello, SOCKS5_EXAMPLE)
+    assert first == expected
+    with counting() as calls:
+        assert await client.says(hello, SOCKS5_EXAMPLE) is first
+    assert not any("read_socks5_request" in name for name in calls)
+    assert not client.reader
+    assert await client.says(hello, SOCKS5_EXAMPLE + b"flight") == expected
+    assert client.reader.rest() == b"flight"
+    other = SOCKS5_EXAMPLE.replace(b".org", b".com")
+    client.reader.receive_data(hello + other[:9])
+    assert await client.says(other[9:]) == TunnelRequest(Destination("example.com", 443), Inbound.SOCKS5)
 
 
 async def test_B3_what_follows_the_request_stays_for_the_tunnel(client: Client) -> None:
