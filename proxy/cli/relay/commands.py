@@ -83,7 +83,7 @@ def scan_local(
     ] = None,
     try_out: Annotated[
         bool,
-        typer.Option("--try-out", help="Open one connection through each, to the first of `[auto] controls`."),
+        typer.Option("--try-out", help="Open two connections through each (by Byway and by PySocks), to the first of `[auto] controls`."),
     ] = False,
     add_found: Annotated[bool, typer.Option("--add", help="Add the proxies found as relays.")] = False,
 ) -> Exit | None:
@@ -106,7 +106,7 @@ def scan_local(
     if asks and local.proxies:
         show_listeners(call, local)
         if not try_out:
-            question = f"Open one connection to {local.destination} through each, to see whether it leads out?"
+            question = f"Open two connections to {local.destination} through each, to see whether it leads out?"
             try_out = typer.confirm(question, default=False, err=True)
     if try_out:
         local.try_out()

@@ -67,7 +67,7 @@ class LocalScan:
             return site(controls[0])
 
     def try_out(self) -> None:
-        """Opens one connection through each of `proxies`."""
+        """Opens two connections through each of `proxies`: one by PySocks, as a check."""
         proxies = self.proxies
         self._tried = dict(zip(proxies, try_out(proxies, self.destination), strict=True))
 

@@ -29,7 +29,8 @@ def scan(ports: Iterable[KnownPort], *, own: Collection[int]) -> list[Listener]:
 
 
 def try_out(listeners: Sequence[Listener], destination: Destination) -> list[TryOut]:
-    """Opens one connection to `destination` through each listener, and closes it: nothing is sent there."""
+    """Opens a connection to `destination` through each listener, and one by PySocks, and closes them: nothing is sent
+    there."""
     return asyncio.run(_try_out(listeners, destination))
 
 

@@ -175,7 +175,7 @@ def test_a_person_is_asked_before_anything_leaves_and_before_a_relay_is_added(
     with answering(b"\x05\x00") as port:
         ran = byway("relay", "scan", "--ports", str(port))
     assert questions == [
-        "Open one connection to example.com:443 through each, to see whether it leads out?",
+        "Open two connections to example.com:443 through each, to see whether it leads out?",
         f"Add as relays: {port}?",
     ]
     assert "SOCKS5 proxy" in ran.out
