@@ -83,7 +83,10 @@ def scan_local(
     ] = None,
     try_out: Annotated[
         bool,
-        typer.Option("--try-out", help="Open two connections through each (by Byway and by PySocks), to the first of `[auto] controls`."),
+        typer.Option(
+            "--try-out",
+            help="Open two connections through each (by Byway and by PySocks), to the first of `[auto] controls`.",
+        ),
     ] = False,
     add_found: Annotated[bool, typer.Option("--add", help="Add the proxies found as relays.")] = False,
 ) -> Exit | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.rules import RulesAnswer, RuleTestAnswer
 from proxy.control.answers.switches import ModeJson
@@ -14,6 +16,7 @@ from proxy.model import Inbound, NetworkId, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rule import Situation
 from proxy.routing.rule_values import parse_network
+from proxy.wire.relay_url import redact
 
 
 @frozen_dataclass
@@ -39,9 +42,13 @@ class RuleEndpoints:
         ]
 
     async def rules(self) -> RulesAnswer:
-        """Lists the rules and overrides, with their hits."""
+        """Lists the rules and overrides in use, with their hits. The first notice says why an edited file is not."""
         router = self.parts.setup().router
-        return RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
+        answer = RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
+        if problem := redact(str(self.parts.counters().get("config_problem", ""))):
+            told = f"These are the rules in use; the edited configuration is not: {problem}"
+            answer = replace(answer, notices=(told, *answer.notices))
+        return answer
 
     async def test_rules(self, asked: RuleTestRequest) -> RuleTestAnswer:
         """Explains the plan for a URL; nothing is sent."""

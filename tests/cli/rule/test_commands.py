@@ -239,3 +239,11 @@ def test_rules_about_programs_and_networks_are_tested_from_the_files(byway: Bywa
     assert ["trace", "rules.txt:1 PROCESS-NAME,firefox,RELAY decides for that program"] in byway(
         "rule", "test", "a.example"
     ).rows
+
+
+def test_a_list_of_rules_says_that_the_edited_file_is_not_in_use(byway: Byway, running: Running) -> None:
+    assert "is not" not in byway("rule", "list").err
+    running.do(lambda: running.world.counters.update(config_problem='rules.txt:2: unknown rule type "DOMAN"'))
+    ran = byway("rule", "list")
+    told = 'These are the rules in use; the edited configuration is not: rules.txt:2: unknown rule type "DOMAN"'
+    assert (ran.code, ran.err.splitlines()[0]) == (0, told)
