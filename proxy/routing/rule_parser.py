@@ -152,6 +152,8 @@ def _form(rule_type: RuleType) -> str:
 
 def _refuse_type(word: str) -> NoReturn:
     """Raises ValueError with a sentence about an unknown type."""
+    if word.upper() == "FINAL":
+        raise ValueError(f"unknown rule type {quoted(word)}; did you mean MATCH?")
     if word.upper() in _CLASH_TYPES:
         raise ValueError(f"rule type {quoted(word)} is not supported; remove the line or put its domains in a LIST")
     if site := _site_in(word.partition(" ")[0]):

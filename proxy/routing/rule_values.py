@@ -27,6 +27,7 @@ REGEX_WORK_LIMIT = 1 << 20
 """Steps to compile all patterns of one file: about a tenth of a second."""
 
 _LEADING = (".", "*.", "+.")
+_WITH_PORT = re.compile(r"[^:\[\]]+:[0-9]{1,5}")
 _NETWORK_ID = re.compile(f"[0-9a-f]{{16}}|{UNKNOWN_NETWORK}")
 
 
@@ -74,6 +75,8 @@ def _host(text: str) -> str:
         )
     if "/" in text:
         raise ValueError(f"{quoted(text)} is a URL; a rule takes the host name only")
+    if _WITH_PORT.fullmatch(text):
+        raise ValueError(f"{quoted(text)} has a port; a rule takes the host name only, and DST-PORT is for ports")
     return hostnames.parse_host(text)
 
 

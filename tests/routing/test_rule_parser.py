@@ -246,3 +246,7 @@ def test_a_usual_rule_is_read_with_few_calls() -> None:
 def test_a_line_that_is_too_long_is_told_even_when_it_holds_little() -> None:
     with pytest.raises(ConfigError, match="r:2: a rule can have at most 2048 characters"):
         parse_rules("MATCH,AUTO\n" + " " * 3000, source="r")
+
+
+def test_final_of_other_programs_is_match_here() -> None:
+    assert problems("FINAL,DIRECT") == ('rules.txt:1: unknown rule type "FINAL"; did you mean MATCH?',)

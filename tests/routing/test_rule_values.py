@@ -52,3 +52,11 @@ def test_a_network_that_has_no_name_yet_is_told_how_to_get_one() -> None:
         ConfigError, match=r'name it in config.toml under \[networks\]: office = "ID"; `byway status` shows'
     ):
         parse_rules("NETWORK,office,DIRECT", source="rules.txt")
+
+
+@pytest.mark.parametrize("text", ["DOMAIN,a.test:443,RELAY", "DOMAIN-SUFFIX,a.test:8080,RELAY"])
+def test_a_port_behind_a_name_is_named(text: str) -> None:
+    assert problems(text) == (
+        f'rules.txt:1: "{text.split(",")[1]}" has a port; a rule takes the host name only, and DST-PORT is for ports',
+    )
+    assert parsed("DOMAIN,::1,RELAY").rules[0].value == "::1"
