@@ -113,12 +113,14 @@ def export(
     """Export the configuration, rules, lists and overrides as one text file.
 
     Passwords are left out unless you ask for them, and addons always. `byway config import` reads the file."""
-    from proxy.cli.config_file import collect
+    from proxy.cli.config_file import collect, is_other_file
     from proxy.cli.overrides import overrides_now
     from proxy.config.paths import write_private
 
     if with_passwords and output is None:
         raise Misused("--with-passwords needs -o FILE: a terminal or a pipe is no place for passwords")
+    if output is not None and is_other_file(output):
+        raise Misused(f"{output} exists already and is no export: choose another name")
     made, left_out = collect(call.paths, overrides_now(call), passwords=with_passwords)
     note = "WITH PASSWORDS: keep it as you keep them." if with_passwords else "Without passwords."
     text = made.text(note=note)

@@ -38,6 +38,7 @@ FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
 FILES_MAX = 300
 OVERRIDES_MAX = 100_000
+_HEAD_BYTES = 1024
 BACKUPS_MAX = 5
 """Older ones are deleted: each holds the passwords and the sites of its time."""
 
@@ -122,6 +123,17 @@ def _escaped(text: str) -> str:
 
 
 # -- export ------------------------------------------------------------------------------------------------------------
+
+
+def is_other_file(path: Path) -> bool:
+    """Whether there is something that is no export, such as config.toml itself: an export must not replace it."""
+    if not path.is_file():
+        return os.path.lexists(path)
+    try:
+        with path.open("rb") as file:
+            return f"\nbyway_export = {FORMAT}\n".encode() not in file.read(_HEAD_BYTES)
+    except OSError:
+        return True
 
 
 def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool) -> tuple[ConfigFile, list[str]]:
@@ -223,7 +235,7 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
     previous = {name: _text_at(paths, name) for name in made.files}
     there = {name: text for name, text in previous.items() if text is not None}
     make_folder(paths.config_dir)
-    backup = paths.config_dir / f"backup-{time.strftime('%Y%m%dT%H%M%S')}.toml"
+    backup = _free_backup(paths.config_dir)
     kept = ConfigFile({CONFIG: "", **there}, overrides)
     write_private(backup, kept.text(note="Kept before an import, with passwords: keep it as you keep them."))
     written: list[str] = []
@@ -245,6 +257,14 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
         with contextlib.suppress(OSError):  # the import is done; the next one tries again
             older.unlink()
     return backup
+
+
+def _free_backup(folder: Path) -> Path:
+    """Returns the file of a backup that is made now: the second one of a second must not replace the first."""
+    at = time.time()
+    while os.path.lexists(file := folder / f"backup-{time.strftime('%Y%m%dT%H%M%S', time.localtime(at))}.toml"):
+        at += 1
+    return file
 
 
 def _lay_out(folder: Path, config_dir: Path, files: Mapping[str, str]) -> None:

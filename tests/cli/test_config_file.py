@@ -137,6 +137,18 @@ def test_passwords_are_exported_only_into_a_file_that_nobody_else_can_read(
     assert SECRET not in ran.out + ran.err
 
 
+def test_an_export_replaces_an_older_one_and_nothing_else(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    for other in (filled.config, filled.config.with_name("rules.txt"), tmp_path, Path("/dev/null"), tmp_path / "link"):
+        before = other.read_bytes() if other.is_file() else b""
+        ran = byway("config", "export", "-o", str(other))
+        assert (ran.code, ran.err) == (2, f"byway: {other} exists already and is no export: choose another name\n")
+        assert (other.read_bytes() if other.is_file() else b"") == before
+    file = tmp_path / "x.toml"
+    for _ in range(2):
+        assert byway("config", "export", "-o", str(file)).code == 0
+
+
 def test_a_list_outside_of_the_folder_is_named_and_left_out(byway: Byway, filled: Home, tmp_path: Path) -> None:
     outside = tmp_path / "list.txt"
     outside.write_text("c.example\n")
@@ -221,6 +233,18 @@ def test_what_was_there_is_kept_and_can_be_imported_again(byway: Byway, filled: 
     assert byway("config", "import", str(backup), "--yes", "--allow-commands").code == 0
     now = files(filled)
     assert {name: now[name] for name in before} == before
+
+
+def test_two_imports_within_a_second_keep_both(
+    byway: Byway, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, now = tmp_path / "x.toml", time.time()
+    file.write_text(ConfigFile({"config.toml": "config_version = 1\n", "rules.txt": "MATCH,AUTO\n"}, {}).text(note="x"))
+    with monkeypatch.context() as patch:
+        patch.setattr("proxy.cli.config_file.time.time", lambda: now)
+        backups = [byway("config", "import", str(file), "--yes", "--json").json["backup"] for _ in range(2)]
+    assert CONFIG in ConfigFile.parse(Path(backups[0]).read_text(), "x").files["config.toml"]
+    assert backups[0] < backups[1]
 
 
 def test_the_last_five_are_kept(byway: Byway, filled: Home, tmp_path: Path) -> None:
