@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def read_lists(
                 absent = f"not fetched yet; run `byway list refresh {item.name}`"
                 lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
                 continue
-            lists[item.name] = parse_list(
+            listed = parse_list(
                 decode_pieces(file, data, pause_s=pause_s),
                 size=len(data),
                 source=source,
@@ -94,12 +95,20 @@ def read_lists(
                 allow_suffixes=item.allow_suffixes,
                 siblings=no_siblings if item.url else Siblings(file, pause_s=pause_s),
             )
+            lists[item.name] = replace(listed, size=len(data), changed_at=_changed_at(file))
         except ConfigError as error:
             if not item.url:
                 raise
             absent = f"its copy cannot be used ({error.problems[0]}); run `byway list refresh {item.name}`"
             lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
     return lists
+
+
+def _changed_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # a copy that is in memory, or a file that was removed since it was read
+        return 0.0
 
 
 def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:

@@ -21,7 +21,7 @@ from proxy.cli.completion import complete_lists
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
 from proxy.cli.output import Output
-from proxy.control.amounts import ago, clock
+from proxy.control.amounts import ago, clock, size
 from proxy.control.inert_text import inert
 
 if TYPE_CHECKING:
@@ -181,8 +181,12 @@ def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
         yield "widened", f"{_lines(shown['lines_widened'])}: a scheme or path, read as its whole host"
         for example in shown["widened"]:
             yield "", example
+    if shown["bytes"]:
+        yield "size", size(shown["bytes"])
     if (fetch := shown["fetch"]) is not None:
         yield from _fetch_facts(fetch)
+    elif shown["written_at"]:
+        yield "changed", f"{clock(shown['written_at'])} ({ago(shown['written_at'])})"
 
 
 def _lines(count: int) -> str:

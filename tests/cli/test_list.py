@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -304,3 +305,15 @@ def test_a_line_of_a_list_cannot_act_on_the_terminal(byway: Byway, running: Runn
     out = byway("list", "report", "own", "--diff").out
     assert "-a.test" in out
     assert "\x1b" not in out
+
+
+def test_a_list_that_is_a_file_has_a_size_and_an_age(byway: Byway, home: Home) -> None:
+    file = home.config.with_name("mine.txt")
+    file.write_text("a.test\n" * 1000)
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    home.config.write_text('config_version = 1\n[[list]]\nname = "mine"\nsource = "mine.txt"\n')
+    facts = dict(row[1:] for row in byway("list", "show", "mine").rows[1:])
+    assert facts["size"] == "7.0 kB"
+    assert facts["changed"].startswith("2023-11-14T22:13:20+00:00 (")
+    (told,) = byway("list", "show", "--json").json["lists"]
+    assert (told["bytes"], told["written_at"]) == (7000, 1_700_000_000)

@@ -67,7 +67,8 @@ class FetchJson:
 class ListJson:
     """A configured list. `kinds` counts its entries, `covers` its domains by what each stands for (`site`: itself and
     its subdomains, `host`: itself alone, `subdomains`: these alone, `children`: those one label below), `skipped` its
-    unused lines by reason, with examples; `problem` says why it covers almost nothing. `fetch` is null for a file."""
+    unused lines by reason, with examples; `problem` says why it covers almost nothing. `bytes` is the size of the text,
+    and `written_at` when the file with it was written. `fetch` is null for a file."""
 
     name: str
     source: str
@@ -83,6 +84,8 @@ class ListJson:
     lines_widened: int
     widened: tuple[str, ...]
     problem: str
+    bytes: int
+    written_at: float | None
     fetch: FetchJson | None
 
     @classmethod
@@ -103,6 +106,8 @@ class ListJson:
             lines_widened=0 if listed is None else listed.lines_widened,
             widened=() if listed is None else tuple(listed.widened[:_EXAMPLES]),
             problem="" if listed is None else listed.problem,
+            bytes=0 if listed is None else listed.size,
+            written_at=None if listed is None else listed.changed_at or None,
             fetch=None if info is None else FetchJson.of(item, info, now),
         )
 

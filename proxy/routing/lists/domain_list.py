@@ -92,6 +92,10 @@ class DomainList:
     """The user accepts the list even when it has a `problem`."""
     included: tuple[str, ...] = ()
     """Names of files of the same folder that the list includes. Some of them may be missing."""
+    size: int = 0
+    """Bytes of the file, without those that it includes."""
+    changed_at: float = 0.0
+    """When the file was written last, in seconds since the epoch; 0: not known."""
     absent: str = ""
     """Why there is nothing to read, and what to do, when the list could not be had."""
 
