@@ -139,7 +139,8 @@ def test_passwords_are_exported_only_into_a_file_that_nobody_else_can_read(
 
 def test_an_export_replaces_an_older_one_and_nothing_else(byway: Byway, filled: Home, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "none")
-    for other in (filled.config, filled.config.with_name("rules.txt"), tmp_path, Path("/dev/null"), tmp_path / "link"):
+    os.mkfifo(tmp_path / "pipe")
+    for other in (filled.config, filled.config.with_name("rules.txt"), tmp_path, tmp_path / "pipe", tmp_path / "link"):
         before = other.read_bytes() if other.is_file() else b""
         ran = byway("config", "export", "-o", str(other))
         assert (ran.code, ran.err) == (2, f"byway: {other} exists already and is no export: choose another name\n")
