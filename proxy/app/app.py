@@ -400,7 +400,7 @@ class App:
 
     def _known_addresses(self, host: str) -> Sequence[IPAddress]:
         """The cached addresses of a name, without a query."""
-        return self._setup.resolver.known(host)
+        return self._active.setup.resolver.known(host)  # for each first visit
 
     def _is_listed(self, host: str) -> bool:
         """Whether an imported list names a host as likely blocked."""

@@ -34,18 +34,15 @@ class Bases:
     def __init__(self) -> None:
         self._bases: OrderedDict[tuple[NetworkId, str], Basis] = OrderedDict()  # the oldest first
         self._hosts: dict[tuple[NetworkId, str], set[str]] = {}  # those that have one, by network and domain
-
-    def get(self, network: NetworkId, host: str, now: float) -> Basis | None:
-        """The basis of a host, where there is one that is not over."""
-        basis = self._bases.get((network, host))
-        return basis if basis is not None and now < basis.until else None
+        self.get = self._bases.get
+        """The basis of a network and a host that has not changed; it may be over. None: there is none."""
 
     def add(self, network: NetworkId, host: str, until: float) -> Basis:
         """Makes a basis that is told of changes from now on."""
         if (network, host) in self._bases:
-            self._change((network, host))
+            self.on_scope_changed((network, host))
         elif len(self._bases) >= BASES_MAX:
-            self._change(next(iter(self._bases)))  # nothing will tell it
+            self.on_scope_changed(next(iter(self._bases)))  # nothing will tell it
         basis = self._bases[network, host] = Basis(until)
         self._hosts.setdefault((network, registrable(host)), set()).add(host)
         return basis
@@ -53,11 +50,16 @@ class Bases:
     def on_scope_changed(self, scope: tuple[NetworkId, str]) -> None:
         """The belief about a host, a domain or a prefix has changed."""
         network, name = scope
-        if scope in self._bases:
-            self._change(scope)
+        if (basis := self._bases.pop(scope, None)) is not None:
+            basis.changed = True
+            domain = (network, registrable(name))
+            hosts = self._hosts[domain]
+            hosts.remove(name)
+            if not hosts:
+                del self._hosts[domain]
         elif name.startswith("*."):
             for host in tuple(self._hosts.get((network, name[2:]), ())):
-                self._change((network, host))
+                self.on_scope_changed((network, host))
         elif "/" in name:  # the addresses of hosts are not known here
             self.on_all_changed()
 
@@ -67,11 +69,3 @@ class Bases:
             basis.changed = True
         self._bases.clear()
         self._hosts.clear()
-
-    def _change(self, key: tuple[NetworkId, str]) -> None:
-        self._bases.pop(key).changed = True
-        network, host = key
-        hosts = self._hosts[network, registrable(host)]
-        hosts.remove(host)
-        if not hosts:
-            del self._hosts[network, registrable(host)]

@@ -118,11 +118,11 @@ class Beliefs:
         A clock that is set back changes every basis at the next call that takes the time."""
         self._update_clock(now)
         table, aggregation, settings = self._table, self._counting.aggregation, self._settings
-        if (known := self._bases.get(network, host, now)) is not None:
+        key = (network, host)
+        if (known := self._bases.get(key)) is not None and now < known.until:
             return known
         if now < table.latest:
             return self._bases.add(network, host, now)
-        key = (network, host)
         ends = [now + CLOCK_AHEAD_S]
         belief = table.current(key, now) if table.stored.get(key) is not None else None
         above = aggregation.domain_over(key, now) if aggregation.domains else None
