@@ -169,27 +169,25 @@ class Exchange:
         """
         client, server, loop = self._client, self._server, asyncio.get_running_loop()
         server.stream.notify = self._notify.set
-        upward = self._upward(head_sent)
+        upward, downward = self._upward(head_sent), self._downward()
         timer = self._watch_for_continue() if self._head.expect_continue else None
         moved, moved_at = -1, 0.0
         try:
-            for direction in (self._final_head, self._pass_on):
-                downward = direction()
-                while True:
-                    self._again = False
-                    if not (self._uploaded and client.stream.drained):
-                        next(upward, None)
-                    if next(downward, _ENDED) is _ENDED:
-                        break
-                    if self._again:
-                        await asyncio.sleep(0)
-                        continue
-                    now = loop.time()
-                    if moved != (moved := client.received + client.sent + server.received + server.sent):
-                        moved_at = now
-                    elif now >= moved_at + idle_timeout_s:
-                        raise _Stalled
-                    await self._notify.wait(moved_at + idle_timeout_s)
+            while True:
+                self._again = False
+                if not (self._uploaded and client.stream.drained):
+                    next(upward, None)
+                if next(downward, _ENDED) is _ENDED:
+                    break
+                if self._again:
+                    await asyncio.sleep(0)
+                    continue
+                now = loop.time()
+                if moved != (moved := client.received + client.sent + server.received + server.sent):
+                    moved_at = now
+                elif now >= moved_at + idle_timeout_s:
+                    raise _Stalled
+                await self._notify.wait(moved_at + idle_timeout_s)
             if not self._uploaded:
                 await self._linger(upward)
         except (OSError, DialError, PeerError, _Stalled) as fault:
@@ -202,7 +200,7 @@ class Exchange:
             upward.close()
             if timer is not None:
                 timer.cancel()
-        assert self._answer is not None  # `_final_head` ends in no other way
+        assert self._answer is not None  # `_downward` ends in no other way
         return self._exchanged(self._answer, ClosedBy.SERVER)
 
     async def _linger(self, upward: Steps[None]) -> None:
@@ -244,18 +242,17 @@ class Exchange:
                 self._again = True  # a client may send as fast as this drops: others must run
                 yield
 
-    def _final_head(self) -> Steps[None]:
-        """Reads the final head of the answer. Passes interim ones on as they come, except to HTTP/1.0, which has
-        none."""
-        server = self._server
+    def _downward(self) -> Steps[None]:
+        """Passes the answer on: interim ones as they come, except to HTTP/1.0, which has none, then the final one."""
+        asked, client, server = self._head, self._client, self._server
         for _ in range(INTERIM_LIMIT):
-            parser = http1.read_response_head(server.reader, self._head.method)
+            parser = http1.read_response_head(server.reader, asked.method)
             while True:
                 if server.reader or server.reader.ended:
                     try:
                         next(parser)
                     except StopIteration as stop:
-                        head: ResponseHead = stop.value
+                        answer: ResponseHead = stop.value
                         break
                     except PeerError as fault:
                         if not server.reader.ended or len(server.reader):
@@ -267,33 +264,25 @@ class Exchange:
                     if self._continue_due:
                         self._continue_due = False
                         self._continued = True
-                        yield from self._client.send(_CONTINUE)
+                        yield from client.send(_CONTINUE)
                     else:
                         yield
-            if head.status >= 200 or not head.is_interim:
-                if head.upgrade is not None:
-                    self._check_upgrade(head.upgrade)
-                self._answer, self._sent_before = head, self._client.sent
-                return
-            if self._head.version >= http1.HTTP_1_1 and not (head.status == 100 and self._continued):
-                self._continued = self._continued or head.status == 100
-                yield from self._client.send(head.forwarded(head.body, keep_alive=True))
-        raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
-
-    def _pass_on(self) -> Steps[None]:
-        """Sends the answer, whose head is read."""
-        answer = self._answer
-        assert answer is not None
-        sent_as = answer.body_for(self._head.version)
+            if answer.status >= 200 or not answer.is_interim:
+                break
+            if asked.version >= http1.HTTP_1_1 and not (answer.status == 100 and self._continued):
+                self._continued = self._continued or answer.status == 100
+                yield from client.send(answer.forwarded(answer.body, keep_alive=True))
+        else:
+            raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
+        if answer.upgrade is not None:
+            self._check_upgrade(answer.upgrade)
+        self._answer, self._sent_before = answer, client.sent
+        sent_as = answer.body_for(asked.version)
         # Not while the request is not whole: it may never be, and the next one cannot be found before its end.
-        self._keep_client = (
-            self._head.keep_alive
-            and self._uploaded
-            and not self._client.reader.ended
-            and sent_as.kind is not BodyKind.UNTIL_EOF
-        )
-        forwarded = answer.forwarded(sent_as, keep_alive=self._keep_client)
-        return self._carry(self._server, self._client, answer.body, sent_as, forwarded)
+        may_keep = asked.keep_alive and self._uploaded and not client.reader.ended
+        self._keep_client = may_keep and sent_as.kind is not BodyKind.UNTIL_EOF
+        head = answer.forwarded(sent_as, keep_alive=self._keep_client)
+        yield from self._carry(server, client, answer.body, sent_as, head)
 
     def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, unsent: bytes) -> Steps[None]:
         """Sends a head (`unsent`) and the body after it. Small pieces are sent together."""

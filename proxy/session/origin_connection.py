@@ -39,7 +39,8 @@ class OriginConnection:
         fits = (
             self.destination.host == destination.host
             and self.destination.port == destination.port
-            and tuple(routes[:1]) == (self.route,)
+            and bool(routes)
+            and routes[0] == self.route
             and self.registry is registry
             and self.network == network
         )
