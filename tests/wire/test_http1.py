@@ -212,6 +212,30 @@ def test_pipelined_requests_stay_apart() -> None:
     assert nothing == b""
 
 
+def test_fields_that_were_read_before_are_judged_by_the_line_above_them() -> None:
+    """What is remembered of fields is what they say whatever the first line is."""
+    chunked = post(b"Transfer-Encoding: chunked")
+    for _ in range(3):
+        assert head_of(chunked).body.kind is BodyKind.CHUNKED
+        assert status_of(chunked.replace(b"HTTP/1.1", b"HTTP/1.0")) == 400
+        assert status_of(chunked.replace(b"POST http://example.org/", b"CONNECT example.org:80")) == 400
+    hops = get(b"Max-Forwards: 3")
+    for _ in range(3):
+        assert "Max-Forwards: 3\r\n" in head_of(hops).passed
+        assert "Max-Forwards: 2\r\n" in head_of(b"OPTIONS" + hops.removeprefix(b"GET")).passed
+    assert head_of(get(target=b"http://example.org:81/")).named == Destination("example.org", 80)
+    assert head_of(get(target=b"http://example.org/")).keep_alive
+    assert not head_of(get().replace(b"HTTP/1.1", b"HTTP/1.0")).keep_alive
+
+
+@pytest.mark.parametrize("size", [100, http1.REMEMBERED_LIMIT, 4 * http1.REMEMBERED_LIMIT])
+def test_what_is_refused_is_refused_again(size: int) -> None:
+    bad = get(b"X-A: " + b"a" * size, b"X-B : 1")
+    assert [status_of(bad) for _ in range(3)] == [400] * 3
+    good = get(b"X-A: " + b"a" * size)
+    assert head_of(good) == head_of(good)
+
+
 def test_repr_tells_no_secret() -> None:
     head = head_of(get(b"Cookie: secret", b"Proxy-Authorization: Basic secret", target=b"http://example.org/secret"))
     assert repr(head) == "<RequestHead GET example.org:80 absolute>"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.model.errors import PeerError
 from proxy.wire.http1 import HEAD_LIMIT, HTTP_1_0, HTTP_1_1, BodyKind, Framing, ResponseHead, read_response_head
+from proxy.wire.http1_body import NO_BODY
 from proxy.wire.http1_response import FIELD_LIMIT
 from proxy.wire.reader import Parser, Reader
 from tests.support.feeding import Unfinished, bytewise, cut, feed, parse, refuse
@@ -70,6 +71,17 @@ def judged(
 
 
 # -- what passes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_head_that_was_read_before_is_judged_by_the_request_it_answers() -> None:
+    data = answer(b"Content-Length: 5")
+    password = answer(b"Proxy-Authenticate: Basic", b"Content-Length: 5", first=b"HTTP/1.1 407 Who are you")
+    for _ in range(3):
+        assert parse(to_get, data).body == Framing(BodyKind.LENGTH, 5)
+        assert parse(to_head, data).body == NO_BODY
+        assert parse(to_connect, data).body == NO_BODY
+        assert parse(to_connect, password).status == 407
+        refused(password)
 
 
 def test_a_servers_answer_passes_with_its_meaning() -> None:
