@@ -230,6 +230,7 @@ class Exchange:
             if not head.bodiless:
                 yield from self._carry(client, self._server, head.body, head.body, forwarded)
             elif forwarded and (unsent := self._server.send_nowait(forwarded)):
+                yield
                 yield from self._server.send(unsent)
             self._uploaded = True
         except DialError as fault:  # the server may still answer with the reason: the other direction reads it
@@ -289,6 +290,7 @@ class Exchange:
         if body.kind in _OF_LENGTH and body.length <= len(source.reader) and body.length <= CHUNK:
             # It has come whole, as most do.
             if rest := sink.send_nowait(unsent + source.reader.take(body.length)):
+                yield
                 yield from sink.send(rest)
             return
         chunked = sent_as.kind is BodyKind.CHUNKED
