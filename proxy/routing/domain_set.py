@@ -61,6 +61,8 @@ class DomainSet(Collection[str]):
     slots: array[int]
     """By hash: where a domain begins in the text, and in the three bits above _PLACE_BITS its flags of `Covers`; 0 for
     none. What finds its slot taken is in the next free one. The number of slots is a power of two."""
+    last: int
+    """The last slot: which bits of a hash are used."""
     count: int
     """Different domains."""
     has_dotless: bool
@@ -76,23 +78,23 @@ class DomainSet(Collection[str]):
     def covering(self, host: str) -> str | None:
         """Returns the most specific entry that covers the host; None when none does. An address has no parent here: no
         entry is a part of one."""
-        slots, last, place = self.slots, len(self.slots) - 1, 0
-        domain = host
-        while True:
-            dot = host.find(".", place)
-            if dot < 0 and not (self.has_dotless and domain):
-                return None
+        slots, last = self.slots, self.last
+        domain, dot, end = host, host.find("."), -1 if self.has_dotless else host.rfind(".")
+        while domain:
             slot = hash(domain) & last
             while found := slots[slot]:
                 if self.text.startswith(f"{domain}\n".encode(), found & _PLACE):
-                    if found >> _PLACE_BITS & (1 if not place else 2 if "." in host[: place - 1] else 6):  # of Covers
+                    flags = found >> _PLACE_BITS  # as plain numbers, which is quicker: 1 HOST, 2 SUBDOMAINS, 4 CHILDREN
+                    is_child = flags & 4 and host.find(".") + 1 + len(domain) == len(host)
+                    if flags & 1 if domain is host else flags & 2 or is_child:
                         return domain
                     break
                 slot = slot + 1 & last
-            if dot < 0:
+            if dot == end:
                 return None
-            place = dot + 1
-            domain = host[place:]
+            domain = host[dot + 1 :]
+            dot = host.find(".", dot + 1)
+        return None
 
     def covers_of(self, domain: str) -> Covers:
         """Returns what the entry of exactly this name covers; Covers(0) when the name is no entry."""
@@ -196,7 +198,7 @@ class DomainSetBuilder:
 
     def build(self) -> DomainSet:
         """Returns the set, which shares its memory with this: nothing can be added any more."""
-        return DomainSet(self._text, self._slots, self._count, self._has_dotless)
+        return DomainSet(self._text, self._slots, len(self._slots) - 1, self._count, self._has_dotless)
 
     def _grow(self) -> None:
         """Doubles the slots: there are more names than the size told."""

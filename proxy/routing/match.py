@@ -84,17 +84,17 @@ class Index:
 
     def first(self, destination: Destination) -> int | None:
         """Returns the lowest number that matches; None when none does."""
-        host, best, ports, exact, by_suffix = destination.host, self._always, self._ports, self._exact, self._suffix
-        if ports and destination.port in ports and ports[destination.port] < best:
+        host, best = destination.host, self._always
+        if (ports := self._ports) and destination.port in ports and ports[destination.port] < best:
             best = ports[destination.port]
-        if exact and host in exact and exact[host] < best:
+        if (exact := self._exact) and host in exact and exact[host] < best:
             best = exact[host]
         # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
         is_literal = self._tells_literals and (
             ":" in host or (host[-1] in "0123456789" and host.rpartition(".")[2].isdigit())
         )
         if not is_literal:
-            domain = host if by_suffix else ""
+            domain = host if (by_suffix := self._suffix) else ""
             while domain:
                 if domain in by_suffix and by_suffix[domain] < best:
                     best = by_suffix[domain]

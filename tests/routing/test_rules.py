@@ -15,6 +15,7 @@ from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
 from tests.routing.reading import ALL_KINDS, LISTS, NETWORKS, decides, parsed
+from tests.support.calls import counting
 
 
 @pytest.mark.parametrize(
@@ -227,3 +228,20 @@ def test_a_program_that_is_not_known_may_be_one_that_shall_not_go_direct() -> No
 def test_of_two_rules_about_one_program_or_network_the_later_one_is_never_used() -> None:
     text = "PROCESS-NAME,curl,DIRECT\nPROCESS-NAME,CURL,BLOCK\nNETWORK,home,BLOCK\nNETWORK,0123456789abcdef,AUTO\n"
     assert [notice.partition(": ")[0] for notice in parsed(text).notices] == ["rules.txt:2", "rules.txt:4"]
+
+
+@pytest.mark.parametrize("host", ["www.site7.example", "www.other.example", "10.7.0.1", "192.0.2.1"])
+def test_a_look_up_through_all_rules_takes_a_call_for_each_list_and_two_more(host: str) -> None:
+    names, networks = "".join(f"site{n}.example\n" for n in range(100)), "".join(f"10.{n}.0.0/16\n" for n in range(9))
+    lists = {
+        name: parse_list(iter([text]), size=len(text), source=name) for name, text in (("a", names), ("b", networks))
+    }
+    comments = "# comment\n" * 50
+    text = "".join(f"{comments}DOMAIN,host{n}.example,DIRECT\n" for n in range(50))
+    rules = parse_rules(f"{text}LIST,a,DIRECT\nLIST,b,AUTO\n", source="rules.txt", lists=lists)
+    destination = Destination(host, 443)
+    with counting() as calls:
+        rule = rules.match(destination)
+    line = {"www.site7.example": 2551, "10.7.0.1": 2552}.get(host)
+    assert (rule and rule.line) == line
+    assert calls.total() == (3 if line == 2551 else 4), calls

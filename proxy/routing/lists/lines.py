@@ -31,22 +31,21 @@ _ALL_COVERS = bytes(range(1, 8))
 _COVERS_TO_LINES = bytes.maketrans(_ALL_COVERS, b"\n" * len(_ALL_COVERS))
 _NO_DOMAIN = tuple(
     re.compile(expression)
-    for expression in (r"\n(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"\.(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"-[.\n]")
-)
-"""What stands in lines of which one does not match DOMAIN, its length apart. Each begins with a character that a search
-finds fast: together they take a fifth of the time of DOMAIN."""
-
-_LONG = re.compile(r"\n[^\n]{64}")
-"""A line of which a label may be too long: one may have 63 characters."""
+    for expression in (
+        r"\n(?:[._\n-]|[0-9][a-z0-9_-]*+\n|[^\n]{64})", r"\.(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"-[.\n]"
+    )
+)  # fmt: skip
+"""What stands in lines of which one may not match DOMAIN: a label may have 63 characters. Each begins with a character
+that a search finds fast: together they take a fifth of the time of DOMAIN."""
 
 
 def are_domains(lines: str) -> bool:
     """Returns whether DOMAIN matches each line of a text, without its last line feed, as a whole. Takes a tenth of a
     microsecond for each."""
     text = f"\n{lines}\n"
-    if text.encode(errors="replace").translate(None, _NAME_CHARACTERS) or any(it.search(text) for it in _NO_DOMAIN):
+    if text.encode(errors="replace").translate(None, _NAME_CHARACTERS):
         return False
-    return _LONG.search(text) is None or all(map(_DOMAIN.fullmatch, lines.split("\n")))
+    return not any(it.search(text) for it in _NO_DOMAIN) or all(map(_DOMAIN.fullmatch, lines.split("\n")))
 
 
 @frozen_dataclass

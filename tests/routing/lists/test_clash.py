@@ -156,7 +156,11 @@ def test_usual_lines_are_read_by_few_calls(line: str) -> None:
     assert calls.total() < calls_for_one.total() + 200 / 10, calls
 
 
-@pytest.mark.parametrize("odd", ["+.*.b.example", "*.+.b.example", "+..b.example", "..b.example", "+b.example", "+."])
+@pytest.mark.parametrize("odd", [
+    "+.*.b.example", "*.+.b.example", "+..b.example", "..b.example", "+b.example", "+.", "\x01b.example",
+    "+.\x02b.example", "b\x03.example", "*.b\x04",
+    "b\x03c.example",
+])  # fmt: skip
 def test_lines_that_begin_in_different_ways_are_read_in_bulk_but_for_odd_ones(
     odd: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,3 +121,29 @@ def test_lines_in_the_same_frame_mean_what_each_means(
     assert list(together.exceptions.entries()) == list(alone.exceptions.entries())
     assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
     assert (together.lines_widened, together.widened) == (alone.lines_widened, alone.widened)
+
+
+LEADS: dict[ListFormatName, list[str]] = {
+    "v2fly": ["full:", "domain:", "", "keyword:", "full:full:", "\x01", "full:\x03"],
+    "clash": ["DOMAIN,", "DOMAIN-SUFFIX,", "HOST,", "HOST-SUFFIX, ", "DOMAIN-KEYWORD,", "DOMAIN,DOMAIN,", "", "\x01"],
+}
+
+
+@pytest.mark.parametrize(("format", "around"), [("v2fly", "{}"), ("v2fly", "{} @ads"), ("clash", "- {}"),
+                                                ("clash", "{}"), ("clash", "- '{}' # why")])  # fmt: skip
+@given(st.data())
+def test_lines_that_say_at_their_beginning_what_they_cover(
+    format: ListFormatName,  # noqa: A002
+    around: str,
+    data: st.DataObject,
+) -> None:
+    names = st.sampled_from(["a.example", "b.example", "com", "1a.example", "a..b", "a\x03b.example"])
+    usual = st.tuples(st.sampled_from(LEADS[format][:3]), names)
+    rows = data.draw(st.lists(usual | st.tuples(st.sampled_from(LEADS[format]), names), min_size=2, max_size=5))
+    lines = [f"{around.format(lead + name)}\n" for lead, name in rows]
+    head = ["payload:\n"] if around.startswith("-") else []
+    together, alone = (
+        parse_list(iter([*head, *pieces]), size=999, source="l", format=format) for pieces in (["".join(lines)], lines)
+    )
+    assert list(together.entries()) == list(alone.entries())
+    assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
