@@ -161,7 +161,7 @@ class TransferCheck:
         """Tries the ways in the order in which dials take them, until a transfer does not stall."""
         trials: list[_Trial] = []
         try:
-            with contextlib.suppress(TimeoutError, DialError), deadline(WITHIN_S) as limit:
+            with contextlib.suppress(TimeoutError, DialError), deadline(None) as limit:
                 while len(trials) < WAYS_MAX:
                     limit.reschedule(asyncio.get_running_loop().time() + WITHIN_S)
                     stream = await dialer.dial(site)

@@ -54,6 +54,7 @@ class Road:
     frozen_s: float = math.inf
     status: str = "200 OK"
     keeps: bool = True  # the connection open
+    hints: bytes = b""  # before each answer
     connections: int = NEVER  # it refuses more
     kernel: Mapping[str, float] = field(default_factory=dict)  # what it says, whatever happens, once a request was sent
     streams: list[Connection] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Connection(ScriptedStream):
     def _answer(self) -> None:
         closes = "" if self.road.keeps else "Connection: close\r\n"
         head = f"HTTP/1.1 {self.road.status}\r\nContent-Length: {self.road.page:6}\r\n{closes}\r\n".encode()
-        answer = head + bytes(self.road.page)
+        answer = self.road.hints + head + bytes(self.road.page)
         for start in range(0, len(answer), 4096):
             piece = answer[start : start + 4096]
             if self.brought + len(piece) > self.road.stops_at:
@@ -291,6 +292,18 @@ def test_a_site_that_refuses_is_asked_less_often(status: str, requests: int) -> 
         assert scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
 
     test()
+
+
+@scene(Road(page=20_000, hints=b"HTTP/1.1 103 Early Hints\r\n\r\n"))
+async def test_early_hints_are_no_answer(scene: Scene) -> None:
+    await scene.visit()
+    assert scene.roads[MAIN].asked == [2]
+
+
+@scene(Road(takes_s=3.0, stops_at=16_384), Road(takes_s=3.0))
+async def test_each_way_has_its_own_time(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(OTHER)
+    assert scene.obstacle is Obstacle.FROZEN
 
 
 @scene(Road(page=ENOUGH // 2, keeps=False))
