@@ -56,6 +56,9 @@ def attempt(tried: Attempt, protocol: str = "") -> str:
     time = span(tried["elapsed_s"])
     if tried["stage"] == Stage.DONE:
         what = _("delivered, in {time}", time=time)
+        held_s = tried["evidence"].get("held_s")
+        if isinstance(held_s, int | float):  # a damaged log may say anything
+            what = _("{what}, and {time} before it for a transfer check", what=what, time=span(held_s))
     else:
         what = _("{what}, after {time}", what=result(tried, protocol), time=time)
     if tried["error"]:

@@ -138,7 +138,9 @@ class Candidate:
     def opened(self, stream: Stream, notify: Notify, now: float) -> None:
         """Its path is open: `notify` is set whenever something comes on it."""
         self.stream = stream
-        self.started_at += stream.held_s
+        if stream.held_s:
+            self.started_at += stream.held_s
+            self.evidence["held_s"] = round(stream.held_s, 4)
         self.syn_at = self.syn_at or stream.syn_at
         self.connected_at = now
         if self.route.relays:

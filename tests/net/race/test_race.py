@@ -756,6 +756,7 @@ def test_the_time_for_which_byway_held_back_a_path_is_not_the_routes() -> None:
         (attempt,) = stage.race.attempts
         assert attempt.elapsed == pytest.approx(0.6)
         assert attempt.evidence["opened_s"] == pytest.approx(0.5)
+        assert attempt.evidence["held_s"] == 2.0
 
     play(scene())
 

@@ -1,0 +1,29 @@
+"""One attempt in words. How a list of them is shown: tests/cli/test_log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+import pytest
+
+from proxy.control.answers.connections import AttemptJson
+from proxy.control.attempts import attempt
+from proxy.model import Attempt, Stage, Symptom, as_evidence
+from tests.support.outcomes import TOR
+
+DELIVERED = "tor: delivered, in 300 ms"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({}, DELIVERED),
+        ({"opened_s": 0.2}, DELIVERED),
+        ({"held_s": 1.2}, f"{DELIVERED}, and 1.2 s before it for a transfer check"),
+        ({"held_s": "long"}, DELIVERED),
+    ],
+)
+def test_a_visit_that_waited_for_a_check_says_so(evidence: Mapping[str, object], words: str) -> None:
+    shown = AttemptJson.of(Attempt(TOR, Stage.DONE, Symptom.NONE, elapsed=0.3, evidence=as_evidence(evidence)))
+    assert attempt({field.name: getattr(shown, field.name) for field in fields(shown)}) == words
