@@ -169,9 +169,9 @@ def _scalar(text: str) -> str | None:
         return quoted[1].replace("''", "'").strip()
     if quoted := _DOUBLE_QUOTED.fullmatch(text):
         return quoted[1].strip()
-    if _NO_PLAIN_SCALAR.match(text):
-        return None
     plain = _YAML_COMMENT.sub("", text).strip()
+    if _NO_PLAIN_SCALAR.match(plain):
+        return None
     return "" if plain in ("~", "null", "Null", "NULL") else plain
 
 

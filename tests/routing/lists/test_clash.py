@@ -233,3 +233,8 @@ def test_a_long_item_in_brackets_takes_no_more_memory_than_it_has(item: str) -> 
     finally:
         tracemalloc.stop()
     assert peak < 20 * len(text), "a match that can go back keeps 100 bytes for each character"
+
+
+def test_a_comment_may_end_with_a_colon() -> None:
+    found = read("payload:\n  - host.example # größer:\n  - 192.0.2.0/24 # or that:\n  - a: b\n")
+    assert (shown(found.listed), found.skips) == (["=host.example", "prefix 192.0.2.0/24"], {Skip.UNREADABLE: 1})
