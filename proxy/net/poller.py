@@ -4,9 +4,6 @@ One epoll set is a single reader of the asyncio loop, or what a PollingLoop wait
 edge-triggered for both directions. Its user always tries the call first and waits only when it would block, so nothing
 is registered again for the life of a connection (measured: twice as many tunnels as with asyncio's streams). Where
 there is no epoll, LoopPoller does the same with the loop's own add_reader and add_writer, armed for one wait at a time.
-
-A listening socket is told of in each pass while a client waits in it (level-triggered): its owner accepts one, and need
-not ask in vain whether there is another.
 """
 
 from __future__ import annotations
@@ -48,11 +45,8 @@ class Poller(Protocol):
         """Watches its socket until `unregister`; without `writes`, only for reading until `want_write`. Raises OSError
         when the kernel refuses."""
 
-    def register_listening(self, watched: Watched) -> None:
-        """Watches a listening socket until `unregister`: its owner is called as long as a client waits."""
-
     def unregister(self, watched: Watched) -> None:
-        """Stops watching. Must be called before the socket is detached. Harmless when it is not watched."""
+        """Stops watching. Must be called before the socket is detached."""
 
     def forget(self, watched: Watched) -> None:
         """As `unregister`, for a socket that is closed right after."""
@@ -84,11 +78,6 @@ class EpollPoller:
     def register(self, watched: Watched, *, writes: bool = True) -> None:
         fd = watched.fileno()
         self._epoll.register(fd, _ALL if writes else _READS)
-        self._watched[fd] = watched
-
-    def register_listening(self, watched: Watched) -> None:
-        fd = watched.fileno()
-        self._epoll.register(fd, READABLE)
         self._watched[fd] = watched
 
     def unregister(self, watched: Watched) -> None:
@@ -149,11 +138,6 @@ class LoopPoller:
         if writes:
             self.want_write(watched)  # as with epoll, the first edge reports what is possible already
         self.want_read(watched)
-
-    def register_listening(self, watched: Watched) -> None:
-        fd = watched.fileno()
-        self._watched[fd] = watched
-        self._loop.add_reader(fd, _notify, self._loop, watched, READABLE)
 
     def unregister(self, watched: Watched) -> None:
         fd = watched.fileno()

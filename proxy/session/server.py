@@ -1,8 +1,8 @@
 """Accepts clients and gives each a session.
 
-The poller reports in each pass whether a client waits, and one is accepted. A shortage of descriptors pauses accepting,
-and is logged at most once a second. Some descriptors stay reserved for relays and the log: a client that waits in the
-backlog is better off than one whose tunnel cannot be opened.
+The poller reports new clients, as it reports bytes on other sockets. A shortage of descriptors pauses accepting, and is
+logged at most once a second. Some descriptors stay reserved for relays and the log: a client that waits in the backlog
+is better off than one whose tunnel cannot be opened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proxy.session.session import Session
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
-_COUNTED_EVERY = 64
+_ACCEPTS_A_TURN = 64
 _PAUSE_S = 0.1
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -65,7 +65,8 @@ class Server:
             sock.close()
             raise
         self._sock = sock
-        self._poller.register_listening(self)
+        self._poller.register(self)
+        self._poller.want_read(self)
         bound: int = sock.getsockname()[1]
         return bound
 
@@ -73,29 +74,34 @@ class Server:
         return self._sock.fileno() if self._sock is not None else -1
 
     def ready(self, mask: int) -> None:
-        """Accepts one of the clients that wait."""
-        if self._sock is None:  # told late
+        """Accepts waiting clients. The poller reports them once, so this runs until none waits or it has to pause."""
+        if self._sock is None or self._paused is not None:
             return
-        if not self._room and not self._find_room():
-            self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
-            return
-        try:
-            descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # in C: what `accept` calls
-        except BlockingIOError:
-            return  # the client has left
-        except OSError as error:
-            if error.errno in _SHORTAGES:
-                self._pause(error.strerror or str(error))
-            return  # else the client left while it waited
-        sock = socket.SocketType(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
-        sock.setblocking(False)
-        host, port = address[:2]
-        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        client = SocketStream(sock, self._poller, peer, accepted=True)
-        self._room -= 1
-        self.accepted += 1
-        self.sessions += 1
-        spawn(Session(client, self._services).run(), name=f"client {peer}", on_end=self._served, eager=True)
+        for _ in range(_ACCEPTS_A_TURN):
+            if not self._room and not self._find_room():
+                self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
+                return
+            try:
+                descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # in C: what `accept` calls
+            except BlockingIOError:
+                if not self._poller.edge_triggered:
+                    self._poller.want_read(self)
+                return
+            except OSError as error:
+                if error.errno in _SHORTAGES:
+                    self._pause(error.strerror or str(error))
+                    return
+                continue  # the client left while it waited
+            sock = socket.SocketType(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
+            sock.setblocking(False)
+            host, port = address[:2]
+            peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            client = SocketStream(sock, self._poller, peer, accepted=True)
+            self._room -= 1
+            self.accepted += 1
+            self.sessions += 1
+            spawn(Session(client, self._services).run(), name=f"client {peer}", on_end=self._served, eager=True)
+        self._loop.call_soon(self.ready, mask)
 
     def stop_listening(self) -> None:
         """Accepts no more clients; running sessions continue."""
@@ -110,7 +116,7 @@ class Server:
     def _find_room(self) -> bool:
         """Counts the clients. Those that leave only make more room, so a few are accepted before it counts again."""
         clients = self.sessions + self._services.pump.active + self._adopted()
-        self._room = max(0, min(self._clients_max - clients, _COUNTED_EVERY))
+        self._room = max(0, min(self._clients_max - clients, _ACCEPTS_A_TURN))
         return self._room > 0
 
     def _served(self) -> None:
@@ -120,12 +126,11 @@ class Server:
         if self._loop.time() >= self._logged_at + 1.0:
             self._logged_at = self._loop.time()
             log.warning("not accepting clients: %s", why)
-        self._poller.unregister(self)
         self._paused = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         self._paused = None
-        self._poller.register_listening(self)
+        self.ready(0)
 
     def __repr__(self) -> str:
         return f"<Server fd {self.fileno()} {self.sessions} sessions>"
