@@ -129,7 +129,8 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]
             some,
         ).fetchall()
         for attempt in read_rows(rows, _ATTEMPT):
-            attempts[attempt.pop("outcome_id")].append(attempt)
+            if (of_outcome := attempts.get(attempt.pop("outcome_id"))) is not None:  # else a damaged index led to it
+                of_outcome.append(attempt)
     return outcomes
 
 
