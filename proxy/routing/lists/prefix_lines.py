@@ -28,8 +28,9 @@ SHORTEST_PREFIX = {4: 3, 6: 4}
 
 _IPV6_PREFIX = re.compile(IPV6_PREFIX)
 
-_ZEROS = bytes.maketrans(b"123456789\n", b"111111111.")
-"""So that a search for two texts finds each octet with a zero before it, in a third of the time of an expression."""
+_ZEROS = bytes.maketrans(b"123456789\n/", b"111111111..")
+"""So that a search for three texts finds each number that is missing or has a zero before it, in a third of the time of
+an expression."""
 
 _SHAPES = (b".../\n", b"...\n")
 """Of what IPV4_PREFIX matches, without its digits."""
@@ -51,7 +52,7 @@ def are_ipv4(lines: str) -> bool:
     does, but for the number of digits."""
     text = f"\n{lines}\n".encode(errors="replace")
     zeros = text.translate(_ZEROS)
-    if b".00" in zeros or b".01" in zeros:
+    if b".." in zeros or b".00" in zeros or b".01" in zeros:
         return False
     rest = text[1:].translate(None, b"0123456789")
     for shape in _SHAPES:

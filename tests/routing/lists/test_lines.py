@@ -52,6 +52,7 @@ def test_every_line_is_handed_over_once_and_in_order(pieces: list[list[str]], en
 
 def test_a_piece_of_one_kind_is_one_call() -> None:
     pieces = ["12\n" * 500, "34\n" * 500]
+    parsed(pieces)  # what is compiled at its first use
     with counting() as calls:
         parsed(pieces)
     with counting() as calls_for_few:
@@ -99,8 +100,9 @@ ENTRIES = st.sampled_from([
     "a.example", "b.example", "x", "1.2.3.4", "1.2.3.4/32", "10.0.0.0/8", "10.0.0.1/8", "1.2.3.400", "2001:db8::/32",
     "localhost", "localhost.site", "ip6-site", "com", "co.uk", "+.a.example", ".a.example", "*.a.example", "a-.example",
     "a..b", "a_b.example", "1a.example", "a.1a", "null", "~", "a.example.", "a.example/path", "full:a.example", "@ads",
-    "1.2.3.012", "1.2.3.012/32", "#", "A.EXAMPLE", "é.example", "#/a.example", "/b.example/", "a,b", "a'b", "a^b",
-    "..a.example", "+..a.example", "+.*.a.example", "*.+.a.example", "+a.example", "+.", "+", "*.b.example",
+    "1.2.3.012", "1.2.3.012/32", "1.2.3.4/", "1.2.3.", "#", "A.EXAMPLE", "é.example", "#/a.example", "/b.example/",
+    "a,b", "a'b", "a^b", "..a.example", "+..a.example", "+.*.a.example", "*.+.a.example", "+a.example", "+.", "+",
+    "*.b.example",
 ])  # fmt: skip
 
 

@@ -83,6 +83,9 @@ def test_prefixes_in_bulk_and_one_by_one() -> None:
     assert found.lines_read == 203
     for line, listed in zip(odd, ("172.16.0.0/12", "", "", "", "", "2001:db8::/32"), strict=True):
         assert entries(read(f"10.0.0.0/16\n{line}\n")) == {"10.0.0.0/16", listed} - {""}, line
+    for line, listed in (("192.0.2.7/", "192.0.2.7"), ("192.0.2.", "192.0.0.2"), ("192..0.2", ""), ("1.2.3./24", "")):
+        found = read(f"10.0.0.0/16\n{line}\n")
+        assert entries(found) == {"10.0.0.0/16", listed} - {""}, line  # as the line is read alone
     found = read("\n".join(usual + odd))
     assert entries(found) == {*usual[:200], "192.0.2.7", "192.0.2.8", "0.0.0.0/8", "172.16.0.0/12", "2001:db8::/32"}
     assert found.skips == {Skip.UNREADABLE: 3, Skip.WIDE_PREFIX: 1}
