@@ -147,7 +147,21 @@ class ActiveSetup:
         _, *others = fingerprint(loaded.settings, self._paths)
         self._check_stays_closed(loaded)
         material = self._builder.read(loaded, port=self.port, pause_s=PAUSE_S)
+        self._check_lists_stay(material)
         return material, (config, *others, *self._included(material))
+
+    def _check_lists_stay(self, material: Material) -> None:
+        """Raises ConfigError when a list that is in use can no longer be read, whatever the rules do with it: a proxy
+        in between sent a page, or a download was cut short. What was read of it before is better than nothing."""
+        before = self._material.rules.lists
+        broken = [
+            f"{listed.problem}. To use it as it is, set allow_empty = true in its [[list]]"
+            for name, listed in material.rules.lists.items()
+            if listed.problem and not (listed.absent or listed.allow_empty)
+            if name in before and not before[name].problem
+        ]
+        if broken:
+            raise ConfigError(broken)
 
     def _state(self) -> Fingerprint:
         return (*fingerprint(self.setup.settings, self._paths), *self._included(self._material))

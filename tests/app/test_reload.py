@@ -266,6 +266,41 @@ async def test_a_list_that_protects_nobody_any_more_is_not_taken(tmp_path: Path)
         configured.close()
 
 
+@pytest.mark.parametrize("text", ["<html>\n<p>Not found</p>\n</html>\n", ""])
+@pytest.mark.parametrize("rule", ["LIST,gfw,PREFER-RELAY\n", "LIST,gfw,AUTO\n", ""])
+async def test_a_list_that_can_no_longer_be_read_stays_as_it_was(tmp_path: Path, rule: str, text: str) -> None:
+    (tmp_path / "gfw.txt").write_text("a.example\n")
+    (tmp_path / "rules.txt").write_text(rule)
+    configured = Configured(tmp_path, config='[[list]]\nname = "gfw"\nsource = "gfw.txt"\n')
+
+    def is_listed(host: str) -> bool:
+        return configured.in_use.setup.router.rules.lists["gfw"].contains(host)
+
+    try:
+        (tmp_path / "gfw.txt").write_text(text)
+        (problem,) = await configured.in_use.reload()
+        assert problem.endswith("To use it as it is, set allow_empty = true in its [[list]]")
+        assert is_listed("a.example")
+        assert configured.in_use.problem == problem
+        (tmp_path / "gfw.txt").write_text("b.example\n")
+        assert await configured.in_use.reload() == []
+        assert is_listed("b.example")
+        assert not is_listed("a.example")
+    finally:
+        configured.close()
+
+
+async def test_a_list_may_be_emptied_when_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "gfw.txt").write_text("a.example\n")
+    configured = Configured(tmp_path, config='[[list]]\nname = "gfw"\nsource = "gfw.txt"\nallow_empty = true\n')
+    try:
+        (tmp_path / "gfw.txt").write_text("")
+        assert await configured.in_use.reload() == []
+        assert not configured.in_use.setup.router.rules.lists["gfw"].contains("a.example")
+    finally:
+        configured.close()
+
+
 async def test_the_hosts_whose_override_has_ended(configured: Configured) -> None:
     in_use = configured.in_use
     in_use.override("a.example", Override(Action.BLOCK, until=1000.0))
