@@ -3,9 +3,9 @@
 Some censors let a connection to a relay pass and freeze it after some kilobytes. A handshake does not show that, and a
 page that stopped cannot go on elsewhere. So where a relay has alternatives (`?alt=`) and the way that a visit has just
 taken was never seen to carry more, the visit waits, with its path open and nothing sent on it, while the first page of
-its site is requested through the same relay: nobody's cookies, nobody's path. The kernel tells a way that stopped from
-a server that is slow. Where it stopped, the next way is tried alike, and the visit takes that one. All visits through
-one relay wait for one check. When nothing is shown they go on as they would have.
+its site is requested through the same relay: without cookies and without the user's path. The kernel tells a way that
+stopped from a server that is slow. Where it stopped, the next way is tried alike, and the visit takes that one. All
+visits through one relay wait for one check. When nothing is shown they go on as they would have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The secret of this installation, with which network ids are hashed: nobody can tell from one which network it was."""
+"""The secret of this installation, with which network ids are hashed: an id alone does not reveal its network."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Answering(ScriptedStream):
     def send_nowait(self, data: bytes | memoryview) -> int:
         count, rest = divmod(len(data), len(REQUEST))
         assert rest == 0
-        assert bytes(data) == REQUEST * count, "nobody's cookies, nobody's paths"
+        assert bytes(data) == REQUEST * count, "no cookies, and no path of the user"
         for _ in range(count):
             self._answer()
         return len(data)

@@ -88,7 +88,7 @@ class Connection(ScriptedStream):
         assert not self.closed
         count, rest = divmod(len(data), len(REQUEST))
         assert not rest
-        assert bytes(data) == REQUEST * count, "nobody's cookies, nobody's path"
+        assert bytes(data) == REQUEST * count, "no cookies, and no path of the user"
         loop = asyncio.get_running_loop()
         self.requests += count
         if self.is_frozen:

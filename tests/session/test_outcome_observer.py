@@ -48,7 +48,7 @@ def test_a_tunnel_is_watched_where_that_can_change_the_route(action: Action) -> 
 
 
 class Told(Health):
-    """Counts the connections that it is told of."""
+    """Counts the connections that are reported to it."""
 
     count = 0
 

@@ -68,7 +68,7 @@ NO_SETUP: Any = None
 
 
 def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Rescued:
-    """The event, for who only reads its record. Whoever takes a Delivered takes it too."""
+    """A Rescued, for handlers that read only its record and flight. It also stands for a Delivered."""
     return Rescued(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight, outcome)
 
 

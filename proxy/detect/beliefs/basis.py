@@ -13,7 +13,7 @@ from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 
 BASES_MAX = 8192
-"""Bases that are told of changes: twice as many as there are plans that are kept."""
+"""Bases that a change can mark: twice as many as there are plans that are kept."""
 
 
 class Basis:
@@ -29,7 +29,7 @@ class Basis:
 
 
 class Bases:
-    """The bases that are told of changes. Belongs to one thread."""
+    """The bases that a change can mark. Belongs to one thread."""
 
     def __init__(self) -> None:
         self._bases: OrderedDict[tuple[NetworkId, str], Basis] = OrderedDict()  # the oldest first
@@ -38,11 +38,11 @@ class Bases:
         """The basis of a network and a host that has not changed; it may be over. None: there is none."""
 
     def add(self, network: NetworkId, host: str, until: float) -> Basis:
-        """Makes a basis that is told of changes from now on."""
+        """Makes a basis, which later changes mark."""
         if (network, host) in self._bases:
             self.on_scope_changed((network, host))
         elif len(self._bases) >= BASES_MAX:
-            self.on_scope_changed(next(iter(self._bases)))  # nothing will tell it
+            self.on_scope_changed(next(iter(self._bases)))  # no later change would mark it
         basis = self._bases[network, host] = Basis(until)
         self._hosts.setdefault((network, registrable(host)), set()).add(host)
         return basis
