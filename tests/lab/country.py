@@ -51,6 +51,7 @@ RELAY = "abroad"
 LINK = Link(delay_s=0.01)
 """The person's own: 20 ms there and back, so that a wait that is counted in round trips shows."""
 _ROWS_REPORTED = 15
+_ESTABLISHED = "01"  # the state in /proc/net/tcp
 _FIRST_OF_SERVICES = 100  # numbers below are the lab's own sites
 
 _ENTER = """\
@@ -412,6 +413,15 @@ class Running(Byway):
     async def network_state(self) -> str:
         """What the network as a whole is held to be."""
         return str((await self.ask("/v1/status")).get("network_state") or NetworkState.OK)
+
+    def is_connected_to(self, address: str) -> bool:
+        """Whether it has an open TCP connection to this IPv4 address, from the kernel's table of its namespace."""
+        wanted = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}"
+        for line in Path(f"/proc/{self.run_file()['pid']}/net/tcp").read_text().splitlines()[1:]:
+            _, _, remote, state, *_ = line.split()
+            if state == _ESTABLISHED and remote.partition(":")[0] == wanted:
+                return True
+        return False
 
     def run_file(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.state / "run.json").read_text())

@@ -274,6 +274,8 @@ async def play(folder: Path, pace: Pace, *, secure: bool, told: Callable[[str], 
         await until_read(lambda: _is_on(byway, home, True))
         await _until_blocked(day, story, pace)
         told(f"blocked: {story.blocked['evidence']}")
+        # A re-test under way would go out once the censor has let go, and count as one without its relay's half.
+        await until_read(lambda: _looked(not byway.is_connected_to(day.site.address)))
         story.let_go_at, since = time.time(), country.router.events.clock()
         country.rules.clear()
         await _until_back(day, story, pace)
