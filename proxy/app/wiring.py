@@ -78,7 +78,11 @@ class Subscribers:
     """Whether the log may name destinations."""
 
     def store_outcome(self, ended: Ended) -> None:
-        self.store.record(ended.outcome, network=ended.network)
+        ended_so = ended.routine
+        if ended_so is None or not self.store.count_direct(
+            ended.network, ended_so.at, ended_so.bytes_up, ended_so.bytes_down
+        ):
+            self.store.record(ended.outcome, network=ended.network)
 
     def notify_addons_of_outcome(self, ended: Ended) -> None:
         """Addons do not learn of the hosts of `[log] never`."""

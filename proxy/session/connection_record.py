@@ -40,7 +40,7 @@ from proxy.session.events import Delivered, Ended, Rescued, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.open_connections import ConnectionState, OpenConnection, Transfer
 from proxy.session.outcome_observer import OutcomeObserver
-from proxy.session.plan import plan_for
+from proxy.session.plan import kept_plan, plan_for
 from proxy.session.refusal_text import client_message, full_reason
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -52,8 +52,8 @@ class ConnectionRecord:
 
     __slots__ = (
         "_flow", "_observer", "_race", "_retained", "_services", "_task", "at", "attempts", "bytes_down", "bytes_up",
-        "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "network", "plan",
-        "protocol", "request", "setup", "transfer", "winner",
+        "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "is_routine",
+        "network", "plan", "protocol", "request", "setup", "transfer", "winner",
     )  # fmt: skip
 
     @classmethod
@@ -67,10 +67,15 @@ class ConnectionRecord:
     ) -> ConnectionRecord:
         """Plans a request of `client` (its address) under the Setup in force, and opens its record, which is among the
         open connections until `leave` is called or its tunnel has ended."""
-        setup = services.setup()
+        setup, network = services.setup(), services.network()
         request = Request(next(services.request_ids), destination, inbound, client, http)
-        plan = await plan_for(request, services, setup)
-        record = cls(request, plan, network=services.network(), setup=setup, services=services)
+        plan: Plan | None = None
+        if not services.addons.decides:
+            plan = kept_plan(request, services, setup, network, services.now())
+        if plan is None:
+            plan = await plan_for(request, services, setup)
+            network = services.network()
+        record = cls(request, plan, network=network, setup=setup, services=services)
         if plan.decided_by and services.learns:
             services.rule_hits.count(plan.decided_by, record.at)
         record._task = asyncio.current_task()
@@ -95,6 +100,8 @@ class ConnectionRecord:
         self.duration = 0.0
         self.closed_by = ClosedBy.BYWAY
         self.error = ""
+        self.is_routine = False
+        """See `events.Routine`."""
         self._retained = 1
         self._flow: WatchedFlow | None = None
         self._observer = OutcomeObserver(services, network)
@@ -170,7 +177,10 @@ class ConnectionRecord:
         if self._retained == 0:
             if not self.duration:  # of a tunnel it is known already
                 self.duration = self._services.now() - self.at
-            self._services.events.emit(Ended(outcome or self.outcome, self.network))
+            if self.is_routine:
+                self._services.events.emit(Ended(outcome, self.network, self))
+            else:
+                self._services.events.emit(Ended(outcome or self.outcome, self.network))
 
     def leave(self) -> None:
         """The connection has ended: it is not among the open ones any more."""
@@ -230,6 +240,10 @@ class ConnectionRecord:
         self.transfer, self._race = tunnel, None
         self.winner = winner.route if winner.valid else None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
+        if tunnel is None and winner.valid and self._works_again():
+            if self._services.health.unconfirmed:
+                self._observer.judge_relays(self.outcome)
+            return
         outcome = self._learn() if winner.valid else self.outcome
         if tunnel is not None:
             self._task = None  # the session ends, and an idle tunnel holds no more memory than it must
@@ -262,18 +276,19 @@ class ConnectionRecord:
             self.client_message, self.error = client_message(outcome), full_reason(outcome)
         self._observer.judge_relays(self._learn())
 
-    def on_delivered(self, reused: Attempt) -> Outcome | None:
-        """A whole answer came: over the only route that could take the request, or over a connection used before, when
-        `reused` is its attempt. Returns the outcome; None: a race has won with it already."""
+    def on_delivered(self, reused: Attempt) -> None:
+        """A whole answer came: over the winner of a race, which is known already, over the only route that could take
+        the request, or over a connection used before, when `reused` is its attempt."""
         if not self.attempts:
             self.attempts = (reused,)
         else:
             attempt = next((a for a in reversed(self.attempts) if a.route == reused.route), reused)
             if attempt is not reused and attempt.delivered:
-                return None
+                return
             self._judge(replace(attempt, stage=Stage.DONE))
         self.winner, self.duration = reused.route, self._services.now() - self.at
-        return self._learn()
+        if not self._works_again():
+            self._learn()
 
     def on_broken(self, error: DialError) -> None:
         """The chosen route broke before the head of an answer had come."""
@@ -282,7 +297,7 @@ class ConnectionRecord:
             self._judge(replace(attempt, symptom=error.symptom, error=str(error)))
             self._learn()
         self.client_message = self.error = f"{self.request.destination}: {error}"
-        self.winner = None
+        self.winner, self.is_routine = None, False
 
     def on_broken_inside(self, error: DialError, inside: Outcome | None) -> None:
         """The inspector closed without an answer. The reason is that of its own tunnel (`inside`), unless that tunnel
@@ -375,7 +390,21 @@ class ConnectionRecord:
 
     # -- what is known later ---------------------------------------------------------------------------------------
 
+    def _works_again(self) -> bool:
+        """Learns of a host that direct delivered at once, if it is one of those that work, and there is no more to
+        learn: most are. False: learn from its outcome."""
+        plan = self.plan
+        if (
+            len(self.attempts) != 1
+            or self.winner != DIRECT
+            or not self._observer.works_again(plan, self.host, self.attempts[0])
+        ):
+            return False
+        self.is_routine = plan.action is Action.AUTO and not plan.intercept and plan.before is None
+        return True
+
     def _learn(self) -> Outcome:
+        self.is_routine = False
         outcome = self.outcome
         learned = self._observer.learn(outcome)
         if learned is not outcome:

@@ -53,12 +53,35 @@ class TunnelEnded:
     outcome: Outcome
 
 
-@frozen_dataclass
-class Ended:
-    """A connection's record is complete: the row of the log."""
+class Routine(Protocol):
+    """A connection for which direct alone was tried, under AUTO, and delivered: only its sums may be of interest."""
 
-    outcome: Outcome
-    network: NetworkId
+    at: float
+    bytes_up: int
+    bytes_down: int
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+
+class Ended:
+    """A connection's record is complete: the row of the log. The outcome of a `routine` one is made when somebody asks
+    for it: mostly nobody does."""
+
+    __slots__ = ("_outcome", "network", "routine")
+
+    def __init__(self, outcome: Outcome | None, network: NetworkId, routine: Routine | None = None) -> None:
+        """`outcome` None: that of `routine`."""
+        self._outcome = outcome
+        self.network = network
+        self.routine = routine
+
+    @property
+    def outcome(self) -> Outcome:
+        if self._outcome is None:
+            assert self.routine is not None
+            self._outcome = self.routine.outcome
+        return self._outcome
 
 
 @frozen_dataclass

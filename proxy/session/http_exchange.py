@@ -3,7 +3,8 @@
 The request's body and the answer travel at the same time (RFC 9112 section 9.5): a server may answer before it has
 read everything. Both directions are generators that make non-blocking calls and yield when they can do no more; one
 coroutine steps them whenever a stream has news. So an exchange needs no task, and a direction holds at most one
-received and one unsent piece. Nothing goes on as it came: `wire.http1` makes heads and chunks anew.
+received and one unsent piece. Most requests are a head alone, which goes out at once and needs no direction. Nothing
+goes on as it came: `wire.http1` makes heads and chunks anew.
 
 Nothing is closed here, but that a client whose answer broke off is aborted: it must not look complete.
 """
@@ -21,12 +22,12 @@ from proxy.net.notify import Notify
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import http1
 from proxy.wire.http1 import BodyKind, Framing, RequestHead, ResponseHead
-from proxy.wire.reader import Reader
+from proxy.wire.reader import Parser, Reader
 
 T = TypeVar("T")
 
-Steps = Generator[None, None, T]
-"""Yields when it can do no more until a stream has news, or has done enough for one turn."""
+Steps = Generator[bool, None, T]
+"""Yields when it can do no more until a stream has news; True: it has done enough for one turn, and can do more."""
 
 CONTINUE_AFTER_S = 1.0
 """Seconds that a client waits for the server's `100 Continue` before it gets ours: as long as curl waits."""
@@ -99,7 +100,7 @@ class _End:
 
     def fill(self) -> Steps[None]:
         while self.stream.drained or not self.read_available():
-            yield
+            yield False
 
     def send_nowait(self, data: bytes | memoryview) -> bytes | memoryview:
         """Sends what the peer takes now, nearly always all. Returns the rest."""
@@ -113,15 +114,15 @@ class _End:
 
     def send(self, data: bytes | memoryview) -> Steps[None]:
         while data := self.send_nowait(data):
-            yield
+            yield False
 
 
 class Exchange:
     """The state that both directions share, and the coroutine that steps them. Used once."""
 
     __slots__ = (
-        "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_notify", "_refused",
-        "_sends_already", "_sent_before", "_server", "_uploaded",
+        "_answer", "_client", "_continue_due", "_head", "_keep_client", "_notify", "_refused", "_sent_before",
+        "_server", "_uploaded",
     )  # fmt: skip
 
     def __init__(
@@ -141,13 +142,11 @@ class Exchange:
         self._head = head
         self._uploaded = False  # the whole request has gone out
         self._refused: DialError | None = None  # why it could not
-        self._answer: ResponseHead | None = None  # the final one, once it is read
-        self._sent_before = 0  # what the client got before the final answer
-        self._keep_client = False  # as the head of the answer says
-        self._sends_already = len(client_reader) > 0  # without waiting for a 100
-        self._continue_due = False
-        self._continued = False  # the client has been told to go on
-        self._again = False  # a direction stopped only to let others run
+        self._continue_due = False  # the client waits for a 100, and the server sends none
+        # The final answer, once it is read. Then follow what the client had got before it, and whether it is kept.
+        self._answer: ResponseHead | None = None
+        self._sent_before: int
+        self._keep_client: bool
 
     @property
     def bytes_moved(self) -> tuple[int, int]:
@@ -169,17 +168,22 @@ class Exchange:
         """
         client, server, loop = self._client, self._server, asyncio.get_running_loop()
         server.stream.notify = self._notify.set
-        upward, downward = self._upward(head_sent), self._downward()
         timer = self._watch_for_continue() if self._head.expect_continue else None
+        upward: Steps[None] | None = None
+        downward = self._downward()
         moved, moved_at = -1, 0.0
         try:
+            unsent = self._send_head(head_sent)
             while True:
-                self._again = False
+                again: object = False
                 if not (self._uploaded and client.stream.drained):
-                    next(upward, None)
-                if next(downward, _ENDED) is _ENDED:
-                    break
-                if self._again:
+                    upward = upward or self._upward(unsent)
+                    again = next(upward, False)
+                if moved >= 0 or server.reader or not server.stream.drained:
+                    if (paused := next(downward, _ENDED)) is _ENDED:
+                        break
+                    again = again or paused
+                if again:
                     await asyncio.sleep(0)
                     continue
                 now = loop.time()
@@ -188,7 +192,7 @@ class Exchange:
                 elif now >= moved_at + idle_timeout_s:
                     raise _Stalled
                 await self._notify.wait(moved_at + idle_timeout_s)
-            if not self._uploaded:
+            if upward is not None and not self._uploaded:
                 await self._linger(upward)
         except (OSError, DialError, PeerError, _Stalled) as fault:
             if self._answer is None or client.sent == self._sent_before:
@@ -197,7 +201,8 @@ class Exchange:
             return self._exchanged(self._answer, _who(fault), str(fault) or "no progress until the timeout")
         finally:
             server.stream.notify = None
-            upward.close()
+            if upward is not None:
+                upward.close()
             if timer is not None:
                 timer.cancel()
         assert self._answer is not None  # `_downward` ends in no other way
@@ -209,51 +214,68 @@ class Exchange:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + LINGER_S
         with contextlib.suppress(OSError, PeerError):
-            for _ in upward:
+            for again in upward:
                 if self._uploaded or loop.time() >= ends_at:
                     return
-                if self._again:
-                    self._again = False
+                if again:
                     await asyncio.sleep(0)
                 else:
                     await self._notify.wait(ends_at)
 
     # -- the two directions ----------------------------------------------------------------------------------------
 
-    def _upward(self, head_sent: int) -> Steps[None]:
-        """Sends the request. Then what the client sends ahead is read and kept, or, when the server took only a part of
-        the request, dropped."""
-        head, client = self._head, self._client
-        forwarded = b"" if head_sent else head.forwarded()
+    def _send_head(self, head_sent: int) -> bytes | memoryview:
+        """Sends the head of a request without a body, nearly always whole. Returns what is left; of a request with a
+        body all, since its first bytes go with it."""
         self._server.sent += head_sent
+        unsent: bytes | memoryview = b"" if head_sent else self._head.forwarded
+        if self._head.bodiless:
+            try:
+                if unsent:
+                    unsent = self._server.send_nowait(unsent)
+                self._uploaded = not unsent
+            except DialError as fault:  # the server may still answer with the reason: the other direction reads it
+                self._refused = fault
+        return unsent
+
+    def _upward(self, unsent: bytes | memoryview) -> Steps[None]:
+        """Sends what is left of the request. Then what the client sends ahead is read and kept, or, when the server
+        took only a part of the request, dropped."""
+        head, client = self._head, self._client
         try:
             if not head.bodiless:
-                yield from self._carry(client, self._server, head.body, head.body, forwarded)
-            elif forwarded and (unsent := self._server.send_nowait(forwarded)):
-                yield
+                yield from self._carry(client, self._server, head.body, head.body, bytes(unsent))
+                self._uploaded = True
+            elif unsent and self._refused is None:
+                yield False
                 yield from self._server.send(unsent)
-            self._uploaded = True
-        except DialError as fault:  # the server may still answer with the reason: the other direction reads it
+                self._uploaded = True
+        except DialError as fault:
             self._refused = fault
         while not client.reader.ended and len(client.reader) < AHEAD_LIMIT:
             while client.stream.drained or not client.read_available():
-                yield
+                yield False
             if not self._uploaded:
                 client.reader.rest()
-                self._again = True  # a client may send as fast as this drops: others must run
-                yield
+                yield True  # a client may send as fast as this drops: others must run
 
     def _downward(self) -> Steps[None]:
         """Passes the answer on: interim ones as they come, except to HTTP/1.0, which has none, then the final one."""
-        asked, client, server = self._head, self._client, self._server
+        asked, client, server, continued = self._head, self._client, self._server, False
         for _ in range(INTERIM_LIMIT):
-            parser = http1.read_response_head(server.reader, asked.method)
+            parser: Parser[ResponseHead] | None = None
             while True:
                 if server.reader or server.reader.ended:
                     try:
+                        if parser is None:
+                            taken = http1.take_response_head(server.reader, asked.method)
+                            if taken is not None:  # as nearly always
+                                answer = taken
+                                break
+                            parser = http1.read_response_head(server.reader, asked.method)
                         next(parser)
                     except StopIteration as stop:
-                        answer: ResponseHead = stop.value
+                        answer = stop.value
                         break
                     except PeerError as fault:
                         if not server.reader.ended or len(server.reader):
@@ -262,16 +284,16 @@ class Exchange:
                         unanswered = _server_fault("the server closed without an answer", Symptom.EOF)
                         raise self._refused or unanswered from None
                 while server.stream.drained or not server.read_available():
-                    if self._continue_due:
+                    if self._continue_due and not continued:
                         self._continue_due = False
-                        self._continued = True
+                        continued = True
                         yield from client.send(_CONTINUE)
                     else:
-                        yield
+                        yield False
             if answer.status >= 200 or not answer.is_interim:
                 break
-            if asked.version >= http1.HTTP_1_1 and not (answer.status == 100 and self._continued):
-                self._continued = self._continued or answer.status == 100
+            if asked.version >= http1.HTTP_1_1 and not (answer.status == 100 and continued):
+                continued = continued or answer.status == 100
                 yield from client.send(answer.forwarded(answer.body, keep_alive=True))
         else:
             raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
@@ -290,7 +312,7 @@ class Exchange:
         if body.kind in _OF_LENGTH and body.length <= len(source.reader) and body.length <= CHUNK:
             # It has come whole, as most do.
             if rest := sink.send_nowait(unsent + source.reader.take(body.length)):
-                yield
+                yield False
                 yield from sink.send(rest)
             return
         chunked = sent_as.kind is BodyKind.CHUNKED
@@ -308,8 +330,7 @@ class Exchange:
                     yield from source.fill()
                 elif moved >= TURN:
                     moved = 0
-                    self._again = True
-                    yield
+                    yield True
         except PeerError as fault:
             raise source.failure(fault) from fault
         if chunked:
@@ -326,11 +347,12 @@ class Exchange:
     def _watch_for_continue(self) -> asyncio.TimerHandle:
         """Starts the timer after which the client gets our `100 Continue`: a server that does not support it must not
         make the client wait for ever (RFC 9110 section 10.1.1)."""
-        return asyncio.get_running_loop().call_later(CONTINUE_AFTER_S, self._continue_is_due)
+        sends_already = len(self._client.reader) > 0
+        return asyncio.get_running_loop().call_later(CONTINUE_AFTER_S, self._continue_is_due, sends_already)
 
-    def _continue_is_due(self) -> None:
-        # A client that already sends, or that got one from the server, needs none from us.
-        self._continue_due = not (self._continued or self._sends_already or self._client.received)
+    def _continue_is_due(self, sends_already: bool) -> None:
+        # A client that already sends needs none.
+        self._continue_due = not (sends_already or self._client.received)
         self._notify.set()
 
     # -- the end ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from proxy.model import Attempt, HttpRequest, Inbound, Outcome, Protocol, Stage, frozen_evidence
+from proxy.model import Attempt, Inbound, Protocol, Stage, frozen_evidence
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
@@ -30,14 +30,13 @@ _REUSED = frozen_evidence({"reused": 1})
 class HttpRequests:
     """Serves the plain HTTP requests of one client, one after the other."""
 
-    __slots__ = ("_client", "_idle", "_inspected", "_outcome", "_services")
+    __slots__ = ("_client", "_idle", "_inspected", "_services")
 
     def __init__(self, client: Client, services: Services, *, inspected: bool) -> None:
         self._client = client
         self._services = services
         self._inspected = inspected
         self._idle: OriginConnection | None = None
-        self._outcome: Outcome | None = None  # of the request under way, once no more is to come
 
     async def serve(self, asked: ForwardRequest) -> InboundRequest | None:
         """Serves requests, from `asked` on. Returns the first that is no plain HTTP request; None when the connection
@@ -45,13 +44,8 @@ class HttpRequests:
         client, services = self._client, self._services
         while True:
             record = await ConnectionRecord.open(
-                services,
-                asked.destination,
-                Inbound.HTTP,
-                client.stream.peer,
-                HttpRequest(asked.head.method, asked.head.target),
+                services, asked.destination, Inbound.HTTP, client.stream.peer, asked.http
             )
-            self._outcome = None
             try:
                 if record.plan.intercept and not self._inspected:
                     exchanged = await self._exchange_inspected(asked, record)
@@ -64,7 +58,7 @@ class HttpRequests:
             finally:
                 if not client.handed_over:
                     record.leave()
-                record.release(self._outcome)
+                record.release()
             if exchanged is None or not exchanged.client_reusable:
                 return None
             following = await record.setup.inbound.next_request(client)
@@ -94,7 +88,7 @@ class HttpRequests:
         head = asked.head
         client, race, limits = self._client, record.race(Notify()), record.setup.settings.limits
         record.protocol = Protocol.HTTP
-        flight, winner = Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless), None
+        flight, winner = Flight.of_http(head.forwarded, head.method, bodiless=head.bodiless), None
         client.stream.notify = race.notify.set
         try:
             if head.bodiless:
@@ -123,7 +117,6 @@ class HttpRequests:
             head_sent = len(flight.data) if head.bodiless else 0
             exchanged = await self._exchange_over(origin, asked, record, head_sent=head_sent)
             if not head.bodiless:  # known to have delivered only now
-                self._outcome = None  # who is told may add evidence
                 record.report_delivered(flight)
             return exchanged
         finally:
@@ -133,7 +126,7 @@ class HttpRequests:
         """One exchange with the inspector in place of the origin, if it wants to inspect this request. The inspector
         reaches the origin through a tunnel of its own, which has its own row in the log. Returns as `_exchange`."""
         head = asked.head
-        inspection = await record.inspection(Flight.of_http(head.forwarded(), head.method, bodiless=False))
+        inspection = await record.inspection(Flight.of_http(head.forwarded, head.method, bodiless=False))
         if inspection.refusal:
             record.client_message = inspection.refusal
             await self._refuse(asked, record)
@@ -178,7 +171,7 @@ class HttpRequests:
         record.transfer = None
         record.bytes_up, record.bytes_down = exchanged.bytes_up, exchanged.bytes_down
         record.closed_by = exchanged.closed_by
-        self._outcome = record.on_delivered(origin.attempt)
+        record.on_delivered(origin.attempt)
         if exchanged.upgraded:
             self._hand_over(origin.stream, origin.reader, record)
         elif origin.reusable and exchanged.upstream_reusable and exchanged.client_reusable:

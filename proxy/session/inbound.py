@@ -4,8 +4,8 @@ The first byte tells HTTP from SOCKS. A TunnelRequest and a ForwardRequest name 
 from a browser that opened Byway's own address. Each knows how its client is answered. Credentials, when they are
 required, are checked on every connection and never remembered by address.
 
-A browser asks for the same tunnel again and again, in the same bytes. What those say is remembered, unless they hold
-credentials.
+A browser asks for the same tunnel again and again, in the same bytes, and a page that keeps itself up to date for the
+same URL. What those bytes say is remembered, unless credentials are required.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import hmac
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Generic, NamedTuple, TypeVar
 
 from proxy.config.schema import Limits
-from proxy.model import Destination, Inbound, Symptom
+from proxy.model import Destination, HttpRequest, Inbound, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -28,7 +29,7 @@ from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.session.recent_clients import RecentClients
 from proxy.wire import http1, sniff, socks
-from proxy.wire.http1 import Form, RequestHead
+from proxy.wire.http1 import Form, Headers, RequestHead
 from proxy.wire.sniff import Family
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -41,6 +42,9 @@ _USER_AGENT = ("User-Agent", "user-agent")
 _REMEMBERED = 512
 _REMEMBERED_SIZE = 1024
 """CONNECTs and SOCKS5 requests that are remembered, and bytes of the longest."""
+
+_FORWARDS_REMEMBERED = 32
+"""Requests in absolute form that are remembered. They may hold cookies, so only few are kept."""
 
 OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
@@ -120,6 +124,8 @@ class ForwardRequest:
 
     head: RequestHead
     destination: Destination
+    http: HttpRequest
+    """What it asks for there."""
 
 
 @frozen_dataclass
@@ -157,11 +163,40 @@ def http_redirect(url: str) -> bytes:
     return http1.error_response(302, "", headers=[("Location", url), ("Cache-Control", "no-store")])
 
 
-class _Connect(NamedTuple):
-    """A CONNECT that is remembered."""
+R = TypeVar("R")
 
-    request: TunnelRequest
+
+class _Known(NamedTuple, Generic[R]):
+    """An HTTP request that is remembered."""
+
+    request: R
     user_agent: str  # empty: it names none
+
+
+def _user_agent(headers: Headers) -> str:
+    """Empty: there is none."""
+    for name, value in headers:
+        if name in _USER_AGENT:
+            return value
+    return ""
+
+
+def _forward_request(head: RequestHead, destination: Destination) -> ForwardRequest:
+    return ForwardRequest(head, destination, HttpRequest(head.method, head.target))
+
+
+@lru_cache(maxsize=_FORWARDS_REMEMBERED)
+def _whole_forward(received: bytes) -> _Known[ForwardRequest] | None:
+    """What bytes ask for that are one request in absolute form, whole and without a body; None: they are something
+    else. Raises PeerError as the parser does."""
+    if received.startswith(b"CONNECT "):
+        return None
+    head = http1.whole_request_head(received)
+    if head is None or head.form is not Form.ABSOLUTE or not head.bodiless or head.destination is None:
+        return None
+    if head.destination.host == OWN_NAME:
+        return None
+    return _Known(_forward_request(head, head.destination), _user_agent(head.headers))
 
 
 class InboundHandshake:
@@ -182,7 +217,8 @@ class InboundHandshake:
         self._is_ours = is_ours
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
-        self._connects: Bounded[bytes, _Connect] = Bounded(_REMEMBERED if credentials is None else 0)  # by their head
+        # By their head.
+        self._connects: Bounded[bytes, _Known[TunnelRequest]] = Bounded(_REMEMBERED if credentials is None else 0)
         self._socks5_requests: Bounded[bytes, TunnelRequest] = Bounded(_REMEMBERED)
 
     async def read(self, client: Client) -> InboundRequest | None:
@@ -204,6 +240,9 @@ class InboundHandshake:
             family = sniff.sniff(reader[0])
             match family:
                 case Family.HTTP:
+                    if (forward := self._forward(received)) is not None:
+                        reader.clear()
+                        return forward
                     head = http1.take_request_head(reader)
                     if head is None:
                         head = await client.read(http1.read_request_head(reader), ends_at)
@@ -229,6 +268,8 @@ class InboundHandshake:
                 await client.news.wait(ends_at)
             if not data:
                 return None
+            if (forward := self._forward(data)) is not None:
+                return forward
             reader.extend(data)
         head = http1.take_request_head(reader)
         if head is None:
@@ -238,6 +279,18 @@ class InboundHandshake:
             except TimeoutError:
                 raise _too_slow(self._limits.head_timeout_s) from None
         return self._asked(client, head)
+
+    def _forward(self, received: bytes) -> ForwardRequest | None:
+        """A request in absolute form that is all that has come: most are. None: these bytes are something else, or more
+        has to be checked. Raises as `read`."""
+        if self._credentials is not None or len(received) > http1.REMEMBERED_LIMIT:
+            return None
+        known = _whole_forward(received)
+        if known is None:
+            return None
+        if known.user_agent:
+            self._recent_clients.note(known.user_agent)
+        return known.request
 
     def _asked(self, client: Client, head: RequestHead, received: bytes = b"") -> InboundRequest:
         """What an HTTP request asks for. `received` is all that had come on the connection; empty when this is not its
@@ -252,20 +305,17 @@ class InboundHandshake:
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
-        user_agent = ""
-        for name, value in head.headers:
-            if name in _USER_AGENT:
-                self._recent_clients.note(user_agent := value)
-                break
+        if user_agent := _user_agent(head.headers):
+            self._recent_clients.note(user_agent)
         assert head.destination is not None  # the parser guarantees it for every form but ORIGIN
         if head.form is Form.CONNECT:
             request = TunnelRequest(head.destination, Inbound.CONNECT)
             if received.endswith(b"\r\n\r\n") and not reader and len(received) <= _REMEMBERED_SIZE:
-                self._connects[received] = _Connect(request, user_agent)
+                self._connects[received] = _Known(request, user_agent)
             return request
         if head.destination.host == OWN_NAME:
             return OwnPageRequest(_as_received(head) + reader.rest())
-        return ForwardRequest(head, head.destination)
+        return _forward_request(head, head.destination)
 
     async def _socks5(self, client: Client, ends_at: float) -> TunnelRequest:
         stream, reader = client.stream, client.reader

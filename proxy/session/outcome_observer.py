@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from proxy.detect.beliefs.events import Carried, DirectDelivered
 from proxy.detect.signals import NEEDS_BYTES_PROOF
-from proxy.model import DIRECT, Action, Destination, Evidence, NetworkId, Outcome, Route, Stage, Symptom
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Change,
+    Destination,
+    Evidence,
+    NetworkId,
+    Outcome,
+    Plan,
+    Route,
+    Stage,
+    Symptom,
+)
 from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel
 from proxy.session.events import Learned, SignalWaits
@@ -46,15 +59,34 @@ class OutcomeObserver:
         changes = services.beliefs.learn(outcome, network=self._network, now=services.now())
         if services.addons.refines and (refined := services.addons.take_refinements(outcome.request.id)):
             outcome = _with_refinements(outcome, refined)
-        if changes:
-            services.events.emit(Learned(changes))
-        if (
-            changes
-            or (outcome.winner != DIRECT and not _delivered_at_once(outcome))
-            or services.beliefs.needs_control(self._network)
-        ):
-            services.events.emit(SignalWaits())
+        self._tell(changes, signals=outcome.winner != DIRECT and not _delivered_at_once(outcome))
         return outcome
+
+    def works_again(self, plan: Plan, host: str, attempt: Attempt) -> bool:
+        """Learns from a connection whose only attempt was direct and delivered, if it shows no more than that its host
+        still works, and no addon is to be told: most connections. False: it may show more; learn from its outcome."""
+        services = self._services
+        if (
+            not plan.learns
+            or not services.learns
+            or services.addons.wants_attempts
+            or services.addons.refines
+            or services.network() != self._network
+        ):
+            return False
+        changes = services.beliefs.works_again(host, attempt, network=self._network, now=services.now())
+        if changes is None:
+            return False
+        self._tell(changes, signals=False)
+        return True
+
+    def _tell(self, changes: list[Change], *, signals: bool) -> None:
+        """Tells what was learned; `signals`: a signal may have been observed."""
+        events = self._services.events
+        if changes:
+            events.emit(Learned(changes))
+        if changes or signals or self._services.beliefs.needs_control(self._network):
+            events.emit(SignalWaits())
 
     def judge_relays(self, outcome: Outcome) -> None:
         """Tells the relays' health what a race showed of them."""

@@ -14,11 +14,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from proxy.model import Action, NetworkState, Plan, RelayGroup, Request, Route
+from proxy.model import Action, NetworkId, NetworkState, Plan, RelayGroup, Request, Route
 from proxy.routing.rule import ANYWHERE, Situation
 from proxy.session.inbound import OWN_NAME
 from proxy.session.services import Services
 from proxy.session.setup import KeptPlan, Setup
+
+
+def kept_plan(request: Request, services: Services, setup: Setup, network: NetworkId, now: float) -> Plan | None:
+    """Returns the plan without the addons that was made for the destination of a request before, if it is still
+    valid."""
+    destination, http = request.destination, request.http
+    kept = setup.kept_plans.get((destination.host, destination.port))
+    if (
+        kept is not None
+        and kept.made_at <= now < kept.until
+        and not kept.basis.changed
+        and kept.health_version == services.health.version
+        and kept.network == network
+        and (http is None or http.method == "GET" or http.is_repeatable)
+    ):
+        return kept.plan
+    return None
 
 
 async def plan_for(
@@ -29,18 +46,9 @@ async def plan_for(
     destination, now = request.destination, services.now()
     network = services.network() if situation is None else situation.network
     beliefs, health, name = services.beliefs, services.health, host or destination.host
-    kept = setup.kept_plans.get((destination.host, destination.port))
-    if (
-        kept is not None
-        and kept.made_at <= now < kept.until
-        and not kept.basis.changed
-        and kept.health_version == health.version
-        and kept.network == network
-        and not host
-        and situation is None
-        and (request.http is None or request.http.method == "GET" or request.http.is_repeatable)
-    ):
-        plan = kept.plan
+    kept = kept_plan(request, services, setup, network, now) if situation is None and not host else None
+    if kept is not None:
+        plan = kept
     elif destination.host == OWN_NAME:  # browsers that try https first ask for it; no resolver may see the name
         return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")
     elif refusal := setup.guard.refuse_host(destination):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from proxy.config.load import Loaded
 from proxy.config.relays import expanded, groups_of
@@ -11,6 +10,7 @@ from proxy.config.schema import Settings
 from proxy.detect.beliefs.basis import Basis
 from proxy.model import Destination, IPAddress, NetworkId, Plan, RelayGroup, Request, Route
 from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import GuardAddress
 from proxy.net.dns.resolver import Resolver
@@ -29,7 +29,8 @@ _PLANS_KEPT = 4096
 """Destinations whose plan is kept."""
 
 
-class KeptPlan(NamedTuple):
+@frozen_dataclass
+class KeptPlan:
     """A plan, and what it depends on beside its Setup."""
 
     plan: Plan

@@ -28,6 +28,8 @@ class LogPrivacy:
 
     def __init__(self, settings: Log) -> None:
         self._hosts = settings.hosts
+        self.counts_direct = settings.hosts == "decisions"
+        """Whether a visit for which direct alone was tried, and delivered, is only counted."""
         patterns = [pattern.lower() for pattern in settings.never]
         patterns += [pattern[2:] for pattern in patterns if pattern.startswith("*.")]  # `*.gov.kz` covers gov.kz, too
         # Compiled once: fnmatch.fnmatch would look each pattern up again for every connection.

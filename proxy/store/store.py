@@ -148,16 +148,29 @@ class Store:
         if kept is Kept.NOTHING or outcome.at < self._nameless_before:
             return
         if kept is Kept.DIRECT_COUNT:
-            hour = int(outcome.at) // HOUR_S * HOUR_S
-            with self._sums_lock:
-                sums = self._sums.get((hour, network))
-                if sums is None:
-                    sums = self._sums[hour, network] = DirectSums(hour, network)
-                sums.connections += 1
-                sums.bytes_up += outcome.bytes_up
-                sums.bytes_down += outcome.bytes_down
-        else:
-            self._queue.append((outcome, network))
+            self._count(network, outcome.at, outcome.bytes_up, outcome.bytes_down)
+            return
+        self._queue.append((outcome, network))
+        if not self._is_awake:
+            self._wake_up()
+
+    def count_direct(self, network: NetworkId, at: float, bytes_up: int, bytes_down: int) -> bool:
+        """Counts a connection that began `at`, for which direct alone was tried, under AUTO, and delivered. False: the
+        log may keep more of such a one, or nothing at all; `record` its outcome."""
+        if not self._privacy.counts_direct or self._is_closing or at < self._nameless_before:
+            return False
+        self._count(network, at, bytes_up, bytes_down)
+        return True
+
+    def _count(self, network: NetworkId, at: float, bytes_up: int, bytes_down: int) -> None:
+        hour = int(at) // HOUR_S * HOUR_S
+        with self._sums_lock:
+            sums = self._sums.get((hour, network))
+            if sums is None:
+                sums = self._sums[hour, network] = DirectSums(hour, network)
+            sums.connections += 1
+            sums.bytes_up += bytes_up
+            sums.bytes_down += bytes_down
         if not self._is_awake:
             self._wake_up()
 

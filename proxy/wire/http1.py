@@ -30,7 +30,7 @@ from proxy.wire.http1_fields import (
     tokens,
     without,
 )
-from proxy.wire.http1_response import ResponseHead, read_response_head
+from proxy.wire.http1_response import ResponseHead, read_response_head, take_response_head
 from proxy.wire.reader import Parser, Reader
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "HTTP_1_0",
     "HTTP_1_1",
     "LAST_CHUNK",
+    "REMEMBERED_LIMIT",
     "BodyKind",
     "Form",
     "Framing",
@@ -52,6 +53,8 @@ __all__ = [
     "read_request_head",
     "read_response_head",
     "take_request_head",
+    "take_response_head",
+    "whole_request_head",
 ]
 
 HTTP_1_0 = (1, 0)
@@ -96,7 +99,9 @@ class Form(StrEnum):
 
 
 class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
-    """One request. `headers` are all fields as received, `passed` are the lines of those that go on to the server."""
+    """One request. `headers` are all fields as received, `passed` are the lines of those that go on to the server.
+    `forwarded` is the head in origin form, as the server gets it: always HTTP/1.1 and keeping the connection; empty for
+    CONNECT."""
 
     method: str
     form: Form
@@ -105,6 +110,7 @@ class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
     version: tuple[int, int]
     headers: Headers
     passed: str
+    forwarded: bytes
     named: Destination | None  # what the Host field says; None: there was none (HTTP/1.0)
     body: Framing
     bodiless: bool  # not a byte follows the head
@@ -117,20 +123,6 @@ class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
     def host(self) -> str:
         """The Host field in canonical spelling, with the port unless it is 80; "": there was none (HTTP/1.0)."""
         return "" if self.named is None else host_field(self.named)
-
-    def forwarded(self) -> bytes:
-        """The head in origin form, as the server gets it: always HTTP/1.1 and keeping the connection."""
-        origin = self.destination or self.named
-        host = "" if origin is None else f"Host: {host_field(origin)}\r\n"
-        hop = "Connection: keep-alive" if self.upgrade is None else f"Connection: Upgrade\r\nUpgrade: {self.upgrade}"
-        text = f"{self.method} {self.target} HTTP/1.1\r\n{host}{hop}\r\n{self.passed}"
-        if self.body.kind is BodyKind.LENGTH:
-            text += f"Content-Length: {self.body.length}\r\n"
-        elif self.body.kind is BodyKind.CHUNKED:
-            text += "Transfer-Encoding: chunked\r\n"
-        if self.expect_continue:
-            text += "Expect: 100-continue\r\n"
-        return f"{text}\r\n".encode("latin-1")
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.destination or self.host} {self.form}>"
@@ -152,6 +144,13 @@ def take_request_head(reader: Reader) -> RequestHead | None:
         return _request_head(head)
     except ValueError as fault:
         raise refusal(400, f"This request is refused: {fault}.") from None
+
+
+def whole_request_head(received: bytes) -> RequestHead | None:
+    """The same of bytes that are one head, with nothing behind it; None: they are something else."""
+    if len(received) > HEAD_LIMIT or received.find(b"\n\r\n") + 3 != len(received) or b"\n\n" in received:
+        return None
+    return take_request_head(Reader(received))
 
 
 def read_request_head(reader: Reader) -> Parser[RequestHead]:
@@ -226,6 +225,22 @@ def _request_head(head: bytes) -> RequestHead:
     else:  # in the usual case what the target said
         named = destination if host == authority else names.authority(host.encode("latin-1"), default_port)
 
+    expect_continue = "expect" in notable and _expects_continue(version, notable["expect"], bodiless)
+    upgrade = _upgrade(version, options, notable["upgrade"]) if "upgrade" in notable else None
+    forwarded = ""
+    if form is not Form.CONNECT:
+        origin = destination or named
+        host = "" if origin is None else f"Host: {host_field(origin)}\r\n"
+        hop = "Connection: keep-alive" if upgrade is None else f"Connection: Upgrade\r\nUpgrade: {upgrade}"
+        forwarded = f"{method} {target} HTTP/1.1\r\n{host}{hop}\r\n{passed}"
+        if body.kind is BodyKind.LENGTH:
+            forwarded += f"Content-Length: {body.length}\r\n"
+        elif body.kind is BodyKind.CHUNKED:
+            forwarded += "Transfer-Encoding: chunked\r\n"
+        if expect_continue:
+            forwarded += "Expect: 100-continue\r\n"
+        forwarded += "\r\n"
+
     return RequestHead(
         method=method,
         form=form,
@@ -234,12 +249,13 @@ def _request_head(head: bytes) -> RequestHead:
         version=version,
         headers=received,
         passed=passed,
+        forwarded=forwarded.encode("latin-1"),
         named=named,
         body=body,
         bodiless=bodiless,
         keep_alive="close" not in wishes and (version == HTTP_1_1 or "keep-alive" in wishes),
-        expect_continue="expect" in notable and _expects_continue(version, notable["expect"], bodiless),
-        upgrade=_upgrade(version, options, notable["upgrade"]) if "upgrade" in notable else None,
+        expect_continue=expect_continue,
+        upgrade=upgrade,
         proxy_authorization=notable.get("proxy-authorization"),
     )
 

@@ -95,19 +95,27 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
         return f"<ResponseHead {self.status} {self.body.kind}>"
 
 
-def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
-    """The next head of an answer to a `method` request.
+def take_response_head(reader: Reader, method: str) -> ResponseHead | None:
+    """The next head of an answer to a `method` request, when it has come whole, as nearly always; None: it has not.
 
     Raises PeerError with a 502 reply for what is no HTTP/1.x head, for a body whose end cannot be told, and for a 407,
-    which only a proxy may send (to CONNECT it passes); PeerError without a reply when the server ends before the head.
+    which only a proxy may send (to CONNECT it passes).
     """
-    while (head := reader.take_head(HEAD_LIMIT)) is None:
-        yield from reader.wait_for_head(limit=HEAD_LIMIT, overlong=_overlong)
+    head = reader.take_head(HEAD_LIMIT)
+    if head is None:
+        return None
     read = _remembered if len(head) <= REMEMBERED_LIMIT else _response_head
     try:
         return read(head, method)
     except ValueError as fault:
         raise refusal(502, f"The server's answer is not proper HTTP: {fault}.") from None
+
+
+def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
+    """The same, once the head has come. Raises PeerError also without a reply, when the server ends before the head."""
+    while (head := take_response_head(reader, method)) is None:
+        yield from reader.wait_for_head(limit=HEAD_LIMIT, overlong=_overlong)
+    return head
 
 
 def _overlong(_: bytes) -> PeerError:

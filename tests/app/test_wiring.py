@@ -10,7 +10,7 @@ import pytest
 
 from proxy.app.notifications import Notifications
 from proxy.app.wiring import Subscribers, subscribe
-from proxy.model import UNKNOWN_NETWORK
+from proxy.model import UNKNOWN_NETWORK, Outcome
 from proxy.session.events import Ended, Events
 from tests.support.outcomes import works
 from tests.support.services import services
@@ -66,6 +66,34 @@ def calls_for(host: str, recorder: Recorder) -> list[tuple[str, str]]:
 def test_an_outcome_is_stored_then_given_to_addons() -> None:
     host = "one.example"
     assert calls_for(host, Recorder()) == [("store", host), ("addons", host)]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_of_a_routine_connection_the_log_takes_the_sums_alone_if_it_keeps_no_more(counts: bool) -> None:
+    class Counter(Recorder):
+        wants_outcomes = wants_changes = False
+
+        def count_direct(self, network: str, at: float, bytes_up: int, bytes_down: int) -> bool:
+            self.calls.append(("sums", f"{at} {bytes_up} {bytes_down}"))
+            return counts
+
+    made = works("one.example", at=5.0)
+    events_of(recorder := Counter()).emit(Ended(None, UNKNOWN_NETWORK, cast(Any, Asked(made, recorder.calls))))
+    assert recorder.calls == [("sums", "5.0 0 0")] + ([] if counts else [("outcome", ""), ("store", "one.example")])
+
+
+class Asked:
+    """A routine connection, which notes that its outcome is made."""
+
+    def __init__(self, outcome: Outcome, calls: list[tuple[str, str]]) -> None:
+        self.at, self.bytes_up, self.bytes_down = outcome.at, outcome.bytes_up, outcome.bytes_down
+        self._outcome = outcome
+        self._calls = calls
+
+    @property
+    def outcome(self) -> Outcome:
+        self._calls.append(("outcome", ""))
+        return self._outcome
 
 
 def test_addons_do_not_learn_of_a_private_host() -> None:

@@ -45,7 +45,8 @@ from proxy.net.race.race import Winner
 from proxy.net.tunnel.flow_monitor import FlowListener, FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.connection_record import ConnectionRecord
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending
+from proxy.session.events import Ended
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending, works
 from tests.support.services import NO_SETUP, NoFlows, services
 from tests.support.waiting import until
 
@@ -135,6 +136,50 @@ async def test_it_is_written_once_when_nothing_more_is_to_come(world: World) -> 
     assert world.outcome.duration == 5
     assert world.outcome.at == 1000
     assert world.written[0][1] == HOME
+
+
+async def test_the_outcome_of_a_host_that_still_works_is_made_when_somebody_asks_for_it(world: World) -> None:
+    events: list[Ended] = []
+    for nth in range(3):
+        record = world.record()
+        record._services.events.on(Ended, events.append)
+        won(record, Race(delivered()))
+        record.on_delivered(delivered())
+        world.now += 1
+        record.release()
+        assert (events[-1].routine is not None) is (nth > 0), "the first one made it known"
+    assert events[-1].outcome is events[-1].outcome
+    assert (events[-1].outcome.winner, events[-1].outcome.at) == (DIRECT, 1002)
+    assert world.beliefs.lookup(HOST, network=HOME, now=1003).state is State.WORKS
+
+
+@pytest.mark.parametrize("what", ["rule", "inspected", "addon", "symptom", "broken", "paused", "learned later"])
+async def test_whatever_is_more_than_that_is_told_with_its_outcome(world: World, what: str) -> None:
+    world.beliefs.learn(works(), network=HOME, now=world.now)
+    plan = Plan(Action.AUTO, (DIRECT,), "AUTO: nothing is known")
+    attempt = delivered()
+    match what:
+        case "rule":
+            plan = replace(plan, action=Action.DIRECT)
+        case "inspected":
+            plan = replace(plan, intercept=True)
+        case "addon":
+            plan = replace(plan, before=plan)
+        case "symptom":
+            attempt = replace(attempt, evidence=as_evidence({"elsewhere": "example.net"}))
+        case "paused":
+            plan = replace(plan, learns=False)
+    record = world.record(plan)
+    events: list[Ended] = []
+    record._services.events.on(Ended, events.append)
+    won(record, Race(attempt))
+    if what == "broken":
+        record.on_broken(DialError("it broke", stage=Stage.FIRST_BYTE, symptom=Symptom.RESET))
+    elif what == "learned later":
+        record.add_evidence(DIRECT, as_evidence({"seen": 1}))
+    record.release()
+    assert events[0].routine is None
+    assert world.outcome == events[0].outcome
 
 
 async def test_a_rescue_is_told_and_learned_at_once(world: World) -> None:

@@ -258,6 +258,61 @@ async def test_how_many_calls_a_first_request_costs(client: Client, sent: bytes,
     assert sum(ours.values()) <= limit, ours
 
 
+GET = b"GET http://example.org/%s HTTP/1.1\r\nHost: example.org\r\nUser-Agent: Firefox\r\n%s\r\n"
+
+
+class TestRemembered:
+    """A request in absolute form, in the same bytes as one before."""
+
+    async def test_it_is_the_same_request_on_a_new_connection_and_on_a_kept_one(self, client: Client) -> None:
+        first = await client.says(GET % (b"again", b""))
+        assert await client.says(GET % (b"again", b"")) is first
+        client.sock.sendall(GET % (b"again", b""))
+        assert await client.front.next_request(client.asking) is first
+        assert not client.reader
+
+    async def test_its_browser_is_noted_each_time(self, client: Client) -> None:
+        await client.says(GET % (b"noted", b""))
+        client.recent._noted.clear()
+        await client.says(GET % (b"noted", b""))
+        assert client.recent.has_used("Firefox")
+
+    async def test_what_follows_it_is_not_lost(self, client: Client) -> None:
+        await client.says(GET % (b"alone", b""))
+        for behind in (b"G", GET % (b"other", b"")):
+            asked = await client.says(GET % (b"alone", b"") + behind)
+            assert isinstance(asked, ForwardRequest)
+            assert asked.head.target == "/alone"
+            assert bytes(client.reader) == behind
+            client.reader.clear()
+
+    async def test_one_with_a_body_is_read_anew(self, client: Client) -> None:
+        posted = b"POST" + (GET % (b"form", b"Content-Length: 4\r\n")).removeprefix(b"GET")
+        first, second = await client.says(posted), await client.says(posted)
+        assert first == second
+        assert first is not second
+
+    async def test_credentials_are_asked_for_each_time(self, client: Client, guarded: Client) -> None:
+        assert isinstance(await client.says(GET % (b"secret", b"")), ForwardRequest)
+        for _ in range(2):
+            with pytest.raises(PeerError) as refused:
+                await guarded.says(GET % (b"secret", b""))
+            assert refused.value.reply.startswith(b"HTTP/1.1 407 ")
+        signed = GET % (b"secret", basic("alice", "s:cret"))
+        assert await guarded.says(signed) is not await guarded.says(signed)
+
+    async def test_one_that_is_refused_is_refused_again(self, client: Client) -> None:
+        for _ in range(2):
+            with pytest.raises(PeerError) as refused:
+                await client.says(GET % (b"two", b"Host: example.net\r\n"))
+            assert refused.value.reply.startswith(b"HTTP/1.1 400 ")
+
+    async def test_our_own_page_is_none(self, client: Client) -> None:
+        own = b"GET http://byway.internal/ HTTP/1.1\r\nHost: byway.internal\r\n\r\n"
+        for _ in range(2):
+            assert isinstance(await client.says(own), OwnPageRequest)
+
+
 class TestKeepAlive:
     async def test_the_next_request(self, client: Client) -> None:
         request = b"GET http://example.org/%d HTTP/1.1\r\nHost: example.org\r\n\r\n"

@@ -58,7 +58,7 @@ def absolute_form(name: bytes) -> Run:
 
     def run() -> object:
         head = http1.take_request_head(reader)
-        return sniff(ord("G")) is Family.HTTP and head is not None and head.forwarded()
+        return sniff(ord("G")) is Family.HTTP and head is not None and head.forwarded
 
     return run
 
@@ -67,8 +67,8 @@ def answer(name: bytes) -> Run:
     reader = Reader(ANSWER % name)
 
     def run() -> object:
-        head = read(http1.read_response_head(reader, "GET"))
-        return head.forwarded(head.body_for(http1.HTTP_1_1), keep_alive=True)
+        head = http1.take_response_head(reader, "GET")
+        return head is not None and head.forwarded(head.body_for(http1.HTTP_1_1), keep_alive=True)
 
     return run
 

@@ -17,7 +17,9 @@ from proxy.model import Destination
 from proxy.model.errors import PeerError
 from proxy.wire import http1
 from proxy.wire.http1 import HEAD_LIMIT, BodyKind, Form, Framing, RequestHead
+from proxy.wire.reader import Reader
 from tests.support.feeding import Unfinished, bytewise, cut, feed, parse, refuse
+from tests.wire.bad_heads import BAD_HEADS
 
 HOST = b"Host: example.org\r\n"
 CHROME = (
@@ -70,7 +72,7 @@ def judged_reply(reply: bytes) -> int:
 def judged(head: RequestHead) -> tuple[h11.Request, dict[str, list[str]]]:
     """What h11 reads out of the head that goes to the server, and its fields by name."""
     judge = h11.Connection(h11.SERVER)
-    judge.receive_data(head.forwarded())
+    judge.receive_data(head.forwarded)
     request = judge.next_event()
     assert isinstance(request, h11.Request)
     fields: dict[str, list[str]] = {}
@@ -101,8 +103,8 @@ def test_a_browsers_request_passes_with_its_meaning() -> None:
 
 
 def test_the_usual_spellings_and_unusual_ones_mean_the_same() -> None:
-    assert head_of(CHROME.replace(b"Host:", b"hOsT:").replace(b"Cookie:", b"cOOKIE:")).forwarded().lower() == (
-        head_of(CHROME).forwarded().lower()
+    assert head_of(CHROME.replace(b"Host:", b"hOsT:").replace(b"Cookie:", b"cOOKIE:")).forwarded.lower() == (
+        head_of(CHROME).forwarded.lower()
     )
 
 
@@ -113,7 +115,7 @@ def test_field_order_and_repeated_fields_are_kept() -> None:
 
 def test_values_beyond_ascii_pass_as_they_are() -> None:
     value = "grüße и".encode()
-    assert b"X-Name: " + value + b"\r\n" in head_of(get(b"X-Name: " + value)).forwarded()
+    assert b"X-Name: " + value + b"\r\n" in head_of(get(b"X-Name: " + value)).forwarded
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,30 @@ def test_fields_that_were_read_before_are_judged_by_the_line_above_them() -> Non
     assert head_of(get(target=b"http://example.org:81/")).named == Destination("example.org", 80)
     assert head_of(get(target=b"http://example.org/")).keep_alive
     assert not head_of(get().replace(b"HTTP/1.1", b"HTTP/1.0")).keep_alive
+
+
+@pytest.mark.parametrize("data", [CHROME, *BAD_HEADS.values()])
+def test_what_is_one_head_and_nothing_else_is_read_as_from_a_reader(data: bytes) -> None:
+    def taken(reader: Reader) -> RequestHead | bytes | None:
+        try:
+            return http1.take_request_head(reader)
+        except PeerError as error:
+            return error.reply
+
+    def whole() -> RequestHead | bytes | None:
+        try:
+            return http1.whole_request_head(data)
+        except PeerError as error:
+            return error.reply
+
+    reader = Reader(data)
+    expected = taken(reader)
+    assert whole() == (None if reader or b"\n\n" in data else expected)
+
+
+@pytest.mark.parametrize("data", [CHROME + b"G", CHROME + CHROME, CHROME[:-1], b"", b"GET / HTTP/1.1\n\n"])
+def test_anything_else_is_not_read_as_one_head(data: bytes) -> None:
+    assert http1.whole_request_head(data) is None
 
 
 @pytest.mark.parametrize("size", [100, http1.REMEMBERED_LIMIT, 4 * http1.REMEMBERED_LIMIT])
@@ -431,7 +457,7 @@ def test_A24_the_address_wins_over_host(host: bytes) -> None:
     head = head_of(get(host=b"Host: " + host + b"\r\n"))
     assert head.destination == Destination("example.org", 80)
     assert judged(head)[1]["host"] == ["example.org"]
-    assert b"evil" not in head.forwarded()
+    assert b"evil" not in head.forwarded
 
 
 @pytest.mark.parametrize(
@@ -516,7 +542,7 @@ def test_A29_origin_form_says_whose_it_is(host: bytes, read: str) -> None:
 
 def test_A29_origin_form_without_host() -> None:
     assert head_of(b"GET / HTTP/1.0\r\n\r\n").host == ""
-    assert head_of(b"GET / HTTP/1.0\r\n\r\n").forwarded() == b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
+    assert head_of(b"GET / HTTP/1.0\r\n\r\n").forwarded == b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
 
 
 def test_A30_options_for_ourselves() -> None:
@@ -614,8 +640,8 @@ def test_A36_upgrades() -> None:
 def test_A36_http2_is_not_asked_for(asked: bytes, kept: str | None) -> None:
     head = head_of(get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + asked, b"HTTP2-Settings: AAMA"))
     assert head.upgrade == kept
-    assert b"h2c" not in head.forwarded().lower()
-    assert b"HTTP2" not in head.forwarded()
+    assert b"h2c" not in head.forwarded.lower()
+    assert b"HTTP2" not in head.forwarded
 
 
 def test_A36_http_1_0_upgrades_nothing() -> None:

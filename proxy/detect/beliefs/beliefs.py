@@ -31,6 +31,7 @@ from proxy.detect.verdict.results import Results, Visited
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
     UNKNOWN_NETWORK,
+    Attempt,
     Belief,
     Change,
     IPAddress,
@@ -238,6 +239,12 @@ class Beliefs:
         if isinstance(event, Outcome):
             return self._outcome_learning.learn(event, network=network, now=now)
         return self._table.with_pending(self._event_learning.learn(event, network, now))
+
+    def works_again(self, host: str, attempt: Attempt, *, network: NetworkId, now: float) -> list[Change] | None:
+        """Learns from a connection whose only attempt was direct and delivered, if it shows no more than that its host
+        still works, as nearly all do. None: it may show more, and nothing was learned."""
+        self._update_clock(now)
+        return self._outcome_learning.works_again((network, host), attempt, now)
 
     # -- the network -----------------------------------------------------------------------------------------------
 

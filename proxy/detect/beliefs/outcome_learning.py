@@ -83,35 +83,10 @@ class OutcomeLearning:
         """See `Beliefs.learn`."""
         key = (network, outcome.host or outcome.request.destination.host)
         winner = outcome.winner
-        if winner is not None and not winner.relays and not winner.wrap and len(outcome.attempts) < 2:
-            # The fast path: a host that works, once more.
-            working = self._table.works.get(key)
-            if working is not None and now < working.renew_at and working.is_undisturbed and outcome.attempts:
-                attempt = outcome.attempts[0]
-                evidence = attempt.evidence
-                if (
-                    attempt.stage is Stage.DONE
-                    and attempt.symptom is Symptom.NONE
-                    and (
-                        evidence is NO_EVIDENCE
-                        or (
-                            "dns" not in evidence
-                            and "elsewhere" not in evidence
-                            and evidence.get("status") not in REFUSALS
-                        )
-                    )
-                ):
-                    working.at = now
-                    if working.is_near:
-                        return []
-                    record = self._network_health.records.get(network)
-                    if record is None or record.last is not working or record.state is not NetworkState.OK:
-                        self._network_health.on_direct_delivery(network, working)
-                    return (
-                        self._counting.on_other_host_delivered(working.domain, network, now)
-                        if self._counting.pending.waiting
-                        else []
-                    )
+        if winner is not None and not winner.relays and not winner.wrap and len(outcome.attempts) == 1:
+            changes = self.works_again(key, outcome.attempts[0], now)
+            if changes is not None:
+                return changes
         if outcome.request.inbound is Inbound.RETEST:  # `Retested` tells of the pair
             return self._table.with_pending([])
         if (working := self._table.works.get(key)) is not None:
@@ -119,6 +94,29 @@ class OutcomeLearning:
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
         return self._table.with_pending(self._learn(outcome, key, now, tuple(self._addresses(key[1]))))
+
+    def works_again(self, key: Key, attempt: Attempt, now: float) -> list[Change] | None:
+        """See `Beliefs.works_again`."""
+        working = self._table.works.get(key)
+        if working is None or now >= working.renew_at or not working.is_undisturbed:
+            return None
+        evidence = attempt.evidence
+        if attempt.stage is not Stage.DONE or attempt.symptom is not Symptom.NONE:
+            return None
+        if evidence is not NO_EVIDENCE and (
+            "dns" in evidence or "elsewhere" in evidence or evidence.get("status") in REFUSALS
+        ):
+            return None
+        working.at = now
+        if working.is_near:
+            return []
+        network = key[0]
+        record = self._network_health.records.get(network)
+        if record is None or record.last is not working or record.state is not NetworkState.OK:
+            self._network_health.on_direct_delivery(network, working)
+        if self._counting.pending.waiting:
+            return self._counting.on_other_host_delivered(working.domain, network, now)
+        return []
 
     def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:
         winner = outcome.winner
