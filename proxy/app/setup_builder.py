@@ -230,10 +230,10 @@ def _gathered(problems: list[str]) -> Iterator[None]:
 
 def check_supported(rules: Rules) -> None:
     """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME."""
-    rule = next((rule for rule in rules.rules if rule.intercept), None)
+    rule = next(rules.rules.of_kind(lambda kind: kind.intercept), None)
     if rule is not None and (reason := unavailable()):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
-    rule = next((rule for rule in rules.rules if rule.type is RuleType.PROCESS_NAME), None)
+    rule = next(rules.rules.of_kind(lambda kind: kind.type is RuleType.PROCESS_NAME), None)
     if rule is not None and (reason := unsupported()):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
 

@@ -26,11 +26,11 @@ def covering(rules: Rules, number: int) -> Rule | None:
 def covered(rules: Rules, number: int) -> list[Rule]:
     """Returns the rules after `rules.rules[number]` that match nothing else than it does, and that no other rule before
     it covers."""
-    rule = rules.rules[number]
+    before, rule = rules.rules[:number], rules.rules[number]
     return [
         later
         for later in rules.rules[number + 1 :]
-        if _covers(rule, later, rules) and not any(_covers(earlier, later, rules) for earlier in rules.rules[:number])
+        if _covers(rule, later, rules) and not any(_covers(earlier, later, rules) for earlier in before)
     ]
 
 

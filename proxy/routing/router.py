@@ -164,7 +164,9 @@ class Router:
         none."""
         if self._mode is AutoMode.RELAY:
             return "byway mode relay"
-        reasons: list[_Reason | Rule] = [*self._rules.rules, *self._override_reasons.values()]
+        if (rule := self._rules.closing) is not None:
+            return rule.why
+        reasons = self._override_reasons.values()
         return next((reason.why for reason in reasons if reason.action in (Action.RELAY, Action.BLOCK)), "")
 
     def plan(
@@ -272,7 +274,7 @@ class Router:
         if isinstance(reason, _Reason) and reason is not _NO_RULE:
             return
         for rule in self._rules.rules:
-            if rule is reason:
+            if rule == reason:
                 return
             if rule.type is RuleType.PROCESS_NAME:
                 yield f"{rule.why} decides for that program"
@@ -291,7 +293,7 @@ class Router:
                         reason = by_host[scope]
                         return reason if mode is AutoMode.AUTO else self._by_mode(reason, destination, name)
                     scope = scope.partition(".")[2]
-        decided = (self._rules.match(destination, name, situation) if self._rules.rules else None) or _NO_RULE
+        decided = (self._rules.match(destination, name, situation) if self._rules.has_rules else None) or _NO_RULE
         return decided if mode is AutoMode.AUTO else self._by_mode(decided, destination, name)
 
     def _by_mode(self, reason: _Reason | Rule, destination: Destination, name: str) -> _Reason | Rule:

@@ -7,14 +7,15 @@ value of a rule may be is in `rule_values`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from proxy.config.suggestions import one_of, quoted, suggestion
 from proxy.model import Action, NetworkId, literal
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rule import INSPECT, Rule, RuleType, spelled
+from proxy.routing.rule import INSPECT, RuleType, spelled
+from proxy.routing.rule_table import RuleKind, RuleTable
 from proxy.routing.rule_values import PatternBudget, canonical_value
 from proxy.routing.rules import PROBLEMS_SHOWN, Rules
 from proxy.wire import hostnames
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 RULES_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 2048
 
-_LINE = re.compile(r"^.*", re.MULTILINE)
+_LINE = re.compile(rf"^(?:(DOMAIN(?:-SUFFIX)?),({hostnames.DOMAIN}),([^\s,#/]++)$|.*)", re.MULTILINE)
+"""Matches each line. The groups are the words of a rule for a domain in canonical spelling, which most lines of a large
+file are."""
+
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
 
@@ -53,13 +57,23 @@ def parse_rules(
     if len(text) > RULES_LIMIT:
         raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
     known = _Known(lists or {}, networks or {}, relays, PatternBudget(), {})
-    rules: list[Rule] = []
+    rules = RuleTable(source)
+    alike: dict[tuple[str | Any, ...], int] = {}  # kinds by the words around a domain: a look-up reads most lines
     problems: list[str] = []
-    for line, words in _lines(text):
-        try:
-            rules.append(_parse_line(words, line, source=source, known=known))
-        except ValueError as error:
-            problems.append(f"{source}:{line}: {error}")
+    unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    for line, found in enumerate(_LINE.finditer(unified), 1):  # not `split`, which makes all lines at once
+        around = found.group(1, 3)
+        if (number := alike.get(around)) is not None:
+            rules.add_alike(line, number, found[2])
+        elif words := _without_comment(found[0]):
+            try:
+                kind, value, written = _parse_line(words, known)
+            except ValueError as error:
+                problems.append(f"{source}:{line}: {error}")
+                continue
+            number = rules.add(line, kind, value, written=written)
+            if found[2] == value and not written:
+                alike[around] = number
     if problems:
         if (more := len(problems) - PROBLEMS_SHOWN) > 0:
             problems[PROBLEMS_SHOWN:] = [f"{source}: and {more} more problems"]
@@ -109,19 +123,16 @@ class _Known:
     actions: dict[str, tuple[Action, str]]  # what was parsed so far: many lines have the same
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yields number and content of each line that has more than a comment."""
-    unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    for number, found in enumerate(_LINE.finditer(unified), 1):  # not `split`, which makes all lines at once
-        line = found[0]
-        if len(line) <= LINE_LIMIT:
-            line = (_COMMENT.sub("", line) if "#" in line or "//" in line else line).strip()
-        if line:
-            yield number, line
+def _without_comment(line: str) -> str:
+    """Returns what a line has beside a comment. What is too long to be read is left as it is."""
+    if len(line) <= LINE_LIMIT:
+        line = (_COMMENT.sub("", line) if "#" in line or "//" in line else line).strip()
+    return line
 
 
-def _parse_line(text: str, line: int, *, source: str, known: _Known) -> Rule:
-    """Parses one line. Raises ValueError with a sentence, to which the caller adds the place."""
+def _parse_line(text: str, known: _Known) -> tuple[RuleKind, str, str]:
+    """Parses one line. Returns the kind of its rule, its value, and the line if its spelling is not the canonical one.
+    Raises ValueError with a sentence, to which the caller adds the place."""
     if len(text) > LINE_LIMIT:
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
     type_word, *words = [word.strip() for word in text.split(",")]
@@ -143,7 +154,7 @@ def _parse_line(text: str, line: int, *, source: str, known: _Known) -> Rule:
     if rule_type is RuleType.LIST and action in (Action.RELAY, Action.BLOCK):
         _check_protects(known.lists[value])
     is_canonical = text == spelled(rule_type, value, action, relay, intercept=intercept)
-    return Rule(line, rule_type, value, action, relay, intercept, source, "" if is_canonical else text)
+    return RuleKind(rule_type, action, relay, intercept), value, "" if is_canonical else text
 
 
 def _form(rule_type: RuleType) -> str:

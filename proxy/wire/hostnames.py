@@ -35,6 +35,11 @@ cut names in two: one label off still parts most of what could be looked for."""
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9_])?"  # an inner or last underscore occurs in real blog names
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 _NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
+
+DOMAIN = r"(?:(?![a-z0-9._-]{254})(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-))"
+"""Matches a domain in canonical spelling, for the expressions that read large files. Its last label begins with a
+letter, so it is no address; a domain that it does not match may still be one."""
+
 _DECIMAL_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 
 

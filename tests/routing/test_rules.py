@@ -13,7 +13,7 @@ from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.matcher import Matcher
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
-from proxy.routing.rules import Rules
+from proxy.routing.rules import _MADE_LIMIT, Rules
 from tests.routing.reading import ALL_KINDS, LISTS, NETWORKS, decides, parsed
 from tests.support.calls import counting
 
@@ -53,6 +53,29 @@ def test_the_first_rule_wins_whatever_its_kind() -> None:
     assert decides(parsed("DOMAIN-SUFFIX,example,AUTO\nDOMAIN-SUFFIX,b.example,BLOCK"), "a.b.example") == 1
     assert decides(parsed("IP-CIDR,10.0.0.0/8,AUTO\nIP-CIDR,10.1.0.0/16,BLOCK"), "10.1.0.1") == 1
     assert decides(parsed("IP-CIDR,10.1.0.0/16,AUTO\nIP-CIDR,10.0.0.0/8,BLOCK"), "10.2.0.1") == 2
+
+
+def test_a_rule_that_decided_is_made_once() -> None:
+    rules = parsed("DOMAIN-SUFFIX,a.example,DIRECT\nMATCH,AUTO")
+    first = rules.match(Destination("x.a.example", 443))
+    assert first is rules.match(Destination("y.a.example", 443))
+    assert first == rules.rules[0]
+
+
+def test_no_more_rules_are_kept_than_the_limit() -> None:
+    text = "".join(f"DOMAIN,host{number}.example,DIRECT\n" for number in range(_MADE_LIMIT + 10))
+    rules = parsed(text)
+    for number in range(_MADE_LIMIT + 10):
+        assert decides(rules, f"host{number}.example") == number + 1
+    assert len(rules._made) <= _MADE_LIMIT
+    assert decides(rules, "host0.example") == 1
+
+
+def test_the_first_rule_that_closes_is_known() -> None:
+    closing = parsed("DOMAIN,a.example,DIRECT\nDOMAIN,b.example,BLOCK\nDOMAIN,c.example,RELAY:tor").closing
+    assert closing is not None
+    assert closing.line == 2
+    assert parsed("DOMAIN,a.example,DIRECT\nDOMAIN,b.example,PREFER-RELAY").closing is None
 
 
 def test_nothing_matches_without_rules() -> None:
@@ -240,6 +263,7 @@ def test_a_look_up_through_all_rules_takes_a_call_for_each_list_and_two_more(hos
     text = "".join(f"{comments}DOMAIN,host{n}.example,DIRECT\n" for n in range(50))
     rules = parse_rules(f"{text}LIST,a,DIRECT\nLIST,b,AUTO\n", source="rules.txt", lists=lists)
     destination = Destination(host, 443)
+    rules.match(destination)  # makes the rule, which is kept
     with counting() as calls:
         rule = rules.match(destination)
     line = {"www.site7.example": 2551, "10.7.0.1": 2552}.get(host)

@@ -67,9 +67,10 @@ class RulesAnswer:
     def of(cls, value: Rules, overrides: Mapping[str, Override], counted: RuleHits | None = None) -> RulesAnswer:
         """`counted`: none without a running Byway. When a text stands twice only the first one ever decides, so that
         one has the hits."""
-        counts = {each.text: None if counted is None else counted.of(each.text) for each in value.rules}
+        all_rules = tuple(value.rules)
+        counts = {each.text: None if counted is None else counted.of(each.text) for each in all_rules}
         none = None if counted is None else Hits()
-        rules = [RuleJson.of(each, value.entries(each), counts.pop(each.text, none)) for each in value.rules]
+        rules = [RuleJson.of(each, value.entries(each), counts.pop(each.text, none)) for each in all_rules]
         with_hits = []
         for host, each in sorted(overrides.items()):
             hits = None if counted is None else counted.of(override_text(host, each))

@@ -16,7 +16,7 @@ from proxy.control.endpoint import Endpoint
 from proxy.control.site_reader import SiteReader, answers
 from proxy.model import State
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.rule import Rule, RuleType
+from proxy.routing.rule import RuleType
 from proxy.wire.relay_url import redact
 
 _VISITS_LIMIT = 10_000
@@ -110,12 +110,12 @@ class ListEndpoints:
             name=name,
             network=network,
             network_state=parts.beliefs.network_state(network),
-            rules=tuple(str(rule.action) for rule in parts.setup().router.rules.rules if _is_of_list(rule, name)),
+            rules=tuple(
+                str(rule.action)
+                for rule in parts.setup().router.rules.rules.of_kind(lambda kind: kind.type is RuleType.LIST)
+                if rule.value == name
+            ),
             free=compared.free,
             blocked=compared.blocked,
             diff=diff,
         )
-
-
-def _is_of_list(rule: Rule, name: str) -> bool:
-    return rule.type is RuleType.LIST and rule.value == name

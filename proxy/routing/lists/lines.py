@@ -14,6 +14,7 @@ from typing import Any
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
+from proxy.wire import hostnames
 
 READ_LIMIT = 2048
 """Characters of a line that are looked at. What is longer is no entry, or ends in a comment."""
@@ -21,9 +22,7 @@ READ_LIMIT = 2048
 MANY_LIMIT = 64 * 1024
 """The same where a line may have many entries."""
 
-DOMAIN = r"(?:(?![a-z0-9._-]{254})(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-z0-9_-]{0,62}+(?<!-))"
-"""Matches a domain in canonical spelling (`wire.hostnames`). Its last label begins with a letter, so it is no address;
-a domain that it does not match may still be one."""
+DOMAIN = hostnames.DOMAIN
 
 _DOMAIN = re.compile(DOMAIN)
 _NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789._-\n"
