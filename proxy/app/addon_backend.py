@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from proxy.app.notifications import Show, show_aside
 from proxy.model import Destination, NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import Stream
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.session.setup import Setup
+
+if TYPE_CHECKING:
+    from proxy.app.notifications import Show
 
 
 @frozen_dataclass
@@ -40,4 +43,6 @@ class AddonBackend:
 
     async def notify(self, title: str, text: str) -> None:
         if self.show is not None:
+            from proxy.app.notifications import show_aside  # few addons show any
+
             await show_aside(self.show, title, text)

@@ -15,20 +15,18 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
-from proxy.app.control_backend import ControlBackend
 from proxy.app.greeting import print_greeting
 from proxy.app.interruptions import on_network_change, on_resumed
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.network_warnings import NetworkWarnings
-from proxy.app.notifications import Notifications
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
-from proxy.app.rule_edits import RulesFileEditor
 from proxy.app.run_options import RunOptions
 from proxy.app.runtime import AppRuntime
 from proxy.app.saved_relay_ways import SavedRelayWays
@@ -40,7 +38,6 @@ from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
 from proxy.control.server import ControlServer
 from proxy.desktop.notification import has_desktop, show_notification
-from proxy.desktop.system_proxy import Restored, SystemProxy
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
@@ -48,7 +45,7 @@ from proxy.detect.relay_ways import RelayWays
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
-from proxy.intercept.inspector import Folders, MitmInspector
+from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import AutoMode, Destination, Inbound, IPAddress, Request, Route
 from proxy.model.errors import BywayError, reason_of
 from proxy.net.client_programs import ClientPrograms
@@ -62,8 +59,6 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.net.uplink.sleep_watch import SleepWatch
-from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
-from proxy.probe.transfer_check import TransferCheck
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -79,6 +74,13 @@ from proxy.store.relay_tests import RelayTests, place
 from proxy.store.relay_ways import RelayWaysFile
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
+
+if TYPE_CHECKING:
+    from proxy.app.control_backend import ControlBackend
+    from proxy.config.schema import ListConfig
+    from proxy.intercept.inspector import MitmInspector
+    from proxy.probe.list_refresh import ListRefresh
+    from proxy.session.services import TransferChecker
 
 log = logging.getLogger("proxy")
 
@@ -154,7 +156,7 @@ class App:
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
         roots = _known_roots()
-        self._inspector = self._make_inspector(roots)
+        self._inspector = InspectorOnDemand(lambda: self._make_inspector(roots))
         self._events = Events()
         self._feed = OutcomeFeed(self._events)
         self._services = Services(
@@ -163,7 +165,7 @@ class App:
             health=self._health,
             groups=self._groups,
             relay_ways=self._relay_ways,
-            transfer_check=TransferCheck(self._relay_ways, self._tcp_info, self._network.current, detect, time.time),
+            transfer_check=partial(attrgetter("_transfer_check"), self),
             pump=self._pump,
             tcp_info=self._tcp_info,
             network=partial(attrgetter("id"), self._network),
@@ -180,15 +182,19 @@ class App:
             programs=ClientPrograms(lambda: self._active.port),
         )
         self._addons.on_change(self._inspector.on_addons_changed)
-        self._list_refresh = ListRefresh(self._refresh_context(), self._copies)
+        self._transfer_check: TransferChecker | None = None
+        self._refreshes = False
         verbose = bool(options.verbose)
         warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=verbose)
-        notifications = Notifications(self._services, show, ephemeral=options.ephemeral)
         subscribe(
             self._services,
-            Subscribers(self._services, self._store, self._addons, warnings, notifications, verbose=verbose),
+            Subscribers(
+                *(self._services, self._store, self._addons, warnings, show),
+                ephemeral=options.ephemeral,
+                verbose=verbose,
+            ),
         )
-        subscribe_refresh(self._events, self._list_refresh, settings.list)
+        self._follow_lists(settings.list)
         self._server = Server(
             self._poller,
             self._services,
@@ -200,7 +206,7 @@ class App:
         self._active: ActiveSetup
         self._started_at = time.time()
         self._system_proxy = SystemProxySwitch(
-            SystemProxy(paths.system_proxy_file),
+            paths.system_proxy_file,
             address=lambda: (settings.listen.address, self._active.port),
             closing=self._closing,
             refusal=options.no_system_proxy,
@@ -238,7 +244,7 @@ class App:
                 f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
             ) from None
         self._active.listens_on(port)  # the guard refuses Byway's own port, which is known only now
-        if await self._system_proxy.release() is Restored.RESTORED:
+        if await self._system_proxy.release():
             log.warning("The system proxy, which the last run could not restore, was restored.")
             if self._closing():
                 log.warning(
@@ -249,7 +255,7 @@ class App:
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
             self._paths.make_socket_folder()
-        self._control = ControlServer(self._control_backend(), socket_path, token, port=self._active.port)
+        self._control = ControlServer(self._control_backend, socket_path, token, port=self._active.port)
         await self._control.start()
         await self._network.start()
         self._sleep_watch.start()
@@ -322,6 +328,8 @@ class App:
             log.warning("%s", sentence)
 
     def _make_inspector(self, roots: KnownRoots) -> MitmInspector:
+        from proxy.intercept.inspector import Folders, MitmInspector
+
         return MitmInspector(
             lambda: self._services,
             self._poller,
@@ -331,9 +339,12 @@ class App:
             roots=roots,
         )
 
-    def _refresh_context(self) -> RefreshContext:
+    @cached_property
+    def _list_refresh(self) -> ListRefresh:
+        from proxy.probe.list_refresh import ListRefresh, RefreshContext  # many a run has no list to fetch
+
         services = self._services
-        return RefreshContext(
+        context = RefreshContext(
             setup=services.setup,
             may_go_direct=services.may_go_direct,
             only_relays=self._only_relays,
@@ -342,8 +353,18 @@ class App:
             apply=self.reload,
             now=services.now,
         )
+        return ListRefresh(context, self._copies)
+
+    def _follow_lists(self, lists: Sequence[ListConfig]) -> None:
+        """Has lists fetched beside visits while one of them may become due."""
+        self._refreshes |= any(item.refresh_s for item in lists)
+        if self._refreshes:
+            self._list_refresh.on_configuration()
+            subscribe_refresh(self._events, self._list_refresh, lists)
 
     async def _only_relays(self, setup: Setup, destination: Destination) -> Sequence[Route] | None:
+        from proxy.probe.list_refresh import relays_left_by
+
         request = Request(next(self._services.request_ids), destination, Inbound.RETEST, client="")
         return relays_left_by(await plan_for(request, self._services, setup))
 
@@ -370,6 +391,13 @@ class App:
         registry = self._setup.registry
         relays = {registry.first_endpoint(name) for name in registry.relay_names}
         self._relay_ways.keep(relays, registry.with_alternatives.values())
+        if registry.with_alternatives and self._transfer_check is None:
+            from proxy.probe.transfer_check import TransferCheck  # few relays have alternatives
+
+            services = self._services
+            self._transfer_check = TransferCheck(
+                *(self._relay_ways, self._tcp_info, self._network.current, self._setup.settings.detect, services.now)
+            )
 
     def _on_setup_replaced(self, setup: Setup) -> None:
         """Applies the new configuration to the parts that are not in a Setup."""
@@ -388,8 +416,7 @@ class App:
             self._health.clear_faults()  # the edit may have corrected what was wrong
         self._addon_manager.configure(setup.loaded)
         self._inspector.forget_rejections()
-        self._list_refresh.on_configuration()
-        subscribe_refresh(self._events, self._list_refresh, setup.settings.list)
+        self._follow_lists(setup.settings.list)
         self._system_proxy.on_rules_changed()
 
     # -- what beliefs ask of the Setup in use ----------------------------------------------------------------------
@@ -413,6 +440,9 @@ class App:
         self._control.adopt(client.detach(), received)
 
     def _control_backend(self) -> ControlBackend:
+        from proxy.app.control_backend import ControlBackend  # a run that nobody asks anything does without
+        from proxy.app.rule_edits import RulesFileEditor
+
         return ControlBackend(
             self._active,
             self._services,

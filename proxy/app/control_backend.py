@@ -21,7 +21,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
-from proxy.intercept.inspector import MitmInspector
+from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
@@ -57,7 +57,7 @@ class ControlBackend:
     relay_tests: RelayTests
     feed: OutcomeFeed
     addon_manager: AddonManager
-    inspector: MitmInspector
+    inspector: InspectorOnDemand
     server: Server
     recent_clients: RecentClients
     copies: ListCopies

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from proxy.desktop.proxy_settings import DesktopName
-from proxy.desktop.system_proxy import Restored, SystemProxy
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from proxy.desktop.proxy_settings import DesktopName
+    from proxy.desktop.system_proxy import Restored, SystemProxy
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +40,19 @@ class SystemProxySwitch:
     """Belongs to one loop."""
 
     def __init__(
-        self, system: SystemProxy, *, address: Callable[[], tuple[str, int]], closing: Callable[[], str], refusal: str
+        self,
+        file: Path,
+        *,
+        address: Callable[[], tuple[str, int]],
+        closing: Callable[[], str],
+        refusal: str,
+        make: Callable[[Path], SystemProxy] | None = None,
     ) -> None:
-        """`address` returns where Byway listens; `closing` the first rule or override that is RELAY or BLOCK, empty
-        without one. `refusal`: why Byway cannot be the system proxy in this run; empty when it can."""
-        self._system = system
+        """`file` holds what was there before, while Byway is the system proxy. `address` returns where Byway listens;
+        `closing` the first rule or override that is RELAY or BLOCK, empty without one. `refusal`: why Byway cannot be
+        the system proxy in this run; empty when it can. `make` is for tests."""
+        self._file = file
+        self._make = make or _system_proxy
         self._address = address
         self._closing = closing
         self._refusal = refusal
@@ -57,13 +70,15 @@ class SystemProxySwitch:
         async with self._lock:
             strict_by = self._closing()
             self._is_on = True  # also when it fails half-way: then there is something to restore
-            url = await asyncio.to_thread(self._system.turn_on, desktop, *self._address(), strict=bool(strict_by))
+            url = await asyncio.to_thread(
+                self._make(self._file).turn_on, desktop, *self._address(), strict=bool(strict_by)
+            )
             return SystemProxyOn(desktop, url, strict_by)
 
     async def turn_off(self) -> Restored:
         """Gives back what was there before. Raises BywayError."""
         async with self._lock:
-            restored = await asyncio.to_thread(self._system.restore)
+            restored = await asyncio.to_thread(self._make(self._file).restore)
             self._is_on = False
             return restored
 
@@ -72,16 +87,23 @@ class SystemProxySwitch:
         if self._is_on:
             spawn(self._change(), name="the system proxy follows the rules")
 
-    async def release(self) -> Restored:
+    @property
+    def _has_saved(self) -> bool:
+        return os.path.exists(self._file)
+
+    async def release(self) -> bool:
         """Gives back what was there before, at the end of Byway or after a crash. What fails is logged; the next start
-        tries again."""
-        if not self._system.has_saved:
-            return Restored.NOTHING
+        tries again. Returns whether all is as it was before Byway; False, too, when Byway was not the system proxy."""
+        if not self._has_saved:
+            return False
         try:
-            return await self.turn_off()
+            restored = await self.turn_off()
         except BywayError as error:
             log.warning("The system proxy could not be restored: %s Then run `byway system off`.", _sentence(error))
-            return Restored.NOTHING
+            return False
+        from proxy.desktop.system_proxy import Restored
+
+        return restored is Restored.RESTORED
 
     async def _change(self) -> None:
         async with self._lock:
@@ -89,7 +111,7 @@ class SystemProxySwitch:
                 return
             strict = bool(self._closing())
             try:
-                self._is_on = await asyncio.to_thread(self._system.change, *self._address(), strict=strict)
+                self._is_on = await asyncio.to_thread(self._make(self._file).change, *self._address(), strict=strict)
             except BywayError as error:
                 mode = "strict" if strict else "lenient"
                 log.warning("The system proxy could not be made %s: %s", mode, _sentence(error))
@@ -98,3 +120,9 @@ class SystemProxySwitch:
 def _sentence(error: BywayError) -> str:
     text = str(error)
     return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _system_proxy(file: Path) -> SystemProxy:
+    from proxy.desktop.system_proxy import SystemProxy  # most runs are never the system proxy
+
+    return SystemProxy(file)

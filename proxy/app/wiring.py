@@ -8,34 +8,36 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from proxy.app.network_warnings import NetworkWarnings
-from proxy.app.notifications import Notifications
 from proxy.config.schema import ListConfig
 from proxy.extend.dispatch import Addons
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.connectivity_check import ConnectivityCheck
-from proxy.probe.dns_check import DnsCheck
 from proxy.probe.interception_check import InterceptionCheck
-from proxy.probe.list_refresh import ListRefresh
-from proxy.probe.retest import DirectRetest
 from proxy.session.events import Delivered, Ended, Events, Learned, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.store.store import Store
+
+if TYPE_CHECKING:
+    from proxy.app.notifications import Notifications, Show
+    from proxy.probe.connectivity_check import ConnectivityCheck
+    from proxy.probe.dns_check import DnsCheck
+    from proxy.probe.list_refresh import ListRefresh
+    from proxy.probe.retest import DirectRetest
 
 log = logging.getLogger("proxy")
 
 
 def subscribe(services: Services, to: Subscribers) -> None:
     """Subscribes the probes, the log, the addons and the warnings to `services.events`, in the order of calling."""
-    connectivity = ConnectivityCheck(services)
-    retest, dns_check = DirectRetest(services), DnsCheck(services)
-    interception = InterceptionCheck(services, connectivity.check_one)
+    on_trouble = _OnTrouble(services, to.show, ephemeral=to.ephemeral)
+    interception = InterceptionCheck(services, lambda *asked: on_trouble.connectivity.check_one(*asked))
 
     events = services.events
     events.on(Delivered, interception.on_delivered)
-    events.on(Rescued, retest.on_rescued, dns_check.on_rescued)
+    events.on(Rescued, lambda it: on_trouble.retest.on_rescued(it), lambda it: on_trouble.dns_check.on_rescued(it))
     events.on(TunnelEnded, interception.on_tunnel_ended)
     events.on(Ended, to.store_outcome)
     to.addons.on_change(partial(_subscribe_addons, events, to))
@@ -43,9 +45,11 @@ def subscribe(services: Services, to: Subscribers) -> None:
     if to.verbose:
         events.on(Ended, to.log_outcome)
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
-    events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
-    events.on(Rescued, to.notifications.on_rescued)
-    events.on(SignalWaits, to.notifications.on_signal_waits)
+    events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults)
+    events.on(SignalWaits, lambda it: on_trouble.connectivity.on_signal_waits(it))
+    if to.show is not None:
+        events.on(Rescued, lambda it: on_trouble.notifications.on_rescued(it))
+        events.on(SignalWaits, lambda it: on_trouble.notifications.on_signal_waits(it))
 
 
 def _subscribe_addons(events: Events, to: Subscribers) -> None:
@@ -65,6 +69,40 @@ def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[List
             events.on(kind, refresh.on_delivered)
 
 
+class _OnTrouble:
+    """What acts when a site is blocked or the network is not well. Each is imported and made with the first such event:
+    where nothing is blocked, none is needed."""
+
+    def __init__(self, services: Services, show: Show | None, *, ephemeral: bool) -> None:
+        self._services = services
+        self._show = show
+        self._ephemeral = ephemeral
+
+    @cached_property
+    def connectivity(self) -> ConnectivityCheck:
+        from proxy.probe.connectivity_check import ConnectivityCheck
+
+        return ConnectivityCheck(self._services)
+
+    @cached_property
+    def retest(self) -> DirectRetest:
+        from proxy.probe.retest import DirectRetest
+
+        return DirectRetest(self._services)
+
+    @cached_property
+    def dns_check(self) -> DnsCheck:
+        from proxy.probe.dns_check import DnsCheck
+
+        return DnsCheck(self._services)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        from proxy.app.notifications import Notifications
+
+        return Notifications(self._services, self._show, ephemeral=self._ephemeral)
+
+
 @frozen_dataclass
 class Subscribers:
     """Hands events on to the parts that know nothing of events."""
@@ -73,7 +111,9 @@ class Subscribers:
     store: Store
     addons: Addons
     warnings: NetworkWarnings
-    notifications: Notifications
+    show: Show | None
+    """Shows a notification; None: there is no desktop."""
+    ephemeral: bool
     verbose: bool
     """Whether the log may name destinations."""
 

@@ -17,12 +17,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.control.dependencies import Dependencies
 from proxy.model.errors import BywayError
 from proxy.net.tasks import spawn
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from proxy.control.dependencies import Dependencies
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _BACKLOG = 64
 
 
 class _Applications(NamedTuple):
+    parts: Dependencies
     api: web.AppRunner
     page: web.AppRunner
 
@@ -40,9 +42,10 @@ class ControlServer:
     It listens from `start` on. aiohttp takes a quarter of the time of a start, and many a run is never asked for
     anything: it is imported when the first client comes, who waits for it."""
 
-    def __init__(self, parts: Dependencies, socket_path: Path | None, token: str, *, port: int) -> None:
-        """With `socket_path` the API listens there; without, on loopback, and `token` lets callers in. `port` is the
-        proxy's own, which names us in the Host of adopted clients."""
+    def __init__(self, parts: Callable[[], Dependencies], socket_path: Path | None, token: str, *, port: int) -> None:
+        """`parts` is called in a thread, once, when the first client comes. With `socket_path` the API listens there;
+        without, on loopback, and `token` lets callers in. `port` is the proxy's own, which names us in the Host of
+        adopted clients."""
         self._parts = parts
         self._path = socket_path
         self._token = token
@@ -86,7 +89,8 @@ class ControlServer:
         else:
             await asyncio.wait([self._applications])
             if not self._applications.cancelled() and self._applications.exception() is None:  # else it was reported
-                for application in self._applications.result():
+                running = self._applications.result()
+                for application in (running.api, running.page):
                     await application.cleanup()
         listening.close()
 
@@ -109,7 +113,8 @@ class ControlServer:
     async def _adopt(self, sock: socket.socket, client: _Adopted, applications: asyncio.Task[_Applications]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            server = (await applications).page.server
+            running = await applications
+            server = running.page.server
             if server is None:  # closed meanwhile
                 raise ConnectionAbortedError("the control server is closed")
             client.inner = server()
@@ -120,7 +125,7 @@ class ControlServer:
             self._adopted.discard(client)
             log.debug("a client for our own page left: %s", error)
         else:
-            limit_s = self._parts.setup().settings.limits.head_timeout_s
+            limit_s = running.parts.setup().settings.limits.head_timeout_s
             client.closes_at(loop.call_later(limit_s, transport.abort))
 
     def _start_applications(self, listening: socket.socket) -> asyncio.Task[_Applications]:
@@ -130,13 +135,14 @@ class ControlServer:
 
     async def _serve(self, listening: socket.socket) -> _Applications:
         await asyncio.to_thread(import_module, "proxy.control.web_apps")  # connections go on meanwhile
+        parts = await asyncio.to_thread(self._parts)
         from aiohttp.web import SockSite
 
         from proxy.control.web_apps import make_runners
 
         token = None if self._path is not None else self._token
-        running = _Applications(*make_runners(self._parts, token, self._port or 0, self._proxy_port))
-        for application in running:
+        running = _Applications(parts, *make_runners(parts, token, self._port or 0, self._proxy_port))
+        for application in (running.api, running.page):
             await application.setup()
         await SockSite(running.api, listening, backlog=_BACKLOG).start()
         return running

@@ -99,7 +99,7 @@ class OutcomeObserver:
         else:
             if not services.health.unconfirmed:
                 return  # most connections
-        if services.transfer_check is not None and services.transfer_check.under_way:
+        if (check := services.transfer_check()) is not None and check.under_way:
             return  # Byway itself holds visits back, so a relay that looks silent may not be
         if services.network() == self._network:
             now = services.now()

@@ -102,7 +102,8 @@ class Services:
     inspector: Inspector
     programs: ClientPrograms
     relay_ways: RelayWays = field(default_factory=lambda: RelayWays(DetectTuning()))
-    transfer_check: TransferChecker | None = None
+    transfer_check: Callable[[], TransferChecker | None] = lambda: None
+    """None: no relay has alternatives."""
     rule_hits: RuleHits = field(default_factory=RuleHits)
     open_connections: OpenConnections = field(default_factory=OpenConnections)
     learns: bool = True

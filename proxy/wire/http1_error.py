@@ -7,7 +7,6 @@ sent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
 
 from proxy.model.errors import PeerError
 
@@ -16,6 +15,8 @@ def error_response(
     status: int, reason_text: str, *, headers: Iterable[tuple[str, str]] = (), html: bool = False
 ) -> bytes:
     """A whole HTTP/1.1 answer with `Connection: close`. `reason_text` is its body, a page when `html`."""
+    from http import HTTPStatus  # a run without faults does without its 62 members
+
     body = f"{reason_text}\n".encode() if reason_text else b""
     fields = [("Content-Length", str(len(body))), ("Connection", "close"), *headers]
     if body:

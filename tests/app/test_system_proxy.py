@@ -26,10 +26,11 @@ class Session:
         self.closing = ""
         self.file = folder / "system-proxy.json"
         self.switch = SystemProxySwitch(
-            SystemProxy(self.file, self._settings),
+            self.file,
             address=lambda: ("127.0.0.1", 8119),
             closing=lambda: self.closing,
             refusal=refusal,
+            make=lambda file: SystemProxy(file, self._settings),
         )
 
     def _settings(self, name: DesktopName) -> MemorySettings:
@@ -44,7 +45,7 @@ class Session:
 async def test_it_follows_the_rules_only_while_it_is_on(tmp_path: Path) -> None:
     session = Session(tmp_path)
     session.switch.on_rules_changed()
-    assert await session.switch.release() is Restored.NOTHING
+    assert await session.switch.release() is False
     assert session.reads == 0  # no program of the desktop was run
     session.closing = RULE
     on = await session.switch.turn_on(DesktopName.GNOME)
@@ -69,8 +70,8 @@ async def test_what_cannot_be_restored_is_logged_and_tried_again(
     session = Session(tmp_path)
     await session.switch.turn_on(DesktopName.GNOME)
     session.desktop.stores = False
-    assert await session.switch.release() is Restored.NOTHING
+    assert await session.switch.release() is False
     assert "could not be restored: GNOME did not store the system proxy" in caplog.text
     assert session.file.exists()
     session.desktop.stores = True
-    assert await session.switch.release() is Restored.RESTORED
+    assert await session.switch.release() is True

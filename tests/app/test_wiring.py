@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.app.notifications import Notifications
 from proxy.app.wiring import Subscribers, subscribe
 from proxy.model import UNKNOWN_NETWORK, Outcome
 from proxy.session.events import Ended, Events
@@ -51,7 +50,8 @@ def events_of(recorder: Recorder) -> Events:
             part,
             part,
             cast(Any, SimpleNamespace()),
-            Notifications(shared, None, ephemeral=True),
+            None,
+            ephemeral=True,
             verbose=False,
         ),
     )

@@ -123,7 +123,7 @@ def running(home: Home, make_world: Callable[[], World], monkeypatch: pytest.Mon
 
     async def serve() -> None:
         world = make_world()
-        server = ControlServer(world.parts, home.state / "c.sock", "unused", port=8119)
+        server = ControlServer(lambda: world.parts, home.state / "c.sock", "unused", port=8119)
         await server.start()
         (home.state / "run.json").write_text(json.dumps({**server.address, "pid": 1, "port": 8119}))
         made.append(Running(world, asyncio.get_running_loop()))

@@ -30,7 +30,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 async def server(world: World, tmp_path: Path) -> AsyncIterator[ControlServer]:
-    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
     await server.start()
     yield server
     await server.close()

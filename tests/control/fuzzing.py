@@ -58,7 +58,7 @@ def make_world() -> World:
 @asynccontextmanager
 async def serving(world: World) -> AsyncIterator[ControlServer]:
     """A server on loopback, where a client needs the token."""
-    server = ControlServer(world.parts, None, TOKEN, port=8119)
+    server = ControlServer(lambda: world.parts, None, TOKEN, port=8119)
     await server.start()
     try:
         yield server

@@ -25,7 +25,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 @pytest.fixture
 async def loopback(world: World) -> AsyncIterator[ControlServer]:
     """A server where there are no Unix sockets."""
-    server = ControlServer(world.parts, None, TOKEN, port=8119)
+    server = ControlServer(lambda: world.parts, None, TOKEN, port=8119)
     await server.start()
     yield server
     await server.close()

@@ -51,7 +51,7 @@ async def running(path: Path) -> AsyncIterator[tuple[World, aiohttp.ClientSessio
     """A Byway whose log is a file with something of everything in it."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     world = World(store_file=path)
-    server = ControlServer(world.parts, path.with_name("c.sock"), "unused", port=8119)
+    server = ControlServer(lambda: world.parts, path.with_name("c.sock"), "unused", port=8119)
     await server.start()
     connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
     try:

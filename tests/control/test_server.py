@@ -29,7 +29,7 @@ async def test_the_socket_is_the_users_alone_whatever_the_umask(world: World, tm
     path = tmp_path / "c.sock"
     before = os.umask(0)
     try:
-        server = ControlServer(world.parts, path, "unused", port=8119)
+        server = ControlServer(lambda: world.parts, path, "unused", port=8119)
         await server.start()
         assert os.umask(0) == 0  # it was put back
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -45,7 +45,7 @@ async def test_a_socket_that_a_killed_byway_left_is_replaced(world: World, tmp_p
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(path))
     left.close()
-    server = ControlServer(world.parts, path, "unused", port=8119)
+    server = ControlServer(lambda: world.parts, path, "unused", port=8119)
     await server.start()
     assert (await ask(server.address, "GET /v1/rules HTTP/1.1", "Host: byway\r\n"))[0] == 200
     await server.close()
@@ -54,14 +54,14 @@ async def test_a_socket_that_a_killed_byway_left_is_replaced(world: World, tmp_p
 async def test_anything_else_in_its_place_is_left_alone(world: World, tmp_path: Path) -> None:
     path = tmp_path / "c.sock"
     path.write_text("precious")
-    server = ControlServer(world.parts, path, "unused", port=8119)
+    server = ControlServer(lambda: world.parts, path, "unused", port=8119)
     with pytest.raises(BywayError, match="cannot be opened at"):
         await server.start()
     assert path.read_text() == "precious"
 
 
 async def test_without_unix_sockets_it_listens_on_loopback_with_a_token(world: World) -> None:
-    server = ControlServer(world.parts, None, "t" * 43, port=8119)
+    server = ControlServer(lambda: world.parts, None, "t" * 43, port=8119)
     await server.start()
     address = server.address
     assert address["socket"] is None
@@ -74,7 +74,7 @@ async def test_without_unix_sockets_it_listens_on_loopback_with_a_token(world: W
 
 async def test_closing_twice_and_unstarted_is_harmless(world: World, tmp_path: Path) -> None:
     before = descriptors()
-    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
     await server.close()
     await server.start()
     await server.close()
@@ -177,7 +177,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_behind(server: Contro
 
 
 async def test_a_client_that_comes_after_the_end_is_closed(world: World, tmp_path: Path) -> None:
-    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
     await server.start()
     await server.close()
     assert await adopted(server, f"GET / HTTP/1.1\r\n{OURS}\r\n".encode()) == ""
@@ -212,7 +212,7 @@ async def test_an_unfinished_body_is_closed_as_a_half_head_is(
     world.settings = replace(world.settings, limits=replace(world.settings.limits, head_timeout_s=0.2))
     world.overrides_changed()
     before = descriptors()
-    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
     await server.start()
     client, accepted = tcp_pair()
     with client:

@@ -87,7 +87,7 @@ async def test_a_follower_does_not_hold_up_the_end(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_apps, "_CLOSE_S", 600.0)
-    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
     await server.start()
     connector = UnixConnector(path=str(tmp_path / "c.sock"))
     async with ClientSession("http://byway", connector=connector) as api, api.get("/v1/log/follow"):

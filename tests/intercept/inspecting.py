@@ -75,7 +75,7 @@ class Inspecting(App):
 
     @property
     def bridge(self) -> MitmInspector:
-        return self._inspector
+        return self._inspector.needed()
 
     @property
     def proxy(self) -> tuple[str, int]:
@@ -97,7 +97,7 @@ class Inspecting(App):
 
     @property
     def engine(self) -> Engine | None:
-        return self._inspector._engine
+        return self._inspector.needed()._engine
 
     def ours(self) -> Path:
         """The authority's certificate, which a client has to trust. Made when it is not there yet."""

@@ -744,7 +744,7 @@ def test_transfers_are_checked_where_a_relay_has_alternatives_and_nothing_is_pri
     )
     checked = object()
     check: Any = SimpleNamespace(dialer_for=lambda given: checked if given is setup else None)
-    shared = services(transfer_check=check, is_private=lambda host: private and host == HOST)
+    shared = services(transfer_check=lambda: check, is_private=lambda host: private and host == HOST)
     request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
     plan = Plan(Action.RELAY, (VPS,), "")
     ConnectionRecord(request, plan, network=HOME, setup=setup, services=shared).race(Notify())

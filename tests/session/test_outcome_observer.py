@@ -61,5 +61,5 @@ class Told(Health):
 def test_no_relay_is_judged_while_visits_wait_for_a_check_of_ours(under_way: bool) -> None:
     health = Told(DetectTuning())
     check: Any = SimpleNamespace(under_way={"vps": "check"} if under_way else {})
-    OutcomeObserver(services(health=health, transfer_check=check), HOME).judge_relays(RESCUED)
+    OutcomeObserver(services(health=health, transfer_check=lambda: check), HOME).judge_relays(RESCUED)
     assert health.count == (0 if under_way else 1)

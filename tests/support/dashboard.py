@@ -95,7 +95,7 @@ async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     port = listening.getsockname()[1]
-    server = ControlServer(world.parts, folder / "c.sock", "unused", port=port)
+    server = ControlServer(lambda: world.parts, folder / "c.sock", "unused", port=port)
     await server.start()
     loop = asyncio.get_running_loop()
     loop.add_reader(listening, lambda: server.adopt(listening.accept()[0], b""))
