@@ -8,8 +8,9 @@ imported with the first list.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,7 @@ from proxy.config.files import decode, decode_pieces, read_bytes, read_text, sho
 from proxy.config.paths import Paths
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, Settings
-from proxy.detect.pages import block_pages
-from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+from proxy.detect import pages
 from proxy.model import NetworkId
 from proxy.model.errors import ConfigError
 from proxy.routing.rule_parser import parse_rules
@@ -28,12 +28,13 @@ from proxy.routing.rules import Rules
 from proxy.store.list_copies import ListCopies
 
 if TYPE_CHECKING:
+    from proxy.detect.pages.block_pages import BlockPages
     from proxy.routing.lists.domain_list import DomainList
 
 FILE_LIMIT = 16 * 1024 * 1024
 """Bytes of rules.txt and of a file of block pages."""
 
-_SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
+_SHIPPED_PAGES = Path(pages.__file__).with_name("block_pages.csv")
 
 
 def read_rules(
@@ -150,14 +151,34 @@ class Siblings:
         return shown(file), decode_pieces(file, data, pause_s=self._pause_s)
 
 
+def block_pages(paths: Paths) -> Callable[[], BlockPages]:
+    """Returns what returns the fingerprints of block pages. Imported ones are read now, so that their faults are told.
+    Without any, those that Byway ships are read when the first answer of plain HTTP is to be compared: that takes some
+    milliseconds, and with what it imports a start would be a fiftieth longer. Raises ConfigError."""
+    if not os.path.lexists(paths.block_pages_file):
+        return _shipped_pages
+    pages = read_block_pages(paths)
+    return lambda: pages
+
+
 def read_block_pages(paths: Paths) -> BlockPages:
     """Reads the fingerprints of block pages that Byway ships, and those that were imported. Raises ConfigError."""
+    from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+
     texts = [(_SHIPPED_PAGES, read_text(_SHIPPED_PAGES, limit=FILE_LIMIT))]
     if os.path.lexists(paths.block_pages_file):
         texts.append((paths.block_pages_file, read_obeyed(paths.block_pages_file, limit=FILE_LIMIT).text))
     return BlockPages(
         fingerprint for file, text in texts for fingerprint in parse_fingerprints(text, file.name).fingerprints
     )
+
+
+@cache
+def _shipped_pages() -> BlockPages:
+    from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+
+    text = read_text(_SHIPPED_PAGES, limit=FILE_LIMIT)
+    return BlockPages(parse_fingerprints(text, _SHIPPED_PAGES.name).fingerprints)
 
 
 Fingerprint = tuple[object, ...]

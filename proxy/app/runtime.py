@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.pages.page_classifier import Classify
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
@@ -22,6 +21,9 @@ from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.stream import Stream
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.session.setup import Setup
+
+if TYPE_CHECKING:
+    from proxy.detect.pages.page_classifier import Classify
 
 
 class Runtime(ResolverPolicy, Protocol):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from proxy.app.build_guard import guard_of, guard_of_relays
 from proxy.app.build_resolvers import for_direct, for_relays, secure_servers
-from proxy.app.rule_files import read_block_pages, read_rules
+from proxy.app.rule_files import block_pages, read_rules
 from proxy.app.runtime import NO_RUNTIME, Runtime
 from proxy.app.setup_policy import SetupPolicy
 from proxy.config.file_owners import check_obeyed
@@ -21,7 +22,6 @@ from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays, expanded, groups_of
 from proxy.config.schema import RelayConfig, Settings
-from proxy.detect.pages.block_pages import BlockPages
 from proxy.model import Destination, IPAddress, Override, Route, bracketed
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -48,6 +48,9 @@ from proxy.wire.dns_url import SecureServer
 from proxy.wire.fragmentation import cuts_hello
 from proxy.wire.relay_url import RelayUrl
 
+if TYPE_CHECKING:
+    from proxy.detect.pages.block_pages import BlockPages
+
 
 @frozen_dataclass
 class Material:
@@ -58,7 +61,7 @@ class Material:
     credentials: Credentials | None
     rules: Rules
     servers: tuple[SecureServer, ...]
-    pages: BlockPages
+    pages: Callable[[], BlockPages]
 
 
 class SetupBuilder:
@@ -106,7 +109,7 @@ class SetupBuilder:
         with _gathered(problems):
             servers = secure_servers(settings, self._paths)
         with _gathered(problems):
-            pages = read_block_pages(self._paths)
+            pages = block_pages(self._paths)
         if problems:
             raise ConfigError(dict.fromkeys(problems))
         return Material(loaded, tuple(relays), credentials, rules, tuple(servers), pages)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from proxy.app.runtime import Runtime
-from proxy.detect.pages.block_pages import BlockPages
-from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.detect.relay_health import relay_name
 from proxy.model import Attempt, Destination, Evidence, Protocol, Route, Symptom
 from proxy.model.evidence import frozen_evidence
@@ -16,6 +15,9 @@ from proxy.net.dns.resolver import Resolver
 from proxy.net.race.policy import ClassifiedAnswer
 from proxy.routing.strategies import fits
 from proxy.wire.tls import Verdict
+
+if TYPE_CHECKING:
+    from proxy.detect.pages.block_pages import BlockPages
 
 _MORE = ClassifiedAnswer(Verdict.MORE)
 
@@ -28,15 +30,20 @@ def _valid(status: int) -> ClassifiedAnswer:
 class SetupPolicy:
     """The RacePolicy of the application."""
 
-    def __init__(self, resolver: Resolver, direct: TcpDialer, pages: BlockPages, runtime: Runtime) -> None:
-        """`resolver` and `direct` are those of direct routes."""
+    def __init__(
+        self, resolver: Resolver, direct: TcpDialer, pages: Callable[[], BlockPages], runtime: Runtime
+    ) -> None:
+        """`resolver` and `direct` are those of direct routes. `pages` is asked with each answer of plain HTTP."""
         self._resolver = resolver
         self._direct = direct
         self._pages = pages
         self._runtime = runtime
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
-        page = classify_page(answer, host, ended=complete, pages=self._pages, classify=self._runtime.page_classifier())
+        from proxy.detect.pages.page_classifier import PageKind, classify_page  # TLS has no pages that could be read
+
+        classify = self._runtime.page_classifier()
+        page = classify_page(answer, host, ended=complete, pages=self._pages(), classify=classify)
         match page.kind:
             case PageKind.MORE:
                 return _MORE

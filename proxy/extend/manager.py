@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -23,18 +24,18 @@ from proxy.config.file_watch import FileWatch, file_stamp
 from proxy.config.files import shown
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
-from proxy.extend.api import Api, ApiBackend
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.task_tracking import TaskTracking
 from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.addon import Addon, AddonFile
-from proxy.extend.loading.loader import find, load, missing
+from proxy.extend.loading.files import find, missing
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.tasks import spawn
 
 if TYPE_CHECKING:
+    from proxy.extend.api import Api, ApiBackend
     from proxy.extend.guard.runner import AddonRunner
 
 log = logging.getLogger(__name__)
@@ -262,6 +263,8 @@ class AddonManager:
 
     async def _load(self, file: AddonFile, options: Mapping[str, Any]) -> Addon:
         """Loads one version in a thread. Raises ConfigError, also when that takes longer than the limit."""
+        # A run without addons does without these, and the first addon without a stalled loop.
+        load = (await asyncio.to_thread(import_module, "proxy.extend.loading.loader")).load
         from proxy.extend.loading.options import prepare
 
         await asyncio.to_thread(prepare)
@@ -275,7 +278,8 @@ class AddonManager:
 
     async def _start_version(self, addon: Addon) -> _LiveAddon:
         """Runs `start` of a loaded version. Raises ConfigError when it fails."""
-        from proxy.extend.guard.runner import AddonRunner  # a run without addons does without it
+        from proxy.extend.api import Api  # a run without addons does without them
+        from proxy.extend.guard.runner import AddonRunner
 
         self._limit.start()
         self._task_tracking.start()

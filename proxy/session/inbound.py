@@ -304,7 +304,7 @@ class InboundHandshake:
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
-            raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
+            raise PeerError("proxy credentials are missing or wrong", reply=_authenticate())
         if user_agent := _user_agent(head.headers):
             self._recent_clients.note(user_agent)
         assert head.destination is not None  # the parser guarantees it for every form but ORIGIN
@@ -381,9 +381,12 @@ def _too_slow(limit_s: float) -> PeerError:
     )
 
 
+def _authenticate() -> bytes:
+    return http1.error_response(
+        407,
+        "This proxy requires a user and password.",
+        headers=(("Proxy-Authenticate", 'Basic realm="proxy", charset="UTF-8"'),),
+    )
+
+
 _MISDIRECTED = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-_AUTHENTICATE = http1.error_response(
-    407,
-    "This proxy requires a user and password.",
-    headers=(("Proxy-Authenticate", 'Basic realm="proxy", charset="UTF-8"'),),
-)

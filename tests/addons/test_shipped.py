@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.extend.hooks import HOOKS
-from proxy.extend.loading.loader import find
+from proxy.extend.loading.files import find
 from proxy.extend.loading.static_scan import scan
 from tests.addons.shipped import FILES, FOLDER
 

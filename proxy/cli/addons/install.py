@@ -18,7 +18,7 @@ from proxy.model.errors import BywayError, ConfigError, reason_of
 def own_file(call: Invocation, name: str) -> Path:
     """The path of the user's addon with this name. Raises Misused for an invalid name."""
     from proxy.config.suggestions import quoted
-    from proxy.extend.loading.loader import NAME
+    from proxy.extend.loading.files import NAME
 
     if not NAME.fullmatch(name):
         raise Misused(f"{quoted(name)} is not an addon name: use letters, digits, _ and -, beginning with a letter")

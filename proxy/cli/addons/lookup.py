@@ -29,7 +29,7 @@ def for_running_config(call: Invocation) -> Invocation:
 
 def _find_addons(call: Invocation) -> Sequence[AddonFile]:
     from proxy.cli.offline import read_configuration
-    from proxy.extend.loading.loader import find
+    from proxy.extend.loading.files import find
 
     return find(call.paths.addons_dir, read_configuration(call.paths).settings.addons)
 

@@ -24,7 +24,7 @@ from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.addon import Addon
-from proxy.extend.loading.loader import find
+from proxy.extend.loading.files import find
 from proxy.extend.replay.recording_api import RecordingApi
 from proxy.extend.replay.replay import REPLAYED, Decision, Replayed, Scene, Weighing, replay_connections
 from proxy.model import Action, NetworkId, Outcome, Plan

@@ -16,6 +16,14 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
+Place = Callable[..., str]
+"""Returns the place of a value in the configuration, as `Loaded.place` does; "" when it has none."""
+
+
+def nowhere(*_path: str | int) -> str:
+    """The Place of values that have none."""
+    return ""
+
 
 @frozen_dataclass
 class AddonFile:

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from proxy.config.suggestions import quoted, suggestion
+from proxy.extend.loading.addon import Place
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-
-Place = Callable[..., str]
-"""Returns the place of a value in the configuration, as `Loaded.place` does; "" when it has none."""
 
 
 def prepare() -> None:

@@ -11,16 +11,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.stub_resolver import FAMILY_WAIT_S, LookupResult
-from proxy.net.dns.transport import IDLE_S, DnsTransport, make_transport
 from proxy.net.tasks import spawn
 from proxy.wire import dns
 from proxy.wire.dns import Answer, Rcode, RecordType
 from proxy.wire.dns_url import SecureServer
+
+if TYPE_CHECKING:
+    from proxy.net.dns.transport import DnsTransport
 
 log = logging.getLogger(__name__)
 
@@ -50,20 +54,29 @@ class EncryptedDns:
         timeout_s: float = TIMEOUT_S,
         stagger_s: float = STAGGER_S,
         down_s: float = DOWN_S,
-        idle_s: float = IDLE_S,
+        idle_s: float | None = None,
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
     ) -> None:
         """Each server is asked over each of `paths`: every server over the first path, then over the next. After a
-        change of network, no server counts as down. Raises ConfigError for a server's `ca`."""
-        self._transports = tuple(
-            make_transport(server, path, timeout_s=timeout_s, idle_s=idle_s) for path in paths for server in servers
-        )
+        change of network, no server counts as down. `idle_s` None: as the transports' default."""
+        self._servers = servers
+        self._paths = paths
+        self._timeout_s = timeout_s
+        self._idle_s = idle_s
         self._stagger_s = stagger_s
         self._down_s = down_s
         self._network = network
         self._down: dict[DnsTransport, float] = {}  # → until
         self._down_on = network()
         self._has_warned = False
+
+    @cached_property
+    def _transports(self) -> tuple[DnsTransport, ...]:
+        from proxy.net.dns.transport import IDLE_S, make_transport  # where nothing is suspect, nobody asks
+
+        idle_s = IDLE_S if self._idle_s is None else self._idle_s
+        make = partial(make_transport, timeout_s=self._timeout_s, idle_s=idle_s)
+        return tuple(make(server, path) for path in self._paths for server in self._servers)
 
     async def ask(self, host: str) -> LookupResult:
         """Returns the first conclusive answer for `host`: addresses, or that there are none; otherwise the first other
@@ -138,9 +151,7 @@ class EncryptedDns:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"<EncryptedDns {' '.join(str(transport.server) for transport in self._transports) or 'without servers'}>"
-        )
+        return f"<EncryptedDns {' '.join(map(str, self._servers)) or 'without servers'}>"
 
 
 async def _ask_both_families(transport: DnsTransport, host: str) -> LookupResult | DialError:

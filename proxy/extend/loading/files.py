@@ -1,0 +1,84 @@
+"""Finds the files of addons, and decides which may be loaded.
+
+Addons are the user's own code and run with the user's rights, so a file may be loaded only if no other user can change
+it or its folder. Nothing of it is read here: a run without addons has only this, several times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from proxy.config.bundled import bundled_folder
+from proxy.config.file_owners import trust_in
+from proxy.config.files import shown
+from proxy.config.schema import AddonConfig
+from proxy.config.suggestions import quoted, suggestion
+from proxy.extend.loading.addon import AddonFile, Place, nowhere
+from proxy.model.errors import ConfigError, reason_of
+
+FILES_MAX = 256
+"""Addons in one folder, at most."""
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+"""Valid names of addons: of the file, without `.py`."""
+
+
+def find(
+    user_folder: Path, tables: Mapping[str, AddonConfig] = MappingProxyType({}), *, shipped: Path | None = None
+) -> tuple[AddonFile, ...]:
+    """Returns all addons, sorted by name, including those that are off or may not be loaded. A file of the user
+    replaces a shipped one of the same name. `tables` is `settings.addons`; `shipped` is the folder of the shipped ones,
+    for tests. Raises ConfigError when a folder cannot be read."""
+    folder = shipped if shipped is not None else bundled_folder("addons")
+    found = {} if folder is None else {path.stem: _addon_file(path, tables, shipped=True) for path in _files(folder)}
+    for path in _files(user_folder):
+        found[path.stem] = _addon_file(path, tables, shipped=False)
+    return tuple(found[name] for name in sorted(found))
+
+
+def missing(found: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place: Place = nowhere) -> list[str]:
+    """Returns a sentence for each `[addons.NAME]` that has no file. Without it, an addon whose name is misspelt there
+    would silently be off."""
+    names = [file.name for file in found]
+    return [
+        f"{place('addons', name)}: there is no addon {quoted(name)}{suggestion(name, names)}".removeprefix(": ")
+        for name, table in tables.items()
+        if name not in names and table.enabled is not False
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Returns the files that may be addons. Those that begin with a dot or an underscore are an editor's or the
+    system's."""
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ConfigError(f"{shown(folder)}: cannot be read: {reason_of(error)}") from None
+    taken = [name for name in names if name.endswith(".py") and not name.startswith((".", "_"))]
+    if len(taken) > FILES_MAX:
+        raise ConfigError(f"{shown(folder)}: has {len(taken)} addons; at most {FILES_MAX} are allowed")
+    return [folder / name for name in taken]
+
+
+def _addon_file(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool) -> AddonFile:
+    name = path.stem
+    table = tables.get(name)
+    enabled = table.enabled if table is not None and table.enabled is not None else not shipped
+    problem = ""
+    if not NAME.fullmatch(name):
+        problem = f"{shown(path)}: the name of an addon starts with a letter and has only letters, digits, _ and -"
+    elif not shipped:
+        problem = _others_may_change(path)
+    return AddonFile(name, path, shipped, enabled, problem)
+
+
+def _others_may_change(path: Path) -> str:
+    """Says why an addon is not loaded: other users can, or may be able to, change it; "" when they cannot."""
+    trust = trust_in(path)
+    return "; ".join(trust.problems) or (f"{shown(path)}: not loaded: {trust.doubt}" if trust.doubt else "")
