@@ -147,8 +147,8 @@ class ConnectionRecord:
         services, setup = self._services, self.setup
         dialer: DialerFor | None = None
         if (
-            setup.registry.with_alternatives
-            and (check := services.transfer_check()) is not None
+            (check := services.transfer_check()) is not None
+            and setup.registry.with_alternatives
             and not services.is_private(self.host)
         ):
             dialer = check.dialer_for(setup)

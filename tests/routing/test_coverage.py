@@ -83,7 +83,7 @@ def test_an_earlier_rule_covers_a_later_one(earlier: str, later: str, *, covers:
 
 def test_the_first_that_covers_is_named_and_no_rule_is_covered_twice() -> None:
     three = rules("DOMAIN-SUFFIX,example", "DOMAIN-SUFFIX,a.example", "DOMAIN,b.a.example")
-    assert covering(three, 2) is three.rules[0]
+    assert covering(three, 2) == three.rules[0]
     assert covered(three, 0) == [three.rules[1], three.rules[2]]
     assert covered(three, 1) == []  # the first rule had covered the third one already
 
