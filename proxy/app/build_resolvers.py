@@ -17,7 +17,6 @@ from proxy.config.schema import Settings
 from proxy.detect.scopes import is_public_suffix
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.tls import context_trusting
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.policy import BogonCheck, EncryptedFor, NetworkOnly, ResolverPolicy
 from proxy.net.dns.relay_lookup import AddressMemory, RelayLookup
@@ -35,6 +34,8 @@ def secure_servers(settings: Settings, paths: Paths) -> list[SecureServer]:
     servers, problems = [], list[str]()
     for server in map(dns_url.parse, settings.dns.servers):
         if server.ca:
+            from proxy.net.dialers.tls import context_trusting  # few servers have a certificate of their own
+
             file = paths.named(server.ca)
             server = replace(server, ca=str(file))
             try:

@@ -15,7 +15,7 @@ from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, Symptom
 from proxy.model.relay_way import RelayWay, WayOrder
-from proxy.net.dialers.relay_ways import NoWayBeliefs, WayBeliefs
+from proxy.net.dialers.road import NoWayBeliefs, WayBeliefs
 from proxy.net.dns.policy import NetworkOnly, ResolverPolicy
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.stream import Stream

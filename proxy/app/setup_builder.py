@@ -28,7 +28,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
-from proxy.net.dialers.relay_ways import RoadToRelays
+from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.kernel.tcp_info import TcpInfo

@@ -16,7 +16,6 @@ from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, clas
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
-from proxy.probe.certificate_chain import fetch_chain
 from proxy.session.events import Delivered, SignalWaits, TunnelEnded
 from proxy.session.outcome_observer import FINISHED_BYTES
 from proxy.session.services import Services
@@ -122,6 +121,8 @@ class InterceptionCheck:
         return False
 
     async def _classify(self, setup: Setup, route: Route, destination: Destination) -> ClassifiedChain:
+        from proxy.probe.certificate_chain import fetch_chain  # with the first site that uses TLS
+
         dialer, host = setup.registry.dialer(route), destination.host
         fetched = await fetch_chain(dialer, destination, host, timeout_s=setup.settings.detect.retest_pair_s)
         return classify_chain(

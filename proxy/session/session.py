@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from proxy.model.errors import PeerError
 from proxy.net.race.race import OpenPath, Race, Winner
@@ -23,11 +24,13 @@ from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.first_flight import receive_flight
-from proxy.session.http_requests import HttpRequests
 from proxy.session.inbound import ForwardRequest, InboundRequest, OwnPageRequest, TunnelRequest
 from proxy.session.server_first import relay_server_greeting
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
+
+if TYPE_CHECKING:
+    from proxy.session.http_requests import HttpRequests
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class Session:
             asked = asked or await setup.inbound.read(client)
             if not isinstance(asked, TunnelRequest):
                 if isinstance(asked, ForwardRequest):
+                    from proxy.session.http_requests import HttpRequests  # many a run sees no plain HTTP
+
                     self._requests = HttpRequests(client, services, inspected=self._inspected)
                     asked = await self._requests.serve(asked)
                 if isinstance(asked, OwnPageRequest):

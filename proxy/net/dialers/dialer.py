@@ -11,6 +11,9 @@ from typing import Protocol
 from proxy.model import Destination
 from proxy.net.stream import Stream
 
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For all bytes of one handshake with a relay together: one that sends one byte a second gains nothing."""
+
 
 class Dialer(Protocol):
     """Opens paths of one kind."""

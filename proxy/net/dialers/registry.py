@@ -13,26 +13,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
-from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
-from proxy.net.dialers.http_connect import HttpConnectDialer
-from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
-from proxy.net.dialers.relay_ways import RelayWaysDialer, RoadToRelays
+from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
-from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.dialers.tcp import DirectDialer
-from proxy.net.dialers.tls import TlsDialer
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.wire.fragmentation import STRATEGIES
 from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain
+
+if TYPE_CHECKING:
+    from proxy.net.dialers.relay_handshake import SendCredentials
+    from proxy.net.dialers.relay_ways import RelayWaysDialer
+    from proxy.net.dialers.tls import TlsDialer
 
 URL_RELAYS_MAX = 16
 """Dialers that are cached for relays that addons dial by URL."""
@@ -275,6 +276,8 @@ class Registry:
         return dialer
 
     def _build(self, names: tuple[str, ...]) -> RelayDialer:
+        from proxy.net.dialers.relay_handshake import SendCredentials  # a run without relays does without handshakes
+
         (label, url, allowed), *further = self._expanded(names, ())
         trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
         dialer = self._first_hop(label, url, trust)
@@ -314,17 +317,22 @@ class Registry:
         """Returns the dialer of one relay behind `via`. `road`: that of a first relay."""
         tls: TlsDialer | None = None
         if url.kind is RelayKind.HTTPS:
+            from proxy.net.dialers.relay_handshake import SendCredentials
+            from proxy.net.dialers.tls import TlsDialer
+
             name = url.sni or url.host  # also for an alternative: it is the same relay
             tls = TlsDialer(via, server_name=name, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
             trust = SendCredentials.ANYWHERE
         has_strategies = tls is not None and literal(tls.server_name) is None and not _is_loopback(url.endpoint)
         ways: RelayWaysDialer | None = None
         if url.alternatives or (road is not None and road.strategies and has_strategies):
+            from proxy.net.dialers.relay_ways import RelayWaysDialer
+
             road = road or RoadToRelays()
             if not has_strategies:
                 road = replace(road, strategies=())
             ways = RelayWaysDialer(via, url.endpoints, road, tls=tls, relay=label, timeout_s=self._timeout_s)
-        return _RELAY_DIALERS[url.kind](
+        return _relay_dialer(url.kind)(
             ways or tls or via,
             url,
             name=label,
@@ -356,14 +364,23 @@ class Registry:
         return f"<Registry {' '.join(self._relays) or 'without relays'}>"
 
 
-_RELAY_DIALERS: dict[RelayKind, Callable[..., RelayDialer]] = {
-    RelayKind.SOCKS5H: Socks5Dialer,
-    RelayKind.SOCKS5: Socks5Dialer,
-    RelayKind.SOCKS4A: Socks4Dialer,
-    RelayKind.SOCKS4: Socks4Dialer,
-    RelayKind.HTTP: HttpConnectDialer,
-    RelayKind.HTTPS: HttpConnectDialer,
-}
+def _relay_dialer(kind: RelayKind) -> Callable[..., RelayDialer]:
+    """Returns the dialer through relays of a kind. Only those kinds are imported that are configured."""
+    match kind:
+        case RelayKind.SOCKS5H | RelayKind.SOCKS5:
+            from proxy.net.dialers.socks import Socks5Dialer
+
+            return Socks5Dialer
+        case RelayKind.SOCKS4A | RelayKind.SOCKS4:
+            from proxy.net.dialers.socks import Socks4Dialer
+
+            return Socks4Dialer
+        case RelayKind.HTTP | RelayKind.HTTPS:
+            from proxy.net.dialers.http_connect import HttpConnectDialer
+
+            return HttpConnectDialer
+        case RelayKind.ADDON:
+            raise ValueError("an addon opens its paths itself")
 
 
 def _check_wrap(route: Route) -> None:

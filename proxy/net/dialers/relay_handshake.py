@@ -19,14 +19,11 @@ from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import Deadline
-from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl
-
-HANDSHAKE_TIMEOUT_S = 10.0
-"""For all bytes of one handshake together: a relay that sends one byte a second gains nothing."""
 
 
 class SendCredentials(Enum):

@@ -13,20 +13,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import field
-from typing import Protocol
 
-from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.relay_way import RelayWay, WayOrder
-from proxy.net.dialers.dialer import Dialer
+from proxy.model.relay_way import RelayWay
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
-from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay
+from proxy.net.dialers.relay_handshake import dial_relay
+from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import STAGGER_S, AddressLookup, CachedLookup, interleaved
 from proxy.net.dialers.tls import TlsDialer
-from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
+from proxy.net.kernel.tcp_info import Snapshot
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Phase
 from proxy.net.race.hedging import HedgePolicy
@@ -43,75 +40,6 @@ _FILTERED = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.DROP
 """Failures after which a fragmented hello is worth a try."""
 
 _NOT_THE_WAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.ABANDONED})
-
-
-class WayBeliefs(Protocol):
-    """What is believed of ways on the current network. `relay` is the endpoint of its URL."""
-
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
-        """Returns the ways to try; see `detect.relay_ways`. The hello was just filtered on `filtered`."""
-        ...
-
-    def used(self, relay: Destination, way: RelayWay) -> None:
-        """A dial took the way, which led to the relay."""
-        ...
-
-    def worked(self, relay: Destination, way: RelayWay) -> None:
-        """The way led to the relay, and nothing went over it."""
-        ...
-
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
-        """The way failed, and another way led to the relay."""
-        ...
-
-    def overtaken(self, relay: Destination, way: RelayWay) -> None:
-        """The way looks dropped, and another way led to the relay: its verdict is to come."""
-        ...
-
-    def avoid(self, relay: Destination, peer: str) -> None:
-        """The relay did not complete its handshake on the way to `peer`."""
-        ...
-
-    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
-        """Returns a way to test now, beside a dial that went well; None: there is none."""
-        ...
-
-
-class NoWayBeliefs:
-    """Believes nothing, and keeps the order of the configuration."""
-
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
-        return WayOrder([way for way in ways if not way.strategy or way.plain in filtered])
-
-    def used(self, relay: Destination, way: RelayWay) -> None:
-        pass
-
-    def worked(self, relay: Destination, way: RelayWay) -> None:
-        pass
-
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
-        pass
-
-    def overtaken(self, relay: Destination, way: RelayWay) -> None:
-        pass
-
-    def avoid(self, relay: Destination, peer: str) -> None:
-        pass
-
-    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
-        return None
-
-
-@frozen_dataclass
-class RoadToRelays:
-    """What all dialers of first relays share."""
-
-    lookup: AddressLookup | None = None  # None: names are left to whoever is dialed through
-    beliefs: WayBeliefs = field(default_factory=NoWayBeliefs)
-    tcp_info: TcpInfo = field(default_factory=TcpInfo)
-    detect: DetectTuning = field(default_factory=DetectTuning)
-    strategies: tuple[str, ...] = ()  # for TLS, such as "tlsrec"
-    retests: bool = True  # whether failed ways are tried again beside dials that went well
 
 
 class RelayWaysDialer:

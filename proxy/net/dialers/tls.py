@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom, frozen_evidence
 from proxy.model.errors import ConfigError, DialError
-from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, Handshake, dial_relay
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
+from proxy.net.dialers.relay_handshake import Handshake, dial_relay
 from proxy.net.stream import BULK_RECORDS, CHUNK, LENT, Stream
 
 LINGER_S = 5.0

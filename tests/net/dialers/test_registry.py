@@ -13,7 +13,8 @@ from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
-from proxy.net.dialers.relay_ways import RelayWaysDialer, RoadToRelays
+from proxy.net.dialers.relay_ways import RelayWaysDialer
+from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import Choose, TcpDialer
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream

@@ -13,7 +13,8 @@ from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.evasion import FragmentingStream
-from proxy.net.dialers.relay_ways import ADDRESSES_MAX, NoWayBeliefs, RelayWaysDialer, RoadToRelays
+from proxy.net.dialers.relay_ways import ADDRESSES_MAX, RelayWaysDialer
+from proxy.net.dialers.road import NoWayBeliefs, RoadToRelays
 from proxy.net.dialers.tls import TlsDialer
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
