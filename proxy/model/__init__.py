@@ -44,7 +44,7 @@ from proxy.model.connection import (
     host_and_port,
     literal,
 )
-from proxy.model.evidence import NO_EVIDENCE, Evidence, SignalId, as_evidence, frozen_evidence
+from proxy.model.evidence import NO_EVIDENCE, REUSED, Evidence, SignalId, as_evidence, frozen_evidence
 from proxy.model.measurement import MeasurementStep, StepKind, StepResult
 from proxy.model.relay_group import GroupPolicy, RelayGroup
 
@@ -54,6 +54,7 @@ __all__ = [
     "NAME_CAUSES",
     "NO_EVIDENCE",
     "PAUSE_MAX_S",
+    "REUSED",
     "UNKNOWN_NETWORK",
     "Action",
     "Attempt",

@@ -114,6 +114,10 @@ NO_EVIDENCE: Evidence = frozen_evidence({})
 """Nothing was measured. One shared value; the hot path compares with `is`."""
 
 
+REUSED: Evidence = frozen_evidence({"reused": 1})
+"""A connection was used again, and nothing was measured. Shared and compared in the same way."""
+
+
 def as_evidence(facts: Mapping[str, object]) -> Evidence:
     """A copy of facts that come from outside the types: out of the store, or from an addon's test."""
     return cast(Evidence, dict(facts))

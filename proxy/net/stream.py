@@ -234,9 +234,10 @@ class SocketStream(Stream):
         # A short read emptied the socket, unless EOF or an urgent byte came with it (nginx relies on the same). EOF is
         # next when it alone had been reported before the read: the kernel does so when all bytes before it are there.
         if len(data) < limit and self._armed_by_poller:
-            ends = self._edges & _FINAL_EDGES
-            self.drained = not ends
-            self._finished = ends == PEER_SHUT
+            if ends := self._edges & _FINAL_EDGES:
+                self._finished = ends == PEER_SHUT
+            else:
+                self.drained = True
         return data
 
     def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:

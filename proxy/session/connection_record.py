@@ -277,14 +277,12 @@ class ConnectionRecord:
         self._observer.judge_relays(self._learn())
 
     def on_delivered(self, reused: Attempt) -> None:
-        """A whole answer came: over the winner of a race, which is known already, over the only route that could take
-        the request, or over a connection used before, when `reused` is its attempt."""
+        """A whole answer came, and no race has won with it: over the only route that could take the request, or over a
+        connection used before, when `reused` is its attempt."""
         if not self.attempts:
             self.attempts = (reused,)
         else:
             attempt = next((a for a in reversed(self.attempts) if a.route == reused.route), reused)
-            if attempt is not reused and attempt.delivered:
-                return
             self._judge(replace(attempt, stage=Stage.DONE))
         self.winner, self.duration = reused.route, self._services.now() - self.at
         if not self._works_again():

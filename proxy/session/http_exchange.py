@@ -171,19 +171,19 @@ class Exchange:
         timer = self._watch_for_continue() if self._head.expect_continue else None
         upward: Steps[None] | None = None
         downward = self._downward()
-        moved, moved_at = -1, 0.0
         try:
             unsent = self._send_head(head_sent)
+            moved, moved_at = server.sent, loop.time()
+            if self._uploaded and client.stream.drained and server.stream.drained and not server.reader:
+                await self._notify.wait(moved_at + idle_timeout_s)  # mostly there is nothing to do before an answer
             while True:
                 again: object = False
                 if not (self._uploaded and client.stream.drained):
                     upward = upward or self._upward(unsent)
                     again = next(upward, False)
-                if moved >= 0 or server.reader or not server.stream.drained:
-                    if (paused := next(downward, _ENDED)) is _ENDED:
-                        break
-                    again = again or paused
-                if again:
+                if (paused := next(downward, _ENDED)) is _ENDED:
+                    break
+                if again or paused:
                     await asyncio.sleep(0)
                     continue
                 now = loop.time()
@@ -358,15 +358,13 @@ class Exchange:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _exchanged(self, answer: ResponseHead, closed_by: ClosedBy, error: str = "") -> Exchanged:
-        client, server = self._client, self._server
-        whole = not error and answer.upgrade is None
-        client_reusable = whole and self._keep_client and not client.reader.ended
-        server_is_clean = not (server.reader or server.reader.ended)
-        upstream_reusable = whole and answer.keep_alive and self._uploaded and server_is_clean
-        upgraded = not error and answer.upgrade is not None
-        return Exchanged(
-            answer.status, server.sent, client.sent, client_reusable, upstream_reusable, upgraded, closed_by, error
-        )
+        client, server, keep_client, keep_server, upgraded = self._client, self._server, False, False, False
+        if not error and answer.upgrade is not None:
+            upgraded = True
+        elif not error:
+            keep_client = self._keep_client and not client.reader.ended
+            keep_server = answer.keep_alive and self._uploaded and not (server.reader or server.reader.ended)
+        return Exchanged(answer.status, server.sent, client.sent, keep_client, keep_server, upgraded, closed_by, error)
 
     def _raise(self, fault: Exception) -> NoReturn:
         """Raises a fault that came before the answer, as `run` documents."""

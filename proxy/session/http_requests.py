@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from proxy.model import Attempt, Inbound, Protocol, Stage, frozen_evidence
+from proxy.model import Inbound, Protocol
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
@@ -23,8 +23,6 @@ from proxy.session.origin_connection import OriginConnection
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
 from proxy.wire.reader import Reader
-
-_REUSED = frozen_evidence({"reused": 1})
 
 
 class HttpRequests:
@@ -112,7 +110,6 @@ class HttpRequests:
                 winner.stream,
                 Reader(winner.answer),
                 reusable=reusable,
-                attempt=Attempt(winner.route, Stage.DONE, address=winner.stream.peer, evidence=_REUSED),
             )
             head_sent = len(flight.data) if head.bodiless else 0
             exchanged = await self._exchange_over(origin, asked, record, head_sent=head_sent)
@@ -171,7 +168,8 @@ class HttpRequests:
         record.transfer = None
         record.bytes_up, record.bytes_down = exchanged.bytes_up, exchanged.bytes_down
         record.closed_by = exchanged.closed_by
-        record.on_delivered(origin.attempt)
+        if record.winner is None:  # else a race has won with it
+            record.on_delivered(origin.reused)
         if exchanged.upgraded:
             self._hand_over(origin.stream, origin.reader, record)
         elif origin.reusable and exchanged.upstream_reusable and exchanged.client_reusable:

@@ -9,36 +9,52 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from proxy.model import Attempt, Destination, NetworkId, Route
-from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model import REUSED, Attempt, Destination, NetworkId, Route, Stage
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
 from proxy.wire.reader import Reader
 
 
-@frozen_dataclass
 class OriginConnection:
     """An open connection. The session that owns it closes its stream."""
 
-    destination: Destination
-    route: Route
-    registry: Registry
-    """The registry that dialed `route`: after a reload, the same name may mean another relay."""
-    network: NetworkId
-    stream: Stream
-    reader: Reader
-    """Bytes that were received and not parsed yet."""
-    reusable: bool
-    """False: the answer came before the request's head was sent whole, so nothing may follow it; or the route changes
-    the first request, and only that, to pass a filter."""
-    attempt: Attempt
-    """That of each request but the first."""
+    __slots__ = ("_reused", "destination", "network", "reader", "registry", "reusable", "route", "stream")
+
+    def __init__(
+        self,
+        destination: Destination,
+        route: Route,
+        registry: Registry,
+        network: NetworkId,
+        stream: Stream,
+        reader: Reader,
+        *,
+        reusable: bool,
+    ) -> None:
+        """`registry` is the one that dialed `route`: after a reload, the same name may mean another relay. `reader`
+        holds the bytes that were received and not parsed yet. `reusable` is False when the answer came before the
+        request's head was sent whole, so that nothing may follow it; and when the route changes the first request, and
+        only that, to pass a filter."""
+        self.destination = destination
+        self.route = route
+        self.registry = registry
+        self.network = network
+        self.stream = stream
+        self.reader = reader
+        self.reusable = reusable
+        self._reused: Attempt | None = None
+
+    @property
+    def reused(self) -> Attempt:
+        """The attempt of each request but the first."""
+        if self._reused is None:
+            self._reused = Attempt(self.route, Stage.DONE, address=self.stream.peer, evidence=REUSED)
+        return self._reused
 
     def serves(self, destination: Destination, routes: Sequence[Route], registry: Registry, network: NetworkId) -> bool:
         """Whether it has the destination and the first route of a plan, and received nothing while idle, nor EOF."""
         fits = (
-            self.destination.host == destination.host
-            and self.destination.port == destination.port
+            (self.destination is destination or self.destination == destination)
             and bool(routes)
             and routes[0] == self.route
             and self.registry is registry

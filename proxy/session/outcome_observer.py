@@ -59,7 +59,12 @@ class OutcomeObserver:
         changes = services.beliefs.learn(outcome, network=self._network, now=services.now())
         if services.addons.refines and (refined := services.addons.take_refinements(outcome.request.id)):
             outcome = _with_refinements(outcome, refined)
-        self._tell(changes, signals=outcome.winner != DIRECT and not _delivered_at_once(outcome))
+        if (
+            changes
+            or (outcome.winner != DIRECT and not _delivered_at_once(outcome))
+            or services.beliefs.needs_control(self._network)
+        ):
+            self._tell(changes)
         return outcome
 
     def works_again(self, plan: Plan, host: str, attempt: Attempt) -> bool:
@@ -77,16 +82,15 @@ class OutcomeObserver:
         changes = services.beliefs.works_again(host, attempt, network=self._network, now=services.now())
         if changes is None:
             return False
-        self._tell(changes, signals=False)
+        if changes or services.beliefs.needs_control(self._network):
+            self._tell(changes)
         return True
 
-    def _tell(self, changes: list[Change], *, signals: bool) -> None:
-        """Tells what was learned; `signals`: a signal may have been observed."""
-        events = self._services.events
+    def _tell(self, changes: list[Change]) -> None:
+        """Tells what was learned, and that a signal may wait."""
         if changes:
-            events.emit(Learned(changes))
-        if changes or signals or self._services.beliefs.needs_control(self._network):
-            events.emit(SignalWaits())
+            self._services.events.emit(Learned(changes))
+        self._services.events.emit(SignalWaits())
 
     def judge_relays(self, outcome: Outcome) -> None:
         """Tells the relays' health what a race showed of them."""

@@ -52,7 +52,8 @@ _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 
 
 class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
-    """One answer, final or interim. `headers` are the fields that go on to the client, `passed` their lines."""
+    """One answer, final or interim. `headers` are the fields that go on to the client, `passed` their lines. `kept` is
+    the head as most clients get it: with its body as it is, on a connection that is kept."""
 
     status: int
     reason: str
@@ -63,6 +64,7 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
     declared_length: int | None  # what Content-Length says, be there such a body or not (HEAD, 304, chunked)
     keep_alive: bool  # the server's connection may be used again after this body
     upgrade: str | None  # the protocol it changes to; 101 only
+    kept: bytes
 
     @property
     def is_interim(self) -> bool:
@@ -79,20 +81,37 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
     def forwarded(self, sent_as: Framing, keep_alive: bool) -> bytes:
         """The head as the client gets it, with its body `sent_as`. `keep_alive` must be False where that goes until
         EOF."""
-        text = f"HTTP/1.1 {self.status} {self.reason}\r\n{self.passed}"
-        if self.upgrade is not None:
-            text += f"Connection: Upgrade\r\nUpgrade: {self.upgrade}\r\n"
-        elif self.status >= 200:
-            text += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
-            kind = sent_as.kind
-            if kind is BodyKind.CHUNKED:
-                text += "Transfer-Encoding: chunked\r\n"
-            elif self.declared_length is not None and kind is not BodyKind.UNTIL_EOF and self.status != 204:
-                text += f"Content-Length: {self.declared_length}\r\n"
-        return f"{text}\r\n".encode("latin-1")
+        if keep_alive and sent_as is self.body:
+            return self.kept
+        return _forwarded(
+            self.status, self.reason, self.passed, sent_as, self.declared_length, keep_alive, self.upgrade
+        )
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.body.kind}>"
+
+
+def _forwarded(
+    status: int,
+    reason: str,
+    passed: str,
+    sent_as: Framing,
+    declared_length: int | None,
+    keep_alive: bool,
+    upgrade: str | None,
+) -> bytes:
+    """See `ResponseHead.forwarded`."""
+    text = f"HTTP/1.1 {status} {reason}\r\n{passed}"
+    if upgrade is not None:
+        text += f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+    elif status >= 200:
+        text += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
+        kind = sent_as.kind
+        if kind is BodyKind.CHUNKED:
+            text += "Transfer-Encoding: chunked\r\n"
+        elif declared_length is not None and kind is not BodyKind.UNTIL_EOF and status != 204:
+            text += f"Content-Length: {declared_length}\r\n"
+    return f"{text}\r\n".encode("latin-1")
 
 
 def take_response_head(reader: Reader, method: str) -> ResponseHead | None:
@@ -166,16 +185,19 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
         raise ValueError("it switches to a protocol without naming it")
     if options and not options <= _USUAL_OPTIONS:
         headers = without(headers, options)
+    reason = reason or ""
+    passed = "".join([f"{name}: {value}\r\n" for name, value in headers])
     return ResponseHead(
         status=status,
-        reason=reason or "",
+        reason=reason,
         version=version,
         headers=tuple(headers),
-        passed="".join([f"{name}: {value}\r\n" for name, value in headers]),
+        passed=passed,
         body=body,
         declared_length=length,
         keep_alive=keep_alive,
         upgrade=upgrade,
+        kept=_forwarded(status, reason, passed, body, length, True, upgrade),
     )
 
 

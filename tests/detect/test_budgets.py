@@ -3,7 +3,6 @@ knows that it is made for each connection."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.detect.relay_health import Health
-from proxy.wire.http1_response import read_response_head
+from proxy.wire.http1_response import take_response_head
 from proxy.wire.reader import Reader
 from tests.support.calls import counting
 from tests.support.outcomes import HOME, HOST, TOR, delivered, outcome, works
@@ -54,8 +53,7 @@ def test_an_ordinary_answer(fields: str, budget: int, body: bytes) -> None:
 
     def parse() -> None:
         reader[:] = head
-        with contextlib.suppress(StopIteration):
-            next(read_response_head(reader, "GET"))
+        assert take_response_head(reader, "GET") is not None
 
     reader = Reader()
     assert calls(classify) - calls(parse) == budget
@@ -76,7 +74,8 @@ def test_a_host_that_works(beliefs: Beliefs, host: str) -> None:
     assert calls(lambda: beliefs.lookup(host, network=HOME, now=NOW + 1)) == 2
     assert calls(lambda: beliefs.network_state_for(host, network=HOME, now=NOW + 1)) == 1
     assert calls(lambda: beliefs.comparison_due(host, network=HOME, now=NOW + 1)) == 4
-    assert calls(lambda: beliefs.learn(again, network=HOME, now=NOW + 1)) == 3
+    assert calls(lambda: beliefs.works_again(host, again.attempts[0], network=HOME, now=NOW + 1)) == 3
+    assert calls(lambda: beliefs.learn(again, network=HOME, now=NOW + 1)) == 4
     assert calls(lambda: beliefs.needs_control(HOME)) == 1
     assert calls(lambda: beliefs.is_near(host)) == 0, "but for what it was given"
 

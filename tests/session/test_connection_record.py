@@ -144,7 +144,6 @@ async def test_the_outcome_of_a_host_that_still_works_is_made_when_somebody_asks
         record = world.record()
         record._services.events.on(Ended, events.append)
         won(record, Race(delivered()))
-        record.on_delivered(delivered())
         world.now += 1
         record.release()
         assert (events[-1].routine is not None) is (nth > 0), "the first one made it known"

@@ -130,7 +130,7 @@ def other_flight(_name: bytes) -> Run:
     [
         (connect, 13, 6),
         (absolute_form, 15, 8),
-        (answer, 12, 4),
+        (answer, 13, 4),  # one makes the head that goes on, which is remembered with it
         (socks5_name, 11, 9),
         (socks5_address, 16, 8),
         (socks5_relay, 8, 8),

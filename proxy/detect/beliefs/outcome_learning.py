@@ -32,6 +32,7 @@ from proxy.detect.verdict.results import Results
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
+    REUSED,
     Attempt,
     Belief,
     Cause,
@@ -103,8 +104,10 @@ class OutcomeLearning:
         evidence = attempt.evidence
         if attempt.stage is not Stage.DONE or attempt.symptom is not Symptom.NONE:
             return None
-        if evidence is not NO_EVIDENCE and (
-            "dns" in evidence or "elsewhere" in evidence or evidence.get("status") in REFUSALS
+        if (
+            evidence is not NO_EVIDENCE
+            and evidence is not REUSED
+            and ("dns" in evidence or "elsewhere" in evidence or evidence.get("status") in REFUSALS)
         ):
             return None
         working.at = now

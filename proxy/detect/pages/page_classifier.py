@@ -23,7 +23,8 @@ from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 from proxy.wire.http1_body import BodyKind, Framing, read_body
-from proxy.wire.http1_response import ResponseHead, read_response_head
+from proxy.wire.http1_fields import HEAD_LIMIT
+from proxy.wire.http1_response import ResponseHead, take_response_head
 from proxy.wire.reader import Reader
 
 BODY_LIMIT = 16 * 1024
@@ -101,12 +102,9 @@ def classify_page(
     reader = Reader(bytes(answer))
     try:
         for _ in range(INTERIM_LIMIT + 1):
-            try:
-                next(read_response_head(reader, method))
-            except StopIteration as parsed:
-                head: ResponseHead = parsed.value
-            else:
-                return _plain(0) if ended else _more(0)
+            head = take_response_head(reader, method)
+            if head is None:
+                return _plain(0) if ended or len(reader) >= HEAD_LIMIT else _more(0)
             if head.status >= 200 or not head.is_interim:
                 break
         else:
