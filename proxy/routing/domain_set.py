@@ -11,10 +11,11 @@ which.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from enum import IntFlag
-from itertools import repeat
+from itertools import chain
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -40,16 +41,17 @@ _SLOTS_AT_ONCE = 1 << 16
 _CHARACTERS_AT_ONCE = 1 << 16
 """Of the text that are read again in one call."""
 
-_NO_DOT_NOR_LINE = bytes(set(range(256)) - set(b".\n"))
+TEXT_LIMIT = 1 << 27
+"""Characters of all domains. With numbers of more than 30 bits Python calculates in twice the time."""
 
-_PLACE_BITS = 27
-"""So a slot is below 2**30, a number of the size with which Python calculates fastest."""
+_COVERS = [Covers(flags) for flags in range(8)]
+FLAGS = bytes(range(8))
+FLAGS_TO_LINES = bytes.maketrans(FLAGS, b"\n" * len(FLAGS))
+NO_FLAGS = bytes(range(8, 256))
+"""For `translate`: what stands in `marked`."""
 
-TEXT_LIMIT = 1 << _PLACE_BITS
-"""Characters of all domains: what the bits of a slot can count."""
-
-_PLACE = TEXT_LIMIT - 1
-_FLAGS = [flags << _PLACE_BITS for flags in range(8)]
+_NO_FLAGS_NOR_DOT = NO_FLAGS.replace(b".", b"")
+_ANY_FLAGS = re.compile(rb"[\0-\7]")
 
 
 @frozen_dataclass
@@ -57,10 +59,11 @@ class DomainSet(Collection[str]):
     """Domains, each in its canonical spelling (`wire.hostnames`), with what it covers. Made by `DomainSetBuilder`."""
 
     text: bytearray
-    """The domains in the order in which they were added, a line each; some may stand twice."""
+    """The domains in the order in which they were added, as `marked`, and a 0. Instead of flags, one that stands before
+    already has a 0."""
     slots: array[int]
-    """By hash: where a domain begins in the text, and in the three bits above _PLACE_BITS its flags of `Covers`; 0 for
-    none. What finds its slot taken is in the next free one. The number of slots is a power of two."""
+    """By hash: where a domain begins in the text; 0 for none. What finds its slot taken is in the next free one. The
+    number of slots is a power of two."""
     last: int
     """The last slot: which bits of a hash are used."""
     count: int
@@ -78,13 +81,13 @@ class DomainSet(Collection[str]):
     def covering(self, host: str) -> str | None:
         """Returns the most specific entry that covers the host; None when none does. An address has no parent here: no
         entry is a part of one."""
-        slots, last = self.slots, self.last
+        text, slots, last = self.text, self.slots, self.last
         domain, dot, end = host, host.find("."), -1 if self.has_dotless else host.rfind(".")
         while domain:
             slot = hash(domain) & last
-            while found := slots[slot]:
-                if self.text.startswith(f"{domain}\n".encode(), found & _PLACE):
-                    flags = found >> _PLACE_BITS  # as plain numbers, which is quicker: 1 HOST, 2 SUBDOMAINS, 4 CHILDREN
+            while place := slots[slot]:
+                if text.startswith(domain.encode(), place) and text[place + len(domain)] < 8:
+                    flags = text[place - 1]  # plain numbers are quicker: 1 HOST, 2 SUBDOMAINS, 4 CHILDREN
                     is_child = flags & 4 and host.find(".") + 1 + len(domain) == len(host)
                     if flags & 1 if domain is host else flags & 2 or is_child:
                         return domain
@@ -98,23 +101,21 @@ class DomainSet(Collection[str]):
 
     def covers_of(self, domain: str) -> Covers:
         """Returns what the entry of exactly this name covers; Covers(0) when the name is no entry."""
-        return Covers(_found(self.text, self.slots, domain)[1] >> _PLACE_BITS)
+        place = _found(self.text, self.slots, domain)[1]
+        return _COVERS[self.text[place - 1]] if place else _COVERS[0]
 
     def counts(self) -> dict[Covers, int]:
         """Returns how many domains cover each."""
         found = dict.fromkeys(range(1, 8), 0)
-        for start in range(0, len(self.slots), _SLOTS_AT_ONCE):
-            flags = bytes([value >> _PLACE_BITS for value in self.slots[start : start + _SLOTS_AT_ONCE] if value])
+        for start in range(0, len(self.text), _CHARACTERS_AT_ONCE):
+            flags = self.text[start : start + _CHARACTERS_AT_ONCE].translate(None, NO_FLAGS)
             for each in found:
                 found[each] += flags.count(each)
         return {Covers(flags): count for flags, count in found.items() if count}
 
     def entries(self) -> Iterator[tuple[str, Covers]]:
         """Yields each domain once, with what it covers, in the order in which they were added."""
-        for place, domain in _lines(self.text):
-            value = _found(self.text, self.slots, domain)[1]
-            if value & _PLACE == place:
-                yield domain, Covers(value >> _PLACE_BITS)
+        return ((domain, _COVERS[self.text[place - 1]]) for place, domain in _names(self.text))
 
     def __contains__(self, domain: object) -> bool:
         return isinstance(domain, str) and bool(self.covers_of(domain))
@@ -129,6 +130,11 @@ class DomainSet(Collection[str]):
         return f"<DomainSet {self.count:,} domains>"
 
 
+def marked(domains: Sequence[str], flags: bytes) -> bytes:
+    """Returns domains as one text, each behind the byte of its flags of `Covers`."""
+    return "".join(chain.from_iterable(zip(flags.decode(), domains, strict=True))).encode()
+
+
 def _free_slots(least: int) -> array[int]:
     """Returns so many free slots or more, up to twice as many."""
     number = 1 << least.bit_length()
@@ -139,22 +145,29 @@ def _free_slots(least: int) -> array[int]:
 
 
 def _found(text: bytearray, slots: array[int], domain: str) -> tuple[int, int]:
-    """Returns the slot of a domain and what is in it; when the domain is not there, the free slot for it and 0."""
-    last = len(slots) - 1
-    slot, line = hash(domain) & last, f"{domain}\n".encode()
-    while (value := slots[slot]) and not text.startswith(line, value & _PLACE):
+    """Returns the slot of a domain and its place in the text; when the domain is not there, the free slot for it and
+    0."""
+    last, name = len(slots) - 1, domain.encode()
+    slot = hash(domain) & last
+    while (place := slots[slot]) and not (text.startswith(name, place) and text[place + len(name)] < 8):
         slot = slot + 1 & last
-    return slot, value
+    return slot, place
 
 
-def _lines(text: bytearray) -> Iterator[tuple[int, str]]:
-    """Yields where each domain begins in the text, and the domain."""
-    place = 1
-    while place < len(text):
-        end = text.find(b"\n", place + _CHARACTERS_AT_ONCE) + 1 or len(text)
-        for domain in text[place : end - 1].decode().split("\n"):
-            yield place, domain
-            place += len(domain) + 1
+def _names(text: bytearray) -> Iterator[tuple[int, str]]:
+    """Yields where each domain begins in the text, and the domain; each once."""
+    start = 0
+    while start < len(text):
+        end = found.start() if (found := _ANY_FLAGS.search(text, start + _CHARACTERS_AT_ONCE)) else len(text)
+        part = text[start:end]
+        flags, domains = part.translate(None, NO_FLAGS), part.translate(FLAGS_TO_LINES).decode().split("\n")
+        place = start
+        for flag, domain in zip(flags, domains[1:], strict=True):
+            place += 1
+            if flag:
+                yield place, domain
+            place += len(domain)
+        start = end
 
 
 class DomainSetBuilder:
@@ -162,38 +175,39 @@ class DomainSetBuilder:
 
     def __init__(self, size: int) -> None:
         self._slots = _free_slots(size // _CHARACTERS_PER_SLOT)
-        self._text = bytearray(b"\n")  # so that no domain begins at 0
+        self._text = bytearray(b"\0")
         self._count = 0
         self._has_dotless = False
 
     def add(self, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
-        """Adds domains in canonical spelling, none of them empty. `covers` is what each of them covers, or a byte of
-        flags for each. One that is added again covers what both say. Takes half a microsecond for each. Raises
+        """Adds domains in canonical spelling, none of them empty. `covers` is what each of them covers, or all of them
+        as `marked`. One that is added again covers what both say. Takes half a microsecond for each. Raises
         OverflowError when they have more than TEXT_LIMIT characters, with those that were added before."""
         if not domains:
             return
         while 2 * (self._count + len(domains)) > len(self._slots):
             self._grow()
-        text, place = self._text, len(self._text)
-        lines = ("\n".join(domains) + "\n").encode()
-        if place + len(lines) > TEXT_LIMIT:
+        names = covers if isinstance(covers, bytes) else f"{chr(covers)}{chr(covers).join(domains)}".encode()
+        text, place = self._text, len(self._text) - 1
+        if place + len(names) > TEXT_LIMIT:
             raise OverflowError("more domains than a set can hold")
-        text += lines
+        text[place:] = names + b"\0"
         if not self._has_dotless:
-            self._has_dotless = b"\n\n" in b"\n" + lines.translate(None, _NO_DOT_NOR_LINE)
+            self._has_dotless = b"\n\n" in names.translate(FLAGS_TO_LINES, _NO_FLAGS_NOR_DOT) + b"\n"
         slots, last, again = self._slots, len(self._slots) - 1, 0
-        each = map(_FLAGS.__getitem__, covers) if isinstance(covers, bytes) else repeat(_FLAGS[covers], len(domains))
-        for domain, flags in zip(domains, each, strict=True):
+        for domain in domains:
+            place += 1
             slot = hash(domain) & last
-            while value := slots[slot]:
-                if text.startswith(f"{domain}\n".encode(), value & _PLACE):
-                    slots[slot] = value | flags
+            while first := slots[slot]:
+                if text.startswith(domain.encode(), first) and text[first + len(domain)] < 8:
+                    text[first - 1] |= text[place - 1]
+                    text[place - 1] = 0
                     again += 1
                     break
                 slot = slot + 1 & last
             else:
-                slots[slot] = place | flags
-            place += len(domain) + 1
+                slots[slot] = place
+            place += len(domain)
         self._count += len(domains) - again
 
     def build(self) -> DomainSet:
@@ -202,11 +216,13 @@ class DomainSetBuilder:
 
     def _grow(self) -> None:
         """Doubles the slots: there are more names than the size told."""
-        old, self._slots = self._slots, _free_slots(len(self._slots))
-        for place, domain in _lines(self._text):
-            value = _found(self._text, old, domain)[1]
-            if value & _PLACE == place:
-                self._slots[_found(self._text, self._slots, domain)[0]] = value
+        slots = self._slots = _free_slots(len(self._slots))
+        last = len(slots) - 1
+        for place, domain in _names(self._text):
+            slot = hash(domain) & last
+            while slots[slot]:
+                slot = slot + 1 & last
+            slots[slot] = place
 
     def __len__(self) -> int:
         return self._count

@@ -13,8 +13,10 @@ import ipaddress
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, pairwise
+from operator import eq
 from typing import Any
 
 from proxy.model import literal
@@ -181,7 +183,7 @@ class _Family:
 
     def __init__(self) -> None:
         self._new: list[float] = []
-        self._runs = self._no_keys()
+        self._runs = self._kept([])
         self._ends = [0]
 
     def add(self, keys: Iterable[int]) -> None:
@@ -193,9 +195,9 @@ class _Family:
         """How many are different. Sorts all of them."""
         self._end_run()
         if len(self._ends) > 2:
-            every = self._no_keys()
+            every = self._kept([])
             for part in self.in_order():
-                every.extend(part)
+                every += self._kept(part)
             self._free_runs()
             self._runs, self._ends = every, [0, len(every)]
         return len(self._runs)
@@ -215,7 +217,7 @@ class _Family:
                 part += runs[start:until]
                 starts[place] = until
             part.sort()  # quick, since it finds the runs in it
-            yield list(dict.fromkeys(part))
+            yield list(dict.fromkeys(part)) if any(map(eq, part, part[1:])) else part
 
     def sorted(self) -> _Sorted:
         """Returns them as a set has them. Nothing can be added any more."""
@@ -238,8 +240,8 @@ class _Family:
 
     _codes = "QQQQQQ"
 
-    def _no_keys(self) -> array[float] | list[float]:
-        return []
+    _kept: Callable[[list[float]], Any] = list
+    """Returns keys in the form in which runs are kept."""
 
     def _addresses(self, part: Sequence[Any]) -> tuple[Sequence[int], Sequence[int], bytes]:
         """Returns of these keys the first addresses, the last ones and the lengths."""
@@ -253,7 +255,7 @@ class _Family:
 
     def _end_run(self) -> None:
         if self._new:
-            self._runs.extend(sorted(self._new))
+            self._runs += self._kept(sorted(self._new))
             self._ends.append(len(self._runs))
             self._new = []
 
@@ -271,8 +273,7 @@ class _Ipv4(_Family):
 
     _codes = "IQIQIQ"
 
-    def _no_keys(self) -> array[float] | list[float]:
-        return array("d")
+    _kept = staticmethod(partial(array, "d"))  # in half the time of `extend`
 
     def add(self, keys: Iterable[int]) -> None:
         raw = bytearray(_swapped(array("Q", keys)))

@@ -43,17 +43,17 @@ def parse_adblock(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses an Adblock list, as `formats.ParseList` says."""
     conditions = 0
 
-    def take(first: int, domains: list[str]) -> None:
+    def take(first: int, domains: str) -> None:
         if not conditions:
-            builder.add_many(first, domains)
+            builder.add_lines(first, domains)
             return
-        for number, domain in enumerate(domains, first):
+        for number, domain in enumerate(domains.split("\n"), first):
             if domain:
                 builder.skip(number, f"||{domain}^", Skip.CONDITION)
 
-    def take_third_party(first: int, domains: list[str]) -> None:
+    def take_third_party(first: int, domains: str) -> None:
         take(first, domains)
-        for number, domain in enumerate(domains, first):
+        for number, domain in enumerate(domains.split("\n"), first):
             if domain and not conditions:
                 builder.widen(number, f"||{domain}^$third-party", domain)
 

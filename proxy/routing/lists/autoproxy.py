@@ -57,7 +57,7 @@ def parse_autoproxy(pieces: Iterator[str], builder: ListBuilder) -> None:
         if entry and not entry.startswith(("!", "[")):
             add_filter(builder, number, entry)
 
-    parse_lines(_checked(text, builder.source), (BulkLines(FILTER_LINES, builder.add_many),), parse_line)
+    parse_lines(_checked(text, builder.source), (BulkLines(FILTER_LINES, builder.add_lines),), parse_line)
 
 
 def _decoded(pieces: Iterable[str], source: str) -> Iterator[str]:

@@ -131,8 +131,8 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     of_ipv4 = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
     of_ipv6 = rf"(?:ip-cidr6?,)?({IPV6_PREFIX})(?:,no-resolve)?"
     kinds = (
-        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), builder.add_many, leads=_LEADING),
-        BulkLines(_lines_of(of_types, is_yaml=is_yaml), builder.add_many, leads=_COVERS_OF_TYPE),
+        BulkLines(_lines_of(of_domains, is_yaml=is_yaml), builder.add_lines, leads=_LEADING),
+        BulkLines(_lines_of(of_types, is_yaml=is_yaml), builder.add_lines, leads=_COVERS_OF_TYPE),
         BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), builder.add_ipv4, are_ipv4),
         BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), builder.add_ipv6, are_ipv6),
     )

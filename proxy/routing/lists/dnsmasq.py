@@ -58,4 +58,4 @@ def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:
             else:
                 builder.add(number, domain.removeprefix("."), Covers.SITE, exception=is_exception)
 
-    parse_lines(pieces, (BulkLines(_LINE, builder.add_many),), parse_line, limit=MANY_LIMIT)
+    parse_lines(pieces, (BulkLines(_LINE, builder.add_lines),), parse_line, limit=MANY_LIMIT)

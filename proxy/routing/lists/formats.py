@@ -6,6 +6,7 @@ own text only: one that took another's would read a list as something that it do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Protocol
@@ -26,6 +27,9 @@ RECOGNIZED_BY = 32 * 1024
 """Characters of the first piece of a text that tell its format. A piece is larger when it is one long line."""
 
 
+_WORD = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
+
+
 class ParseList(Protocol):
     """Parses a list's text into a builder. The text comes in pieces of whole lines: no call works longer than one piece
     takes, and each is asked for when the one before has been read, since the caller pauses between two. Lines that
@@ -41,22 +45,20 @@ class ListFormat:
     recognizes: Callable[[str], bool]
     """Gets the beginning of the text: its first piece, or RECOGNIZED_BY characters of it."""
     parse: ParseList
-    name_share: float = 1.0
-    """How much of a large file's text is names, at most: what the tables of a million are sized by."""
     included: int = 0
     """Characters of names in the files that a list includes, about: the list itself may only name them."""
 
 
 FORMATS: Mapping[ListFormatName, ListFormat] = {
-    "autoproxy": ListFormat(autoproxy.recognizes, autoproxy.parse_autoproxy, name_share=0.65),
-    "adblock": ListFormat(adblock.recognizes, adblock.parse_adblock, name_share=0.8),
-    "v2fly": ListFormat(v2fly.recognizes, v2fly.parse_v2fly, name_share=0.8, included=1024 * 1024),
-    "sing-box": ListFormat(sing_box.recognizes, sing_box.parse_sing_box, name_share=0.65),
-    "switchyomega": ListFormat(switchyomega.recognizes, switchyomega.parse_switchyomega, name_share=0.65),
-    "pac": ListFormat(pac.recognizes, pac.parse_pac, name_share=0.7),
-    "clash": ListFormat(clash.recognizes, clash.parse_clash, name_share=0.7),
-    "hosts": ListFormat(hosts.recognizes, hosts.parse_hosts, name_share=0.7),
-    "dnsmasq": ListFormat(dnsmasq.recognizes, dnsmasq.parse_dnsmasq, name_share=0.5),
+    "autoproxy": ListFormat(autoproxy.recognizes, autoproxy.parse_autoproxy),
+    "adblock": ListFormat(adblock.recognizes, adblock.parse_adblock),
+    "v2fly": ListFormat(v2fly.recognizes, v2fly.parse_v2fly, included=1024 * 1024),
+    "sing-box": ListFormat(sing_box.recognizes, sing_box.parse_sing_box),
+    "switchyomega": ListFormat(switchyomega.recognizes, switchyomega.parse_switchyomega),
+    "pac": ListFormat(pac.recognizes, pac.parse_pac),
+    "clash": ListFormat(clash.recognizes, clash.parse_clash),
+    "hosts": ListFormat(hosts.recognizes, hosts.parse_hosts),
+    "dnsmasq": ListFormat(dnsmasq.recognizes, dnsmasq.parse_dnsmasq),
     "plain": ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
 }
 """In the order in which they are tried: the first that recognises a text parses it."""
@@ -84,7 +86,7 @@ def parse_list(
     chosen = FORMATS[name]
     builder = ListBuilder(
         source,
-        size=int(size * chosen.name_share) + chosen.included,
+        size=int(size * _share_of_names(head)) + chosen.included,
         format=name,
         allow_empty=allow_empty,
         allow_suffixes=allow_suffixes,
@@ -92,3 +94,12 @@ def parse_list(
     )
     chosen.parse(chain((first,), pieces), builder)
     return builder.build()
+
+
+def _share_of_names(head: str) -> float:
+    """Returns how much of a list's text is names, as the beginning of it tells: tables of a million are sized by that.
+    A quarter at least, since a list may begin otherwise than it goes on; all where no name is seen, as in base64."""
+    lines = [line for line in head.split("\n") if not line.lstrip().startswith(("#", "//", ";", "!"))]
+    words = [word.lstrip(".") for word in _WORD.findall("\n".join(lines))]
+    names = [word for word in words if "." in word and word.rpartition(".")[2][:1].isalpha()]
+    return max(0.25, len("\n".join(names)) / len("\n".join(lines))) if names else 1.0

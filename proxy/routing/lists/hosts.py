@@ -54,8 +54,8 @@ def _is_address(word: str) -> bool:
 def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses a hosts file, as `formats.ParseList` says."""
 
-    def take(first: int, names: list[str]) -> None:
-        builder.add_many(first, names, Covers.HOST)
+    def take(first: int, names: str) -> None:
+        builder.add_lines(first, names, Covers.HOST)
 
     def are_names(lines: str) -> bool:
         return are_domains(lines) and _OWN_AT_FIRST.search(f"\n{lines}") is None

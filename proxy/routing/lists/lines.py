@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.domain_set import Covers
+from proxy.routing.domain_set import FLAGS_TO_LINES, Covers, marked
 from proxy.wire import hostnames
 
 READ_LIMIT = 2048
@@ -27,7 +27,6 @@ DOMAIN = hostnames.DOMAIN
 _DOMAIN = re.compile(DOMAIN)
 _NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789._-\n"
 _ALL_COVERS = bytes(range(1, 8))
-_COVERS_TO_LINES = bytes.maketrans(_ALL_COVERS, b"\n" * len(_ALL_COVERS))
 _NO_DOMAIN = tuple(
     re.compile(expression)
     for expression in (
@@ -55,8 +54,8 @@ class BulkLines:
     """For each line in lower case, with `^`, `$` and the flag MULTILINE, and an optional `\\r` before its end. It also
     matches empty lines and comments, with empty groups. The last group is the entry."""
     take: Callable[..., None]
-    """Gets the number of the first line and the entries, one a line; with `leads`, then what each of them covers, as
-    bytes."""
+    """Gets the number of the first line and the entries as text, one a line; with `leads`, then all of them with what
+    each covers, as `domain_set.marked`. A line without an entry is empty."""
     are_entries: Callable[[str], bool] = are_domains
     """Returns whether the last group would match each line of a text, whatever stands around it."""
     leads: Mapping[str, Covers] = MappingProxyType({})
@@ -71,7 +70,7 @@ class BulkLines:
         if first[self.expression.groups]:
             entries, *covers = self._alike(first, lines, count)
             if entries and self.are_entries(entries):
-                self.take(first_number, entries.split("\n"), *covers)
+                self.take(first_number, entries, *covers)
                 return True
         found = self.expression.findall(lines)
         if len(found) == count:
@@ -79,36 +78,38 @@ class BulkLines:
         return len(found) == count
 
     def _alike(self, first: re.Match[str], lines: str, count: int) -> tuple[str] | tuple[str, bytes]:
-        """Returns the entries, one a line, when the same stands around each of them, and with `leads` what each covers;
-        "" when something else may stand there. `first` is how the expression matches the first line."""
+        """Returns the entries, one a line, when the same stands around each of them, and with `leads` all of them as
+        `marked`; "" when something else may stand there. `first` is how the expression matches the first line."""
         entry, text = self.expression.groups, first.string
         lead = entry - 1 if self.leads else entry
         before, after = text[: first.start(lead)], text[first.end(entry) :]
         if not lines.endswith(after):
             return ("",)
-        framed = lines[len(before) : len(lines) - len(after)]
         frame = f"{after}\n{before}"
-        names = framed.replace(frame, "\n")
-        if len(framed) - len(names) != (count - 1) * (len(frame) - 1):
-            return ("",)
         if not self.leads:
-            return (names,)
-        between, marked = text[first.end(lead) : first.start(entry)], f"\n{names}"
+            framed = lines[len(before) : len(lines) - len(after)]
+            names = framed.replace(frame, "\n")
+            return (names if len(framed) - len(names) == (count - 1) * (len(frame) - 1) else "",)
+        between, framed = text[first.end(lead) : first.start(entry)], f"{after}\n{lines.removesuffix(after)}"
         for begin, covers in self.leads.items():
+            if "\n" not in framed:
+                break  # each search takes as long as to read the text
+            if begin[:1] not in lines:
+                continue
             found = self.expression.fullmatch(f"{before}{begin}{between}a{after}")
             if found and found[entry] == "a":  # what stands around them may not go with all
-                marked = marked.replace(f"\n{begin}{between}", chr(covers))
-        data = marked.encode(errors="replace")
-        flags = data.translate(None, _NAME_CHARACTERS[:-1])
+                framed = framed.replace(f"{frame}{begin}{between}", chr(covers))
+        found_names = framed.encode(errors="replace")
+        flags = found_names.translate(None, _NAME_CHARACTERS[:-1])
         if len(flags) != count or flags.translate(None, _ALL_COVERS):  # there is another lead, or another character
             return ("",)
-        return data[1:].translate(_COVERS_TO_LINES).decode(), flags
+        return found_names[1:].translate(FLAGS_TO_LINES).decode(), found_names
 
     def take_found(self, first_number: int, found: Sequence[Any]) -> None:
         """Takes what `findall` of the expression returned."""
         entries = found if self.expression.groups == 1 else [groups[-1] for groups in found]
-        covers = [bytes([self.leads.get(groups[-2], 0) for groups in found])] if self.leads else []
-        self.take(first_number, entries, *covers)
+        covers = [marked(entries, bytes([self.leads.get(groups[-2], 0) for groups in found]))] if self.leads else []
+        self.take(first_number, "\n".join(entries), *covers)
 
 
 def parse_lines(

@@ -17,7 +17,7 @@ from typing import TypeVar
 from proxy.config.suggestions import quoted
 from proxy.model import literal
 from proxy.model.errors import ConfigError
-from proxy.routing.domain_set import TEXT_LIMIT, Covers, DomainSetBuilder
+from proxy.routing.domain_set import NO_FLAGS, TEXT_LIMIT, Covers, DomainSetBuilder, marked
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, SUFFIXES_SHOWN, DomainList, Skip
 from proxy.routing.lists.matcher import NO_DOMAINS, NO_ENTRIES, Matcher, Wildcard
 from proxy.routing.lists.prefix_lines import SHORTEST_PREFIX, ipv4_keys, ipv6_keys
@@ -117,20 +117,25 @@ class ListBuilder:
         self._read(line)
         return True
 
+    def add_lines(self, first_line: int, domains: str, covers: Covers | bytes = Covers.SITE) -> None:
+        """Adds a text of domains as `add_many` does."""
+        self.add_many(first_line, domains.split("\n"), covers)
+
     def add_many(self, first_line: int, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
         """Adds the domains of consecutive lines, one a line, in canonical spelling; "" for a line without one. `covers`
-        is what all of them cover, or a byte of flags for each line."""
-        flags = covers if isinstance(covers, bytes) else None
-        if covers != Covers.HOST and not self._allow_suffixes and (places := public_suffixes(domains)):
+        is what all of them cover, or all of them as `domain_set.marked`."""
+        may_be_suffixes = covers != Covers.HOST and not self._allow_suffixes
+        places = public_suffixes(domains) if may_be_suffixes else []
+        if places or not all(domains):
             domains = list(domains)
+            flags = covers.translate(None, NO_FLAGS) if isinstance(covers, bytes) else bytes((covers,)) * len(domains)
             for place in places:
-                if flags is None or flags[place] != Covers.HOST:
+                if flags[place] != Covers.HOST:
                     self.skip(first_line + place, domains[place], Skip.SUFFIX)
                     domains[place] = ""
-        if not all(domains):
-            if flags is not None:
-                covers = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
-            domains = _without_empty(domains)
+            flags = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
+            domains = list(filter(None, domains))
+            covers = marked(domains, flags)
         self._add_domains(self._listed, domains, covers)
         self._lines_read += len(domains)
         self._check_size()
@@ -153,22 +158,24 @@ class ListBuilder:
         self._read(line)
         return True
 
-    def add_ipv4(self, first_line: int, prefixes: Sequence[str]) -> None:
-        """Adds the IPv4 addresses and prefixes of consecutive lines, one a line, of the form of IPV4_PREFIX; "" for a
-        line without one. Takes half a microsecond for each."""
-        self._add_found(first_line, prefixes, 4, ipv4_keys(_without_empty(prefixes)))
+    def add_ipv4(self, first_line: int, prefixes: str) -> None:
+        """Adds a text of IPv4 addresses and prefixes, one a line, of the form of IPV4_PREFIX; a line may be empty.
+        Takes half a microsecond for each."""
+        self._add_found(first_line, prefixes, 4, ipv4_keys)
 
-    def add_ipv6(self, first_line: int, prefixes: Sequence[str]) -> None:
+    def add_ipv6(self, first_line: int, prefixes: str) -> None:
         """The same for IPv6 prefixes of the form of IPV6_PREFIX."""
-        self._add_found(first_line, prefixes, 6, ipv6_keys(_without_empty(prefixes)))
+        self._add_found(first_line, prefixes, 6, ipv6_keys)
 
-    def _add_found(self, first_line: int, prefixes: Sequence[str], version: int, keys: Sequence[int]) -> None:
-        if keys:
+    def _add_found(self, first_line: int, prefixes: str, version: int, to_keys: Callable[[str], Sequence[int]]) -> None:
+        has_empty = "\n\n" in f"\n{prefixes}\n"
+        found = "\n".join(filter(None, prefixes.split("\n"))) if has_empty else prefixes
+        if found and (keys := to_keys(found)):
             self._listed.add_prefixes(version, keys)
             self._lines_read += len(keys)
             self._check_size()
             return
-        for line, text in enumerate(prefixes, first_line):
+        for line, text in enumerate(prefixes.split("\n"), first_line):
             if text:
                 self.add_prefix(line, text)
 
@@ -272,10 +279,6 @@ class ListBuilder:
         if sum([len(it) for it in kinds]) > ENTRIES_LIMIT:
             raise ConfigError(f"{self.source}: a list can have at most {ENTRIES_LIMIT:,} domains and addresses")
         self._check_above = added + ENTRIES_LIMIT // 2  # the same ones over and over: to count them takes long
-
-
-def _without_empty(texts: Sequence[str]) -> Sequence[str]:
-    return texts if all(texts) else [text for text in texts if text]
 
 
 class _Entries:

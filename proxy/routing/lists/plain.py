@@ -58,7 +58,7 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
             builder.widen(number, entry, url[1])
 
     kinds = (
-        BulkLines(_DOMAINS, builder.add_many),
+        BulkLines(_DOMAINS, builder.add_lines),
         BulkLines(_IPV4, builder.add_ipv4, are_ipv4),
         BulkLines(_IPV6, builder.add_ipv6, are_ipv6),
     )

@@ -65,15 +65,15 @@ def are_ipv6(lines: str) -> bool:
     return all(map(_IPV6_PREFIX.fullmatch, lines.split("\n")))
 
 
-def ipv4_keys(prefixes: Sequence[str]) -> Sequence[int]:
-    """Returns the keys (`prefix_set.prefix_key`) of prefixes of the form of IPV4_PREFIX; none when one of them needs a
-    closer look, since it is no prefix, spelled in another way, or too short."""
-    text = "\n".join((*prefixes, ""))
-    if text.count("/") != len(prefixes):
-        text = "\n".join([*(it if "/" in it else f"{it}/32" for it in prefixes), ""])
-    numbers = _numbers(text.encode())
+def ipv4_keys(prefixes: str) -> Sequence[int]:
+    """Returns the keys (`prefix_set.prefix_key`) of a text of prefixes of the form of IPV4_PREFIX, one a line; none
+    when one of them needs a closer look, since it is no prefix, spelled in another way, or too short."""
+    count = prefixes.count("\n") + 1
+    if prefixes.count("/") != count:
+        prefixes = "\n".join([it if "/" in it else f"{it}/32" for it in prefixes.split("\n")])
+    numbers = _numbers(f"{prefixes}\n".encode())
     lengths = numbers[4::5]
-    if len(numbers) != 5 * len(prefixes) or lengths.translate(None, _LENGTHS):
+    if len(numbers) != 5 * count or lengths.translate(None, _LENGTHS):
         return ()
     keys = bytearray(8 * len(lengths))  # each in eight bytes, the highest first
     keys[7::8] = lengths
@@ -103,10 +103,10 @@ def _numbers(text: bytes) -> bytes:
     return (int.from_bytes(low) + 100 * int.from_bytes(high)).to_bytes(len(low))
 
 
-def ipv6_keys(prefixes: Sequence[str]) -> Sequence[int]:
+def ipv6_keys(prefixes: str) -> Sequence[int]:
     """The same for prefixes of the form of IPV6_PREFIX."""
     keys = []
-    for text in prefixes:
+    for text in prefixes.split("\n"):
         network, _, after = text.partition("::/")
         groups, length = network.split(":"), int(after)
         if not SHORTEST_PREFIX[6] <= length < 128:

@@ -146,7 +146,7 @@ class _Reader:
                 self._rule(number, rule, names, wanted)
 
         if not wanted:
-            parse_lines(pieces, (BulkLines(_LINES, self._builder.add_many, leads=_COVERS),), parse_line)
+            parse_lines(pieces, (BulkLines(_LINES, self._builder.add_lines, leads=_COVERS),), parse_line)
             return
         for number, line in numbered(pieces):
             parse_line(number, line)

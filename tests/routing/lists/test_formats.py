@@ -126,3 +126,32 @@ def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert entries(read("b.example\n")) == {"b.example"}
     named = read("[marked]\na.example\n", format="plain")
     assert (named.format, named.lines_skipped) == ("plain", 1), "a named format is used"
+
+
+NAME = "www.site{}.example"
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [("", NAME), ("", f"*.{NAME}  # why"), ("", f"0.0.0.0 {NAME}"), ("", f"server=/{NAME}/192.0.2.1"),
+     ("payload:\n", f"  - '+.{NAME}'"), ("payload:\n", f"  - DOMAIN-SUFFIX,{NAME}"), ("", f"DOMAIN-SUFFIX,{NAME}"),
+     ("[Adblock Plus 2.0]\n", f"||{NAME}^"), ("[AutoProxy 0.2.9]\n! c\n", f"||{NAME}")],
+)  # fmt: skip
+def test_tables_are_as_large_as_the_names_need(head: str, line: str) -> None:
+    """Whatever stands around the names."""
+    comments = "".join(f"# {NAME.format(n)}: " + "why " * 20 + "\n" for n in range(50))
+    for before in (head, head + comments if not head.startswith("[") else head):
+        text = before + "".join(f"{line.format(n)}\n" for n in range(3000))
+        lines = text.splitlines(keepends=True)
+        pieces = ["".join(lines[start : start + 400]) for start in range(0, len(lines), 400)]
+        domains = read(*pieces).listed.domains
+        assert len(domains) == 3000
+        assert 3 * len(domains) < len(domains.slots) < 11 * len(domains)
+
+
+@pytest.mark.parametrize("first", ["192.0.2.{}/32", "+.*.{}.example", "no name at all {}"])
+def test_a_list_that_begins_otherwise_than_it_goes_on_is_read_too(first: str) -> None:
+    begins = "".join(f"{first.format(n)}\n" for n in range(200))
+    found = read(begins, *("".join(f"{NAME.format(n + at)}\n" for n in range(500)) for at in range(0, 5000, 500)))
+    assert len(found.listed.domains) == 5000
+    assert all(found.covering(NAME.format(n)) for n in range(0, 5000, 50))

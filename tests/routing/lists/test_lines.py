@@ -23,8 +23,8 @@ def parsed(pieces: list[str]) -> list[tuple[int, str, str]]:
     found: list[tuple[int, str, str]] = []
 
     def taking(kind: str) -> BulkLines:
-        def take(first: int, texts: list[str]) -> None:
-            found.extend((number, kind, text) for number, text in enumerate(texts, first) if text)
+        def take(first: int, texts: str) -> None:
+            found.extend((number, kind, text) for number, text in enumerate(texts.split("\n"), first) if text)
 
         is_entry = {"letters": str.isalpha, "digits": str.isdecimal}[kind]
         expression = {"letters": LETTERS, "digits": DIGITS}[kind]
