@@ -17,8 +17,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from enum import IntFlag
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from proxy.model.frozen_dataclass import frozen_dataclass
+
+if TYPE_CHECKING:
+    Slots = array[int] | memoryview
 
 
 class Covers(IntFlag):
@@ -56,9 +60,6 @@ NO_FLAGS = bytes(range(8, 256))
 
 _NO_FLAGS_NOR_DOT = NO_FLAGS.replace(b".", b"")
 _ANY_FLAGS = re.compile(rb"[\0-\7]")
-
-
-Slots = array[int] | memoryview
 
 
 @frozen_dataclass
