@@ -15,8 +15,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, pairwise
-from operator import eq
+from itertools import chain, compress, pairwise
+from operator import ne
 from typing import Any
 
 from proxy.model import literal
@@ -217,7 +217,7 @@ class _Family:
                 part += runs[start:until]
                 starts[place] = until
             part.sort()  # quick, since it finds the runs in it
-            yield list(dict.fromkeys(part)) if any(map(eq, part, part[1:])) else part
+            yield list(compress(part, map(ne, part, chain((None,), part))))  # each once
 
     def sorted(self) -> _Sorted:
         """Returns them as a set has them. Nothing can be added any more."""

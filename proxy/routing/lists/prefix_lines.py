@@ -69,9 +69,10 @@ def ipv4_keys(prefixes: str) -> Sequence[int]:
     """Returns the keys (`prefix_set.prefix_key`) of a text of prefixes of the form of IPV4_PREFIX, one a line; none
     when one of them needs a closer look, since it is no prefix, spelled in another way, or too short."""
     count = prefixes.count("\n") + 1
-    if prefixes.count("/") != count:
-        prefixes = "\n".join([it if "/" in it else f"{it}/32" for it in prefixes.split("\n")])
     numbers = _numbers(f"{prefixes}\n".encode())
+    if len(numbers) != 5 * count:
+        prefixes = "\n".join([it if "/" in it else f"{it}/32" for it in prefixes.split("\n")])
+        numbers = _numbers(f"{prefixes}\n".encode())
     lengths = numbers[4::5]
     if len(numbers) != 5 * count or lengths.translate(None, _LENGTHS):
         return ()
