@@ -14,9 +14,6 @@ from publicsuffixlist import PSLFILE, encode_idn
 
 from proxy.model import IPAddress
 
-PREFIX_BITS = {4: 24, 6: 48}
-"""Lengths of prefixes that are announced and filtered as one (docs/detection.md, "Scopes")."""
-
 
 @lru_cache(maxsize=1024)
 def _rules(tld: str) -> frozenset[str]:
@@ -65,10 +62,19 @@ def domain_scope(host: str) -> str:
 
 
 def prefix_scope(address: IPAddress) -> str:
-    """The /24 or /48 around an address."""
-    bits = PREFIX_BITS[address.version]
-    below = address.max_prefixlen - bits
-    return f"{type(address)(int(address) >> below << below)}/{bits}"
+    """The /24 or /48 around an address: prefixes that are announced and filtered as one (docs/detection.md,
+    "Scopes")."""
+    if isinstance(address, ipaddress.IPv4Address):
+        first, second, third, _ = address.packed
+        return f"{first}.{second}.{third}.0/24"  # as the line below, for each first visit
+    return f"{ipaddress.IPv6Address(int(address) >> 80 << 80)}/48"
+
+
+@lru_cache(maxsize=4096)
+def prefix_around(text: str) -> str:
+    """The scope of the address that `address_of` finds in `text`; empty when there is none."""
+    address = address_of(text)
+    return prefix_scope(address) if address is not None else ""
 
 
 @lru_cache(maxsize=4096)

@@ -178,8 +178,8 @@ def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float 
     """The signals of the direct attempts: first what stopped each, in their order, then what is wrong with the DNS
     answer (`evidence["dns"]`), which is often known later."""
     direct = [attempt for attempt in outcome.attempts if attempt.route == DIRECT]
-    if len(direct) == 1 and direct[0].delivered and not direct[0].symptom and not direct[0].evidence:
-        return []
+    if len(direct) == 1 and direct[0].symptom is Symptom.NONE and "dns" not in direct[0].evidence:
+        return []  # most
     found = [(attempt, _kind(attempt, outcome, gave_up_s)) for attempt in direct]
     found += [(attempt, _dns(attempt)) for attempt in direct]
     return [_observed(outcome, attempt, kind, weights) for attempt, kind in found if kind]

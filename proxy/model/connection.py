@@ -311,7 +311,10 @@ class Outcome:
     @property
     def direct_attempt(self) -> Attempt | None:
         """The last attempt of plain direct; None: there was none."""
-        return next((a for a in reversed(self.attempts) if a.route == DIRECT), None)
+        for attempt in reversed(self.attempts):
+            if attempt.route == DIRECT:
+                return attempt
+        return None
 
     def with_attempt(self, attempt: Attempt) -> Outcome:
         """The same outcome with a decided attempt in place of the pending one of its route, else at the end."""

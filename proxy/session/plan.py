@@ -70,9 +70,10 @@ async def plan_for(
         if setup.groups:
             order_group = partial(services.groups.order, host=name, network=network, now=now)
             relays = services.groups.arrange(relays, setup.groups, name, network=network, now=now)
+        addresses = setup.resolver.known(name) if beliefs.prefixes else ()
         plan = setup.router.plan(
             request,
-            beliefs.lookup(name, network=network, now=now, addresses=setup.resolver.known(name)),
+            beliefs.lookup(name, network=network, now=now, addresses=addresses),
             relays=health.order(relays, now),
             now=now,
             host=name,

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 from publicsuffixlist import PSLFILE, PublicSuffixList, encode_idn
 
-from proxy.detect.scopes import address_of, domain_scope, is_public_suffix, prefix_scope, registrable
+from proxy.detect.scopes import address_of, domain_scope, is_public_suffix, prefix_around, prefix_scope, registrable
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_below_what_unrelated_sites_have_names(name: str, shared: bool) -> None:
     ],
 )
 def test_prefixes(address: str, scope: str) -> None:
-    assert prefix_scope(ipaddress.ip_address(address)) == scope
+    assert prefix_scope(ipaddress.ip_address(address)) == prefix_around(address) == scope
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,7 @@ def test_addresses_with_and_without_a_port(text: str, address: str) -> None:
 @pytest.mark.parametrize("text", ["", "example.org:443", "[", "[]", "192.0.2.1:443:1", "192.0.2.256"])
 def test_what_is_no_address(text: str) -> None:
     assert address_of(text) is None
+    assert not prefix_around(text)
 
 
 def test_every_name_of_the_list_is_known_as_the_library_knows_it() -> None:

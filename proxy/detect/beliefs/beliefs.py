@@ -13,13 +13,14 @@ keeps the states, `recovery` ends blocks, and `post_delivery` reads what goes wr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases, Basis
 from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, TROUBLED, BeliefTable, on_network
 from proxy.detect.beliefs.event_learning import EventLearning
 from proxy.detect.beliefs.events import Event
+from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.outcome_learning import DIRECT_WORKS_S, OutcomeLearning
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
@@ -73,6 +74,8 @@ class Beliefs:
             settings, self._counting, self._post_delivery, self._recovery, self._results, addresses
         )
         self._event_learning = EventLearning(settings, self._counting, self._post_delivery, self._recovery)
+        self.prefixes: Set[Key] = self._counting.aggregation.prefixes
+        """The prefixes that are in trouble. While there is none, `lookup` needs no addresses."""
         self.residual = self._counting.residual
         """Addresses in a residual blocking window: whatever is tried there may fail."""
         self.is_near = near

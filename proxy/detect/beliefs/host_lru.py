@@ -24,8 +24,8 @@ class HostLru(Generic[T]):
     """A mapping of (network, host) with two limits."""
 
     def __init__(self, bases: Bases | None = None, /, *, total: int, per_domain: int) -> None:
-        """`bases` are told of each change."""
-        self._bases = bases if bases is not None else Bases()
+        """`bases` are told of each change. None: nothing that is kept rests on these values."""
+        self._bases = bases
         self._total = total
         self._per_domain = per_domain
         self._values: dict[Key, T] = {}
@@ -58,12 +58,14 @@ class HostLru(Generic[T]):
         if key not in self._values:
             raise KeyError(key)
         self._values[key] = value
-        self._bases.on_scope_changed(key)
+        if self._bases is not None:
+            self._bases.on_scope_changed(key)
 
     def put(self, key: Key, value: T) -> list[tuple[Key, T]]:
         """Sets a value and makes its host the most recently used. Returns what was evicted for it."""
         domain = self.renew(key, value)
-        self._bases.on_scope_changed(key)
+        if self._bases is not None:
+            self._bases.on_scope_changed(key)
         hosts = self._domains[domain]
         gone = []
         if len(hosts) > self._per_domain:
@@ -88,7 +90,8 @@ class HostLru(Generic[T]):
         """Removes a value and returns it, if there was one."""
         value = self._values.pop(key, None)
         if value is not None:
-            self._bases.on_scope_changed(key)
+            if self._bases is not None:
+                self._bases.on_scope_changed(key)
             network, host = key
             domain = (network, registrable(host))
             hosts = self._domains[domain]
@@ -101,8 +104,9 @@ class HostLru(Generic[T]):
         gone = list(self._values)
         self._values.clear()
         self._domains.clear()
-        for key in gone:
-            self._bases.on_scope_changed(key)
+        if self._bases is not None:
+            for key in gone:
+                self._bases.on_scope_changed(key)
 
     def _evict(self, domain: Key) -> tuple[Key, T]:
         key = (domain[0], next(iter(self._domains[domain])))

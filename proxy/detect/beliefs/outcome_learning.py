@@ -18,7 +18,7 @@ from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.score import NEGLIGIBLE, score_now
 from proxy.detect.beliefs.signal_counting import SignalCounting
 from proxy.detect.beliefs.site_refusals import REFUSALS
-from proxy.detect.scopes import address_of, registrable
+from proxy.detect.scopes import registrable
 from proxy.detect.signals import (
     NOT_JUDGED,
     SURVIVES_FIRST_BYTE,
@@ -94,7 +94,7 @@ class OutcomeLearning:
             working.is_undisturbed = False
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
-        return self._table.with_pending(self._learn(outcome, key, now, tuple(self._addresses(key[1]))))
+        return self._table.with_pending(self._learn(outcome, key, now))
 
     def works_again(self, key: Key, attempt: Attempt, now: float) -> list[Change] | None:
         """See `Beliefs.works_again`."""
@@ -121,9 +121,8 @@ class OutcomeLearning:
             return self._counting.on_other_host_delivered(working.domain, network, now)
         return []
 
-    def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:
-        winner = outcome.winner
-        direct = next((a for a in reversed(outcome.attempts) if a.route == DIRECT), None)
+    def _learn(self, outcome: Outcome, key: Key, now: float) -> list[Change]:
+        winner, direct = outcome.winner, outcome.direct_attempt
         uncounted = self._counting.uncounted_signals(outcome, key, now)
         self._learn_network(outcome, direct, key, now)
         is_sites_own = _is_sites_own(outcome, direct)
@@ -136,14 +135,14 @@ class OutcomeLearning:
             if late:
                 self._on_direct_delivery(key, now)
             changes = self._direct_delivered(key, outcome.protocol, late=late, now=now)
-            address = address_of(direct.address) if direct is not None else None
-            changes += self._counting.aggregation.note_success(key[0], address, now)
+            if direct is not None:
+                changes += self._counting.aggregation.note_success(key[0], direct.address, now)
             return changes + self._post_delivery.refused(outcome, key, now) + self._counting.release_waiting(key, now)
         if winner is None or winner == DIRECT:  # the latter: direct's invalid answer was the best there was
             return self._nothing_delivered(key, outcome, uncounted, now)
         if direct is not None and direct.symptom not in NOT_JUDGED:
             changes = self._counting.on_rescue(key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
-            changes += self._counting.prefix_failed(key, winner, uncounted, addresses, now)
+            changes += self._counting.prefix_failed(key, winner, uncounted, self._addresses, now)
         else:
             changes = self._other_delivered(key, winner, outcome.protocol, now)
         changes += self._learn_strategies(outcome, key, now)
@@ -311,7 +310,9 @@ def _is_name(outcome: Outcome) -> bool:
 
 def _got_through(outcome: Outcome) -> bool | None:
     """Whether a relay delivered, of those that were tried to the end; None: none was."""
-    relayed = [attempt for attempt in outcome.attempts if not attempt.route.is_direct]
+    relayed = [attempt for attempt in outcome.attempts if attempt.route.relays]
+    if not relayed:
+        return None  # most
     if any(attempt.delivered for attempt in relayed):
         return True
     left = outcome.winner is None

@@ -80,7 +80,8 @@ class PendingSignals:
     def cancel(self, key: Key) -> None:
         """Direct delivered, so what waits about this host is no evidence."""
         self._unexplained.pop(key)
-        self._withdraw(key)
+        if self.waiting:
+            self._withdraw(key)
 
     # -- control gate: another host --------------------------------------------------------------------------------
 

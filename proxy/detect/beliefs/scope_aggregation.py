@@ -15,7 +15,7 @@ from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, unknown
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.name_counter import NameCounter
 from proxy.detect.beliefs.score import score_now
-from proxy.detect.scopes import domain_scope, prefix_scope
+from proxy.detect.scopes import domain_scope, prefix_around, prefix_scope
 from proxy.model import Belief, Cause, Change, IPAddress, NetworkId, Signal, SignalId, State
 from proxy.model.bounded import Bounded
 
@@ -121,11 +121,11 @@ class ScopeAggregation:
                 changes += self._lift_prefix(prefix, last_good, recent, now)
         return changes
 
-    def note_success(self, network: NetworkId, address: IPAddress | None, now: float) -> list[Change]:
-        """Notes that an address answered direct: its prefix is reachable."""
-        if address is None:
+    def note_success(self, network: NetworkId, address: str, now: float) -> list[Change]:
+        """Notes that an address, with or without a port, answered direct: its prefix is reachable."""
+        if not (scope := prefix_around(address)):
             return []
-        prefix = (network, prefix_scope(address))
+        prefix = (network, scope)
         self._worked[prefix] = now
         self._failing.pop(prefix)
         if prefix in self.prefixes:

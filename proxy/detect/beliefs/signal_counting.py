@@ -9,7 +9,7 @@ signals say nothing about them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
@@ -241,14 +241,21 @@ class SignalCounting:
         return replace(observed, signal=replace(observed.signal, id=kind, weight=weight))
 
     def prefix_failed(
-        self, key: Key, winner: Route, uncounted: list[Observed], addresses: tuple[IPAddress, ...], now: float
+        self,
+        key: Key,
+        winner: Route,
+        uncounted: list[Observed],
+        addresses: Callable[[str], Iterable[IPAddress]],
+        now: float,
     ) -> list[Change]:
-        """Notes that addresses failed at the SYN where `winner` delivered, for the belief about their prefix."""
+        """Notes that addresses failed at the SYN where `winner` delivered, for the belief about their prefix.
+        `addresses` returns those of a host."""
         if not any(observed.signal.cause == Cause.IP for observed in uncounted) or not self.network_health.may_learn(
             key[0], now
         ):
             return []
-        tried = {address for observed in uncounted for address in _addresses(observed)} or set(addresses)
+        tried = {address for observed in uncounted for address in _addresses(observed)}
+        tried = tried or set(addresses(key[1]))
         return self.aggregation.note_failure(key, tried, str(winner), now)
 
 
