@@ -65,7 +65,7 @@ def for_direct(
         options=replace(_options(settings), controls=controls),
         policy=policy,
         guard=guard,
-        system=_system_dns(settings, poller),
+        system=_system_dns(settings, poller, policy),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
 
@@ -87,7 +87,7 @@ def for_relays(
     resolver = Resolver(
         options=options,
         policy=NetworkOnly(policy.network),
-        system=_system_dns(settings, poller),
+        system=_system_dns(settings, poller, policy),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
     return RelayLookup(resolver, memory, network=policy.network, patience_s=settings.dns.secure_stagger_s)
@@ -119,7 +119,7 @@ def _encrypted_dns(
     )
 
 
-def _system_dns(settings: Settings, poller: Poller) -> StubResolver | None:
+def _system_dns(settings: Settings, poller: Poller, policy: ResolverPolicy) -> StubResolver | None:
     """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
         return None
@@ -128,4 +128,5 @@ def _system_dns(settings: Settings, poller: Poller) -> StubResolver | None:
         retry_s=settings.dns.retry_s,
         second_answer_s=settings.dns.second_answer_s,
         is_shared=is_public_suffix,
+        has_ipv6=policy.has_ipv6,
     )

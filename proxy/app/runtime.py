@@ -138,6 +138,7 @@ class AppRuntime:
         """`setup` returns the Setup in use, which a reload replaces."""
         self._setup = setup
         self.network: Callable[[], NetworkId] = network.current  # asked a dozen times for each lookup
+        self._network_watch = network
         self._beliefs = beliefs
         self._down_cache = down_cache
         self._health = health
@@ -145,6 +146,9 @@ class AppRuntime:
         self.relay_ways: WayBeliefs = WaysHere(relay_ways, network.current)
 
     # -- for resolvers (ResolverPolicy) ----------------------------------------------------------------------------
+
+    def has_ipv6(self) -> bool:
+        return self._network_watch.has_ipv6
 
     def is_suspect(self, host: str) -> bool:
         router = self._setup().router

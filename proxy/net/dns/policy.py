@@ -29,6 +29,10 @@ class ResolverPolicy(Protocol):
         """The current network: answers are cached for the one that gave them."""
         ...
 
+    def has_ipv6(self) -> bool:
+        """Whether this machine has an IPv6 address that is good beyond its link."""
+        ...
+
     def is_suspect(self, host: str) -> bool:
         """Whether `host` must not be resolved in plain text; asked for `EncryptedFor.SUSPECTS` alone."""
         ...
@@ -46,6 +50,9 @@ class NetworkOnly:
 
     def network(self) -> NetworkId:
         return self._network()
+
+    def has_ipv6(self) -> bool:
+        return True  # not known
 
     def is_suspect(self, host: str) -> bool:
         return False

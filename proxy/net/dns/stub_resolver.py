@@ -3,6 +3,8 @@
 It sees what getaddrinfo hides: how a server failed, the TTL of an answer, and whether a second, different answer to the
 same query follows the first, as happens where somebody on the path forges answers. Only ordinary names are asked here;
 what the machine's files treat specially (search lists, /etc/hosts, other modules of nsswitch) is left to getaddrinfo.
+Where this machine has no IPv6 address, one is asked for only of a name that has no other, as with AI_ADDRCONFIG
+(RFC 3493 section 6.1).
 The sockets stay open for half a second after an answer, within the same coroutine. A lookup is a part of each first
 visit, so it wakes its coroutine once, when all that is needed has come.
 """
@@ -115,16 +117,18 @@ class StubResolver:
         retry_s: float = RETRY_S,
         second_answer_s: float = SECOND_ANSWER_S,
         is_shared: Callable[[str], bool] = lambda suffix: "." not in suffix,
+        has_ipv6: Callable[[], bool] = lambda: True,
     ) -> None:
         """Without `poller`, the loop's own means are used. `folder` holds resolv.conf, nsswitch.conf and hosts, which
         are read again when they change. `is_shared` says whether unrelated sites have their names below a suffix, as
-        below `com`."""
+        below `com`; `has_ipv6` whether this machine may reach IPv6 addresses."""
         self._poller = poller
         self._paths = tuple(str(folder / name) for name in ("resolv.conf", "nsswitch.conf", "hosts"))
         self._port = port
         self._retry_s = retry_s
         self._second_answer_s = second_answer_s
         self._is_shared = is_shared
+        self._has_ipv6 = has_ipv6
         self._stamps: tuple[object, ...] = ()
         self._files = _Files(is_special=True)
         self._listening = 0
@@ -158,7 +162,8 @@ class StubResolver:
         if self._poller is None:
             self._poller = LoopPoller(asyncio.get_running_loop())
         files = self._files if self._stamps else self._current()  # `handles` has just read them
-        lookup = _Lookup(host, files.servers, self._port, listener, self._poller)
+        wanted = _RECORD_TYPES if self._has_ipv6() else _RECORD_TYPES[:1]
+        lookup = _Lookup(host, wanted, files.servers, self._port, listener, self._poller)
         try:
             await listener.on_result(await lookup.run(timeout_s, self._retry_s))
             if self._listening < LISTENING_MAX:
@@ -181,8 +186,17 @@ class StubResolver:
 class _Lookup:
     """One name, asked of one server after the other, for both address families at once."""
 
-    def __init__(self, host: str, servers: Sequence[str], port: int, listener: LookupListener, poller: Poller) -> None:
+    def __init__(
+        self,
+        host: str,
+        wanted: Sequence[RecordType],
+        servers: Sequence[str],
+        port: int,
+        listener: LookupListener,
+        poller: Poller,
+    ) -> None:
         self._host = host
+        self._wanted = wanted
         self._listener = listener
         self._servers = [*itertools.islice(itertools.cycle(servers), QUESTIONS)]  # still to be asked
         self._port = port
@@ -201,7 +215,7 @@ class _Lookup:
         """Asks until there is an answer, or no server is left."""
         now = self._loop.time()
         ends_at, next_at = now + timeout_s, 0.0
-        while now < ends_at and now < self._settles_at and len(self._answers) < len(_RECORD_TYPES):
+        while now < ends_at and now < self._settles_at and len(self._answers) < len(self._wanted):
             is_asking = True in [query.is_open for query in self._queries]
             if self._servers and (now >= next_at or not is_asking):
                 if self._queries and not self._listener.may_ask_next():
@@ -213,9 +227,10 @@ class _Lookup:
             if not self._servers and not is_asking:
                 break
             await self._notify.wait(min(ends_at, next_at) if self._servers else ends_at)
-            await self._retry_truncated(ends_at)
+            if [query for query in self._queries if query.truncated]:
+                await self._retry_truncated(ends_at)
             now = self._loop.time()
-        if len(self._answers) < len(_RECORD_TYPES):
+        if len(self._answers) < len(self._wanted):
             await poll_again()  # the deadline may have passed while the loop was blocked: an answer may lie unread
         return self._result()
 
@@ -245,7 +260,10 @@ class _Lookup:
         elif answer.code.is_final:
             self._answers.setdefault(kind, answer)
             self._source = query.server
-            missing = [kind for kind in _RECORD_TYPES if kind not in self._answers]
+            if answer.code is Rcode.OK and not answer.addresses and self._wanted != _RECORD_TYPES:
+                self._wanted = _RECORD_TYPES  # it may have IPv6 addresses alone
+                self._servers.insert(0, query.server)
+            missing = [kind for kind in self._wanted if kind not in self._answers]
             if missing and (answer.addresses or answer.code is Rcode.NO_NAME):
                 self._settles_at = self._loop.time() + FAMILY_WAIT_S[missing[0]]
                 self._settling = call_at(self._settles_at, self._notify.set, passes=POLLS, instead_of=self._settling)
@@ -277,7 +295,7 @@ class _Lookup:
         self._notify.set()
 
     def _ask_next(self, server: str) -> None:
-        missing = [kind for kind in _RECORD_TYPES if kind not in self._answers]
+        missing = [kind for kind in self._wanted if kind not in self._answers]
         try:
             self._queries.append(_ServerQuery(self, self._poller, self._host, server, self._port, missing))
         except OSError as error:
@@ -301,12 +319,12 @@ class _Lookup:
                     self.on_answer(query, kind, answer)
 
     def _result(self) -> LookupResult:
-        answers = [self._answers[kind] for kind in _RECORD_TYPES if kind in self._answers]
+        answers = [self._answers[kind] for kind in self._wanted if kind in self._answers]
         addresses = tuple([address for answer in answers for address in answer.addresses])
         if addresses:
             ttl_s = min([answer.ttl_s for answer in answers if answer.addresses])
             return LookupResult(addresses, ttl_s, source=self._source)
-        if len(answers) == len(_RECORD_TYPES) or any(answer.code is Rcode.NO_NAME for answer in answers):
+        if len(answers) == len(self._wanted) or any(answer.code is Rcode.NO_NAME for answer in answers):
             is_missing = all(answer.code is Rcode.NO_NAME for answer in answers)
             return LookupResult(code=Rcode.NO_NAME if is_missing else Rcode.OK, source=self._source)
         failure = next(iter(self._failures.values()), None)
@@ -337,6 +355,7 @@ class _ServerQuery:
         self._poller = poller
         self._host = host
         self._sock = _connected(server, port)
+        self.fileno = self._sock.fileno
         try:
             poller.register(self, writes=False)
             for number, kind in self.kinds.items():
@@ -344,9 +363,6 @@ class _ServerQuery:
         except BaseException:
             self.close()
             raise
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
@@ -394,11 +410,11 @@ def _numbers(count: int) -> tuple[int, ...]:
             return numbers
 
 
-def _connected(server: str, port: int) -> socket.socket:
+def _connected(server: str, port: int) -> socket.SocketType:
     """Returns a connected UDP socket. Raises OSError."""
     # The number of a zone (fe80::1%eth0) changes when its interface comes again.
     family, address = (_address_of.__wrapped__ if "%" in server else _address_of)(server, port)
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = socket.SocketType(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)  # without the wrapper in Python
     try:
         sock.connect(address)
     except BaseException:

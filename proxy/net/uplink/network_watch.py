@@ -88,6 +88,8 @@ class NetworkWatch:
         self._last_known: UplinkFacts | None = None
         self.id = UNKNOWN_NETWORK
         """The network as of the last change that was noticed. Not read before `start`, unless by `current`."""
+        self.has_ipv6 = True
+        """Whether this computer has an IPv6 address that is good beyond its link. True also before it is known."""
         self._addresses: frozenset[IPAddress] = frozenset()
         self._listeners: list[Callable[[NetworkChange], None]] = []
         self._kernel_events: socket.socket | None = None
@@ -210,6 +212,8 @@ class NetworkWatch:
         self._uplink = uplink
         self.id = network_id(uplink, self._key)
         lost_addresses, self._addresses = self._addresses - addresses, addresses
+        if addresses:
+            self.has_ipv6 = any(own.version == 6 and not (own.is_link_local or own.is_loopback) for own in addresses)
         reused_address = self._enter(uplink) if uplink is not None and self.id != UNKNOWN_NETWORK else None
         if uplink is not None and self._router_unknown(uplink) and uplink != before_uplink:
             _trigger_neighbour_discovery(uplink)

@@ -51,9 +51,18 @@ async def ask(system: StubResolver, host: str = "a.test", *, timeout_s: float = 
     return ear
 
 
-def asking(folder: Path, port: int, *servers: str, retry_s: float = 10, second_answer_s: float = 0.05) -> StubResolver:
+def asking(
+    folder: Path,
+    port: int,
+    *servers: str,
+    retry_s: float = 10,
+    second_answer_s: float = 0.05,
+    has_ipv6: bool = True,
+) -> StubResolver:
     machine_files(folder, *(servers or ("127.0.0.1",)))
-    return StubResolver(folder=folder, port=port, retry_s=retry_s, second_answer_s=second_answer_s)
+    return StubResolver(
+        folder=folder, port=port, retry_s=retry_s, second_answer_s=second_answer_s, has_ipv6=lambda: has_ipv6
+    )
 
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -65,6 +74,31 @@ async def test_both_families_are_asked_for_at_once_and_told_together(tmp_path: P
     assert ear.addresses == [(FOUR, SIX)]
     assert ear.found[0].ttl_s == 17
     assert sorted(asked.kind for asked in server.asked) == ["A", "AAAA"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "code", "expected", "kinds"),
+    [
+        ([FOUR, SIX], "NOERROR", (Rcode.OK, (FOUR,)), ["A"]),
+        ([SIX], "NOERROR", (Rcode.OK, (SIX,)), ["A", "AAAA"]),
+        ([], "NOERROR", (Rcode.OK, ()), ["A", "AAAA"]),
+        ([], "NXDOMAIN", (Rcode.NO_NAME, ()), ["A"]),
+        ([], "SERVFAIL", (Rcode.FAILED, ()), ["A"] * QUESTIONS),
+    ],
+)
+async def test_a_machine_without_ipv6_asks_for_it_only_where_there_is_nothing_else(
+    tmp_path: Path, addresses: list[str], code: str, expected: tuple[Rcode, Texts], kinds: list[str]
+) -> None:
+    async with plain_server(saying(*addresses, code=code)) as server:
+        ear = await ask(asking(tmp_path, server.port, has_ipv6=False))
+    assert [(found.code, texts) for found, texts in zip(ear.found, ear.addresses, strict=True)] == [expected]
+    assert [asked.kind for asked in server.asked] == kinds
+
+
+async def test_two_different_answers_are_told_without_ipv6_as_well(tmp_path: Path) -> None:
+    async with plain_server(lambda asked: [reply(asked, "203.0.113.66"), reply(asked, FOUR)]) as server:
+        ear = await ask(asking(tmp_path, server.port, has_ipv6=False))
+    assert ear.differing == [(("203.0.113.66",), (FOUR,))]
 
 
 async def test_D13_a_question_in_the_clear_looks_like_any_other_programs(tmp_path: Path) -> None:
@@ -180,7 +214,7 @@ async def test_F80_a_machine_that_lacks_one_family_is_not_offline(
 ) -> None:
     connect = dns_system._connected
 
-    def connected(server: str, port: int) -> socket.socket:
+    def connected(server: str, port: int) -> socket.SocketType:
         if ":" in server:
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         return connect(server, port)

@@ -105,6 +105,18 @@ async def test_a_change_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.go(HOME) == []  # nobody looks any more
 
 
+async def test_ipv6_is_known_by_an_address_that_is_good_beyond_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    seen = [world.watch.has_ipv6]  # nothing is known yet
+    await world.watch.start()
+    seen.append(world.watch.has_ipv6)
+    for addresses in (["::1", "fe80::2"], ["2001:db8::2"], ["fe80::2", "fd00::2"], []):
+        world.go(HOME, "192.168.1.2", *addresses)
+        seen.append(world.watch.has_ipv6)
+    assert seen == [True, False, False, True, True, False]
+    world.close()
+
+
 async def test_an_address_that_goes_is_told_on_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch)
     await world.watch.start()
