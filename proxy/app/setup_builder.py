@@ -171,7 +171,7 @@ class SetupBuilder:
             router=Router(material.rules, overrides, infos, settings, groups),
             registry=registry,
             resolver=resolver,
-            policy=SetupPolicy(resolver, direct, material.pages, runtime),
+            policy=SetupPolicy(resolver, material.pages, runtime),
             own_url=_own_url(settings, port),
         )
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from proxy.app.runtime import Runtime
 from proxy.detect.relay_health import relay_name
-from proxy.model import Attempt, Destination, Evidence, Protocol, Route, Symptom
+from proxy.model import Attempt, Evidence, Protocol, Route, Symptom
 from proxy.model.evidence import frozen_evidence
-from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.race.policy import ClassifiedAnswer
 from proxy.routing.strategies import fits
@@ -30,12 +29,9 @@ def _valid(status: int) -> ClassifiedAnswer:
 class SetupPolicy:
     """The RacePolicy of the application."""
 
-    def __init__(
-        self, resolver: Resolver, direct: TcpDialer, pages: Callable[[], BlockPages], runtime: Runtime
-    ) -> None:
-        """`resolver` and `direct` are those of direct routes. `pages` is asked with each answer of plain HTTP."""
+    def __init__(self, resolver: Resolver, pages: Callable[[], BlockPages], runtime: Runtime) -> None:
+        """`resolver` is that of direct routes. `pages` is asked with each answer of plain HTTP."""
         self._resolver = resolver
-        self._direct = direct
         self._pages = pages
         self._runtime = runtime
 
@@ -71,12 +67,6 @@ class SetupPolicy:
 
     def is_resolving(self, host: str) -> bool:
         return self._resolver.is_resolving(host)
-
-    def addresses_being_tried(self, destination: Destination) -> str:
-        return self._direct.addresses_being_tried(destination)
-
-    def connecting_since(self, destination: Destination) -> float:
-        return self._direct.connecting_since(destination)
 
     def is_portal(self) -> bool:
         return self._runtime.is_portal()

@@ -66,10 +66,9 @@ class Rcode(StrEnum):
     REFUSED = "refused"
     OTHER = "other"  # NOTIMP, FORMERR and others that an ordinary query does not get
 
-    @property
-    def is_final(self) -> bool:
+    def __init__(self, text: str) -> None:
+        self.is_final = text in ("noerror", "nxdomain")
         """Whether another server would answer the same."""
-        return self in (Rcode.OK, Rcode.NO_NAME)
 
 
 _RCODES = {0: Rcode.OK, 2: Rcode.FAILED, 3: Rcode.NO_NAME, 5: Rcode.REFUSED}

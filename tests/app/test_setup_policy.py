@@ -19,7 +19,7 @@ from tests.support.calls import counting
 ROWS = "name,scope,location_found,pattern_type,pattern\nstop,isp,body,contains,stop.test/law\n"
 PAGES = BlockPages(parse_fingerprints(ROWS, "rows.csv").fingerprints)
 UNUSED: Any = SimpleNamespace()
-POLICY = SetupPolicy(UNUSED, UNUSED, lambda: PAGES, NO_RUNTIME)
+POLICY = SetupPolicy(UNUSED, lambda: PAGES, NO_RUNTIME)
 HOST = "www.example.com"
 
 

@@ -22,7 +22,7 @@ from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, outcome, rescued, works
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect
 from tests.support.services import NO_RESOLVER, services, visit_of
 from tests.wire import hellos
 
@@ -78,7 +78,10 @@ class Scene:
         return asyncio.get_running_loop().time()
 
     schedule = None
-    direct = None
+
+    @property
+    def direct(self) -> ScriptedDirect:
+        return ScriptedDirect(lambda: self.scripts[DIRECT])
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         return ScriptedDialer(self.scripts[route])

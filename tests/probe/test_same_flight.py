@@ -33,7 +33,7 @@ from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
 from tests.support.outcomes import HOST, TOR, rescued
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
 from tests.support.services import NO_RESOLVER
 from tests.wire import hellos
 
@@ -97,11 +97,17 @@ class Scene:
         )  # fmt: skip
 
     schedule = None
-    direct = None
+
+    @property
+    def direct(self) -> ScriptedDirect:
+        return ScriptedDirect(lambda: self._script(DIRECT))
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
+        return ScriptedDialer(self._script(route))
+
+    def _script(self, route: Route) -> Script:
         self.asked.append(route)
-        return ScriptedDialer(self.script)
+        return self.script
 
     @property
     def sent(self) -> list[bytes]:

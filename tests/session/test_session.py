@@ -30,7 +30,7 @@ from proxy.session.session import Session
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME, HOST, TOR
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
 from tests.support.services import NO_RESOLVER, services
 from tests.support.waiting import until
 from tests.wire import hellos
@@ -42,16 +42,21 @@ OTHER_HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSION
 
 
 class Registry:
-    """Each route's scripts, one for each time that it is dialed; the last one repeats."""
+    """Each route's scripts, one for each time that it is dialed; the last one repeats. Direct without one fails."""
 
     def __init__(self, scripts: dict[Route, list[Script]]) -> None:
         self.relay_names = tuple(str(route) for route in scripts if not route.is_direct)
         self._next: dict[Route, Iterator[Script]] = {
             route: itertools.chain(those, itertools.repeat(those[-1])) for route, those in scripts.items()
         }
+        none = DialError("no script", stage=Stage.CONNECT, symptom=Symptom.LOCAL)
+        self._next.setdefault(DIRECT, itertools.repeat(Script(connect=none)))
 
     schedule = None
-    direct = None
+
+    @property
+    def direct(self) -> ScriptedDirect:
+        return ScriptedDirect(lambda: next(self._next[DIRECT]))
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         return ScriptedDialer(next(self._next[route]))

@@ -5,8 +5,9 @@ For code that races routes, under the virtual clock of `tests.support.clock`."""
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,9 @@ from proxy.model import Destination
 from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
+from proxy.net.notify import Notify
 from proxy.net.stream import CHUNK, Stream
+from proxy.net.tasks import spawn
 
 
 @dataclass
@@ -24,6 +27,8 @@ class Script:
 
     connect: float | DialError | Callable[[float], float | DialError] = 0.1  # the last: by the loop's time
     fails_after: float = 0.0  # seconds until a failure to connect is known
+    lookup: float = 0.0  # seconds before that, of a direct one
+    tried: Sequence[str] = ()  # the addresses of a direct one
     answer: bytes | Exception | None = None  # None: silence; b"": EOF
     after: float = 0.1
     acknowledged: bool = True
@@ -103,6 +108,56 @@ class ScriptedDialer:
         await asyncio.sleep(connect)
         self._script.streams.append(self._script.stream(self._script))
         return self._script.streams[-1]
+
+
+class ScriptedDirect(ScriptedDialer):
+    """The same without a task of the race. It tells when the lookup is over, and which addresses it tries."""
+
+    def __init__(self, script: Callable[[], Script]) -> None:
+        self._of_now = script
+
+    def begin(self, destination: Destination, notify: Notify) -> Any:
+        return _ScriptedConnecting(self._of_now(), destination, notify)
+
+    def choosing(self, choose: Any) -> ScriptedDialer:
+        raise NotImplementedError
+
+
+class _ScriptedConnecting:
+    next_check_at = math.inf
+
+    def __init__(self, script: Script, destination: Destination, notify: Notify) -> None:
+        self._script = script
+        self._resolved_at = asyncio.get_running_loop().time() + script.lookup
+        self._stream: Stream | None = None
+        self._error: DialError | None = None
+        self._dialing = spawn(self._dial(destination), name="dial", on_end=notify.set, eager=True)
+
+    async def _dial(self, destination: Destination) -> None:
+        if self._script.lookup:
+            await asyncio.sleep(self._script.lookup)
+        try:
+            self._stream = await ScriptedDialer(self._script).dial(destination)
+        except DialError as error:
+            self._error = error
+
+    @property
+    def began_at(self) -> float:
+        return self._resolved_at if asyncio.get_running_loop().time() >= self._resolved_at else 0.0
+
+    def poll(self) -> Stream | None:
+        if self._error is not None:
+            raise self._error
+        stream, self._stream = self._stream, None
+        return stream
+
+    def unanswered(self) -> str:
+        return " ".join(self._script.tried)
+
+    def close(self) -> None:
+        self._dialing.cancel()
+        if self._stream is not None:
+            self._stream.abort()
 
 
 class _Told(SplitTcpDetector):

@@ -1,9 +1,9 @@
 """Plain TCP to a destination: the direct route, and the path to each first relay.
 
-A literal address, or a name that is resolved already, costs one connect and no task. A name is resolved once, every
-address passes the guard, and exactly those are dialed, so that a name cannot lead elsewhere between check and connect
-(DNS rebinding). With several addresses the tries are staggered and the first to connect wins (Happy Eyeballs, RFC
-8305); the other sockets are closed.
+A dial costs no task, where the lookup of the name needs none of its caller. A name is resolved once, every address
+passes the guard, and exactly those are dialed, so that a name cannot lead elsewhere between check and connect (DNS
+rebinding). With several addresses the tries are staggered and the first to connect wins (Happy Eyeballs, RFC 8305);
+the other sockets are closed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import errno
+import math
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +26,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
+from proxy.net.tasks import spawn
 
 GuardAddress = Callable[[Destination, IPAddress], str | None]
 """Returns why an address must not be dialed for a destination, as a sentence; None when it may."""
@@ -52,6 +55,28 @@ class CachedLookup(Protocol):
         ...
 
 
+class PendingAddresses(Protocol):
+    """A lookup under way. Whoever began it closes it."""
+
+    def poll(self) -> Sequence[IPAddress] | None:
+        """Returns the addresses, at least one; None while they are not known. Raises DialError."""
+        ...
+
+    def close(self) -> None:
+        """Ends the wait. Harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class PolledLookup(Protocol):
+    """An AddressLookup that needs no task of its caller."""
+
+    def begin(self, host: str, notify: Callable[[], None]) -> PendingAddresses:
+        """Looks up `host`. `notify` is called when `poll` of what is returned has something to tell. Raises
+        DialError."""
+        ...
+
+
 class Target(NamedTuple):
     """An address that the guard allows, ready for connect()."""
 
@@ -70,7 +95,7 @@ class DirectDialer(Dialer, Protocol):
         """Returns a dialer that connects to the addresses that `choose` returns."""
         ...
 
-    def begin(self, destination: Destination, notify: Notify) -> Connecting | None:
+    def begin(self, destination: Destination, notify: Notify) -> Connecting:
         """See TcpDialer."""
         ...
 
@@ -88,42 +113,27 @@ class TcpDialer:
         stagger_s: float = STAGGER_S,
     ) -> None:
         self._poller = poller
-        self._resolver = resolver
         self._cached = resolver.cached if isinstance(resolver, CachedLookup) else _nothing
+        self._look_up: Callable[[str, Callable[[], None]], PendingAddresses] = (
+            resolver.begin if isinstance(resolver, PolledLookup) else partial(_LookupTask, resolver)
+        )
         self._guard_address = guard_address
-        self._connect_timeout_s = connect_timeout_s
-        self._stagger_s = stagger_s
+        self.connect_timeout_s = connect_timeout_s
+        self.stagger_s = stagger_s
         self._choose: Choose | None = None
-        self._under_way: dict[tuple[str, int], Connecting] = {}
         self._allowed: Bounded[tuple[str, int], tuple[Sequence[IPAddress], list[Target]]] = Bounded(_TARGETS_KEPT)
 
     def choosing(self, choose: Choose) -> TcpDialer:
         """Returns a copy that asks `choose` which of the allowed addresses to dial."""
         dialer = copy.copy(self)
         dialer._choose = choose
-        dialer._under_way = {}
+        dialer._allowed = Bounded(_TARGETS_KEPT)
         return dialer
-
-    def addresses_being_tried(self, destination: Destination) -> str:
-        """Returns the addresses, separated by spaces, that have not answered the latest dial under way, or have failed
-        it; empty when no dial is under way."""
-        connecting = self._under_way.get((destination.host, destination.port))
-        return "" if connecting is None else connecting.unanswered()
-
-    def connecting_since(self, destination: Destination) -> float:
-        """Returns the loop time at which the latest dial under way knew its addresses and began to connect; 0 before
-        that."""
-        connecting = self._under_way.get((destination.host, destination.port))
-        return 0.0 if connecting is None else connecting.began_at
 
     async def dial(self, destination: Destination) -> SocketStream:
         """See Dialer. The resolver bounds the time of the lookup, `connect_timeout_s` that of all connects together."""
         notify = Notify()
         connecting = self.begin(destination, notify)
-        if connecting is None:
-            resolved = await self._resolver.resolve(destination.host)
-            connecting = self.begin(destination, notify, resolved)
-            assert connecting is not None
         try:
             while (stream := connecting.poll()) is None:
                 await notify.wait(connecting.next_check_at)
@@ -132,24 +142,25 @@ class TcpDialer:
             connecting.close()
             notify.close()
 
-    def begin(
-        self, destination: Destination, notify: Notify, resolved: Sequence[IPAddress] | None = None
-    ) -> Connecting | None:
-        """Starts to connect to a destination whose addresses are known, or that was just `resolved`; None when its name
-        must be looked up first. `notify` is set whenever `Connecting.poll` may do better than before. Raises DialError,
-        also when the guard allows none of the addresses."""
+    def begin(self, destination: Destination, notify: Notify) -> Connecting:
+        """Starts to connect, or to look up the name before that. `notify` is set whenever `Connecting.poll` may do
+        better than before. Raises DialError, also when the guard allows none of the addresses that are known
+        already."""
         address = destination.address
-        addresses = resolved or (self._cached(destination.host) if address is None else (address,))
-        if not addresses:
-            return None
-        allowed = self._allowed.get((destination.host, destination.port)) if self._choose is None else None
-        targets = (
-            allowed[1] if allowed is not None and allowed[0] == addresses else self._targets(destination, addresses)
-        )
-        timeout_s, stagger_s = self._connect_timeout_s, self._stagger_s
-        return Connecting(self._poller, destination, targets, notify, self._under_way, timeout_s, stagger_s)
+        addresses = self._cached(destination.host) if address is None else (address,)
+        lookup = self._look_up(destination.host, notify.set) if addresses is None else None
+        targets: list[Target] = []
+        if addresses is not None:
+            allowed = self._allowed.get((destination.host, destination.port))
+            if allowed is not None and allowed[0] == addresses:
+                targets = allowed[1]
+            else:
+                targets = self.targets(destination, addresses)
+        return Connecting(self, self._poller, destination, notify, targets, lookup)
 
-    def _targets(self, destination: Destination, addresses: Sequence[IPAddress]) -> list[Target]:
+    def targets(self, destination: Destination, addresses: Sequence[IPAddress]) -> list[Target]:
+        """Returns what to connect to, in order, of the addresses that `destination` has. Raises DialError when the
+        guard allows none of them."""
         reason = ""
         permitted = []
         for address in addresses:
@@ -186,40 +197,53 @@ class Connecting:
     timer. Its owner calls `poll` when notified and at `next_check_at`, and in the end `close`."""
 
     __slots__ = (
-        "_destination", "_ends_at", "_failures", "_left", "_next_at", "_notify", "_poller", "_stagger_s", "_timeout_s",
-        "_tries", "_under_way", "began_at", "next_check_at",
+        "_destination", "_dialer", "_ends_at", "_failures", "_left", "_lookup", "_next_at", "_notify", "_poller",
+        "_tries", "began_at", "next_check_at",
     )  # fmt: skip
 
     def __init__(
         self,
+        dialer: TcpDialer,
         poller: Poller,
         destination: Destination,
-        targets: list[Target],
         notify: Notify,
-        under_way: dict[tuple[str, int], Connecting],
-        timeout_s: float,
-        stagger_s: float,
+        targets: list[Target],
+        lookup: PendingAddresses | None = None,
     ) -> None:
+        """`targets` are known, or will be when `lookup` has ended."""
+        now = asyncio.get_running_loop().time()
+        self._dialer = dialer
         self._poller = poller
         self._destination = destination
-        self._left = targets[::-1]  # taken from the end
         self._notify = notify
+        self._lookup = lookup
+        self._left = targets[::-1]  # taken from the end
         self._tries: list[SocketStream] = []
         self._failures: list[tuple[Symptom, str, str]] = []  # symptom, sentence, address
-        self._timeout_s = timeout_s
-        self._stagger_s = stagger_s
-        self.began_at = asyncio.get_running_loop().time()
-        self._ends_at = self.began_at + timeout_s
-        self._next_at = self.began_at
-        self.next_check_at = self._ends_at
+        self._next_at = now
+        self._ends_at = now + dialer.connect_timeout_s
+        self.began_at = now if lookup is None else 0.0
+        """The loop time at which it began to connect; 0 while the name is looked up."""
+        self.next_check_at = math.inf
         """The loop time at which time alone may change it."""
-        self._under_way = under_way
-        under_way[destination.host, destination.port] = self
-        self._start_next(self.began_at)
+        if lookup is None:
+            self._start_next(now)
 
     def poll(self) -> SocketStream | None:
         """Returns the stream that has connected, which is the caller's from now on, and closes the others; None while
-        there is none. Raises DialError when all tries have failed, or `timeout_s` is over."""
+        there is none. Raises DialError when all tries have failed, or the dialer's time is over; it is closed then."""
+        if self._lookup is not None:
+            try:
+                if (addresses := self._lookup.poll()) is None:
+                    return None
+                self._left = self._dialer.targets(self._destination, addresses)[::-1]
+            except DialError:
+                self.close()
+                raise
+            self._lookup.close()
+            self._lookup = None
+            self.began_at = self._next_at = asyncio.get_running_loop().time()
+            self._ends_at = self.began_at + self._dialer.connect_timeout_s
         for stream in tuple(self._tries):
             try:
                 if stream.is_connected():
@@ -233,22 +257,24 @@ class Connecting:
                 self._failed(stream.peer, error, on_the_way=True)
         while True:
             now = asyncio.get_running_loop().time()
-            if not (self._tries or self._left):
-                raise self._combined_failure()
-            if now >= self._ends_at:
+            is_over = now >= self._ends_at and bool(self._tries or self._left)
+            if is_over:
                 waited = ", ".join(stream.peer for stream in self._tries)
-                text = f"{waited} did not answer within {self._timeout_s:g} s"
+                text = f"{waited} did not answer within {self._dialer.connect_timeout_s:g} s"
                 self._failures.append((Symptom.TIMEOUT, text, self._silent()))
-                raise self._combined_failure()
+            if is_over or not (self._tries or self._left):
+                failure = self._combined_failure()
+                self.close()
+                raise failure
             if not self._left or (self._tries and now < self._next_at):
                 return None
             self._start_next(now)
 
     def close(self) -> None:
-        """Closes every try. Harmless when repeated."""
-        key = (self._destination.host, self._destination.port)
-        if self._under_way.get(key) is self:
-            del self._under_way[key]
+        """Closes every try, and ends the lookup. Harmless when repeated."""
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
         for stream in self._tries:
             stream.notify = None
             stream.close()
@@ -257,7 +283,7 @@ class Connecting:
     def _start_next(self, now: float) -> None:
         """Starts a connect to the next address."""
         target = self._left.pop()
-        self._next_at = now + self._stagger_s
+        self._next_at = now + self._dialer.stagger_s
         try:
             sock = socket.SocketType(target.family, _STREAM)
             try:
@@ -298,7 +324,8 @@ class Connecting:
         return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
 
     def unanswered(self) -> str:
-        """Returns the addresses that are silent, and those that failed in a way that may be the network's doing."""
+        """Returns the addresses that are silent, and those that failed in a way that may be the network's doing, with
+        spaces between; none are known before the lookup has ended."""
         return " ".join(filter(None, (*map(self._addresses_with, _OF_THE_NETWORK), self._silent())))
 
     def _addresses_with(self, symptom: Symptom) -> str:
@@ -315,6 +342,31 @@ _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 def _target(address: IPAddress, port: int) -> Target:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     return Target(family, (str(address), port), str(Destination(str(address), port)))
+
+
+class _LookupTask:
+    """A lookup that needs a task: see PendingAddresses."""
+
+    __slots__ = ("_failure", "_task")
+
+    def __init__(self, lookup: AddressLookup, host: str, notify: Callable[[], None]) -> None:
+        self._failure: DialError | None = None
+        self._task = spawn(self._run(lookup, host), name=f"look up {host}", on_end=notify, eager=True)
+
+    async def _run(self, lookup: AddressLookup, host: str) -> Sequence[IPAddress]:
+        try:
+            return await lookup.resolve(host)
+        except DialError as error:
+            self._failure = error
+            return ()
+
+    def poll(self) -> Sequence[IPAddress] | None:
+        if self._failure is not None:
+            raise self._failure
+        return self._task.result() if self._task.done() else None
+
+    def close(self) -> None:
+        self._task.cancel()
 
 
 def _nothing(host: str) -> None:

@@ -11,18 +11,21 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from proxy.model import NO_EVIDENCE, DnsFinding, Evidence, IPAddress, NetworkId, SignalId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.deadline import deadline
+from proxy.net.deadline import PASSES
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, error_text, system_lookup
 from proxy.net.dns.policy import NO_RESOLVER_POLICY, BogonCheck, EncryptedFor, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
+from proxy.net.notify import Notify
 from proxy.net.tasks import spawn
+from proxy.net.timers import Timer, call_at, cancel
 from proxy.wire.dns import Rcode
 from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
@@ -57,6 +60,41 @@ class ResolverOptions:
     encrypted_for: EncryptedFor = EncryptedFor.NONE
     local: Sequence[str] = ()  # suffixes that encrypted DNS is never asked for
     controls: Sequence[str] = ()  # names to which another proxy's fake addresses show
+
+
+class PendingAnswer:
+    """One caller's wait for an answer. The caller closes it."""
+
+    __slots__ = ("_answer", "_notify", "timer")
+
+    def __init__(self, notify: Callable[[], None], answer: Answer | None = None) -> None:
+        """`notify` is called once, when `poll` has something to tell; never after `close`, nor for an `answer` that is
+        known."""
+        self._notify = notify if answer is None else None
+        self._answer = answer
+        self.timer: Timer | None = None
+        """Ends the wait."""
+
+    def poll(self) -> tuple[IPAddress, ...] | None:
+        """Returns the addresses; None while there is no answer. Raises DialError."""
+        answer = self._answer
+        if isinstance(answer, DialError):  # a new error for each caller, since raising one adds to its traceback
+            raise DialError(str(answer), stage=answer.stage, symptom=answer.symptom, evidence=answer.evidence)
+        return answer
+
+    def settle(self, answer: Answer) -> None:
+        """Takes the answer, and notifies. Without effect when there is one, or after `close`."""
+        if (notify := self._notify) is not None:
+            self._answer = answer
+            self.close()
+            notify()
+
+    def close(self) -> None:
+        """Ends the wait, not the lookup, which others may share. Harmless when repeated."""
+        self._notify = None
+        if self.timer is not None:
+            cancel(self.timer)
+            self.timer = None
 
 
 class Resolver:
@@ -97,7 +135,7 @@ class Resolver:
         )
         self._plain = ExpiringCache[tuple[IPAddress, ...]]()
         self._secured = ExpiringCache[tuple[IPAddress, ...]]()
-        self._under_way: dict[tuple[bool, str], list[asyncio.Future[Answer]]] = {}  # who waits, by (secure, host)
+        self._under_way: dict[tuple[bool, str], list[PendingAnswer]] = {}  # who waits, by (secure, host)
 
     # -- lookups ---------------------------------------------------------------------------------------------------
 
@@ -110,11 +148,19 @@ class Resolver:
         (out of descriptors or memory). Evidence "code" says how the server answered."""
         if (cached := self.cached(host)) is not None:
             return cached
+        notify = Notify()
+        return await _awaited(self.begin(host, notify.set), notify)
+
+    def begin(self, host: str, notify: Callable[[], None]) -> PendingAnswer:
+        """The same without a task of the caller's, for a name that is not `cached`. Raises DialError for what needs no
+        query."""
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
             raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
-        if not self.may_ask_in_plain_text(host):
-            return self._in_files(host) or await self._resolve_encrypted(host)
-        return _addresses_or_raise(await self._share_query(False, host, self._ask_system))
+        if self.may_ask_in_plain_text(host):
+            return self._share_query(False, host, self._ask_system, notify)
+        if in_files := self._in_files(host):
+            return PendingAnswer(notify, in_files)
+        return self._begin_encrypted(host, notify)
 
     async def secure(self, host: str) -> tuple[IPAddress, ...]:
         """Returns the same from encrypted DNS only, for `direct|doh`. Raises DialError as `resolve` does; SKIPPED also
@@ -125,9 +171,10 @@ class Resolver:
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host) or host == "onion" or host.endswith(".onion"):
             raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
-        return await self._resolve_encrypted(host)
+        notify = Notify()
+        return await _awaited(self._begin_encrypted(host, notify.set), notify)
 
-    async def _resolve_encrypted(self, host: str) -> tuple[IPAddress, ...]:
+    def _begin_encrypted(self, host: str, notify: Callable[[], None]) -> PendingAnswer:
         if self._encrypted is None:
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host):  # only with "always": `may_ask_in_plain_text` allows local names otherwise
@@ -135,22 +182,20 @@ class Resolver:
             raise _failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
         cached = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
         if cached is not None:
-            return cached
-        return _addresses_or_raise(await self._share_query(True, host, self._ask_encrypted))
+            return PendingAnswer(notify, cached)
+        return self._share_query(True, host, self._ask_encrypted, notify)
 
     def may_ask_in_plain_text(self, host: str) -> bool:
         """Whether the system's name servers may be asked for `host`. With no encrypted server they may, but for
         `EncryptedFor.ALL`."""
-        match self._encrypted_for:
-            case EncryptedFor.NONE:
-                return True
-            case EncryptedFor.ALL:
-                return False
-            case EncryptedFor.PUBLIC:
-                is_hidden = True
-            case EncryptedFor.SUSPECTS:
-                is_hidden = self._policy.is_suspect(host) or self.finding(host) is not None
-        return self._encrypted is None or not is_hidden or self._is_local(host)
+        if self._encrypted_for is EncryptedFor.ALL:
+            return False
+        if self._encrypted is None or self._encrypted_for is EncryptedFor.NONE:
+            return True
+        if self._encrypted_for is EncryptedFor.SUSPECTS:
+            is_hidden = self._policy.is_suspect(host) or self._tampering.finding(host) is not None
+            return not is_hidden or self._is_local(host)
+        return self._is_local(host)
 
     def _is_local(self, host: str) -> bool:
         """Whether encrypted DNS is never asked for `host`. Where all names are, the search list does not count, since
@@ -205,43 +250,43 @@ class Resolver:
 
     # -- one query for all callers ---------------------------------------------------------------------------------
 
-    async def _share_query(self, secure: bool, host: str, ask: Ask) -> Answer:
-        answer: asyncio.Future[Answer] = asyncio.Future(loop=asyncio.get_running_loop())
+    def _share_query(self, secure: bool, host: str, ask: Ask, notify: Callable[[], None]) -> PendingAnswer:
+        pending = PendingAnswer(notify)
+        ends_at = asyncio.get_running_loop().time() + self._timeout_s
+        pending.timer = call_at(ends_at, partial(self._give_up, pending, secure, host), passes=PASSES)
         waiting = self._under_way.get((secure, host))
         if waiting is not None:
-            waiting.append(answer)
+            waiting.append(pending)
         else:
-            self._start_query(secure, host, ask, answer)
-        try:
-            with deadline(self._timeout_s):
-                return await answer
-        except TimeoutError:
-            return self._timed_out(secure, host)
+            self._start_query(secure, host, ask, pending)
+        return pending
 
-    def _start_query(self, secure: bool, host: str, ask: Ask, first: asyncio.Future[Answer]) -> None:
+    def _start_query(self, secure: bool, host: str, ask: Ask, first: PendingAnswer) -> None:
         """Starts the lookup as a task: it goes on when its callers have timed out."""
         waiting = self._under_way[secure, host] = [first]
 
         def settle(answer: Answer) -> None:
             if self._under_way.get((secure, host)) is waiting:
                 del self._under_way[secure, host]
-                for waiter in waiting:
-                    if not waiter.done():
-                        waiter.set_result(answer)
+                for pending in waiting:
+                    pending.settle(answer)
 
         def ended() -> None:
             """A fault in the task must not leave the callers waiting."""
-            settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL))
+            if self._under_way.get((secure, host)) is waiting:
+                settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL))
 
         spawn(ask(self._network(), host, settle), name=f"resolve {host}", on_end=ended, eager=True)
 
-    def _timed_out(self, secure: bool, host: str) -> DialError:
+    def _give_up(self, pending: PendingAnswer, secure: bool, host: str) -> None:
+        """The time of one caller is over."""
         if secure:  # no evidence about the name
             text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
-            return _failed(text, Symptom.SKIPPED, {"doh": "doh_down"})
+            pending.settle(_failed(text, Symptom.SKIPPED, {"doh": "doh_down"}))
+            return
         self._tampering.record_system_answer(host, LookupResult(code=None, source="the system"))
         text = f"no DNS answer for {host} within {self._timeout_s:g} s"
-        return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
+        pending.settle(_failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"}))
 
     def _store(
         self, cache: ExpiringCache[tuple[IPAddress, ...]], network: NetworkId, host: str, result: LookupResult
@@ -273,16 +318,18 @@ class Resolver:
             nonlocal is_first
             if is_first:
                 is_first = False
-                settle(await self._check_system_answer(network, host, await self._searched(host, answer)))
+                if isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME:
+                    answer = await self._searched(host, answer)
+                settle(await self._check_system_answer(network, host, answer))
             elif isinstance(answer, LookupResult) and answer.addresses:
                 await self._check_system_answer(network, host, answer)
 
         await self._ask_stub_resolver(self._system, network, host, take)
 
     async def _searched(self, host: str, answer: SystemAnswer) -> SystemAnswer:
-        """Returns the answer, or that of getaddrinfo for a name that may exist under a suffix of the search list."""
-        is_missing = isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME
-        may_exist = is_missing and self._system is not None and self._system.has_search
+        """Returns the answer, that there is no such name, or that of getaddrinfo for a name that may exist under a
+        suffix of the search list."""
+        may_exist = self._system is not None and self._system.has_search
         return await self._getaddrinfo.ask(host) if may_exist else answer
 
     async def _ask_system_unchecked(self, host: str) -> SystemAnswer:
@@ -331,7 +378,7 @@ class Resolver:
             return answer
         if not answer.addresses:
             return _no_address(host, answer)
-        if await self._is_forged(host, answer.addresses):
+        if self._tampering.are_bogons(host, answer.addresses) and await self._is_forged(host, answer.addresses):
             if is_current:
                 self._tampering.add_finding(host, SignalId.DNS_BOGON, f"{listed(answer.addresses)} for a public name")
             text = (
@@ -339,13 +386,14 @@ class Resolver:
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
             return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON})
-        if is_current and self.finding(host) is None:  # with a finding, the next lookup goes to encrypted DNS
+        if (
+            is_current and self._tampering.finding(host) is None
+        ):  # with a finding, the next lookup goes to encrypted DNS
             self._store(self._plain, network, host, answer)
         return answer.addresses[:ADDRESSES]
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        if not self._tampering.are_bogons(host, addresses):
-            return False
+        """Whether addresses to which no public name leads are forged ones."""
         if self._is_local(host) or self._in_files(host):
             return False  # a local name may have a private address; the guard still decides whether it is dialed
         return await self._tampering.is_forged(host, addresses)
@@ -380,10 +428,14 @@ class EncryptedLookup:
         return await self._resolver.secure(host)
 
 
-def _addresses_or_raise(answer: Answer) -> tuple[IPAddress, ...]:
-    if isinstance(answer, DialError):  # a new error for each caller, since raising one adds to its traceback
-        raise DialError(str(answer), stage=answer.stage, symptom=answer.symptom, evidence=answer.evidence)
-    return answer
+async def _awaited(pending: PendingAnswer, notify: Notify) -> tuple[IPAddress, ...]:
+    """Waits for what sets `notify`. Raises DialError."""
+    try:
+        while (addresses := pending.poll()) is None:
+            await notify.wait()
+        return addresses
+    finally:
+        pending.close()
 
 
 def _no_address(host: str, result: LookupResult) -> DialError:

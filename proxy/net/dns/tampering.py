@@ -46,20 +46,21 @@ T = TypeVar("T")
 class ExpiringCache(Generic[T]):
     """The latest values by network and name, each until its expiry; at most CACHED_NAMES."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("items",)
 
     def __init__(self) -> None:
-        self._items: Bounded[Key, tuple[float, T]] = Bounded(CACHED_NAMES)  # → (until, value)
+        self.items: Bounded[Key, tuple[float, T]] = Bounded(CACHED_NAMES)
+        """Each with its expiry, also when that has passed."""
 
     def get(self, key: Key, now: float) -> T | None:
-        item = self._items.get(key)
+        item = self.items.get(key)
         return item[1] if item is not None and item[0] > now else None
 
     def put(self, key: Key, until: float, value: T) -> None:
-        self._items[key] = (until, value)
+        self.items[key] = (until, value)
 
     def drop(self, key: Key) -> None:
-        self._items.pop(key, None)
+        self.items.pop(key, None)
 
 
 class TamperingChecks:
@@ -96,7 +97,7 @@ class TamperingChecks:
 
     def finding(self, host: str) -> DnsFinding | None:
         """Returns the evidence that the system's answer for `host` is wrong on this network, or None."""
-        return self._findings.get(self._key(host), _time())
+        return self._findings.get(self._key(host), _time()) if self._findings.items else None
 
     def add_finding(self, host: str, signal: SignalId, detail: str) -> DnsFinding:
         """Stores a finding against the system's answers for `host` on this network, and returns it."""
@@ -116,7 +117,8 @@ class TamperingChecks:
             answer = LookupResult(
                 code=Rcode.NO_NAME if answer.symptom is Symptom.NO_NAME else Rcode.FAILED, source="the system"
             )
-        self._system_answers.put(self._key(host), _time() + self._keep_s, answer)
+        until = asyncio.get_running_loop().time() + self._keep_s
+        self._system_answers.put((self._policy.network(), host), until, answer)
 
     def mark_local(self, host: str) -> None:
         """Encrypted DNS knows no such name, so the system's addresses for it are the local network's own: they count as

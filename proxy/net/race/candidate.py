@@ -84,7 +84,7 @@ class Candidate:
         self.ended_at = 0.0
         self.stream: Stream | None = None
         self.task: asyncio.Task[None] | None = None
-        self.connecting: Connecting | None = None  # a direct one whose addresses were known needs no task
+        self.connecting: Connecting | None = None  # of a direct one, which needs no task
         self.sent = 0
         self.eof_sent = False
         self.reset = False
@@ -131,6 +131,7 @@ class Candidate:
             self.dial_failed(error, now)
         else:
             if stream is None:
+                self.syn_at = connecting.began_at
                 return
             self.opened(stream, notify, now)
         self.connecting = None

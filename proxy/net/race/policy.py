@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from proxy.model import NO_EVIDENCE, Attempt, Destination, Evidence, Route, Symptom
+from proxy.model import NO_EVIDENCE, Attempt, Evidence, Route, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.wire.tls import Verdict
 
@@ -54,14 +54,6 @@ class RacePolicy(AnswerClassifier, Protocol):
         """Whether the resolver has not answered for `host` yet."""
         ...
 
-    def addresses_being_tried(self, destination: Destination) -> str:
-        """The addresses to which a direct route is connecting, with spaces between."""
-        ...
-
-    def connecting_since(self, destination: Destination) -> float:
-        """Loop time at which a direct route began to connect; 0 while the name is still being resolved."""
-        ...
-
     def is_portal(self) -> bool:
         """Whether a login page is known to replace every site on this network, so that a redirect leads to it."""
         ...
@@ -93,12 +85,6 @@ class NoPolicy:
 
     def is_resolving(self, host: str) -> bool:
         return False
-
-    def addresses_being_tried(self, destination: Destination) -> str:
-        return ""
-
-    def connecting_since(self, destination: Destination) -> float:
-        return 0.0
 
     def is_portal(self) -> bool:
         return False

@@ -250,7 +250,7 @@ class Race:
         if candidate.stream is not None:
             self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
-            await self._check.await_verdict(candidate, self._destination, self._flight, self._candidates)
+            await self._check.await_verdict(candidate, self._flight, self._candidates)
             if candidate.phase is Phase.WON and self._terms.down_cache is not None:
                 self._terms.down_cache.clear(self._destination.host)
         finally:
@@ -288,8 +288,6 @@ class Race:
             if candidate.phase in _UNDER_WAY:
                 if candidate.connecting is not None:
                     self._check_at = min(self._check_at, candidate.connecting.next_check_at)
-                elif candidate.phase is Phase.DIALING:
-                    self._check.note_syn(candidate, self._destination)
                 if (hedge_at := self._terms.hedging.hedge_at(candidate, self._destination.host, now)) <= now:
                     self._mark_hedged(candidate, now)
                 else:
@@ -405,7 +403,7 @@ class Race:
         if self._loop.time() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
             return False
         for candidate in under_way:
-            self._check.time_out(candidate, self._destination)
+            self._check.time_out(candidate)
             self._drop(candidate)
         return True
 
@@ -428,7 +426,7 @@ class Race:
         candidate.hedged_at = now
         if candidate.phase is Phase.DIALING and candidate.direct:
             candidate.stage = Stage.RESOLVE if self._policy.is_resolving(self._destination.host) else Stage.CONNECT
-            self._check.note_addresses(candidate, self._destination)
+            self._check.note_addresses(candidate)
         if candidate.phase is Phase.AWAITING_ANSWER:
             self._check.report_broken_flight(candidate, self._flight)
             if candidate.direct and self._terms.down_cache is not None:
@@ -440,7 +438,7 @@ class Race:
             self._retries.started(route.relays, now)
         candidate.avoids_residual = bool(route.wrap) and not route.relays and self._relay_may_serve(self._latest())
         self._candidates.append(candidate)
-        if candidate.direct and self._terms.direct is not None:  # it needs no task where its addresses are known
+        if candidate.direct:  # it needs no task
             try:
                 candidate.connecting = self._terms.direct.begin(self._destination, self.notify)
             except DialError as error:

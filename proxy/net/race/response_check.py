@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from proxy.model import Destination, Protocol, Route, Stage, Symptom, host_and_port
+from proxy.model import Protocol, Route, Stage, Symptom, host_and_port
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
@@ -135,17 +135,13 @@ class ResponseCheck:
             host = (flight.server_name if flight is not None else None) or self._host
             self._policy.report_broken_flight(host_and_port(candidate.stream.peer)[0], host)
 
-    def note_syn(self, candidate: Candidate, destination: Destination) -> None:
-        """Notes when a direct candidate began to connect, after the lookup: its timeout counts from then."""
-        if candidate.phase is Phase.DIALING and candidate.direct and not candidate.syn_at:
-            candidate.syn_at = self._policy.connecting_since(destination)
-
-    def note_addresses(self, candidate: Candidate, destination: Destination) -> None:
+    def note_addresses(self, candidate: Candidate) -> None:
         """Notes the addresses to which a direct candidate is connecting."""
-        if candidate.stage is Stage.CONNECT and (addresses := self._policy.addresses_being_tried(destination)):
+        connecting = candidate.connecting
+        if candidate.stage is Stage.CONNECT and connecting is not None and (addresses := connecting.unanswered()):
             candidate.evidence["addresses"] = addresses
 
-    def time_out(self, candidate: Candidate, destination: Destination) -> None:
+    def time_out(self, candidate: Candidate) -> None:
         """Fails a candidate whose deadline has passed."""
         now = self._loop.time()
         if candidate.phase is Phase.AWAITING_ANSWER and self._terms.hedging.unacknowledged(candidate):
@@ -157,29 +153,26 @@ class ResponseCheck:
             text = f"relay {'>'.join(candidate.route.relays)} did not reach the destination within {waited_s:.0f} s"
             candidate.failed(Stage.RELAY, Symptom.TIMEOUT, text, now)
         else:
-            self.note_addresses(candidate, destination)
+            self.note_addresses(candidate)
             resolving = candidate.stage is Stage.RESOLVE
             text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
             candidate.failed(candidate.stage, Symptom.TIMEOUT, text, now)
 
-    async def await_verdict(
-        self, candidate: Candidate, destination: Destination, flight: Flight | None, candidates: Sequence[Candidate]
-    ) -> None:
+    async def await_verdict(self, candidate: Candidate, flight: Flight | None, candidates: Sequence[Candidate]) -> None:
         """Waits until a direct candidate is decided, at the latest at the deadline of its signal."""
         if candidate.phase is Phase.DIALING:
             for _ in ("the lookup", "the connect"):
-                self.note_syn(candidate, destination)
                 await self._until(candidate.connecting_since + self._terms.detect.syn_s, candidate, flight, candidates)
             if candidate.phase is Phase.DIALING:
-                self.time_out(candidate, destination)
+                self.time_out(candidate)
         elif candidate.phase is Phase.AWAITING_ANSWER:
             await self._until(self._terms.hedging.dropped_at(candidate), candidate, flight, candidates)
             if candidate.phase is Phase.AWAITING_ANSWER and self._terms.hedging.unacknowledged(candidate):
-                self.time_out(candidate, destination)
+                self.time_out(candidate)
                 return
             await self._until(candidate.flight_sent_at + self._terms.detect.silent_s, candidate, flight, candidates)
             if candidate.phase is Phase.AWAITING_ANSWER:
-                self.time_out(candidate, destination)
+                self.time_out(candidate)
 
     async def _until(
         self, deadline: float, candidate: Candidate, flight: Flight | None, candidates: Sequence[Candidate]

@@ -36,15 +36,15 @@ class RaceTerms:
         self,
         dialer: DialerFor,
         *,
+        direct: DirectDialer,
         tcp_info: TcpInfo,
         detect: DetectTuning,
         policy: RacePolicy = NO_POLICY,
-        direct: DirectDialer | None = None,
         down_cache: DirectDownCache | None = None,
         schedule: RetrySchedule | None = None,
     ) -> None:
-        """`direct`, the dialer of the direct route, connects without a task where it knows the addresses. `schedule` is
-        shared by all races over the same relays."""
+        """`direct`, the dialer of the direct route, connects without a task. `schedule` is shared by all races over the
+        same relays."""
         self.dialer = dialer
         self.tcp_info = tcp_info
         self.detect = detect

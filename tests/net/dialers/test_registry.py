@@ -15,7 +15,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
 from proxy.net.dialers.relay_ways import RelayWaysDialer
 from proxy.net.dialers.road import RoadToRelays
-from proxy.net.dialers.tcp import Choose, TcpDialer
+from proxy.net.dialers.tcp import Choose, Connecting, TcpDialer
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
@@ -39,8 +39,8 @@ class Recorder:
     def choosing(self, choose: Choose) -> Dialer:
         return Chooser(self, choose)
 
-    def begin(self, destination: Destination, notify: Notify) -> None:
-        """Its addresses have to be looked up."""
+    def begin(self, destination: Destination, notify: Notify) -> Connecting:
+        raise NotImplementedError
 
     async def dial(self, destination: Destination) -> Stream:
         self.dialed.append(destination)

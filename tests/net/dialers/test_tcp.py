@@ -14,8 +14,10 @@ import pytest
 
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dialers.tcp import TcpDialer, interleaved, symptom_of
+from proxy.net.dialers.tcp import Connecting, TcpDialer, interleaved, symptom_of
+from proxy.net.notify import Notify
 from proxy.net.poller import Poller
+from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
 from tests.support.sockets import descriptors
 from tests.support.waiting import until
@@ -127,6 +129,77 @@ async def test_the_hot_path_makes_no_task(poller: Poller, listen: Listen) -> Non
     assert names.asked == 0
 
 
+class Answering:
+    """A lookup that needs no task, and is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.answer: Sequence[IPAddress] | DialError | None = None
+        self.notify: Callable[[], None] = lambda: None
+        self.closed = 0
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        raise AssertionError("it needs a task")
+
+    def begin(self, host: str, notify: Callable[[], None]) -> Answering:
+        self.notify = notify
+        return self
+
+    def poll(self) -> Sequence[IPAddress] | None:
+        if isinstance(self.answer, DialError):
+            raise self.answer
+        return self.answer
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def connected(connecting: Connecting, notify: Notify) -> SocketStream:
+    async with asyncio.timeout(10):
+        while (stream := connecting.poll()) is None:
+            await notify.wait(connecting.next_check_at)
+        return stream
+
+
+@pytest.mark.usefixtures("home")
+async def test_a_name_is_looked_up_and_dialed_without_a_task(poller: Poller, listen: Listen) -> None:
+    lookup, notify = Answering(), Notify()
+    destination = Destination("a.test", port_of(listen("127.0.0.1")))
+    dialer = TcpDialer(poller, lookup, anywhere)
+    before = asyncio.all_tasks()
+    connecting = dialer.begin(destination, notify)
+    assert connecting.poll() is None
+    assert (connecting.began_at, connecting.unanswered()) == (0.0, "")
+    lookup.answer = [ipaddress.ip_address("127.0.0.1")]
+    lookup.notify()
+    stream = await connected(connecting, notify)
+    assert stream.peer == f"127.0.0.1:{destination.port}"
+    assert 0 < connecting.began_at <= asyncio.get_running_loop().time()
+    assert asyncio.all_tasks() == before
+    assert lookup.closed
+    stream.close()
+    notify.close()
+
+
+@pytest.mark.usefixtures("home")
+async def test_what_fails_is_closed(poller: Poller, fill: Callable[..., int]) -> None:
+    """The lookup, and every try, also when nobody calls `close`; it is not under way any more."""
+    port, lookup, notify = fill("127.0.0.7"), Answering(), Notify()
+    destination = Destination("a.test", port)
+    dialer = TcpDialer(poller, lookup, anywhere, connect_timeout_s=0.01)
+    gone = DialError("a.test does not exist", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+    for answer, symptom in ((gone, Symptom.NO_NAME), ([ipaddress.ip_address("127.0.0.7")], Symptom.TIMEOUT)):
+        lookup.answer, lookup.closed = None, 0
+        before = descriptors()
+        connecting = dialer.begin(destination, notify)
+        lookup.answer = answer
+        with pytest.raises(DialError) as caught:
+            await connected(connecting, notify)
+        assert caught.value.symptom is symptom
+        assert lookup.closed == 1
+        assert descriptors() == before
+    notify.close()
+
+
 @pytest.mark.usefixtures("home")
 async def test_ipv6_goes_first_and_the_next_when_it_fails(poller: Poller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as four:
@@ -208,18 +281,17 @@ async def test_the_addresses_that_failed_alike_are_evidence(poller: Poller, fill
 
 async def test_what_a_dial_tries_is_told_while_it_does(poller: Poller, fill: Callable[..., int]) -> None:
     port = fill("127.0.0.7")
-    destination = Destination("silent.test", port)
+    notify, asked_at = Notify(), asyncio.get_running_loop().time()
     dialer = TcpDialer(poller, Names(silent_test=[["127.0.0.9", "127.0.0.7"]]), anywhere)
-    assert (dialer.addresses_being_tried(destination), dialer.connecting_since(destination)) == ("", 0.0)
-    asked_at = asyncio.get_running_loop().time()
-    dialing = spawn(dialer.dial(destination), name="dial")
-    await until(lambda: dialer.addresses_being_tried(destination) == "127.0.0.9 127.0.0.7")
-    assert asked_at <= dialer.connecting_since(destination) <= asyncio.get_running_loop().time()
-    assert dialer.choosing(lambda _, addresses: addresses).addresses_being_tried(destination) == ""
-    dialing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await dialing
-    assert dialer.addresses_being_tried(destination) == ""
+    connecting = dialer.begin(Destination("silent.test", port), notify)
+    assert connecting.poll() is None
+    async with asyncio.timeout(10):
+        while connecting.unanswered() != "127.0.0.9 127.0.0.7":
+            await notify.wait(connecting.next_check_at)
+            assert connecting.poll() is None
+    assert asked_at <= connecting.began_at <= asyncio.get_running_loop().time()
+    connecting.close()
+    notify.close()
 
 
 @pytest.mark.usefixtures("home")

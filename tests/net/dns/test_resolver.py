@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -124,6 +125,20 @@ async def test_few_answers_are_kept_and_few_addresses_each() -> None:
     assert len(lookup.asked) == CACHED_NAMES + 1
     await resolver.resolve("first.test")  # the oldest went
     assert len(lookup.asked) == CACHED_NAMES + 2
+
+
+async def test_a_lookup_is_begun_without_a_task_of_the_caller(lookup: Lookup) -> None:
+    resolver, told = Resolver(lookup=lookup), list[str]()
+    with pytest.raises(DialError, match="Tor"):
+        resolver.begin("abc.onion", lambda: None)
+    first, second, left = (resolver.begin("a.test", partial(told.append, who)) for who in ("first", "second", "left"))
+    left.close()
+    assert (first.poll(), resolver.is_resolving("a.test")) == (None, True)
+    lookup.open.set()
+    await until(lambda: not resolver.is_resolving("a.test"))
+    assert (first.poll(), second.poll(), left.poll()) == ((ADDRESS,), (ADDRESS,), None)
+    assert told == ["first", "second"]
+    assert lookup.asked == ["a.test"]
 
 
 async def test_so_many_threads_and_no_more(lookup: Lookup) -> None:

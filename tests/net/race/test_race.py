@@ -22,7 +22,7 @@ from proxy.routing.strategies import fits
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
 from tests.support.clock import run as play
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
 from tests.wire import hellos
 
 GET = b"GET / HTTP/1.1\r\nHost: blog.example\r\n\r\n"
@@ -46,14 +46,12 @@ class Policy(NoPolicy):
         portal: bool = False,
         failing: bool = False,
         resolving: bool = False,
-        addresses: Sequence[str] = (),
     ) -> None:
         self._strategies = strategies  # may_help is that of routing
         self._pages = pages  # answers are classified as below
         self._portal = portal
         self._failing = failing
         self._resolving = resolving
-        self._addresses = addresses
         self.broken_flights: list[tuple[str, str]] = []
 
     def may_help(
@@ -74,9 +72,6 @@ class Policy(NoPolicy):
 
     def is_resolving(self, host: str) -> bool:
         return self._resolving
-
-    def addresses_being_tried(self, destination: Destination) -> str:
-        return " ".join(self._addresses)
 
     def is_portal(self) -> bool:
         return self._portal
@@ -105,6 +100,7 @@ class Scene:
         self.avoided: list[tuple[Route, bool]] = []
         terms = RaceTerms(
             self._dialer,
+            direct=ScriptedDirect(lambda: self.scripts[DIRECT]),
             tcp_info=self.tcp_info,
             detect=DetectTuning(),
             policy=policy,
@@ -788,8 +784,7 @@ def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_
     tried = ["192.0.2.1"]
 
     async def scene() -> None:
-        policy = Policy(addresses=tried)
-        stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, policy=policy)
+        stage = Scene({DIRECT: Script(connect=99.0, tried=tried), RELAY: Script(answer=OK)})
         await stage.deliver()
         assert stage.race.attempts[0].evidence == {"addresses": "192.0.2.1"}
         tried.append("192.0.2.2")
@@ -803,8 +798,8 @@ def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_
 
 def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
     async def scene() -> None:
-        policy = Policy(addresses=["192.0.2.1"], resolving=True)
-        stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, policy=policy)
+        policy = Policy(resolving=True)
+        stage = Scene({DIRECT: Script(connect=99.0, tried=["192.0.2.1"]), RELAY: Script(answer=OK)}, policy=policy)
         await stage.deliver()
         judged = await stage.race.judge_late_direct()
         assert judged is not None
@@ -818,15 +813,8 @@ def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
 
     async def scene(connect_s: float) -> tuple[list[float], Scene]:
         started_at = asyncio.get_running_loop().time()
-        resolved_at = started_at + 1.3
-
-        class SlowLookup(NoPolicy):
-            def connecting_since(self, destination: Destination) -> float:
-                return resolved_at if asyncio.get_running_loop().time() >= resolved_at else 0.0
-
         relay = Script(answer=OK)
-        policy = SlowLookup()
-        stage = Scene({DIRECT: Script(connect=1.3 + connect_s, answer=OK), RELAY: relay}, policy=policy)
+        stage = Scene({DIRECT: Script(lookup=1.3, connect=connect_s, answer=OK), RELAY: relay})
         await stage.deliver()
         return [round(at - started_at, 2) for at in relay.dialed], stage
 

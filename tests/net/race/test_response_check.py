@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, Stage, Symptom
+from proxy.model import DIRECT, Stage, Symptom
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
@@ -24,7 +24,6 @@ from proxy.wire.flight import Flight
 from tests.support.late import stall
 
 HOST = "site.test"
-SITE = Destination(HOST, 80)
 Pair = tuple[socket.socket, socket.socket]
 
 
@@ -34,7 +33,7 @@ class Overtaken:
     def __init__(self, poller: Poller, near: socket.socket) -> None:
         self.loop = asyncio.get_running_loop()
         self.notify = Notify()
-        terms = RaceTerms(cast(Any, None), tcp_info=TcpInfo(), detect=DetectTuning())
+        terms = RaceTerms(cast(Any, None), direct=cast(Any, None), tcp_info=TcpInfo(), detect=DetectTuning())
         self.judge = ResponseCheck(HOST, (DIRECT,), terms, NO_POLICY, self.notify)
         self.stream = SocketStream(near, poller, "192.0.2.7:80")
         self.stream.notify = self.notify.set
@@ -43,7 +42,7 @@ class Overtaken:
         self.flight.receive_data(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
 
     async def watched(self) -> Candidate:
-        await self.judge.await_verdict(self.candidate, SITE, self.flight, [self.candidate])
+        await self.judge.await_verdict(self.candidate, self.flight, [self.candidate])
         return self.candidate
 
     def flying(self) -> None:
