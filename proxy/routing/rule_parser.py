@@ -58,13 +58,13 @@ def parse_rules(
         raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
     known = _Known(lists or {}, networks or {}, relays, PatternBudget(), {})
     rules = RuleTable(source)
-    alike: dict[tuple[str | Any, ...], int] = {}  # kinds by the words around a domain: a look-up reads most lines
+    alike: dict[tuple[str | Any, str | Any], int] = {}  # kinds by the words around a domain: a look-up reads most lines
     problems: list[str] = []
     unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     for line, found in enumerate(_LINE.finditer(unified), 1):  # not `split`, which makes all lines at once
-        around = found.group(1, 3)
-        if (number := alike.get(around)) is not None:
-            rules.add_alike(line, number, found[2])
+        rule_type, domain, action = found.groups()
+        if (number := alike.get((rule_type, action))) is not None:
+            rules.add_alike(line, number, domain)
         elif words := _without_comment(found[0]):
             try:
                 kind, value, written = _parse_line(words, known)
@@ -72,8 +72,8 @@ def parse_rules(
                 problems.append(f"{source}:{line}: {error}")
                 continue
             number = rules.add(line, kind, value, written=written)
-            if found[2] == value and not written:
-                alike[around] = number
+            if domain == value and not written:
+                alike[rule_type, action] = number
     if problems:
         if (more := len(problems) - PROBLEMS_SHOWN) > 0:
             problems[PROBLEMS_SHOWN:] = [f"{source}: and {more} more problems"]

@@ -16,7 +16,7 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
@@ -50,7 +50,7 @@ OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Credentials:
     """The user and password that clients need when `[listen] user` is set."""
 

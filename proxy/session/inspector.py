@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.model import Outcome
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import SocketStream
 from proxy.wire.flight import Flight
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class InspectionDecision:
     """The decision about one connection. With neither field set, it goes on uninspected."""
 
@@ -23,7 +23,7 @@ class InspectionDecision:
 DO_NOT_INSPECT = InspectionDecision()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class InspectedOrigin:
     """The inspector in place of an origin, for one plain HTTP request."""
 

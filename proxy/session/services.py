@@ -7,7 +7,7 @@ next request and never in the middle of one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
@@ -28,6 +28,7 @@ from proxy.model import (
     Plan,
     Request,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -75,7 +76,7 @@ class TransferChecker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Services:
     """What sessions share."""
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.kernel.tcp_info import FlowSample, Keepalive
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 
@@ -57,7 +58,7 @@ class FlowSampler(Protocol):
     def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class FlowSignal:
     """One observation of one flow."""
 
