@@ -15,7 +15,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,6 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
-from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.on_demand import InspectorOnDemand
@@ -78,6 +77,7 @@ from proxy.store.store import Store
 if TYPE_CHECKING:
     from proxy.app.control_backend import ControlBackend
     from proxy.config.schema import ListConfig
+    from proxy.detect.tls_interception import KnownRoots
     from proxy.intercept.inspector import MitmInspector
     from proxy.probe.list_refresh import ListRefresh
     from proxy.session.services import TransferChecker
@@ -155,8 +155,7 @@ class App:
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
-        roots = _known_roots()
-        self._inspector = InspectorOnDemand(lambda: self._make_inspector(roots))
+        self._inspector = InspectorOnDemand(self._make_inspector)
         self._events = Events()
         self._feed = OutcomeFeed(self._events)
         self._services = Services(
@@ -176,7 +175,7 @@ class App:
             adopt=self._adopt,
             down_cache=self._down_cache,
             flows=FlowMonitor(self._tcp_info, detect),
-            roots=roots,
+            roots=_known_roots,
             addons=self._addons,
             inspector=self._inspector,
             programs=ClientPrograms(lambda: self._active.port),
@@ -327,7 +326,7 @@ class App:
         for sentence in self._groups.lost_selections(self._setup.groups).values():
             log.warning("%s", sentence)
 
-    def _make_inspector(self, roots: KnownRoots) -> MitmInspector:
+    def _make_inspector(self) -> MitmInspector:
         from proxy.intercept.inspector import Folders, MitmInspector
 
         return MitmInspector(
@@ -336,7 +335,7 @@ class App:
             Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
             lambda: self._setup.settings,
             self._addons,
-            roots=roots,
+            roots=self._services.roots(),
         )
 
     @cached_property
@@ -467,6 +466,9 @@ class App:
         )
 
 
+@cache
 def _known_roots() -> KnownRoots:
+    from proxy.detect.tls_interception import KnownRoots  # with the first certificate
+
     file = bundled("certs/known_roots.json")
     return KnownRoots.parse(file.read_text("utf-8"), str(file))

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.config.schema import ListConfig
 from proxy.extend.dispatch import Addons
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.probe.interception_check import InterceptionCheck
-from proxy.session.events import Delivered, Ended, Events, Learned, Rescued, SignalWaits, TunnelEnded
+from proxy.session.events import Delivered, Ended, Event, Events, Learned, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.store.store import Store
 
@@ -24,21 +23,23 @@ if TYPE_CHECKING:
     from proxy.app.notifications import Notifications, Show
     from proxy.probe.connectivity_check import ConnectivityCheck
     from proxy.probe.dns_check import DnsCheck
+    from proxy.probe.interception_check import InterceptionCheck
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.retest import DirectRetest
 
 log = logging.getLogger("proxy")
 
+E = TypeVar("E", bound=Event)
+
 
 def subscribe(services: Services, to: Subscribers) -> None:
     """Subscribes the probes, the log, the addons and the warnings to `services.events`, in the order of calling."""
     on_trouble = _OnTrouble(services, to.show, ephemeral=to.ephemeral)
-    interception = InterceptionCheck(services, lambda *asked: on_trouble.connectivity.check_one(*asked))
 
     events = services.events
-    events.on(Delivered, interception.on_delivered)
+    _from_the_first(events, Delivered, lambda: on_trouble.interception.on_delivered)
     events.on(Rescued, lambda it: on_trouble.retest.on_rescued(it), lambda it: on_trouble.dns_check.on_rescued(it))
-    events.on(TunnelEnded, interception.on_tunnel_ended)
+    _from_the_first(events, TunnelEnded, lambda: on_trouble.interception.on_tunnel_ended)
     events.on(Ended, to.store_outcome)
     to.addons.on_change(partial(_subscribe_addons, events, to))
     _subscribe_addons(events, to)
@@ -69,9 +70,22 @@ def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[List
             events.on(kind, refresh.on_delivered)
 
 
+def _from_the_first(events: Events, kind: type[E], handler: Callable[[], Callable[[E], None]]) -> None:
+    """Subscribes the handler that `handler` returns with the first event. The further ones, of which there are many,
+    cost no call more."""
+
+    def first(event: E) -> None:
+        events.off(kind, first)
+        events.off(kind, handler())  # it is there when this is a copy's event: see `Events.without`
+        events.on(kind, handler())
+        handler()(event)
+
+    events.on(kind, first)
+
+
 class _OnTrouble:
-    """What acts when a site is blocked or the network is not well. Each is imported and made with the first such event:
-    where nothing is blocked, none is needed."""
+    """What acts on what visits show, most of it when a site is blocked or the network is not well. Each is imported and
+    made with the first such event."""
 
     def __init__(self, services: Services, show: Show | None, *, ephemeral: bool) -> None:
         self._services = services
@@ -83,6 +97,12 @@ class _OnTrouble:
         from proxy.probe.connectivity_check import ConnectivityCheck
 
         return ConnectivityCheck(self._services)
+
+    @cached_property
+    def interception(self) -> InterceptionCheck:
+        from proxy.probe.interception_check import InterceptionCheck
+
+        return InterceptionCheck(self._services, lambda setup: self.connectivity.check_one(setup))
 
     @cached_property
     def retest(self) -> DirectRetest:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-from publicsuffixlist import PSLFILE, encode_idn
-
 from proxy.model import IPAddress
 
 
@@ -19,6 +17,8 @@ from proxy.model import IPAddress
 def _rules(tld: str) -> frozenset[str]:
     """The rules of the public suffix list for names under one top-level domain, in A-labels. They are found in about a
     millisecond; all rules would take 30 ms and 2 MiB, and a user visits sites of a few top-level domains."""
+    from publicsuffixlist import PSLFILE, encode_idn  # with the first name
+
     try:
         end = f".{tld.encode().decode('idna')}\n".encode()
     except UnicodeError:  # no A-label, and so in no list

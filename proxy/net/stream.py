@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import mmap
 import os
 import socket
 import struct
@@ -30,8 +31,9 @@ BULK_RECORDS = 8 * (16 * 1024 + 22)
 """The records of TLS 1.3 that hold 2 * CHUNK when each is full (RFC 8446 section 5.2: five bytes before, and a type and
 16 of authentication after it). None is cut then: a fifth less CPU for a GB than with one CHUNK at a time (measured)."""
 
-LENT = memoryview(bytearray(BULK_RECORDS))
-"""Where `lend_nowait` puts what it received. All streams share it, so bulk takes no memory from the system."""
+LENT = memoryview(mmap.mmap(-1, BULK_RECORDS))
+"""Where `lend_nowait` puts what it received. All streams share it, so bulk takes no memory from the system. As a
+mapping of its own it takes none either before bulk comes."""
 
 _READS, _WRITES = READABLE | BROKEN, WRITABLE | BROKEN  # after these, a call may do more than before
 _FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without an edge of its own

@@ -126,7 +126,7 @@ class InterceptionCheck:
         dialer, host = setup.registry.dialer(route), destination.host
         fetched = await fetch_chain(dialer, destination, host, timeout_s=setup.settings.detect.retest_pair_s)
         return classify_chain(
-            fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots
+            fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots()
         )
 
 

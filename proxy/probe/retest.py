@@ -81,7 +81,9 @@ class DirectRetest:
                 return functools.partial(_measure_both, setup, visit, other_route, flight.protocol)
             case "verified" if flight.protocol is Protocol.TLS:
                 logged = belief.cause == Cause.INTERCEPTION
-                route_works = functools.partial(gets_own_certificate, setup, self._services.roots, visit, logged=logged)
+                route_works = functools.partial(
+                    gets_own_certificate, setup, self._services.roots(), visit, logged=logged
+                )
             case "page" | "verified":  # plain HTTP has no certificate, but a block page may be known
                 route_works = functools.partial(gets_page, setup, tcp_info, visit)
             case _:

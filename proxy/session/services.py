@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -16,7 +16,6 @@ from proxy.detect.beliefs.events import EventBeside
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
-from proxy.detect.tls_interception import KnownRoots
 from proxy.model import (
     DIRECT,
     Action,
@@ -42,6 +41,9 @@ from proxy.session.inspector import Inspector
 from proxy.session.open_connections import OpenConnections
 from proxy.session.rule_hits import RuleHits
 from proxy.session.setup import Setup
+
+if TYPE_CHECKING:
+    from proxy.detect.tls_interception import KnownRoots
 
 _OF_OUR_OWN = Plan(Action.AUTO, (DIRECT,), "Byway itself asks, to tell a block from a network that is not well")
 
@@ -97,8 +99,8 @@ class Services:
     """Hands a client that asked for our own page to the control server, with the bytes received from it."""
     down_cache: DirectDownCache
     flows: FlowMonitor
-    roots: KnownRoots
-    """Root certificates that are known to intercept TLS."""
+    roots: Callable[[], KnownRoots]
+    """Returns the root certificates that are known to intercept TLS."""
     addons: AddonCalls
     inspector: Inspector
     programs: ClientPrograms

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.app.wiring import Subscribers, subscribe
+from proxy.app.wiring import Subscribers, _from_the_first, subscribe
 from proxy.model import UNKNOWN_NETWORK, Outcome
-from proxy.session.events import Ended, Events
+from proxy.session.events import Ended, Events, Learned
 from tests.support.outcomes import works
 from tests.support.services import services
 
@@ -115,3 +115,21 @@ def test_addons_are_told_of_outcomes_only_while_one_has_a_hook_for_them() -> Non
         events.emit(Ended(works("one.example"), UNKNOWN_NETWORK))
         told.append([name for name, _ in recorder.calls])
     assert told == [["store", "addons"], ["store"], ["store", "addons"]]
+
+
+def test_a_handler_that_comes_with_the_first_event_is_told_of_each_once() -> None:
+    events, told, asked = Events(), list[str](), list[str]()
+
+    def note(ended: Ended) -> None:
+        told.append(ended.outcome.host)
+
+    def handler() -> Callable[[Ended], None]:
+        asked.append("")
+        return note
+
+    _from_the_first(events, Ended, handler)
+    copy = events.without(Learned)
+    assert asked == []
+    for number, where in enumerate((copy, events, copy, events)):
+        where.emit(Ended(works(f"{number}.example"), UNKNOWN_NETWORK))
+    assert told == [f"{number}.example" for number in range(4)]

@@ -77,7 +77,7 @@ class World:
             now=self.clock,
             believe=self.changes.extend,
             is_private=self.private.__contains__,
-            roots=roots,
+            roots=lambda: roots,
             addons=self.addons,
         )
         self.certificates = InterceptionCheck(shared, self._ask)

@@ -94,7 +94,7 @@ def services(*, events: Events | None = None, **given: Any) -> Services:
         "adopt": None,
         "down_cache": DirectDownCache(lambda: 0.0),
         "flows": NoFlows(),
-        "roots": KnownRoots(),
+        "roots": KnownRoots,
         "addons": Addons(),
         "inspector": None,
         "programs": ClientPrograms(lambda: 0),

@@ -80,7 +80,7 @@ class SetupEnvironment:
         self.settings = setup.settings
         self.tcp_info = services.tcp_info
         self.classifier = setup.policy
-        self.roots = services.roots
+        self.roots = services.roots()
 
     def dialer(self, route: Route, /) -> Dialer:
         return self._setup.registry.dialer(route)
