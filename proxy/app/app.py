@@ -430,7 +430,7 @@ class App:
 
     def _is_listed(self, host: str) -> bool:
         """Whether an imported list names a host as likely blocked."""
-        return self._setup.router.rules.is_listed(host)
+        return self._active.setup.router.rules.is_listed(host)  # for each first visit
 
     # -- for the control server ------------------------------------------------------------------------------------
 

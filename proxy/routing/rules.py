@@ -110,7 +110,7 @@ class Rules:
 
     def is_listed(self, host: str) -> bool:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
-        return any(listed.contains(host) for listed in self._unused_lists)
+        return True in [listed.contains(host) for listed in self._unused_lists]
 
     def entries(self, rule: Rule) -> int | None:
         """Returns how many entries the list of a LIST rule has; None for another rule."""

@@ -198,10 +198,7 @@ class BeliefTable:
             belief = Belief(host, network, State.WORKS, since=since, until=until, why="direct answered")
             renew_at = now + RENEW_S
         marked = Working(belief, now, renew_at, is_near=self.is_near(host))
-        if working is None:
-            self.works.put(key, marked)
-        else:
-            self.works.renew(key, marked)
+        self.works.put(key, marked, is_change=working is None)
         if self._listed(host):
             self._priors.put(key, -math.inf)
 

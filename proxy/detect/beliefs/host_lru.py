@@ -61,22 +61,9 @@ class HostLru(Generic[T]):
         if self._bases is not None:
             self._bases.on_scope_changed(key)
 
-    def put(self, key: Key, value: T) -> list[tuple[Key, T]]:
-        """Sets a value and makes its host the most recently used. Returns what was evicted for it."""
-        domain = self.renew(key, value)
-        if self._bases is not None:
-            self._bases.on_scope_changed(key)
-        hosts = self._domains[domain]
-        gone = []
-        if len(hosts) > self._per_domain:
-            gone.append(self._evict(domain))
-        if len(self._values) > self._total:
-            gone.append(self._evict(next(iter(self._domains))))
-        return gone
-
-    def renew(self, key: Key, value: T) -> Key:
-        """Replaces the value of a key that is there, which counts as use and not as a change. Returns its network and
-        domain."""
+    def put(self, key: Key, value: T, *, is_change: bool = True) -> list[tuple[Key, T]]:
+        """Sets a value and makes its host the most recently used. Returns what was evicted for it. Without `is_change`,
+        nobody is told: the value of a key that is there is only renewed."""
         self._values[key] = value
         network, host = key
         domain = (network, registrable(host))
@@ -84,10 +71,17 @@ class HostLru(Generic[T]):
         hosts.pop(host, None)
         hosts[host] = None
         self._domains.move_to_end(domain)
-        return domain
+        if is_change and self._bases is not None:
+            self._bases.on_scope_changed(key)
+        gone = []
+        if len(hosts) > self._per_domain:
+            gone.append(self._evict(domain))
+        if len(self._values) > self._total:
+            gone.append(self._evict(next(iter(self._domains))))
+        return gone
 
     def pop(self, key: Key) -> T | None:
-        """Removes a value and returns it, if there was one."""
+        """Removes a value and returns it, if there was one. `get` is cheaper where there is mostly none."""
         value = self._values.pop(key, None)
         if value is not None:
             if self._bases is not None:

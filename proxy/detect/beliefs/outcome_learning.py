@@ -125,8 +125,9 @@ class OutcomeLearning:
         winner, direct = outcome.winner, outcome.direct_attempt
         uncounted = self._counting.uncounted_signals(outcome, key, now)
         self._learn_network(outcome, direct, key, now)
-        is_sites_own = _is_sites_own(outcome, direct)
-        if is_sites_own or (direct.delivered if direct is not None else winner == DIRECT):
+        # Another route is redirected to the same place as direct: then direct reaches the site.
+        is_sites_own = direct is not None and direct.symptom is Symptom.REDIRECTED and same_for_all(outcome, direct)
+        if is_sites_own or (direct.stage is Stage.DONE if direct is not None else winner == DIRECT):
             if direct is not None and not is_sites_own and (uncounted or direct.symptom):
                 return self._post_delivery.spoiled(key, uncounted, direct, now) + self._counting.release_waiting(
                     key, now
@@ -154,7 +155,7 @@ class OutcomeLearning:
     def _learn_network(self, outcome: Outcome, direct: Attempt | None, key: Key, now: float) -> None:
         """Learns about the network, whatever the outcome says about the host."""
         network, winner = key[0], outcome.winner
-        if winner is not None and winner.is_direct:
+        if winner is not None and not winner.relays:
             self._on_direct_delivery(key, now)
         elif winner is not None:
             self._network_health.online(network)
@@ -163,7 +164,7 @@ class OutcomeLearning:
         if winner is None and _is_name(outcome) and _has_no_way_out(outcome, direct):
             self._network_health.offline(network)
             self._counting.pending.clear()
-        if direct is not None and redirected_only_direct(outcome, direct):
+        if direct is not None and "elsewhere" in direct.evidence and redirected_only_direct(outcome, direct):
             self._network_health.suspect_portal(network)
 
     def _on_direct_delivery(self, key: Key, now: float) -> None:
@@ -171,8 +172,9 @@ class OutcomeLearning:
             self._network_health.on_direct_delivery(key[0], Delivery(registrable(key[1]), now))
 
     def _direct_delivered(self, key: Key, protocol: Protocol, *, late: bool, now: float) -> list[Change]:
-        self._table.transient.pop(key)
-        belief = self._table.current(key, now)
+        if self._table.transient.get(key) is not None:
+            self._table.transient.pop(key)
+        belief = self._table.current(key, now) if self._table.stored.get(key) is not None else None
         if belief is not None and belief.state in TROUBLED and not concerns(belief.cause, protocol):
             return []
         self._counting.pending.cancel(key)
@@ -273,11 +275,6 @@ class OutcomeLearning:
             return True
         plain = any(a.route == DIRECT and a.stage is Stage.FIRST_BYTE for a in outcome.attempts)
         return not plain and not self._counting.residual.in_residual_window(rung.address, host[0], now)
-
-
-def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:
-    """Whether another route is redirected to the same place as direct: then direct reaches the site."""
-    return direct is not None and direct.symptom is Symptom.REDIRECTED and same_for_all(outcome, direct)
 
 
 def _was_compared(outcome: Outcome) -> bool:

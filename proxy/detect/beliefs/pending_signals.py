@@ -56,7 +56,9 @@ class PendingSignals:
 
     def uncompared(self, key: Key, now: float) -> Waiting | None:
         """The signals of direct while no other route has been tried since, for as long as a rescue makes a suspect."""
-        waiting = _young(self._unexplained.get(key), now, self._settings.rescue_suspect_s)
+        if (unexplained := self._unexplained.get(key)) is None:
+            return None
+        waiting = _young(unexplained, now, self._settings.rescue_suspect_s)
         return waiting if waiting is not None and not waiting.compared else None
 
     def compared(self, key: Key) -> None:
@@ -79,7 +81,8 @@ class PendingSignals:
 
     def cancel(self, key: Key) -> None:
         """Direct delivered, so what waits about this host is no evidence."""
-        self._unexplained.pop(key)
+        if self._unexplained.get(key) is not None:
+            self._unexplained.pop(key)
         if self.waiting:
             self._withdraw(key)
 

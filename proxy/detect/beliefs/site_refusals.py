@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
-from proxy.model import Outcome, Route
+from proxy.model import Outcome, Route, Stage
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 REFUSALS = frozenset({403, 429, 451})
@@ -38,7 +38,9 @@ class SiteRefusals:
     def note(self, key: Key, outcome: Outcome, now: float) -> Preference | None:
         """Takes the statuses of an outcome. Returns the route to prefer; None while that is not clear."""
         known = self._statuses.get(key) or {}
-        answered = {a.route: a.evidence["status"] for a in outcome.attempts if a.delivered and "status" in a.evidence}
+        answered = {
+            a.route: a.evidence["status"] for a in outcome.attempts if a.stage is Stage.DONE and "status" in a.evidence
+        }
         if not known and REFUSALS.isdisjoint(answered.values()):
             return None
         recent = {route: known[route] for route, (at, _) in known.items() if 0 <= now - at < self._settings.refused_s}

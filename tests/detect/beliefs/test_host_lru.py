@@ -84,7 +84,7 @@ def test_it_is_a_bounded_dictionary(steps: list[tuple[str, NetworkId, str]]) -> 
         (lambda table: table.correct(A, 2), {A}),
         (lambda table: table.pop(A), {A}),
         (lambda table: table.put(C, 3), {A, C}),  # A is evicted
-        (lambda table: table.renew(A, 2), set()),
+        (lambda table: table.put(A, 2, is_change=False), set()),
         (lambda table: table.pop(C), set()),
         (lambda table: table.clear(), {A, B}),
     ],
@@ -106,7 +106,7 @@ def test_a_renewed_value_is_used() -> None:
     table: HostLru[int] = HostLru(total=2, per_domain=2)
     table.put(A, 1)
     table.put(B, 2)
-    table.renew(A, 3)
+    table.put(A, 3, is_change=False)
 
     assert table.put(C, 4) == [(B, 2)]
     assert table.get(A) == 3
