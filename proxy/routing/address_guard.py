@@ -98,6 +98,7 @@ _IPV4_INSIDE: tuple[tuple[ipaddress.IPv6Network, int], ...] = (  # with the bits
 )
 
 _THIS_COMPUTER = (_Kind.LOOPBACK, _Kind.UNSPECIFIED)
+_LASTING = (_Kind.PUBLIC, _Kind.LOOPBACK)
 _NEAR = (*_THIS_COMPUTER, _Kind.PRIVATE, _Kind.LINK_LOCAL)
 _NEAR_SUFFIXES = (".localhost", ".local", ".internal")  # home.arpa is a default of `[dns] local`, so it can be removed
 _REACHABLE = (_Kind.PUBLIC, _Kind.PRIVATE)
@@ -117,16 +118,6 @@ class _Exception:
     name: str | None
     network: IPNetwork | None
     port: int | None
-
-    def opens(self, address: IPAddress, port: int) -> bool:
-        return self.network is not None and address in self.network and self.port in (None, port)
-
-    def opens_name(self, destination: Destination) -> bool:
-        return self.name == destination.host and self.port in (None, destination.port)
-
-    def concerns(self, host: str, address: IPAddress) -> bool:
-        """Whether it opens the name or the address, on any port."""
-        return self.name == host or (self.network is not None and address in self.network)
 
 
 class Guard:
@@ -164,7 +155,7 @@ class Guard:
             return None
         if destination.port in self._own_ports:
             return _ourselves(destination)
-        if any(entry.opens_name(destination) for entry in self._exceptions):
+        if self._opened_name(destination):
             return None
         if any(self._opened(address, destination.port) for address in _LOCALHOST):
             return None  # on direct, what it resolves to is checked again
@@ -174,13 +165,13 @@ class Guard:
         """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct.
         `is_own`: it is this computer's, also if it was not when the guard was made."""
         reached = _reached(address)
-        kinds = [_kind(inner) for inner in reached]
+        kinds = [_kind(inner) for inner in reached]  # no generators and few calls: each first visit asks this
         is_own = is_own or not self._own_addresses.isdisjoint(reached)
-        if destination.port in self._own_ports and (is_own or any(kind in _THIS_COMPUTER for kind in kinds)):
+        if destination.port in self._own_ports and (is_own or True in [kind in _THIS_COMPUTER for kind in kinds]):
             return _ourselves(destination)
         if kinds == [_Kind.PUBLIC] and not is_own:
             return None  # the usual case
-        if any(entry.opens_name(destination) for entry in self._exceptions) or self._opened(address, destination.port):
+        if self._opened_name(destination) or self._opened(address, destination.port):
             return None
         what = _Kind.LOOPBACK if is_own else next((kind for kind in kinds if kind not in _REACHABLE), None)
         if what is not None:
@@ -199,7 +190,13 @@ class Guard:
             return False
         if host in self._own_names or self._is_local(host):
             return False
-        return not any(entry.concerns(host, address) for entry in self._exceptions)
+        entries = self._exceptions
+        return True not in [e.name == host or (e.network is not None and address in e.network) for e in entries]
+
+    def is_lasting(self, address: IPAddress) -> bool:
+        """Whether what is said of an address that is no literal stays the same as this computer travels: a private one
+        may become its own."""
+        return False not in [_kind(inner) in _LASTING for inner in _reached(address)]
 
     def _is_near(self, host: str) -> bool:
         address = literal(host)
@@ -209,9 +206,16 @@ class Guard:
 
     def _opened(self, address: IPAddress, port: int) -> bool:
         """Whether an entry of `[safety] allow` covers the address itself, or every address that it reaches."""
-        if any(entry.opens(address, port) for entry in self._exceptions):
+        ports = (None, port)
+        opened = [entry.network for entry in self._exceptions if entry.network is not None and entry.port in ports]
+        if True in [address in network for network in opened]:
             return True
-        return all(any(entry.opens(inner, port) for entry in self._exceptions) for inner in _reached(address))
+        return all(any(inner in network for network in opened) for inner in _reached(address))
+
+    def _opened_name(self, destination: Destination) -> bool:
+        """Whether an entry of `[safety] allow` names the destination."""
+        host, ports = destination.host, (None, destination.port)
+        return True in [entry.name == host and entry.port in ports for entry in self._exceptions]
 
     def _is_local(self, host: str) -> bool:
         return f".{host}".endswith(self._suffixes)
@@ -222,7 +226,7 @@ class Guard:
 
 def _reached(address: IPAddress) -> tuple[IPAddress, ...]:
     """Returns where a packet to this address may end: the address itself, or the IPv4 addresses embedded in it."""
-    if address.version == 4:
+    if isinstance(address, ipaddress.IPv4Address):
         return (address,)
     if address in _TEREDO:
         value = int(address)
@@ -235,7 +239,7 @@ def _reached(address: IPAddress) -> tuple[IPAddress, ...]:
 
 
 def _kind(address: IPAddress) -> _Kind:
-    firsts, kinds = _STRETCHES[address.version]
+    firsts, kinds = _STRETCHES[4 if isinstance(address, ipaddress.IPv4Address) else 6]
     return kinds[bisect_right(firsts, int(address)) - 1]
 
 

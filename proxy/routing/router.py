@@ -112,8 +112,8 @@ class Router:
 
     __slots__ = (
         "_addresses_only", "_groups", "_http_strategies", "_info", "_is_near", "_last_good_s", "_literal_strategies",
-        "_mode", "_never_relay", "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
-        "overrides_end",
+        "_mode", "_never_relay", "_override_reasons", "_overrides", "_plans", "_settings", "_strategies",
+        "overrides_end", "rules",
     )  # fmt: skip
 
     def __init__(
@@ -130,7 +130,8 @@ class Router:
         `is_near` says which hosts are on the local network, where a mode uses no relay."""
         self._mode = mode
         self._is_near = is_near
-        self._rules = rules
+        self.rules = rules
+        """The rules in effect."""
         self._settings = settings
         self._overrides = dict(overrides)
         self.overrides_end = min((each.until for each in overrides.values() if each.until), default=math.inf)
@@ -149,11 +150,6 @@ class Router:
         self._plans: dict[tuple[str, tuple[str, ...], bool, bool, NetworkState], Plan] = {}
 
     @property
-    def rules(self) -> Rules:
-        """The rules in effect."""
-        return self._rules
-
-    @property
     def overrides(self) -> Mapping[str, Override]:
         """The overrides of `byway site set`, by host."""
         return self._overrides
@@ -164,7 +160,7 @@ class Router:
         none."""
         if self._mode is AutoMode.RELAY:
             return "byway mode relay"
-        if (rule := self._rules.closing) is not None:
+        if (rule := self.rules.closing) is not None:
             return rule.why
         reasons = self._override_reasons.values()
         return next((reason.why for reason in reasons if reason.action in (Action.RELAY, Action.BLOCK)), "")
@@ -240,13 +236,13 @@ class Router:
 
     def _copy(self, overrides: Mapping[str, Override], mode: AutoMode, is_near: Callable[[str], bool]) -> Router:
         relays, groups = tuple(self._info.values()), tuple(self._groups.values())
-        return Router(self._rules, overrides, relays, self._settings, groups, mode, is_near)
+        return Router(self.rules, overrides, relays, self._settings, groups, mode, is_near)
 
     def depends_on_program(self, destination: Destination, name: str, network: NetworkId) -> bool:
         """Whether the plan depends on the client's program."""
         reason = self._reason(destination, name, Situation(network))
         decides_at = reason.line if isinstance(reason, Rule) else NO_RULE
-        return (isinstance(reason, Rule) or reason is _NO_RULE) and self._rules.first_program_line < decides_at
+        return (isinstance(reason, Rule) or reason is _NO_RULE) and self.rules.first_program_line < decides_at
 
     def trace(self, destination: Destination, situation: Situation = ANYWHERE) -> list[str]:
         """Explains the plan for a destination, one sentence a step, the deciding one first; for `byway rule test`."""
@@ -256,7 +252,7 @@ class Router:
         if isinstance(reason, _Reason) and reason.replaces is not None:
             steps[0] = f"{action}: {reason.why}"
             reason = reason.replaces
-        later = [rule.why for rule in self._rules.trace(destination, situation) if rule.why != reason.why]
+        later = [rule.why for rule in self.rules.trace(destination, situation) if rule.why != reason.why]
         steps += [f"{why} also matches, but an earlier rule decides" for why in later]
         steps += self._other_situations(reason)
         entry = self._never_relay.covering(destination.host)
@@ -273,7 +269,7 @@ class Router:
         """Names the rules that would decide before `reason` if another program asked, or on another network."""
         if isinstance(reason, _Reason) and reason is not _NO_RULE:
             return
-        for rule in self._rules.rules:
+        for rule in self.rules.rules:
             if rule == reason:
                 return
             if rule.type is RuleType.PROCESS_NAME:
@@ -293,7 +289,7 @@ class Router:
                         reason = by_host[scope]
                         return reason if mode is AutoMode.AUTO else self._by_mode(reason, destination, name)
                     scope = scope.partition(".")[2]
-        decided = (self._rules.match(destination, name, situation) if self._rules.has_rules else None) or _NO_RULE
+        decided = (self.rules.match(destination, name, situation) if self.rules.has_rules else None) or _NO_RULE
         return decided if mode is AutoMode.AUTO else self._by_mode(decided, destination, name)
 
     def _by_mode(self, reason: _Reason | Rule, destination: Destination, name: str) -> _Reason | Rule:

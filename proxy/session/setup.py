@@ -111,7 +111,7 @@ def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
         if resolver is not None and destination.address is None and resolver.is_fake(address):
             return None
         reason = guard.refuse_address(destination, address)
-        if reason is not None or address.is_global or address.is_loopback:
+        if reason is not None or guard.is_lasting(address):
             return reason
         is_own = source_address_for(address) == address
         return guard.refuse_address(destination, address, is_own=True) if is_own else None

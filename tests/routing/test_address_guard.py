@@ -389,3 +389,12 @@ def test_the_kind_of_an_address_is_that_of_the_first_range_that_fits(network: ad
             address = type(network[0])(value)
             expected = next(kind for other, kind in RANGES if address in other)
             assert address_guard._kind(address) is expected, address
+
+
+@pytest.mark.parametrize(
+    ("address", "lasts"),
+    [("8.8.8.8", True), ("127.0.0.1", True), ("::1", True), ("2606:4700::1111", True), ("192.168.1.10", False),
+     ("100.64.0.1", False), ("fd12::5", False), ("fe80::1", False), ("64:ff9b::c0a8:10a", False)],
+)  # fmt: skip
+def test_what_is_said_of_a_private_address_does_not_last(address: str, lasts: bool) -> None:
+    assert GUARD.is_lasting(ipaddress.ip_address(address)) is lasts

@@ -149,6 +149,8 @@ class Registry:
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
+        self.relay_names = tuple(self._relays)
+        """The configured relays in their order: the preferred one first."""
         self._groups = dict(groups or {})
         self.direct = direct
         self._secure = secure
@@ -169,11 +171,6 @@ class Registry:
         firsts = ((name, self.hops((name,))[0]) for name in self._relays)
         self.with_alternatives = {name: first.endpoint for name, first in firsts if first.alternatives}
         """Where the first relay of each relay listens, for those whose first relay has alternatives."""
-
-    @property
-    def relay_names(self) -> tuple[str, ...]:
-        """The configured relays in their order: the preferred one first."""
-        return tuple(self._relays)
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
         """Returns the dialer of `route`. With `avoid_residual`, a dial with a local strategy raises DialError SKIPPED

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import errno
+import ipaddress
 import math
 import os
 import socket
@@ -156,6 +157,9 @@ class TcpDialer:
                 targets = allowed[1]
             else:
                 targets = self.targets(destination, addresses)
+                # What the guard says of another private address changes as this computer travels.
+                if self._choose is None and False not in [each.is_global or each.is_loopback for each in addresses]:
+                    self._allowed[destination.host, destination.port] = (addresses, targets)
         return Connecting(self, self._poller, destination, notify, targets, lookup)
 
     def targets(self, destination: Destination, addresses: Sequence[IPAddress]) -> list[Target]:
@@ -174,11 +178,7 @@ class TcpDialer:
         ordered: Sequence[IPAddress] = permitted if len(permitted) == 1 else interleaved(permitted)
         if self._choose is not None:
             ordered = self._choose(destination, ordered)
-        targets = [_target(address, destination.port) for address in ordered]
-        # What the guard says of another private address changes as this computer travels.
-        if self._choose is None and all(address.is_global or address.is_loopback for address in addresses):
-            self._allowed[destination.host, destination.port] = (addresses, targets)
-        return targets
+        return [_target(address, destination.port) for address in ordered]
 
     def __repr__(self) -> str:
         return "<TcpDialer>"
@@ -340,8 +340,10 @@ _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 def _target(address: IPAddress, port: int) -> Target:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return Target(family, (str(address), port), str(Destination(str(address), port)))
+    text = str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return Target(socket.AF_INET, (text, port), f"{text}:{port}")
+    return Target(socket.AF_INET6, (text, port), f"[{text}]:{port}")
 
 
 class _LookupTask:
