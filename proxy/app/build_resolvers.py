@@ -119,6 +119,10 @@ def _encrypted_dns(
     )
 
 
+_FILES_EVERY_S = 0.1
+"""The names of one page are looked up at once: the machine's files are looked at once for them."""
+
+
 def _system_dns(settings: Settings, poller: Poller, policy: ResolverPolicy) -> StubResolver | None:
     """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
@@ -129,4 +133,5 @@ def _system_dns(settings: Settings, poller: Poller, policy: ResolverPolicy) -> S
         second_answer_s=settings.dns.second_answer_s,
         is_shared=is_public_suffix,
         has_ipv6=policy.has_ipv6,
+        files_every_s=_FILES_EVERY_S,
     )

@@ -324,7 +324,10 @@ class Resolver:
             elif isinstance(answer, LookupResult) and answer.addresses:
                 await self._check_system_answer(network, host, answer)
 
-        await self._ask_stub_resolver(self._system, network, host, take)
+        try:
+            await self._system.ask(host, self._timeout_s, _StubListener(self, network, host, take))
+        except OSError as error:
+            settle(_out_of_means(host, error))
 
     async def _searched(self, host: str, answer: SystemAnswer) -> SystemAnswer:
         """Returns the answer, that there is no such name, or that of getaddrinfo for a name that may exist under a
@@ -346,16 +349,14 @@ class Resolver:
             if not first.done():
                 first.set_result(LookupResult(code=None))
 
-        asking = self._ask_stub_resolver(self._system, self._network(), host, take)
-        spawn(asking, name=f"ask for {host}", on_end=ended)
-        return await first
+        async def ask(system: StubResolver) -> None:
+            try:
+                await system.ask(host, self._timeout_s, _StubListener(self, self._network(), host, take))
+            except OSError as error:
+                await take(_out_of_means(host, error))
 
-    async def _ask_stub_resolver(self, system: StubResolver, network: NetworkId, host: str, take: Take) -> None:
-        """Hands over the answers of the stub resolver, until no further one is awaited: one, and perhaps more."""
-        try:
-            await system.ask(host, self._timeout_s, _StubListener(self, network, host, take))
-        except OSError as error:
-            await take(_failed(f"{host} cannot be looked up: {error_text(error)}", Symptom.LOCAL))
+        spawn(ask(self._system), name=f"ask for {host}", on_end=ended)
+        return await first
 
     def on_two_answers(
         self, network: NetworkId, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]
@@ -436,6 +437,10 @@ async def _awaited(pending: PendingAnswer, notify: Notify) -> tuple[IPAddress, .
         return addresses
     finally:
         pending.close()
+
+
+def _out_of_means(host: str, error: OSError) -> DialError:
+    return _failed(f"{host} cannot be looked up: {error_text(error)}", Symptom.LOCAL)
 
 
 def _no_address(host: str, result: LookupResult) -> DialError:

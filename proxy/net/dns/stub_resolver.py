@@ -16,10 +16,12 @@ import contextlib
 import errno
 import ipaddress
 import itertools
+import math
 import os
 import secrets
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
@@ -118,10 +120,12 @@ class StubResolver:
         second_answer_s: float = SECOND_ANSWER_S,
         is_shared: Callable[[str], bool] = lambda suffix: "." not in suffix,
         has_ipv6: Callable[[], bool] = lambda: True,
+        files_every_s: float = 0.0,
     ) -> None:
         """Without `poller`, the loop's own means are used. `folder` holds resolv.conf, nsswitch.conf and hosts, which
-        are read again when they change. `is_shared` says whether unrelated sites have their names below a suffix, as
-        below `com`; `has_ipv6` whether this machine may reach IPv6 addresses."""
+        are read again when they change, and looked at every `files_every_s` at most. `is_shared` says whether unrelated
+        sites have their names below a suffix, as below `com`; `has_ipv6` whether this machine may reach IPv6
+        addresses."""
         self._poller = poller
         self._paths = tuple(str(folder / name) for name in ("resolv.conf", "nsswitch.conf", "hosts"))
         self._port = port
@@ -129,6 +133,8 @@ class StubResolver:
         self._second_answer_s = second_answer_s
         self._is_shared = is_shared
         self._has_ipv6 = has_ipv6
+        self._files_every_s = files_every_s
+        self._look_at = -math.inf  # at the files, by the monotonic clock
         self._stamps: tuple[object, ...] = ()
         self._files = _Files(is_special=True)
         self._listening = 0
@@ -176,6 +182,10 @@ class StubResolver:
             lookup.close()
 
     def _current(self) -> _Files:
+        now = time.monotonic()
+        if now < self._look_at:
+            return self._files
+        self._look_at = now + self._files_every_s
         stamps = tuple(map(file_stamp, self._paths))
         if stamps != self._stamps:
             self._files = _read(*map(Path, self._paths))
@@ -375,7 +385,8 @@ class _ServerQuery:
             try:
                 data = self._sock.recv(_DATAGRAM)
             except BlockingIOError:
-                self._poller.want_read(self)
+                if not self._poller.edge_triggered:
+                    self._poller.want_read(self)
                 return
             except OSError as error:  # a connected UDP socket reports ICMP port unreachable
                 if not self.is_open:

@@ -107,6 +107,8 @@ class TamperingChecks:
 
     def is_fake(self, address: IPAddress) -> bool:
         """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
+        if not self._fakes.items:  # no answer was one
+            return False
         return address.version == 4 and address in FAKE and bool(self._fakes.get(self._key(""), _time()))
 
     def record_system_answer(self, host: str, answer: SystemAnswer) -> None:
@@ -133,7 +135,8 @@ class TamperingChecks:
 
     def are_bogons(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         """Whether no public name leads to any of `addresses`, and no file or setting of the user allows it."""
-        return self._guard is not None and all(self._guard.is_bogon(host, address) for address in addresses)
+        guard = self._guard
+        return guard is not None and False not in [guard.is_bogon(host, address) for address in addresses]
 
     async def is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         """Whether `addresses`, which are bogons, are forged: they are not local ones, nor those of another proxy."""

@@ -17,7 +17,7 @@ from tests.support.calls import counting
 from tests.support.name_servers import machine_files, plain_server, saying
 
 NAMES = 20
-CALLS = 96
+CALLS = 94
 """On Linux, with both families answered, of which one has an address."""
 
 pytestmark = pytest.mark.usefixtures("home")

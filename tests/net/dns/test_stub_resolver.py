@@ -327,9 +327,10 @@ def test_without_name_servers_everything_is_left_to_getaddrinfo(tmp_path: Path) 
 
 async def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     system = StubResolver(folder=machine_files(tmp_path, "127.0.0.1"))
-    assert not system.has_search
+    often = StubResolver(folder=tmp_path, files_every_s=3600)
+    assert [system.has_search, often.has_search] == [False, False]
     machine_files(tmp_path, "127.0.0.1", more="search corp.test")
-    assert system.has_search
+    assert [system.has_search, often.has_search] == [True, False], "the other has looked a moment ago"
 
 
 @pytest.mark.parametrize(
