@@ -160,7 +160,7 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_edges", "_eof_sent", "_finished", "_poller", "_sock", "_writes_armed",
+        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_finished", "_poller", "_sock", "_writes_armed",
         "fileno", "lowest_socket", "plain_socket",
     )  # fmt: skip
 
@@ -184,6 +184,7 @@ class SocketStream(Stream):
         self._poller = poller
         self._armed_by_poller = poller.edge_triggered
         self._writes_armed = poller.edge_triggered and not accepted
+        self._awaits_write = not accepted  # it is connecting, or a send was cut short
         self._edges = 0  # all that came
         self._eof_sent = False
         self._finished = False  # EOF is next
@@ -194,6 +195,8 @@ class SocketStream(Stream):
         self._edges |= mask
         if mask & _READS:
             self.drained = False
+        elif not self._awaits_write:
+            return  # of a connect() that was found to have come through before it was reported
         if self._receiver is not None or self._sender is not None:
             self._resume(receiver=mask & _READS > 0, sender=mask & _WRITES > 0)
         if self.notify is not None:
@@ -213,6 +216,7 @@ class SocketStream(Stream):
             if not self._armed_by_poller:
                 self._poller.want_write(self)
             return False
+        self._awaits_write = False
         return True
 
     async def connected(self) -> None:
@@ -264,7 +268,7 @@ class SocketStream(Stream):
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
-        if sent < len(data) and not self._writes_armed:
+        if sent < len(data):
             self.want_write()
         return sent
 
@@ -283,11 +287,12 @@ class SocketStream(Stream):
             sent = self._sock.send(data, _NEW_SEGMENT)
         except BlockingIOError:
             sent = 0
-        if sent < len(data) and not self._writes_armed:
+        if sent < len(data):
             self.want_write()
         return sent
 
     def want_write(self) -> None:
+        self._awaits_write = True
         if not self._writes_armed:
             self._writes_armed = self._armed_by_poller
             self._poller.want_write(self)

@@ -101,7 +101,7 @@ class HttpRequests:
             record.on_won(race, winner)
             if head.bodiless:
                 record.report_delivered(flight)
-            reusable = not winner.unsent and not rewrites_flight(winner.route)
+            reusable = not winner.unsent and not (winner.route.wrap and rewrites_flight(winner.route))
             origin = OriginConnection(
                 asked.destination,
                 winner.route,

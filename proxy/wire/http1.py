@@ -150,7 +150,10 @@ def whole_request_head(received: bytes) -> RequestHead | None:
     """The same of bytes that are one head, with nothing behind it; None: they are something else."""
     if len(received) > HEAD_LIMIT or received.find(b"\n\r\n") + 3 != len(received) or b"\n\n" in received:
         return None
-    return take_request_head(Reader(received))
+    try:
+        return _request_head(received)
+    except ValueError as fault:
+        raise refusal(400, f"This request is refused: {fault}.") from None
 
 
 def read_request_head(reader: Reader) -> Parser[RequestHead]:

@@ -231,6 +231,29 @@ async def test_connected_waits_for_the_handshake_and_tells_its_fault(poller: Pol
     stream.close()
 
 
+async def test_a_connect_that_was_found_to_have_come_through_is_not_told_again(poller: Poller) -> None:
+    """The edge that reports it comes after the first bytes were sent: who waits for their answer need not wake."""
+    calls: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked, unasked = (dialling(poller, listener.getsockname()[1]) for _ in range(2))
+        far, other = (listener.accept()[0] for _ in range(2))  # both handshakes are over
+    asked.notify, unasked.notify = partial(calls.append, "asked"), partial(calls.append, "unasked")
+    assert asked.is_connected()
+    await until(lambda: "unasked" in calls)
+    await settled()
+    assert "asked" not in calls
+    while asked.send_nowait(bytes(CHUNK)):
+        pass
+    far.setblocking(False)
+    async with asyncio.timeout(20):
+        while "asked" not in calls:
+            with contextlib.suppress(BlockingIOError):
+                far.recv(CHUNK)
+            await asyncio.sleep(0)
+    for end in (asked, unasked, far, other):
+        end.close()
+
+
 def dialling(poller: Poller, port: int) -> SocketStream:
     sock = socket.socket()
     sock.setblocking(False)

@@ -333,8 +333,9 @@ class Race:
 
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
         """The first route that was not started and may help after the failures so far. At the start that is the first
-        of the plan, while there is no flight, or when no route fits its protocol. Otherwise a route to be retried."""
-        if not self._candidates and flight is None:
+        of the plan, while there is no flight, or when it changes nothing of the flight, or no route fits its protocol.
+        Otherwise a route to be retried."""
+        if not self._candidates and (flight is None or not self._routes or not self._routes[0].wrap):
             return self._routes[0] if self._routes else None
         latest = self._latest()
         served = self._relay_may_serve(latest)
