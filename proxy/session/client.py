@@ -39,6 +39,11 @@ class Client:
         self.handed_over = False
         """The pump or the control server owns the stream."""
 
+    def renew_news(self) -> None:
+        """Leaves its Notify to who waits for it now."""
+        self.news = Notify()
+        self.stream.notify = self.news.set
+
     async def read(self, parser: Parser[T], ends_at: float) -> T:
         """Runs a wire parser on what it sends. Bytes that the parser leaves stay in `reader`. Raises TimeoutError at
         `ends_at`, by the loop's clock; OSError when it has left; PeerError as the parser does."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from proxy.model import Inbound, Protocol
 from proxy.model.errors import DialError
-from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.routing.strategies import rewrites_flight
 from proxy.session.client import Client
@@ -84,16 +83,17 @@ class HttpRequests:
     async def _exchange_raced(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
         """See `_exchange`."""
         head = asked.head
-        client, race, limits = self._client, record.race(Notify()), record.setup.settings.limits
+        client, limits = self._client, record.setup.settings.limits
+        race = record.race(client.news)
         record.protocol = Protocol.HTTP
         flight, winner = Flight.of_http(head.forwarded, head.method, bodiless=head.bodiless), None
-        client.stream.notify = race.notify.set
         try:
             if head.bodiless:
                 winner = await race.deliver(flight, client.waits_for_answer, limits.exchange_timeout_s)
             elif await race.connect(client.waits):
                 winner = race.take_opened()
-            client.stream.notify = client.news.set
+            if race.overtaken is not None:
+                client.renew_news()  # the race goes on to wait for what it had
             if winner is None:
                 record.on_lost(race, client_left=client.has_left)
                 await self._refuse(asked, record)

@@ -342,6 +342,34 @@ async def test_a_server_that_answers_half_a_head_gets_no_second_request() -> Non
     assert whole.streams[0].sent.startswith(b"GET /2 ")
 
 
+async def test_the_next_request_does_not_wait_for_the_judgement_of_the_last_one() -> None:
+    """Direct was overtaken, and is judged while the client goes on: both wait at the same time."""
+    get = f"GET http://{HOST}/%d HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    silent = [Script(connect=0.0) for _ in range(2)]
+    relay = [Script(connect=0.0, answer=answer, after=0.0, stream=AnswersEach) for _ in range(2)]
+    quick = DetectTuning(hedge_syn_s=0.01, hedge_blind_s=0.01, hedge_silent_s=0.01, dropped_s=0.1, silent_s=0.2)
+    async with visit({DIRECT: silent, TOR: relay}, detect=quick) as client:
+        for number in (1, 2):
+            await client.says((get % number).encode())
+            assert (await client.hears()).endswith(b"\r\n\r\nok")
+        await until(lambda: any(outcome.attempts[0].symptom is Symptom.SILENT for outcome in client.outcomes))
+        await client.says((get % 3).encode())
+        assert (await client.hears()).endswith(b"\r\n\r\nok")
+        client.leaves()
+    assert silent[0].streams[0].closed
+
+
+class AnswersEach(ScriptedStream):
+    """Answers every request."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self.sent:
+            assert self.script.answer is not None
+            asyncio.get_running_loop().call_later(self.script.after, self._arrive, self.script.answer)
+        return super().send_nowait(data)
+
+
 # -- what is inspected -------------------------------------------------------------------------------------------------
 
 
