@@ -54,8 +54,8 @@ class BulkLines:
     """For each line in lower case, with `^`, `$` and the flag MULTILINE, and an optional `\\r` before its end. It also
     matches empty lines and comments, with empty groups. The last group is the entry."""
     take: Callable[..., None]
-    """Gets the number of the first line and the entries as text, one a line; with `leads`, then all of them with what
-    each covers, as `domain_set.marked`. A line without an entry is empty."""
+    """Gets the number of the first line and the entries as text, one a line; with `leads`, then what each of them
+    covers, or all of them with that, as `domain_set.marked`. A line without an entry is empty."""
     are_entries: Callable[[str], bool] = are_domains
     """Returns whether the last group would match each line of a text, whatever stands around it."""
     leads: Mapping[str, Covers] = MappingProxyType({})
@@ -68,29 +68,34 @@ class BulkLines:
         if first is None:
             return False
         if first[self.expression.groups]:
-            entries, *covers = self._alike(first, lines, count)
-            if entries and self.are_entries(entries):
-                self.take(first_number, entries, *covers)
-                return True
+            for entries, *covers in self._alike(first, lines, count):
+                if self.are_entries(entries):
+                    self.take(first_number, entries, *covers)
+                    return True
         found = self.expression.findall(lines)
         if len(found) == count:
             self.take_found(first_number, found)
         return len(found) == count
 
-    def _alike(self, first: re.Match[str], lines: str, count: int) -> tuple[str] | tuple[str, bytes]:
-        """Returns the entries, one a line, when the same stands around each of them, and with `leads` all of them as
-        `marked`; "" when something else may stand there. `first` is how the expression matches the first line."""
+    def _alike(self, first: re.Match[str], lines: str, count: int) -> Iterator[tuple[str] | tuple[str, Covers | bytes]]:
+        """Yields the entries as `take` gets them, when the same stands around each of them, or the same but for their
+        `leads`; whether they are entries is not known. `first` is how the expression matches the first line."""
         entry, text = self.expression.groups, first.string
         lead = entry - 1 if self.leads else entry
-        before, after = text[: first.start(lead)], text[first.end(entry) :]
+        after = text[first.end(entry) :]
         if not lines.endswith(after):
-            return ("",)
-        frame = f"{after}\n{before}"
-        if not self.leads:
-            framed = lines[len(before) : len(lines) - len(after)]
+            return
+        some = [self.expression.match(line) for line in lines.split("\n", 4)[1:4]] if self.leads else []
+        if all(match and match[lead] == first[lead] for match in some):  # probably all lines have this lead, or none
+            before = text[: first.start(entry)]
+            framed, frame = lines[len(before) : len(lines) - len(after)], f"{after}\n{before}"
             names = framed.replace(frame, "\n")
-            return (names if len(framed) - len(names) == (count - 1) * (len(frame) - 1) else "",)
-        between, framed = text[first.end(lead) : first.start(entry)], f"{after}\n{lines.removesuffix(after)}"
+            if len(framed) - len(names) == (count - 1) * (len(frame) - 1):
+                yield (names, self.leads[first[lead]]) if self.leads else (names,)
+        if not self.leads:
+            return
+        before, between = text[: first.start(lead)], text[first.end(lead) : first.start(entry)]
+        framed = f"{after}\n{lines.removesuffix(after)}"
         for begin, covers in self.leads.items():
             if "\n" not in framed:
                 break  # each search takes as long as to read the text
@@ -98,12 +103,11 @@ class BulkLines:
                 continue
             found = self.expression.fullmatch(f"{before}{begin}{between}a{after}")
             if found and found[entry] == "a":  # what stands around them may not go with all
-                framed = framed.replace(f"{frame}{begin}{between}", chr(covers))
-        found_names = framed.encode(errors="replace")
-        flags = found_names.translate(None, _NAME_CHARACTERS[:-1])
-        if len(flags) != count or flags.translate(None, _ALL_COVERS):  # there is another lead, or another character
-            return ("",)
-        return found_names[1:].translate(FLAGS_TO_LINES).decode(), found_names
+                framed = framed.replace(f"{after}\n{before}{begin}{between}", chr(covers))
+        led = framed.encode(errors="replace")
+        flags = led.translate(None, _NAME_CHARACTERS[:-1])
+        if len(flags) == count and not flags.translate(None, _ALL_COVERS):  # else there is another lead, or character
+            yield led[1:].translate(FLAGS_TO_LINES).decode(), led
 
     def take_found(self, first_number: int, found: Sequence[Any]) -> None:
         """Takes what `findall` of the expression returned."""

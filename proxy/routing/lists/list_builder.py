@@ -117,17 +117,17 @@ class ListBuilder:
         self._read(line)
         return True
 
-    def add_lines(self, first_line: int, domains: str, covers: Covers | bytes = Covers.SITE) -> None:
-        """Adds a text of domains as `add_many` does."""
-        self.add_many(first_line, domains.split("\n"), covers)
-
     def add_many(self, first_line: int, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
         """Adds the domains of consecutive lines, one a line, in canonical spelling; "" for a line without one. `covers`
         is what all of them cover, or all of them as `domain_set.marked`."""
+        self.add_lines(first_line, "\n".join(domains), covers)
+
+    def add_lines(self, first_line: int, lines: str, covers: Covers | bytes = Covers.SITE) -> None:
+        """The same for a text of them."""
+        domains = lines.split("\n")
         may_be_suffixes = covers != Covers.HOST and not self._allow_suffixes
-        places = public_suffixes(domains) if may_be_suffixes else []
+        places = public_suffixes(domains, lines) if may_be_suffixes else []
         if places or not all(domains):
-            domains = list(domains)
             flags = covers.translate(None, NO_FLAGS) if isinstance(covers, bytes) else bytes((covers,)) * len(domains)
             for place in places:
                 if flags[place] != Covers.HOST:

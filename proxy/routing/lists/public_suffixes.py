@@ -39,10 +39,11 @@ def _in_a_labels(rule: str) -> str:
     )
 
 
-def public_suffixes(domains: Sequence[str]) -> list[int]:
-    """Returns the places of those that are public suffixes; the others may be anything."""
+def public_suffixes(domains: Sequence[str], lines: str = "") -> list[int]:
+    """Returns the places of those that are public suffixes; the others may be anything. `lines` is all of them as text,
+    when there is one."""
     known = _icann()
-    if known.names.isdisjoint(domains) and known.some_child.search("\n".join(domains)) is None:
+    if known.names.isdisjoint(domains) and known.some_child.search(lines or "\n".join(domains)) is None:
         return []  # nearly always, and 20 times as fast as to look at each
     return [
         place

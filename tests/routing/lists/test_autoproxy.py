@@ -105,9 +105,9 @@ def test_base64_is_decoded_a_piece_at_a_time() -> None:
     added: list[int] = []
 
     class Noting(ListBuilder):
-        def add_many(self, first_line: int, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
+        def add_lines(self, first_line: int, lines: str, covers: Covers | bytes = Covers.SITE) -> None:
             added.append(len(asked))
-            super().add_many(first_line, domains, covers)
+            super().add_lines(first_line, lines, covers)
 
     builder = Noting("gfw.txt", size=len(published))
     parse_autoproxy(pieces(), builder)

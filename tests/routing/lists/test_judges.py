@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
@@ -71,13 +71,13 @@ def test_a_script_means_what_node_says(kind: str) -> None:
 @pytest.mark.needs("node", "adblocker")
 def test_these_judges_are_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: were only subdomains read of what is a site, each judge says so."""
-    monkeypatch.setattr(ListBuilder, "add_many", _only_subdomains)
+    monkeypatch.setattr(ListBuilder, "add_lines", _only_subdomains)
     assert adblocker.judged_filters("||a.example^\n", format="adblock", lines=9, seed=1).share == 0
     assert pac.judged_script(pac.made_script("dictionary", lines=10, seed=1), lines=10, seed=1).share == 0
 
 
-def _only_subdomains(builder: ListBuilder, line: int, domains: Sequence[str], covers: Covers = Covers.SITE) -> None:
-    for domain in domains:
+def _only_subdomains(builder: ListBuilder, line: int, lines: str, covers: Covers = Covers.SITE) -> None:
+    for domain in lines.split("\n"):
         if domain:
             builder.add(line, domain, Covers.SUBDOMAINS)
 
