@@ -95,6 +95,17 @@ async def test_a_machine_without_ipv6_asks_for_it_only_where_there_is_nothing_el
     assert [asked.kind for asked in server.asked] == kinds
 
 
+async def test_the_server_that_knows_no_ipv4_address_is_asked_for_the_other(tmp_path: Path) -> None:
+    async with (
+        plain_server(saying(SIX)) as first,
+        plain_server(silent, address="127.0.0.2", port=first.port) as second,
+    ):
+        ear = await ask(asking(tmp_path, first.port, "127.0.0.1", "127.0.0.2", has_ipv6=False))
+    assert ear.addresses == [(SIX,)]
+    assert [asked.kind for asked in first.asked] == ["A", "AAAA"]
+    assert second.asked == []
+
+
 async def test_two_different_answers_are_told_without_ipv6_as_well(tmp_path: Path) -> None:
     async with plain_server(lambda asked: [reply(asked, "203.0.113.66"), reply(asked, FOUR)]) as server:
         ear = await ask(asking(tmp_path, server.port, has_ipv6=False))
