@@ -147,7 +147,7 @@ class Router:
             route for route in self._strategies if not uses_doh(route)
         )  # nothing to resolve
         self._http_strategies = flight_strategies(settings.auto.ladder, Protocol.HTTP)
-        self._plans: dict[tuple[str, tuple[str, ...], bool, bool, NetworkState], Plan] = {}
+        self._plans: dict[tuple[str | tuple[int, str], tuple[str, ...], bool, bool, NetworkState], Plan] = {}
 
     @property
     def overrides(self) -> Mapping[str, Override]:
@@ -210,7 +210,9 @@ class Router:
                 return self._plan_unrepeatable(reason, usable)
         if state is NetworkState.SHUT:
             usable = _one_relay(usable, now)
-        key = (reason.why, usable, is_onion, is_literal, state)
+        # A rule's line is its own, and its words would be made anew.
+        words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
+        key = (words, usable, is_onion, is_literal, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:

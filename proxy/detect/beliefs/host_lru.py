@@ -82,17 +82,7 @@ class HostLru(Generic[T]):
 
     def pop(self, key: Key) -> T | None:
         """Removes a value and returns it, if there was one. `get` is cheaper where there is mostly none."""
-        value = self._values.pop(key, None)
-        if value is not None:
-            if self._bases is not None:
-                self._bases.on_scope_changed(key)
-            network, host = key
-            domain = (network, registrable(host))
-            hosts = self._domains[domain]
-            del hosts[host]
-            if not hosts:
-                del self._domains[domain]
-        return value
+        return self._take(key, (key[0], registrable(key[1]))) if key in self._values else None
 
     def clear(self) -> None:
         gone = list(self._values)
@@ -104,6 +94,15 @@ class HostLru(Generic[T]):
 
     def _evict(self, domain: Key) -> tuple[Key, T]:
         key = (domain[0], next(iter(self._domains[domain])))
-        value = self._values[key]
-        self.pop(key)
-        return key, value
+        return key, self._take(key, domain)
+
+    def _take(self, key: Key, domain: Key) -> T:
+        """Removes a value that is there. `domain`: the network and the domain of its host."""
+        value = self._values.pop(key)
+        if self._bases is not None:
+            self._bases.on_scope_changed(key)
+        hosts = self._domains[domain]
+        del hosts[key[1]]
+        if not hosts:
+            del self._domains[domain]
+        return value
