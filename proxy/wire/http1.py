@@ -266,10 +266,10 @@ def _request_head(head: bytes) -> RequestHead:
 def _fields(lines: str) -> tuple[Headers, str, Mapping[str, str], frozenset[str], frozenset[str]]:
     """Reads the field lines of a head. Returns all fields, the lines of those that go on, those that mean something to
     a proxy by name, what Connection says, and what it or Proxy-Connection says. Raises as `_request_head`."""
-    cut = lines.split("\r\n")[:-2]
-    if len(cut) > FIELD_LIMIT:
+    lines = lines[:-2]  # without the empty one
+    if lines.count("\r\n") > FIELD_LIMIT:
         raise refusal(431, f"This request has more than {FIELD_LIMIT} header fields.")
-    received, passed, notable = read_fields(cut, _TABLE, _SINGLE)
+    received, passed, notable = read_fields(lines, _TABLE, _SINGLE)
     options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
     if not options <= _OPTIONS:
         # To drop Host or Content-Length because Connection names it would change the request (hop-by-hop abuse).
@@ -279,8 +279,7 @@ def _fields(lines: str) -> tuple[Headers, str, Mapping[str, str], frozenset[str]
     wishes = options  # old clients send Proxy-Connection instead of Connection
     if "proxy-connection" in notable:
         wishes = options | tokens(notable["proxy-connection"])
-    passed_lines = "".join([f"{name}: {value}\r\n" for name, value in passed])
-    return tuple(received), passed_lines, notable, options, wishes
+    return tuple(received), "\r\n".join([*map(": ".join, passed), ""]), notable, options, wishes
 
 
 _remembered = lru_cache(maxsize=32)(_fields)

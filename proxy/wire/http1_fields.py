@@ -19,6 +19,9 @@ PLAIN = ""
 """The key of a field that means nothing to a proxy."""
 
 _TEXT = bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])
+_FIELD_LINE = re.compile(
+    r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[^\r\n]*[^\r\n \t])?)[ \t]*\r\n", re.MULTILINE
+)  # one match for each line: `head_text` lets no CR or LF stand alone
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _LENGTH = re.compile(r"[0-9]{1,18}\Z")  # below 2^63, so no recipient overflows
 
@@ -50,38 +53,46 @@ def head_text(head: bytes) -> str:
 
 
 def read_fields(
-    lines: list[str], table: Mapping[str, str], single: frozenset[str], *, lenient: bool = False
+    lines: str, table: Mapping[str, str], single: frozenset[str], *, lenient: bool = False
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, str]]:
-    """Sorts field lines by `table`, made by `field_table`: returns all fields, those that a proxy only passes on, and
-    the values of the others by key. The values of a field that occurs twice become one list (RFC 9110 section 5.3). A
-    lenient reading drops blanks before the colon, as RFC 9112 section 5.1 wants it for answers. Raises ValueError, also
-    for a second field with a key of `single`."""
-    received: list[tuple[str, str]] = []
+    """Sorts field lines, each with its CRLF, by `table`, made by `field_table`: returns all fields, those that a proxy
+    only passes on, and the values of the others by key. The values of a field that occurs twice become one list (RFC
+    9110 section 5.3). A lenient reading drops blanks before the colon, as RFC 9112 section 5.1 wants it for answers.
+    Raises ValueError, also for a second field with a key of `single`."""
+    received: list[tuple[str, str]] = _FIELD_LINE.findall(lines)
+    if len(received) != lines.count("\r\n"):
+        received = _cut(lines, lenient=lenient)
     plain: list[tuple[str, str]] = []
     notable: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise ValueError("a header line has no colon")
-        key = table.get(name)
+    for field in received:
+        key = table.get(field[0])
         if key is None:
-            if lenient:
-                name = name.rstrip(" \t")
-            if _TOKEN.match(name) is None:
-                raise ValueError("a header name is empty or holds a character that no name may have")
-            key = table.get(name.lower(), PLAIN)
-        value = value.strip(" \t")
-        field = (name, value)
-        received.append(field)
+            key = table.get(field[0].lower(), PLAIN)
         if not key:
             plain.append(field)
         elif key not in notable:
-            notable[key] = value
+            notable[key] = field[1]
         elif key in single:
             raise ValueError(f"there are two {key.title()} fields")
         else:
-            notable[key] += f",{value}"
+            notable[key] += f",{field[1]}"
     return received, plain, notable
+
+
+def _cut(lines: str, *, lenient: bool) -> list[tuple[str, str]]:
+    """Cuts field lines of which one is no usual line. Raises ValueError with what is wrong with it, unless it is one
+    that may pass."""
+    fields: list[tuple[str, str]] = []
+    for line in lines.split("\r\n")[:-1]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError("a header line has no colon")
+        if lenient:
+            name = name.rstrip(" \t")
+        if _TOKEN.match(name) is None:
+            raise ValueError("a header name is empty or holds a character that no name may have")
+        fields.append((name, value.strip(" \t")))
+    return fields
 
 
 NO_TOKENS: frozenset[str] = frozenset()

@@ -144,24 +144,24 @@ def _overlong(_: bytes) -> PeerError:
 def _response_head(head: bytes, method: str) -> ResponseHead:
     """Raises ValueError."""
     doubtful = b"\r" not in head  # an old server that ends every line with LF alone; a mixture is refused
-    lines = head_text(head.replace(b"\n", b"\r\n") if doubtful else head).split("\r\n")[:-2]
+    line, _, lines = head_text(head.replace(b"\n", b"\r\n") if doubtful else head)[:-2].partition("\r\n")
     if b"\n " in head or b"\n\t" in head:
-        if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
+        if lines[:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
             raise ValueError("there is a space before its first header")
-        lines = _FOLD.sub(" ", "\r\n".join(lines)).split("\r\n")
+        lines = _FOLD.sub(" ", lines)
         doubtful = True
 
-    match = _STATUS_LINE.match(lines[0])
+    match = _STATUS_LINE.match(line)
     if match is None:
         raise ValueError("it does not begin with a status line")
-    if len(lines) > FIELD_LIMIT:
+    if lines.count("\r\n") >= FIELD_LIMIT:
         raise ValueError(f"it has more than {FIELD_LIMIT} header fields")
     minor, code, reason = match.groups()
     version = (1, 0) if minor == "0" else (1, 1)
     status = int(code)
     if status == 407 and method != "CONNECT":
         raise ValueError("it asks for a proxy password, which a site must not do")
-    _, headers, notable = read_fields(lines[1:], _TABLE, _SWITCHING if status == 101 else _NONE, lenient=True)
+    _, headers, notable = read_fields(lines, _TABLE, _SWITCHING if status == 101 else _NONE, lenient=True)
 
     length: int | None = None
     repeated = False
@@ -186,7 +186,7 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
     if options and not options <= _USUAL_OPTIONS:
         headers = without(headers, options)
     reason = reason or ""
-    passed = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    passed = "\r\n".join([*map(": ".join, headers), ""])
     return ResponseHead(
         status=status,
         reason=reason,
