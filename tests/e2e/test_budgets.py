@@ -28,14 +28,14 @@ COUNTS = 3
 FRESH = tuple(f"www.fresh{number}.test" for number in range(900))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 179, "socks5": 197, "first": 287, "relay": 282, "plain": 182, "keep_alive": 69}
+CALLS = {"connect": 179, "socks5": 197, "first": 287, "relay": 282, "plain": 154, "keep_alive": 69}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work.
 
-On an idle machine they are 170, 188, 275, 273, 173 and 63, one of which keeps the list of open connections. Beside two
+On an idle machine they are 170, 188, 275, 273, 146 and 63, one of which keeps the list of open connections. Beside two
 other workers up to six more: bytes that come in two parts are read, moved and waited for twice.
 """
 
-SYSTEM_CALLS = {"connect": 22, "socks5": 24, "first": 23, "relay": 26, "plain": 20, "keep_alive": 6}
+SYSTEM_CALLS = {"connect": 22, "socks5": 24, "first": 23, "relay": 26, "plain": 154, "keep_alive": 6}
 """System calls about sockets a visit, at most, without epoll_wait."""
 
 OF_SOCKETS: tuple[str, ...] = ("accept4", "connect", "epoll_ctl", "getpeername", "getsockname", "getsockopt", "ioctl")
