@@ -1,11 +1,11 @@
 """A set of domains that stays small and quick with a million of them.
 
 A Python set of as many strings takes 100 MiB, and stops every thread for 50 ms to grow and again to be freed. Here all
-names stand in one text, a line each, and a hash table says where: two blocks of memory, which are filled in short steps
-and freed at once. An answer is exact: what is compared is the name, and not its hash. Memory far apart is what takes
-time, so a name that is not listed mostly costs one number of the table, and one that is listed a line of the text too.
+names stand in one text, and a hash table says where: two blocks of memory, which are filled in short steps and freed at
+once. An answer is exact: what is compared is the name, and not its hash. Memory far apart is what takes time, so a name
+that is not listed mostly costs one number of the table, and one that is listed a place of the text too.
 
-Published lists mean different things by a name: itself, what is below it, or both. So three bits of each entry say
+Published lists mean different things by a name: itself, what is below it, or both. So a byte in front of each name says
 which.
 """
 
