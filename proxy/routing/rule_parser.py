@@ -7,7 +7,7 @@ value of a rule may be is in `rule_values`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from proxy.config.suggestions import one_of, quoted, suggestion
@@ -29,6 +29,12 @@ LINE_LIMIT = 2048
 _LINE = re.compile(rf"^(?:(DOMAIN(?:-SUFFIX)?),({hostnames.DOMAIN}),([^\s,#/]++)$|.*)", re.MULTILINE)
 """Matches each line. The groups are the words of a rule for a domain in canonical spelling, which most lines of a large
 file are."""
+
+_PIECE = 8192
+"""Characters of a text that are looked at together, and up to the next line end."""
+
+_Alike = dict[tuple[str | Any, str | Any], int]
+"""The numbers of kinds by the words around a domain: with them most lines are read."""
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
@@ -58,22 +64,25 @@ def parse_rules(
         raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
     known = _Known(lists or {}, networks or {}, relays, PatternBudget(), {})
     rules = RuleTable(source)
-    alike: dict[tuple[str | Any, str | Any], int] = {}  # kinds by the words around a domain: a look-up reads most lines
+    alike: _Alike = {}
     problems: list[str] = []
     unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    for line, found in enumerate(_LINE.finditer(unified), 1):  # not `split`, which makes all lines at once
-        rule_type, domain, action = found.groups()
-        if (number := alike.get((rule_type, action))) is not None:
-            rules.add_alike(line, number, domain)
-        elif words := _without_comment(found[0]):
-            try:
-                kind, value, written = _parse_line(words, known)
-            except ValueError as error:
-                problems.append(f"{source}:{line}: {error}")
-                continue
-            number = rules.add(line, kind, value, written=written)
-            if domain == value and not written:
-                alike[rule_type, action] = number
+    for first_line, piece in _pieces(unified):
+        if _take_alike(piece, first_line, rules, alike):
+            continue
+        for line, found in enumerate(_LINE.finditer(piece), first_line):
+            rule_type, domain, action = found.groups()
+            if (number := alike.get((rule_type, action))) is not None:
+                rules.add_alike((line,), number, (domain,))
+            elif words := _without_comment(found[0]):
+                try:
+                    kind, value, written = _parse_line(words, known)
+                except ValueError as error:
+                    problems.append(f"{source}:{line}: {error}")
+                    continue
+                number = rules.add(line, kind, value, written=written)
+                if domain == value and not written:
+                    alike[rule_type, action] = number
     if problems:
         if (more := len(problems) - PROBLEMS_SHOWN) > 0:
             problems[PROBLEMS_SHOWN:] = [f"{source}: and {more} more problems"]
@@ -121,6 +130,36 @@ class _Known:
     relays: Collection[str] | None
     patterns: PatternBudget
     actions: dict[str, tuple[Action, str]]  # what was parsed so far: many lines have the same
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """Yields pieces of whole lines, without the last line end, each with the number of its first line."""
+    start, line = 0, 1
+    while start < len(text):
+        end = text.find("\n", start + _PIECE)
+        piece = text[start : end if end >= 0 else len(text)]
+        yield line, piece
+        line += piece.count("\n") + 1
+        start += len(piece) + 1
+
+
+def _take_alike(piece: str, first_line: int, rules: RuleTable, alike: _Alike) -> bool:
+    """Adds the rules of a piece whose lines differ in their domains alone. Returns whether they do: else nothing is
+    added."""
+    found = _LINE.match(piece)
+    number = None if found is None else alike.get((found[1], found[3]))
+    if found is None or number is None:
+        return False
+    before, after = f"{found[1]},", f",{found[3]}"
+    between, count = f"{after}\n{before}", piece.count("\n") + 1
+    framed = piece[len(before) : len(piece) - len(after)]
+    domains = framed.replace(between, "\n")
+    if len(framed) - len(domains) != (count - 1) * (len(between) - 1) or not piece.endswith(after):
+        return False
+    if not hostnames.are_domains(domains):
+        return False
+    rules.add_alike(range(first_line, first_line + count), number, domains.split("\n"))
+    return True
 
 
 def _without_comment(line: str) -> str:

@@ -8,7 +8,8 @@ of them when somebody asks for it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import repeat
 from typing import overload
 
 from proxy.model import Action
@@ -58,14 +59,14 @@ class RuleTable(Sequence[Rule]):
         number = self._numbers.setdefault(kind, len(self.kinds))
         if number == len(self.kinds):
             self.kinds.append(kind)
-        self.add_alike(line, number, value)
+        self.add_alike((line,), number, (value,))
         return number
 
-    def add_alike(self, line: int, kind_number: int, value: str) -> None:
-        """Adds the rule of a line that is spelled canonically and of a kind that is there already."""
-        self.kind_numbers.append(kind_number)
-        self.values.append(value)
-        self.lines.append(line)
+    def add_alike(self, lines: Collection[int], kind_number: int, values: Collection[str]) -> None:
+        """Adds the rules of lines that are spelled canonically and of a kind that is there already."""
+        self.kind_numbers.extend(repeat(kind_number, len(values)))
+        self.values.extend(values)
+        self.lines.extend(lines)
 
     def of_kind(self, test: Callable[[RuleKind], bool]) -> Iterator[Rule]:
         """Yields the rules of the kinds that pass the test. When none does, no rule is looked at."""

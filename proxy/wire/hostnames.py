@@ -40,6 +40,18 @@ DOMAIN = r"(?:(?![a-z0-9._-]{254})(?:[a-z0-9][a-z0-9_-]{0,62}+(?<!-)\.)*[a-z][a-
 """Matches a domain in canonical spelling, for the expressions that read large files. Its last label begins with a
 letter, so it is no address; a domain that it does not match may still be one."""
 
+NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789._-"
+
+_DOMAIN = re.compile(DOMAIN)
+_NO_DOMAIN = tuple(
+    re.compile(expression)
+    for expression in (
+        r"\n(?:[._\n-]|[0-9][a-z0-9_-]*+\n|[^\n]{64})", r"\.(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"-[.\n]"
+    )
+)  # fmt: skip
+"""What stands in lines of which one may not match DOMAIN: a label may have 63 characters. Each begins with a character
+that a search finds fast: together they take a fifth of the time of DOMAIN."""
+
 _DECIMAL_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 
 
@@ -89,6 +101,15 @@ def port(text: str | bytes | int) -> int:
     if not 1 <= number <= 65535:
         raise ValueError(f"{_shown(text)} is not a port (1-65535)")
     return number
+
+
+def are_domains(lines: str) -> bool:
+    """Returns whether DOMAIN matches each line of a text, without its last line feed, as a whole. Takes a tenth of a
+    microsecond for each."""
+    text = f"\n{lines}\n"
+    if text.encode(errors="replace").translate(None, NAME_CHARACTERS + b"\n"):
+        return False
+    return not any(it.search(text) for it in _NO_DOMAIN) or all(map(_DOMAIN.fullmatch, lines.split("\n")))
 
 
 def middle(name: bytes) -> int:

@@ -16,7 +16,7 @@ def table() -> RuleTable:
     rules = RuleTable("rules.txt")
     number = rules.add(2, DIRECT, "a.example")
     rules.add(3, TOR, "b.example", written="domain-suffix,b.example,relay:tor,inspect")
-    rules.add_alike(70_000, number, "c.example")
+    rules.add_alike((70_000,), number, ("c.example",))
     assert rules.add(70_001, DIRECT, "d.example") == number
     return rules
 
