@@ -206,11 +206,11 @@ class SocketStream(Stream):
         """Whether the connect() in progress has come through. Raises the OSError that it ended with."""
         if self._armed_by_poller and self._edges & WRITABLE and not self._edges & BROKEN:
             return True  # epoll calls a socket writable when it is connected, and not before
-        if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(code, os.strerror(code))
         try:
             self._sock.getpeername()
         except OSError as error:
+            if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(code, os.strerror(code)) from None
             if error.errno != errno.ENOTCONN:
                 raise
             if not self._armed_by_poller:
