@@ -100,7 +100,7 @@ def test_names_of_one_slot_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(domain_set, "hash", lambda domain: -1, raising=False)  # the last one: the search goes round
     domains = {"a.com", "aa.com", "com.a", "a.com.a", "b"}
     builder = DomainSetBuilder(0)
-    builder.add([*sorted(domains), *domains])
+    builder.add([*sorted(domains, reverse=True), *domains])  # one before that which is its beginning
     made = builder.build()
     assert (set(made), len(made)) == (domains, len(domains))
     for host in ("a.com", "aa.com", "com.a", "a.com.a", "b", "x.aa.com", "xaa.com", "com", "a", "a.co", "m"):
