@@ -169,8 +169,8 @@ class SocketStream(Stream):
     lowest_socket: socket.SocketType
     fileno: Callable[[], int]
 
-    def __init__(self, sock: socket.SocketType, poller: Poller, peer: str, *, accepted: bool = False) -> None:
-        """`accepted`: it is connected, so that what can be sent is no news before a send was cut short."""
+    def __init__(self, sock: socket.SocketType, poller: Poller, peer: str, *, connected: bool = False) -> None:
+        """`connected`: it is already, so that what can be sent is no news before a send was cut short."""
         # What Stream does. Every connection has two of these.
         self.peer = peer
         self.notify = None
@@ -183,12 +183,12 @@ class SocketStream(Stream):
         self.fileno = sock.fileno
         self._poller = poller
         self._armed_by_poller = poller.edge_triggered
-        self._writes_armed = poller.edge_triggered and not accepted
-        self._awaits_write = not accepted  # it is connecting, or a send was cut short
-        self._edges = 0  # all that came
+        self._writes_armed = poller.edge_triggered and not connected
+        self._awaits_write = not connected  # it is connecting, or a send was cut short
+        self._edges = WRITABLE if connected else 0  # all that came
         self._eof_sent = False
         self._finished = False  # EOF is next
-        poller.register(self, writes=not accepted)
+        poller.register(self, writes=not connected)
 
     def ready(self, mask: int) -> None:
         # Every event of every connection comes here: `_wake` is written out.

@@ -96,7 +96,7 @@ class Server:
             sock.setblocking(False)
             host, port = address[:2]
             peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            client = SocketStream(sock, self._poller, peer, accepted=True)
+            client = SocketStream(sock, self._poller, peer, connected=True)
             self._room -= 1
             self.accepted += 1
             self.sessions += 1

@@ -103,7 +103,7 @@ async def test_an_accepted_stream_tells_that_it_may_send_only_after_a_send_was_c
     calls: list[str] = []
     quiet, full, heard = tcp_pair(), tcp_pair(), tcp_pair()
     streams = {
-        name: SocketStream(pair[0], poller, name, accepted=True)
+        name: SocketStream(pair[0], poller, name, connected=True)
         for name, pair in {"quiet": quiet, "full": full, "heard": heard}.items()
     }
     for name, stream in streams.items():

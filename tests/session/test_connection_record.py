@@ -733,7 +733,7 @@ def test_a_relay_that_is_gone_from_the_configuration_is_not_learned_of() -> None
 @pytest.mark.parametrize(
     ("with_alternatives", "private", "is_checked"), [(True, False, True), (False, False, False), (True, True, False)]
 )
-def test_transfers_are_checked_where_a_relay_has_alternatives_and_nothing_is_private(
+async def test_transfers_are_checked_where_a_relay_has_alternatives_and_nothing_is_private(
     with_alternatives: bool, private: bool, is_checked: bool
 ) -> None:
     raced: list[Any] = []

@@ -31,7 +31,10 @@ class Socks5Dialer(HandshakeDialer):
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         reader, with_password = state.reader, bool(self._credentials)
         await stream.send(_GREETINGS[with_password])
-        method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))
+        answer, method = await stream.receive(), socks.NO_AUTH
+        if answer != socks.SOCKS5_NO_AUTH_CHOSEN:
+            reader.receive_data(answer)
+            method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))
         if method == socks.PASSWORD and not reader:
             await stream.send(self._credentials)
             await read_with(stream, reader, socks.read_socks5_auth(reader))
@@ -39,7 +42,10 @@ class Socks5Dialer(HandshakeDialer):
             raise sent_early()
         await stream.send(request)
         state.request_sent()
-        await read_with(stream, reader, socks.read_socks5_reply(reader))
+        answer = await stream.receive()
+        if not socks.is_usual_grant(answer):
+            reader.receive_data(answer)
+            await read_with(stream, reader, socks.read_socks5_reply(reader))
 
 
 class Socks4Dialer(HandshakeDialer):

@@ -84,6 +84,7 @@ class Target(NamedTuple):
     family: socket.AddressFamily
     address: tuple[str, int]
     peer: str  # "address:port"
+    is_here: bool  # on this computer
 
 
 _TARGETS_KEPT = 4096
@@ -139,8 +140,10 @@ class TcpDialer:
             while (stream := connecting.poll()) is None:
                 await notify.wait(connecting.next_check_at)
             return stream
-        finally:
+        except BaseException:
             connecting.close()
+            raise
+        finally:
             notify.close()
 
     def begin(self, destination: Destination, notify: Notify) -> Connecting:
@@ -198,7 +201,7 @@ class Connecting:
 
     __slots__ = (
         "_destination", "_dialer", "_ends_at", "_failures", "_left", "_lookup", "_next_at", "_notify", "_poller",
-        "_tries", "began_at", "next_check_at",
+        "_tries", "began_at", "is_through", "next_check_at",
     )  # fmt: skip
 
     def __init__(
@@ -226,6 +229,8 @@ class Connecting:
         """The loop time at which it began to connect; 0 while the name is looked up."""
         self.next_check_at = math.inf
         """The loop time at which time alone may change it."""
+        self.is_through = False
+        """One has connected at once, as on this computer: `poll` returns it."""
         if lookup is None:
             self._start_next(now)
 
@@ -269,6 +274,8 @@ class Connecting:
             if not self._left or (self._tries and now < self._next_at):
                 return None
             self._start_next(now)
+            if self.is_through:
+                return self.poll()
 
     def close(self) -> None:
         """Closes every try, and ends the lookup. Harmless when repeated."""
@@ -291,9 +298,12 @@ class Connecting:
                     sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight waits for no acknowledgement
                 code = sock.connect_ex(target.address)  # a literal: Python asks no resolver, so this never blocks
-                if code not in (0, errno.EINPROGRESS, errno.EINTR):
+                if code == errno.EINPROGRESS and target.is_here:  # it says so although the answer has come: ask again
+                    code = sock.connect_ex(target.address)
+                if code not in _UNDER_WAY:
                     raise OSError(code, os.strerror(code))
-                stream = SocketStream(sock, self._poller, target.peer)
+                is_through = code in (0, errno.EISCONN)
+                stream = SocketStream(sock, self._poller, target.peer, connected=is_through)
             except BaseException:
                 sock.close()
                 raise
@@ -302,8 +312,9 @@ class Connecting:
         else:
             stream.syn_at = now
             stream.drained = self._poller.edge_triggered  # registering makes an edge for what is there already
-            stream.notify = self._notify.set
+            stream.notify = self._notify.wake
             self._tries.append(stream)
+            self.is_through = is_through
         if not self._tries:
             self.next_check_at = 0.0
         else:
@@ -335,6 +346,7 @@ class Connecting:
         return " ".join(host_and_port(stream.peer)[0] for stream in self._tries)
 
 
+_UNDER_WAY = (0, errno.EINPROGRESS, errno.EINTR, errno.EALREADY, errno.EISCONN)
 _IS_BORN_NON_BLOCKING = hasattr(socket, "SOCK_NONBLOCK")  # on Linux, which saves a system call
 _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
@@ -342,8 +354,8 @@ _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 def _target(address: IPAddress, port: int) -> Target:
     text = str(address)
     if isinstance(address, ipaddress.IPv4Address):
-        return Target(socket.AF_INET, (text, port), f"{text}:{port}")
-    return Target(socket.AF_INET6, (text, port), f"[{text}]:{port}")
+        return Target(socket.AF_INET, (text, port), f"{text}:{port}", address.is_loopback)
+    return Target(socket.AF_INET6, (text, port), f"[{text}]:{port}", address.is_loopback)
 
 
 class _LookupTask:

@@ -137,7 +137,7 @@ class Candidate:
         self.connecting = None
 
     def opened(self, stream: Stream, notify: Notify, now: float) -> None:
-        """Its path is open: `notify` is set whenever something comes on it."""
+        """Its path is open: `notify` is woken whenever something comes on it."""
         self.stream = stream
         if stream.held_s:
             self.started_at += stream.held_s
@@ -148,7 +148,7 @@ class Candidate:
             self.evidence["opened_s"] = round(now - self.started_at, 4)
         self.phase, self.stage = Phase.OPEN, Stage.FIRST_BYTE
         self.connected_late, self.hedged_at = self.hedged_at > 0, 0.0
-        stream.notify = notify.set
+        stream.notify = notify.wake
 
     def dial_failed(self, error: DialError, now: float) -> None:
         """No path was opened."""

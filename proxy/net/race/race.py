@@ -128,10 +128,12 @@ class Race:
         `waits`, which is called on every event."""
         if not self._routes:
             return False
-        self._start(self._routes[0], self.started_at)
-        while True:
+        now = self.started_at
+        self._start(self._routes[0], now)
+        is_open = self._candidates[0].phase is Phase.OPEN
+        while not is_open:
             await self.notify.wait(self._check_at)
-            is_open, now = False, self._loop.time()
+            now = self._loop.time()
             for candidate in self._candidates:
                 if candidate.connecting is not None:
                     candidate.poll_connect(candidate.connecting, self.notify, now)
@@ -448,6 +450,9 @@ class Race:
                 return
         if candidate.connecting is not None:
             candidate.syn_at = candidate.connecting.began_at
+            if candidate.connecting.is_through:
+                candidate.poll_connect(candidate.connecting, self.notify, now)
+                return
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
             candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)

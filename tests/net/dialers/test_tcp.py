@@ -110,6 +110,24 @@ async def test_a_literal_is_dialed_as_it_is(poller: Poller, listen: Listen, addr
     stream.close()
 
 
+async def test_a_connect_on_this_computer_is_through_at_once(poller: Poller, listen: Listen) -> None:
+    """Nothing is waited for, and no edge tells that it can be written to."""
+    notify = Notify()
+    connecting = TcpDialer(poller, Names(), anywhere).begin(
+        Destination("127.0.0.1", port_of(listen("127.0.0.1"))), notify
+    )
+    assert connecting is not None
+    assert connecting.is_through
+    stream = connecting.poll()
+    assert stream is not None
+    told = list[str]()
+    stream.notify = lambda: told.append("an edge")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert told == []
+    stream.close()
+
+
 async def test_the_hot_path_makes_no_task(poller: Poller, listen: Listen) -> None:
     loop = asyncio.get_running_loop()
     made = []

@@ -29,7 +29,7 @@ def test_an_alarm_lasts_as_long_as_an_attempt_may_be_left_unjudged() -> None:
     assert not down_cache.is_down("blog.example")
 
 
-def test_it_rings_for_who_listens_and_no_longer() -> None:
+async def test_it_rings_for_who_listens_and_no_longer() -> None:
     down_cache = DirectDownCache(Clock())
     first, second = Ringing(), Ringing()
     down_cache.waiting |= {first: "blog.example", second: "blog.example"}

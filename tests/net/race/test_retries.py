@@ -40,13 +40,13 @@ def failed(route: Route = RELAY, symptom: Symptom = Symptom.RELAY_DOWN, stage: S
         (failed(DIRECT, symptom=Symptom.TIMEOUT), False),
     ],
 )
-def test_what_failed_on_its_way(candidate: Candidate, again: bool) -> None:
+async def test_what_failed_on_its_way(candidate: Candidate, again: bool) -> None:
     assert candidate.failed_on_its_way is again
     retries = Retries(schedule(), STEADY, Notify())
     assert (retries.due_at(candidate) is not None) is again
 
 
-def test_waits_grow_and_end() -> None:
+async def test_waits_grow_and_end() -> None:
     retries, candidate, now, waits = Retries(schedule(), STEADY, Notify()), failed(), 100.0, []
     while True:
         retries.failed(RELAY.relays, now)
@@ -59,7 +59,7 @@ def test_waits_grow_and_end() -> None:
     assert tuple(waits) == STEADY.relay_retry_s
 
 
-def test_races_wait_for_each_other() -> None:
+async def test_races_wait_for_each_other() -> None:
     shared = schedule()
     one, two = Retries(shared, STEADY, Notify()), Retries(shared, STEADY, Notify())
     one.failed(RELAY.relays, 100.0)
@@ -70,7 +70,7 @@ def test_races_wait_for_each_other() -> None:
     assert shared.due_at(("tor",)) == 0.0, "of another relay nothing is known"
 
 
-def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it() -> None:
+async def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it() -> None:
     shared, notify, gone = schedule(), Notify(), Notify()
     waiting = Retries(shared, STEADY, notify)
     waiting.failed(RELAY.relays, 100.0)
@@ -93,7 +93,7 @@ def test_jitter_makes_waits_longer_never_shorter() -> None:
     assert 1.2 < max(waits) <= 1.3
 
 
-def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
+async def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
     shared = schedule()
     retries = Retries(shared, STEADY, Notify())
     for second in range(0, 90, 10):
@@ -105,6 +105,6 @@ def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
     assert retries.is_worth_the_wait(failed(), 1000.0)
 
 
-def test_a_silent_relay_is_tried_again_beside_the_silent_try() -> None:
+async def test_a_silent_relay_is_tried_again_beside_the_silent_try() -> None:
     retries = Retries(schedule(), STEADY, Notify())
     assert retries.due_at(Candidate(RELAY, 100.0)) == 110.0

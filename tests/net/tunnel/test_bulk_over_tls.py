@@ -87,7 +87,7 @@ async def download() -> AsyncIterator[Download]:
         shaking = asyncio.ensure_future(upstream.handshake())  # noqa: TID251  awaited below
         await until(answer)
         await shaking
-        pump.start(SocketStream(near_client, poller, "client", accepted=True), upstream, lambda _: None)
+        pump.start(SocketStream(near_client, poller, "client", connected=True), upstream, lambda _: None)
         yield Download(poller, near_upstream, server, outgoing, server_sock, client)
         await pump.close(0)
     poller.close()

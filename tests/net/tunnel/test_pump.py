@@ -190,7 +190,7 @@ class Rig:
         near, far = _tcp_pair(buffers) if family == socket.AF_INET else socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
-        pair = SocketStream(near, self.poller, "near", accepted=True), SocketStream(far, self._far_poller, "far")
+        pair = SocketStream(near, self.poller, "near", connected=True), SocketStream(far, self._far_poller, "far")
         self._made += pair
         return pair
 
