@@ -79,6 +79,7 @@ class Conditions:
 
 
 FAIR = Conditions()
+NEAR = Conditions(is_near=True)
 
 
 class Health:
@@ -181,6 +182,8 @@ class Health:
     def _route_worked(self, route: Route, now: float) -> None:
         """A route delivered, so the waiting faults of all other relays are their own."""
         self._delivered[route.relays] = now
+        if not self.unconfirmed:
+            return
         for name, waiting in list(self.unconfirmed.items()):
             if tuple(name.split(">")) == route.relays:
                 continue

@@ -234,35 +234,36 @@ class ConnectionRecord:
 
     # -- how a race ends -------------------------------------------------------------------------------------------
 
-    def on_won(self, race: Race, winner: Winner, tunnel: Tunnel | None = None) -> None:
+    def on_won(self, race: Race, winner: Winner, tunnel: Tunnel | None = None) -> Outcome | None:
         """A route delivered, or was left alone with a request that cannot be sent twice. A `tunnel` carries what
-        follows, and releases the record at its end."""
+        follows, and releases the record at its end. Returns the outcome so far, if it was needed."""
         self.transfer, self._race = tunnel, None
         self.winner = winner.route if winner.valid else None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
         if tunnel is None and winner.valid and self._works_again():
             if self._services.health.unconfirmed:
                 self._observer.judge_relays(self.outcome)
-            return
+            return None
         outcome = self._learn() if winner.valid else self.outcome
         if tunnel is not None:
             self._task = None  # the session ends, and an idle tunnel holds no more memory than it must
             self.keep_open(tunnel, outcome)
-        if not winner.valid:
-            return
-        self._observer.judge_relays(outcome)
-        if race.overtaken is not None:
-            self.retain()
-            spawn(self._judge_late_direct(race), name=f"judge direct to {self.host}")
+        if winner.valid:
+            self._observer.judge_relays(outcome)
+            if race.overtaken is not None:
+                self.retain()
+                spawn(self._judge_late_direct(race), name=f"judge direct to {self.host}")
+        return outcome
 
-    def report_delivered(self, flight: Flight) -> None:
-        """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
+    def report_delivered(self, flight: Flight, outcome: Outcome | None = None) -> None:
+        """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe.
+        `outcome`: the one of now, when the caller has it."""
         winner, services = self.winner, self._services
         if winner is not None and services.learns and self.plan.learns and self.setup is services.setup():
             if winner == DIRECT:
                 services.events.emit(Delivered(self.setup, self, flight))
             else:
-                services.events.emit(Rescued(self.setup, self, flight, self.outcome))
+                services.events.emit(Rescued(self.setup, self, flight, outcome or self.outcome))
 
     def on_lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did. Closes the race."""

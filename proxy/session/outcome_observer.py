@@ -7,6 +7,7 @@ record: what it adds to the outcome, it returns.
 from __future__ import annotations
 
 from proxy.detect.beliefs.events import Carried, DirectDelivered
+from proxy.detect.relay_health import FAIR, NEAR
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import (
     DIRECT,
@@ -107,7 +108,10 @@ class OutcomeObserver:
             return  # Byway itself holds visits back, so a relay that looks silent may not be
         if services.network() == self._network:
             now = services.now()
-            conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
+            if _delivered_at_once(outcome):  # nothing to blame a relay for
+                conditions = NEAR if services.beliefs.is_near(outcome.host) else FAIR
+            else:
+                conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
             failed = services.health.learn(outcome, now, conditions)
             if services.groups.in_use:
                 services.groups.learn(outcome, network=self._network, now=now)

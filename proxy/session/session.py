@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from proxy.model import Outcome
 from proxy.model.errors import PeerError
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.stream import SocketStream
@@ -106,14 +107,14 @@ class Session:
                     break
                 # The inspector answers the client from here on, and sends a flight of its own.
                 client.stream = await services.inspector.intercept(client.stream, flight.data, lambda: record.outcome)
-                client.stream.notify = client.news.set
+                client.stream.notify = client.news.wake
                 flight, self._inspected = Flight(), True
 
             winner = await race.deliver(flight, partial(client.read_flight, flight), limits.idle_timeout_s)
             if winner is None:
                 return record.on_lost(race, client_left=client.has_left)
-            self._start_pump(winner, race, record, flight)
-            record.report_delivered(flight)
+            outcome = self._start_pump(winner, race, record, flight)
+            record.report_delivered(flight, outcome)
         except PeerError as error:
             log.info("%s: %s", client.stream.peer, error)
             await client.finish(error.reply, setup.settings.limits.linger_s)
@@ -138,7 +139,8 @@ class Session:
         route, the connection ends."""
         client, opened = self._client, race.take_opened(flight)
         if record.request.destination.address is None:
-            return self._start_pump(opened, race, record, flight)
+            self._start_pump(opened, race, record, flight)
+            return
         try:
             relayed = await relay_server_greeting(
                 opened,
@@ -158,7 +160,7 @@ class Session:
             if not client.handed_over:
                 opened.stream.abort()
 
-    def _start_pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> None:
+    def _start_pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> Outcome | None:
         """The end of a tunnel's session: the pump owns both streams and the record from here on."""
         client = self._client
         client.handed_over, client.stream.notify = True, None
@@ -166,4 +168,4 @@ class Session:
         tunnel = self._services.pump.start(
             client.stream, winner.stream, record.on_tunnel_ended, to_upstream=winner.unsent, to_client=winner.answer
         )
-        record.on_won(race, winner, tunnel)
+        return record.on_won(race, winner, tunnel)

@@ -26,6 +26,7 @@ FIELD_LIMIT = 255
 
 _CONNECT = 1
 _IPV4, _NAME, _IPV6 = 1, 3, 4
+_GRANTED_AT_IPV4 = bytes((5, 0, 0, _IPV4))
 _NO_METHOD = 0xFF
 
 
@@ -235,6 +236,15 @@ def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[
             f"the relay chose authentication method 0x{method:02x}, which was not offered", Symptom.RELAY_GARBAGE
         )
     return method
+
+
+SOCKS5_NO_AUTH_CHOSEN = socks5_method(NO_AUTH)
+"""What nearly every relay answers to our offer."""
+
+
+def is_usual_grant(answer: bytes) -> bool:
+    """Whether this is a whole yes to our CONNECT with an IPv4 address, as nearly every relay says it, and no more."""
+    return len(answer) == 10 and answer.startswith(_GRANTED_AT_IPV4)
 
 
 def socks5_credentials(user: str, password: str) -> bytes:

@@ -71,7 +71,7 @@ class Beliefs:
         self._recovery = Recovery(settings, self._table)
         self._results = Results(settings)
         self._outcome_learning = OutcomeLearning(
-            settings, self._counting, self._post_delivery, self._recovery, self._results, addresses
+            settings, self._counting, self._post_delivery, self._recovery, self._results, addresses, self._bases
         )
         self._event_learning = EventLearning(settings, self._counting, self._post_delivery, self._recovery)
         self.prefixes: Set[Key] = self._counting.aggregation.prefixes
@@ -207,8 +207,7 @@ class Beliefs:
         """Takes the result of a measurement of `host`."""
         key = (network, host)
         self._results.note(key, result)
-        if (working := self._table.works.get(key)) is not None:
-            working.is_undisturbed = False  # else the fast path of `learn` would not clear this result
+        self._outcome_learning.disturb(key)  # else the fast paths of `learn` would not clear this result
 
     def visited(self, host: str, *, network: NetworkId) -> Visited | None:
         """The protocol and port of the last visit to `host`; None when that is not known."""
@@ -333,6 +332,7 @@ class Beliefs:
     def forget(self, scope: str | None = None, network: NetworkId | None = None) -> list[Change]:
         """Forgets a host and its subdomains, with the belief of its domain, or all hosts; on one network, or on all."""
         meant = on_network(network, scope)
+        self._outcome_learning.disturb()
         for key in self._counting.pending.hosts():
             if meant(key):
                 self._counting.pending.forget(key)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable
+from proxy.detect.beliefs.basis import Bases, Basis
+from proxy.detect.beliefs.belief_table import RENEW_S, TROUBLED, BeliefTable
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.network_health import Delivery
 from proxy.detect.beliefs.post_delivery import PostDelivery
@@ -48,6 +50,7 @@ from proxy.model import (
     State,
     Symptom,
 )
+from proxy.model.bounded import Bounded
 
 _UNTRIED = (Symptom.SKIPPED, Symptom.LOCAL)
 _UNCOMPARED = (*_UNTRIED, Symptom.ABANDONED)
@@ -57,6 +60,20 @@ DIRECT_WORKS_S = 60.0
 
 VISIT_S = 3600.0
 """Seconds between two visits that each extend the belief about a blocked host, and are stored."""
+
+_SETTLED_MAX = 4096
+"""Hosts of which a settled visit is remembered."""
+
+
+class _SettledVisit(NamedTuple):
+    """A visit that a relay delivered, and that taught nothing: nor does the next one like it."""
+
+    route: Route
+    protocol: Protocol
+    port: int
+    until: float
+    basis: Basis
+    """What was believed of the host."""
 
 
 class OutcomeLearning:
@@ -70,6 +87,7 @@ class OutcomeLearning:
         recovery: Recovery,
         results: Results,
         addresses: Callable[[str], Iterable[IPAddress]],
+        bases: Bases,
     ) -> None:
         self._settings = settings
         self._addresses = addresses
@@ -79,22 +97,80 @@ class OutcomeLearning:
         self._network_health = counting.network_health
         self._post_delivery = post_delivery
         self._recovery = recovery
+        self._bases = bases
+        self._settled: Bounded[Key, _SettledVisit] = Bounded(_SETTLED_MAX)
 
     def learn(self, outcome: Outcome, *, network: NetworkId, now: float) -> list[Change]:
         """See `Beliefs.learn`."""
         key = (network, outcome.host or outcome.request.destination.host)
         winner = outcome.winner
-        if winner is not None and not winner.relays and not winner.wrap and len(outcome.attempts) == 1:
-            changes = self.works_again(key, outcome.attempts[0], now)
-            if changes is not None:
-                return changes
+        if winner is not None and len(outcome.attempts) == 1:
+            if not winner.relays and not winner.wrap:
+                changes = self.works_again(key, outcome.attempts[0], now)
+                if changes is not None:
+                    return changes
+            elif self._is_served_again(key, outcome, now):
+                return []
         if outcome.request.inbound is Inbound.RETEST:  # `Retested` tells of the pair
             return self._table.with_pending([])
         if (working := self._table.works.get(key)) is not None:
             working.is_undisturbed = False
+        self._settled.pop(key, None)
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
-        return self._table.with_pending(self._learn(outcome, key, now))
+        changes = self._learn(outcome, key, now)
+        if winner is not None and winner.relays and not changes and self._is_settled(outcome, key):
+            port, basis = outcome.request.destination.port, self._bases.get(key)
+            if basis is not None:
+                self._settled[key] = _SettledVisit(
+                    winner, outcome.protocol, port, min(now + RENEW_S, basis.until), basis
+                )
+        return self._table.with_pending(changes)
+
+    def disturb(self, key: Key | None = None) -> None:
+        """Something else was noted of a host, or of all hosts, so that the next visit is read as a whole."""
+        if key is None:
+            self._settled.clear()
+            return
+        self._settled.pop(key, None)
+        if (working := self._table.works.get(key)) is not None:
+            working.is_undisturbed = False
+
+    def _is_settled(self, outcome: Outcome, key: Key) -> bool:
+        """Whether the next visit like this one teaches nothing, as long as the beliefs about the host stay."""
+        return (
+            self._is_unremarkable(outcome)
+            and self._network_health.state(key[0]) is NetworkState.OK
+            and not self._post_delivery.knows_refusals(key)
+            and not self._results.knows(key)
+        )
+
+    def _is_served_again(self, key: Key, outcome: Outcome, now: float) -> bool:
+        """Whether a relay delivered as it did before, which teaches nothing."""
+        settled = self._settled.get(key)
+        return (
+            settled is not None
+            and now < settled.until
+            and not settled.basis.changed
+            and not self._counting.pending.waiting
+            and settled.route == outcome.winner
+            and settled.protocol is outcome.protocol
+            and settled.port == outcome.request.destination.port
+            and self._is_unremarkable(outcome)
+        )
+
+    def _is_unremarkable(self, outcome: Outcome) -> bool:
+        """Whether one route was tried and delivered, nothing is to be said of it but how soon it was open, and its
+        bytes prove nothing."""
+        if len(outcome.attempts) != 1 or outcome.bytes_down >= self._settings.proof_bytes:
+            return False
+        attempt = outcome.attempts[0]
+        evidence = attempt.evidence
+        return (
+            attempt.stage is Stage.DONE
+            and attempt.symptom is Symptom.NONE
+            and (not evidence or (len(evidence) == 1 and "opened_s" in evidence))
+        )
 
     def works_again(self, key: Key, attempt: Attempt, now: float) -> list[Change] | None:
         """See `Beliefs.works_again`."""

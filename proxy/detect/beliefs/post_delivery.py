@@ -55,6 +55,10 @@ class PostDelivery:
         self._refusals.clear()
         self._early.clear()
 
+    def knows_refusals(self, key: Key) -> bool:
+        """Whether a status of the site is compared with those of other routes."""
+        return self._refusals.knows(key)
+
     def carried(self, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
         """A relay has carried enough, at up to `bytes_s`: the signals of a frozen or throttled flow count, unless the
         site is slow on every route."""

@@ -35,6 +35,10 @@ class SiteRefusals:
             total=settings.hosts_max, per_domain=settings.hosts_per_domain_max
         )
 
+    def knows(self, key: Key) -> bool:
+        """Whether a status of a host is known."""
+        return key in self._statuses
+
     def note(self, key: Key, outcome: Outcome, now: float) -> Preference | None:
         """Takes the statuses of an outcome. Returns the route to prefer; None while that is not clear."""
         known = self._statuses.get(key) or {}

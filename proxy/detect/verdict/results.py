@@ -52,6 +52,10 @@ class Results:
         """Stores the result of a measurement."""
         self._results.put(key, result)
 
+    def knows(self, key: Key) -> bool:
+        """Whether a host has a result, however old."""
+        return key in self._results
+
     def of(self, key: Key, now: float) -> LastResult | None:
         """The last result of a host; None when there is none, or it is older than `known_s`."""
         result = self._results.get(key)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from proxy.model import (
     UNKNOWN_NETWORK,
     Attempt,
     Belief,
+    Change,
     ConnectivityResult,
     HttpRequest,
     Inbound,
@@ -76,6 +78,9 @@ class Kept:
 
 class History:
     """One random history. It looks at the hosts in the order in which a connection does."""
+
+    hosts: Sequence[str] = MANY
+    networks: Sequence[NetworkId] = NETWORKS
 
     def __init__(self, seed: int, settings: DetectTuning) -> None:
         self.rng = random.Random(seed)
@@ -147,7 +152,7 @@ class History:
     def tell(self) -> None:
         """Something happens."""
         rng, beliefs, now = self.rng, self.beliefs, self.now
-        host, network, ok = rng.choice(MANY), rng.choice(NETWORKS), rng.random() < 0.5
+        host, network, ok = rng.choice(self.hosts), rng.choice(self.networks), rng.random() < 0.5
         connection = self.connection(host)
         measured = LastResult(SiteStatus.SITE_DOWN, now, Source.MEASUREMENT)
 
@@ -273,6 +278,68 @@ class History:
         return self
 
 
+class RelayedHistory(History):
+    """One in which hosts are visited by a relay again and again. `reads_all`: each visit is read as a whole. No status
+    is seen with an even `seed`: one that is a refusal has each later visit read as a whole."""
+
+    hosts = HOSTS[:2]
+    networks = (HOME,)
+
+    def __init__(self, seed: int, settings: DetectTuning, *, reads_all: bool) -> None:
+        super().__init__(seed, settings)
+        self._reads_all = reads_all
+        self._sees_statuses = bool(seed % 2)
+        self.saved = 0  # visits that were not read as a whole
+        reading = self.beliefs._outcome_learning._learn
+
+        def read(*given: Any) -> list[Change]:
+            self.saved -= 1
+            return reading(*given)
+
+        self.beliefs._outcome_learning._learn = read  # type: ignore[method-assign, assignment]
+
+    def attempt(self, route: Route, *, well: bool) -> Attempt:
+        made = super().attempt(route, well=well)
+        return made if self._sees_statuses else replace(made, evidence=NO_EVIDENCE)
+
+    def tell(self) -> None:
+        if self.rng.random() < 0.5:
+            super().tell()
+            return
+        host, route = self.rng.choice(self.hosts), self.rng.choice((TOR, TOR, TOR, VPS))
+        statuses = [{"opened_s": 0.1, "status": 451}] if self._sees_statuses else []
+        evidence = as_evidence(self.rng.choice(({}, *[{"opened_s": 0.1}] * 8, *statuses)))
+        seen = outcome(
+            replace(delivered(route), evidence=evidence),
+            host=host,
+            at=self.now - 0.2,
+            protocol=self.rng.choice((Protocol.TLS, Protocol.TLS, Protocol.HTTP)),
+            bytes_down=self.rng.choice((0, 0, 0, 0, 0, 100_000)),
+        )
+        for _ in range(4):
+            self.visit(seen)
+
+    def visit(self, seen: Outcome) -> None:
+        if self._reads_all:
+            self.beliefs._outcome_learning.disturb()
+        self.saved += 1
+        self.beliefs.learn(seen, network=HOME, now=self.now)
+        self.beliefs.basis(seen.host, network=HOME, now=self.now)  # as for the plan of the next visit
+        self.latest = self.now
+
+    @property
+    def all_known(self) -> list[object]:
+        """All that is believed, but for the date of the last visit to a site in trouble: it is renewed once an hour,
+        or a minute later."""
+        beliefs, known = self.beliefs, list[object]()
+        for host in self.hosts:
+            held = beliefs.lookup(host, network=HOME, now=self.now)
+            known.append(replace(held, last_good_at=0.0, until=0.0))
+            known.append(beliefs.last_result(host, network=HOME, now=self.now))
+            known.append(beliefs.visited(host, network=HOME))
+        return known
+
+
 TUNINGS = {
     "default": DetectTuning(),
     "short": DetectTuning(known_s=20.0, restricted_known_s=30.0, down_s=9.0, last_good_s=100.0, rescue_suspect_s=15.0),
@@ -287,6 +354,18 @@ def test_what_was_kept_is_what_is_true(seed: int, tuning: str) -> None:
 
     assert history.used > 500, "the histories keep nothing for long enough"
     assert history.changed > 100, "nothing happens in the histories"
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_visit_that_is_not_read_as_a_whole_would_have_taught_nothing(seed: int, tuning: str) -> None:
+    one = RelayedHistory(seed, TUNINGS[tuning], reads_all=False)
+    other = RelayedHistory(seed, TUNINGS[tuning], reads_all=True)
+    for step in range(500):
+        one.run(1)
+        other.run(1)
+        assert one.all_known == other.all_known, (step, one.now)
+    assert one.saved - other.saved > (0 if seed % 2 else 20)
 
 
 def test_the_histories_meet_every_state() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import DIRECT, Action, Attempt, HttpRequest, Inbound, Outcome, Protocol, Route, Stage, State, Symptom
 from tests.detect.world import DAY, HOUR, T0, World
 from tests.support.outcomes import (
@@ -677,3 +678,27 @@ def test_a_host_that_goes_on_working_is_heard_without_being_told_of() -> None:
     assert world.held().score > 0, "busy.example delivered since"
     world.beliefs.learn(replace(rescued(host="other.example"), at=world.now + 1), network=HOME, now=world.after(2).now)
     assert world.held("other.example").score == 0, "and nobody after that"
+
+
+def served_by_a_relay(world: World) -> None:
+    """Three visits, each with a plan that rests on what is believed."""
+    for _ in range(3):
+        world.beliefs.basis(HOST, network=HOME, now=world.after(1).now)
+        assert world.beliefs.learn(outcome(delivered(TOR)), network=HOME, now=world.now) == []
+
+
+def test_what_was_measured_is_over_with_the_next_visit_by_a_relay_too() -> None:
+    world = World()
+    served_by_a_relay(world)
+    world.beliefs.measured(HOST, LastResult(SiteStatus.SITE_DOWN, world.now, Source.MEASUREMENT), network=HOME)
+    served_by_a_relay(world)
+    assert world.beliefs.last_result(HOST, network=HOME, now=world.now) is None
+
+
+def test_a_visit_by_a_relay_after_forgetting_is_known_again() -> None:
+    world = World()
+    served_by_a_relay(world)
+    world.beliefs.forget(HOST)
+    assert world.beliefs.visited(HOST, network=HOME) is None
+    served_by_a_relay(world)
+    assert world.beliefs.visited(HOST, network=HOME) is not None
