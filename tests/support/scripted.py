@@ -124,7 +124,7 @@ class ScriptedDirect(ScriptedDialer):
 
 
 class _ScriptedConnecting:
-    next_check_at = math.inf
+    next_check_at, is_through = math.inf, False
 
     def __init__(self, script: Script, destination: Destination, notify: Notify) -> None:
         self._script = script
