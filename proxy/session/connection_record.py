@@ -240,15 +240,15 @@ class ConnectionRecord:
         self.transfer, self._race = tunnel, None
         self.winner = winner.route if winner.valid else None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
-        if tunnel is None and winner.valid and self._works_again():
-            if self._services.health.unconfirmed:
-                self._observer.judge_relays(self.outcome)
-            return None
-        outcome = self._learn() if winner.valid else self.outcome
+        outcome: Outcome | None = None
+        if not (winner.valid and self._works_again()):
+            outcome = self._learn() if winner.valid else self.outcome
+        elif self._services.health.unconfirmed:
+            outcome = self.outcome
         if tunnel is not None:
             self._task = None  # the session ends, and an idle tunnel holds no more memory than it must
-            self.keep_open(tunnel, outcome)
-        if winner.valid:
+            self.keep_open(tunnel)
+        if winner.valid and outcome is not None:
             self._observer.judge_relays(outcome)
             if race.overtaken is not None:
                 self.retain()
@@ -307,10 +307,11 @@ class ConnectionRecord:
         self.client_message = client_message(inside)
         self.attempts, self.error = inside.attempts, inside.error
 
-    def keep_open(self, tunnel: Tunnel, outcome: Outcome) -> None:
+    def keep_open(self, tunnel: Tunnel) -> None:
         """The tunnel releases the record when it has ended. Watches it for stalls, throttling and early resets, where
-        that can teach something. `outcome` is the one of now."""
-        self._flow = self._observer.watch(tunnel, outcome, self)
+        that can teach something."""
+        if self.winner is not None:
+            self._flow = self._observer.watch(tunnel, self.winner, self.plan, self.host, self)
 
     def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
         """A direct flow that had delivered froze, was throttled or was reset. A frozen one is ended, so that the client
@@ -355,10 +356,11 @@ class ConnectionRecord:
         self.duration = self._services.now() - self.at
         if self.winner is None and (pending := next((a for a in self.attempts if a.pending), None)):
             self._judge_only_route(pending, result)
-        outcome = self.outcome
+        outcome: Outcome | None = None
         if self.protocol is Protocol.TLS:
+            outcome = self.outcome
             self._observer.on_tunnel_ended(outcome)
-        self._services.events.emit(TunnelEnded(outcome))
+            self._services.events.emit(TunnelEnded(outcome))
         self.release(outcome)
 
     def add_evidence(self, route: Route, evidence: Evidence) -> None:

@@ -48,7 +48,7 @@ class Rescued(Delivered):
 
 @frozen_dataclass
 class TunnelEnded:
-    """Both sides of a tunnel are closed. Its record may still be open."""
+    """Both sides of a tunnel that carried TLS are closed. Its record may still be open."""
 
     outcome: Outcome
 

@@ -118,32 +118,32 @@ class OutcomeObserver:
             if failed and services.beliefs.suspect_portal_if_quiet(self._network, now):
                 services.events.emit(SignalWaits())
 
-    def watch(self, tunnel: Tunnel, outcome: Outcome, listener: FlowListener) -> WatchedFlow | None:
+    def watch(self, tunnel: Tunnel, winner: Route, plan: Plan, host: str, listener: FlowListener) -> WatchedFlow | None:
         """Watches a tunnel for stalls, throttling and early resets, where that can teach something. Returns None when
         it is not watched.
 
         A host on our own network is not watched: its flow survives an outage of the uplink. A tunnel through a relay on
         another computer is watched under every rule, since its stalls are the relay's."""
         services = self._services
-        if outcome.winner is None or tunnel.over or not services.learns or not outcome.plan.learns:
+        if tunnel.over or not services.learns or not plan.learns:
             return None
-        if outcome.winner.relays:
+        if winner.relays:
             is_remote = not tunnel.upstream.peer.startswith(_LOOPBACK)
-            if is_remote or self._proves(outcome):
-                return services.flows.watch(tunnel, outcome.host, listener, direct=False, stalls_count=is_remote)
+            if is_remote or self._proves(plan, host):
+                return services.flows.watch(tunnel, host, listener, direct=False, stalls_count=is_remote)
             return None
-        if outcome.plan.action is not Action.AUTO or services.beliefs.is_near(outcome.host):
+        if plan.action is not Action.AUTO or services.beliefs.is_near(host):
             return None
-        if outcome.winner == DIRECT:
-            return services.flows.watch(tunnel, outcome.host, listener, direct=True)
+        if winner == DIRECT:
+            return services.flows.watch(tunnel, host, listener, direct=True)
         return None
 
-    def _proves(self, outcome: Outcome) -> bool:
+    def _proves(self, plan: Plan, host: str) -> bool:
         """Whether what a relay carries for this host decides what is believed of it."""
         services = self._services
-        if outcome.plan.action is not Action.AUTO or services.beliefs.is_near(outcome.host):
+        if plan.action is not Action.AUTO or services.beliefs.is_near(host):
             return False
-        belief = services.beliefs.lookup(outcome.host, network=self._network, now=services.now())
+        belief = services.beliefs.lookup(host, network=self._network, now=services.now())
         return belief.cause in NEEDS_BYTES_PROOF
 
     def on_tunnel_ended(self, outcome: Outcome) -> None:
@@ -178,7 +178,7 @@ class OutcomeObserver:
         now = services.now()
         if (relay := self._first_relay(route)) is not None:
             services.relay_ways.carried(relay, tunnel.upstream.peer, self._network, now)
-        if self._proves(outcome):
+        if self._proves(outcome.plan, outcome.host):
             services.learn(Carried(outcome.host, route, bytes_down, bytes_s), self._network)
 
     def on_relay_stalled(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int) -> None:

@@ -195,6 +195,7 @@ async def test_a_rescue_is_told_and_learned_at_once(world: World) -> None:
 
 async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world: World) -> None:
     record = world.record()
+    record.protocol = Protocol.TLS
     won(record, Race(delivered()))
     world.now += 7200
     record.on_tunnel_ended(carried())
@@ -453,7 +454,7 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     radio.protocol = protocol
     radio.winner = DIRECT
     radio.attempts = (delivered(),)
-    radio.keep_open(cast(Any, SimpleNamespace(over=False)), radio.outcome)
+    radio.keep_open(cast(Any, SimpleNamespace(over=False)))
     for _, _, listener in flows.watched:
         listener.on_direct_bytes(0.5)
 
@@ -551,7 +552,7 @@ class Watched:
         self.tunnel = Tunnel(peer=peer)
 
     def watch(self) -> None:
-        self.record.keep_open(cast(Any, self.tunnel), self.record.outcome)
+        self.record.keep_open(cast(Any, self.tunnel))
         self.record.release()  # the session has ended
 
     def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
@@ -682,7 +683,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again.protocol = Protocol.TLS
     again.winner = TOR
     again.attempts = (delivered(TOR),)
-    again.keep_open(cast(Any, Tunnel()), again.outcome)
+    again.keep_open(cast(Any, Tunnel()))
     scene.network = network
     scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
     assert (scene.held.score > 0) is (network == HOME)

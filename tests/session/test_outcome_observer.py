@@ -10,9 +10,9 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import FAIR, Conditions, Health
-from proxy.model import Action, Change, Outcome, Symptom
+from proxy.model import DIRECT, Action, Change, Outcome, Symptom
 from proxy.session.outcome_observer import OutcomeObserver
-from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome
 from tests.support.services import NoFlows, services
 
 RESCUED = outcome(failed(Symptom.RESET), delivered(TOR), at=999.0)
@@ -41,9 +41,9 @@ def test_what_addons_made_of_its_signals_is_returned_with_the_direct_attempt() -
 @pytest.mark.parametrize("action", [Action.AUTO, Action.DIRECT])
 def test_a_tunnel_is_watched_where_that_can_change_the_route(action: Action) -> None:
     flows = NoFlows()
-    ended: Outcome = outcome(delivered(), action=action)
     observer = OutcomeObserver(services(flows=flows), HOME)
-    watched = observer.watch(cast(Any, SimpleNamespace(over=False)), ended, cast(Any, None))
+    tunnel, plan = cast(Any, SimpleNamespace(over=False)), outcome(delivered(), action=action).plan
+    watched = observer.watch(tunnel, DIRECT, plan, HOST, cast(Any, None))
     assert (watched is not None) is bool(flows.watched) is (action is Action.AUTO)
 
 
