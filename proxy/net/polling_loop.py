@@ -111,7 +111,7 @@ class PollingLoop(asyncio.SelectorEventLoop):
         """Passes of the loop, each as asyncio's: waits, tells who has news, and calls what is due. What is added
         meanwhile is called in the next pass. asyncio calls this until the loop is to stop; it goes on by itself until
         then, which saves the call."""
-        timers, ready = self._scheduled, self._ready
+        timers, ready, clock = self._scheduled, self._ready, self.time
         timer: _Timer | None
         handle: _Callback | _Timer | None
         while True:
@@ -127,7 +127,7 @@ class PollingLoop(asyncio.SelectorEventLoop):
             if ready or self._stopping:
                 timeout_s = 0.0
             elif timers:
-                timeout_s = timers[0]._when - self.time()
+                timeout_s = timers[0]._when - clock()
                 if not 0.0 <= timeout_s <= _WAIT_MAX_S:
                     timeout_s = 0.0 if timeout_s < 0.0 else _WAIT_MAX_S
             if self._edges is None:
@@ -135,12 +135,13 @@ class PollingLoop(asyncio.SelectorEventLoop):
             elif self._edges.wait(timeout_s):
                 self._process_events(self._selector.select(0))
 
-            now = self.time() + self._clock_resolution
-            while timers and timers[0]._when < now:
-                timer = heapq.heappop(timers)
-                timer._scheduled = False
-                ready.append(timer)
-            for _ in range(len(ready)):
+            if timers:
+                now = clock() + self._clock_resolution
+                while timers and timers[0]._when < now:
+                    timer = heapq.heappop(timers)
+                    timer._scheduled = False
+                    ready.append(timer)
+            for _ in range(len(ready)) if ready else ():
                 handle = ready.popleft()
                 if handle._cancelled:
                     continue
@@ -152,7 +153,7 @@ class PollingLoop(asyncio.SelectorEventLoop):
                     self.call_exception_handler(
                         {"message": f"fault in {handle!r}", "exception": error, "handle": handle}
                     )
-            timer = handle = None  # what they hold need not live until the next event
+                timer = handle = None  # what they hold need not live until the next event
             if self._stopping:
                 return
 

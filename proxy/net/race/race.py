@@ -68,6 +68,15 @@ class Winner:
 class Race:
     """One race, used once: `connect`, then `deliver`. An open path that closed before the flight needs a new Race."""
 
+    # Of most races these stay as they are.
+    _flight: Flight | None = None
+    _is_flown = False  # the flight, or a part of it, was sent
+    _is_promising = False  # see `_start_next_if_due`
+    _check_at = _redirect_at = math.inf  # when time alone may change the race
+    _is_won = False
+    overtaken: Candidate | None = None
+    """A direct attempt under way that another route overtook: `judge_late_direct` judges and closes it."""
+
     def __init__(
         self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify | None = None
     ) -> None:
@@ -81,13 +90,6 @@ class Race:
         self._policy = terms.policy if len(routes) > 1 else NO_POLICY
         self._check = ResponseCheck(destination.host, routes, terms, self._policy, self.notify)
         self._candidates: list[Candidate] = []
-        self._flight: Flight | None = None
-        self._is_flown = False  # the flight, or a part of it, was sent
-        self._is_promising = False  # see `_start_next_if_due`
-        self._check_at = self._redirect_at = math.inf  # when time alone may change the race
-        self.overtaken: Candidate | None = None
-        """A direct attempt under way that another route overtook: `judge_late_direct` judges and closes it."""
-        self._is_won = False
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
@@ -204,26 +206,28 @@ class Race:
         `pull` is called on every event from then on. It moves further bytes of the client into `flight`, and returns
         False when the client has left. A flight that may not be sent twice goes to the first open route only.
         """
-        now = self._loop.time()
+        time, candidates = self._loop.time, self._candidates
+        now = time()
         self._flight, self._flight_at, self._resumed_at = flight, now, min(self._resumed_at, now)
         self._gives_up_at, ends_at = now + self._terms.detect.give_up_s, now + limit_s
         while True:
             has_answer = False
-            for candidate in self._candidates:
+            for candidate in candidates:
                 if candidate.connecting is not None:
-                    candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
+                    candidate.poll_connect(candidate.connecting, self.notify, time())
                 if candidate.phase is Phase.OPEN and not self._is_flown:
                     self._send_flight(candidate, flight)
                 if candidate.phase is Phase.AWAITING_ANSWER:
                     if candidate.sent < len(flight.data) or flight.ended:
                         self._send(candidate, flight)
                     if candidate.answer_due_at or candidate.stream is None or not candidate.stream.drained:
-                        self._check.read_answer(candidate, flight, self._candidates)
+                        self._check.read_answer(candidate, flight, candidates)
                         has_answer = True
-            for candidate in self._candidates if has_answer else ():  # it may also let an earlier candidate win
-                if candidate.phase is Phase.WON:
-                    return self._won(candidate, valid=True)
-            now = self._loop.time()
+            if has_answer:
+                for candidate in candidates:  # it may also let an earlier candidate win
+                    if candidate.phase is Phase.WON:
+                        return self._won(candidate, valid=True)
+            now = time()
             if now >= ends_at:
                 return None
             if self._start_next_if_due(now, flight):
@@ -285,35 +289,39 @@ class Race:
         if flight is not None and self._is_flown and not flight.replayable:
             return False
         reserve: Candidate | None = None
-        may_be_retried = False
+        may_be_retried, check_at = False, math.inf
         for candidate in self._candidates:
-            if candidate.phase in _UNDER_WAY:
+            phase = candidate.phase
+            if phase in _UNDER_WAY:
                 if candidate.connecting is not None:
-                    self._check_at = min(self._check_at, candidate.connecting.next_check_at)
+                    check_at = min(check_at, candidate.connecting.next_check_at)
                 if (hedge_at := self._terms.hedging.hedge_at(candidate, self._destination.host, now)) <= now:
                     self._mark_hedged(candidate, now)
                 else:
                     self._is_promising = True
-                    if not self._is_plain:
-                        self._check_at = min(self._check_at, hedge_at)
-            elif candidate.phase is Phase.OPEN and flight is not None and reserve is None:
+                    if hedge_at < check_at and not self._is_plain:
+                        check_at = hedge_at
+            elif phase is Phase.OPEN and flight is not None and reserve is None:
                 reserve = candidate
             elif candidate.symptom is Symptom.REDIRECTED:
                 at = self._terms.hedging.redirect_deadline(candidate)
                 self._redirect_at = min(self._redirect_at, math.inf if at is None else at)
-            if candidate.route.relays and candidate.phase in _MAY_BE_RETRIED:
+            if candidate.route.relays and phase in _MAY_BE_RETRIED:
                 may_be_retried = True
         if reserve is not None and flight is not None:
             reserve_at = self._reserve_at(reserve)
             if not self._is_promising or now >= reserve_at:
                 self._send_flight(reserve, flight)
                 return True
-            self._check_at = min(self._check_at, reserve_at)
+            check_at = min(check_at, reserve_at)
         if not self._is_plain:
-            due = [at for at, _ in self._retriable(self._latest())] if may_be_retried else []
-            for at in (self._redirect_at, self._gives_up_at, *due):
-                if now < at < self._check_at:
-                    self._check_at = at
+            if now < self._gives_up_at < check_at:
+                check_at = self._gives_up_at
+            if now < self._redirect_at < check_at:
+                check_at = self._redirect_at
+            if may_be_retried:
+                check_at = min([check_at, *(at for at, _ in self._retriable(self._latest()) if now < at)])
+        self._check_at = check_at
         route = None if self._is_promising else self._next_route(flight, now)
         if route is None:
             return False
@@ -455,7 +463,9 @@ class Race:
                 return
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
-            candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)
+            candidate.task = spawn(
+                self._dial(candidate), name=f"dial {self._destination.host}", on_end=self.notify.wake, eager=True
+            )
         if not self._is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._terms.hedging.hedge_at(candidate, self._destination.host, now))
 
@@ -478,8 +488,6 @@ class Race:
             candidate.opened(stream, self.notify, self._loop.time())
             if route.relays:
                 self._terms.schedule.opened(route.relays)
-        finally:
-            self.notify.set()
 
     def _send_flight(self, candidate: Candidate, flight: Flight) -> None:
         assert candidate.stream is not None
@@ -517,10 +525,11 @@ class Race:
         if valid:
             winner.stage, winner.symptom = Stage.DONE, Symptom.NONE
             winner.ended_at = winner.ended_at or self._loop.time()
-        if valid and winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
-            self._note_times(winner)
-        if valid and winner.direct and self._terms.down_cache is not None and self._terms.down_cache.down_until:
-            self._terms.down_cache.clear(self._destination.host)
+            if winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
+                self._note_times(winner)
+            down_cache = self._terms.down_cache
+            if winner.direct and down_cache is not None and down_cache.down_until:
+                down_cache.clear(self._destination.host)
         for candidate in self._candidates:
             if candidate is winner:
                 continue
