@@ -46,6 +46,9 @@ _REMEMBERED_SIZE = 1024
 _FORWARDS_REMEMBERED = 32
 """Requests in absolute form that are remembered. They may hold cookies, so only few are kept."""
 
+_USUAL_OFFERS = ((0,), (0, 1), (0, 2), (0, 1, 2), (2,), (2, 0))
+"""The ways to sign in that clients offer by SOCKS5 (RFC 1928 section 3): none, GSSAPI, a password."""
+
 OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
 
@@ -217,6 +220,10 @@ class InboundHandshake:
         self._is_ours = is_ours
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
+        self._socks5_greetings = frozenset(
+            bytes((5, len(offer), *offer)) for offer in _USUAL_OFFERS if self._socks5_method in offer
+        )
+        """Whole greetings that offer it: they need not be parsed."""
         # By their head.
         self._connects: Bounded[bytes, _Known[TunnelRequest]] = Bounded(_REMEMBERED if credentials is None else 0)
         self._socks5_requests: Bounded[bytes, TunnelRequest] = Bounded(_REMEMBERED)
@@ -248,7 +255,7 @@ class InboundHandshake:
                         head = await client.read(http1.read_request_head(reader), ends_at)
                     return self._asked(client, head, received)
                 case Family.SOCKS5:
-                    return await self._socks5(client, ends_at)
+                    return await self._socks5(client, ends_at, is_usual=received in self._socks5_greetings)
                 case Family.SOCKS4:
                     return await self._socks4(client, ends_at)
         except TimeoutError:
@@ -317,10 +324,12 @@ class InboundHandshake:
             return OwnPageRequest(_as_received(head) + reader.rest())
         return _forward_request(head, head.destination)
 
-    async def _socks5(self, client: Client, ends_at: float) -> TunnelRequest:
+    async def _socks5(self, client: Client, ends_at: float, *, is_usual: bool) -> TunnelRequest:
+        """`is_usual`: one of the usual greetings has come, and nothing behind it."""
         stream, reader = client.stream, client.reader
-        methods = await client.read(socks.read_socks5_methods(reader), ends_at)
-        if self._socks5_method not in methods:
+        if is_usual:
+            reader.clear()
+        elif self._socks5_method not in await client.read(socks.read_socks5_methods(reader), ends_at):
             raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
         await stream.send(self._socks5_choice)
         if not reader:

@@ -148,6 +148,18 @@ async def test_a_connect_that_is_remembered_is_the_same_request(client: Client) 
     assert await client.says(other) == TunnelRequest(Destination("example.com", 443), Inbound.CONNECT)
 
 
+@pytest.mark.parametrize("offer", [b"\x05\x01\x00", b"\x05\x02\x00\x01", b"\x05\x03\x00\x01\x02", b"\x05\x02\x00\x80"])
+async def test_a_socks5_greeting_is_the_same_alone_and_with_the_request_behind_it(client: Client, offer: bytes) -> None:
+    """Usual ones that come alone are not parsed; the last one is."""
+    expected = TunnelRequest(EXAMPLE, Inbound.SOCKS5)
+    assert await client.says(offer + SOCKS5_EXAMPLE) == expected
+    assert client.heard() == b"\x05\x00"
+    with counting() as calls:
+        assert await client.says(offer, SOCKS5_EXAMPLE) == expected
+    assert client.heard() == b"\x05\x00"
+    assert any("read_socks5_methods" in name for name in calls) is (offer[-1] == 0x80)
+
+
 async def test_a_socks5_request_that_is_remembered_is_the_same_request(client: Client) -> None:
     """Only a whole one is: a piece of it is the beginning of many."""
     expected, hello = TunnelRequest(EXAMPLE, Inbound.SOCKS5), b"\x05\x01\x00"
