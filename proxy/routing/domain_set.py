@@ -14,15 +14,10 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from enum import IntFlag
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from proxy.model.frozen_dataclass import frozen_dataclass
-
-if TYPE_CHECKING:
-    Slots = array[int] | memoryview
 
 
 class Covers(IntFlag):
@@ -39,9 +34,6 @@ class Covers(IntFlag):
 
 _CHARACTERS_PER_SLOT = 3
 """So there are five to ten slots for each domain of usual length: what is not listed seldom finds its slot taken."""
-
-_LARGE_PAGE = 1 << 21
-"""Bytes. Most processors have pages of this size."""
 
 _SLOTS_AT_ONCE = 1 << 16
 """How many are made in one call: all of a million domains would take 10 ms, in which other threads wait."""
@@ -69,7 +61,7 @@ class DomainSet(Collection[str]):
     text: bytearray
     """The domains in the order in which they were added, as `marked`, and a 0. Instead of flags, one that stands before
     already has a 0."""
-    slots: Slots
+    slots: array[int]
     """By hash: where a domain begins in the text; 0 for none. What finds its slot taken is in the next free one. The
     number of slots is a power of two."""
     last: int
@@ -143,26 +135,18 @@ def marked(domains: Sequence[str], flags: bytes) -> bytes:
     return "".join(chain.from_iterable(zip(flags.decode(), domains, strict=True))).encode()
 
 
-def _free_slots(least: int) -> Slots:
-    """Returns so many free slots or more, up to twice as many. Many are in large pages where the system has them: most
-    of the time that a place far from the others takes goes to find its page, and to make and free 32 MiB of small ones
-    takes 40 ms."""
+def _free_slots(least: int) -> array[int]:
+    """Returns so many free slots or more, up to twice as many. Large pages would save the processor most of its search
+    for them, but are no choice: a virtual machine that gave its free memory back takes 9 ms for each, in which other
+    threads wait."""
     number = 1 << least.bit_length()
-    if 4 * number >= _LARGE_PAGE:
-        import mmap  # which a start does not wait for
-
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory = mmap.mmap(-1, 4 * number, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            with suppress(OSError):  # a kernel that was built without them
-                memory.madvise(mmap.MADV_HUGEPAGE)
-            return memoryview(memory).cast("I")
     zeros, slots = array("I", (0,)) * min(number, _SLOTS_AT_ONCE), array("I")
     while len(slots) < number:
         slots += zeros
     return slots
 
 
-def _found(text: bytearray, slots: Slots, domain: str) -> tuple[int, int]:
+def _found(text: bytearray, slots: array[int], domain: str) -> tuple[int, int]:
     """Returns the slot of a domain and its place in the text; when the domain is not there, the free slot for it and
     0."""
     last, name = len(slots) - 1, domain.encode()

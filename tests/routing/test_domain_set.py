@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import random
 from collections import Counter
 
@@ -118,29 +117,12 @@ def test_a_look_up_is_one_call() -> None:
 def test_a_large_set_is_small_and_most_of_its_slots_are_free() -> None:
     names = [f"site{n:x}.example" for n in range(200_000)]
     made = DomainSet.of(names)
-    free = list(made.slots).count(0)
+    free = made.slots.count(0)
     assert free == len(made.slots) - len(names)
     assert free > 0.6 * len(made.slots), "most names that are not listed need no comparison"
     runs = ("".join("1" if taken else " " for taken in made.slots)).split()
     assert max(map(len, runs)) < 40, "what is searched for a name"
     assert sum(memoryview(block).nbytes for block in (made.text, made.slots)) < 60 * len(names)
-
-
-@pytest.mark.parametrize("pages", ["large", "refused", "unknown"])
-def test_a_large_table_needs_no_large_pages(pages: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows and macOS have none for it, and a kernel may refuse them."""
-    if pages == "refused":
-        monkeypatch.setattr(mmap, "MADV_HUGEPAGE", -1, raising=False)
-    if pages == "unknown":
-        monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
-    builder = DomainSetBuilder(2_000_000)
-    builder.add([f"site{n}.example" for n in range(1000)])
-    made = builder.build()
-    assert isinstance(made.slots, memoryview) is (hasattr(mmap, "MADV_HUGEPAGE"))
-    assert len(made.slots) == 1 << 20
-    assert sum(map(bool, made.slots)) == 1000
-    assert made.covering("www.site7.example") == "site7.example"
-    assert made.covering("www.site1000.example") is None
 
 
 @given(st.lists(st.tuples(NAMES, st.sampled_from([1, 2, 3]).map(Covers)), min_size=20), st.integers(1, 7))
@@ -155,7 +137,7 @@ def test_it_grows_when_it_was_told_a_size_too_small(entries: list[tuple[str, Cov
     made = small.build()
     assert list(made.entries()) == list(merged.items())
     assert made.counts() == Counter(merged.values())
-    assert list(made.slots).count(0) >= len(made.slots) // 2
+    assert made.slots.count(0) >= len(made.slots) // 2
 
 
 def test_a_text_that_is_too_long_for_the_slots_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
