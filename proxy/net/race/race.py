@@ -145,6 +145,7 @@ class Race:
             if not waits():
                 return False
             is_started = self._start_next_if_due(now)
+            is_open = is_started and self._candidates[-1].phase is Phase.OPEN  # through at once: no event will tell
             if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
                 return False
         self._opened_at, self._resumed_at = now, math.inf

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
+from proxy.net.notify import Notify
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
 from proxy.net.race.race import OpenPath, Race, Winner
@@ -1162,3 +1166,23 @@ def test_an_open_path_in_reserve_is_not_queued_behind_guesses() -> None:
         assert asyncio.get_running_loop().time() <= opened_at + 1.2
 
     play(story())
+
+
+def test_a_route_that_is_through_at_once_after_another_has_failed_is_not_waited_for() -> None:
+    """No event tells of it: as of a site on this computer, whose relay has gone."""
+    scripts = {RELAY: Script(connect=refused()), DIRECT: Script(answer=OK)}
+
+    class AtOnce(ScriptedDirect):
+        def begin(self, destination: Destination, notify: Notify) -> Any:
+            stream = ScriptedStream(scripts[DIRECT])
+            return SimpleNamespace(poll=lambda: stream, began_at=0.0, next_check_at=math.inf, is_through=True)
+
+    async def scene() -> None:
+        stage = Scene(scripts)
+        stage.race._terms.direct = AtOnce(lambda: scripts[DIRECT])
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert asyncio.get_running_loop().time() < 1.0
+
+    play(scene())
