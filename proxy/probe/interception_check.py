@@ -36,8 +36,11 @@ class InterceptionCheck:
         self._services = services
         self._check_control = check_control
         self._checked: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)  # when each host was checked
+        self._sound: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)
+        """When that was, of those that a visit caused and that got the site's own certificate."""
         self._last: dict[NetworkId, float] = {}  # when the last check began that no rejection caused
         self._under_way = False
+        self._rejected: Outcome | None = None  # the last one while a check was under way
 
     def on_delivered(self, visit: Delivered) -> None:
         """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
@@ -47,16 +50,27 @@ class InterceptionCheck:
         settings = self._services.setup().settings.detect
         if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:
             return
-        if self._start(visit.record.outcome, network, now, not_since_s=settings.known_s):
+        if self._start(visit.record.outcome, network, now, not_since_s=settings.known_s, rejected=False):
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
-        """Starts a check when the client closed the tunnel as clients do that reject a certificate."""
-        if ended.outcome.plan.learns and ended.outcome.protocol is Protocol.TLS and _client_rejected(ended.outcome):
-            not_since_s = self._services.setup().settings.detect.probe_again_s
-            self._start(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
+        """Starts a check when the client closed the tunnel as clients do that reject a certificate, also soon after one
+        that found nothing. While another check is under way, the last one waits for its end."""
+        outcome = ended.outcome
+        if outcome.plan.learns and outcome.protocol is Protocol.TLS and _client_rejected(outcome):
+            self._check_rejected(outcome)
 
-    def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float) -> bool:
+    def _check_rejected(self, outcome: Outcome) -> None:
+        if self._under_way:
+            self._rejected = outcome
+            return
+        network, again_s = self._services.network(), self._services.setup().settings.detect.probe_again_s
+        key = (network, outcome.host)
+        if key in self._sound and self._sound[key] == self._checked.get(key):
+            again_s = 0.0
+        self._start(outcome, network, self._services.now(), not_since_s=again_s, rejected=True)
+
+    def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float, rejected: bool) -> bool:
         """Starts a check unless one is under way or the host was checked within `not_since_s`. Returns whether."""
         key = (network, outcome.host)
         if self._under_way or 0 <= now - self._checked.get(key, float("-inf")) < not_since_s:
@@ -66,7 +80,8 @@ class InterceptionCheck:
             return False
         self._checked[key] = now
         self._under_way = True
-        spawn(self._run(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
+        run = self._run(setup, outcome.request.destination, network, rejected=rejected)
+        spawn(run, name=f"certificate of {outcome.host}")
         return True
 
     def _is_allowed(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
@@ -81,12 +96,14 @@ class InterceptionCheck:
             and self._services.beliefs.lookup(outcome.host, network=network, now=now).state not in TROUBLED
         )
 
-    async def _run(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
+    async def _run(self, setup: Setup, destination: Destination, network: NetworkId, *, rejected: bool) -> None:
         try:
             host = destination.host
             if not await self._services.may_go_direct(setup, destination):
                 return  # an addon allows relays only by now
             classified = await self._classify(setup, DIRECT, destination)
+            if classified.kind is CertificateKind.SITE and not rejected:
+                self._sound[network, host] = self._checked.get((network, host), 0.0)
             if classified.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
                 # A captive portal presents its own certificate for every site.
                 self._services.beliefs.suspect_portal(network)
@@ -108,6 +125,9 @@ class InterceptionCheck:
                 await self._check_control(setup)
         finally:
             self._under_way = False
+            if (waiting := self._rejected) is not None:
+                self._rejected = None
+                self._check_rejected(waiting)
 
     async def _relay_gets_valid(self, setup: Setup, destination: Destination) -> bool:
         """Whether the first relay that gets a certificate gets a valid one. A bad one that the site presents everywhere

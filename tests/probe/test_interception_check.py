@@ -316,14 +316,35 @@ async def test_a_client_that_hangs_up_is_asked_why_within_the_minute(authorities
         assert scene.dialed(DIRECT) == ["a.test", "b.test", "b.test"]
 
 
-async def test_one_at_a_time(authorities: dict[str, Authority]) -> None:
+async def test_a_client_that_hangs_up_soon_after_a_sound_certificate_is_asked_why_once(
+    authorities: dict[str, Authority],
+) -> None:
+    """A censor may have begun since. Who rejects the site's own causes one check a minute."""
+    async with world(authorities) as scene:
+        await scene.look(visited())
+        for _ in range(3):
+            scene.clock.advance(1)
+            await scene.end(hung_up())
+        assert scene.dialed(DIRECT) == [HOST, HOST]
+
+
+async def test_an_unknown_issuer_is_not_looked_at_twice_within_the_minute(authorities: dict[str, Authority]) -> None:
+    async with world(authorities, direct="unknown", relay=None) as scene:
+        await scene.look(visited())
+        before = scene.dialed(DIRECT)
+        scene.clock.advance(59)
+        await scene.end(hung_up())
+        assert scene.dialed(DIRECT) == before
+
+
+async def test_one_at_a_time_and_the_last_rejection_waits(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         for host in ("a.test", "b.test", "c.test"):
             scene.certificates.on_tunnel_ended(TunnelEnded(hung_up(host)))
         await until(lambda: not scene.certificates._under_way)
-        assert scene.dialed(DIRECT) == ["a.test"]
+        assert scene.dialed(DIRECT) == ["a.test", "c.test"]
         await scene.end(hung_up("b.test"))
-        assert scene.dialed(DIRECT) == ["a.test", "b.test"]
+        assert scene.dialed(DIRECT) == ["a.test", "c.test", "b.test"]
 
 
 HANGING_UP: dict[str, tuple[dict[str, Any], bool]] = {
