@@ -18,8 +18,8 @@ from tests.support.name_servers import machine_files, plain_server, saying
 
 NAMES = 20
 CALLS = 97
-"""On Linux, with both families answered, of which one has an address. Functions of asyncio are not counted, and a wait
-for a Notify takes three of ours in place of one, and three fewer of theirs."""
+"""On Linux, with both families answered, of which one has an address. A wait for a Notify takes three of
+them, and took one before a session went on within the edge that wakes it."""
 
 pytestmark = pytest.mark.usefixtures("home")
 
