@@ -112,9 +112,10 @@ class EpollPoller:
 
     def wait(self, timeout_s: float) -> bool:
         watched_by, selector_is_ready = self._watched.get, False
-        for fd, mask in self._epoll.poll(timeout_s, _BATCH):
-            watched = watched_by(fd)
-            if watched is not None:
+        events = self._epoll.poll(timeout_s, _BATCH)
+        # An owner may close its socket before its event's turn, and another one get the number of that descriptor.
+        for (fd, mask), watched in zip(events, [watched_by(fd) for fd, _ in events], strict=True):
+            if watched is not None and watched_by(fd) is watched:
                 try:
                     watched.ready(mask | READABLE if mask & _ENDS else mask)
                 except Exception as error:

@@ -32,7 +32,7 @@ class Client:
         self.stream = stream
         self.news = Notify()
         """Set by the stream."""
-        stream.notify = self.news.wake
+        stream.notify = self.news.set
         self.reader = Reader()
         """What was received and is not parsed yet."""
         self.has_left = False
@@ -42,7 +42,7 @@ class Client:
     def renew_news(self) -> None:
         """Leaves its Notify to who waits for it now."""
         self.news = Notify()
-        self.stream.notify = self.news.wake
+        self.stream.notify = self.news.set
 
     async def read(self, parser: Parser[T], ends_at: float) -> T:
         """Runs a wire parser on what it sends. Bytes that the parser leaves stay in `reader`. Raises TimeoutError at

@@ -167,7 +167,7 @@ class Exchange:
         `idle_timeout_s`. The caller closes both streams then, and whatever is not reusable after a return.
         """
         client, server, loop = self._client, self._server, asyncio.get_running_loop()
-        server.stream.notify = self._notify.wake
+        server.stream.notify = self._notify.set
         timer = self._watch_for_continue() if self._head.expect_continue else None
         upward: Steps[None] | None = None
         downward = self._downward()

@@ -25,7 +25,7 @@ async def relay_server_greeting(
     stream = opened.stream
     relayed = 0
     data: bytes | None = opened.answer
-    client.notify = stream.notify = notify.wake
+    client.notify = stream.notify = notify.set
     with contextlib.suppress(TimeoutError):
         while True:
             with deadline(idle_timeout_s):

@@ -107,7 +107,7 @@ class Session:
                     break
                 # The inspector answers the client from here on, and sends a flight of its own.
                 client.stream = await services.inspector.intercept(client.stream, flight.data, lambda: record.outcome)
-                client.stream.notify = client.news.wake
+                client.stream.notify = client.news.set
                 flight, self._inspected = Flight(), True
 
             winner = await race.deliver(flight, partial(client.read_flight, flight), limits.idle_timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -64,6 +65,7 @@ def public() -> Iterator[Authority]:
 @pytest.fixture
 async def home() -> AsyncIterator[None]:
     """Whatever happens, no descriptor is left open."""
+    gc.collect()  # what earlier tests left would be closed meanwhile
     before = descriptors()
     yield
     for _ in range(5):  # servers of asyncio close a turn later

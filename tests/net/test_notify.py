@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 import pytest
 
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
-from proxy.net.tasks import spawn
 from tests.support.clock import run as play
 from tests.support.late import stall
 
@@ -84,63 +82,3 @@ def test_a_ring_in_the_last_moment_leaves_no_alarm() -> None:
         assert asyncio.get_running_loop().time() == 10
 
     play(story())
-
-
-async def test_who_is_woken_by_the_loop_goes_on_at_once() -> None:
-    loop, notify, said = asyncio.get_running_loop(), Notify(), list[str]()
-
-    async def waits() -> None:
-        for turn in range(2):
-            await notify.wait()
-            said.append(f"woken {turn}")
-
-    def wake() -> None:
-        notify.wake()
-        said.append("the loop goes on")
-
-    task = spawn(waits(), name="waits", eager=True)
-    await asyncio.sleep(0)
-    loop.call_soon(wake)
-    loop.call_soon(wake)
-    await task
-    assert said == ["woken 0", "the loop goes on", "woken 1", "the loop goes on"]
-
-
-@pytest.mark.parametrize("by", [Notify.set, Notify.wake])
-async def test_who_is_woken_by_a_task_goes_on_after_it(by: Callable[[Notify], None]) -> None:
-    """Two tasks never run within each other."""
-    notify, said = Notify(), list[str]()
-
-    async def waits() -> None:
-        await notify.wait()
-        said.append("woken")
-
-    task = spawn(waits(), name="waits", eager=True)
-    await asyncio.sleep(0)
-    by(notify)
-    by(notify)
-    said.append("the task goes on")
-    await task
-    assert said == ["the task goes on", "woken"]
-    await notify.wait()  # the second one is not missed
-
-
-async def test_a_task_that_is_cancelled_while_it_is_woken_is_cancelled() -> None:
-    notify, ends = Notify(), list[str]()
-
-    async def waits() -> None:
-        try:
-            await notify.wait()
-        except asyncio.CancelledError as error:
-            ends.append(f"cancelled: {error}")
-            raise
-
-    for woken in (False, True):
-        task = spawn(waits(), name="waits", eager=True)
-        await asyncio.sleep(0)
-        if woken:
-            notify.set()
-        task.cancel("enough")
-        await asyncio.wait([task])
-        assert task.cancelled()
-    assert ends == ["cancelled: enough", "cancelled: enough"]

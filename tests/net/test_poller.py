@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -137,6 +138,41 @@ async def test_a_socket_that_cannot_be_watched_leaves_nothing_behind(tmp_path: o
             poller.register(watcher)
         poller.unregister(watcher)  # would raise if it were still held
     poller.close()
+
+
+async def test_an_edge_of_a_closed_socket_is_not_for_the_next_one_of_its_number(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Both of a pair are readable in one batch; who is told first closes the other, whose number is given away."""
+    fresh, far = tcp_pair()
+    later: list[Watcher] = []
+    is_taken = asyncio.Event()
+
+    class Closes(Watcher):
+        def ready(self, mask: int) -> None:
+            super().ready(mask)
+            other = watchers[1 - watchers.index(self)]
+            if mask & READABLE and not later:
+                number = other.fileno()
+                poller.unregister(other)
+                other.sock.close()
+                os.dup2(fresh.fileno(), number)
+                later.append(Watcher(socket.socket(fileno=number)))
+                poller.register(later[0])
+                is_taken.set()
+
+    watchers = [Closes(sock) for sock in pair]
+    for watcher in watchers:
+        watcher.sock.send(b"for the other")
+    for watcher in watchers:
+        poller.register(watcher)
+    async with asyncio.timeout(5):
+        await is_taken.wait()
+    await later[0].wait_for(WRITABLE)
+    assert not any(mask & READABLE for mask in later[0].masks)
+    poller.unregister(later[0])
+    for sock in (later[0].sock, fresh, far):
+        sock.close()
 
 
 async def test_many_more_edges_than_one_batch() -> None:

@@ -312,7 +312,7 @@ class Connecting:
         else:
             stream.syn_at = now
             stream.drained = self._poller.edge_triggered  # registering makes an edge for what is there already
-            stream.notify = self._notify.wake
+            stream.notify = self._notify.set
             self._tries.append(stream)
             self.is_through = is_through
         if not self._tries:

@@ -121,7 +121,7 @@ class Candidate:
             self.evidence["opened_s"] = round(now - self.started_at, 4)
         self.phase, self.stage = Phase.OPEN, Stage.FIRST_BYTE
         self.connected_late, self.hedged_at = self.hedged_at > 0, 0.0
-        stream.notify = notify.wake
+        stream.notify = notify.set
 
     def dial_failed(self, error: DialError, now: float) -> None:
         """No path was opened."""

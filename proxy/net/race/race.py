@@ -465,7 +465,7 @@ class Race:
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
             candidate.task = spawn(
-                self._dial(candidate), name=f"dial {self._destination.host}", on_end=self.notify.wake, eager=True
+                self._dial(candidate), name=f"dial {self._destination.host}", on_end=self.notify.set, eager=True
             )
         if not self._is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._terms.hedging.hedge_at(candidate, self._destination.host, now))

@@ -17,9 +17,8 @@ from tests.support.calls import counting
 from tests.support.name_servers import machine_files, plain_server, saying
 
 NAMES = 20
-CALLS = 97
-"""On Linux, with both families answered, of which one has an address. A wait for a Notify takes three of
-them, and took one before a session went on within the edge that wakes it."""
+CALLS = 94
+"""On Linux, with both families answered, of which one has an address."""
 
 pytestmark = pytest.mark.usefixtures("home")
 
