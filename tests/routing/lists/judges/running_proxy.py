@@ -22,6 +22,10 @@ _ANSWER_S = 60.0
 """An answer takes a millisecond; this is what a machine under load may take before it counts as failed."""
 
 
+class Refused(Exception):
+    """The proxy answered a CONNECT otherwise than by 200; its answer is the argument."""
+
+
 class Configure(Protocol):
     """Writes what the program needs, and returns its command. It listens at `port`, sends what the list names to the
     HTTP proxy at `listed`, and all else to the one at `other`."""
@@ -56,10 +60,10 @@ def _answering(answer: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamW
 
 
 async def _answers(port: int) -> bool:
-    """Mihomo listens before it has read its rules, and closes what comes then."""
+    """Mihomo listens before it has read its rules, and closes or refuses what comes then."""
     try:
         return await _ask(port, "first.test", asyncio.Semaphore()) in (True, False)
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, ConnectionError, Refused):
         return False
 
 
@@ -70,7 +74,8 @@ async def _ask(port: int, host: str, gate: asyncio.Semaphore) -> bool:
             name = f"{bracketed(host)}:443".encode()
             writer.write(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (name, name))
             head = await reader.readuntil(b"\r\n\r\n")
-            assert b" 200 " in head.partition(b"\r\n")[0], head
+            if b" 200 " not in head.partition(b"\r\n")[0]:
+                raise Refused(head)
             writer.write(b"?")
             answer = await reader.readexactly(1)
     return {b"L": True, b"O": False}[answer]
