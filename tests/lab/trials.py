@@ -114,6 +114,7 @@ class Stay:
     byway: Running
     companion: Companion
     visits_before: int = 0  # of each site, before its trial: they have rows of their own
+    patience: float = 1.0  # how many times the `settle_s` of a row a belief may take to come
 
     async def trial(self, row: Scenario, seed: int, site: Site) -> Trial:
         seen: list[Seen] = []
@@ -183,7 +184,7 @@ class Stay:
             return (right and State(held["state"]) in wanted) or await _not_yet()
 
         with contextlib.suppress(TimeoutError):
-            await until_read(as_wanted, within_s=row.settle_s)
+            await until_read(as_wanted, within_s=row.settle_s * (self.patience if wanted else 1.0))
         return held
 
     async def lasting(self, trials: Iterable[tuple[Trial, Site]]) -> list[Trial]:
@@ -214,7 +215,7 @@ async def stay(
             await until(lambda: companion.knows(*ways))  # before anything is unusual
         rules = [rule for row in plan for rule in row.arrange(country, sites[row])]
         country.rules.set(rules)
-        yield Stay(country, byway, companion), sites
+        yield Stay(country, byway, companion, patience=3.0 if patient else 1.0), sites
 
 
 async def run_together(
