@@ -143,7 +143,7 @@ async def test_a_socket_that_cannot_be_watched_leaves_nothing_behind(tmp_path: o
 async def test_an_edge_of_a_closed_socket_is_not_for_the_next_one_of_its_number(
     poller: Poller, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    """Both of a pair are readable in one batch; who is told first closes the other, whose number is given away."""
+    """Both sockets are readable in one batch. The first owner that is called closes the other and reuses its number."""
     fresh, far = tcp_pair()
     later: list[Watcher] = []
     is_taken = asyncio.Event()

@@ -57,7 +57,7 @@ class CachedLookup(Protocol):
 
 
 class PendingAddresses(Protocol):
-    """A lookup under way. Whoever began it closes it."""
+    """A lookup that has begun. The caller that began it closes it."""
 
     def poll(self) -> Sequence[IPAddress] | None:
         """Returns the addresses, at least one; None while they are not known. Raises DialError."""
