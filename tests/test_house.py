@@ -136,6 +136,12 @@ def test_no_example_of_a_property_has_a_deadline() -> None:
     assert HealthCheck.too_slow in settings.default.suppress_health_check
 
 
+def test_what_is_remembered_of_requests_and_answers_can_be_forgotten() -> None:
+    for path in MODULES:
+        if path.relative_to(ROOT / "proxy").parts[0] in ("wire", "session"):
+            assert "lru_cache" not in path.read_text(), f"{path}: use proxy.model.remembered, which forgets"
+
+
 def test_no_key_is_committed() -> None:
     kept = [path for path in ROOT.iterdir() if path.name in ("addons", "certs", "proxy", "tests")]
     for folder in kept:

@@ -47,6 +47,7 @@ from proxy.extend.manager import AddonManager
 from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import AutoMode, Destination, Inbound, IPAddress, Request, Route
 from proxy.model.errors import BywayError, reason_of
+from proxy.model.remembered import forget_remembered
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -86,6 +87,9 @@ log = logging.getLogger("proxy")
 
 _POLL_S = 0.3
 """Between two polls of edited files: an edit takes effect within 1 s, after two polls (config/file_watch.py)."""
+
+_REMEMBERED_S = 60.0
+"""How long what clients and servers said may be remembered to save time; it may hold cookies."""
 
 _DRAIN_POLL_S = 0.05
 
@@ -373,9 +377,13 @@ class App:
 
     async def _poll_files(self) -> None:
         """Applies edits of the configuration, the lists and the addons, and the end of overrides, and saves what is
-        believed of ways to relays, until cancelled."""
+        believed of ways to relays, until cancelled. Has what was remembered forgotten."""
+        forget_at = time.monotonic() + _REMEMBERED_S
         while True:
             await asyncio.sleep(_POLL_S)
+            if time.monotonic() >= forget_at:
+                forget_remembered()
+                forget_at = time.monotonic() + _REMEMBERED_S
             self._modes.poll()
             self._addon_manager.poll_files()
             for host in self._active.ended_overrides(time.time()):

@@ -24,6 +24,7 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.remembered import forget_remembered
 from proxy.net.client_programs import ClientPrograms
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
@@ -144,6 +145,7 @@ class ControlBackend:
             self.services.events.emit(Learned(beliefs.forget(scope, network)))
         self.services.rule_hits.clear()
         self.active.forget_caches()
+        forget_remembered()
         await asyncio.to_thread(self.store.forget, what)
         await self.ways_file.written()  # else it would come back
         deleted = await asyncio.to_thread(forget_files, self.paths, what)

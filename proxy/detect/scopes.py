@@ -11,6 +11,7 @@ import ipaddress
 from functools import lru_cache
 
 from proxy.model import IPAddress
+from proxy.model.remembered import remembered
 
 
 @lru_cache(maxsize=1024)
@@ -33,7 +34,7 @@ def _rules(tld: str) -> frozenset[str]:
     )
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def registrable(host: str) -> str:
     """The registrable domain of a host: `example.co.uk` of `a.b.example.co.uk`. A literal, a prefix, a single label and
     a public suffix are returned as they are."""
@@ -70,14 +71,14 @@ def prefix_scope(address: IPAddress) -> str:
     return f"{ipaddress.IPv6Address(int(address) >> 80 << 80)}/48"
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def prefix_around(text: str) -> str:
     """The scope of the address that `address_of` finds in `text`; empty when there is none."""
     address = address_of(text)
     return prefix_scope(address) if address is not None else ""
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def address_of(text: str) -> IPAddress | None:
     """The address in `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`; None when there is none."""
     bare = text

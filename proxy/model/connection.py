@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import field, replace
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple, NewType
 
 from proxy.model.evidence import NO_EVIDENCE, Evidence
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.remembered import remembered
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -19,7 +19,7 @@ NetworkId = NewType("NetworkId", str)
 UNKNOWN_NETWORK = NetworkId("unknown")
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def literal(host: str) -> IPAddress | None:
     """The address that a canonical host is, or None when it is a name."""
     if not (host[-1:].isdigit() or ":" in host):

@@ -17,7 +17,6 @@ import hmac
 import ipaddress
 from collections.abc import Callable
 from dataclasses import field
-from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
 from proxy.config.schema import Limits
@@ -25,6 +24,7 @@ from proxy.model import Destination, HttpRequest, Inbound, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.remembered import remembered
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.session.recent_clients import RecentClients
@@ -188,7 +188,7 @@ def _forward_request(head: RequestHead, destination: Destination) -> ForwardRequ
     return ForwardRequest(head, destination, HttpRequest(head.method, head.target))
 
 
-@lru_cache(maxsize=_FORWARDS_REMEMBERED)
+@remembered(_FORWARDS_REMEMBERED)
 def _whole_forward(received: bytes) -> _Known[ForwardRequest] | None:
     """What bytes ask for that are one request in absolute form, whole and without a body; None: they are something
     else. Raises PeerError as the parser does."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
+
+from proxy.model.remembered import remembered
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -107,7 +108,7 @@ def _field(der: bytes, read: Callable[[Certificate], T], otherwise: T) -> T:
         return otherwise
 
 
-@lru_cache(maxsize=64)
+@remembered(64)
 def _read(der: bytes) -> Certificate | None:
     from cryptography import x509  # 50 ms to import, and only probes need it
 

@@ -14,11 +14,11 @@ import ipaddress
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
-from functools import lru_cache
 
 from proxy.model import IPAddress
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.remembered import remembered
 
 MESSAGE_LIMIT = 16 * 1024
 """Bytes of the largest answer that is parsed; even with DNSSEC, answers with addresses stay below 4096."""
@@ -96,7 +96,7 @@ def query(name: str, kind: RecordType, *, number: int = 0, padded: bool = False)
     return _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 1) + question + record
 
 
-@lru_cache(maxsize=64)  # a lookup asks for two types, and compares two answers
+@remembered(64)  # a lookup asks for two types, and compares two answers
 def _on_wire(name: str) -> bytes:
     """Returns a canonical name as it is on the wire. Raises ValueError when it is too long."""
     labels = name.encode("ascii").split(b".")

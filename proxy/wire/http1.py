@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.model import Destination
 from proxy.model.errors import PeerError
+from proxy.model.remembered import remembered
 from proxy.wire import hostnames as names
 from proxy.wire.http1_body import CHUNKED, LAST_CHUNK, NO_BODY, BodyKind, Framing, Pieces, encode_chunk, read_body
 from proxy.wire.http1_error import error_response, refusal
@@ -282,7 +282,7 @@ def _fields(lines: str) -> tuple[Headers, str, Mapping[str, str], frozenset[str]
     return tuple(received), "\r\n".join([*map(": ".join, passed), ""]), notable, options, wishes
 
 
-_remembered = lru_cache(maxsize=32)(_fields)
+_remembered = remembered(32)(_fields)
 """The same of lines that came just now: the pictures of a page are asked for with the same fields, byte for byte. They
 may hold cookies, so only few are kept."""
 

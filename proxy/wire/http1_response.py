@@ -9,10 +9,10 @@ again.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.model.errors import PeerError
+from proxy.model.remembered import remembered
 from proxy.wire.http1_body import CHUNKED, NO_BODY, UNTIL_EOF, BodyKind, Framing
 from proxy.wire.http1_error import refusal
 from proxy.wire.http1_fields import (
@@ -201,7 +201,7 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
     )
 
 
-_remembered = lru_cache(maxsize=16)(_response_head)
+_remembered = remembered(16)(_response_head)
 """The same of a head that was read just now: to judge the page, and then to pass it on."""
 
 

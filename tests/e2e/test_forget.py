@@ -18,7 +18,7 @@ from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.outcomes import HOME, rescued
-from tests.support.waiting import until
+from tests.support.waiting import until, until_read
 
 NAMES = 10_000
 MARK = b"visited-name-"
@@ -126,6 +126,57 @@ async def test_nothing_is_read_or_written_with_ephemeral(tmp_path: Path) -> None
     async with byway:
         await byway.stop()
     assert RelayWaysFile(file).load(), "it is the next run's"
+
+
+REMEMBERED = """
+from proxy.app import app
+from proxy.session import inbound
+
+if {every_s}:
+    app._REMEMBERED_S = {every_s}
+
+
+def outcome(outcome):
+    with open({file!r}, "a") as file:
+        print(inbound._whole_forward.cache_info().currsize, file=file)
+"""
+"""Says after each visit how many plain requests are in memory, with their cookies."""
+
+
+def _tell_remembered(byway: Byway, *, every_s: float = 0.0) -> Path:
+    """Where the numbers will stand. `every_s` 0: what is remembered is forgotten as often as always."""
+    addon, file = byway.config.parent / "addons" / "remembered.py", byway.config.parent / "remembered"
+    addon.parent.mkdir()
+    addon.write_text(REMEMBERED.format(file=str(file), every_s=every_s))
+    return file
+
+
+@pytest.mark.parametrize("words", [("forget", "--all"), ("forget", "--host", "a.test"), ("site", "forget", "a.test")])
+async def test_no_request_stays_in_memory(tmp_path: Path, words: Sequence[str]) -> None:
+    byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n')
+    file, told = _tell_remembered(byway), list[str]()
+    async with Origin() as origin, byway:
+        for number in range(4):
+            if number == 3:
+                await byway.command(*words)
+            url = f"http://a.test:{origin.http_port}/{number}"
+            assert (await fetch(url, via=byway.proxy, headers=[("Cookie", "a=secret")])).status == 200
+            told.append("1\n" if number == 3 else f"{number + 1}\n")
+            await until(lambda: file.exists() and file.read_text().count("\n") == len(told))
+        assert file.read_text() == "".join(told)
+
+
+async def test_no_request_stays_in_memory_for_long(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config='[dns.hosts]\n"a.test" = "127.0.0.1"\n')
+    file = _tell_remembered(byway, every_s=0.01)
+    async with Origin() as origin, byway:
+
+        async def is_forgotten() -> bool:
+            url = f"http://a.test:{origin.http_port}/{time.monotonic_ns()}"
+            assert (await fetch(url, via=byway.proxy)).status == 200
+            return file.exists() and file.read_text().split().count("1") > 1
+
+        await until_read(is_forgotten)
 
 
 SLOW_DISK = """

@@ -23,6 +23,7 @@ from proxy.control.site_reader import FLUSH_S, SiteReader, answers
 from proxy.control.timeline import spells
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.remembered import forget_remembered
 from proxy.routing.rule_parser import parse_action
 from proxy.session.events import Learned
 
@@ -106,6 +107,7 @@ class SiteEndpoints:
             self.parts.override(name, None)
         changes = self.parts.beliefs.forget(host)
         self.parts.events.emit(Learned(changes))
+        forget_remembered()
         forgotten = tuple(sorted({change.scope for change in changes}))
         return ForgottenSiteAnswer(host, forgotten, tuple(sorted(below)))
 
