@@ -348,8 +348,10 @@ class ConnectionRecord:
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""
         self.leave()
-        if self._flow is not None:
-            self._services.flows.ended(self._flow, result)
+        # What the tunnel was is freed now. In a cycle it waits for the collector, and so do many thousands of others.
+        flow, self._flow, self.transfer = self._flow, None, None
+        if flow is not None:
+            self._services.flows.ended(flow, result)
         self.bytes_up += result.bytes_up
         self.bytes_down += result.bytes_down
         self.closed_by = result.closed_by

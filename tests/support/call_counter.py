@@ -1,11 +1,12 @@
-"""Counts the calls of Python functions that a Byway makes: a cost that depends on no machine.
+"""Counts the calls of Python functions that a Byway makes, and what it leaves to the garbage collector: costs that
+depend on no machine.
 
     async with CountedByway(tmp_path, config=…) as byway:
-        calls = await byway.count(visit, times=100)
+        calls, garbage = await byway.count(visit, times=100)
 
-A `sitecustomize` in the process counts between two signals (SIGUSR2). Every frame counts, also of a coroutine that goes
-on. What Byway does of its own accord several times a second, visits or not, is left out by name: it would make a visit
-dearer on a slower machine.
+A `sitecustomize` in the process counts between two signals (SIGUSR2), while the collector is off. Every frame counts,
+also of a coroutine that goes on. What Byway does of its own accord several times a second, visits or not, is left out
+by name: it would make a visit dearer on a slower machine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _OF_ITS_OWN_ACCORD = ("App._poll_files", "SleepWatch._tick")
 """Functions that are not counted, nor what they call."""
 
 _COUNTER = """
-import os, signal, sys
+import gc, os, signal, sys
 
 calls = left_out = None
 
@@ -44,13 +45,16 @@ def count(frame, event, argument):
 def toggle(number, frame):
     global calls, left_out
     if calls is None:
+        gc.collect()
+        gc.disable()
         calls, left_out = 0, None
         sys.setprofile(count)
         open({began!r}, "w").close()
     else:
         sys.setprofile(None)
         with open({ended!r} + ".new", "w") as file:
-            file.write(str(calls))
+            file.write(f"{{calls}} {{gc.collect()}}")
+        gc.enable()
         os.rename({ended!r} + ".new", {ended!r})
         calls = None
 
@@ -73,17 +77,19 @@ class CountedByway(Byway):
         path = {"PYTHONPATH": f"{counter}:{ROOT}"}
         super().__init__(folder, config=config, rules=rules, environment={**path, **(environment or {})})
 
-    async def count(self, visit: Callable[[], Awaitable[None]], *, times: int) -> float:
-        """Calls for each visit, once a few visits have been made that are not counted."""
+    async def count(self, visit: Callable[[], Awaitable[None]], *, times: int) -> tuple[float, float]:
+        """For each visit, once a few visits have been made that are not counted: calls, and objects that only the
+        collector frees."""
         for _ in range(_WARM_UP):
             await visit()
-        return await self._calls_during(self._repeated(visit, times)) / times
+        calls, garbage = await self._counts_during(self._repeated(visit, times))
+        return calls / times, garbage / times
 
     async def _repeated(self, visit: Callable[[], Awaitable[None]], times: int) -> None:
         for _ in range(times):
             await visit()
 
-    async def _calls_during(self, work: Awaitable[None]) -> int:
+    async def _counts_during(self, work: Awaitable[None]) -> tuple[int, int]:
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR2)
         await until(self._began.exists)
@@ -92,6 +98,6 @@ class CountedByway(Byway):
         self.process.send_signal(signal.SIGUSR2)
         await until(self._ended.exists)
         self._began.unlink()
-        calls = int(self._ended.read_text())
+        calls, garbage = map(int, self._ended.read_text().split())
         self._ended.unlink()
-        return calls
+        return calls, garbage
