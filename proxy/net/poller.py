@@ -69,6 +69,8 @@ class EpollPoller:
         self._loop = loop
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
+        self._new: set[int] = set()
+        """Numbers registered since the last wait: what that reports of one is of a socket that was closed since."""
         self._selector_fd = -1
         if isinstance(loop, PollingLoop):
             loop.wait_in(self)
@@ -79,6 +81,7 @@ class EpollPoller:
         fd = watched.fileno()
         self._epoll.register(fd, _ALL if writes else _READS)
         self._watched[fd] = watched
+        self._new.add(fd)
 
     def unregister(self, watched: Watched) -> None:
         fd = watched.fileno()
@@ -111,11 +114,12 @@ class EpollPoller:
         self._epoll.register(fd, READABLE)
 
     def wait(self, timeout_s: float) -> bool:
-        watched_by, selector_is_ready = self._watched.get, False
+        watched_by, new, selector_is_ready = self._watched.get, self._new, False
         events = self._epoll.poll(timeout_s, _BATCH)
-        # An owner may close its socket before its event's turn, and another one get the number of that descriptor.
-        for (fd, mask), watched in zip(events, [watched_by(fd) for fd, _ in events], strict=True):
-            if watched is not None and watched_by(fd) is watched:
+        new.clear()
+        for fd, mask in events:
+            # An owner may close its socket before its event's turn, and another one get the number of that descriptor.
+            if (watched := watched_by(fd)) is not None and fd not in new:
                 try:
                     watched.ready(mask | READABLE if mask & _ENDS else mask)
                 except Exception as error:
