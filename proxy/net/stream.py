@@ -39,6 +39,7 @@ _READS, _WRITES = READABLE | BROKEN, WRITABLE | BROKEN  # after these, a call ma
 _FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without an edge of its own
 
 _NEW_SEGMENT = socket.MSG_EOR if sys.platform == "linux" else 0
+_MORE_FOLLOWS = socket.MSG_MORE if sys.platform == "linux" else 0
 
 _LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
@@ -46,7 +47,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 class Stream(ABC):
     """See the module's docstring. All calls may raise OSError (ConnectionError for what the peer did)."""
 
-    __slots__ = ("_receiver", "_sender", "drained", "held_s", "notify", "peer", "syn_at")
+    __slots__ = ("_receiver", "_sender", "drained", "finished", "held_s", "notify", "peer", "syn_at")
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -59,6 +60,8 @@ class Stream(ABC):
         """Seconds for which Byway itself held back its dial or its delivery, so that they are not the route's."""
         self.drained = False
         """A `receive_nowait` would return None: it need not be called before `notify` is."""
+        self.finished = False
+        """It is known before the call that the next `receive_nowait` returns b"". False: it may all the same."""
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
 
@@ -74,6 +77,10 @@ class Stream(ABC):
     @abstractmethod
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Sends a prefix of `data`. Returns its length in bytes; 0 when nothing can be sent now."""
+
+    def send_last_nowait(self, data: bytes | memoryview) -> int:
+        """Sends as `send_nowait`, when `send_eof` follows at once: both may then leave in one segment."""
+        return self.send_nowait(data)
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
         """Sends as `send_nowait`. The next bytes begin a TCP segment of their own, where the system can ensure it."""
@@ -160,7 +167,7 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_finished", "_poller", "_sock", "_writes_armed",
+        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_poller", "_sock", "_writes_armed",
         "fileno", "lowest_socket", "plain_socket",
     )  # fmt: skip
 
@@ -175,7 +182,7 @@ class SocketStream(Stream):
         self.peer = peer
         self.notify = None
         self.syn_at = self.held_s = 0.0
-        self.drained = False
+        self.drained = self.finished = False
         self._receiver = self._sender = None
         self._sock = sock
         self.plain_socket = sock
@@ -187,14 +194,13 @@ class SocketStream(Stream):
         self._awaits_write = not connected  # it is connecting, or a send was cut short
         self._edges = WRITABLE if connected else 0  # all that came
         self._eof_sent = False
-        self._finished = False  # EOF is next
         poller.register(self, writes=not connected)
 
     def ready(self, mask: int) -> None:
         # Every event of every connection comes here: `_wake` is written out.
         self._edges |= mask
         if mask & _READS:
-            self.drained = False
+            self.drained = self.finished = False  # a reset may have come since
         elif not self._awaits_write:
             return  # of a connect() that was found to have come through before it was reported
         if self._receiver is not None or self._sender is not None:
@@ -227,7 +233,7 @@ class SocketStream(Stream):
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         if self.drained:  # recv would return EAGAIN: the system call is saved, and an edge will come
             return None
-        if self._finished and not self._edges & BROKEN:  # a reset may have come since
+        if self.finished:
             return b""
         try:
             data = self._sock.recv(limit)
@@ -241,13 +247,13 @@ class SocketStream(Stream):
         # next when it alone had been reported before the read: the kernel does so when all bytes before it are there.
         if len(data) < limit and self._armed_by_poller:
             if ends := self._edges & _FINAL_EDGES:
-                self._finished = ends == PEER_SHUT
+                self.finished = ends == PEER_SHUT
             else:
                 self.drained = True
         return data
 
     def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:
-        if self.drained or (self._finished and not self._edges & BROKEN):  # see `receive_nowait`
+        if self.drained or self.finished:  # see `receive_nowait`
             return None if self.drained else b""
         try:
             size = self._sock.recv_into(LENT, limit)
@@ -260,12 +266,22 @@ class SocketStream(Stream):
         if size < limit and self._armed_by_poller:
             ends = self._edges & _FINAL_EDGES
             self.drained = not ends
-            self._finished = ends == PEER_SHUT
+            self.finished = ends == PEER_SHUT
         return LENT[:size]
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         try:
             sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self.want_write()
+        return sent
+
+    def send_last_nowait(self, data: bytes | memoryview) -> int:
+        # A packet less, and a wake-up of the other side, for each connection that ends with an answer.
+        try:
+            sent = self._sock.send(data, _MORE_FOLLOWS)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -308,7 +324,7 @@ class SocketStream(Stream):
     def close(self) -> None:
         if self._sock.fileno() >= 0:
             self._poller.forget(self)
-            self.drained = self._finished = False
+            self.drained = self.finished = False
             self._sock.close()
             if self._receiver is not None or self._sender is not None:
                 self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
@@ -322,7 +338,7 @@ class SocketStream(Stream):
     def detach(self) -> socket.socket:
         """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is unusable then."""
         self._poller.unregister(self)
-        self.drained = self._finished = False
+        self.drained = self.finished = False
         family, kind = self._sock.family, self._sock.type
         sock = socket.socket(family, kind, fileno=self._sock.detach())
         sock.setblocking(False)  # Python assumes that an adopted descriptor is blocking

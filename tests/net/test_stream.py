@@ -5,13 +5,14 @@ import contextlib
 import os
 import select
 import socket
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
 
 from proxy.model.errors import PeerError
-from proxy.net.poller import PEER_SHUT, Poller
+from proxy.net.poller import BROKEN, PEER_SHUT, Poller
 from proxy.net.stream import CHUNK, SocketStream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire.reader import Parser, Reader
@@ -353,4 +354,37 @@ async def test_an_end_that_came_with_the_last_bytes_takes_no_read_of_its_own(
     before = near.reads
     assert [stream.receive_nowait() for _ in range(3)] == [b"last", b"", b""]
     assert near.reads == before + 1
+    stream.close()
+
+
+async def test_the_last_bytes_leave_together_with_the_end(best_poller: Poller) -> None:
+    near, far = tcp_pair()
+    stream = SocketStream(near, best_poller, "near", connected=True)
+    with far:
+        assert stream.send_last_nowait(b"last") == 4
+        if sys.platform == "linux":
+            with pytest.raises(BlockingIOError):  # they are held for the end
+                far.recv(16)
+        stream.send_eof()
+        async with asyncio.timeout(10):
+            assert [await asyncio.get_running_loop().sock_recv(far, 16) for _ in range(2)] == [b"last", b""]
+    stream.close()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: only epoll reports the end")
+async def test_a_stream_tells_ahead_that_it_has_finished(
+    best_poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    stream = SocketStream(near, best_poller, "near", connected=True)
+    stream.notify = (woken := asyncio.Event()).set
+    far.sendall(b"last")
+    far.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(10):
+        while not stream._edges & PEER_SHUT:
+            await woken.wait()
+            woken.clear()
+    assert (stream.finished, stream.receive_nowait(), stream.finished) == (False, b"last", True)
+    stream.ready(BROKEN)  # a reset came since, so it is read
+    assert not stream.finished
     stream.close()

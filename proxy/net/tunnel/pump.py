@@ -186,7 +186,7 @@ class Tunnel:
             if flow.discarding:
                 continue
             try:
-                sent = sink.send_nowait(data)
+                sent = sink.send_last_nowait(data) if source.finished else sink.send_nowait(data)
             except OSError as error:
                 self._sink_broke(flow, error)
                 return
@@ -198,9 +198,10 @@ class Tunnel:
 
     def _deliver(self, flow: _Flow) -> bool:
         """Delivers what was read. Returns whether all of it was taken."""
+        sink, is_last = flow.sink, flow.source.finished and flow.pipe is None
         try:
             while flow.pending:
-                sent = flow.sink.send_nowait(flow.pending)
+                sent = sink.send_last_nowait(flow.pending) if is_last else sink.send_nowait(flow.pending)
                 if not sent:
                     return False
                 flow.moved += sent

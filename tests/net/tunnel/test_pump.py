@@ -769,7 +769,7 @@ class Scripted(Stream):
         self.socket_error = 0
         self.given = 0
         self.sends = 0
-        self.taken = b""
+        self.taken = self.taken_last = b""
         self.told: list[str] = []
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
@@ -777,6 +777,7 @@ class Scripted(Stream):
         if isinstance(said, OSError):
             raise said
         self.given += len(said or b"")
+        self.finished = self.script[:1] == [b""]
         return said
 
     def send_nowait(self, data: bytes | memoryview) -> int:
@@ -787,6 +788,10 @@ class Scripted(Stream):
         self.room -= len(taken)
         self.taken += taken if not self.endless else b""
         return len(taken)
+
+    def send_last_nowait(self, data: bytes | memoryview) -> int:
+        self.taken_last += bytes(data[: self.room])
+        return super().send_last_nowait(data)
 
     def send_eof(self) -> None:
         self.told.append("eof")
@@ -829,6 +834,22 @@ class Watch:
         await asyncio.sleep(0)
         (end,) = self.ends
         return end
+
+
+async def test_what_comes_just_before_an_end_is_sent_with_it() -> None:
+    client, server = Scripted(), Scripted()
+    Watch(client, server)
+    server.wake(b"first")
+    server.wake(b"last", b"")
+    assert (client.taken, client.taken_last, client.told) == (b"firstlast", b"last", ["eof"])
+
+    client, server = Scripted(room=2), Scripted(b"")
+    server.finished = True
+    Watch(client, server, to_client=b"answer")
+    assert (client.taken_last, client.told) == (b"an", [])
+    client.room = 100
+    client.wake()
+    assert (client.taken, client.taken_last, client.told) == (b"answer", b"answer", ["eof"])
 
 
 async def test_reads_no_more_than_a_chunk_while_nothing_is_taken() -> None:
