@@ -34,7 +34,11 @@ class Runtime(ResolverPolicy, Protocol):
         ...
 
     def report_broken_flight(self, address: str, host: str) -> None:
-        """Begins the residual window of `address`: a flight to `host` was reset there."""
+        """Begins the residual window of `address`: a flight to `host` was reset there, or looks dropped."""
+        ...
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        """Ends it again: the flight that looked dropped was answered after all."""
         ...
 
     def is_portal(self) -> bool:
@@ -70,6 +74,9 @@ class NoRuntime(NetworkOnly):
         return False
 
     def report_broken_flight(self, address: str, host: str) -> None:
+        pass
+
+    def report_answered_flight(self, address: str, host: str) -> None:
         pass
 
     def is_portal(self) -> bool:
@@ -169,6 +176,9 @@ class AppRuntime:
 
     def report_broken_flight(self, address: str, host: str) -> None:
         self._beliefs.residual.note(address, self.network(), time.time(), host=host)
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        self._beliefs.residual.take_back(address, self.network(), host)
 
     def is_portal(self) -> bool:
         return self._beliefs.network_state(self.network()) is NetworkState.PORTAL

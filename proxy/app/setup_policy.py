@@ -76,3 +76,6 @@ class SetupPolicy:
 
     def report_broken_flight(self, address: str, host: str) -> None:
         self._runtime.report_broken_flight(address, host)
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        self._runtime.report_answered_flight(address, host)

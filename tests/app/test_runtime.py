@@ -80,6 +80,8 @@ async def test_it_reports_what_is_believed_now() -> None:
     assert not asked.in_residual_window(address)
     asked.report_broken_flight("192.0.2.1:443", "a.test")
     assert asked.in_residual_window(address)
+    asked.report_answered_flight("192.0.2.1:443", "a.test")
+    assert not asked.in_residual_window(address)
     assert not asked.is_portal()
     now = time.time()
     beliefs.learn(ControlAnswered("control.test", ConnectivityResult.PORTAL, started=now - 1), network=HOME, now=now)

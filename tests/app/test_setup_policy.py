@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.app.runtime import NO_RUNTIME
+from proxy.app.runtime import NO_RUNTIME, NoRuntime
 from proxy.app.setup_policy import SetupPolicy
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.detect.pages.page_classifier import classify_page
@@ -26,6 +26,28 @@ HOST = "www.example.com"
 def answer(body: bytes, *fields: str, status: int = 200) -> bytes:
     lines = (f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *fields)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Told(NoRuntime):
+    """What was told of flights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flights: list[tuple[str, str, str]] = []
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        self.flights.append(("broken", address, host))
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        self.flights.append(("answered", address, host))
+
+
+def test_what_became_of_a_flight_is_told() -> None:
+    told = Told()
+    policy = SetupPolicy(UNUSED, lambda: PAGES, told)
+    policy.report_broken_flight("192.0.2.1", HOST)
+    policy.report_answered_flight("192.0.2.1", HOST)
+    assert told.flights == [("broken", "192.0.2.1", HOST), ("answered", "192.0.2.1", HOST)]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,12 @@ class ResidualCensorship:
         key = (network, found)
         self._since[key] = (now, host)
 
+    def take_back(self, address: str | IPAddress, network: NetworkId, host: str) -> None:
+        """What looked dropped at `address` was answered: the window that `host` began ends, and no other one."""
+        found = address_of(str(address))
+        if found is not None and self._since.get((network, found), (0.0, None))[1] == host:
+            del self._since[network, found]
+
     def in_residual_window(self, address: str | IPAddress, network: NetworkId, now: float, *, host: str = "") -> bool:
         """Whether a failure at `address` may be residual blocking after a name; with `host`, after another name than
         this one."""

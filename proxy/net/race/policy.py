@@ -63,7 +63,11 @@ class RacePolicy(AnswerClassifier, Protocol):
         ...
 
     def report_broken_flight(self, address: str, host: str) -> None:
-        """A flight that names `host` was reset or dropped on a direct route to `address`."""
+        """A flight that names `host` was reset or looks dropped on a direct route to `address`."""
+        ...
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        """One that looked dropped was answered after all."""
         ...
 
 
@@ -93,6 +97,9 @@ class NoPolicy:
         return False
 
     def report_broken_flight(self, address: str, host: str) -> None:
+        pass
+
+    def report_answered_flight(self, address: str, host: str) -> None:
         pass
 
 

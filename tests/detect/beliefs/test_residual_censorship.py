@@ -41,6 +41,19 @@ def test_an_echo_does_not_take_the_place_of_the_name_that_it_echoes() -> None:
     assert residual.in_residual_window("192.0.2.1", HOME, NOW + 351)
 
 
+def test_what_was_answered_after_all_taints_nothing() -> None:
+    residual = ResidualCensorship(180.0)
+    residual.note("192.0.2.1:443", HOME, NOW, host="slow.example")
+    residual.note("192.0.2.2", HOME, NOW, host="blocked.example")
+
+    residual.take_back("192.0.2.1", HOME, "slow.example")
+    assert not residual.in_residual_window("192.0.2.1", HOME, NOW)
+    residual.take_back("192.0.2.2", HOME, "slow.example")
+    residual.take_back("192.0.2.2", AWAY, "blocked.example")
+    assert residual.in_residual_window("192.0.2.2", HOME, NOW), "another name began it, on this network"
+    residual.take_back("tor", HOME, "slow.example")
+
+
 @pytest.mark.parametrize("address", ["", "example.org:443", "tor"])
 def test_what_is_no_address_is_neither_noted_nor_tainted(address: str) -> None:
     residual = ResidualCensorship(180.0)

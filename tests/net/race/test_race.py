@@ -57,6 +57,7 @@ class Policy(NoPolicy):
         self._failing = failing
         self._resolving = resolving
         self.broken_flights: list[tuple[str, str]] = []
+        self.answered_flights: list[tuple[str, str]] = []
 
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
@@ -85,6 +86,9 @@ class Policy(NoPolicy):
 
     def report_broken_flight(self, address: str, host: str) -> None:
         self.broken_flights.append((address, host))
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        self.answered_flights.append((address, host))
 
 
 class Scene:
@@ -688,6 +692,53 @@ def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Sc
 
     play(scene())
     assert policy.broken_flights == [("198.51.100.7", HERE.host)]
+
+
+@pytest.mark.parametrize("first", [DIRECT, CUT])
+@pytest.mark.parametrize(
+    ("relay", "winner"),
+    [(Script(connect=99.0), None), (Script(connect=99.0, answer=OK), None), (Script(answer=OK), RELAY)],
+)
+def test_a_flight_that_looked_dropped_and_was_answered_is_taken_back(
+    first: Route, relay: Script, winner: Route | None
+) -> None:
+    """Whether it wins for that, or answers when a relay has won: a local means is not watched any longer then."""
+    policy = Policy()
+
+    async def scene() -> None:
+        stalled = Script(acknowledged=False, retransmits=2, answer=OK, after=2.0)
+        stage = Scene({first: stalled, RELAY: relay}, policy=policy)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == (winner or first)
+        await stage.race.judge_late_direct()
+
+    play(scene())
+    here = [("198.51.100.7", HERE.host)]
+    assert policy.broken_flights == here
+    assert policy.answered_flights == ([] if (first, winner) == (CUT, RELAY) else here)
+
+
+def test_one_that_a_page_of_a_censor_answers_is_not_taken_back() -> None:
+    policy = Policy(pages=True)
+
+    async def scene() -> None:
+        blocked = Script(acknowledged=False, retransmits=2, answer=PAGE, after=2.0)
+        await Scene({DIRECT: blocked, RELAY: Script(connect=3.0, answer=OK)}, policy=policy).deliver()
+
+    play(scene())
+    assert policy.broken_flights
+    assert not policy.answered_flights
+
+
+def test_one_that_never_looked_dropped_has_nothing_to_take_back() -> None:
+    policy = Policy()
+
+    async def scene() -> None:
+        await Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, policy=policy).deliver()
+
+    play(scene())
+    assert not policy.answered_flights
 
 
 # -- what is noted beside a failure ------------------------------------------------------------------------------------
