@@ -20,7 +20,7 @@ Timer = list[Any]
 """[when, number, callback, passes]: made by `call_at`, for `cancel` alone. Numbers grow, so that timers of one time are
 due in the order of their making. `callback` is None in one that is cancelled or was called; `passes` are left."""
 
-_REBUILT_MIN = 512
+_REBUILT_MIN = 64
 """A heap with fewer timers is left as it is."""
 
 

@@ -24,7 +24,10 @@ from proxy.session.session import Session
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
-_ACCEPTS_A_TURN = 64
+_ACCEPTS_A_TURN = 16
+"""Clients of one pass of the loop. Each is served up to its first wait before another event has its turn, so this is
+how long a burst of clients holds up the others: a few milliseconds."""
+
 _PAUSE_S = 0.1
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -45,6 +48,7 @@ class Server:
         self._sock: socket.SocketType | None = None
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
+        self._next_turn: asyncio.Handle | None = None
         self._logged_at = float("-inf")
         self.sessions = 0
         """How many sessions run. One whose client the pump or the control server owns has ended."""
@@ -74,7 +78,14 @@ class Server:
         return self._sock.fileno() if self._sock is not None else -1
 
     def ready(self, mask: int) -> None:
-        """Accepts waiting clients. The poller reports them once, so this runs until none waits or it has to pause."""
+        """Accepts waiting clients. The poller reports them once, so this goes on until none waits or it has to pause. A
+        client that comes between two turns starts no third one: the clients that are there get their turns too."""
+        if self._next_turn is None:
+            self._accept()
+
+    def _accept(self) -> None:
+        """One turn."""
+        self._next_turn = None
         if self._sock is None or self._paused is not None:
             return
         for _ in range(_ACCEPTS_A_TURN):
@@ -101,7 +112,7 @@ class Server:
             self.accepted += 1
             self.sessions += 1
             spawn(Session(client, self._services).run(), name=f"client {peer}", on_end=self._served, eager=True)
-        self._loop.call_soon(self.ready, mask)
+        self._next_turn = self._loop.call_soon(self._accept)
 
     def stop_listening(self) -> None:
         """Accepts no more clients; running sessions continue."""
@@ -130,7 +141,7 @@ class Server:
 
     def _resume(self) -> None:
         self._paused = None
-        self.ready(0)
+        self._accept()
 
     def __repr__(self) -> str:
         return f"<Server fd {self.fileno()} {self.sessions} sessions>"

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.net.poller import make_poller
+from proxy.net.poller import READABLE, make_poller
 from proxy.net.stream import SocketStream
 from proxy.session.server import Server
 from tests.support.sockets import descriptors
@@ -116,6 +116,18 @@ async def test_more_clients_than_one_turn_takes_are_all_accepted(
     monkeypatch.setattr("proxy.session.server._ACCEPTS_A_TURN", 2)
     clients.connect(9)
     await until(lambda: clients.server.sessions == 9)
+
+
+async def test_clients_that_come_while_a_turn_is_due_start_no_other(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each edge would begin turns of its own, and in a burst of clients only new ones were served."""
+    monkeypatch.setattr("proxy.session.server._ACCEPTS_A_TURN", 1)
+    clients.connect(5)
+    for _ in range(4):
+        clients.server.ready(READABLE)
+    assert clients.server.accepted <= 1
+    await until(lambda: clients.server.sessions == 5)
 
 
 async def test_a_client_that_has_reset_is_no_fault(clients: Clients) -> None:
