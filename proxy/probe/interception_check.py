@@ -9,6 +9,7 @@ when a relay gets a valid one at the same time, unless its root is known to inte
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.beliefs.events import Intercepted
@@ -25,7 +26,14 @@ HUNG_UP_S = 20.0
 """A client that rejects a certificate closes the connection within this time."""
 
 CHECKED_MAX = 4096
-"""Hosts of which the time of the last check is remembered."""
+"""Hosts of which the last check is remembered."""
+
+
+class _Check(NamedTuple):
+    """The last check of a host on a network."""
+
+    at: float  # when it began
+    is_sound: bool = False  # a visit caused it, and it got the site's own certificate
 
 
 class InterceptionCheck:
@@ -35,9 +43,7 @@ class InterceptionCheck:
         """`check_control` requests a control page, which shows whether every site is re-signed here."""
         self._services = services
         self._check_control = check_control
-        self._checked: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)  # when each host was checked
-        self._sound: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)
-        """When that was, of those that a visit caused and that got the site's own certificate."""
+        self._checked: Bounded[tuple[NetworkId, str], _Check] = Bounded(CHECKED_MAX)
         self._last: dict[NetworkId, float] = {}  # when the last check began that no rejection caused
         self._under_way = False
         self._rejected: Outcome | None = None  # the last one while a check was under way
@@ -65,22 +71,23 @@ class InterceptionCheck:
             self._rejected = outcome
             return
         network, again_s = self._services.network(), self._services.setup().settings.detect.probe_again_s
-        key = (network, outcome.host)
-        if key in self._sound and self._sound[key] == self._checked.get(key):
+        last = self._checked.get((network, outcome.host))
+        if last is not None and last.is_sound:
             again_s = 0.0
         self._start(outcome, network, self._services.now(), not_since_s=again_s, rejected=True)
 
     def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float, rejected: bool) -> bool:
         """Starts a check unless one is under way or the host was checked within `not_since_s`. Returns whether."""
         key = (network, outcome.host)
-        if self._under_way or 0 <= now - self._checked.get(key, float("-inf")) < not_since_s:
+        last = self._checked.get(key)
+        if self._under_way or (last is not None and 0 <= now - last.at < not_since_s):
             return False
         setup = self._services.setup()
         if not self._is_allowed(setup, outcome, network, now):
             return False
-        self._checked[key] = now
+        self._checked[key] = _Check(now)
         self._under_way = True
-        run = self._run(setup, outcome.request.destination, network, rejected=rejected)
+        run = self._run(setup, outcome, network, now, rejected=rejected)
         spawn(run, name=f"certificate of {outcome.host}")
         return True
 
@@ -96,14 +103,14 @@ class InterceptionCheck:
             and self._services.beliefs.lookup(outcome.host, network=network, now=now).state not in TROUBLED
         )
 
-    async def _run(self, setup: Setup, destination: Destination, network: NetworkId, *, rejected: bool) -> None:
+    async def _run(self, setup: Setup, outcome: Outcome, network: NetworkId, began: float, *, rejected: bool) -> None:
         try:
-            host = destination.host
+            destination = outcome.request.destination
             if not await self._services.may_go_direct(setup, destination):
                 return  # an addon allows relays only by now
             classified = await self._classify(setup, DIRECT, destination)
             if classified.kind is CertificateKind.SITE and not rejected:
-                self._sound[network, host] = self._checked.get((network, host), 0.0)
+                self._checked[network, outcome.host] = _Check(began, is_sound=True)
             if classified.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
                 # A captive portal presents its own certificate for every site.
                 self._services.beliefs.suspect_portal(network)
@@ -114,7 +121,7 @@ class InterceptionCheck:
                 return
             if self._services.network() == network:
                 found = Intercepted(
-                    host,
+                    destination.host,
                     classified.fingerprint,
                     known=classified.kind is CertificateKind.KNOWN_ROOT,
                     trusted=classified.kind is CertificateKind.RESIGNED,

@@ -34,14 +34,19 @@ class Inspector:
 UNUSED: Any = SimpleNamespace()
 
 
-async def test_without_a_connection_to_inspect_none_is_made() -> None:
-    made: list[Any] = []
+def on_demand() -> tuple[InspectorOnDemand, list[Inspector]]:
+    """One, and those that it will make."""
+    made = list[Any]()
 
     def make() -> Any:
         made.append(Inspector())
         return made[-1]
 
-    inspector = InspectorOnDemand(make)
+    return InspectorOnDemand(make), made
+
+
+async def test_without_a_connection_to_inspect_none_is_made() -> None:
+    inspector, made = on_demand()
     inspector.on_addons_changed()
     inspector.forget_rejections()
     assert inspector.uninspected == ""
@@ -50,13 +55,7 @@ async def test_without_a_connection_to_inspect_none_is_made() -> None:
 
 
 async def test_it_is_made_once_and_told_of_all_from_then_on() -> None:
-    made: list[Any] = []
-
-    def make() -> Any:
-        made.append(Inspector())
-        return made[-1]
-
-    inspector = InspectorOnDemand(make)
+    inspector, made = on_demand()
     assert await inspector.decide(UNUSED, None) is DO_NOT_INSPECT
     assert await inspector.decide(UNUSED, None) is DO_NOT_INSPECT
     inspector.on_addons_changed()

@@ -328,6 +328,16 @@ async def test_a_client_that_hangs_up_soon_after_a_sound_certificate_is_asked_wh
         assert scene.dialed(DIRECT) == [HOST, HOST]
 
 
+async def test_one_whose_hello_names_another_host_than_its_request_is_asked_why_too(
+    authorities: dict[str, Authority],
+) -> None:
+    async with world(authorities) as scene:
+        await scene.look(replace(visited(), host="named.test"))
+        scene.clock.advance(1)
+        await scene.end(replace(hung_up(), host="named.test"))
+        assert scene.dialed(DIRECT) == [HOST, HOST]
+
+
 async def test_an_unknown_issuer_is_not_looked_at_twice_within_the_minute(authorities: dict[str, Authority]) -> None:
     async with world(authorities, direct="unknown", relay=None) as scene:
         await scene.look(visited())
