@@ -695,10 +695,7 @@ def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Sc
 
 
 @pytest.mark.parametrize("first", [DIRECT, CUT])
-@pytest.mark.parametrize(
-    ("relay", "winner"),
-    [(Script(connect=99.0), None), (Script(connect=99.0, answer=OK), None), (Script(answer=OK), RELAY)],
-)
+@pytest.mark.parametrize(("relay", "winner"), [(Script(connect=99.0), None), (Script(answer=OK), RELAY)])
 def test_a_flight_that_looked_dropped_and_was_answered_is_taken_back(
     first: Route, relay: Script, winner: Route | None
 ) -> None:
