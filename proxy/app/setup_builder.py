@@ -132,7 +132,13 @@ class SetupBuilder:
         relay_lookup = for_relays(
             settings, servers, [by_address, *unnamed], self._relay_addresses, poller=self._poller, policy=runtime
         )
-        to_relays = TcpDialer(self._poller, relay_lookup, relay_guard, connect_timeout_s=limits.handshake_timeout_s)
+        to_relays = TcpDialer(
+            self._poller,
+            relay_lookup,
+            relay_guard,
+            connect_timeout_s=limits.handshake_timeout_s,
+            speaks_at_once=True,
+        )
         # 3. Direct. Encrypted queries may go through all relays.
         query_paths: list[Dialer] = [by_address, *through.values()]
         resolver = for_direct(settings, servers, query_paths, poller=self._poller, guard=guard, policy=runtime)

@@ -113,7 +113,10 @@ class TcpDialer:
         *,
         connect_timeout_s: float = 10.0,
         stagger_s: float = STAGGER_S,
+        speaks_at_once: bool = False,
     ) -> None:
+        """`speaks_at_once`: the first bytes are sent as soon as a stream has connected, as to a relay. On this computer
+        they then take the last packet of the TCP handshake along, so that the other side wakes once and not twice."""
         self._poller = poller
         self._cached = resolver.cached if isinstance(resolver, CachedLookup) else _nothing
         self._look_up: Callable[[str, Callable[[], None]], PendingAddresses] = (
@@ -122,6 +125,7 @@ class TcpDialer:
         self._guard_address = guard_address
         self.connect_timeout_s = connect_timeout_s
         self.stagger_s = stagger_s
+        self.speaks_at_once = speaks_at_once and hasattr(socket, "TCP_QUICKACK")  # Linux
         self._choose: Choose | None = None
         self._allowed: Bounded[tuple[str, int], tuple[Sequence[IPAddress], list[Target]]] = Bounded(_TARGETS_KEPT)
 
@@ -297,6 +301,8 @@ class Connecting:
                 if not _IS_BORN_NON_BLOCKING:
                     sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight waits for no acknowledgement
+                if target.is_here and self._dialer.speaks_at_once:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
                 code = sock.connect_ex(target.address)  # a literal: Python asks no resolver, so this never blocks
                 if code == errno.EINPROGRESS and target.is_here:  # it says so although the answer has come: ask again
                     code = sock.connect_ex(target.address)

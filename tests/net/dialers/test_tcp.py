@@ -128,6 +128,28 @@ async def test_a_connect_on_this_computer_is_through_at_once(poller: Poller, lis
     stream.close()
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="not run: only Linux can hold back an acknowledgement")
+@pytest.mark.parametrize("speaks_at_once", [False, True])
+async def test_a_relay_here_wakes_once_for_the_connection_and_its_first_bytes(
+    poller: Poller, listen: Listen, speaks_at_once: bool
+) -> None:
+    listener = listen("127.0.0.1")
+    listener.setblocking(False)
+    dialer = TcpDialer(poller, Names(), anywhere, speaks_at_once=speaks_at_once)
+    stream = await dialer.dial(Destination("127.0.0.1", port_of(listener)))
+    with contextlib.ExitStack() as stack:
+        if speaks_at_once:
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        else:
+            stack.enter_context(listener.accept()[0])
+        await stream.send(b"hello")
+        if speaks_at_once:
+            accepted = stack.enter_context(listener.accept()[0])
+            assert accepted.recv(16) == b"hello"
+    stream.close()
+
+
 async def test_the_hot_path_makes_no_task(poller: Poller, listen: Listen) -> None:
     loop = asyncio.get_running_loop()
     made = []
