@@ -40,35 +40,39 @@ class Phase(Enum):
 class Candidate:
     """One route under way."""
 
-    # Most of these stay as they are: a candidate is made for every connection, so they are attributes of the class.
-    phase = Phase.DIALING
-    stage = Stage.CONNECT
-    symptom = Symptom.NONE
-    error = ""
-    syn_at = 0.0  # when it began to connect, after the lookup; 0: not known
-    connected_at = 0.0
-    flight_sent_at = 0.0
-    ended_at = 0.0
-    stream: Stream | None = None
-    task: asyncio.Task[None] | None = None
-    connecting: Connecting | None = None  # of a direct one, which needs no task
-    sent = 0
-    eof_sent = False
-    reset = False
-    answer = b""
-    answer_due_at = 0.0  # when an HTTP answer that began, and is not classified yet, is delivered all the same
-    answer_fingerprint = ""  # see policy.ClassifiedAnswer
-    avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
-    connected_late = False  # it was hedged before it connected
-    hedged_at = 0.0  # when the next route was started beside it; 0: not yet
-    snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable
-    syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
+    __slots__ = (
+        "answer", "answer_due_at", "answer_fingerprint", "avoids_residual", "connected_at", "connected_late",
+        "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "phase",
+        "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom", "syn_at", "syn_s", "task",
+    )  # fmt: skip
 
     def __init__(self, route: Route, now: float) -> None:
         self.route = route
         self.direct = not (route.relays or route.wrap)
         self.evidence: Evidence = {}
         self.started_at = now
+        self.phase = Phase.DIALING
+        self.stage = Stage.CONNECT
+        self.symptom = Symptom.NONE
+        self.error = ""
+        self.syn_at = 0.0  # when it began to connect, after the lookup; 0: not known
+        self.connected_at = 0.0
+        self.flight_sent_at = 0.0
+        self.ended_at = 0.0
+        self.stream: Stream | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.connecting: Connecting | None = None  # of a direct one, which needs no task
+        self.sent = 0
+        self.eof_sent = False
+        self.reset = False
+        self.answer = b""
+        self.answer_due_at = 0.0  # when an HTTP answer that began, and is not classified yet, is delivered all the same
+        self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
+        self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
+        self.connected_late = False  # it was hedged before it connected
+        self.hedged_at = 0.0  # when the next route was started beside it; 0: not yet
+        self.snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable
+        self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
 
     @property
     def active(self) -> bool:

@@ -68,15 +68,6 @@ class Winner:
 class Race:
     """One race, used once: `connect`, then `deliver`. An open path that closed before the flight needs a new Race."""
 
-    # Of most races these stay as they are.
-    _flight: Flight | None = None
-    _is_flown = False  # the flight, or a part of it, was sent
-    _is_promising = False  # see `_start_next_if_due`
-    _check_at = _redirect_at = math.inf  # when time alone may change the race
-    _is_won = False
-    overtaken: Candidate | None = None
-    """A direct attempt under way that another route overtook: `judge_late_direct` judges and closes it."""
-
     def __init__(
         self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify | None = None
     ) -> None:
@@ -90,6 +81,13 @@ class Race:
         self._policy = terms.policy if len(routes) > 1 else NO_POLICY
         self._check = ResponseCheck(destination.host, routes, terms, self._policy, self.notify)
         self._candidates: list[Candidate] = []
+        self.overtaken: Candidate | None = None
+        """A direct attempt under way that another route overtook: `judge_late_direct` judges and closes it."""
+        self._flight: Flight | None = None
+        self._is_flown = False  # the flight, or a part of it, was sent
+        self._is_won = False
+        self._is_promising = False  # see `_start_next_if_due`
+        self._check_at = self._redirect_at = math.inf  # when time alone may change the race
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
@@ -464,9 +462,7 @@ class Race:
                 return
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
-            candidate.task = spawn(
-                self._dial(candidate), name=f"dial {self._destination.host}", on_end=self.notify.set, eager=True
-            )
+            candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)
         if not self._is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._terms.hedging.hedge_at(candidate, self._destination.host, now))
 
@@ -489,6 +485,8 @@ class Race:
             candidate.opened(stream, self.notify, self._loop.time())
             if route.relays:
                 self._terms.schedule.opened(route.relays)
+        finally:
+            self.notify.set()
 
     def _send_flight(self, candidate: Candidate, flight: Flight) -> None:
         assert candidate.stream is not None
