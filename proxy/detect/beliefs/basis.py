@@ -8,6 +8,7 @@ leaves the plans of all others as they are.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
@@ -62,6 +63,11 @@ class Bases:
                 self.on_scope_changed((network, host))
         elif "/" in name:  # the addresses of hosts are not known here
             self.on_all_changed()
+
+    def forget(self, meant: Callable[[tuple[NetworkId, str]], bool]) -> None:
+        """The beliefs about the hosts that are meant are forgotten."""
+        for key in [key for key in self._bases if meant(key)]:
+            self.on_scope_changed(key)
 
     def on_all_changed(self) -> None:
         """What is believed about any host may have changed."""

@@ -296,8 +296,8 @@ class Beliefs:
         self._counting.pending.clear()
         self._recovery.forget_claims()
         self._counting.network_health.forget(UNKNOWN_NETWORK)
-        self._counting.aggregation.forget(UNKNOWN_NETWORK)
         meant = on_network(UNKNOWN_NETWORK, None)
+        self._counting.aggregation.forget(meant)
         return self._table.with_pending(self._table.forget(meant, "left a network that cannot be identified"))
 
     def on_resume(self, now: float) -> None:
@@ -333,9 +333,10 @@ class Beliefs:
         """Forgets a host and its subdomains, with the belief of its domain, or all hosts; on one network, or on all."""
         meant = on_network(network, scope)
         self._outcome_learning.disturb()
-        for key in self._counting.pending.hosts():
-            if meant(key):
-                self._counting.pending.forget(key)
+        self._counting.forget(meant)
+        self._post_delivery.forget(meant)
+        self._recovery.forget_claims(meant)
+        self._bases.forget(meant)
         for key in self._results.known():
             if meant(key):
                 self._results.forget(key)

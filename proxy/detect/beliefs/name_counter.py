@@ -5,8 +5,9 @@ A censor can make up any number of places and names, so both are limited, and th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.detect.beliefs.host_lru import Key
-from proxy.model import NetworkId
 from proxy.model.bounded import Bounded
 
 
@@ -40,10 +41,13 @@ class NameCounter:
         """Forgets a place."""
         self._places.pop(place, None)
 
-    def leave(self, network: NetworkId) -> None:
-        """Forgets all places on a network."""
-        for place in [place for place in self._places if place[0] == network]:
-            del self._places[place]
+    def forget(self, meant: Callable[[Key], bool]) -> None:
+        """Forgets the places and the names that are meant, each with its network."""
+        for place, names in list(self._places.items()):
+            for name in [name for name in names if meant((place[0], name))]:
+                del names[name]
+            if not names or meant(place):
+                del self._places[place]
 
     def clear(self) -> None:
         """Forgets all."""

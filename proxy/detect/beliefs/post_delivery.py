@@ -8,6 +8,7 @@ not another is reached by the other, and that is no block.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
@@ -54,6 +55,12 @@ class PostDelivery:
         """Drops all dates, which are void."""
         self._refusals.clear()
         self._early.clear()
+
+    def forget(self, meant: Callable[[Key], bool]) -> None:
+        """Forgets the hosts that are meant."""
+        self._refusals.forget(meant)
+        for key in filter(meant, self._early):
+            self._early.pop(key)
 
     def knows_refusals(self, key: Key) -> bool:
         """Whether a status of the site is compared with those of other routes."""

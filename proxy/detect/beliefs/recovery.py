@@ -7,7 +7,7 @@ of the address is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -125,9 +125,10 @@ class Recovery:
         cleared = replace(after, score=0.0, scored_at=now, signal_at=0.0, signal_weight=0.0, episodes=0)
         return table.end_block(key, cleared, now, f"{why}, {after.successes} times in a row")
 
-    def forget_claims(self) -> None:
-        """Ends all claims: the clock was set or the network changed, and nothing will be reported."""
-        self._claimed.clear()
+    def forget_claims(self, meant: Callable[[Key], bool] = lambda key: True) -> None:
+        """Ends the claims that are meant, by default all: the clock was set or the network changed, and nothing will be
+        reported, or a user wants them forgotten."""
+        self._claimed = {key: until for key, until in self._claimed.items() if not meant(key)}
 
     def _failed_again(self, key: Key, belief: Belief, now: float, *, counts: bool) -> list[Change]:
         """Direct failed and the other route delivered: the same evidence once more, and the next step of the

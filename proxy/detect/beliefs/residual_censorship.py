@@ -7,6 +7,8 @@ strategy, so they are not counted, and the next attempt uses another address, or
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.detect.scopes import address_of
 from proxy.model import IPAddress, NetworkId
 from proxy.model.bounded import Bounded
@@ -48,6 +50,12 @@ class ResidualCensorship:
             return False
         at, name = noted
         return 0 <= now - at < self._lasts_s and not (host and name == host)
+
+    def forget(self, meant: Callable[[tuple[NetworkId, str]], bool]) -> None:
+        """Ends the windows that the names which are meant began."""
+        for key, (_, host) in list(self._since.items()):
+            if meant((key[0], host)):
+                del self._since[key]
 
     def clear(self) -> None:
         """Forgets all: the clock was set."""

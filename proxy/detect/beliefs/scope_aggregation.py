@@ -7,7 +7,7 @@ SYN while nothing in it works, the prefix is suspect for an hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
@@ -138,10 +138,13 @@ class ScopeAggregation:
         self._failing.clear()
         self._worked.clear()
 
-    def forget(self, network: NetworkId) -> None:
-        """The same for one network."""
-        self._failing.leave(network)
-        for key in [key for key in self._worked if key[0] == network]:
+    def forget(self, meant: Callable[[Key], bool]) -> None:
+        """Forgets the hosts, domains and prefixes that are meant, but for what the table holds of them."""
+        for scopes in (self.domains, self.prefixes):
+            scopes.difference_update([*filter(meant, scopes)])
+        self._failing.forget(meant)
+        self._failed.forget(meant)
+        for key in [key for key in self._worked if meant(key)]:
             del self._worked[key]
 
     def _lift(

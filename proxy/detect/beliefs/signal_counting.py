@@ -79,6 +79,15 @@ class SignalCounting:
         self._shared.clear()
         self.network_health.on_resume(now)
 
+    def forget(self, meant: Callable[[Key], bool]) -> None:
+        """Forgets the hosts that are meant, but for what the table holds of them."""
+        for key in self.pending.hosts():
+            if meant(key):
+                self.pending.forget(key)
+        self.aggregation.forget(meant)
+        self.residual.forget(meant)
+        self._shared.forget(meant)
+
     def on_rescue(
         self, host: Key, winner: Route, protocol: Protocol, uncounted: list[Observed], story: str, now: float
     ) -> list[Change]:

@@ -6,7 +6,7 @@ both refused, there is nothing to prefer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
@@ -59,6 +59,11 @@ class SiteRefusals:
             return Preference(min(admitted, key=lambda route: not route.is_direct), status)
         kinds = {route.is_direct for route in refused}
         return Preference(next(iter(refused)), status, all_refuse=True) if len(kinds) == 2 else None
+
+    def forget(self, meant: Callable[[Key], bool]) -> None:
+        """Forgets the hosts that are meant."""
+        for key in filter(meant, self._statuses):
+            self._statuses.pop(key)
 
     def clear(self) -> None:
         """Forgets all: the clock was set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.detect.beliefs.belief_table import on_network
 from proxy.detect.beliefs.name_counter import NameCounter
 from tests.support.outcomes import AWAY, HOME
 
@@ -53,7 +54,18 @@ def test_it_forgets() -> None:
     sightings.pop(REDIRECTED)
     sightings.pop(REDIRECTED)
     assert (WARNING in sightings, REDIRECTED in sightings) == (True, False)
-    sightings.leave(HOME)
+    sightings.forget(on_network(HOME, None))
     assert (WARNING in sightings, (AWAY, "warning") in sightings) == (False, True)
     sightings.clear()
     assert (AWAY, "warning") not in sightings
+
+
+def test_it_forgets_a_name_and_its_place_with_the_last_one() -> None:
+    sightings = seen("blog.example.org", "b.example.net")
+    sightings.forget(on_network(HOME, "example.org"))
+    assert not sightings.saw(WARNING, "blog.example.org")
+    assert sightings.saw(WARNING, "b.example.net")
+    sightings.forget(on_network(AWAY, "example.net"))
+    assert WARNING in sightings
+    sightings.forget(on_network(None, "example.net"))
+    assert WARNING not in sightings

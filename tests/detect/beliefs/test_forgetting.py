@@ -1,0 +1,99 @@
+"""What is forgotten is in no table of the beliefs, whatever was learned: all that they refer to is searched."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.model import NetworkId, Protocol, Symptom, as_evidence
+from tests.detect.beliefs.test_basis import HOSTS, T0, TUNINGS, History, block_domain
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
+
+HISTORIES = 12
+_NO_DATA = (int, float, bytes, type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+
+def places_of(word: str, root: object) -> set[str]:
+    """The paths of attributes that lead to strings with this word. Of mappings both keys and values are searched."""
+    found, seen = set[str](), set[int]()
+    left: list[tuple[object, str]] = [(root, "")]
+    while left:
+        it, path = left.pop()
+        if isinstance(it, str):
+            if word in it:
+                found.add(path)
+        elif id(it) not in seen and not isinstance(it, _NO_DATA):
+            seen.add(id(it))
+            left += [(part, path + name) for name, part in parts_of(it)]
+    return found
+
+
+def parts_of(it: object) -> Iterator[tuple[str, object]]:
+    if isinstance(it, types.MethodType):
+        yield "()", it.__self__
+    if isinstance(it, dict):
+        yield from (("{}", part) for item in it.items() for part in item)
+    elif isinstance(it, list | tuple | set | frozenset):
+        yield from (("[]", part) for part in it)
+    names = [*getattr(it, "__dict__", ())]
+    for kind in type(it).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        names += [slots] if isinstance(slots, str) else slots
+    yield from ((f".{name}", getattr(it, name)) for name in names if hasattr(it, name))
+
+
+def learned(number: int) -> Beliefs:
+    """Beliefs with a random history, at whose end re-tests are under way."""
+    history = History(number, TUNINGS[list(TUNINGS)[number % len(TUNINGS)]]).run(300)
+    for host in HOSTS:
+        history.beliefs.retest_due(host, network=HOME, now=history.now)
+    return history.beliefs
+
+
+def test_of_all_hosts_nothing_is_left() -> None:
+    known = set[str]()
+    for number in range(HISTORIES):
+        beliefs = learned(number)
+        known |= places_of("example", beliefs)
+        beliefs.forget()
+        assert places_of("example", beliefs) == set(), number
+    for table in ("stored", "works", "_statuses", "_early", "_since", "_failing", "_results", "_visited", "_claimed"):
+        assert any(f".{table}" in place for place in known), f"no history had anything in {table}"
+
+
+def test_of_a_domain_and_of_redirects_nothing_is_left() -> None:
+    """These the histories seldom meet."""
+    beliefs, now = Beliefs(DetectTuning()), T0 + 200.0
+    block_domain(beliefs)
+    moved = replace(failed(Symptom.REDIRECTED), evidence=as_evidence({"elsewhere": "warning.example"}))
+    seen = outcome(moved, delivered(TOR), host="www.news.example", at=now, protocol=Protocol.HTTP)
+    beliefs.learn(seen, network=HOME, now=now)
+    known = places_of("example", beliefs)
+    for table in ("_failed", "_shared"):
+        assert any(f".{table}" in place for place in known), f"nothing is in {table}"
+    beliefs.forget()
+    assert places_of("example", beliefs) == set()
+
+
+@pytest.mark.parametrize("host", ["a.example.org", "www.news.example"])
+def test_of_one_host_nothing_is_left(host: str) -> None:
+    for number in range(HISTORIES):
+        beliefs = learned(number)
+        beliefs.forget(host)
+        assert places_of(host, beliefs) == set(), number
+
+
+@pytest.mark.parametrize("network", [HOME, AWAY])
+def test_of_one_network_nothing_is_left_and_of_the_others_all(network: NetworkId) -> None:
+    other = AWAY if network is HOME else HOME
+    for number in range(HISTORIES):
+        beliefs = learned(number)
+        before = {key for key in beliefs._results.known() if key[0] == other}
+        beliefs.forget(network=network)
+        assert {place for place in places_of(network, beliefs) if "._budget." not in place} == set(), number
+        assert {key for key in beliefs._results.known() if key[0] == other} == before
