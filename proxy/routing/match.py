@@ -89,20 +89,20 @@ class Index:
             best = ports[destination.port]
         if (exact := self._exact) and host in exact and exact[host] < best:
             best = exact[host]
-        # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
-        is_literal = self._tells_literals and (
-            ":" in host or (host[-1] in "0123456789" and host.rpartition(".")[2].isdigit())
-        )
-        if not is_literal:
-            domain = host if (by_suffix := self._suffix) else ""
-            while domain:
-                if domain in by_suffix and by_suffix[domain] < best:
-                    best = by_suffix[domain]
-                domain = domain.partition(".")[2]
-        elif self._networks and (address := destination.address) is not None:
-            for (version, length), prefixes in self._networks.items():
-                if version == address.version:
-                    best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
+        is_literal = False
+        if self._tells_literals:
+            # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
+            is_literal = ":" in host or (host[-1] in "0123456789" and host.rpartition(".")[2].isdigit())
+            if not is_literal:
+                domain = host if (by_suffix := self._suffix) else ""
+                while domain:
+                    if domain in by_suffix and by_suffix[domain] < best:
+                        best = by_suffix[domain]
+                    domain = domain.partition(".")[2]
+            elif self._networks and (address := destination.address) is not None:
+                for (version, length), prefixes in self._networks.items():
+                    if version == address.version:
+                        best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
         for number, test, takes_literals in self._tests:
             if number >= best:
                 break

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing import domain_set
-from proxy.routing.domain_set import Covers, DomainSet, DomainSetBuilder, marked
+from proxy.routing.domain_set import Covers, DomainSet, DomainSetBuilder
 from tests.support.calls import counting
 
 LABELS = st.sampled_from(["a", "b", "ab", "ba", "com", "co", "uk", "xn--p1ai", "www", "www-1", "a_b", "x" * 63])
@@ -67,6 +67,7 @@ def test_an_entry_covers_what_is_said_of_it(entries: list[tuple[str, Covers]], h
     assert len(made) == len(merged)
     for host in (*hosts, *merged, *(f"a.{name}" for name in merged), *(f"a.b.{name}" for name in merged)):
         assert made.covering(host) == covering_of(merged, host)
+        assert bool(made.entry_for(host)) is (covering_of(merged, host) is not None)
         assert made.covers_of(host) == merged.get(host, Covers(0))
 
 
@@ -110,8 +111,8 @@ def test_a_look_up_is_one_call() -> None:
     made = DomainSet.of({f"site{n}.example.com" for n in range(1000)})
     for host in ("www.other.example.com", "deep.down.site7.example.com", "192.0.2.1"):
         with counting() as calls:
-            made.covering(host)
-        assert dict(calls) == {"proxy.routing.domain_set.DomainSet.covering": 1}
+            made.entry_for(host)
+        assert dict(calls) == {"proxy.routing.domain_set.DomainSet.entry_for": 1}
 
 
 def test_a_large_set_is_small_and_most_of_its_slots_are_free() -> None:
@@ -131,7 +132,7 @@ def test_it_grows_when_it_was_told_a_size_too_small(entries: list[tuple[str, Cov
     for start in range(0, len(entries), at_once):
         some = entries[start : start + at_once]
         names = [name for name, _ in some]
-        small.add(names, marked(names, bytes(covers for _, covers in some)))
+        small.add(names, bytes(covers for _, covers in some))
         for name, covers in some:
             merged[name] = merged.get(name, Covers(0)) | covers
     made = small.build()
@@ -141,7 +142,7 @@ def test_it_grows_when_it_was_told_a_size_too_small(entries: list[tuple[str, Cov
 
 
 def test_a_text_that_is_too_long_for_the_slots_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(domain_set, "TEXT_LIMIT", 16)
+    monkeypatch.setattr(domain_set, "TEXT_LIMIT", 17)
     builder = DomainSetBuilder(0)
     builder.add(["a.example", "b.c"])
     with pytest.raises(OverflowError, match="more domains than a set can hold"):

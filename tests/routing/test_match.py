@@ -93,8 +93,8 @@ def test_a_host_without_a_rule_costs_one_call_and_one_for_each_list() -> None:
     with counting() as calls:
         assert index.first(other) is None
     assert dict(calls) == {"proxy.routing.match.Index.first": 1}
-    index.add_test(listed.covering, 3001)
+    index.add_test(listed.entry_for, 3001)
     with counting() as calls:
         assert index.first(other) is None
-    assert dict(calls) == {"proxy.routing.match.Index.first": 1, "proxy.routing.domain_set.DomainSet.covering": 1}
+    assert dict(calls) == {"proxy.routing.match.Index.first": 1, "proxy.routing.domain_set.DomainSet.entry_for": 1}
     assert first(index, "www.listed.example") == 3001

@@ -115,7 +115,7 @@ class DomainList:
     def test(self) -> Callable[[str], object]:
         """What tells whether a host is listed. For a list of nothing but domains, or prefixes, it is a single call."""
         if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.domains):
-            return self.listed.domains.covering
+            return self.listed.domains.entry_for
         if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.prefixes):
             return self.listed.prefixes.contains
         return self.contains

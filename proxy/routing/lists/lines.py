@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.domain_set import FLAGS_TO_LINES, Covers, marked
+from proxy.routing.domain_set import Covers
 from proxy.wire import hostnames
 
 READ_LIMIT = 2048
@@ -25,6 +25,7 @@ MANY_LIMIT = 64 * 1024
 DOMAIN = hostnames.DOMAIN
 
 _ALL_COVERS = bytes(range(1, 8))
+_TO_LINE_FEEDS = bytes.maketrans(_ALL_COVERS, b"\n" * len(_ALL_COVERS))
 
 are_domains = hostnames.are_domains
 
@@ -38,7 +39,7 @@ class BulkLines:
     matches empty lines and comments, with empty groups. The last group is the entry."""
     take: Callable[..., None]
     """Gets the number of the first line and the entries as text, one a line; with `leads`, then what each of them
-    covers, or all of them with that, as `domain_set.marked`. A line without an entry is empty."""
+    covers, or a byte of its flags for each. A line without an entry is empty."""
     are_entries: Callable[[str], bool] = are_domains
     """Returns whether the last group would match each line of a text, whatever stands around it."""
     leads: Mapping[str, Covers] = MappingProxyType({})
@@ -90,12 +91,12 @@ class BulkLines:
         led = framed.encode(errors="replace")
         flags = led.translate(None, hostnames.NAME_CHARACTERS)
         if len(flags) == count and not flags.translate(None, _ALL_COVERS):  # else there is another lead, or character
-            yield led[1:].translate(FLAGS_TO_LINES).decode(), led
+            yield led[1:].translate(_TO_LINE_FEEDS).decode(), flags
 
     def take_found(self, first_number: int, found: Sequence[Any]) -> None:
         """Takes what `findall` of the expression returned."""
         entries = found if self.expression.groups == 1 else [groups[-1] for groups in found]
-        covers = [marked(entries, bytes([self.leads.get(groups[-2], 0) for groups in found]))] if self.leads else []
+        covers = [bytes([self.leads.get(groups[-2], 0) for groups in found])] if self.leads else []
         self.take(first_number, "\n".join(entries), *covers)
 
 

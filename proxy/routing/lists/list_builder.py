@@ -17,7 +17,7 @@ from typing import TypeVar
 from proxy.config.suggestions import quoted
 from proxy.model import literal
 from proxy.model.errors import ConfigError
-from proxy.routing.domain_set import NO_FLAGS, TEXT_LIMIT, Covers, DomainSetBuilder, marked
+from proxy.routing.domain_set import TEXT_LIMIT, Covers, DomainSetBuilder
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, SUFFIXES_SHOWN, DomainList, Skip
 from proxy.routing.lists.matcher import NO_DOMAINS, NO_ENTRIES, Matcher, Wildcard
 from proxy.routing.lists.prefix_lines import SHORTEST_PREFIX, ipv4_keys, ipv6_keys
@@ -119,7 +119,7 @@ class ListBuilder:
 
     def add_many(self, first_line: int, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
         """Adds the domains of consecutive lines, one a line, in canonical spelling; "" for a line without one. `covers`
-        is what all of them cover, or all of them as `domain_set.marked`."""
+        is what all of them cover, or the flags of each line."""
         self.add_lines(first_line, "\n".join(domains), covers)
 
     def add_lines(self, first_line: int, lines: str, covers: Covers | bytes = Covers.SITE) -> None:
@@ -128,14 +128,13 @@ class ListBuilder:
         may_be_suffixes = covers != Covers.HOST and not self._allow_suffixes
         places = public_suffixes(domains, lines) if may_be_suffixes else []
         if places or not all(domains):
-            flags = covers.translate(None, NO_FLAGS) if isinstance(covers, bytes) else bytes((covers,)) * len(domains)
+            flags = covers if isinstance(covers, bytes) else bytes((covers,)) * len(domains)
             for place in places:
                 if flags[place] != Covers.HOST:
                     self.skip(first_line + place, domains[place], Skip.SUFFIX)
                     domains[place] = ""
-            flags = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
+            covers = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
             domains = list(filter(None, domains))
-            covers = marked(domains, flags)
         self._add_domains(self._listed, domains, covers)
         self._lines_read += len(domains)
         self._check_size()

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.model.errors import ConfigError
 from proxy.routing import domain_set
-from proxy.routing.domain_set import Covers, marked
+from proxy.routing.domain_set import Covers
 from proxy.routing.lists import list_builder
 from proxy.routing.lists.domain_list import SKIPPED_SHOWN, Skip
 from proxy.routing.lists.list_builder import ListBuilder
@@ -91,7 +91,7 @@ def test_a_suffix_is_refused_but_for_the_host_itself(builder: ListBuilder) -> No
 
 def test_many_domains_that_cover_different_hosts(builder: ListBuilder) -> None:
     domains = ["a.example", "", "com", "com", "b.example", "a.example", "uk"]
-    builder.add_many(1, domains, marked(domains, bytes((1, 0, 1, 3, 2, 4, 1))))
+    builder.add_many(1, domains, bytes((1, 0, 1, 3, 2, 4, 1)))
     found = builder.build()
     assert [(entry.text, entry.covers) for entry in found.entries()] == [
         ("a.example", Covers.HOST | Covers.CHILDREN), ("com", Covers.HOST), ("b.example", Covers.SUBDOMAINS),
