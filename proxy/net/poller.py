@@ -23,6 +23,7 @@ URGENT = 2  # EPOLLPRI: a read ends before an urgent byte, with more behind it
 _EDGE = 1 << 31  # EPOLLET
 _READS = READABLE | PEER_SHUT | URGENT | _EDGE
 _ALL = _READS | WRITABLE
+_PAUSED = PEER_SHUT | _EDGE
 _ENDS = PEER_SHUT | URGENT
 _BATCH = 512
 
@@ -56,6 +57,12 @@ class Poller(Protocol):
 
     def want_write(self, watched: Watched) -> None:
         """Called when a write would have blocked."""
+
+    def pause_reading(self, watched: Watched, *, writes: bool) -> None:
+        """Tells no more of bytes that come, only of an end or a break, and with `writes` of room for more."""
+
+    def resume_reading(self, watched: Watched, *, writes: bool) -> None:
+        """Ends a pause. Tells of what came in it."""
 
     def close(self) -> None: ...
 
@@ -99,6 +106,16 @@ class EpollPoller:
         fd = watched.fileno()
         if fd in self._watched:
             self._epoll.modify(fd, _ALL)
+
+    def pause_reading(self, watched: Watched, *, writes: bool) -> None:
+        fd = watched.fileno()
+        if fd in self._watched:
+            self._epoll.modify(fd, _PAUSED | WRITABLE if writes else _PAUSED)
+
+    def resume_reading(self, watched: Watched, *, writes: bool) -> None:
+        fd = watched.fileno()
+        if fd in self._watched:
+            self._epoll.modify(fd, _ALL if writes else _READS)
 
     def close(self) -> None:
         self._watched.clear()  # streams that outlive the poller may still call `unregister`
@@ -162,6 +179,12 @@ class LoopPoller:
         fd = watched.fileno()
         if fd in self._watched:
             self._loop.add_writer(fd, self._writable, fd)
+
+    def pause_reading(self, watched: Watched, *, writes: bool) -> None:
+        """Does nothing: it is armed for one wait at a time."""
+
+    def resume_reading(self, watched: Watched, *, writes: bool) -> None:
+        """Does nothing: the next read arms it."""
 
     def close(self) -> None:
         for fd in tuple(self._watched):

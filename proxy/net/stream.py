@@ -102,6 +102,13 @@ class Stream(ABC):
         """To be called when a send past the stream, to its `plain_socket`, was cut short: `notify` will be called when
         more can be sent."""
 
+    def pause_reading(self) -> None:  # noqa: B027  as `want_write`
+        """To be called when nothing is read for now, so that `notify` need not be called for each packet that comes. It
+        is still called for an end and for a break."""
+
+    def resume_reading(self) -> None:  # noqa: B027
+        """Ends a pause: `notify` is called for what came in it."""
+
     @property
     @abstractmethod
     def plain_socket(self) -> socket.SocketType | None:
@@ -312,6 +319,12 @@ class SocketStream(Stream):
         if not self._writes_armed:
             self._writes_armed = self._armed_by_poller
             self._poller.want_write(self)
+
+    def pause_reading(self) -> None:
+        self._poller.pause_reading(self, writes=self._writes_armed)
+
+    def resume_reading(self) -> None:
+        self._poller.resume_reading(self, writes=self._writes_armed)
 
     def send_eof(self) -> None:
         if not self._eof_sent:

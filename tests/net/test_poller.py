@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -65,6 +67,43 @@ async def test_tells_again_after_a_call_that_would_have_blocked(
         far_got = far.recv(16)
         assert far_got == b"x"
         watcher.masks.append(WRITABLE)
+
+
+async def test_a_pause_in_reading_ends_with_what_came_in_it(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    watcher = Watcher(near)
+    poller.register(watcher)
+    await watcher.wait_for(WRITABLE)
+    with pytest.raises(BlockingIOError):
+        near.recv(1)
+    watcher.masks.clear()
+    poller.pause_reading(watcher, writes=True)
+    far.send(b"unread")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if poller.edge_triggered:
+        assert not any(mask & READABLE for mask in watcher.masks)
+    poller.resume_reading(watcher, writes=True)
+    poller.want_read(watcher)
+    await watcher.wait_for(READABLE)
+    assert near.recv(16) == b"unread"
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: only epoll tells of it")
+@pytest.mark.parametrize("end", [lambda sock: sock.shutdown(socket.SHUT_WR), reset], ids=["end", "reset"])
+async def test_a_pause_in_reading_hides_no_end(
+    pair: tuple[socket.socket, socket.socket], end: Callable[[socket.socket], None]
+) -> None:
+    poller = EpollPoller(asyncio.get_running_loop())
+    near, far = pair
+    watcher = Watcher(near)
+    poller.register(watcher, writes=False)
+    poller.pause_reading(watcher, writes=False)
+    end(far)
+    await watcher.wait_for(READABLE | BROKEN)
+    poller.close()
 
 
 async def test_an_end_of_the_peer_is_readable(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:

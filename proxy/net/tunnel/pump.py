@@ -61,7 +61,9 @@ class TunnelResult:
 class _Flow:
     """One direction of a tunnel."""
 
-    __slots__ = ("blocked", "bulk", "discarding", "ended", "moved", "pending", "pipe", "queued", "sink", "source")
+    __slots__ = (
+        "blocked", "bulk", "discarding", "ended", "moved", "paused", "pending", "pipe", "queued", "sink", "source",
+    )  # fmt: skip
 
     def __init__(self, source: Stream, sink: Stream, first: bytes) -> None:
         self.source = source
@@ -71,6 +73,7 @@ class _Flow:
         self.pipe: Pipe | None = None  # lent; what it holds comes after `pending`
         self.blocked = bool(first)  # something is read and not yet delivered
         self.bulk = False  # the last read was full, and the sink holds nothing itself
+        self.paused = False  # while the sink takes none, nobody need be woken for each packet of the source
         self.queued = False  # waits for its next turn
         self.ended = False  # the source has finished, and EOF was passed on to the sink; or the tunnel is over
         self.discarding = False  # the sink takes no more: what still comes is thrown away
@@ -203,6 +206,7 @@ class Tunnel:
             while flow.pending:
                 sent = sink.send_last_nowait(flow.pending) if is_last else sink.send_nowait(flow.pending)
                 if not sent:
+                    self._pause(flow)
                     return False
                 flow.moved += sent
                 flow.pending = memoryview(flow.pending)[sent:]
@@ -213,7 +217,18 @@ class Tunnel:
             self._sink_broke(flow, error)
             return False
         flow.blocked = False
+        if flow.paused:
+            self._resume(flow)
         return True
+
+    def _pause(self, flow: _Flow) -> None:
+        if not flow.paused:
+            flow.paused = True
+            flow.source.pause_reading()
+
+    def _resume(self, flow: _Flow) -> None:
+        flow.paused = False
+        flow.source.resume_reading()
 
     def _splice(self, flow: _Flow) -> int:
         """Makes the kernel read into an empty pipe and deliver from it. Returns the bytes read: 0 when nothing has
@@ -251,6 +266,7 @@ class Tunnel:
                 sent = os.splice(pipe.reader, sink, pipe.buffered, flags=_FLAGS)
             except BlockingIOError:
                 flow.sink.want_write()
+                self._pause(flow)
                 return False
             pipe.buffered -= sent
             flow.moved += sent
@@ -302,6 +318,8 @@ class Tunnel:
         up.discarding = True
         up.pending = b""
         up.blocked = up.bulk = False
+        if up.paused:
+            self._resume(up)
         self._give_back(up)
         if not (self.down.ended or isinstance(error, BrokenPipeError)):
             self._fault = _sentence(ClosedBy.SERVER, error)

@@ -771,6 +771,7 @@ class Scripted(Stream):
         self.sends = 0
         self.taken = self.taken_last = b""
         self.told: list[str] = []
+        self.pauses: list[str] = []
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         said = bytes(limit) if self.endless else self.script.pop(0) if self.script else None
@@ -792,6 +793,12 @@ class Scripted(Stream):
     def send_last_nowait(self, data: bytes | memoryview) -> int:
         self.taken_last += bytes(data[: self.room])
         return super().send_last_nowait(data)
+
+    def pause_reading(self) -> None:
+        self.pauses.append("pause")
+
+    def resume_reading(self) -> None:
+        self.pauses.append("resume")
 
     def send_eof(self) -> None:
         self.told.append("eof")
@@ -850,6 +857,33 @@ async def test_what_comes_just_before_an_end_is_sent_with_it() -> None:
     client.room = 100
     client.wake()
     assert (client.taken, client.taken_last, client.told) == (b"answer", b"answer", ["eof"])
+
+
+async def test_nobody_is_woken_by_a_source_whose_bytes_cannot_be_delivered() -> None:
+    client, server = Scripted(room=2), Scripted()
+    watch = Watch(client, server)
+    server.wake(b"answer")
+    client.wake()
+    client.wake()
+    assert (client.taken, server.pauses, client.pauses) == (b"an", ["pause"], [])
+    client.room = 100
+    client.wake()
+    server.wake(b", and more", b"")
+    assert (client.taken, server.pauses) == (b"answer, and more", ["pause", "resume"])
+    client.wake(b"")
+    assert (await watch.end()).bytes_down == len(client.taken)
+
+
+async def test_an_upload_that_is_thrown_away_is_read_on() -> None:
+    client, server = Scripted(), Scripted(room=2)
+    Watch(client, server)
+    client.wake(b"upload")
+    assert client.pauses == ["pause"]
+    server.send_error = BrokenPipeError()
+    server.wake()
+    assert client.pauses == ["pause", "resume"]
+    client.wake(b"more")
+    assert client.script == []
 
 
 async def test_reads_no_more_than_a_chunk_while_nothing_is_taken() -> None:
