@@ -73,6 +73,12 @@ class FragmentingStream(Stream):
     def want_write(self) -> None:
         self._inner.want_write()
 
+    def pause_reading(self) -> None:
+        self._inner.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._inner.resume_reading()
+
     def send_eof(self) -> None:
         """Sends the buffered flight before the end, whole or not."""
         self._eof_due = True

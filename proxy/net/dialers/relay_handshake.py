@@ -274,6 +274,12 @@ class PrefixedStream(Stream):
     def want_write(self) -> None:
         self._inner.want_write()
 
+    def pause_reading(self) -> None:
+        self._inner.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._inner.resume_reading()
+
     def send_eof(self) -> None:
         self._inner.send_eof()
 

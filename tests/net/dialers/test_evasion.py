@@ -45,7 +45,7 @@ class Below(Stream):
         self.room = room
         self.pieces: list[tuple[bytes, bool]] = []  # and whether it was to stay apart
         self.inbox: list[bytes] = []
-        self.ended = self.closed = self.aborted = False
+        self.ended = self.closed = self.aborted = self.is_paused = False
         self.fault: OSError | None = None
 
     @property
@@ -69,6 +69,12 @@ class Below(Stream):
         if taken:
             self.pieces.append((taken, apart))
         return len(taken)
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
 
     def send_eof(self) -> None:
         self.ended = True
@@ -244,6 +250,15 @@ async def test_closing_ends_whoever_waits() -> None:
         assert below.notify is not None
         below.notify()
         assert below.sent == [], "nothing goes out any more"
+
+
+def test_a_pause_in_reading_is_one_of_the_stream_below() -> None:
+    below = Below()
+    stream = shaped(below)
+    stream.pause_reading()
+    assert below.is_paused
+    stream.resume_reading()
+    assert not below.is_paused
 
 
 def test_it_says_where_it_leads() -> None:

@@ -178,16 +178,29 @@ async def test_loopback_is_what_the_kernel_says_not_the_name(best_poller: Poller
     far.close()
 
 
+async def settled() -> None:
+    """Lets the poller tell of what has come."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 async def test_a_prefixed_stream_is_a_stream(best_poller: Poller) -> None:
     near, far = tcp_pair()
-    stream = PrefixedStream(SocketStream(near, best_poller, "test:1"), b"prefix")
+    stream = PrefixedStream(SocketStream(near, best_poller, "test:1", connected=True), b"prefix")
     woken = asyncio.Event()
     stream.notify = woken.set
     assert (stream.peer, stream.lowest_socket) == ("test:1", near)
     assert [stream.plain_socket] == [None]  # the kernel does not know of the prefix
     assert (stream.receive_nowait(4), stream.receive_nowait(), stream.receive_nowait()) == (b"pref", b"ix", None)
     assert stream.plain_socket is near
+    await settled()  # the first edges
+    woken.clear()
+    stream.pause_reading()
     far.send(b"more")
+    await settled()
+    if best_poller.edge_triggered:
+        assert not woken.is_set()
+    stream.resume_reading()
     async with asyncio.timeout(10):
         while (data := stream.receive_nowait()) is None:
             woken.clear()
