@@ -24,11 +24,10 @@ from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.remembered import forget_remembered
 from proxy.net.client_programs import ClientPrograms
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
-from proxy.session.events import Events, Learned
+from proxy.session.events import Events, HostsForgotten, Learned
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -145,7 +144,7 @@ class ControlBackend:
             self.services.events.emit(Learned(beliefs.forget(scope, network)))
         self.services.rule_hits.clear()
         self.active.forget_caches()
-        forget_remembered()
+        self.services.events.emit(HostsForgotten())
         await asyncio.to_thread(self.store.forget, what)
         await self.ways_file.written()  # else it would come back
         deleted = await asyncio.to_thread(forget_files, self.paths, what)

@@ -15,7 +15,18 @@ from proxy.app.network_warnings import NetworkWarnings
 from proxy.config.schema import ListConfig
 from proxy.extend.dispatch import Addons
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.session.events import Delivered, Ended, Event, Events, Learned, Rescued, SignalWaits, TunnelEnded
+from proxy.model.remembered import forget_remembered
+from proxy.session.events import (
+    Delivered,
+    Ended,
+    Event,
+    Events,
+    HostsForgotten,
+    Learned,
+    Rescued,
+    SignalWaits,
+    TunnelEnded,
+)
 from proxy.session.services import Services
 from proxy.store.store import Store
 
@@ -48,6 +59,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults)
     events.on(SignalWaits, lambda it: on_trouble.connectivity.on_signal_waits(it))
+    events.on(HostsForgotten, lambda it: forget_remembered(), lambda it: on_trouble.interception.on_hosts_forgotten(it))
     if to.show is not None:
         events.on(Rescued, lambda it: on_trouble.notifications.on_rescued(it))
         events.on(SignalWaits, lambda it: on_trouble.notifications.on_signal_waits(it))

@@ -17,7 +17,7 @@ from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, clas
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
-from proxy.session.events import Delivered, SignalWaits, TunnelEnded
+from proxy.session.events import Delivered, HostsForgotten, SignalWaits, TunnelEnded
 from proxy.session.outcome_observer import FINISHED_BYTES
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -66,6 +66,10 @@ class InterceptionCheck:
         if outcome.plan.learns and outcome.protocol is Protocol.TLS and _client_rejected(outcome):
             self._check_rejected(outcome)
 
+    def on_hosts_forgotten(self, _: HostsForgotten) -> None:
+        """Forgets which hosts were checked; each may be checked again."""
+        self._checked.clear()
+
     def _check_rejected(self, outcome: Outcome) -> None:
         if self._under_way:
             self._rejected = outcome
@@ -109,7 +113,7 @@ class InterceptionCheck:
             if not await self._services.may_go_direct(setup, destination):
                 return  # an addon allows relays only by now
             classified = await self._classify(setup, DIRECT, destination)
-            if classified.kind is CertificateKind.SITE and not rejected:
+            if classified.kind is CertificateKind.SITE and not rejected and (network, outcome.host) in self._checked:
                 self._checked[network, outcome.host] = _Check(began, is_sound=True)
             if classified.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
                 # A captive portal presents its own certificate for every site.

@@ -96,7 +96,12 @@ class SignalWaits:
     """A signal was observed that may have to wait for a control before it counts."""
 
 
-Event = Delivered | Rescued | TunnelEnded | Ended | Learned | SignalWaits
+@frozen_dataclass
+class HostsForgotten:
+    """A user has had hosts forgotten: who keeps names of his own drops them."""
+
+
+Event = Delivered | Rescued | TunnelEnded | Ended | Learned | SignalWaits | HostsForgotten
 E = TypeVar("E", bound=Event)
 
 

@@ -128,6 +128,62 @@ async def test_nothing_is_read_or_written_with_ephemeral(tmp_path: Path) -> None
     assert RelayWaysFile(file).load(), "it is the next run's"
 
 
+SEARCH = """
+import gc
+import threading
+
+
+def outcome(outcome):
+    if outcome.host == "last.test":
+        threading.Thread(target=search).start()  # it takes longer than an addon may
+
+
+def search():
+    gc.collect()  # then a tuple of strings belongs to what holds it
+    found, objects = set(), gc.get_objects()
+    for one in objects:
+        parts = gc.get_referents(one)
+        for part in parts:
+            if isinstance(part, (dict, tuple)) and not gc.is_tracked(part):
+                parts.extend(gc.get_referents(part))
+            elif isinstance(part, (str, bytes)) and {mark!r} in ascii(part):
+                found.add(type(one).__name__)
+    with open({file!r}, "a") as file:
+        print(*sorted(found), file=file)
+"""
+"""Says after a visit to last.test in what kinds of objects a visited name is. What was there at the start is none of
+them, such as the configuration."""
+
+
+async def test_no_name_stays_in_memory(tmp_path: Path) -> None:
+    names = [f"{MARK.decode()}{number}.test" for number in range(3)]
+    hosts = "".join(f'"{name}" = "127.0.0.1"\n' for name in (*names, "last.test"))
+    byway = Byway(tmp_path, config=f"[dns.hosts]\n{hosts}")
+    addon, file, told = byway.config.parent / "addons" / "search.py", byway.config.parent / "found", list[str]()
+    addon.parent.mkdir()
+    addon.write_text(SEARCH.format(file=str(file), mark=MARK.decode()))
+    async with Origin() as origin, byway:
+
+        async def found() -> set[str]:
+            assert (await fetch(f"http://last.test:{origin.http_port}/", via=byway.proxy)).status == 200
+            told.append("")
+            await until(lambda: file.exists() and file.read_text().count("\n") == len(told))
+            return set(file.read_text().splitlines()[-1].split())
+
+        async def is_gone() -> bool:
+            return not await found()  # a check of a certificate may be under way
+
+        trust = origin.authority.client()
+        for name in names:
+            assert (await fetch(f"http://{name}:{origin.http_port}/", via=byway.proxy)).status == 200
+            assert (await fetch(f"https://{name}:{origin.https_port}/", via=byway.proxy, trust=trust)).status == 200
+        assert await found() >= {"_lru_cache_wrapper", "Bounded", "Working"}, (
+            "the control: there is something to forget"
+        )
+        await byway.command("forget", "--all")
+        await until_read(is_gone)
+
+
 REMEMBERED = """
 from proxy.app import app
 from proxy.session import inbound

@@ -30,7 +30,7 @@ from proxy.probe.interception_check import InterceptionCheck
 from proxy.routing.router import Router
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
-from proxy.session.events import TunnelEnded
+from proxy.session.events import HostsForgotten, TunnelEnded
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.extend.making import made
@@ -295,6 +295,19 @@ async def test_one_a_minute_and_each_once_a_day(authorities: dict[str, Authority
             scene.clock.advance(after_s)
             await scene.look(visited(host))
         assert scene.dialed(DIRECT) == ["a.test", "b.test", "a.test"]
+
+
+async def test_what_is_forgotten_is_checked_as_if_it_were_new(authorities: dict[str, Authority]) -> None:
+    """Also one that is forgotten while its check is under way: its name does not come back."""
+    async with world(authorities) as scene:
+        await scene.look(visited())
+        scene.certificates.on_hosts_forgotten(HostsForgotten())
+        scene.clock.advance(60)
+        scene.deliver(visited())
+        scene.certificates.on_hosts_forgotten(HostsForgotten())
+        await until(lambda: not scene.certificates._under_way)
+        assert scene.dialed(DIRECT) == [HOST, HOST]
+        assert not scene.certificates._checked
 
 
 async def test_networks_have_days_of_their_own(authorities: dict[str, Authority]) -> None:

@@ -23,9 +23,8 @@ from proxy.control.site_reader import FLUSH_S, SiteReader, answers
 from proxy.control.timeline import spells
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.remembered import forget_remembered
 from proxy.routing.rule_parser import parse_action
-from proxy.session.events import Learned
+from proxy.session.events import HostsForgotten, Learned
 
 OVERRIDE_MAX_S = 366 * 86_400
 """An override that ends lasts a year at most."""
@@ -107,7 +106,7 @@ class SiteEndpoints:
             self.parts.override(name, None)
         changes = self.parts.beliefs.forget(host)
         self.parts.events.emit(Learned(changes))
-        forget_remembered()
+        self.parts.events.emit(HostsForgotten())
         forgotten = tuple(sorted({change.scope for change in changes}))
         return ForgottenSiteAnswer(host, forgotten, tuple(sorted(below)))
 
