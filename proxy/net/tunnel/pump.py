@@ -188,8 +188,9 @@ class Tunnel:
             left -= len(data)
             if flow.discarding:
                 continue
+            ends = source.finished and not self._fault  # after a fault comes a reset, which discards what is held
             try:
-                sent = sink.send_last_nowait(data) if source.finished else sink.send_nowait(data)
+                sent = sink.send_last_nowait(data) if ends else sink.send_nowait(data)
             except OSError as error:
                 self._sink_broke(flow, error)
                 return
@@ -201,10 +202,10 @@ class Tunnel:
 
     def _deliver(self, flow: _Flow) -> bool:
         """Delivers what was read. Returns whether all of it was taken."""
-        sink, is_last = flow.sink, flow.source.finished and flow.pipe is None
+        sink, ends = flow.sink, flow.source.finished and flow.pipe is None and not self._fault
         try:
             while flow.pending:
-                sent = sink.send_last_nowait(flow.pending) if is_last else sink.send_nowait(flow.pending)
+                sent = sink.send_last_nowait(flow.pending) if ends else sink.send_nowait(flow.pending)
                 if not sent:
                     self._pause(flow)
                     return False

@@ -949,6 +949,7 @@ async def test_E30_reset_met_while_sending_comes_after_the_answer() -> None:
     server.script = [b"too large", b""]  # its kernel says the end of sending once the error has been told
     client.wake(b"a large upload")
     assert (client.taken, client.told, server.told) == (b"too large", ["abort"], ["abort"])
+    assert not client.taken_last, "a reset discards what waits for the end"
     expected = TunnelResult(0, 9, ClosedBy.SERVER, "the server's connection broke: Connection reset by peer")
     assert await watch.end() == expected
 
