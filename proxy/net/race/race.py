@@ -225,6 +225,8 @@ class Race:
             if has_answer:
                 for candidate in candidates:  # it may also let an earlier candidate win
                     if candidate.phase is Phase.WON:
+                        if candidate.hedged_at:
+                            self._check.report_answered_flight(candidate, flight)
                         return self._won(candidate, valid=True)
             now = time()
             if now >= ends_at:
@@ -256,8 +258,10 @@ class Race:
             self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
             await self._check.await_verdict(candidate, self._flight, self._candidates)
-            if candidate.phase is Phase.WON and self._terms.down_cache is not None:
-                self._terms.down_cache.clear(self._destination.host)
+            if candidate.phase is Phase.WON:
+                self._check.report_answered_flight(candidate, self._flight)
+                if self._terms.down_cache is not None:
+                    self._terms.down_cache.clear(self._destination.host)
         finally:
             self.overtaken = None
             self._drop(candidate)

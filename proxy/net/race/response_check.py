@@ -71,11 +71,11 @@ class ResponseCheck:
         if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
             self._classify_page(candidate, flight, candidates, ended=ended)
         elif verdict is Verdict.VALID:
-            self._win(candidate, flight)
+            candidate.won(now)
         elif verdict is Verdict.ALERT:
             candidate.answer_fingerprint = f"alert {answer[6]}"
             candidate.failed(Stage.FIRST_BYTE, Symptom.ALERT, "answered with a TLS alert", now)
-            self._accept_if_other_route_agrees(candidate, candidates, flight)
+            self._accept_if_other_route_agrees(candidate, candidates)
         elif verdict is Verdict.GARBAGE or (answer and (ended or len(answer) > ANSWER_LIMIT)):
             candidate.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {answer[:16]!r}", now)
         elif candidate.reset and ended:
@@ -90,7 +90,7 @@ class ResponseCheck:
         redirect to another site."""
         now = self._loop.time()
         if len(self.routes) == 1:
-            self._win(candidate, flight)
+            candidate.won(now)
             return
         candidate.answer_due_at = candidate.answer_due_at or now + self._terms.detect.page_hold_s
         has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
@@ -104,21 +104,19 @@ class ResponseCheck:
             not any(route.relays for route in self.routes) or self._policy.is_portal()
         )
         if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
-            self._win(candidate, flight)
+            candidate.won(now)
         else:
             candidate.failed(Stage.FIRST_BYTE, page.symptom, f"answered with {page.symptom.replace('_', ' ')}", now)
-            self._accept_if_other_route_agrees(candidate, candidates, flight)
+            self._accept_if_other_route_agrees(candidate, candidates)
 
-    def _accept_if_other_route_agrees(
-        self, candidate: Candidate, candidates: Sequence[Candidate], flight: Flight
-    ) -> None:
+    def _accept_if_other_route_agrees(self, candidate: Candidate, candidates: Sequence[Candidate]) -> None:
         """Two routes without a common relay got the same answer, so it is the site's own: the first of them wins."""
         first = next(
             (c for c in candidates if c.answer_fingerprint and c.answer_fingerprint == candidate.answer_fingerprint),
             candidate,
         )
         if first.route.relays != candidate.route.relays and first.phase is Phase.FAILED:
-            self._win(first, flight)
+            first.won(self._loop.time())
 
     def on_broken(self, candidate: Candidate, error: OSError, flight: Flight) -> None:
         """The connection broke after the flight was sent."""
@@ -132,18 +130,16 @@ class ResponseCheck:
         if symptom is Symptom.RESET:
             self.report_broken_flight(candidate, flight)
 
-    def _win(self, candidate: Candidate, flight: Flight) -> None:
-        """A valid answer has come. A flight that looked dropped was not: what its hedge has reported is taken back."""
-        candidate.won(self._loop.time())
-        if candidate.hedged and not candidate.route.relays:
-            assert candidate.stream is not None
-            self._policy.report_answered_flight(*self._named_there(candidate.stream, flight))
-
     def report_broken_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Reports a flight that was reset or looks dropped on a direct route: a censor may go on blocking that
         address."""
         if not candidate.route.relays and candidate.stream is not None:
             self._policy.report_broken_flight(*self._named_there(candidate.stream, flight))
+
+    def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
+        """Takes that back: a flight that looked dropped was answered after all."""
+        if not candidate.route.relays and candidate.stream is not None:
+            self._policy.report_answered_flight(*self._named_there(candidate.stream, flight))
 
     def _named_there(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
         """The address that a flight went to, and the host that it names."""
