@@ -25,7 +25,6 @@ from proxy.app.freed_memory import return_freed_pages
 from proxy.app.run_options import RunOptions
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
-from proxy.desktop.temporary_profiles import places, remove_left_over
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
@@ -40,7 +39,6 @@ def run(options: RunOptions) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
-        _remove_left_over(paths)
         with alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(_live(options, paths, loaded))
     except ConfigError as error:
@@ -98,7 +96,9 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
 
 
 def _remove_left_over(paths: Paths) -> None:
-    """Removes browser profiles that should have gone with their window."""
+    """Removes browser profiles that should have gone with their window. Takes seconds for a large one."""
+    from proxy.desktop.temporary_profiles import places, remove_left_over
+
     for place in places(paths.runtime_dir, Path(os.path.expanduser("~"))):
         try:
             remove_left_over(place)
@@ -120,6 +120,7 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
         gc.freeze()
         app.print_greeting()
         return_freed_pages()
+        spawn(asyncio.to_thread(_remove_left_over, paths), name="remove temporary profiles")
         await stop.wait()
         if not hurry.is_set():
             await app.drain(hurry)
