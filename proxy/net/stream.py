@@ -17,6 +17,7 @@ import struct
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TypeVar
 
 from proxy.net.poller import BROKEN, PEER_SHUT, READABLE, URGENT, WRITABLE, Poller
@@ -174,14 +175,15 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_poller", "_sock", "_writes_armed",
-        "fileno", "lowest_socket", "plain_socket",
+        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_poller", "_writes_armed", "lowest_socket",
+        "plain_socket",
     )  # fmt: skip
 
     # Every connection reads them many times, so they are attributes and no properties.
     plain_socket: socket.SocketType | None
     lowest_socket: socket.SocketType
-    fileno: Callable[[], int]
+    # As an attribute it would be a value of 72 bytes in each; as a method of Python, four calls a tunnel.
+    fileno = property(attrgetter("lowest_socket.fileno"))
 
     def __init__(self, sock: socket.SocketType, poller: Poller, peer: str, *, connected: bool = False) -> None:
         """`connected`: it is already, so that what can be sent is no news before a send was cut short."""
@@ -191,10 +193,8 @@ class SocketStream(Stream):
         self.syn_at = self.held_s = 0.0
         self.drained = self.finished = False
         self._receiver = self._sender = None
-        self._sock = sock
         self.plain_socket = sock
         self.lowest_socket = sock
-        self.fileno = sock.fileno
         self._poller = poller
         self._armed_by_poller = poller.edge_triggered
         self._writes_armed = poller.edge_triggered and not connected
@@ -220,9 +220,9 @@ class SocketStream(Stream):
         if self._armed_by_poller and self._edges & WRITABLE and not self._edges & BROKEN:
             return True  # epoll calls a socket writable when it is connected, and not before
         try:
-            self._sock.getpeername()
+            self.lowest_socket.getpeername()
         except OSError as error:
-            if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if code := self.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(code, os.strerror(code)) from None
             if error.errno != errno.ENOTCONN:
                 raise
@@ -243,7 +243,7 @@ class SocketStream(Stream):
         if self.finished:
             return b""
         try:
-            data = self._sock.recv(limit)
+            data = self.lowest_socket.recv(limit)
         except BlockingIOError:
             if self._armed_by_poller:
                 self.drained = not self._edges & _FINAL_EDGES
@@ -263,7 +263,7 @@ class SocketStream(Stream):
         if self.drained or self.finished:  # see `receive_nowait`
             return None if self.drained else b""
         try:
-            size = self._sock.recv_into(LENT, limit)
+            size = self.lowest_socket.recv_into(LENT, limit)
         except BlockingIOError:
             if self._armed_by_poller:
                 self.drained = not self._edges & _FINAL_EDGES
@@ -278,7 +278,7 @@ class SocketStream(Stream):
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         try:
-            sent = self._sock.send(data)
+            sent = self.lowest_socket.send(data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -288,7 +288,7 @@ class SocketStream(Stream):
     def send_last_nowait(self, data: bytes | memoryview) -> int:
         # A packet less, and a wake-up of the other side, for each connection that ends with an answer.
         try:
-            sent = self._sock.send(data, _MORE_FOLLOWS)
+            sent = self.lowest_socket.send(data, _MORE_FOLLOWS)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -297,7 +297,7 @@ class SocketStream(Stream):
 
     async def send(self, data: bytes | memoryview) -> None:
         try:  # at once, as nearly always
-            sent = self._sock.send(data)
+            sent = self.lowest_socket.send(data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -307,7 +307,7 @@ class SocketStream(Stream):
         # A send of its own and TCP_NODELAY are not enough: the kernel joins small writes while the network card is busy
         # (tcp_autocorking), and when it retransmits. MSG_EOR forbids that (Linux 4.7).
         try:
-            sent = self._sock.send(data, _NEW_SEGMENT)
+            sent = self.lowest_socket.send(data, _NEW_SEGMENT)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -330,30 +330,30 @@ class SocketStream(Stream):
         if not self._eof_sent:
             self._eof_sent = True
             try:  # noqa: SIM105  every tunnel comes here
-                self._sock.shutdown(socket.SHUT_WR)
+                self.lowest_socket.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # not connected any more: the next receive raises the error
 
     def close(self) -> None:
-        if self._sock.fileno() >= 0:
+        if self.lowest_socket.fileno() >= 0:
             self._poller.forget(self)
             self.drained = self.finished = False
-            self._sock.close()
+            self.lowest_socket.close()
             if self._receiver is not None or self._sender is not None:
                 self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
 
     def abort(self) -> None:
-        if self._sock.fileno() >= 0:
+        if self.lowest_socket.fileno() >= 0:
             with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+                self.lowest_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
             self.close()
 
     def detach(self) -> socket.socket:
         """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is unusable then."""
         self._poller.unregister(self)
         self.drained = self.finished = False
-        family, kind = self._sock.family, self._sock.type
-        sock = socket.socket(family, kind, fileno=self._sock.detach())
+        family, kind = self.lowest_socket.family, self.lowest_socket.type
+        sock = socket.socket(family, kind, fileno=self.lowest_socket.detach())
         sock.setblocking(False)  # Python assumes that an adopted descriptor is blocking
         self._resume(receiver=True, sender=True)
         return sock

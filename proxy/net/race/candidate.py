@@ -160,7 +160,7 @@ class Candidate:
             stage=self.stage,
             symptom=self.symptom,
             error=self.error,
-            started=round(started, 4),
+            started=round(started, 4) if started else 0.0,  # of most attempts: one value for all
             elapsed=round(raced(self.ended_at or now) - started, 4),
             address=self.stream.peer if self.stream is not None else "",
             evidence=self.evidence.copy() if self.evidence else NO_EVIDENCE,

@@ -604,7 +604,7 @@ async def test_B14_upstream_resets_after_its_end(rig: Rig) -> None:
     tunnel = await rig.tunnel()
     await send_pattern(tunnel.server, 200_000)
     tunnel.server.send_eof()
-    await eventually(lambda: rig.pump._tunnels.copy().pop().down.ended)
+    await eventually(lambda: next(iter(rig.pump._tunnels)).down.ended)
     tunnel.server.abort()
     await send_pattern(tunnel.client, 5_000_000)
     assert await read_to_end(tunnel.client) == (200_000, hash_of(200_000))
