@@ -231,3 +231,11 @@ async def test_this_platform_has_a_poller() -> None:
     poller = make_poller(asyncio.get_running_loop())
     assert isinstance(poller, EpollPoller | LoopPoller)
     poller.close()
+
+
+async def test_to_forget_what_was_never_registered_is_harmless(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    poller.forget(Watcher(pair[0]))
+    poller.unregister(Watcher(pair[1]))
+    poller.want_write(Watcher(pair[1]))
