@@ -78,22 +78,32 @@ class DomainSet(Collection[str]):
     def covering(self, host: str) -> str | None:
         """Returns the most specific entry that covers the host; None when none does. An address has no parent here: no
         entry is a part of one."""
-        place = self.entry_for(host) & _PLACE
-        return self.text[place : self.text.index(b"\n", place)].decode() if place else None
+        if not self.entry_for(host):
+            return None
+        name, wanted = host, Covers.HOST
+        while not self.covers_of(name) & wanted:
+            is_child, name = name is host, name.partition(".")[2]
+            wanted = Covers.SUBDOMAINS | Covers.CHILDREN if is_child else Covers.SUBDOMAINS
+        return name
 
     def entry_for(self, host: str) -> int:
-        """Returns the number of that entry in the table, and 0 for none: what a look-up takes least time for."""
+        """Returns the number of an entry in the table that covers the host; 0 when none does. Begins with the shortest
+        name that is looked up, since most hosts on a list are below a name of two labels."""
         text, slots, last = self.text, self.slots, self.last
-        name, wanted = host, 0x8000000  # plain numbers are quicker: HOST in an entry, then SUBDOMAINS, and CHILDREN
-        while "." in name or (self.has_dotless and name):
+        dot = len(host) if self.has_dotless else host.rfind(".")
+        while dot >= 0:
+            dot = host.rfind(".", 0, dot)
+            name = host[dot + 1 :]
             slot = hash(name) & last
             while entry := slots[slot]:
-                if text.startswith(f"{name}\n".encode(), entry & 0x7FFFFFF):
-                    if entry & wanted or (entry & 0x20000000 and 0 < host.find(".") == len(host) - len(name) - 1):
+                if text.startswith(f"{name}\n".encode(), entry & 0x7FFFFFF):  # plain numbers are quicker: _PLACE
+                    # SUBDOMAINS in an entry, else HOST; or CHILDREN
+                    if entry & (0x10000000 if dot >= 0 else 0x8000000) or (
+                        entry & 0x20000000 and 0 < dot == host.find(".")
+                    ):
                         return entry
                     break
                 slot = slot + 1 & last
-            name, wanted = name.partition(".")[2], 0x10000000
         return 0
 
     def covers_of(self, domain: str) -> Covers:

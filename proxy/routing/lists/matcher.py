@@ -87,7 +87,7 @@ class Matcher:
         """Whether an entry covers a host in canonical spelling; quicker than `covering`."""
         if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # no name is so
             return self.prefixes.contains(host)
-        return self.covering(host) is not None
+        return bool(self.domains.entry_for(host)) or self._pattern_for(host) is not None
 
     def covering(self, host: str) -> str | None:
         """Returns the entry that covers a host in canonical spelling, None when none does: of domains and prefixes the
@@ -95,8 +95,9 @@ class Matcher:
         if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # no name is so
             return self.prefixes.covering(host)
         found = self.domains.covering(host)
-        if found is not None:
-            return found
+        return self._pattern_for(host) if found is None else found
+
+    def _pattern_for(self, host: str) -> str | None:
         for keyword in self.keywords:
             if keyword in host:
                 return keyword
