@@ -220,8 +220,17 @@ class App:
         self._control: ControlServer | None = None
 
     async def start(self) -> None:
-        """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be used."""
+        """Listens, and serves. Raises ConfigError, and BywayError when the address or the control socket cannot be
+        used."""
+        # A port that another program has is told before lists are read. Who connects meanwhile waits.
         listen = self._loaded.settings.listen
+        try:
+            port = self._server.listen(listen.address, listen.port)
+        except OSError as error:
+            raise BywayError(
+                f"cannot listen on {listen.address} port {listen.port}: {reason_of(error)}; "
+                f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
+            ) from None
         # With --ephemeral nothing is written, but the user's overrides still apply.
         stored = read_overrides(self._paths.store_file) if self._options.ephemeral else self._store.load_overrides()
         for host in [host for host, override in stored.items() if override.has_ended(self._started_at)]:
@@ -234,19 +243,13 @@ class App:
             stored,
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
+            port=port,
         )
         self._keep_ways()
         self._modes.load()
         self._warn_of_lost_selections()
         await self._addon_manager.start(self._loaded)  # before a client can reach what an addon blocks
-        try:
-            port = self._server.listen(listen.address, listen.port)
-        except OSError as error:
-            raise BywayError(
-                f"cannot listen on {listen.address} port {listen.port}: {reason_of(error)}; "
-                f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
-            ) from None
-        self._active.listens_on(port)  # the guard refuses Byway's own port, which is known only now
+        self._server.serve()
         if await self._system_proxy.release():
             log.warning("The system proxy, which the last run could not restore, was restored.")
             if self._closing():

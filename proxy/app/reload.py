@@ -47,9 +47,11 @@ class ActiveSetup:
         *,
         flags: Mapping[str, object],
         on_replaced: Callable[[Setup], None],
+        port: int | None = None,
     ) -> None:
         """`loaded` is the configuration of the start, `flags` are the settings of the command line, `overrides` those
-        of `byway site set`. `on_replaced` is called with each Setup that replaces another."""
+        of `byway site set`. `on_replaced` is called with each Setup that replaces another. `port`: the one that Byway
+        listens on, which the guard refuses; None: that of the configuration."""
         self._builder = builder
         self._paths = paths
         self._at_start = loaded
@@ -57,7 +59,7 @@ class ActiveSetup:
         self._overrides = dict(overrides)
         self._on_replaced = on_replaced
         self._mode = AutoMode.AUTO
-        self.port = loaded.settings.listen.port
+        self.port = loaded.settings.listen.port if port is None else port
         state = fingerprint(loaded.settings, paths)
         self._material = builder.read(loaded, port=self.port)
         self._watch = FileWatch((*state, *self._included(self._material)))
@@ -65,12 +67,6 @@ class ActiveSetup:
         self._reloading = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
-
-    def listens_on(self, port: int) -> None:
-        """Sets the port that the system chose for port 0."""
-        if port != self.port:
-            self.port = port
-            self.setup = self._build(self._material)
 
     def forget_caches(self) -> None:
         """Replaces the Setup by one whose resolver and plans know no name yet."""

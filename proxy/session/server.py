@@ -55,7 +55,8 @@ class Server:
         self.accepted = 0
 
     def listen(self, address: str, port: int) -> int:
-        """Starts to listen, and returns the port. Raises OSError when the address cannot be used."""
+        """Starts to listen, and returns the port; clients wait until `serve`. Raises OSError when the address cannot be
+        used."""
         sock = socket.SocketType(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -69,10 +70,13 @@ class Server:
             sock.close()
             raise
         self._sock = sock
-        self._poller.register(self)
-        self._poller.want_read(self)
         bound: int = sock.getsockname()[1]
         return bound
+
+    def serve(self) -> None:
+        """Accepts clients from here on, those that wait first."""
+        self._poller.register(self)
+        self._poller.want_read(self)
 
     def fileno(self) -> int:
         return self._sock.fileno() if self._sock is not None else -1

@@ -30,14 +30,17 @@ WHERE = Destination("a.example", 443)
 class Configured:
     """A folder of files, and what is in use of them."""
 
-    def __init__(self, folder: Path, *, config: str = "", flags: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, config: str = "", flags: dict[str, object] | None = None, port: int | None = None
+    ) -> None:
         self._poller = make_poller(asyncio.get_running_loop())
         self.paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
         self.paths.config_file.write_text(config)
         self.taken: list[Setup] = []
         loaded = load(self.paths.config_file, env={}, flags=flags or {})
         maker = SetupBuilder(self._poller, self.paths)
-        self.in_use = ActiveSetup(maker, self.paths, loaded, {}, flags=flags or {}, on_replaced=self.taken.append)
+        on_replaced = self.taken.append
+        self.in_use = ActiveSetup(maker, self.paths, loaded, {}, flags=flags or {}, on_replaced=on_replaced, port=port)
 
     def close(self) -> None:
         self._poller.close()
@@ -123,11 +126,9 @@ async def test_what_site_set_says_outlives_an_edit(configured: Configured) -> No
 
 
 async def test_the_port_that_was_had_is_our_own(tmp_path: Path) -> None:
-    configured = Configured(tmp_path, flags={"listen.port": 0})
+    configured = Configured(tmp_path, flags={"listen.port": 0}, port=9119)
     ours = Destination("127.0.0.1", 9119)
     try:
-        assert "Byway" not in (configured.in_use.setup.guard.refuse_host(ours) or "")
-        configured.in_use.listens_on(9119)
         for _ in range(2):
             assert "Byway" in (configured.in_use.setup.guard.refuse_host(ours) or "")
             await configured.in_use.reload()

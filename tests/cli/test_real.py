@@ -139,6 +139,18 @@ async def test_G4_a_busy_port_ends_with_1_and_says_how_to_find_who_has_it(tmp_pa
     assert not (tmp_path / "state" / "run.json").exists()
 
 
+async def test_a_busy_port_is_told_before_rules_and_lists_are_read(tmp_path: Path) -> None:
+    (tmp_path / "none.toml").write_text("")
+    (tmp_path / "rules.txt").write_text("NONSENSE,a.example,DIRECT\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, err = await run("run", "--port", str(taken.getsockname()[1]), folder=tmp_path)
+    assert code == 1
+    assert "cannot listen on" in err
+    code, _, err = await run("run", "--port", "0", folder=tmp_path)
+    assert code == 7
+    assert "NONSENSE" in err
+
+
 async def test_G9_a_second_byway_on_one_state_folder_ends_with_1_and_says_who_has_it(tmp_path: Path) -> None:
     (tmp_path / "none.toml").write_text("")
     async with Byway(tmp_path) as byway:

@@ -85,6 +85,7 @@ async def clients(sessions: Sessions) -> AsyncIterator[Clients]:
     poller = make_poller(asyncio.get_running_loop())
     server = Server(poller, cast(Any, sessions), clients_max=10)
     it = Clients(server, sessions, server.listen("127.0.0.1", 0))
+    server.serve()
     yield it
     it.leave()
     server.stop_listening()
@@ -169,6 +170,7 @@ async def test_clients_of_our_own_pages_count(sessions: Sessions, caplog: pytest
     adopted = 9
     server = Server(poller, cast(Any, sessions), clients_max=10, adopted=lambda: adopted)
     clients = Clients(server, sessions, server.listen("127.0.0.1", 0))
+    server.serve()
     clients.connect(3)
     await until(lambda: bool(shortages(caplog)))
     assert server.sessions == 1
@@ -247,6 +249,21 @@ async def test_who_stops_listening_in_a_pause_stays_stopped(clients: Clients, ca
     assert clients.server.accepted == 0
 
 
+async def test_who_connects_before_it_serves_waits(sessions: Sessions) -> None:
+    poller = make_poller(asyncio.get_running_loop())
+    server = Server(poller, cast(Any, sessions), clients_max=10)
+    clients = Clients(server, sessions, server.listen("127.0.0.1", 0))
+    clients.connect(3)
+    await asyncio.sleep(0)
+    assert server.accepted == 0
+    server.serve()
+    await until(lambda: server.sessions == 3)
+    clients.leave()
+    server.stop_listening()
+    await until(lambda: server.sessions == 0)
+    poller.close()
+
+
 async def test_G4_an_address_that_is_taken_is_an_error_and_leaves_nothing_open(clients: Clients) -> None:
     poller = make_poller(asyncio.get_running_loop())
     other = Server(poller, cast(Any, clients.sessions), clients_max=1)
@@ -262,6 +279,7 @@ async def test_it_listens_on_ipv6_too_and_says_where_its_clients_come_from(sessi
     poller = make_poller(asyncio.get_running_loop())
     server = Server(poller, cast(Any, sessions), clients_max=10)
     port = server.listen("::1", 0)
+    server.serve()
     with socket.create_connection(("::1", port)) as client:
         client.send(b"x")
         await until(lambda: server.sessions == 1)
