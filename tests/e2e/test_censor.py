@@ -117,9 +117,8 @@ class World:
         story.held.append(await byway.belief(case.name))
         await self.lift(case)
         story.fetched += await byway.visit_until(url, case.name, "works")
-        seen = len(await byway.rows(case.name, 2))
         story.fetched.append(await byway.get(url))
-        story.rows.append((await byway.rows(case.name, seen + 1))[-1])
+        story.rows.append((await byway.rows(case.name, len(story.fetched)))[-1])
         story.peers.append(self.country.peers(case.name)[-1])
         story.ledger = await byway.ledger(case.name)
         return (story,)
@@ -358,7 +357,8 @@ def test_site_show_says_why(case: Case, tell: Tell) -> None:
 def test_after_the_censor_the_site_is_direct_again(case: Case, tell: Tell) -> None:
     story = tell(case.id)
     assert all(fetched.status == 200 for fetched in story.fetched)
-    assert routes(story.rows[-1]) == [("direct", "done")]
+    assert story.rows[-1]["winner"] == "direct"
+    assert routes(story.rows[-1])[0] == ("direct", "done")  # a busy machine may take long enough to call the relay too
     assert story.peers[-1] not in ("127.0.0.9", "")
     assert story.ledger == [("unknown", "suspect"), ("suspect", "works")]
 
