@@ -67,6 +67,8 @@ class DomainSet(Collection[str]):
     """How many domains cover what, by the flags of `Covers`."""
     has_dotless: bool
     """Whether a name of one label is among them. Else the last label of a host is not looked up."""
+    has_hosts_only: bool
+    """Whether each covers the name itself only, as in a hosts file. Then no parent of a host is looked up."""
 
     @staticmethod
     def of(domains: Collection[str], covers: Covers = Covers.SITE) -> DomainSet:
@@ -90,7 +92,7 @@ class DomainSet(Collection[str]):
         """Returns the number of an entry in the table that covers the host; 0 when none does. Begins with the shortest
         name that is looked up, since most hosts on a list are below a name of two labels."""
         text, slots, last = self.text, self.slots, self.last
-        dot = len(host) if self.has_dotless else host.rfind(".")
+        dot = 0 if self.has_hosts_only else len(host) if self.has_dotless else host.rfind(".")
         while dot >= 0:
             dot = host.rfind(".", 0, dot)
             name = host[dot + 1 :]
@@ -203,7 +205,8 @@ class DomainSetBuilder:
 
     def build(self) -> DomainSet:
         """Returns the set, which shares its memory with this: nothing can be added any more."""
-        return DomainSet(self._text, self._slots, len(self._slots) - 1, self._numbers, self._has_dotless)
+        hosts_only = len(self) == self._numbers[Covers.HOST]
+        return DomainSet(self._text, self._slots, len(self._slots) - 1, self._numbers, self._has_dotless, hosts_only)
 
     def _grow(self) -> None:
         """Doubles the slots: there are more names than the size told."""

@@ -115,6 +115,21 @@ def test_a_look_up_is_one_call() -> None:
         assert dict(calls) == {"proxy.routing.domain_set.DomainSet.entry_for": 1}
 
 
+def test_in_a_set_of_hosts_no_parent_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def noted(name: str) -> int:
+        asked.append(name)
+        return hash(name)
+
+    monkeypatch.setattr(domain_set, "hash", noted, raising=False)
+    hosts = DomainSet.of({"a.example.com", "localhost"}, Covers.HOST)
+    asked.clear()
+    answers = [bool(hosts.entry_for(host)) for host in ("a.example.com", "b.example.com", "localhost", "x.localhost")]
+    assert answers == [True, False, True, False]
+    assert asked == ["a.example.com", "b.example.com", "localhost", "x.localhost"]
+
+
 def test_a_large_set_is_small_and_most_of_its_slots_are_free() -> None:
     names = [f"site{n:x}.example" for n in range(200_000)]
     made = DomainSet.of(names)
