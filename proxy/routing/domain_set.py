@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from enum import IntFlag
+from itertools import repeat
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -171,13 +172,14 @@ class DomainSetBuilder:
         self._numbers = [0] * len(_COVERS)
         self._has_dotless = False
 
-    def add(self, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
+    def add(self, domains: Sequence[str], covers: Covers | bytes = Covers.SITE, *, lines: str = "") -> None:
         """Adds domains in canonical spelling, none of them empty. `covers` is what all of them cover, or the flags of
-        each. One that is added again covers what both say. Takes half a microsecond for each. Raises OverflowError when
-        they have more than TEXT_LIMIT characters, with those that were added before."""
+        each; `lines` is all of them, one a line, where the caller has such a text. One that is added again covers what
+        both say. Takes half a microsecond for each. Raises OverflowError when they have more than TEXT_LIMIT
+        characters, with those that were added before."""
         if not domains:
             return
-        names = "\n".join((*domains, "")).encode()
+        names = (lines or "\n".join(domains)).encode() + b"\n"
         text, place = self._text, len(self._text)
         if place + len(names) > TEXT_LIMIT:
             raise OverflowError("more domains than a set can hold")
@@ -187,10 +189,12 @@ class DomainSetBuilder:
         if not self._has_dotless:
             self._has_dotless = b"\n\n" in b"\n" + names.translate(None, _NO_DOT_NOR_LINE_FEED)
         flags, numbers = covers if isinstance(covers, bytes) else bytes((covers,)) * len(domains), self._numbers
-        for each in set(flags):
+        kinds = set(flags)
+        for each in kinds:
             numbers[each] += flags.count(each)
+        marks = repeat(_MARKS[flags[0]], len(flags)) if len(kinds) == 1 else map(_MARKS.__getitem__, flags)
         slots, last = self._slots, len(self._slots) - 1
-        for domain, mark in zip(domains, map(_MARKS.__getitem__, flags), strict=True):
+        for domain, mark in zip(domains, marks, strict=True):
             slot = hash(domain) & last
             while first := slots[slot]:
                 if text.startswith(f"{domain}\n".encode(), first & _PLACE):

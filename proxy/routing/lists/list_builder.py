@@ -134,8 +134,8 @@ class ListBuilder:
                     self.skip(first_line + place, domains[place], Skip.SUFFIX)
                     domains[place] = ""
             covers = bytes([flag for flag, domain in zip(flags, domains, strict=True) if domain])
-            domains = list(filter(None, domains))
-        self._add_domains(self._listed, domains, covers)
+            domains, lines = list(filter(None, domains)), ""
+        self._add_domains(self._listed, domains, covers, lines)
         self._lines_read += len(domains)
         self._check_size()
 
@@ -246,9 +246,9 @@ class ListBuilder:
     def _of(self, exception: bool) -> _Entries:
         return self._exceptions if exception else self._listed
 
-    def _add_domains(self, entries: _Entries, domains: Sequence[str], covers: Covers | bytes) -> None:
+    def _add_domains(self, entries: _Entries, domains: Sequence[str], covers: Covers | bytes, lines: str = "") -> None:
         try:
-            entries.add_domains(domains, covers)
+            entries.add_domains(domains, covers, lines)
         except OverflowError:
             raise ConfigError(f"{self.source}: the domains of a list can have {TEXT_LIMIT:,} characters") from None
 
@@ -292,10 +292,10 @@ class _Entries:
         self.keywords: dict[str, None] = {}
         self.wildcards: dict[Wildcard, None] = {}
 
-    def add_domains(self, domains: Sequence[str], covers: Covers | bytes) -> None:
+    def add_domains(self, domains: Sequence[str], covers: Covers | bytes, lines: str) -> None:
         if self._domains is None:
             self._domains = DomainSetBuilder(self._size)
-        self._domains.add(domains, covers)
+        self._domains.add(domains, covers, lines=lines)
         self.added += len(domains)
 
     def add_prefixes(self, version: int, keys: Sequence[int]) -> None:

@@ -280,9 +280,9 @@ def test_a_piece_is_asked_for_when_the_one_before_has_been_read(monkeypatch: pyt
     added: list[int] = []
     add = DomainSetBuilder.add
 
-    def note(builder: DomainSetBuilder, domains: Sequence[str], covers: Covers) -> None:
+    def note(builder: DomainSetBuilder, domains: Sequence[str], covers: Covers, *, lines: str) -> None:
         added.append(len(domains))
-        add(builder, domains, covers)
+        add(builder, domains, covers, lines=lines)
 
     monkeypatch.setattr(DomainSetBuilder, "add", note)
 
