@@ -251,16 +251,20 @@ async def test_who_stops_listening_in_a_pause_stays_stopped(clients: Clients, ca
 
 async def test_who_connects_before_it_serves_waits(sessions: Sessions) -> None:
     poller = make_poller(asyncio.get_running_loop())
-    server = Server(poller, cast(Any, sessions), clients_max=10)
+    server, other = (Server(poller, cast(Any, sessions), clients_max=10) for _ in range(2))
     clients = Clients(server, sessions, server.listen("127.0.0.1", 0))
+    others = Clients(other, sessions, other.listen("127.0.0.1", 0))
     clients.connect(3)
-    await asyncio.sleep(0)
+    other.serve()
+    others.connect()  # later, so the events of those before would have had their turn
+    await until(lambda: other.sessions == 1)
     assert server.accepted == 0
     server.serve()
     await until(lambda: server.sessions == 3)
-    clients.leave()
-    server.stop_listening()
-    await until(lambda: server.sessions == 0)
+    for it in (clients, others):
+        it.leave()
+        it.server.stop_listening()
+    await until(lambda: server.sessions == other.sessions == 0)
     poller.close()
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import DirectDelivered
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
 from proxy.model import (
     DIRECT,
     Action,
     Attempt,
     Change,
+    ConnectivityResult,
     Destination,
     Inbound,
     NetworkId,
+    NetworkState,
     Outcome,
     Plan,
     Protocol,
@@ -98,3 +100,14 @@ def open_uplink(beliefs: Beliefs, network: NetworkId = HOME, *, now: float) -> l
     """Opens the control gate: another host delivers direct. It stays open for outcomes that began before `now`, as
     those above do when they are given no time."""
     return beliefs.learn(DirectDelivered("www.uplink.example"), network=network, now=now)
+
+
+def restrict(beliefs: Beliefs, *, now: float) -> None:
+    """Foreign sites fail and a domestic one answers, all in one moment: the network is restricted."""
+    for number in range(6):
+        seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=now)
+        beliefs.learn(seen, network=HOME, now=now)
+    beliefs.learn(DirectDelivered("domestic.test"), network=HOME, now=now)
+    for page in ("one.control.test", "two.control.test"):
+        beliefs.learn(ControlAnswered(page, ConnectivityResult.FAILED, started=now), network=HOME, now=now)
+    assert beliefs.network_state(HOME) is NetworkState.RESTRICTED

@@ -53,6 +53,7 @@ from tests.support.outcomes import (
     outcome,
     pending,
     rescued,
+    restrict,
     works,
 )
 
@@ -423,7 +424,7 @@ def test_a_success_of_a_host_that_works_changes_nothing() -> None:
 def test_on_a_restricted_network_a_host_is_known_for_a_shorter_time() -> None:
     beliefs = Beliefs(DetectTuning(restricted_known_s=7))
     beliefs.learn(works(), network=HOME, now=T0)
-    restrict(beliefs)
+    restrict(beliefs, now=T0)
 
     assert basis_of(beliefs, now=T0 + 1).until == T0 + 7
     assert basis_of(beliefs, now=T0 + 8).until == T0 + 8, "its next success ends that"
@@ -433,17 +434,6 @@ def test_on_a_restricted_network_a_host_is_known_for_a_shorter_time() -> None:
 
 BESIDE, STRANGER = "beside.example.org", "www.stranger.example"
 """Of the same domain as HOST, and of another one."""
-
-
-def restrict(beliefs: Beliefs) -> None:
-    """Foreign sites fail and a domestic one answers."""
-    for number in range(6):
-        seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=T0)
-        beliefs.learn(seen, network=HOME, now=T0)
-    beliefs.learn(DirectDelivered("domestic.test"), network=HOME, now=T0)
-    for page in ("one.control.test", "two.control.test"):
-        beliefs.learn(ControlAnswered(page, ConnectivityResult.FAILED, started=T0), network=HOME, now=T0)
-    assert beliefs.network_state(HOME) is NetworkState.RESTRICTED
 
 
 def block(beliefs: Beliefs, host: str, *, now: float = T0) -> None:
@@ -488,7 +478,7 @@ CHANGES: dict[str, tuple[Callable[[Beliefs], object], frozenset[str]]] = {
     "it is blocked on another network": (
         lambda b: b.learn(Intercepted(HOST, known=True, fingerprint="f"), network=AWAY, now=T0), frozenset()
     ),
-    "the network is restricted": (restrict, ALL),
+    "the network is restricted": (lambda beliefs: restrict(beliefs, now=T0), ALL),
     "this computer is offline": (
         lambda b: b.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="new.test"), network=HOME, now=T0), ALL
     ),

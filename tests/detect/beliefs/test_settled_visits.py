@@ -12,20 +12,29 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import RENEW_S
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     Attempt,
     Change,
-    ConnectivityResult,
-    NetworkState,
     Outcome,
     Protocol,
     State,
     Symptom,
     as_evidence,
 )
-from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, open_uplink, outcome, pending, rescued
+from tests.support.outcomes import (
+    HOME,
+    HOST,
+    TOR,
+    VPS,
+    delivered,
+    failed,
+    open_uplink,
+    outcome,
+    pending,
+    rescued,
+    restrict,
+)
 
 T0 = 1_700_000_000.0
 PROOF_BYTES = DetectTuning().proof_bytes
@@ -66,16 +75,8 @@ def said(**evidence: float) -> Attempt:
     return replace(delivered(TOR), evidence=as_evidence(evidence))
 
 
-def restrict(visits: Visits) -> None:
-    """Foreign sites fail and a domestic one answers, all in one moment."""
-    beliefs, now = visits.beliefs, visits.now
-    for number in range(6):
-        seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=now)
-        beliefs.learn(seen, network=HOME, now=now)
-    beliefs.learn(DirectDelivered("domestic.test"), network=HOME, now=now)
-    for page in ("one.control.test", "two.control.test"):
-        beliefs.learn(ControlAnswered(page, ConnectivityResult.FAILED, started=now), network=HOME, now=now)
-    assert beliefs.network_state(HOME) is NetworkState.RESTRICTED
+def on_restricted_network(visits: Visits) -> None:
+    restrict(visits.beliefs, now=visits.now)
 
 
 def measure(visits: Visits) -> None:
@@ -108,7 +109,11 @@ def test_only_the_first_of_equal_visits_is_read() -> None:
     ("between", "seen"),
     [
         pytest.param(later(RENEW_S), relayed(), id="a minute later"),
-        pytest.param(restrict, relayed(), id="what is believed of its network has changed"),
+        pytest.param(
+            lambda visits: restrict(visits.beliefs, now=visits.now),
+            relayed(),
+            id="what is believed of its network has changed",
+        ),
         pytest.param(
             lambda visits: visits.learn(rescued(host="www.other.example")), relayed(), id="the signal of a site waits"
         ),
@@ -139,7 +144,7 @@ def test_the_next_one_is_read(between: Callable[[Visits], None], seen: Outcome) 
 @pytest.mark.parametrize(
     ("before", "first"),
     [
-        pytest.param(restrict, relayed(), id="on a network that is restricted"),
+        pytest.param(on_restricted_network, relayed(), id="on a network that is restricted"),
         pytest.param(lambda visits: visits.learn(relayed(said(status=451))), relayed(), id="it was refused before"),
         pytest.param(measure, relayed(), id="it was measured"),
         pytest.param(nothing, relayed(bytes_down=PROOF_BYTES), id="its bytes proved something"),

@@ -222,7 +222,7 @@ async def test_a_name_is_looked_up_and_dialed_without_a_task(poller: Poller, lis
 
 @pytest.mark.usefixtures("home")
 async def test_what_fails_is_closed(poller: Poller, fill: Callable[..., int]) -> None:
-    """A dial that fails closes its lookup and every socket, also when nobody calls `close`."""
+    """A failed dial closes its lookup and every socket, even without a call of `close`."""
     port, lookup, notify = fill("127.0.0.7"), Answering(), Notify()
     destination = Destination("a.test", port)
     dialer = TcpDialer(poller, lookup, anywhere, connect_timeout_s=0.01)
