@@ -239,7 +239,7 @@ class _WayRace:
         self._attempts: list[_WayAttempt] = []
         self._failed: list[_WayAttempt] = []
         self._filtered: list[RelayWay] = []
-        self._won: _WayAttempt | None = None
+        self._is_won = False
 
     async def run(self) -> Stream:
         self._look_up()
@@ -264,9 +264,9 @@ class _WayRace:
         for task in self._lookups.values():
             task.cancel()
         for attempt in self._attempts:
-            if self._won is not None and attempt.hedged:
+            if self._is_won and attempt.hedged:
                 self._dialer.judge_later(attempt)
-            elif attempt is not self._won:
+            else:
                 attempt.drop()
 
     # -- where the relay listens -----------------------------------------------------------------------------------
@@ -381,11 +381,12 @@ class _WayRace:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _win(self, attempt: _WayAttempt, stream: Stream) -> Stream:
-        self._won = attempt
+        self._is_won = True
+        self._attempts.remove(attempt)  # what is left is ended or judged; it may have looked dropped itself
         beliefs = self._dialer.road.beliefs
         beliefs.used(self._relay, attempt.way)
         for overtaken in self._attempts:
-            if overtaken.hedged and overtaken is not attempt:
+            if overtaken.hedged:
                 beliefs.overtaken(self._relay, overtaken.way)
         for failed in self._failed:
             if (symptom := failed.symptom(self._dialer.policy)) not in _NOT_THE_WAYS:

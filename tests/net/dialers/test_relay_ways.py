@@ -230,6 +230,17 @@ async def test_a_way_that_answers_after_all_is_slow_and_not_blocked(world: World
 
 
 @scene
+async def test_a_way_that_looked_dropped_and_wins_after_all_stays_open(world: World) -> None:
+    world.hellos = {ONE: 2.0, f"{ONE}|": None, OTHERS: None, f"{OTHERS}|": None}
+    stream = await world.dialer().dial(VPS)
+    assert stream.peer == ONE
+    assert len(world.secured) > 1, "others were begun beside it"
+    await asyncio.sleep(10)
+    assert world.open == [ONE], "the winner's"
+    assert world.beliefs.of(ONE) == ["used"]
+
+
+@scene
 async def test_of_one_way_one_attempt_at_once_is_judged(world: World) -> None:
     world.hellos[ONE] = None
     dialer = world.dialer()
