@@ -183,7 +183,7 @@ class TransferCheck:
         last = trials[-1] if trials else None
         silent = [trial for trial in trials if trial.transfer is Transfer.STALLS and self._is_silent(trial)]
         peers = {trial.peer for trial in silent}
-        if last is None or last.peer in peers:  # nothing goes on elsewhere
+        if all(trial.peer in peers for trial in trials):  # nothing goes on elsewhere
             silent, peers = [], set()
         for trial in silent:
             self._ways.stalled(relay, trial.peer, trial.last.bytes_in, network, now)

@@ -306,6 +306,15 @@ async def test_each_way_has_its_own_time(scene: Scene) -> None:
     assert scene.obstacle is Obstacle.FROZEN
 
 
+@scene(FROZEN, Road(stops_at=8192, frozen_s=0.68))
+async def test_what_looked_like_a_stall_and_goes_on_is_another_way(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(OTHER)
+    assert len(scene.dialed) == 5, "the visit, the check three times, and the visit again"
+    assert scene.open() == [str(OTHER)]
+    scene.ways.carried(RELAY, str(OTHER), HOME, scene.now())
+    assert scene.obstacle is Obstacle.FROZEN
+
+
 @scene(Road(page=ENOUGH // 2, keeps=False))
 async def test_a_server_that_closes_is_not_dialed_again(scene: Scene) -> None:
     assert (await scene.visit()).peer == str(RELAY)
