@@ -38,10 +38,14 @@ from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Reader
 
 WITHIN_S = 5.0
-"""For one way. It takes some ten round trips, and a stall shows within a second."""
+"""For one way, which takes some ten round trips. Where these are long, a transfer has just stopped by then, or is about
+to: while that will show soon, the way gets of the time of those that were not tried."""
 
 WAYS_MAX = 3
 """Ways that one check tries: the next one only after one that stalls."""
+
+CHECK_S = WAYS_MAX * WITHIN_S
+"""For all of them."""
 
 REQUESTS_MAX = 64
 """Requests on one way, where the first page is small: pages of 500 bytes bring 32 KiB (`proof_bytes`). It is less than
@@ -84,6 +88,7 @@ class _Trial:
     stream: Stream
     transfer: Transfer = Transfer.UNKNOWN
     last: FlowSample = field(default_factory=FlowSample)  # when bytes came last
+    came_at: float = -math.inf  # by the loop's clock: when that was
 
     @property
     def peer(self) -> str:
@@ -161,14 +166,15 @@ class TransferCheck:
         """Tries the ways in the order in which dials take them, until a transfer does not stall."""
         trials: list[_Trial] = []
         try:
-            with contextlib.suppress(TimeoutError, DialError), deadline(None) as limit:
+            with contextlib.suppress(TimeoutError, DialError), deadline(CHECK_S):
                 while len(trials) < WAYS_MAX:
-                    limit.reschedule(asyncio.get_running_loop().time() + WITHIN_S)
-                    stream = await dialer.dial(site)
+                    ends_at = asyncio.get_running_loop().time() + WITHIN_S
+                    with deadline(WITHIN_S):
+                        stream = await dialer.dial(site)
                     trials.append(trial := _Trial(stream))
                     if any(stream.peer == earlier.peer for earlier in trials[:-1]):
                         break  # there is no other way
-                    await self._transfer(trial, site)
+                    await self._transfer(trial, site, ends_at)
                     if trial.transfer is not Transfer.STALLS or self._network() != network:
                         break
                     self._ways.avoid(relay, stream.peer, network, self._now())
@@ -194,21 +200,24 @@ class TransferCheck:
             self._in_vain[key] = _InVain(count, loop.time() + AGAIN_S[min(count, len(AGAIN_S)) - 1])
         return peers
 
-    async def _transfer(self, trial: _Trial, site: Destination) -> None:
-        """Requests pages until the trial's result is known, and notes it."""
+    async def _transfer(self, trial: _Trial, site: Destination, ends_at: float) -> None:
+        """Requests pages until the trial's result is known, and notes it. After `ends_at` only what will show soon is
+        awaited."""
+        loop = asyncio.get_running_loop()
         trial.last = self._sample(trial)
         bringing = spawn(_bring(trial, site, self._detect.proof_bytes), name=f"request pages of {site.host}")
         try:
             while trial.transfer is Transfer.UNKNOWN:
-                await asyncio.wait({bringing}, timeout=_LOOK_S)
+                left_s = ends_at - loop.time()
+                await asyncio.wait({bringing}, timeout=min(_LOOK_S, left_s) if left_s > 0 else _LOOK_S)
                 sample = self._sample(trial)
                 if sample.bytes_in >= self._detect.proof_bytes:
                     trial.transfer = Transfer.PASSES
                 elif sample.bytes_in > trial.last.bytes_in:
-                    trial.last = sample
+                    trial.last, trial.came_at = sample, loop.time()
                 elif self._has_stopped(sample, trial.last):
                     trial.transfer = Transfer.STALLS
-                elif bringing.done():
+                elif bringing.done() or (loop.time() >= ends_at and not _shows_soon(trial, sample)):
                     return
         finally:
             bringing.cancel()
@@ -259,6 +268,12 @@ class _CheckedDialer:
 
     def __repr__(self) -> str:
         return f"<checked {self._dialer!r}>"
+
+
+def _shows_soon(trial: _Trial, sample: FlowSample) -> bool:
+    """Whether a transfer is not known to be slow: bytes come, or a pause in them is not over, or what was sent after
+    one is not acknowledged yet."""
+    return sample.unacked > 0 or asyncio.get_running_loop().time() - trial.came_at <= QUIET_S[1] + 2 * _LOOK_S
 
 
 async def _bring(trial: _Trial, site: Destination, enough: int) -> None:

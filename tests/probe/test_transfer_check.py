@@ -25,7 +25,7 @@ from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
-from proxy.probe.transfer_check import AGAIN_S, EXTRA_MAX, REFUSED_MAX, REQUESTS_MAX, WITHIN_S, TransferCheck
+from proxy.probe.transfer_check import AGAIN_S, CHECK_S, EXTRA_MAX, REFUSED_MAX, REQUESTS_MAX, WITHIN_S, TransferCheck
 from proxy.session.setup import Setup
 from tests.lab.authorities import Authority
 from tests.support.answering import LeadsTo, answering
@@ -45,16 +45,19 @@ NEVER = 1 << 30
 
 @dataclass
 class Road:
-    """What one way to the relay does: `page` is the size of an answer, which comes in pieces of 4 KB `takes_s` after
-    the request; at `stops_at` bytes the connection freezes, for `frozen_s`."""
+    """What one way to the relay does: `page` is the size of an answer, which comes `takes_s` after the request, each
+    `piece` of it `apart_s` after the one before; at `stops_at` bytes the connection freezes, for `frozen_s`."""
 
     page: int = 100_000
     takes_s: float = 0.1
+    piece: int = 4096
+    apart_s: float = 0.0
     stops_at: int = NEVER
     frozen_s: float = math.inf
     status: str = "200 OK"
     keeps: bool = True  # the connection open
     hints: bytes = b""  # before each answer
+    opens_s: float = 0.0  # until a connection is there
     connections: int = NEVER  # it refuses more
     kernel: Mapping[str, float] = field(default_factory=dict)  # what it says, whatever happens, once a request was sent
     streams: list[Connection] = field(default_factory=list)
@@ -103,16 +106,23 @@ class Connection(ScriptedStream):
         closes = "" if self.road.keeps else "Connection: close\r\n"
         head = f"HTTP/1.1 {self.road.status}\r\nContent-Length: {self.road.page:6}\r\n{closes}\r\n".encode()
         answer = self.road.hints + head + bytes(self.road.page)
-        for start in range(0, len(answer), 4096):
-            piece = answer[start : start + 4096]
+        self._send_on(answer)
+
+    def _send_on(self, answer: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        while answer:
+            piece, answer = answer[: self.road.piece], answer[self.road.piece :]
             if self.brought + len(piece) > self.road.stops_at:
                 if not self.is_frozen:
-                    self.stopped_at = asyncio.get_running_loop().time()
+                    self.stopped_at = loop.time()
                     if self.road.frozen_s < math.inf:
-                        asyncio.get_running_loop().call_later(self.road.frozen_s, self._thaw)
+                        loop.call_later(self.road.frozen_s, self._thaw)
                 return
             self.brought += len(piece)
             self._bring(piece)
+            if self.road.apart_s:
+                loop.call_later(self.road.apart_s, self._send_on, answer)
+                return
 
     def _thaw(self) -> None:
         self.stopped_at = self.unacked_at = math.inf
@@ -179,6 +189,7 @@ class Scene:
         order = self.ways.order(RELAY, [MAIN, SECOND], self.network, self.now())
         for way in (*order.first, *order.last):
             if (road := self.roads[way]).is_open:
+                await asyncio.sleep(road.opens_s)
                 self.ways.used(RELAY, way, self.network, self.now())
                 road.streams.append(Connection(road, str(way.target)))
                 return road.streams[-1]
@@ -306,6 +317,35 @@ async def test_each_way_has_its_own_time(scene: Scene) -> None:
     assert scene.obstacle is Obstacle.FROZEN
 
 
+@scene(Road(takes_s=3.8, stops_at=16_384))
+async def test_a_transfer_that_stops_just_before_its_time_is_over_is_seen_to_stall(scene: Scene) -> None:
+    began = scene.now()
+    assert (await scene.visit()).peer == str(OTHER)
+    assert scene.obstacle is Obstacle.FROZEN
+    assert scene.now() - began > WITHIN_S, "it showed after that"
+
+
+@scene(Road(takes_s=2.0, apart_s=0.9, stops_at=16_384))
+async def test_a_transfer_is_not_left_while_it_comes(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(OTHER)
+    assert scene.obstacle is Obstacle.FROZEN
+
+
+@scene(Road(takes_s=1.0, apart_s=0.8))
+async def test_a_way_that_brings_enough_slowly_is_proven(scene: Scene) -> None:
+    assert (await scene.visit()).peer == str(RELAY)
+    assert not scene.ways.is_unproven(RELAY, str(RELAY), HOME, scene.now())
+
+
+@scene(Road(piece=100, apart_s=0.8))
+async def test_one_that_brings_too_little_is_not_awaited_for_long(scene: Scene) -> None:
+    began = scene.now()
+    assert (await scene.visit()).peer == str(RELAY)
+    assert scene.now() - began == pytest.approx(0.1 + CHECK_S)
+    assert scene.roads[SECOND].streams == []
+    assert scene.obstacle is None
+
+
 @scene(FROZEN, Road(stops_at=8192, frozen_s=0.68))
 async def test_what_looked_like_a_stall_and_goes_on_is_another_way(scene: Scene) -> None:
     assert (await scene.visit()).peer == str(OTHER)
@@ -396,6 +436,14 @@ async def test_without_another_way_the_visit_keeps_what_it_has(scene: Scene) -> 
     assert scene.obstacle is None
     scene.ways.carried(RELAY, str(RELAY), HOME, scene.now())
     assert scene.obstacle is None, "one stall without a comparison shows nothing"
+
+
+@scene(FROZEN, Road(opens_s=3600.0))
+async def test_another_way_that_does_not_open_is_not_waited_for_long(scene: Scene) -> None:
+    began = scene.now()
+    assert (await scene.visit()).peer == str(RELAY)
+    assert scene.now() - began < 2.0 + WITHIN_S
+    assert scene.obstacle is None
 
 
 @scene(FROZEN, Road(stops_at=8192))
