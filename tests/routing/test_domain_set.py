@@ -107,6 +107,22 @@ def test_names_of_one_slot_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
         assert made.covering(host) == covering(domains, host)
 
 
+@given(ENTRIES, st.integers(1, 50))
+def test_names_of_one_slot_cover_what_is_said_of_each(entries: list[tuple[str, Covers]], at_once: int) -> None:
+    """All but the first find their slot taken, by others of the same call too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(domain_set, "hash", lambda domain: -1, raising=False)
+        builder, merged = DomainSetBuilder(0), dict[str, Covers]()
+        for start in range(0, len(entries), at_once):
+            some = entries[start : start + at_once]
+            builder.add([name for name, _ in some], bytes(covers for _, covers in some))
+        for name, covers in entries:
+            merged[name] = merged.get(name, Covers(0)) | covers
+        made = builder.build()
+        assert list(made.entries()) == list(merged.items())
+        assert made.counts() == Counter(merged.values())
+
+
 def test_a_look_up_is_one_call() -> None:
     made = DomainSet.of({f"site{n}.example.com" for n in range(1000)})
     for host in ("www.other.example.com", "deep.down.site7.example.com", "192.0.2.1"):
