@@ -38,10 +38,12 @@ letter, so it is no address; a domain that it does not match may still be one.""
 NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789._-"
 
 _DOMAIN = re.compile(DOMAIN)
+_NO_LAST_LABEL = r"[._\n0-9-](?:(?<![0-9])|[a-z0-9_-]*+\n)"
+"""How no label begins, and the last one not either: it has no digit there."""
 _NO_DOMAIN = tuple(
     re.compile(expression)
     for expression in (
-        r"\n(?:[._\n-]|[0-9][a-z0-9_-]*+\n|[^\n]{64})", r"\.(?:[._\n-]|[0-9][a-z0-9_-]*+\n)", r"-[.\n]"
+        rf"\n(?:{_NO_LAST_LABEL}|[^\n]{{64}})", rf"\.{_NO_LAST_LABEL}", r"-[.\n]"
     )
 )  # fmt: skip
 """What stands in lines of which one may not match DOMAIN: a label may have 63 characters. Each begins with a character

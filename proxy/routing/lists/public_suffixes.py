@@ -21,7 +21,9 @@ class _Suffixes:
         self.parents = frozenset(rule[2:] for rule in rules if rule.startswith("*."))
         # The parent of a wildcard is a suffix itself (the list's own tests).
         self.names = self.parents.union(rule for rule in rules if not rule.startswith(("!", "*.")))
-        self.some_child = re.compile(rf"\.(?:{'|'.join(map(re.escape, self.parents))})$", re.MULTILINE)
+        last_labels = "|".join(sorted({parent.rpartition(".")[2] for parent in self.parents}))
+        behind = "|".join(rf"(?<=\.{re.escape(parent)})" for parent in sorted(self.parents))
+        self.some_child = re.compile(rf"\.(?:{last_labels})$(?:{behind})", re.MULTILINE)
 
 
 @cache
