@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from proxy.app.freed_memory import return_large_blocks
@@ -42,15 +43,17 @@ def read_rules(
     paths: Paths,
     *,
     file: Path | None = None,
+    lists: Mapping[str, DomainList] = MappingProxyType({}),
     pause_s: float = 0.0,
     copies: ListCopies | None = None,
 ) -> Rules:
     """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name, which are read
-    as in `read_lists`.
+    as in `read_lists`. `lists` take the place of those with their names, whose files may then be missing or damaged.
 
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
     checked and not applied, so any user may own it."""
-    lists = read_lists(settings.list, paths, pause_s=pause_s, copies=copies)
+    others = [item for item in settings.list if item.name not in lists]
+    lists = {**read_lists(others, paths, pause_s=pause_s, copies=copies), **lists}
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)

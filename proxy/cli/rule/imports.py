@@ -14,13 +14,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.app.rule_edits import add_rules
-from proxy.app.rule_files import FILE_LIMIT, Siblings, check_rules, read_lists, read_rules
+from proxy.app.rule_files import Siblings, check_rules, read_lists, read_rules
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.list import list_facts
 from proxy.cli.offline import read_configuration
 from proxy.config.edit import add_list
-from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
+from proxy.config.files import decode, decode_pieces, read_bytes, shown
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.relays import relay_names
 from proxy.config.schema import ListConfig, ListFormatName, Settings
@@ -77,6 +77,8 @@ def import_source(
         _import_pages(call, paths, text, file)
     elif name is None and format == "auto" and foreign_rules.recognizes(text):
         _offer_rules(call, paths, settings, text, file, add=add)
+    elif add and name is not None:
+        raise Misused("--add is for rules with actions, and --list reads the file as a list; give only one of them")
     elif add:
         raise Misused(f"--add is for rules with actions, and {shown(file)} has none")
     else:
@@ -125,7 +127,7 @@ def _import_list(
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
         told = f" ({listed.skipped[0]})" if listed.skipped and not listed.listed else ""
         raise ConfigError(f"{shown(file)}: {reason}{told}. Nothing was changed. To import it anyway: --force")
-    rules = _checked_with(listed, name, settings, paths) if known is not None else read_rules(settings, paths)
+    rules = read_rules(settings, paths, lists={name: listed})
     _write(target, data)
     if known is None:
         table = {"name": name, "source": target.name}
@@ -187,15 +189,6 @@ def _show_list(
         call.output.hint("It counts as a list of sites that are likely blocked. To decide about its sites, add a rule:")
         for action in ("RELAY", "PREFER-RELAY", "DIRECT", "BLOCK"):
             call.output.hint(f"  byway rule add LIST,{item.name},{action}")
-
-
-def _checked_with(listed: DomainList, name: str, settings: Settings, paths: Paths) -> Rules:
-    """Returns the rules as they are with the new list. Raises ConfigError when a rule could not be with it."""
-    rules = read_rules(settings, paths)
-    if not paths.rules_file.exists():
-        return rules
-    text = read_text(paths.rules_file, limit=FILE_LIMIT)
-    return check_rules(text, settings, source=paths.rules_file.name, lists={**rules.lists, name: listed})
 
 
 def _entries_now(item: ListConfig, paths: Paths) -> int:

@@ -31,6 +31,8 @@ def refusal(listed: DomainList, last_entries: int, *, accept_smaller: bool) -> s
     half a sentence; empty when it does."""
     entries = len(listed.listed)
     if listed.problem and not listed.allow_empty:
+        if not entries and listed.lines_read:
+            return "it has exceptions only"
         if not entries:
             return "no line of it can be used" if listed.lines_skipped else "it is empty"
         return f"more lines cannot be read ({listed.skips.get(Skip.UNREADABLE, 0):,}) than can ({listed.lines_read:,})"

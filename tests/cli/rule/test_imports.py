@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ def test_lists_are_added_behind_those_that_are_there(byway: Byway, home: Home, s
     [
         ("||one.example^\n", "it has shrunk from 3 entries to 1"),
         ("", "it is empty"),
+        ("[AutoProxy 0.2.9]\n@@||fine.example\n/regular/\n", "it has exceptions only"),
         ("<!doctype html><html><body>no such page</body></html>\n", "is a web page, not a list"),
         ("?? no\n!! list\n&& at all\na.example\n", "more lines cannot be read"),
     ],
@@ -114,6 +116,21 @@ def test_a_list_that_a_rule_could_not_use_is_not_taken_by_force_either(byway: By
     ran = byway("rule", "import", str(source), "--list", "gfw", "--force")
     assert (ran.code, "rules.txt:1: this rule would cover almost no site" in ran.err) == (7, True)
     assert home.config.with_name("gfw.txt").read_text() == LIST
+
+
+@pytest.mark.parametrize("damage", [lambda copy: copy.unlink(), lambda copy: copy.write_bytes(b"\xff\xfe")])
+def test_a_copy_that_is_missing_or_damaged_is_repaired(
+    byway: Byway, home: Home, source: Path, damage: Callable[[Path], object]
+) -> None:
+    byway("rule", "import", str(source), "--list", "gfw")
+    byway("rule", "add", "LIST,gfw,RELAY")
+    copy = home.config.with_name("gfw.txt")
+    damage(copy)
+    assert byway("rule", "check").code == 7
+    ran = byway("rule", "import", str(source), "--list", "gfw")
+    assert (ran.code, ran.err) == (0, "It is used by rules.txt:1 LIST,gfw,RELAY.\n")
+    assert copy.read_text() == LIST
+    assert byway("rule", "check").code == 0
 
 
 def test_another_file_of_that_name_is_not_overwritten(byway: Byway, home: Home, source: Path) -> None:
@@ -143,6 +160,12 @@ def test_wrong_usage(byway: Byway, home: Home, source: Path, words: list[str]) -
     assert ran.code in (2, 7)
     assert home.config.read_text() == CONFIG
     assert {file.name for file in home.config.parent.iterdir()} == {"config.toml"}
+
+
+def test_rules_with_actions_are_added_or_read_as_a_list(byway: Byway, home: Home, source: Path) -> None:
+    source.write_text("DOMAIN-SUFFIX,a.example,DIRECT\n")
+    ran = byway("rule", "import", str(source), "--list", "gfw", "--add")
+    assert (ran.code, "give only one of them" in ran.err) == (2, True), ran.err
 
 
 def test_a_url_is_added_and_not_fetched(byway: Byway, home: Home, source: Path) -> None:
