@@ -17,7 +17,7 @@ from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.url_filters import FILTER_LINES, add_filter
 
 _HEADER = re.compile(r"\ufeff?\s*\[(?:adblock|ublock|adguard)", re.IGNORECASE)
-_FILTER = re.compile(r"(?:@@)?\|\|?[^\s|]|@@/|.*#@?[?$%]{0,2}#")
+_FILTER = re.compile(r"(?:@@)?\|\|?[^\s|]|@@/|[^\s#]+#@?[?$%]{0,2}#\S")
 _COSMETIC = re.compile(r"#@?[?$%]{0,2}#|\$@?\$|^\[\$")
 _OPTIONS = re.compile(r"\$(~?[a-z0-9_-]+(?:[=,].*)?)$", re.IGNORECASE)
 
@@ -32,10 +32,11 @@ visits."""
 
 def recognizes(text: str) -> bool:
     """Returns whether the beginning of a file is that of an Adblock list: its header, or filters such as `||x^` in more
-    than half of the first lines."""
+    than half of the first lines. Lines with `#` before all else count neither way: most are comments of other formats,
+    as `## Title`, and those that hide something on all pages name no host."""
     if _HEADER.match(text):
         return True
-    lines = [line for line in text[:16384].split("\n") if line.strip() and not re.match(r"\s*(?:!|#\s|#$)", line)][:50]
+    lines = [line for line in text[:16384].split("\n") if line.strip() and not re.match(r"\s*[!#]", line)][:50]
     return sum(_FILTER.match(line) is not None for line in lines) > len(lines) // 2
 
 

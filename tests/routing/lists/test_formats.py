@@ -23,6 +23,9 @@ def entries(found: DomainList) -> set[str]:
     return {entry.text for entry in found.entries()}
 
 
+HEADING = "##########\n## Title\n##  of whom ##\n##\n###########\n"
+"""As many lists have, of whatever format. In an Adblock list, `##` begins what is to be hidden on pages."""
+
 SAMPLES: dict[str, tuple[str, ...]] = {
     "autoproxy": (
         "[AutoProxy 0.2.9]\n! Title: x\n||a.example\n",
@@ -55,6 +58,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "# NAME: made up\nDOMAIN-SUFFIX,example.com\nPROCESS-NAME,frpc\n",
         "+.example.com\nhost.example\n",
         "payload: ['a.example']\n",
+        f"{HEADING}payload:\n  - 'a.example'\n",
         '{"payload": ["a.example"]}\n',
         "host.example\nDOMAIN,a.example\nDOMAIN-SUFFIX,b.example\n",
     ),
@@ -63,6 +67,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "# title\n127.0.0.1 localhost\n0.0.0.0 ads.example\n",
         "0.0.0.0\tads.example\n",
         "::1 localhost\n",
+        f"{HEADING}0.0.0.0 ads.example\n",
     ),
     "dnsmasq": (
         "\n# title\nserver=/example.com/192.0.2.1\n",
@@ -77,6 +82,9 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "192.0.2.0/24\n2001:db8::/32\n198.51.100.7\n",
         "domain,category\nexample.com,NEWS\n",
         "; a comment\nexample.com\n",
+        f"{HEADING}example.com\n",
+        f"{HEADING}192.0.2.0/24\n",
+        "example.com ## why\nexample.org ##\n",
         "<!DOCTYPE html>\n<html><body>Not found</body></html>\n",
     ),
 }
