@@ -9,6 +9,7 @@ list, is skipped by name here.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -64,7 +65,9 @@ _KEY = re.compile(r"---|[\w-]+:(?:\s.*)?")
 _YAML_COMMENT = re.compile(r"(?:^|\s)#.*")
 _TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*|^\s*;.*")
 _SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'\s*(?:\s#.*)?")
-_DOUBLE_QUOTED = re.compile(r'"([^"\\]*)"\s*(?:\s#.*)?')
+_DOUBLE_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*+")\s*(?:\s#.*)?')
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+"""An anchor and a tag, before what they are for."""
 _NO_PLAIN_SCALAR = re.compile(r"[*&!|>%@`{}\[\],\"'#]|[?:-](?:\s|$)|.*:(?:\s|$)")
 
 _TYPED = re.compile(rf"(?:(?:DOMAIN|HOST)\s*,[^,]*\.|(?!(?:DOMAIN|HOST)\s*,)(?:{'|'.join(_TYPES)})\s*,)", re.IGNORECASE)
@@ -164,11 +167,14 @@ def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
 
 def _scalar(text: str) -> str | None:
     """Returns the string that a YAML item on one line is; empty for none, and None when it is something else."""
-    text = text.strip()
+    text = _PROPERTIES.sub("", text.strip(), count=1)
     if quoted := _SINGLE_QUOTED.fullmatch(text):
         return quoted[1].replace("''", "'").strip()
     if quoted := _DOUBLE_QUOTED.fullmatch(text):
-        return quoted[1].strip()
+        try:
+            return str(json.loads(quoted[1], strict=False)).strip()
+        except ValueError:  # an escape that only YAML has
+            return None
     plain = _YAML_COMMENT.sub("", text).strip()
     if _NO_PLAIN_SCALAR.match(plain):
         return None

@@ -23,7 +23,9 @@ DEPTH_LIMIT = 16
 INCLUDES_LIMIT = 5000
 """Lists that are read for one, counted as often as they are included. The project has 1,500."""
 
-_RULE = re.compile(r"^(?:include|domain|full|keyword|regexp):[^\s/]|^[a-z0-9.-]+(?:[ \t]+[@&]|:@)[a-z!-]", re.MULTILINE)
+_RULE = re.compile(
+    r"^(?:include|domain|full|keyword|regexp):[^\s/]|^[a-z0-9][a-z0-9.-]*(?:[ \t]+[@&]|:@)[a-z!-]", re.MULTILINE
+)
 _NAME = re.compile(r"[a-z0-9!-]{1,64}")
 
 _LINES = re.compile(

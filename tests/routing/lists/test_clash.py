@@ -101,6 +101,17 @@ def test_classical_text() -> None:
     assert found.problem == ""
 
 
+def test_what_yaml_has_around_a_string_is_no_part_of_it() -> None:
+    items = (
+        '"+.b\\u00FCcher.example"', '"DOMAIN-REGEX,^a\\\\.b$"', "&one '+.one.example'", "!!str two.example  # why",
+        "*one", '"\\x2ethree.example"', '"\\ud83d.example"', '"open.example\\"', "!!str",
+    )  # fmt: skip
+    found = read("".join(f"{line}\n" for line in ("payload:", *(f"- {item}" for item in items))))
+    assert found.format == "clash"
+    assert shown(found.listed) == ["+xn--bcher-kva.example", "+one.example", "=two.example"]
+    assert found.skips == {Skip.REGULAR_EXPRESSION: 1, Skip.UNREADABLE: 5}
+
+
 @pytest.mark.parametrize("text", [DOMAINS, CLASSICAL], ids=["domains", "classical"])
 def test_it_reads_the_same_in_small_pieces(text: str) -> None:
     for made in (text, text.replace("\n", "\r\n"), f"\ufeff{text}"):
@@ -198,8 +209,10 @@ def test_other_spellings_of_the_yaml(text: str) -> None:
 
 
 def test_a_list_in_brackets_names_what_it_skips_and_its_missing_end() -> None:
-    found = read("payload: ['DOMAIN-SUFFIX,site.example', 'PROCESS-NAME,curl', &a 'b.example',\n  {c: d}, '+.com']\n")
-    assert shown(found.listed) == ["+site.example"]
+    found = read(
+        "payload: ['DOMAIN-SUFFIX,site.example', 'PROCESS-NAME,curl', *a, &a 'b.example',\n  {c: d}, '+.com']\n"
+    )
+    assert shown(found.listed) == ["+site.example", "=b.example"]
     assert found.skips == {Skip.PROCESS: 1, Skip.UNREADABLE: 2, Skip.SUFFIX: 1}
     assert [sentence.split(":")[1] for sentence in found.skipped] == ["1", "1", "2", "2"]
     assert read("payload: []\n").problem == "l: the list is empty"
