@@ -1,9 +1,9 @@
 """Plain lists: one domain a line, which includes its subdomains, or one address or prefix.
 
-`#`, `//`, `!` and `;` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included.
-An URL means its host, with subdomains as any other. `full:`, `domain:`, `keyword:` and `regexp:` mean what they do in
-v2fly's lists: a large one may have them behind 100,000 domains, where no format is recognised any more. Lists come from
-strangers: sizes are bounded, and what cannot be read is skipped and counted.
+`#`, `//`, `!` and `;` begin comments, all but `!` behind an entry, too; a leading `.`, `*.` or `+.` changes nothing,
+since the apex is always included. An URL means its host, with subdomains as any other. `full:`, `domain:`, `keyword:`
+and `regexp:` mean what they do in v2fly's lists: a large one may have them behind 100,000 domains, where no format is
+recognised any more. Lists come from strangers: sizes are bounded, and what cannot be read is skipped and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.routing.lists.lines import DOMAIN, BulkLines, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.prefix_lines import IPV4_PREFIX, IPV6_PREFIX, are_ipv4, are_ipv6
 
-_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 _LEADING = re.compile(r"^(?:[*+]?\.)")
 _URL = re.compile(r"(?:https?://)?([^\s/:,;\"'<>]+\.[^\s/:,;\"'<>]+)(?:/[^\s,;\"'<>]*)?", re.IGNORECASE)
 _MARKED = re.compile(r"(full|domain|keyword|regexp):(\S+)", re.IGNORECASE)
@@ -27,9 +27,9 @@ _WITH_PORT = re.compile(r"(?:https?://)?([^\s/:]+):[0-9]{1,5}(?:/\S*)?", re.IGNO
 
 def _line_of(entry: str) -> re.Pattern[str]:
     """An expression for lines in lower case with such an entry, a comment, both or neither."""
-    comment = r"(?:\#|//)[\x20-\x7e\t]*"
+    comment = r"(?:\#|//|;)[\x20-\x7e\t]*"
     return re.compile(
-        rf"^[\x20\t]*(?:{entry}(?:[\x20\t]+(?:{comment})?)?|(?:{comment}|[!;][\x20-\x7e\t]*)?)\r?$", re.MULTILINE
+        rf"^[\x20\t]*(?:{entry}(?:[\x20\t]+(?:{comment})?)?|(?:{comment}|![\x20-\x7e\t]*)?)\r?$", re.MULTILINE
     )
 
 
@@ -43,7 +43,7 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
 
     def parse_line(number: int, line: str) -> None:
         entry = _COMMENT.sub("", line).strip()
-        if not entry or entry.startswith(("!", ";")):
+        if not entry or entry.startswith("!"):
             return
         if marked := _MARKED.fullmatch(entry):
             _add_marked(builder, number, entry, marked[1].lower(), marked[2])

@@ -42,6 +42,14 @@ def entries(found: DomainList) -> set[str]:
     return {entry.text for entry in found.entries()}
 
 
+def test_what_stands_behind_an_entry_is_a_comment() -> None:
+    found = read("a.example # why\nb.example // why\nc.example ; why\n192.0.2.0/24 ; SBL1\n  ; why\nd.example;e\n")
+    assert entries(found) == {"a.example", "b.example", "c.example", "192.0.2.0/24"}
+    assert found.skips == {Skip.UNREADABLE: 1}
+    usual = read("192.0.2.0/24 ; SBL1\n198.51.100.0/24 ; SBL2\n")
+    assert (entries(usual), usual.skips) == ({"192.0.2.0/24", "198.51.100.0/24"}, {})
+
+
 def test_reads_domains_and_addresses_and_skips_the_rest() -> None:
     text = (
         "\ufeff# title\r\n\r\n! adblock style\n// c\nexample.org\n*.Wild.example # why\n+.plus.example\n.dot.example.\n"
