@@ -25,7 +25,8 @@ _OWN_NAMES = frozenset(
 )  # fmt: skip
 
 _LOOKED_AT = 50
-_NAME = re.compile(r"[\w.:-]+")
+_NAME = re.compile(r"(?=.*[^\W\d_])[\w.:-]+")
+"""Of numbers alone, it is what a list of addresses says about each of them."""
 _ADDRESS = r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|0)"
 
 _OWN = "local|ip6-|broadcasthost"

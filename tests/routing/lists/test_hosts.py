@@ -68,6 +68,7 @@ def test_what_it_recognizes() -> None:
         "192.0.2.1/24 a\n",
         "a.example\n0.0.0.0 b.example\n",
         "1 a\n",
+        "192.0.2.1\t7\n192.0.2.2\t6\n",  # addresses, each with its number of reports
     ):
         assert not recognizes(text), text
 
