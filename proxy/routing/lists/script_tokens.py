@@ -83,7 +83,9 @@ def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
                 if before in _BEFORE_PATTERN and (pattern := _PATTERN.match(piece, at)):
                     found, kind = pattern, "PATTERN"
             if found is None or kind is None:
-                raise ConfigError(f"{source}:{line}: cannot be read from {piece[at : at + 30]!a} on")
+                raise ConfigError(
+                    f"{source}:{line}: cannot be read at {piece[at : at + 30]!a}; it is damaged or cut short"
+                )
             at = found.end()
             if kind == "comment":
                 in_comment = True

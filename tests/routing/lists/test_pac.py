@@ -284,7 +284,7 @@ def test_a_script_that_is_no_list_is_refused(body: str, is_default: bool) -> Non
             "function FindProxyForURL(url, host) { a();",
             "proxy.pac: the script ends within a block that begins in line 1",
         ),
-        ("function FindProxyForURL(url, host) { a('", "proxy.pac:1: cannot be read from "),
+        ("function FindProxyForURL(url, host) { a('", "proxy.pac:1: cannot be read at "),
         ("function FindProxyForURL(url, host) {" + "(" * 200, "nested statements"),
         ("function FindProxyForURL(url, host) {" + "{" * 200, "nested statements"),
         ("<!DOCTYPE html>\n<html><body>Not found</body></html>", "proxy.pac: "),

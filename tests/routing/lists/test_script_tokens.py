@@ -65,7 +65,7 @@ def test_lines_are_counted_and_a_comment_goes_over_pieces() -> None:
 
 @pytest.mark.parametrize("text", ['"open', "a\n\x00", "'x\ny'", "`${a}`", "é", "@"])
 def test_what_is_no_token_is_named_with_its_line(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"l:[12]: cannot be read from ['\"]"):
+    with pytest.raises(ConfigError, match=r"l:[12]: cannot be read at ['\"]"):
         read(text)
 
 

@@ -99,7 +99,7 @@ def test_one_value_may_stand_without_its_array_and_keys_in_any_order() -> None:
     ("text", "sentence"),
     [
         ("", "set.json:1: the JSON is damaged: { was expected, not the end of the file"),
-        ('{"version": 3,\n"rules": [{"domain": ["a.example", "b', "set.json:2: cannot be read from "),
+        ('{"version": 3,\n"rules": [{"domain": ["a.example", "b', "set.json:2: cannot be read at "),
         ('{"version": 3,\n"rules": [{"domain": ["a.example"', "set.json:2: the JSON is damaged: "),
         ('{"version": 3, "rules": [{"domain": ["a.example"]}]} x', "set.json: goes on after its last bracket"),
         ('{"version": 9, "rules": []}', "set.json: is a rule-set of version '9'; Byway reads versions 1 to 4"),

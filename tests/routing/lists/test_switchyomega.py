@@ -89,6 +89,11 @@ def test_where_the_default_is_a_proxy_an_exclamation_mark_means_that_and_the_def
     assert found.skips == {Skip.PATTERN: 1}
 
 
+def test_a_pattern_that_lists_cannot_use_is_explained() -> None:
+    told = read(f"{HEADER}*a?.example\n").skipped[0]
+    assert told.endswith("is a pattern that lists cannot use, such as one with ? or one that matches nearly every host")
+
+
 def test_an_exception_counts_where_it_stands() -> None:
     found = read(HEADER + "*.www.a.example\n!*.a.example\n!*.b.example\n*.b.example\n*.c.example\n")
     assert set(listed(found)) == {"www.a.example", "b.example", "c.example"}
