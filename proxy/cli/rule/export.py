@@ -14,6 +14,7 @@ from proxy.app.rule_files import read_rules
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.offline import read_configuration
+from proxy.config.relays import relay_names
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.document import versioned
 from proxy.model import State, literal
@@ -27,6 +28,7 @@ from proxy.routing.rules import Rules
 _CHANGED = {
     Changed.WIDENED: "{} written with their subdomains, since the format has no single hosts",
     Changed.NARROWED: "{} written without their subdomains, which the format cannot name",
+    Changed.COMPLETED: "{} written with the domain itself, since the format cannot name its subdomains alone",
 }
 
 
@@ -48,10 +50,11 @@ def write_export(
         entries = _learned(call)
     else:
         paths = call.for_config_of(call.running()).paths
-        rules = read_rules(read_configuration(paths).settings, paths)
+        settings = read_configuration(paths).settings
+        rules = read_rules(settings, paths)
         if list_name is None:
             with as_misuse():
-                wanted, relay = parse_action(action or "RELAY")
+                wanted, relay = parse_action(action or "RELAY", relays=relay_names(settings))
             chosen = [r for r in rules.rules if r.action is wanted and relay in ("", r.relay)]
             entries = _of_rules(rules, chosen, unsaid)
             lists = [rules.lists[rule.value] for rule in chosen if rule.type is RuleType.LIST]

@@ -1,8 +1,8 @@
 """Writes entries in the formats of other programs.
 
 What a format can say is written so that reading it gives the same entries again. Where it cannot say whether a domain
-stands for its subdomains, the nearest that it can say is written and counted as widened or narrowed. What it has no
-words for, such as a prefix in a hosts file, is left out and counted.
+stands for its subdomains, the nearest that it can say is written and counted. What it has no words for, such as a
+prefix in a hosts file, is left out and counted.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Changed(StrEnum):
     """A host is written as a domain with its subdomains."""
     NARROWED = "narrowed"
     """A domain with its subdomains is written as the host alone."""
+    COMPLETED = "completed"
+    """The subdomains of a domain are written with the domain itself."""
 
 
 @frozen_dataclass
@@ -84,7 +86,11 @@ def export(format: ExportFormat, entries: Iterable[Entry], exceptions: Iterable[
     return Exported(lay_out(list(dict.fromkeys(said))), len(said), +changed, left_out)
 
 
-_NEAREST = {Covers.HOST: (Covers.SITE, Changed.WIDENED), Covers.SITE: (Covers.HOST, Changed.NARROWED)}
+_NEAREST = {
+    Covers.HOST: (Covers.SITE, Changed.WIDENED),
+    Covers.SITE: (Covers.HOST, Changed.NARROWED),
+    Covers.SUBDOMAINS: (Covers.SITE, Changed.COMPLETED),
+}
 
 
 def _by_covers(*, host: str = "", site: str = "", below: str = "", children: str = "", prefix: str = "") -> Say:
@@ -128,15 +134,30 @@ def _v2fly(entry: Entry) -> str | None:
     return _by_covers(host="full:{}", site="domain:{}")(entry)
 
 
-def _url_filter(entry: Entry) -> str | None:
-    """AutoProxy and Adblock: of prefixes, single addresses only."""
+def _adblock(entry: Entry) -> str | None:
+    """Of prefixes, single addresses only."""
     if entry.kind is EntryKind.PREFIX:
         return None if "/" in entry.text else f"||{bracketed(entry.text)}^"
     return _by_covers(host="//{}^", site="||{}^", below="||*.{}^")(entry)
 
 
-def _url_filter_exception(entry: Entry) -> str | None:
-    words = _url_filter(entry)
+def _adblock_exception(entry: Entry) -> str | None:
+    words = _adblock(entry)
+    return None if words is None else f"@@{words}"
+
+
+def _autoproxy(entry: Entry) -> str | None:
+    """As gfwlist spells them: SwitchyOmega and gfwlist2pac, which read it, know no `^`. A host is an URL of each
+    scheme."""
+    if entry.kind is EntryKind.PREFIX:
+        return None if "/" in entry.text else f"||{bracketed(entry.text)}"
+    return _by_covers(host="|http://{0}/\n|https://{0}/", site="||{}", below=".{}")(entry)
+
+
+def _autoproxy_exception(entry: Entry) -> str | None:
+    """An exception of URLs would except a part of the host only."""
+    is_host = entry.kind is EntryKind.DOMAIN and entry.covers is Covers.HOST
+    words = _adblock(entry) if is_host else _autoproxy(entry)
     return None if words is None else f"@@{words}"
 
 
@@ -202,8 +223,8 @@ _FORMATS: Mapping[ExportFormat, tuple[Say, Callable[[Sequence[str]], str], Say |
     ExportFormat.CLASH_DOMAIN: (_by_covers(host="{}", site="+.{}", below=".{}", children="*.{}"), _payload, None),
     ExportFormat.SING_BOX: (_sing_box, _rule_set, None),
     ExportFormat.V2FLY: (_v2fly, _lines, None),
-    ExportFormat.AUTOPROXY: (_url_filter, _headed("[AutoProxy 0.2.9]"), _url_filter_exception),
-    ExportFormat.ADBLOCK: (_url_filter, _headed("[Adblock Plus 2.0]"), _url_filter_exception),
+    ExportFormat.AUTOPROXY: (_autoproxy, _headed("[AutoProxy 0.2.9]"), _autoproxy_exception),
+    ExportFormat.ADBLOCK: (_adblock, _headed("[Adblock Plus 2.0]"), _adblock_exception),
     ExportFormat.HOSTS: (_by_covers(host="0.0.0.0 {}"), _lines, None),
     ExportFormat.DNSMASQ: (_by_covers(site="ipset=/{}/byway"), _lines, _by_covers(site="server=/{}/#")),
     ExportFormat.PLAIN: (_by_covers(site="{}", prefix="{}"), _lines, None),

@@ -64,6 +64,17 @@ def test_a_list_is_exported(byway: Byway, files: Path) -> None:
     assert (refused.code, 'unknown list "gwf"; did you mean gfw?' in refused.err) == (2, True)
 
 
+def test_subdomains_alone_are_exported_with_their_domain_where_a_format_has_no_words_for_them(
+    byway: Byway, files: Path
+) -> None:
+    files.with_name("gfw.txt").write_text("[AutoProxy 0.2.9]\n.below.example\n")
+    ran = byway("rule", "export", "--format", "plain", "--list", "gfw")
+    assert ran.out == "below.example\n"
+    assert ran.err.splitlines()[1:] == [
+        "1 written with the domain itself, since the format cannot name its subdomains alone."
+    ]
+
+
 def test_sites_that_were_found_blocked_are_exported(byway: Byway, files: Path, running: Running) -> None:
     beliefs = running.world.beliefs
 
@@ -83,6 +94,7 @@ def test_sites_that_were_found_blocked_are_exported(byway: Byway, files: Path, r
         ["--format", "odd"],
         [],
         ["--format", "plain", "--action", "x"],
+        ["--format", "plain", "--action", "RELAY:tro"],
     ],
 )
 def test_wrong_usage_ends_with_2(byway: Byway, files: Path, words: list[str]) -> None:

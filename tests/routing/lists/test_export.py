@@ -126,6 +126,30 @@ def test_what_a_format_cannot_say_is_counted(
     assert exported.written == 4 - sum(left_out.values())
 
 
+def test_autoproxy_is_spelled_as_gfwlist_is() -> None:
+    """Its readers know no `^`: to SwitchyOmega, `||example.org^` is a host that ends with it."""
+    below = Entry(EntryKind.DOMAIN, "below.example.net", Covers.SUBDOMAINS)
+    address = Entry(EntryKind.PREFIX, "192.0.2.1", Covers.HOST)
+    assert export(ExportFormat.AUTOPROXY, [HOST, SITE, below, address]).text.split("\n") == [
+        "[AutoProxy 0.2.9]", "|http://www.example.com/", "|https://www.example.com/", "||example.org",
+        ".below.example.net", "||192.0.2.1", "",
+    ]  # fmt: skip
+    text = export(ExportFormat.AUTOPROXY, [SITE], [HOST, SITE, below]).text
+    assert set(read(text, ExportFormat.AUTOPROXY).exceptions.entries()) == {HOST, SITE, below}
+
+
+@pytest.mark.parametrize("format", ExportFormat)
+def test_subdomains_alone_are_written_in_every_format_that_has_subdomains(format: ExportFormat) -> None:  # noqa: A002
+    below = Entry(EntryKind.DOMAIN, "below.example.net", Covers.SUBDOMAINS)
+    exported = export(format, [below])
+    if SAID[format] == {Covers.HOST}:
+        assert exported.left_out == {"domain": 1}
+        return
+    covers = Covers.SUBDOMAINS if Covers.SUBDOMAINS in SAID[format] else Covers.SITE
+    assert exported.changed == ({} if covers is Covers.SUBDOMAINS else {Changed.COMPLETED: 1})
+    assert [*read(exported.text, format).entries()] == [below._replace(covers=covers)]
+
+
 def test_a_rule_set_of_sing_box_is_one_rule() -> None:
     text = export(ExportFormat.SING_BOX, [KEYWORD, HOST, SITE, NET]).text
     assert json.loads(text) == {
@@ -144,7 +168,8 @@ def test_a_rule_set_of_sing_box_is_one_rule() -> None:
 
 def test_exceptions_are_written_where_a_format_has_them() -> None:
     exception = Entry(EntryKind.DOMAIN, "fine.example.org", Covers.SITE)
-    assert "@@||fine.example.org^\n" in export(ExportFormat.AUTOPROXY, [SITE], [exception]).text
+    assert "@@||fine.example.org^\n" in export(ExportFormat.ADBLOCK, [SITE], [exception]).text
+    assert "@@||fine.example.org\n" in export(ExportFormat.AUTOPROXY, [SITE], [exception]).text
     assert "server=/fine.example.org/#\n" in export(ExportFormat.DNSMASQ, [SITE], [exception]).text
     assert export(ExportFormat.PLAIN, [SITE], [exception]).left_out == {"exception": 1}
 
