@@ -52,7 +52,7 @@ _SENTENCES = {
     Skip.PROCESS: "is about a program and not a site; a list may not decide that",
     Skip.CONDITION: "has a condition other than the host, such as a port or a client",
     Skip.UNSUPPORTED_TYPE: "is of a type that lists cannot use",
-    Skip.NO_HOST: "names no host, so it would apply to every site",
+    Skip.NO_HOST: "names no host in a way that lists can use",
     Skip.SUFFIX: "is a public suffix, and is left out; to list every site below it, set allow_suffixes = true",
     Skip.WIDE_PREFIX: "holds a large part of all addresses, and is left out; to list them, set allow_suffixes = true",
     Skip.TOO_MANY_PATTERNS: "is one of too many patterns: each is tried for each host",

@@ -52,7 +52,7 @@ def test_each_domain_has_its_subdomains() -> None:
     ]  # fmt: skip
     assert found.skips == {Skip.SUFFIX: 1, Skip.NO_HOST: 2, Skip.UNSUPPORTED_TYPE: 4, Skip.UNREADABLE: 2}
     assert [sentence.split(":")[1] for sentence in found.skipped] == [str(line) for line in range(19, 28)]
-    assert found.skipped[1] == 'l:20: "server=/#/192.0.2.1" names no host, so it would apply to every site'
+    assert found.skipped[1] == 'l:20: "server=/#/192.0.2.1" names no host in a way that lists can use'
 
 
 def test_it_reads_the_same_in_small_pieces() -> None:
