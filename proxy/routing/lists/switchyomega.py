@@ -94,8 +94,9 @@ class _Lines:
         self.section = _Section.OUTSIDE if legacy else _Section.CONDITIONS
 
     def entry(self, line: str) -> str:
-        """Returns a line without what is around it; "" when it is no entry. Takes each line in turn."""
-        text = line[:MANY_LIMIT].strip()
+        """Returns a line without what is around it; "" when it is no entry, or longer than MANY_LIMIT. Takes each line
+        in turn."""
+        text = line.strip() if len(line) <= MANY_LIMIT else ""
         if not text:
             return ""
         lowered = text.lower()
@@ -154,6 +155,8 @@ def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
         for line in text.splitlines():
             if entry := lines.entry(line):
                 _read(first, entry, lines.section, builder, exceptions, results)
+            elif len(line) > MANY_LIMIT:
+                builder.skip(first, line, Skip.UNREADABLE)
             first += 1
     exceptions.add_to(builder)
 

@@ -89,6 +89,13 @@ def test_where_the_default_is_a_proxy_an_exclamation_mark_means_that_and_the_def
     assert found.skips == {Skip.PATTERN: 1}
 
 
+def test_of_a_line_that_is_too_long_nothing_is_read() -> None:
+    many = "|".join(f"*.site{n}.example" for n in range(5000))
+    found = read(f"{HEADER}*.a.example\n{many}\n!{many}\n")
+    assert (listed(found), excepted(found)) == ({"a.example": Covers.SITE}, {})
+    assert found.skips == {Skip.UNREADABLE: 2}
+
+
 def test_a_pattern_that_lists_cannot_use_is_explained() -> None:
     told = read(f"{HEADER}*a?.example\n").skipped[0]
     assert told.endswith("is a pattern that lists cannot use, such as one with ? or one that matches nearly every host")
