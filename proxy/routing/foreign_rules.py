@@ -9,6 +9,7 @@ so a rule with one is not taken, unless a relay has this name. Nothing here is o
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +22,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 _CLASH_TYPES = {
     **{word: word for word in ("DOMAIN", "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "IP-CIDR", "DST-PORT")},
-    "PROCESS-NAME": "PROCESS-NAME",
+    **{word: word for word in ("PROCESS-NAME", "NETWORK", "LIST")},
     "HOST": "DOMAIN",
     "HOST-SUFFIX": "DOMAIN-SUFFIX",
     "HOST-KEYWORD": "DOMAIN-KEYWORD",
@@ -36,7 +37,7 @@ _POLICIES = {
     **dict.fromkeys(("REJECT", "REJECT-DROP", "REJECT-NO-DROP", "REJECT-TINYGIF", "REJECT-200", "DROP"), "BLOCK"),
     **{action: action for action in ("AUTO", "RELAY", "PREFER-RELAY", "BLOCK")},
 }
-_OPTIONS = ("no-resolve", "src", "extended-matching", "pre-matching")
+_OPTIONS = ("no-resolve", "src", "extended-matching", "pre-matching", "dns-failed")
 
 _TYPED = re.compile(r"([A-Za-z][A-Za-z0-9-]+)\s*,\s*(.+)")
 _ITEM = re.compile(r"\s*-\s+(.*)")
@@ -131,7 +132,18 @@ def _clash(entry: str, relays: dict[str, str]) -> str:
         raise ValueError(f"Byway has no rules of type {quoted(word)}")
     if "src" in options:
         raise ValueError("it is about the client's address")
-    return f"{rule_type},{','.join(parts[:-1])},{_action(parts[-1], relays)}"
+    value = ",".join(parts[:-1])
+    if rule_type == "NETWORK" and value.lower() in ("tcp", "udp"):
+        raise ValueError("it is about TCP or UDP")
+    return f"{rule_type},{_prefix(value) if rule_type == 'IP-CIDR' else value},{_action(parts[-1], relays)}"
+
+
+def _prefix(text: str) -> str:
+    """Returns a prefix without the bits beyond its length, which other programs ignore; what is none as it is."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return text
 
 
 def _action(policy: str, relays: dict[str, str]) -> str:
@@ -208,11 +220,13 @@ def _omega(entry: str, relays: dict[str, str]) -> str:
         raise ValueError("it has no result such as +proxy")
     kind, pattern, result = found[1] or "", found[2], _action(found[3].strip(), relays)
     if kind.lower() == "ip":
-        return f"IP-CIDR,{pattern},{result}"
+        return f"IP-CIDR,{_prefix(pattern)},{result}"
     if kind.lower() not in ("", "hostwildcard", "hw", "h"):
         raise ValueError(f"Byway has no rules for conditions of type {quoted(kind)}")
     if pattern == "*":
         return f"MATCH,{result}"
+    if pattern.startswith("."):
+        pattern = f"*{pattern}"
     if "*" not in pattern:
         return f"DOMAIN,{pattern},{result}"
     if pattern.startswith("*.") and "*" not in pattern[2:]:

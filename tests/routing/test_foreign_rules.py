@@ -69,6 +69,23 @@ def test_rules_of_clash_are_translated_and_the_rest_is_told() -> None:
     ]
 
 
+def test_what_others_write_more_loosely_is_translated() -> None:
+    surge = "IP-CIDR,192.0.2.77/24,DIRECT\nIP-CIDR6,2001:db8::1/32,DIRECT\nFINAL,Proxy,dns-failed\n"
+    assert [rule for _, rule in translate(surge).rules] == [
+        "IP-CIDR,192.0.2.0/24,DIRECT", "IP-CIDR,2001:db8::/32,DIRECT", "MATCH,RELAY",
+    ]  # fmt: skip
+    omega = "[SwitchyOmega Conditions]\n@with result\n.example.com +proxy\nIp: 192.0.2.77/24 +direct\n"
+    assert [rule for _, rule in translate(omega).rules] == [
+        "DOMAIN-SUFFIX,example.com,RELAY", "IP-CIDR,192.0.2.0/24,DIRECT",
+    ]  # fmt: skip
+
+
+def test_types_of_byway_are_none_that_it_does_not_have() -> None:
+    found = translate("LIST,gfw,RELAY\nNETWORK,office,DIRECT\nNETWORK,udp,REJECT\n")
+    assert [rule for _, rule in found.rules] == ["LIST,gfw,RELAY", "NETWORK,office,DIRECT"]
+    assert found.not_taken == ((3, '"NETWORK,udp,REJECT": it is about TCP or UDP'),)
+
+
 def test_conditions_of_switchyomega_are_translated_and_the_rest_is_told() -> None:
     assert recognizes(OMEGA)
     found = translate(OMEGA, relays=["vps"])
