@@ -7,7 +7,8 @@ list, whatever that is, as long as it has an entry a line.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
@@ -18,6 +19,9 @@ from proxy.routing.lists.matcher import Entry, EntryKind
 
 _TEMPLATES_TRIED = 2000
 """Lines that are tried as the model of a new one."""
+
+_HEADS: Mapping[ListFormatName, Sequence[str]] = {"clash": ("", "payload:\n")}
+"""What may have to stand before a line, so that it can be read alone. Text and YAML are one format."""
 
 _NO_NEWLINE = "\\ No newline at end of file"
 
@@ -34,8 +38,9 @@ class ListDiff:
 def write_diff(
     name: str, text: str, list_format: ListFormatName, *, remove: Collection[str], add: Sequence[str]
 ) -> ListDiff:
-    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` at its end. All are in
-    canonical spelling; `name` is how the diff calls the file."""
+    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` behind the last line that
+    is like theirs, so that what must be last, such as the default of SwitchyOmega, stays so. All are in canonical
+    spelling; `name` is how the diff calls the file."""
     lines = text.split("\n")
     is_ended = lines[-1] == ""
     if is_ended:
@@ -50,37 +55,40 @@ def write_diff(
     added: list[str] = []
     template = next(_templates(lines, list_format), None) if add else None
     for domain in add:
-        line = domain if template is None else template[0].replace(template[1], domain)
+        line = domain if template is None else template.line.replace(template.domain, domain)
         if _single_entry(line, list_format) == Entry(EntryKind.DOMAIN, domain, Covers.SITE):
             added.append(line)
         else:
             unwritten.append(domain)
-    hunks = list(_hunks(lines, sorted(set(removed)), added, is_ended=is_ended))
+    last_alike = next(_templates(lines, list_format, backwards=True), None) if added else None
+    at = len(lines) if last_alike is None else last_alike.number + 1
+    hunks = list(_hunks(lines, sorted(set(removed)), added, at, is_ended=is_ended))
     header = [f"--- {name}", f"+++ {name}"] if hunks else []
     return ListDiff("".join(f"{line}\n" for line in (*header, *hunks)), tuple(unwritten))
 
 
-def _hunks(lines: Sequence[str], removed: Sequence[int], added: Sequence[str], *, is_ended: bool) -> Iterator[str]:
-    """Hunks without context lines. `removed` are numbers of lines from 0 on."""
+def _hunks(
+    lines: Sequence[str], removed: Sequence[int], added: Sequence[str], at: int, *, is_ended: bool
+) -> Iterator[str]:
+    """Hunks without context lines. `removed` are numbers of lines from 0 on; `added` come before line `at`."""
+    edits: list[tuple[int, int, Sequence[str]]] = [(number, 1, ()) for number in removed]
     last = len(lines) - 1
-    for gone, number in enumerate(removed):
-        if number == last and not is_ended:
-            continue  # it is a part of the last hunk
-        yield f"@@ -{number + 1} +{number - gone},0 @@"
-        yield f"-{lines[number]}"
-    rewritten = lines and not is_ended and (bool(added) or last in removed)
-    if rewritten:  # the last line has no end: what follows it begins by ending it
-        kept = [lines[last]] if last not in removed else []
-        before = len(removed) - (last in removed)
-        new = [*kept, *added]
-        start = last + 1 - before if new else last - before
-        yield f"@@ -{last + 1} +{start}{f',{len(new)}' if len(new) != 1 else ''} @@"
-        yield f"-{lines[last]}"
-        yield _NO_NEWLINE
-        yield from (f"+{line}" for line in new)
+    if added and at > last >= 0 and not is_ended:  # the last line has no end: what follows it begins by ending it
+        edits = [edit for edit in edits if edit[0] != last]
+        edits.append((last, 1, added if last in removed else (lines[last], *added)))
     elif added:
-        yield f"@@ -{len(lines)},0 +{len(lines) - len(removed) + 1},{len(added)} @@"
-        yield from (f"+{line}" for line in added)
+        edits.append((at, 0, added))
+    shift = 0
+    for start, gone, come in sorted(edits, key=lambda edit: edit[:2]):
+        old = f"{start + 1}" if gone else f"{start},0"
+        begin = start + shift + bool(come)
+        yield f"@@ -{old} +{begin}{f',{len(come)}' if len(come) != 1 else ''} @@"
+        if gone:
+            yield f"-{lines[start]}"
+        if gone and start == last and not is_ended:
+            yield _NO_NEWLINE
+        yield from (f"+{line}" for line in come)
+        shift += len(come) - gone
 
 
 def _lines_naming(text: str, list_format: ListFormatName, domain: str) -> Iterator[int]:
@@ -97,21 +105,34 @@ def _lines_naming(text: str, list_format: ListFormatName, domain: str) -> Iterat
         at = folded.find(domain, end)
 
 
-def _templates(lines: Sequence[str], list_format: ListFormatName) -> Iterator[tuple[str, str]]:
-    """Yields lines that name one domain with its subdomains, and how they spell it: models of new lines."""
-    for line in lines[:_TEMPLATES_TRIED]:
+class _Template(NamedTuple):
+    """A line that names one domain with its subdomains, and how it spells it: a model of new lines."""
+
+    number: int
+    """From 0 on."""
+    line: str
+    domain: str
+
+
+def _templates(lines: Sequence[str], list_format: ListFormatName, *, backwards: bool = False) -> Iterator[_Template]:
+    numbers = range(len(lines))
+    for number in (numbers[::-1] if backwards else numbers)[:_TEMPLATES_TRIED]:
+        line = lines[number]
         entry = _single_entry(line, list_format)
         if entry is not None and entry[::2] == (EntryKind.DOMAIN, Covers.SITE) and line.count(entry.text) == 1:
-            yield line, entry.text
+            yield _Template(number, line, entry.text)
 
 
 def _single_entry(line: str, list_format: ListFormatName) -> Entry | None:
     """The entry of a line that, read alone, has just one and nothing that is skipped, excepted or read more widely."""
-    try:
-        read = parse_list(iter([f"{line}\n"]), size=len(line) + 1, source="", format=list_format)
-    except ConfigError:
-        return None
-    entries = [entry for entry, _ in zip(read.entries(), range(2), strict=False)]
-    if len(entries) != 1 or len(read.exceptions) or read.lines_skipped or read.lines_widened or read.included:
-        return None
-    return entries[0]
+    for head in _HEADS.get(list_format, ("",)):
+        text = f"{head}{line}\n"
+        try:
+            read = parse_list(iter([text]), size=len(text), source="", format=list_format)
+        except ConfigError:
+            continue
+        entries = [entry for entry, _ in zip(read.entries(), range(2), strict=False)]
+        has_more = len(read.exceptions) or read.lines_skipped or read.lines_widened or read.included
+        if len(entries) == 1 and not has_more:
+            return entries[0]
+    return None

@@ -27,6 +27,8 @@ def entries(text: str, list_format: ListFormatName) -> set[str]:
         ("plain", PLAIN, "+new.test"),
         ("adblock", "! title\n||a.test^\n||b.test^\n||c.test^\n@@||x.a.test^\n", "+||new.test^"),
         ("autoproxy", "[AutoProxy 0.2.9]\n||a.test\n||b.test\n||c.test\n/regex/\n", "+||new.test"),
+        ("clash", "payload:\n  - '+.a.test'\n  - \"+.b.test\" # why\n  - x.test\n  - +.c.test\n", "+  - '+.new.test'"),
+        ("clash", "DOMAIN-SUFFIX,a.test,PROXY\nDOMAIN-SUFFIX,b.test\n", "+DOMAIN-SUFFIX,new.test,PROXY"),
         ("v2fly", "domain:a.test\nb.test @ads\nfull:f.test\ndomain:c.test\nregexp:^x\n", "+domain:new.test"),
     ],
 )
@@ -40,6 +42,21 @@ def test_a_line_goes_and_one_comes_in_the_lists_own_format(list_format: ListForm
     assert [line for line in after.splitlines() if line != shown[1:]] == [
         line for line in text.splitlines() if "b.test" not in line or "a.test" in line
     ]
+
+
+@pytest.mark.parametrize(
+    ("list_format", "text", "end"),
+    [
+        ("switchyomega", "[SwitchyOmega Conditions]\n@with result\n*.a.test +proxy\n*.b.test +proxy\n", "* +direct\n"),
+        ("clash", "payload:\n  - '+.a.test'\n  - '+.b.test'\n", "other: 1"),
+    ],
+)
+def test_what_must_be_last_stays_last(list_format: ListFormatName, text: str, end: str) -> None:
+    made = write_diff("l", f"{text}{end}", list_format, remove={"b.test"}, add=["new.test", "newer.test"])
+    assert made.unwritten == ()
+    after = patched(f"{text}{end}", made.text)
+    assert after.endswith(end)
+    assert entries(after, list_format) == {"a.test", "new.test", "newer.test"}
 
 
 def test_nothing_to_change_is_no_diff() -> None:
