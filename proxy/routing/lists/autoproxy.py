@@ -45,11 +45,20 @@ def recognizes(text: str) -> bool:
     return _HEADER.match(decoded) is not None or ("||" in lines and lines.isprintable())
 
 
+def _is_base64(text: str) -> bool:
+    return _HEADER.match(text) is None and recognizes(text)
+
+
+def unpacked(text: str) -> str | None:
+    """Returns the filters of a list that is base64; None when it is none. Raises ConfigError when it is damaged."""
+    return "".join(_decoded([text], "the list")) if _is_base64(text) else None
+
+
 def parse_autoproxy(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses an AutoProxy list, as `formats.ParseList` says. Its checksum must be right, and its base64 whole."""
     first = next(pieces, "")
     text: Iterator[str] = chain((first,), pieces)
-    if not _HEADER.match(first) and recognizes(first):
+    if _is_base64(first):
         text = _decoded(text, builder.source)
 
     def parse_line(number: int, line: str) -> None:

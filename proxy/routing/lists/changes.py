@@ -14,6 +14,7 @@ from proxy.config.schema import ListFormatName
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
+from proxy.routing.lists.autoproxy import unpacked
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.matcher import Entry, EntryKind
 
@@ -40,7 +41,9 @@ def write_diff(
 ) -> ListDiff:
     """Returns the diff that takes the domains `remove` from a list and adds the domains `add` behind the last line that
     is like theirs, so that what must be last, such as the default of SwitchyOmega, stays so. All are in canonical
-    spelling; `name` is how the diff calls the file."""
+    spelling; `name` is how the diff calls the file. Of a list in base64 it is the diff of what it stands for."""
+    if list_format == "autoproxy" and (filters := unpacked(text)) is not None:
+        name, text = f"{name} (decoded from base64)", filters
     lines = text.split("\n")
     is_ended = lines[-1] == ""
     if is_ended:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 import re
+import textwrap
 from collections.abc import Sequence
 
 import pytest
@@ -70,13 +72,25 @@ def test_a_line_that_is_not_about_the_domain_alone_stays(text: str) -> None:
     assert (made.text, made.unwritten) == ("", ("a.test",))
 
 
-def test_a_list_without_lines_has_no_diff() -> None:
-    import base64
+@pytest.mark.parametrize(
+    ("list_format", "text"),
+    [
+        ("sing-box", '{"version": 1, "rules": [{"domain_suffix": ["a.test",\n"b.test"]}]}\n'),
+        ("clash", "payload: ['+.a.test',\n'+.b.test']\n"),
+    ],
+)
+def test_a_list_without_lines_has_no_diff(list_format: ListFormatName, text: str) -> None:
+    made = write_diff("gfw", text, list_format, remove={"a.test"}, add=["new.test"])
+    assert (made.text, set(made.unwritten)) == ("", {"a.test", "new.test"})
 
-    text = base64.b64encode(b"[AutoProxy 0.2.9]\n||a.test\n").decode()
-    made = write_diff("gfw", text, "autoproxy", remove={"a.test"}, add=["new.test"])
-    assert "a.test" in made.unwritten
-    assert "-" not in "".join(line[0] for line in made.text.splitlines()[2:])
+
+def test_of_a_list_in_base64_it_is_the_diff_of_its_filters() -> None:
+    filters = "[AutoProxy 0.2.9]\n||a.test\n||b.test\n"
+    packed = textwrap.fill(base64.b64encode(filters.encode()).decode(), 17)
+    made = write_diff("gfw", packed, "autoproxy", remove={"a.test"}, add=["new.test"])
+    assert made.text.splitlines()[:2] == ["--- gfw (decoded from base64)", "+++ gfw (decoded from base64)"]
+    assert made.unwritten == ()
+    assert patched(filters, made.text) == "[AutoProxy 0.2.9]\n||b.test\n||new.test\n"
 
 
 def test_lines_of_windows_stay_so() -> None:
