@@ -306,6 +306,7 @@ TO, NOT_PUBLIC = "through r0: redirects to", "which is no public place"
 
 BAD: dict[str, tuple[Answer, str]] = {
     "html": (page(HTML, kind="text/html"), "a web page came in place of the list"),
+    "a part of html": (page(b"You are <b>blocked</b>.", kind="text/html; charset=x"), "a web page came in place of"),
     "html as text": (page(b"\n  <HTML>" + HTML), "a web page came in place of the list"),
     "shrunk": (page(b"site0.test\nsite1.test\nsite2.test\nsite3.test\n"), "it has shrunk from 10 entries to 4"),
     "empty": (page(b""), "it is empty"),
@@ -384,6 +385,12 @@ async def test_a_first_list_may_not_be_a_web_page_either(scene: Scene, caplog: p
     result = await scene.ask()
     assert (result.result, result.entries, scene.serves) == (Result.FAILED, 0, None)
     assert "there is no copy of it" in caplog.text
+
+
+async def test_a_list_that_a_script_writes_may_have_the_type_of_a_page(scene: Scene) -> None:
+    scene.source.answers["/list.txt"] = page(GOOD, kind="text/html; charset=UTF-8")
+    assert (await scene.ask()).result is Result.REPLACED
+    assert scene.serves == GOOD
 
 
 async def test_a_disk_that_is_full_keeps_the_last_good_copy(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

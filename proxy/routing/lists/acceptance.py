@@ -17,13 +17,16 @@ SHRUNK = 0.5
 _HTML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype|html)\b",
                    re.IGNORECASE | re.DOTALL)  # fmt: skip
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
+_MARKUP = re.compile(rb"<[a-z!/?]", re.IGNORECASE)
 _LOOKED_AT = 2048
 
 
 def is_web_page(content: bytes, content_type: str) -> bool:
-    """Whether the answer is a web page, by its Content-Type or by how it begins."""
+    """Whether the answer is a web page, by how it begins. With the Content-Type of one, which scripts also give to
+    lists that they write, any markup tells it."""
     kind = content_type.partition(";")[0].strip().lower()
-    return kind in _HTML_TYPES or _HTML.match(content[:_LOOKED_AT]) is not None
+    tells = _MARKUP.search if kind in _HTML_TYPES else _HTML.match
+    return tells(content[:_LOOKED_AT]) is not None
 
 
 def refusal(listed: DomainList, last_entries: int, *, accept_smaller: bool) -> str:
