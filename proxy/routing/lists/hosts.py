@@ -45,7 +45,9 @@ def recognizes(text: str) -> bool:
 
 def _is_entry(entry: str) -> bool:
     words = entry.split()
-    return len(words) > 1 and _is_address(words[0]) and _NAME.fullmatch(words[1]) is not None
+    if len(words) < 2 or not _is_address(words[0]):
+        return False
+    return _NAME.fullmatch(words[1]) is not None or words[1] in _OWN_NAMES
 
 
 def _is_address(word: str) -> bool:

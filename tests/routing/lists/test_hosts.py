@@ -59,6 +59,7 @@ def test_what_it_recognizes() -> None:
         "::1 a\n",
         "fe80::1%lo0 x\n",
         "0 a.example\n",
+        "0.0.0.0 0.0.0.0\n0.0.0.0 a.example\n",
     ):
         assert recognizes(text), text
     for text in (
