@@ -7,7 +7,7 @@ list, whatever that is, as long as it has an entry a line.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from proxy.config.schema import ListFormatName
@@ -15,14 +15,12 @@ from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.autoproxy import unpacked
+from proxy.routing.lists.clash import head_of_lines
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.matcher import Entry, EntryKind
 
 _TEMPLATES_TRIED = 2000
 """Lines that are tried as the model of a new one."""
-
-_HEADS: Mapping[ListFormatName, Sequence[str]] = {"clash": ("", "payload:\n")}
-"""What may have to stand before a line, so that it can be read alone. Text and YAML are one format."""
 
 _NO_NEWLINE = "\\ No newline at end of file"
 
@@ -44,6 +42,7 @@ def write_diff(
     spelling; `name` is how the diff calls the file. Of a list in base64 it is the diff of what it stands for."""
     if list_format == "autoproxy" and (filters := unpacked(text)) is not None:
         name, text = f"{name} (decoded from base64)", filters
+    head = head_of_lines(text) if list_format == "clash" else ""
     lines = text.split("\n")
     is_ended = lines[-1] == ""
     if is_ended:
@@ -51,19 +50,19 @@ def write_diff(
     unwritten: list[str] = []
     removed: list[int] = []
     for domain in sorted(remove):
-        found = list(_lines_naming(text, list_format, domain))
+        found = list(_lines_naming(text, list_format, head, domain))
         removed += found
         if not found:
             unwritten.append(domain)
     added: list[str] = []
-    template = next(_templates(lines, list_format), None) if add else None
+    template = next(_templates(lines, list_format, head), None) if add else None
     for domain in add:
         line = domain if template is None else template.line.replace(template.domain, domain)
-        if _single_entry(line, list_format) == Entry(EntryKind.DOMAIN, domain, Covers.SITE):
+        if _single_entry(line, list_format, head) == Entry(EntryKind.DOMAIN, domain, Covers.SITE):
             added.append(line)
         else:
             unwritten.append(domain)
-    last_alike = next(_templates(lines, list_format, backwards=True), None) if added else None
+    last_alike = next(_templates(lines, list_format, head, backwards=True), None) if added else None
     at = len(lines) if last_alike is None else last_alike.number + 1
     hunks = list(_hunks(lines, sorted(set(removed)), added, at, is_ended=is_ended))
     header = [f"--- {name}", f"+++ {name}"] if hunks else []
@@ -94,7 +93,7 @@ def _hunks(
         shift += len(come) - gone
 
 
-def _lines_naming(text: str, list_format: ListFormatName, domain: str) -> Iterator[int]:
+def _lines_naming(text: str, list_format: ListFormatName, head: str, domain: str) -> Iterator[int]:
     """The numbers, from 0 on, of the lines that name exactly this domain and nothing else."""
     folded = text.lower() if not text.islower() else text
     at = folded.find(domain)
@@ -102,7 +101,7 @@ def _lines_naming(text: str, list_format: ListFormatName, domain: str) -> Iterat
         start = text.rfind("\n", 0, at) + 1
         end = text.find("\n", at)
         end = len(text) if end < 0 else end
-        entry = _single_entry(text[start:end], list_format)
+        entry = _single_entry(text[start:end], list_format, head)
         if entry is not None and entry.kind is EntryKind.DOMAIN and entry.text == domain:
             yield text.count("\n", 0, start)
         at = folded.find(domain, end)
@@ -117,25 +116,26 @@ class _Template(NamedTuple):
     domain: str
 
 
-def _templates(lines: Sequence[str], list_format: ListFormatName, *, backwards: bool = False) -> Iterator[_Template]:
+def _templates(
+    lines: Sequence[str], list_format: ListFormatName, head: str, *, backwards: bool = False
+) -> Iterator[_Template]:
     numbers = range(len(lines))
     for number in (numbers[::-1] if backwards else numbers)[:_TEMPLATES_TRIED]:
         line = lines[number]
-        entry = _single_entry(line, list_format)
+        entry = _single_entry(line, list_format, head)
         if entry is not None and entry[::2] == (EntryKind.DOMAIN, Covers.SITE) and line.count(entry.text) == 1:
             yield _Template(number, line, entry.text)
 
 
-def _single_entry(line: str, list_format: ListFormatName) -> Entry | None:
-    """The entry of a line that, read alone, has just one and nothing that is skipped, excepted or read more widely."""
-    for head in _HEADS.get(list_format, ("",)):
-        text = f"{head}{line}\n"
-        try:
-            read = parse_list(iter([text]), size=len(text), source="", format=list_format)
-        except ConfigError:
-            continue
-        entries = [entry for entry, _ in zip(read.entries(), range(2), strict=False)]
-        has_more = len(read.exceptions) or read.lines_skipped or read.lines_widened or read.included
-        if len(entries) == 1 and not has_more:
-            return entries[0]
-    return None
+def _single_entry(line: str, list_format: ListFormatName, head: str) -> Entry | None:
+    """The entry of a line that, read alone, has just one and nothing that is skipped, excepted or read more widely.
+    `head` is put before the line."""
+    text = f"{head}{line}\n"
+    try:
+        read = parse_list(iter([text]), size=len(text), source="", format=list_format)
+    except ConfigError:
+        return None
+    entries = [entry for entry, _ in zip(read.entries(), range(2), strict=False)]
+    if len(entries) != 1 or len(read.exceptions) or read.lines_skipped or read.lines_widened or read.included:
+        return None
+    return entries[0]

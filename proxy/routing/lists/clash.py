@@ -90,6 +90,11 @@ def recognizes(text: str) -> bool:
     return typed[0] or sum(typed) * 2 > len(typed) or any(map(_WITH_SUBDOMAINS.fullmatch, entries))
 
 
+def head_of_lines(text: str) -> str:
+    """Returns what must stand before a line of a list, so that it means the same alone."""
+    return "payload:\n" if _has_head(text) else ""
+
+
 def _has_head(text: str) -> bool:
     return any(map(_HEAD.fullmatch, text.removeprefix("\ufeff").splitlines()))
 

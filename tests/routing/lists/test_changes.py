@@ -29,7 +29,11 @@ def entries(text: str, list_format: ListFormatName) -> set[str]:
         ("plain", PLAIN, "+new.test"),
         ("adblock", "! title\n||a.test^\n||b.test^\n||c.test^\n@@||x.a.test^\n", "+||new.test^"),
         ("autoproxy", "[AutoProxy 0.2.9]\n||a.test\n||b.test\n||c.test\n/regex/\n", "+||new.test"),
-        ("clash", "payload:\n  - '+.a.test'\n  - \"+.b.test\" # why\n  - x.test\n  - +.c.test\n", "+  - '+.new.test'"),
+        (
+            "clash",
+            "payload:\n  - '+.a.test'\n  - \"+.b.test\" # why\n  - x.test\n  - +.c.test\n+.d.test\n",
+            "+  - '+.new.test'",
+        ),
         ("clash", "DOMAIN-SUFFIX,a.test,PROXY\nDOMAIN-SUFFIX,b.test\n", "+DOMAIN-SUFFIX,new.test,PROXY"),
         ("v2fly", "domain:a.test\nb.test @ads\nfull:f.test\ndomain:c.test\nregexp:^x\n", "+domain:new.test"),
     ],
