@@ -183,7 +183,7 @@ class _Script:
             elif node.part is Part.BINARY and node.text == "=":
                 self._assign(node)
 
-    def _assign(self, node: Node) -> None:
+    def _assign(self, node: Node, *, guarded: bool = False) -> None:
         target, *_, value = node.parts
         if target.part is Part.WORD:
             if value.part is Part.UNARY and value.text == "new" and len(value.parts[0].parts) == 2:
@@ -192,6 +192,8 @@ class _Script:
                 self._functions[target.text] = value._replace(text=target.text)
             elif self._is_host(value):
                 self._hosts.add(target.text)
+            elif guarded and target.text in self._values:
+                del self._values[target.text]  # it may be one or the other
             else:
                 self._values[target.text] = value
 
@@ -213,7 +215,7 @@ class _Script:
             case Part.LOOP:
                 self._read(node.parts[0], looping=True, guarded=guarded)
             case Part.BINARY if node.text == "=":
-                self._assign(node)
+                self._assign(node, guarded=guarded)
                 self._call(node.parts[-1], guarded=guarded)
             case Part.IF:
                 return self._branch(node, looping=looping, guarded=guarded)

@@ -253,6 +253,15 @@ def test_an_array_that_nothing_understood_uses_and_a_statement_that_is_not_known
     assert found.skips == {Skip.SCRIPT: 1}
 
 
+def test_what_a_variable_holds_after_a_condition_is_not_known() -> None:
+    found = read_body(
+        "var r = 'PROXY x:1'; if (weekday()) { r = 'DIRECT'; }\nif (host == 'a.example') return r;\n"
+        "if (host == 'b.example') return 'PROXY x:1'; return 'DIRECT';"
+    )
+    assert (shown(found.listed), shown(found.exceptions)) == (["=b.example"], [])
+    assert Skip.SCRIPT in found.skips
+
+
 @pytest.mark.parametrize(
     ("body", "is_default"),
     [
@@ -261,6 +270,7 @@ def test_an_array_that_nothing_understood_uses_and_a_statement_that_is_not_known
         ("if (host == 'a.example') return 'SOCKS x:1'; else return 'PROXY x:1';", True),
         ("return 'DIRECT';", False),
         ("return decide(url, host);", False),
+        ("var r = 'DIRECT'; if (host == 'a.example') r = 'PROXY x:1'; return r;", False),
         ("if (host == 'a.example') return 'DIRECT'; return 'DIRECT';", False),
         ("", False),
     ],
