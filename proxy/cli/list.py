@@ -287,9 +287,9 @@ async def _refresh_offline(
     from proxy.control import lists
     from proxy.control.answers.lists import RefreshedLine
     from proxy.control.document import to_json
-    from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
+    from proxy.model import Belief, Inbound, Request
     from proxy.net.poller import make_poller
-    from proxy.net.uplink.network_id import network_id, read_uplink
+    from proxy.net.uplink.network_id import network_here
     from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
     from proxy.routing.rule import Situation
     from proxy.store.list_copies import ListCopies
@@ -302,10 +302,7 @@ async def _refresh_offline(
     copies, poller = ListCopies(paths.lists_dir), make_poller(asyncio.get_running_loop())
     # A rule may need the very list that is to be fetched.
     tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
-    try:
-        network = network_id(read_uplink(), paths.network_key_file.read_bytes())
-    except OSError:  # there is no key yet: no rule can name this network
-        network = UNKNOWN_NETWORK
+    network = network_here(paths.network_key_file)
     try:
         setup = SetupBuilder(poller, paths, copies=copies).make(
             replace(loaded, settings=tolerant), read_overrides(paths.store_file), port=loaded.settings.listen.port

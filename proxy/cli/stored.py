@@ -35,7 +35,7 @@ from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health, RelayHealth
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.model.errors import BywayError, ConfigError
-from proxy.net.uplink.network_id import network_id, read_uplink
+from proxy.net.uplink.network_id import network_here
 from proxy.store import queries, route_queries
 from proxy.store.database import Query
 from proxy.store.file import open_reader
@@ -139,10 +139,7 @@ class Stored:
 
     def _network(self) -> NetworkId:
         """The network that this computer is on; when that is unknown, the network of the last logged connection."""
-        try:
-            now = network_id(read_uplink(), self._paths.network_key_file.read_bytes())
-        except OSError:  # there is no key yet: no Byway has ever identified a network here
-            now = UNKNOWN_NETWORK
+        now = network_here(self._paths.network_key_file)
         if now != UNKNOWN_NETWORK:
             return now
         last = self._ask(lambda db: queries.log(db, limit=1))

@@ -43,7 +43,7 @@ def kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert store.flush()
     store.close()
     home.config.write_text('config_version = 1\n[[relay]]\nname = "tor"\nurl = "socks5h://127.0.0.1:9050"\n')
-    monkeypatch.setattr(stored, "network_id", lambda *_: HOME)
+    monkeypatch.setattr(stored, "network_here", lambda _: HOME)
     return file
 
 

@@ -241,6 +241,16 @@ async def test_all_relays_are_tested_with_a_control_when_nothing_is_said(api: Cl
     assert [result["relay"] for result in tested["results"]] == ["tor", "vps"]
 
 
+async def test_a_control_that_is_kept_to_relays_is_not_resolved(api: ClientSession, world: World) -> None:
+    for rules, symptom in (("", "relay_refused"), ("DOMAIN,example.com,RELAY\n", "skipped")):
+        world.rules = rules
+        world.overrides_changed()
+        world.resolve_to("example.com", "192.0.2.7")
+        world.takes_addresses_only("vps")
+        async with api.post("/v1/relays/test", json={"names": ["vps"]}) as answer:
+            assert [result["symptom"] for result in (await answer.json())["results"]] == [symptom]
+
+
 async def test_a_relay_that_there_is_not_cannot_be_tested(api: ClientSession) -> None:
     async with api.post("/v1/relays/test", json={"names": ["\x1b[31m"]}) as answer:
         assert answer.status == 404

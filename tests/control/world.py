@@ -288,6 +288,9 @@ class World:
         """As if the name had been resolved to it."""
         self._setup = replace(self._setup, resolver=Resolver({name: address}))
 
+    def takes_addresses_only(self, relay: str) -> None:
+        self._setup = replace(self._setup, registry=Registry(self._setup.registry.relay_names, [relay]))
+
     @property
     def followers(self) -> int:
         """Of the log, and tabs."""

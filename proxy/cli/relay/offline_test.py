@@ -30,7 +30,9 @@ from proxy.model.errors import BywayError
 from proxy.net.dialers.registry import Registry
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
+from proxy.net.uplink.network_id import network_here
 from proxy.store.relay_tests import RelayTest, RelayTests, place
+from proxy.store.salvage import read_overrides
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +53,14 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
     target = _target(settings, to)
     poller = make_poller(asyncio.get_running_loop())
     try:
-        setup = SetupBuilder(poller, paths).make(loaded, {}, port=settings.listen.port)
+        setup = SetupBuilder(poller, paths).make(loaded, read_overrides(paths.store_file), port=settings.listen.port)
         registry = setup.registry
         members = {group.name: group.members for group in setup.groups}
         wanted = _wanted(
             settings, registry.relay_names, [each for name in names for each in members.get(name, (name,))]
         )
-        resolver = setup.resolver if to is None else None
+        may_resolve = to is None and setup.router.may_go_direct(target, network_here(paths.network_key_file))
+        resolver = setup.resolver if may_resolve else None
         trials = await try_relays(registry, wanted, target, resolver=resolver)
         if ask_pysocks:
             opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))

@@ -104,9 +104,11 @@ class RelayEndpoints:
         self, names: Sequence[str], target: Destination, *, given: bool
     ) -> AsyncGenerator[TrialJson, None]:
         """Yields each result as soon as it is there, and stores it. `given`: the user named the target."""
-        # Such a target may be private, so no name server is asked for it; a control is no secret.
+        # Such a target may be private, so no name server is asked for it; a control is no secret, but for
+        # one that a rule keeps to relays.
         setup = self.parts.setup()
-        trials = each_trial(setup.registry, names, target, resolver=None if given else setup.resolver)
+        may_resolve = not given and setup.router.may_go_direct(target, self.parts.network())
+        trials = each_trial(setup.registry, names, target, resolver=setup.resolver if may_resolve else None)
         async with contextlib.aclosing(trials):
             async for trial in trials:
                 now = time.time()

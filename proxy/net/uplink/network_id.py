@@ -70,6 +70,15 @@ def network_id(uplink: UplinkFacts | None, key: bytes) -> NetworkId:
     return NetworkId(hmac.new(key, uplink.identity.encode(), hashlib.sha256).hexdigest()[:16])
 
 
+def network_here(key_file: Path) -> NetworkId:
+    """Returns the network that this computer is on, for a command beside or without a running Byway; UNKNOWN_NETWORK
+    also when there is no key yet: no Byway has ever identified a network here."""
+    try:
+        return network_id(read_uplink(), key_file.read_bytes())
+    except OSError:
+        return UNKNOWN_NETWORK
+
+
 def read_uplink(platform: str = sys.platform) -> UplinkFacts | None:
     """The present way out; None when there is none, or nothing can be told. Takes under a millisecond on Linux, tens of
     them where commands are asked."""

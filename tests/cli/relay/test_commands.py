@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.relay.pysocks_check import Opinion
-from proxy.config.schema import GroupConfig, RelayConfig
+from proxy.config.schema import GroupConfig, RelayConfig, Settings
 from proxy.control.endpoints import relays as relay_endpoints
 from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
-from proxy.model import Destination, Outcome, Stage, Symptom
+from proxy.model import Action, Destination, Outcome, Override, Stage, Symptom
 from proxy.model.relay_way import RelayWay
+from proxy.store.store import Store
 from tests.cli.conftest import Byway, Home, Running
 from tests.support import relay as lab
 from tests.support.byway import Byway as RealByway
@@ -251,6 +252,26 @@ def test_the_default_target_is_a_control_which_may_be_resolved(byway: Byway, hom
     ran = byway("relay", "test")
     assert ran.code == 0, ran.out + ran.err
     assert set(street.relay.asked) == {f"127.0.0.1:{street.origin}", f"open.test:{street.origin}"}
+
+
+@pytest.mark.parametrize("kept_by", ["rule", "override"])
+def test_a_control_that_is_kept_to_relays_is_not_resolved(
+    byway: Byway, home: Home, street: Street, kept_by: str
+) -> None:
+    configure(home, five=street.url("socks5") + "?resolve=local", named=street.url("socks5h"))
+    with home.config.open("a") as config:
+        config.write(f'[auto]\ncontrols = ["https://open.test:{street.origin}/"]\n')
+        config.write('[dns.hosts]\n"open.test" = "127.0.0.1"\n')
+    if kept_by == "rule":
+        home.config.with_name("rules.txt").write_text("DOMAIN,open.test,RELAY\n")
+    else:
+        store = Store(home.state / "byway.sqlite", Settings().log)
+        store.start()
+        store.set_override("open.test", Override(Action.RELAY))
+        store.close()
+    ran = byway("relay", "test")
+    assert [row[:2] for row in ran.rows[1:]] == [["five", "fails: takes addresses only"], ["named", "works"]]
+    assert set(street.relay.asked) == {f"open.test:{street.origin}"}
 
 
 def test_without_a_target_or_with_a_wrong_name_it_is_wrong_usage(byway: Byway, home: Home) -> None:
