@@ -95,8 +95,15 @@ _OTHER_FAULTS = {
     Symptom.SKIPPED: _("takes addresses only"),
     Symptom.OFFLINE: _("this computer has no network"),
     Symptom.LOCAL: _("this computer is short of resources"),
+    Symptom.FORBIDDEN: _("its address is not allowed"),
 }
 """What fails without being the relay's fault, in words without hosts and addresses."""
+
+_OTHER_FIXES = {
+    Symptom.RELAY_REFUSED: _("test another destination: {test} --to HOST:PORT"),
+    Symptom.TIMEOUT: _("wait until the relay is connected, then {test}"),
+    Symptom.FORBIDDEN: _("correct its host and port in config.toml, then {test}"),
+}
 
 
 async def try_relay(
@@ -113,7 +120,9 @@ async def try_relay(
         if (fault := relay_fault(error)) is not None:
             return replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
         text = _OTHER_FAULTS.get(error.symptom, _("no connection"))
-        return replace(failed, fault=text, do=f"byway relay test {name}")
+        do = _OTHER_FIXES.get(error.symptom)
+        test = f"byway relay test {name}"
+        return replace(failed, fault=text, do=test if do is None else do.given(test=test))
     except (BywayError, OSError) as error:
         text = _OTHER_FAULTS[Symptom.LOCAL]
         return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text)

@@ -51,9 +51,8 @@ class RelayFault(StrEnum):
 
     def fix(self, relay: str) -> str:
         """What to do about it: the last command shows whether it helped."""
-        test = f"byway relay test {relay}"
-        fix = _FIXES.get(self, test)
-        return fix.given(test=test) if isinstance(fix, Phrase) else fix
+        fix = _FIXES[self]
+        return fix.given(test=f"byway relay test {relay}") if isinstance(fix, Phrase) else fix
 
 
 _TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
@@ -77,6 +76,7 @@ _TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
 _FIXES: Mapping[RelayFault, str] = MappingProxyType(
     {
         RelayFault.CONNECTION_REFUSED: _("start the relay, then {test}"),
+        RelayFault.UNREACHABLE: _("check its host and port in config.toml, then {test}"),
         RelayFault.NO_SUCH_HOST: _(
             "correct its host in config.toml, or add its suffix to [dns] local if only this network knows it, then "
             "{test}"
@@ -86,9 +86,16 @@ _FIXES: Mapping[RelayFault, str] = MappingProxyType(
         ),
         RelayFault.CREDENTIALS_REFUSED: _("correct its user and password in config.toml, then {test}"),
         RelayFault.CREDENTIALS_IN_CLEAR: _("use https, or set allow_plaintext_credentials = true, then {test}"),
+        RelayFault.BAD_CERTIFICATE: _(
+            "add ?ca=FILE to its URL if the certificate is your own, or ?sni=NAME if it is for another name (else this "
+            "network may intercept TLS), then {test}"
+        ),
         RelayFault.CERTIFICATE_DATE: _("check this computer's clock, then {test}"),
         RelayFault.WRONG_PROTOCOL: _("correct its scheme and port in config.toml, then {test}"),
+        RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
         RelayFault.ADDON: "byway addons list",
+        RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
+        RelayFault.DELIVERS_NOTHING: _("restart the relay, or use another one, then {test}"),
     }
 )
 

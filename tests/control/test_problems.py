@@ -157,7 +157,7 @@ WELL = StatusSnapshot(
         (
             replace(WELL, relays=[broken(RelayFault.SILENT)]),
             "Relay tor fails: no answer.",
-            "byway relay test tor",
+            "check that the relay runs, and its scheme and port in config.toml, then byway relay test tor",
         ),
         (
             replace(WELL, relays=[]),

@@ -108,6 +108,22 @@ async def test_a_relay_that_takes_addresses_gets_no_name_unless_it_may_be_asked_
         assert relay.asked == [f"127.0.0.1:{target.port}"]
 
 
+@pytest.mark.parametrize(
+    ("symptom", "do"),
+    [
+        (Symptom.RELAY_REFUSED, "test another destination: byway relay test vps --to HOST:PORT"),
+        (Symptom.FORBIDDEN, "correct its host and port in config.toml, then byway relay test vps"),
+        (Symptom.OFFLINE, "byway relay test vps"),
+    ],
+)
+async def test_what_to_do_after_a_failure_that_is_not_the_relays(symptom: Symptom, do: str) -> None:
+    class Fails:
+        async def dial(self, destination: Destination) -> Stream:
+            raise DialError("no", stage=Stage.RELAY, symptom=symptom)
+
+    assert (await try_relay("vps", Fails(), Destination("h", 1))).do == do
+
+
 async def test_a_shortage_of_ours_is_an_error_and_no_crash() -> None:
     class Short:
         async def dial(self, destination: Destination) -> object:

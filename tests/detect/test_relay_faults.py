@@ -49,7 +49,7 @@ def test_nothing_else_is_a_fault_of_the_relay(symptom: Symptom, stage: Stage) ->
 def test_each_fault_has_words_and_a_command(fault: RelayFault) -> None:
     assert fault.text
     assert "_" not in fault.text
-    assert "byway relay test vps" in fault.fix("vps") or fault is RelayFault.ADDON
+    assert fault.fix("vps").endswith(", then byway relay test vps") or fault is RelayFault.ADDON
 
 
 def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:

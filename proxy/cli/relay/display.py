@@ -63,7 +63,7 @@ def visits_cells(call: Invocation, shown: Document) -> tuple[str, str, str]:
     count = visits["delivered"] + visits["failed"]
     share = f"{visits['share']:.0%} of {count}" if count else ""
     handshake = span(visits["handshake_s"]) if visits["handshake_s"] else ""
-    if fault is None or (call.output.fancy and shown["words"].endswith(f"fails: {fault['text']}")):
+    if fault is None or (call.output.fancy and shown["words"].endswith(f": {fault['text']}")):
         return share, handshake, ""  # a person reads it in the state already
     member = "" if fault["relay"] == shown["name"] else f"{fault['relay']}: "
     return share, handshake, f"{member}{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"

@@ -126,9 +126,9 @@ class RelayState(StrEnum):
 
 @frozen_dataclass
 class RelayJson:
-    """A configured relay. `words` is its status ("works", "slow", "fails: …", "not tested", "disabled"), found at
-    `found_at` by visits and measurements, or by the last test if that is newer. `fault` is the present one;
-    `last_fault` may be over. `enabled` is false for a relay that is not used."""
+    """A configured relay. `words` is its status ("works", "slow", "fails: …", "last visit failed: …", "not tested",
+    "disabled"), found at `found_at` by visits and measurements, or by the last test if that is newer. `fault` is the
+    present one; `last_fault` may be over. `enabled` is false for a relay that is not used."""
 
     name: str
     url: str
@@ -166,7 +166,7 @@ class RelayJson:
             state = RelayState.FAILED
         else:
             state = RelayState.WORKS if health.worked_at else RelayState.UNTRIED
-        text, found_at = _relay_words(state, health, test) if in_use else (pgettext("relay", "disabled"), 0.0)
+        text, found_at = _relay_words(state, health, test, visits) if in_use else (pgettext("relay", "disabled"), 0.0)
         last = max(filter(None, (visits.last_fault, health.last_fault)), key=lambda fault: fault.seen_at, default=None)
         name = configured.name
         return cls(
@@ -189,14 +189,20 @@ class RelayJson:
         )
 
 
-def _relay_words(state: RelayState, health: RelayHealth, test: RelayTest | None) -> tuple[str, float]:
-    """Returns a relay's status in words, the latest that was found, and when that was; 0: never."""
+def _relay_words(
+    state: RelayState, health: RelayHealth, test: RelayTest | None, visits: RelayVisits
+) -> tuple[str, float]:
+    """Returns a relay's status in words, the latest that was found, and when that was; 0: never. A fault that may be
+    the network's is no status, but where all visits failed it says more than "not tested"."""
     found = []
     if state in (RelayState.FAILING, RelayState.FAILED):
         fault = health.fault.fault.text if health.fault is not None else redact(health.last_error)
         found.append((health.failed_at, result_words(ok=False, elapsed_s=0, fault=fault)))
     elif state is RelayState.WORKS:
         found.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
+    elif visits.last_fault is not None and not visits.delivered:
+        text = _("last visit failed: {fault}", fault=visits.last_fault.fault.text)
+        found.append((visits.last_fault.seen_at, text))
     if test is not None:
         found.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
     at, text = max(found, default=(0.0, pgettext("relay", "not tested")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.control.answers.relays import RelayJson, RelayState
+from proxy.control.answers.relays import RelayJson
 from proxy.detect.verdict.site_status import SiteStatus
 
 _BAD = frozenset({SiteStatus.BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.RELAYS_FAIL, SiteStatus.SITE_DOWN})
@@ -26,7 +26,7 @@ def relay_kind(relay: RelayJson) -> str:
         return "bad"
     if relay.words == "slow":
         return "warn"
-    return "good" if relay.state is RelayState.WORKS or (relay.test is not None and relay.test.ok) else "quiet"
+    return "good" if relay.words == "works" else "quiet"
 
 
 def relay_glyph(relay: RelayJson) -> str:

@@ -16,13 +16,16 @@ from proxy.wire.http1 import read_response_head
 from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Parser, Reader
 
+_NO_CONNECT = (405, 501)
+"""Whatever the destination is, the method is not supported: what most web servers answer."""
+
 INTERIM_LIMIT = 8
 """1xx answers before the real one. A relay has no reason for more than one."""
 
 
 class HttpConnectDialer(HandshakeDialer):
-    """Through an HTTP relay. A 407 is RELAY_AUTH, and so is a 401 to credentials; any other status but 2xx
-    RELAY_REFUSED."""
+    """Through an HTTP relay. A 407 is RELAY_AUTH, and so is a 401 to credentials; 405 and 501 are RELAY_GARBAGE;
+    any other status but 2xx RELAY_REFUSED."""
 
     def _authenticate(self, user: str, password: str) -> bytes:
         """Returns the header line of Basic authentication (RFC 7617). Raises ValueError for a user with a colon."""
@@ -70,6 +73,8 @@ def _check_answer(head: ResponseHead, *, signed_in: bool) -> None:
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
     if head.status == 101:
         raise _garbage("the relay answers CONNECT with a protocol change (101)")
+    if head.status in _NO_CONNECT:
+        raise _garbage(f"the relay does not support CONNECT ({head.status}); it may be a web server")
     if not 200 <= head.status < 300:
         text = f"the relay refuses the connection ({head.status})"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)

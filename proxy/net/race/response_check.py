@@ -161,7 +161,7 @@ class ResponseCheck:
             candidate.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", now)
         elif candidate.route.relays:
             waited_s = now - candidate.started_at
-            text = f"relay {'>'.join(candidate.route.relays)} did not reach the destination within {waited_s:.0f} s"
+            text = f"relay {'>'.join(candidate.route.relays)} opened no connection within {waited_s:.0f} s"
             candidate.failed(Stage.RELAY, Symptom.TIMEOUT, text, now)
         else:
             self.note_addresses(candidate)

@@ -120,6 +120,17 @@ def test_what_visits_showed_is_listed_also_when_it_is_over(byway: Byway, running
     assert rows[2][5].startswith("connection refused, ")
 
 
+def test_a_relay_whose_visits_all_failed_is_not_called_untested(byway: Byway, running: Running) -> None:
+    """Silence may be the network's fault, so it is no fault of the relay until another route works."""
+    at = time.time() - 60
+    running.see(outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=at))
+    tor, vps = byway("relay", "list", "--json").json["relays"]
+    assert (tor["words"], tor["found_at"], tor["fault"]) == ("last visit failed: no answer", at, None)
+    assert (vps["words"], vps["found_at"]) == ("not tested", None)
+    running.see(outcome(delivered(TOR), at=time.time()))
+    assert byway("relay", "list", "--json").json["relays"][0]["words"] == "works"
+
+
 GROUPS = """[[relay]]
 name = "a"
 url = "socks5h://127.0.0.1:1"

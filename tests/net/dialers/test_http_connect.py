@@ -92,6 +92,8 @@ REFUSES = {
     "E23 302": (b"HTTP/1.1 302 Found\r\nContent-Length: 25\r\n\r\n" + PAGE, Symptom.RELAY_REFUSED),
     "E23 403": (b"HTTP/1.1 403 Filtered\r\nContent-Length: 25\r\n\r\n" + PAGE, Symptom.RELAY_REFUSED),
     "E23 407": (b'HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n', Symptom.RELAY_AUTH),
+    "E23 405": (b"HTTP/1.1 405 Not Allowed\r\nContent-Length: 25\r\n\r\n" + PAGE, Symptom.RELAY_GARBAGE),
+    "E23 501": (b"HTTP/1.1 501 Not Implemented\r\n\r\n", Symptom.RELAY_GARBAGE),
     "E23 502": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", Symptom.RELAY_REFUSED),
     "E23 503": (b"HTTP/1.1 503 Unavailable\r\nRetry-After: 5\r\n\r\n", Symptom.RELAY_REFUSED),
     "E24 101": (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", Symptom.RELAY_GARBAGE),
