@@ -34,8 +34,9 @@ _NO_METHOD = 0xFF
 _SOCKS4_NOTHING = b"\x04\x00\x00\x01\x00\x00\x00\x01\x00\x00"
 """SOCKS4 command 0, for port 1 of no host: it does not exist, so it can only be refused."""
 
+# Via is none of them: gateways before a web server, such as Caddy and Varnish, add it too.
 _OF_PROXIES = re.compile(
-    rb"^(?:proxy-[a-z-]+|via|x-squid-error|x-cache-lookup):|^server:.*(?:squid|tinyproxy|privoxy)", re.I | re.M
+    rb"^(?:proxy-[a-z-]+|x-squid-error|x-cache-lookup):|^server:.*(?:squid|tinyproxy|privoxy)", re.I | re.M
 )
 
 
@@ -50,7 +51,8 @@ class KnownPort:
 
 @frozen_dataclass
 class Listener:
-    """What listens on one port. `kind` is None when it speaks neither SOCKS nor HTTP; `is_proxy` is False as long as
+    """What listens on one port. `kind` is None when it answers neither as SOCKS nor as HTTP, which some proxies do not
+    before they are asked for a connection, or without TLS; `is_proxy` is False as long as
     an HTTP server may be no proxy; `wants_user`: it wants a user and password, or another authentication."""
 
     known: KnownPort
@@ -66,7 +68,7 @@ class Listener:
     def words(self) -> str:
         """What it is, for people."""
         if self.kind is None:
-            return "listens, but speaks neither SOCKS nor HTTP"
+            return "listens, but does not answer as a SOCKS or HTTP proxy"
         word = _WORDS[self.kind] if self.is_proxy else "HTTP: a proxy, or a web server"
         return f"{word}, wants a user and password" if self.wants_user else word
 

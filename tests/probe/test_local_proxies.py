@@ -40,15 +40,16 @@ async def test_a_web_server_may_be_no_proxy() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"SSH-2.0-OpenSSH_9\r\n", "listens, but speaks neither SOCKS nor HTTP"),
-        (None, "listens, but speaks neither SOCKS nor HTTP"),
-        (b"", "listens, but speaks neither SOCKS nor HTTP"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "listens, but does not answer as a SOCKS or HTTP proxy"),
+        (None, "listens, but does not answer as a SOCKS or HTTP proxy"),
+        (b"", "listens, but does not answer as a SOCKS or HTTP proxy"),
         (b"\x05\xff", "SOCKS5 proxy, wants a user and password"),
-        (b"\x05\x09", "listens, but speaks neither SOCKS nor HTTP"),
+        (b"\x05\x09", "listens, but does not answer as a SOCKS or HTTP proxy"),
         (b"\x00\x5b\x00\x00\x00\x00\x00\x00", "SOCKS4a proxy"),
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "HTTP proxy, wants a user and password"),
-        (b"HTTP/1.1 400 Bad Request\r\nVia: 1.1 here\r\n\r\n", "HTTP proxy"),
+        (b"HTTP/1.1 400 Bad Request\r\nProxy-Agent: here\r\n\r\n", "HTTP proxy"),
         (b"HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n", "HTTP: a proxy, or a web server"),
+        (b"HTTP/1.1 404 Not Found\r\nVia: 1.1 Caddy\r\n\r\n", "HTTP: a proxy, or a web server"),
     ],
 )  # fmt: skip
 async def test_what_an_answer_means(answer: bytes | None, expected: str) -> None:

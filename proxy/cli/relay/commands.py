@@ -105,7 +105,8 @@ def scan_local(
     asks = call.output.fancy and not call.output.as_json and sys.stdin is not None and sys.stdin.isatty()
     local.ask(ports)
     if not call.output.as_json and not (asks and local.proxies):
-        call.output.hint(f"Asked {len(local.asked)} ports of this computer; nothing left it.")
+        left = "" if try_out else "; nothing left it"
+        call.output.hint(f"Asked {len(local.asked)} ports of this computer{left}.")
     if asks and local.proxies:
         show_listeners(call, local)
         if not try_out:

@@ -29,6 +29,7 @@ class LocalScan:
         self._own = {settings.listen.port, *(() if own_port is None else (own_port,))}
         self._relays = dict(_local_relays(settings))
         self._tried: dict[Listener, TryOut] = {}
+        self._named: list[int] = []
         self.asked: list[KnownPort] = []
         self.found: list[Listener] = []
 
@@ -37,7 +38,8 @@ class LocalScan:
         known = known_ports()
         if ports is not None:
             named = {each.port: each for each in known}
-            known = [named.get(port, KnownPort(port)) for port in _ports(ports)]
+            self._named = _ports(ports)
+            known = [named.get(port, KnownPort(port)) for port in self._named]
         self.asked = [each for each in known if each.port not in self._own]
         self.found = scan(known, own=self._own)
 
@@ -83,6 +85,8 @@ class LocalScan:
 
     def hints(self) -> Iterator[str]:
         """Yields what else to know or to do, a sentence each."""
+        if own := [str(port) for port in self._named if port in self._own]:
+            yield f"Byway's own port was not asked: {', '.join(own)}."
         for each in self.found:
             tried = self._tried.get(each)
             if tried is not None and tried.pysocks_ok is not None and tried.pysocks_ok is not tried.trial.ok:

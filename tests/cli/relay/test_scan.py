@@ -187,3 +187,11 @@ def test_what_is_no_port_is_refused(byway: Byway, home: Home) -> None:
         assert byway("relay", "scan", "--ports", wrong).code == 2
     ran = byway("relay", "scan", "--ports", str(free_port()))
     assert (ran.code, "No proxy was found" in ran.err) == (0, True)
+    assert "Byway's own port was not asked: 8119." in byway("relay", "scan", "--ports", "8119").err
+
+
+def test_that_nothing_left_is_said_only_when_it_is_so(byway: Byway, home: Home) -> None:
+    with answering(b"\x05\x00") as port:
+        assert "Asked 1 ports of this computer; nothing left it." in byway("relay", "scan", "--ports", str(port)).err
+        tried = byway("relay", "scan", "--ports", str(port), "--try-out")
+    assert "Asked 1 ports of this computer." in tried.err
