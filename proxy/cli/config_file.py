@@ -62,7 +62,10 @@ class ConfigFile:
         """Raises ConfigError, with a sentence, for what is no such file."""
         try:
             document = tomllib.loads(text)
-            if document.get("byway_export") != FORMAT:
+            version = document.get("byway_export")
+            if isinstance(version, int) and version > FORMAT:
+                raise ValueError("a newer Byway made it: update Byway here, or export again with this version")
+            if version != FORMAT:
                 raise ValueError(f"it is not made by `byway config export`: byway_export = {FORMAT} is missing")
             files = dict(_file(table) for table in document.get("file", ()))
             overrides = dict(_override(table) for table in document.get("override", ()))
@@ -77,9 +80,8 @@ class ConfigFile:
         """Returns the file. `note` is a comment at its top."""
         parts = [f"# Byway's configuration. {note}\n# `byway config import FILE` reads it.\nbyway_export = {FORMAT}\n"]
         for host, override in sorted(self.overrides.items()):
-            action = f"{override.action}:{override.relay}" if override.relay else str(override.action)
             until = f"until = {override.until!r}\n" if override.until else ""
-            parts.append(f"\n[[override]]\nsite = {_string(host)}\naction = {_string(action)}\n{until}")
+            parts.append(f"\n[[override]]\nsite = {_string(host)}\naction = {_string(_action(override))}\n{until}")
         for name, content in self.files.items():
             parts.append(f"\n[[file]]\nname = {_string(name)}\ntext = {_multiline(content)}\n")
         text = "".join(parts)
@@ -224,6 +226,12 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
     known = relay_names(after)
     if unknown := [(host, it.relay) for host, it in wanted.items() if it.relay and it.relay not in known]:
         raise ConfigError(f"{source}: override of {host}: unknown relay {quoted(relay)}" for host, relay in unknown)
+    notices += [
+        f"the override of {host} ({_action(it)}) names a relay that is gone then: set another, or run "
+        f"`byway site forget {host}`"
+        for host, it in sorted(overrides.items())
+        if host not in wanted and it.relay and it.relay not in known
+    ]
     changes = [(name, _change(_text_at(paths, name), text)) for name, text in files.items()]
     changes += [(f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(wanted.items())]
     return Import(files, wanted, tuple(changes), tuple(_commands(after, before)), tuple(notices))
@@ -346,5 +354,10 @@ def _change(before: str | None, after: str) -> str:
 
 
 def _override_change(before: Override | None, after: Override) -> str:
-    action = f"{after.action}:{after.relay}" if after.relay else str(after.action)
-    return "the same" if before == after else f"{action}{'' if before is None else ', in place of ' + before.action}"
+    if before == after:
+        return "the same"
+    return _action(after) if before is None else f"{_action(after)}, in place of {_action(before)}"
+
+
+def _action(override: Override) -> str:
+    return f"{override.action}:{override.relay}" if override.relay else str(override.action)

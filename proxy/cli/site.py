@@ -16,6 +16,7 @@ from proxy.cli.help import Group
 from proxy.cli.options import length_s
 from proxy.cli.output import Output, override_of
 from proxy.control.amounts import ago, clock
+from proxy.model import Destination
 
 Document = Mapping[str, Any]
 
@@ -111,7 +112,8 @@ def set_action(
     if call.output.as_json:
         call.output.document(answer)
     else:
-        call.output.line(f"{answer['host']} and its subdomains: {override_of(answer['override'], fancy=True)}")
+        below = " and its subdomains" if Destination(answer["host"], 443).address is None else ""
+        call.output.line(f"{answer['host']}{below}: {override_of(answer['override'], fancy=True)}")
         call.output.hint(f"Undo with `byway site forget {answer['host']}`.")
     return None
 

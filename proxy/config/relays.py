@@ -99,7 +99,7 @@ def group_to_select_in(groups: Mapping[str, Sequence[str]], relay: str) -> str:
     if len(having) > 1:
         raise ValueError(f"groups {' and '.join(having)} have {relay}: run `byway relay use {having[0]} {relay}`")
     if not having:
-        known = {name for relays in groups.values() for name in relays}
+        known = dict.fromkeys(name for relays in groups.values() for name in relays)
         raise ValueError(f'no group with policy = "select" has a relay {quoted(relay)}{suggestion(relay, known)}')
     return having[0]
 

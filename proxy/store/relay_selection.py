@@ -24,12 +24,19 @@ def read_selection(file: Path) -> dict[str, str]:
     try:
         with file.open("rb") as opened:
             content = json.loads(opened.read(FILE_LIMIT))
+        if not isinstance(content, dict):
+            raise ValueError
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        log.warning("the relays selected with `byway relay use` cannot be read: %s", type(error).__name__)
+        reason = (isinstance(error, OSError) and error.strerror) or "damaged"
+        log.warning(
+            'the relays selected with `byway relay use` cannot be read from %s (%s): each group with policy = "select" '
+            "uses its first relay until you select again",
+            file.name, reason,
+        )  # fmt: skip
         return {}
-    pairs = list(content.items())[:GROUPS_MAX] if isinstance(content, dict) else []
+    pairs = list(content.items())[:GROUPS_MAX]
     return {group: relay for group, relay in pairs if isinstance(relay, str)}
 
 

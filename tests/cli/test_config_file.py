@@ -221,6 +221,19 @@ def test_overrides_move_too_and_others_stay(byway: Byway, filled: Home, tmp_path
     file.write_text(ConfigFile(exported.files, {"c.example": Override(Action.DIRECT)}).text(note="x"))
     assert byway("config", "import", str(file), "--yes").code == 0
     assert set(read_overrides(filled.state / "byway.sqlite")) == {"a.example", "b.example", "c.example"}
+    others = {"config.toml": "config_version = 1\n", "rules.txt": "", "lists/mine.txt": "a.example\n"}
+    file.write_text(ConfigFile(others, {"b.example": Override(Action.DIRECT)}).text(note="x"))
+    ran = byway("config", "import", str(file), "--yes")
+    assert ["site b.example", "DIRECT, in place of BLOCK"] in ran.rows
+    assert "The override of a.example (RELAY:eu) names a relay that is gone then" in ran.err
+    assert "b.example" not in ran.err
+
+
+def test_a_file_of_a_newer_byway_is_named_as_that(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    file = moved(byway, filled, tmp_path)
+    file.write_text(file.read_text().replace("byway_export = 1", "byway_export = 2"))
+    ran = byway("config", "import", str(file), "--yes")
+    assert (ran.code, "a newer Byway made it" in ran.err) == (7, True)
 
 
 def test_what_was_there_is_kept_and_can_be_imported_again(byway: Byway, filled: Home, tmp_path: Path) -> None:

@@ -126,6 +126,11 @@ def test_set_covers_what_is_below_and_can_be_undone(byway: Byway, running: Runni
     assert byway("site", "forget", "example.org", "--json").json["overrides"] == ["example.org"]
 
 
+def test_an_address_has_no_subdomains(byway: Byway, running: Running) -> None:
+    for address, shown in (("192.0.2.7", "192.0.2.7"), ("[2001:db8::1]:443", "2001:db8::1")):
+        assert byway("site", "set", address, "direct").out == f"{shown}: DIRECT\n"
+
+
 @pytest.mark.parametrize(("site", "action"), [("a..b", "direct"), ("example.org", "odd"), ("example.org", "relay:none"),
                                               ("example.org", "block:tor"), ("/../../status", "direct")])  # fmt: skip
 def test_what_cannot_be_set_is_wrong_usage(byway: Byway, running: Running, site: str, action: str) -> None:

@@ -128,7 +128,7 @@ def test_what_cannot_be_selected(group: str, member: str, sentence: str) -> None
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ("d", 'no group with policy = "select" has a relay "d"; it can be'),
+        ("d", 'no group with policy = "select" has a relay "d"; it can be b, c or a'),
         ("us", "us is a group: run `byway relay use us RELAY`"),
         ("b", "groups us and asia have b: run `byway relay use us b`"),
     ],

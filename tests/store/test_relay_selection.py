@@ -20,10 +20,11 @@ def test_a_selection_survives_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '"eu"', "[" * 100_000, "\xff", "null"])
-def test_a_damaged_file_selects_nothing(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_selects_nothing(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "relay-selection.json"
     file.write_text(content, encoding="latin-1")
     assert read_selection(file) == {}
+    assert "uses its first relay until you select again" in caplog.text
 
 
 def test_what_is_no_name_is_left_out(tmp_path: Path) -> None:
