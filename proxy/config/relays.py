@@ -8,14 +8,18 @@ group too: `far = "vps>eu"` has a chain for each relay of `eu`, such as `far/a`,
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
-from proxy.model import GroupPolicy, RelayGroup
+from proxy.model import GroupPolicy, Override, RelayGroup
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl
+
+LOST_SHOWN = 10
+"""Overrides of relays that are gone: a removed group may have had thousands."""
 
 _VERIFIED_TLS = (RelayKind.HTTPS,)
 
@@ -38,6 +42,17 @@ def group_in(url: str, groups: Collection[str]) -> str:
 def relay_names(settings: Settings) -> tuple[str, ...]:
     """Returns the names that rules and overrides may give a relay: those of relays, then those of groups."""
     return (*(relay.name for relay in settings.relay), *(group.name for group in settings.group))
+
+
+def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> list[str]:
+    """Returns a sentence for each override that names a relay or group that is not configured, LOST_SHOWN at most."""
+    known = relay_names(settings)
+    lost = ((host, it.relay) for host, it in overrides.items() if it.relay and it.relay not in known)
+    return [
+        f"the override of {host} names relay {relay}, which is not configured: set another, or run "
+        f"`byway site forget {host}`"
+        for host, relay in itertools.islice(lost, LOST_SHOWN)
+    ]
 
 
 def expanded(settings: Settings) -> Settings:

@@ -7,17 +7,19 @@ import re
 import pytest
 
 from proxy.config.relays import (
+    LOST_SHOWN,
     check_selection,
     enabled_relays,
     expanded,
     group_to_select_in,
     groups_of,
+    lost_overrides,
     names_in,
     relay_names,
     withheld_credentials,
 )
 from proxy.config.schema import GroupConfig, RelayConfig, Settings
-from proxy.model import GroupPolicy, RelayGroup
+from proxy.model import Action, GroupPolicy, Override, RelayGroup
 
 
 def relay(name: str, url: str, *, enabled: bool = True, password_cmd: str = "", allow: bool = False) -> RelayConfig:
@@ -138,3 +140,18 @@ def test_a_relay_alone_is_selected_where_only_one_group_has_it(asked: str, sente
     assert group_to_select_in(groups, "c") == "us"
     with pytest.raises(ValueError, match=re.escape(sentence)):
         group_to_select_in(groups, asked)
+
+
+def test_overrides_of_relays_that_are_gone() -> None:
+    overrides = {
+        "a.example": Override(Action.RELAY, "us"),
+        "b.example": Override(Action.RELAY),
+        "c.example": Override(Action.PREFER_RELAY, "gone"),
+        **{f"{number}.example": Override(Action.RELAY, "old") for number in range(LOST_SHOWN)},
+    }
+    first, *others = lost_overrides(GROUPED, overrides)
+    assert first == (
+        "the override of c.example names relay gone, which is not configured: set another, or run "
+        "`byway site forget c.example`"
+    )
+    assert len(others) == LOST_SHOWN - 1

@@ -62,6 +62,12 @@ async def test_status_says_what_is_on_and_what_is_in_trouble(api: ClientSession,
     assert status["notices"] == ["a notice"]
 
 
+async def test_status_names_an_override_whose_relay_is_gone(api: ClientSession, world: World) -> None:
+    world.overrides["a.example"] = Override(Action.RELAY, "old")
+    world.overrides_changed()
+    assert "the override of a.example names relay old" in (await read(api, "/v1/status"))["notices"][-1]
+
+
 async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> None:
     world.counters |= {"dropped_rows": 3, "config_problem": f"config.toml:3: https://u:{SECRET}@h is no relay"}
     for _ in range(5):

@@ -201,8 +201,8 @@ def _relay_words(
     elif state is RelayState.WORKS:
         found.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
     elif visits.last_fault is not None and not visits.delivered:
-        text = _("last visit failed: {fault}", fault=visits.last_fault.fault.text)
-        found.append((visits.last_fault.seen_at, text))
+        last = visits.last_fault
+        found.append((last.seen_at, _("last visit failed: {fault}", fault=last.fault.text)))
     if test is not None:
         found.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
     at, text = max(found, default=(0.0, pgettext("relay", "not tested")))

@@ -7,6 +7,7 @@ import os
 import time
 
 from proxy import __version__
+from proxy.config.relays import lost_overrides
 from proxy.control import lists
 from proxy.control.answers.sites import overrides_json
 from proxy.control.answers.status import AddonJson, AddonsAnswer, RouteSuccessJson, StatusAnswer
@@ -52,7 +53,12 @@ class StatusEndpoints:
         listen = settings.listen
         live = dict(parts.counters())
         known_lists = await lists.describe(settings.list, parts.setup().router.rules.lists, parts.copies, now)
-        notices = (*parts.setup().loaded.notices, *self.relays.lost_selections().values(), *parts.store.notices)
+        notices = (
+            *parts.setup().loaded.notices,
+            *self.relays.lost_selections().values(),
+            *lost_overrides(settings, parts.setup().router.overrides),
+            *parts.store.notices,
+        )
         return StatusAnswer(
             pid=os.getpid(),
             byway=__version__,

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Stage, Symptom
+from proxy.model import DIRECT, Route, Stage, Symptom
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
@@ -93,4 +93,12 @@ async def test_silence_is_judged_however_late_the_loop_is(overtaken: Overtaken, 
     candidate = await overtaken.watched()
     expected = (Stage.FIRST_BYTE, Symptom.SILENT) if flying else (Stage.CONNECT, Symptom.TIMEOUT)
     assert (candidate.phase, candidate.stage, candidate.symptom) == (Phase.FAILED, *expected)
+    overtaken.stream.abort()
+
+
+async def test_an_overdue_relay_is_not_said_to_have_had_the_request(overtaken: Overtaken) -> None:
+    """It may as well have been silent in its handshake."""
+    candidate = Candidate(Route(("tor",)), overtaken.loop.time() - 3)
+    overtaken.judge.time_out(candidate)
+    assert (candidate.symptom, candidate.error) == (Symptom.TIMEOUT, "relay tor opened no connection within 3 s")
     overtaken.stream.abort()
