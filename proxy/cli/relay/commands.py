@@ -159,6 +159,7 @@ def use(
     if len(names) > 2:
         raise typer.BadParameter("one relay can be selected, after its group")
     relay, group_name = names[-1], names[0] if len(names) == 2 else ""
+    fault = None
     try:
         client = call.client()
     except NotRunning:
@@ -176,17 +177,21 @@ def use(
         write_selection(file, {**read_selection(file), group_name: relay})
         answer = versioned(group=group_name, use=relay)
     else:
+        shown = client.get("/v1/relays")
+        fault = next((each["fault"] for each in shown["relays"] if each["name"] == relay), None)
         if not group_name:
-            groups = client.get("/v1/relays")["groups"]
             with as_misuse():
                 group_name = group_to_select_in(
-                    {each["name"]: each["relays"] for each in groups if each["selects_by"] == each["name"]}, relay
+                    {each["name"]: each["relays"] for each in shown["groups"] if each["selects_by"] == each["name"]},
+                    relay,
                 )
         answer = client.put(f"/v1/groups/{quote(group_name, safe='')}", {"use": relay})
     if call.output.as_json:
         call.output.document(answer)
     else:
         call.output.line(f"Group {answer['group']} uses {answer['use']}")
+        if fault is not None:
+            call.output.hint(f"Relay {relay} fails: {fault['text']}. To do: {fault['do']}")
     return None
 
 

@@ -190,6 +190,13 @@ def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) 
     assert "eu" in byway("site", "set", "x.example", "relay:nobody").err
     tested = byway("relay", "test", "eu", "--json").json["results"]
     assert [each["relay"] for each in tested] == ["tor", "vps"]
+    running.see(a_failure(time.time()))
+    selected = byway("relay", "use", "eu", "vps")
+    assert (selected.out, selected.err) == (
+        "Group eu uses vps\n",
+        "Relay vps fails: connection refused. To do: start the relay, then byway relay test vps\n",
+    )
+    assert byway("relay", "use", "eu", "tor").err == ""
 
 
 def test_what_is_in_the_way_to_a_relay_stands_beside_it(byway: Byway, running: Running) -> None:
