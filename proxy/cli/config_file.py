@@ -93,7 +93,9 @@ class ConfigFile:
 def _file(table: Mapping[str, Any]) -> tuple[str, str]:
     name, text = table["name"], table["text"]
     path = PurePosixPath(name)
-    if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0] == "addons" or "\\" in name:
+    # Windows and macOS take ADDONS for addons, and Windows "addons." too.
+    is_addon = bool(path.parts) and path.parts[0].rstrip(". ").casefold() == "addons"
+    if path.is_absolute() or not path.parts or ".." in path.parts or is_addon or re.search(r"[\\:]", name):
         raise ValueError(f"file {quoted(name)} may not be imported")
     if str(path) != name or not isinstance(text, str):
         raise ValueError(f"file {quoted(name)} has no text, or a name that is not plain")
@@ -223,6 +225,8 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
             raise ConfigError(
                 redact(f"{source}, {problem.replace(f'{shown(Path(folder))}/', '')}") for problem in error.problems
             ) from None
+    if refused := [f"{source}: {why}" for name in files if (why := _why_not(name, files[name], paths, before, after))]:
+        raise ConfigError(refused)
     known = relay_names(after)
     if unknown := [(host, it.relay) for host, it in wanted.items() if it.relay and it.relay not in known]:
         raise ConfigError(f"{source}: override of {host}: unknown relay {quoted(relay)}" for host, relay in unknown)
@@ -235,6 +239,19 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
     changes = [(name, _change(_text_at(paths, name), text)) for name, text in files.items()]
     changes += [(f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(wanted.items())]
     return Import(files, wanted, tuple(changes), tuple(_commands(after, before)), tuple(notices))
+
+
+def _why_not(name: str, text: str, paths: Paths, before: Settings, after: Settings) -> str:
+    """Returns why an import may not write this file; empty: it may. A list may be new or replace a list, and never a
+    script, a key or whatever else lies in the folder."""
+    is_list, was_list = (any(name == item.source for item in settings.list) for settings in (after, before))
+    if name in (CONFIG, RULES, BLOCK_PAGES):
+        return ""
+    if not is_list:
+        return f"file {quoted(name)} may not be imported: its configuration has no such list"
+    if was_list or _text_at(paths, name) in (None, text):
+        return ""
+    return f"file {quoted(name)} may not be imported: here it is no list; move it away first"
 
 
 def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path:

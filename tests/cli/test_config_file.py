@@ -86,7 +86,20 @@ HEAD = 'byway_export = 1\n[[file]]\nname = "config.toml"\ntext = ""\n'
         HEAD + "[[file]]\nname = 1",
         *(
             f'{HEAD}[[file]]\nname = "{name}"\ntext = ""'
-            for name in ("../x", "/etc/passwd", "a/../../x", "addons/x.py", "", ".", "a//b", "./a", "a\\\\b")
+            for name in (
+                "../x",
+                "/etc/passwd",
+                "a/../../x",
+                "addons/x.py",
+                "ADDONS/x.py",
+                "addons./x.py",
+                "c:x",
+                "",
+                ".",
+                "a//b",
+                "./a",
+                "a\\\\b",
+            )
         ),
         HEAD + '[[file]]\nname = "rules.txt"\ntext = 1',
         HEAD + '[[override]]\nsite = "a..b"\naction = "RELAY"',
@@ -221,7 +234,7 @@ def test_overrides_move_too_and_others_stay(byway: Byway, filled: Home, tmp_path
     file.write_text(ConfigFile(exported.files, {"c.example": Override(Action.DIRECT)}).text(note="x"))
     assert byway("config", "import", str(file), "--yes").code == 0
     assert set(read_overrides(filled.state / "byway.sqlite")) == {"a.example", "b.example", "c.example"}
-    others = {"config.toml": "config_version = 1\n", "rules.txt": "", "lists/mine.txt": "a.example\n"}
+    others = {"config.toml": "config_version = 1\n", "rules.txt": ""}
     file.write_text(ConfigFile(others, {"b.example": Override(Action.DIRECT)}).text(note="x"))
     ran = byway("config", "import", str(file), "--yes")
     assert ["site b.example", "DIRECT, in place of BLOCK"] in ran.rows
@@ -294,6 +307,25 @@ def test_a_faulty_import_changes_nothing(
     assert sentence in ran.err
     assert "byway-import-" not in ran.err
     assert files(filled) == before
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_an_import_replaces_nothing_but_lists(byway: Byway, filled: Home, tmp_path: Path, as_list: bool) -> None:
+    """A script of a password command, say, whether the file calls it a list or not."""
+    script = filled.config.with_name("password.sh")
+    script.write_text("pass show vps\n")
+    config = CONFIG + ('[[list]]\nname = "other"\nsource = "password.sh"\n' if as_list else "")
+    file = tmp_path / "x.toml"
+    file.write_text(ConfigFile({"config.toml": config, "password.sh": "a.example\n"}, {}).text(note="x"))
+    before = files(filled)
+    ran = byway("config", "import", str(file), "--yes")
+    reason = "here it is no list; move it away first" if as_list else "its configuration has no such list"
+    assert (ran.code, f'file "password.sh" may not be imported: {reason}' in ran.err) == (7, True)
+    assert files(filled) == before
+    mine = {"config.toml": CONFIG, "lists/mine.txt": "c.example\n"}
+    file.write_text(ConfigFile(mine, {}).text(note="x"))
+    assert byway("config", "import", str(file), "--yes").code == 0
+    assert files(filled)["lists/mine.txt"] == "c.example\n"
 
 
 def test_an_override_of_an_unknown_relay_is_refused(byway: Byway, filled: Home, tmp_path: Path) -> None:
