@@ -16,20 +16,24 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from proxy.app.rule_files import Siblings
 from proxy.cli.offline import make_setup
 from proxy.config.edit import same_relay
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import Paths, make_folder, write_private
 from proxy.config.relays import is_name, relay_names
-from proxy.config.schema import Settings
+from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule_parser import parse_action
 from proxy.wire import hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, redact
@@ -155,11 +159,26 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
             continue
         try:
             name, _ = _file({"name": item.source, "text": ""})
-            files[name] = read_text(paths.named(name), limit=FILE_LIMIT)
+            text = read_text(paths.named(name), limit=FILE_LIMIT)
+            files[name] = _standing_alone(item, paths.named(name), text)
+            if files[name] != text:
+                left_out.append(f"list {item.name} includes other files: their rules are in its text now")
         except (ValueError, ConfigError) as error:
             reason = str(error) if isinstance(error, ConfigError) else "it is not in the configuration folder"
             left_out.append(f"list {item.name} is left out: {reason}")
     return ConfigFile(files, overrides), left_out
+
+
+def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
+    """Returns the text of a list with the rules of the files that it includes: without them a site that it names would
+    not be relayed any more. Raises ConfigError when one cannot be read."""
+    if "include:" not in text:
+        return text
+    siblings = partial(Siblings, file, only_obeyed=False)
+    listed = parse_list(
+        iter([text]), size=len(text), source=item.name, format=item.format, allow_empty=True, siblings=siblings()
+    )
+    return inline_includes(text, siblings()) if listed.included else text
 
 
 def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:

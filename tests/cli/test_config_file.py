@@ -213,6 +213,20 @@ def test_a_new_computer_gets_all_of_it(byway: Byway, filled: Home, tmp_path: Pat
     assert byway("config", "check").code == 0
 
 
+def test_what_a_list_includes_moves_with_it(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    """Else a site that a RELAY rule is about would go direct on the other computer."""
+    lists = filled.config.parent / "lists"
+    lists.joinpath("mine.txt").write_text("include:more\nfull:a.example\ninclude:none\n")
+    lists.joinpath("more").write_text("b.example @cn\n")
+    file = moved(byway, filled, tmp_path)
+    text = ConfigFile.parse(file.read_text(), "x").files["lists/mine.txt"]
+    assert text == "# include:more\nb.example @cn\nfull:a.example\ninclude:none\n"
+    assert "List mine includes other files: their rules are in its text now." in byway("config", "export").err
+    lists.joinpath("more").unlink()
+    assert byway("config", "import", str(file), "--yes").code == 0
+    assert byway("rule", "test", "b.example", "--json").json["plan"]["action"] == "RELAY"
+
+
 def test_overrides_move_too_and_others_stay(byway: Byway, filled: Home, tmp_path: Path) -> None:
     until = time.time() + 3600
     exported = ConfigFile(
