@@ -36,7 +36,7 @@ from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule_parser import parse_action
 from proxy.wire import hostnames, relay_url
-from proxy.wire.relay_url import RelayKind, redact
+from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 
 FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
@@ -154,6 +154,9 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
     for name, file in ((RULES, paths.rules_file), (BLOCK_PAGES, paths.block_pages_file)):
         if os.path.lexists(file):
             files[name] = read_text(file, limit=FILE_LIMIT)
+    for relay in loaded.settings.relay:
+        for ca in dict.fromkeys(hop.ca for hop in _hops(relay.url) if hop.ca):
+            left_out.append(f"the certificates of relay {relay.name} are left out: copy {ca} too before the import")
     for item in loaded.settings.list:
         if item.url:
             continue
@@ -351,10 +354,15 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
 
 def _lacks_password(chain: str) -> bool:
     try:
-        hops = [relay_url.parse(item) for item in relay_url.parse_chain(chain) if not is_name(item)]
+        hops = _hops(chain)
     except ValueError:
         return False  # the check of the whole names what is wrong
     return any(hop.user and not hop.password and hop.kind not in _WITHOUT_PASSWORDS for hop in hops)
+
+
+def _hops(chain: str) -> list[RelayUrl]:
+    """Returns the relays of a chain that are written as URLs. Raises ValueError."""
+    return [relay_url.parse(item) for item in relay_url.parse_chain(chain) if not is_name(item)]
 
 
 def _commands(after: Settings, before: Settings) -> Iterator[str]:

@@ -213,6 +213,12 @@ def test_a_new_computer_gets_all_of_it(byway: Byway, filled: Home, tmp_path: Pat
     assert byway("config", "check").code == 0
 
 
+def test_certificates_that_a_relay_needs_are_named(byway: Byway, filled: Home) -> None:
+    filled.config.write_text(CONFIG.replace("@relay.example", "@relay.example?ca=ca.pem"))
+    ran = byway("config", "export")
+    assert "The certificates of relay vps are left out: copy ca.pem too before the import." in ran.err
+
+
 def test_what_a_list_includes_moves_with_it(byway: Byway, filled: Home, tmp_path: Path) -> None:
     """Else a site that a RELAY rule is about would go direct on the other computer."""
     lists = filled.config.parent / "lists"
