@@ -1,7 +1,8 @@
 """A test of a relay by PySocks, which shares no code with Byway: an independent check of our own dialers.
 
 It blocks, so each question has a daemon thread and a deadline. It is asked only what it gets right (no name over 127
-bytes: it would send a wrong one; no IPv6 literal over HTTP or SOCKS4) and what is safe (no credentials in the clear).
+bytes: it would send a wrong one; no IPv6 literal over HTTP or SOCKS4) and what is safe (no credentials in the clear; no
+relay by its name, which this network's name servers would be asked for).
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials:
         return "PySocks would resolve the name itself"
     if relay.sends_credentials and not may_send_credentials and not _is_loopback(relay.host):
         return "the user and password may not be sent without TLS"
+    if not _is_address(relay.host):
+        return "PySocks would ask the system's name servers for the relay"
     return ""
 
 
@@ -118,6 +121,14 @@ def _close(sock: socket.socket) -> None:
     """Closes the socket, also when PySocks has a file on it open, which would keep it open."""
     if (descriptor := sock.detach()) >= 0:
         socket.close(descriptor)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -272,6 +272,24 @@ def test_the_default_target_is_a_control_which_may_be_resolved(byway: Byway, hom
     assert set(street.relay.asked) == {f"127.0.0.1:{street.origin}", f"open.test:{street.origin}"}
 
 
+def test_the_name_of_a_relay_is_not_asked_in_clear(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sees the query knows which relay is used, so only encrypted DNS is asked."""
+    configure(home, named="socks5h://relay.example:1", web="http://relay.example:2")
+    with home.config.open("a") as config:
+        config.write('[dns]\nservers = ["tls://127.0.0.1:1"]\n')
+    asked: list[object] = []
+
+    def getaddrinfo(*name: object, **_: object) -> list[object]:
+        asked.append(name)
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    ran = byway("relay", "test", "--json")
+    assert {result["pysocks"] for result in ran.json["results"]} == {None}
+    assert [result["fault"] for result in ran.json["results"]] == [RelayFault.NAME_UNRESOLVED.text] * 2
+    assert asked == []
+
+
 @pytest.mark.parametrize("kept_by", ["rule", "override"])
 def test_a_control_that_is_kept_to_relays_is_not_resolved(
     byway: Byway, home: Home, street: Street, kept_by: str

@@ -58,6 +58,8 @@ async def test_credentials_are_sent_to_loopback() -> None:
         ("socks4://127.0.0.1:1", "a.test", "resolve the name itself"),
         ("socks5h://u:p@relay.example:1", "a.test", "user and password"),
         ("socks5h://u:p@192.0.2.1:1", "a.test", "user and password"),
+        ("socks5h://relay.example:1", "a.test", "name servers"),
+        ("http://localhost:1", "a.test", "name servers"),
     ],
 )
 async def test_it_is_not_asked_what_it_gets_wrong_or_what_is_unsafe(
