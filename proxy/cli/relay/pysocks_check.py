@@ -65,6 +65,8 @@ def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials:
         return "PySocks does not support TLS to relays"
     if relay.kind not in _TYPES:
         return f"PySocks does not support {relay.kind} relays"
+    if relay.alternatives:
+        return "PySocks does not support alternatives (?alt=)"
     if len(destination.host.encode()) > NAME_LIMIT:
         return f"PySocks sends a wrong destination for names over {NAME_LIMIT} bytes"
     if (

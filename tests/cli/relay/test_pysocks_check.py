@@ -59,6 +59,7 @@ async def test_credentials_are_sent_to_loopback() -> None:
         ("socks5h://u:p@relay.example:1", "a.test", "user and password"),
         ("socks5h://u:p@192.0.2.1:1", "a.test", "user and password"),
         ("socks5h://relay.example:1", "a.test", "name servers"),
+        ("socks5h://127.0.0.1:1?alt=127.0.0.1:2", "a.test", "alternatives"),
         ("http://localhost:1", "a.test", "name servers"),
     ],
 )
