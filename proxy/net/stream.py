@@ -208,6 +208,8 @@ class SocketStream(Stream):
         self._edges |= mask
         if mask & _READS:
             self.drained = self.finished = False  # a reset may have come since
+            if mask & URGENT:
+                self.plain_socket = None  # splice(2) ends before an urgent byte as it ends at EOF
         elif not self._awaits_write:
             return  # of a connect() that was found to have come through before it was reported
         if self._receiver is not None or self._sender is not None:
@@ -324,6 +326,8 @@ class SocketStream(Stream):
         self._poller.pause_reading(self, writes=self._writes_armed)
 
     def resume_reading(self) -> None:
+        if self._edges & PEER_SHUT:
+            self._edges |= URGENT  # one that came in the pause is not reported yet, and EOF is not next then
         self._poller.resume_reading(self, writes=self._writes_armed)
 
     def send_eof(self) -> None:

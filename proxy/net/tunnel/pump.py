@@ -233,7 +233,7 @@ class Tunnel:
 
     def _splice(self, flow: _Flow) -> int:
         """Makes the kernel read into an empty pipe and deliver from it. Returns the bytes read: 0 when nothing has
-        come, at EOF, and after an error; -1 when the flow has to copy."""
+        come, and after an error; -1 when the flow has to copy, also at EOF."""
         pipes = self._pump.pipes
         pipe = flow.pipe
         if pipe is None and flow.source.plain_socket is not None:
@@ -244,7 +244,7 @@ class Tunnel:
             taken = os.splice(flow.source.lowest_socket.fileno(), pipe.writer, pipes.size, flags=_FLAGS)
         except BlockingIOError:
             self._give_back(flow)
-            return 0
+            return 0 if flow.source.plain_socket is not None else -1
         except OSError as error:
             if error.errno != errno.EINVAL:
                 self._source_broke(flow, error)
@@ -252,9 +252,9 @@ class Tunnel:
             self._splices = False  # EINVAL: this kind of socket cannot be spliced
             self._give_back(flow)
             return -1
-        if not taken:
-            self._finish(flow)
-            return 0
+        if not taken:  # EOF, or an urgent byte with more behind it: only a read tells which
+            self._give_back(flow)
+            return -1
         pipe.buffered = taken
         flow.blocked = True  # until it is delivered
         flow.bulk = taken >= _WORTH_SPLICING

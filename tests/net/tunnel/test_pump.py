@@ -358,6 +358,14 @@ async def fill(stream: Stream) -> int:
     return sent
 
 
+_CLOSE_WAIT = 8
+"""The state of TCP after all that the peer sent has come, with its end (linux/tcp.h)."""
+
+
+def _state(stream: Stream) -> int:
+    return stream.lowest_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
 async def eventually(holds: Callable[[], bool]) -> None:
     """Lets the loop turn until it holds; `bound` ends a vain wait."""
     while not holds():  # noqa: ASYNC110 - what is asked of the kernel rings no bell
@@ -453,6 +461,42 @@ async def test_B14_urgent_byte(rig: Rig) -> None:
     tunnel.client.lowest_socket.send(b"!", socket.MSG_OOB)
     await tunnel.client.send(b"after")
     assert await read_exactly(tunnel.server, 5) == b"after"
+
+
+async def test_B14_urgent_byte_within_bulk(rig: Rig) -> None:
+    tunnel = await rig.tunnel()
+
+    def has_sent_urgent() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return tunnel.client.lowest_socket.send(b"!", socket.MSG_OOB) == 1
+        return False
+
+    async with asyncio.TaskGroup() as tasks:
+        reads = tasks.create_task(read_to_end(tunnel.server))
+        await send_pattern(tunnel.client, 1_000_000)
+        await eventually(has_sent_urgent)
+        await send_pattern(tunnel.client, 1_000_000, 1_000_000)
+        tunnel.client.send_eof()
+    assert reads.result() == (2_000_000, hash_of(2_000_000))
+
+
+async def test_B14_urgent_byte_and_end_while_nothing_is_taken(rig: Rig) -> None:
+    tunnel = await rig.legs(buffers=4096)
+    filled = await fill(tunnel.near_upstream)
+    rig.start(tunnel)
+    (carried,) = rig.pump._tunnels
+    await tunnel.client.send(b"first")
+    await eventually(lambda: carried.up.paused)
+    await tunnel.client.send(b"before")
+    tunnel.client.lowest_socket.send(b"!", socket.MSG_OOB)
+    await tunnel.client.send(b"after")
+    tunnel.client.send_eof()
+    await eventually(lambda: _state(tunnel.near_client) == _CLOSE_WAIT)
+    await read_exactly(tunnel.server, filled)
+    words = b""
+    while word := await tunnel.server.receive():
+        words += word
+    assert words == b"firstbeforeafter"
 
 
 # -- back-pressure -----------------------------------------------------------------------------------------------------
