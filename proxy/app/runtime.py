@@ -158,11 +158,11 @@ class AppRuntime:
         return self._network_watch.has_ipv6
 
     def is_suspect(self, host: str) -> bool:
-        router = self._setup().router
+        router, network, now = self._setup().router, self.network(), time.time()
         return (
             router.rules.is_listed(host)
-            or self._beliefs.lookup(host, network=self.network(), now=time.time()).hide_name_from_dns
-            or not router.may_go_direct(Destination(host, 443), self.network())
+            or self._beliefs.lookup(host, network=network, now=now).hide_name_from_dns
+            or not router.may_go_direct(Destination(host, 443), network, now)
         )
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:

@@ -309,7 +309,7 @@ async def _refresh_offline(
         )
 
         async def may_go_direct(setup: Setup, destination: Destination) -> bool:
-            return setup.router.may_go_direct(destination, network)
+            return setup.router.may_go_direct(destination, network, time.time())
 
         async def only_relays(setup: Setup, destination: Destination) -> Sequence[Route] | None:
             plan = setup.router.plan(

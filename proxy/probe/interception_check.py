@@ -103,7 +103,7 @@ class InterceptionCheck:
             and outcome.plan.action is Action.AUTO
             and outcome.request.destination.address is None
             and not self._services.is_private(outcome.host)
-            and setup.router.may_go_direct(outcome.request.destination, network)
+            and setup.router.may_go_direct(outcome.request.destination, network, now)
             and self._services.beliefs.lookup(outcome.host, network=network, now=now).state not in TROUBLED
         )
 

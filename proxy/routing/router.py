@@ -222,10 +222,10 @@ class Router:
             )
         return plan
 
-    def may_go_direct(self, destination: Destination, network: NetworkId) -> bool:
-        """Whether rules and overrides allow a connection there without a relay, on this network and by Byway itself. It
-        is checked before every probe that Byway sends of its own accord, also for control pages."""
-        action = self._reason(destination, destination.host, Situation(network)).action
+    def may_go_direct(self, destination: Destination, network: NetworkId, now: float) -> bool:
+        """Whether rules and overrides allow a connection there without a relay, on this network, now and by Byway
+        itself. It is checked before every probe that Byway sends of its own accord, also for control pages."""
+        action = self._reason(destination, destination.host, Situation(network), now).action
         return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
@@ -240,9 +240,9 @@ class Router:
         relays, groups = tuple(self._info.values()), tuple(self._groups.values())
         return Router(self.rules, overrides, relays, self._settings, groups, mode, is_near)
 
-    def depends_on_program(self, destination: Destination, name: str, network: NetworkId) -> bool:
+    def depends_on_program(self, destination: Destination, name: str, network: NetworkId, now: float) -> bool:
         """Whether the plan depends on the client's program."""
-        reason = self._reason(destination, name, Situation(network))
+        reason = self._reason(destination, name, Situation(network), now)
         decides_at = reason.line if isinstance(reason, Rule) else NO_RULE
         return (isinstance(reason, Rule) or reason is _NO_RULE) and self.rules.first_program_line < decides_at
 

@@ -58,7 +58,7 @@ async def plan_for(
         to_keep = not (host or sent_once) and situation is None
         if situation is None and setup.router.rules.depend_on_situation:
             program: str | None = ""
-            if setup.router.depends_on_program(destination, name, network):
+            if setup.router.depends_on_program(destination, name, network, now):
                 to_keep = False
                 if request.client:
                     program = await services.programs.of(request.client)

@@ -118,7 +118,7 @@ class Services:
 
     async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
         """Whether rules and addons allow a direct route there. For Byway's own probes."""
-        if not setup.router.may_go_direct(destination, self.network()):
+        if not setup.router.may_go_direct(destination, self.network(), self.now()):
             return False
         if not self.addons.decides:
             return True

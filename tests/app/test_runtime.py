@@ -45,7 +45,7 @@ class Believed:
     def is_listed(self, host: str) -> bool:
         return host in self.listed
 
-    def may_go_direct(self, destination: Destination, network: NetworkId) -> bool:
+    def may_go_direct(self, destination: Destination, network: NetworkId, now: float) -> bool:
         return destination.host not in self.relayed
 
 

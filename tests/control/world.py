@@ -351,7 +351,7 @@ class World:
     def _refresh_context(self) -> RefreshContext:
         return RefreshContext(
             setup=lambda: cast(Any, self._setup),
-            may_go_direct=lambda setup, host: asyncio.sleep(0, setup.router.may_go_direct(host, HOME)),
+            may_go_direct=lambda setup, host: asyncio.sleep(0, setup.router.may_go_direct(host, HOME, time.time())),
             only_relays=lambda _setup, _destination: asyncio.sleep(0, None),
             order=lambda names: names,
             is_private=self.store.is_private,

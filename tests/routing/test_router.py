@@ -486,14 +486,14 @@ def test_what_we_may_ask_of_our_own_accord(host: str, may: bool) -> None:
         "\n".join(f"DOMAIN,{name}.example,{action}" for name, action in rules),
         overrides={"set.example": Override(Action.RELAY, "tor")},
     )
-    assert router.may_go_direct(Destination(host, 443), UNKNOWN_NETWORK) is may
+    assert router.may_go_direct(Destination(host, 443), UNKNOWN_NETWORK, NOW) is may
 
 
 def test_what_we_may_ask_depends_on_the_network_and_on_no_program() -> None:
     home, cafe = NetworkId("0123456789abcdef"), NetworkId("fedcba9876543210")
     router = make_router(f"PROCESS-NAME,firefox,RELAY\nNETWORK,{cafe},RELAY")
     destination = Destination("a.example", 443)
-    assert (router.may_go_direct(destination, home), router.may_go_direct(destination, cafe)) == (True, False)
+    assert (router.may_go_direct(destination, home, NOW), router.may_go_direct(destination, cafe, NOW)) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -513,8 +513,20 @@ def test_a_program_matters_only_before_what_decides_anyway(
     rules = "DOMAIN,a.test,RELAY\nNETWORK,0123456789abcdef,BLOCK\nPROCESS-NAME,curl,DIRECT\nDOMAIN,late.test,BLOCK\n"
     overrides = {"set.example": Override(Action.DIRECT)}
     destination = Destination(host, 443)
-    assert make_router(rules, overrides=overrides).depends_on_program(destination, name, NetworkId(network)) is depends
-    assert not make_router("MATCH,AUTO").depends_on_program(destination, name, NetworkId(network))
+    router, on = make_router(rules, overrides=overrides), NetworkId(network)
+    assert router.depends_on_program(destination, name, on, NOW) is depends
+    assert not make_router("MATCH,AUTO").depends_on_program(destination, name, on, NOW)
+
+
+def test_an_override_that_has_ended_decides_nothing_more() -> None:
+    """Also in the moment before it is removed, which is longer while files are read."""
+    router = make_router(
+        "PROCESS-NAME,curl,BLOCK\nMATCH,RELAY\n", overrides={"set.example": Override(Action.DIRECT, until=NOW)}
+    )
+    destination, home = Destination("www.set.example", 443), NetworkId("0123456789abcdef")
+    for now, holds in ((NOW - 1, True), (NOW, False)):
+        assert router.may_go_direct(destination, home, now) is holds
+        assert router.depends_on_program(destination, destination.host, home, now) is not holds
 
 
 def test_trace_names_the_rules_of_other_programs_and_networks() -> None:
@@ -713,7 +725,7 @@ def test_a_mode_replaces_auto(mode: AutoMode, host: str, routes: str, why: str) 
 
 def test_in_mode_relay_nothing_may_be_sent_direct_and_the_mode_is_named() -> None:
     router = make_router().with_mode(AutoMode.RELAY, lambda host: False)
-    assert not router.may_go_direct(Destination("any.example", 443), UNKNOWN_NETWORK)
+    assert not router.may_go_direct(Destination("any.example", 443), UNKNOWN_NETWORK, NOW)
     assert router.closing == "byway mode relay"
     assert router.trace(Destination("any.example", 443))[0] == "RELAY: AUTO: mode relay, so relays only"
     assert router.with_overrides({}).closing == "byway mode relay"  # an override does not end it
