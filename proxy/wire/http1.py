@@ -148,7 +148,8 @@ def take_request_head(reader: Reader) -> RequestHead | None:
 
 def whole_request_head(received: bytes) -> RequestHead | None:
     """The same of bytes that are one head, with nothing behind it; None: they are something else."""
-    if len(received) > HEAD_LIMIT or received.find(b"\n\r\n") + 3 != len(received) or b"\n\n" in received:
+    end = received.find(b"\n\r\n")
+    if end < 0 or end + 3 != len(received) or len(received) > HEAD_LIMIT or b"\n\n" in received:
         return None
     try:
         return _request_head(received)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 
 import pytest
 
@@ -64,6 +64,12 @@ class Client:
     def heard(self) -> bytes:
         with contextlib.suppress(BlockingIOError):
             return self.sock.recv(65536)
+        return b""
+
+    @property
+    def unread(self) -> bytes:
+        with contextlib.suppress(BlockingIOError):
+            return self.stream.lowest_socket.recv(1, socket.MSG_PEEK)
         return b""
 
     def close(self) -> None:
@@ -127,6 +133,26 @@ async def test_socks5_whole_and_bytewise(client: Client) -> None:
     conversation = b"\x05\x01\x00" + SOCKS5_EXAMPLE
     assert await client.says(*(bytes((byte,)) for byte in conversation)) == TunnelRequest(EXAMPLE, Inbound.SOCKS5)
     assert client.heard() == b"\x05\x00"
+
+
+GET = b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [CONNECT % b"", GET, b"\x04\x01\x01\xbb\0\0\0\x01me\0example.org\0"])
+async def test_a_request_is_the_same_wherever_it_is_cut(client: Client, sent: bytes) -> None:
+    async def cut_at(place: int, asks: Coroutine[None, None, InboundRequest | None]) -> InboundRequest | None:
+        asked = asyncio.get_running_loop().create_task(asks)
+        for piece in (sent[:place], sent[place:]):
+            client.sock.sendall(piece)
+            while client.unread and not asked.done():  # noqa: ASYNC110  # nobody tells that it was read
+                await asyncio.sleep(0)
+        return await asked
+
+    whole = await client.says(sent)
+    for place in range(1, len(sent)):
+        assert await cut_at(place, client.front.read(client.asking)) == whole, place
+        if sent == GET:
+            assert await cut_at(place, client.front.next_request(client.asking)) == whole, place
 
 
 async def test_a_connect_that_is_remembered_is_the_same_request(client: Client) -> None:

@@ -249,7 +249,7 @@ def test_what_is_one_head_and_nothing_else_is_read_as_from_a_reader(data: bytes)
     assert whole() == (None if reader or b"\n\n" in data else expected)
 
 
-@pytest.mark.parametrize("data", [CHROME + b"G", CHROME + CHROME, CHROME[:-1], b"", b"GET / HTTP/1.1\n\n"])
+@pytest.mark.parametrize("data", [CHROME + b"G", CHROME + CHROME, CHROME[:-1], b"", b"GE", b"GET / HTTP/1.1\n\n"])
 def test_anything_else_is_not_read_as_one_head(data: bytes) -> None:
     assert http1.whole_request_head(data) is None
 
