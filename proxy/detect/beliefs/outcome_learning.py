@@ -119,6 +119,8 @@ class OutcomeLearning:
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
         changes = self._learn(outcome, key, now)
+        if self._post_delivery.statuses_of(key) is not None and (working := self._table.works.get(key)) is not None:
+            working.is_undisturbed = False  # a later status counts, too
         if winner is not None and winner.relays and not changes and self._is_settled(outcome, key):
             port, basis = outcome.request.destination.port, self._bases.get(key)
             if basis is not None:
@@ -141,7 +143,7 @@ class OutcomeLearning:
         return (
             self._is_unremarkable(outcome)
             and self._network_health.state(key[0]) is NetworkState.OK
-            and not self._post_delivery.knows_refusals(key)
+            and self._post_delivery.statuses_of(key) is None
             and not self._results.knows(key)
         )
 

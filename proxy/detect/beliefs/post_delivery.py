@@ -49,6 +49,8 @@ class PostDelivery:
         self._counting = counting
         self._table: BeliefTable = counting.table
         self._refusals = SiteRefusals(settings)
+        self.statuses_of = self._refusals.statuses_of
+        """The statuses of a site that are compared with those of other routes; None: there are none."""
         self._early: HostLru[float] = HostLru(total=settings.hosts_max, per_domain=settings.hosts_per_domain_max)
 
     def on_clock_set(self) -> None:
@@ -61,10 +63,6 @@ class PostDelivery:
         self._refusals.forget(meant)
         for key in filter(meant, self._early):
             self._early.pop(key)
-
-    def knows_refusals(self, key: Key) -> bool:
-        """Whether a status of the site is compared with those of other routes."""
-        return self._refusals.knows(key)
 
     def carried(self, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
         """A relay has carried enough, at up to `bytes_s`: the signals of a frozen or throttled flow count, unless the

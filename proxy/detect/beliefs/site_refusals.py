@@ -34,10 +34,8 @@ class SiteRefusals:
         self._statuses: HostLru[Mapping[Route, tuple[float, int]]] = HostLru(
             total=settings.hosts_max, per_domain=settings.hosts_per_domain_max
         )
-
-    def knows(self, key: Key) -> bool:
-        """Whether a status of a host is known."""
-        return key in self._statuses
+        self.statuses_of = self._statuses.get
+        """When each route got which status of a host; None: none is known."""
 
     def note(self, key: Key, outcome: Outcome, now: float) -> Preference | None:
         """Takes the statuses of an outcome. Returns the route to prefer; None while that is not clear."""

@@ -271,6 +271,14 @@ def test_refused_by_every_route_is_the_sites_right() -> None:
     assert seen.state() is State.WORKS
 
 
+def test_a_site_that_refuses_one_page_is_not_taken_to_refuse_direct() -> None:
+    seen = Seen()
+    for status in (200, 403, 200):
+        _answer(seen, DIRECT, status)
+    _answer(seen, TOR, 200)
+    assert seen.state() is State.WORKS
+
+
 def test_a_relay_that_is_refused_where_direct_is_not_changes_nothing() -> None:
     seen = Seen()
     _answer(seen, DIRECT, 200)
