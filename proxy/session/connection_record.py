@@ -85,7 +85,8 @@ class ConnectionRecord:
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, setup: Setup, services: Services) -> None:
         self.network = network
         self.setup = setup
-        """The Setup of the plan. A reload changes nothing here: its relays are those of the plan."""
+        """The Setup of the plan. A reload changes nothing here: its relays are those of the plan. What the pump carries
+        has none any more: the names and lists of one that was replaced would stay in memory with it."""
         self._services = services
         # The fields of the outcome, see Outcome.
         self.request = request

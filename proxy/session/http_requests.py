@@ -55,6 +55,8 @@ class HttpRequests:
             finally:
                 if not client.handed_over:
                     record.leave()
+                else:
+                    del record.setup
                 record.release()
             if exchanged is None or not exchanged.client_reusable:
                 return None

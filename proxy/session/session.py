@@ -128,6 +128,8 @@ class Session:
                 if self.record is not None:
                     self.record.leave()
                     self.record.release()
+            elif self.record is not None:
+                del self.record.setup
             if services.programs.cached:
                 services.programs.cached.pop(peer, None)
             if self._requests is not None:

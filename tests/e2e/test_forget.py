@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Sequence
@@ -180,8 +181,15 @@ async def test_no_name_stays_in_memory(tmp_path: Path) -> None:
         assert await found() >= {"_lru_cache_wrapper", "Bounded", "Working"}, (
             "the control: there is something to forget"
         )
+        # A tunnel that stays open does not hold what its Setup knew.
+        answers, tunnel = await asyncio.open_connection(*byway.proxy)
+        tunnel.write(b"CONNECT last.test:%d HTTP/1.1\r\nHost: last.test\r\n\r\n" % origin.http_port)
+        await answers.readuntil(b"\r\n\r\n")
+        tunnel.write(b"GET / HTTP/1.1\r\nHost: last.test\r\n\r\n")
+        await answers.readuntil(b"\r\n\r\n")
         await byway.command("forget", "--all")
         await until_read(is_gone)
+        tunnel.close()
 
 
 REMEMBERED = """
