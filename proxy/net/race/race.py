@@ -186,9 +186,10 @@ class Race:
         return self._won(candidate, valid=bool(candidate.answer))
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
-        """Resets candidates whose route is not in the plan that was made on the flight's name. No byte was sent on
-        them."""
+        """Takes the routes of the plan that was made on the flight's name, which may also be more. Resets candidates
+        whose route is not among them. No byte was sent on them."""
         self._routes = self._check.routes = tuple(routes)
+        self._policy = self._check.policy = self._terms.policy if len(routes) > 1 else NO_POLICY
         self._is_plain = self._routes == (DIRECT,)
         if self._terms.down_cache is not None and not self._is_plain:
             self._terms.down_cache.waiting[self.notify] = self._destination.host

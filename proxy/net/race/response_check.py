@@ -29,7 +29,7 @@ _DROPPED = "the request was never acknowledged"
 class ResponseCheck:
     """Checks the answers in one race to `host` over `routes`, which the race may restrict. Changes only candidates."""
 
-    __slots__ = ("_host", "_loop", "_notify", "_policy", "_terms", "routes")
+    __slots__ = ("_host", "_loop", "_notify", "_terms", "policy", "routes")
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class ResponseCheck:
         """`policy` is that of `terms`, or none. `notify` is set when a stream of the race may have received
         something."""
         self.routes = routes
+        self.policy = policy
         self._host = host
         self._terms = terms
-        self._policy = policy
         self._notify = notify
         self._loop = asyncio.get_running_loop()
 
@@ -95,13 +95,13 @@ class ResponseCheck:
         candidate.answer_due_at = candidate.answer_due_at or now + self._terms.detect.page_hold_s
         has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
         patient = has_page and now < candidate.answer_due_at
-        page = self._policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
+        page = self.policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
         if page.verdict is Verdict.MORE and patient:
             return
         candidate.evidence.update(page.evidence)
         candidate.answer_fingerprint = page.answer_fingerprint
         accepted_redirect = page.symptom is Symptom.REDIRECTED and (
-            not any(route.relays for route in self.routes) or self._policy.is_portal()
+            not any(route.relays for route in self.routes) or self.policy.is_portal()
         )
         if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
             candidate.won(now)
@@ -134,12 +134,12 @@ class ResponseCheck:
         """Reports a flight that was reset or looks dropped on a direct route: a censor may go on blocking that
         address."""
         if not candidate.route.relays and candidate.stream is not None:
-            self._policy.report_broken_flight(*self._named_there(candidate.stream, flight))
+            self.policy.report_broken_flight(*self._named_there(candidate.stream, flight))
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Takes that back: a flight that looked dropped was answered after all."""
         if not candidate.route.relays and candidate.stream is not None:
-            self._policy.report_answered_flight(*self._named_there(candidate.stream, flight))
+            self.policy.report_answered_flight(*self._named_there(candidate.stream, flight))
 
     def _named_there(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
         """The address that a flight went to, and the host that it names."""

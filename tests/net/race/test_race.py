@@ -561,6 +561,24 @@ def test_pages_are_judged_by_what_the_other_route_gets(
     play(scene())
 
 
+def test_pages_are_judged_also_when_only_the_name_brings_another_route() -> None:
+    """A rule sends the literal address direct, and none its name."""
+
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=PAGE)}, policy=Policy(pages=True))
+        stage.scripts[RELAY] = Script(answer=OK)
+        await stage.race.connect()
+        stage.race.restrict_to((DIRECT, RELAY))
+        flight = Flight()
+        flight.receive_data(GET)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == RELAY
+        assert stage.race.attempts[0].symptom == "block_page"
+
+    play(scene())
+
+
 @pytest.mark.parametrize(("request_head", "waits"), [(GET, True), (GET.replace(b"GET", b"HEAD"), False)])
 def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> None:
     async def scene() -> None:
