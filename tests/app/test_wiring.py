@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,8 +11,12 @@ from typing import Any, cast
 import pytest
 
 from proxy.app.wiring import Subscribers, _from_the_first, subscribe
-from proxy.model import UNKNOWN_NETWORK, Outcome
-from proxy.session.events import Ended, Events, Learned
+from proxy.config.detect_tuning import DetectTuning
+from proxy.model import UNKNOWN_NETWORK, ClosedBy, Outcome
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.tunnel.flow_monitor import FlowMonitor
+from proxy.net.tunnel.pump import TunnelResult
+from proxy.session.events import Ended, Events, HostsForgotten, Learned
 from tests.support.outcomes import works
 from tests.support.services import services
 
@@ -40,8 +46,8 @@ class Recorder:
         self.calls.append(("addons", outcome.host))
 
 
-def events_of(recorder: Recorder) -> Events:
-    shared = services(events=Events())
+def events_of(recorder: Recorder, **given: Any) -> Events:
+    shared = services(events=Events(), **given)
     part: Any = recorder
     subscribe(
         shared,
@@ -94,6 +100,25 @@ class Asked:
     def outcome(self) -> Outcome:
         self._calls.append(("outcome", ""))
         return self._outcome
+
+
+async def test_no_host_stays_known_that_is_to_be_forgotten() -> None:
+    nobody: Any = None
+    flows, down = FlowMonitor(nobody, DetectTuning()), DirectDownCache(lambda: 0.0)
+    events = events_of(Recorder(), flows=flows, down_cache=down)
+    down.mark_down("down.example")
+    tunnel = cast(
+        Any, SimpleNamespace(up=SimpleNamespace(moved=0), down=SimpleNamespace(moved=0), client_is_slow=False)
+    )
+    flow = flows.watch(tunnel, "reset.example", nobody, direct=True)
+    flows.ended(flow, TunnelResult(0, 1 << 30, ClosedBy.SERVER, f"it broke: {os.strerror(errno.ECONNRESET)}"))
+    flows._poll()
+    assert (*flows._broke_at, *down.down_until) == ("reset.example", "down.example")
+
+    events.emit(HostsForgotten())
+
+    assert (*flows._fast, *flows._broke_at, *flows._slow_windows, *flows._ended, *down.down_until) == ()
+    flows.close()
 
 
 def test_addons_do_not_learn_of_a_private_host() -> None:

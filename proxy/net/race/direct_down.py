@@ -50,5 +50,5 @@ class DirectDownCache:
             self.down_until.pop(host, None)
 
     def clear_all(self) -> None:
-        """The network changed: every mark was about the old one."""
+        """The network changed, and every mark was about the old one; or the hosts are to be forgotten."""
         self.down_until.clear()

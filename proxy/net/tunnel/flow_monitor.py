@@ -225,6 +225,13 @@ class FlowMonitor:
             flow.progress_at = now
             flow.window = None
 
+    def forget_hosts(self) -> None:
+        """Forgets what is known of hosts, but for those of tunnels that are open."""
+        self._ended.clear()
+        self._fast.clear()
+        self._slow_windows.clear()
+        self._broke_at.clear()
+
     def close(self) -> None:
         """Stops monitoring, and puts all socket options back."""
         if self._timer is not None:
