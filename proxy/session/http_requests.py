@@ -60,7 +60,10 @@ class HttpRequests:
                 record.release()
             if exchanged is None or not exchanged.client_reusable:
                 return None
-            following = await record.setup.inbound.next_request(client)
+            inbound = record.setup.inbound
+            following = await inbound.next_request(client)
+            if services.setup().inbound.credentials != inbound.credentials:
+                return None
             if not isinstance(following, ForwardRequest):
                 return following
             asked = following

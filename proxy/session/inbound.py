@@ -216,7 +216,9 @@ class InboundHandshake:
         through the proxy."""
         self._limits = limits
         self._recent_clients = recent_clients or RecentClients()
-        self._credentials = credentials
+        self.credentials = credentials
+        """Those that it asks for. A reload may bring others while a client is waited for, and what such a client asks
+        is not to be served."""
         self._is_ours = is_ours
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
@@ -290,7 +292,7 @@ class InboundHandshake:
     def _forward(self, received: bytes) -> ForwardRequest | None:
         """A request in absolute form that is all that has come: most are. None: these bytes are something else, or more
         has to be checked. Raises as `read`."""
-        if self._credentials is not None or len(received) > http1.REMEMBERED_LIMIT:
+        if self.credentials is not None or len(received) > http1.REMEMBERED_LIMIT:
             return None
         known = _whole_forward(received)
         if known is None:
@@ -306,11 +308,11 @@ class InboundHandshake:
         if head.form is Form.ORIGIN:
             # A remote client cannot give the password in this form. It gets the set-up page, which does not name us,
             # and only when it names the very address that it has reached: a scan does not learn what listens here.
-            ours = self._is_ours(head.host) and (self._credentials is None or _is_near(stream))
+            ours = self._is_ours(head.host) and (self.credentials is None or _is_near(stream))
             if not ours and not _names_own_address(head, stream):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())
-        if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
+        if self.credentials is not None and not self.credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_authenticate())
         if user_agent := _user_agent(head.headers):
             self._recent_clients.note(user_agent)
@@ -334,9 +336,9 @@ class InboundHandshake:
         await stream.send(self._socks5_choice)
         if not reader:
             await client.receive(ends_at)
-        if self._credentials is not None:
+        if self.credentials is not None:
             user, password = await client.read(socks.read_socks5_credentials(reader), ends_at)
-            if not self._credentials.matches(user, password):
+            if not self.credentials.matches(user, password):
                 raise PeerError("SOCKS5 credentials are wrong", reply=socks.SOCKS5_AUTH_FAILED)
             await stream.send(socks.SOCKS5_AUTH_OK)
         received = bytes(reader)
@@ -350,7 +352,7 @@ class InboundHandshake:
 
     async def _socks4(self, client: Client, ends_at: float) -> TunnelRequest:
         request = await client.read(socks.read_socks4(client.reader), ends_at)
-        if self._credentials is not None:  # SOCKS4 has no password to check
+        if self.credentials is not None:  # SOCKS4 has no password to check
             raise PeerError(
                 "SOCKS4 has no password, and this proxy requires one", reply=socks.socks4_reply(granted=False)
             )

@@ -55,7 +55,10 @@ class Session:
         setup, peer = services.setup(), client.stream.peer
         race: Race | None = None
         try:
-            asked = asked or await setup.inbound.read(client)
+            if asked is None:
+                asked = await setup.inbound.read(client)
+                if services.setup().inbound.credentials != setup.inbound.credentials:
+                    return None
             if not isinstance(asked, TunnelRequest):
                 if isinstance(asked, ForwardRequest):
                     from proxy.session.http_requests import HttpRequests  # many a run sees no plain HTTP

@@ -34,7 +34,8 @@ HOSTS = """
 "far.test" = "127.0.9.9"
 """
 """Nobody listens where far.test seems to be."""
-OPEN, FORBIDDEN, UNREACHED = 200, 403, 502
+OPEN, FORBIDDEN, MUST_SIGN_IN, UNREACHED = 200, 403, 407, 502
+PASSWORD = '[listen]\nuser = "alice"\npassword_cmd = "echo opensesame"\n'
 
 
 class Talk:
@@ -240,3 +241,26 @@ async def test_G2_fifty_edits_good_and_bad_in_turn(tmp_path: Path) -> None:
         over.set()
         assert await going_on > 0
     assert not re.search(r"Traceback|fault", byway.said.read_text())
+
+
+async def test_a_password_is_asked_of_clients_that_were_there_before_it(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config=HOSTS)
+    async with Origin() as origin, byway, talk(byway) as held:
+        asks = b"GET http://one.test:%d/ HTTP/1.1\r\nHost: one.test:%d\r\n\r\n" % (2 * (origin.http_port,))
+        idle, begun = [await asyncio.open_connection(*byway.proxy) for _ in range(2)]
+        idle[1].write(asks)
+        head = await idle[0].readuntil(b"\r\n\r\n")
+        (length,) = re.findall(rb"content-length: (\d+)", head.lower())
+        await idle[0].readexactly(int(length))
+        begun[1].write(asks[:20])
+
+        write(byway.config, byway.config.read_text() + PASSWORD)
+        await answers(byway, origin, "one.test", MUST_SIGN_IN)
+        served = len(origin.requests)
+        idle[1].write(asks)
+        begun[1].write(asks[20:])
+        for reader, writer in (idle, begun):
+            assert b" 200 " not in await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+        assert len(origin.requests) == served
+        assert await held.holds()
