@@ -212,7 +212,8 @@ class Router:
             usable = _one_relay(usable, now)
         # A rule's line is its own, and its words would be made anew.
         words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
-        key = (words, usable, is_onion, is_literal, state)
+        told = usable if usable or group is None else tuple(relays)  # why there is none depends on the selected one
+        key = (words, told, is_onion, is_literal, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:

@@ -643,9 +643,11 @@ def test_a_group_without_a_usable_member_fails_closed_and_says_why() -> None:
     rules = "MATCH,RELAY:eu"
     made = plan_in_order(make_router(rules, groups=[group()]))
     assert (made.routes, made.why[-40:]) == ((), "RELAY:eu; all relays of group eu are disabled"[-40:])
-    chosen = group("gone", "tor", policy=GroupPolicy.SELECT)
-    made = plan_in_order(make_router(rules, groups=[chosen]), "gone")
-    assert (made.routes, made.why) == ((), "rules.txt:1 MATCH,RELAY:eu; relay gone, selected in group eu, is disabled")
+    router = make_router(rules, groups=[group("gone", "tor", "lost", policy=GroupPolicy.SELECT)])
+    for name in ("gone", "lost"):
+        made = plan_in_order(router, name)
+        why = f"rules.txt:1 MATCH,RELAY:eu; relay {name}, selected in group eu, is disabled"
+        assert (made.routes, made.why) == ((), why)
     made = plan_in_order(make_router(rules, relays=WITH_SOCKS5, groups=[group("old")]), "old")
     assert made.routes == ()
     assert "old (?resolve=local) takes addresses only" in made.why
