@@ -59,7 +59,8 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
         wanted = _wanted(
             settings, registry.relay_names, [each for name in names for each in members.get(name, (name,))]
         )
-        may_resolve = to is None and setup.router.may_go_direct(target, network_here(paths.network_key_file))
+        network = network_here(paths.network_key_file)
+        may_resolve = to is None and setup.router.may_go_direct(target, network, time.time())
         resolver = setup.resolver if may_resolve else None
         trials = await try_relays(registry, wanted, target, resolver=resolver)
         if ask_pysocks:

@@ -107,7 +107,7 @@ class RelayEndpoints:
         # Such a target may be private, so no name server is asked for it; a control is no secret, but for
         # one that a rule keeps to relays.
         setup = self.parts.setup()
-        may_resolve = not given and setup.router.may_go_direct(target, self.parts.network())
+        may_resolve = not given and setup.router.may_go_direct(target, self.parts.network(), time.time())
         trials = each_trial(setup.registry, names, target, resolver=setup.resolver if may_resolve else None)
         async with contextlib.aclosing(trials):
             async for trial in trials:
