@@ -14,9 +14,8 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,7 +25,7 @@ from proxy.config.edit import same_relay
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import Paths, make_folder, write_private
-from proxy.config.relays import is_name, relay_names
+from proxy.config.relays import is_name, lost_overrides, relay_names
 from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted
 from proxy.model import Override
@@ -35,7 +34,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule_parser import parse_action
-from proxy.wire import hostnames, relay_url
+from proxy.wire import dns_url, hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 
 FORMAT = 1
@@ -97,9 +96,11 @@ class ConfigFile:
 def _file(table: Mapping[str, Any]) -> tuple[str, str]:
     name, text = table["name"], table["text"]
     path = PurePosixPath(name)
-    # Windows and macOS take ADDONS for addons, and Windows "addons." too.
+    # Windows and macOS take ADDONS for addons, and Windows "addons." too; macOS ignores characters of no width.
     is_addon = bool(path.parts) and path.parts[0].rstrip(". ").casefold() == "addons"
-    if path.is_absolute() or not path.parts or ".." in path.parts or is_addon or re.search(r"[\\:]", name):
+    is_hidden = any(part.startswith((".", "~")) for part in path.parts)  # also ".."
+    is_odd = not name.isprintable() or re.search(r"[\\:]", name)
+    if path.is_absolute() or not path.parts or is_addon or is_hidden or is_odd:
         raise ValueError(f"file {quoted(name)} may not be imported")
     if str(path) != name or not isinstance(text, str):
         raise ValueError(f"file {quoted(name)} has no text, or a name that is not plain")
@@ -157,6 +158,8 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
     for relay in loaded.settings.relay:
         for ca in dict.fromkeys(hop.ca for hop in _hops(relay.url) if hop.ca):
             left_out.append(f"the certificates of relay {relay.name} are left out: copy {ca} too before the import")
+    for ca in dict.fromkeys(server.ca for server in map(dns_url.parse, loaded.settings.dns.servers) if server.ca):
+        left_out.append(f"the certificates of a server of [dns] are left out: copy {ca} too before the import")
     for item in loaded.settings.list:
         if item.url:
             continue
@@ -167,7 +170,11 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
             if files[name] != text:
                 left_out.append(f"list {item.name} includes other files: their rules are in its text now")
         except (ValueError, ConfigError) as error:
-            reason = str(error) if isinstance(error, ConfigError) else "it is not in the configuration folder"
+            reason = (
+                str(error)
+                if isinstance(error, ConfigError)
+                else "it has a name that cannot be exported, or is not in the configuration folder"
+            )
             left_out.append(f"list {item.name} is left out: {reason}")
     return ConfigFile(files, overrides), left_out
 
@@ -177,11 +184,11 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
     not be relayed any more. Raises ConfigError when one cannot be read."""
     if "include:" not in text:
         return text
-    siblings = partial(Siblings, file, only_obeyed=False)
+    siblings = Siblings(file, only_obeyed=False)
     listed = parse_list(
-        iter([text]), size=len(text), source=item.name, format=item.format, allow_empty=True, siblings=siblings()
+        iter([text]), size=len(text), source=item.name, format=item.format, allow_empty=True, siblings=siblings
     )
-    return inline_includes(text, siblings()) if listed.included else text
+    return inline_includes(text, Siblings(file, only_obeyed=False)) if listed.included else text
 
 
 def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
@@ -247,33 +254,37 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
             raise ConfigError(
                 redact(f"{source}, {problem.replace(f'{shown(Path(folder))}/', '')}") for problem in error.problems
             ) from None
-    if refused := [f"{source}: {why}" for name in files if (why := _why_not(name, files[name], paths, before, after))]:
+    lists = _list_sources(files[CONFIG]), _list_sources(_text_at(paths, CONFIG) or "")
+    if refused := [f"{source}: {why}" for name in files if (why := _why_not(name, files[name], paths, *lists))]:
         raise ConfigError(refused)
     known = relay_names(after)
     if unknown := [(host, it.relay) for host, it in wanted.items() if it.relay and it.relay not in known]:
         raise ConfigError(f"{source}: override of {host}: unknown relay {quoted(relay)}" for host, relay in unknown)
-    notices += [
-        f"the override of {host} ({_action(it)}) names a relay that is gone then: set another, or run "
-        f"`byway site forget {host}`"
-        for host, it in sorted(overrides.items())
-        if host not in wanted and it.relay and it.relay not in known
-    ]
+    notices += lost_overrides(after, {host: it for host, it in sorted(overrides.items()) if host not in wanted})
     changes = [(name, _change(_text_at(paths, name), text)) for name, text in files.items()]
     changes += [(f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(wanted.items())]
     return Import(files, wanted, tuple(changes), tuple(_commands(after, before)), tuple(notices))
 
 
-def _why_not(name: str, text: str, paths: Paths, before: Settings, after: Settings) -> str:
+def _why_not(name: str, text: str, paths: Paths, given: Collection[str], here: Collection[str]) -> str:
     """Returns why an import may not write this file; empty: it may. A list may be new or replace a list, and never a
-    script, a key or whatever else lies in the folder."""
-    is_list, was_list = (any(name == item.source for item in settings.list) for settings in (after, before))
+    script, a key or whatever else lies in the folder. `given` and `here` are the sources of the lists of both
+    configurations."""
     if name in (CONFIG, RULES, BLOCK_PAGES):
         return ""
-    if not is_list:
+    if name not in given:
         return f"file {quoted(name)} may not be imported: its configuration has no such list"
-    if was_list or _text_at(paths, name) in (None, text):
+    if name in here or _text_at(paths, name) in (None, text):
         return ""
-    return f"file {quoted(name)} may not be imported: here it is no list; move it away first"
+    return f"file {quoted(name)} may not be imported: another file has this name here; move that away first"
+
+
+def _list_sources(config: str) -> frozenset[str]:
+    """Returns the sources of the lists of a configuration, which may have faults: an import may be what mends it."""
+    try:
+        return frozenset(str(table["source"]) for table in tomllib.loads(config).get("list", ()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return frozenset()
 
 
 def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path:
@@ -283,7 +294,9 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
     there = {name: text for name, text in previous.items() if text is not None}
     make_folder(paths.config_dir)
     backup = _free_backup(paths.config_dir)
-    kept = ConfigFile({CONFIG: "", **there}, overrides)
+    # What stays the same may be no list of the configuration of now: an import of the backup would refuse it.
+    replaced = {name: text for name, text in there.items() if name == CONFIG or text != made.files[name]}
+    kept = ConfigFile({CONFIG: "", **replaced}, overrides)
     write_private(backup, kept.text(note="Kept before an import, with passwords: keep it as you keep them."))
     written: list[str] = []
     try:

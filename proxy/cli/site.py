@@ -16,7 +16,7 @@ from proxy.cli.help import Group
 from proxy.cli.options import length_s
 from proxy.cli.output import Output, override_of
 from proxy.control.amounts import ago, clock
-from proxy.model import Destination
+from proxy.model import literal
 
 Document = Mapping[str, Any]
 
@@ -112,7 +112,7 @@ def set_action(
     if call.output.as_json:
         call.output.document(answer)
     else:
-        below = " and its subdomains" if Destination(answer["host"], 443).address is None else ""
+        below = " and its subdomains" if literal(answer["host"]) is None else ""
         call.output.line(f"{answer['host']}{below}: {override_of(answer['override'], fancy=True)}")
         call.output.hint(f"Undo with `byway site forget {answer['host']}`.")
     return None

@@ -46,7 +46,7 @@ def relay_names(settings: Settings) -> tuple[str, ...]:
 
 def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> list[str]:
     """Returns a sentence for each override that names a relay or group that is not configured, LOST_SHOWN at most."""
-    known = relay_names(settings)
+    known = frozenset(relay_names(settings))
     lost = ((host, it.relay) for host, it in overrides.items() if it.relay and it.relay not in known)
     return [
         f"the override of {host} names relay {relay}, which is not configured: set another, or run "

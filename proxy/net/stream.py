@@ -327,7 +327,7 @@ class SocketStream(Stream):
 
     def resume_reading(self) -> None:
         if self._edges & PEER_SHUT:
-            self._edges |= URGENT  # one that came in the pause is not reported yet, and EOF is not next then
+            self._edges |= URGENT  # one that came in the pause is not reported yet, and the end does not come before it
         self._poller.resume_reading(self, writes=self._writes_armed)
 
     def send_eof(self) -> None:

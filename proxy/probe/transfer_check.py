@@ -39,7 +39,7 @@ from proxy.wire.reader import Reader
 
 WITHIN_S = 5.0
 """For one way, which takes some ten round trips. Where these are long, a transfer has just stopped by then, or is about
-to: while that will show soon, the way gets of the time of those that were not tried."""
+to: while that may show soon, a way has as long again, of the time of ways that were not tried."""
 
 WAYS_MAX = 3
 """Ways that one check tries: the next one only after one that stalls."""
@@ -201,8 +201,8 @@ class TransferCheck:
         return peers
 
     async def _transfer(self, trial: _Trial, site: Destination, ends_at: float) -> None:
-        """Requests pages until the trial's result is known, and notes it. After `ends_at` only what will show soon is
-        awaited."""
+        """Requests pages until the trial's result is known, and notes it. After `ends_at` only what may show soon is
+        awaited, for as long as one way has."""
         loop = asyncio.get_running_loop()
         trial.last = self._sample(trial)
         bringing = spawn(_bring(trial, site, self._detect.proof_bytes), name=f"request pages of {site.host}")
@@ -217,7 +217,7 @@ class TransferCheck:
                     trial.last, trial.came_at = sample, loop.time()
                 elif self._has_stopped(sample, trial.last):
                     trial.transfer = Transfer.STALLS
-                elif bringing.done() or (loop.time() >= ends_at and not _shows_soon(trial, sample)):
+                elif bringing.done() or loop.time() >= ends_at + (WITHIN_S if _shows_soon(trial, sample) else 0.0):
                     return
         finally:
             bringing.cancel()
@@ -271,8 +271,8 @@ class _CheckedDialer:
 
 
 def _shows_soon(trial: _Trial, sample: FlowSample) -> bool:
-    """Whether a transfer is not known to be slow: bytes come, or a pause in them is not over, or what was sent after
-    one is not acknowledged yet."""
+    """Whether a stall may show soon: bytes come, or a pause in them is not over, or what was sent after one is not
+    acknowledged yet."""
     return sample.unacked > 0 or asyncio.get_running_loop().time() - trial.came_at <= QUIET_S[1] + 2 * _LOOK_S
 
 

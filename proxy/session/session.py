@@ -58,6 +58,7 @@ class Session:
             if asked is None:
                 asked = await setup.inbound.read(client)
                 if services.setup().inbound.credentials != setup.inbound.credentials:
+                    log.info("%s: the password was changed, so it has to connect again", peer)
                     return None
             if not isinstance(asked, TunnelRequest):
                 if isinstance(asked, ForwardRequest):

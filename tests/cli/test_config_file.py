@@ -99,6 +99,10 @@ HEAD = 'byway_export = 1\n[[file]]\nname = "config.toml"\ntext = ""\n'
                 "a//b",
                 "./a",
                 "a\\\\b",
+                ".bash_profile",
+                "lists/.hidden",
+                "~/x",
+                "add\u200cons/x.py",
             )
         ),
         HEAD + '[[file]]\nname = "rules.txt"\ntext = 1',
@@ -169,7 +173,9 @@ def test_a_list_outside_of_the_folder_is_named_and_left_out(byway: Byway, filled
     filled.config.write_text(CONFIG.replace("lists/mine.txt", str(outside)))
     ran = byway("config", "export")
     assert "lists/mine.txt" not in ConfigFile.parse(ran.out, "x").files
-    assert "List mine is left out: it is not in the configuration folder" in ran.err
+    assert (
+        "List mine is left out: it has a name that cannot be exported, or is not in the configuration folder" in ran.err
+    )
 
 
 # -- import ------------------------------------------------------------------------------------------------------------
@@ -258,7 +264,7 @@ def test_overrides_move_too_and_others_stay(byway: Byway, filled: Home, tmp_path
     file.write_text(ConfigFile(others, {"b.example": Override(Action.DIRECT)}).text(note="x"))
     ran = byway("config", "import", str(file), "--yes")
     assert ["site b.example", "DIRECT, in place of BLOCK"] in ran.rows
-    assert "The override of a.example (RELAY:eu) names a relay that is gone then" in ran.err
+    assert "The override of a.example names relay eu, which is not configured: set another, or run" in ran.err
     assert "b.example" not in ran.err
 
 
@@ -339,13 +345,34 @@ def test_an_import_replaces_nothing_but_lists(byway: Byway, filled: Home, tmp_pa
     file.write_text(ConfigFile({"config.toml": config, "password.sh": "a.example\n"}, {}).text(note="x"))
     before = files(filled)
     ran = byway("config", "import", str(file), "--yes")
-    reason = "here it is no list; move it away first" if as_list else "its configuration has no such list"
+    reason = (
+        "another file has this name here; move that away first" if as_list else "its configuration has no such list"
+    )
     assert (ran.code, f'file "password.sh" may not be imported: {reason}' in ran.err) == (7, True)
     assert files(filled) == before
     mine = {"config.toml": CONFIG, "lists/mine.txt": "c.example\n"}
     file.write_text(ConfigFile(mine, {}).text(note="x"))
     assert byway("config", "import", str(file), "--yes").code == 0
     assert files(filled)["lists/mine.txt"] == "c.example\n"
+
+
+def test_a_backup_can_be_imported_where_a_list_was_left_behind(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    """Its file stayed in the folder when the list was taken out of the configuration."""
+    exported = moved(byway, filled, tmp_path)
+    filled.config.write_text("config_version = 1\n")
+    filled.config.with_name("rules.txt").write_text("")
+    backup = byway("config", "import", str(exported), "--yes", "--allow-commands", "--json").json["backup"]
+    assert byway("config", "import", backup, "--yes").code == 0
+    assert filled.config.read_text() == "config_version = 1\n"
+
+
+def test_an_import_mends_a_faulty_configuration_with_its_lists(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    file = moved(byway, filled, tmp_path)
+    filled.config.write_text(CONFIG.replace("config_version = 1", "config_version = 1\nno_such_key = 2"))
+    filled.config.with_name("lists").joinpath("mine.txt").write_text("changed.example\n")
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert (ran.code, ran.err.count("may not be imported")) == (0, 0)
+    assert "changed.example" not in files(filled)["lists/mine.txt"]
 
 
 def test_an_override_of_an_unknown_relay_is_refused(byway: Byway, filled: Home, tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_a_report_names_free_and_blocked_sites(byway: Byway, running: Running) -
         ["blocked", "blocked.test", "blocked: connection reset after the TLS ClientHello (SNI filtering)"],
     ]
     diff = byway("list", "report", "own", "--diff").out
-    assert patched(TEXT, diff) == "b.test\nblocked.test\n192.0.2.0/24\n?? ?\n"
+    assert patched(TEXT, diff) == "b.test\n192.0.2.0/24\n?? ?\nblocked.test\n"
     assert byway("list", "report", "own", "--diff", "--json").json["diff"]["text"] == diff
 
 

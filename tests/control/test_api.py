@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from proxy.config.schema import GroupConfig, RelayConfig
 from proxy.control import api as api_module
 from proxy.control.document import document
 from proxy.control.streaming import FAULT
@@ -63,9 +64,16 @@ async def test_status_says_what_is_on_and_what_is_in_trouble(api: ClientSession,
 
 
 async def test_status_names_an_override_whose_relay_is_gone(api: ClientSession, world: World) -> None:
-    world.overrides["a.example"] = Override(Action.RELAY, "old")
+    """A chain over a group is one that is configured, although there are only chains with its members."""
+    world.settings = replace(
+        world.settings,
+        relay=(*world.settings.relay, RelayConfig("far", "socks5h://far.example:1080>eu")),
+        group=(*world.settings.group, GroupConfig("eu", ("tor", "vps"))),
+    )
+    world.overrides |= {"a.example": Override(Action.RELAY, "old"), "b.example": Override(Action.RELAY, "far")}
     world.overrides_changed()
-    assert "the override of a.example names relay old" in (await read(api, "/v1/status"))["notices"][-1]
+    told = [it for it in (await read(api, "/v1/status"))["notices"] if "override" in it]
+    assert [it.partition(",")[0] for it in told] == ["the override of a.example names relay old"]
 
 
 async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> None:

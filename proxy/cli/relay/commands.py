@@ -211,7 +211,7 @@ def try_relays(
 ) -> Exit | None:
     """Connect to a destination through each relay. The result is saved for `relay list`. Exit code 5 if a relay fails.
 
-    Without a running Byway, PySocks tests each relay as well whose URL has an address.
+    Without a running Byway, PySocks also tests each relay whose URL has an IP address.
     """
     try:
         client = call.client()

@@ -14,7 +14,7 @@ import threading
 import time
 from concurrent.futures import Future
 
-from proxy.model import Destination
+from proxy.model import Destination, literal
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 
@@ -79,7 +79,7 @@ def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials:
         return "PySocks would resolve the name itself"
     if relay.sends_credentials and not may_send_credentials and not _is_loopback(relay.host):
         return "the user and password may not be sent without TLS"
-    if not _is_address(relay.host):
+    if literal(relay.host) is None:
         return "PySocks would ask the system's name servers for the relay"
     return ""
 
@@ -123,14 +123,6 @@ def _close(sock: socket.socket) -> None:
     """Closes the socket, also when PySocks has a file on it open, which would keep it open."""
     if (descriptor := sock.detach()) >= 0:
         socket.close(descriptor)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -56,7 +56,7 @@ class StatusEndpoints:
         notices = (
             *parts.setup().loaded.notices,
             *self.relays.lost_selections().values(),
-            *lost_overrides(settings, parts.setup().router.overrides),
+            *lost_overrides(parts.setup().loaded.settings, parts.setup().router.overrides),
             *parts.store.notices,
         )
         return StatusAnswer(

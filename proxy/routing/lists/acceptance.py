@@ -19,14 +19,16 @@ _HTML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 _MARKUP = re.compile(rb"<[a-z!/?]", re.IGNORECASE)
 _LOOKED_AT = 2048
+_SEARCHED = 64 * 1024
 
 
 def is_web_page(content: bytes, content_type: str) -> bool:
     """Whether the answer is a web page, by how it begins. With the Content-Type of one, which scripts also give to
     lists that they write, any markup tells it."""
     kind = content_type.partition(";")[0].strip().lower()
-    tells = _MARKUP.search if kind in _HTML_TYPES else _HTML.match
-    return tells(content[:_LOOKED_AT]) is not None
+    if kind in _HTML_TYPES:
+        return _MARKUP.search(content[:_SEARCHED]) is not None
+    return _HTML.match(content[:_LOOKED_AT]) is not None
 
 
 def refusal(listed: DomainList, last_entries: int, *, accept_smaller: bool) -> str:

@@ -37,9 +37,10 @@ class ListDiff:
 def write_diff(
     name: str, text: str, list_format: ListFormatName, *, remove: Collection[str], add: Sequence[str]
 ) -> ListDiff:
-    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` behind the last line that
-    is like theirs, so that what must be last, such as the default of SwitchyOmega, stays so. All are in canonical
-    spelling; `name` is how the diff calls the file. Of a list in base64 it is the diff of what it stands for."""
+    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` at its end. In a format
+    with something that must be last, such as the default of SwitchyOmega, they come behind the last line that is like
+    theirs. All are in canonical spelling; `name` is how the diff calls the file. Of a list in base64 it is the diff of
+    what it stands for."""
     if list_format == "autoproxy" and (filters := unpacked(text)) is not None:
         name, text = f"{name} (decoded from base64)", filters
     head = head_of_lines(text) if list_format == "clash" else ""
@@ -62,7 +63,8 @@ def write_diff(
             added.append(line)
         else:
             unwritten.append(domain)
-    last_alike = next(_templates(lines, list_format, head, backwards=True), None) if added else None
+    has_an_end = list_format in ("clash", "switchyomega")  # what must be last: another key of YAML, the default
+    last_alike = next(_templates(lines, list_format, head, backwards=True), None) if added and has_an_end else None
     at = len(lines) if last_alike is None else last_alike.number + 1
     hunks = list(_hunks(lines, sorted(set(removed)), added, at, is_ended=is_ended))
     header = [f"--- {name}", f"+++ {name}"] if hunks else []

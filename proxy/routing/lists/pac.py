@@ -103,6 +103,7 @@ class _Script:
         self._used: set[int] = set()  # ids of the arrays and dictionaries that a condition uses
         self._default_listed = False
         self._inlined = 0
+        self._branches = 0  # conditional statements around the one that is read
 
     def read(self) -> None:
         self._declare(self._tree.parts)
@@ -183,7 +184,7 @@ class _Script:
             elif node.part is Part.BINARY and node.text == "=":
                 self._assign(node)
 
-    def _assign(self, node: Node, *, guarded: bool = False) -> None:
+    def _assign(self, node: Node) -> None:
         target, *_, value = node.parts
         if target.part is Part.WORD:
             if value.part is Part.UNARY and value.text == "new" and len(value.parts[0].parts) == 2:
@@ -192,8 +193,8 @@ class _Script:
                 self._functions[target.text] = value._replace(text=target.text)
             elif self._is_host(value):
                 self._hosts.add(target.text)
-            elif guarded and target.text in self._values:
-                del self._values[target.text]  # it may be one or the other
+            elif self._branches and (target.text in self._values or value.part not in (Part.ARRAY, Part.OBJECT)):
+                self._values.pop(target.text, None)  # it may be one or the other, or nothing
             else:
                 self._values[target.text] = value
 
@@ -215,10 +216,13 @@ class _Script:
             case Part.LOOP:
                 self._read(node.parts[0], looping=True, guarded=guarded)
             case Part.BINARY if node.text == "=":
-                self._assign(node, guarded=guarded)
+                self._assign(node)
                 self._call(node.parts[-1], guarded=guarded)
             case Part.IF:
-                return self._branch(node, looping=looping, guarded=guarded)
+                self._branches += 1
+                ends = self._branch(node, looping=looping, guarded=guarded)
+                self._branches -= 1
+                return ends
             case Part.RETURN:
                 self._return(node, looping=looping, guarded=guarded)
                 return not guarded

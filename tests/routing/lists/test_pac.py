@@ -253,9 +253,18 @@ def test_an_array_that_nothing_understood_uses_and_a_statement_that_is_not_known
     assert found.skips == {Skip.SCRIPT: 1}
 
 
-def test_what_a_variable_holds_after_a_condition_is_not_known() -> None:
+@pytest.mark.parametrize(
+    "set_before",
+    [
+        "var r = 'PROXY x:1'; if (weekday()) { r = 'DIRECT'; }",
+        "var r = 'PROXY x:1'; if (weekday()) r = 'DIRECT'; if (night()) r = 'PROXY y:1';",
+        "var r; if (weekday()) { r = 'DIRECT'; } else { r = 'PROXY x:1'; }",
+        "var r; if (weekday()) r = 'DIRECT';",
+    ],
+)
+def test_what_a_variable_holds_after_a_condition_is_not_known(set_before: str) -> None:
     found = read_body(
-        "var r = 'PROXY x:1'; if (weekday()) { r = 'DIRECT'; }\nif (host == 'a.example') return r;\n"
+        f"{set_before}\nif (host == 'a.example') return r;\n"
         "if (host == 'b.example') return 'PROXY x:1'; return 'DIRECT';"
     )
     assert (shown(found.listed), shown(found.exceptions)) == (["=b.example"], [])
