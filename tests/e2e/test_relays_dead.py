@@ -29,7 +29,7 @@ DEAD = (
     ("killed", "socks5h://{microsocks}:1090", "relay killed cannot be reached: {microsocks}:1090: Connection refused"),
     ("refusing", "https://stunnel.relay:1999?ca={ca}", "{stunnel}:1999: Connection refused"),
     ("swallowed", "socks5h://{nowhere}:1080", "relay swallowed cannot be reached: {nowhere}:1080 did not answer"),
-    ("mute", "socks4a://{tinyproxy}:1998", "relay mute did not reach the destination"),
+    ("mute", "socks4a://{tinyproxy}:1998", "relay mute opened no connection"),
     ("nameless", "socks5h://no-such.relay:1080", "no-such.relay does not exist"),
     ("through-killed", "killed>http://{tinyproxy}:8888", "relay killed cannot be reached"),
 )
