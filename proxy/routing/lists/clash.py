@@ -136,8 +136,9 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     types = "|".join(_DOMAIN_TYPES).lower()
     of_domains = rf"(\+?\.|\*\.|)({DOMAIN})"
     of_types = rf"({types})[\x20\t]*,[\x20\t]*({DOMAIN})(?:,[^\r\n'\"\#]*)?"
-    of_ipv4 = rf"(?:ip-cidr,)?({IPV4_PREFIX})(?:,no-resolve)?"
-    of_ipv6 = rf"(?:ip-cidr6?,)?({IPV6_PREFIX})(?:,no-resolve)?"
+    bare = r"(?![^,\r\n]*,)"  # no option without a type
+    of_ipv4 = rf"(?:ip-cidr,|{bare})({IPV4_PREFIX})(?:,no-resolve)?"
+    of_ipv6 = rf"(?:ip-cidr6?,|{bare})({IPV6_PREFIX})(?:,no-resolve)?"
     kinds = (
         BulkLines(_lines_of(of_domains, is_yaml=is_yaml), builder.add_lines, leads=_LEADING),
         BulkLines(_lines_of(of_types, is_yaml=is_yaml), builder.add_lines, leads=_COVERS_OF_TYPE),

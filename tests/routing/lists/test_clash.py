@@ -101,6 +101,12 @@ def test_classical_text() -> None:
     assert found.problem == ""
 
 
+@pytest.mark.parametrize("line", ["192.0.2.0/24,no-resolve\n", "payload:\n  - 2001:db8::/32,no-resolve\n"])
+def test_an_option_belongs_to_a_type(line: str) -> None:
+    found = read(line, format="clash")
+    assert (shown(found.listed), found.skips) == ([], {Skip.UNSUPPORTED_TYPE: 1})
+
+
 def test_what_yaml_has_around_a_string_is_no_part_of_it() -> None:
     items = (
         '"+.b\\u00FCcher.example"', '"DOMAIN-REGEX,^a\\\\.b$"', "&one '+.one.example'", "!!str two.example  # why",
