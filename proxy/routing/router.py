@@ -247,9 +247,9 @@ class Router:
         decides_at = reason.line if isinstance(reason, Rule) else NO_RULE
         return (isinstance(reason, Rule) or reason is _NO_RULE) and self.rules.first_program_line < decides_at
 
-    def trace(self, destination: Destination, situation: Situation = ANYWHERE) -> list[str]:
+    def trace(self, destination: Destination, situation: Situation = ANYWHERE, *, now: float) -> list[str]:
         """Explains the plan for a destination, one sentence a step, the deciding one first; for `byway rule test`."""
-        reason = self._reason(destination, destination.host, situation)
+        reason = self._reason(destination, destination.host, situation, now)
         action = f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)
         steps = [f"{action} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
         if isinstance(reason, _Reason) and reason.replaces is not None:
@@ -280,7 +280,7 @@ class Router:
             elif rule.type is RuleType.NETWORK:
                 yield f"{rule.why} decides on that network"
 
-    def _reason(self, destination: Destination, name: str, situation: Situation, now: float = 0.0) -> _Reason | Rule:
+    def _reason(self, destination: Destination, name: str, situation: Situation, now: float) -> _Reason | Rule:
         """Returns what decides: an override, else a rule, else nothing (AUTO, which a mode may replace). An override
         that ends before `now` does not; the application removes it a moment later."""
         mode = self._mode

@@ -527,13 +527,14 @@ def test_an_override_that_has_ended_decides_nothing_more() -> None:
     for now, holds in ((NOW - 1, True), (NOW, False)):
         assert router.may_go_direct(destination, home, now) is holds
         assert router.depends_on_program(destination, destination.host, home, now) is not holds
+        assert ("site set" in router.trace(destination, now=now)[0]) is holds
 
 
 def test_trace_names_the_rules_of_other_programs_and_networks() -> None:
     router = make_router(
         "PROCESS-NAME,firefox,RELAY\nNETWORK,0123456789abcdef,BLOCK\nMATCH,DIRECT\nNETWORK,unknown,AUTO"
     )
-    assert router.trace(Destination("a.example", 443), Situation(NETWORK, "curl")) == [
+    assert router.trace(Destination("a.example", 443), Situation(NETWORK, "curl"), now=NOW) == [
         "DIRECT by rules.txt:3 MATCH,DIRECT",
         "rules.txt:1 PROCESS-NAME,firefox,RELAY decides for that program",
         "rules.txt:2 NETWORK,0123456789abcdef,BLOCK decides on that network",
@@ -552,19 +553,19 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
     router = make_router(
         "DOMAIN-SUFFIX,example.org,AUTO\nDST-PORT,443,BLOCK", relays=WITH_SOCKS5, never_relay=("example.org",)
     )
-    assert router.trace(Destination("www.example.org", 443)) == [
+    assert router.trace(Destination("www.example.org", 443), now=NOW) == [
         "AUTO by rules.txt:1 DOMAIN-SUFFIX,example.org,AUTO",
         "rules.txt:2 DST-PORT,443,BLOCK also matches, but an earlier rule decides",
         "[auto] never_relay contains example.org: no relay is tried if direct fails",
         "old (?resolve=local) takes addresses only; skipped for names",
     ]
     overridden = make_router("MATCH,BLOCK", overrides={"onion": Override(Action.RELAY, "tor")})
-    assert overridden.trace(Destination("a.onion", 80)) == [
+    assert overridden.trace(Destination("a.onion", 80), now=NOW) == [
         "RELAY:tor by site set onion RELAY:tor",
         "rules.txt:1 MATCH,BLOCK also matches, but an earlier rule decides",
         ".onion names need a relay; direct is never tried",
     ]
-    assert make_router().trace(Destination("a.example", 80)) == [NO_RULE_MATCHES]
+    assert make_router().trace(Destination("a.example", 80), now=NOW) == [NO_RULE_MATCHES]
 
 
 @pytest.mark.parametrize(("rules", "calls"), [("", 2), ("DOMAIN-SUFFIX,a.example,RELAY\nDOMAIN,b.example,BLOCK\n", 4)])
@@ -729,5 +730,5 @@ def test_in_mode_relay_nothing_may_be_sent_direct_and_the_mode_is_named() -> Non
     router = make_router().with_mode(AutoMode.RELAY, lambda host: False)
     assert not router.may_go_direct(Destination("any.example", 443), UNKNOWN_NETWORK, NOW)
     assert router.closing == "byway mode relay"
-    assert router.trace(Destination("any.example", 443))[0] == "RELAY: AUTO: mode relay, so relays only"
+    assert router.trace(Destination("any.example", 443), now=NOW)[0] == "RELAY: AUTO: mode relay, so relays only"
     assert router.with_overrides({}).closing == "byway mode relay"  # an override does not end it

@@ -291,5 +291,5 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
         host=destination.host,
         port=destination.port,
         plan=PlanJson.of(plan),
-        trace=setup.router.trace(destination, situation),
+        trace=setup.router.trace(destination, situation, now=time.time()),
     )

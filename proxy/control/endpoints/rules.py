@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from proxy.control.answers.connections import PlanJson
@@ -59,7 +60,7 @@ class RuleEndpoints:
             network = NetworkId(networks.get(named, named))
         situation = Situation(network, asked.process.lower())
         made = await self.parts.plan(Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
-        trace = self.parts.setup().router.trace(destination, situation)
+        trace = self.parts.setup().router.trace(destination, situation, now=time.time())
         return RuleTestAnswer(
             host=destination.host,
             port=destination.port,
