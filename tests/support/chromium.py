@@ -54,6 +54,9 @@ class Tab:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
+        self._loaded: set[str] = (
+            set()
+        )  # the documents, by their loaders, of which all was there since `open` was called
         self.errors: list[str] = []
         """What pages wrote to the console as an error, and what their scripts did not catch, after `watch_errors`."""
 
@@ -73,10 +76,13 @@ class Tab:
         return result
 
     async def open(self, url: str) -> None:
-        """Opens a page and returns when all of it is there."""
+        """Opens a page and returns when all of it is there, whatever the page before it was still loading."""
         await self.call("Page.enable")
-        await self.call("Page.navigate", url=url)
-        await self._next(lambda message: message.get("method") == "Page.loadEventFired")
+        await self.call("Page.setLifecycleEventsEnabled", enabled=True)
+        self._loaded.clear()
+        loader = (await self.call("Page.navigate", url=url))["loaderId"]
+        while loader not in self._loaded:  # it may have been there before the answer to the call was
+            await self._next(lambda message: message.get("method") == "Page.lifecycleEvent")
 
     async def open_in_the_end(self, url: str) -> None:
         """Opens a page and returns once it has begun, although its error page comes first."""
@@ -132,9 +138,11 @@ class Tab:
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
-    def _note_error(self, message: dict[str, Any]) -> None:
+    def _note(self, message: dict[str, Any]) -> None:
         told = message.get("params", {})
         match message.get("method"):
+            case "Page.lifecycleEvent" if told["name"] == "load":
+                self._loaded.add(told["loaderId"])
             case "Log.entryAdded" if told["entry"]["level"] == "error":
                 self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
             case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert"):
@@ -146,7 +154,7 @@ class Tab:
         async with asyncio.timeout(LIMIT_S):
             while True:
                 message: dict[str, Any] = await self._socket.receive_json()
-                self._note_error(message)
+                self._note(message)
                 if is_meant(message):
                     return message
 

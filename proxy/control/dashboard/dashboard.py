@@ -93,7 +93,6 @@ class Dashboard:
         try:
             secret = request.match_info["secret"]
             session = session_of(request, self._sign_in, secret=secret, port=self._port, now=_now())
-            session.language = self._language(request)
             return await self._answer(request, session)
         except Refused as refused:
             if request.headers.get("Sec-Fetch-Dest", "document") != "document":
@@ -110,19 +109,19 @@ class Dashboard:
         return language_of_browser(self._parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
 
     async def _answer(self, request: web.Request, session: Session) -> web.StreamResponse:
-        path = request.match_info["path"]
+        path, language = request.match_info["path"], self._language(request)
         if request.method == "POST" and path == "sign-out":
             await posted_form(request, session)
             self._sign_in.sign_out(session)
-            return message(_("Signed out"), _("To sign in again: `byway open`"), 200, session.language)
+            return message(_("Signed out"), _("To sign in again: `byway open`"), 200, language)
         # In a thread: connections go on while jinja2 and the pages are imported, and a catalogue is read.
-        await asyncio.to_thread(_load_pages, session.language)
+        await asyncio.to_thread(_load_pages, language)
         from proxy.control.dashboard.routes import find
         from proxy.control.dashboard.visit import Visit
 
         handler, fields = find(request.method, path)
         began = _now()
-        answer = await handler(Visit(request, session, fields, self._parts, self._subjects, self._streams))
+        answer = await handler(Visit(request, session, language, fields, self._parts, self._subjects, self._streams))
         if request.method == "GET" and isinstance(answer, web.Response):
             session.page_took_s = max(_now() - began, session.page_took_s * 0.7)  # several tabs share it
         return answer

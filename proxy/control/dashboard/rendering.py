@@ -1,6 +1,6 @@
 """Renders the dashboard's pages with jinja2. Every text is escaped; words between two backticks become code.
 
-Phrases are said in the language of the session, wherever they stand on a page: each language has an environment of its
+Phrases are said in the language of the request, wherever they stand on a page: each language has an environment of its
 own. Imported in a thread when the first page is asked for: jinja2 takes 40 ms and 3 MiB.
 """
 
@@ -117,11 +117,12 @@ def _token(session: Session) -> Callable[[], Markup]:
     return lambda: Markup('<input type="hidden" name="token" value="{}">').format(session.form_token)
 
 
-def render(template: str, session: Session, *, title: str, here: str, view: Any) -> str:
-    """Returns a page. `here` is its path behind that of the session. Takes the session's notice."""
-    notice, session.notice = session.notice, ""
+def render(
+    template: str, session: Session, language: Language, *, title: str, here: str, notice: str, view: Any
+) -> str:
+    """Returns a page. `here` is its path behind that of the session; `notice` says what the last form did."""
     return (
-        environment(session.language)
+        environment(language)
         .get_template(template)
         .render(
             title=title,
@@ -136,24 +137,24 @@ def render(template: str, session: Session, *, title: str, here: str, view: Any)
     )
 
 
-def render_part(template: str, session: Session, view: Any) -> str:
+def render_part(template: str, session: Session, language: Language, view: Any) -> str:
     """Returns a part of a page."""
-    made = environment(session.language).get_template(template)
+    made = environment(language).get_template(template)
     return made.render(base=session.path, token=_token(session), view=view)
 
 
-def render_line(line: StepLine | MeasuredSiteLine, session: Session) -> str:
+def render_line(line: StepLine | MeasuredSiteLine, session: Session, language: Language) -> str:
     """Returns a step of a measurement, or its end, as a part of a page."""
     if isinstance(line, StepLine):
         route, what, ended = step_cells(fields_of(line.step))
-        return environment(session.language).get_template("step.html").render(route=route, what=what, ended=ended)
+        return environment(language).get_template("step.html").render(route=route, what=what, ended=ended)
     routes = [
         (row["route"], route_result(row), row["elapsed_s"])
         for row in grouped_routes([fields_of(route) for route in line.routes])
     ]
     token = _token(session)
     return (
-        environment(session.language)
+        environment(language)
         .get_template("verdict.html")
         .render(base=session.path, end=line, routes=routes, token=token)
     )

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proxy.config.edit import Removal
 
-from proxy.languages.language import Language
 
 CODE_S = 60.0
 """Seconds for which a code is valid."""
@@ -53,8 +52,6 @@ class Session:
     """That every form of its pages posts, 128 bits in hex."""
     used_at: float
     """When its last request came."""
-    language: Language = Language.ENGLISH
-    """In which its pages are, as its last request asked for it."""
     notice: str = ""
     """What the last form did, in a sentence, for the next page."""
     undo: tuple[str, str] | None = None

@@ -23,6 +23,7 @@ from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
 from proxy.languages.catalogue import catalogue
+from proxy.languages.language import Language
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
 from proxy.wire.html_page import element
@@ -33,10 +34,12 @@ STREAMS_MAX = 16
 
 @frozen_dataclass
 class Visit:
-    """A request. `fields` are the parts of its path that its Route names; `streams` are the answers that go on."""
+    """A request. `language` is that of its answer: two tabs of a session may ask for two at a time. `fields` are the
+    parts of its path that its Route names; `streams` are the answers that go on."""
 
     request: web.Request
     session: Session
+    language: Language
     fields: Mapping[str, str]
     parts: Dependencies
     subjects: Subjects
@@ -52,12 +55,20 @@ class Visit:
 
     async def page(self, template: str, *, title: str, here: str, view: Any, status: int = 200) -> web.Response:
         """Returns a page. `here` is its path in the menu. It is made in a thread: a long list takes 30 ms."""
-        text = await asyncio.to_thread(render, template, self.session, title=title, here=here, view=view)
+        text = await asyncio.to_thread(self.render, template, title=title, here=here, view=view)
         return html(text, PAGE_HEADERS, status)
+
+    def render(self, template: str, *, title: str, here: str, view: Any) -> str:
+        """Returns the text of a page. `here` is its path in the menu. A page that the browser goes to takes the notice;
+        one that another tab asks for, to bring itself up to date, leaves it to that."""
+        notice = ""
+        if self.request.headers.get("Sec-Fetch-Dest", "document") == "document":
+            notice, self.session.notice = self.session.notice, ""
+        return render(template, self.session, self.language, title=title, here=here, notice=notice, view=view)
 
     async def part(self, template: str, view: Any) -> web.Response:
         """Returns a part of a page, for the module."""
-        return html(await asyncio.to_thread(render_part, template, self.session, view), PAGE_HEADERS)
+        return html(await asyncio.to_thread(render_part, template, self.session, self.language, view), PAGE_HEADERS)
 
     def file(self, text: str, name: str, content_type: str) -> web.Response:
         """Returns a file for the browser to save. `name` is of letters, digits, dots and hyphens."""
@@ -92,7 +103,7 @@ class Visit:
                 pass  # the tab was closed
             except Exception as error:  # the page has begun, and says so in its midst
                 log_fault(error)
-                said = element("p", catalogue(self.session.language).say(FAULT), role="alert")
+                said = element("p", catalogue(self.language).say(FAULT), role="alert")
                 with contextlib.suppress(ConnectionError):
                     await response.write(f"{between}{said}{after}".encode())
         return response

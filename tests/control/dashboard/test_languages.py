@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,6 +77,12 @@ async def test_a_page_is_in_the_language_of_the_browser(browser: Browser, accept
     html = await _page(browser, accepted=accepted)
     assert tag in html
     assert f">{word}</a>" in html
+
+
+async def test_two_tabs_at_a_time_have_each_their_language(browser: Browser) -> None:
+    """As when a person has just changed the browser's languages, and an older tab asks for its content again."""
+    pages = await asyncio.gather(*(_page(browser, accepted=accepted) for accepted in ("ru", "en", "fa") * 3))
+    assert [re.search(r'<html lang="(..)"', page)[1] for page in pages] == ["ru", "en", "fa"] * 3  # type: ignore[index]
 
 
 async def test_the_setting_is_stronger_than_the_browser(world: World, browser: Browser) -> None:

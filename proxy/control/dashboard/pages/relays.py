@@ -20,7 +20,7 @@ from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer
 from proxy.control.dashboard.kinds import relay_kind
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.pages.relay_handshakes import HandshakesView, RelayHours, handshakes_view, read_hours
-from proxy.control.dashboard.rendering import STREAM, render, render_part
+from proxy.control.dashboard.rendering import STREAM, render_part
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.control.endpoints.relays import RelayTest, RelayTestRequest, SelectionRequest
 from proxy.control.relay_edits import Additions
@@ -240,7 +240,7 @@ async def _test(visit: Visit) -> web.StreamResponse:
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     view = {"to": f"{test.to}", "count": len(test.names), "stream": STREAM}
-    page = render("relay_test.html", visit.session, title=_("Test of relays"), here="relays", view=view)
+    page = visit.render("relay_test.html", title=_("Test of relays"), here="relays", view=view)
     return await visit.stream(page, _results(visit, test, name))
 
 
@@ -249,14 +249,14 @@ async def _results(visit: Visit, test: RelayTest, name: str) -> AsyncGenerator[P
     async with contextlib.aclosing(test.results):
         async for result in test.results:
             working += result.ok
-            yield Part(render_part("relay_trial.html", visit.session, result))
+            yield Part(render_part("relay_trial.html", visit.session, visit.language, result))
     end = {
         "working": working,
         "count": len(test.names),
         "relay": name,
         "place": urlencode({"row": name, "did": "test"}),
     }
-    yield Part(render_part("relay_tested.html", visit.session, end), is_behind_list=True)
+    yield Part(render_part("relay_tested.html", visit.session, visit.language, end), is_behind_list=True)
 
 
 ROUTES = (

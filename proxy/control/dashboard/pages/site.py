@@ -18,7 +18,7 @@ from proxy.control.dashboard.charts import Period, Series, timeline
 from proxy.control.dashboard.pages.site_override import LENGTHS, NO_OVERRIDE, action_names, action_value, override_text
 from proxy.control.dashboard.pages.site_report import EXPORTS, LEVELS
 from proxy.control.dashboard.pages.why import stream_measurement
-from proxy.control.dashboard.rendering import STREAM, render
+from proxy.control.dashboard.rendering import STREAM
 from proxy.control.dashboard.site_evidence import Evidence, evidence_of
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
@@ -197,7 +197,7 @@ async def _measure(visit: Visit) -> web.StreamResponse:
     form = await visit.form("fresh")
     host = parse_field(scope, visit.fields["host"])
     view = replace(await _view_of(visit, host), stream=STREAM)
-    page = await asyncio.to_thread(render, "site.html", visit.session, title=host, here="sites", view=view)
+    page = await asyncio.to_thread(visit.render, "site.html", title=host, here="sites", view=view)
     return await stream_measurement(visit, host, fresh="fresh" in form, page=page)
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from proxy.control.access import Refused
 from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
 from proxy.control.dashboard.page_names import PAGE_NAMES
-from proxy.control.dashboard.rendering import STREAM, render, render_line
+from proxy.control.dashboard.rendering import STREAM, render_line
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.control.endpoints.measurements import MeasurementRequest
 from proxy.control.request_parsing import parse_field
@@ -26,7 +26,7 @@ async def _why(visit: Visit) -> web.Response:
 async def _measure(visit: Visit) -> web.StreamResponse:
     form = await visit.form("site", "fresh")
     text = form.get("site", "").strip()
-    page = render("why.html", visit.session, title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
+    page = visit.render("why.html", title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
     return await stream_measurement(visit, text, fresh="fresh" in form, page=page)
 
 
@@ -45,7 +45,8 @@ async def stream_measurement(visit: Visit, text: str, *, fresh: bool, page: str)
 async def _parts(visit: Visit, lines: AsyncGenerator[StepLine | MeasuredSiteLine, None]) -> AsyncGenerator[Part, None]:
     async with contextlib.aclosing(lines):
         async for line in lines:
-            yield Part(render_line(line, visit.session), is_behind_list=isinstance(line, MeasuredSiteLine))
+            text = render_line(line, visit.session, visit.language)
+            yield Part(text, is_behind_list=isinstance(line, MeasuredSiteLine))
 
 
 ROUTES = (Route("GET", "why", _why), Route("POST", "why", _measure))
