@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -30,13 +31,23 @@ _NO_TEXT = (
     (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),
     (b"\xfd7zXZ", "is compressed with xz; unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it first"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "is compressed with zstd: of a binary rule provider of mihomo (.mrs) take the source (.yaml or .list); unpack "
+        "anything else first",
+    ),
     (b"BZh", "is compressed with bzip2; unpack it first"),
-    (b"SRS", "is a binary rule-set of sing-box; take its source (.json), or run: sing-box rule-set decompile"),
-    (b"MRS", "is a binary rule provider of mihomo; take its source (.yaml or .list)"),
+    (
+        tuple(b"SRS%c" % version for version in range(1, 10)),
+        "is a binary rule-set of sing-box; take its source (.json), or run: sing-box rule-set decompile",
+    ),
+    (b"MRS\1", "is a binary rule provider of mihomo; take its source (.yaml or .list)"),
     (b"SQLite format 3\0", "is a database, not a text file"),
 )
 """How files of other kinds begin. Some of them have lines of text."""
+
+_V2RAY = rb"\n[\x80-\xff]{0,4}[\0-\x7f]\n[\1-\x40][!-~]{1,64}\x12"
+"""How a geosite.dat or geoip.dat begins, which is protobuf: a list, and in it its name and its first entry."""
 
 
 def shown(path: Path) -> str:
@@ -94,6 +105,9 @@ def decode_pieces(path: Path, data: bytes, *, pause_s: float = 0.0) -> Iterator[
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
     if kind := next((sentence for begins, sentence in _NO_TEXT if data.startswith(begins)), ""):
         raise ConfigError(f"{shown(path)}: {kind}")
+    if data.startswith(b"\n") and re.match(_V2RAY, data):
+        told = "is a binary collection of lists (geosite.dat, geoip.dat) of V2Ray; take one of its lists as text"
+        raise ConfigError(f"{shown(path)}: {told}")
     start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     while start < len(data):
         end = _end_of_line(data, start + PIECE)
@@ -102,7 +116,9 @@ def decode_pieces(path: Path, data: bytes, *, pause_s: float = 0.0) -> Iterator[
         except UnicodeDecodeError as error:
             place = start + error.start
             line = data.count(b"\n", 0, place) + 1
-            raise ConfigError(f"{shown(path)}:{line}: is not UTF-8 text (byte 0x{data[place]:02x})") from None
+            raise ConfigError(
+                f"{shown(path)}:{line}: is not UTF-8 text (byte 0x{data[place]:02x}); if it is text, save it as UTF-8"
+            ) from None
         if "\0" in text:
             line = data.count(b"\n", 0, data.index(b"\0", start)) + 1
             raise ConfigError(f"{shown(path)}:{line}: contains a NUL character; is this a text file?")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import files
-from proxy.config.files import decode_pieces, read_bytes, read_text, shown
+from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
 from proxy.model.errors import ConfigError
 
 LIMIT = 1000
@@ -65,7 +65,7 @@ def test_G1_what_is_too_large(tmp_path: Path) -> None:
 def test_G1_what_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "f"
     for data, problem in (
-        (b"a\nb\n\xff", ":3: is not UTF-8 text (byte 0xff)"),
+        (b"a\nb\n\xff", ":3: is not UTF-8 text (byte 0xff); if it is text, save it as UTF-8"),
         (b"a\n\0", ":2: contains a NUL character; is this a text file?"),
         ("a".encode("utf-16"), ": is UTF-16 text; save it as UTF-8"),
         (gzip.compress(b"a"), ": is compressed with gzip; unpack it first"),
@@ -74,11 +74,25 @@ def test_G1_what_is_no_text(tmp_path: Path) -> None:
             b"SRS\x01x\x9c",
             ": is a binary rule-set of sing-box; take its source (.json), or run: sing-box rule-set decompile",
         ),
-        (b"MRS!\n(", ": is a binary rule provider of mihomo; take its source (.yaml or .list)"),
-        (b"\x7fELF\x80", ":1: is not UTF-8 text (byte 0x80)"),
+        (b"MRS\1\0\2", ": is a binary rule provider of mihomo; take its source (.yaml or .list)"),
+        (
+            b"\x28\xb5\x2f\xfd\4\0e\1\0\x94\1MRS\1",  # as mihomo writes it
+            ": is compressed with zstd: of a binary rule provider of mihomo (.mrs) take the source (.yaml or .list); "
+            "unpack anything else first",
+        ),
+        (
+            b"\n\xa7\x03\n\x02CN\x12\x0d\x08\x02\x12\x09a.example",
+            ": is a binary collection of lists (geosite.dat, geoip.dat) of V2Ray; take one of its lists as text",
+        ),
+        (b"\x7fELF\x80", ":1: is not UTF-8 text (byte 0x80); if it is text, save it as UTF-8"),
     ):
         file.write_bytes(data)
         assert fault(file) == problem
+
+
+@pytest.mark.parametrize("text", ["MRS.example\n", "SRS\n", "SRS-1.example\n", "\na\n\bCN.example\n"])
+def test_text_that_begins_like_another_kind_of_file_is_text(text: str) -> None:
+    assert decode(Path("f"), text.encode()) == text
 
 
 def test_G1_an_unreadable_file(tmp_path: Path) -> None:
@@ -116,6 +130,9 @@ def test_what_is_no_text_is_told_with_its_line_in_a_later_piece(
 ) -> None:
     monkeypatch.setattr(files, "PIECE", 8)
     file = tmp_path / "f"
-    for last, problem in ((b"\xff", "is not UTF-8 text (byte 0xff)"), (b"\0", "contains a NUL character")):
+    for last, problem in (
+        (b"\xff", "is not UTF-8 text (byte 0xff); if it is text, save it as UTF-8"),
+        (b"\0", "contains a NUL character"),
+    ):
         file.write_bytes(b"12345\n" * 30 + b"1" + last)
         assert fault(file).startswith(f":31: {problem}")

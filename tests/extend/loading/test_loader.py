@@ -264,7 +264,7 @@ def test_names_of_its_own_are_its_own(folder: Path) -> None:
     ("content", "expected"),
     [
         (b"\n \n", "pin.py: the file is empty"),
-        (b"x = '\xff'\n", "pin.py:1: is not UTF-8 text (byte 0xff)"),
+        (b"x = '\xff'\n", "pin.py:1: is not UTF-8 text (byte 0xff); if it is text, save it as UTF-8"),
         (b"x = 1\n\0", "pin.py:2: contains a NUL character; is this a text file?"),
         (b"#" * (FILE_LIMIT + 1), "pin.py: is larger than 1,048,576 bytes; is this the right file?"),
     ],
