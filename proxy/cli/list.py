@@ -99,7 +99,7 @@ def report(
         if not lines:
             call.output.hint("Nothing to change.")
         for domain in made["unwritten"]:
-            call.output.hint(f"{domain}: left out, because the list has no line that names one domain alone.")
+            call.output.hint(f"{domain}: left out, because the list has no line for it alone, or to model one on.")
         return None
     when = ago if call.output.fancy else clock
     rows = [("free", it["host"], f"listed as {it['entry']}", when(it["at"])) for it in answer["free"]]

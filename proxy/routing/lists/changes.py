@@ -2,7 +2,8 @@
 
 Nothing is written that was not read back: a line goes only when it, read alone, names exactly the entry; a line comes
 only when it is an existing one with another domain in it, and names exactly that. So the diff is in the format of the
-list, whatever that is, as long as it has an entry a line.
+list, whatever that is, as long as it has an entry a line. Of the existing ones it is the kind that most are: a comment
+behind one, or a mark, is about its own domain. A hosts file can only say that the domain itself is listed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.autoproxy import unpacked
 from proxy.routing.lists.clash import head_of_lines
 from proxy.routing.lists.formats import parse_list
+from proxy.routing.lists.hosts import leads_nowhere
 from proxy.routing.lists.matcher import Entry, EntryKind
 
 _TEMPLATES_TRIED = 2000
@@ -37,10 +39,10 @@ class ListDiff:
 def write_diff(
     name: str, text: str, list_format: ListFormatName, *, remove: Collection[str], add: Sequence[str]
 ) -> ListDiff:
-    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` at its end. In a format
-    with something that must be last, such as the default of SwitchyOmega, they come behind the last line that is like
-    theirs. All are in canonical spelling; `name` is how the diff calls the file. Of a list in base64 it is the diff of
-    what it stands for."""
+    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` at its end, with their
+    subdomains if the format can say that. In a format with something that must be last, such as the default of
+    SwitchyOmega, they come behind the last line that is like theirs. All are in canonical spelling; `name` is how the
+    diff calls the file. Of a list in base64 it is the diff of what it stands for."""
     if list_format == "autoproxy" and (filters := unpacked(text)) is not None:
         name, text = f"{name} (decoded from base64)", filters
     head = head_of_lines(text) if list_format == "clash" else ""
@@ -56,10 +58,10 @@ def write_diff(
         if not found:
             unwritten.append(domain)
     added: list[str] = []
-    template = next(_templates(lines, list_format, head), None) if add else None
+    template = _usual_template(lines, list_format, head) if add else None
     for domain in add:
         line = domain if template is None else template.line.replace(template.domain, domain)
-        if _single_entry(line, list_format, head) == Entry(EntryKind.DOMAIN, domain, Covers.SITE):
+        if _single_entry(line, list_format, head) == Entry(EntryKind.DOMAIN, domain, _covers(list_format)):
             added.append(line)
         else:
             unwritten.append(domain)
@@ -109,13 +111,27 @@ def _lines_naming(text: str, list_format: ListFormatName, head: str, domain: str
         at = folded.find(domain, end)
 
 
+def _covers(list_format: ListFormatName) -> Covers:
+    """What a new line says of its domain."""
+    return Covers.HOST if list_format == "hosts" else Covers.SITE
+
+
 class _Template(NamedTuple):
-    """A line that names one domain with its subdomains, and how it spells it: a model of new lines."""
+    """A line that names one domain, with its subdomains if the format can, and how it spells it: a model of new
+    lines."""
 
     number: int
     """From 0 on."""
     line: str
     domain: str
+
+
+def _usual_template(lines: Sequence[str], list_format: ListFormatName, head: str) -> _Template | None:
+    """The first of those that most lines are like."""
+    alike: dict[str, list[_Template]] = {}
+    for template in _templates(lines, list_format, head):
+        alike.setdefault(template.line.replace(template.domain, "\n"), []).append(template)
+    return max(alike.values(), key=len)[0] if alike else None
 
 
 def _templates(
@@ -125,7 +141,9 @@ def _templates(
     for number in (numbers[::-1] if backwards else numbers)[:_TEMPLATES_TRIED]:
         line = lines[number]
         entry = _single_entry(line, list_format, head)
-        if entry is not None and entry[::2] == (EntryKind.DOMAIN, Covers.SITE) and line.count(entry.text) == 1:
+        if entry is None or entry[::2] != (EntryKind.DOMAIN, _covers(list_format)) or line.count(entry.text) != 1:
+            continue
+        if list_format != "hosts" or leads_nowhere(line):
             yield _Template(number, line, entry.text)
 
 

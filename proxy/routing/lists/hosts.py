@@ -54,6 +54,14 @@ def _is_address(word: str) -> bool:
     return word == "0" or literal(word.lower().partition("%")[0]) is not None
 
 
+def leads_nowhere(line: str) -> bool:
+    """Whether a line sends its names to no address, or to this computer. Any other address is that of a server, and
+    right for its own names only."""
+    address = line.split()[0]
+    number = literal(address.lower())
+    return address == "0" or (number is not None and (number.is_unspecified or number.is_loopback))
+
+
 def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses a hosts file, as `formats.ParseList` says."""
 

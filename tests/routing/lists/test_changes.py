@@ -51,6 +51,36 @@ def test_a_line_goes_and_one_comes_in_the_lists_own_format(list_format: ListForm
 
 
 @pytest.mark.parametrize(
+    ("list_format", "text", "shown"),
+    [
+        ("plain", "a.test # since 2014, as Joe says\nb.test\nc.test\nd.test # why\n", "+new.test"),
+        ("v2fly", "a.test @cn # in China\nfull:x.test\nb.test\nc.test\n", "+new.test"),
+        ("v2fly", "a.test\nb.test @ads\nc.test @ads\n", "+new.test @ads"),
+        ("hosts", "0.0.0.0 a.test # spies\n0.0.0.0 b.test\n0.0.0.0 c.test\n", "+0.0.0.0 new.test"),
+    ],
+)
+def test_a_new_line_is_like_most_and_says_nothing_of_another_domain(
+    list_format: ListFormatName, text: str, shown: str
+) -> None:
+    made = write_diff("l", text, list_format, remove=(), add=["new.test"])
+    assert (made.unwritten, made.text.splitlines()[-1]) == ((), shown)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "::1", "0"])
+def test_a_hosts_file_gets_the_domain_itself(address: str) -> None:
+    text = f"127.0.0.1 localhost\n{address} a.test\n0.0.0.0\tb.test\n{address} c.test d.test\n{address} e.test\n"
+    made = write_diff("l", text, "hosts", remove={"b.test", "c.test"}, add=["new.test"])
+    assert made.unwritten == ("c.test",)
+    assert patched(text, made.text) == text.replace("0.0.0.0\tb.test\n", "") + f"{address} new.test\n"
+
+
+def test_a_hosts_file_with_addresses_of_servers_gets_nothing() -> None:
+    made = write_diff("l", "127.0.0.1 localhost\n192.0.2.7 a.test\n", "hosts", remove={"a.test"}, add=["new.test"])
+    assert made.unwritten == ("new.test",)
+    assert made.text.splitlines()[-1] == "-192.0.2.7 a.test"
+
+
+@pytest.mark.parametrize(
     ("list_format", "text", "end"),
     [
         ("switchyomega", "[SwitchyOmega Conditions]\n@with result\n*.a.test +proxy\n*.b.test +proxy\n", "* +direct\n"),
