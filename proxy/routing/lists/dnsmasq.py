@@ -1,7 +1,7 @@
 """Files for dnsmasq: `server=/example.com/192.0.2.1` and the like, which name domains with all that is below them.
 
 What dnsmasq does with a domain (asks another server, answers itself, adds addresses to a set) does not matter here: a
-list names it. `server=/example.com/#` gives a domain back to the usual servers, so it is an exception.
+list names it. `server=/example.com/#`, or `local=`, gives a domain back to the usual servers, so it is an exception.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def parse_dnsmasq(pieces: Iterator[str], builder: ListBuilder) -> None:
             builder.skip(number, text, Skip.UNSUPPORTED_TYPE)
             return
         *domains, target = value[1:].split("/")
-        is_exception = option[1].lower() == "server" and target.strip() == "#"
+        if not domains:
+            builder.skip(number, text, Skip.UNREADABLE)
+        is_exception = option[1].lower() in ("server", "local") and target.strip() == "#"
         for domain in domains:
             if domain in ("", "#"):  # names of one label; every name
                 builder.skip(number, text, Skip.NO_HOST)
