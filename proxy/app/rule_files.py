@@ -70,7 +70,7 @@ def read_lists(
     the state folder). Without a copy a list is empty, and its `problem` says what to do. Returns them by name.
 
     `pause_s` is slept after each thousand lines of a list or so: for a thread beside which others work. Raises
-    ConfigError."""
+    ConfigError, with the problems of all lists."""
     if not configured:
         return {}
     from proxy.routing.lists.domain_list import DomainList
@@ -81,10 +81,13 @@ def read_lists(
     return_large_blocks()
     copies = copies or ListCopies(paths.lists_dir)
     lists = {}
+    problems: list[str] = []
     for item in configured:
         file = copies.file(item.url) if item.url else paths.named(item.source)
         source = f"list {item.name}" if item.url else shown(file)
         try:
+            if not item.url and not os.path.lexists(file):
+                raise ConfigError(f"{shown(file)}: no such file; put list {item.name} there, or remove its [[list]]")
             data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
             if data is None:
                 absent = f"not fetched yet; run `byway list refresh {item.name}`"
@@ -102,9 +105,12 @@ def read_lists(
             lists[item.name] = replace(listed, size=len(data), changed_at=_changed_at(file))
         except ConfigError as error:
             if not item.url:
-                raise
+                problems += error.problems
+                continue
             absent = f"its copy cannot be used ({error.problems[0]}); run `byway list refresh {item.name}`"
             lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+    if problems:
+        raise ConfigError(problems)
     return lists
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from proxy.routing.lists.acceptance import is_web_page, refusal
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import LIST_LIMIT, parse_list
 from proxy.routing.lists.list_builder import no_siblings
+from proxy.routing.lists.matcher import NO_ENTRIES
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
@@ -127,7 +128,8 @@ def _import_list(
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
         told = f" ({listed.skipped[0]})" if listed.skipped and not listed.listed else ""
         raise ConfigError(f"{shown(file)}: {reason}{told}. Nothing was changed. To import it anyway: --force")
-    rules = read_rules(settings, paths, lists={name: listed})
+    others, unreadable = _other_lists(settings, paths, name)
+    rules = read_rules(settings, paths, lists={**others, name: listed})
     _write(target, data)
     if known is None:
         table = {"name": name, "source": target.name}
@@ -138,6 +140,8 @@ def _import_list(
                 target.unlink(missing_ok=True)
             raise
     _show_list(call, item, listed, target, rules, is_new=known is None)
+    for problem in unreadable:
+        call.output.hint(f"Byway cannot use its configuration until another list is mended: {problem}")
 
 
 def _import_url(
@@ -189,6 +193,22 @@ def _show_list(
         call.output.hint("It counts as a list of sites that are likely blocked. To decide about its sites, add a rule:")
         for action in ("RELAY", "PREFER-RELAY", "DIRECT", "BLOCK"):
             call.output.hint(f"  byway rule add LIST,{item.name},{action}")
+
+
+def _other_lists(settings: Settings, paths: Paths, name: str) -> tuple[Mapping[str, DomainList], Sequence[str]]:
+    """Reads the lists other than `name`. Returns them, and the problems of those that cannot be read: they are empty
+    here, since several such lists are repaired one after the other."""
+    lists: dict[str, DomainList] = {}
+    problems: list[str] = []
+    for item in settings.list:
+        if item.name == name:
+            continue
+        try:
+            lists |= read_lists([item], paths)
+        except ConfigError as error:
+            lists[item.name] = DomainList(NO_ENTRIES, allow_empty=True)
+            problems += error.problems
+    return lists, problems
 
 
 def _entries_now(item: ListConfig, paths: Paths) -> int:

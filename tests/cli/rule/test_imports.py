@@ -133,6 +133,30 @@ def test_a_copy_that_is_missing_or_damaged_is_repaired(
     assert byway("rule", "check").code == 0
 
 
+def test_lists_that_are_missing_are_all_told_and_repaired_one_by_one(byway: Byway, home: Home, source: Path) -> None:
+    for name in ("one", "two"):
+        byway("rule", "import", str(source), "--list", name)
+        byway("rule", "add", f"LIST,{name},RELAY")
+    for name in ("one", "two"):
+        home.config.with_name(f"{name}.txt").unlink()
+    problems = [
+        f"{home.config.with_name(f'{name}.txt')}: no such file; put list {name} there, or remove its [[list]]"
+        for name in ("one", "two")
+    ]
+    checked = byway("rule", "check")
+    assert (checked.code, checked.err.splitlines()) == (7, problems)
+    ran = byway("rule", "import", str(source), "--list", "one")
+    assert (ran.code, ran.err.splitlines()) == (
+        0,
+        [
+            "It is used by rules.txt:1 LIST,one,RELAY.",
+            f"Byway cannot use its configuration until another list is mended: {problems[1]}",
+        ],
+    )
+    assert byway("rule", "import", str(source), "--list", "two").err == "It is used by rules.txt:2 LIST,two,RELAY.\n"
+    assert byway("rule", "check").code == 0
+
+
 def test_another_file_of_that_name_is_not_overwritten(byway: Byway, home: Home, source: Path) -> None:
     mine = home.config.with_name("gfw.txt")
     mine.write_text("mine.example\n")
