@@ -167,8 +167,8 @@ class _Reader:
                     builder.add(line, rule.value, Covers.HOST)
                 case "keyword":
                     builder.add_keyword(line, rule.value)
-                case "regexp":
-                    builder.skip(line, text, Skip.REGULAR_EXPRESSION)
+                case "regexp":  # `:@cn` looks like the end of a password, which would not be shown
+                    builder.skip(line, text.replace(":@", " @"), Skip.REGULAR_EXPRESSION)
                 case _:
                     builder.skip(line, text, Skip.UNSUPPORTED_TYPE)
 

@@ -161,3 +161,8 @@ def test_an_exported_list_has_its_marks_behind_a_colon() -> None:
     assert listed(found) == listed(read("a.example @ads @cn\nfull:www.b.example @ads\nkeyword:yard\nc.example @cn\n"))
     assert not found.lines_skipped
     assert listed(read("include:all @ads", {"all": exported})) == listed(read("a.example\nfull:www.b.example\n"))
+
+
+def test_an_expression_with_marks_behind_a_colon_is_shown() -> None:
+    found = read("regexp:^ads[0-9]+\\.example$:@ads,@cn\n")
+    assert found.skipped[0].startswith(r'lists/main:1: "regexp:^ads[0-9]+\.example$ @ads,@cn" is a regular expression')
