@@ -117,7 +117,13 @@ class _Script:
             return
         main = self._functions.get(_MAIN)
         if main is None:
-            raise ConfigError(f"{self._builder.source}: has no function {_MAIN}, so it is no PAC file, or is cut short")
+            fault = (
+                f"its {_MAIN} is made by another function, which Byway does not run; it is probably what SwitchyOmega "
+                "or ZeroOmega exported as PAC: export the rule list there, or a backup, and import that"
+                if _MAIN in self._values
+                else f"has no function {_MAIN}, so it is no PAC file, or is cut short"
+            )
+            raise ConfigError(f"{self._builder.source}: {fault}")
         self._enter(main)
         for name, value in self._values.items():
             if value.part in (Part.ARRAY, Part.OBJECT) and id(value) not in self._used and _named_hosts(value):

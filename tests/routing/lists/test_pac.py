@@ -298,6 +298,14 @@ def test_a_script_that_is_no_list_is_refused(body: str, is_default: bool) -> Non
     ("text", "sentence"),
     [
         ("var a = 1;", "proxy.pac: has no function FindProxyForURL, so it is no PAC file, or is cut short"),
+        (
+            """var FindProxyForURL = function(init, profiles) { return function(url, host) { return init; }; }("+a", {
+                "+a": function(url, host, scheme) {
+                    if (/(?:^|\\.)a\\.example$/.test(host)) return "+proxy"; return "DIRECT"; },
+                "+proxy": function(url, host, scheme) { return "PROXY 127.0.0.1:8119"; } });""",
+            "proxy.pac: its FindProxyForURL is made by another function, which Byway does not run; it is probably what "
+            "SwitchyOmega or ZeroOmega exported as PAC: export the rule list there, or a backup, and import that",
+        ),
         ("function FindProxyForURL(url, host) { if (host ==", "proxy.pac: the script ends within a statement"),
         (
             "function FindProxyForURL(url, host) { a();",
