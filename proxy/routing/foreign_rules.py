@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from proxy.config.suggestions import quoted
+from proxy.config.suggestions import one_of, quoted
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.relay_url import redact
 
 _CLASH_TYPES = {
     **{word: word for word in ("DOMAIN", "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "IP-CIDR", "DST-PORT")},
@@ -173,21 +174,29 @@ def _is_backup(text: str) -> bool:
 def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
     """Translates the rules of a switch profile, in its order, and its default as MATCH. Their line is that of the first
     place where their pattern stands. Raises ConfigError for what is no JSON, or has no such profile."""
+    not_taken: list[tuple[int, str]] = []
     try:
         options = json.loads(text.removeprefix("\ufeff"))
         profiles = {it["name"]: it for key, it in options.items() if key.startswith("+")}
         switches = [it for it in profiles.values() if it["profileType"] == "SwitchProfile"]
         first = profiles.get(options.get("-startupProfileName"), {})
         chosen = next((it for it in switches if it is first or len(switches) == 1), None)
+        if chosen is None and switches:
+            names = one_of(sorted(quoted(it["name"]) for it in switches))
+            raise ConfigError(f"the backup has the switch profiles {names}; choose the startup profile in its options")
         if chosen is None:
-            raise ConfigError("the backup has no switch profile, or several, of which none is used at the start")
+            raise ConfigError("the backup has no switch profile, and so no rules")
         proxies = {name for name, it in profiles.items() if it["profileType"] == "FixedProfile"}
         entries = [(_condition(rule["condition"]), str(rule["profileName"])) for rule in chosen["rules"]]
-        entries.append(("*", str(chosen["defaultProfileName"])))
+        default = str(chosen["defaultProfileName"])
+        attached = profiles.get(default, {})
+        if attached.get("profileType") == "RuleListProfile":
+            not_taken.append((1, _of_attached(attached)))
+        else:
+            entries.append(("*", default))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ConfigError("the backup of SwitchyOmega is damaged, or of an unknown version") from None
     rules: list[tuple[int, str]] = []
-    not_taken: list[tuple[int, str]] = []
     for condition, profile in entries:
         number = text.count("\n", 0, max(0, text.find(condition.rpartition(" ")[2]))) + 1
         taken_as = profile if profile.upper() in relays or profile not in proxies else "PROXY"
@@ -196,6 +205,17 @@ def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
         except ValueError as error:
             not_taken.append((number, f"{quoted(f'{condition} +{profile}')}: {error}"))
     return ForeignRules(tuple(rules), tuple(not_taken))
+
+
+def _of_attached(profile: Mapping[str, Any]) -> str:
+    """Says what becomes of the list that a switch profile asks behind its rules. The default behind it would without
+    the list be for its sites, too."""
+    url = redact(str(profile.get("sourceUrl") or ""))
+    return (
+        f"the rule list{url and f' {url}'}: its sites lead to {quoted(profile['matchProfileName'])}, all others to "
+        f"{quoted(profile['defaultProfileName'])}; to use it: byway rule import {url or 'FILE'}, then add a LIST rule "
+        "and a MATCH"
+    )
 
 
 def _condition(condition: Mapping[str, Any]) -> str:

@@ -167,15 +167,35 @@ def test_the_switch_profile_of_a_backup_is_rules() -> None:
     assert [why.partition(": ")[0] for _, why in found.not_taken] == ['"UrlRegex', '"False', '"HostWildcard']
 
 
+@pytest.mark.parametrize("url", ["https://lists.example/gfw.txt", ""])
+def test_the_list_of_a_switch_profile_is_told_with_the_default_behind_it(url: str) -> None:
+    switch = {"profileType": "SwitchProfile", "name": "auto switch", "defaultProfileName": "__ruleListOf_auto switch",
+              "rules": [{"condition": {"conditionType": "HostWildcardCondition", "pattern": "a.example"},
+                         "profileName": "work"}]}  # fmt: skip
+    attached = {"profileType": "RuleListProfile", "name": "__ruleListOf_auto switch", "matchProfileName": "work",
+                "defaultProfileName": "direct", "format": "AutoProxy", "sourceUrl": url, "ruleList": ""}  # fmt: skip
+    found = translate(backup(**{"+auto switch": switch, "+__ruleListOf_auto switch": attached}))
+    assert [rule for _, rule in found.rules] == ["DOMAIN,a.example,RELAY"]
+    ((_, told),) = found.not_taken
+    assert told == (
+        f'the rule list{url and f" {url}"}: its sites lead to "work", all others to "direct"; to use it: byway rule '
+        f"import {url or 'FILE'}, then add a LIST rule and a MATCH"
+    )
+
+
+def test_of_several_switch_profiles_none_is_guessed() -> None:
+    with pytest.raises(ConfigError, match='the switch profiles "auto switch" or "other"; choose the startup profile'):
+        translate(backup(**{"-startupProfileName": ""}))
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        backup(**{"-startupProfileName": ""}),
         backup(**{"+auto switch": {"name": "auto switch", "profileType": "SwitchProfile"}}),
         backup(**{"+work": []}),
         backup()[:-9],
     ],
-    ids=["none at the start", "no rules", "no profile", "cut short"],
+    ids=["no rules", "no profile", "cut short"],
 )
 def test_a_backup_that_says_nothing_clear_is_refused(text: str) -> None:
     assert recognizes(text)
