@@ -164,7 +164,7 @@ def _autoproxy_exception(entry: Entry) -> str | None:
 def _switchyomega(entry: Entry) -> str | None:
     """Conditions of SwitchyOmega: there `*.example.com` is example.com as well, and `**.example.com` is not."""
     if entry.kind is EntryKind.KEYWORD:
-        return f"*{entry.text}*"
+        return f"{'**' if entry.text.startswith('.') else '*'}{entry.text}*"
     if entry.kind is EntryKind.PREFIX:
         return f"Ip: {_with_length(entry.text)}"
     return _by_covers(host="{}", site="*.{}", below="**.{}")(entry)

@@ -188,3 +188,14 @@ def test_a_browser_s_proxy_configuration_finds_sites_and_nothing_else() -> None:
         [require("node"), "-e", f"{text}\n{asked}"], capture_output=True, text=True, check=True, timeout=30
     )
     assert json.loads(done.stdout) == ["PROXY 127.0.0.1:8119"] * 2 + ["DIRECT"] * 3
+
+
+@pytest.mark.parametrize(
+    "format", [it for it in READABLE if export(it, [Entry(EntryKind.KEYWORD, "x", Covers.HOST)]).written]
+)
+@pytest.mark.parametrize("word", [".cn", "cn.", "-ads-", "a.b", "direct"])
+def test_a_keyword_at_a_dot_stays_what_it_is(format: ExportFormat, word: str) -> None:  # noqa: A002
+    entry = Entry(EntryKind.KEYWORD, word, Covers.HOST)
+    made = export(format, [entry])
+    found = parse_list(iter([made.text]), size=len(made.text), source="l", allow_suffixes=True)
+    assert list(found.entries()) == [entry]
