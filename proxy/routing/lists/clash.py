@@ -62,6 +62,7 @@ _FLOW_PARTS = re.compile(r"'(?:[^']|'')*+'|\"(?:[^\"\\]|\\.)*+\"|\]|[^\s,\]][^,\
 """The items of a list in brackets, and the bracket that closes it."""
 _ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")
 _KEY = re.compile(r"---|[\w-]+:(?:\s.*)?")
+_OTHER_KEY = re.compile(r"^(?!rules\b)[\w-]+:(?:\s|$)", re.MULTILINE)
 _YAML_COMMENT = re.compile(r"(?:^|\s)#.*")
 _TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*|^\s*;.*")
 _SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'\s*(?:\s#.*)?")
@@ -109,10 +110,11 @@ def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
 
 def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses a rule provider, as `formats.ParseList` says."""
-    first = next(pieces, "")
+    first = next(pieces, "").removeprefix("\ufeff")
     is_yaml = _has_head(first)
+    text = _from_head_on(first, pieces) if is_yaml else chain((first,), pieces)
     if not is_yaml and any(map(_FLOW_HEAD.match, entries_of(first))):
-        _parse_flow(chain((first,), pieces), builder)
+        _parse_flow(text, builder)
         return
     in_payload = False
 
@@ -123,10 +125,10 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
         elif not in_payload:
             in_payload = _HEAD.fullmatch(line) is not None
             return
-        elif not (text := _YAML_COMMENT.sub("", line).strip()):
+        elif not (shown := _YAML_COMMENT.sub("", line).strip()):
             return
         elif (item := _ITEM.fullmatch(line)) is None or (scalar := _scalar(item[1] or "")) is None:
-            builder.skip(number, text, Skip.UNREADABLE)
+            builder.skip(number, shown, Skip.UNREADABLE)
             return
         else:
             entry = scalar
@@ -145,7 +147,21 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
         BulkLines(_lines_of(of_ipv4, is_yaml=is_yaml), builder.add_ipv4, are_ipv4),
         BulkLines(_lines_of(of_ipv6, is_yaml=is_yaml), builder.add_ipv6, are_ipv6),
     )
-    parse_lines(chain((first,), pieces), kinds, parse_line)
+    parse_lines(text, kinds, parse_line)
+
+
+def _from_head_on(first: str, pieces: Iterator[str]) -> Iterator[str]:
+    """Yields YAML with empty lines in place of what stands before the head: lists of other keys look like its own.
+    `rules:` is one key of many in a configuration, and its list ends at the next one; mihomo reads a `payload:` to the
+    end of the file."""
+    lines = first.splitlines(keepends=True)
+    head = next(number for number, line in enumerate(lines) if _HEAD.fullmatch(line.rstrip("\r\n")))
+    is_configuration = "rules" in lines[head]
+    for piece in chain(("\n" * head + "".join(lines[head:]),), pieces):
+        if is_configuration and (key := _OTHER_KEY.search(piece)):
+            yield piece[: key.start()]
+            return
+        yield piece
 
 
 def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:

@@ -214,6 +214,19 @@ def test_other_spellings_of_the_yaml(text: str) -> None:
         assert shown(found.listed) == ["+site.example", "=host.example", ".below.example"]
 
 
+def test_lists_of_other_keys_are_not_part_of_it() -> None:
+    before = "proxies:\n  - {name: a}\ndns:\n  nameserver:\n  - 192.0.2.53\n  fake-ip-filter:\n  - '+.before.example'\n"
+    behind = "sub-rules:\n  other:\n  - DOMAIN,behind.example,DIRECT\n"
+    rules = "rules:\n- DOMAIN-SUFFIX,site.example,PROXY\n- DOMAIN,host.example,PROXY\n"
+    for text in (f"{before}{rules}{behind}", f"\ufeff{before}{rules}{behind}".replace("\n", "\r\n")):
+        found = read(text, format="clash")
+        assert (shown(found.listed), found.skips) == (["+site.example", "=host.example"], {})
+        assert shown(read(text, format="clash", piece=len(before) + 60).listed) == ["+site.example", "=host.example"]
+    found = read(f"{before}payload:\n- host.example\n- what is this\n", format="clash")
+    assert shown(found.listed) == ["=host.example"]
+    assert found.skipped == ('l:10: "what is this" is neither a domain nor an address',)
+
+
 def test_a_list_in_brackets_names_what_it_skips_and_its_missing_end() -> None:
     found = read(
         "payload: ['DOMAIN-SUFFIX,site.example', 'PROCESS-NAME,curl', *a, &a 'b.example',\n  {c: d}, '+.com']\n"
