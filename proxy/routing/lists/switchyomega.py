@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
+from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
@@ -62,9 +63,15 @@ _TYPES = {
 _TYPE_OF = {name: kind for kind, spellings in _TYPES.items() for name in spellings}
 
 
+def is_backup(text: str) -> bool:
+    """Returns whether the beginning of a file is that of all options of SwitchyOmega (OmegaOptions.bak)."""
+    return text.lstrip("\ufeff \r\n\t").startswith("{") and '"profileType"' in text
+
+
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file is that of a rule list of SwitchyOmega, or of its predecessors."""
-    return _HEADER.match(text) is not None or _LEGACY.search(text) is not None
+    """Returns whether the beginning of a file is that of a rule list of SwitchyOmega, or of its predecessors; or of its
+    options, which `parse_switchyomega` refuses by name."""
+    return _HEADER.match(text) is not None or _LEGACY.search(text) is not None or is_backup(text)
 
 
 class _Section(Enum):
@@ -134,6 +141,9 @@ class _Results:
 def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
     """Parses a rule list, as `formats.ParseList` says. Its text is read twice: the exceptions first."""
     kept = list(pieces)
+    if kept and is_backup(kept[0]):
+        told = "is a backup of SwitchyOmega, and no list; `byway rule import` of it, without --list, shows its rules"
+        raise ConfigError(f"{builder.source}: {told}")
     named = any("@" in piece and _WITH_RESULT.search(piece) for piece in kept)
     matches = (_DEFAULT.search(piece) for piece in kept) if named else ()
     defaults = [match[1].strip().lower() for match in matches if match]

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from proxy.config.schema import ListFormatName
+from proxy.model.errors import ConfigError
 from proxy.routing.lists import formats
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import FORMATS, ListFormat, parse_list
@@ -163,3 +164,12 @@ def test_a_list_that_begins_otherwise_than_it_goes_on_is_read_too(first: str) ->
     found = read(begins, *("".join(f"{NAME.format(n + at)}\n" for n in range(500)) for at in range(0, 5000, 500)))
     assert len(found.listed.domains) == 5000
     assert all(found.covering(NAME.format(n)) for n in range(0, 5000, 50))
+
+
+def test_a_backup_of_switchyomega_is_no_list_and_no_rule_set() -> None:
+    text = '{"+auto switch": {"rules": [], "profileType": "SwitchProfile"}}'
+    with pytest.raises(ConfigError) as caught:
+        parse_list(iter([text]), size=len(text), source="x.bak")
+    assert str(caught.value) == (
+        "x.bak: is a backup of SwitchyOmega, and no list; `byway rule import` of it, without --list, shows its rules"
+    )
