@@ -38,13 +38,15 @@ from proxy.routing.lists.matcher import NO_ENTRIES
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
-from proxy.wire import https_url
+from proxy.wire import https_url, share_links
 from proxy.wire.relay_url import redact
 
 _STDIN = Path("standard input")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _RULES_FILE_STEM = "rules"
 _SHOWN = 50
+_EXPLAINED = 256 * 1024
+"""Characters of a refused file that are looked at to say what it is."""
 
 
 def import_source(
@@ -126,6 +128,8 @@ def _import_list(
         data = inline_includes(decode(file, data), Siblings(file, only_obeyed=False)).encode()
     last = 0 if known is None else _entries_now(known, paths)
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
+        if not listed.listed and (explained := _of_relays(decode(file, data))):
+            raise ConfigError(f"{shown(file)}: is no list of sites: {explained}")
         told = f" ({listed.skipped[0]})" if listed.skipped and not listed.listed else ""
         raise ConfigError(f"{shown(file)}: {reason}{told}. Nothing was changed. To import it anyway: --force")
     others, unreadable = _other_lists(settings, paths, name)
@@ -209,6 +213,13 @@ def _other_lists(settings: Settings, paths: Paths, name: str) -> tuple[Mapping[s
             lists[item.name] = DomainList(NO_ENTRIES, allow_empty=True)
             problems += error.problems
     return lists, problems
+
+
+def _of_relays(text: str) -> str:
+    """Says of links, a subscription or a configuration of another client what it is, without quoting it: it holds
+    passwords, which base64 does not hide. Empty for anything else, such as a message in JSON."""
+    begins = text[:_EXPLAINED].strip()
+    return "" if begins.startswith("{") and '"outbounds"' not in begins else share_links.explain(begins)
 
 
 def _entries_now(item: ListConfig, paths: Paths) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 from collections.abc import Callable
@@ -107,6 +108,26 @@ def test_what_is_worse_than_before_is_not_taken(
     assert home.config.with_name("gfw.txt").read_text() == LIST
     assert byway("rule", "import", str(source), "--list", "gfw", "--force").code == 0
     assert home.config.with_name("gfw.txt").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#x\n", "Byway cannot use Shadowsocks links (ss://) directly"),
+        (base64.encodebytes(b"ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#x\n").decode(), "this is a subscription"),
+        ("proxies:\n  - {name: a, type: ss, password: hunter2}\n", "this is a configuration of another client"),
+        ('{"log": {}, "outbounds": [{"password": "hunter2"}]}', "this is a configuration of another client"),
+    ],
+)
+def test_relays_are_no_list_and_nothing_of_them_is_shown(
+    byway: Byway, home: Home, source: Path, content: str, said: str
+) -> None:
+    source.write_text(content)
+    ran = byway("rule", "import", str(source), "--list", "gfw")
+    assert (ran.code, ran.err.startswith(f"{source}: is no list of sites: {said}")) == (7, True), ran.err
+    assert content.split()[-1][:20] not in ran.err
+    source.write_text('{"error": "not found"}')
+    assert "no line of it can be used" in byway("rule", "import", str(source), "--list", "gfw").err
 
 
 def test_a_list_that_a_rule_could_not_use_is_not_taken_by_force_either(byway: Byway, home: Home, source: Path) -> None:
