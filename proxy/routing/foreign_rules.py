@@ -43,6 +43,9 @@ _OPTIONS = ("no-resolve", "src", "extended-matching", "pre-matching", "dns-faile
 _TYPED = re.compile(r"([A-Za-z][A-Za-z0-9-]+)\s*,\s*(.+)")
 _ITEM = re.compile(r"\s*-\s+(.*)")
 _RULES_KEY = re.compile(r"rules:\s*(?:#.*)?")
+_SECTION = re.compile(r"\s*\[([\w ]+)\]\s*")
+_RULE_SECTIONS = ("rule", "filter_local")
+"""Of Surge, Loon and Shadowrocket, and of Quantumult X. Others hold proxies with their passwords."""
 _TOP_KEY = re.compile(r"[\w-]+:(?:\s.*)?")
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 
@@ -91,11 +94,17 @@ def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:
-    """Yields each entry with its line: those of a YAML file that are items under `rules:`, else all lines."""
+    """Yields each entry with its line: those of a YAML file that are items under `rules:`, those of a section of rules,
+    else all lines."""
     lines = text.removeprefix("\ufeff").splitlines()
     is_yaml = any(_RULES_KEY.fullmatch(line) for line in lines)
-    in_rules = not is_yaml
-    for number, line in enumerate(lines, 1):
+    sections = [_SECTION.fullmatch(line) for line in lines]
+    has_sections = any(section and section[1].lower() in _RULE_SECTIONS for section in sections)
+    in_rules = not (is_yaml or has_sections)
+    for number, (line, section) in enumerate(zip(lines, sections, strict=True), 1):
+        if has_sections and section:
+            in_rules = section[1].lower() in _RULE_SECTIONS
+            continue
         if is_yaml and _TOP_KEY.fullmatch(line):
             in_rules = _RULES_KEY.fullmatch(line) is not None
             continue

@@ -201,3 +201,15 @@ def test_a_backup_that_says_nothing_clear_is_refused(text: str) -> None:
     assert recognizes(text)
     with pytest.raises(ConfigError, match=r"^the backup"):
         translate(text)
+
+
+@pytest.mark.parametrize("section", ["[Rule]", "[filter_local]"])
+def test_of_a_configuration_with_sections_the_rules_alone_are_read(section: str) -> None:
+    text = (
+        "[General]\nskip-proxy = 192.0.2.0/24, localhost\n[Proxy]\nvps = socks5, 192.0.2.1, 1080, me, hunter2\n"
+        f"{section}\n# why\nDOMAIN-SUFFIX,a.example,PROXY\nGEOIP,CN,DIRECT\nFINAL,DIRECT\n[MITM]\nhostname = b.test\n"
+    )
+    assert recognizes(text)
+    found = translate(text)
+    assert found.rules == ((7, "DOMAIN-SUFFIX,a.example,RELAY"), (9, "MATCH,DIRECT"))
+    assert [number for number, _ in found.not_taken] == [8]
