@@ -56,8 +56,8 @@ _TYPES = (*_DOMAIN_TYPES, *_KEYWORD_TYPES, *_WILDCARD_TYPES, *_PREFIX_TYPES, *_S
 _LEADING = {"+.": Covers.SITE, "*.": Covers.CHILDREN, ".": Covers.SUBDOMAINS, "": Covers.HOST}
 """What an entry of behavior domain covers, by what it begins with."""
 
-_HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*(?:\#.*)?")
-_FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:[\x20\t]*\[")
+_HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]+[&!]\S*)*[\x20\t]*(?:\#.*)?")
+_FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]+[&!]\S*)*[\x20\t]*\[")
 _FLOW_PARTS = re.compile(r"'(?:[^']|'')*+'|\"(?:[^\"\\]|\\.)*+\"|\]|[^\s,\]][^,\]]*+")
 """The items of a list in brackets, and the bracket that closes it."""
 _ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")

@@ -204,6 +204,8 @@ def test_lines_that_begin_in_different_ways_are_read_in_bulk_but_for_odd_ones(
         '{"payload": ["+.site.example", "host.example", ".below.example"]}\n',
         "'payload':\n  - '+.site.example'\n  - host.example\n  - .below.example\n",
         '"rules" :\n- +.site.example\n- host.example\n- .below.example',
+        "payload: &all  # why\n- +.site.example\n- host.example\n- .below.example\n",
+        "payload: !!seq &all [+.site.example, host.example, .below.example]\n",
         "  payload:\r\n    - '+.site.example'\r\n    - host.example\r\n    - .below.example\r\n",
     ],
 )
