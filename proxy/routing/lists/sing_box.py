@@ -79,9 +79,12 @@ class _Parser:
         for key in self._members(opening):
             token = next(self._tokens)
             values = self._value(token)
+            absent = ("null",) if key.text in _HOSTS else ("null", "false")
+            if not values or (token.kind is Kind.WORD and token.text in absent):
+                continue  # an empty array, or one of these: as if it were not there
             if key.text in _HOSTS:
-                hosts.setdefault(key.text, []).extend(values or ([token] if _is(token, "{") else []))
-            elif (key.text, token.text) not in (("type", "default"), ("type", ""), ("invert", "false")):
+                hosts.setdefault(key.text, []).extend(values)
+            elif (key.text, token.text) not in (("type", "default"), ("type", "")):
                 why = Skip.PROCESS if _PROGRAMS.fullmatch(key.text) else Skip.CONDITION
                 shown = f"{key.text}: {token.text}" if token.kind is not Kind.MARK else key.text
                 reason = reason or (shown, why)
@@ -127,11 +130,11 @@ class _Parser:
     # -- JSON ----------------------------------------------------------------------------------------------------------
 
     def _value(self, token: Token) -> list[Token]:
-        """Reads a value. Returns it, or the items of an array, save for objects."""
+        """Reads a value. Returns its token, or those of the items of an array; of an object that of its bracket."""
         if _is(token, "{"):
             for _ in self._members(token):
                 self._value(next(self._tokens))
-            return []
+            return [token]
         if _is(token, "["):
             return [one for item in self._items(token) for one in self._value(item)]
         if token.kind in (Kind.STRING, Kind.STRINGS, Kind.NUMBER) or token.text in ("true", "false", "null"):

@@ -90,6 +90,20 @@ def test_a_rule_with_another_condition_is_skipped_as_a_whole(
     assert found.skipped[0].startswith(f'set.json:1: "{shown}" {reason.sentence}')
 
 
+@pytest.mark.parametrize("empty", ["[]", "[ ]", "null"])
+@pytest.mark.parametrize("key", ["port", "source_ip_cidr", "process_name", "domain_regex", "ip_cidr", "package_name"])
+def test_a_condition_that_names_nothing_is_none(key: str, empty: str) -> None:
+    found = read(f'{{"version": 3, "rules": [{{"{key}": {empty}, "domain": ["a.example"], "ip_is_private": false}}]}}')
+    assert (listed(found), found.skips) == ({"a.example": Covers.HOST}, {})
+
+
+def test_an_object_in_an_array_is_something() -> None:
+    found = read_rules(
+        {"domain": ["a.example", {"b": 1}]}, {"domain": "c.example", "port": [{"d": 1}]}, {"domain": False}
+    )
+    assert (listed(found), found.skips) == ({"a.example": Covers.HOST}, {Skip.UNREADABLE: 2, Skip.CONDITION: 1})
+
+
 def test_one_value_may_stand_without_its_array_and_keys_in_any_order() -> None:
     assert set(listed(read('// note\n{"rules": {"domain": "a.example"} /* x */,\n# y\n"version": 2}'))) == {"a.example"}
     assert read('{"version": 1, "rules": []}').problem == "set.json: the list is empty"
