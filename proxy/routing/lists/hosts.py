@@ -81,6 +81,7 @@ def parse_hosts(pieces: Iterator[str], builder: ListBuilder) -> None:
             return
         if not names or not _is_address(address):
             builder.skip(number, line.strip(), Skip.UNREADABLE)
+            return
         for name in names:
             if name.lower() not in _OWN_NAMES:
                 builder.add(number, name, Covers.HOST)

@@ -28,6 +28,8 @@ ff02::1 ip6-allnodes
 0.0.0.0 bad!name good.example
 0.0.0.0
 no.address.example
+! Homepage: home.example
+1.2.3.4.5 page.example
 """
 
 
@@ -39,8 +41,8 @@ def test_each_name_is_one_host() -> None:
         "=zero.example", "=xn--bcher-kva.example", "=com", "=v6.example", "=good.example",
     ]  # fmt: skip
     assert found.covering("www.ads.example") is None
-    assert found.skips == {Skip.UNREADABLE: 3}
-    assert [sentence.split(":")[1] for sentence in found.skipped] == ["18", "19", "20"]
+    assert found.skips == {Skip.UNREADABLE: 5}
+    assert [sentence.split(":")[1] for sentence in found.skipped] == ["18", "19", "20", "21", "22"]
     assert found.problem == ""
 
 
