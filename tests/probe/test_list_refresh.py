@@ -313,7 +313,10 @@ BAD: dict[str, tuple[Answer, str]] = {
     "comments": (page(b"# moved\n"), "it is empty"),
     "garbage": (page(b"???\n!!!?\n@@@ x\n" * 20), "no line of it can be used"),
     "mostly garbage": (page(GOOD + b"? ?\n" * 20), "more lines cannot be read (20) than can (10)"),
-    "not text": (page(bytes(range(128, 256))), "what came cannot be used: line 1 is not UTF-8 text (byte 0x80); if it is text, save it as UTF-8"),
+    "not text": (
+        page(bytes(range(128, 256))),
+        "what came cannot be used: line 1 is not UTF-8 text (byte 0x80); if it is text, save it as UTF-8",
+    ),
     "a binary rule-set": (
         page(b"SRS\x01x"),
         "what came cannot be used: is a binary rule-set of sing-box; take its source (.json), or run: sing-box "
