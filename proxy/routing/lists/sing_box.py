@@ -25,6 +25,8 @@ _BEGINNING = re.compile(
     r"(?:[\ufeff\s]|//[^\n]*\n|#[^\n]*\n|/\*(?:[^*]|\*(?!/))*+\*/)*+\{[^}]{0,200}?\"(?:version|rules)\"\s*:"
 )
 _HOSTS = frozenset({"domain", "domain_suffix", "domain_keyword", "domain_regex", "ip_cidr"})
+_OF_TYPES = dict.fromkeys(("type", "mode", "rules", "invert"), Skip.UNSUPPORTED_TYPE)
+"""What makes a rule logical or inverted."""
 _PROGRAMS = re.compile(r"process_.*|package_name.*|user.*")
 
 
@@ -85,7 +87,7 @@ class _Parser:
             if key.text in _HOSTS:
                 hosts.setdefault(key.text, []).extend(values)
             elif (key.text, token.text) not in (("type", "default"), ("type", "")):
-                why = Skip.PROCESS if _PROGRAMS.fullmatch(key.text) else Skip.CONDITION
+                why = Skip.PROCESS if _PROGRAMS.fullmatch(key.text) else _OF_TYPES.get(key.text, Skip.CONDITION)
                 shown = f"{key.text}: {token.text}" if token.kind is not Kind.MARK else key.text
                 reason = reason or (shown, why)
         if reason is not None:

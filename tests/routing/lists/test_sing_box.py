@@ -71,11 +71,15 @@ def test_the_hosts_of_a_rule(version: int, indent: int | None) -> None:
         ({"source_ip_cidr": ["10.0.0.0/8"]}, Skip.CONDITION, "source_ip_cidr"),
         ({"wifi_ssid": ["home"]}, Skip.CONDITION, "wifi_ssid"),
         ({"network_interface_address": {"wifi": ["2000::/3"]}}, Skip.CONDITION, "network_interface_address"),
-        ({"invert": True}, Skip.CONDITION, "invert: true"),
+        ({"invert": True}, Skip.UNSUPPORTED_TYPE, "invert: true"),
         ({"process_name": ["curl"]}, Skip.PROCESS, "process_name"),
         ({"process_path_regex": ["^/usr"]}, Skip.PROCESS, "process_path_regex"),
         ({"package_name": "com.termux"}, Skip.PROCESS, "package_name: com.termux"),
-        ({"type": "logical", "mode": "and", "rules": [{"domain": "b.example"}]}, Skip.CONDITION, "type: logical"),
+        (
+            {"type": "logical", "mode": "and", "rules": [{"domain": "b.example"}]},
+            Skip.UNSUPPORTED_TYPE,
+            "type: logical",
+        ),
         ({"of_next_year": [1, {"deep": [None, True, -1.5]}]}, Skip.CONDITION, "of_next_year"),
     ],
 )
