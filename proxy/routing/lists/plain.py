@@ -22,6 +22,8 @@ _LEADING = re.compile(r"^(?:[*+]?\.)")
 _URL = re.compile(r"(?:https?://)?([^\s/:,;\"'<>]+\.[^\s/:,;\"'<>]+)(?:/[^\s,;\"'<>]*)?", re.IGNORECASE)
 _MARKED = re.compile(r"(full|domain|keyword|regexp):(\S+)", re.IGNORECASE)
 _PREFIX = re.compile(r"[0-9a-f:.]+/[0-9.]+", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")
+"""No label is so long. It may be a subscription, which holds passwords: its beginning alone is shown."""
 _WITH_PORT = re.compile(r"(?:https?://)?([^\s/:]+):[0-9]{1,5}(?:/\S*)?", re.IGNORECASE)
 
 
@@ -44,6 +46,9 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
     def parse_line(number: int, line: str) -> None:
         entry = _COMMENT.sub("", line).strip()
         if not entry or entry.startswith("!"):
+            return
+        if _BASE64.fullmatch(entry):
+            builder.skip(number, f"{entry[:8]}…", Skip.UNREADABLE)
             return
         if marked := _MARKED.fullmatch(entry):
             _add_marked(builder, number, entry, marked[1].lower(), marked[2])

@@ -162,7 +162,7 @@ def test_a_list_of_which_more_is_skipped_than_read_says_so(text: str) -> None:
         found.lines_skipped,
     )
     number, entry = found.skipped[0].removeprefix("gfw.txt:").split(": ", 1)
-    assert entry.startswith(f'"{text.splitlines()[int(number) - 1].strip()[:40]}')
+    assert entry.startswith(f'"{text.splitlines()[int(number) - 1].strip()[:8]}')
     assert found.problem.startswith(found.skipped[0])
     assert found.problem.endswith("The file was read in the format plain")
     assert found.problem.isprintable()
@@ -325,3 +325,12 @@ def test_marks_of_v2fly_that_come_late_are_read() -> None:
     assert (found.format, found.skips) == ("plain", {Skip.REGULAR_EXPRESSION: 1})
     hosts = ("www.a.example", "x.www.a.example", "x.b.example", "shipyard.test", "d.example", "site4999.example")
     assert [found.contains(host) for host in hosts] == [True, False, True, True, True, True]
+
+
+def test_of_a_subscription_in_base64_no_password_is_shown() -> None:
+    link = b"trojan://hunter2@192.0.2.1:443#a\n"
+    for text in (base64.b64encode(link * 3), base64.encodebytes(link * 19), base64.urlsafe_b64encode(link * 100)):
+        found = read(text.decode())
+        assert re.findall(r'"([^"]*)"', found.problem) == ["dHJvamFu…"]
+        assert all(len(sentence) < 70 for sentence in found.skipped)
+        assert found.skips == {Skip.UNREADABLE: text.count(b"\n") or 1}
