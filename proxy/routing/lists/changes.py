@@ -2,12 +2,13 @@
 
 Nothing is written that was not read back: a line goes only when it, read alone, names exactly the entry; a line comes
 only when it is an existing one with another domain in it, and names exactly that. So the diff is in the format of the
-list, whatever that is, as long as it has an entry a line. Of the existing ones it is the kind that most are: a comment
-behind one, or a mark, is about its own domain. A hosts file can only say that the domain itself is listed.
+list, whatever that is, as long as it has an entry a line. Of the existing ones it is the kind that most are, without
+its comment: that, and most marks, are about its own domain. A hosts file can only say that the domain itself is listed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from proxy.routing.lists.matcher import Entry, EntryKind
 
 _TEMPLATES_TRIED = 2000
 """Lines that are tried as the model of a new one."""
+
+_COMMENT = re.compile(r"[\x20\t]+(?:\#|//|;)[^\r]*")
 
 _NO_NEWLINE = "\\ No newline at end of file"
 
@@ -59,9 +62,10 @@ def write_diff(
             unwritten.append(domain)
     added: list[str] = []
     template = _usual_template(lines, list_format, head) if add else None
+    is_of_addresses = bool(add) and template is None and _has_address(lines, list_format, head)
     for domain in add:
         line = domain if template is None else template.line.replace(template.domain, domain)
-        if _single_entry(line, list_format, head) == Entry(EntryKind.DOMAIN, domain, _covers(list_format)):
+        if not is_of_addresses and _single_entry(line, list_format, head) == _entry(domain, list_format):
             added.append(line)
         else:
             unwritten.append(domain)
@@ -111,9 +115,9 @@ def _lines_naming(text: str, list_format: ListFormatName, head: str, domain: str
         at = folded.find(domain, end)
 
 
-def _covers(list_format: ListFormatName) -> Covers:
-    """What a new line says of its domain."""
-    return Covers.HOST if list_format == "hosts" else Covers.SITE
+def _entry(domain: str, list_format: ListFormatName) -> Entry:
+    """What a new line says."""
+    return Entry(EntryKind.DOMAIN, domain, Covers.HOST if list_format == "hosts" else Covers.SITE)
 
 
 class _Template(NamedTuple):
@@ -126,10 +130,18 @@ class _Template(NamedTuple):
     domain: str
 
 
+def _has_address(lines: Sequence[str], list_format: ListFormatName, head: str) -> bool:
+    entries = (_single_entry(line, list_format, head) for line in lines[:_TEMPLATES_TRIED])
+    return any(entry is not None and entry.kind is EntryKind.PREFIX for entry in entries)
+
+
 def _usual_template(lines: Sequence[str], list_format: ListFormatName, head: str) -> _Template | None:
-    """The first of those that most lines are like."""
+    """The first of those that most lines are like, but for comments behind them."""
     alike: dict[str, list[_Template]] = {}
     for template in _templates(lines, list_format, head):
+        line = _COMMENT.sub("", template.line)
+        if line != template.line and _single_entry(line, list_format, head) == _entry(template.domain, list_format):
+            template = template._replace(line=line)
         alike.setdefault(template.line.replace(template.domain, "\n"), []).append(template)
     return max(alike.values(), key=len)[0] if alike else None
 
@@ -141,7 +153,7 @@ def _templates(
     for number in (numbers[::-1] if backwards else numbers)[:_TEMPLATES_TRIED]:
         line = lines[number]
         entry = _single_entry(line, list_format, head)
-        if entry is None or entry[::2] != (EntryKind.DOMAIN, _covers(list_format)) or line.count(entry.text) != 1:
+        if entry is None or entry != _entry(entry.text, list_format) or line.count(entry.text) != 1:
             continue
         if list_format != "hosts" or leads_nowhere(line):
             yield _Template(number, line, entry.text)

@@ -54,6 +54,8 @@ def test_a_line_goes_and_one_comes_in_the_lists_own_format(list_format: ListForm
     ("list_format", "text", "shown"),
     [
         ("plain", "a.test # since 2014, as Joe says\nb.test\nc.test\nd.test # why\n", "+new.test"),
+        ("plain", "za.test   # South Africa\nke.test\t// Kenya\n", "+new.test"),
+        ("v2fly", "full:x.za.test\nza.test @a # South Africa\nke.test @a # Kenya\n", "+new.test @a"),
         ("v2fly", "a.test @cn # in China\nfull:x.test\nb.test\nc.test\n", "+new.test"),
         ("v2fly", "a.test\nb.test @ads\nc.test @ads\n", "+new.test @ads"),
         ("hosts", "0.0.0.0 a.test # spies\n0.0.0.0 b.test\n0.0.0.0 c.test\n", "+0.0.0.0 new.test"),
@@ -72,6 +74,14 @@ def test_a_hosts_file_gets_the_domain_itself(address: str) -> None:
     made = write_diff("l", text, "hosts", remove={"b.test", "c.test"}, add=["new.test"])
     assert made.unwritten == ("c.test",)
     assert patched(text, made.text) == text.replace("0.0.0.0\tb.test\n", "") + f"{address} new.test\n"
+
+
+def test_a_list_of_addresses_gets_no_domain_and_one_without_entries_does() -> None:
+    made = write_diff("l", "192.0.2.0/24\n198.51.100.7\n", "plain", remove=(), add=["new.test"])
+    assert (made.text, made.unwritten) == ("", ("new.test",))
+    for text in ("", "# mine\n", "full:a.test\n"):
+        made = write_diff("l", text, "v2fly", remove=(), add=["new.test"])
+        assert patched(text, made.text) == f"{text}new.test\n"
 
 
 def test_a_hosts_file_with_addresses_of_servers_gets_nothing() -> None:
