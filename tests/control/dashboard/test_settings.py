@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,38 @@ async def test_what_cannot_be_is_said_beside_its_field_and_nothing_is_lost(
     status, part = await browser.post(f"{browser.base}settings/check", {"token": token, **form, "part": "1"})
     assert (status, sentence in part) == (200, True)
     assert "<html" not in part
+
+
+async def test_a_page_that_was_opened_before_another_change_takes_nothing_of_it_back(
+    world: World, browser: Browser
+) -> None:
+    """An old tab has a text in every field. Only what its user typed is a change: also after an error, and beside a
+    change in the file."""
+    opened = await posted_by(browser)
+    assert await browser.send("settings", **{**opened, "log.hosts": "off"}) == "settings"
+    html = await refused(browser, "settings", **{**opened, "ui.language": "ru", "log.keep_days": "-1"})
+    again = fields_of(html)
+    assert again["log.hosts"] == "all"
+    assert world.path is not None
+    world.path.write_text(world.path.read_text().replace("[log]\n", "[auto]\nretest = false\n\n[log]\n"))
+    await world.parts.reload()
+    await browser.send("settings", **{**again, "log.keep_days": "3"})
+    settings = world.settings
+    assert (settings.log.hosts, settings.auto.retest) == ("off", False), "what others changed stays"
+    assert (settings.ui.language, settings.log.keep_days) == ("ru", 3)
+
+
+async def posted_by(browser: Browser) -> dict[str, str]:
+    """What the form of the page posts when nothing is typed."""
+    return fields_of((await browser.get(f"{browser.base}settings"))[1])
+
+
+def fields_of(html: str) -> dict[str, str]:
+    form = html[html.index('data-check="settings/check"') :]
+    form = form[: form.index("</form>")]
+    inputs = re.findall(r'<input (?:id="[^"]*"|type="hidden") name="([^"]+)" value="([^"]*)"', form)
+    selects = re.findall(r'<select [^>]*name="([^"]+)"[^>]*>.*?<option value="([^"]*)" selected', form)
+    return {name: unescape(value) for name, value in [*inputs, *selects] if name != "token"}
 
 
 async def test_settings_of_safety_are_not_on_the_page(world: World, browser: Browser) -> None:

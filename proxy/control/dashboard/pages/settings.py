@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
@@ -137,10 +138,12 @@ class Field:
 
 @frozen_dataclass
 class SettingsView:
-    """What the page shows. `stored` says what is on the disk."""
+    """What the page shows. `shown` are the texts that the fields had when the page was opened, as a query; `stored` says
+    what is on the disk."""
 
     sentence: str
     fields: Sequence[Field]
+    shown: str
     stored: str
     errors: Sequence[str]
 
@@ -230,14 +233,15 @@ def _sentence(fields: Sequence[Field]) -> str:
 async def _page(
     visit: Visit,
     *,
-    texts: Mapping[str, str] | None = None,
+    posted: Posted | None = None,
     field_errors: Mapping[str, str] | None = None,
     errors: Sequence[str] = (),
     status: int = 200,
 ) -> web.Response:
     loaded = visit.parts.setup().loaded
-    fields = settings_fields(loaded.settings, loaded.sources, texts or {}, field_errors or {})
-    view = SettingsView(_sentence(fields), fields, await _stored(visit), errors)
+    fields = settings_fields(loaded.settings, loaded.sources, posted.texts if posted else {}, field_errors or {})
+    shown = posted.shown if posted else {field.setting.name: field.text for field in fields}
+    view = SettingsView(_sentence(fields), fields, urlencode(shown), await _stored(visit), errors)
     here = {"title": PAGE_NAMES["settings"], "here": "settings"}
     return await visit.page("settings.html", **here, view=view, status=status)
 
@@ -264,15 +268,26 @@ async def _settings(visit: Visit) -> web.Response:
     return await _page(visit)
 
 
-async def _posted(visit: Visit) -> Mapping[str, str]:
-    form = await visit.form("part", *(each.name for each in SETTINGS))
-    return {name: text for name, text in form.items() if name != "part"}
+@frozen_dataclass
+class Posted:
+    """A form that was posted: the texts of its fields, and those that they had when its page was opened. Only what
+    differs was changed by this user here: the rest may have been changed in another tab or in the file meanwhile."""
+
+    texts: Mapping[str, str]
+    shown: Mapping[str, str]
+
+
+async def _posted(visit: Visit) -> Posted:
+    form = dict(await visit.form("part", "shown", *(each.name for each in SETTINGS)))
+    form.pop("part", None)
+    shown = dict(parse_qsl(form.pop("shown", ""), keep_blank_values=True))
+    return Posted(form, shown)
 
 
 async def _check(visit: Visit) -> web.Response:
     """Checks what was typed: for the module as a part of the page, otherwise as the page with the texts."""
-    texts = await _posted(visit)
-    _values, errors = parse_settings(texts)
+    posted = await _posted(visit)
+    _values, errors = parse_settings(posted.texts)
     return await visit.part("settings_checked.html", _described(errors))
 
 
@@ -282,14 +297,14 @@ def _described(errors: Mapping[str, str]) -> Sequence[tuple[str, str]]:
 
 
 async def _save(visit: Visit) -> web.Response:
-    texts = await _posted(visit)
-    values, errors = parse_settings(texts)
+    posted = await _posted(visit)
+    values, errors = parse_settings(posted.texts)
     if errors:
-        return await _page(visit, texts=texts, field_errors=errors, status=400)
+        return await _page(visit, posted=posted, field_errors=errors, status=400)
     loaded, defaults = visit.parts.setup().loaded, Settings()
     changes: dict[tuple[str, str], Value | None] = {}
     for each in SETTINGS:
-        if each.name not in values:
+        if each.name not in values or posted.texts[each.name] == posted.shown.get(each.name):
             continue
         value = values[each.name]
         new = tuple(value) if isinstance(value, list) else value
@@ -300,7 +315,7 @@ async def _save(visit: Visit) -> web.Response:
     try:
         await visit.subjects.settings.edits.run(partial(edit.change_settings, values=changes))
     except Refused as refused:
-        return await _page(visit, texts=texts, errors=[refused.text], status=refused.status)
+        return await _page(visit, posted=posted, errors=[refused.text], status=refused.status)
     labels = {(each.table, each.key): each.label for each in SETTINGS}
     return visit.see_other("settings", _("Changed: {names}.", names=commas([labels[key] for key in changes])))
 
