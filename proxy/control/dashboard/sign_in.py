@@ -17,8 +17,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proxy.model.frozen_dataclass import frozen_dataclass
+
 if TYPE_CHECKING:
     from proxy.config.edit import Removal
+    from proxy.model import Override
 
 
 CODE_S = 60.0
@@ -40,6 +43,17 @@ _CODE_LENGTH = 16  # symbols, of 5 bits each
 _MISREAD = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 
 
+@frozen_dataclass
+class OverrideChange:
+    """A change of the override of a host, from what was set before to what is set after; None: nothing. A form names it
+    by its `id`: a tab that was opened before another change has a button of an older one."""
+
+    host: str
+    before: Override | None
+    after: Override | None
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
 @dataclass(eq=False, slots=True)
 class Session:
     """A browser that is signed in."""
@@ -54,8 +68,8 @@ class Session:
     """When its last request came."""
     notice: str = ""
     """What the last form did, in a sentence, for the next page."""
-    undo: tuple[str, str] | None = None
-    """The host whose override was changed last, and what was set before."""
+    override_change: OverrideChange | None = None
+    """The last one, to be undone."""
     page_took_s: float = 0.0
     """How long its slowest page of late took."""
 

@@ -119,14 +119,27 @@ async def test_an_override_from_a_connection_and_its_undo(
     assert "example.net and its subdomains: " in text
     assert "Open connections keep their route." in text
     assert "Undo for example.net: block" in await browser.text("live")
-    await browser.send("live/override", undo="example.net")
+    (change,) = re.findall(r'name="undo" value="([^"]+)"', await html_of(browser, "live"))
+    await browser.send("live/override", undo=change)
     assert world.overrides["example.net"] == before
+
+
+@pytest.mark.usefixtures("closed")
+async def test_the_undo_of_an_older_page_undoes_no_other_change(world: World, browser: Browser) -> None:
+    await browser.send("live/override", direct="a.example.org")
+    (older,) = re.findall(r'name="undo" value="([^"]+)"', await html_of(browser, "live"))
+    await browser.send("live/override", relay="b.example.org")
+    assert (await browser.post(f"{browser.base}live/override", {"token": await browser.token(), "undo": older}))[0] == 409
+    assert {host: str(each.action) for host, each in world.overrides.items()} == {
+        "a.example.org": "DIRECT",
+        "b.example.org": "RELAY",
+    }
 
 
 @pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize(
     "form",
-    [{}, {"direct": "a.example", "relay": "a.example"}, {"undo": "a.example"}, {"direct": "a..b"}, {"action": "block"}],
+    [{}, {"direct": "a.example", "relay": "a.example"}, {"direct": "a..b"}, {"action": "block"}],
 )
 async def test_an_override_that_is_none_is_refused(world: World, browser: Browser, form: dict[str, str]) -> None:
     status, _ = await browser.post(f"{browser.base}live/override", {"token": await browser.token(), **form})

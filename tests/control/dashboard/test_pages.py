@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -131,6 +132,65 @@ async def test_an_override_and_its_undo(world: World, browser: Browser) -> None:
     assert "Undo: vps, never direct" in await browser.text(f"sites/{BLOCKED}")
     for form in ({"action": "relay:nobody"}, {"action": "exec"}, {}, {"action": "block", "hours": "9e9"}):
         assert (await browser.post(browser.base + path, {"token": await browser.token(), **form}))[0] == 400
+
+
+async def test_an_undo_gives_back_the_end_of_an_override(world: World, browser: Browser) -> None:
+    """What was to last an hour lasts no longer than that after an undo."""
+    path = f"sites/{BLOCKED}"
+    await browser.send(f"{path}/override", action="direct", hours="1")
+    before = world.overrides[BLOCKED]
+    await browser.send(f"{path}/override", action="relay")
+    assert "Undo: direct, ends in 60 min" in await browser.text(path)
+    await browser.send(f"{path}/override", undo=await undo_on(browser, path))
+    assert world.overrides[BLOCKED] == before
+    await browser.send(f"{path}/override", undo=await undo_on(browser, path))
+    assert world.overrides[BLOCKED] == Override(Action.RELAY)
+
+
+async def test_an_undo_does_not_bring_back_what_has_ended(world: World, browser: Browser) -> None:
+    path = f"sites/{BLOCKED}"
+    world.overrides[BLOCKED] = Override(Action.DIRECT, "", time.time() + 0.01)
+    world.overrides_changed()
+    await browser.send(f"{path}/override", action="relay")
+    await asyncio.sleep(0.02)
+    assert "Undo: no override: rules decide" in await browser.text(path)
+    await browser.send(f"{path}/override", undo=await undo_on(browser, path))
+    assert BLOCKED not in world.overrides
+
+
+async def test_nothing_is_undone_that_somebody_else_has_changed(world: World, browser: Browser) -> None:
+    path = f"sites/{BLOCKED}"
+    await browser.send(f"{path}/override", action="direct")
+    change = await undo_on(browser, path)
+    world.parts.override(BLOCKED, Override(Action.BLOCK))  # `byway site set`
+    assert "Undo:" not in await browser.text(path)
+    form = {"token": await browser.token(), "undo": change}
+    status, html = await browser.post(f"{browser.base}{path}/override", form)
+    assert status == 409
+    assert "Nothing was undone: the override has been changed since." in html
+    assert world.overrides[BLOCKED] == Override(Action.BLOCK)
+
+
+async def test_two_changes_at_once_are_undone_from_the_later_one(world: World, browser: Browser) -> None:
+    path, token, flushed = f"{browser.base}sites/{BLOCKED}", await browser.token(), world.store.flush
+    waits = iter((0.2, 0.0))
+
+    def flush(timeout_s: float = 1.0) -> bool:
+        time.sleep(next(waits, 0.0))  # the first one waits longer for the disk
+        return flushed(timeout_s)
+
+    world.store.flush = flush  # type: ignore[method-assign]
+    forms = [{"token": token, "action": action} for action in ("direct", "block")]
+    await asyncio.gather(*(browser.post(f"{path}/override", form) for form in forms))
+    later = world.overrides[BLOCKED]
+    first = Action.DIRECT if later.action is Action.BLOCK else Action.BLOCK
+    assert f"Undo: {str(first).lower()}" in await browser.text(f"sites/{BLOCKED}")
+
+
+async def undo_on(browser: Browser, path: str) -> str:
+    """What the button for an undo posts."""
+    (change,) = re.findall(r'name="undo" value="([^"]+)"', (await browser.get(browser.base + path))[1])
+    return str(change)
 
 
 async def test_mode_and_pause(world: World, browser: Browser) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.connections import OpenConnectionJson, OpenConnectionsAnswer
-from proxy.control.dashboard.pages.site_override import NO_OVERRIDE, action_names, change_override
+from proxy.control.dashboard.pages.site_override import NO_OVERRIDE, Undo, action_names, change_override, undo_of, undo_override
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.endpoints.connections import OpenConnectionsQuery, connection_id
 from proxy.control.request_parsing import parse_field
@@ -87,14 +87,13 @@ class LiveRow:
 
 @frozen_dataclass
 class LiveView:
-    """What the page shows. `undo` is the host whose override was changed last from here; empty: none was."""
+    """What the page shows. `undo` is the override that was changed last from here, if that can be undone."""
 
     sentence: str
     asked: LiveFilter
     rows: Sequence[LiveRow]
     has_relays: bool
-    undo: str
-    undo_text: str
+    undo: Undo | None
     empty: str
 
 
@@ -103,18 +102,16 @@ def live_view(
     asked: LiveFilter,
     *,
     relays: Sequence[str],
-    undo: tuple[str, str] | None,
+    undo: Undo | None,
     now: float,
 ) -> LiveView:
-    """Returns the page. `relays` are the names that an override may have, `undo` a host and the action that was set for
-    it before the last change."""
+    """Returns the page. `relays` are the names that an override may have, `undo` the last change of one."""
     count = ngettext("{count} connection is open", "{count} connections are open", answer.open)
     parts = [count]
     if answer.matching != answer.open:
         parts.append(ngettext("{count} matches", "{count} match", answer.matching))
     if len(answer.connections) < answer.matching:
         parts.append(ngettext("the newest is shown", "the newest {count} are shown", len(answer.connections)))
-    host, before = undo or ("", "")
     return LiveView(
         sentence=_("{facts}.", facts=semicolons(parts)),
         asked=asked,
@@ -128,8 +125,7 @@ def live_view(
             for each in answer.connections
         ],
         has_relays=bool(relays),
-        undo=host,
-        undo_text=action_names(relays).get(before, ""),
+        undo=undo,
         empty=(
             _("No open connection matches.")
             if answer.open
@@ -179,7 +175,7 @@ async def _live(visit: Visit) -> web.Response:
     wanted = OpenConnectionsQuery(asked.site or None, asked.route or None, asked.program or None, ROWS)
     answer = await visit.subjects.connections.list_open(wanted)
     relays = visit.subjects.relays.relays.usable_names()
-    view = live_view(answer, asked, relays=relays, undo=visit.session.undo, now=time.time())
+    view = live_view(answer, asked, relays=relays, undo=undo_of(visit), now=time.time())
     return await visit.page("live.html", title=_("Live"), here="live", view=view)
 
 
@@ -195,12 +191,10 @@ async def _override(visit: Visit) -> web.Response:
     words = [word for word in ("direct", "relay", "undo") if word in form]
     if len(words) != 1:
         raise Refused(400, _("One of `direct`, `relay` and `undo` is needed."))
-    host, word = parse_field(scope, form[words[0]]), words[0]
-    if word == "undo":
-        if visit.session.undo is None or visit.session.undo[0] != host:
-            raise Refused(400, _("There is nothing to undo for {host}.", host=host))
-        word = visit.session.undo[1]
-    notice = await change_override(visit, host, word)
+    if (word := words[0]) == "undo":
+        notice = await undo_override(visit, form[word])
+    else:
+        notice = await change_override(visit, parse_field(scope, form[word]), word)
     notice = sentences([notice, _("Open connections keep their route.")])
     return visit.see_other(LiveFilter.of(form).path, notice)
 

@@ -15,7 +15,15 @@ from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.measurements import KnownSiteAnswer, MeasurementJson
 from proxy.control.answers.sites import SiteAnswer, SiteJson
 from proxy.control.dashboard.charts import Period, Series, timeline
-from proxy.control.dashboard.pages.site_override import LENGTHS, NO_OVERRIDE, action_names, action_value, override_text
+from proxy.control.dashboard.pages.site_override import (
+    LENGTHS,
+    NO_OVERRIDE,
+    Undo,
+    action_names,
+    action_value,
+    override_text,
+    undo_of,
+)
 from proxy.control.dashboard.pages.site_report import EXPORTS, LEVELS
 from proxy.control.dashboard.pages.why import stream_measurement
 from proxy.control.dashboard.rendering import STREAM
@@ -73,8 +81,7 @@ class SiteView:
     actions: Mapping[str, str]
     action: str
     lengths: Mapping[str, str]
-    undo: str | None
-    undo_text: str
+    undo: Undo | None
     spells: Sequence[Sequence[str]]
     picture: Markup
     conclusion: str
@@ -96,12 +103,12 @@ def site_view(
     measured: Sequence[MeasurementJson],
     *,
     relays: Sequence[str],
-    undo: str | None,
+    undo: Undo | None,
     now: float,
     networks: Mapping[str, str],
 ) -> SiteView:
-    """Returns the card. `relays` are the names that an override may have, `undo` the action that was set before the
-    last change (None: nothing to undo), `networks` the names of networks by id."""
+    """Returns the card. `relays` are the names that an override may have, `undo` the last change of the override, if
+    it can be undone, `networks` the names of networks by id."""
     covering = answer.override
     spells = [spell for spell in answer.timeline if spell.since <= now]
     start = min((spell.since for spell in spells), default=now)
@@ -121,7 +128,6 @@ def site_view(
         action=NO_OVERRIDE if covering is None or covering.scope != answer.host else action_value(covering),
         lengths=LENGTHS,
         undo=undo,
-        undo_text=actions.get(undo or "", ""),
         spells=[
             (
                 clock(spell.since)[:16].replace("T", " "),
@@ -185,9 +191,9 @@ async def _view_of(visit: Visit, host: str) -> SiteView:
     answer = await subjects.sites.show_site(host)
     known = await subjects.measurements.known(Destination(host, 443))
     rows = await subjects.sites.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
-    undo = visit.session.undo[1] if visit.session.undo is not None and visit.session.undo[0] == host else None
     networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
-    relays = subjects.relays.relays.usable_names()
+    relays, last = subjects.relays.relays.usable_names(), undo_of(visit)
+    undo = last if last is not None and last.host == host else None
     measured = (await subjects.measurements.measurements(host)).measurements
     return site_view(answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks)
 

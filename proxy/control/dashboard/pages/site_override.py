@@ -11,10 +11,12 @@ from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.amounts import ago
 from proxy.control.answers.sites import OverrideJson
+from proxy.control.dashboard.sign_in import OverrideChange
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope
 from proxy.model import Override
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, pgettext
 from proxy.routing.rule_parser import parse_action
 
@@ -56,11 +58,48 @@ def action_value(override: OverrideJson) -> str:
     return f"{word}:{override.relay}" if override.relay else word
 
 
+@frozen_dataclass
+class Undo:
+    """A change of an override that can be undone: the host, what is set again, in words, and what the form posts."""
+
+    host: str
+    text: str
+    id: str
+
+
+def undo_of(visit: Visit) -> Undo | None:
+    """Returns the last change of an override by this session, if it can be undone: nothing has been set since, by
+    another tab or a command, and no relay is gone that is needed."""
+    change, relays = visit.session.override_change, visit.subjects.relays.relays.usable_names()
+    if change is None or visit.parts.setup().router.overrides.get(change.host) != change.after:
+        return None
+    if (before := change.before) is None or before.has_ended(time.time()):
+        return Undo(change.host, action_names(())[NO_OVERRIDE], change.id)
+    override = OverrideJson.of(change.host, before)
+    text = action_names(relays).get(action_value(override))
+    if text is None:
+        return None
+    ends = _("ends {when}", when=ago(before.until)) if before.until else ""
+    return Undo(change.host, commas([text, ends] if ends else [text]), change.id)
+
+
 async def _set_override(visit: Visit) -> web.Response:
-    form = await visit.form("action", "hours")
+    form = await visit.form("action", "hours", "undo")
     host = parse_field(scope, visit.fields["host"])
-    notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""))
+    if "undo" in form:
+        notice = await undo_override(visit, form["undo"])
+    else:
+        notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""))
     return visit.see_other(f"sites/{visit.fields['host']}", notice)
+
+
+async def undo_override(visit: Visit, id_: str) -> str:
+    """Undoes the change of an override that a form names. Returns what was done, in a sentence. Raises Refused."""
+    undo, change = undo_of(visit), visit.session.override_change
+    if undo is None or change is None or undo.id != id_:
+        raise Refused(409, _("Nothing was undone: the override has been changed since. Reload the page to see it."))
+    before = change.before
+    return await _set(visit, change.host, None if before is None or before.has_ended(time.time()) else before)
 
 
 async def change_override(visit: Visit, host: str, word: str, hours: str = "") -> str:
@@ -68,14 +107,18 @@ async def change_override(visit: Visit, host: str, word: str, hours: str = "") -
     undo it. Returns what was done, in a sentence. Raises Refused."""
     if hours not in LENGTHS:
         raise Refused(400, _("unknown length {hours}", hours=quoted(hours)))
-    before = visit.parts.setup().router.overrides.get(host)
     override = None
     if word != NO_OVERRIDE:
         usable = visit.subjects.relays.relays.usable_names()
         action, relay = parse_field(lambda text: parse_action(text, relays=usable), word)
         override = Override(action, relay, time.time() + float(hours) * 3600 if hours else 0.0)
+    return await _set(visit, host, override)
+
+
+async def _set(visit: Visit, host: str, override: Override | None) -> str:
+    before = visit.parts.setup().router.overrides.get(host)
+    visit.session.override_change = OverrideChange(host, before, override)
     await visit.subjects.sites.set_override(host, override)
-    visit.session.undo = (host, NO_OVERRIDE if before is None else action_value(OverrideJson.of(host, before)))
     what = _("no override") if override is None else override_text(OverrideJson.of(host, override))
     return _("{host} and its subdomains: {what}.", host=host, what=what)
 
