@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
@@ -190,12 +191,38 @@ async def test_a_removal_is_undone(world: World, browser: Browser) -> None:
     html = (await browser.get(browser.base + place))[1]
     assert "<button autofocus>Undo the removal of vps</button>" in html
     assert SECRET not in html
-    place = await browser.send("relays/undo")
+    place = await browser.send("relays/undo", relays="vps")
     assert text_of(world) == CONFIG
     html = (await browser.get(browser.base + place))[1]
     assert focused(html) == "Remove: vps"
     assert "Undo the removal" not in html
     assert "There is no removal to undo." in await refused(browser, "relays/undo")
+
+
+async def test_an_older_page_restores_no_other_relay_than_its_button_names(world: World, browser: Browser) -> None:
+    world.rules = ""
+    world.overrides_changed()
+    await browser.send("relays", urls="socks5h://127.0.0.1:1080#mine")
+    await browser.send("relays/edit", relay="vps", do="remove")
+    (older,) = re.findall(r'name="relays" value="([^"]*)"', (await browser.get(f"{browser.base}relays"))[1])
+    await browser.send("relays/edit", relay="mine", do="remove")
+    html = await refused(browser, "relays/undo", relays=older)
+    assert "Another relay was removed since." in html
+    assert "Undo the removal of mine" in html
+    assert names(world) == ["tor", "late"]
+
+
+async def test_an_undo_that_is_posted_twice_undoes_once(world: World, browser: Browser) -> None:
+    """As with a double click: the first answer is thrown away by the browser, so the second must not be an error about
+    the relay that is back."""
+    world.rules = ""
+    world.overrides_changed()
+    await browser.send("relays/edit", relay="vps", do="remove")
+    form = {"token": await browser.token(), "relays": "vps"}
+    answers = await asyncio.gather(*(browser.post(f"{browser.base}relays/undo", form) for _ in range(2)))
+    assert sorted(status for status, _ in answers) == [303, 409]
+    assert all("exists already" not in text for _, text in answers)
+    assert text_of(world) == CONFIG
 
 
 async def test_what_is_needed_is_not_removed(world: World, browser: Browser) -> None:

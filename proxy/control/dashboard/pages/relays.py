@@ -67,7 +67,7 @@ class RelaysView:
     rows: Sequence[RelayRow]
     groups: Sequence[GroupJson]
     handshakes: HandshakesView
-    removed: str
+    removed: Sequence[str]
     focus: Focus
     errors: Sequence[str]
     text: str
@@ -92,7 +92,7 @@ def relays_view(
         rows,
         answer.groups,
         handshakes_view(hours, now),
-        commas(removed),
+        removed,
         _focus(rows, after),
         errors,
         text,
@@ -144,7 +144,7 @@ async def _page(
         [relay.name for relay in parts.setup().loaded.settings.relay],
         await asyncio.to_thread(read_hours, parts.store, now),
         now,
-        removed=[] if removed is None else [name for name, _, _ in removed.tables],
+        removed=() if removed is None else [name for name, _, _ in removed.tables],
         after=after,
         errors=errors,
         text=text,
@@ -211,16 +211,18 @@ async def _edit(visit: Visit) -> web.Response:
 
 
 async def _undo(visit: Visit) -> web.Response:
-    await visit.form()
-    removed = visit.session.removed_relays
+    form, removed = await visit.form("relays"), visit.session.removed_relays
     if removed is None:
         return await _page(visit, errors=[_("There is no removal to undo.")], status=409)
+    names = [name for name, _, _ in removed.tables]
+    if form.get("relays", "") != " ".join(names):  # of a page that was opened before another removal
+        return await _page(visit, after=UNDO, errors=[_("Another relay was removed since.")], status=409)
+    visit.session.removed_relays = None  # a form that is posted twice undoes once
     try:
         await visit.subjects.relays.edits.restore(removed)
     except Refused as refused:
+        visit.session.removed_relays = visit.session.removed_relays or removed
         return await _page(visit, after=UNDO, errors=[refused.text], status=refused.status)
-    visit.session.removed_relays = None
-    names = [name for name, _, _ in removed.tables]
     return _done(visit, _("Restored: {names}.", names=commas(names)), row=names[0], did="remove")
 
 
