@@ -12,6 +12,7 @@ import ipaddress
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,22 +50,25 @@ def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | Non
 
 
 class RelayAddresses:
-    """The last addresses of each relay on each network. See `net.dns.relay_lookup.AddressMemory`."""
+    """The last addresses of each relay on each network. See `net.dns.relay_lookup.AddressMemory`. Every method may be
+    called from any thread, and only those that write wait for the disk."""
 
     def __init__(self, file: Path | None) -> None:
         """`file` None: in memory only."""
         self._file = file
-        self._entries = {} if file is None else _read(file)
+        self._entries: Mapping[tuple[str, NetworkId], _Entry] = {} if file is None else _read(file)
+        self._writing = threading.Lock()  # the file must not end with what was true before another answer
 
     def keep_in(self, file: Path | None) -> None:
         """Moves the addresses to another file; None: into memory, and the file is deleted."""
         if file == self._file:
             return
-        if self._file is not None and file is None:
-            with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
-                self._file.unlink(missing_ok=True)
-        self._file = file
-        self._write()
+        with self._writing:
+            if self._file is not None and file is None:
+                with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
+                    self._file.unlink(missing_ok=True)
+            self._file = file
+            self._write()
 
     def addresses(self, host: str, network: NetworkId, now: float) -> tuple[IPAddress, ...]:
         """Returns the last addresses of `host`: on this network, else on any; empty when there are none."""
@@ -79,10 +83,12 @@ class RelayAddresses:
 
     def remember(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> None:
         """Writes the file. What cannot be written is kept in memory, and logged."""
-        self._entries[host, network] = _Entry(host, network, addresses[:ADDRESSES_MAX], now)
-        if len(self._entries) > ENTRIES_MAX:
-            del self._entries[min(self._entries, key=lambda key: self._entries[key].at)]
-        self._write()
+        with self._writing:
+            entries = {**self._entries, (host, network): _Entry(host, network, addresses[:ADDRESSES_MAX], now)}
+            if len(entries) > ENTRIES_MAX:
+                del entries[min(entries, key=lambda key: entries[key].at)]
+            self._entries = entries  # another one: somebody may be reading the old one
+            self._write()
 
     def _write(self) -> None:
         if self._file is None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -53,22 +54,24 @@ def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | Non
 
 
 class RelayTests:
-    """The last test of each relay. Every method may wait for the disk."""
+    """The last test of each relay. Every method may wait for the disk, and may be called from any thread."""
 
     def __init__(self, file: Path | None) -> None:
         """`file` None: in memory only."""
         self._file = file
         self._memory: dict[str, RelayTest] = {}
+        self._recording = threading.Lock()  # two tests that end at once must not lose each other's results
 
     def keep_in(self, file: Path | None) -> None:
         """Moves the tests to another file; None: into memory, and the file is deleted."""
         if file == self._file:
             return
-        self._memory = dict(self.all())
-        if self._file is not None and file is None:
-            with contextlib.suppress(OSError):  # a folder that cannot be written: its results only get older
-                self._file.unlink(missing_ok=True)
-        self._file = file
+        with self._recording:
+            self._memory = dict(self.all())
+            if self._file is not None and file is None:
+                with contextlib.suppress(OSError):  # a folder that cannot be written: its results only get older
+                    self._file.unlink(missing_ok=True)
+            self._file = file
         self.record(())
 
     def all(self) -> Mapping[str, RelayTest]:
@@ -84,17 +87,18 @@ class RelayTests:
     def record(self, tests: Iterable[RelayTest], *, known: Collection[str] | None = None) -> bool:
         """Adds new tests; those of relays not among `known` are deleted. Returns False when the file cannot be written,
         which is logged."""
-        merged = {**self.all(), **{test.relay: test for test in tests}}
-        if known is not None:
-            merged = {name: test for name, test in merged.items() if name in known}
-        self._memory = dict(sorted(merged.items(), key=lambda item: -item[1].at)[:RELAYS_MAX])
-        if self._file is None:
-            return True
-        try:
-            write_private(self._file, json.dumps([asdict(test) for test in self._memory.values()]))
-        except BywayError as error:
-            log.warning("the results of relay tests are not saved: %s", error)
-            return False
+        with self._recording:
+            merged = {**self.all(), **{test.relay: test for test in tests}}
+            if known is not None:
+                merged = {name: test for name, test in merged.items() if name in known}
+            self._memory = dict(sorted(merged.items(), key=lambda item: -item[1].at)[:RELAYS_MAX])
+            if self._file is None:
+                return True
+            try:
+                write_private(self._file, json.dumps([asdict(test) for test in self._memory.values()]))
+            except BywayError as error:
+                log.warning("the results of relay tests are not saved: %s", error)
+                return False
         return True
 
 

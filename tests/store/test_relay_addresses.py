@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 import json
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from proxy.config.paths import Paths
+from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log
 from proxy.model import NetworkId
+from proxy.store import relay_addresses
 from proxy.store.relay_addresses import ENTRIES_MAX, KEEP_S, RelayAddresses, place
 
 HOME, CAFE = NetworkId("home"), NetworkId("cafe")
@@ -74,6 +77,34 @@ def test_where_they_are_kept_may_change(file: Path) -> None:
     assert remembered.addresses("vps.test", HOME, 1000) == ONE
     remembered.keep_in(file)
     assert RelayAddresses(file).addresses("vps.test", HOME, 1000) == ONE
+
+
+def test_of_two_answers_at_once_both_are_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is written in a thread; the first one waits for a slow disk."""
+    remembered, second, writes = RelayAddresses(file), threading.Event(), 0
+
+    def write(path: Path, content: str) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 1:
+            second.wait(0.3)
+        write_private(path, content)
+        second.set()
+
+    monkeypatch.setattr(relay_addresses, "write_private", write)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda host: remembered.remember(host, HOME, ONE, 1000), ("a.test", "b.test")))
+    monkeypatch.undo()
+    assert [RelayAddresses(file).addresses(host, HOME, 1000) for host in ("a.test", "b.test")] == [ONE, ONE]
+
+
+def test_addresses_are_read_while_others_are_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visit asks for them in the loop's thread, which must not fail for an answer that comes just then."""
+    remembered = RelayAddresses(None)
+    remembered.remember("a.test", HOME, ONE, 1000)
+    entries = iter(remembered._entries.values())
+    remembered.remember("b.test", HOME, ONE, 1000)
+    assert [entry.host for entry in entries] == ["a.test"]
 
 
 def test_nothing_is_written_where_the_user_wants_no_log(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,32 @@ def test_another_url_is_another_relay_and_another_password_is_not(file: Path) ->
     RelayTests(file).record([TEST])
     assert RelayTests(file).of_all([RelayConfig(name="tor", url="socks5h://127.0.0.1:9150")]) == {}
     assert url_hash("https://u:one@h") == url_hash("https://u:two@h") != url_hash("https://v:one@h")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_of_two_tests_that_end_at_once_both_are_kept(
+    file: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    """Two tabs test a relay each; each result is recorded in a thread."""
+    tests, other, reads = RelayTests(None if in_memory else file), threading.Event(), 0
+    read_all = RelayTests.all
+
+    def slow(self: RelayTests) -> Mapping[str, RelayTest]:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            other.set()
+        found = dict(read_all(self))
+        other.wait(0.3)
+        return found
+
+    monkeypatch.setattr(RelayTests, "all", slow)
+    both = [TEST, replace(TEST, relay="vps")]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda test: tests.record([test]), both))
+    monkeypatch.undo()
+    kept = tests if in_memory else RelayTests(file)
+    assert kept.all() == {"tor": TEST, "vps": both[1]}
 
 
 def test_in_memory_nothing_is_written(tmp_path: Path) -> None:
