@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ class ControlBackend:
     started_at: float  # seconds since the epoch
     not_stored: str  # why nothing can be written to the state folder; empty when it can
     selection_file: Path | None = None  # of `byway relay use`; None: nothing is written
+    saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def config_file(self) -> Path:
@@ -102,7 +104,9 @@ class ControlBackend:
 
     async def select(self, group: str, relay: str) -> None:
         self.services.groups.select(group, relay)
-        if self.selection_file is not None:
+        if self.selection_file is None:
+            return
+        async with self.saving:  # two at once: the file must end with both
             await asyncio.to_thread(write_selection, self.selection_file, dict(self.services.groups.selected))
 
     @property
