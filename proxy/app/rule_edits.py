@@ -160,10 +160,11 @@ class RulesFileEditor:
         lists = self._lists(settings)
         with edit_lock(self._paths.rules_file.resolve().parent):
             file = _File.open(self._paths, settings, lists)
-            if file.version != version:
-                return None
             rules = file.replace(text)
-            file.save()
+            if file.is_changed:  # a form that is posted twice finds its own text there
+                if file.version != version:
+                    return None
+                file.save()
         return rules
 
     async def _use(self) -> None:
@@ -245,6 +246,15 @@ class _File:
         self.check("".join(self._lines))
         return line
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is another one than when it was opened."""
+        return self._content != self._data
+
+    @property
+    def _content(self) -> bytes:
+        return self._mark + "".join(self._lines).encode()
+
     def save(self) -> None:
         """Raises BywayError, also when the file was changed since it was read: that edit must not be lost."""
         try:
@@ -254,7 +264,7 @@ class _File:
         now = read_bytes(self._path, limit=FILE_LIMIT) if self._path.exists() else b""
         if now != self._data:
             raise BywayError(f"{shown(self._path)} was edited meanwhile, so nothing was changed: try again")
-        write_private(self._path, self._mark + "".join(self._lines).encode())
+        write_private(self._path, self._content)
 
     def _top(self, place: int) -> int:
         """Returns where the comments directly above a line begin: they belong to its rule, unless they begin the

@@ -81,6 +81,16 @@ async def test_a_file_that_was_changed_meanwhile_is_not_overwritten(
     assert decides(configured, "x.test") == "MATCH,DIRECT"
 
 
+async def test_a_text_that_is_posted_twice_is_saved_once(configured: Configured, editor: RulesFileEditor) -> None:
+    """A double click posts it twice at once: the second one must not say that somebody else has changed the file."""
+    before = await editor.read()
+    text = "DOMAIN,b.test,BLOCK\nMATCH,DIRECT"
+    rules = await asyncio.gather(*(editor.replace(text, version=before.version) for _ in range(2)))
+    assert [None if each is None else len(each) for each in rules] == [2, 2]
+    assert configured.paths.rules_file.read_bytes() == b"DOMAIN,b.test,BLOCK\r\nMATCH,DIRECT\r\n"
+    assert await editor.replace("MATCH,BLOCK\n", version=before.version) is None
+
+
 async def test_a_file_with_a_fault_can_be_read_and_mended(configured: Configured, editor: RulesFileEditor) -> None:
     configured.paths.rules_file.write_text("DOMAN,a.test,BLOCK\n")
     broken = await editor.read()
