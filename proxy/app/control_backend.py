@@ -146,6 +146,8 @@ class ControlBackend:
             scopes = [None]
         for scope in scopes:
             self.services.events.emit(Learned(beliefs.forget(scope, network)))
+        if what.is_all:
+            beliefs.ignore_before(now)
         self.services.rule_hits.clear()
         self.active.forget_caches()
         self.services.events.emit(HostsForgotten())

@@ -87,6 +87,7 @@ class Measurements:
         self._parts = parts
         self._cache: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(CACHED_MAX)
         self._controls: tuple[NetworkId, SharedControls] | None = None
+        self._forgettings = 0
 
     async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Finished:
         """Measures one site of many, with one visit on each route."""
@@ -96,8 +97,9 @@ class Measurements:
         return last
 
     def forget(self) -> None:
-        """Empties the cache."""
+        """Empties the cache. Of a measurement that is going on nothing is kept either."""
         self._cache.clear()
+        self._forgettings += 1
 
     def of(self, host: str) -> tuple[Measured, ...]:
         """Returns the cached measurements of a host on this network, for reports."""
@@ -141,7 +143,7 @@ class Measurements:
     ) -> AsyncGenerator[StepLine | Finished, None]:
         """Makes one measurement over `routes`, or over all when that is None. Yields as `lines` does. One that is not
         `thorough` is cached, but not used by `lines`."""
-        network = self._parts.network()
+        network, forgettings = self._parts.network(), self._forgettings
         stored, made = await plan(page.destination)
         setup = self._parts.setup()
         request = MeasurementRequest(page, made, stored, routes or measured_routes(setup.settings), thorough=thorough)
@@ -159,7 +161,7 @@ class Measurements:
             took_s = time.time() - began
             verdict = self._judge(steps, (await plan(page.destination))[0], network)
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
-            if network == self._parts.network():
+            if network == self._parts.network() and forgettings == self._forgettings:
                 self._learn(measured)
                 self._cache[network, page] = measured
         else:

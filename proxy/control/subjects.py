@@ -50,7 +50,7 @@ class Subjects(NamedTuple):
             StatusEndpoints(parts, sites, relays),
             LogEndpoints(parts, sites),
             ConnectionEndpoints(parts),
-            SiteEndpoints(parts, sites, relays),
+            SiteEndpoints(parts, sites, relays, measured),
             MeasurementEndpoints(parts, sites, relays, measured),
             RuleEndpoints(parts),
             ListEndpoints(parts, sites),

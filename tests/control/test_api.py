@@ -291,6 +291,15 @@ async def test_what_is_held_of_its_addresses_speaks_for_a_site(api: ClientSessio
     assert (await read(api, "/v1/sites/fifth.example"))["belief"]["state"] == "unknown"
 
 
+async def test_a_measurement_is_forgotten_with_its_site(api: ClientSession) -> None:
+    async with api.post("/v1/why", json={"site": "site.test"}) as answer:
+        await answer.read()
+    assert (await read(api, "/v1/measurements/site.test"))["measurements"]
+    async with api.delete("/v1/sites/site.test") as answer:
+        assert answer.status == 200
+    assert (await read(api, "/v1/measurements/site.test"))["measurements"] == []
+
+
 async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: World) -> None:
     world.see(rescued(host=BLOG, at=time.time()))
     async with api.put("/v1/sites/Example.NET.", json={"action": "prefer-relay:tor"}) as answer:

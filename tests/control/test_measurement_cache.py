@@ -96,6 +96,18 @@ async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: As
     assert not asked.measurements.of("site.test")
 
 
+async def test_of_a_measurement_that_is_going_on_nothing_is_kept_after_forgetting(asked: Asked) -> None:
+    """`byway forget` deletes every visited name: it must not come back with the end of a measurement."""
+    world = asked.world
+    world.on_resolve = lambda _: asked.measurements.forget()
+    assert (await asked.why()).measured.verdict.status is not SiteStatus.NOT_TESTED
+    assert asked.measurements.of(PAGE.host) == ()
+    assert world.beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is None
+    world.on_resolve = lambda _: None
+    await asked.why()
+    assert world.beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is not None
+
+
 async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
     """By the state of a network that has gone down since, it would be the network's fault."""
     first = (await asked.why()).measured.verdict

@@ -16,6 +16,7 @@ from proxy.control.answers.sites import (
 )
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
+from proxy.control.measurement_cache import Measurements
 from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import Between, parse_field
 from proxy.control.site import scope
@@ -46,6 +47,7 @@ class SiteEndpoints:
     parts: Dependencies
     sites: SiteReader
     relays: RelayReader
+    measured: Measurements
 
     def routes(self) -> list[Endpoint]:
         return [
@@ -104,6 +106,7 @@ class SiteEndpoints:
         below = [name for name in self.parts.setup().router.overrides if name == host or name.endswith(f".{host}")]
         for name in below:
             self.parts.override(name, None)
+        self.measured.forget()
         changes = self.parts.beliefs.forget(host)
         self.parts.events.emit(Learned(changes))
         self.parts.events.emit(HostsForgotten())

@@ -12,6 +12,7 @@ keeps the states, `recovery` ends blocks, and `post_delivery` reads what goes wr
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Set
 
@@ -74,6 +75,7 @@ class Beliefs:
             settings, self._counting, self._post_delivery, self._recovery, self._results, addresses, self._bases
         )
         self._event_learning = EventLearning(settings, self._counting, self._post_delivery, self._recovery)
+        self._ignores_before = -math.inf
         self.prefixes: Set[Key] = self._counting.aggregation.prefixes
         """The prefixes that are in trouble. While there is none, `lookup` needs no addresses."""
         self.residual = self._counting.residual
@@ -239,6 +241,8 @@ class Beliefs:
         """
         self._update_clock(now)
         if isinstance(event, Outcome):
+            if event.at < self._ignores_before:
+                return []
             return self._outcome_learning.learn(event, network=network, now=now)
         return self._table.with_pending(self._event_learning.learn(event, network, now))
 
@@ -329,6 +333,11 @@ class Beliefs:
 
     # -- forgetting ------------------------------------------------------------------------------------------------
 
+    def ignore_before(self, at: float) -> None:
+        """Learns nothing more from connections that began before then: all hosts have been forgotten, and one whose
+        connection is still open must not come back."""
+        self._ignores_before = at
+
     def forget(self, scope: str | None = None, network: NetworkId | None = None) -> list[Change]:
         """Forgets a host and its subdomains, with the belief of its domain, or all hosts; on one network, or on all."""
         meant = on_network(network, scope)
@@ -351,6 +360,7 @@ class Beliefs:
         if table.latest <= now <= table.now + CLOCK_AHEAD_S:  # the usual case
             table.now = table.latest = now
         elif table.update_clock(now):
+            self._ignores_before = -math.inf
             self._counting.on_clock_set(now)
             self._post_delivery.on_clock_set()
             self._results.on_clock_set()

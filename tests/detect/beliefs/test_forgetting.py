@@ -12,7 +12,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import NetworkId, Protocol, Symptom, as_evidence
 from tests.detect.beliefs.test_basis import HOSTS, T0, TUNINGS, History, block_domain
-from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued
 
 HISTORIES = 12
 _NO_DATA = (int, float, bytes, type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
@@ -78,6 +78,24 @@ def test_of_a_domain_and_of_redirects_nothing_is_left() -> None:
         assert any(f".{table}" in place for place in known), f"nothing is in {table}"
     beliefs.forget()
     assert places_of("example", beliefs) == set()
+
+
+def test_a_connection_that_was_open_brings_no_host_back() -> None:
+    """Its outcome may show something hours later, and what is learned is stored by name."""
+    beliefs, now = Beliefs(DetectTuning()), T0 + 200.0
+    beliefs.forget()
+    beliefs.ignore_before(now)
+    assert beliefs.learn(rescued(host="a.example", at=now - 1), network=HOME, now=now + 1) == []
+    assert places_of("example", beliefs) == set()
+    assert beliefs.learn(rescued(host="a.example", at=now + 1), network=HOME, now=now + 2)
+
+
+def test_after_the_clock_is_set_back_new_connections_teach_again() -> None:
+    beliefs, now = Beliefs(DetectTuning()), T0 + 7200.0
+    beliefs.lookup("a.example", network=HOME, now=now)
+    beliefs.ignore_before(now)
+    beliefs.lookup("a.example", network=HOME, now=T0)
+    assert beliefs.learn(rescued(host="a.example", at=T0 + 199), network=HOME, now=T0 + 200)
 
 
 @pytest.mark.parametrize("host", ["a.example.org", "www.news.example"])
