@@ -43,7 +43,10 @@ def install(
     manager = find_manager()
     definition = manager.definition(_run_command(call))
     if only_print:
-        call.output.line(definition.rstrip("\n"))
+        if call.output.as_json:
+            call.output.document({"version": VERSION, "file": str(manager.file), "definition": definition})
+        else:
+            call.output.line(definition.rstrip("\n"))
         return None
     read_configuration(call.paths)  # a service with a fault in it would only fail where nobody sees it
     running = call.running()
@@ -56,9 +59,11 @@ def install(
         time.sleep(_POLL_S)
     if answering is None:
         raise BywayError(f"the service is installed ({manager.file}), but Byway does not answer; see `{manager.logs}`")
-    call.output.line(
-        f"Byway runs as a service, and starts at every login. Proxy: {answering.get('/v1/status')['listen']}"
-    )
+    listen = answering.get("/v1/status")["listen"]
+    if call.output.as_json:
+        call.output.document({"version": VERSION, "installed": True, "file": str(manager.file), "listen": listen})
+    else:
+        call.output.line(f"Byway runs as a service, and starts at every login. Proxy: {listen}")
     call.output.hint(f"Its output: `{manager.logs}`. To remove it: `byway service uninstall`.")
     return None
 
@@ -71,11 +76,13 @@ def uninstall(call: Invocation) -> Exit | None:
     from proxy.desktop.service import find_manager
 
     manager = find_manager()
-    if not manager.state().installed:
-        call.output.line("The service is not installed.")
-        return None
-    manager.uninstall()
-    call.output.line("The service was stopped and removed.")
+    was_there = manager.state().installed
+    if was_there:
+        manager.uninstall()
+    if call.output.as_json:
+        call.output.document({"version": VERSION, "installed": False, "removed": was_there})
+    else:
+        call.output.line("The service was stopped and removed." if was_there else "The service is not installed.")
     return None
 
 

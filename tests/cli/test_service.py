@@ -104,8 +104,9 @@ def test_a_service_is_installed_answers_and_is_removed(machine: Machine) -> None
     assert found.returncode == 0
     facts = json.loads(found.stdout)
     assert (facts["installed"], facts["enabled"], facts["running"]) == (True, True, True)
-    again = machine("service", "install")
+    again = machine("service", "install", "--json")
     assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["listen"].startswith("127.0.0.1:")
     removed = machine("service", "uninstall")
     assert (removed.returncode, removed.stdout) == (0, "The service was stopped and removed.\n")
     assert not machine.unit.exists()
@@ -157,9 +158,12 @@ def test_one_that_runs_in_a_terminal_is_not_replaced(machine: Machine) -> None:
 def test_the_definition_is_shown_without_being_installed(machine: Machine) -> None:
     ran = machine("service", "install", "--print")
     assert f'ExecStart={machine.folder}/bin/byway --state "{machine.state}" run\n' in ran.stdout
+    assert json.loads(machine("service", "install", "--print", "--json").stdout)["definition"] == ran.stdout
     assert not machine.unit.exists()
 
 
 def test_without_a_service_there_is_nothing_to_remove(machine: Machine) -> None:
     ran = machine("service", "uninstall")
     assert (ran.returncode, ran.stdout) == (0, "The service is not installed.\n")
+    facts = json.loads(machine("service", "uninstall", "--json").stdout)
+    assert (facts["installed"], facts["removed"]) == (False, False)
