@@ -56,7 +56,7 @@ class Stored:
         self._file = paths.store_file
         try:
             os.stat(self._file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotRunning(f"there is no log in {paths.state_dir}") from None
         except PermissionError:
             raise NotAllowed(f"{paths.state_dir} belongs to another user") from None

@@ -156,3 +156,11 @@ def test_it_answers_as_the_running_byway_does(home: Home, kept: Path) -> None:
     assert set(reader.get("/v1/log")["rows"][0]) == set(row)
     assert isinstance(reader.get("/v1/sites")["network"], str)
     assert NetworkId(reader.get("/v1/sites")["network"]) == HOME
+
+
+@pytest.mark.parametrize("words", ["site list", "site show a.example", "report a.example", "log --json"])
+def test_a_state_folder_that_is_a_file_is_told_in_a_sentence(byway: Byway, tmp_path: Path, words: str) -> None:
+    state = tmp_path / "file"
+    state.write_text("")
+    ran = byway(*words.split(), "--state", str(state))
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (3, "", 1)
