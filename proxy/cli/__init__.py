@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from proxy import __version__
 from proxy.cli.terminal import leave_stdout, prepare_streams
+from proxy.model.errors import reason_of
 
 _YOUNG_OBJECTS = 20_000
 """Allocations between two collections of the youngest. Imports and connections make many values and hardly a cycle:
 this is worth a tenth of a start, and a few per cent of a tunnel's cost (measured)."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -22,6 +27,8 @@ def main() -> None:
         _run(sys.argv[1:])
     except BrokenPipeError:
         leave_stdout()
+    except OSError as error:
+        _end_unwritten(error)
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # typer printed a help text into a closed pipe
             leave_stdout()
@@ -56,3 +63,13 @@ def _flush() -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         leave_stdout()
+    except OSError as error:
+        _end_unwritten(error)
+
+
+def _end_unwritten(error: OSError) -> NoReturn:
+    """Ends with a sentence when the disk has no room for the output. Raises another error again."""
+    if error.errno not in _NO_ROOM:
+        raise error
+    leave_stdout()
+    sys.exit(f"byway: the output cannot be written: {reason_of(error)}")

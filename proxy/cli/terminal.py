@@ -40,7 +40,7 @@ def prepare_streams(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def leave_stdout() -> None:
-    """Handles a broken pipe on stdout, as with `| head`, which is no error: nothing more can be written there, and the
+    """Handles a broken pipe on stdout, as with `| head`, or a full disk: nothing more can be written there, and the
     interpreter's flush at exit would fail, so from here on it goes to /dev/null."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)

@@ -162,6 +162,16 @@ def test_G12_a_closed_standard_output_is_no_error(home: Home) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["config path", "config show --all", "config path --json", "--help", "--version"])
+def test_a_full_disk_is_told_in_a_sentence(home: Home, words: str, unbuffered: str) -> None:
+    """As with `byway report > FILE`. It is written when the command prints it, or at its end."""
+    flags = [] if words == "--version" else home.flags
+    done = run_shell(" ".join([f"PYTHONUNBUFFERED={unbuffered}", *BYWAY, *flags, words, ">/dev/full"]))
+    assert (done.returncode, done.stderr) == (1, "byway: the output cannot be written: no space left on device\n")
+
+
 def test_reading_commands_load_neither_aiohttp_nor_the_proxy(home: Home, running: Running) -> None:
     """They are typed often. mitmproxy, cryptography and the like come with the proxy."""
     script = (
