@@ -21,7 +21,7 @@ from proxy.config.paths import Paths, is_own_folder
 from proxy.control.document import PHRASES_HEADER, phrase_of
 from proxy.control.pac import local_proxy
 from proxy.model import Destination
-from proxy.model.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
 from proxy.net.peer import peer_uid
@@ -88,7 +88,8 @@ class Client:
         except PermissionError:
             raise NotAllowed(_("{folder} belongs to another user", folder=str(state))) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            text = _("{file} cannot be read ({error})", file=str(folder / RUN_FILE), error=str(error))
+            reason = reason_of(error) if isinstance(error, OSError) else _("damaged")
+            text = _("{file} cannot be read ({error})", file=str(folder / RUN_FILE), error=reason)
             raise NotRunning(semicolons([text, _none_runs(state, hint)])) from None
 
     def get(self, path: str, **query: str | int | float | None) -> Document:

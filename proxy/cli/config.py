@@ -13,6 +13,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
+from proxy.cli.terminal import confirm
 from proxy.control.version import VERSION
 from proxy.model.errors import ConfigError
 
@@ -172,7 +173,7 @@ def import_file(
     if not yes:
         if not (sys.stdin is not None and sys.stdin.isatty()):
             raise Misused("nothing was imported: without a terminal, check the changes shown and use --yes")
-        if not typer.confirm("Import this?", default=False, err=True):
+        if not confirm("Import this?"):
             call.output.hint("Nothing was imported.")
             return None
     elif made.runs and not allow_commands:

@@ -47,6 +47,16 @@ def leave_stdout() -> None:
     os.close(devnull)
 
 
+def confirm(question: str) -> bool:
+    """Asks on the terminal; Enter alone means no. Raises KeyboardInterrupt at Ctrl-C, and at the end of the input."""
+    import typer
+
+    try:
+        return typer.confirm(question, default=False, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
 def width() -> int:
     """Columns of the terminal; 80 where it does not say."""
     import shutil  # it loads the modules of bz2 and xz

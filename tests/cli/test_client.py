@@ -70,8 +70,10 @@ def test_the_running_one_is_found_and_asked(home: Home, running: Running) -> Non
 def test_without_a_run_file_that_makes_sense_none_runs(home: Home, content: str | None) -> None:
     if content is not None:
         (home.state / "run.json").write_text(content, encoding="latin-1")
-    with pytest.raises(NotRunning, match="start it with `byway run`"):
+    with pytest.raises(NotRunning, match="start it with `byway run`") as none:
         Client.find(home.state)
+    told = str(none.value)
+    assert "run.json cannot be read (damaged)" in told or "cannot be read" not in told
 
 
 def test_a_killed_byway_leaves_a_run_file_and_does_not_run(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import time
@@ -20,6 +21,8 @@ from proxy.model import Action, Override
 from proxy.model.errors import ConfigError
 from proxy.store.salvage import read_overrides
 from tests.cli.conftest import Byway, Home, Running
+from tests.support.terminal import Terminal
+from tests.support.waiting import until
 
 SECRET = "correct-horse"
 CONFIG = f"""# mine; the old one was https://me:{SECRET}@old.example
@@ -414,6 +417,22 @@ def test_nobody_is_asked_without_a_terminal_and_no_is_no(
     monkeypatch.setattr("typer.confirm", lambda *_, **__: True)
     assert byway("config", "import", str(file)).code == 0
     assert "[[group]]" in filled.config.read_text()
+
+
+@pytest.mark.parametrize("key", ["Ctrl-C", "Ctrl-D"])
+async def test_who_is_asked_may_interrupt(byway: Byway, filled: Home, tmp_path: Path, key: str) -> None:
+    """By Ctrl-C and by Ctrl-D, with the exit code of an interruption: 1 would be a failure."""
+    file, before = moved(byway, filled, tmp_path), files(filled)
+    words = [sys.executable, "-m", "proxy", "config", "import", str(file), *filled.flags]
+    with Terminal(words, os.environ) as terminal:
+        await until(lambda: "Import this? [y/N]: " in terminal.printed)
+        if key == "Ctrl-C":
+            terminal.process.send_signal(signal.SIGINT)
+        else:
+            terminal.type(b"\x04")
+        assert await terminal.ends() == 130
+    assert "Aborted" not in terminal.printed
+    assert files(filled) == before
 
 
 def test_a_running_byway_takes_it_at_once(byway: Byway, filled: Home, running: Running, tmp_path: Path) -> None:

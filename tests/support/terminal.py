@@ -64,6 +64,10 @@ class Terminal:
         await until(lambda: self._ended or any(text in line for line in self.printed.split("\r\n")[:-1]))
         assert text in self.printed, self.printed
 
+    def type(self, keys: bytes) -> None:
+        """Sends keys to the program."""
+        os.write(self._master, keys)
+
     async def ends(self) -> int:
         """Returns the exit code, once the program has ended and all that it printed is read."""
         await until(lambda: self._ended, within_s=2 * GIVEN_UP_S)

@@ -17,6 +17,7 @@ from proxy.cli.help import Group
 from proxy.cli.relay.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
 from proxy.cli.relay.display import configured, show_listeners, show_results, show_table, state_words, visits_cells
 from proxy.cli.relay.edit import configuration_at, edited_configuration, hint_saved, named_in, reload_running, run_edit
+from proxy.cli.terminal import confirm
 from proxy.control.amounts import ago, clock
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def scan_local(
         show_listeners(call, local)
         if not try_out:
             question = f"Open two connections to {local.destination} through each, to see whether it leads out?"
-            try_out = typer.confirm(question, default=False, err=True)
+            try_out = confirm(question)
     if try_out:
         local.try_out()
     added: list[Added] = []
@@ -119,7 +120,7 @@ def scan_local(
         show_listeners(call, local)
     if asks and not add_found and local.addable:
         names = ", ".join(str(listener.known.port) for listener in local.addable)
-        add_found = typer.confirm(f"Add as relays: {names}?", default=False, err=True)
+        add_found = confirm(f"Add as relays: {names}?")
     if add_found and local.addable:
         from proxy.config.edit import NewRelay, add_relays
 

@@ -44,11 +44,15 @@ def read_given(text: str) -> Given:
 
 def ask_password(new: NewRelay) -> NewRelay:
     """Asks for the password when the URL has a user without one and stdin is a terminal, and returns the relay with
-    it. It is not shown while it is typed; an empty one means that the relay has none."""
+    it. It is not shown while it is typed; an empty one means that the relay has none. Raises KeyboardInterrupt at the
+    end of the input too."""
     if not (_lacks_password(new.url) and sys.stdin is not None and sys.stdin.isatty()):
         return new
     url = relay_url.parse(new.url)
-    password = getpass.getpass(f"Password of {url.user} at {url.endpoint} (Enter: none): ", stream=sys.stderr)
+    try:
+        password = getpass.getpass(f"Password of {url.user} at {url.endpoint} (Enter: none): ", stream=sys.stderr)
+    except EOFError:
+        raise KeyboardInterrupt from None
     if not password:
         return new
     before, _, after = new.url.rpartition("@")
