@@ -129,7 +129,8 @@ async def test_the_undo_of_an_older_page_undoes_no_other_change(world: World, br
     await browser.send("live/override", direct="a.example.org")
     (older,) = re.findall(r'name="undo" value="([^"]+)"', await html_of(browser, "live"))
     await browser.send("live/override", relay="b.example.org")
-    assert (await browser.post(f"{browser.base}live/override", {"token": await browser.token(), "undo": older}))[0] == 409
+    form = {"token": await browser.token(), "undo": older}
+    assert (await browser.post(f"{browser.base}live/override", form))[0] == 409
     assert {host: str(each.action) for host, each in world.overrides.items()} == {
         "a.example.org": "DIRECT",
         "b.example.org": "RELAY",

@@ -16,7 +16,14 @@ from aiohttp import web
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.connections import OpenConnectionJson, OpenConnectionsAnswer
-from proxy.control.dashboard.pages.site_override import NO_OVERRIDE, Undo, action_names, change_override, undo_of, undo_override
+from proxy.control.dashboard.pages.site_override import (
+    NO_OVERRIDE,
+    Undo,
+    action_names,
+    change_override,
+    undo_of,
+    undo_override,
+)
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.endpoints.connections import OpenConnectionsQuery, connection_id
 from proxy.control.request_parsing import parse_field

@@ -138,8 +138,8 @@ class Field:
 
 @frozen_dataclass
 class SettingsView:
-    """What the page shows. `shown` are the texts that the fields had when the page was opened, as a query; `stored` says
-    what is on the disk."""
+    """What the page shows. `shown` are the texts that the fields had when the page was opened, as a query, and `stored`
+    says what is on the disk."""
 
     sentence: str
     fields: Sequence[Field]
