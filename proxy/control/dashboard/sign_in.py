@@ -15,7 +15,7 @@ import asyncio
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -75,6 +75,8 @@ class Session:
 
     removed_relays: Removal | None = None
     """The relays that were removed last, to be restored."""
+    streams: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Its answers that go on. They end with it."""
 
     @property
     def path(self) -> str:
@@ -129,7 +131,7 @@ class SignIn:
         found.session = Session(secrets.token_hex(16), secrets.token_urlsafe(32), secrets.token_hex(16), now)
         self._sessions[found.session.secret] = found.session
         while len(self._sessions) > SESSIONS_MAX:
-            del self._sessions[next(iter(self._sessions))]
+            self.sign_out(next(iter(self._sessions.values())))
         found.used.set()
         return found
 
@@ -146,8 +148,10 @@ class SignIn:
         return session
 
     def sign_out(self, session: Session) -> None:
-        """Ends a session."""
+        """Ends a session, and its answers that go on: a measurement names its site."""
         self._sessions.pop(session.secret, None)
+        for stream in tuple(session.streams):
+            stream.cancel()
 
     def _valid(self, now: float) -> list[OneTimeCode]:
         return [code for code in self._codes if now < code.ends_at]

@@ -117,11 +117,13 @@ class Visit:
         assert task is not None
         assert self.request.transport is not None
         cast(_Adopted, self.request.transport.get_protocol()).stay_open()
-        self.streams.add(task)
+        for streams in (self.streams, self.session.streams):
+            streams.add(task)
         try:
             yield
         finally:
-            self.streams.discard(task)
+            for streams in (self.streams, self.session.streams):
+                streams.discard(task)
 
 
 class Part(NamedTuple):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from aiohttp import ClientPayloadError
 
 from proxy.control.dashboard.tab_updates import pause_s
 from proxy.detect.relay_faults import RelayFault
@@ -54,3 +55,18 @@ async def test_a_tab_is_told_what_has_changed_while_no_connection_ends(
         await until(lambda: world.followers == 1)
         happen(world)
         assert await stream.content.readline() == b"event: changed\n"
+
+
+async def test_what_goes_on_ends_when_the_session_does(world: World, browser: Browser) -> None:
+    """A tab that is still open must not be told of sites any more."""
+    headers = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"}
+    token = await browser.token()
+    async with (
+        asyncio.timeout(20),
+        browser.session.get(f"{browser.pages.url}{browser.base}events", headers=headers) as stream,
+    ):
+        await until(lambda: world.followers == 1)
+        assert (await browser.post(f"{browser.base}sign-out", {"token": token}))[0] == 200
+        with pytest.raises(ClientPayloadError):
+            await stream.content.read()
+    await until(lambda: world.followers == 0)
