@@ -168,7 +168,7 @@ async def test_the_keyboard_alone_pins_a_site_and_undoes_it(world: World, pages:
     await page.press("Enter")
     await until(lambda: BLOCKED in world.overrides, within_s=20)
     await arrived(page)
-    await press_to(page, "form:has(input[type=hidden][name=action]) button")
+    await press_to(page, "form:has(input[type=hidden][name=undo]) button")
     await page.press("Enter")
     await until(lambda: BLOCKED not in world.overrides, within_s=20)
 

@@ -88,7 +88,7 @@ async def test_the_keyboard_alone_adds_a_relay_tests_it_pins_a_site_and_undoes_i
             assert answer.status == 200
             assert relay.asked[-1] == f"pinned.test:{origin.http_port}"
 
-            await follow(page, "form:has(input[type=hidden][name=action]) button")
+            await follow(page, "form:has(input[type=hidden][name=undo]) button")
             assert (await byway.read("site", "list"))["overrides"] == []
 
 
@@ -145,6 +145,33 @@ async def test_what_is_typed_outlives_an_update(world: World, pages: Pages, page
     await page.evaluate("document.querySelector('textarea').value = ''; 0")
     assert await page.evaluate(_UPDATED) is True
 
+
+async def test_an_open_tab_says_that_its_session_has_ended(world: World, pages: Pages, page: Tab) -> None:
+    """Else it would go on showing what was true then. What is typed there stays."""
+    home = await sign_in(page, pages)
+    await page.open(f"{home}relays")
+    await until(lambda: world.followers == 1, within_s=20)
+    await page.evaluate("document.querySelector('textarea').value = 'half a UR'; 0")
+    await page.evaluate(_SIGN_OUT)
+    await until(lambda: world.followers == 0, within_s=20)
+    assert await page.evaluate("document.querySelector('textarea').value") == "half a UR"
+    await page.evaluate("document.querySelector('textarea').value = ''; 0")
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange')); 0")
+    await shows(page, "document.body?.innerText.includes('You are signed out.')")
+
+
+async def test_a_tab_that_nobody_touches_says_that_its_session_has_ended(world: World, pages: Pages, page: Tab) -> None:
+    await page.open(f"{await sign_in(page, pages)}sites")
+    await until(lambda: world.followers == 1, within_s=20)
+    await page.evaluate(_SIGN_OUT)
+    await shows(page, "document.body?.innerText.includes('You are signed out.')")
+
+
+_SIGN_OUT = """{
+  const form = document.querySelector('form[action$=sign-out]');
+  fetch(form.action, {method: 'POST', body: new URLSearchParams(new FormData(form))}).then(() => 0);
+}"""
+"""As another tab does it."""
 
 _UPDATED = """new Promise((done) => {
   const before = document.querySelector('textarea');

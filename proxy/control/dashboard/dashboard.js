@@ -17,6 +17,7 @@ async function update() {
   let size = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.status === 401) location.reload(); // signed out: the page says so, in place of what was true then
     if (!answer.ok) return stop();
     const body = await answer.blob();
     size = body.size;
@@ -54,6 +55,9 @@ function start() {
   source = new EventSource(root + "events" + ("follows" in live.dataset ? "?follows=" + live.dataset.follows : ""));
   source.addEventListener("open", update); // what happened since the page was made, or while the stream was broken
   source.addEventListener("changed", update);
+  source.addEventListener("error", () => {
+    if (source?.readyState === EventSource.CLOSED) update(); // refused, as after signing out; else it tries again
+  });
 }
 
 function stop() {
