@@ -24,11 +24,9 @@ endif
 
 $(RUNTIME): pyproject.toml requirements.lock
 	@python=$$(.ci/python $(PYTHON)) && "$$python" .ci/set_up requirements.lock
-	@touch $@
 
 $(COMPLETE): $(RUNTIME) requirements-dev.lock
 	@"$$(cat .venv/.interpreter)" .ci/set_up --add requirements-dev.lock
-	@touch $@
 
 run: $(RUNTIME)
 	@exec $(BIN)/byway run $(ARGS)

@@ -315,3 +315,33 @@ def test_one_that_is_named_is_taken_or_refused(tmp_path: Path) -> None:
     _python(tmp_path / "bin", "python3.10", "3.10")
     done = _taken(tmp_path / "bin", wanted="python3.10")
     assert (done.returncode, "3.11 or newer" in done.stderr) == (1, True)
+
+
+def _set_up(folder: Path) -> subprocess.Popen[str]:
+    """`make run`'s set-up in a folder, with a stand-in of uv that takes a moment and notes what it is asked for."""
+    uv = folder / "bin" / "uv"
+    if not uv.exists():
+        uv.parent.mkdir()
+        uv.write_text('#!/bin/sh\necho "$1" >>calls\n[ "$1" = pip ] || mkdir -p .venv\nsleep 0.3\n')
+        uv.chmod(0o755)
+        (folder / ".ci").mkdir()
+        shutil.copy(ROOT / ".ci" / "set_up", folder / ".ci")
+        (folder / "requirements.lock").write_text("")
+    environment = {"PATH": f"{uv.parent}{os.pathsep}/usr/bin{os.pathsep}/bin"}
+    command = [sys.executable, ".ci/set_up", "requirements.lock"]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(tmp_path: Path) -> None:
+    """As with `make run` in two terminals: the second one would empty the folder that the first one fills."""
+    first = _set_up(tmp_path)
+    while not (tmp_path / "calls").exists():
+        assert first.poll() is None
+    second = _set_up(tmp_path)
+    said = [each.communicate(timeout=30)[0] for each in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "another set-up of this folder is going on; this one waits for it" in said[1]
+    assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"]
+    third = _set_up(tmp_path)
+    assert third.communicate(timeout=30)[0].startswith("set-up: Python ")
+    assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"] * 2, "a later one starts anew"
