@@ -30,6 +30,7 @@ _SHORT: Mapping[str, str] = MappingProxyType(
         Symptom.RELAY_DOWN: pgettext("attempt", "unreachable"),
         Symptom.RELAY_AUTH: pgettext("attempt", "login refused"),
         Symptom.RELAY_GARBAGE: pgettext("attempt", "wrong protocol"),
+        Symptom.RELAY_LOOP: pgettext("attempt", "leads back"),
         Symptom.RELAY_REFUSED: pgettext("attempt", "refused"),
     }
 )

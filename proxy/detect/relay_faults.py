@@ -29,6 +29,7 @@ class RelayFault(StrEnum):
     BAD_CERTIFICATE = "bad_certificate"
     CERTIFICATE_DATE = "certificate_date"
     WRONG_PROTOCOL = "wrong_protocol"
+    LEADS_BACK = "leads_back"
     BROKE_OFF = "broke_off"
     ADDON = "addon"
     SILENT = "silent"
@@ -66,6 +67,7 @@ _TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
         RelayFault.BAD_CERTIFICATE: _("bad certificate"),
         RelayFault.CERTIFICATE_DATE: _("certificate expired or not yet valid, or this computer's clock is wrong"),
         RelayFault.WRONG_PROTOCOL: _("does not answer in its protocol"),
+        RelayFault.LEADS_BACK: _("leads back to this Byway"),
         RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
         RelayFault.ADDON: _("its addon opened no connection"),
         RelayFault.SILENT: _("no answer"),
@@ -82,7 +84,8 @@ _FIXES: Mapping[RelayFault, str] = MappingProxyType(
             "{test}"
         ),
         RelayFault.NAME_UNRESOLVED: _(
-            'add its address to its URL (?alt=ADDRESS:PORT), or set [dns] secure = "never", then {test}'
+            "add its address to its URL (?alt=ADDRESS:PORT), or another encrypted DNS server to [dns] servers, then "
+            "{test}"
         ),
         RelayFault.CREDENTIALS_REFUSED: _("correct its user and password in config.toml, then {test}"),
         RelayFault.CREDENTIALS_IN_CLEAR: _("use https, or set allow_plaintext_credentials = true, then {test}"),
@@ -92,6 +95,7 @@ _FIXES: Mapping[RelayFault, str] = MappingProxyType(
         ),
         RelayFault.CERTIFICATE_DATE: _("check this computer's clock, then {test}"),
         RelayFault.WRONG_PROTOCOL: _("correct its scheme and port in config.toml, then {test}"),
+        RelayFault.LEADS_BACK: _("set the relay to connect directly and not through Byway, then {test}"),
         RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
         RelayFault.ADDON: "byway addons list",
         RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
@@ -119,6 +123,8 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
     match failure.symptom:
         case Symptom.RELAY_GARBAGE:
             return RelayFault.WRONG_PROTOCOL
+        case Symptom.RELAY_LOOP:
+            return RelayFault.LEADS_BACK
         case Symptom.RELAY_AUTH if kind == Symptom.CERTIFICATE:
             return RelayFault.CERTIFICATE_DATE if failure.evidence.get("clock") else RelayFault.BAD_CERTIFICATE
         case Symptom.RELAY_AUTH:

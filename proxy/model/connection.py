@@ -238,6 +238,7 @@ class Symptom(StrEnum):
     RELAY_DOWN = "relay_down"  # the relay cannot be reached, or broke off its handshake
     RELAY_AUTH = "relay_auth"  # the relay refused our credentials, or its certificate was refused by us
     RELAY_GARBAGE = "relay_garbage"  # the relay does not speak its protocol
+    RELAY_LOOP = "relay_loop"  # what the relay is asked for comes back to this Byway
     RELAY_REFUSED = "relay_refused"  # the relay says that it cannot or will not reach the destination
     SKIPPED = "skipped"  # the route cannot carry this destination (a name on a relay that wants addresses)
     LOCAL = "local"  # a lack of local resources: descriptors, ports, memory
@@ -245,7 +246,7 @@ class Symptom(StrEnum):
 
     @property
     def blames_relay(self) -> bool:
-        return self in (Symptom.RELAY_DOWN, Symptom.RELAY_AUTH, Symptom.RELAY_GARBAGE)
+        return self in (Symptom.RELAY_DOWN, Symptom.RELAY_AUTH, Symptom.RELAY_GARBAGE, Symptom.RELAY_LOOP)
 
 
 @frozen_dataclass

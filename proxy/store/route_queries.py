@@ -180,7 +180,7 @@ def relay_failures(db: sqlite3.Connection) -> list[Document]:
         "SELECT route, max(at), symptom, attempt.error, evidence"  # noqa: S608 - our own words
         " FROM attempt JOIN outcome ON outcome.id = outcome_id"
         f" WHERE {_RECENT} AND at <= ? AND route NOT LIKE 'direct%'"
-        " AND symptom IN ('relay_down', 'relay_auth', 'relay_garbage') GROUP BY route ORDER BY max(at)",
+        " AND symptom IN ('relay_down', 'relay_auth', 'relay_garbage', 'relay_loop') GROUP BY route ORDER BY max(at)",
         (RECENT_ROWS, MOMENT_MAX),
     )
     return read_rows(rows, {

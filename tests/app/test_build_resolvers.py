@@ -151,7 +151,7 @@ async def test_where_no_secure_server_answers_it_is_asked_of_nobody(
     with watch:
         error = await by_relay(maker.make(), "named")
     assert (watch.asked, error.symptom, error.evidence["doh"]) == ([], Symptom.RELAY_DOWN, "doh_down")
-    assert 'set [dns] secure = "never"' in str(error)
+    assert "add another encrypted DNS server to [dns] servers" in str(error)
 
 
 async def test_with_never_it_is_asked_of_the_system(maker: Maker, names: NameServer, watch: Watch) -> None:

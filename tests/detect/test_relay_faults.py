@@ -27,6 +27,7 @@ FAULTS = [
     (Symptom.RELAY_AUTH, {"relay": "certificate"}, RelayFault.BAD_CERTIFICATE),
     (Symptom.RELAY_AUTH, {"relay": "certificate", "clock": 1}, RelayFault.CERTIFICATE_DATE),
     (Symptom.RELAY_GARBAGE, {}, RelayFault.WRONG_PROTOCOL),
+    (Symptom.RELAY_LOOP, {}, RelayFault.LEADS_BACK),
 ]
 
 

@@ -114,6 +114,7 @@ _SYMPTOMS: Mapping[Symptom, Phrase] = MappingProxyType(
         Symptom.RELAY_DOWN: _("the relay cannot be reached"),
         Symptom.RELAY_AUTH: _("the relay refused the credentials or its certificate is bad"),
         Symptom.RELAY_GARBAGE: _("the relay answers in another protocol"),
+        Symptom.RELAY_LOOP: _("the relay leads back to this Byway"),
         Symptom.RELAY_REFUSED: _("the relay could not reach the site"),
         Symptom.SKIPPED: pgettext("attempt", "skipped"),
         Symptom.LOCAL: _("this computer is short of resources"),

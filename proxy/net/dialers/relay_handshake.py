@@ -153,9 +153,36 @@ _BROKEN = frozenset({Symptom.RELAY_DOWN, Symptom.RELAY_GARBAGE})
 _REQUESTS_KEPT = 512
 """Destinations whose request to a relay is remembered."""
 
+LOOP_REQUESTS = 128
+"""Requests for one destination that wait at once, beyond which the relay may lead back to us. As many as may wait at a
+remote relay, which therefore cannot make more of them."""
+
+LOOP_S = 1.0
+"""How long none of so many is answered, before the relay is said to lead back: a burst of clients has its first answer
+sooner."""
+
+LOOP_REST_S = 10.0
+"""How long a relay that leads back is asked for nothing, so that what went round ends."""
+
+
+class _Request:
+    """What a relay is asked for one destination."""
+
+    __slots__ = ("crowded_since", "data", "waiting")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.waiting: set[Stream] = set()  # those on which it was not answered yet
+        self.crowded_since = 0.0  # since when they are too many, and none was answered
+
 
 class HandshakeDialer(ABC):
-    """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes."""
+    """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes.
+
+    A relay may lead back here: another Byway whose relay this one is, or a client that obeys the system's proxy. Then
+    each request makes the next one, and none is answered. By that it is recognised, whatever is in between: a mark in
+    the request would tell networks of Byway.
+    """
 
     def __init__(
         self,
@@ -182,7 +209,8 @@ class HandshakeDialer(ABC):
         self._path_timeout_s = path_timeout_s
         self._slots = slots
         self._on_broken = on_broken
-        self._requests: Bounded[tuple[str, int], bytes] = Bounded(_REQUESTS_KEPT)  # by host and port
+        self._requests: Bounded[tuple[str, int], _Request] = Bounded(_REQUESTS_KEPT)  # by host and port
+        self._rests_until = 0.0  # it led back; 0: it did not
         self._credentials = self._authenticate(relay.user, relay.password) if relay.sends_credentials else b""
 
     @abstractmethod
@@ -205,24 +233,50 @@ class HandshakeDialer(ABC):
         """See Dialer. Raises SKIPPED, with nothing sent, for what the relay cannot carry."""
         asked = destination.host, destination.port
         if (request := self._requests.get(asked)) is None:
-            request = self._requests[asked] = self._request_if_carried(destination)
+            request = self._requests[asked] = _Request(self._request_if_carried(destination))
+        if self._rests_until or len(request.waiting) > LOOP_REQUESTS:
+            self._check_loop(request)
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
             stream = await dial_relay(self._via, self._endpoint, self._name)
+            request.waiting.add(stream)
             state = Handshake(stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, slot=slot)
             try:
                 with state:
                     if self._credentials:
                         self._send_credentials.check(stream)
-                    await self._shake_hands(stream, state, request)
+                    await self._shake_hands(stream, state, request.data)
             except DialError as error:
+                if self._rests_until:  # this one went round, and was ended
+                    raise self._leads_back() from error
                 if self._on_broken is not None and error.symptom in _BROKEN:
                     self._on_broken(stream)
                 raise
+            finally:
+                request.waiting.discard(stream)
+                request.crowded_since = 0.0
         finally:
             if slot is not None:
                 slot.release()
         return PrefixedStream(stream, state.reader.rest()) if state.reader else stream
+
+    def _check_loop(self, request: _Request) -> None:
+        """Raises DialError while the relay leads back here. When that shows, what waits is ended."""
+        now = asyncio.get_running_loop().time()
+        if len(request.waiting) > LOOP_REQUESTS:
+            request.crowded_since = request.crowded_since or now
+            if now >= request.crowded_since + LOOP_S:
+                self._rests_until = now + LOOP_REST_S
+                for stream in tuple(request.waiting):
+                    stream.abort()
+        if now >= self._rests_until:
+            self._rests_until = 0.0
+            return
+        raise self._leads_back()
+
+    def _leads_back(self) -> DialError:
+        text = f"relay {self._name} leads back here: what it is asked for, this Byway is asked for again"
+        return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_LOOP)
 
     def _request_if_carried(self, destination: Destination) -> bytes:
         """Returns the request, before anything is dialed. Raises DialError SKIPPED."""

@@ -132,6 +132,6 @@ def _unresolved(host: str, error: DialError) -> DialError:
         return DialError(str(error), stage=error.stage, symptom=error.symptom, evidence=error.evidence)
     text = (
         f"no encrypted DNS server answers, and a relay's name is asked of no other: write the address of {host} into "
-        f'the relay\'s URL (?alt=ADDRESS:PORT), or set [dns] secure = "never" ({error})'
+        f"the relay's URL (?alt=ADDRESS:PORT), or add another encrypted DNS server to [dns] servers ({error})"
     )
     return DialError(text, stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED, evidence={"doh": "doh_down"})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.dialers import relay_handshake
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.http_connect import HttpConnectDialer
 from proxy.net.dialers.relay_handshake import PrefixedStream, SendCredentials
@@ -22,6 +24,7 @@ from proxy.wire.relay_url import parse
 from tests.support.late import stall
 from tests.support.lying import HTTP, SOCKS4, SOCKS5, SOCKS5_AUTH, Lie, LyingRelay, Turn
 from tests.support.sockets import tcp_pair
+from tests.support.streams import Connections, listening
 from tests.support.waiting import until
 
 SITE = Destination("blocked.test", 443)
@@ -236,3 +239,78 @@ async def test_a_relay_that_answered_while_the_loop_was_late_is_in_time(to_relay
 
     async with LyingRelay((*case.turns[:-1], Turn(ask_late, case.turns[-1].answer))) as relay:
         (await case.dialer(to_relays, relay, 60).dial(SITE)).abort()
+
+
+class RelayThatAsksBack:
+    """A relay that answers a request when `answer` has returned, and not at all when that raised."""
+
+    def __init__(self, answer: Callable[[], Awaitable[object]]) -> None:
+        self._answer = answer
+        self._connections = Connections(self._serve)
+        self.asked = 0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for turn in SOCKS5[:-1]:
+            await turn.ask(reader)
+            writer.write(turn.answer)
+        await SOCKS5[-1].ask(reader)
+        self.asked += 1
+        with contextlib.suppress(DialError):
+            await self._answer()
+            writer.write(SOCKS5[-1].answer)
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        async with listening(self._connections, "127.0.0.1", 0) as server:
+            yield server.sockets[0].getsockname()[1]
+        await self._connections.stop()
+
+
+async def test_a_relay_that_leads_back_is_recognised_and_rests(
+    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two programs do that are each other's relay. It went on until no descriptor was left."""
+    monkeypatch.setattr(relay_handshake, "LOOP_S", 0.1)
+    monkeypatch.setattr(relay_handshake, "LOOP_REST_S", 0.5)
+    elsewhere = Destination("elsewhere.test", 443)
+
+    async def ask_back() -> None:
+        if leads_back:
+            (await dialer.dial(SITE)).close()
+
+    leads_back, relay = True, RelayThatAsksBack(ask_back)
+    async with asyncio.timeout(10), relay.listening() as port:
+        dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), name="vps", timeout_s=8)
+        with pytest.raises(DialError, match=r"^relay vps leads back here") as caught:
+            await dialer.dial(SITE)
+        assert (caught.value.symptom, caught.value.stage) == (Symptom.RELAY_LOOP, Stage.RELAY)
+        asked = relay.asked
+        assert relay_handshake.LOOP_REQUESTS <= asked < 2_000
+        with pytest.raises(DialError, match="leads back"):
+            await dialer.dial(elsewhere)
+        assert relay.asked == asked, "it rests"
+        leads_back = False
+        await asyncio.sleep(0.5)
+        (await dialer.dial(elsewhere)).close()
+        (await dialer.dial(SITE)).close()
+
+
+async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(
+    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers one after the other, so that far more than LOOP_REQUESTS wait for longer than LOOP_S."""
+    monkeypatch.setattr(relay_handshake, "LOOP_S", 0.1)
+    one_at_once = asyncio.Lock()
+
+    async def answer() -> None:
+        async with one_at_once:
+            await asyncio.sleep(0.002)
+
+    async with asyncio.timeout(20), RelayThatAsksBack(answer).listening() as port:
+        dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=10)
+
+        async def visit(number: int) -> None:
+            await asyncio.sleep(number / 1000)
+            (await dialer.dial(SITE)).close()
+
+        await asyncio.gather(*map(visit, range(3 * relay_handshake.LOOP_REQUESTS)))

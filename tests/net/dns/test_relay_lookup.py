@@ -91,7 +91,7 @@ async def test_with_never_the_system_is_asked() -> None:
 async def test_without_an_answer_the_sentence_says_what_to_do() -> None:
     world = World()
     world.encrypted.says = NOBODY
-    with pytest.raises(DialError, match=r'\?alt=ADDRESS:PORT\), or set \[dns\] secure = "never"') as caught:
+    with pytest.raises(DialError, match=r"\?alt=ADDRESS:PORT\), or add another encrypted DNS server") as caught:
         await world.lookup.resolve("relay.test")
     assert (caught.value.symptom, caught.value.evidence) == (Symptom.RESOLVE_FAILED, {"doh": "doh_down"})
     assert world.plain == []
