@@ -228,7 +228,7 @@ class _WayRace:
         self._notify = Notify()
         self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
-        self._ends_at = self._began_at + 2 * timeout_s  # no way is started later
+        self._ends_at = self._began_at + 2 * timeout_s  # only the first way is started later
         self._check_at = math.inf
         self._ways: dict[Destination, list[RelayWay]] = {}
         self._lookups: dict[Destination, asyncio.Task[Sequence[str] | DialError]] = {}
@@ -329,7 +329,7 @@ class _WayRace:
             if starts_at > now:
                 self._check_at = min(starts_at, hedge_at)
                 return
-            if now >= self._ends_at:
+            if now >= self._ends_at and (self._attempts or self._failed):
                 self._queue.clear()
                 self._last.clear()
                 return

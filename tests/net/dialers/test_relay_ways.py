@@ -12,6 +12,7 @@ import pytest
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay, WayOrder
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S
 from proxy.net.dialers.evasion import FragmentingStream
 from proxy.net.dialers.relay_ways import ADDRESSES_MAX, RelayWaysDialer
 from proxy.net.dialers.road import NoWayBeliefs, RoadToRelays
@@ -392,3 +393,13 @@ def test_a_name_has_only_so_many_ways() -> None:
 async def _count_ways() -> None:
     dialer = World().dialer()
     assert len(dialer.ways_to(VPS, [f"192.0.2.{number}" for number in range(9)])) == 2 * ADDRESSES_MAX
+
+
+@scene
+async def test_a_name_that_is_known_late_is_dialed_all_the_same(world: World) -> None:
+    """As after a sleep of this computer in the middle of the lookup: its answer came when the dial was over, which then
+    failed with an IndexError."""
+    world.lookup_s = 3 * HANDSHAKE_TIMEOUT_S
+    assert (await world.dialer(VPS).dial(VPS)).peer == ONE
+    world.beliefs.stalled = {ONE}
+    assert (await world.dialer(VPS).dial(VPS)).peer == ONE
