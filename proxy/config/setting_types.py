@@ -102,13 +102,19 @@ def _suffix(text: str) -> str:
     return hostnames.host(text.removeprefix("*").removeprefix("."))
 
 
+_OF_A_SHELL = ("|", "||", "&&", "&", ";", ">", "<", ">/dev/null", "2>/dev/null", "2>&1")
+
+
 def _command(text: str) -> str:
+    """Refuses what only a shell would understand: `echo secret | tr …` would print another password."""
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"is not a command: {str(error).lower()}") from None
     if text and not words:
         raise ValueError("is not a command: it is empty")
+    if operator := next((word for word in words if word in _OF_A_SHELL), ""):
+        raise ValueError(f"is run without a shell, so {operator} means nothing: write it as sh -c '…'")
     return text
 
 

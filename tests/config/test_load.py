@@ -465,3 +465,15 @@ def test_any_bytes_are_a_configuration_or_a_fault(data: bytes, tmp_path: Path) -
         load(file)
     except ConfigError as error:
         assert error.problems  # noqa: PT017  # whatever it is, it is said
+
+
+@pytest.mark.parametrize("operator", ["|", "&&", ";", ">", "2>/dev/null"])
+def test_a_command_that_needs_a_shell_is_refused(faults: Faults, loaded: Load, operator: str) -> None:
+    """`pass show vps | head -n1` failed with the exit code of pass, and after echo the relay got another password."""
+    relay = '[[relay]]\nname = "a"\nurl = "http://u@127.0.0.1:1"\npassword_cmd = '
+    (problem,) = faults(f'{relay}"echo sesame {operator} head"')
+    assert problem.endswith(f"is run without a shell, so {operator} means nothing: write it as sh -c '…'")
+    assert "sesame" not in problem
+    command = f"sh -c 'echo sesame {operator} head'"
+    assert loaded(f'{relay}"{command}"').settings.relay[0].password_cmd == command
+    assert loaded(f'{relay}"echo pass{operator}word"').settings.relay[0].password_cmd
