@@ -15,7 +15,7 @@ from dataclasses import field, replace
 from enum import StrEnum
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from proxy.model import Destination
+from proxy.model import Destination, literal
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase
 from proxy.wire import hostnames as names
@@ -234,6 +234,9 @@ def _located(kind: RelayKind, text: str, *, default_port: int | None) -> RelayUr
         raise ValueError(_unsafe(match[0]))
     endpoint = _endpoint(kind, location, default_port)
     user, _, password = userinfo.partition(":")
+    number, colon, _ = password.partition(":")
+    if number.isdecimal() and (literal(user) is not None or (colon and "." in user and ":" not in location)):
+        raise ValueError(f"host and port stand before the user: write {kind}://USER:PASSWORD@HOST:PORT")
     url = RelayUrl(kind, endpoint.host, endpoint.port, _decoded(user, "user"), _decoded(password, "password"))
     if at:
         _check_credentials(url)

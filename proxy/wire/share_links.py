@@ -46,6 +46,12 @@ _TOR_TRANSPORTS = ("obfs4", "webtunnel", "snowflake", "meek_lite", "obfs3", "bri
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _YAML = re.compile(r"(?:^|[\s{,])-?\s*(?:proxies|outbounds|server|type)\s*:\s", re.IGNORECASE)
+_PAGE = re.compile(r"https?://[^\s/?#@]+/+[^\s/?#@][^\s@]*\Z", re.IGNORECASE)
+_BRIDGE = re.compile(r"(?:bridge\s+)?[\[\]0-9a-f.:]+:[0-9]{1,5}\s+[0-9a-f]{40}(?:\s|\Z)", re.IGNORECASE)
+_SETTING = re.compile(
+    r"(?:curl|wget|export|set|setx)\s|\$env:|[a-z_]*_proxy\s*=|--?(?:x|[a-z-]*proxy(?:-server)?|socks[a-z0-9-]*)[\s=]",
+    re.IGNORECASE,
+)
 _BASE64_USER = re.compile(r"socks5?://([A-Za-z0-9+/_-]{4,})={0,2}@([^@]*)\Z", re.IGNORECASE)
 
 _ADD_LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
@@ -72,13 +78,23 @@ def explain(text: str) -> str:
             "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
             "`byway relay add socks5h://127.0.0.1:1080`"
         )
+    if _SETTING.match(text):
+        return (
+            "this is a command or a setting of another program: give only the URL of its proxy; one without a scheme "
+            "is http://HOST:PORT in nearly all of them"
+        )
     if (telegram := _telegram(text)) is not None:
         return _explain_telegram(telegram)
     first = next(iter(text.lower().split(maxsplit=1)), "")
-    if first in _TOR_TRANSPORTS and first != text.lower():
+    if (first in _TOR_TRANSPORTS and first != text.lower()) or _BRIDGE.match(text):
         return (
             "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port "
             "with `byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)"
+        )
+    if _PAGE.match(text):
+        return (
+            "a relay URL has no path; this is a page, a subscription or a PAC file: import it in its own client, start "
+            f"that client and {_ADD_LOCAL}"
         )
     if text.startswith(("{", "[{", "[Interface]", "[Proxy]")) or (scheme == "" and _YAML.search(text)):
         return (

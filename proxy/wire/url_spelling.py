@@ -18,6 +18,12 @@ _AT_THE_END = re.compile(r"(?:([;,)])|(?<=[0-9/\]])(\.))\Z")
 _BROKEN_MARK = re.compile(
     r"(socks5h|socks5|socks4a|socks4|socks|https|http)(?::/?|;//|//|：//|:\\\\)(?=[^/:])", re.IGNORECASE
 )
+_SELLERS = re.compile(
+    r"(?:([a-z][a-z0-9]*)://)?(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+:[0-9]{1,5}([:|;,])|[0-9.]+:[0-9]{1,5}(@))"
+    r"[^:|;,]+[:|;,].",
+    re.IGNORECASE,
+)
+_MEANT = {"proxy": "http", "socks": "socks5h", "socks5": "socks5h"}
 _WRITE_LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
 
 
@@ -31,6 +37,12 @@ def explain(text: str) -> str:
         return "these are several URLs: add one at a time, or put one a line in a file and name the file"
     if (character := _invisible(text)) is not None:
         return f"the URL contains an invisible character (U+{ord(character):04X}): type it again by hand"
+    if match := _SELLERS.match(text):
+        scheme, between, at = match.groups()
+        kind = _MEANT.get((scheme or "socks5").lower(), scheme.lower() if scheme else "")
+        if at:
+            return f"host and port stand before the user: write {kind}://USER:PASSWORD@HOST:PORT"
+        return f"this reads HOST:PORT{between}USER{between}PASSWORD: write it as {kind}://USER:PASSWORD@HOST:PORT"
     if " " in text:
         return _with_spaces(text.split())
     if match := _AT_THE_END.search(text):
@@ -49,7 +61,7 @@ def unknown_scheme(scheme: str) -> str:
     meant = get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.6)
     if not meant:
         return f'unknown scheme "{scheme[:20]}"; use socks5h, http, https or socks4a'
-    return f'unknown scheme "{scheme[:20]}"; did you mean {"socks5h" if meant[0] in ("socks5", "socks") else meant[0]}?'
+    return f'unknown scheme "{scheme[:20]}"; did you mean {_MEANT.get(meant[0], meant[0])}?'
 
 
 def many_colons(location: str, kind: str) -> str:
@@ -69,8 +81,7 @@ def many_colons(location: str, kind: str) -> str:
 def _with_spaces(words: list[str]) -> str:
     if len(words) == 2 and _PORT.match(words[1]):
         return "a colon stands between host and port: write socks5h://HOST:PORT"
-    if words and words[0].lower() in _SCHEMES:
-        kind = "socks5h" if words[0].lower() in ("socks", "socks5") else words[0].lower()
+    if words and (kind := _MEANT.get(words[0].lower(), words[0].lower())) in _SCHEMES:
         credentials = "USER:PASSWORD@" if len(words) > 3 else ""
         return f"the parts of a URL stand without spaces: write {kind}://{credentials}HOST:PORT"
     return "the URL contains a space: remove it, or write it as %20 in a user or password"

@@ -77,6 +77,12 @@ def test_each_kind_of_link_gets_its_sentence(link: str, sentence: str) -> None:
     assert SECRET not in sentence
 
 
+@pytest.mark.parametrize("option", ["-x h:1", "--proxy h:1", "--socks5-hostname h:1", "--proxy-server=socks5://h:1"])
+def test_an_option_of_another_program_is_told_as_such(option: str) -> None:
+    """In a file or in pasted text; the shell's arguments know no such option."""
+    assert explain(option).startswith("this is a command or a setting of another program: give only the URL")
+
+
 def test_every_client_is_named() -> None:
     for scheme, client in OTHER_CLIENTS.items():
         sentence = explain(f"{scheme}://{SECRET}@h:443#name")

@@ -16,6 +16,19 @@ CONFIGURATION = (
     "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start that client "
     f"and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
 )
+BRIDGE = (
+    "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port with "
+    "`byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)"
+)
+PAGE = (
+    "a relay URL has no path; this is a page, a subscription or a PAC file: import it in its own client, start that "
+    f"client and {LOCAL_PORT}"
+)
+SETTING = (
+    "this is a command or a setting of another program: give only the URL of its proxy; one without a scheme is "
+    "http://HOST:PORT in nearly all of them"
+)
+BEFORE = "host and port stand before the user: write socks5h://USER:PASSWORD@HOST:PORT"
 QUOTES = "the URL stands in quotation marks: remove them"
 LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
 PORT = "the port must be a number from 1 to 65535"
@@ -92,13 +105,22 @@ FOREIGN = [
         "tg://socks?server=relay.example",
         "this Telegram link names no server or no port: it reads https://t.me/socks?server=HOST&port=PORT",
     ),
-    (
-        f"obfs4 192.0.2.1:443 {SECRET} cert=x iat-mode=0",
-        "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port with "
-        "`byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)",
-    ),
+    (f"obfs4 192.0.2.1:443 {SECRET} cert=x iat-mode=0", BRIDGE),
     (f'{{"outbounds": [{{"type": "vless", "uuid": "{SECRET}"}}]}}', CONFIGURATION),
     (f"{{name: x, type: ss, server: relay.example, port: 1, password: {SECRET}}}", CONFIGURATION),
+    (f"192.0.2.1:443 {'4352E58420E68F5E40BA' * 2} cert={SECRET}", BRIDGE),
+    (f"Bridge [2001:db8::1]:443 {'4352E58420E68F5E40BA' * 2}", BRIDGE),
+    ("http://relay.example:8080/proxy.pac", PAGE),
+    (f"https://relay.example/api/v1/client/subscribe?token={SECRET}", PAGE),
+    *(
+        (written, SETTING)
+        for written in (
+            f"curl -x http://me:{SECRET}@192.0.2.1:8080 https://example.com",
+            f'export https_proxy="http://me:{SECRET}@192.0.2.1:8080"',
+            f"ALL_PROXY=socks5://me:{SECRET}@127.0.0.1:1080",
+            '$env:HTTPS_PROXY="http://192.0.2.1:8080"',
+        )
+    ),
     ("ftp://relay.example", 'unknown scheme "ftp"; use socks5h, http, https or socks4a'),
 ]
 
@@ -146,6 +168,20 @@ DAMAGED = [
         f"me:{SECRET}:relay.example:1080",
         "this reads USER:PASSWORD:HOST:PORT: write it as socks5h://USER:PASSWORD@HOST:PORT",
     ),
+    *(
+        (written, f"this reads HOST:PORT{reads}: write it as {kind}://USER:PASSWORD@HOST:PORT")
+        for written, reads, kind in (
+            (f"192.0.2.1:1080:me:{SECRET}@x", ":USER:PASSWORD", "socks5h"),
+            (f"192.0.2.1:1080:me:{SECRET}@relay.example:80", ":USER:PASSWORD", "socks5h"),
+            (f"http://relay.example:8080:me:{SECRET}@x", ":USER:PASSWORD", "http"),
+            (f"192.0.2.1:1080|me|{SECRET}", "|USER|PASSWORD", "socks5h"),
+            (f"relay.example:1080;me;{SECRET}", ";USER;PASSWORD", "socks5h"),
+        )
+    ),
+    (f"192.0.2.1:1080@me:{SECRET}", BEFORE),
+    ("192.0.2.1:1080@me:12345", BEFORE),
+    (f"socks5://192.0.2.1:1080@me:{SECRET}", BEFORE),
+    ("PROXY 192.0.2.1:8080", "the parts of a URL stand without spaces: write http://HOST:PORT"),
     (f"socks5://me:{SECRET}@x@relay.example:1080", "the user or password contains @: write it as %40"),
     (f"socks5://me:{SECRET}/x@relay.example:1080", "the user or password contains /: write it as %2F"),
     (f"socks5://me:{SECRET}?x@relay.example:1080", "the user or password contains ?: write it as %3F"),
@@ -158,7 +194,7 @@ DAMAGED = [
         "the relay's password is not percent-encoded UTF-8: write % as %25",
     ),
     (f"socks5://:{SECRET}@relay.example:1080", "the user is missing before @: write socks5h://USER:PASSWORD@HOST:PORT"),
-    ("http://relay.example:8080/proxy.pac", "a relay URL has no path: remove / and all that follows the port"),
+    ("socks5://relay.example:1080/x", "a relay URL has no path: remove / and all that follows the port"),
     ("socks5://-relay.example:1080", "the host is not a valid name or IP address: check its spelling"),
     (
         f"socks4://me:{SECRET}@relay.example",
