@@ -191,8 +191,8 @@ def use(
         call.output.document(answer)
     else:
         call.output.line(f"Group {answer['group']} uses {answer['use']}")
-        if fault is not None:
-            call.output.hint(f"Relay {relay} fails: {fault['text']}. To do: {fault['do']}")
+    if fault is not None:
+        call.output.hint(f"Relay {relay} fails: {fault['text']}. To do: {fault['do']}")
     return None
 
 

@@ -196,6 +196,8 @@ def test_a_relay_is_selected_in_a_running_byway(byway: Byway, running: Running) 
         "Group eu uses vps\n",
         "Relay vps fails: connection refused. To do: start the relay, then byway relay test vps\n",
     )
+    as_json = byway("relay", "use", "eu", "vps", "--json")
+    assert (as_json.json["use"], as_json.err) == ("vps", selected.err)
     assert byway("relay", "use", "eu", "tor").err == ""
 
 
