@@ -155,6 +155,23 @@ def rule(name: str) -> int:
     return next(n for n, line in enumerate(RULES.splitlines(), 1) if line.endswith(f"RELAY:{name}"))
 
 
+@pytest.mark.parametrize("case", cases(case for case in WORKING if case.name != "ssh-socks4a"))
+async def test_a_site_that_no_relay_can_reach_is_not_held_against_the_relay(
+    land: Land, byway: AtHome, case: Case
+) -> None:
+    """Each kind says so in its own way; `ssh -D` closes the connection without a word. In SOCKS4, which has no greeting,
+    that may be another protocol as well, and counts as the relay's fault."""
+    await land.start(*case.starts)
+    name = f"closed.{case.name}.test"
+    for _ in range(3):
+        answer = await byway.get(f"https://{name}:9/")
+        assert (answer.status, answer.tunnel) == (502, False)
+    for row in await byway.rows(name):
+        assert [(tried["route"], tried["symptom"]) for tried in row["attempts"]] == [(case.name, "relay_refused")], row
+    shown = (await byway.read("relay", "list"))["relays"]
+    assert [relay["fault"] for relay in shown if relay["name"] == case.name] == [None]
+
+
 # -- relays that do not ------------------------------------------------------------------------------------------------
 
 
