@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.config.schema import RelayConfig, Settings
@@ -117,6 +117,19 @@ def group_to_select_in(groups: Mapping[str, Sequence[str]], relay: str) -> str:
         known = dict.fromkeys(name for relays in groups.values() for name in relays)
         raise ValueError(f'no group with policy = "select" has a relay {quoted(relay)}{suggestion(relay, known)}')
     return having[0]
+
+
+def relays_meant(names: Iterable[str], groups: Iterable[RelayGroup], in_use: Collection[str]) -> list[str]:
+    """Returns the relays that `names` stand for, each once: a group for those members that are in use. Raises
+    ValueError, with a sentence, for a group that has none."""
+    members = {group.name: group.members for group in groups}
+    meant: dict[str, None] = {}
+    for name in names:
+        used = [each for each in members.get(name, (name,)) if name not in members or each in in_use]
+        if not used:
+            raise ValueError(f"no relay of group {name} is enabled: run `byway relay enable RELAY` first")
+        meant |= dict.fromkeys(used)
+    return list(meant)
 
 
 def _over_member(relay: RelayConfig, group: str, member: str) -> RelayConfig:

@@ -18,7 +18,7 @@ from proxy.cli.relay.edit import check_name
 from proxy.cli.relay.pysocks_check import Opinion, second_opinion
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.config.relays import expanded
+from proxy.config.relays import expanded, relays_meant
 from proxy.config.schema import Settings
 from proxy.control.answers.connections import DestinationJson
 from proxy.control.answers.relays import TrialJson
@@ -55,10 +55,9 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
     try:
         setup = SetupBuilder(poller, paths).make(loaded, read_overrides(paths.store_file), port=settings.listen.port)
         registry = setup.registry
-        members = {group.name: group.members for group in setup.groups}
-        wanted = _wanted(
-            settings, registry.relay_names, [each for name in names for each in members.get(name, (name,))]
-        )
+        with as_misuse():
+            meant = relays_meant(names, setup.groups, registry.relay_names)
+        wanted = _wanted(settings, registry.relay_names, meant)
         network = network_here(paths.network_key_file)
         may_resolve = to is None and setup.router.may_go_direct(target, network, time.time())
         resolver = setup.resolver if may_resolve else None

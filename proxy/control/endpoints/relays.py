@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
 
-from proxy.config.relays import check_selection
+from proxy.config.relays import check_selection, relays_meant
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.answers.connections import DestinationJson
@@ -90,8 +90,11 @@ class RelayEndpoints:
 
     def begin_test(self, asked: RelayTestRequest) -> RelayTest:
         """Checks what is asked. Raises Refused. The test begins when its results are read."""
-        known, members = self.relays.enabled(), {group.name: group.members for group in self.parts.setup().groups}
-        wanted = list(dict.fromkeys(each for name in asked.names or known for each in members.get(name, (name,))))
+        known, groups = self.relays.enabled(), self.parts.setup().groups
+        try:
+            wanted = relays_meant(asked.names or known, groups, known)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
         for name in wanted:
             if name not in self.relays.configured():
                 raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")

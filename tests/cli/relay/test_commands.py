@@ -151,6 +151,9 @@ policy = "sticky"
 """
 
 
+NONE_ENABLED = "byway: no relay of group eu is enabled: run `byway relay enable RELAY` first\n"
+
+
 def test_groups_are_listed_and_a_relay_is_selected_without_a_running_byway(byway: Byway, home: Home) -> None:
     home.config.write_text(GROUPS)
     assert [row[0] for row in byway("relay", "list").rows[1:5]] == ["a", "b", "far/a", "far/b"]
@@ -432,6 +435,31 @@ def test_a_running_byway_tests_no_disabled_relay(byway: Byway, running: Running)
     )  # fmt: skip
     assert [row[0] for row in byway("relay", "test").rows] == ["relay", "vps"]
     assert byway("relay", "list").rows[1][1] == "disabled"
+    world.settings = replace(world.settings, group=(GroupConfig("eu", ("tor", "vps"), "select"),))
+    running.do(world.overrides_changed)
+    assert [row[0] for row in byway("relay", "test", "eu").rows] == ["relay", "vps"]
+    world.settings = replace(world.settings, relay=tuple(replace(each, enabled=False) for each in (tor, vps)))
+    running.do(world.overrides_changed)
+    ran = byway("relay", "test", "eu")
+    assert (ran.code, ran.err) == (2, NONE_ENABLED)
+
+
+def test_a_group_stands_for_the_relays_that_are_enabled(byway: Byway, home: Home, street: Street) -> None:
+    """All relays were tested in place of a group without one."""
+    one = '[[relay]]\nname = "{}"\nurl = "{}"\nenabled = {}\n'
+    group = '[[group]]\nname = "eu"\nrelays = ["a", "b"]\npolicy = "{}"\n'
+    for policy in ("select", "fallback"):
+        rest = (
+            group.format(policy)
+            + one.format("c", street.url("socks5"), "true")
+            + one.format("a", street.url("http"), "false")
+        )
+        home.config.write_text(rest + one.format("b", street.url("socks5h"), "true"))
+        ran = byway("relay", "test", "eu", "--to", f"open.test:{street.origin}")
+        assert [row[0] for row in ran.rows] == ["relay", "b"]
+        home.config.write_text(rest + one.format("b", street.url("socks5h"), "false"))
+        ran = byway("relay", "test", "eu", "--to", f"open.test:{street.origin}")
+        assert (ran.code, ran.err) == (2, NONE_ENABLED)
 
 
 def test_disabled_relays_are_no_way_around_a_block(byway: Byway, running: Running) -> None:
