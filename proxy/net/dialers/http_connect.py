@@ -66,7 +66,9 @@ def _read_answer(reader: Reader) -> Parser[ResponseHead]:
 def _check_answer(head: ResponseHead, *, signed_in: bool) -> None:
     """Raises DialError unless the answer opens the path. `signed_in`: credentials of ours were sent."""
     if head.status == 407:
-        text = "the relay requires a user and password, or rejects the given ones (407)"
+        text = "the relay requires a user and password (407)"
+        if signed_in:
+            text = "the relay rejects the user and password, or wants another method than Basic, such as NTLM (407)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
     if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy's no to a password
         text = "the relay rejects the user and password (401)"

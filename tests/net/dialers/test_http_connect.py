@@ -118,6 +118,17 @@ async def test_E22_E23_E24_answers_that_do_not(to_relays: TcpDialer, answer: byt
     assert not any(word in text for word in ("secret", "html", "evil"))  # nothing of the relay's is shown
 
 
+async def test_E23_407_says_whether_a_password_was_sent(to_relays: TcpDialer) -> None:
+    """A relay of an office that wants NTLM refuses a password that is right."""
+    answer = b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
+    for userinfo, said in (
+        ("", "requires a user and password (407)"),
+        ("me:secret@", "rejects the user and password, or wants another method than Basic, such as NTLM (407)"),
+    ):
+        async with LyingRelay(http(answer)) as relay:
+            assert await failure(dialer(to_relays, relay, userinfo)) == (Symptom.RELAY_AUTH, f"relay liar {said}")
+
+
 async def test_E23_401_says_that_our_password_is_wrong(to_relays: TcpDialer) -> None:
     """What tinyproxy answers to a wrong password. Without one it is the relay's own business."""
     answer = b'HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.2\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
