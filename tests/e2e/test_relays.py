@@ -159,8 +159,8 @@ def rule(name: str) -> int:
 async def test_a_site_that_no_relay_can_reach_is_not_held_against_the_relay(
     land: Land, byway: AtHome, case: Case
 ) -> None:
-    """Each kind says so in its own way; `ssh -D` closes the connection without a word. In SOCKS4, which has no greeting,
-    that may be another protocol as well, and counts as the relay's fault."""
+    """Each kind says so in its own way; `ssh -D` closes the connection without a word. In SOCKS4, which has no
+    greeting, that may be another protocol as well, and counts as the relay's fault."""
     await land.start(*case.starts)
     name = f"closed.{case.name}.test"
     for _ in range(3):
