@@ -73,7 +73,8 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
         if same is not None:
             added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
             continue
-        name = _checked_name(new.name, there) if new.name is not None else _free_name(new, there)
+        taken = {*there, *edited.groups}
+        name = _checked_name(new.name, taken) if new.name is not None else _free_name(new, taken)
         table: dict[str, str | bool] = {"name": name, "url": url}
         if new.allow_plaintext_credentials:
             table["allow_plaintext_credentials"] = True
@@ -203,26 +204,27 @@ def put_back(file: Path, text: str, *, instead_of: str) -> None:
 class _Edited:
     """A configuration file being edited: its text, and the settings that the text must have in the end."""
 
-    def __init__(self, file: Path, text: str, relays: Sequence[RelayConfig]) -> None:
+    def __init__(
+        self, file: Path, text: str, relays: Sequence[RelayConfig], groups: Mapping[str, Sequence[str]]
+    ) -> None:
         self._file = file
         self._text = text
         self._before = text
         self.relays = relays
         """The relays as they are in the file, without the edits."""
+        self.groups = groups
         self._wanted: dict[str, Any] = tomllib.loads(text)
 
     @classmethod
     def open(cls, file: Path) -> _Edited:
         """Raises ConfigError when the file is faulty as it is."""
         file, text, settings = _read(file)
-        return cls(file, text, settings.relay)
+        return cls(file, text, settings.relay, {group.name: group.relays for group in settings.group})
 
     def place(self, name: str) -> int:
         """Raises ValueError for an unknown relay."""
         names = [relay.name for relay in self.relays]
-        if name not in names:
-            known = suggestion(name, names) if names else "; no relay is configured"
-            raise ValueError(f"there is no relay {quoted(name)}{known}")
+        check_relay(name, names, self.groups)
         return names.index(name)
 
     def append(self, array: str, table: Mapping[str, str | bool]) -> None:
@@ -364,7 +366,7 @@ def _checked_name(name: str, taken: Container[str]) -> str:
     if not _NAME.match(name):
         raise ValueError("a relay's name has 1 to 32 letters, digits, dots, dashes and underscores")
     if name in taken:
-        raise ValueError(f"relay {name} exists already; choose another name with --name")
+        raise ValueError(f"a relay or group {name} exists already; choose another name with --name")
     return name
 
 
@@ -433,6 +435,15 @@ def _replace(file: Path, text: str, *, before: str) -> None:
         raise BywayError(f"{shown(file)} cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_relay(name: str, relays: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
+    """Raises ValueError, with a sentence, for what is no relay: a group, or nothing."""
+    if name in groups:
+        raise ValueError(f"{name} is a group, not a relay: name its relays, {', '.join(groups[name])}")
+    if name not in relays:
+        known = suggestion(name, relays) if relays else "; no relay is configured"
+        raise ValueError(f"there is no relay {quoted(name)}{known}")
 
 
 def _hop(item: str) -> relay_url.RelayUrl | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Exit, Misused, as_misuse
-from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,18 +59,16 @@ def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple
     """Returns the references to these relays, each with its place. Raises Misused for an unknown relay."""
     from proxy.app.rule_files import read_rules
     from proxy.cli.overrides import overrides_now
+    from proxy.config.edit import check_relay
     from proxy.routing.relay_references import references
 
     loaded = configuration_at(paths)
-    for name in names:
-        check_name(name, [relay.name for relay in loaded.settings.relay])
+    relays = [relay.name for relay in loaded.settings.relay]
+    groups = {group.name: group.relays for group in loaded.settings.group}
+    with as_misuse():
+        for name in names:
+            check_relay(name, relays, groups)
     return list(references(set(names), loaded, read_rules(loaded.settings, paths).rules, overrides_now(call)))
-
-
-def check_name(name: str, known: Collection[str]) -> None:
-    """Raises Misused, with the nearest name, for a relay that is not configured."""
-    if name not in known:
-        raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
 
 
 def configuration_at(paths: Paths) -> Loaded:

@@ -14,10 +14,10 @@ from typing import Any
 
 from proxy.app.setup_builder import SetupBuilder
 from proxy.cli.exit_codes import Misused, as_misuse
-from proxy.cli.relay.edit import check_name
 from proxy.cli.relay.pysocks_check import Opinion, second_opinion
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
+from proxy.config.edit import check_relay
 from proxy.config.relays import expanded, relays_meant
 from proxy.config.schema import Settings
 from proxy.control.answers.connections import DestinationJson
@@ -121,7 +121,8 @@ def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> N
 def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) -> list[str]:
     known = [relay.name for relay in settings.relay]
     for name in names:
-        check_name(name, known)
+        with as_misuse():
+            check_relay(name, known, {})
         if name not in enabled:
             raise Misused(f"relay {name} is disabled: run `byway relay enable {name}` first")
     return list(dict.fromkeys(names)) or list(enabled)

@@ -165,3 +165,19 @@ async def test_a_real_one_uses_it_at_once(tmp_path: Path) -> None:
         assert await routes() == ["b"]
         await byway.command("relay", "rm", "b")
         assert await routes() == ["none"]
+
+
+def test_a_groups_name_is_no_relays(byway: Byway, home: Home) -> None:
+    """A label or a host that is called as a group refused the whole input, with a sentence about the group."""
+    home.config.write_text(
+        'config_version = 1\n[[relay]]\nname = "a"\nurl = "socks5h://127.0.0.1:1"\n[[group]]\nname = "eu"\nrelays = ["a"]\n'
+    )
+    home.config.chmod(0o600)
+    for url in ("socks5h://192.0.2.1:1080#eu", "https://eu.relay.example"):
+        assert byway("relay", "add", url, "--no-test").code == 0
+    assert [row[0] for row in byway("relay", "list").rows[1:4]] == ["a", "eu-2", "eu-3"]
+    ran = byway("relay", "add", "socks5h://192.0.2.2:1080", "--name", "eu", "--no-test")
+    assert (ran.code, ran.err) == (2, "byway: a relay or group eu exists already; choose another name with --name\n")
+    for command in ("rm", "order", "enable", "disable"):
+        ran = byway("relay", command, "eu")
+        assert (ran.code, ran.err) == (2, "byway: eu is a group, not a relay: name its relays, a\n")
