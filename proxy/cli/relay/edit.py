@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.cli.command import Invocation
-from proxy.cli.exit_codes import Exit, Misused, as_misuse
+from proxy.cli.exit_codes import Exit, as_misuse
 from proxy.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def hint_saved(call: Invocation, paths: Paths, *, running: bool) -> None:
 
 
 def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the references to these relays, each with its place. Raises Misused for an unknown relay."""
+    """Returns the references to these relays, each with its place. Raises Misused for what is no relay."""
     from proxy.app.rule_files import read_rules
     from proxy.cli.overrides import overrides_now
     from proxy.config.edit import check_relay

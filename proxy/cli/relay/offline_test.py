@@ -15,9 +15,9 @@ from typing import Any
 from proxy.app.setup_builder import SetupBuilder
 from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.relay.pysocks_check import Opinion, second_opinion
+from proxy.config.edit import check_relay
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.config.edit import check_relay
 from proxy.config.relays import expanded, relays_meant
 from proxy.config.schema import Settings
 from proxy.control.answers.connections import DestinationJson

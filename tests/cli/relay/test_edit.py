@@ -169,9 +169,8 @@ async def test_a_real_one_uses_it_at_once(tmp_path: Path) -> None:
 
 def test_a_groups_name_is_no_relays(byway: Byway, home: Home) -> None:
     """A label or a host that is called as a group refused the whole input, with a sentence about the group."""
-    home.config.write_text(
-        'config_version = 1\n[[relay]]\nname = "a"\nurl = "socks5h://127.0.0.1:1"\n[[group]]\nname = "eu"\nrelays = ["a"]\n'
-    )
+    relay = '[[relay]]\nname = "a"\nurl = "socks5h://127.0.0.1:1"\n'
+    home.config.write_text(f'config_version = 1\n{relay}[[group]]\nname = "eu"\nrelays = ["a"]\n')
     home.config.chmod(0o600)
     for url in ("socks5h://192.0.2.1:1080#eu", "https://eu.relay.example"):
         assert byway("relay", "add", url, "--no-test").code == 0
