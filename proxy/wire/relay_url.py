@@ -64,6 +64,7 @@ _OPTIONS_SENTENCE = {
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)\Z", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNSAFE = re.compile(r"[/?#@\"<>\\\s]")
+_LOCATED = re.compile(r"@[^@/]+:[0-9]+/?\Z")  # user and host are complete
 _ADDON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
@@ -152,9 +153,11 @@ def parse(text: str) -> RelayUrl:
 
 
 def without_label(text: str) -> tuple[str, str]:
-    """A URL without the `#name` that proxy clients put at its end, and that name, percent-decoded."""
+    """A URL without the `#name` that proxy clients put at its end, and that name, percent-decoded. The name may be that
+    of a channel (`#Berlin @proxies`), unless the # may be a password's."""
     url, _, label = text.partition("#")
-    if "@" in label:  # the # may be a password's
+    before, at, _ = label.partition("@")
+    if at and " " not in before and not _LOCATED.search(url):
         return text, ""
     return url.rstrip(), unquote(label).strip()
 

@@ -49,7 +49,7 @@ _YAML = re.compile(r"(?:^|[\s{,])-?\s*(?:proxies|outbounds|server|type)\s*:\s", 
 _PAGE = re.compile(r"https?://[^\s/?#@]+/+[^\s/?#@][^\s@]*\Z", re.IGNORECASE)
 _BRIDGE = re.compile(r"(?:bridge\s+)?[\[\]0-9a-f.:]+:[0-9]{1,5}\s+[0-9a-f]{40}(?:\s|\Z)", re.IGNORECASE)
 _SETTING = re.compile(
-    r"(?:curl|wget|export|set|setx)\s|\$env:|[a-z_]*_proxy\s*=|--?(?:x|[a-z-]*proxy(?:-server)?|socks[a-z0-9-]*)[\s=]",
+    r"(?:curl|wget|export|set|setx)\s|\$env:|[a-z_]*_proxy\s*=|(?:https?|ftp|socks)=|--?(?:x|[a-z-]*proxy(?:-server)?|socks[a-z0-9-]*)[\s=]",
     re.IGNORECASE,
 )
 _BASE64_USER = re.compile(r"socks5?://([A-Za-z0-9+/_-]{4,})={0,2}@([^@]*)\Z", re.IGNORECASE)

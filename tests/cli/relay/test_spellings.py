@@ -54,6 +54,8 @@ GOOD = [
     ("  socks5://relay.example:1080\n", "relay", "socks5://relay.example:1080"),
     ("socks5://192.0.2.1:1080#My%20server", "My-server", "socks5://192.0.2.1:1080"),
     ("socks5://192.0.2.1:1080#🇩🇪 Frankfurt", "Frankfurt", "socks5://192.0.2.1:1080"),
+    ("socks5://192.0.2.1:1080#Berlin @proxies", "Berlin-proxies", "socks5://192.0.2.1:1080"),
+    (f"socks5://me:{SECRET}@192.0.2.1:1080#@proxies", "proxies", f"socks5://me:{SECRET}@192.0.2.1:1080"),
     ("socks5h://127.0.0.1:9050>https://relay.example", "relay", "socks5h://127.0.0.1:9050>https://relay.example"),
     (
         "socks5h://127.0.0.1:9050#first>https://relay.example#My exit",
@@ -119,6 +121,7 @@ FOREIGN = [
             f'export https_proxy="http://me:{SECRET}@192.0.2.1:8080"',
             f"ALL_PROXY=socks5://me:{SECRET}@127.0.0.1:1080",
             '$env:HTTPS_PROXY="http://192.0.2.1:8080"',
+            "http=192.0.2.1:80;https=192.0.2.1:80",
         )
     ),
     ("ftp://relay.example", 'unknown scheme "ftp"; use socks5h, http, https or socks4a'),
@@ -187,6 +190,10 @@ DAMAGED = [
     (f"socks5://me:{SECRET}?x@relay.example:1080", "the user or password contains ?: write it as %3F"),
     (
         f"socks5://me:{SECRET}#x@relay.example:1080",
+        "the URL contains #, which begins a name: in a user or password write # as %23",
+    ),
+    (
+        f"socks5://me:1080#{SECRET}@relay.example:1080",
         "the URL contains #, which begins a name: in a user or password write # as %23",
     ),
     (
