@@ -211,6 +211,8 @@ class Race:
         self._flight, self._flight_at, self._resumed_at = flight, now, min(self._resumed_at, now)
         self._gives_up_at, ends_at = now + self._terms.detect.give_up_s, now + limit_s
         while True:
+            if self._is_flown and not flight.replayable and len(candidates) > 1:
+                self._leave_one_flight()
             has_answer = False
             for candidate in candidates:
                 if candidate.connecting is not None:
@@ -503,6 +505,15 @@ class Race:
             candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
             candidate.snapshot = None if self._terms.tcp_info.split_tcp.detected else snapshot
         self._send(candidate, flight)
+
+    def _leave_one_flight(self) -> None:
+        """What came behind a flight that several routes have may not be sent twice: one route gets it, the first that
+        answers, or else that does not look dropped. Resets the others."""
+        flown = [candidate for candidate in self._candidates if candidate.phase is Phase.AWAITING_ANSWER]
+        kept = max(flown, key=lambda c: (bool(c.answer), not c.hedged), default=None)
+        for candidate in flown:
+            if candidate is not kept:
+                self._drop(candidate)
 
     def _send(self, candidate: Candidate, flight: Flight) -> None:
         assert candidate.stream is not None

@@ -319,6 +319,28 @@ def test_bytes_that_come_later_flow_on_and_end_the_replaying() -> None:
     play(scene())
 
 
+@pytest.mark.parametrize(("direct", "kept"), [(Script(), RELAY), (Script(answer=b"HTTP/1.1 2", after=3.5), DIRECT)])
+def test_F90_a_post_behind_a_flight_that_two_routes_have_goes_to_one_of_them(direct: Script, kept: Route) -> None:
+    """To the one that has begun to answer, or else that does not look dropped."""
+
+    async def scene() -> None:
+        relay = Script()
+        stage = Scene({DIRECT: direct, RELAY: relay}, policy=Policy(pages=True))
+        flight = Flight()
+        flight.receive_data(GET)
+        await stage.race.connect()
+        asyncio.get_running_loop().call_later(3.7, flight.receive_data, POST)
+        asyncio.get_running_loop().call_later(3.7, stage.race.notify.set)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert (won.route, won.valid, won.unsent) == (kept, False, b"")
+        sent = {DIRECT: direct.streams[0].sent, RELAY: relay.streams[0].sent}
+        assert sent == {DIRECT: GET, RELAY: GET} | {kept: GET + POST}
+        assert [stream.closed for script in (direct, relay) for stream in script.streams].count(False) == 1
+
+    play(scene())
+
+
 def test_the_client_leaves() -> None:
     async def scene() -> None:
         direct = Script()
