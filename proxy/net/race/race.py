@@ -226,11 +226,14 @@ class Race:
                         self._check.read_answer(candidate, flight, candidates)
                         has_answer = True
             if has_answer:
-                for candidate in candidates:  # it may also let an earlier candidate win
+                winner = None
+                for candidate in candidates:  # it may also let an earlier candidate win, or several at once
                     if candidate.phase is Phase.WON:
                         if candidate.hedged_at:
                             self._check.report_answered_flight(candidate, flight)
-                        return self._won(candidate, valid=True)
+                        winner = winner or candidate
+                if winner is not None:
+                    return self._won(winner, valid=True)
             now = time()
             if now >= ends_at:
                 return None
@@ -263,14 +266,10 @@ class Race:
             await self._check.await_verdict(candidate, self._flight, self._candidates)
             if candidate.phase is Phase.WON:
                 self._check.report_answered_flight(candidate, self._flight)
-                if self._terms.down_cache is not None:
-                    self._terms.down_cache.clear(self._destination.host)
         finally:
             self.overtaken = None
             self._drop(candidate)
             self.notify.close()
-            if candidate.stream is not None:  # also one that answered after all
-                candidate.stream.abort()
         return candidate.attempt(self._raced, self._loop.time())
 
     def close(self) -> None:
@@ -582,7 +581,7 @@ class Race:
         if candidate.connecting is not None:
             candidate.connecting.close()
             candidate.connecting = None
-        if candidate.stream is not None and candidate.phase is not Phase.WON:
+        if candidate.stream is not None:
             candidate.stream.notify = None
             candidate.stream.abort()
         if candidate.active:

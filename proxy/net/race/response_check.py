@@ -137,7 +137,9 @@ class ResponseCheck:
             self.policy.report_broken_flight(*self._named_there(candidate.stream, flight))
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
-        """Takes that back: a flight that looked dropped was answered after all."""
+        """Takes that back, and that direct looks down: a flight that looked dropped was answered after all."""
+        if candidate.direct and self._terms.down_cache is not None:
+            self._terms.down_cache.clear(self._host)
         if not candidate.route.relays and candidate.stream is not None:
             self.policy.report_answered_flight(*self._named_there(candidate.stream, flight))
 

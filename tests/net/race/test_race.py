@@ -707,6 +707,34 @@ def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
     play(scene())
 
 
+@pytest.mark.parametrize("routes", [(DIRECT, RELAY), (RELAY, DIRECT)])
+def test_of_two_answers_at_once_one_is_delivered_and_the_other_closed(routes: tuple[Route, Route]) -> None:
+    """As after the loop stood still: both came meanwhile. Direct shows that it is not down, whichever is delivered."""
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        scripts, policy, down_cache = {route: Script() for route in routes}, Policy(), DirectDownCache(loop.time)
+        stage = Scene(scripts, policy=policy, down_cache=down_cache)
+
+        def answer() -> None:
+            for script in scripts.values():
+                script.streams[0].inbox.append(OK)
+            stage.race.notify.set()
+
+        loop.call_later(6.5, answer)  # both look dropped by now
+        won = await stage.deliver()
+        stage.race.close()
+        assert won is not None
+        assert won.route == routes[0]
+        kept, other = (scripts[route].streams[0] for route in routes)
+        assert (kept.closed, other.closed, other.notify) == (False, True, None)
+        assert [attempt.delivered for attempt in stage.race.attempts] == [True, True]
+        assert policy.broken_flights == policy.answered_flights == [("198.51.100.7", HERE.host)]
+        assert not down_cache.is_down(HERE.host)
+
+    play(scene())
+
+
 def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
     policy = Policy()
 
