@@ -150,40 +150,43 @@ class Race:
         return True
 
     def poll_open_path(self) -> OpenPath:
-        """What the open path did by itself. A closed one is removed from the race: a server may close a connection on
-        which the client says nothing, and that is no evidence."""
-        for candidate in self._candidates:
-            if candidate.phase is Phase.OPEN:
-                break
-        else:
-            return OpenPath.CLOSED
-        assert candidate.stream is not None
-        if candidate.answer:
-            return OpenPath.SERVER_FIRST
-        if candidate.stream.drained:
-            return OpenPath.QUIET
-        try:
-            data = candidate.stream.receive_nowait()
-        except OSError:
-            data = b""
-        if data is None:
-            return OpenPath.QUIET
-        if data:
-            candidate.answer = data
-            return OpenPath.SERVER_FIRST
-        candidate.stream.abort()
-        self._candidates.remove(candidate)
-        return OpenPath.CLOSED
+        """What the open paths did by themselves; CLOSED when none is left. One that was closed is removed from the
+        race: a server may close a connection on which the client says nothing, and that is no evidence. That goes
+        also for one that was under way when the first opened, and has connected since."""
+        path = OpenPath.CLOSED
+        for candidate in tuple(self._candidates):
+            if candidate.connecting is not None:
+                candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
+            stream = candidate.stream
+            if candidate.phase is not Phase.OPEN or stream is None:
+                continue
+            if not candidate.answer and not stream.drained:
+                try:
+                    data = stream.receive_nowait()
+                except OSError:
+                    data = b""
+                if data == b"":
+                    stream.abort()
+                    self._candidates.remove(candidate)
+                    continue
+                candidate.answer = data or b""
+            if candidate.answer:
+                return OpenPath.SERVER_FIRST
+            path = OpenPath.QUIET
+        return path
 
     def take_opened(self, flight: Flight | None = None) -> Winner:
-        """Hands out the open path, for a server that speaks first or a request that may not be sent twice. Resets the
+        """Hands out an open path, for a server that speaks first or a request that may not be sent twice. Resets the
         others. The winner's `unsent` is all of `flight`. The caller closes its stream."""
         self._flight = flight
         self._resumed_at = self._opened_at  # the wait was for the server, so it counts
         self._flight_at = self._loop.time()
-        candidate = self._first(Phase.OPEN)
-        assert candidate is not None
-        return self._won(candidate, valid=bool(candidate.answer))
+        opened: Candidate | None = None
+        for candidate in self._candidates:
+            if candidate.phase is Phase.OPEN and (opened is None or candidate.answer):
+                opened = candidate
+        assert opened is not None
+        return self._won(opened, valid=bool(opened.answer))
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
         """Takes the routes of the plan that was made on the flight's name, which may also be more. Resets candidates

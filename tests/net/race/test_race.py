@@ -410,6 +410,47 @@ def test_a_path_that_closes_before_the_flight_teaches_nothing() -> None:
     play(scene())
 
 
+async def wait_for_a_flight(race: Race, seconds: float) -> OpenPath:
+    """As a session does, whose client says nothing for so long; returns when the server speaks."""
+    loop = asyncio.get_running_loop()
+    ends_at, path = loop.time() + seconds, race.poll_open_path()
+    while path is not OpenPath.SERVER_FIRST and loop.time() < ends_at:
+        await race.notify.wait(ends_at)
+        path = race.poll_open_path()
+    return path
+
+
+def test_direct_that_connects_late_and_is_closed_before_the_flight_teaches_nothing() -> None:
+    """A relay's path had opened before. A server that closes an idle connection does not break off a flight."""
+
+    async def scene() -> None:
+        direct, relay = Script(connect=3.0, greeting=b"", after=5.0), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay}, policy=Policy())
+        assert await stage.race.connect()
+        assert await wait_for_a_flight(stage.race, 20) is OpenPath.QUIET
+        flight = Flight()
+        flight.receive_data(GET)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == RELAY
+        assert [attempt.route for attempt in stage.race.attempts] == [RELAY]
+        assert (direct.streams[0].sent, direct.streams[0].closed) == (b"", True)
+
+    play(scene())
+
+
+def test_the_path_on_which_the_server_speaks_is_taken() -> None:
+    async def scene() -> None:
+        relay = Script(greeting=b"SSH-2.0-x\r\n", after=2.0)
+        stage = Scene({DIRECT: Script(connect=3.0), RELAY: relay})
+        assert await stage.race.connect()
+        assert await wait_for_a_flight(stage.race, 20) is OpenPath.SERVER_FIRST
+        won = stage.race.take_opened()
+        assert (won.route, won.answer) == (RELAY, b"SSH-2.0-x\r\n")
+
+    play(scene())
+
+
 def test_the_wait_for_a_late_flight_is_nobodys() -> None:
     """Browsers open tunnels ahead of need: what the log says of a route is what the route took."""
 
