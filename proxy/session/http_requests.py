@@ -164,7 +164,7 @@ class HttpRequests:
         except DialError:
             record.transfer = None
             origin.stream.abort()
-            if head_sent or not asked.head.bodiless:
+            if head_sent or not (asked.head.bodiless and asked.http.is_repeatable):
                 raise
             return await self._exchange_raced(asked, record)  # closed while it was idle: no evidence of anything
         except BaseException:

@@ -342,6 +342,36 @@ async def test_a_server_that_answers_half_a_head_gets_no_second_request() -> Non
     assert whole.streams[0].sent.startswith(b"GET /2 ")
 
 
+class ServesOnce(ScriptedStream):
+    """Breaks when it gets a second request."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self.sent:
+            asyncio.get_running_loop().call_soon(self._arrive, ConnectionResetError())
+        return super().send_nowait(data)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "again"),
+    [("GET", "", True), ("DELETE", "", False), ("POST", "Content-Length: 0\r\n", False)],
+)
+async def test_a_request_that_breaks_a_connection_used_before_is_sent_again_if_it_may(
+    method: str, fields: str, again: bool
+) -> None:
+    """Not one that may change something there: the server may have carried it out."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    breaks = Script(connect=0.0, answer=answer, after=0.0, stream=ServesOnce)
+    fresh = Script(connect=0.0, answer=answer, after=0.0)
+    async with visit({DIRECT: [breaks, fresh]}) as client:
+        await client.says(f"GET http://{HOST}/1 HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(f"{method} http://{HOST}/2 HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n".encode())
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 " if again else b"HTTP/1.1 502 ")
+        client.leaves()
+    assert f"{method} /2 " in breaks.streams[0].sent.decode()
+    assert len(fresh.dialed) == again
+
+
 async def test_the_next_request_does_not_wait_for_the_judgement_of_the_last_one() -> None:
     """Direct was overtaken, and is judged while the client goes on: both wait at the same time."""
     get = f"GET http://{HOST}/%d HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
