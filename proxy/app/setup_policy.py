@@ -65,9 +65,6 @@ class SetupPolicy:
         finding = self._resolver.finding(host)
         return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
 
-    def is_resolving(self, host: str) -> bool:
-        return self._resolver.is_resolving(host)
-
     def is_portal(self) -> bool:
         return self._runtime.is_portal()
 

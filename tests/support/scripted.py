@@ -128,7 +128,7 @@ class _ScriptedConnecting:
 
     def __init__(self, script: Script, destination: Destination, notify: Notify) -> None:
         self._script = script
-        self._resolved_at = asyncio.get_running_loop().time() + script.lookup
+        self._resolved_at = asyncio.get_running_loop().time() + script.lookup or 1e-300  # 0 would say: not yet
         self._stream: Stream | None = None
         self._error: DialError | None = None
         self._dialing = spawn(self._dial(destination), name="dial", on_end=notify.set, eager=True)
@@ -152,7 +152,7 @@ class _ScriptedConnecting:
         return stream
 
     def unanswered(self) -> str:
-        return " ".join(self._script.tried)
+        return " ".join(self._script.tried) if self.began_at else ""
 
     def close(self) -> None:
         self._dialing.cancel()

@@ -226,10 +226,6 @@ class Resolver:
         key, now = (self._network(), host), asyncio.get_running_loop().time()
         return self._plain.get(key, now) or self._secured.get(key, now) or ()
 
-    def is_resolving(self, host: str) -> bool:
-        """Whether the system has not answered for `host` yet."""
-        return (False, host) in self._under_way
-
     def finding(self, host: str) -> DnsFinding | None:
         """Returns the evidence that the system's answer for `host` is wrong on this network; None when there is none,
         or it is older than `finding_keep_s`."""

@@ -109,6 +109,7 @@ class Candidate:
         else:
             if stream is None:
                 self.syn_at = connecting.began_at
+                self.stage = Stage.CONNECT if self.syn_at else Stage.RESOLVE
                 return
             self.opened(stream, notify, now)
         self.connecting = None

@@ -50,10 +50,6 @@ class RacePolicy(AnswerClassifier, Protocol):
         """Evidence against the resolver's answer for `host`; empty when there is none."""
         ...
 
-    def is_resolving(self, host: str) -> bool:
-        """Whether the resolver has not answered for `host` yet."""
-        ...
-
     def is_portal(self) -> bool:
         """Whether a login page is known to replace every site on this network, so that a redirect leads to it."""
         ...
@@ -86,9 +82,6 @@ class NoPolicy:
 
     def dns_evidence(self, host: str) -> Evidence:
         return NO_EVIDENCE
-
-    def is_resolving(self, host: str) -> bool:
-        return False
 
     def is_portal(self) -> bool:
         return False

@@ -444,7 +444,6 @@ class Race:
             return
         candidate.hedged_at = now
         if candidate.phase is Phase.DIALING and candidate.direct:
-            candidate.stage = Stage.RESOLVE if self._policy.is_resolving(self._destination.host) else Stage.CONNECT
             self._check.note_addresses(candidate)
         if candidate.phase is Phase.AWAITING_ANSWER:
             self._check.report_broken_flight(candidate, self._flight)
@@ -466,6 +465,8 @@ class Race:
                 return
         if candidate.connecting is not None:
             candidate.syn_at = candidate.connecting.began_at
+            if not candidate.syn_at:
+                candidate.stage = Stage.RESOLVE
             if candidate.connecting.is_through:
                 candidate.poll_connect(candidate.connecting, self.notify, now)
                 return

@@ -49,13 +49,11 @@ class Policy(NoPolicy):
         pages: bool = False,
         portal: bool = False,
         failing: bool = False,
-        resolving: bool = False,
     ) -> None:
         self._strategies = strategies  # may_help is that of routing
         self._pages = pages  # answers are classified as below
         self._portal = portal
         self._failing = failing
-        self._resolving = resolving
         self.broken_flights: list[tuple[str, str]] = []
         self.answered_flights: list[tuple[str, str]] = []
 
@@ -74,9 +72,6 @@ class Policy(NoPolicy):
         if self._pages and b"forbidden" in answer:
             return ClassifiedAnswer(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "xx-1"})
         return ClassifiedAnswer(Verdict.VALID, evidence={"status": 200} if self._pages else {})
-
-    def is_resolving(self, host: str) -> bool:
-        return self._resolving
 
     def is_portal(self) -> bool:
         return self._portal
@@ -959,14 +954,33 @@ def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_
 
 def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
     async def scene() -> None:
-        policy = Policy(resolving=True)
-        stage = Scene({DIRECT: Script(connect=99.0, tried=["192.0.2.1"]), RELAY: Script(answer=OK)}, policy=policy)
+        stage = Scene({DIRECT: Script(lookup=99.0, tried=["192.0.2.1"]), RELAY: Script(answer=OK)})
         await stage.deliver()
         judged = await stage.race.judge_late_direct()
         assert judged is not None
-        assert (judged.stage, judged.evidence) == (Stage.RESOLVE, {})
+        assert (judged.stage, judged.symptom, judged.evidence) == (Stage.RESOLVE, Symptom.TIMEOUT, {})
 
     play(scene())
+
+
+def test_a_name_is_blamed_for_its_lookup_and_an_address_for_the_connect() -> None:
+    """Also when the lookup ended after another route was started, and when direct itself was started late."""
+
+    async def judged(scripts: dict[Route, Script]) -> tuple[Stage, Symptom, str]:
+        stage = Scene(scripts)
+        await stage.deliver()
+        attempt = await stage.race.judge_late_direct()
+        assert attempt is not None
+        return attempt.stage, attempt.symptom, attempt.evidence.get("addresses", "")
+
+    async def story() -> None:
+        late = Script(lookup=2.0, connect=99.0, tried=["192.0.2.1"])
+        connect = await judged({DIRECT: late, RELAY: Script(answer=OK)})
+        assert connect == (Stage.CONNECT, Symptom.TIMEOUT, "192.0.2.1")
+        lookup = await judged({RELAY: Script(connect=4.0, answer=OK), DIRECT: Script(lookup=99.0)})
+        assert lookup == (Stage.RESOLVE, Symptom.TIMEOUT, "")
+
+    play(story())
 
 
 def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
