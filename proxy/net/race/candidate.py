@@ -117,10 +117,11 @@ class Candidate:
     def opened(self, stream: Stream, notify: Notify, now: float) -> None:
         """Its path is open: `notify` is woken whenever something comes on it."""
         self.stream = stream
+        self.syn_at = self.syn_at or stream.syn_at
         if stream.held_s:
             self.started_at += stream.held_s
+            self.syn_at = self.syn_at and self.syn_at + stream.held_s
             self.evidence["held_s"] = round(stream.held_s, 4)
-        self.syn_at = self.syn_at or stream.syn_at
         self.connected_at = now
         if self.route.relays:
             self.evidence["opened_s"] = round(now - self.started_at, 4)

@@ -913,6 +913,23 @@ def test_the_time_for_which_byway_held_back_a_path_is_not_the_routes() -> None:
     play(scene())
 
 
+def test_the_time_for_which_byway_held_back_a_path_is_no_round_trip() -> None:
+    """A relay is waited for by the time that its connect took."""
+
+    class Held(ScriptedStream):
+        def __init__(self, script: Script) -> None:
+            super().__init__(script)
+            self.syn_at, self.held_s = 0.1, 2.4
+
+    async def scene() -> None:
+        other = Script(answer=SERVER_HELLO)
+        stage = Scene({RELAY: Script(connect=2.6, stream=Held), OTHER: other})
+        assert await stage.deliver(HELLO) is not None
+        assert other.dialed == [pytest.approx(2.6 + 3)]
+
+    play(scene())
+
+
 @pytest.mark.parametrize(
     ("destination", "outer", "is_ech"),
     [
