@@ -90,7 +90,7 @@ class Session:
                 path = await receive_flight(client, flight, race, limits)
                 if path is OpenPath.SERVER_FIRST:
                     return await self._serve_server_first(race, record, flight)
-                if not flight.complete:
+                if client.has_left or not flight.complete:
                     return record.on_lost(race, client_left=client.has_left)
                 if path is OpenPath.CLOSED or record.setup is not services.setup():
                     race.close()

@@ -77,6 +77,10 @@ class Visit:
     async def says(self, data: bytes) -> None:
         await self._loop.sock_sendall(self._client, data)
 
+    def says_at_once(self, data: bytes) -> None:
+        """Says it before the session can run."""
+        self._client.send(data)
+
     async def hears(self) -> bytes:
         return await self._loop.sock_recv(self._client, 65536)
 
@@ -240,6 +244,18 @@ async def test_a_flight_that_comes_late_and_in_parts_finds_a_new_path() -> None:
         await until_sent(answers)
         assert answers.streams[0].sent == HELLO
         client.leaves()
+
+
+async def test_the_flight_of_a_client_that_left_behind_it_is_not_sent() -> None:
+    """Nothing else would be heard of it: the server here stays silent."""
+    silent = Script(connect=0.0)
+    async with visit({DIRECT: [silent]}) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        client.says_at_once(HELLO)
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert (outcome.closed_by, silent.streams[0].sent) == (ClosedBy.CLIENT, b"")
 
 
 async def test_a_flight_that_never_comes_is_not_waited_for_without_end() -> None:
