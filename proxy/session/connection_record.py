@@ -29,7 +29,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
-from proxy.model.errors import DialError
+from proxy.model.errors import DialError, PeerError
 from proxy.net.notify import Notify
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.terms import DialerFor
@@ -272,7 +272,7 @@ class ConnectionRecord:
         self._race = None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
         if client_left:
-            self.closed_by, self.error = ClosedBy.CLIENT, "the client left before an answer came"
+            self.closed_by, self.error = ClosedBy.CLIENT, _CLIENT_LEFT
         else:
             outcome = self.outcome
             self.client_message, self.error = client_message(outcome), full_reason(outcome)
@@ -298,6 +298,19 @@ class ConnectionRecord:
             self._learn()
         self.client_message = self.error = f"{self.request.destination}: {error}"
         self.winner, self.is_routine = None, False
+
+    def on_client_failed(self, error: OSError | PeerError) -> None:
+        """The client of a plain HTTP request left, or broke off what it sent, before the answer had come to it."""
+        if self.transfer is not None:
+            self.bytes_up, self.bytes_down = self.transfer.bytes_moved
+            self.transfer = None
+        if isinstance(error, OSError):
+            self.closed_by = ClosedBy.CLIENT
+        if self.winner is None:
+            self.error = _CLIENT_LEFT if isinstance(error, OSError) else str(error)
+        if (pending := next((a for a in self.attempts if a.pending), None)) is not None:
+            self._judge(replace(pending, symptom=Symptom.ABANDONED))
+            self._learn()
 
     def on_broken_inside(self, error: DialError, inside: Outcome | None) -> None:
         """The inspector closed without an answer. The reason is that of its own tunnel (`inside`), unless that tunnel
@@ -441,6 +454,8 @@ class ConnectionRecord:
         """Replaces the attempt of the same route."""
         self.attempts = self.outcome.with_attempt(attempt).attempts
 
+
+_CLIENT_LEFT = "the client left before an answer came"
 
 _SAFE = ("GET", "HEAD")
 """Methods that may be redirected: any other would lose its body."""

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from proxy.model import Inbound, Protocol
-from proxy.model.errors import DialError
+from proxy.model.errors import DialError, PeerError
 from proxy.net.stream import Stream
 from proxy.routing.strategies import rewrites_flight
 from proxy.session.client import Client
@@ -52,6 +52,9 @@ class HttpRequests:
                 record.on_broken(error)
                 exchanged = None
                 await self._refuse(asked, record)
+            except (OSError, PeerError) as error:
+                record.on_client_failed(error)
+                raise
             finally:
                 if not client.handed_over:
                     record.leave()

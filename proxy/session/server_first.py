@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+from proxy.model import ClosedBy
 from proxy.net.deadline import deadline
 from proxy.net.notify import Notify
 from proxy.net.race.race import Winner
@@ -18,10 +19,10 @@ from proxy.net.stream import Stream
 
 async def relay_server_greeting(
     opened: Winner, client: Stream, notify: Notify, is_incomplete: Callable[[], bool], *, idle_timeout_s: float
-) -> int:
-    """Relays what the server of `opened` sends, until the client's flight is no longer `is_incomplete`, the server has
-    finished, or nothing happened for `idle_timeout_s`. Returns the bytes sent to the client. Replaces the `notify` of
-    both streams."""
+) -> tuple[int, ClosedBy]:
+    """Relays what the server of `opened` sends, until the client's flight is no longer `is_incomplete`, one side has
+    left, or nothing happened for `idle_timeout_s`. Returns the bytes sent to the client, and who ended it. Replaces the
+    `notify` of both streams."""
     stream = opened.stream
     relayed = 0
     data: bytes | None = opened.answer
@@ -30,11 +31,19 @@ async def relay_server_greeting(
         while True:
             with deadline(idle_timeout_s):
                 if data:
-                    await client.send(data)
+                    try:
+                        await client.send(data)
+                    except OSError:
+                        return relayed, ClosedBy.CLIENT
                     relayed += len(data)
-                if not is_incomplete() or data == b"":
-                    break
-                data = stream.receive_nowait()
+                if not is_incomplete():
+                    return relayed, ClosedBy.CLIENT
+                if data == b"":
+                    return relayed, ClosedBy.SERVER
+                try:
+                    data = stream.receive_nowait()
+                except OSError:
+                    data = b""
                 if data is None:
                     await notify.wait()
-    return relayed
+    return relayed, ClosedBy.IDLE

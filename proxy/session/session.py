@@ -124,6 +124,8 @@ class Session:
             await client.finish(error.reply, setup.settings.limits.linger_s)
         except OSError as error:
             log.debug("%s left: %s", client.stream.peer, error)
+            if race is not None and self.record is not None and not client.handed_over:
+                self.record.on_lost(race, client_left=True)
         finally:
             if race is not None:
                 race.close()
@@ -148,19 +150,23 @@ class Session:
             self._start_pump(opened, race, record, flight)
             return
         try:
-            relayed = await relay_server_greeting(
+            record.bytes_down, closed_by = await relay_server_greeting(
                 opened,
                 client.stream,
                 race.notify,
                 lambda: client.read_flight(flight) and not flight.complete,
                 idle_timeout_s=record.setup.settings.limits.idle_timeout_s,
             )
+            record.protocol = flight.protocol
+            if not flight.complete:
+                record.on_won(race, opened)
+                record.closed_by = closed_by
+                return
             host = flight.server_name or record.host
             await record.plan_again(host)
-            record.protocol, record.bytes_down = flight.protocol, relayed
-            if flight.complete and opened.route in record.plan.routes:
+            if opened.route in record.plan.routes:
                 self._start_pump(replace(opened, answer=b"", unsent=flight.data), race, record, flight)
-            elif flight.complete:
+            else:
                 record.error = f"{host} may not go by {opened.route}, where the server had spoken before it was named"
         finally:
             if not client.handed_over:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.model import DIRECT
+from proxy.model import DIRECT, ClosedBy
 from proxy.net.notify import Notify
 from proxy.net.race.race import Winner
 from proxy.session.server_first import relay_server_greeting
@@ -35,7 +35,7 @@ class Talk:
 
         asyncio.get_running_loop().call_later(after_s, name)
 
-    async def relay_server_greeting(self) -> int:
+    async def relay_server_greeting(self) -> tuple[int, ClosedBy]:
         opened = Winner(DIRECT, self.server, GREETING, b"", True)
         return await relay_server_greeting(
             opened, self.client, self.notify, lambda: self.awaited, idle_timeout_s=LIMIT_S
@@ -48,7 +48,7 @@ def test_what_the_server_says_goes_on_until_the_client_has_said_enough() -> None
         talk.later(1.0, b"220 and more\r\n")
         talk.named(2.0)
         talk.later(3.0, b"too late")
-        assert await talk.relay_server_greeting() == len(GREETING) + 14
+        assert (await talk.relay_server_greeting())[0] == len(GREETING) + 14
         assert talk.client.sent == GREETING + b"220 and more\r\n"
         assert talk.server.sent == b""
         assert asyncio.get_running_loop().time() == pytest.approx(2.0)
@@ -61,7 +61,7 @@ def test_a_server_that_ends_is_heard_to_its_end() -> None:
         talk = Talk()
         talk.later(1.0, b"221 bye\r\n")
         talk.later(2.0, b"")
-        assert await talk.relay_server_greeting() == len(GREETING) + 9
+        assert await talk.relay_server_greeting() == (len(GREETING) + 9, ClosedBy.SERVER)
         assert asyncio.get_running_loop().time() == pytest.approx(2.0)
 
     play(story())
@@ -71,7 +71,7 @@ def test_nobody_is_waited_for_longer_than_for_any_idle_connection() -> None:
     async def story() -> None:
         talk = Talk()
         talk.later(20.0, b"220 still here\r\n")
-        await talk.relay_server_greeting()
+        assert (await talk.relay_server_greeting())[1] is ClosedBy.IDLE
         assert asyncio.get_running_loop().time() == pytest.approx(20.0 + LIMIT_S)
 
     play(story())
@@ -81,7 +81,19 @@ def test_a_connection_that_breaks_is_told() -> None:
     async def story() -> None:
         talk = Talk()
         talk.later(1.0, ConnectionResetError(104, "Connection reset by peer"))
-        with pytest.raises(ConnectionResetError):
-            await talk.relay_server_greeting()
+        assert await talk.relay_server_greeting() == (len(GREETING), ClosedBy.SERVER)
+
+    play(story())
+
+
+def test_a_client_that_breaks_is_told() -> None:
+    class Gone(ScriptedStream):
+        def send_nowait(self, data: bytes | memoryview) -> int:
+            raise BrokenPipeError
+
+    async def story() -> None:
+        talk = Talk()
+        talk.client = Gone(Script())
+        assert await talk.relay_server_greeting() == (0, ClosedBy.CLIENT)
 
     play(story())

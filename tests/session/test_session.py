@@ -88,6 +88,9 @@ class Visit:
         """Returns when the session has taken in all that was said."""
         await until(lambda: not _unread(self._session_side))
 
+    def has_unheard(self) -> bool:
+        return _unread(self._client)
+
     def leaves(self) -> None:
         self._client.close()
 
@@ -246,6 +249,17 @@ async def test_a_flight_that_comes_late_and_in_parts_finds_a_new_path() -> None:
         client.leaves()
 
 
+async def test_a_client_that_leaves_before_it_hears_of_its_path_is_the_one_who_left() -> None:
+    path = Script(connect=0.0)
+    async with visit({DIRECT: [path]}) as client:
+        client.says_at_once(CONNECT)
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert (outcome.closed_by, outcome.error) == (ClosedBy.CLIENT, "the client left before an answer came")
+    assert [attempt.symptom for attempt in outcome.attempts] == [Symptom.ABANDONED]
+    assert path.streams[0].closed
+
+
 async def test_the_flight_of_a_client_that_left_behind_it_is_not_sent() -> None:
     """Nothing else would be heard of it: the server here stays silent."""
     silent = Script(connect=0.0)
@@ -333,6 +347,48 @@ async def test_a_path_is_not_opened_for_a_client_that_left(asked: bytes) -> None
     (outcome,) = client.outcomes
     assert outcome.closed_by is ClosedBy.CLIENT
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("dial ")])
+
+
+@pytest.mark.parametrize("by", [ClosedBy.CLIENT, ClosedBy.SERVER])
+async def test_a_server_that_greeted_has_delivered_whoever_ends_it(by: ClosedBy) -> None:
+    """Port scanners and mail checks read a greeting, say nothing, and leave."""
+    greets = Script(connect=0.0, greeting=b"220 mail.example ESMTP\r\n", after=0.0)
+    async with visit({DIRECT: [greets]}) as client:
+        await client.says(b"CONNECT 1.1.1.1:25 HTTP/1.1\r\nHost: 1.1.1.1:25\r\n\r\n")
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        assert (await client.hears()).startswith(b"220 ")
+        if by is ClosedBy.CLIENT:
+            client.leaves()
+        else:
+            greets.streams[0]._arrive(ConnectionResetError())
+            assert await client.hears() == b""
+    (outcome,) = client.outcomes
+    assert (outcome.winner, outcome.closed_by, outcome.error, outcome.bytes_down) == (DIRECT, by, "", 24)
+    assert outcome.attempts[0].delivered
+
+
+async def test_a_client_that_leaves_while_it_sends_is_the_one_who_left() -> None:
+    """It resets the connection: an interim answer is there that it has not read."""
+    continues = Script(connect=0.0, answer=b"HTTP/1.1 100 Continue\r\n\r\n", after=0.0)
+    head = f"POST http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    async with visit({DIRECT: [continues]}) as client:
+        await client.says(head.encode())
+        await until(client.has_unheard)
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert (outcome.closed_by, outcome.error) == (ClosedBy.CLIENT, "the client left before an answer came")
+    assert (outcome.attempts[0].symptom, outcome.bytes_up > 80, outcome.bytes_down) == (Symptom.ABANDONED, True, 25)
+
+
+async def test_a_body_that_is_none_is_refused_and_the_log_says_why() -> None:
+    head = f"POST http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with visit({DIRECT: [Script(connect=0.0)]}) as client:
+        await client.says(head.encode() + b"two\r\n")
+        assert (await client.hears()).startswith(b"HTTP/1.1 400 ")
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert (outcome.closed_by, outcome.attempts[0].symptom) == (ClosedBy.BYWAY, Symptom.ABANDONED)
+    assert "chunk" in outcome.error
 
 
 class TakesHalf(ScriptedStream):
