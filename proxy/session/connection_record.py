@@ -294,7 +294,7 @@ class ConnectionRecord:
         """The chosen route broke before the head of an answer had come."""
         attempt = next((a for a in self.attempts if a.pending), None)
         if attempt is not None:
-            self._judge(replace(attempt, symptom=error.symptom, error=str(error)))
+            self._judge(self._failed_now(attempt, error.symptom, str(error)))
             self._learn()
         self.client_message = self.error = f"{self.request.destination}: {error}"
         self.winner, self.is_routine = None, False
@@ -444,11 +444,18 @@ class ConnectionRecord:
             self.winner = attempt.route
         elif result.closed_by is ClosedBy.SERVER:
             symptom = Symptom.RESET if result.error else Symptom.EOF
-            judged = replace(attempt, symptom=symptom, error=result.error or "closed without an answer")
+            judged = self._failed_now(attempt, symptom, result.error or "closed without an answer")
         else:
             judged = replace(attempt, symptom=Symptom.ABANDONED)
         self._judge(judged)
         self._learn()
+
+    def _failed_now(self, attempt: Attempt, symptom: Symptom, error: str) -> Attempt:
+        """The attempt, which was under way when its race ended. Its time goes on from there, without the wait for the
+        client's flight."""
+        now = self._services.now()
+        elapsed = min(attempt.elapsed + now - self.flight_at, now - self.at - attempt.started)
+        return replace(attempt, symptom=symptom, error=error, elapsed=max(attempt.elapsed, round(elapsed, 4)))
 
     def _judge(self, attempt: Attempt) -> None:
         """Replaces the attempt of the same route."""

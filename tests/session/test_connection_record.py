@@ -386,6 +386,17 @@ async def test_a_request_that_was_left_to_one_route_is_judged_by_what_came(
     assert world.outcome.winner == winner
 
 
+async def test_one_that_fails_long_after_its_race_has_the_time_of_its_failure(world: World) -> None:
+    """That of the signal as well. The client's flight came 40 s after its tunnel had opened."""
+    record = world.record()
+    world.now += 40.4
+    won(record, Race(pending(elapsed=0.4)), valid=False)
+    world.now += 25.0
+    record.on_tunnel_ended(carried(down=0, by=ClosedBy.SERVER, error="reset"))
+    (judged,) = world.outcome.attempts
+    assert judged.elapsed == pytest.approx(25.4, abs=0.4)
+
+
 @pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.SILENT])
 async def test_a_path_that_broke_has_its_symptom(world: World, symptom: Symptom) -> None:
     error = DialError("broke", stage=Stage.FIRST_BYTE, symptom=symptom)
