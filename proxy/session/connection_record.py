@@ -31,6 +31,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError, PeerError
 from proxy.net.notify import Notify
+from proxy.net.race.late_direct import LateDirect
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
@@ -253,7 +254,7 @@ class ConnectionRecord:
             self._observer.judge_relays(outcome)
             if race.overtaken is not None:
                 self.retain()
-                spawn(self._judge_late_direct(race), name=f"judge direct to {self.host}")
+                spawn(self._judge_late_direct(race.take_overtaken()), name=f"judge direct to {self.host}")
         return outcome
 
     def report_delivered(self, flight: Flight, outcome: Outcome | None = None) -> None:
@@ -428,12 +429,10 @@ class ConnectionRecord:
             self.attempts = learned.attempts
         return learned
 
-    async def _judge_late_direct(self, race: Race) -> None:
+    async def _judge_late_direct(self, late: LateDirect) -> None:
         try:
-            attempt = await race.judge_late_direct()
-            if attempt is not None:
-                self._judge(attempt)
-                self._learn()
+            self._judge(await late.judge())
+            self._learn()
         finally:
             self.release()
 

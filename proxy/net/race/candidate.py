@@ -7,7 +7,6 @@ A Candidate is the mutable part of a race: it moves from dialing over an open pa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 
@@ -25,6 +24,11 @@ _BEFORE_PATH = (Stage.RESOLVE, Stage.CONNECT, Stage.RELAY)
 _TRANSIENT = (Symptom.RELAY_DOWN, Symptom.TIMEOUT)
 """Symptoms of a relay that restarts or loses its network. A wrong password or certificate, a refused destination and an
 answer in another protocol are final: a retry would only repeat them."""
+
+
+Pause = tuple[float, float]
+"""From when to when, by the loop's clock, an open path waited for the client's flight. The time of attempts is without
+it: browsers open tunnels ahead of need, and no route is slow for that."""
 
 
 class Phase(Enum):
@@ -145,25 +149,41 @@ class Candidate:
         """Ends the candidate with a valid answer."""
         self.phase, self.stage, self.symptom, self.error, self.ended_at = Phase.WON, Stage.DONE, Symptom.NONE, "", now
 
-    def presumed_attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
+    def drop(self, now: float) -> None:
+        """Resets what it has. It is abandoned, if it might still have delivered."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+        if self.connecting is not None:
+            self.connecting.close()
+            self.connecting = None
+        if self.stream is not None:
+            self.stream.notify = None
+            self.stream.abort()
+        if self.active:
+            self.phase, self.symptom, self.ended_at = Phase.FAILED, Symptom.ABANDONED, now
+
+    def presumed_attempt(self, began_at: float, pause: Pause, now: float) -> Attempt:
         """The attempt; a hedged one that is still active gets the symptom that it would fail with now."""
-        attempt = self.attempt(raced, now)
+        attempt = self.attempt(began_at, pause, now)
         if not self.hedged or not self.active:
             return attempt
         if self.phase is Phase.DIALING:
             return replace(attempt, symptom=Symptom.TIMEOUT)
         return replace(attempt, symptom=Symptom.SILENT if attempt.evidence.get("acknowledged") else Symptom.DROPPED)
 
-    def attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
-        """How far it has come. `raced` turns loop time into seconds since the race began."""
-        started = raced(self.started_at)
+    def attempt(self, began_at: float, pause: Pause, now: float) -> Attempt:
+        """How far it has come, in a race that began at the loop time `began_at` and had a `pause`."""
+        paused_at, resumed_at = pause
+        ended_at = self.ended_at or now
+        started = self.started_at - began_at - max(0.0, min(self.started_at, resumed_at) - paused_at)
+        ended = ended_at - began_at - max(0.0, min(ended_at, resumed_at) - paused_at)
         return Attempt(
             route=self.route,
             stage=self.stage,
             symptom=self.symptom,
             error=self.error,
             started=round(started, 4) if started else 0.0,  # of most attempts: one value for all
-            elapsed=round(raced(self.ended_at or now) - started, 4),
+            elapsed=round(ended - started, 4),
             address=self.stream.peer if self.stream is not None else "",
             evidence=self.evidence.copy() if self.evidence else NO_EVIDENCE,
         )

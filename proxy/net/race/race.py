@@ -2,9 +2,8 @@
 
 The next route starts when the ones before it have failed or look dropped, never at once. First `connect` waits until a
 route has really connected. Then `deliver` sends the client's flight on it, and on the next ones as long as it may be
-sent twice; the first valid answer wins. A direct attempt that another route overtook stays open for
-`judge_late_direct`, since a slow site is not a blocked one. The race decides nothing about beliefs, and reads from the
-client only through `pull`.
+sent twice; the first valid answer wins. A direct attempt that another route overtook is left to `late_direct`. The race
+decides nothing about beliefs, and reads from the client only through `pull`.
 
 When all routes were started, a relay that failed before it opened a path is retried on a schedule that all races share.
 A local strategy that was skipped in favour of a relay is tried once no relay may deliver. A race ends after `give_up_s`
@@ -27,7 +26,8 @@ from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.notify import Notify
-from proxy.net.race.candidate import Candidate, Phase
+from proxy.net.race.candidate import Candidate, Pause, Phase
+from proxy.net.race.late_direct import LateDirect
 from proxy.net.race.policy import NO_POLICY
 from proxy.net.race.response_check import ResponseCheck
 from proxy.net.race.retries import Retries
@@ -71,18 +71,19 @@ class Race:
     def __init__(
         self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify | None = None
     ) -> None:
-        """What wakes the race sets `notify`; no other coroutine may wait for that until the race is closed and has
-        judged a late direct attempt. The caller calls `close`."""
+        """What wakes the race sets `notify`; no other coroutine may wait for that until the race is closed, and what it
+        handed out by `take_overtaken` as well. The caller calls `close`."""
         self.notify = notify or Notify()
         self._destination = destination
         self._routes = routes
         self._is_plain = routes == (DIRECT,)  # nothing is started beside direct or after it
         self._terms = terms
         self._policy = terms.policy if len(routes) > 1 else NO_POLICY
-        self._check = ResponseCheck(destination.host, routes, terms, self._policy, self.notify)
         self._candidates: list[Candidate] = []
-        self.overtaken: Candidate | None = None
-        """A direct attempt under way that another route overtook: `judge_late_direct` judges and closes it."""
+        self._check = ResponseCheck(destination.host, routes, self._candidates, terms, self._policy)
+        self.overtaken: LateDirect | None = None
+        """A direct attempt under way that another route overtook, to be judged."""
+        self._lends_notify = False
         self._flight: Flight | None = None
         self._is_flown = False  # the flight, or a part of it, was sent
         self._is_won = False
@@ -90,7 +91,7 @@ class Race:
         self._check_at = self._redirect_at = math.inf  # when time alone may change the race
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
-        self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
+        self._pause: Pause = (self.started_at, self.started_at)
         self._flight_at = self.started_at
         self._gives_up_at = self.started_at + terms.detect.give_up_s
         if not self._is_plain and terms.down_cache is not None:  # another race may find direct down: ends our wait
@@ -102,7 +103,7 @@ class Race:
     def attempts(self) -> tuple[Attempt, ...]:
         """All attempts so far, in the order they began."""
         now = self._loop.time()
-        return tuple([candidate.attempt(self._raced, now) for candidate in self._candidates])
+        return tuple([candidate.attempt(self.started_at, self._pause, now) for candidate in self._candidates])
 
     @cached_property
     def _retries(self) -> Retries:
@@ -113,13 +114,6 @@ class Race:
     def flight_age(self) -> float:
         """Seconds since the flight was complete; since the race began, when there is none yet."""
         return self._loop.time() - self._flight_at
-
-    def _raced(self, at: float) -> float:
-        """Seconds of the race until the loop time `at`, without the time in which an open path waited for the client's
-        flight: browsers open tunnels ahead of need, and no route is slow for that."""
-        if at <= self._opened_at:
-            return at - self.started_at
-        return at - self.started_at - (min(at, self._resumed_at) - self._opened_at)
 
     # -- the race --------------------------------------------------------------------------------------------------
 
@@ -146,7 +140,7 @@ class Race:
             is_open = is_started and self._candidates[-1].phase is Phase.OPEN  # through at once: no event will tell
             if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
                 return False
-        self._opened_at, self._resumed_at = now, math.inf
+        self._pause = (now, math.inf)
         return True
 
     def poll_open_path(self) -> OpenPath:
@@ -179,7 +173,7 @@ class Race:
         """Hands out an open path, for a server that speaks first or a request that may not be sent twice. Resets the
         others. The winner's `unsent` is all of `flight`. The caller closes its stream."""
         self._flight = flight
-        self._resumed_at = self._opened_at  # the wait was for the server, so it counts
+        self._pause = (self.started_at, self.started_at)  # the wait was for the server, so it counts
         self._flight_at = self._loop.time()
         opened: Candidate | None = None
         for candidate in self._candidates:
@@ -199,7 +193,7 @@ class Race:
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
                 self._candidates.remove(candidate)
-                self._drop(candidate)
+                candidate.drop(self._loop.time())
         order = {route: place for place, route in enumerate(self._routes)}
         self._candidates.sort(key=lambda c: order[c.route])
 
@@ -211,7 +205,7 @@ class Race:
         """
         time, candidates = self._loop.time, self._candidates
         now = time()
-        self._flight, self._flight_at, self._resumed_at = flight, now, min(self._resumed_at, now)
+        self._flight, self._flight_at, self._pause = flight, now, (self._pause[0], min(self._pause[1], now))
         self._gives_up_at, ends_at = now + self._terms.detect.give_up_s, now + limit_s
         while True:
             if self._is_flown and not flight.replayable and len(candidates) > 1:
@@ -226,7 +220,7 @@ class Race:
                     if candidate.sent < len(flight.data) or flight.ended:
                         self._send(candidate, flight)
                     if candidate.answer_due_at or candidate.stream is None or not candidate.stream.drained:
-                        self._check.read_answer(candidate, flight, candidates)
+                        self._check.read_answer(candidate, flight)
                         has_answer = True
             if has_answer:
                 winner = None
@@ -257,34 +251,25 @@ class Race:
             if not pull():
                 return None
 
-    async def judge_late_direct(self) -> Attempt | None:
-        """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
-        To be awaited after a win; closes what it judged."""
-        candidate = self.overtaken
-        if candidate is None:
-            return None
-        if candidate.stream is not None:
-            self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
-        try:
-            await self._check.await_verdict(candidate, self._flight, self._candidates)
-            if candidate.phase is Phase.WON:
-                self._check.report_answered_flight(candidate, self._flight)
-        finally:
-            self.overtaken = None
-            self._drop(candidate)
-            self.notify.close()
-        return candidate.attempt(self._raced, self._loop.time())
+    def take_overtaken(self) -> LateDirect:
+        """Hands out what `overtaken` is, and `notify` with it: the caller judges or closes it."""
+        assert self.overtaken is not None
+        late, self.overtaken, self._lends_notify = self.overtaken, None, True
+        return late
 
     def close(self) -> None:
-        """Ends the race: unsubscribes from everything and, unless a route has won, resets every candidate. After a win
-        the losers were reset already, and `judge_late_direct` closes a pending direct one."""
+        """Ends the race: unsubscribes from everything, and resets every candidate that it did not hand out. Harmless
+        when repeated."""
         self._terms.schedule.waiting.discard(self.notify)
         if self._terms.down_cache is not None:
             self._terms.down_cache.waiting.pop(self.notify, None)
         if not self._is_won:
             for candidate in self._candidates:
-                self._drop(candidate)
-        if self.overtaken is None:
+                candidate.drop(self._loop.time())
+        elif self.overtaken is not None:
+            self.overtaken.close()
+            self.overtaken = None
+        if not self._lends_notify:
             self.notify.close()
 
     # -- moving on -------------------------------------------------------------------------------------------------
@@ -376,7 +361,7 @@ class Race:
         for candidate in self._candidates:
             if candidate.direct:
                 self._annotate(candidate, ech=ech)
-        attempts = tuple(c.presumed_attempt(self._raced, now) for c in self._candidates)
+        attempts = tuple(c.presumed_attempt(self.started_at, self._pause, now) for c in self._candidates)
         protocol = flight.protocol if flight is not None else FlightProtocol.NONE
         may_help = self._policy.may_help
         fitting = (
@@ -423,7 +408,7 @@ class Race:
             return False
         for candidate in under_way:
             self._check.time_out(candidate)
-            self._drop(candidate)
+            candidate.drop(self._loop.time())
         return True
 
     def _is_in_vain(self, candidate: Candidate) -> bool:
@@ -516,7 +501,7 @@ class Race:
         kept = max(flown, key=lambda c: (bool(c.answer), not c.hedged), default=None)
         for candidate in flown:
             if candidate is not kept:
-                self._drop(candidate)
+                candidate.drop(self._loop.time())
 
     def _send(self, candidate: Candidate, flight: Flight) -> None:
         assert candidate.stream is not None
@@ -536,7 +521,7 @@ class Race:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _won(self, winner: Candidate, *, valid: bool) -> Winner:
-        """Hands out the winner and resets the others, except a direct one that `judge_late_direct` will judge."""
+        """Hands out the winner and resets the others, except a direct one that may still answer."""
         assert winner.stream is not None
         winner.stream.notify = None
         winner.phase, self._is_won = Phase.WON, True
@@ -552,9 +537,11 @@ class Race:
             if candidate is winner:
                 continue
             if valid and candidate.direct and candidate.active:
-                self.overtaken = candidate
+                self.overtaken = LateDirect(
+                    candidate, self._flight, self._check, self._terms, self.notify, self.started_at, self._pause
+                )
             else:
-                self._drop(candidate)
+                candidate.drop(self._loop.time())
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
 
@@ -578,18 +565,6 @@ class Race:
             if candidate.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
                 return self._won(candidate, valid=False)
         return None
-
-    def _drop(self, candidate: Candidate) -> None:
-        if candidate.task is not None and not candidate.task.done():
-            candidate.task.cancel()
-        if candidate.connecting is not None:
-            candidate.connecting.close()
-            candidate.connecting = None
-        if candidate.stream is not None:
-            candidate.stream.notify = None
-            candidate.stream.abort()
-        if candidate.active:
-            candidate.phase, candidate.symptom, candidate.ended_at = Phase.FAILED, Symptom.ABANDONED, self._loop.time()
 
     def _latest(self) -> dict[Route, Candidate]:
         """The latest candidate of each route that was started."""

@@ -1,8 +1,8 @@
 """Validates what comes back to the candidates of a race: a valid answer, a failure, or too few bytes to tell.
 
 A valid answer wins. A reset, an early end and bytes of another protocol are failures. So are a block page and a
-redirect to another site, until another route that shares no relay with the first gets the same answer. A direct attempt
-that was overtaken is watched until the deadline of its signal. This module does not decide which route starts when.
+redirect to another site, until another route that shares no relay with the first gets the same answer. This module does
+not decide which route starts when.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.model import Protocol, Route, Stage, Symptom, host_and_port
-from proxy.net.deadline import poll_again
-from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.policy import RacePolicy
 from proxy.net.race.terms import RaceTerms
@@ -29,26 +27,25 @@ _DROPPED = "the request was never acknowledged"
 class ResponseCheck:
     """Checks the answers in one race to `host` over `routes`, which the race may restrict. Changes only candidates."""
 
-    __slots__ = ("_host", "_loop", "_notify", "_terms", "policy", "routes")
+    __slots__ = ("_candidates", "_host", "_loop", "_terms", "policy", "routes")
 
     def __init__(
         self,
         host: str,
         routes: tuple[Route, ...],
+        candidates: Sequence[Candidate],
         terms: RaceTerms,
         policy: RacePolicy,
-        notify: Notify,
     ) -> None:
-        """`policy` is that of `terms`, or none. `notify` is set when a stream of the race may have received
-        something."""
+        """`candidates` are those of the race, now and later. `policy` is that of `terms`, or none."""
         self.routes = routes
         self.policy = policy
         self._host = host
+        self._candidates = candidates
         self._terms = terms
-        self._notify = notify
         self._loop = asyncio.get_running_loop()
 
-    def read_answer(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate]) -> None:
+    def read_answer(self, candidate: Candidate, flight: Flight) -> None:
         """Reads all that `candidate` has received, and classifies it."""
         assert candidate.stream is not None
         while candidate.phase is Phase.AWAITING_ANSWER:
@@ -59,23 +56,23 @@ class ResponseCheck:
                 return
             if data is None:
                 if candidate.answer_due_at and self._loop.time() >= candidate.answer_due_at:
-                    self._classify_page(candidate, flight, candidates, ended=False)
+                    self._classify_page(candidate, flight, ended=False)
                 return
             candidate.answer += data
-            self._classify(candidate, flight, candidates, ended=not data)
+            self._classify(candidate, flight, ended=not data)
 
-    def _classify(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool) -> None:
+    def _classify(self, candidate: Candidate, flight: Flight, *, ended: bool) -> None:
         """Decides on the answer so far: it wins, it fails, or more bytes are needed."""
         now, answer = self._loop.time(), candidate.answer
         verdict = flight.judge(answer) if answer else Verdict.MORE
         if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
-            self._classify_page(candidate, flight, candidates, ended=ended)
+            self._classify_page(candidate, flight, ended=ended)
         elif verdict is Verdict.VALID:
             candidate.won(now)
         elif verdict is Verdict.ALERT:
             candidate.answer_fingerprint = f"alert {answer[6]}"
             candidate.failed(Stage.FIRST_BYTE, Symptom.ALERT, "answered with a TLS alert", now)
-            self._accept_if_other_route_agrees(candidate, candidates)
+            self._accept_if_other_route_agrees(candidate)
         elif verdict is Verdict.GARBAGE or (answer and (ended or len(answer) > ANSWER_LIMIT)):
             candidate.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {answer[:16]!r}", now)
         elif candidate.reset and ended:
@@ -83,9 +80,7 @@ class ResponseCheck:
         elif ended:
             candidate.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
 
-    def _classify_page(
-        self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool
-    ) -> None:
+    def _classify_page(self, candidate: Candidate, flight: Flight, *, ended: bool) -> None:
         """Decides on an HTTP answer. It is held back for a moment, until enough has come to recognise a block page or a
         redirect to another site."""
         now = self._loop.time()
@@ -107,14 +102,13 @@ class ResponseCheck:
             candidate.won(now)
         else:
             candidate.failed(Stage.FIRST_BYTE, page.symptom, f"answered with {page.symptom.replace('_', ' ')}", now)
-            self._accept_if_other_route_agrees(candidate, candidates)
+            self._accept_if_other_route_agrees(candidate)
 
-    def _accept_if_other_route_agrees(self, candidate: Candidate, candidates: Sequence[Candidate]) -> None:
+    def _accept_if_other_route_agrees(self, candidate: Candidate) -> None:
         """Two routes without a common relay got the same answer, so it is the site's own: the first of them wins."""
-        first = next(
-            (c for c in candidates if c.answer_fingerprint and c.answer_fingerprint == candidate.answer_fingerprint),
-            candidate,
-        )
+        fingerprint = candidate.answer_fingerprint
+        same = (c for c in self._candidates if fingerprint and c.answer_fingerprint == fingerprint)
+        first = next(same, candidate)
         if first.route.relays != candidate.route.relays and first.phase is Phase.FAILED:
             first.won(self._loop.time())
 
@@ -170,42 +164,3 @@ class ResponseCheck:
             resolving = candidate.stage is Stage.RESOLVE
             text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
             candidate.failed(candidate.stage, Symptom.TIMEOUT, text, now)
-
-    async def await_verdict(self, candidate: Candidate, flight: Flight | None, candidates: Sequence[Candidate]) -> None:
-        """Waits until a direct candidate is decided, at the latest at the deadline of its signal."""
-        if candidate.phase is Phase.DIALING:
-            for _ in ("the lookup", "the connect"):
-                await self._until(candidate.connecting_since + self._terms.detect.syn_s, candidate, flight, candidates)
-            if candidate.phase is Phase.DIALING:
-                self.time_out(candidate)
-        elif candidate.phase is Phase.AWAITING_ANSWER:
-            await self._until(self._terms.hedging.dropped_at(candidate), candidate, flight, candidates)
-            if candidate.phase is Phase.AWAITING_ANSWER and self._terms.hedging.unacknowledged(candidate):
-                self.time_out(candidate)
-                return
-            await self._until(candidate.flight_sent_at + self._terms.detect.silent_s, candidate, flight, candidates)
-            if candidate.phase is Phase.AWAITING_ANSWER:
-                self.time_out(candidate)
-
-    async def _until(
-        self, deadline: float, candidate: Candidate, flight: Flight | None, candidates: Sequence[Candidate]
-    ) -> None:
-        """Waits until the candidate leaves its phase, or until `deadline`. Bytes that came in time count, even when
-        this process reads them late."""
-        phase, is_over = candidate.phase, False
-        while candidate.phase is phase:
-            if phase is Phase.AWAITING_ANSWER and flight is not None:
-                self.read_answer(candidate, flight, candidates)
-                if candidate.phase is not phase:
-                    return
-            if candidate.connecting is not None:
-                candidate.poll_connect(candidate.connecting, self._notify, self._loop.time())
-            if candidate.phase is not phase or is_over:
-                return
-            now = self._loop.time()
-            if deadline > now:
-                at = deadline if candidate.connecting is None else min(deadline, candidate.connecting.next_check_at)
-                await self._notify.wait(at)
-            else:
-                await poll_again()
-                is_over = True

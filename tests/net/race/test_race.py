@@ -174,8 +174,7 @@ def test_scenarios_of_direct_and_a_relay(name: str) -> None:
         assert stage.race.attempts[0].symptom == symptom
         assert (stage.race.overtaken is not None) == (late is not None)
         if late is not None:
-            judged = await stage.race.judge_late_direct()
-            assert judged is not None
+            judged = await stage.race.take_overtaken().judge()
             assert judged.delivered == (late == "answered")
             assert judged.symptom == ("" if late == "answered" else late)
         assert all(stream.closed for script in (direct, relay) for stream in script.streams if stream is not won.stream)
@@ -187,7 +186,7 @@ def test_dropped_is_judged_at_three_seconds_and_silence_at_seven() -> None:
     async def judged_at(direct: Script) -> float:
         stage = Scene({DIRECT: direct, RELAY: Script(answer=OK)})
         await stage.deliver()
-        await stage.race.judge_late_direct()
+        await stage.race.take_overtaken().judge()
         return asyncio.get_running_loop().time()
 
     assert play(judged_at(Script(acknowledged=False, retransmits=3))) == pytest.approx(3.1, abs=0.01)
@@ -430,6 +429,27 @@ def test_direct_that_connects_late_and_is_closed_before_the_flight_teaches_nothi
         assert won.route == RELAY
         assert [attempt.route for attempt in stage.race.attempts] == [RELAY]
         assert (direct.streams[0].sent, direct.streams[0].closed) == (b"", True)
+
+    play(scene())
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_direct_that_a_greeting_overtook_is_closed_by_who_has_it(taken: bool) -> None:
+    """Most races hand it out; one whose client leaves with the greeting does not."""
+
+    async def scene() -> None:
+        direct = Script(connect=0.1)
+        stage = Scene({RELAY: Script(connect=3.05, greeting=b"SSH-2.0-x\r\n", after=1.0), DIRECT: direct})
+        assert await stage.race.connect()
+        direct.connect = 99.0
+        assert await wait_for_a_flight(stage.race, 20) is OpenPath.SERVER_FIRST
+        stage.race.take_opened()
+        late = stage.race.take_overtaken() if taken else None
+        stage.race.close()
+        assert direct.streams[0].closed is (late is None)
+        if late is not None:
+            assert (await late.judge()).symptom is Symptom.ABANDONED
+            assert direct.streams[0].closed
 
     play(scene())
 
@@ -737,7 +757,7 @@ def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
         assert won is not None
         assert won.route == RELAY
         assert down_cache.is_down(HERE.host)
-        await stage.race.judge_late_direct()
+        await stage.race.take_overtaken().judge()
         assert down_cache.is_down(HERE.host) is (late is None)
 
     play(scene())
@@ -812,7 +832,8 @@ def test_a_flight_that_looked_dropped_and_was_answered_is_taken_back(
         won = await stage.deliver()
         assert won is not None
         assert won.route == (winner or first)
-        await stage.race.judge_late_direct()
+        if stage.race.overtaken is not None:
+            await stage.race.take_overtaken().judge()
 
     play(scene())
     here = [("198.51.100.7", HERE.host)]
@@ -863,8 +884,7 @@ def test_where_a_middlebox_ends_tcp_the_kernel_is_not_believed() -> None:
         assert won is not None
         assert won.route == RELAY
         assert relay.dialed[0] == pytest.approx(0.1 + 1.2 + 2 * 0.1, abs=0.01), "by the clock: not by `acknowledged`"
-        judged = await stage.race.judge_late_direct()
-        assert judged is not None
+        judged = await stage.race.take_overtaken().judge()
         assert judged.symptom is Symptom.SILENT
         assert judged.evidence == {"middlebox": 1}
 
@@ -961,8 +981,7 @@ def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_
         await stage.deliver()
         assert stage.race.attempts[0].evidence == {"addresses": "192.0.2.1"}
         tried.append("192.0.2.2")
-        judged = await stage.race.judge_late_direct()
-        assert judged is not None
+        judged = await stage.race.take_overtaken().judge()
         assert (judged.stage, judged.symptom) == (Stage.CONNECT, Symptom.TIMEOUT)
         assert judged.evidence == {"addresses": "192.0.2.1 192.0.2.2"}
 
@@ -973,8 +992,7 @@ def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
     async def scene() -> None:
         stage = Scene({DIRECT: Script(lookup=99.0, tried=["192.0.2.1"]), RELAY: Script(answer=OK)})
         await stage.deliver()
-        judged = await stage.race.judge_late_direct()
-        assert judged is not None
+        judged = await stage.race.take_overtaken().judge()
         assert (judged.stage, judged.symptom, judged.evidence) == (Stage.RESOLVE, Symptom.TIMEOUT, {})
 
     play(scene())
@@ -986,8 +1004,7 @@ def test_a_name_is_blamed_for_its_lookup_and_an_address_for_the_connect() -> Non
     async def judged(scripts: dict[Route, Script]) -> tuple[Stage, Symptom, str]:
         stage = Scene(scripts)
         await stage.deliver()
-        attempt = await stage.race.judge_late_direct()
-        assert attempt is not None
+        attempt = await stage.race.take_overtaken().judge()
         return attempt.stage, attempt.symptom, attempt.evidence.get("addresses", "")
 
     async def story() -> None:
@@ -1014,8 +1031,7 @@ def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
         assert (await scene(0.25))[0] == []
         dialed, stage = await scene(99.0)
         assert dialed == [1.3 + 1.5]
-        judged = await stage.race.judge_late_direct()
-        assert judged is not None
+        judged = await stage.race.take_overtaken().judge()
         assert judged.symptom is Symptom.TIMEOUT
         assert judged.elapsed == pytest.approx(1.3 + 5)
 

@@ -1,0 +1,93 @@
+"""The direct attempt that another route overtook: a slow site is not a blocked one, so it is judged later.
+
+It stays open until it has answered or failed, at the latest until the deadline of its signal (docs/detection.md, "Two
+clocks"). Nobody waits for it meanwhile. Bytes that came in time count, even when this process reads them late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.model import Attempt
+from proxy.net.deadline import poll_again
+from proxy.net.notify import Notify
+from proxy.net.race.candidate import Candidate, Pause, Phase
+from proxy.net.race.response_check import ResponseCheck
+from proxy.net.race.terms import RaceTerms
+from proxy.wire.flight import Flight
+
+
+class LateDirect:
+    """Belongs to its race until that hands it out; who has it judges or closes it."""
+
+    __slots__ = ("_began_at", "_candidate", "_check", "_flight", "_loop", "_notify", "_pause", "_terms")
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        flight: Flight | None,
+        check: ResponseCheck,
+        terms: RaceTerms,
+        notify: Notify,
+        began_at: float,
+        pause: Pause,
+    ) -> None:
+        """`notify` is set when something comes for `candidate`. For the others see `Candidate.attempt`."""
+        self._candidate = candidate
+        self._flight = flight
+        self._check = check
+        self._terms = terms
+        self._notify = notify
+        self._began_at = began_at
+        self._pause = pause
+        self._loop = asyncio.get_running_loop()
+
+    async def judge(self) -> Attempt:
+        """Waits until it is decided, and closes it."""
+        candidate, hedging = self._candidate, self._terms.hedging
+        syn_s, silent_s = self._terms.detect.syn_s, self._terms.detect.silent_s
+        if candidate.stream is not None:
+            self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
+        try:
+            if candidate.phase is Phase.DIALING:
+                for _ in ("the lookup", "the connect"):
+                    await self._until(candidate.connecting_since + syn_s)
+                if candidate.phase is Phase.DIALING:
+                    self._check.time_out(candidate)
+            elif candidate.phase is Phase.AWAITING_ANSWER:
+                await self._until(hedging.dropped_at(candidate))
+                if candidate.phase is Phase.AWAITING_ANSWER and not hedging.unacknowledged(candidate):
+                    await self._until(candidate.flight_sent_at + silent_s)
+                if candidate.phase is Phase.AWAITING_ANSWER:
+                    self._check.time_out(candidate)
+            if candidate.phase is Phase.WON:
+                self._check.report_answered_flight(candidate, self._flight)
+        finally:
+            self.close()
+        return candidate.attempt(self._began_at, self._pause, self._loop.time())
+
+    def close(self) -> None:
+        """Closes it, judged or not."""
+        self._candidate.drop(self._loop.time())
+        self._notify.close()
+
+    async def _until(self, deadline: float) -> None:
+        """Waits until the candidate leaves its phase, or until `deadline`."""
+        candidate, flight = self._candidate, self._flight
+        phase, is_over = candidate.phase, False
+        while candidate.phase is phase:
+            if phase is Phase.AWAITING_ANSWER and flight is not None:
+                self._check.read_answer(candidate, flight)
+                if candidate.phase is not phase:
+                    return
+            if candidate.connecting is not None:
+                candidate.poll_connect(candidate.connecting, self._notify, self._loop.time())
+            if candidate.phase is not phase or is_over:
+                return
+            now = self._loop.time()
+            if deadline > now:
+                at = deadline if candidate.connecting is None else min(deadline, candidate.connecting.next_check_at)
+                await self._notify.wait(at)
+            else:
+                await poll_again()
+                is_over = True
