@@ -9,6 +9,7 @@ decides nothing but time.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
@@ -79,6 +80,24 @@ class HedgePolicy:
             if looks_dropped:
                 return now
         return min(poll_at, silent_at) if silent_at > now else poll_at
+
+    def reserve_at(self, reserve: Candidate, candidates: Sequence[Candidate]) -> float:
+        """When an open path in reserve gets the flight, even if other candidates look promising: it does not wait long
+        for strategies that were started after direct had failed or looked dropped. A late SYN-ACK clears direct only
+        for a moment: it gave the kernel a long round trip, after three of which it retransmits the flight."""
+        for candidate in candidates:
+            if not candidate.direct:
+                continue
+            late = candidate.connected_late and candidate.phase is Phase.AWAITING_ANSWER
+            if candidate.hedged or late or not candidate.active:
+                since = candidate.hedged_at or candidate.ended_at or candidate.flight_sent_at
+                return max(since, reserve.connected_at) + self._detect.hedge_reserve_s
+        return math.inf
+
+    def is_in_vain(self, candidate: Candidate) -> bool:
+        """Whether one that looks dropped has no path, or its flight is not acknowledged: after `give_up_s` nothing is
+        expected of it."""
+        return candidate.hedged and (candidate.phase is Phase.DIALING or self.unacknowledged(candidate))
 
     def redirect_deadline(self, candidate: Candidate) -> float | None:
         """When a redirect to another site is delivered although no other route has confirmed it; None: `candidate` has

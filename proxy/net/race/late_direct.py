@@ -11,35 +11,34 @@ import asyncio
 from proxy.model import Attempt
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
-from proxy.net.race.candidate import Candidate, Pause, Phase
+from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.response_check import ResponseCheck
 from proxy.net.race.terms import RaceTerms
+from proxy.net.race.tries import Tries
 from proxy.wire.flight import Flight
 
 
 class LateDirect:
     """Belongs to its race until that hands it out; who has it judges or closes it."""
 
-    __slots__ = ("_began_at", "_candidate", "_check", "_flight", "_loop", "_notify", "_pause", "_terms")
+    __slots__ = ("_candidate", "_check", "_flight", "_loop", "_notify", "_terms", "_tries")
 
     def __init__(
         self,
         candidate: Candidate,
         flight: Flight | None,
+        tries: Tries,
         check: ResponseCheck,
         terms: RaceTerms,
         notify: Notify,
-        began_at: float,
-        pause: Pause,
     ) -> None:
-        """`notify` is set when something comes for `candidate`. For the others see `Candidate.attempt`."""
+        """`candidate` is one of `tries`. `notify` is set when something comes for it."""
         self._candidate = candidate
         self._flight = flight
+        self._tries = tries
         self._check = check
         self._terms = terms
         self._notify = notify
-        self._began_at = began_at
-        self._pause = pause
         self._loop = asyncio.get_running_loop()
 
     async def judge(self) -> Attempt:
@@ -64,7 +63,7 @@ class LateDirect:
                 self._check.report_answered_flight(candidate, self._flight)
         finally:
             self.close()
-        return candidate.attempt(self._began_at, self._pause, self._loop.time())
+        return candidate.attempt(self._tries.began_at, self._tries.pause, self._loop.time())
 
     def close(self) -> None:
         """Closes it, judged or not."""

@@ -2,12 +2,12 @@
 
 The next route starts when the ones before it have failed or look dropped, never at once. First `connect` waits until a
 route has really connected. Then `deliver` sends the client's flight on it, and on the next ones as long as it may be
-sent twice; the first valid answer wins. A direct attempt that another route overtook is left to `late_direct`. The race
-decides nothing about beliefs, and reads from the client only through `pull`.
+sent twice; the first valid answer wins. A race ends after `give_up_s` when all that is left are attempts that are not
+connected, or whose flight is not acknowledged. It decides nothing about beliefs, and reads from the client only through
+`pull`.
 
-When all routes were started, a relay that failed before it opened a path is retried on a schedule that all races share.
-A local strategy that was skipped in favour of a relay is tried once no relay may deliver. A race ends after `give_up_s`
-when all that is left are attempts that are not connected, or whose flight is not acknowledged.
+`tries` says which route is next, `hedging` when, `response_check` what an answer is; `late_direct` judges a direct
+attempt that another route overtook.
 
 One coroutine does everything: streams, dials and timers set one Notify, and the loop then checks every candidate.
 """
@@ -17,27 +17,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from functools import cached_property
 
-from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
+from proxy.model import Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.notify import Notify
-from proxy.net.race.candidate import Candidate, Pause, Phase
+from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.late_direct import LateDirect
-from proxy.net.race.policy import NO_POLICY
 from proxy.net.race.response_check import ResponseCheck
-from proxy.net.race.retries import Retries
 from proxy.net.race.terms import RaceTerms
+from proxy.net.race.tries import AS_GOOD_AS_VALID, Tries
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
-
-_AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
-"""Answers that are delivered when no route has another one: the site itself may have sent them."""
 
 _UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
 _MAY_BE_RETRIED = (Phase.DIALING, Phase.FAILED)
@@ -75,12 +70,12 @@ class Race:
         handed out by `take_overtaken` as well. The caller calls `close`."""
         self.notify = notify or Notify()
         self._destination = destination
-        self._routes = routes
-        self._is_plain = routes == (DIRECT,)  # nothing is started beside direct or after it
         self._terms = terms
-        self._policy = terms.policy if len(routes) > 1 else NO_POLICY
-        self._candidates: list[Candidate] = []
-        self._check = ResponseCheck(destination.host, routes, self._candidates, terms, self._policy)
+        self._loop = asyncio.get_running_loop()
+        self._flight_at = now = self._loop.time()
+        self._tries = Tries(destination, routes, terms, self.notify, now)
+        self._candidates = self._tries.candidates
+        self._check = ResponseCheck(destination.host, self._tries, terms)
         self.overtaken: LateDirect | None = None
         """A direct attempt under way that another route overtook, to be judged."""
         self._lends_notify = False
@@ -89,12 +84,8 @@ class Race:
         self._is_won = False
         self._is_promising = False  # see `_start_next_if_due`
         self._check_at = self._redirect_at = math.inf  # when time alone may change the race
-        self._loop = asyncio.get_running_loop()
-        self.started_at = self._loop.time()
-        self._pause: Pause = (self.started_at, self.started_at)
-        self._flight_at = self.started_at
-        self._gives_up_at = self.started_at + terms.detect.give_up_s
-        if not self._is_plain and terms.down_cache is not None:  # another race may find direct down: ends our wait
+        self._gives_up_at = now + terms.detect.give_up_s
+        if terms.down_cache is not None and not self._tries.is_plain:  # another race may find out that direct is down
             terms.down_cache.waiting[self.notify] = destination.host
 
     # -- its state ---------------------------------------------------------------------------------------------
@@ -102,13 +93,8 @@ class Race:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """All attempts so far, in the order they began."""
-        now = self._loop.time()
-        return tuple([candidate.attempt(self.started_at, self._pause, now) for candidate in self._candidates])
-
-    @cached_property
-    def _retries(self) -> Retries:
-        """Made when a relay was tried: most races need none."""
-        return Retries(self._terms.schedule, self._terms.detect, self.notify)
+        now, tries = self._loop.time(), self._tries
+        return tuple([candidate.attempt(tries.began_at, tries.pause, now) for candidate in self._candidates])
 
     @property
     def flight_age(self) -> float:
@@ -120,10 +106,10 @@ class Race:
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
         """Waits until a route has connected. False when none did within `give_up_s`, or when the client no longer
         `waits`, which is called on every event."""
-        if not self._routes:
+        if not self._tries.routes:
             return False
-        now = self.started_at
-        self._start(self._routes[0], now)
+        now = self._tries.began_at
+        self._start(self._tries.routes[0], now)
         is_open = self._candidates[0].phase is Phase.OPEN
         while not is_open:
             await self.notify.wait(self._check_at)
@@ -138,9 +124,9 @@ class Race:
                 return False
             is_started = self._start_next_if_due(now)
             is_open = is_started and self._candidates[-1].phase is Phase.OPEN  # through at once: no event will tell
-            if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
+            if not (is_started or self._is_promising) and self._is_over():
                 return False
-        self._pause = (now, math.inf)
+        self._tries.pause = (now, math.inf)
         return True
 
     def poll_open_path(self) -> OpenPath:
@@ -172,9 +158,9 @@ class Race:
     def take_opened(self, flight: Flight | None = None) -> Winner:
         """Hands out an open path, for a server that speaks first or a request that may not be sent twice. Resets the
         others. The winner's `unsent` is all of `flight`. The caller closes its stream."""
-        self._flight = flight
-        self._pause = (self.started_at, self.started_at)  # the wait was for the server, so it counts
-        self._flight_at = self._loop.time()
+        now = self._loop.time()
+        self._flight, self._flight_at = flight, now
+        self._tries.pause = (now, now)  # the wait was for the server, so it counts
         opened: Candidate | None = None
         for candidate in self._candidates:
             if candidate.phase is Phase.OPEN and (opened is None or candidate.answer):
@@ -185,17 +171,13 @@ class Race:
     def restrict_to(self, routes: Sequence[Route]) -> None:
         """Takes the routes of the plan that was made on the flight's name, which may also be more. Resets candidates
         whose route is not among them. No byte was sent on them."""
-        self._routes = self._check.routes = tuple(routes)
-        self._policy = self._check.policy = self._terms.policy if len(routes) > 1 else NO_POLICY
-        self._is_plain = self._routes == (DIRECT,)
-        if self._terms.down_cache is not None and not self._is_plain:
-            self._terms.down_cache.waiting[self.notify] = self._destination.host
         for candidate in tuple(self._candidates):
-            if candidate.route not in self._routes:
+            if candidate.route not in routes:
                 self._candidates.remove(candidate)
                 candidate.drop(self._loop.time())
-        order = {route: place for place, route in enumerate(self._routes)}
-        self._candidates.sort(key=lambda c: order[c.route])
+        self._tries.restrict_to(routes)
+        if self._terms.down_cache is not None and not self._tries.is_plain:
+            self._terms.down_cache.waiting[self.notify] = self._destination.host
 
     async def deliver(self, flight: Flight, pull: Callable[[], bool], limit_s: float = math.inf) -> Winner | None:
         """Sends `flight` until a route answers it; None when no route did within `limit_s`, or the client left.
@@ -205,7 +187,8 @@ class Race:
         """
         time, candidates = self._loop.time, self._candidates
         now = time()
-        self._flight, self._flight_at, self._pause = flight, now, (self._pause[0], min(self._pause[1], now))
+        self._flight, self._flight_at = flight, now
+        self._tries.pause = (self._tries.pause[0], min(self._tries.pause[1], now))
         self._gives_up_at, ends_at = now + self._terms.detect.give_up_s, now + limit_s
         while True:
             if self._is_flown and not flight.replayable and len(candidates) > 1:
@@ -237,11 +220,10 @@ class Race:
             if self._start_next_if_due(now, flight):
                 continue
             if not self._is_promising:
-                flying = self._first(Phase.AWAITING_ANSWER)
                 if flight.replayable or not self._is_flown:
-                    if self._has_failed() or self._gives_up():
+                    if self._is_over():
                         return self._best_invalid_answer()
-                elif flying is None:
+                elif (flying := next((c for c in candidates if c.phase is Phase.AWAITING_ANSWER), None)) is None:
                     return self._best_invalid_answer()
                 elif flying.sent == len(flight.data):
                     return self._won(flying, valid=False)
@@ -283,6 +265,7 @@ class Race:
             return False
         reserve: Candidate | None = None
         may_be_retried, check_at = False, math.inf
+        is_plain = self._tries.is_plain
         for candidate in self._candidates:
             phase = candidate.phase
             if phase in _UNDER_WAY:
@@ -292,7 +275,7 @@ class Race:
                     self._mark_hedged(candidate, now)
                 else:
                     self._is_promising = True
-                    if hedge_at < check_at and not self._is_plain:
+                    if hedge_at < check_at and not is_plain:
                         check_at = hedge_at
             elif phase is Phase.OPEN and flight is not None and reserve is None:
                 reserve = candidate
@@ -302,126 +285,38 @@ class Race:
             if candidate.route.relays and phase in _MAY_BE_RETRIED:
                 may_be_retried = True
         if reserve is not None and flight is not None:
-            reserve_at = self._reserve_at(reserve)
+            reserve_at = self._terms.hedging.reserve_at(reserve, self._candidates)
             if not self._is_promising or now >= reserve_at:
                 self._send_flight(reserve, flight)
                 return True
             check_at = min(check_at, reserve_at)
-        if not self._is_plain:
+        if not is_plain:
             if now < self._gives_up_at < check_at:
                 check_at = self._gives_up_at
             if now < self._redirect_at < check_at:
                 check_at = self._redirect_at
             if may_be_retried:
-                check_at = min([check_at, *(at for at, _ in self._retriable(self._latest()) if now < at)])
+                check_at = min(check_at, self._tries.next_retry_at(now))
         self._check_at = check_at
-        route = None if self._is_promising else self._next_route(flight, now)
+        route = None if self._is_promising else self._tries.next_route(flight, now)
         if route is None:
             return False
         self._start(route, now)
         return True
 
-    def _reserve_at(self, reserve: Candidate) -> float:
-        """When an open path in reserve gets the flight, even if other candidates look promising: it does not wait long
-        for strategies that were started after direct had failed or looked dropped. A late SYN-ACK clears direct only
-        for a moment: it gave the kernel a long round trip, after three of which it retransmits the flight."""
-        for candidate in self._candidates:
-            if not candidate.direct:
-                continue
-            late = candidate.connected_late and candidate.phase is Phase.AWAITING_ANSWER
-            if candidate.hedged or late or not candidate.active:
-                since = candidate.hedged_at or candidate.ended_at or candidate.flight_sent_at
-                return max(since, reserve.connected_at) + self._terms.detect.hedge_reserve_s
-        return math.inf
-
-    def _next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """The first route that was not started and may help after the failures so far. At the start that is the first
-        of the plan, while there is no flight, or when it changes nothing of the flight, or no route fits its protocol.
-        Otherwise a route to be retried."""
-        if not self._candidates and (flight is None or not self._routes or not self._routes[0].wrap):
-            return self._routes[0] if self._routes else None
-        latest = self._latest()
-        served = self._relay_may_serve(latest)
-        route = self._untried(flight, [route for route in self._routes if route not in latest], now, served=served)
-        if route is not None:
-            return route
-        if not served:
-            for route, candidate in latest.items():
-                if candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED:
-                    return route
-        due = [candidate for at, candidate in self._retriable(latest) if at <= now]
-        return min(due, key=lambda c: c.started_at).route if due else None
-
-    def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
-        if not left:
-            return None
-        # Browsers always send an extension that looks like ECH (GREASE): it is real when the SNI names another host.
-        named = self._destination.address is None
-        ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
-        for candidate in self._candidates:
-            if candidate.direct:
-                self._annotate(candidate, ech=ech)
-        attempts = tuple(c.presumed_attempt(self.started_at, self._pause, now) for c in self._candidates)
-        protocol = flight.protocol if flight is not None else FlightProtocol.NONE
-        may_help = self._policy.may_help
-        fitting = (
-            route
-            for last_resort in ((False,) if served else (False, True))
-            for route in left
-            if may_help(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
-        )
-        return next(fitting, None if self._candidates else left[0])
-
-    def _relay_may_serve(self, latest: Mapping[Route, Candidate]) -> bool:
-        """Whether a relay of this race may deliver: it has an open path, may have one soon, or was not tried yet and is
-        not known to fail."""
-        for route in self._routes:
-            if route.relays:
-                candidate = latest.get(route)
-                if candidate is None:
-                    if not self._policy.is_failing(route):
-                        return True
-                elif candidate.active and (candidate.phase is not Phase.DIALING or not candidate.hedged):
-                    return True
-        return False
-
-    def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
-        """The relays that may be retried: when, and their latest try."""
-        relayed = [candidate for route, candidate in latest.items() if route.relays]
-        return [(at, candidate) for candidate in relayed if (at := self._retries.due_at(candidate)) is not None]
-
-    def _has_failed(self) -> bool:
-        """Whether nothing is under way and no retry is worth waiting for."""
-        if any(c.active for c in self._candidates):
-            return False
-        if any(c.symptom in _AS_GOOD_AS_VALID for c in self._candidates):
-            return True
+    def _is_over(self) -> bool:
+        """Whether everything has failed, or `give_up_s` is over and everything under way looks dropped: then ends it
+        all. A candidate whose flight was acknowledged, or that is not hedged yet, keeps the race going."""
         now = self._loop.time()
-        retriable = self._retriable(self._latest())
-        return now >= self._gives_up_at or not any(self._retries.is_worth_the_wait(c, now) for _, c in retriable)
-
-    def _gives_up(self) -> bool:
-        """Whether `give_up_s` is over and everything under way looks dropped: then ends it all. A candidate whose
-        flight was acknowledged, or that is not hedged yet, keeps the race going."""
-        under_way = [c for c in self._candidates if c.active]
-        if self._loop.time() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
+        if self._tries.have_failed(now, self._gives_up_at):
+            return True
+        under_way = [candidate for candidate in self._candidates if candidate.active]
+        if now < self._gives_up_at or not all(map(self._terms.hedging.is_in_vain, under_way)):
             return False
         for candidate in under_way:
             self._check.time_out(candidate)
             candidate.drop(self._loop.time())
         return True
-
-    def _is_in_vain(self, candidate: Candidate) -> bool:
-        connecting = candidate.phase is Phase.DIALING
-        return candidate.hedged and (connecting or self._terms.hedging.unacknowledged(candidate))
-
-    def _annotate(self, candidate: Candidate, *, ech: bool) -> None:
-        """Adds evidence about the resolver and the network to a direct attempt."""
-        candidate.evidence.update(self._policy.dns_evidence(self._destination.host))
-        if ech:
-            candidate.evidence["ech"] = 1
-        if self._terms.tcp_info.split_tcp.detected:
-            candidate.evidence["middlebox"] = 1
 
     def _mark_hedged(self, candidate: Candidate, now: float) -> None:
         """Marks a candidate as hedged, and direct as down for the other races to this host."""
@@ -437,9 +332,8 @@ class Race:
 
     def _start(self, route: Route, now: float) -> None:
         candidate = Candidate(route, now)
-        if route.relays and self._candidates and route in self._latest():
-            self._retries.started(route.relays, now)
-        candidate.avoids_residual = bool(route.wrap) and not route.relays and self._relay_may_serve(self._latest())
+        if self._candidates or route.wrap:
+            self._tries.note_start(candidate, now)
         self._candidates.append(candidate)
         if candidate.direct:  # it needs no task
             try:
@@ -458,7 +352,7 @@ class Race:
             self._check_at = min(self._check_at, candidate.connecting.next_check_at)
         else:
             candidate.task = spawn(self._dial(candidate), name=f"dial {self._destination.host}", eager=True)
-        if not self._is_plain and candidate.phase is Phase.DIALING:
+        if not self._tries.is_plain and candidate.phase is Phase.DIALING:
             self._check_at = min(self._check_at, self._terms.hedging.hedge_at(candidate, self._destination.host, now))
 
     async def _dial(self, candidate: Candidate) -> None:
@@ -472,7 +366,7 @@ class Race:
         except DialError as error:
             candidate.dial_failed(error, self._loop.time())
             if candidate.failed_on_its_way:
-                self._retries.failed(route.relays, self._loop.time())
+                self._tries.retries.failed(route.relays, self._loop.time())
         except Exception as error:
             candidate.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._loop.time())
             raise
@@ -488,7 +382,7 @@ class Race:
         self._is_flown = True
         candidate.phase = Phase.AWAITING_ANSWER
         candidate.flight_sent_at = self._loop.time()
-        if not candidate.route.relays and self._terms.tcp_info.usable and len(self._routes) > 1:
+        if not candidate.route.relays and self._terms.tcp_info.usable and len(self._tries.routes) > 1:
             snapshot = self._terms.tcp_info.snapshot(candidate.stream.lowest_socket)
             candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
             candidate.snapshot = None if self._terms.tcp_info.split_tcp.detected else snapshot
@@ -537,9 +431,7 @@ class Race:
             if candidate is winner:
                 continue
             if valid and candidate.direct and candidate.active:
-                self.overtaken = LateDirect(
-                    candidate, self._flight, self._check, self._terms, self.notify, self.started_at, self._pause
-                )
+                self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check, self._terms, self.notify)
             else:
                 candidate.drop(self._loop.time())
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
@@ -559,19 +451,9 @@ class Race:
         """The answer for the client when no route had a valid one; None: there is no answer. A redirect or a TLS alert
         that no other route contradicts counts as the site's own."""
         for candidate in self._candidates:
-            if candidate.symptom in _AS_GOOD_AS_VALID:
+            if candidate.symptom in AS_GOOD_AS_VALID:
                 return self._won(candidate, valid=True)
         for candidate in self._candidates:
             if candidate.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
                 return self._won(candidate, valid=False)
-        return None
-
-    def _latest(self) -> dict[Route, Candidate]:
-        """The latest candidate of each route that was started."""
-        return {candidate.route: candidate for candidate in self._candidates}
-
-    def _first(self, phase: Phase) -> Candidate | None:
-        for candidate in self._candidates:
-            if candidate.phase is phase:
-                return candidate
         return None

@@ -8,12 +8,11 @@ not decide which route starts when.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from proxy.model import Protocol, Route, Stage, Symptom, host_and_port
+from proxy.model import Protocol, Stage, Symptom, host_and_port
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.policy import RacePolicy
 from proxy.net.race.terms import RaceTerms
+from proxy.net.race.tries import Tries
 from proxy.net.stream import Stream
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
@@ -25,23 +24,13 @@ _DROPPED = "the request was never acknowledged"
 
 
 class ResponseCheck:
-    """Checks the answers in one race to `host` over `routes`, which the race may restrict. Changes only candidates."""
+    """Checks the answers in one race to a host. Changes only candidates."""
 
-    __slots__ = ("_candidates", "_host", "_loop", "_terms", "policy", "routes")
+    __slots__ = ("_host", "_loop", "_terms", "_tries")
 
-    def __init__(
-        self,
-        host: str,
-        routes: tuple[Route, ...],
-        candidates: Sequence[Candidate],
-        terms: RaceTerms,
-        policy: RacePolicy,
-    ) -> None:
-        """`candidates` are those of the race, now and later. `policy` is that of `terms`, or none."""
-        self.routes = routes
-        self.policy = policy
+    def __init__(self, host: str, tries: Tries, terms: RaceTerms) -> None:
         self._host = host
-        self._candidates = candidates
+        self._tries = tries
         self._terms = terms
         self._loop = asyncio.get_running_loop()
 
@@ -84,19 +73,20 @@ class ResponseCheck:
         """Decides on an HTTP answer. It is held back for a moment, until enough has come to recognise a block page or a
         redirect to another site."""
         now = self._loop.time()
-        if len(self.routes) == 1:
+        if len(self._tries.routes) == 1:
             candidate.won(now)
             return
         candidate.answer_due_at = candidate.answer_due_at or now + self._terms.detect.page_hold_s
         has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
         patient = has_page and now < candidate.answer_due_at
-        page = self.policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
+        host = flight.server_name or self._host
+        page = self._tries.policy.classify(candidate.answer, host, complete=ended or not patient)
         if page.verdict is Verdict.MORE and patient:
             return
         candidate.evidence.update(page.evidence)
         candidate.answer_fingerprint = page.answer_fingerprint
         accepted_redirect = page.symptom is Symptom.REDIRECTED and (
-            not any(route.relays for route in self.routes) or self.policy.is_portal()
+            not any(route.relays for route in self._tries.routes) or self._tries.policy.is_portal()
         )
         if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
             candidate.won(now)
@@ -107,7 +97,7 @@ class ResponseCheck:
     def _accept_if_other_route_agrees(self, candidate: Candidate) -> None:
         """Two routes without a common relay got the same answer, so it is the site's own: the first of them wins."""
         fingerprint = candidate.answer_fingerprint
-        same = (c for c in self._candidates if fingerprint and c.answer_fingerprint == fingerprint)
+        same = (c for c in self._tries.candidates if fingerprint and c.answer_fingerprint == fingerprint)
         first = next(same, candidate)
         if first.route.relays != candidate.route.relays and first.phase is Phase.FAILED:
             first.won(self._loop.time())
@@ -128,14 +118,14 @@ class ResponseCheck:
         """Reports a flight that was reset or looks dropped on a direct route: a censor may go on blocking that
         address."""
         if not candidate.route.relays and candidate.stream is not None:
-            self.policy.report_broken_flight(*self._named_there(candidate.stream, flight))
+            self._tries.policy.report_broken_flight(*self._named_there(candidate.stream, flight))
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Takes that back, and that direct looks down: a flight that looked dropped was answered after all."""
         if candidate.direct and self._terms.down_cache is not None:
             self._terms.down_cache.clear(self._host)
         if not candidate.route.relays and candidate.stream is not None:
-            self.policy.report_answered_flight(*self._named_there(candidate.stream, flight))
+            self._tries.policy.report_answered_flight(*self._named_there(candidate.stream, flight))
 
     def _named_there(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
         """The address that a flight went to, and the host that it names."""

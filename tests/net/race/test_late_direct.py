@@ -10,15 +10,15 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Attempt, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Destination, Stage, Symptom
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.late_direct import LateDirect
-from proxy.net.race.policy import NO_POLICY
 from proxy.net.race.response_check import ResponseCheck
 from proxy.net.race.terms import RaceTerms
+from proxy.net.race.tries import Tries
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
@@ -40,12 +40,12 @@ class Overtaken:
 
     async def judged(self) -> Attempt:
         terms = RaceTerms(cast(Any, None), direct=cast(Any, None), tcp_info=TcpInfo(), detect=DetectTuning())
-        check = ResponseCheck(HOST, (DIRECT,), [self._candidate], terms, NO_POLICY)
+        tries = Tries(Destination(HOST, 80), (DIRECT,), terms, self.notify, self._candidate.started_at)
+        tries.candidates.append(self._candidate)
         flight = Flight()
         flight.receive_data(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-        began_at = self._candidate.started_at
-        late = LateDirect(self._candidate, flight, check, terms, self.notify, began_at, (began_at, began_at))
-        attempt = await late.judge()
+        check = ResponseCheck(HOST, tries, terms)
+        attempt = await LateDirect(self._candidate, flight, tries, check, terms, self.notify).judge()
         self._stream.abort()
         return attempt
 

@@ -1,0 +1,140 @@
+"""The routes of one race and what was tried of them: which attempts there were, and which route is started next.
+
+Routes come in the order of the plan. One that cannot help after the failures so far is passed over; a local strategy
+that was skipped in favour of a relay is tried once no relay may deliver; a relay that failed before it opened a path is
+retried when its time has come. This module starts nothing and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from proxy.model import DIRECT, Destination, Protocol, Route, Symptom
+from proxy.net.notify import Notify
+from proxy.net.race.candidate import Candidate, Pause, Phase
+from proxy.net.race.policy import NO_POLICY
+from proxy.net.race.retries import Retries
+from proxy.net.race.terms import RaceTerms
+from proxy.wire.flight import Flight
+
+AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
+"""Answers that are delivered when no route has another one: the site itself may have sent them."""
+
+
+class Tries:
+    """The routes of one race, and its candidates in the order in which they began. All times are the loop's."""
+
+    def __init__(
+        self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify, now: float
+    ) -> None:
+        """`notify` is set when a relay that failed works again."""
+        self._destination = destination
+        self._notify = notify
+        self._terms = terms
+        self.began_at = now
+        self.pause: Pause = (now, now)
+        self.candidates: list[Candidate] = []
+        self.routes = routes
+        self.is_plain = routes == (DIRECT,)
+        """Nothing is started beside direct or after it."""
+        self.policy = terms.policy if len(routes) > 1 else NO_POLICY
+
+    def restrict_to(self, routes: Sequence[Route]) -> None:
+        """Takes other routes, which may also be more. The candidates are of these routes alone."""
+        self.routes = tuple(routes)
+        self.is_plain = self.routes == (DIRECT,)
+        self.policy = self._terms.policy if len(self.routes) > 1 else NO_POLICY
+        self.candidates.sort(key=lambda candidate: self.routes.index(candidate.route))
+
+    def next_route(self, flight: Flight | None, now: float) -> Route | None:
+        """The first route that was not started and may help after the failures so far. At the start that is the first
+        of the plan, while there is no flight, or when it changes nothing of the flight, or no route fits its protocol.
+        Otherwise a route to be retried."""
+        routes = self.routes
+        if not self.candidates and (flight is None or not routes or not routes[0].wrap):
+            return routes[0] if routes else None
+        latest = self._latest()
+        served = self._relay_may_serve(latest)
+        route = self._untried(flight, [route for route in routes if route not in latest], now, served=served)
+        if route is not None:
+            return route
+        if not served:
+            for route, candidate in latest.items():
+                if candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED:
+                    return route
+        due = [candidate for at, candidate in self._retriable(latest) if at <= now]
+        return min(due, key=lambda c: c.started_at).route if due else None
+
+    def note_start(self, candidate: Candidate, now: float) -> None:
+        """To be called before a candidate joins the others, unless it is the first and has no strategy."""
+        route, latest = candidate.route, self._latest()
+        if not route.relays:
+            candidate.avoids_residual = bool(route.wrap) and self._relay_may_serve(latest)
+        elif route in latest:
+            self.retries.started(route.relays, now)
+
+    def next_retry_at(self, now: float) -> float:
+        """When the next relay may be retried, after `now`."""
+        return min([math.inf, *[at for at, _ in self._retriable(self._latest()) if now < at]])
+
+    def have_failed(self, now: float, gives_up_at: float) -> bool:
+        """Whether nothing is under way and no retry is worth waiting for."""
+        if any(candidate.active for candidate in self.candidates):
+            return False
+        if now >= gives_up_at or any(candidate.symptom in AS_GOOD_AS_VALID for candidate in self.candidates):
+            return True
+        retriable = self._retriable(self._latest())
+        return not any(self.retries.is_worth_the_wait(candidate, now) for _, candidate in retriable)
+
+    @cached_property
+    def retries(self) -> Retries:
+        """Made when a relay was tried: most races need none."""
+        return Retries(self._terms.schedule, self._terms.detect, self._notify)
+
+    def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
+        if not left:
+            return None
+        # Browsers always send an extension that looks like ECH (GREASE): it is real when the SNI names another host.
+        named = self._destination.address is None
+        ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
+        for candidate in self.candidates:
+            if candidate.direct:
+                candidate.evidence.update(self.policy.dns_evidence(self._destination.host))
+                if ech:
+                    candidate.evidence["ech"] = 1
+                if self._terms.tcp_info.split_tcp.detected:
+                    candidate.evidence["middlebox"] = 1
+        attempts = tuple(c.presumed_attempt(self.began_at, self.pause, now) for c in self.candidates)
+        protocol = flight.protocol if flight is not None else Protocol.NONE
+        may_help = self.policy.may_help
+        fitting = (
+            route
+            for last_resort in ((False,) if served else (False, True))
+            for route in left
+            if may_help(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+        )
+        return next(fitting, None if self.candidates else left[0])
+
+    def _relay_may_serve(self, latest: Mapping[Route, Candidate]) -> bool:
+        """Whether a relay of this race may deliver: it has an open path, may have one soon, or was not tried yet and is
+        not known to fail."""
+        for route in self.routes:
+            if route.relays:
+                candidate = latest.get(route)
+                if candidate is None:
+                    if not self.policy.is_failing(route):
+                        return True
+                elif candidate.active and (candidate.phase is not Phase.DIALING or not candidate.hedged):
+                    return True
+        return False
+
+    def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
+        """The relays that may be retried: when, and their latest try."""
+        relayed = [candidate for route, candidate in latest.items() if route.relays]
+        return [(at, candidate) for candidate in relayed if (at := self.retries.due_at(candidate)) is not None]
+
+    def _latest(self) -> dict[Route, Candidate]:
+        """The latest candidate of each route that was started."""
+        return {candidate.route: candidate for candidate in self.candidates}

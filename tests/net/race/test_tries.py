@@ -1,0 +1,100 @@
+"""Which route is next, by what was tried. How long races wait between is told in test_race."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.net.notify import Notify
+from proxy.net.race.candidate import Candidate, Phase
+from proxy.net.race.policy import NoPolicy
+from proxy.net.race.terms import RaceTerms
+from proxy.net.race.tries import Tries
+from tests.support.scripted import FakeOracle
+
+RELAY, OTHER, CUT = Route(("vps",)), Route(("tor",)), Route(wrap=("tlsrec",))
+NOW = 100.0
+
+
+class Failing(NoPolicy):
+    """Every relay is known to fail."""
+
+    def is_failing(self, route: Route) -> bool:
+        return True
+
+
+class Trial(Tries):
+    """Tries whose routes fail as soon as they are started."""
+
+    def __init__(self, *routes: Route, policy: NoPolicy | None = None) -> None:
+        terms = RaceTerms(
+            cast(Any, None),
+            direct=cast(Any, None),
+            tcp_info=FakeOracle(),
+            detect=DetectTuning(relay_backoff_jitter=0.0),
+            policy=policy or NoPolicy(),
+        )
+        super().__init__(Destination("blog.example", 443), routes, terms, Notify(), NOW)
+
+    def starts(self, now: float, stage: Stage | None = None, symptom: Symptom = Symptom.NONE) -> Candidate:
+        route = self.next_route(None, now)
+        assert route is not None
+        candidate = Candidate(route, now)
+        self.note_start(candidate, now)
+        self.candidates.append(candidate)
+        if stage is not None:
+            candidate.failed(stage, symptom, "failed", now)
+        if candidate.failed_on_its_way:
+            self.retries.failed(route.relays, now)
+        return candidate
+
+
+def test_routes_come_in_the_order_of_the_plan_and_then_relays_again() -> None:
+    tries = Trial(DIRECT, RELAY, OTHER)
+    started = [
+        tries.starts(NOW, Stage.CONNECT, Symptom.REFUSED).route,
+        tries.starts(NOW, Stage.RELAY, Symptom.RELAY_DOWN).route,
+        tries.starts(NOW, Stage.RELAY, Symptom.RELAY_AUTH).route,
+    ]
+    assert started == [DIRECT, RELAY, OTHER]
+    assert tries.next_route(None, NOW) is None
+    due_at = tries.next_retry_at(NOW)
+    assert due_at == NOW + DetectTuning().relay_retry_s[0]
+    assert tries.next_route(None, due_at) == RELAY, "a refused password is final"
+    assert (tries.have_failed(NOW, NOW + 30), tries.have_failed(NOW, NOW)) == (False, True)
+    assert tries.next_retry_at(due_at) == math.inf, "it is due then"
+    tries.starts(due_at, Stage.RELAY, Symptom.RELAY_DOWN)
+    assert tries.next_retry_at(due_at) == due_at + DetectTuning().relay_retry_s[1]
+
+
+@pytest.mark.parametrize(("policy", "waits"), [(NoPolicy(), True), (Failing(), False)])
+def test_a_strategy_keeps_out_of_a_residual_window_while_a_relay_may_serve(policy: NoPolicy, waits: bool) -> None:
+    tries = Trial(DIRECT, CUT, RELAY, policy=policy)
+    tries.starts(NOW, Stage.FIRST_BYTE, Symptom.RESET)
+    cut = tries.starts(NOW, Stage.CONNECT, Symptom.SKIPPED)
+    assert (cut.route, cut.avoids_residual) == (CUT, waits)
+    tries.starts(NOW, Stage.RELAY, Symptom.RELAY_AUTH)
+    assert tries.next_route(None, NOW) == (CUT if waits else None)
+
+
+def test_other_routes_order_the_candidates_anew() -> None:
+    tries = Trial(DIRECT, RELAY)
+    direct, relay = tries.starts(NOW), tries.starts(NOW)
+    tries.restrict_to((RELAY, DIRECT))
+    assert tries.candidates == [relay, direct]
+    assert (direct.phase, tries.is_plain, tries.next_route(None, NOW)) == (Phase.DIALING, False, None)
+    tries.candidates.remove(relay)
+    tries.restrict_to((DIRECT,))
+    assert tries.is_plain
+
+
+def test_while_one_is_under_way_they_have_not_failed() -> None:
+    tries = Trial(DIRECT)
+    candidate = tries.starts(NOW)
+    assert not tries.have_failed(NOW, NOW)
+    candidate.drop(NOW)
+    assert tries.have_failed(NOW, NOW + 30)
