@@ -449,11 +449,15 @@ class Race:
 
     def _best_invalid_answer(self) -> Winner | None:
         """The answer for the client when no route had a valid one; None: there is no answer. A redirect or a TLS alert
-        that no other route contradicts counts as the site's own."""
-        for candidate in self._candidates:
+        that no other route contradicts counts as the site's own. What came behind the flight and may not be sent twice
+        would go the same way, so that way is only one that got as much of it as any other."""
+        once = self._flight is not None and not self._flight.replayable
+        sent = max((candidate.sent for candidate in self._candidates), default=0) if once else 0
+        answered = [candidate for candidate in self._candidates if candidate.sent >= sent]
+        for candidate in answered:
             if candidate.symptom in AS_GOOD_AS_VALID:
                 return self._won(candidate, valid=True)
-        for candidate in self._candidates:
+        for candidate in answered:
             if candidate.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
                 return self._won(candidate, valid=False)
         return None

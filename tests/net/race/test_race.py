@@ -335,6 +335,29 @@ def test_F90_a_post_behind_a_flight_that_two_routes_have_goes_to_one_of_them(dir
     play(scene())
 
 
+def test_F90_a_post_that_a_broken_route_has_begun_to_get_goes_to_no_other() -> None:
+    """Not even to direct, whose answer to the GET before it would do for want of a better one."""
+
+    class TakesPart(ScriptedStream):
+        def send_nowait(self, data: bytes | memoryview) -> int:
+            room = {b"": len(GET), GET: 9}.get(self.sent, 0)
+            return super().send_nowait(data[:room])
+
+    async def scene() -> None:
+        relay = Script(stream=TakesPart)
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, policy=Policy(pages=True))
+        flight = Flight()
+        flight.receive_data(GET)
+        await stage.race.connect()
+        asyncio.get_running_loop().call_later(1.0, flight.receive_data, POST)
+        asyncio.get_running_loop().call_later(1.0, stage.race.notify.set)
+        asyncio.get_running_loop().call_later(1.2, lambda: relay.streams[0]._arrive(RESET))
+        assert await stage.race.deliver(flight, lambda: True) is None
+        assert relay.streams[0].sent == GET + POST[:9]
+
+    play(scene())
+
+
 def test_the_client_leaves() -> None:
     async def scene() -> None:
         direct = Script()
