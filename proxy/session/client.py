@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TypeVar
 
-from proxy.model import Protocol
+from proxy.model import ClosedBy, Protocol
 from proxy.net.deadline import deadline
 from proxy.net.notify import Notify
 from proxy.net.stream import SocketStream
@@ -95,6 +95,10 @@ class Client:
             ends = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
             self.has_left = ends or not is_open
         return not self.has_left
+
+    def ended(self, otherwise: ClosedBy) -> ClosedBy:
+        """Who ended a connection on which no route delivered: this client, if it has left."""
+        return ClosedBy.CLIENT if self.has_left else otherwise
 
     def close(self) -> None:
         """Closes its stream, and what may wait for it."""

@@ -267,13 +267,16 @@ class ConnectionRecord:
             else:
                 services.events.emit(Rescued(self.setup, self, flight, outcome or self.outcome))
 
-    def on_lost(self, race: Race, *, client_left: bool = False) -> None:
-        """No route delivered, or the client left before one did. Closes the race."""
+    def on_lost(self, race: Race, closed_by: ClosedBy = ClosedBy.BYWAY) -> None:
+        """No route delivered, or the client left before one did, or was idle (IDLE). Closes the race."""
         race.close()
         self._race = None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
-        if client_left:
-            self.closed_by, self.error = ClosedBy.CLIENT, _CLIENT_LEFT
+        self.closed_by = closed_by
+        if closed_by is ClosedBy.CLIENT:
+            self.error = _CLIENT_LEFT
+        elif closed_by is ClosedBy.IDLE:
+            self.error = "the client was connected, and sent no request in time"
         else:
             outcome = self.outcome
             self.client_message, self.error = client_message(outcome), full_reason(outcome)

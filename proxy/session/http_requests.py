@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from proxy.model import Inbound, Protocol
+from proxy.model import ClosedBy, Inbound, Protocol
 from proxy.model.errors import DialError, PeerError
 from proxy.net.stream import Stream
 from proxy.routing.strategies import rewrites_flight
@@ -103,7 +103,7 @@ class HttpRequests:
             if race.overtaken is not None:
                 client.renew_news()  # the race goes on to wait for what it had
             if winner is None:
-                record.on_lost(race, client_left=client.has_left)
+                record.on_lost(race, client.ended(ClosedBy.BYWAY))
                 await self._refuse(asked, record)
                 return None
             record.on_won(race, winner)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy.model import Outcome
+from proxy.model import ClosedBy, Outcome
 from proxy.model.errors import PeerError
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.stream import SocketStream
@@ -79,7 +79,7 @@ class Session:
             if record.plan.intercept and not self._inspected and (await record.inspection()).refusal:
                 return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
             if not await race.connect(client.waits):
-                record.on_lost(race, client_left=client.has_left)
+                record.on_lost(race, client.ended(ClosedBy.BYWAY))
                 return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
             await client.stream.send(asked.accepted)
 
@@ -91,7 +91,9 @@ class Session:
                 if path is OpenPath.SERVER_FIRST:
                     return await self._serve_server_first(race, record, flight)
                 if client.has_left or not flight.complete:
-                    return record.on_lost(race, client_left=client.has_left)
+                    return record.on_lost(
+                        race, client.ended(ClosedBy.IDLE if path is OpenPath.QUIET else ClosedBy.BYWAY)
+                    )
                 if path is OpenPath.CLOSED or record.setup is not services.setup():
                     race.close()
                     record.setup = services.setup()  # nothing was sent yet, so a reload in between still applies
@@ -116,7 +118,7 @@ class Session:
 
             winner = await race.deliver(flight, partial(client.read_flight, flight), limits.idle_timeout_s)
             if winner is None:
-                return record.on_lost(race, client_left=client.has_left)
+                return record.on_lost(race, client.ended(ClosedBy.BYWAY))
             outcome = self._start_pump(winner, race, record, flight)
             record.report_delivered(flight, outcome)
         except PeerError as error:
@@ -125,7 +127,7 @@ class Session:
         except OSError as error:
             log.debug("%s left: %s", client.stream.peer, error)
             if race is not None and self.record is not None and not client.handed_over:
-                self.record.on_lost(race, client_left=True)
+                self.record.on_lost(race, ClosedBy.CLIENT)
         finally:
             if race is not None:
                 race.close()

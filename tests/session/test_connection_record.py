@@ -271,9 +271,9 @@ async def test_a_relay_that_refuses_is_noted_though_no_route_delivered(world: Wo
     assert world.health.faults()["tor"].fault is RelayFault.CONNECTION_REFUSED
 
 
-@pytest.mark.parametrize("left", [True, False])
-async def test_also_when_the_client_has_left(world: World, left: bool) -> None:
-    world.record().on_lost(cast(Any, Race(pending(), REFUSES)), client_left=left)
+@pytest.mark.parametrize("by", [ClosedBy.CLIENT, ClosedBy.IDLE, ClosedBy.BYWAY])
+async def test_also_when_the_client_has_left(world: World, by: ClosedBy) -> None:
+    world.record().on_lost(cast(Any, Race(pending(), REFUSES)), by)
     assert set(world.health.faults()) == {"tor"}
 
 
@@ -339,7 +339,7 @@ async def test_the_attempt_that_was_left_alone_is_judged_and_no_other(world: Wor
 
 async def test_a_client_that_left_is_no_loss_of_the_routes(world: World) -> None:
     record = world.record()
-    record.on_lost(cast(Any, Race(pending())), client_left=True)
+    record.on_lost(cast(Any, Race(pending())), ClosedBy.CLIENT)
     record.release()
     assert world.outcome.closed_by is ClosedBy.CLIENT
     assert world.changes == []

@@ -129,6 +129,7 @@ async def visit(
     scripts: dict[Route, list[Script]],
     *,
     late_flight_s: float = 3600.0,
+    idle_timeout_s: float = 3600.0,
     inspector: Inspector | None = None,
     inspected: bool = False,
     rules_text: str = "MATCH,AUTO,INSPECT",
@@ -140,7 +141,7 @@ async def visit(
     settings = Settings(
         auto=Auto(ladder=()),
         detect=detect or DetectTuning(hedge_syn_s=0.01),
-        limits=Limits(late_flight_s=late_flight_s),
+        limits=Limits(late_flight_s=late_flight_s, idle_timeout_s=idle_timeout_s),
     )
     registry = Registry(scripts)
     rules = parse_rules(rules_text if inspector else "", source="rules.txt")
@@ -279,6 +280,19 @@ async def test_a_flight_that_never_comes_is_not_waited_for_without_end() -> None
         assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
         assert await client.hears() == b""
     assert len(dies.streams) == 1
+
+
+async def test_a_client_that_says_nothing_is_not_told_of_as_a_site_that_could_not_be_reached() -> None:
+    quiet = Script(connect=0.0)
+    async with visit({DIRECT: [quiet]}, idle_timeout_s=0.05) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        assert await client.hears() == b""
+    (outcome,) = client.outcomes
+    assert (outcome.closed_by, outcome.error) == (
+        ClosedBy.IDLE,
+        "the client was connected, and sent no request in time",
+    )
 
 
 async def test_a_path_that_dies_before_the_flight_takes_its_race_along() -> None:
