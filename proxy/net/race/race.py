@@ -430,6 +430,8 @@ class Race:
         for candidate in self._candidates:
             if candidate is winner:
                 continue
+            if candidate.direct:
+                self._tries.add_evidence(candidate, self._flight)
             if valid and candidate.direct and candidate.active:
                 self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check, self._terms, self.notify)
             else:

@@ -88,6 +88,21 @@ class Tries:
         retriable = self._retriable(self._latest())
         return not any(self.retries.is_worth_the_wait(candidate, now) for _, candidate in retriable)
 
+    def add_evidence(self, direct: Candidate, flight: Flight | None) -> None:
+        """Adds what is known of the resolver, the flight and the network to a direct attempt that failed, or that is
+        overtaken."""
+        direct.evidence.update(self.policy.dns_evidence(self._destination.host))
+        if self._is_ech(flight):
+            direct.evidence["ech"] = 1
+        if self._terms.tcp_info.split_tcp.detected:
+            direct.evidence["middlebox"] = 1
+
+    def _is_ech(self, flight: Flight | None) -> bool:
+        """Whether the ClientHello is an encrypted one. Browsers always send an extension that looks like that (GREASE):
+        it is real when the SNI names another host."""
+        named = self._destination.address is None
+        return flight is not None and flight.ech and named and flight.server_name != self._destination.host
+
     @cached_property
     def retries(self) -> Retries:
         """Made when a relay was tried: most races need none."""
@@ -96,19 +111,12 @@ class Tries:
     def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
         if not left:
             return None
-        # Browsers always send an extension that looks like ECH (GREASE): it is real when the SNI names another host.
-        named = self._destination.address is None
-        ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
         for candidate in self.candidates:
             if candidate.direct:
-                candidate.evidence.update(self.policy.dns_evidence(self._destination.host))
-                if ech:
-                    candidate.evidence["ech"] = 1
-                if self._terms.tcp_info.split_tcp.detected:
-                    candidate.evidence["middlebox"] = 1
+                self.add_evidence(candidate, flight)
         attempts = tuple(c.presumed_attempt(self.began_at, self.pause, now) for c in self.candidates)
         protocol = flight.protocol if flight is not None else Protocol.NONE
-        may_help = self.policy.may_help
+        may_help, ech = self.policy.may_help, self._is_ech(flight)
         fitting = (
             route
             for last_resort in ((False,) if served else (False, True))

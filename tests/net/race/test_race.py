@@ -996,6 +996,22 @@ def test_an_encrypted_hello_is_noted_with_direct_that_failed(
     play(scene())
 
 
+def test_an_encrypted_hello_is_noted_also_when_the_other_route_was_started_before_it() -> None:
+    """Direct connected late, so the relay's path was open when the hello was dropped: no route was to be chosen."""
+
+    async def scene() -> None:
+        direct = Script(connect=2.0, acknowledged=False, retransmits=2)
+        stage = Scene({DIRECT: direct, RELAY: Script(connect=1.0, answer=SERVER_HELLO)})
+        shown = (hellos.sni(b"cover.example"), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE, hellos.ECH)
+        won = await stage.deliver(hellos.by_hand(*shown))
+        assert won is not None
+        assert won.route == RELAY
+        judged = await stage.race.take_overtaken().judge()
+        assert (judged.symptom, judged.evidence.get("ech")) == (Symptom.DROPPED, 1)
+
+    play(scene())
+
+
 def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_when_it_is() -> None:
     tried = ["192.0.2.1"]
 
