@@ -98,12 +98,6 @@ class Candidate:
             and self.symptom in _TRANSIENT
         )
 
-    @property
-    def connecting_since(self) -> float:
-        """Loop time at which the connect began. The lookup before it is left out: its time is the resolver's, and no
-        evidence about the host."""
-        return self.syn_at or self.started_at
-
     def poll_connect(self, connecting: Connecting, notify: Notify, now: float) -> None:
         """Takes the result of the connect that is under way, if it has one."""
         try:
@@ -117,6 +111,11 @@ class Candidate:
                 return
             self.opened(stream, notify, now)
         self.connecting = None
+
+    def note_addresses(self) -> None:
+        """Notes the addresses to which it is connecting, if it is direct."""
+        if self.connecting is not None and (addresses := self.connecting.unanswered()):
+            self.evidence["addresses"] = addresses
 
     def opened(self, stream: Stream, notify: Notify, now: float) -> None:
         """Its path is open: `notify` is woken whenever something comes on it."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Evidence, Symptom
+from proxy.model import Evidence
 from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.direct_down import DirectDownCache
@@ -98,12 +98,6 @@ class HedgePolicy:
         """Whether one that looks dropped has no path, or its flight is not acknowledged: after `give_up_s` nothing is
         expected of it."""
         return candidate.hedged and (candidate.phase is Phase.DIALING or self.unacknowledged(candidate))
-
-    def redirect_deadline(self, candidate: Candidate) -> float | None:
-        """When a redirect to another site is delivered although no other route has confirmed it; None: `candidate` has
-        no such answer."""
-        is_redirect = candidate.phase is Phase.FAILED and candidate.symptom is Symptom.REDIRECTED
-        return candidate.ended_at + self._detect.elsewhere_hold_s if is_redirect else None
 
     def dropped_at(self, attempt: UnderWay) -> float:
         """When a flight that is still unacknowledged counts as dropped: after some retransmission timeouts of the

@@ -49,8 +49,8 @@ class LateDirect:
             self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
             if candidate.phase is Phase.DIALING:
-                for _ in ("the lookup", "the connect"):
-                    await self._until(candidate.connecting_since + syn_s)
+                for _ in ("the lookup", "the connect"):  # the time of the lookup is the resolver's, and not the host's
+                    await self._until((candidate.syn_at or candidate.started_at) + syn_s)
                 if candidate.phase is Phase.DIALING:
                     self._check.time_out(candidate)
             elif candidate.phase is Phase.AWAITING_ANSWER:

@@ -279,9 +279,8 @@ class Race:
                         check_at = hedge_at
             elif phase is Phase.OPEN and flight is not None and reserve is None:
                 reserve = candidate
-            elif candidate.symptom is Symptom.REDIRECTED:
-                at = self._terms.hedging.redirect_deadline(candidate)
-                self._redirect_at = min(self._redirect_at, math.inf if at is None else at)
+            elif candidate.symptom is Symptom.REDIRECTED:  # delivered then, though no other route has confirmed it
+                self._redirect_at = min(self._redirect_at, candidate.ended_at + self._terms.detect.elsewhere_hold_s)
             if candidate.route.relays and phase in _MAY_BE_RETRIED:
                 may_be_retried = True
         if reserve is not None and flight is not None:
@@ -323,8 +322,7 @@ class Race:
         if candidate.hedged:
             return
         candidate.hedged_at = now
-        if candidate.phase is Phase.DIALING and candidate.direct:
-            self._check.note_addresses(candidate)
+        candidate.note_addresses()
         if candidate.phase is Phase.AWAITING_ANSWER:
             self._check.report_broken_flight(candidate, self._flight)
             if candidate.direct and self._terms.down_cache is not None:

@@ -132,12 +132,6 @@ class ResponseCheck:
         host = (flight.server_name if flight is not None else None) or self._host
         return host_and_port(stream.peer)[0], host
 
-    def note_addresses(self, candidate: Candidate) -> None:
-        """Notes the addresses to which a direct candidate is connecting."""
-        connecting = candidate.connecting
-        if candidate.stage is Stage.CONNECT and connecting is not None and (addresses := connecting.unanswered()):
-            candidate.evidence["addresses"] = addresses
-
     def time_out(self, candidate: Candidate) -> None:
         """Fails a candidate whose deadline has passed."""
         now = self._loop.time()
@@ -150,7 +144,7 @@ class ResponseCheck:
             text = f"relay {'>'.join(candidate.route.relays)} opened no connection within {waited_s:.0f} s"
             candidate.failed(Stage.RELAY, Symptom.TIMEOUT, text, now)
         else:
-            self.note_addresses(candidate)
+            candidate.note_addresses()
             resolving = candidate.stage is Stage.RESOLVE
             text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
             candidate.failed(candidate.stage, Symptom.TIMEOUT, text, now)
