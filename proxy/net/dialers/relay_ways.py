@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay
+from proxy.net.deadline import poll_again
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.relay_handshake import dial_relay
@@ -129,7 +130,7 @@ class RelayWaysDialer:
             spawn(self._judge(self.start(way, _nothing)), name=f"test a way to {self.relay}")
 
     async def _judge(self, attempt: _WayAttempt) -> None:
-        detect, loop = self.road.detect, asyncio.get_running_loop()
+        detect, loop, is_late = self.road.detect, asyncio.get_running_loop(), False
         try:
             while not attempt.task.done():
                 now = loop.time()
@@ -139,9 +140,14 @@ class RelayWaysDialer:
                     over_at = attempt.flight_sent_at + detect.silent_s
                     if now >= self.policy.dropped_at(attempt) and self.policy.unacknowledged(attempt):
                         over_at = now
-                if now >= over_at:
+                if now < over_at:
+                    is_late = False
+                    await asyncio.wait({attempt.task}, timeout=min(over_at - now, _LOOK_S))
+                elif not is_late:  # an answer may have come while this process stood still
+                    is_late = True
+                    await poll_again()
+                else:
                     break
-                await asyncio.wait({attempt.task}, timeout=min(over_at - now, _LOOK_S))
             if not isinstance(attempt.result, Stream):
                 symptom = attempt.symptom(self.policy)
                 if symptom not in _NOT_THE_WAYS:

@@ -20,6 +20,7 @@ from proxy.net.dialers.tls import TlsDialer
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
 from tests.support.clock import run as play
+from tests.support.late import stall
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
 
 VPS, OTHER = Destination("vps.test", 443), Destination("192.0.2.9", 8443)
@@ -219,6 +220,18 @@ async def test_a_hello_that_is_dropped_costs_two_retransmissions_and_no_timeout(
     await asyncio.sleep(5)
     assert world.beliefs.of(ONE) == ["overtaken", "dropped"]
     assert world.open == [ONE], "the winner's"
+
+
+@scene
+async def test_an_answer_that_came_while_the_loop_stood_still_is_in_time(world: World) -> None:
+    """The connect took 4.9 s of 5."""
+    world.scripts[ONE].connect = 4.9
+    await world.dialer(tls=False).dial(VPS)
+    assert world.beliefs.reports == [("used", OTHERS), ("overtaken", ONE)]
+    loop = asyncio.get_running_loop()
+    loop.call_at(4.8, stall, 3.0)
+    await asyncio.sleep(10)
+    assert world.beliefs.of(ONE) == ["overtaken", "worked"]
 
 
 @scene
