@@ -24,6 +24,7 @@ from proxy.model import Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.late_direct import LateDirect
@@ -33,6 +34,10 @@ from proxy.net.race.tries import AS_GOOD_AS_VALID, Tries
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
+
+_LATE_S = 0.1
+"""So much later than it wanted, a race polls its sockets again before it goes on: this process stood still, and what
+came meanwhile may not have been told yet when something else has woken the race."""
 
 _UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
 _MAY_BE_RETRIED = (Phase.DIALING, Phase.FAILED)
@@ -113,6 +118,8 @@ class Race:
         is_open = self._candidates[0].phase is Phase.OPEN
         while not is_open:
             await self.notify.wait(self._check_at)
+            if self._loop.time() > self._check_at + _LATE_S:
+                await poll_again()
             now = self._loop.time()
             for candidate in self._candidates:
                 if candidate.connecting is not None:
@@ -230,6 +237,8 @@ class Race:
             if now >= self._redirect_at:
                 return self._best_invalid_answer()
             await self.notify.wait(min(self._check_at, ends_at))
+            if time() > self._check_at + _LATE_S:
+                await poll_again()
             if not pull():
                 return None
 

@@ -25,6 +25,7 @@ from proxy.net.race.terms import RaceTerms
 from proxy.routing.strategies import fits
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
+from tests.support.clock import Clock
 from tests.support.clock import run as play
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
 from tests.wire import hellos
@@ -203,6 +204,27 @@ def test_without_tcp_info_a_timer_hedges_by_the_round_trip() -> None:
         assert relay.dialed[0] == pytest.approx(0.1 + 1.2 + 2 * 0.1, abs=0.01)
 
     play(scene())
+
+
+@pytest.mark.parametrize("direct", [Script(answer=OK, after=3.05), Script(connect=1.55, answer=OK)])
+def test_what_came_while_the_loop_stood_still_is_looked_at_before_the_next_route_starts(direct: Script) -> None:
+    """The client said something as well, so the race is woken before the sockets are polled again."""
+
+    async def scene() -> None:
+        loop, relay, down_cache = asyncio.get_running_loop(), Script(answer=OK), DirectDownCache(lambda: 0.0)
+        stage = Scene({DIRECT: direct, RELAY: relay}, down_cache=down_cache)
+
+        def stand_still() -> None:
+            stage.race.notify.set()
+            clock.advance(0.7)
+
+        loop.call_at(2.98 if direct.after > 1 else 1.4, stand_still)
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, relay.dialed) == (DIRECT, [])
+
+    clock = Clock(0.0)
+    play(scene(), clock)
 
 
 def test_the_third_route_comes_when_the_second_is_silent_too() -> None:
