@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -173,10 +174,13 @@ async def test_nothing_is_undone_that_somebody_else_has_changed(world: World, br
 
 async def test_two_changes_at_once_are_undone_from_the_later_one(world: World, browser: Browser) -> None:
     path, token, flushed = f"{browser.base}sites/{BLOCKED}", await browser.token(), world.store.flush
-    waits = iter((0.2, 0.0))
+    is_first, second_is_done = iter((True,)), threading.Event()
 
     def flush(timeout_s: float = 1.0) -> bool:
-        time.sleep(next(waits, 0.0))  # the first one waits longer for the disk
+        if next(is_first, False):  # it waits longer for the disk
+            assert second_is_done.wait(10)
+        else:
+            second_is_done.set()
         return flushed(timeout_s)
 
     world.store.flush = flush  # type: ignore[method-assign]
