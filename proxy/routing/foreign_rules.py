@@ -19,6 +19,7 @@ from typing import Any
 from proxy.config.suggestions import one_of, quoted
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.lists.lines import split_lines
 from proxy.wire.relay_url import redact
 
 _CLASH_TYPES = {
@@ -96,7 +97,7 @@ def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
 def _entries(text: str) -> Iterator[tuple[int, str]]:
     """Yields each entry with its line: those of a YAML file that are items under `rules:`, those of a section of rules,
     else all lines."""
-    lines = text.removeprefix("\ufeff").splitlines()
+    lines = split_lines(text.removeprefix("\ufeff"))
     is_yaml = any(_RULES_KEY.fullmatch(line) for line in lines)
     sections = [_SECTION.fullmatch(line) for line in lines]
     has_sections = any(section and section[1].lower() in _RULE_SECTIONS for section in sections)
@@ -172,7 +173,7 @@ def _action(policy: str, relays: dict[str, str]) -> str:
 
 def _is_omega(text: str) -> bool:
     """Whether these are conditions with results. Without results they are a list."""
-    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
+    lines = [line.strip() for line in split_lines(text.removeprefix("\ufeff"))]
     return _OMEGA_HEADER in lines[:_SAMPLE] and _OMEGA_RESULTS in lines
 
 
@@ -236,7 +237,7 @@ def _condition(condition: Mapping[str, Any]) -> str:
 
 
 def _omega_entries(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    for number, line in enumerate(split_lines(text.removeprefix("\ufeff")), 1):
         entry = line.strip()
         if entry and not entry.startswith((";", "@", "[")):
             yield number, entry

@@ -17,7 +17,7 @@ from itertools import chain
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
-from proxy.routing.lists.lines import DOMAIN, READ_LIMIT, BulkLines, entries_of, parse_lines
+from proxy.routing.lists.lines import DOMAIN, READ_LIMIT, BulkLines, entries_of, parse_lines, split_lines
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.prefix_lines import IPV4_PREFIX, IPV6_PREFIX, are_ipv4, are_ipv6
 
@@ -97,7 +97,7 @@ def head_of_lines(text: str) -> str:
 
 
 def _has_head(text: str) -> bool:
-    return any(map(_HEAD.fullmatch, text.removeprefix("\ufeff").splitlines()))
+    return any(map(_HEAD.fullmatch, split_lines(text.removeprefix("\ufeff"))))
 
 
 def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
@@ -154,10 +154,10 @@ def _from_head_on(first: str, pieces: Iterator[str]) -> Iterator[str]:
     """Yields YAML with empty lines in place of what stands before the head: lists of other keys look like its own.
     `rules:` is one key of many in a configuration, and its list ends at the next one; mihomo reads a `payload:` to the
     end of the file."""
-    lines = first.splitlines(keepends=True)
-    head = next(number for number, line in enumerate(lines) if _HEAD.fullmatch(line.rstrip("\r\n")))
+    lines = split_lines(first)
+    head = next(number for number, line in enumerate(lines) if _HEAD.fullmatch(line))
     is_configuration = "rules" in lines[head]
-    for piece in chain(("\n" * head + "".join(lines[head:]),), pieces):
+    for piece in chain(("\n" * head + "\n".join((*lines[head:], "")),), pieces):
         if is_configuration and (key := _OTHER_KEY.search(piece)):
             yield piece[: key.start()]
             return
@@ -168,7 +168,7 @@ def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
     """Parses a list in brackets, `payload: ['+.example.com', …]`, on one line or several; as JSON, too."""
     number, is_open, is_closed = 0, False, False
     for piece in pieces:
-        for line in piece.removeprefix("\ufeff").splitlines():
+        for line in split_lines(piece.removeprefix("\ufeff")):
             number += 1
             text = _YAML_COMMENT.sub("", line)
             if not is_open and (head := _FLOW_HEAD.match(text)):

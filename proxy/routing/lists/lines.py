@@ -132,7 +132,7 @@ def _one_by_one(
     run: list[Any] = []
     kind = kinds[0]
     number = first
-    for number, line in enumerate(text.splitlines(), first):
+    for number, line in enumerate(split_lines(text), first):
         found: list[Any] = []
         for other in (kind, *kinds) if line.isascii() else ():
             if found := other.expression.findall(line.lower()):
@@ -152,9 +152,20 @@ def _one_by_one(
     return number + 1
 
 
+def split_lines(text: str) -> list[str]:
+    """Returns the lines of a text without their ends, as editors and other programs count them. `str.splitlines` ends
+    one at a form feed or U+2028, too, so that the rest of a comment would be an entry."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
 def entries_of(text: str) -> list[str]:
     """Returns the lines of a first piece that are neither empty nor comments (`#`, `//`, `;`): they tell a format."""
-    lines = [line.strip("\ufeff \t") for line in text.splitlines()]
+    lines = [line.strip("\ufeff \t") for line in split_lines(text)]
     return [line for line in lines if line and not line.startswith(("#", "//", ";"))]
 
 
@@ -162,7 +173,7 @@ def numbered(pieces: Iterator[str], first: int = 1, *, limit: int = READ_LIMIT) 
     """Yields each line, cut to `limit` and without its end, with its number. A byte order mark is left out."""
     for piece in pieces:
         text = piece.removeprefix("\ufeff") if first == 1 else piece
-        lines = text.splitlines()
+        lines = split_lines(text)
         for number, line in enumerate(lines, first):
             yield number, line[:limit]
         first += len(lines)

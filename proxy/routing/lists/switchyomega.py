@@ -16,7 +16,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.first_match import OrderedExceptions
-from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT
+from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT, split_lines
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.matcher import EntryKind
 from proxy.routing.lists.url_filters import (
@@ -162,7 +162,7 @@ def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
             builder.add_many(first, found)
             first += len(found)
             continue
-        for line in text.splitlines():
+        for line in split_lines(text):
             if entry := lines.entry(line):
                 _read(first, entry, lines.section, builder, exceptions, results)
             elif len(line) > MANY_LIMIT:
@@ -176,9 +176,9 @@ def _find_exceptions(pieces: Sequence[str], lines: _Lines, results: _Results, ex
     for piece in pieces:
         lowered = piece.lower()
         if not any(mark in lowered for mark in _SPECIAL):
-            first += len(piece.splitlines())
+            first += len(split_lines(piece))
             continue
-        for line in piece.splitlines():
+        for line in split_lines(piece):
             entry = lines.entry(line)
             if entry and lines.section is _Section.CONDITIONS:
                 text, excepted = results.polarity(entry)

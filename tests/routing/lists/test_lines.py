@@ -12,6 +12,7 @@ from proxy.config.schema import ListFormatName
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.lines import DOMAIN, BulkLines, are_domains, entries_of, numbered, parse_lines
 from proxy.wire import hostnames
+from tests.routing.lists.reading import read
 from tests.support.calls import counting
 
 LETTERS = re.compile(r"^(?:([a-z]+)|)\r?$", re.MULTILINE)
@@ -149,3 +150,28 @@ def test_lines_that_say_at_their_beginning_what_they_cover(
     )
     assert list(together.entries()) == list(alone.entries())
     assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
+
+
+ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+"""What ends a line for Python, and for nobody who writes lists."""
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("plain", "# a{}hidden.example\nsite.example\nwhat is this\n"),
+        ("clash", "payload:\n# a{}hidden.example\n- site.example\n- what is this\n"),
+        ("v2fly", "# a{}hidden.example\nfull:site.example # b{}hidden.example\nwhat is this\n"),
+        ("hosts", "# a{}0.0.0.0 hidden.example\n0.0.0.0 site.example\nwhat is this\n"),
+        ("dnsmasq", "# a{}server=/hidden.example/\nserver=/site.example/\nwhat/is this\n"),
+        ("adblock", "! a{}||hidden.example^\n||site.example^\n||what is this^\n"),
+        ("autoproxy", "! a{}||hidden.example\n||site.example\n||what is this\n"),
+        ("switchyomega", "[SwitchyOmega Conditions]\n; a{}hidden.example\nsite.example\nwhat is this\n"),
+    ],
+)
+@pytest.mark.parametrize("mark", ODD)
+def test_a_line_ends_where_it_does_for_editors(format: ListFormatName, text: str, mark: str) -> None:  # noqa: A002
+    for ending in ("\n", "\r\n", "\r"):
+        found = read(text.format(mark, mark).replace("\n", ending), format=format)
+        assert [entry.text for entry in found.entries()] == ["site.example"]
+        assert [sentence.split(":")[1] for sentence in found.skipped] == [str(text.count("\n"))]

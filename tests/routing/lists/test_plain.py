@@ -246,7 +246,7 @@ def line_by_line(text: str) -> tuple[set[str], int, list[int], list[tuple[int, s
     domains: set[str] = set()
     skipped, suffixes = [], []
     lines_read = 0
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), 1):
         entry = re.sub(r"(?:^|\s)(?:#|//).*", "", line).strip()
         if not entry or entry.startswith("!"):
             continue
