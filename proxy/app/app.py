@@ -276,8 +276,9 @@ class App:
         }))  # fmt: skip
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again. Returns the problems: with any, all stays as it was."""
-        return await self._active.reload()
+        """Reads the configuration again, and runs its password commands again: a password may have changed where it is
+        stored. Returns the problems: with any, all stays as it was."""
+        return await self._active.reload(ask_passwords=True)
 
     def print_greeting(self) -> None:
         """Prints where Byway listens and what to do next, unless `--quiet`."""

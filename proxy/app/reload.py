@@ -115,10 +115,12 @@ class ActiveSetup:
         if self._watch.changed(self._state()):
             await self.reload()
 
-    async def reload(self) -> list[str]:
+    async def reload(self, *, ask_passwords: bool = False) -> list[str]:
         """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
-        problems; with any, the previous Setup stays."""
+        problems; with any, the previous Setup stays. `ask_passwords`: the password commands are run again, too."""
         async with self._reloading:
+            if ask_passwords:
+                self._builder.forget_passwords()
             self._watch.use(self._state())
             try:
                 material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)

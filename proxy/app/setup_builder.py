@@ -65,7 +65,7 @@ class Material:
 
 
 class SetupBuilder:
-    """Builds Setups for one process. It remembers passwords, so that a reload runs no password command again."""
+    """Builds Setups for one process. It remembers passwords, so that an edit runs no password command again."""
 
     def __init__(
         self,
@@ -92,6 +92,10 @@ class SetupBuilder:
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
         """Reads and builds the Setup of `loaded`, with Byway listening on `port`. Raises ConfigError."""
         return self.build(self.read(loaded, port=port), overrides, port=port)
+
+    def forget_passwords(self) -> None:
+        """The next `read` runs each password command again."""
+        self._passwords.forget()
 
     def read(self, loaded: Loaded, *, port: int, pause_s: float = 0.0) -> Material:
         """Reads every file, and runs every password command, that `loaded` names. It blocks for as long as that takes,

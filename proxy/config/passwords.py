@@ -1,7 +1,7 @@
 """Runs `password_cmd`, for passwords that are stored outside the configuration.
 
-A command is run once for each process, since a keyring may ask its user. Neither what it printed nor the command itself
-is ever part of an error: a command may contain the password.
+A command is run once, since a keyring may ask its user, and again when the user asks for that (SIGHUP). Neither what it
+printed nor the command itself is ever part of an error: a command may contain the password.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ _TIMEOUT_S = 30.0
 
 
 class Passwords:
-    """The passwords that commands printed, so that a reload runs no command again."""
+    """The passwords that commands printed, so that an edit of the configuration runs no command again."""
 
     def __init__(self) -> None:
         self._by_command: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Each command is run again when its password is next needed."""
+        self._by_command.clear()
 
     def ask(self, command: str) -> str:
         """Returns the first line that `command` prints. Raises ValueError with a sentence."""

@@ -42,7 +42,9 @@ class Listen(Section):
     address: Address = setting("127.0.0.1", "listening address; any but loopback needs listen.user")
     port: Port = setting(8119, "port for HTTP, SOCKS4 and SOCKS5; 0: any free port")
     user: Text = setting("", "user name that clients must give (HTTP 407 Basic, SOCKS5); empty: no authentication")
-    password_cmd: Command = setting("", "command that prints this user's password on its first line")
+    password_cmd: Command = setting(
+        "", "command that prints this user's password on its first line; run at start, and again on SIGHUP"
+    )
 
 
 @frozen_dataclass
@@ -107,7 +109,9 @@ class RelayConfig(Section):
 
     name: RelayName = required("name of the relay in rules and in the log")
     url: Url = required("socks5h|socks4a|http|https://[user:password@]host:port, or a chain `a>b`", shown=False)
-    password_cmd: Command = setting("", "command that prints the relay's password on its first line")
+    password_cmd: Command = setting(
+        "", "command that prints the relay's password on its first line; run at start, and again on SIGHUP"
+    )
     allow_plaintext_credentials: bool = setting(
         False, "allow sending the password without TLS to a relay on another computer"
     )

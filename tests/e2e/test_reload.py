@@ -7,6 +7,7 @@ alone: by what a client is told next, by what Byway says, and by what `byway sta
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import re
@@ -20,7 +21,7 @@ from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
-from tests.support.streams import listening
+from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
 TAKEN_S = 1.0
@@ -241,6 +242,45 @@ async def test_G2_fifty_edits_good_and_bad_in_turn(tmp_path: Path) -> None:
         over.set()
         assert await going_on > 0
     assert not re.search(r"Traceback|fault", byway.said.read_text())
+
+
+async def test_a_password_that_changed_where_it_is_stored_is_taken_on_sighup(tmp_path: Path) -> None:
+    """An edit runs no command again: a keyring may ask its user. Before, only a restart did."""
+    stored = tmp_path / "password"
+    stored.write_text("old\n")
+    config = f"""{HOSTS}
+[listen]
+user = "me"
+password_cmd = "cat '{stored}'"
+"""
+    byway = Byway(tmp_path, config=config, rules="MATCH,DIRECT\n")
+    async with Origin() as origin, byway:
+
+        async def status(password: str, host: str = "one.test") -> int:
+            place = f"{host}:{origin.http_port}".encode()
+            credentials = base64.b64encode(f"me:{password}".encode())
+            reader, writer = await asyncio.open_connection(*byway.proxy)
+            writer.write(b"GET http://%b/ HTTP/1.1\r\nHost: %b\r\n" % (place, place))
+            writer.write(b"Proxy-Authorization: Basic %b\r\nConnection: close\r\n\r\n" % credentials)
+            head, _, _ = (await reader.read(-1)).partition(b"\r\n")
+            await close(writer)
+            return int(head.split()[1])
+
+        assert (await status("old"), await status("new")) == (OPEN, MUST_SIGN_IN)
+        stored.write_text("new\n")
+        write(byway.rules, "DOMAIN,two.test,BLOCK\nMATCH,DIRECT\n")
+
+        async def is_edited() -> bool:
+            return await status("old", "two.test") == FORBIDDEN
+
+        async def is_new() -> bool:
+            return await status("new") == OPEN
+
+        await until_read(is_edited)
+        assert await status("new") == MUST_SIGN_IN
+        byway.reload()
+        await until_read(is_new)
+        assert await status("old") == MUST_SIGN_IN
 
 
 async def test_a_password_is_asked_of_clients_that_were_there_before_it(tmp_path: Path) -> None:
