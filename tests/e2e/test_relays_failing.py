@@ -236,7 +236,9 @@ async def _until_it_listens(port: int) -> None:
 
 
 async def test_two_byways_that_are_each_others_relay_end_the_loop_and_name_it(tmp_path: Path) -> None:
-    """One visit took every descriptor of both, for half a minute. The next relay serves it now."""
+    """One visit took every descriptor of both, for half a minute. The next relay serves it now, also where descriptors
+    are few: then no further request comes, by which the loop would show."""
+    few = ("/bin/sh", "-c", 'ulimit -n 1024; exec "$@"', "sh")
 
     def relays(first: int, *others: str) -> str:
         urls = (f"socks5h://127.0.0.1:{first}", *others)
@@ -245,10 +247,11 @@ async def test_two_byways_that_are_each_others_relay_end_the_loop_and_name_it(tm
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(listening(_echo, "127.0.0.1", 0))
         way_out = await stack.enter_async_context(Relay({"site.test": "127.0.0.1"}))
-        other = Byway(tmp_path / "other", config=relays(PORT), rules="MATCH,RELAY:r0\n")
+        other = Byway(tmp_path / "other", config=relays(PORT), rules="MATCH,RELAY:r0\n", prefix=few)
         await stack.enter_async_context(other)
         config = relays(other.port, f"socks5h://{way_out.address}:{way_out.port}")
-        byway = await stack.enter_async_context(Byway(tmp_path / "one", config=config, rules="MATCH,RELAY\n"))
+        byway = Byway(tmp_path / "one", config=config, rules="MATCH,RELAY\n", prefix=few)
+        await stack.enter_async_context(byway)
         other.config.write_text(f"config_version = 1\n{relays(byway.port)}")
 
         async def is_set() -> bool:

@@ -13,15 +13,17 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from types import TracebackType
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError, PeerError
-from proxy.net.deadline import Deadline
+from proxy.net.deadline import PASSES, Deadline
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
 from proxy.net.stream import CHUNK, Stream
+from proxy.net.timers import call_at
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl
 
@@ -234,8 +236,10 @@ class HandshakeDialer(ABC):
         asked = destination.host, destination.port
         if (request := self._requests.get(asked)) is None:
             request = self._requests[asked] = _Request(self._request_if_carried(destination))
-        if self._rests_until or len(request.waiting) > LOOP_REQUESTS:
-            self._check_loop(request)
+        if self._rests_until:
+            self._check_rest()
+        if len(request.waiting) > LOOP_REQUESTS and not request.crowded_since:
+            self._suspect_loop(request)
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
             stream = await dial_relay(self._via, self._endpoint, self._name)
@@ -260,19 +264,23 @@ class HandshakeDialer(ABC):
                 slot.release()
         return PrefixedStream(stream, state.reader.rest()) if state.reader else stream
 
-    def _check_loop(self, request: _Request) -> None:
-        """Raises DialError while the relay leads back here. When that shows, what waits is ended."""
-        now = asyncio.get_running_loop().time()
-        if len(request.waiting) > LOOP_REQUESTS:
-            request.crowded_since = request.crowded_since or now
-            if now >= request.crowded_since + LOOP_S:
-                self._rests_until = now + LOOP_REST_S
-                for stream in tuple(request.waiting):
-                    stream.abort()
-        if now >= self._rests_until:
-            self._rests_until = 0.0
-            return
-        raise self._leads_back()
+    def _suspect_loop(self, request: _Request) -> None:
+        """Looks again after LOOP_S. That takes no further dial: there may be none, for want of descriptors."""
+        request.crowded_since = since = asyncio.get_running_loop().time()
+        call_at(since + LOOP_S, partial(self._end_loop, request, since), passes=PASSES)
+
+    def _end_loop(self, request: _Request, since: float) -> None:
+        """Ends what goes round, when nothing was answered since then."""
+        if request.crowded_since == since:
+            self._rests_until = asyncio.get_running_loop().time() + LOOP_REST_S
+            for stream in tuple(request.waiting):
+                stream.abort()
+
+    def _check_rest(self) -> None:
+        """Raises DialError while the relay rests, since it leads back here."""
+        if asyncio.get_running_loop().time() < self._rests_until:
+            raise self._leads_back()
+        self._rests_until = 0.0
 
     def _leads_back(self) -> DialError:
         text = f"relay {self._name} leads back here: what it is asked for, this Byway is asked for again"

@@ -302,12 +302,12 @@ async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(
     to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers one after the other, so that far more than LOOP_REQUESTS wait for longer than LOOP_S."""
-    monkeypatch.setattr(relay_handshake, "LOOP_S", 0.1)
+    monkeypatch.setattr(relay_handshake, "LOOP_S", 0.3)
     one_at_once = asyncio.Lock()
 
     async def answer() -> None:
         async with one_at_once:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.004)
 
     async with asyncio.timeout(20), RelayThatAsksBack(answer).listening() as port:
         dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=10)
