@@ -49,8 +49,10 @@ class LateDirect:
             self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
             if candidate.phase is Phase.DIALING:
-                for _ in ("the lookup", "the connect"):  # the time of the lookup is the resolver's, and not the host's
-                    await self._until((candidate.syn_at or candidate.started_at) + syn_s)
+                if not candidate.syn_at:  # the resolver ends its lookup, with a reason: its silence may be no evidence
+                    await self._until(candidate.started_at + silent_s)
+                if candidate.syn_at:
+                    await self._until(candidate.syn_at + syn_s)
                 if candidate.phase is Phase.DIALING:
                     self._check.time_out(candidate)
             elif candidate.phase is Phase.AWAITING_ANSWER:
@@ -71,9 +73,9 @@ class LateDirect:
         self._notify.close()
 
     async def _until(self, deadline: float) -> None:
-        """Waits until the candidate leaves its phase, or until `deadline`."""
+        """Waits until the candidate leaves its phase or its lookup has ended, or until `deadline`."""
         candidate, flight = self._candidate, self._flight
-        phase, is_over = candidate.phase, False
+        phase, syn_at, is_over = candidate.phase, candidate.syn_at, False
         while candidate.phase is phase:
             if phase is Phase.AWAITING_ANSWER and flight is not None:
                 self._check.read_answer(candidate, flight)
@@ -81,7 +83,7 @@ class LateDirect:
                     return
             if candidate.connecting is not None:
                 candidate.poll_connect(candidate.connecting, self._notify, self._loop.time())
-            if candidate.phase is not phase or is_over:
+            if candidate.phase is not phase or candidate.syn_at != syn_at or is_over:
                 return
             now = self._loop.time()
             if deadline > now:

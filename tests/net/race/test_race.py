@@ -1078,6 +1078,19 @@ def test_a_name_is_blamed_for_its_lookup_and_an_address_for_the_connect() -> Non
     play(story())
 
 
+def test_what_the_resolver_says_of_its_silence_is_waited_for() -> None:
+    """That of encrypted DNS is no evidence about the name. It has 5 s, as a connect has, and a moment to look again."""
+    silent = DialError("no answer", stage=Stage.RESOLVE, symptom=Symptom.SKIPPED)
+
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(lookup=5.01, connect=silent), RELAY: Script(answer=OK)})
+        await stage.deliver()
+        judged = await stage.race.take_overtaken().judge()
+        assert (judged.stage, judged.symptom) == (Stage.RESOLVE, Symptom.SKIPPED)
+
+    play(scene())
+
+
 def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
     """A lookup that took long is no lost SYN, and its time is not the host's."""
 
