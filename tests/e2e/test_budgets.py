@@ -28,10 +28,10 @@ COUNTS = 3
 FRESH = tuple(f"www.fresh{number}.test" for number in range(900))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 162, "socks5": 177, "first": 280, "relay": 233, "plain": 154, "keep_alive": 69}
+CALLS = {"connect": 161, "socks5": 176, "first": 279, "relay": 232, "plain": 153, "keep_alive": 69}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work.
 
-On an idle machine they are 156, 170, 272, 226, 143 and 63, one of which keeps the list of open connections. Beside two
+On an idle machine they are 153, 167, 269, 223, 141 and 63, one of which keeps the list of open connections. Beside two
 other workers up to six more: bytes that come in two parts are read, moved and waited for twice.
 """
 
