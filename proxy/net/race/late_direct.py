@@ -51,7 +51,7 @@ class LateDirect:
             if candidate.phase is Phase.DIALING:
                 if not candidate.syn_at:  # the resolver ends its lookup, with a reason: its silence may be no evidence
                     await self._until(candidate.started_at + silent_s)
-                if candidate.syn_at:
+                if candidate.syn_at and candidate.phase is Phase.DIALING:
                     await self._until(candidate.syn_at + syn_s)
                 if candidate.phase is Phase.DIALING:
                     self._check.time_out(candidate)

@@ -1091,6 +1091,25 @@ def test_what_the_resolver_says_of_its_silence_is_waited_for() -> None:
     play(scene())
 
 
+def test_a_late_connection_is_closed_when_it_comes() -> None:
+    """What it would have answered is not known, and nothing is sent to find out."""
+
+    class Connected(ScriptedStream):
+        def __init__(self, script: Script) -> None:
+            super().__init__(script)
+            self.syn_at = script.dialed[0]
+
+    async def scene() -> None:
+        direct = Script(lookup=2.0, connect=1.0, stream=Connected)
+        stage = Scene({DIRECT: direct, RELAY: Script(answer=OK)})
+        await stage.deliver()
+        judged = await stage.race.take_overtaken().judge()
+        assert (judged.symptom, judged.elapsed) == (Symptom.ABANDONED, 3.0)
+        assert (direct.streams[0].sent, direct.streams[0].closed) == (b"", True)
+
+    play(scene())
+
+
 def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
     """A lookup that took long is no lost SYN, and its time is not the host's."""
 
