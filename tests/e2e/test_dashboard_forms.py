@@ -146,6 +146,18 @@ async def test_what_is_typed_outlives_an_update(world: World, pages: Pages, page
     assert await page.evaluate(_UPDATED) is True
 
 
+async def test_what_somebody_is_about_to_click_outlives_an_update(world: World, pages: Pages, page: Tab) -> None:
+    """Rows move while connections come and go: a click must not close another one than was under the pointer."""
+    await page.open(f"{await sign_in(page, pages)}relays")
+    await until(lambda: world.followers == 1, within_s=20)
+    box = await page.evaluate("document.querySelector('td button').getBoundingClientRect().toJSON()")
+    over = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    await page.call("Input.dispatchMouseEvent", type="mouseMoved", **over)
+    assert await page.evaluate(_UPDATED) is False
+    await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    assert await page.evaluate(_UPDATED) is True
+
+
 async def test_an_open_tab_says_that_its_session_has_ended(world: World, pages: Pages, page: Tab) -> None:
     """Else it would go on showing what was true then. What is typed there stays."""
     home = await sign_in(page, pages)

@@ -38,10 +38,11 @@ async function update() {
   }
 }
 
-// What somebody types, or has chosen, is not taken away.
+// What somebody types, or has chosen, is not taken away; nor is what they are about to click: a row of another host would
+// be in its place.
 function isBusy() {
   const active = document.activeElement;
-  return live.contains(active) || !getSelection().isCollapsed || [...live.querySelectorAll("input, textarea, select")].some(isEdited);
+  return live.contains(active) || live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed || [...live.querySelectorAll("input, textarea, select")].some(isEdited);
 }
 
 function isEdited(field) {
