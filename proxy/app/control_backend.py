@@ -148,6 +148,11 @@ class ControlBackend:
             self.services.events.emit(Learned(beliefs.forget(scope, network)))
         if what.is_all:
             beliefs.ignore_before(now)
+        self.store.leave_out(
+            each.request.id
+            for each in self.open_connections.newest_first()
+            if what.covers(each.host, each.opened_at, each.network)
+        )
         self.services.rule_hits.clear()
         self.active.forget_caches()
         self.services.events.emit(HostsForgotten())

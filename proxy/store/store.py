@@ -101,6 +101,7 @@ class Store:
         self._clock = SteadyClock()
         self._nameless_before = -math.inf
         """Connections that began before this are not recorded: the user has forgotten them."""
+        self._nameless: set[int] = set()  # by the ids of their requests, which tell nothing
         self._housekeeping_at = 0.0
         self.configure(settings if settings is not None else Log())
 
@@ -146,6 +147,9 @@ class Store:
             return
         kept = self._privacy.kept(outcome)
         if kept is Kept.NOTHING or outcome.at < self._nameless_before:
+            return
+        if self._nameless and outcome.request.id in self._nameless:
+            self._nameless.discard(outcome.request.id)
             return
         if kept is Kept.DIRECT_COUNT:
             self._count(network, outcome.at, outcome.bytes_up, outcome.bytes_down)
@@ -224,6 +228,11 @@ class Store:
         self._wake_up()
         with self._written:
             return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
+
+    def leave_out(self, requests: Iterable[int]) -> None:
+        """Does not record the connections of these requests, by their ids, when they end: they are open, and what they
+        lead to is to be forgotten."""
+        self._nameless.update(requests)
 
     def forget(self, what: Forgotten) -> None:
         """Removes what was recorded until now, without a trace in the file. Connections that began before and end later

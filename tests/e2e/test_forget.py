@@ -80,6 +80,32 @@ async def test_with_a_running_byway_also_after_it_ended(tmp_path: Path, ends: st
         assert _left(tmp_path) == {}
 
 
+@pytest.mark.parametrize("words", [("--all",), ("--host", "a.test"), ("--since", "1h")])
+async def test_a_site_that_is_open_does_not_come_back_when_it_is_closed(tmp_path: Path, words: Sequence[str]) -> None:
+    """A tab may stay open while what was visited in it is forgotten."""
+    host = f"{MARK.decode()}1.a.test"
+    config = f'[log]\nhosts = "all"\n[dns.hosts]\n"{host}" = "127.0.0.1"\n"b.test" = "127.0.0.1"\n'
+    async with Origin() as origin, Byway(tmp_path, config=config) as byway:
+        answers, tunnel = await asyncio.open_connection(*byway.proxy)
+        tunnel.write(f"CONNECT {host}:{origin.http_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        await answers.readuntil(b"\r\n\r\n")
+        tunnel.write(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        await answers.readuntil(b"\r\n\r\n")
+        await byway.command("forget", *words)
+        tunnel.close()
+        await tunnel.wait_closed()
+
+        async def is_closed() -> bool:
+            return (await byway.read("status"))["live"]["sessions"] == 0
+
+        await until_read(is_closed)
+        assert (await fetch(f"http://b.test:{origin.http_port}/", via=byway.proxy)).status == 200
+        assert [row["host"] for row in (await byway.read("log"))["rows"]] == ["b.test"]
+        assert _left(tmp_path) == {}
+        await byway.stop()
+        assert _left(tmp_path) == {}
+
+
 async def test_one_of_three_is_asked_for(tmp_path: Path) -> None:
     byway = Byway(tmp_path)
     for words in ((), ("--all", "--host", "a.example"), ("--host", "a..b"), ("--since", "soon")):
