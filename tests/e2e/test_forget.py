@@ -96,7 +96,7 @@ async def test_a_site_that_is_open_does_not_come_back_when_it_is_closed(tmp_path
         await tunnel.wait_closed()
 
         async def is_closed() -> bool:
-            return (await byway.read("status"))["live"]["sessions"] == 0
+            return bool((await byway.read("status"))["live"]["sessions"] == 0)
 
         await until_read(is_closed)
         assert (await fetch(f"http://b.test:{origin.http_port}/", via=byway.proxy)).status == 200

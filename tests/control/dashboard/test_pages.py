@@ -16,10 +16,12 @@ from proxy.config.schema import Log
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
 from proxy.model import Action, Override
+from proxy.net.tasks import spawn
 from tests.cli.seeded import BLOCKED, LONG, SeededWorld
 from tests.control.world import SECRET, World
 from tests.support.dashboard import Browser, Pages, dashboard
 from tests.support.outcomes import AWAY, HOME, delivered, failed, outcome, rescued
+from tests.support.waiting import until
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -150,10 +152,10 @@ async def test_an_undo_gives_back_the_end_of_an_override(world: World, browser: 
 
 async def test_an_undo_does_not_bring_back_what_has_ended(world: World, browser: Browser) -> None:
     path = f"sites/{BLOCKED}"
-    world.overrides[BLOCKED] = Override(Action.DIRECT, "", time.time() + 0.01)
+    before = world.overrides[BLOCKED] = Override(Action.DIRECT, "", time.time() + 0.01)
     world.overrides_changed()
     await browser.send(f"{path}/override", action="relay")
-    await asyncio.sleep(0.02)
+    await until(lambda: before.has_ended(time.time()))
     assert "Undo: no override: rules decide" in await browser.text(path)
     await browser.send(f"{path}/override", undo=await undo_on(browser, path))
     assert BLOCKED not in world.overrides
@@ -174,21 +176,23 @@ async def test_nothing_is_undone_that_somebody_else_has_changed(world: World, br
 
 async def test_two_changes_at_once_are_undone_from_the_later_one(world: World, browser: Browser) -> None:
     path, token, flushed = f"{browser.base}sites/{BLOCKED}", await browser.token(), world.store.flush
-    is_first, second_is_done = iter((True,)), threading.Event()
+    waits, goes_on = threading.Event(), threading.Event()
 
     def flush(timeout_s: float = 1.0) -> bool:
-        if next(is_first, False):  # it waits longer for the disk
-            assert second_is_done.wait(10)
-        else:
-            second_is_done.set()
+        if not waits.is_set():  # the first one waits longer for the disk
+            waits.set()
+            goes_on.wait(10)
         return flushed(timeout_s)
 
     world.store.flush = flush  # type: ignore[method-assign]
     forms = [{"token": token, "action": action} for action in ("direct", "block")]
-    await asyncio.gather(*(browser.post(f"{path}/override", form) for form in forms))
-    later = world.overrides[BLOCKED]
-    first = Action.DIRECT if later.action is Action.BLOCK else Action.BLOCK
-    assert f"Undo: {str(first).lower()}" in await browser.text(f"sites/{BLOCKED}")
+    first = spawn(browser.post(f"{path}/override", forms[0]), name="the first change")
+    await until(waits.is_set)
+    await browser.post(f"{path}/override", forms[1])
+    goes_on.set()
+    await first
+    assert world.overrides[BLOCKED] == Override(Action.BLOCK)
+    assert "Undo: direct" in await browser.text(f"sites/{BLOCKED}")
 
 
 async def undo_on(browser: Browser, path: str) -> str:
