@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
@@ -139,6 +140,14 @@ def fields_of(html: str) -> dict[str, str]:
     inputs = re.findall(r'<input (?:id="[^"]*"|type="hidden") name="([^"]+)" value="([^"]*)"', form)
     selects = re.findall(r'<select [^>]*name="([^"]+)"[^>]*>.*?<option value="([^"]*)" selected', form)
     return {name: unescape(value) for name, value in [*inputs, *selects] if name != "token"}
+
+
+async def test_of_two_names_at_once_a_network_has_one(world: World, browser: Browser) -> None:
+    token, id_ = await browser.token(), "a" * 16
+    forms = [{"token": token, "id": id_, "name": name} for name in ("work", "desk")]
+    answers = await asyncio.gather(*(browser.post(f"{browser.base}networks/name", form) for form in forms))
+    assert [status for status, _ in answers] == [303, 303]
+    assert [*world.settings.networks.values()] == [id_]
 
 
 async def test_settings_of_safety_are_not_on_the_page(world: World, browser: Browser) -> None:

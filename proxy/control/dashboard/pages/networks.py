@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
 from proxy.config import edit
 from proxy.config.edit import Value
+from proxy.config.load import load
 from proxy.control.access import Refused
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.pages.home import BLOCKED
@@ -98,19 +100,25 @@ async def _name(visit: Visit) -> web.Response:
     """Names a network in the configuration, or takes its name away."""
     form = await visit.form("id", "name")
     id_, name = form.get("id", ""), form.get("name", "").strip()
-    names = visit.parts.setup().loaded.settings.networks
-    changes: dict[tuple[str, str], Value | None] = {
-        ("networks", old): None for old, named in names.items() if named == id_ and old != name
-    }
     try:
-        if name and names.get(name, id_) != id_:
-            raise Refused(400, _("Another network has the name {name}.", name=name))
-        if name:
-            changes["networks", name] = id_
-        await visit.subjects.settings.edits.run(partial(edit.change_settings, values=changes))
+        await visit.subjects.settings.edits.run(partial(_rename, id_=id_, name=name))
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     return visit.see_other("networks", _("Its name is {name}.", name=name) if name else _("It has no name any more."))
+
+
+def _rename(file: Path, id_: str, name: str) -> None:
+    """Gives a network this name alone, whatever was written since its page was opened; empty: none. Raises Refused, and
+    what an edit raises."""
+    names = load(file if file.exists() else None).settings.networks
+    if name and names.get(name, id_) != id_:
+        raise Refused(400, _("Another network has the name {name}.", name=name))
+    changes: dict[tuple[str, str], Value | None] = {
+        ("networks", old): None for old, named in names.items() if named == id_ and old != name
+    }
+    if name:
+        changes["networks", name] = id_
+    edit.change_settings(file, changes)
 
 
 ROUTES = (Route("GET", "networks", _networks), Route("POST", "networks/name", _name))
