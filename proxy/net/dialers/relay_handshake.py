@@ -13,7 +13,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from types import TracebackType
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
@@ -156,12 +155,17 @@ _REQUESTS_KEPT = 512
 """Destinations whose request to a relay is remembered."""
 
 LOOP_REQUESTS = 128
-"""Requests for one destination that wait at once, beyond which the relay may lead back to us. As many as may wait at a
-remote relay, which therefore cannot make more of them."""
+"""Requests for one destination that wait at once, beyond which the relay may lead back to us, and more go in rounds. As
+many as may wait at a remote relay, which therefore cannot make more of them."""
 
-LOOP_S = 1.0
-"""How long none of so many is answered, before the relay is said to lead back: a burst of clients has its first answer
-sooner."""
+LOOP_ROUNDS = 10
+"""Rounds of as many requests each, after which the relay is said to lead back."""
+
+LOOP_ROUND_S = 0.05
+"""How long the requests of a round are held back."""
+
+LOOP_GAP_S = 0.3
+"""How long a request takes to come back at most: through a few other programs, which hold it back as well."""
 
 LOOP_REST_S = 10.0
 """How long a relay that leads back is asked for nothing, so that what went round ends."""
@@ -170,20 +174,44 @@ LOOP_REST_S = 10.0
 class _Request:
     """What a relay is asked for one destination."""
 
-    __slots__ = ("crowded_since", "data", "waiting")
+    __slots__ = ("_held", "_released", "_released_at", "_round", "data", "rounds", "waiting")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.waiting: set[Stream] = set()  # those on which it was not answered yet
-        self.crowded_since = 0.0  # since when they are too many, and none was answered
+        self._round: asyncio.Event | None = None  # set at its end
+        self._held = 0  # requests that are held back in this round
+        self._released = 0  # in the round before
+        self._released_at = 0.0
+        self.rounds = 0  # one after the other that had as many requests, while none was answered
+
+    async def goes_round(self) -> bool:
+        """Holds a request back until the end of its round. Returns whether each brings the next one: then every round
+        has as many as the one before, and soon after it. Clients do not come that regularly, however many wait."""
+        loop = asyncio.get_running_loop()
+        if self._round is None:
+            if loop.time() > self._released_at + LOOP_GAP_S:
+                self.rounds = 0
+            self._round = asyncio.Event()
+            call_at(loop.time() + LOOP_ROUND_S, self._end_round, passes=PASSES)
+        self._held += 1
+        await self._round.wait()
+        return self.rounds >= LOOP_ROUNDS
+
+    def _end_round(self) -> None:
+        assert self._round is not None
+        self.rounds = self.rounds + 1 if self._held == self._released else 0
+        self._released, self._released_at, self._held = self._held, asyncio.get_running_loop().time(), 0
+        self._round.set()
+        self._round = None
 
 
 class HandshakeDialer(ABC):
     """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes.
 
     A relay may lead back here: another Byway whose relay this one is, or a client that obeys the system's proxy. Then
-    each request makes the next one, and none is answered. By that it is recognised, whatever is in between: a mark in
-    the request would tell networks of Byway.
+    each request makes the next one, and none is answered. It is recognised by that, whatever is in between (a mark in
+    the request would tell networks of Byway), and not by the number of requests that wait: a slow relay has many.
     """
 
     def __init__(
@@ -238,8 +266,8 @@ class HandshakeDialer(ABC):
             request = self._requests[asked] = _Request(self._request_if_carried(destination))
         if self._rests_until:
             self._check_rest()
-        if len(request.waiting) > LOOP_REQUESTS and not request.crowded_since:
-            self._suspect_loop(request)
+        if len(request.waiting) > LOOP_REQUESTS and await request.goes_round():
+            self._end_loop(request)
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
             stream = await dial_relay(self._via, self._endpoint, self._name)
@@ -258,23 +286,18 @@ class HandshakeDialer(ABC):
                 raise
             finally:
                 request.waiting.discard(stream)
-                request.crowded_since = 0.0
+                request.rounds = 0
         finally:
             if slot is not None:
                 slot.release()
         return PrefixedStream(stream, state.reader.rest()) if state.reader else stream
 
-    def _suspect_loop(self, request: _Request) -> None:
-        """Looks again after LOOP_S. That takes no further dial: there may be none, for want of descriptors."""
-        request.crowded_since = since = asyncio.get_running_loop().time()
-        call_at(since + LOOP_S, partial(self._end_loop, request, since), passes=PASSES)
-
-    def _end_loop(self, request: _Request, since: float) -> None:
-        """Ends what goes round, when nothing was answered since then."""
-        if request.crowded_since == since:
-            self._rests_until = asyncio.get_running_loop().time() + LOOP_REST_S
-            for stream in tuple(request.waiting):
-                stream.abort()
+    def _end_loop(self, request: _Request) -> None:
+        """Ends what goes round. Raises DialError."""
+        self._rests_until = asyncio.get_running_loop().time() + LOOP_REST_S
+        for stream in tuple(request.waiting):
+            stream.abort()
+        raise self._leads_back()
 
     def _check_rest(self) -> None:
         """Raises DialError while the relay rests, since it leads back here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -269,11 +270,11 @@ class RelayThatAsksBack:
         await self._connections.stop()
 
 
+@pytest.mark.parametrize("chains", [1, 5])
 async def test_a_relay_that_leads_back_is_recognised_and_rests(
-    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch
+    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch, chains: int
 ) -> None:
     """As two programs do that are each other's relay. It went on until no descriptor was left."""
-    monkeypatch.setattr(relay_handshake, "LOOP_S", 0.1)
     monkeypatch.setattr(relay_handshake, "LOOP_REST_S", 0.5)
     elsewhere = Destination("elsewhere.test", 443)
 
@@ -284,11 +285,13 @@ async def test_a_relay_that_leads_back_is_recognised_and_rests(
     leads_back, relay = True, RelayThatAsksBack(ask_back)
     async with asyncio.timeout(10), relay.listening() as port:
         dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), name="vps", timeout_s=8)
-        with pytest.raises(DialError, match=r"^relay vps leads back here") as caught:
-            await dialer.dial(SITE)
-        assert (caught.value.symptom, caught.value.stage) == (Symptom.RELAY_LOOP, Stage.RELAY)
+        for ended in await asyncio.gather(*(dialer.dial(SITE) for _ in range(chains)), return_exceptions=True):
+            assert isinstance(ended, DialError)
+            assert (ended.symptom, ended.stage) == (Symptom.RELAY_LOOP, Stage.RELAY)
+            assert str(ended).startswith("relay vps leads back here")
         asked = relay.asked
-        assert relay_handshake.LOOP_REQUESTS <= asked < 2_000
+        rounds = relay_handshake.LOOP_ROUNDS + 5
+        assert relay_handshake.LOOP_REQUESTS <= asked <= relay_handshake.LOOP_REQUESTS + rounds * chains
         with pytest.raises(DialError, match="leads back"):
             await dialer.dial(elsewhere)
         assert relay.asked == asked, "it rests"
@@ -298,22 +301,23 @@ async def test_a_relay_that_leads_back_is_recognised_and_rests(
         (await dialer.dial(SITE)).close()
 
 
-async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(
-    to_relays: TcpDialer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It answers one after the other, so that far more than LOOP_REQUESTS wait for longer than LOOP_S."""
-    monkeypatch.setattr(relay_handshake, "LOOP_S", 0.3)
-    one_at_once = asyncio.Lock()
+@pytest.mark.parametrize("at_once", [True, False], ids=["all at once", "one after the other"])
+async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(to_relays: TcpDialer, at_once: bool) -> None:
+    """As Tor while it builds its circuits: it answers none for some seconds, and far more than LOOP_REQUESTS wait. Who
+    comes meanwhile comes by chance."""
+    crowd, rng = 4 * relay_handshake.LOOP_REQUESTS, random.Random(1)
+    is_open = asyncio.Event()
 
-    async def answer() -> None:
-        async with one_at_once:
-            await asyncio.sleep(0.004)
+    async with asyncio.timeout(20), RelayThatAsksBack(is_open.wait).listening() as port:
+        dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=15)
 
-    async with asyncio.timeout(20), RelayThatAsksBack(answer).listening() as port:
-        dialer = Socks5Dialer(to_relays, parse(f"socks5h://127.0.0.1:{port}"), timeout_s=10)
-
-        async def visit(number: int) -> None:
-            await asyncio.sleep(number / 1000)
+        async def visit() -> None:
             (await dialer.dial(SITE)).close()
 
-        await asyncio.gather(*map(visit, range(3 * relay_handshake.LOOP_REQUESTS)))
+        async with asyncio.TaskGroup() as visits:
+            for number in range(crowd):
+                visits.create_task(visit())
+                if not at_once and number > relay_handshake.LOOP_REQUESTS:
+                    await asyncio.sleep(rng.expovariate(200.0))
+            await asyncio.sleep(1.5)
+            is_open.set()
