@@ -6,11 +6,9 @@ import errno
 import gc
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from proxy import __version__
 from proxy.cli.terminal import leave_stdout, prepare_streams
-from proxy.model.errors import reason_of
 
 _YOUNG_OBJECTS = 20_000
 """Allocations between two collections of the youngest. Imports and connections make many values and hardly a cycle:
@@ -67,9 +65,11 @@ def _flush() -> None:
         _end_unwritten(error)
 
 
-def _end_unwritten(error: OSError) -> NoReturn:
+def _end_unwritten(error: OSError) -> None:
     """Ends with a sentence when the disk has no room for the output. Raises another error again."""
     if error.errno not in _NO_ROOM:
         raise error
+    from proxy.model.errors import reason_of
+
     leave_stdout()
     sys.exit(f"byway: the output cannot be written: {reason_of(error)}")

@@ -77,6 +77,8 @@ class Session:
     """The relays that were removed last, to be restored."""
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
     """Its answers that go on. They end with it."""
+    is_over: bool = False
+    """None of its requests that are still under way may begin such an answer."""
 
     @property
     def path(self) -> str:
@@ -150,6 +152,7 @@ class SignIn:
     def sign_out(self, session: Session) -> None:
         """Ends a session, and its answers that go on: a measurement names its site."""
         self._sessions.pop(session.secret, None)
+        session.is_over = True
         for stream in tuple(session.streams):
             stream.cancel()
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy.control.access import Refused
 from proxy.control.dashboard.answer import PAGE_HEADERS, html, log_fault
-from proxy.control.dashboard.guard import FORM_LIMIT, posted_form
+from proxy.control.dashboard.guard import FORM_LIMIT, SIGNED_OUT, posted_form
 from proxy.control.dashboard.rendering import STREAM, render, render_part
 from proxy.control.dashboard.sign_in import Session
 from proxy.control.dependencies import Dependencies
@@ -111,6 +111,8 @@ class Visit:
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
         """Lifts the time limit of the connection, and ends its answer when Byway ends. Raises Refused."""
+        if self.session.is_over:
+            raise Refused(401, SIGNED_OUT)
         if len(self.streams) >= STREAMS_MAX:
             raise Refused(503, _("Too many tabs are open."))
         task = asyncio.current_task()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 from aiohttp import ClientPayloadError
 
+from proxy.control.dashboard import dashboard
 from proxy.control.dashboard.tab_updates import pause_s
 from proxy.detect.relay_faults import RelayFault
+from proxy.languages.language import Language
 from proxy.model import Stage, Symptom
 from proxy.session.events import Learned
 from tests.control.world import World
@@ -70,3 +73,25 @@ async def test_what_goes_on_ends_when_the_session_does(world: World, browser: Br
         with pytest.raises(ClientPayloadError):
             await stream.content.read()
     await until(lambda: world.followers == 0)
+
+
+async def test_nothing_goes_on_for_a_session_that_ends_while_it_is_asked_for(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody signs out just after a page was loaded, which then asks for its events."""
+    token, headers = await browser.token(), {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"}
+    is_asked, is_signed_out = threading.Event(), threading.Event()
+
+    def load_pages(_: Language) -> None:
+        is_asked.set()
+        assert is_signed_out.wait(20)
+
+    monkeypatch.setattr(dashboard, "_load_pages", load_pages)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        asking = group.create_task(browser.session.get(f"{browser.pages.url}{browser.base}events", headers=headers))
+        await until(is_asked.is_set)
+        assert (await browser.post(f"{browser.base}sign-out", {"token": token}))[0] == 200
+        is_signed_out.set()
+        async with await asking as answer:
+            assert answer.status == 401
+    assert world.followers == 0
