@@ -4,6 +4,7 @@ Nothing is written that was not read back: a line goes only when it, read alone,
 only when it is an existing one with another domain in it, and names exactly that. So the diff is in the format of the
 list, whatever that is, as long as it has an entry a line. Of the existing ones it is the kind that most are, without
 its comment: that, and most marks, are about its own domain. A hosts file can only say that the domain itself is listed.
+In the end the whole list is read with its new lines: what stands above one may give it another meaning.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import Covers
 from proxy.routing.lists.autoproxy import unpacked
-from proxy.routing.lists.clash import head_of_lines
+from proxy.routing.lists.clash import head_of_lines, lines_of_list
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.hosts import leads_nowhere
 from proxy.routing.lists.matcher import Entry, EntryKind
@@ -53,26 +54,31 @@ def write_diff(
     is_ended = lines[-1] == ""
     if is_ended:
         lines.pop()
+    part = lines_of_list(text) if list_format == "clash" else range(len(lines))
     unwritten: list[str] = []
     removed: list[int] = []
     for domain in sorted(remove):
-        found = list(_lines_naming(text, list_format, head, domain))
+        found = [number for number in _lines_naming(text, list_format, head, domain) if number in part]
         removed += found
         if not found:
             unwritten.append(domain)
-    added: list[str] = []
-    template = _usual_template(lines, list_format, head) if add else None
-    is_of_addresses = bool(add) and template is None and _has_address(lines, list_format, head)
+    added: dict[str, str] = {}  # the lines by their domains
+    own_lines = lines[part.start : part.stop]
+    template = _usual_template(own_lines, list_format, head) if add else None
+    is_of_addresses = bool(add) and template is None and _has_address(own_lines, list_format, head)
     for domain in add:
         line = domain if template is None else template.line.replace(template.domain, domain)
         if not is_of_addresses and _single_entry(line, list_format, head) == _entry(domain, list_format):
-            added.append(line)
+            added[domain] = line
         else:
             unwritten.append(domain)
     has_an_end = list_format in ("clash", "switchyomega")  # what must be last: another key of YAML, the default
-    last_alike = next(_templates(lines, list_format, head, backwards=True), None) if added and has_an_end else None
-    at = len(lines) if last_alike is None else last_alike.number + 1
-    hunks = list(_hunks(lines, sorted(set(removed)), added, at, is_ended=is_ended))
+    last_alike = next(_templates(own_lines, list_format, head, backwards=True), None) if added and has_an_end else None
+    at = min(part.stop, len(lines)) if last_alike is None else part.start + last_alike.number + 1
+    if added and not _reads([*lines[:at], *added.values(), *lines[at:]], list_format, added):
+        unwritten += added
+        added = {}
+    hunks = list(_hunks(lines, sorted(set(removed)), [*added.values()], at, is_ended=is_ended))
     header = [f"--- {name}", f"+++ {name}"] if hunks else []
     return ListDiff("".join(f"{line}\n" for line in (*header, *hunks)), tuple(unwritten))
 
@@ -157,6 +163,17 @@ def _templates(
             continue
         if list_format != "hosts" or leads_nowhere(line):
             yield _Template(number, line, entry.text)
+
+
+def _reads(lines: Sequence[str], list_format: ListFormatName, domains: Collection[str]) -> bool:
+    """Whether a list with these lines names these domains as it is meant."""
+    text = "".join(f"{line}\n" for line in lines)
+    try:
+        read = parse_list(iter([text]), size=len(text), source="", format=list_format)
+    except ConfigError:
+        return False
+    wanted = {_entry(domain, list_format) for domain in domains}
+    return wanted == wanted.intersection(read.entries())
 
 
 def _single_entry(line: str, list_format: ListFormatName, head: str) -> Entry | None:

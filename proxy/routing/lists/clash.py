@@ -96,6 +96,17 @@ def head_of_lines(text: str) -> str:
     return "payload:\n" if _has_head(text) else ""
 
 
+def lines_of_list(text: str) -> range:
+    """Returns the numbers, from 0 on, of the lines in which the list of a text stands: lists of other keys are not part
+    of it."""
+    lines = text.removeprefix("\ufeff").split("\n")
+    head = next((number for number, line in enumerate(lines) if _HEAD.fullmatch(line.removesuffix("\r"))), None)
+    if head is None:
+        return range(len(lines))
+    others = (number for number, line in enumerate(lines) if number > head and _OTHER_KEY.match(line))
+    return range(head + 1, next(others, len(lines)) if "rules" in lines[head] else len(lines))
+
+
 def _has_head(text: str) -> bool:
     return any(map(_HEAD.fullmatch, split_lines(text.removeprefix("\ufeff"))))
 

@@ -12,7 +12,7 @@ def patched(text: str, diff: str) -> str:
     """The text after the diff. Raises AssertionError when the diff does not fit."""
     if not diff:
         return text
-    old, lines = text.splitlines(keepends=True) if "\r" not in text else _split(text), diff.split("\n")[:-1]
+    old, lines = _split(text), diff.split("\n")[:-1]
     assert [line[:3] for line in lines[:2]] == ["---", "+++"]
     new: list[str] = []
     at, place = 0, 2
@@ -44,4 +44,5 @@ def patched(text: str, diff: str) -> str:
 
 
 def _split(text: str) -> list[str]:
-    return [f"{line}\n" for line in text.split("\n")[:-1]]
+    *ended, last = text.split("\n")
+    return [*(f"{line}\n" for line in ended), *([last] if last else ())]

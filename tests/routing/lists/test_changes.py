@@ -105,6 +105,34 @@ def test_what_must_be_last_stays_last(list_format: ListFormatName, text: str, en
     assert entries(after, list_format) == {"a.test", "new.test", "newer.test"}
 
 
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        (
+            "dns:\n  filter:\n  - +.a.test\nrules:\n  - DOMAIN-SUFFIX,a.test,P\nmore:\n  - +.a.test\n",
+            "dns:\n  filter:\n  - +.a.test\nrules:\n  - DOMAIN-SUFFIX,new.test,P\nmore:\n  - +.a.test\n",
+        ),
+        ("other:\n  - '+.a.test'\npayload:\n  - +.a.test\n", "other:\n  - '+.a.test'\npayload:\n  - +.new.test\n"),
+    ],
+)
+def test_of_lists_of_other_keys_no_line_goes_or_comes(text: str, after: str) -> None:
+    made = write_diff("l", text, "clash", remove={"a.test"}, add=["new.test"])
+    assert (made.unwritten, patched(text, made.text)) == ((), after)
+
+
+@pytest.mark.parametrize(
+    ("list_format", "text"),
+    [
+        ("adblock", "||a.test^\n!#if env_firefox\n||b.test^\n"),
+        ("switchyomega", "[Wildcard]\n*.a.test\n[Regexp]\n*.b.test\n"),
+        ("clash", "other:\n  - '+.a.test'\npayload:\n"),
+    ],
+)
+def test_a_line_that_the_whole_list_reads_otherwise_is_left_out(list_format: ListFormatName, text: str) -> None:
+    made = write_diff("l", text, list_format, remove=(), add=["new.test"])
+    assert (made.text, made.unwritten) == ("", ("new.test",))
+
+
 def test_nothing_to_change_is_no_diff() -> None:
     made = write_diff("gfw", PLAIN, "plain", remove=(), add=())
     assert (made.text, made.unwritten) == ("", ())
