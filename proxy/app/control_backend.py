@@ -6,7 +6,7 @@ Implements `control.dependencies.Dependencies`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,13 +146,9 @@ class ControlBackend:
             scopes = [None]
         for scope in scopes:
             self.services.events.emit(Learned(beliefs.forget(scope, network)))
-        if what.is_all:
-            beliefs.ignore_before(now)
-        self.store.leave_out(
-            each.request.id
-            for each in self.open_connections.newest_first()
-            if what.covers(each.host, each.opened_at, each.network)
-        )
+        begun = self._begun(what)
+        beliefs.ignore(begun)
+        self.store.leave_out(begun)
         self.services.rule_hits.clear()
         self.active.forget_caches()
         self.services.events.emit(HostsForgotten())
@@ -164,6 +160,16 @@ class ControlBackend:
             self.ways_file.save(())  # what was learned meanwhile
             await self.ways_file.written()
         return deleted
+
+    def _begun(self, what: Forgotten) -> Collection[int]:
+        """The ids of requests that are to be forgotten, and whose connections may end later."""
+        if what.is_all:
+            return range(next(self.services.request_ids))  # those, too, that have ended and are being judged
+        return frozenset(
+            each.request.id
+            for each in self.open_connections.newest_first()
+            if what.covers(each.host, each.opened_at, each.network)
+        )
 
     def override(self, host: str, override: Override | None) -> None:
         """Applies it at once, and stores it for the next start."""

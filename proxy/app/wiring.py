@@ -153,7 +153,7 @@ class Subscribers:
     def store_outcome(self, ended: Ended) -> None:
         ended_so = ended.routine
         if ended_so is None or not self.store.count_direct(
-            ended.network, ended_so.at, ended_so.bytes_up, ended_so.bytes_down
+            ended.network, ended_so.request.id, ended_so.at, ended_so.bytes_up, ended_so.bytes_down
         ):
             self.store.record(ended.outcome, network=ended.network)
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from proxy.model import Change, Evidence, NetworkId, Outcome, Route
+from proxy.model import Change, Evidence, NetworkId, Outcome, Request, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
@@ -56,6 +56,7 @@ class TunnelEnded:
 class Routine(Protocol):
     """A connection for which direct alone was tried, under AUTO, and delivered: only its sums may be of interest."""
 
+    request: Request
     at: float
     bytes_up: int
     bytes_down: int

@@ -9,12 +9,11 @@ are stored by name, and only the user can read the file.
 from __future__ import annotations
 
 import logging
-import math
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar, Unpack
@@ -99,9 +98,7 @@ class Store:
         self._overflowed = 0  # counted by the loop's thread
         self._discarded = 0  # counted by the writer's
         self._clock = SteadyClock()
-        self._nameless_before = -math.inf
-        """Connections that began before this are not recorded: the user has forgotten them."""
-        self._nameless: set[int] = set()  # by the ids of their requests, which tell nothing
+        self._left_out: list[Collection[int]] = []  # ids of requests, which tell nothing
         self._housekeeping_at = 0.0
         self.configure(settings if settings is not None else Log())
 
@@ -146,10 +143,7 @@ class Store:
             self._overflowed += 1
             return
         kept = self._privacy.kept(outcome)
-        if kept is Kept.NOTHING or outcome.at < self._nameless_before:
-            return
-        if self._nameless and outcome.request.id in self._nameless:
-            self._nameless.discard(outcome.request.id)
+        if kept is Kept.NOTHING or self._leaves_out(outcome.request.id):
             return
         if kept is Kept.DIRECT_COUNT:
             self._count(network, outcome.at, outcome.bytes_up, outcome.bytes_down)
@@ -158,10 +152,10 @@ class Store:
         if not self._is_awake:
             self._wake_up()
 
-    def count_direct(self, network: NetworkId, at: float, bytes_up: int, bytes_down: int) -> bool:
-        """Counts a connection that began `at`, for which direct alone was tried, under AUTO, and delivered. False: the
-        log may keep more of such a one, or nothing at all; `record` its outcome."""
-        if not self._privacy.counts_direct or self._is_closing or at < self._nameless_before:
+    def count_direct(self, network: NetworkId, request: int, at: float, bytes_up: int, bytes_down: int) -> bool:
+        """Counts the connection of a request, by its id, that began `at`, for which direct alone was tried, under AUTO,
+        and delivered. False: the log may keep more of such a one, or nothing at all; `record` its outcome."""
+        if not self._privacy.counts_direct or self._is_closing or self._leaves_out(request):
             return False
         self._count(network, at, bytes_up, bytes_down)
         return True
@@ -229,16 +223,18 @@ class Store:
         with self._written:
             return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
 
-    def leave_out(self, requests: Iterable[int]) -> None:
+    def leave_out(self, requests: Collection[int]) -> None:
         """Does not record the connections of these requests, by their ids, when they end: they are open, and what they
-        lead to is to be forgotten."""
-        self._nameless.update(requests)
+        lead to is to be forgotten. By no time: the clock may be set."""
+        if requests:
+            self._left_out.append(requests)
+
+    def _leaves_out(self, request: int) -> bool:
+        return bool(self._left_out) and any(request in requests for requests in self._left_out)
 
     def forget(self, what: Forgotten) -> None:
-        """Removes what was recorded until now, without a trace in the file. Connections that began before and end later
-        are not written by name. Waits for the disk; raises BywayError when it cannot be done now."""
-        if what.is_all:
-            self._nameless_before = self._clock.now()
+        """Removes what was recorded until now, without a trace in the file: see `leave_out` for what is recorded later.
+        Waits for the disk; raises BywayError when it cannot be done now."""
         self.flush()
 
         def forget(db: sqlite3.Connection) -> None:

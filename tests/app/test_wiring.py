@@ -79,19 +79,22 @@ def test_of_a_routine_connection_the_log_takes_the_sums_alone_if_it_keeps_no_mor
     class Counter(Recorder):
         wants_outcomes = wants_changes = False
 
-        def count_direct(self, network: str, at: float, bytes_up: int, bytes_down: int) -> bool:
-            self.calls.append(("sums", f"{at} {bytes_up} {bytes_down}"))
+        def count_direct(self, network: str, request: int, at: float, bytes_up: int, bytes_down: int) -> bool:
+            self.calls.append(("sums", f"{request} {at} {bytes_up} {bytes_down}"))
             return counts
 
     made = works("one.example", at=5.0)
     events_of(recorder := Counter()).emit(Ended(None, UNKNOWN_NETWORK, cast(Any, Asked(made, recorder.calls))))
-    assert recorder.calls == [("sums", "5.0 0 0")] + ([] if counts else [("outcome", ""), ("store", "one.example")])
+    assert recorder.calls == [("sums", f"{made.request.id} 5.0 0 0")] + (
+        [] if counts else [("outcome", ""), ("store", "one.example")]
+    )
 
 
 class Asked:
     """A routine connection, which notes that its outcome is made."""
 
     def __init__(self, outcome: Outcome, calls: list[tuple[str, str]]) -> None:
+        self.request = outcome.request
         self.at, self.bytes_up, self.bytes_down = outcome.at, outcome.bytes_up, outcome.bytes_down
         self._outcome = outcome
         self._calls = calls

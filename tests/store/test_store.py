@@ -134,13 +134,13 @@ def test_a_connection_is_counted_without_its_outcome_where_the_log_keeps_no_more
     path: Path, open_at: Opener, hosts: str, counted: bool
 ) -> None:
     store = open_at(path, hosts=hosts)
-    assert store.count_direct(HOME, AT, 10, 20) is counted
-    assert store.count_direct(HOME, AT, 1, 2) is counted
+    assert store.count_direct(HOME, 1, AT, 10, 20) is counted
+    assert store.count_direct(HOME, 1, AT, 1, 2) is counted
     assert store.flush()
     sums = [(row["delivered"], row["bytes_up"], row["bytes_down"]) for row in store.route_success(0)]
     assert sums == ([(2, 11, 22)] if counted else [])
     store.close()
-    assert store.count_direct(HOME, AT, 1, 2) is False, "then nothing is taken any more"
+    assert store.count_direct(HOME, 1, AT, 1, 2) is False, "then nothing is taken any more"
 
 
 def test_beliefs_overrides_and_the_log_are_there_after_a_restart(path: Path, open_at: Opener) -> None:

@@ -12,9 +12,8 @@ keeps the states, `recovery` ends blocks, and `post_delivery` reads what goes wr
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases, Basis
@@ -75,7 +74,7 @@ class Beliefs:
             settings, self._counting, self._post_delivery, self._recovery, self._results, addresses, self._bases
         )
         self._event_learning = EventLearning(settings, self._counting, self._post_delivery, self._recovery)
-        self._ignores_before = -math.inf
+        self._ignored: list[Collection[int]] = []
         self.prefixes: Set[Key] = self._counting.aggregation.prefixes
         """The prefixes that are in trouble. While there is none, `lookup` needs no addresses."""
         self.residual = self._counting.residual
@@ -241,7 +240,7 @@ class Beliefs:
         """
         self._update_clock(now)
         if isinstance(event, Outcome):
-            if event.at < self._ignores_before:
+            if self._ignored and any(event.request.id in ids for ids in self._ignored):
                 return []
             return self._outcome_learning.learn(event, network=network, now=now)
         return self._table.with_pending(self._event_learning.learn(event, network, now))
@@ -333,10 +332,11 @@ class Beliefs:
 
     # -- forgetting ------------------------------------------------------------------------------------------------
 
-    def ignore_before(self, at: float) -> None:
-        """Learns nothing more from connections that began before then: all hosts have been forgotten, and one whose
-        connection is still open must not come back."""
-        self._ignores_before = at
+    def ignore(self, requests: Collection[int]) -> None:
+        """Learns nothing more from the connections of these requests, by their ids: they are open, and their hosts have
+        been forgotten and must not come back."""
+        if requests:
+            self._ignored.append(requests)
 
     def forget(self, scope: str | None = None, network: NetworkId | None = None) -> list[Change]:
         """Forgets a host and its subdomains, with the belief of its domain, or all hosts; on one network, or on all."""
@@ -360,7 +360,6 @@ class Beliefs:
         if table.latest <= now <= table.now + CLOCK_AHEAD_S:  # the usual case
             table.now = table.latest = now
         elif table.update_clock(now):
-            self._ignores_before = -math.inf
             self._counting.on_clock_set(now)
             self._post_delivery.on_clock_set()
             self._results.on_clock_set()

@@ -80,22 +80,22 @@ def test_of_a_domain_and_of_redirects_nothing_is_left() -> None:
     assert places_of("example", beliefs) == set()
 
 
-def test_a_connection_that_was_open_brings_no_host_back() -> None:
-    """Its outcome may show something hours later, and what is learned is stored by name."""
+@pytest.mark.parametrize("set_s", [0.0, -7200.0, 7200.0, 31 * 86_400.0])
+def test_a_connection_that_was_open_brings_no_host_back(set_s: float) -> None:
+    """Its outcome may show something hours later, and what is learned is stored by name. New ones teach at once. All of
+    that also when the clock is set."""
     beliefs, now = Beliefs(DetectTuning()), T0 + 200.0
-    beliefs.forget()
-    beliefs.ignore_before(now)
-    assert beliefs.learn(rescued(host="a.example", at=now - 1), network=HOME, now=now + 1) == []
-    assert places_of("example", beliefs) == set()
-    assert beliefs.learn(rescued(host="a.example", at=now + 1), network=HOME, now=now + 2)
-
-
-def test_after_the_clock_is_set_back_new_connections_teach_again() -> None:
-    beliefs, now = Beliefs(DetectTuning()), T0 + 7200.0
     beliefs.lookup("a.example", network=HOME, now=now)
-    beliefs.ignore_before(now)
-    beliefs.lookup("a.example", network=HOME, now=T0)
-    assert beliefs.learn(rescued(host="a.example", at=T0 + 199), network=HOME, now=T0 + 200)
+    beliefs.forget()
+    beliefs.ignore(range(7))
+    beliefs.ignore({8})
+    beliefs.lookup("a.example", network=HOME, now=now + set_s)
+    now += set_s + 200.0
+    for number, learns in ((6, False), (8, False), (7, True), (9, True)):
+        made = rescued(host=f"{number}.example", at=now - 1)
+        made = replace(made, request=replace(made.request, id=number))
+        assert bool(beliefs.learn(made, network=HOME, now=now)) is learns
+        assert bool(places_of(f"{number}.example", beliefs)) is learns
 
 
 @pytest.mark.parametrize("host", ["a.example.org", "www.news.example"])
