@@ -154,7 +154,9 @@ async def test_what_somebody_is_about_to_click_outlives_an_update(world: World, 
     over = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
     await page.call("Input.dispatchMouseEvent", type="mouseMoved", **over)
     assert await page.evaluate(_UPDATED) is False
+    await page.evaluate("document.querySelector('td button').dataset.old = ''; 0")
     await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    await shows(page, "!('old' in document.querySelector('td button').dataset)")  # and so does what it has missed
     assert await page.evaluate(_UPDATED) is True
 
 

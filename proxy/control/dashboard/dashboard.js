@@ -11,8 +11,8 @@ let due = false; // something has changed since
 const PACE = 50;
 
 async function update() {
-  due = asked;
-  if (asked || isBusy() || "still" in live.dataset) return;
+  due = asked || isBusy();
+  if (due || "still" in live.dataset) return;
   asked = true;
   let size = 0;
   try {
@@ -23,6 +23,7 @@ async function update() {
     size = body.size;
     const page = new DOMParser().parseFromString(await body.text(), "text/html");
     const fresh = page.getElementById("live");
+    due ||= isBusy();
     if (fresh === null || isBusy()) return;
     const key = (each, place) => each.dataset.key ?? String(place);
     const open = new Map([...live.querySelectorAll("details")].map((each, place) => [key(each, place), each.open]));
@@ -37,6 +38,11 @@ async function update() {
     }, size / PACE);
   }
 }
+
+// The pointer has left a button, perhaps: what happened while it was there is shown.
+live.addEventListener("pointerout", () => {
+  if (due && !asked) update();
+});
 
 // What somebody types, or has chosen, is not taken away; nor is what they are about to click: a row of another host would
 // be in its place.
