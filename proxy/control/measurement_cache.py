@@ -8,6 +8,7 @@ from old steps and the present state of the network, might never have been true.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
@@ -31,6 +32,7 @@ from proxy.probe.measure.controls import SharedControls
 from proxy.probe.measure.inputs import MeasurementRequest, measured_routes
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
+from proxy.store.forgetting import Forgotten
 
 CACHED_MAX = 256
 """Measurements in the cache."""
@@ -87,7 +89,7 @@ class Measurements:
         self._parts = parts
         self._cache: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(CACHED_MAX)
         self._controls: tuple[NetworkId, SharedControls] | None = None
-        self._forgettings = 0
+        self._under_way: dict[object, tuple[str, NetworkId]] = {}  # the hosts of those that are to be kept
 
     async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Finished:
         """Measures one site of many, with one visit on each route."""
@@ -96,10 +98,14 @@ class Measurements:
         assert isinstance(last, Finished), "the last line is the end"
         return last
 
-    def forget(self) -> None:
-        """Empties the cache. Of a measurement that is going on nothing is kept either."""
-        self._cache.clear()
-        self._forgettings += 1
+    def forget(self, what: Forgotten) -> None:
+        """Forgets what is in the cache. Of such a measurement that is going on nothing is kept either."""
+        for key, measured in [*self._cache.items()]:
+            if what.covers(measured.page.host, measured.at, measured.network):
+                del self._cache[key]
+        for mark, (host, network) in [*self._under_way.items()]:
+            if what.covers(host, math.inf, network):
+                del self._under_way[mark]
 
     def of(self, host: str) -> tuple[Measured, ...]:
         """Returns the cached measurements of a host on this network, for reports."""
@@ -143,7 +149,7 @@ class Measurements:
     ) -> AsyncGenerator[StepLine | Finished, None]:
         """Makes one measurement over `routes`, or over all when that is None. Yields as `lines` does. One that is not
         `thorough` is cached, but not used by `lines`."""
-        network, forgettings = self._parts.network(), self._forgettings
+        network, mark = self._parts.network(), object()
         stored, made = await plan(page.destination)
         setup = self._parts.setup()
         request = MeasurementRequest(page, made, stored, routes or measured_routes(setup.settings), thorough=thorough)
@@ -154,14 +160,18 @@ class Measurements:
             if self._controls is None or self._controls[0] != network:
                 self._controls = (network, SharedControls())
             steps_of_site = measure(self._parts.probe_environment(), request, self._controls[1])
-            async with contextlib.aclosing(steps_of_site) as coming:
-                async for step in coming:
-                    steps.append(step)
-                    yield StepLine(StepJson.of(step))
-            took_s = time.time() - began
-            verdict = self._judge(steps, (await plan(page.destination))[0], network)
+            self._under_way[mark] = page.host, network
+            try:
+                async with contextlib.aclosing(steps_of_site) as coming:
+                    async for step in coming:
+                        steps.append(step)
+                        yield StepLine(StepJson.of(step))
+                took_s = time.time() - began
+                verdict = self._judge(steps, (await plan(page.destination))[0], network)
+            finally:
+                is_wanted = self._under_way.pop(mark, None) is not None
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
-            if network == self._parts.network() and forgettings == self._forgettings:
+            if network == self._parts.network() and is_wanted:
                 self._learn(measured)
                 self._cache[network, page] = measured
         else:

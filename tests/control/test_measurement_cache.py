@@ -17,6 +17,7 @@ from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
 from proxy.net.stream import Stream
 from proxy.probe.target import page_of
+from proxy.store.forgetting import Forgotten
 from tests.control.world import World
 from tests.probe.measure.scene import ORIGIN, Scene, made
 from tests.support.outcomes import AWAY, HOME, failed, outcome
@@ -99,13 +100,24 @@ async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: As
 async def test_of_a_measurement_that_is_going_on_nothing_is_kept_after_forgetting(asked: Asked) -> None:
     """`byway forget` deletes every visited name: it must not come back with the end of a measurement."""
     world = asked.world
-    world.on_resolve = lambda _: asked.measurements.forget()
+    world.on_resolve = lambda _: asked.measurements.forget(Forgotten())
     assert (await asked.why()).measured.verdict.status is not SiteStatus.NOT_TESTED
     assert asked.measurements.of(PAGE.host) == ()
     assert world.beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is None
     world.on_resolve = lambda _: None
     await asked.why()
     assert world.beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is not None
+
+
+@pytest.mark.parametrize("what", [Forgotten("other.test"), Forgotten(network=AWAY), Forgotten(since=2e11)])
+async def test_what_is_forgotten_takes_no_other_measurement_along(asked: Asked, what: Forgotten) -> None:
+    if what.since == 0:  # a measurement that is going on is of now
+        asked.world.on_resolve = lambda _: asked.measurements.forget(what)
+    await asked.why()
+    asked.measurements.forget(what)
+    assert len(asked.measurements.of(PAGE.host)) == 1
+    asked.measurements.forget(Forgotten(PAGE.host))
+    assert asked.measurements.of(PAGE.host) == ()
 
 
 async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:

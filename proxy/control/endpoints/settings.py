@@ -139,5 +139,6 @@ class SettingsEndpoints:
         if len(given) != 1 or asked.all is False or asked.network == "":
             raise Refused(400, "One of all, host, since and network is needed.")
         host = "" if asked.host is None else parse_field(scope, asked.host)
-        self.measured.forget()
-        return ForgetAnswer(tuple(await self.parts.forget(Forgotten(host, asked.since or 0.0, asked.network or ""))))
+        what = Forgotten(host, asked.since or 0.0, asked.network or "")
+        self.measured.forget(what)
+        return ForgetAnswer(tuple(await self.parts.forget(what)))

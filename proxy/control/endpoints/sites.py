@@ -26,6 +26,7 @@ from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rule_parser import parse_action
 from proxy.session.events import HostsForgotten, Learned
+from proxy.store.forgetting import Forgotten
 
 OVERRIDE_MAX_S = 366 * 86_400
 """An override that ends lasts a year at most."""
@@ -106,7 +107,7 @@ class SiteEndpoints:
         below = [name for name in self.parts.setup().router.overrides if name == host or name.endswith(f".{host}")]
         for name in below:
             self.parts.override(name, None)
-        self.measured.forget()
+        self.measured.forget(Forgotten(host))
         changes = self.parts.beliefs.forget(host)
         self.parts.events.emit(Learned(changes))
         self.parts.events.emit(HostsForgotten())
