@@ -45,6 +45,8 @@ _STDIN = Path("standard input")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _RULES_FILE_STEM = "rules"
 _SHOWN = 50
+_MAY_BE_SECRET = re.compile(r"pass|psk|secret|token|key\b|uuid|auth|:[0-9]{1,5}:[^\s:]+:[^\s:]", re.IGNORECASE)
+"""In settings of other programs, in a netrc, and in HOST:PORT:USER:PASSWORD."""
 _EXPLAINED = 256 * 1024
 """Characters of a refused file that are looked at to say what it is."""
 
@@ -130,7 +132,7 @@ def _import_list(
     if not force and (reason := refusal(listed, last, accept_smaller=False)):
         if not listed.listed and (explained := _of_relays(decode(file, data))):
             raise ConfigError(f"{shown(file)}: is no list of sites: {explained}")
-        told = f" ({listed.skipped[0]})" if listed.skipped and not listed.listed else ""
+        told = f" ({_first_skipped(listed)})" if listed.skipped and not listed.listed else ""
         raise ConfigError(f"{shown(file)}: {reason}{told}. Nothing was changed. To import it anyway: --force")
     others, unreadable = _other_lists(settings, paths, name)
     rules = read_rules(settings, paths, lists={**others, name: listed})
@@ -213,6 +215,12 @@ def _other_lists(settings: Settings, paths: Paths, name: str) -> tuple[Mapping[s
             lists[item.name] = DomainList(NO_ENTRIES, allow_empty=True)
             problems += error.problems
     return lists, problems
+
+
+def _first_skipped(listed: DomainList) -> str:
+    first = listed.skipped[0]
+    may_be_secret = _MAY_BE_SECRET.search(first.removeprefix(listed.source))
+    return "the first of them is not shown, because it may hold a password" if may_be_secret else first
 
 
 def _of_relays(text: str) -> str:

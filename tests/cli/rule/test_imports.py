@@ -280,6 +280,24 @@ def test_a_name_that_no_list_can_have_is_refused_before_a_file_has_it(
     assert sorted(home.config.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "h.example:1080:user:hunter2\n",
+        "machine h.example login user password hunter2\n",
+        '{"server": "h.example", "password": "hunter2"}\n',
+        "shadowsocks=h.example:1, method=x, password=hunter2, tag=a\n[filter_local]\nhost-suffix, a.test, proxy\n",
+    ],
+)
+def test_a_line_that_may_hold_a_password_is_not_shown(byway: Byway, home: Home, source: Path, content: str) -> None:
+    source.write_text(content)
+    ran = byway("rule", "import", str(source), "--list", "gfw")
+    assert (ran.code, "hunter2" in ran.out + ran.err) == (7, False)
+    assert "no line of it can be used (the first of them is not shown, because it may hold a password)" in ran.err
+    source.write_text("some words\n")
+    assert '"some words" is neither' in byway("rule", "import", str(source), "--list", "gfw").err
+
+
 def test_a_source_that_is_no_https_url_is_said_without_a_line_of_the_configuration(byway: Byway, home: Home) -> None:
     home.config.write_text(CONFIG)
     for url in ("http://lists.example/x.txt", "ftp://lists.example/x", "https://u:secret@lists.example/x"):
