@@ -326,7 +326,8 @@ def _set_up(folder: Path) -> subprocess.Popen[str]:
         uv.chmod(0o755)
         (folder / ".ci").mkdir()
         shutil.copy(ROOT / ".ci" / "set_up", folder / ".ci")
-        (folder / "requirements.lock").write_text("")
+        for name in ("pyproject.toml", "requirements.lock"):
+            (folder / name).write_text("")
     environment = {"PATH": f"{uv.parent}{os.pathsep}/usr/bin{os.pathsep}/bin"}
     command = [sys.executable, ".ci/set_up", "requirements.lock"]
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
@@ -342,6 +343,30 @@ def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(tmp_path: Path) -> 
     assert (first.returncode, second.returncode) == (0, 0)
     assert "another set-up of this folder is going on; this one waits for it" in said[1]
     assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"]
+    (tmp_path / "requirements.lock").write_text("# changed\n")
     third = _set_up(tmp_path)
     assert third.communicate(timeout=30)[0].startswith("set-up: Python ")
     assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"] * 2, "a later one starts anew"
+
+
+def test_a_set_up_waits_for_what_a_killed_one_has_left_at_work(tmp_path: Path) -> None:
+    """It goes on writing to the folder, which the next one would empty."""
+    first = _set_up(tmp_path)
+    while not (tmp_path / "calls").exists():
+        assert first.poll() is None
+    first.kill()
+    first.wait()
+    second = _set_up(tmp_path)
+    assert "this one waits for it" in second.communicate(timeout=30)[0]
+    first.communicate()
+    assert second.returncode == 0
+    assert (tmp_path / "calls").read_text().split() == ["venv", "venv", "pip", "pip"]
+
+
+def test_a_set_up_finds_done_what_was_done_since_make_asked_for_it(tmp_path: Path) -> None:
+    """`make` looks for a Python between."""
+    for _ in range(2):
+        done = _set_up(tmp_path)
+        done.communicate(timeout=30)
+        assert done.returncode == 0
+    assert (tmp_path / "calls").read_text().split() == ["venv", "pip", "pip"]
