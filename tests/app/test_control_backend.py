@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from proxy.app import control_backend
 from proxy.app.control_backend import ControlBackend
+from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
+from proxy.store.forgetting import Forgotten
 from proxy.store.relay_selection import read_selection, write_selection
+from tests.support.outcomes import AWAY, HOME
 
 
 async def test_of_two_selections_at_once_both_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +42,41 @@ async def test_of_two_selections_at_once_both_are_stored(tmp_path: Path, monkeyp
     backend = _backend(services=SimpleNamespace(groups=groups), selection_file=file)
     await asyncio.gather(backend.select("eu", "vps"), backend.select("us", "tor"))
     assert read_selection(file) == dict(groups.selected) == {"eu": "vps", "us": "tor"}
+
+
+@pytest.mark.parametrize(
+    ("what", "begun"),
+    [
+        (Forgotten(), {1, 2, 3, 4, 5, 6}),
+        (Forgotten("a.test"), {2, 3}),
+        (Forgotten(since=50.0), {4}),
+        (Forgotten(network=AWAY), {3}),
+    ],
+)
+async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
+    tmp_path: Path, what: Forgotten, begun: set[int]
+) -> None:
+    """Of all that has begun nothing, even what has just been closed: it is judged for some seconds yet."""
+    places = (2, "a.test", 1.0, HOME), (3, "www.a.test", 1.0, AWAY), (4, "b.test", 99.0, HOME)
+    connections = [
+        SimpleNamespace(request=SimpleNamespace(id=number), host=host, opened_at=at, network=network)
+        for number, host, at, network in places
+    ]
+    beliefs, store, ways_file = Mock(), Mock(), Mock(written=AsyncMock())
+    beliefs.all.return_value = []
+    open_connections = Mock(newest_first=lambda: iter(connections))
+    services = Mock(beliefs=beliefs, request_ids=itertools.count(7), open_connections=open_connections)
+    backend = _backend(
+        services=services,
+        store=store,
+        active=Mock(),
+        ways_file=ways_file,
+        paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
+    )
+    await backend.forget(what)
+    for told in (beliefs.ignore, store.leave_out):
+        (requests,) = told.call_args.args
+        assert {number for number in range(1, 99) if number in requests} == begun
 
 
 def _backend(**parts: Any) -> ControlBackend:
