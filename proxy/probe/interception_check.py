@@ -67,8 +67,9 @@ class InterceptionCheck:
             self._check_rejected(outcome)
 
     def on_hosts_forgotten(self, _: HostsForgotten) -> None:
-        """Forgets which hosts were checked; each may be checked again."""
+        """Forgets which hosts were checked; each may be checked again. A check that is under way teaches nothing."""
         self._checked.clear()
+        self._rejected = None
 
     def _check_rejected(self, outcome: Outcome) -> None:
         if self._under_way:
@@ -123,7 +124,7 @@ class InterceptionCheck:
                 return
             if classified.kind is CertificateKind.UNTRUSTED and not await self._relay_gets_valid(setup, destination):
                 return
-            if self._services.network() == network:
+            if self._services.network() == network and (network, outcome.host) in self._checked:
                 found = Intercepted(
                     destination.host,
                     classified.fingerprint,

@@ -310,6 +310,19 @@ async def test_what_is_forgotten_is_checked_as_if_it_were_new(authorities: dict[
         assert not scene.certificates._checked
 
 
+async def test_what_is_forgotten_during_its_check_is_not_believed(authorities: dict[str, Authority]) -> None:
+    """It would be stored by name."""
+    async with world(authorities, "state") as scene:
+        scene.deliver(visited())
+        scene.certificates.on_tunnel_ended(TunnelEnded(hung_up("b.test")))
+        scene.certificates.on_hosts_forgotten(HostsForgotten())
+        await until(lambda: not scene.certificates._under_way)
+        assert ({*scene.dialed(DIRECT)}, scene.held().state) == ({HOST}, "unknown")
+        scene.clock.advance(60)
+        await scene.look(visited())
+        assert scene.held().state == "blocked"
+
+
 async def test_networks_have_days_of_their_own(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         await scene.look(visited())
