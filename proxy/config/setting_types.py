@@ -113,7 +113,8 @@ def _command(text: str) -> str:
         raise ValueError(f"is not a command: {str(error).lower()}") from None
     if text and not words:
         raise ValueError("is not a command: it is empty")
-    if operator := next((word for word in words if word in _OF_A_SHELL), ""):
+    unquoted = text.split()
+    if operator := next((word for word in words if word in _OF_A_SHELL and word in unquoted), ""):
         raise ValueError(f"is run without a shell, so {operator} means nothing: write it as sh -c '…'")
     return text
 

@@ -477,3 +477,9 @@ def test_a_command_that_needs_a_shell_is_refused(faults: Faults, loaded: Load, o
     command = f"sh -c 'echo sesame {operator} head'"
     assert loaded(f'{relay}"{command}"').settings.relay[0].password_cmd == command
     assert loaded(f'{relay}"echo pass{operator}word"').settings.relay[0].password_cmd
+
+
+@pytest.mark.parametrize("command", ["cut -d ';' -f 2 names", "awk -F '|' 'NR == 1' names", r"find . -exec cat {} \;"])
+def test_a_quoted_argument_of_a_command_is_no_operator(loaded: Load, command: str) -> None:
+    relay = '[[relay]]\nname = "a"\nurl = "http://u@127.0.0.1:1"\npassword_cmd = '
+    assert loaded(f"{relay}'''{command}'''").settings.relay[0].password_cmd == command
