@@ -167,6 +167,10 @@ LOOP_ROUND_S = 0.05
 LOOP_GAP_S = 0.3
 """How long a request takes to come back at most: through a few other programs, which hold it back as well."""
 
+LOOP_LAST_ROUND_S = 0.4
+"""How long those of the last round are held back, which is longer than LOOP_GAP_S and a round: of a program that asks
+by a clock it has more requests than those before, of a loop as many."""
+
 LOOP_REST_S = 10.0
 """How long a relay that leads back is asked for nothing, so that what went round ends."""
 
@@ -187,13 +191,14 @@ class _Request:
 
     async def goes_round(self) -> bool:
         """Holds a request back until the end of its round. Returns whether each brings the next one: then every round
-        has as many as the one before, and soon after it. Clients do not come that regularly, however many wait."""
+        has as many as the one before, however long it is, and soon after it. Clients come by chance, or by a clock."""
         loop = asyncio.get_running_loop()
         if self._round is None:
             if loop.time() > self._released_at + LOOP_GAP_S:
                 self.rounds = 0
             self._round = asyncio.Event()
-            call_at(loop.time() + LOOP_ROUND_S, self._end_round, passes=PASSES)
+            held_s = LOOP_LAST_ROUND_S if self.rounds == LOOP_ROUNDS - 1 else LOOP_ROUND_S
+            call_at(loop.time() + held_s, self._end_round, passes=PASSES)
         self._held += 1
         await self._round.wait()
         return self.rounds >= LOOP_ROUNDS

@@ -301,11 +301,19 @@ async def test_a_relay_that_leads_back_is_recognised_and_rests(
         (await dialer.dial(SITE)).close()
 
 
-@pytest.mark.parametrize("at_once", [True, False], ids=["all at once", "one after the other"])
-async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(to_relays: TcpDialer, at_once: bool) -> None:
+CHANCE = random.Random(1)
+
+
+@pytest.mark.parametrize(
+    ("crowd", "pause_s"),
+    [(512, lambda: 0.0), (512, lambda: CHANCE.expovariate(200.0)), (160, lambda: 0.1), (160, lambda: 0.02)],
+    ids=["all at once", "by chance", "ten a second", "fifty a second"],
+)
+async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(
+    to_relays: TcpDialer, crowd: int, pause_s: Callable[[], float]
+) -> None:
     """As Tor while it builds its circuits: it answers none for some seconds, and far more than LOOP_REQUESTS wait. Who
-    comes meanwhile comes by chance."""
-    crowd, rng = 4 * relay_handshake.LOOP_REQUESTS, random.Random(1)
+    comes meanwhile comes by chance, or by a clock, as a program that checks a site."""
     is_open = asyncio.Event()
 
     async with asyncio.timeout(20), RelayThatAsksBack(is_open.wait).listening() as port:
@@ -317,7 +325,7 @@ async def test_a_relay_that_is_slow_for_a_crowd_does_not_lead_back(to_relays: Tc
         async with asyncio.TaskGroup() as visits:
             for number in range(crowd):
                 visits.create_task(visit())
-                if not at_once and number > relay_handshake.LOOP_REQUESTS:
-                    await asyncio.sleep(rng.expovariate(200.0))
+                if number > relay_handshake.LOOP_REQUESTS:
+                    await asyncio.sleep(pause_s())
             await asyncio.sleep(1.5)
             is_open.set()
