@@ -282,10 +282,12 @@ def socks5_connect(destination: Destination) -> bytes:
 def read_socks5_reply(reader: Reader) -> Parser[None]:
     """The relay's word on our CONNECT, to its last byte. Raises DialError unless it is yes.
 
-    A relay that has greeted us and closes now says no: `ssh -D` has no other answer for what it cannot reach."""
+    A relay that has greeted us and closes now says no: `ssh -D` has no other answer for what it cannot reach. It may
+    also end just then, so the evidence tells it from a no in words."""
     while not reader:
         if reader.ended:
-            raise _relay_error("the relay refused: it closed the connection without a reply", Symptom.RELAY_REFUSED)
+            text = "the relay refused: it closed the connection without a reply"
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED, evidence={"relay": Symptom.EOF})
         yield
     if len(reader) < 2:
         yield from _from_relay(reader, 2)

@@ -167,7 +167,9 @@ async def test_a_site_that_no_relay_can_reach_is_not_held_against_the_relay(
         answer = await byway.get(f"https://{name}:9/")
         assert (answer.status, answer.tunnel) == (502, False)
     for row in await byway.rows(name):
-        assert [(tried["route"], tried["symptom"]) for tried in row["attempts"]] == [(case.name, "relay_refused")], row
+        refused = {(tried["route"], tried["symptom"]) for tried in row["attempts"]}
+        asked = 2 if case.name.startswith("ssh") else 1  # who closes may also restart
+        assert (refused, len(row["attempts"])) == ({(case.name, "relay_refused")}, asked), row
     shown = (await byway.read("relay", "list"))["relays"]
     assert [relay["fault"] for relay in shown if relay["name"] == case.name] == [None]
 

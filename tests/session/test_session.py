@@ -316,15 +316,22 @@ def down() -> DialError:
     return DialError("relay tor cannot be reached", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN)
 
 
-async def test_a_client_waits_for_its_tunnel_while_its_relay_restarts() -> None:
-    refuses, opens = Script(connect=down()), Script(connect=0.0)
-    async with visit({TOR: [refuses, refuses, opens]}, detect=IMPATIENT) as client:
+def ends() -> DialError:
+    text = "relay tor refused: it closed the connection without a reply"
+    return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED, evidence={"relay": Symptom.EOF})
+
+
+@pytest.mark.parametrize("first", [down, ends])
+async def test_a_client_waits_for_its_tunnel_while_its_relay_restarts(first: Callable[[], DialError]) -> None:
+    """Also when it ended on our request, which looks like a refusal."""
+    begins, refuses, opens = Script(connect=first()), Script(connect=down()), Script(connect=0.0)
+    async with visit({TOR: [begins, refuses, opens]}, detect=IMPATIENT) as client:
         await client.says(CONNECT)
         assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
         await client.says(HELLO)
         await until_sent(opens)
         client.leaves()
-    assert len(refuses.dialed) == 2
+    assert len(begins.dialed) == len(refuses.dialed) == 1
 
 
 async def test_a_tunnel_for_which_nothing_comes_is_closed_and_the_log_has_the_reason() -> None:

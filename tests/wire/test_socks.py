@@ -419,6 +419,7 @@ def test_E1_a_relay_that_closes_at_any_byte(make: Callable[[Reader], Parser[Any]
         refused = make is read_socks5_reply and size == 0  # in the way of `ssh -D`
         symptom = Symptom.RELAY_REFUSED if refused else Symptom.RELAY_DOWN
         assert (caught.value.stage, caught.value.symptom) == (Stage.RELAY, symptom)
+        assert not refused or caught.value.evidence == {"relay": Symptom.EOF}, "it may also restart"
 
 
 @given(st.binary(max_size=600))

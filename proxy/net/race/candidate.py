@@ -46,8 +46,9 @@ class Candidate:
 
     __slots__ = (
         "answer", "answer_due_at", "answer_fingerprint", "avoids_residual", "connected_at", "connected_late",
-        "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "phase",
-        "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom", "syn_at", "syn_s", "task",
+        "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "is_retry",
+        "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom", "syn_at", "syn_s",
+        "task",
     )  # fmt: skip
 
     def __init__(self, route: Route, now: float) -> None:
@@ -73,6 +74,7 @@ class Candidate:
         self.answer_due_at = 0.0  # when an HTTP answer that began, and is not classified yet, is delivered all the same
         self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
+        self.is_retry = False  # its relay was tried before in this race
         self.connected_late = False  # it was hedged before it connected
         self.hedged_at = 0.0  # when the next route was started beside it; 0: not yet
         self.snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable
@@ -90,12 +92,20 @@ class Candidate:
 
     @property
     def failed_on_its_way(self) -> bool:
-        """Whether its relay failed before a path was open, in a way that may pass: a retry may help."""
+        """Whether its relay failed before a path was open, in a way that may pass: a retry may help. One that closes in
+        place of its reply restarts, or refuses the destination: it is taken at its word the second time."""
         return (
             self.phase is Phase.FAILED
             and bool(self.route.relays)
             and self.stage in _BEFORE_PATH
-            and self.symptom in _TRANSIENT
+            and (
+                self.symptom in _TRANSIENT
+                or (
+                    self.symptom is Symptom.RELAY_REFUSED
+                    and self.evidence.get("relay") == Symptom.EOF
+                    and not self.is_retry
+                )
+            )
         )
 
     def poll_connect(self, connecting: Connecting, notify: Notify, now: float) -> None:

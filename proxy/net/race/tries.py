@@ -73,6 +73,7 @@ class Tries:
         if not route.relays:
             candidate.avoids_residual = bool(route.wrap) and self._relay_may_serve(latest)
         elif route in latest:
+            candidate.is_retry = True
             self.retries.started(route.relays, now)
 
     def next_retry_at(self, now: float) -> float:

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.model import DIRECT, Destination, Evidence, Route, Stage, Symptom
+from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.policy import NoPolicy
@@ -40,14 +41,16 @@ class Trial(Tries):
         )
         super().__init__(Destination("blog.example", 443), routes, terms, Notify(), NOW)
 
-    def starts(self, now: float, stage: Stage | None = None, symptom: Symptom = Symptom.NONE) -> Candidate:
+    def starts(self, now: float, fails: Stage | DialError | None = None, symptom: Symptom = Symptom.NONE) -> Candidate:
         route = self.next_route(None, now)
         assert route is not None
         candidate = Candidate(route, now)
         self.note_start(candidate, now)
         self.candidates.append(candidate)
-        if stage is not None:
-            candidate.failed(stage, symptom, "failed", now)
+        if isinstance(fails, DialError):
+            candidate.dial_failed(fails, now)
+        elif fails is not None:
+            candidate.failed(fails, symptom, "failed", now)
         if candidate.failed_on_its_way:
             self.retries.failed(route.relays, now)
         return candidate
@@ -69,6 +72,23 @@ def test_routes_come_in_the_order_of_the_plan_and_then_relays_again() -> None:
     assert tries.next_retry_at(due_at) == math.inf, "it is due then"
     tries.starts(due_at, Stage.RELAY, Symptom.RELAY_DOWN)
     assert tries.next_retry_at(due_at) == due_at + DetectTuning().relay_retry_s[1]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "is_retried"), [({"relay": Symptom.EOF}, True), ({}, False)], ids=["by closing", "in words"]
+)
+def test_a_relay_that_refuses_by_closing_may_restart_and_is_asked_once_more(
+    evidence: Evidence, is_retried: bool
+) -> None:
+    tries, now = Trial(RELAY), NOW
+    closes = DialError("closed", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED, evidence=evidence)
+    for again in (is_retried, False):
+        tries.starts(now, closes)
+        assert tries.have_failed(now, NOW + 30) is not again
+        now = tries.next_retry_at(now)
+        assert (now < math.inf) is again
+        if not again:
+            break
 
 
 @pytest.mark.parametrize(("policy", "waits"), [(NoPolicy(), True), (Failing(), False)])
