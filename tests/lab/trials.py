@@ -185,6 +185,8 @@ class Stay:
 
         with contextlib.suppress(TimeoutError):
             await until_read(as_wanted, within_s=row.settle_s * (self.patience if wanted else 1.0))
+        if not held:  # a Byway on a busy machine was still loading its API
+            await as_wanted()
         return held
 
     async def lasting(self, trials: Iterable[tuple[Trial, Site]]) -> list[Trial]:
