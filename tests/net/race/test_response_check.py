@@ -1,4 +1,4 @@
-"""How answers are judged in a race is told in test_race."""
+"""Tests of the response check alone; how a race judges answers by it is tested in test_race."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which route is next, by what was tried. How long races wait between is told in test_race."""
+"""Which route is next, by what was tried. The waits between are tested in test_race."""
 
 from __future__ import annotations
 

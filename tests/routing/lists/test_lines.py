@@ -153,7 +153,7 @@ def test_lines_that_say_at_their_beginning_what_they_cover(
 
 
 ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-"""What ends a line for Python, and for nobody who writes lists."""
+"""Line ends of `str.splitlines` that no editor knows."""
 
 
 @pytest.mark.parametrize(
