@@ -261,6 +261,7 @@ class _Lookup:
             cancel(self._settling)
         for query in self._queries:
             query.close()
+        self._queries.clear()  # they refer to this: all of it would wait for the garbage collector
 
     def on_answer(self, query: _ServerQuery, kind: RecordType, answer: Answer) -> None:
         """Called by a query for its first answer of each type."""
