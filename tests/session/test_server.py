@@ -20,6 +20,10 @@ from tests.support.sockets import descriptors
 from tests.support.waiting import until
 
 
+def congestion_control(sock: socket.SocketType) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
 class Sessions:
     """In place of real ones: each says hello, and goes on until its client leaves or it is told to hand it over."""
 
@@ -27,6 +31,8 @@ class Sessions:
         self.peers: list[str] = []
         self.is_immediate: list[bool] = []
         """Whether each client's socket never blocks, and sends without delay."""
+        self.congestion_control: list[bytes] = []
+        """Of each client's socket."""
         self.pump = SimpleNamespace(active=0)
         self.fault: Exception | None = None
 
@@ -38,6 +44,7 @@ class Sessions:
         sock = client.lowest_socket
         at_once = bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         self.is_immediate.append(at_once and not os.get_blocking(sock.fileno()))
+        self.congestion_control.append(congestion_control(sock))
         try:
             if self.fault is not None:
                 raise self.fault
@@ -108,6 +115,18 @@ async def test_each_client_has_a_session_and_is_counted_until_it_ends(clients: C
     await until(lambda: clients.server.sessions == 0)
     assert descriptors() == before
     assert clients.server.accepted == 5
+
+
+async def test_only_what_goes_to_this_computer_itself_is_not_paced(clients: Clients) -> None:
+    with socket.socket() as sock:
+        default = congestion_control(sock)
+    clients.connect()
+    await until(lambda: clients.sessions.congestion_control == [b"reno"])
+    clients.server.stop_listening()
+    clients.port = clients.server.listen("0.0.0.0", 0)
+    clients.server.serve()
+    clients.connect()
+    await until(lambda: clients.sessions.congestion_control == [b"reno", default])
 
 
 async def test_more_clients_than_one_turn_takes_are_all_accepted(

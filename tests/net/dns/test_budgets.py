@@ -43,7 +43,8 @@ async def test_a_lookup_leaves_nothing_to_the_garbage_collector(tmp_path: Path) 
     async with plain_server(saying("192.0.2.7")) as server:
         machine_files(tmp_path, "127.0.0.1")
         with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
-            resolver = Resolver(system=StubResolver(poller=poller, folder=tmp_path, port=server.port, second_answer_s=0))
+            system = StubResolver(poller=poller, folder=tmp_path, port=server.port, second_answer_s=0)
+            resolver = Resolver(system=system)
             await resolver.resolve("warm.test")
             with counting():  # the collector is off meanwhile
                 for number in range(NAMES):
