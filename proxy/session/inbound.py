@@ -28,7 +28,7 @@ from proxy.model.remembered import remembered
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.session.recent_clients import RecentClients
-from proxy.wire import http1, sniff, socks
+from proxy.wire import hostnames, http1, sniff, socks
 from proxy.wire.http1 import Form, Headers, RequestHead
 from proxy.wire.sniff import Family
 
@@ -42,6 +42,11 @@ _USER_AGENT = ("User-Agent", "user-agent")
 _REMEMBERED = 512
 _REMEMBERED_SIZE = 1024
 """CONNECTs and SOCKS5 requests that are remembered, and bytes of the longest."""
+
+_CONNECT_FORMS = 32
+_TARGET = b"\0"
+"""What browsers say in a CONNECT beside its target is the same for every site: so many such heads are remembered, with
+this, which no valid one holds, in place of the target."""
 
 _FORWARDS_REMEMBERED = 32
 """Requests in absolute form that are remembered. They may hold cookies, so only few are kept."""
@@ -184,6 +189,13 @@ def _user_agent(headers: Headers) -> str:
     return ""
 
 
+def _connect_target(received: bytes) -> bytes:
+    """The target of a head that begins as a CONNECT does; empty when it does not, or is none of the usual ones."""
+    if _TARGET in received or not received.startswith(b"CONNECT "):
+        return b""
+    return received[len(b"CONNECT ") :].partition(b" ")[0]
+
+
 def _forward_request(head: RequestHead, destination: Destination) -> ForwardRequest:
     return ForwardRequest(head, destination, HttpRequest(head.method, head.target))
 
@@ -228,6 +240,8 @@ class InboundHandshake:
         """Whole greetings that offer it: they need not be parsed."""
         # By their head.
         self._connects: Bounded[bytes, _Known[TunnelRequest]] = Bounded(_REMEMBERED if credentials is None else 0)
+        self._connect_forms: Bounded[bytes, str] = Bounded(_CONNECT_FORMS if credentials is None else 0)
+        """The user agent of each."""
         self._socks5_requests: Bounded[bytes, TunnelRequest] = Bounded(_REMEMBERED)
 
     async def read(self, client: Client) -> InboundRequest | None:
@@ -249,6 +263,9 @@ class InboundHandshake:
             family = sniff.sniff(reader[0])
             match family:
                 case Family.HTTP:
+                    if (tunnel := self._usual_connect(received)) is not None:
+                        reader.clear()
+                        return tunnel
                     if (forward := self._forward(received)) is not None:
                         reader.clear()
                         return forward
@@ -301,6 +318,22 @@ class InboundHandshake:
             self._recent_clients.note(known.user_agent)
         return known.request
 
+    def _usual_connect(self, received: bytes) -> TunnelRequest | None:
+        """A CONNECT that differs from an earlier one in its target alone. None: these bytes are something else, or more
+        has to be checked."""
+        target = _connect_target(received)
+        user_agent = self._connect_forms.get(received.replace(target, _TARGET)) if target else None
+        if user_agent is None:
+            return None
+        try:
+            request = TunnelRequest(hostnames.authority(target), Inbound.CONNECT)
+        except ValueError:
+            return None  # the parser says why
+        self._connects[received] = _Known(request, user_agent)
+        if user_agent:
+            self._recent_clients.note(user_agent)
+        return request
+
     def _asked(self, client: Client, head: RequestHead, received: bytes = b"") -> InboundRequest:
         """What an HTTP request asks for. `received` is all that had come on the connection; empty when this is not its
         first request. Raises PeerError for one that has no right to it, OSError when its client has left."""
@@ -321,6 +354,9 @@ class InboundHandshake:
             request = TunnelRequest(head.destination, Inbound.CONNECT)
             if received.endswith(b"\r\n\r\n") and not reader and len(received) <= _REMEMBERED_SIZE:
                 self._connects[received] = _Known(request, user_agent)
+                target = _connect_target(received)
+                if target and target.decode() not in user_agent:
+                    self._connect_forms[received.replace(target, _TARGET)] = user_agent
             return request
         if head.destination.host == OWN_NAME:
             return OwnPageRequest(_as_received(head) + reader.rest())

@@ -174,6 +174,54 @@ async def test_a_connect_that_is_remembered_is_the_same_request(client: Client) 
     assert await client.says(other) == TunnelRequest(Destination("example.com", 443), Inbound.CONNECT)
 
 
+async def test_of_a_connect_in_the_usual_form_only_the_target_is_parsed(client: Client) -> None:
+    head = CONNECT % b"Proxy-Connection: keep-alive\r\nUser-Agent: some browser\r\n"
+    await client.says(head)
+    client.recent = client.front._recent_clients = RecentClients()
+    other = head.replace(b"example.org:443", b"Example.COM:8443")
+    with counting() as calls:
+        assert await client.says(other) == TunnelRequest(Destination("example.com", 8443), Inbound.CONNECT)
+    assert not any("http1" in name for name in calls)
+    assert client.recent.has_used("some browser")
+    assert not client.reader
+    assert await client.says(other + b"flight") == TunnelRequest(Destination("example.com", 8443), Inbound.CONNECT)
+    assert client.reader.rest() == b"flight"
+
+
+_ODD_TARGETS = [
+    *(b"[2001:db8::1]:443", b"192.0.2.7:80", b"0x7f.1:443", b"localhost:22", b"byway.internal:443", b"h:1", b"T:1"),
+    *(b"", b"example.com", b"example.com:", b"example.com:0", b"example.com:99999", b"user@h:1", b"h:1,i:2", b"a b:1"),
+    *(b"\0", b"\0:443", b"h\0:443", b"h:443\0", "bücher.example:443".encode(), b"\xff:443", b"\xc4:443", b"h\r\n:1"),
+    *(b"h:1\r\nHost: evil.example:1\r\nX: h:1", b"http://h/", b"/", b"*", b"HTTP/1.1", b"Host:", b":443"),
+]
+
+
+@pytest.mark.parametrize("named", [b"%s", b"evil.example:1", b"", b"\0", b"%s%s"], ids=repr)
+@pytest.mark.parametrize("target", _ODD_TARGETS, ids=repr)
+async def test_a_connect_in_the_usual_form_is_what_the_parser_makes_of_it(
+    client: Client, target: bytes, named: bytes
+) -> None:
+    """The next client's request is never taken for more than it is by what an earlier one said."""
+    fields = b"Host: %s\r\nUser-Agent: some browser\r\n\r\n"
+    named = named.replace(b"%s", target)
+    head = b"CONNECT " + target + b" HTTP/1.1\r\n" + fields % named
+
+    async def made_of(head: bytes) -> object:
+        try:
+            return await client.says(head)
+        except PeerError as error:
+            return error.reply
+        finally:
+            client.reader.clear()
+
+    expected = await made_of(head)
+    client.front = InboundHandshake(Limits(), None, is_ours, client.recent)
+    for usual in (b"example.org:443", b"HTTP:1", b"t:1", b"e:44"):
+        await made_of(b"CONNECT " + usual + b" HTTP/1.1\r\n" + fields % usual)
+    assert client.front._connect_forms
+    assert await made_of(head) == expected
+
+
 @pytest.mark.parametrize("offer", [b"\x05\x01\x00", b"\x05\x02\x00\x01", b"\x05\x03\x00\x01\x02", b"\x05\x02\x00\x80"])
 async def test_a_socks5_greeting_is_the_same_alone_and_with_the_request_behind_it(client: Client, offer: bytes) -> None:
     """Usual ones that come alone are not parsed; the last one is."""
