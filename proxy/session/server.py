@@ -154,7 +154,7 @@ class Server:
         return f"<Server fd {self.fileno()} {self.sessions} sessions>"
 
 
-def _leave_unpaced(sock: socket.socket) -> None:
+def _leave_unpaced(sock: socket.SocketType) -> None:
     """Gives the clients of a listening socket Reno as congestion control, which every user may choose. BBR, the default
     of some systems, sends a few packets at a time, by timers of the kernel: on the way to a program on this computer
     that took more than a third of the throughput of bulk, and of its CPU time (measured)."""
