@@ -138,6 +138,17 @@ async def test_more_clients_than_one_turn_takes_are_all_accepted(
     await until(lambda: clients.server.sessions == 9)
 
 
+async def test_a_client_that_is_there_has_its_turn_before_a_new_one(clients: Clients) -> None:
+    turns: list[int] = []
+    clients.connect()
+    asyncio.get_running_loop().call_soon(lambda: turns.append(clients.server.accepted))  # as what an event has woken
+    clients.server.ready(READABLE)
+    clients.server.ready(READABLE)
+    assert clients.server.accepted == 0
+    await until(lambda: clients.server.accepted == 1)
+    assert turns == [0]
+
+
 async def test_clients_that_come_while_a_turn_is_due_start_no_other(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
