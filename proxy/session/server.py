@@ -85,7 +85,7 @@ class Server:
         return self._sock.fileno() if self._sock is not None else -1
 
     def ready(self, mask: int) -> None:
-        """Accepts waiting clients at the end of this pass of the loop, once those that are there had their turn: by then
+        """Accepts waiting clients at the end of this pass of the loop, after those that are there: by then
         more of them wait, and what is done for many at once costs less for each (5 % by SOCKS5, measured). The poller
         reports them once, so turns go on until none waits or it has to pause. A client that comes between two turns
         starts no third one: the clients that are there get their turns too."""
