@@ -174,6 +174,20 @@ async def test_an_open_tab_says_that_its_session_has_ended(world: World, pages: 
     await shows(page, "document.body?.innerText.includes('You are signed out.')")
 
 
+async def test_what_is_typed_while_the_end_of_a_session_is_on_its_way_stays(
+    world: World, pages: Pages, page: Tab
+) -> None:
+    await page.open(f"{await sign_in(page, pages)}relays")
+    await until(lambda: world.followers == 1, within_s=20)
+    await page.evaluate(_HOLD_REFUSALS)
+    await page.evaluate(_SIGN_OUT)
+    await until(lambda: world.followers == 0, within_s=20)
+    await shows(page, "held.length > 0")
+    await page.evaluate("document.querySelector('textarea').value = 'half a UR'; 0")
+    await page.evaluate("held.forEach((go) => go()); new Promise((done) => setTimeout(done, 300))")
+    assert await page.evaluate("document.querySelector('textarea').value") == "half a UR"
+
+
 async def test_a_tab_that_nobody_touches_says_that_its_session_has_ended(world: World, pages: Pages, page: Tab) -> None:
     await page.open(f"{await sign_in(page, pages)}sites")
     await until(lambda: world.followers == 1, within_s=20)
@@ -186,6 +200,13 @@ _SIGN_OUT = """{
   fetch(form.action, {method: 'POST', body: new URLSearchParams(new FormData(form))}).then(() => 0);
 }"""
 """As another tab does it."""
+
+_HOLD_REFUSALS = """{
+  const ask = window.fetch;
+  window.held = [];
+  window.fetch = (...all) => ask(...all).then((answer) =>
+    answer.status !== 401 ? answer : new Promise((go) => held.push(() => go(answer))));
+}"""
 
 _UPDATED = """new Promise((done) => {
   const before = document.querySelector('textarea');

@@ -17,7 +17,8 @@ async function update() {
   let size = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    if (answer.status === 401) location.reload(); // signed out: the page says so, in place of what was true then
+    due ||= isBusy(); // somebody may have begun to type since it was asked for
+    if (answer.status === 401 && !due) location.reload(); // signed out: the page says so, in place of what was true then
     if (!answer.ok) return stop();
     const body = await answer.blob();
     size = body.size;
