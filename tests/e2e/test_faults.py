@@ -245,7 +245,7 @@ async def test_A21_the_origins_side_ends_when_a_client_resets_in_a_download(bywa
 
 
 async def test_A22_fifty_pipelined_requests_to_two_hosts_are_answered_in_order(byway: Watched, origin: Origin) -> None:
-    async with Origin(addresses=("127.0.0.2",)) as other:
+    async with Origin(addresses=("127.0.0.2", "127.0.0.1")) as other:
         hosts = [(f"one.test:{origin.http_port}", origin), (f"two.test:{other.http_port}", other)]
         sent = [(*hosts[n % 2], f"/{n}") for n in range(50)]
         requests = b"".join(
@@ -260,7 +260,7 @@ async def test_A22_fifty_pipelined_requests_to_two_hosts_are_answered_in_order(b
 
 
 async def test_A23_each_request_on_a_kept_connection_goes_to_its_own_host(byway: Watched, origin: Origin) -> None:
-    async with Origin(addresses=("127.0.0.2",)) as other, connection(byway.proxy) as (reader, writer):
+    async with Origin(addresses=("127.0.0.2", "127.0.0.1")) as other, connection(byway.proxy) as (reader, writer):
         for host, site in (("one.test", origin), ("two.test", other), ("two.test", other), ("one.test", origin)):
             writer.write(get(f"http://{host}:{site.http_port}/", host=host.encode()))
             head = await reader.readuntil(b"\r\n\r\n")

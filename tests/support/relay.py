@@ -15,6 +15,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.support.sockets import listener_alone
 from tests.support.streams import Connections, splice
 
 
@@ -34,6 +35,7 @@ class Relay:
     port: int = 0
     asked: list[str] = field(default_factory=list)  # host:port of every request, in order
     _server: asyncio.Server | None = None
+    _holder: socket.socket | None = None
 
     def __post_init__(self) -> None:
         self._connections = Connections(self._serve)
@@ -44,6 +46,9 @@ class Relay:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        if self._holder is not None:
+            self._holder.close()
+            self._holder = None
 
     @property
     def connections(self) -> int:
@@ -51,7 +56,10 @@ class Relay:
 
     async def revive(self) -> None:
         """Listens, on the same port as before if there was one."""
-        sock = socket.create_server((self.address, self.port), backlog=512)
+        if self.address == "127.0.0.1" or self._holder is not None:
+            sock = socket.create_server((self.address, self.port), backlog=512)
+        else:
+            sock, self._holder = listener_alone(self.address, self.port)
         self.port = sock.getsockname()[1]
         self._server = await asyncio.start_server(self._connections, sock=sock, ssl=self.secure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -17,6 +18,24 @@ def tcp_pair(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.sock
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return near, far
+
+
+def listener_alone(address: str, port: int = 0, *, backlog: int = 512) -> tuple[socket.socket, socket.socket]:
+    """A listener on `address`, which is another than 127.0.0.1, and a socket that holds its port there: no Byway that
+    asks for any port gets it, which would take what listens on that port of any loopback address for itself."""
+    for _ in range(50):  # the free port of one address may be taken on another
+        listener = socket.create_server((address, port), backlog=backlog)
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", listener.getsockname()[1]))
+        except OSError as failure:
+            listener.close()
+            holder.close()
+            if port or failure.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return listener, holder
+    raise OSError(errno.EADDRINUSE, f"no port is free on 127.0.0.1 and {address}")
 
 
 def reset(sock: socket.socket) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -65,3 +66,13 @@ async def test_stops_and_is_revived_on_its_port(origin: Origin) -> None:
         assert relay.port == port
         assert b"hello" in await asyncio.to_thread(ask, relay, socks.SOCKS5, origin.http_port)
         assert relay.connections == 1
+
+
+async def test_its_port_is_free_on_no_address_where_byway_listens() -> None:
+    """Byway takes a relay on its own port of any loopback address for itself, and dials it never."""
+    async with Relay({}) as relay:
+        for _ in range(2):
+            with pytest.raises(OSError, match="Address already in use"):
+                socket.create_server(("127.0.0.1", relay.port))
+            await relay.stop()
+    socket.create_server(("127.0.0.1", relay.port)).close()
