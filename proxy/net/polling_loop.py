@@ -37,6 +37,10 @@ class EdgeSet(Protocol):
         """Adds the descriptor of the loop's own selector."""
         ...
 
+    def end_pass(self) -> None:
+        """Does what was left for the end of a pass. Called when nothing else is to be done in it, before the wait."""
+        ...
+
     def wait(self, timeout_s: float) -> bool:
         """Waits for at most `timeout_s`, for ever when it is negative, and tells owners. Returns whether something is
         ready in the loop's own selector."""
@@ -115,6 +119,8 @@ class PollingLoop(asyncio.SelectorEventLoop):
         timer: _Timer | None
         handle: _Callback | _Timer | None
         while True:
+            if self._edges is not None:
+                self._edges.end_pass()  # what it calls may add a callback, so before the length of the wait is known
             if self._timer_cancelled_count > _CANCELLED_MAX and 2 * self._timer_cancelled_count > len(timers):
                 timers[:] = [timer for timer in timers if not timer._cancelled]
                 heapq.heapify(timers)

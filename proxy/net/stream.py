@@ -175,8 +175,8 @@ class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
     __slots__ = (
-        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_poller", "_writes_armed", "lowest_socket",
-        "plain_socket",
+        "_armed_by_poller", "_awaits_write", "_edges", "_eof_sent", "_writes_armed", "lowest_socket",
+        "plain_socket", "poller",
     )  # fmt: skip
 
     # Every connection reads them many times, so they are attributes and no properties.
@@ -195,7 +195,7 @@ class SocketStream(Stream):
         self._receiver = self._sender = None
         self.plain_socket = sock
         self.lowest_socket = sock
-        self._poller = poller
+        self.poller = poller
         self._armed_by_poller = poller.edge_triggered
         self._writes_armed = poller.edge_triggered and not connected
         self._awaits_write = not connected  # it is connecting, or a send was cut short
@@ -229,7 +229,7 @@ class SocketStream(Stream):
             if error.errno != errno.ENOTCONN:
                 raise
             if not self._armed_by_poller:
-                self._poller.want_write(self)
+                self.poller.want_write(self)
             return False
         self._awaits_write = False
         return True
@@ -250,7 +250,7 @@ class SocketStream(Stream):
             if self._armed_by_poller:
                 self.drained = not self._edges & _FINAL_EDGES
             else:
-                self._poller.want_read(self)
+                self.poller.want_read(self)
             return None
         # A short read emptied the socket, unless EOF or an urgent byte came with it (nginx relies on the same). EOF is
         # next when it alone had been reported before the read: the kernel does so when all bytes before it are there.
@@ -270,7 +270,7 @@ class SocketStream(Stream):
             if self._armed_by_poller:
                 self.drained = not self._edges & _FINAL_EDGES
             else:
-                self._poller.want_read(self)
+                self.poller.want_read(self)
             return None
         if size < limit and self._armed_by_poller:
             ends = self._edges & _FINAL_EDGES
@@ -320,15 +320,15 @@ class SocketStream(Stream):
         self._awaits_write = True
         if not self._writes_armed:
             self._writes_armed = self._armed_by_poller
-            self._poller.want_write(self)
+            self.poller.want_write(self)
 
     def pause_reading(self) -> None:
-        self._poller.pause_reading(self, writes=self._writes_armed)
+        self.poller.pause_reading(self, writes=self._writes_armed)
 
     def resume_reading(self) -> None:
         if self._edges & PEER_SHUT:
             self._edges |= URGENT  # one that came in the pause is not reported yet, and the end does not come before it
-        self._poller.resume_reading(self, writes=self._writes_armed)
+        self.poller.resume_reading(self, writes=self._writes_armed)
 
     def send_eof(self) -> None:
         if not self._eof_sent:
@@ -340,9 +340,8 @@ class SocketStream(Stream):
 
     def close(self) -> None:
         if self.lowest_socket.fileno() >= 0:
-            self._poller.forget(self)
             self.drained = self.finished = False
-            self.lowest_socket.close()
+            self.poller.close_socket(self.lowest_socket)
             if self._receiver is not None or self._sender is not None:
                 self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
 
@@ -354,7 +353,7 @@ class SocketStream(Stream):
 
     def detach(self) -> socket.socket:
         """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is unusable then."""
-        self._poller.unregister(self)
+        self.poller.unregister(self)
         self.drained = self.finished = False
         family, kind = self.lowest_socket.family, self.lowest_socket.type
         sock = socket.socket(family, kind, fileno=self.lowest_socket.detach())

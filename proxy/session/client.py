@@ -26,7 +26,7 @@ PULL_LIMIT = 128 * 1024
 class Client:
     """One client. Its session closes it, unless it is `handed_over`."""
 
-    __slots__ = ("handed_over", "has_left", "news", "reader", "stream")
+    __slots__ = ("_reply", "handed_over", "has_left", "news", "reader", "stream")
 
     def __init__(self, stream: SocketStream) -> None:
         self.stream = stream
@@ -38,6 +38,8 @@ class Client:
         self.has_left = False
         self.handed_over = False
         """The pump or the control server owns the stream."""
+        self._reply = b""
+        """What is still to be sent of its handshake."""
 
     def renew_news(self) -> None:
         """Leaves its Notify to who waits for it now."""
@@ -100,8 +102,30 @@ class Client:
         """Who ended a connection on which no route delivered: this client, if it has left."""
         return ClosedBy.CLIENT if self.has_left else otherwise
 
+    def reply(self, data: bytes) -> None:
+        """Answers in a handshake: sends `data` at the end of this pass of the loop, when many others are answered too.
+        What else is sent by this object comes after it; who sends past it calls `send_reply` before."""
+        is_first = not self._reply
+        self._reply += data
+        if is_first:
+            self.stream.poller.at_pass_end(self.send_reply)
+
+    def send_reply(self) -> None:
+        """Sends what `reply` has left to be sent. Harmless when that is nothing."""
+        reply, self._reply = self._reply, b""
+        if not reply:
+            return
+        try:
+            is_sent = self.stream.send_nowait(reply) == len(reply)
+        except OSError:
+            is_sent = False
+        if not is_sent:  # it has left: the buffer of a new connection has room for this
+            self.stream.abort()
+            self.news.set()
+
     def close(self) -> None:
         """Closes its stream, and what may wait for it."""
+        self.send_reply()
         self.stream.close()
         self.news.close()
 
@@ -110,6 +134,7 @@ class Client:
         and could destroy the answer on its way (RFC 9112, section 9.6)."""
         if not reply:
             return
+        self.send_reply()
         with contextlib.suppress(OSError, TimeoutError), deadline(linger_s):
             await self.stream.send(reply)
             self.stream.send_eof()

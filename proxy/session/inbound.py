@@ -364,19 +364,19 @@ class InboundHandshake:
 
     async def _socks5(self, client: Client, ends_at: float, *, is_usual: bool) -> TunnelRequest:
         """`is_usual`: one of the usual greetings has come, and nothing behind it."""
-        stream, reader = client.stream, client.reader
+        reader = client.reader
         if is_usual:
             reader.clear()
         elif self._socks5_method not in await client.read(socks.read_socks5_methods(reader), ends_at):
             raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
-        await stream.send(self._socks5_choice)
+        client.reply(self._socks5_choice)
         if not reader:
             await client.receive(ends_at)
         if self.credentials is not None:
             user, password = await client.read(socks.read_socks5_credentials(reader), ends_at)
             if not self.credentials.matches(user, password):
                 raise PeerError("SOCKS5 credentials are wrong", reply=socks.SOCKS5_AUTH_FAILED)
-            await stream.send(socks.SOCKS5_AUTH_OK)
+            client.reply(socks.SOCKS5_AUTH_OK)
         received = bytes(reader)
         if (known := self._socks5_requests.get(received)) is not None:
             reader.clear()

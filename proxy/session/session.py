@@ -81,13 +81,14 @@ class Session:
             if not await race.connect(client.waits):
                 record.on_lost(race, client.ended(ClosedBy.BYWAY))
                 return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
-            await client.stream.send(asked.accepted)
+            client.reply(asked.accepted)
 
             flight = Flight()
             if client.reader:  # sent ahead, behind the request
                 flight.receive_data(client.reader.rest())
             while True:
                 path = await receive_flight(client, flight, race, limits)
+                client.send_reply()  # nothing else may come before it
                 if path is OpenPath.SERVER_FIRST:
                     return await self._serve_server_first(race, record, flight)
                 if client.has_left or not flight.complete:

@@ -233,9 +233,11 @@ async def test_this_platform_has_a_poller() -> None:
     poller.close()
 
 
-async def test_to_forget_what_was_never_registered_is_harmless(
+async def test_to_close_what_was_never_registered_is_harmless(
     poller: Poller, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    poller.forget(Watcher(pair[0]))
+    for _ in range(2):
+        poller.close_socket(pair[0])
+        assert pair[0].fileno() < 0
     poller.unregister(Watcher(pair[1]))
     poller.want_write(Watcher(pair[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import select
 import socket
 from collections.abc import Coroutine
@@ -186,3 +187,97 @@ def test_timers_are_called_in_their_order_and_cancelled_ones_do_not_pile_up() ->
     called, left = run(story())
     assert called == [1, 2, 3]
     assert left < 300
+
+
+def test_sockets_are_closed_at_the_end_of_the_pass() -> None:
+    async def story() -> bytes:
+        poller = EpollPoller(asyncio.get_running_loop())
+        near, far = tcp_pair()
+        number, stream = near.fileno(), SocketStream(near, poller, "near", connected=True)
+        stream.send_nowait(b"last words")
+        stream.close()
+        stream.abort()  # harmless, as always after that
+        assert stream.lowest_socket.fileno() == -1
+        with socket.socket() as other:
+            assert other.fileno() != number
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            stream.receive_nowait()
+        assert far.recv(16) == b"last words"
+        with pytest.raises(BlockingIOError):
+            far.recv(16)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with far:
+            ended = far.recv(16)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+        poller.close()
+        return ended
+
+    assert run(story()) == b""
+
+
+def test_one_that_is_reset_is_closed_then_as_well() -> None:
+    async def story() -> None:
+        poller = EpollPoller(asyncio.get_running_loop())
+        near, far = tcp_pair()
+        SocketStream(near, poller, "near", connected=True).abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with far, pytest.raises(ConnectionResetError):
+            far.recv(16)
+        poller.close()
+
+    run(story())
+
+
+def test_a_pass_ends_with_its_calls_and_then_closes() -> None:
+    done: list[str] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        poller = EpollPoller(loop)
+        loop.set_exception_handler(lambda _, context: done.append(str(context["exception"])))
+        near, far = tcp_pair()
+
+        def fail() -> None:
+            raise RuntimeError("a fault")
+
+        def note_end() -> None:
+            with pytest.raises(BlockingIOError):
+                far.recv(1)
+            done.append("call")
+            poller.at_pass_end(lambda: done.append("call of a call"))
+
+        poller.close_socket(near)
+        poller.at_pass_end(fail)
+        poller.at_pass_end(note_end)
+        loop.call_soon(done.append, "next pass")
+        done.append("this pass")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with far:
+            assert far.recv(1) == b""
+        poller.close()
+
+    run(story())
+    assert done == ["this pass", "a fault", "call", "call of a call", "next pass"]
+
+
+def test_a_poller_that_is_closed_leaves_nothing_undone() -> None:
+    async def story() -> list[str]:
+        poller, done = EpollPoller(asyncio.get_running_loop()), list[str]()
+        near, far = tcp_pair()
+        poller.at_pass_end(lambda: done.append("called"))
+        poller.close_socket(near)
+        poller.close()
+        with far:
+            assert far.recv(1) == b""
+        other, far = tcp_pair()
+        poller.at_pass_end(lambda: done.append("called at once"))
+        poller.close_socket(other)
+        with far:
+            assert far.recv(1) == b""
+        return done
+
+    assert run(story()) == ["called", "called at once"]

@@ -18,6 +18,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import DIRECT, ClosedBy, Outcome, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.poller import make_poller
+from proxy.net.polling_loop import new_loop
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.pump import Pump
 from proxy.routing.address_guard import Guard
@@ -115,7 +116,7 @@ class Inspector:
         self.side, ours = socket.socketpair()
         ours.setblocking(False)
         self.side.send(OTHER_HELLO)
-        return SocketStream(ours, client._poller, client.peer)
+        return SocketStream(ours, client.poller, client.peer)
 
     def leaves(self) -> None:
         assert self.client is not None
@@ -386,6 +387,29 @@ async def test_a_server_that_greeted_has_delivered_whoever_ends_it(by: ClosedBy)
     (outcome,) = client.outcomes
     assert (outcome.winner, outcome.closed_by, outcome.error, outcome.bytes_down) == (DIRECT, by, "", 24)
     assert outcome.attempts[0].delivered
+
+
+@pytest.mark.parametrize("host", ["1.1.1.1", "mail.example"])
+@pytest.mark.parametrize("loop", [new_loop, asyncio.new_event_loop])
+def test_a_greeting_that_is_there_with_the_path_comes_after_connected(
+    loop: Callable[[], asyncio.AbstractEventLoop], host: str
+) -> None:
+    def greets(script: Script) -> ScriptedStream:
+        stream = ScriptedStream(script)
+        stream.inbox.append(b"220 mail.example ESMTP\r\n")
+        return stream
+
+    async def story() -> None:
+        async with visit({DIRECT: [Script(connect=0.0, stream=greets)]}) as client:
+            await client.says(f"CONNECT {host}:25 HTTP/1.1\r\nHost: {host}:25\r\n\r\n".encode())
+            heard = await client.hears()
+            while not heard.endswith(b"ESMTP\r\n"):
+                heard += await client.hears()
+            assert heard == b"HTTP/1.1 200 Connection established\r\n\r\n220 mail.example ESMTP\r\n"
+            client.leaves()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
 
 
 async def test_a_client_that_leaves_while_it_sends_is_the_one_who_left() -> None:

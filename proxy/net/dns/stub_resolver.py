@@ -376,9 +376,7 @@ class _ServerQuery:
             raise
 
     def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._poller.forget(self)
-            self._sock.close()
+        self._poller.close_socket(self._sock)
 
     def ready(self, mask: int) -> None:
         """Called by the poller, once for all that has come."""
