@@ -93,6 +93,7 @@ class EpollPoller:
         """Numbers registered since the last wait: what that reports of one is of a socket that was closed since."""
         self._selector_fd = -1
         self._has_pass_end = isinstance(loop, PollingLoop)
+        self.has_left = False
         self._at_pass_end: list[Callable[[], None]] = []
         self._closing: list[int] = []
         if isinstance(loop, PollingLoop):
@@ -122,12 +123,14 @@ class EpollPoller:
             self._watched[fd] = None  # the kernel takes a closed socket out of its set
         if self._has_pass_end:
             self._closing.append(sock.detach())
+            self.has_left = True
         else:
             sock.close()
 
     def at_pass_end(self, call: Callable[[], None]) -> None:
         if self._has_pass_end:
             self._at_pass_end.append(call)
+            self.has_left = True
         else:
             call()
 
@@ -179,6 +182,7 @@ class EpollPoller:
             except OSError:
                 pass  # the peer has reset it: it is closed all the same
         self._closing.clear()
+        self.has_left = False
 
     def wait(self, timeout_s: float) -> bool:
         all_watched, new, selector_is_ready = self._watched, self._new, False

@@ -33,6 +33,9 @@ _CANCELLED_MAX = 100
 class EdgeSet(Protocol):
     """An epoll set whose owners are told of its events by `wait`."""
 
+    has_left: bool
+    """Something was left for `end_pass`."""
+
     def watch_selector(self, fd: int) -> None:
         """Adds the descriptor of the loop's own selector."""
         ...
@@ -119,7 +122,7 @@ class PollingLoop(asyncio.SelectorEventLoop):
         timer: _Timer | None
         handle: _Callback | _Timer | None
         while True:
-            if self._edges is not None:
+            if self._edges is not None and self._edges.has_left:
                 self._edges.end_pass()  # what it calls may add a callback, so before the length of the wait is known
             if self._timer_cancelled_count > _CANCELLED_MAX and 2 * self._timer_cancelled_count > len(timers):
                 timers[:] = [timer for timer in timers if not timer._cancelled]

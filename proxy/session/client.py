@@ -26,7 +26,7 @@ PULL_LIMIT = 128 * 1024
 class Client:
     """One client. Its session closes it, unless it is `handed_over`."""
 
-    __slots__ = ("_reply", "handed_over", "has_left", "news", "reader", "stream")
+    __slots__ = ("handed_over", "has_left", "news", "reader", "stream", "unsent_reply")
 
     def __init__(self, stream: SocketStream) -> None:
         self.stream = stream
@@ -38,7 +38,7 @@ class Client:
         self.has_left = False
         self.handed_over = False
         """The pump or the control server owns the stream."""
-        self._reply = b""
+        self.unsent_reply = b""
         """What is still to be sent of its handshake."""
 
     def renew_news(self) -> None:
@@ -104,15 +104,16 @@ class Client:
 
     def reply(self, data: bytes) -> None:
         """Answers in a handshake: sends `data` at the end of this pass of the loop, when many others are answered too.
-        What else is sent by this object comes after it; who sends past it calls `send_reply` before."""
-        is_first = not self._reply
-        self._reply += data
+        What else is sent by this object comes after it. Who sends past it calls `send_reply` before, when there is an
+        `unsent_reply`."""
+        is_first = not self.unsent_reply
+        self.unsent_reply += data
         if is_first:
             self.stream.poller.at_pass_end(self.send_reply)
 
     def send_reply(self) -> None:
         """Sends what `reply` has left to be sent. Harmless when that is nothing."""
-        reply, self._reply = self._reply, b""
+        reply, self.unsent_reply = self.unsent_reply, b""
         if not reply:
             return
         try:

@@ -88,7 +88,8 @@ class Session:
                 flight.receive_data(client.reader.rest())
             while True:
                 path = await receive_flight(client, flight, race, limits)
-                client.send_reply()  # nothing else may come before it
+                if client.unsent_reply:  # nothing else may come before it
+                    client.send_reply()
                 if path is OpenPath.SERVER_FIRST:
                     return await self._serve_server_first(race, record, flight)
                 if client.has_left or not flight.complete:
