@@ -5,9 +5,10 @@ edge-triggered for both directions. Its user always tries the call first and wai
 is registered again for the life of a connection (measured: twice as many tunnels as with asyncio's streams). Where
 there is no epoll, LoopPoller does the same with the loop's own add_reader and add_writer, armed for one wait at a time.
 
-What need not be done at once is done at the end of a pass of the loop, before the next wait: first calls that answer
-clients, then the closing of sockets. Many clients are then answered one right after the other, and while they read that
-the sockets are closed. With 16 clients at once a tunnel takes 6 to 7 % less CPU time for it (measured).
+What need not be done at once is done at the end of a pass of the loop, before the next wait: first calls that send
+something short, as answers to clients and DNS queries, then the closing of sockets. Many are then sent one right after
+the other, and while they are read the sockets are closed. With 16 clients at once a tunnel takes 5 to 6 % less CPU time
+for it (measured).
 """
 
 from __future__ import annotations

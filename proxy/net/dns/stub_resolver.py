@@ -369,14 +369,22 @@ class _ServerQuery:
         self.fileno = self._sock.fileno
         try:
             poller.register(self, writes=False)
-            for number, kind in self.kinds.items():
-                self._sock.send(dns.query(host, kind, number=number))
+            poller.at_pass_end(self._send)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         self._poller.close_socket(self._sock)
+
+    def _send(self) -> None:
+        if self._sock.fileno() < 0:
+            return  # closed meanwhile
+        try:
+            for number, kind in self.kinds.items():
+                self._sock.send(dns.query(self._host, kind, number=number))
+        except OSError as error:
+            self._lookup.on_error(self, error)
 
     def ready(self, mask: int) -> None:
         """Called by the poller, once for all that has come."""

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import os
+import select
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 from proxy.model import IPAddress
 from proxy.net.dns import stub_resolver as dns_system
 from proxy.net.dns.stub_resolver import QUESTIONS, LookupResult, StubResolver
+from proxy.net.poller import make_poller
+from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Rcode
 from tests.support.late import stall
@@ -104,6 +108,41 @@ async def test_the_server_that_knows_no_ipv4_address_is_asked_for_the_other(tmp_
     assert ear.addresses == [(SIX,)]
     assert [asked.kind for asked in first.asked] == ["A", "AAAA"]
     assert second.asked == []
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: epoll is Linux")
+def test_queries_leave_at_the_end_of_a_pass_and_those_of_a_lookup_that_ended_before_never(tmp_path: Path) -> None:
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        async with plain_server(saying(FOUR)) as server:
+            machine_files(tmp_path, "127.0.0.1")
+            with contextlib.closing(make_poller(loop)) as poller:
+                system = StubResolver(poller=poller, folder=tmp_path, port=server.port, second_answer_s=0)
+                ended = ask(system, "ended.test")
+                ended.send(None)  # up to its wait for an answer
+                ended.close()
+                assert (await ask(system, "a.test")).addresses == [(FOUR,)]
+            return [asked.name for asked in server.asked]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert set(runner.run(story())) == {"a.test"}
+
+
+@pytest.mark.parametrize("loop", [new_loop, asyncio.new_event_loop])
+def test_where_a_port_is_closed_the_next_server_is_asked(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """The first query is refused, so that the second one cannot be sent."""
+
+    async def story() -> None:
+        async with plain_server(saying(FOUR), address="127.0.0.2") as server:
+            machine_files(tmp_path, "127.0.0.1", "127.0.0.2")
+            with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
+                system = StubResolver(poller=poller, folder=tmp_path, port=server.port, retry_s=1e9, second_answer_s=0)
+                assert (await ask(system)).addresses == [(FOUR,)]
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
 
 
 async def test_two_different_answers_are_told_without_ipv6_as_well(tmp_path: Path) -> None:
