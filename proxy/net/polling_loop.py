@@ -33,15 +33,15 @@ _CANCELLED_MAX = 100
 class EdgeSet(Protocol):
     """An epoll set whose owners are told of its events by `wait`."""
 
-    has_left: bool
-    """Something was left for `end_pass`."""
+    has_pass_end_work: bool
+    """`end_pass` has something to do. It need not be called else, which saves a call in most passes."""
 
     def watch_selector(self, fd: int) -> None:
         """Adds the descriptor of the loop's own selector."""
         ...
 
     def end_pass(self) -> None:
-        """Does what was left for the end of a pass. Called when nothing else is to be done in it, before the wait."""
+        """Does what waits for the end of the pass. Called last in it, before the wait."""
         ...
 
     def wait(self, timeout_s: float) -> bool:
@@ -122,7 +122,7 @@ class PollingLoop(asyncio.SelectorEventLoop):
         timer: _Timer | None
         handle: _Callback | _Timer | None
         while True:
-            if self._edges is not None and self._edges.has_left:
+            if self._edges is not None and self._edges.has_pass_end_work:
                 self._edges.end_pass()  # what it calls may add a callback, so before the length of the wait is known
             if self._timer_cancelled_count > _CANCELLED_MAX and 2 * self._timer_cancelled_count > len(timers):
                 timers[:] = [timer for timer in timers if not timer._cancelled]

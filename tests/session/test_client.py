@@ -1,4 +1,4 @@
-"""What a client is told in its handshake: at the end of a pass of the loop, whole, and before anything else."""
+"""Replies in a client's handshake: sent at the end of a pass of the loop, whole, before anything else."""
 
 from __future__ import annotations
 

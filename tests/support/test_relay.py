@@ -69,7 +69,7 @@ async def test_stops_and_is_revived_on_its_port(origin: Origin) -> None:
 
 
 async def test_its_port_is_free_on_no_address_where_byway_listens() -> None:
-    """Byway takes a relay on its own port of any loopback address for itself, and dials it never."""
+    """Byway takes a relay on its own port of any loopback address for itself, and never dials it."""
     async with Relay({}) as relay:
         for _ in range(2):
             with pytest.raises(OSError, match="Address already in use"):

@@ -378,8 +378,7 @@ class _ServerQuery:
         self._poller.close_socket(self._sock)
 
     def _send(self) -> None:
-        if self._sock.fileno() < 0:
-            return  # closed meanwhile
+        """At the end of a pass. A query that was closed meanwhile has no socket, so nothing leaves."""
         try:
             for number, kind in self.kinds.items():
                 self._sock.send(dns.query(self._host, kind, number=number))
