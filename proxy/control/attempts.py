@@ -17,7 +17,7 @@ Attempt = Mapping[str, Any]
 _SHORT: Mapping[str, str] = MappingProxyType(
     {
         Symptom.NONE: pgettext("attempt", "not finished"),
-        Symptom.NO_NAME: pgettext("attempt", "no such name"),
+        Symptom.NO_NAME: pgettext("attempt", "denied by DNS"),
         Symptom.UNREACHABLE: pgettext("attempt", "unreachable"),
         Symptom.TIMEOUT: pgettext("attempt", "timeout"),
         Symptom.REFUSED: pgettext("attempt", "refused"),

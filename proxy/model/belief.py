@@ -32,6 +32,7 @@ class Cause(StrEnum):
     REFUSED = "refused"  # the site answers 403, 429 or 451
     DOWN = "down"
     NO_SUCH_NAME = "name"
+    UNRESOLVED = "unresolved"  # the system's resolver has no address for it, and no other one answers
     RELAYS_FAIL = "relays"
     RESTRICTED = "restricted"
     OFFLINE = "offline"

@@ -16,7 +16,15 @@ from proxy.detect.verdict.blocked import blocked, still_blocked
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
-from proxy.detect.verdict.site_faults import bad_certificate, no_such_name, refuses_route, site_down
+from proxy.detect.verdict.site_faults import (
+    bad_certificate,
+    does_not_resolve,
+    name_answers,
+    no_such_name,
+    refuses_route,
+    site_down,
+)
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
 from proxy.model import (
@@ -57,7 +65,7 @@ def _verdict(comparison: Comparison) -> Verdict:
         return _direct_delivered(comparison)
     if network_state in (NetworkState.OFFLINE, NetworkState.PORTAL):
         return network_fault(comparison, network_state)
-    if not comparison.delivered and (missing := no_such_name(comparison)) is not None:
+    if not comparison.delivered and (missing := _missing_name(comparison)) is not None:
         return missing
     if direct is StepResult.NOT_TESTED:
         return _direct_not_tested(comparison)
@@ -65,6 +73,18 @@ def _verdict(comparison: Comparison) -> Verdict:
         is_dns_alone = comparison.cause == Cause.DNS and not comparison.is_confirmed
         return resolver_is_down(comparison) if is_dns_alone and routes.is_resolver_down else blocked(comparison)
     return _nothing_delivered(comparison)
+
+
+def _missing_name(comparison: Comparison) -> Verdict | None:
+    """The verdict on a name that no resolver has an address for; None when something else decides."""
+    routes, answers = comparison.routes, name_answers(comparison)
+    if answers.status is SiteStatus.NO_SUCH_NAME:
+        return no_such_name(comparison, answers)
+    # Where no other site is reached either, the network is at fault, unless it is its resolver that denies them all.
+    is_network = comparison.control is StepResult.FAILED and not routes.is_resolver_down
+    if answers.status is SiteStatus.DOES_NOT_RESOLVE and not is_network:
+        return does_not_resolve(comparison)
+    return None
 
 
 def _direct_delivered(comparison: Comparison) -> Verdict:

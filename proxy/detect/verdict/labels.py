@@ -17,6 +17,7 @@ ADD_A_RELAY = _("Add a relay with `byway relay add URL`.")
 TEST_RELAYS = _("Test your relays with `byway relay test`.")
 NO_RELAY = _("no relay to compare with")
 NEEDS_A_RELAY = _("It may also be blocked; a working relay is needed to tell")
+DOES_NOT_RESOLVE = _("does not resolve; encrypted DNS is blocked here, so it may be DNS tampering")
 
 
 def opens_without_relay(route: Route) -> str:
@@ -73,6 +74,7 @@ _CAUSES: Mapping[Cause | str, Phrase] = MappingProxyType(
         Cause.DOWN: _("no route reaches it"),
         Cause.RESTRICTED: _("this network allows few sites"),
         Cause.NO_SUCH_NAME: _("the name does not exist"),
+        Cause.UNRESOLVED: _("encrypted DNS is blocked here, so it may be DNS tampering"),
         Cause.RELAYS_FAIL: _("the relays themselves fail"),
         Cause.OFFLINE: _("no network"),
         Cause.PORTAL: _("captive portal"),
@@ -97,7 +99,7 @@ _STAGES: Mapping[Stage, Phrase] = MappingProxyType(
 
 _SYMPTOMS: Mapping[Symptom, Phrase] = MappingProxyType(
     {
-        Symptom.NO_NAME: _("the name does not exist"),
+        Symptom.NO_NAME: _("DNS says that the name does not exist"),
         Symptom.RESOLVE_FAILED: _("DNS failed"),
         Symptom.FORBIDDEN: _("not allowed"),
         Symptom.REFUSED: _("connection refused"),

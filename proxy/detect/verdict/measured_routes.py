@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from proxy.detect.relay_faults import RelayFault, relay_fault
+from proxy.detect.verdict.missing_name import Lookup, lookup_result
 from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
@@ -107,9 +108,18 @@ class MeasuredRoutes:
 
     # -- names -----------------------------------------------------------------------------------------------------
 
-    def is_name_denied(self, kind: StepKind) -> bool:
-        """Whether a resolver says that the name does not exist. `kind` is RESOLVE (the system's) or SECURE."""
-        return any(step.kind is kind and step.failed and step.symptom is Symptom.NO_NAME for step in self.steps)
+    def lookup(self, kind: StepKind) -> Lookup:
+        """What a resolver said. `kind` is RESOLVE (the system's) or SECURE."""
+        lookups = [step for step in self.steps if step.kind is kind]
+        if any(step.ok for step in lookups):
+            return Lookup.FOUND
+        results = {lookup_result(step.symptom, step.evidence) for step in lookups}
+        return next((result for result in _WORST_FIRST if result in results), Lookup.NOT_ASKED)
+
+    @property
+    def failed_lookup(self) -> MeasurementStep | None:
+        """The lookup by the system's resolver, if it failed."""
+        return next((step for step in self.steps if step.kind is StepKind.RESOLVE and step.failed), None)
 
     def was_asked(self, kind: StepKind) -> bool:
         return any(step.kind is kind and step.result is not StepResult.NOT_TESTED for step in self.steps)
@@ -242,5 +252,6 @@ _VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 
+_WORST_FIRST = (Lookup.DENIED, Lookup.FORGED, Lookup.FAILED)
 _LOOKUPS = (StepKind.RESOLVE, StepKind.SECURE)
 _OF_NO_ROUTE = (StepKind.CONTROL, *_LOOKUPS)

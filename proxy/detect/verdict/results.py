@@ -7,15 +7,17 @@ measurement has its verdict. Results are in memory only, limited like the belief
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.relay_faults import relay_fault
 from proxy.detect.signals import NOT_JUDGED
-from proxy.detect.verdict.labels import symptom_in_words
+from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
+from proxy.detect.verdict.missing_name import Lookup, NameAnswers, lookup_result
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import DIRECT, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
+from proxy.model import DIRECT, DOH, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
 
@@ -103,8 +105,12 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
         [_sentence(attempt, outcome.protocol) for attempt in {attempt.route: attempt for attempt in tried}.values()]
     )
     result = LastResult(SiteStatus.NOT_TESTED, now, Source.CONNECTION, text=text)
-    if _has_no_name(tried, compared):
+    answers = _name_answers(outcome.attempts, compared, has_relays=bool(relayed))
+    if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
+    # Where nothing works and no resolver answers, it may be the network.
+    if answers.status is SiteStatus.DOES_NOT_RESOLVE and (direct_works or answers.system is not Lookup.FAILED):
+        return replace(result, status=SiteStatus.DOES_NOT_RESOLVE, cause=Cause.UNRESOLVED, text=DOES_NOT_RESOLVE)
     if compared:
         return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN)
     if unanswered:
@@ -115,11 +121,24 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
     return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN) if direct_works else result
 
 
-def _has_no_name(tried: list[Attempt], compared: list[Attempt]) -> bool:
-    """Whether the system's resolver says that the name does not exist, and an encrypted one or a relay agrees."""
-    by_system = any(attempt.route == DIRECT and attempt.symptom is Symptom.NO_NAME for attempt in tried)
-    by_another = any(attempt.route.wrap and attempt.symptom is Symptom.NO_NAME for attempt in tried)
-    return by_system and (by_another or any(attempt.symptom is Symptom.RELAY_REFUSED for attempt in compared))
+def _name_answers(attempts: Sequence[Attempt], compared: Sequence[Attempt], *, has_relays: bool) -> NameAnswers:
+    """What resolvers and relays said of the name."""
+    direct = [attempt for attempt in attempts if attempt.route == DIRECT]
+    by_doh = [attempt for attempt in attempts if attempt.route == DOH]
+    return NameAnswers(
+        _lookup(direct),
+        _lookup(by_doh),
+        by_relays=sum(attempt.symptom is Symptom.RELAY_REFUSED for attempt in compared),
+        has_relays=has_relays,
+    )
+
+
+def _lookup(attempts: Sequence[Attempt]) -> Lookup:
+    """What the lookup of the last of these attempts came to. It is found when the attempt came further."""
+    if not attempts:
+        return Lookup.NOT_ASKED
+    last = attempts[-1]
+    return lookup_result(last.symptom, last.evidence) if last.stage is Stage.RESOLVE else Lookup.FOUND
 
 
 def _is_unanswered(attempt: Attempt) -> bool:

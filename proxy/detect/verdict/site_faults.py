@@ -8,6 +8,7 @@ from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
+from proxy.detect.verdict.missing_name import Lookup, NameAnswers
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, Cause, State, StepKind, StepResult
@@ -52,22 +53,28 @@ def refuses_route(comparison: Comparison) -> Verdict:
     )
 
 
-def no_such_name(comparison: Comparison) -> Verdict | None:
-    """The name does not exist: two of the system's resolver, an encrypted one and a relay agree, or only one of them
-    may be asked. None when they do not."""
+def name_answers(comparison: Comparison) -> NameAnswers:
+    """What resolvers and relays said of the name."""
     routes = comparison.routes
-    by_system, by_secure = routes.is_name_denied(StepKind.RESOLVE), routes.is_name_denied(StepKind.SECURE)
-    if routes.has_secure_answer or not (by_system or by_secure):
-        return None
-    resolvers = ((_("the system's DNS"), by_system), (_("encrypted DNS"), by_secure))
-    agreeing = [name for name, denies in resolvers if denies]
+    return NameAnswers(
+        routes.lookup(StepKind.RESOLVE),
+        routes.lookup(StepKind.SECURE),
+        by_relays=sum(map(routes.is_refused_by_relay, comparison.compared)),
+        has_relays=bool(comparison.compared or comparison.failing),
+    )
+
+
+def no_such_name(comparison: Comparison, answers: NameAnswers) -> Verdict:
+    """The name does not exist: two of the system's resolver, an encrypted one and a relay agree, or only one of them
+    may be asked."""
+    routes = comparison.routes
+    resolvers = ((_("the system's DNS"), answers.system), (_("encrypted DNS"), answers.secure))
+    agreeing = [name for name, result in resolvers if result is Lookup.DENIED]
     agreeing += [
         _("relay {route}", route=str(route)) for route in comparison.compared if routes.is_refused_by_relay(route)
     ]
     is_single = len(agreeing) < 2
-    has_others_to_ask = routes.was_asked(StepKind.SECURE) or comparison.compared or comparison.failing
-    if is_single and has_others_to_ask:
-        return None
+    is_asked_alone = is_single and answers.secure is Lookup.NOT_ASKED
     return Verdict(
         SiteStatus.NO_SUCH_NAME,
         State.DOWN,
@@ -80,9 +87,33 @@ def no_such_name(comparison: Comparison) -> Verdict | None:
         ),
         Confidence.LOW if is_single else Confidence.HIGH,
         (ngettext("{who} answers", "{who} agree", len(agreeing), who=all_of(agreeing)),),
-        _("it may also be DNS tampering: no encrypted DNS and no relay was asked") if is_single else "",
+        _("it may also be DNS tampering: no encrypted DNS and no relay was asked") if is_asked_alone else "",
         SiteStatus.NO_SUCH_NAME.advice,
         signals=() if is_single else comparison.signals,
+        control=comparison.control,
+    )
+
+
+def does_not_resolve(comparison: Comparison) -> Verdict:
+    """The system's resolver has no address for it, encrypted DNS does not answer, and there is no relay: a typo, or a
+    denial that a censor forged."""
+    step = comparison.routes.failed_lookup
+    reasons = [step.text] if step is not None and step.text else []
+    if comparison.control is StepResult.OK:
+        reasons.append(labels.internet_works(comparison.routes.control_text))
+    elif comparison.routes.is_resolver_down:
+        text = comparison.routes.control_text
+        reasons.append(_("DNS fails for another site as well: {reason}", reason=text))
+    return Verdict(
+        SiteStatus.DOES_NOT_RESOLVE,
+        State.DOWN,
+        Cause.UNRESOLVED,
+        labels.DOES_NOT_RESOLVE,
+        Confidence.LOW,
+        tuple(reasons),
+        _("it may also be a typo: a relay, or encrypted DNS that answers, would tell"),
+        SiteStatus.DOES_NOT_RESOLVE.advice,
+        signals=comparison.signals,
         control=comparison.control,
     )
 

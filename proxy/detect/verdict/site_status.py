@@ -24,6 +24,7 @@ class SiteStatus(StrEnum):
     INTERCEPTED = "intercepted"  # another certificate is presented instead of the site's
     SLOW = "slow"  # throttled, or transfers stall
     NO_SUCH_NAME = "no such name"  # the system's resolver says so, and an encrypted one or a relay agrees
+    DOES_NOT_RESOLVE = "does not resolve"  # and encrypted DNS does not answer: a typo, or tampering
     BAD_CERTIFICATE = "bad certificate"  # a relay gets the same one; or there is none to compare with
     SITE_DOWN = "site down"  # it fails on every route, and those routes work for other sites
     REFUSES_THIS_ROUTE = "refuses this route"  # 403, 429 or 451
@@ -60,6 +61,7 @@ _GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
         SiteStatus.INTERCEPTED: "↯",
         SiteStatus.SLOW: "◔",
         SiteStatus.NO_SUCH_NAME: "?",
+        SiteStatus.DOES_NOT_RESOLVE: "?",
         SiteStatus.BAD_CERTIFICATE: "⚠",
         SiteStatus.SITE_DOWN: "↓",
         SiteStatus.REFUSES_THIS_ROUTE: "⊘",
@@ -79,6 +81,7 @@ _IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
         SiteStatus.INTERCEPTED: pgettext("status", "intercepted"),
         SiteStatus.SLOW: pgettext("status", "slow"),
         SiteStatus.NO_SUCH_NAME: pgettext("status", "no such name"),
+        SiteStatus.DOES_NOT_RESOLVE: pgettext("status", "does not resolve"),
         SiteStatus.BAD_CERTIFICATE: pgettext("status", "bad certificate"),
         SiteStatus.SITE_DOWN: pgettext("status", "site down"),
         SiteStatus.REFUSES_THIS_ROUTE: pgettext("status", "refuses this route"),
@@ -92,6 +95,7 @@ _IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
 _ADVICE: Mapping[SiteStatus, Phrase] = MappingProxyType(
     {
         SiteStatus.NO_SUCH_NAME: _("Check the spelling."),
+        SiteStatus.DOES_NOT_RESOLVE: _("Check the spelling, or add a relay with `byway relay add URL`."),
         SiteStatus.BAD_CERTIFICATE: _("Do not enter passwords there. `byway why` names the reason."),
         SiteStatus.SITE_DOWN: _("No route reached it. Wait, or try another relay."),
         SiteStatus.REFUSES_THIS_ROUTE: _("The site refuses this route. Try another relay."),

@@ -273,7 +273,7 @@ class Race:
         if flight is not None and self._is_flown and not flight.replayable:
             return False
         reserve: Candidate | None = None
-        may_be_retried, check_at = False, math.inf
+        may_be_retried, is_denied, check_at = False, False, math.inf
         is_plain = self._tries.is_plain
         for candidate in self._candidates:
             phase = candidate.phase
@@ -290,8 +290,13 @@ class Race:
                 reserve = candidate
             elif candidate.symptom is Symptom.REDIRECTED:  # delivered then, though no other route has confirmed it
                 self._redirect_at = min(self._redirect_at, candidate.ended_at + self._terms.detect.elsewhere_hold_s)
+            elif candidate.symptom is Symptom.NO_NAME:
+                is_denied = True
             if candidate.route.relays and phase in _MAY_BE_RETRIED:
                 may_be_retried = True
+        if is_denied and self._tries.is_in_vain:
+            self._is_promising = False
+            return False
         if reserve is not None and flight is not None:
             reserve_at = self._terms.hedging.reserve_at(reserve, self._candidates)
             if not self._is_promising or now >= reserve_at:
@@ -318,13 +323,21 @@ class Race:
         now = self._loop.time()
         if self._tries.have_failed(now, self._gives_up_at):
             return True
+        if self._tries.is_in_vain:
+            self._drop_under_way()
+            return True
         under_way = [candidate for candidate in self._candidates if candidate.active]
         if now < self._gives_up_at or not all(map(self._terms.hedging.is_in_vain, under_way)):
             return False
         for candidate in under_way:
             self._check.time_out(candidate)
-            candidate.drop(self._loop.time())
+        self._drop_under_way()
         return True
+
+    def _drop_under_way(self) -> None:
+        for candidate in self._candidates:
+            if candidate.active:
+                candidate.drop(self._loop.time())
 
     def _mark_hedged(self, candidate: Candidate, now: float) -> None:
         """Marks a candidate as hedged, and direct as down for the other races to this host."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from proxy.model import DIRECT, Destination, Protocol, Route, Symptom
+from proxy.model import DIRECT, DOH, Destination, Protocol, Route, Stage, Symptom
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Pause, Phase
 from proxy.net.race.policy import NO_POLICY
@@ -62,7 +62,8 @@ class Tries:
             return route
         if not served:
             for route, candidate in latest.items():
-                if candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED:
+                is_skipped = candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED
+                if is_skipped and candidate.stage is not Stage.RESOLVE:  # there encrypted DNS did not answer
                     return route
         due = [candidate for at, candidate in self._retriable(latest) if at <= now]
         return min(due, key=lambda c: c.started_at).route if due else None
@@ -79,6 +80,35 @@ class Tries:
     def next_retry_at(self, now: float) -> float:
         """When the next relay may be retried, after `now`."""
         return min([math.inf, *[at for at, _ in self._retriable(self._latest()) if now < at]])
+
+    @property
+    def is_name_denied(self) -> bool:
+        """Whether two say that the name does not exist: the system's resolver and encrypted DNS, or one of them and a
+        relay that opened no path to it. Then no relay that failed on its way is worth another try."""
+        return self._denials(relays=True) > 1
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether both resolvers deny the name and no path is open, so that the race is over and no relay is asked.
+        Where the plan asks a relay first, its answer is awaited: it may know names of its own network."""
+        if not self.candidates or self.candidates[0].route.relays or self._denials(relays=False) < 2:
+            return False
+        return not any(candidate.phase in (Phase.OPEN, Phase.AWAITING_ANSWER) for candidate in self.candidates)
+
+    def _denials(self, *, relays: bool) -> int:
+        """How many deny the name: direct, `direct|doh` and, if asked for, relays."""
+        denying = {
+            candidate.route
+            for candidate in self.candidates
+            if candidate.symptom is Symptom.NO_NAME
+            and candidate.stage is Stage.RESOLVE
+            and candidate.route in (DIRECT, DOH)
+        }
+        by_relay = relays and any(
+            candidate.symptom is Symptom.RELAY_REFUSED and candidate.evidence.get("relay") != Symptom.EOF
+            for candidate in self.candidates
+        )
+        return len(denying) + (bool(denying) and by_relay)
 
     def have_failed(self, now: float, gives_up_at: float) -> bool:
         """Whether nothing is under way and no retry is worth waiting for."""
@@ -141,6 +171,8 @@ class Tries:
 
     def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
         """The relays that may be retried: when, and their latest try."""
+        if self.is_name_denied:
+            return []
         relayed = [candidate for route, candidate in latest.items() if route.relays]
         return [(at, candidate) for candidate in relayed if (at := self.retries.due_at(candidate)) is not None]
 

@@ -81,6 +81,10 @@ RELAY_DEAD = (bad(StepKind.RELAY, Symptom.RELAY_DOWN, TOR),)
 RELAY_REFUSED = (bad(StepKind.RELAY, Symptom.RELAY_REFUSED, TOR),)
 RELAY_WAITS = (bad(StepKind.RELAY, Symptom.TIMEOUT, TOR),)
 NO_NAME = (bad(StepKind.RESOLVE, Symptom.NO_NAME), bad(StepKind.SECURE, Symptom.NO_NAME, Route(wrap=("doh",))))
+DOH_DEAD = MeasurementStep(
+    StepKind.SECURE, DOH, StepResult.NOT_TESTED, Symptom.SKIPPED, "all encrypted DNS servers failed",
+    evidence=as_evidence({"doh": "doh_down"}),
+)  # fmt: skip
 
 
 def shows(route: Route, code: int) -> Steps:
@@ -210,7 +214,26 @@ CASES = (
     Case("no such name, relays dead", (*NO_NAME, *RELAY_DEAD, *WELL), "no such name", "name"),
     Case("name denied, nobody confirms", (NO_NAME[0], *RELAY_DEAD, *WELL), "relays fail"),
     Case("name denied, encrypted DNS fails", (NO_NAME[0], bad(StepKind.SECURE, Symptom.RESOLVE_FAILED, DOH), *WELL),
-         "site down", says="may also be blocked"),
+         "does not resolve", "unresolved", Confidence.LOW, says="may be DNS tampering"),
+    Case("name denied, encrypted DNS is dead", (NO_NAME[0], DOH_DEAD, *WELL), "does not resolve", "unresolved",
+         Confidence.LOW, says="add a relay"),
+    Case("all names denied, encrypted DNS is dead",
+         (NO_NAME[0], DOH_DEAD, bad(StepKind.CONTROL, Symptom.NO_NAME)), "does not resolve", "unresolved",
+         says="DNS fails for another site as well"),
+    Case("name denied, encrypted DNS and the network are dead",
+         (NO_NAME[0], DOH_DEAD, bad(StepKind.CONTROL, Symptom.TIMEOUT)), "no network"),
+    Case("no answer, encrypted DNS is dead",
+         (bad(StepKind.RESOLVE, Symptom.RESOLVE_FAILED), DOH_DEAD, *WELL), "does not resolve"),
+    Case("a private answer, encrypted DNS is dead", (*BOGON, DOH_DEAD, *WELL), "does not resolve"),
+    Case("a private answer, encrypted DNS knows no such name", (*BOGON, NO_NAME[1], *WELL), "site down"),
+    Case("no answer, encrypted DNS knows no such name",
+         (bad(StepKind.RESOLVE, Symptom.RESOLVE_FAILED), NO_NAME[1], *WELL), "no such name", "name", Confidence.LOW),
+    Case("name denied, encrypted DNS is dead, a relay agrees", (NO_NAME[0], DOH_DEAD, *RELAY_REFUSED, *WELL),
+         "no such name", "name", Confidence.HIGH),
+    Case("name denied, encrypted DNS and the relay are dead", (NO_NAME[0], DOH_DEAD, *RELAY_DEAD, *WELL),
+         "relays fail"),
+    Case("name denied, encrypted DNS is dead, a relay brings it", (NO_NAME[0], DOH_DEAD, *page(TOR), *WELL),
+         "likely blocked", "dns"),
     Case("throttled", (*SLOW, *FAST), "slow", "throttled", anomaly=True),
     Case("slow everywhere", (*SLOW, *page(TOR, bytes=65536, bytes_per_s=5000)), "works"),
     Case("frozen", (ok(StepKind.CERTIFICATE), bad(StepKind.ANSWER, Symptom.FROZEN, bytes=16384), *page(TOR), *WELL),

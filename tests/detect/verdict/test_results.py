@@ -24,6 +24,8 @@ def relay(kind: str, route: Route = TOR, symptom: Symptom = Symptom.RELAY_DOWN) 
 RESET = failed()
 NO_NAME = failed(Symptom.NO_NAME, Stage.RESOLVE)
 UNREACHED = failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR)
+DOH_DEAD = replace(failed(Symptom.SKIPPED, Stage.RESOLVE, DOH), evidence={"doh": "doh_down"})
+SILENT_DNS = failed(Symptom.RESOLVE_FAILED, Stage.RESOLVE)
 WAITS = failed(Symptom.TIMEOUT, Stage.RELAY, TOR)
 REFUSES = relay("refused")
 
@@ -54,9 +56,16 @@ CASES = (
     Case("no relay, direct works", (RESET,), "site down"),
     Case("no relay, nothing else works", (RESET,), "not tested", direct_works=False),
     Case("no such name, encrypted DNS agrees", (NO_NAME, failed(Symptom.NO_NAME, Stage.RESOLVE, DOH), REFUSES),
-         "no such name", "the name does not exist"),
+         "no such name", "DNS says that the name does not exist"),
     Case("no such name, a relay agrees", (NO_NAME, UNREACHED), "no such name"),
     Case("no such name, nobody agrees", (NO_NAME, REFUSES), "relays fail"),
+    Case("name denied, encrypted DNS is dead", (NO_NAME, DOH_DEAD), "does not resolve", "may be DNS tampering"),
+    Case("the same, nothing else works yet", (NO_NAME, DOH_DEAD), "does not resolve", direct_works=False),
+    Case("no resolver answers", (SILENT_DNS, DOH_DEAD), "does not resolve"),
+    Case("no resolver answers, and nothing else works", (SILENT_DNS, DOH_DEAD), "not tested", direct_works=False),
+    Case("name denied, encrypted DNS and the relay are dead", (NO_NAME, DOH_DEAD, REFUSES), "relays fail"),
+    Case("name denied, encrypted DNS is dead, a relay agrees", (NO_NAME, DOH_DEAD, UNREACHED), "no such name"),
+    Case("a local name", (NO_NAME, failed(Symptom.SKIPPED, Stage.RESOLVE, DOH)), "no such name"),
     Case("a relay was not waited for", (RESET, pending(TOR)), None),
     Case("direct was not waited for", (failed(Symptom.ABANDONED), REFUSES), None),
     Case("nothing was tried", (), None),

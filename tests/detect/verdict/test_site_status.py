@@ -50,6 +50,7 @@ def test_each_word_has_a_glyph_as_the_specification_of_words_has_it() -> None:
         "intercepted": "↯",
         "slow": "◔",
         "no such name": "?",
+        "does not resolve": "?",
         "bad certificate": "⚠",
         "site down": "↓",
         "refuses this route": "⊘",

@@ -1483,3 +1483,86 @@ def test_a_route_that_is_through_at_once_after_another_has_failed_is_not_waited_
         assert asyncio.get_running_loop().time() < 1.0
 
     play(scene())
+
+
+# -- names that do not exist -------------------------------------------------------------------------------------------
+
+DENIED = DialError("it does not exist", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+DOH_DEAD = DialError(
+    "all servers failed", stage=Stage.RESOLVE, symptom=Symptom.SKIPPED, evidence={"doh": "doh_down"}
+)  # fmt: skip
+DEAD = DialError("refused", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN, evidence={"relay": "refused"})
+NOT_THERE = DialError("host unreachable", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+CLOSED = DialError("closed", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED, evidence={"relay": Symptom.EOF})
+BY_DOH = Route(wrap=("doh",))
+
+
+@pytest.mark.parametrize(
+    ("scripts", "took_s", "tries"),
+    [
+        pytest.param({DIRECT: DENIED, BY_DOH: DENIED, RELAY: DEAD}, 0.0, [DIRECT, BY_DOH], id="both resolvers"),
+        pytest.param({DIRECT: DENIED, BY_DOH: DENIED, RELAY: 30.0}, 0.0, [DIRECT, BY_DOH], id="a silent relay"),
+        pytest.param(
+            {DIRECT: DENIED, BY_DOH: DOH_DEAD, OTHER: NOT_THERE, RELAY: DEAD}, 0.0, [DIRECT, BY_DOH, OTHER, RELAY],
+            id="the system and a relay: the other one is asked, and not again",
+        ),
+        pytest.param(
+            {RELAY: DEAD, DIRECT: DENIED, BY_DOH: DENIED}, 0.0, [RELAY, DIRECT, BY_DOH], id="a dead relay goes first"
+        ),
+    ],
+)  # fmt: skip
+def test_a_name_that_two_deny_ends_the_race(
+    scripts: dict[Route, DialError | float], took_s: float, tries: list[Route]
+) -> None:
+    async def scene() -> tuple[bool, float, list[Route]]:
+        stage = Scene({route: Script(connect=word) for route, word in scripts.items()})
+        opened = await stage.race.connect()
+        return opened, asyncio.get_running_loop().time(), [attempt.route for attempt in stage.race.attempts]
+
+    opened, at, tried = play(scene())
+    assert (opened, tried) == (False, tries)
+    assert at == pytest.approx(took_s, abs=0.01)
+
+
+def test_a_relay_that_is_under_way_when_both_resolvers_deny_is_left() -> None:
+    """Encrypted DNS answered late, so a relay was started beside it."""
+
+    async def scene() -> tuple[bool, float, Symptom]:
+        late = Script(connect=DENIED, fails_after=5.0)
+        stage = Scene({DIRECT: Script(connect=DENIED), BY_DOH: late, RELAY: Script(connect=30.0)})
+        opened = await stage.race.connect()
+        return opened, asyncio.get_running_loop().time(), stage.race.attempts[-1].symptom
+
+    opened, at, symptom = play(scene())
+    assert (opened, symptom) == (False, Symptom.ABANDONED)
+    assert at == pytest.approx(5.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param({DIRECT: DENIED, BY_DOH: DOH_DEAD}, id="one forged denial, encrypted DNS is dead"),
+        pytest.param({DIRECT: DENIED}, id="one forged denial"),
+        pytest.param({DIRECT: DENIED, BY_DOH: DOH_DEAD, OTHER: NOT_THERE}, id="another relay does not reach it"),
+        pytest.param({DIRECT: DENIED, BY_DOH: DOH_DEAD, OTHER: CLOSED}, id="another relay closes"),
+        pytest.param({OTHER: DEAD, DIRECT: DENIED}, id="a dead relay goes first"),
+    ],
+)
+def test_a_name_that_one_denies_is_asked_of_the_relays(before: dict[Route, DialError]) -> None:
+    async def scene() -> Route | None:
+        scripts = {route: Script(connect=error) for route, error in before.items()}
+        won = await Scene({**scripts, RELAY: Script(answer=OK)}).deliver()
+        return won.route if won is not None else None
+
+    assert play(scene()) == RELAY
+
+
+def test_a_relay_that_goes_first_may_know_names_of_its_own_network() -> None:
+    """Both resolvers deny the name while it opens its path."""
+
+    async def scene() -> Route | None:
+        relay = Script(connect=6.0, answer=OK)
+        won = await Scene({RELAY: relay, DIRECT: Script(connect=DENIED), BY_DOH: Script(connect=DENIED)}).deliver()
+        return won.route if won is not None else None
+
+    assert play(scene()) == RELAY
