@@ -126,7 +126,9 @@ class ControlBackend:
         return self.services.network()
 
     async def reload(self) -> list[str]:
-        return await self.active.reload()
+        problems = await self.active.reload()
+        await self.addon_manager.settled()
+        return problems
 
     async def configured_lists(self) -> Sequence[ListConfig]:
         return (await self.active.configured()).list

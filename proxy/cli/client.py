@@ -36,6 +36,10 @@ TIMEOUT_S = 120.0
 Document = dict[str, Any]
 
 
+class NoAnswer(BywayError):
+    """The running Byway did not answer in time."""
+
+
 @frozen_dataclass
 class Client:
     """One running Byway."""
@@ -129,6 +133,8 @@ class Client:
         try:
             response = self._send(connection, method, path, body)
             document = _document(response.read(ANSWER_LIMIT))
+        except TimeoutError:
+            raise self._no_answer() from None
         except http.client.HTTPException as error:
             raise _improper(error) from error
         finally:
@@ -151,7 +157,7 @@ class Client:
             connection.request(method, path, data, headers)
             return connection.getresponse()
         except TimeoutError:
-            raise BywayError(_("the running Byway did not answer within {limit:g} s", limit=TIMEOUT_S)) from None
+            raise self._no_answer() from None
         except (ConnectionRefusedError, FileNotFoundError):
             raise NotRunning(_none_runs(self.state, "byway run")) from None
         except http.client.HTTPException as error:
@@ -162,6 +168,9 @@ class Client:
         except OSError as error:
             text = _("the connection to the running Byway was lost: {reason}", reason=str(error.strerror or error))
             raise BywayError(text) from None
+
+    def _no_answer(self) -> NoAnswer:
+        return NoAnswer(_("the running Byway did not answer within {limit:g} s", limit=self.timeout_s))
 
     def _connection(self, timeout_s: float | None) -> http.client.HTTPConnection:
         if self.socket_path is not None:

@@ -13,9 +13,10 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
+from proxy.cli.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.cli.terminal import confirm
 from proxy.control.version import VERSION
-from proxy.model.errors import ConfigError
+from proxy.model.errors import BywayError
 
 group = typer.Typer(help="Configuration: show, check, locate, export, import.", no_args_is_help=True)
 
@@ -163,8 +164,8 @@ def import_file(
     from proxy.config.files import read_text
 
     given = ConfigFile.parse(read_text(file, limit=FILE_LIMIT), str(file))
-    client = call.running()
-    paths, before = call.for_config_of(client).paths, overrides_now(call)
+    paths, client = edited_configuration(call)
+    before = overrides_now(call)
     made = check(given, paths, before, str(file))
     if not call.output.as_json:
         call.output.table(("what", "change"), made.changes)
@@ -181,17 +182,18 @@ def import_file(
             "nothing was imported: with it Byway would run what is shown; to allow that, add --allow-commands"
         )
     backup = apply(made, paths, before)
-    problems = [] if client is None else client.post("/v1/reload", {})["problems"]
-    set_overrides(paths, client, made.overrides)
+    try:
+        running = take_into_use(call, client, paths.config_file)
+    except BywayError:
+        call.output.hint(f"What was there is kept in {backup}")
+        raise
+    set_overrides(paths, call.running(), made.overrides)
     if call.output.as_json:
         changes = [{"what": what, "change": change} for what, change in made.changes]
-        call.output.document(
-            {"version": VERSION, "changes": changes, "backup": str(backup), "running": client is not None}
-        )
+        call.output.document({"version": VERSION, "changes": changes, "backup": str(backup), "running": running})
     else:
         call.output.line(f"Imported. What was there is kept in {backup}")
-    if problems:
-        raise ConfigError(problems)
+        hint_in_use(call, running)
     return None
 
 

@@ -196,7 +196,8 @@ class Dependencies(Protocol):
         """The current network."""
 
     async def reload(self) -> list[str]:
-        """Reads the configuration and the rules again. Returns the problems; without any, it is in use."""
+        """Reads the configuration and the rules again. Returns the problems; without any, it is in use, and the addons
+        that it enables run, or say why not (`addons`)."""
 
     def counters(self) -> Mapping[str, int | float | str]:
         """Counters and facts of the moment: port, started_at, sessions, tunnels, …"""

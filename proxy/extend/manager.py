@@ -140,6 +140,11 @@ class AddonManager:
         if self._watch.changed(self._fingerprint()):
             self._reload_soon()
 
+    async def settled(self) -> None:
+        """Returns when the addons are in line with the configuration and the files of the moment of the call."""
+        if self._reloading:
+            await asyncio.wait(self._reloading.copy())
+
     def _reload_soon(self) -> None:
         task = spawn(self._reload_all(log_problems=True), name="reload addons")
         self._reloading.add(task)

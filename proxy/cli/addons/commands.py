@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.addons.install import copy_and_enable, own_file, print_state, set_enabled, write_new
+from proxy.cli.addons.install import copy_and_enable, own_file, print_state, set_enabled, use_addon, write_new
 from proxy.cli.addons.lookup import (
     Document,
     by_name,
@@ -25,6 +25,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
+from proxy.cli.in_use import hint_in_use
 from proxy.cli.options import moment, since_option
 from proxy.control.version import VERSION
 from proxy.model.errors import ConfigError
@@ -69,7 +70,7 @@ def new(
         typer.Option("--kind", metavar="KIND", help="A hook, or inspect.", autocompletion=complete_kinds),
     ] = "plan",
 ) -> Exit | None:
-    """Create an addon from a template. A running Byway loads it immediately."""
+    """Create an addon from a template. A running Byway runs it at once."""
     from proxy.cli.addons.skeletons import KINDS, skeleton
     from proxy.config.suggestions import quoted, suggestion
 
@@ -78,10 +79,12 @@ def new(
     call = for_running_config(call)
     file = own_file(call, name)
     write_new(file, skeleton(name, kind))
+    running = use_addon(call, name)
     if call.output.as_json:
-        call.output.document({"version": VERSION, "name": name, "file": str(file), "kind": kind})
+        call.output.document({"version": VERSION, "name": name, "file": str(file), "kind": kind, "running": running})
         return None
     call.output.line(str(file))
+    hint_in_use(call, running)
     call.output.hint(f"Edit it and run `byway addons check {name}`. Each save takes effect.")
     return None
 
@@ -160,8 +163,8 @@ def enable(
     if chosen.problem:
         raise ConfigError(chosen.problem)
     check_in_isolation(call, chosen.path)
-    set_enabled(call, which, True)
-    print_state(call, which, True, chosen.path)
+    running = set_enabled(call, which, True)
+    print_state(call, which, True, chosen.path, running=running)
     return None
 
 
@@ -170,8 +173,8 @@ def disable(call: Invocation, name: _Name) -> Exit | None:
     """Disable an addon. Its file and options are kept."""
     call = for_running_config(call)
     chosen = by_name(call, name)
-    set_enabled(call, name, False)
-    print_state(call, name, False, chosen.path)
+    running = set_enabled(call, name, False)
+    print_state(call, name, False, chosen.path, running=running)
     return None
 
 

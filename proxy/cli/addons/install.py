@@ -1,7 +1,7 @@
 """Copies an addon's file to the user's folder, and enables and disables addons in the configuration.
 
-No file is ever overwritten, and a file that fails the check is not copied. A running Byway is reloaded, so that the
-change takes effect at once.
+No file is ever overwritten, and a file that fails the check is not copied. A running Byway uses the change when the
+command ends.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.cli.addons.lookup import check_in_isolation
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused
+from proxy.cli.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError, reason_of
 
@@ -53,24 +54,34 @@ def copy_and_enable(call: Invocation, file: Path) -> None:
     if not (copy.exists() and copy.read_bytes() == content):
         write_new(copy, content)
     call.output.hint(f"{shown(file)} was copied; edit the copy.")
-    set_enabled(call, name, True)
-    print_state(call, name, True, copy)
+    running = set_enabled(call, name, True)
+    print_state(call, name, True, copy, running=running)
 
 
-def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
-    """Writes the setting if it changes, and reloads a running Byway."""
+def set_enabled(call: Invocation, name: str, enabled: bool) -> bool:
+    """Writes the setting if it changes. Returns whether a running Byway uses it."""
     from proxy.config.edit import set_addon
 
-    running, file = call.running(), call.paths.config_file
-    if set_addon(file, name, enabled) and running is not None:
-        answer = running.post("/v1/reload", {})
-        if answer["problems"]:
-            call.output.hint(f"It is written to {file}, but the running Byway rejects it:")
-            raise ConfigError(answer["problems"])
+    set_addon(call.paths.config_file, name, enabled)
+    return use_addon(call, name)
 
 
-def print_state(call: Invocation, name: str, enabled: bool, file: Path) -> None:
+def use_addon(call: Invocation, name: str) -> bool:
+    """Has a running Byway load or stop an addon now. Returns whether one runs. Raises ConfigError with the addon's
+    problems, if it does not run there."""
+    paths, client = edited_configuration(call)
+    running = take_into_use(call, client, paths.config_file)
+    if client is not None and running:
+        found = [each for each in client.get("/v1/addons")["addons"] if each["name"] == name]
+        if problems := [problem for each in found for problem in each["problems"]]:
+            raise ConfigError(problems)
+    return running
+
+
+def print_state(call: Invocation, name: str, enabled: bool, file: Path, *, running: bool) -> None:
     if call.output.as_json:
-        call.output.document({"version": VERSION, "name": name, "enabled": enabled, "file": str(file)})
+        state = {"name": name, "enabled": enabled, "file": str(file), "running": running}
+        call.output.document({"version": VERSION, **state})
         return
     call.output.line(f"{name}  {'on' if enabled else 'off'}  {file}")
+    hint_in_use(call, running)

@@ -14,9 +14,10 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_relays, complete_selections
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
+from proxy.cli.in_use import edited_configuration, hint_saved, take_into_use
 from proxy.cli.relay.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
 from proxy.cli.relay.display import configured, show_listeners, show_results, show_table, state_words, visits_cells
-from proxy.cli.relay.edit import configuration_at, edited_configuration, hint_saved, named_in, reload_running, run_edit
+from proxy.cli.relay.edit import configuration_at, named_in, run_edit
 from proxy.cli.terminal import confirm
 from proxy.control.amounts import ago, clock
 
@@ -126,7 +127,7 @@ def scan_local(
 
         with as_misuse():
             added = add_relays(paths.config_file, [NewRelay(each.url, label=each.known.name) for each in local.addable])
-        reload_running(call, client, paths.config_file)
+        take_into_use(call, client, paths.config_file)
     if call.output.as_json:
         call.output.document(local.document([each.name for each in added]))
         return None
@@ -284,7 +285,7 @@ def add(
             "password_cmd there."
         )
     new_relays = [each for each in added if each.was_there is None]
-    running = reload_running(call, client, paths.config_file) if new_relays else client is not None
+    running = take_into_use(call, client, paths.config_file) if new_relays else client is not None
     for sentence in about_passwords(given.from_arguments, [new.url for new in given.relays], paths, new_relays):
         call.output.hint(sentence)
     tests = {} if no_test else dict(test_added(call, client, paths, new_relays))

@@ -1,7 +1,7 @@
 """`byway rule`: test, list, check and edit the rules. All of it works without a running Byway, from the files.
 
-A running one is asked first, because it also knows overrides and what was learned. It watches the files, and so takes
-an edit by itself.
+A running one is asked first, because it also knows overrides and what was learned; it uses an edit when the command
+ends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.help import Group
+from proxy.cli.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.cli.output import Cell, action_of, override_of
 from proxy.control.amounts import ago, clock
 from proxy.control.version import VERSION
@@ -151,7 +152,7 @@ def add(
     ] = None,
     top: Annotated[bool, typer.Option("--top", help="Make it the first rule.")] = False,
 ) -> Exit | None:
-    """Add a rule to rules.txt. A running Byway uses it within a second.
+    """Add a rule to rules.txt. A running Byway uses it at once.
 
     It becomes the last rule, but goes before a MATCH. Everything else in the file stays as it is. Exit code 7: the rule
     or the file has an error, and nothing was written.
@@ -161,19 +162,21 @@ def add(
 
     if top and at is not None:
         raise Misused("give either --top or --at")
-    paths = call.for_config_of(call.running()).paths
+    paths, client = edited_configuration(call)
     with as_misuse():
         added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at)
+    running = take_into_use(call, client, paths.rules_file)
     notices = list(added.notices())
     if call.output.as_json:
         from proxy.control.answers.rules import RuleJson
         from proxy.control.document import versioned
 
         shown = {"number": added.number, "rule": RuleJson.of(added.rule), "notices": notices}
-        call.output.document(versioned(file=str(paths.rules_file), **shown))
+        call.output.document(versioned(file=str(paths.rules_file), **shown, running=running))
         return None
     place = "last" if added.following is None else f"before {added.following.text}"
     call.output.line(f"{paths.rules_file}:{added.rule.line}: added as rule {added.number}, {place}: {added.rule.text}")
+    hint_in_use(call, running)
     for notice in notices:
         call.output.hint(notice)
     return None
@@ -184,24 +187,26 @@ def remove(
     call: Invocation,
     number: Annotated[int, typer.Argument(metavar="N", help="The rule's number in `rule list`.")],
 ) -> Exit | None:
-    """Remove a rule from rules.txt. A running Byway stops using it within a second.
+    """Remove a rule from rules.txt. A running Byway stops using it at once.
 
     The removed line is printed. Everything else in the file stays as it is.
     """
     from proxy.app.rule_edits import remove_rule
     from proxy.cli.offline import read_configuration
 
-    paths = call.for_config_of(call.running()).paths
+    paths, client = edited_configuration(call)
     with as_misuse():
         removed = remove_rule(paths, read_configuration(paths).settings, number)
+    running = take_into_use(call, client, paths.rules_file)
     if call.output.as_json:
         from proxy.control.answers.rules import RuleJson
         from proxy.control.document import versioned
 
         shown = {"number": number, "rule": RuleJson.of(removed.rule), "removed": removed.line}
-        call.output.document(versioned(file=str(paths.rules_file), **shown))
+        call.output.document(versioned(file=str(paths.rules_file), **shown, running=running))
         return None
     call.output.line(f"{paths.rules_file}:{removed.rule.line}: rule {number} is removed: {removed.line}")
+    hint_in_use(call, running)
     return None
 
 
@@ -252,7 +257,7 @@ def take(
     A list is copied beside the configuration and added to it; importing it again replaces it. It decides nothing until
     a LIST rule names it. Rules with actions are only shown, unless --add is given. Block pages (OONI's
     fingerprints_http.csv) replace those imported before and are stored as block_pages.csv. A running Byway uses all of
-    it within a second.
+    it at once.
     """
     from typing import get_args
 

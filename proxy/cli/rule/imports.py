@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from proxy.app.rule_edits import add_rules
 from proxy.app.rule_files import Siblings, check_rules, read_lists, read_rules
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused, as_misuse
+from proxy.cli.in_use import edited_configuration, hint_in_use, take_into_use
 from proxy.cli.list import list_facts
 from proxy.cli.offline import read_configuration
 from proxy.config.edit import add_list
@@ -40,6 +42,9 @@ from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
 from proxy.wire import https_url, share_links
 from proxy.wire.relay_url import redact
+
+_Use = Callable[[Path], bool]
+"""Has the running Byway use what was written to a file. Returns whether one runs (`in_use.take_into_use`)."""
 
 _STDIN = Path("standard input")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -66,10 +71,11 @@ def import_source(
     if name is not None:
         with as_misuse():
             relay_name(name)  # before it names a file
-    paths = call.for_config_of(call.running()).paths
+    paths, client = edited_configuration(call)
     settings = read_configuration(paths).settings
+    use = partial(take_into_use, call, client)
     if "://" in source:
-        _import_url(call, paths, settings, source, name=name, format=format)
+        _import_url(call, paths, settings, source, use, name=name, format=format)
         return
     file = _STDIN if source == "-" else Path(source)
     if source == "-" and sys.stdin is None:
@@ -79,16 +85,16 @@ def import_source(
         raise ConfigError(f"{file}: is larger than {LIST_LIMIT:,} bytes; is this a list?")
     text = decode(file, data)
     if name is None and is_fingerprints(text):
-        _import_pages(call, paths, text, file)
+        _import_pages(call, paths, text, file, use)
     elif name is None and format == "auto" and foreign_rules.recognizes(text):
-        _offer_rules(call, paths, settings, text, file, add=add)
+        _offer_rules(call, paths, settings, text, file, use, add=add)
     elif add and name is not None:
         raise Misused("--add is for rules with actions, and --list reads the file as a list; give only one of them")
     elif add:
         raise Misused(f"--add is for rules with actions, and {shown(file)} has none")
     else:
         name = name or _name_after("" if source == "-" else file.stem)
-        _import_list(call, paths, settings, data, file, name=name, format=format, force=force)
+        _import_list(call, paths, settings, data, file, use, name=name, format=format, force=force)
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
@@ -100,6 +106,7 @@ def _import_list(
     settings: Settings,
     data: bytes,
     file: Path,
+    use: _Use,
     *,
     name: str,
     format: ListFormatName,  # noqa: A002
@@ -145,7 +152,8 @@ def _import_list(
             if not _is_same(target, file):
                 target.unlink(missing_ok=True)
             raise
-    _show_list(call, item, listed, target, rules, is_new=known is None)
+    running = use(target if known is not None else paths.config_file)
+    _show_list(call, item, listed, target, rules, is_new=known is None, running=running)
     for problem in unreadable:
         call.output.hint(f"Byway cannot use its configuration until another list is mended: {problem}")
 
@@ -155,6 +163,7 @@ def _import_url(
     paths: Paths,
     settings: Settings,
     url: str,
+    use: _Use,
     *,
     name: str | None,
     format: ListFormatName,  # noqa: A002
@@ -168,24 +177,27 @@ def _import_url(
     known = next((item for item in settings.list if item.name == name), None)
     if known is not None and known.source != url:
         raise Misused(f"there is a list {name} with another source; choose another name with --list")
+    running = False
     if known is None:
         table = {"name": name, "source": url}
         add_list(paths.config_file, table if format == "auto" else {**table, "format": str(format)})
+        running = use(paths.config_file)
     if call.output.as_json:
-        call.output.document(versioned(list=name, source=redact(url), new=known is None))
+        call.output.document(versioned(list=name, source=redact(url), new=known is None, running=running))
         return
     call.output.line(f"list {name}: {'is there already' if known else 'added'}: {redact(url)}")
+    hint_in_use(call, running)
     call.output.hint(f"Nothing is fetched by itself. To fetch it: byway list refresh {name}")
     call.output.hint(f"To use it: byway rule add LIST,{name},RELAY")
 
 
 def _show_list(
-    call: Invocation, item: ListConfig, listed: DomainList, target: Path, rules: Rules, *, is_new: bool
+    call: Invocation, item: ListConfig, listed: DomainList, target: Path, rules: Rules, *, is_new: bool, running: bool
 ) -> None:
     document = to_json(ListJson.of(item, listed, None, 0.0))
     used_by = [rule.why for rule in rules.rules if rule.type is RuleType.LIST and rule.value == item.name]
     if call.output.as_json:
-        call.output.document(versioned(list=document, file=str(target), new=is_new, used_by=used_by))
+        call.output.document(versioned(list=document, file=str(target), new=is_new, used_by=used_by, running=running))
         return
     call.output.line(f"{shown(target)}: list {item.name} is {'added' if is_new else 'replaced'}.")
     facts = [fact for fact in list_facts(document) if fact[0] not in ("list", "state", "source")]
@@ -193,6 +205,7 @@ def _show_list(
         call.output.facts(facts)
     else:
         call.output.table(("what", "value"), facts)
+    hint_in_use(call, running)
     for why in used_by:
         call.output.hint(f"It is used by {why}.")
     if not used_by:
@@ -259,7 +272,9 @@ def _write(target: Path, data: bytes | str) -> None:
 # -- rules of other programs -------------------------------------------------------------------------------------------
 
 
-def _offer_rules(call: Invocation, paths: Paths, settings: Settings, text: str, file: Path, *, add: bool) -> None:
+def _offer_rules(
+    call: Invocation, paths: Paths, settings: Settings, text: str, file: Path, use: _Use, *, add: bool
+) -> None:
     """Prints the rules of another program as Byway's, and adds them when asked to."""
     try:
         translated = foreign_rules.translate(text, relays=relay_names(settings))
@@ -283,8 +298,9 @@ def _offer_rules(call: Invocation, paths: Paths, settings: Settings, text: str, 
             own.add(line)
     told = [f"{shown(file)}:{number}: not taken: {why}" for number, why in sorted(not_taken)]
     first = add_rules(paths, settings, taken) if add and taken else None
+    running = first is not None and use(paths.rules_file)
     if call.output.as_json:
-        call.output.document(versioned(rules=taken, not_taken=told, added_at=first))
+        call.output.document(versioned(rules=taken, not_taken=told, added_at=first, running=running))
         return
     for line in taken:
         call.output.line(line)
@@ -294,6 +310,7 @@ def _offer_rules(call: Invocation, paths: Paths, settings: Settings, text: str, 
         call.output.hint(f"{shown(file)}: and {more} more lines not taken")
     for sentence in _outcome(call, paths, taken, first):
         call.output.hint(sentence)
+    hint_in_use(call, running)
 
 
 def _outcome(call: Invocation, paths: Paths, taken: list[str], first: int | None) -> Iterator[str]:
@@ -310,18 +327,19 @@ def _outcome(call: Invocation, paths: Paths, taken: list[str], first: int | None
 # -- block pages -------------------------------------------------------------------------------------------------------
 
 
-def _import_pages(call: Invocation, paths: Paths, text: str, file: Path) -> None:
+def _import_pages(call: Invocation, paths: Paths, text: str, file: Path, use: _Use) -> None:
     imported = parse_fingerprints(text, str(file))
     if not imported.fingerprints:
         raise ConfigError(f"{file}: no usable rows")
     stored = paths.block_pages_file
     _write(stored, text)
+    running = use(stored)
     vetoes = sum(fingerprint.veto for fingerprint in imported.fingerprints)
     taken = len(imported.fingerprints) - vetoes
     skipped = imported.vague + len(imported.refused)
     if call.output.as_json:
         document = {"file": str(stored), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
-        call.output.document(versioned(**document, refused=list(imported.refused)))
+        call.output.document(versioned(**document, refused=list(imported.refused), running=running))
         return
     for sentence in imported.refused:
         call.output.hint(sentence)
@@ -329,3 +347,4 @@ def _import_pages(call: Invocation, paths: Paths, text: str, file: Path) -> None
         f"{stored}: block pages: {taken:,}; exceptions: {vetoes:,}; rows skipped: {skipped:,}"
         f" (too vague or not a block: {imported.vague:,}; unusable: {len(imported.refused):,})"
     )
+    hint_in_use(call, running)

@@ -1,0 +1,68 @@
+"""Edits of the configuration by commands: which files they are in, and whether the running Byway uses the result.
+
+A command ends when the running Byway uses its edit, or says why that does not. What is edited by hand is noticed
+without a command (`app/reload.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.cli.command import Invocation
+from proxy.cli.exit_codes import NotRunning
+from proxy.model.errors import BywayError, ConfigError
+
+if TYPE_CHECKING:
+    from proxy.cli.client import Client
+    from proxy.config.paths import Paths
+
+IN_USE_WITHIN_S = 20.0
+"""How long a command waits until its edit is in use. The largest lists take seconds to read."""
+
+
+def edited_configuration(call: Invocation) -> tuple[Paths, Client | None]:
+    """Returns the paths of the configuration to edit, and the running Byway that uses it; None: none does. Raises
+    NotAllowed."""
+    running = call.running()
+    if running is None or call.flags.config is None:
+        return call.for_config_of(running).paths, running
+    used = running.get("/v1/config")["path"] or replace(call, flags=replace(call.flags, config=None)).paths.config_file
+    is_used = os.path.realpath(used) == os.path.realpath(call.paths.config_file)
+    return call.paths, running if is_used else None
+
+
+def take_into_use(call: Invocation, client: Client | None, file: Path) -> bool:
+    """Has the running Byway read its configuration again, after `file` was edited. Returns whether one uses it.
+
+    Raises ConfigError with its problems when it refuses, and BywayError when it does not answer."""
+    if client is None:
+        return False
+    from proxy.cli.client import NoAnswer
+
+    try:
+        problems = replace(client, timeout_s=IN_USE_WITHIN_S).post("/v1/reload", {})["problems"]
+    except NotRunning:  # it has ended meanwhile
+        return False
+    except NoAnswer:
+        raise BywayError(
+            f"{file} is saved, but the running Byway did not use it within {IN_USE_WITHIN_S:g} s; it uses it as soon "
+            "as it can. To see whether it does: `byway status`"
+        ) from None
+    if problems:
+        call.output.hint(f"{file} is saved, but the running Byway keeps its previous configuration:")
+        raise ConfigError(problems)
+    return True
+
+
+def hint_in_use(call: Invocation, running: bool) -> None:
+    """Says that the running Byway uses an edit, behind a line that names the file."""
+    if running:
+        call.output.hint("The running Byway uses it.")
+
+
+def hint_saved(call: Invocation, paths: Paths, *, running: bool) -> None:
+    """Says where an edit was saved, and whether the running Byway uses it."""
+    call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
