@@ -188,7 +188,9 @@ class DetectTuning(Section):
     stalled_again_s: Seconds = setting(10, "time until a transfer that answered is probed again")
     frozen_probes: Count = setting(3, "unanswered probes, while other transfers receive, that mean frozen")
     frozen_retransmits: Count = setting(2, "the same in retransmitted segments")
-    frozen_give_up_s: Seconds = setting(20, "how long a stalled transfer is probed while no other receives")
+    frozen_give_up_s: Seconds = setting(
+        80, "how long a stalled transfer is probed while no other receives; a control page may take 60 s to be due"
+    )
     throttled_bytes_s: Number = setting(20_000, "bytes per second below which a transfer may be throttled")
     throttled_s: Seconds = setting(10, "for this time without a pause")
     throttled_faster: Number = setting(5, "while another host's transfer is this many times faster")

@@ -1,4 +1,4 @@
-"""Checks connectivity with control pages, sparingly, when a signal of blocking waits for a control.
+"""Checks connectivity with control pages, sparingly, when a signal of blocking or a stalled flow waits for a control.
 
 Most often the user's own traffic is the control: another site that delivered direct. Only when none did within a
 second, one control page is requested, at most one a minute and never of a suspect site. When so many sites fail that
@@ -13,6 +13,7 @@ import random
 
 from proxy.detect.beliefs.events import ControlAnswered
 from proxy.model import DIRECT, NetworkId
+from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.probe.control_page import ControlPage, check_control_page, control_pages
 from proxy.session.events import SignalWaits
@@ -43,7 +44,8 @@ class ConnectivityCheck:
     async def _run(self) -> None:
         try:
             setup, services = self._services.setup(), self._services
-            await asyncio.sleep(setup.settings.detect.control_after_s)
+            if not services.beliefs.stall_waits(network=services.network(), now=services.now()):
+                await asyncio.sleep(setup.settings.detect.control_after_s)  # no flow received while it stalled
             network = services.network()
             pages = await self._usable_pages(setup, network)
             if pages and services.beliefs.control_wanted(network, services.now()):
@@ -84,8 +86,16 @@ class ConnectivityCheck:
 
     async def _check(self, setup: Setup, page: ControlPage, network: NetworkId) -> None:
         services, started = self._services, self._services.now()
+
+        def keep(stream: Stream) -> bool:
+            """While a flow has stalled, the connection goes on to show that the network is there."""
+            if services.network() != network or not services.beliefs.stall_waits(network=network, now=services.now()):
+                return False
+            services.flows.take_witness(stream)
+            return True
+
         checked = await check_control_page(
-            setup.registry.dialer(DIRECT), page.url, timeout_s=setup.settings.detect.control_timeout_s
+            setup.registry.dialer(DIRECT), page.url, timeout_s=setup.settings.detect.control_timeout_s, keep=keep
         )
         if services.network() == network:
             host, is_domestic = page.target.host, page.is_domestic

@@ -8,6 +8,7 @@ http a captive portal shows by a redirect to another host, or by status 511 (RFC
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from proxy.config.schema import Auto
@@ -52,15 +53,25 @@ class ControlPageResult:
     issuer: str = ""
 
 
+Keep = Callable[[Stream], bool]
+"""Told of a connection over which a control page came. Returns whether it takes it over."""
+
+
+def keep_none(_stream: Stream) -> bool:
+    """Takes no connection over."""
+    return False
+
+
 async def check_control_page(
-    dialer: Dialer, url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
+    dialer: Dialer, url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None, keep: Keep = keep_none
 ) -> ControlPageResult:
     """Requests an http or https URL once, and classifies the answer. `timeout_s` limits all of it; `trust` verifies the
-    certificate (None: with the system's roots). Closes what it opened. Raises ValueError when `url` is no such URL."""
+    certificate (None: with the system's roots). Closes what it opened, but for what `keep` takes over when the page
+    came. Raises ValueError when `url` is no such URL."""
     page = page_of(url)
     try:
         with deadline(timeout_s):
-            return await _request_page(dialer, page, timeout_s, trust or context_trusting(None))
+            return await _request_page(dialer, page, timeout_s, trust or context_trusting(None), keep)
     except TimeoutError:
         return ControlPageResult(ConnectivityResult.FAILED, f"did not answer within {timeout_s:g} s")
     except (DialError, PeerError, OSError) as error:
@@ -68,22 +79,26 @@ async def check_control_page(
 
 
 async def _request_page(
-    dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext
+    dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext, keep: Keep
 ) -> ControlPageResult:
     """Raises DialError, PeerError and OSError."""
-    stream = await dialer.dial(page.destination)
+    stream, is_kept = await dialer.dial(page.destination), False
     try:
         if page.protocol is Protocol.HTTP:
-            return _classify_plain(await _request_head(stream, page), page)
-        stream = tls = TlsStream(stream, trust, page.host)
-        await tls.handshake()
-        head = await _request_head(tls, page)
-        await load_certificate_reader()
-        return _classify_verified(tls.presented_chain(), head)
+            result = _classify_plain(await _request_head(stream, page), page)
+        else:
+            stream = tls = TlsStream(stream, trust, page.host)
+            await tls.handshake()
+            head = await _request_head(tls, page)
+            await load_certificate_reader()
+            result = _classify_verified(tls.presented_chain(), head)
+        is_kept = result.result is not ConnectivityResult.PORTAL and keep(stream)
+        return result
     except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
         reason = error.verify_message.rstrip(".")
     finally:
-        stream.abort()
+        if not is_kept:
+            stream.abort()
     return await _classify_untrusted(dialer, page, reason, timeout_s, trust)
 
 

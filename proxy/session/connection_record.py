@@ -345,6 +345,9 @@ class ConnectionRecord:
         if signal.kind is Symptom.FROZEN:
             tunnel.abort(error)
 
+    def on_unwitnessed_stall(self) -> None:
+        self._observer.on_unwitnessed_stall(self.host)
+
     def on_direct_bytes(self, within_s: float) -> None:
         # A captive portal's login page may bring the rest of a plain HTTP connection.
         if self.protocol is Protocol.TLS:

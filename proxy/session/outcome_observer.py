@@ -160,6 +160,13 @@ class OutcomeObserver:
         ):
             services.beliefs.on_certificate_accepted(self._network, services.now())
 
+    def on_unwitnessed_stall(self, host: str) -> None:
+        """A flow of `host` stalled while nothing shows that the network is there: a control page may."""
+        services = self._services
+        if services.network() == self._network:
+            services.beliefs.on_unwitnessed_stall(host, network=self._network, now=services.now())
+            services.events.emit(SignalWaits())
+
     def on_direct_bytes(self, host: str, within_s: float) -> None:
         """A direct flow received bytes, so the uplink works: a page that stays open shows it as a visit does."""
         services = self._services

@@ -15,6 +15,7 @@ from tests.lab import packets
 from tests.lab.flows import Flow
 from tests.lab.messages import question
 from tests.lab.packets import FIN, TCP, Packet
+from tests.lab.views import Names
 
 ICMP_UNREACHABLE = {4: 3, 6: 1}
 """Type of the error by IP version (RFC 792, RFC 4443)."""
@@ -214,6 +215,22 @@ class Freeze(Deed):
         if not packet.outward:
             flow.count_down(packet)
         return DROP if flow.down > self.after_bytes else PASS
+
+
+@dataclass(eq=False)
+class FreezeByCount(Deed):
+    """Once `packets` of a flow have passed, both ways together, not one more does, unless it named one of `spared`."""
+
+    packets: int = 25
+    spared: Names = field(default_factory=Names)
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.after(packet, flow, now)
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        flow.marks[self] = passed = flow.marks.get(self, 0) + 1
+        named = flow.said.records or flow.said.host
+        return DROP if passed > self.packets and named not in self.spared else PASS
 
 
 @dataclass(eq=False)

@@ -287,6 +287,13 @@ def Freeze(*names: str, after_bytes: int = 16 * 1024, addresses: Iterable[str] =
     return When(_who(names, addresses), deeds.Freeze(after_bytes), **luck)
 
 
+def FreezeByCount(
+    *prefixes: str, packets: int = 25, spared: Iterable[str] = (), ports: Iterable[int] = (), **luck: Unpack[Luck]
+) -> When:
+    """By address, whatever is carried in whichever direction, but for the names that are spared."""
+    return When(_addresses(prefixes, ports, "tcp"), deeds.FreezeByCount(packets, Names(*spared)), **luck)
+
+
 def Throttle(
     *names: str,
     rate: float,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -67,8 +68,10 @@ class Scene:
         unused = cast(Any, None)
         router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
         self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
+        self.witnesses: list[Stream] = []
         self.connectivity = ConnectivityCheck(
             services(
+                flows=SimpleNamespace(take_witness=self.witnesses.append),
                 setup=lambda: self.setup,
                 beliefs=self.beliefs,
                 network=lambda: self.network,
@@ -93,6 +96,11 @@ class Scene:
     def suspects(self, host: str = HOST) -> None:
         """A rescue, whose evidence waits until the uplink is known to be well."""
         self.beliefs.learn(rescued(by=TOR, host=host, at=self.now()), network=self.network, now=self.now())
+        self.connectivity.on_signal_waits(SignalWaits())
+
+    def stalls(self, host: str = HOST) -> None:
+        """A flow that is alone, and of whose peer nothing is heard."""
+        self.beliefs.on_unwitnessed_stall(host, network=self.network, now=self.now())
         self.connectivity.on_signal_waits(SignalWaits())
 
     def score(self) -> float:
@@ -185,6 +193,88 @@ def test_a_suspect_is_not_asked_about_itself(suspect: str) -> None:
 
     for seed in range(6):
         play(story(seed))
+
+
+def test_a_flow_that_stalls_alone_gets_a_witness_that_stays_open() -> None:
+    async def story() -> None:
+        scene = Scene()
+        for _ in range(20):  # it is told again each second
+            scene.stalls()
+            await asyncio.sleep(1.0)
+        assert scene.asked == [(0.0, "one.test")]
+        assert scene.witnesses == scene.script.streams
+        assert not scene.script.streams[0].closed
+
+    play(story())
+
+
+def test_a_stall_that_is_over_calls_for_none() -> None:
+    """It was answered, or another flow receives: nothing is told of it any more."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.beliefs.on_unwitnessed_stall(HOST, network=HOME, now=scene.now())
+        await asyncio.sleep(3.5)
+        scene.connectivity.on_signal_waits(SignalWaits())
+        await asyncio.sleep(10.0)
+        assert scene.asked == []
+
+    play(story())
+
+
+def test_a_page_that_was_asked_for_another_reason_is_closed() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.suspects()
+        await asyncio.sleep(5.0)
+        assert scene.witnesses == []
+        assert all(stream.closed for stream in scene.script.streams)
+
+    play(story())
+
+
+def test_the_site_that_stalls_is_not_its_own_witness() -> None:
+    async def story(seed: int) -> None:
+        scene = Scene(controls=(FOREIGN, OTHER, DOMESTIC), seed=seed)
+        scene.stalls("www.one.test")
+        await asyncio.sleep(5.0)
+        ((_, host),) = scene.asked
+        assert host != "one.test"
+        only = Scene(controls=(FOREIGN,))
+        only.stalls("one.test")
+        await asyncio.sleep(5.0)
+        assert only.asked == []
+
+    for seed in range(6):
+        play(story(seed))
+
+
+@pytest.mark.parametrize(
+    "script", [Script(answer=LOGIN), Script(answer=None), Script(connect=UNREACHABLE)], ids=["portal", "silent", "lost"]
+)
+def test_what_is_no_control_page_is_no_witness(script: Script) -> None:
+    async def story() -> None:
+        scene = Scene(script)
+        scene.stalls()
+        await asyncio.sleep(15.0)
+        assert len(scene.asked) == 1
+        assert scene.witnesses == []
+        assert all(stream.closed for stream in script.streams)
+
+    play(story())
+
+
+def test_a_witness_of_another_network_is_closed() -> None:
+    async def story() -> None:
+        scene = Scene(Script(answer=OK, after=1.0))
+        scene.stalls()
+        await asyncio.sleep(0.5)
+        scene.network = AWAY
+        await asyncio.sleep(5.0)
+        assert scene.witnesses == []
+        assert all(stream.closed for stream in scene.script.streams)
+
+    play(story())
 
 
 @pytest.mark.parametrize("script", [Script(connect=UNREACHABLE), Script(answer=None), Script(answer=b"")])

@@ -470,6 +470,23 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     assert (beliefs.lookup(HOST, network=network, now=1000.0).score > 0) == counts
 
 
+@pytest.mark.parametrize(("there", "told"), [(HOME, 1), (AWAY, 0)])
+def test_a_stall_without_a_witness_calls_for_one_unless_the_network_is_another_now(there: NetworkId, told: int) -> None:
+    network = HOME
+    waits: list[int] = []
+    flows = NoFlows()
+    shared = services(flows=flows, network=lambda: network, sound=lambda: waits.append(1))
+    request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
+    record = ConnectionRecord(request, Plan(Action.AUTO, (DIRECT,), ""), network=HOME, setup=NO_SETUP, services=shared)
+    record.winner = DIRECT
+    record.keep_open(cast(Any, Tunnel()))
+    network = there
+    ((_, _, listener),) = flows.watched
+    listener.on_unwitnessed_stall()
+    assert len(waits) == told
+    assert shared.beliefs.stall_waits(network=HOME, now=1000.0) is bool(told)
+
+
 # -- what becomes of a flow that delivered -----------------------------------------------------------------------------
 
 

@@ -254,20 +254,23 @@ class Beliefs:
     # -- the network -----------------------------------------------------------------------------------------------
 
     def control_wanted(self, network: NetworkId, now: float) -> bool:
-        """Whether to request a control page now: a signal waits, and the user's own traffic has not shown within
-        `control_after_s` that internet access works. True claims the check for a minute; the caller reports with
-        `ControlAnswered`."""
+        """Whether to request a control page now: a signal or a stalled flow waits, and the user's own traffic has not
+        shown within `control_after_s` that internet access works. True claims the check for a minute; the caller
+        reports with `ControlAnswered`."""
         self._update_clock(now)
         return self._counting.network_health.control_wanted(
             network, now, waits=self._counting.pending.waits(network, now)
         )
 
     def may_be_control(self, host: str, *, network: NetworkId, now: float) -> bool:
-        """Whether a page of `host` can be a control: not while it is suspect or blocked, or a signal of its domain
-        waits."""
+        """Whether a page of `host` can be a control: not while it is suspect or blocked, or a signal or a stalled flow
+        of its domain waits."""
         if self.lookup(host, network=network, now=now).state in TROUBLED:
             return False
-        return not self._counting.pending.pending_for_domain(network, registrable(host), now)
+        domain = registrable(host)
+        if self._counting.network_health.stall_waits(network, now, domain=domain):
+            return False
+        return not self._counting.pending.pending_for_domain(network, domain, now)
 
     def all_controls_wanted(self, network: NetworkId, now: float) -> bool:
         """Whether to request all control pages at once: so many unrelated hosts have failed that the network may be
@@ -286,6 +289,16 @@ class Beliefs:
             return False
         self.suspect_portal(network)
         return True
+
+    def on_unwitnessed_stall(self, host: str, *, network: NetworkId, now: float) -> None:
+        """A flow of `host` stalled, and nothing shows that the network is there: a control page of another site is due,
+        unless the flow is answered or another one receives meanwhile."""
+        self._update_clock(now)
+        self._counting.network_health.on_unwitnessed_stall(network, registrable(host), now)
+
+    def stall_waits(self, *, network: NetworkId, now: float) -> bool:
+        """Whether a flow has stalled and waits for a witness."""
+        return self._counting.network_health.stall_waits(network, now)
 
     def on_certificate_accepted(self, network: NetworkId, now: float) -> None:
         """A client accepted a certificate that came over direct, so no portal presented it."""

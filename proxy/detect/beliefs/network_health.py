@@ -31,6 +31,10 @@ _NEEDS_CONTROL = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
 _CLOCK_S = 3600.0
 """A valid certificate within this time shows that the clock is right."""
 
+STALL_S = 3.0
+"""Seconds for which a stalled flow waits for a witness since it was last seen unanswered: it is looked at every second,
+by a process that may be late."""
+
 _PROOFS = 2
 """Intervals between two control pages for which an accepted certificate outweighs a page that a portal replaced."""
 
@@ -71,6 +75,8 @@ class NetworkRecord:
     passes: int = 0  # foreign controls that passed in a row
     failed_relay_count: int = 0  # while restricted: connections in a row for which no relay got through
     control_at: float = NEVER
+    stalls: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
+    """Domains of flows that stalled without a witness, and when each was last seen unanswered."""
     portal_suspected: bool = False  # something else answered in place of a site
     trusted_at: float = NEVER  # when a client last accepted a certificate over direct, or a control page was well
     resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
@@ -121,6 +127,18 @@ class NetworkHealth:
         """Something else answered in place of a site: a control page must show whether a portal replaces all."""
         self._record(network).portal_suspected = True
 
+    def on_unwitnessed_stall(self, network: NetworkId, domain: str, now: float) -> None:
+        """A flow of `domain` stalled, and no other one shows that the network is there."""
+        self._record(network).stalls[domain] = now
+
+    def stall_waits(self, network: NetworkId, now: float, *, domain: str = "") -> bool:
+        """Whether a flow waits for a witness; with a `domain`, one of that domain."""
+        record = self.records.get(network)
+        if record is None:
+            return False
+        waiting = record.stalls.values() if not domain else (record.stalls.get(domain, NEVER),)
+        return any(0 <= now - at <= STALL_S for at in waiting)
+
     def needs_control(self, network: NetworkId) -> bool:
         """Whether a control page is due, or will be, though no signal waits."""
         record = self.records.get(network)
@@ -133,6 +151,7 @@ class NetworkHealth:
             return False
         if (
             not waits
+            and not self.stall_waits(network, now)
             and not record.portal_suspected
             and record.state not in _NEEDS_CONTROL
             and not self.seems_restricted(network, now)
@@ -190,6 +209,7 @@ class NetworkHealth:
             record.control_at = record.trusted_at = NEVER
             record.portal_suspected = False
             record.control_results.clear()
+            record.stalls.clear()
 
     def offline(self, network: NetworkId) -> bool:
         """This computer has no route to anywhere. Returns whether that is new."""

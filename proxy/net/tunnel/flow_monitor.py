@@ -3,14 +3,14 @@
 Some censors let a connection begin and then pass nothing more, or a trickle, or reset it after some bytes. The pump
 does not notice that, and must not become slower: this monitor polls the byte counters of each tunnel once a second and
 never sees its bytes. A direct flow that has stalled gets keepalive probes. Unanswered probes count only in seconds in
-which another direct flow received bytes, so that an outage of our own uplink freezes nothing. What a signal means, and
-whether another route does better, is for `detect`.
+which another direct flow received bytes, so that an outage of our own uplink freezes nothing. When none does, the
+listener is told, who may find a witness: a connection that is probed as well. What a signal means, and whether another
+route does better, is for `detect`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from dataclasses import field
 from typing import Protocol
@@ -20,14 +20,11 @@ from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.kernel.tcp_info import FlowSample, Keepalive
+from proxy.net.stream import Stream
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
+from proxy.net.tunnel.witness import COUNT, EVERY_S, FlowSampler, Witness
 
 SAMPLE_S = 1.0
-
-_KEEPALIVE_S = 1  # the kernel's least
-_KEEPALIVE_COUNT = 30
-"""More probes than a stalled flow ever gets, so that the kernel never ends it: with a count of 3 a live flow dies in
-an outage of 3 s (measured)."""
 
 _FULL = 0.5
 """Mean size of the received segments, as a share of the full one, from which a sender has more to send. The mean
@@ -48,14 +45,6 @@ path that was asked for before is a record of 47 at least, with a browser's head
 _NEVER = float("-inf")
 _HOSTS = 4096
 _HOUR_S = 3600.0
-
-
-class FlowSampler(Protocol):
-    """Reads a connection from the kernel: TcpInfo, or a test's double."""
-
-    def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
-
-    def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
 @frozen_dataclass
@@ -80,6 +69,10 @@ class FlowListener(Protocol):
     def on_way_stalled(self, tunnel: Tunnel) -> None:
         """Another young flow over the same way to the relay stopped for good. This one is idle, and it would stop too
         before it has brought more."""
+
+    def on_unwitnessed_stall(self) -> None:
+        """A flow has stalled, nothing of its peer was heard for `stalled_s`, and no direct flow receives: the network
+        may be at fault. Called each second until there is a witness."""
 
     def on_direct_bytes(self, within_s: float) -> None:
         """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
@@ -173,6 +166,8 @@ class FlowMonitor:
         """Of each second: the fastest direct flow's bytes, its host, and those of the fastest to any other host."""
         self._slow_windows: Bounded[str, tuple[float, ...]] = Bounded(_HOSTS)  # host → when each ended
         self._broke_at: Bounded[str, int] = Bounded(_HOSTS)  # host → bytes of its last reset
+        self._witness: Witness | None = None
+        self._witness_end: asyncio.TimerHandle | None = None
 
     @property
     def _window(self) -> int:
@@ -209,9 +204,18 @@ class FlowMonitor:
         if flow.direct and result.bytes_down and result.error and result.was_reset:
             self._on_reset(flow, result.bytes_down)
 
-    def delivered(self) -> None:
-        """A direct connection that is no tunnel received bytes: the uplink works."""
-        self._received = True
+    def take_witness(self, stream: Stream) -> None:
+        """Takes over a direct connection that has delivered, and closes it when another control page may be requested.
+        Until then it shows whether the network is there while a flow stalls."""
+        self._dismiss_witness()
+        self._witness = Witness(stream, self._tcp_info)
+        self._witness_end = self._loop.call_later(self._settings.control_interval_s, self._dismiss_witness)
+
+    def _dismiss_witness(self) -> None:
+        if self._witness is not None and self._witness_end is not None:
+            self._witness_end.cancel()
+            self._witness.close()
+            self._witness = self._witness_end = None
 
     def reset(self) -> None:
         """The computer slept, or the network changed: earlier observations are no evidence now. The speeds of other
@@ -219,6 +223,7 @@ class FlowMonitor:
         self._answered = 0
         self._slow_windows.clear()
         self._broke_at.clear()
+        self._dismiss_witness()
         now = self._loop.time()
         for flow in self._flows:
             self._stop_keepalive(flow)
@@ -239,6 +244,7 @@ class FlowMonitor:
         for flow in self._flows:
             self._stop_keepalive(flow)
         self._flows.clear()
+        self._dismiss_witness()
 
     # -- once a second ---------------------------------------------------------------------------------------------
 
@@ -251,6 +257,11 @@ class FlowMonitor:
         relay_received, self._relay_received = self._relay_received, False
         for flow, count in moved:
             self._on_bytes(flow, count, now, within_s)
+        if self._witness is not None:
+            if stalled and not received:
+                received = self._witness.ask(min(within_s, 2 * SAMPLE_S))
+            else:
+                self._witness.rest()
         for flow in stalled:
             # On the way to a relay, another connection to it shows as well that the network is there.
             self._on_stall(flow, now, others_receive=received or (relay_received and not flow.direct))
@@ -341,6 +352,8 @@ class FlowMonitor:
         if sample is None or flow.tunnel.client_is_slow:
             self._stop_keepalive(flow)
             return
+        if not others_receive and self._is_unanswered(sample):
+            flow.listener.on_unwitnessed_stall()
         before, stall.sample = stall.sample, sample
         if sample.heard_s < now - stall.began and not sample.unacked:
             self._answered += 1
@@ -356,6 +369,11 @@ class FlowMonitor:
         elif now - stall.began >= self._settings.frozen_give_up_s:
             self._stop_keepalive(flow)
 
+    def _is_unanswered(self, sample: FlowSample) -> bool:
+        """Whether nothing was heard of a stalled flow's peer for `stalled_s`, though data was to be acknowledged or a
+        probe to be answered for a second: when the second one has left."""
+        return sample.heard_s >= self._settings.stalled_s and (sample.unacked > 0 or sample.probes > 1)
+
     def _start_keepalive(self, flow: WatchedFlow, now: float) -> None:
         """Starts keepalive probes. Unacknowledged data needs none: the kernel retransmits it."""
         flow.probed_at = now
@@ -364,7 +382,7 @@ class FlowMonitor:
             return
         sock = flow.tunnel.upstream.lowest_socket
         try:
-            keepalive = Keepalive.begin(sock, every_s=_KEEPALIVE_S, count=_KEEPALIVE_COUNT)
+            keepalive = Keepalive.begin(sock, every_s=EVERY_S, count=COUNT)
         except OSError:  # closed a moment ago
             return
         flow.stall = _Stall(now, keepalive, sample)

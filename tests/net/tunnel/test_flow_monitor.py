@@ -15,7 +15,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import ClosedBy, Symptom
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.poller import make_poller
-from proxy.net.stream import SocketStream
+from proxy.net.stream import SocketStream, Stream
 from proxy.net.tunnel import flow_monitor as flow_watch
 from proxy.net.tunnel.flow_monitor import FlowMonitor, FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Pump, Tunnel, TunnelResult
@@ -68,6 +68,9 @@ class Listener:
     def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
         self.world.found.append((self.host, signal))
 
+    def on_unwitnessed_stall(self) -> None:
+        self.world.unwitnessed.append((self.host, self.world.second))
+
     def on_direct_bytes(self, within_s: float) -> None:
         self.world.brought.append((self.host, within_s))
 
@@ -92,6 +95,12 @@ class World:
     stalled: list[tuple[str, int]] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
     brought: list[tuple[str, float]] = field(default_factory=list)
+    unwitnessed: list[tuple[str, float]] = field(default_factory=list)  # a stall without a witness, and when
+    began_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    @property
+    def second(self) -> float:
+        return round(asyncio.get_running_loop().time() - self.began_at, 1)
 
     def open(
         self, host: str, *, direct: bool = True, received: int = 1, stalls_count: bool = False
@@ -238,6 +247,150 @@ def test_a_stalled_flow_through_a_remote_relay_is_told_of(others: str, is_told: 
     world = tell(story)
     assert world.stalled == ([("blog.test", 16_000)] if is_told else [])
     assert world.found == []
+
+
+class Witnessing(Fake):
+    """The connection to a control page, of which a test says when its peer was heard."""
+
+    def __init__(self, world: World, *, heard: bool = True) -> None:
+        super().__init__(next(_sockets))
+        world.tcp_info.tunnels.append(self)
+        self.closed = False
+        self.sample = FlowSample(heard_s=0.2 if heard else 99.0)
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return cast(socket.socket, self.upstream.lowest_socket)
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+def stall_beside(
+    heard: Callable[[int], bool] | None,
+    *,
+    direct: bool = True,
+    seconds: int = 12,
+    heard_s: float = 99.0,
+    unacked: int = 0,
+) -> World:
+    """A flow that is alone when it stalls: the kernel hears nothing of its peer for `heard_s`. From the first call for
+    a witness on there is one whose own peer is `heard` or not, by the second; None: there is none."""
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=direct, received=16_000, stalls_count=True)
+        await asyncio.sleep(0.5)
+        witness: Witnessing | None = None
+        for second in range(seconds):
+            fake.sample = FlowSample(0 if unacked else max(0, second - 2), second, unacked, heard_s, 1400)
+            if world.unwitnessed and witness is None and heard is not None:
+                witness = Witnessing(world)
+                world.watch.take_witness(cast(Stream, witness))
+            if witness is not None and heard is not None:
+                witness.sample = FlowSample(heard_s=0.2 if heard(second) else 99.0)
+            await asyncio.sleep(1)
+        if witness is not None:
+            assert not witness.closed
+            world.watch.reset()
+            assert witness.closed, "of another network it says nothing"
+
+    return tell(story)
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "relay"])
+def test_a_flow_that_stalls_alone_is_found_by_a_witness(direct: bool) -> None:
+    world = stall_beside(lambda second: True, direct=direct)
+    assert world.unwitnessed[0] == ("blog.test", 5.0), "when the first probe is unanswered for a second"
+    assert world.kinds == ([("blog.test", Symptom.FROZEN)] if direct else [])
+    assert world.stalled == ([] if direct else [("blog.test", 16_000)])
+    if direct:
+        assert world.found[0][1].evidence["stalled_s"] <= 8
+
+
+def test_without_a_witness_a_lone_stall_says_nothing() -> None:
+    world = stall_beside(None)
+    assert world.found == []
+    assert [second for _, second in world.unwitnessed] == [float(second) for second in range(5, 13)]
+
+
+def test_what_was_sent_and_is_not_acknowledged_is_unanswered_already() -> None:
+    world = stall_beside(lambda second: True, unacked=2)
+    assert world.unwitnessed[0] == ("blog.test", 3.0)
+    assert world.kinds == [("blog.test", Symptom.FROZEN)]
+
+
+def test_a_witness_that_is_not_heard_either_freezes_nothing() -> None:
+    """An outage that began before it was asked, or that comes and goes."""
+    assert stall_beside(lambda second: False).found == []
+    assert stall_beside(lambda second: second % 8 == 0).found == []
+
+
+def test_an_origin_that_says_nothing_calls_for_no_witness() -> None:
+    """Its kernel answers probes, and acknowledges what it takes."""
+    for unacked in (0, 1):
+        world = stall_beside(None, heard_s=0.4, unacked=unacked)
+        assert (world.found, world.unwitnessed) == ([], [])
+
+
+def test_a_probe_that_has_just_left_is_not_unanswered() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", received=16_000)
+        await asyncio.sleep(0.5)
+        for probes in (0, 0, 0, 1, 0, 0):
+            fake.sample = FlowSample(probes, heard_s=4.0 if probes else 0.9)
+            await asyncio.sleep(1)
+
+    assert tell(story).unwitnessed == []
+
+
+def test_a_witness_is_probed_only_while_a_flow_stalls_and_kept_for_a_minute() -> None:
+    async def story(world: World) -> None:
+        witness = Witnessing(world)
+        world.watch.take_witness(cast(Stream, witness))
+        fake, _ = world.open("blog.test")
+        other, _ = world.open("news.test")
+        fake.sample = other.sample = FlowSample(heard_s=99)
+        seen = []
+        for second in range(8):
+            fake.down.moved += second < 2
+            other.down.moved += 900 if second < 2 or second > 5 else 0
+            await asyncio.sleep(1)
+            seen.append(asks(witness))
+        assert seen == [False, False, False, True, True, True, False, False]
+        await asyncio.sleep(DetectTuning().control_interval_s - 9)
+        assert not witness.closed
+        await asyncio.sleep(2)
+        assert witness.closed
+
+    tell(story)
+
+
+def test_a_witness_gives_way_to_the_next_one_and_ends_with_the_watch() -> None:
+    made: list[Witnessing] = []
+
+    async def story(world: World) -> None:
+        for _ in range(2):
+            made.append(Witnessing(world))
+            world.watch.take_witness(cast(Stream, made[-1]))
+        assert [witness.closed for witness in made] == [True, False]
+
+    tell(story)
+    assert all(witness.closed for witness in made)
+
+
+def test_a_witness_whose_connection_broke_says_nothing() -> None:
+    async def story(world: World) -> None:
+        witness = Witnessing(world)
+        world.watch.take_witness(cast(Stream, witness))
+        fake, _ = world.open("blog.test")
+        for probes in (0, 0, 0, 1, 2, 3, 4):
+            fake.sample = FlowSample(probes, heard_s=99)
+            if probes == 1:
+                witness.sample = None
+            await asyncio.sleep(1)
+        assert world.found == []
+
+    tell(story)
 
 
 FREEZE = 17_000  # bytes on the wire after which the censor passes nothing more
@@ -408,16 +561,16 @@ def test_a_flow_that_nothing_is_known_of_is_let_be() -> None:
 
 
 def test_it_is_not_asked_for_ever() -> None:
-    """The kernel would break the connection after 30 probes."""
+    """The kernel would break the connection after 127 probes."""
 
     async def story(world: World) -> None:
         fake, _ = world.open("blog.test")
         asked = 0
-        for second in range(60):
+        for second in range(120):
             fake.sample = FlowSample(probes=max(0, second - 1), heard_s=99)
             await asyncio.sleep(1)
             asked += asks(fake)
-        assert asked == 20
+        assert DetectTuning().control_interval_s < asked == 80
 
     assert tell(story).found == []
 
@@ -429,7 +582,7 @@ def test_its_options_are_as_before() -> None:
         names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         before = [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names]
         await asyncio.sleep(2.5)
-        assert [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [1, 1, 30]
+        assert [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [1, 1, 127]
         fake.down.moved += 1
         await asyncio.sleep(1)
         assert not asks(fake)
@@ -643,8 +796,6 @@ def test_a_tunnel_that_lived_between_two_looks_shows_that_the_uplink_is_well() -
             fake.sample = FlowSample(probes=probes, heard_s=99)
             _, short = world.open("news.test", received=0)
             world.watch.ended(short, TunnelResult(1, 900, ClosedBy.SERVER))
-            if probes == 3:
-                world.watch.delivered()
             await asyncio.sleep(1)
 
     assert tell(story).kinds == [("blog.test", Symptom.FROZEN)]

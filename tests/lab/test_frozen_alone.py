@@ -1,0 +1,109 @@
+"""A page that is alone when it freezes: nobody else's traffic shows that the network is there.
+
+A censor counts 25 packets of a connection, both ways, and passes no more, by the prefix of a provider unless the name
+is spared. All times are those that Byway ships with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.model import State
+from tests.lab import places
+from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.origins import Conduct
+from tests.lab.rules import FreezeByCount, Loss, Outage, Rule
+from tests.lab.trials import limited
+from tests.lab.visitor import Visit
+
+PAGE = "/bytes/60000"
+"""More than the censor lets pass, and no more than many a page of today."""
+PATIENCE_S = 30.0
+_PLACE = 7  # of the provider's prefix: of its sites every 250th number is in one /24
+TROUBLED = (State.SUSPECT, State.BLOCKED)
+
+pytestmark = pytest.mark.namespaces
+
+
+@pytest.fixture
+async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
+    async with country.byway(tmp_path / "byway") as running:
+        yield running
+
+
+def provider(country: Country, count: int) -> list[Site]:
+    """Sites of domains of their own in one /24."""
+    return [country.add_site(f"host{n}-of.test", number=_PLACE + 250 * n) for n in range(count)]
+
+
+def freezes(*spared: str) -> Rule:
+    return FreezeByCount(f"198.19.{_PLACE}.0/24", spared=spared)
+
+
+async def visit(country: Country, byway: Running, site: Site, path: str = PAGE) -> Visit:
+    return await limited(country.visitor(byway), site.url(path), PATIENCE_S)
+
+
+async def visit_all(country: Country, byway: Running, sites: list[Site]) -> list[Visit]:
+    return await asyncio.gather(*(visit(country, byway, site) for site in sites))
+
+
+async def winners(byway: Running, site: Site) -> list[str | None]:
+    return [row["winner"] for row in await byway.rows(site.name)]
+
+
+def asked_controls(country: Country, *, until: float = math.inf) -> list[str]:
+    """The control pages that were requested until then, by time.monotonic()."""
+    asked = country.origins.asked
+    return [request.host for request in asked if request.host in places.CONTROLS and request.at < until]
+
+
+async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
+    country: Country, byway: Running
+) -> None:
+    (site,) = provider(country, 1)
+    country.rules.set([freezes()])
+    first = await visit(country, byway, site)
+    assert not first.genuine
+    assert "gave up" not in first.error, "Byway ended it, so that the client asks again"
+    assert len(asked_controls(country)) == 1, "one page was the witness"
+    assert (await visit(country, byway, site)).genuine
+    assert await winners(byway, site) == ["direct", RELAY]
+    held = await byway.belief(site.name)
+    assert (held["state"], held["cause"]) == (State.SUSPECT, "frozen")
+
+
+async def test_twelve_hosts_of_a_provider_come_at_the_second_try(country: Country, byway: Running) -> None:
+    sites = provider(country, 12)
+    country.rules.set([freezes()])
+    assert not any(seen.genuine for seen in await visit_all(country, byway, sites))
+    assert all(seen.genuine for seen in await visit_all(country, byway, sites))
+    assert len(asked_controls(country)) == 1
+
+
+@pytest.mark.parametrize(
+    ("conduct", "rules", "calls"),
+    [
+        (Conduct(pause_after=20_000, pause_s=9), [], False),
+        (Conduct(bytes_per_s=10_000), [Outage(3.0, 5.0)], True),
+        (Conduct(bytes_per_s=10_000), [Loss(0.1), Outage(3.0, 5.0)], True),
+    ],
+    ids=["a server that pauses for 9 s", "5 s without a network", "the same on a bad link"],
+)
+async def test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed(
+    country: Country, byway: Running, conduct: Conduct, rules: list[Rule], calls: bool
+) -> None:
+    site = country.add_site("slow.test", conduct=conduct)
+    country.rules.set(rules)
+    seen = await visit(country, byway, site)
+    before_its_end = time.monotonic() - 1.0  # then the certificate may be checked: the visitor's request is short
+    assert seen.genuine, seen.error
+    assert (await byway.belief(site.name))["state"] not in TROUBLED
+    assert await winners(byway, site) == ["direct"]
+    assert calls or not asked_controls(country, until=before_its_end), "its kernel answers probes"
