@@ -39,7 +39,8 @@ from proxy.routing.domain_set import DomainSet
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
-from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
+from proxy.session.foreign_requests import OWN_NAME
+from proxy.session.inbound import Credentials, InboundHandshake
 from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by
 from proxy.store.list_copies import ListCopies

@@ -28,7 +28,9 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 """On every answer (safety.md, "A web page against the control server")."""
 
-_OF_BROWSERS = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Access-Control-Request-Method")
+_OF_BROWSERS = (
+    *("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Access-Control-Request-Method"),
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 
 
@@ -49,14 +51,16 @@ def hosts_of(port: int) -> frozenset[str]:
 
 
 def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
-    """Refuses what no client of ours sends: a target that is not a path, unusual methods, and browsers' headers unless
-    `of_browser`. Raises Refused."""
+    """Refuses what no client of ours sends: a target that is not a path, unusual methods, two origins, and browsers'
+    headers unless `of_browser`. Raises Refused."""
     if not request.raw_path.startswith("/"):
         raise Refused(400, "The target must be a path.")
     if request.method not in _METHODS:
         raise Refused(405, "Unknown method.")
     if "Content-Encoding" in request.headers:  # no client of ours compresses, and the unpacked size is not bounded
         raise Refused(415, "The body must not be compressed.")
+    if any(len(request.headers.getall(name, ())) > 1 for name in _OF_BROWSERS):
+        raise Refused(400, "A field says twice where the request comes from.")
     if not of_browser and any(name in request.headers for name in _OF_BROWSERS):
         raise Refused(403, "Web pages may not use this API.")
 

@@ -14,7 +14,7 @@ from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
 from proxy.model import Destination
 from proxy.model.phrase import _, ngettext
-from proxy.session.inbound import OWN_NAME
+from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.recent_clients import RECENT_S
 from proxy.wire.html_page import Html, document, element, facts, link
 
@@ -112,7 +112,7 @@ def setup_page(proxy: Destination, user_agent: str, language: Language = Languag
 
 
 def _use(use: Use, say: Say) -> Html:
-    own = link(f"http://{OWN_NAME}/")
+    own = _own_link(f"http://{OWN_NAME}/")
     sure = say(_("It opens only through Byway."))
     match use:
         case Use.CONFIRMED:
@@ -140,6 +140,11 @@ def _use(use: Use, say: Say) -> Html:
             )
             what = say(_("Open any site, then reload this page. Or open:"))
             return element("p", f"{say(seen)} {what} ", own, f" {sure}", class_="state")
+
+
+def _own_link(url: str) -> Html:
+    """A link between our name and our address. To a browser these are two sites: the referrer says that it is ours."""
+    return link(url, referrerpolicy="origin")
 
 
 def _steps(proxy: Destination, family: Family | None, say: Say, *, is_here: bool) -> list[Html]:
@@ -201,8 +206,8 @@ def _pac(proxy: Destination, say: Say) -> list[Html]:
         element("h2", say(_("Automatic configuration (PAC)"))),
         facts(
             [
-                (say(_("Usual")), element("span", link(base + Pac.LENIENT), f" {lenient}")),
-                (say(_("Strict")), element("span", link(base + Pac.STRICT), f" {strict}")),
+                (say(_("Usual")), element("span", _own_link(base + Pac.LENIENT), f" {lenient}")),
+                (say(_("Strict")), element("span", _own_link(base + Pac.STRICT), f" {strict}")),
             ]
         ),
         element("p", say(_("With both, addresses of the local network always go direct.")), class_="quiet"),

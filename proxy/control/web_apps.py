@@ -11,6 +11,7 @@ from aiohttp import web
 
 from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, hosts_of, secure_headers
 from proxy.control.api import make_app
+from proxy.control.dashboard.answer import message
 from proxy.control.dashboard.dashboard import Dashboard
 from proxy.control.dashboard.guard import FORM_LIMIT
 from proxy.control.dashboard.sign_in import SignIn
@@ -18,9 +19,12 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.own_pages import Use, home_page, setup_page
 from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
 from proxy.control.subjects import Subjects
-from proxy.languages.language import language_of_browser
+from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
-from proxy.session.inbound import OWN_NAME, reached_address
+from proxy.model.phrase import _
+from proxy.session.error_page import prefers_html
+from proxy.session.foreign_requests import OWN_NAME
+from proxy.session.inbound import reached_address
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 
 log = logging.getLogger(__name__)
@@ -100,16 +104,26 @@ def _page_app(parts: Dependencies, dashboard: Dashboard, port: int) -> web.Appli
             check_shape(request, of_browser=True)
             response = await handler(request)
         except Refused as error:
-            response = web.Response(status=error.status, text=f"{error}\n")
+            response = refusal(request, error.status, _("Refused"), error.text)
+        except web.HTTPNotFound:
+            response = refusal(request, 404, _("Page not found"), _("No page has this address."))
         except web.HTTPException as error:
-            response = web.Response(status=error.status, text=f"{error.reason}\n")
+            response = refusal(request, error.status, _("Refused"), error.reason)
         response.force_close()
         return response
 
+    def language_of(request: web.Request) -> Language:
+        return language_of_browser(parts.setup().settings.ui.language, request.headers.get("Accept-Language", ""))
+
+    def refusal(request: web.Request, status: int, title: str, text: str) -> web.Response:
+        """A page for browsers, which does not say what listens here; a sentence for other programs."""
+        if prefers_html(tuple(request.headers.items())):
+            return message(title, text, status, language_of(request))
+        return web.Response(status=status, text=f"{text}\n")
+
     async def page(request: web.Request) -> web.Response:
         user_agent = request.headers.get("User-Agent", "")
-        setting = parts.setup().settings.ui.language
-        language = language_of_browser(setting, request.headers.get("Accept-Language", ""))
+        language = language_of(request)
         address = reached(request).address
         if address is None or not address.is_loopback:
             text = setup_page(proxy(request), user_agent, language)
@@ -117,12 +131,20 @@ def _page_app(parts: Dependencies, dashboard: Dashboard, port: int) -> web.Appli
             text = home_page(proxy(request), use(request, user_agent), user_agent, language)
         return web.Response(text=text, content_type="text/html")
 
+    def is_by_name(request: web.Request) -> bool:
+        """Whether it came through the proxy."""
+        return request.headers["Host"].lower().partition(":")[0] == OWN_NAME
+
     def use(request: web.Request, user_agent: str) -> Use:
-        if request.headers["Host"].lower().partition(":")[0] == OWN_NAME:
+        if is_by_name(request):
             return Use.CONFIRMED
         return Use.RECENT if user_agent and parts.recent_clients.has_used(user_agent) else Use.NOT_SEEN
 
     async def pac(request: web.Request) -> web.Response:
+        # Who has our name has a proxy already. In a frame, a PAC file is a download: it fires no load event, by which a
+        # page would tell our name from one that does not exist, and browsers say of http names not who asks.
+        if is_by_name(request):
+            raise web.HTTPNotFound
         # Without a charset: it is ASCII, and some systems compare the whole field.
         body = pac_text(PATHS[request.path], proxy(request)).encode("ascii")
         return web.Response(body=body, content_type=CONTENT_TYPE)

@@ -12,16 +12,18 @@ from proxy.model import Action, Belief
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.inbound import refusal_status
 from proxy.session.services import Services
-from proxy.wire.html_page import CONTENT_SECURITY_POLICY, Html, document, element, facts, link
+from proxy.wire.html_page import CONTENT_SECURITY_POLICY, Html, document, element, facts
 from proxy.wire.http1 import Headers, error_response, host_field
 
 
 def error_answer(record: ConnectionRecord, services: Services, asked: Headers) -> bytes:
     """Returns the whole answer, in the form that the request (its headers are `asked`) prefers."""
     status = refusal_status(record.symptom)
+    # To a page of another site, a name that does not exist and our own (`foreign_requests`) fail in the same way.
+    headers = [("Cross-Origin-Resource-Policy", "same-origin")]
     if not prefers_html(asked):
-        return error_response(status, record.client_message)
-    headers = [("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
+        return error_response(status, record.client_message, headers=headers)
+    headers += [("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
     return error_response(status, _page(status, record, services), headers=headers, html=True)
 
 
@@ -66,13 +68,13 @@ def _page(status: int, record: ConnectionRecord, services: Services) -> str:
             ("What happened", record.client_message),
             ("What to do", to_do),
         ]
-    links: list[Html] = []
-    if record.setup.own_url:
-        links.append(element("p", "About Byway, and how to set this browser: ", link(record.setup.own_url)))
+    about: list[Html] = []
+    if record.setup.own_url:  # no link: a page of ours refuses what comes from another site's page, as this one is
+        about.append(element("p", f"About Byway, and how to set this browser: `{record.setup.own_url}`"))
     return document(
         f"{host_field(outcome.request.destination)} did not open",
         facts(rows),
-        *links,
+        *about,
         element("p", f"This page comes from Byway, not from the site (HTTP {status}).", class_="quiet"),
     )
 

@@ -27,9 +27,11 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.remembered import remembered
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
+from proxy.session.foreign_requests import OWN_NAME, as_unknown, is_foreign
 from proxy.session.recent_clients import RecentClients
 from proxy.wire import hostnames, http1, sniff, socks
 from proxy.wire.http1 import Form, Headers, RequestHead
+from proxy.wire.http1_error import refusal
 from proxy.wire.sniff import Family
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -53,9 +55,6 @@ _FORWARDS_REMEMBERED = 32
 
 _USUAL_OFFERS = ((0,), (0, 1), (0, 2), (0, 1, 2), (2,), (2, 0))
 """The ways to sign in that clients offer by SOCKS5 (RFC 1928 section 3): none, GSSAPI, a password."""
-
-OWN_NAME = "byway.internal"
-"""The name under which a browser reaches us through the proxy."""
 
 
 @frozen_dataclass
@@ -344,23 +343,30 @@ class InboundHandshake:
             ours = self._is_ours(head.host) and (self.credentials is None or _is_near(stream))
             if not ours and not _names_own_address(head, stream):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
+            if is_foreign(head, self._is_ours):
+                raise PeerError("request for our own page, by a page of another site", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self.credentials is not None and not self.credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_authenticate())
         if user_agent := _user_agent(head.headers):
             self._recent_clients.note(user_agent)
-        assert head.destination is not None  # the parser guarantees it for every form but ORIGIN
+        destination = head.destination
+        assert destination is not None  # the parser guarantees it for every form but ORIGIN
         if head.form is Form.CONNECT:
-            request = TunnelRequest(head.destination, Inbound.CONNECT)
+            request = TunnelRequest(destination, Inbound.CONNECT)
             if received.endswith(b"\r\n\r\n") and not reader and len(received) <= _REMEMBERED_SIZE:
                 self._connects[received] = _Known(request, user_agent)
                 target = _connect_target(received)
                 if target and target.decode() not in user_agent:
                     self._connect_forms[received.replace(target, _TARGET)] = user_agent
             return request
-        if head.destination.host == OWN_NAME:
-            return OwnPageRequest(_as_received(head) + reader.rest())
-        return _forward_request(head, head.destination)
+        if destination.host == OWN_NAME:
+            if head.named is not None and head.named != destination:  # nobody else reads it, so none may matter
+                raise refusal(400, "This request is refused: its URL and its Host field name different servers.")
+            if not is_foreign(head, self._is_ours):
+                return OwnPageRequest(_as_received(head) + reader.rest())
+            head, destination = as_unknown(head)
+        return _forward_request(head, destination)
 
     async def _socks5(self, client: Client, ends_at: float, *, is_usual: bool) -> TunnelRequest:
         """`is_usual`: one of the usual greetings has come, and nothing behind it."""

@@ -16,7 +16,7 @@ from functools import partial
 
 from proxy.model import Action, NetworkId, NetworkState, Plan, RelayGroup, Request, Route
 from proxy.routing.rule import ANYWHERE, Situation
-from proxy.session.inbound import OWN_NAME
+from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.services import Services
 from proxy.session.setup import KeptPlan, Setup
 

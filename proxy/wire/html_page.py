@@ -73,9 +73,9 @@ def prose(text: str) -> Html:
     )
 
 
-def link(url: str, text: str = "") -> Html:
+def link(url: str, text: str = "", **attributes: str) -> Html:
     """Returns a link; without a text it shows the URL."""
-    return Html(f'<a href="{escape(url)}"><bdi>{escape(text or url)}</bdi></a>')
+    return element("a", element("bdi", Html(escape(text or url))), href=url, **attributes)
 
 
 def facts(rows: list[tuple[str, str]]) -> Html:

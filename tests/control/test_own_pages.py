@@ -48,6 +48,25 @@ async def test_a_pac_is_whole_whatever_is_asked(server: ControlServer, path: str
     assert int(headers["Content-Length"]) == len(body) < 1000
 
 
+@pytest.mark.parametrize("path", ["/proxy.pac", "/strict.pac", "/wpad.dat", "/nothing"])
+async def test_who_has_our_name_needs_no_pac(server: ControlServer, path: str) -> None:
+    status, headers, body = await fetched(server, path, "Host: byway.internal", "Accept: text/html")
+    assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "FindProxyForURL" not in body
+
+
+async def test_what_is_not_there_is_a_page_for_browsers_and_a_sentence_for_programs(
+    server: ControlServer, world: World
+) -> None:
+    fields = "Host: 127.0.0.1:8119", "Accept-Language: fa"
+    status, headers, body = await fetched(server, "/nothing", *fields, "Accept: text/html,*/*;q=0.8")
+    assert status == 404
+    assert '<html lang="fa" dir="rtl">' in body
+    assert "byway" not in body.lower(), "anybody may ask"
+    assert "style-src 'sha256-" in headers["Content-Security-Policy"]
+    assert (await fetched(server, "/nothing", *fields))[2] == "No page has this address.\n"
+
+
 async def test_a_pac_never_holds_what_was_learned(server: ControlServer, world: World) -> None:
     _, _, before = await fetched(server, "/proxy.pac")
     world.parts.override("blocked.example", None)

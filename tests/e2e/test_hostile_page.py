@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from proxy.control.dashboard.guard import cookie_name
 from tests.cli.seeded import BLOCKED
 from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, shows, sign_in
@@ -233,6 +234,25 @@ async def test_a_server_on_another_port_gets_no_cookie(pages: Pages, page: Tab, 
             await page.open(f"http://{address}/{path}")
     assert any("session=naive" in each for each in collected), "the attack works on a cookie without a path"
     assert not [each for each in collected if "byway" in each or cookies[0]["value"] in each]
+
+
+async def test_a_server_on_another_port_cannot_sign_the_user_out(pages: Pages, page: Tab) -> None:
+    """Its pages set cookies for all of 127.0.0.1, of any name and path."""
+    home = await sign_in(page, pages)
+    name = cookie_name(pages.port)
+
+    async def another(_: web.Request) -> web.Response:
+        script = "".join(f"document.cookie = '{name}=x; path={path}';" for path in ("/", "/s", "/s/"))
+        return web.Response(text=f"<title>another</title><script>{script}</script>", content_type="text/html")
+
+    app = web.Application()
+    app.add_routes([web.get("/", another)])
+    async with served(app) as address:
+        await page.open(f"http://{address}/")
+    cookies = (await page.call("Network.getCookies", urls=[home]))["cookies"]
+    assert [cookie["name"] for cookie in cookies] == [name] * 4, "the attack"
+    await page.open(home)
+    assert "Sign out" in await page.text()
 
 
 async def test_a_stolen_code_is_of_no_use_a_second_time(pages: Pages, page: Tab, naive: Naive) -> None:

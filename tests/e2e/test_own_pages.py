@@ -3,6 +3,9 @@ in light and dark, on a phone and on a desk. BYWAY_SCREENSHOTS=FOLDER keeps what
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -14,8 +17,9 @@ from proxy.control.own_pages import Use, home_page, setup_page
 from proxy.model import Destination
 from tests.support import programs
 from tests.support.byway import Byway
-from tests.support.chromium import Tab, tab
+from tests.support.chromium import Refused, Tab, tab
 from tests.support.client import fetch
+from tests.support.origin import Origin
 
 pytestmark = pytest.mark.needs("chromium", "axe-core")
 
@@ -92,8 +96,95 @@ async def test_a_site_that_did_not_open(byway: Byway, page: Tab) -> None:
         text = await page.text()
         assert words in text
         assert f"{url[7:-1]} did not open" in text
-        assert await page.evaluate("document.querySelector('a').href") == f"{byway.url}/"
+        assert f"how to set this browser: {byway.url}/" in text
         await check_looks(page, lambda url=url: page.open(url), f"error-{words.split()[0]}")  # type: ignore[misc]
+
+
+async def test_a_page_that_is_not_there(byway: Byway, page: Tab) -> None:
+    for url in (f"{byway.url}/nothing", "http://byway.internal/nothing", "http://byway.internal/proxy.pac"):
+        await page.open(url)
+        assert "No page has this address." in await page.text()
+        await check_looks(page, lambda url=url: page.open(url), "not-found")  # type: ignore[misc]
+    answer = await fetch(f"{byway.url}/nothing")
+    assert (answer.status, answer.body) == (404, b"No page has this address.\n"), "to a program, a sentence"
+
+
+async def test_the_links_of_the_page_lead_from_our_address_to_our_name_and_back(byway: Byway, page: Tab) -> None:
+    """To a browser these are two sites."""
+    await page.open(byway.url)
+    await follow(page, "http://byway.internal/")
+    assert "✓ Yes." in await page.text()
+    file = await page.evaluate("Array.from(document.querySelectorAll('a')).find(one => one.href.endsWith('c')).href")
+    assert file == f"{byway.url}/proxy.pac"
+    headers = (("Sec-Fetch-Site", "cross-site"), ("Referer", "http://byway.internal/"))
+    assert await page.evaluate("Array.from(document.links).every(one => one.referrerPolicy === 'origin')")
+    assert (await fetch(file, headers=headers)).status == 200
+    assert (await fetch(file, headers=headers[:1])).status == 421
+
+
+async def follow(page: Tab, url: str) -> None:
+    """Clicks on a link, and waits for its page."""
+    await page.evaluate(f"Array.from(document.links).find(one => one.href === {json.dumps(url)}).click()")
+    for _ in range(600):
+        with contextlib.suppress(Refused):  # one page is being left for the next
+            if await page.evaluate("document.readyState === 'complete' && location.href") == url:
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"not within 30 s: {url}")
+
+
+SEEN = """(async () => {
+  const seen = {};
+  const element = (name, attribute, url, more = {}) => new Promise(end => {
+    const one = Object.assign(document.createElement(name), more);
+    const say = told => {
+      try { if (one.contentWindow) told += " " + one.contentWindow.location.href } catch (error) { told += error.name }
+      end(told + " " + one.offsetWidth);
+    };
+    one.onload = () => say("load"); one.onerror = () => say("error");
+    setTimeout(() => say("nothing"), 10000);
+    one[attribute] = url; document.body.append(one);
+  });
+  const asked = [];
+  for (const url of URLS) {
+    const of = seen[url] = {};
+    const note = (name, answer) =>
+      asked.push(answer.then(value => of[name] = value, error => of[name] = String(error)));
+    note("frame", element("iframe", "src", url));
+    note("frame without referrer", element("iframe", "src", url, { referrerPolicy: "no-referrer" }));
+    note("object", element("object", "data", url));
+    note("embed", element("embed", "src", url));
+    note("image", element("img", "src", url));
+    note("script", element("script", "src", url));
+    note("style", element("link", "href", url, { rel: "stylesheet" }));
+    note("prefetch", element("link", "href", url, { rel: "prefetch" }));
+    note("fetch", fetch(url).then(answer => answer.type));
+    note("opaque", fetch(url, { mode: "no-cors" }).then(answer => answer.type));
+    note("as a page", fetch(url, { mode: "no-cors", headers: { Accept: "text/html" } }).then(answer => answer.type));
+  }
+  await Promise.all(asked);
+  const told = one => [one.initiatorType, one.responseStatus, one.transferSize, one.nextHopProtocol].join();
+  for (const url of URLS) seen[url].timing = performance.getEntriesByName(url).map(told).sort().join(" ");
+  return URLS.map(url => seen[url]);
+})()"""
+
+
+async def test_a_page_cannot_tell_our_name_from_one_that_nobody_has(byway: Byway, page: Tab) -> None:
+    async with Origin() as origin:
+        evil = f"http://dead.test:{origin.http_port}/"
+        for path in ("/", "/proxy.pac", "/strict.pac", "/other"):
+            ours, unknown = await seen_by(page, evil, f"http://byway.internal{path}", f"http://nobody.internal{path}")
+            assert ours == unknown, path
+        site, unknown = await seen_by(page, evil, f"{evil}page/1", "http://nobody.internal/")
+        assert site != unknown, "the control"
+
+
+async def seen_by(page: Tab, evil: str, *urls: str) -> list[dict[str, str]]:
+    """What a page sees of each URL."""
+    await page.open(evil)
+    seen: list[dict[str, str]] = await page.evaluate(SEEN.replace("URLS", json.dumps(urls)))
+    assert all(len(each) == 12 for each in seen), seen
+    return seen
 
 
 async def test_a_program_gets_the_sentence(byway: Byway) -> None:

@@ -72,6 +72,7 @@ def shown(record: ConnectionRecord, shared: Services) -> str:
     assert dict(head.headers)[b"content-type"] == b"text/html; charset=utf-8"
     assert dict(head.headers)[b"content-security-policy"].decode() == CONTENT_SECURITY_POLICY
     assert dict(head.headers)[b"cache-control"] == b"no-store"
+    assert dict(head.headers)[b"cross-origin-resource-policy"] == b"same-origin"
     page = body.decode()
     assert not {"script", "form", "img", "iframe", "input"} & set(Tags(page).names)
     return page
@@ -85,7 +86,8 @@ def test_a_page_says_the_verdict_the_cause_and_what_to_do() -> None:
     assert "No route reached it. Wait, or try another relay." in page
     assert "direct: reset; all other routes failed too" in page
     assert '<code dir="ltr">byway why site.test</code>' in page
-    assert '<a href="http://127.0.0.1:8119/">' in page
+    assert '<code dir="ltr">http://127.0.0.1:8119/</code>' in page
+    assert "<a " not in page, "a page of ours refuses what comes from a page of another site"
     assert "HTTP 502" in page
 
 

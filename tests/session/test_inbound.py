@@ -268,6 +268,34 @@ async def test_our_name_through_the_proxy_is_our_own_page(client: Client) -> Non
     assert opening == OwnPageRequest(b"GET /x HTTP/1.1\r\nHost: byway.internal\r\n\r\n")
 
 
+@pytest.mark.parametrize("path", ["/", "/proxy.pac", "/strict.pac", "/wpad.dat", "/sign-in", "/s/0/", "/other"])
+async def test_another_sites_page_gets_what_a_wrong_host_gets(client: Client, path: str) -> None:
+    answers = []
+    for fields in (b"Host: evil.test", b"Host: 127.0.0.1:8119\r\nSec-Fetch-Site: cross-site"):
+        client.front = InboundHandshake(Limits(), None, is_ours, client.recent)
+        with pytest.raises(PeerError) as refused:
+            await client.says(b"GET %s HTTP/1.1\r\n%s\r\n\r\n" % (path.encode(), fields))
+        answers.append(refused.value.reply)
+    assert answers[0] == answers[1]
+    assert answers[0].startswith(b"HTTP/1.1 421 ")
+
+
+async def test_another_sites_page_asks_for_a_name_that_nobody_has_in_place_of_ours(client: Client) -> None:
+    head = b"GET http://byway.internal/proxy.pac HTTP/1.1\r\nHost: byway.internal\r\nSec-Fetch-Site: cross-site\r\n\r\n"
+    asked = await client.says(head)
+    assert isinstance(asked, ForwardRequest)
+    assert asked.destination == asked.head.destination
+    assert asked.destination.host != "byway.internal"
+    assert b"byway" not in asked.head.forwarded
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8119", "evil.test", "byway.internal:81"])
+async def test_url_and_host_agree_where_the_page_is_ours(client: Client, host: str) -> None:
+    with pytest.raises(PeerError) as refused:
+        await client.says(f"GET http://byway.internal/s/0/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert refused.value.reply.startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize(
     ("request_", "is_noted"),
     [

@@ -25,6 +25,7 @@ from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
 from proxy.model.phrase import _
+from proxy.session.foreign_requests import SIGN_IN_PATH
 from proxy.wire.html_page import Html, document, element, prose
 
 
@@ -41,8 +42,8 @@ class Dashboard:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/sign-in", self._sign_in_page),
-            web.post("/sign-in", self._redeem),
+            web.get(SIGN_IN_PATH, self._sign_in_page),
+            web.post(SIGN_IN_PATH, self._redeem),
             web.get("/s/{secret}/{path:.*}", self._signed_in, allow_head=False),
             web.post("/s/{secret}/{path:.*}", self._signed_in),
         ]
@@ -146,7 +147,7 @@ def _sign_in_form(error: str, language: Language, status: int = 200) -> web.Resp
             say(_("`byway open` in a terminal opens the dashboard. `byway open --print` shows a code to type here.")),
         ),
         Html(
-            f'<form method="post" action="/sign-in"><p><label>{prose(say(_("Code")))} <input name="code" required'
+            f'<form method="post" action="{SIGN_IN_PATH}"><p><label>{prose(say(_("Code")))} <input name="code" required'
             ' autocomplete="off" autocapitalize="characters" spellcheck="false" dir="ltr" size="24"></label>'
             f" <button>{prose(say(_('Sign in')))}</button></p></form>"
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -31,6 +31,13 @@ _FOREIGN = _("Another site asked for this.")
 def cookie_name(port: int) -> str:
     """The name of the cookie, by the port of the proxy: several Byways share the cookies of 127.0.0.1."""
     return f"byway-{port}"
+
+
+def cookies_of(request: web.BaseRequest, name: str) -> Sequence[str]:
+    """Returns the values of all cookies of a name. Any server on this computer can set one of ours for all paths of
+    127.0.0.1, at any port, and a browser then sends both. The size of the head bounds them."""
+    pairs = (pair.partition("=") for line in request.headers.getall("Cookie", ()) for pair in line.split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
 def check_client(request: web.BaseRequest, hosts: frozenset[str]) -> None:
@@ -59,10 +66,10 @@ def check_origin(request: web.BaseRequest) -> None:
 
 def session_of(request: web.BaseRequest, sign_in: SignIn, *, secret: str, port: int, now: float) -> Session:
     """Returns the session to whose path and cookie a request belongs. Raises Refused."""
-    session = sign_in.session(secret, request.cookies.get(cookie_name(port), ""), now)
-    if session is None:
-        raise Refused(401, SIGNED_OUT)
-    return session
+    for cookie in cookies_of(request, cookie_name(port)):
+        if (session := sign_in.session(secret, cookie, now)) is not None:
+            return session
+    raise Refused(401, SIGNED_OUT)
 
 
 async def posted_form(

@@ -9,6 +9,7 @@ import re
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
 from proxy.control.dashboard.guard import cookie_name
 from proxy.control.dashboard.routes import _ROUTES
@@ -60,6 +61,36 @@ async def test_another_host_is_refused_before_anything_else(pages: Pages, browse
         headers = {"Host": host}
     for path in (browser.base, "/sign-in"):
         assert (await browser.get(path, **headers))[0] == 421
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "both", "another field"])
+async def test_another_cookie_of_the_name_signs_nobody_out_and_nobody_in(
+    pages: Pages, browser: Browser, place: str
+) -> None:
+    (cookie,) = browser.session.cookie_jar
+    name = cookie_name(pages.port)
+    ours, foreign = f"{name}={cookie.value}", f'{name}=x; {name}; {name}=; {name}="'
+    async with aiohttp.ClientSession() as bare:
+        for own, status in ((ours, 200), (f"{name}-2={cookie.value}", 401), (f"x{ours}", 401)):
+            lines = {
+                "before": [f"{foreign}; {own}"],
+                "behind": [f"{own}; {foreign}"],
+                "both": [f"{foreign}; {own}; {foreign}"],
+                "another field": [foreign, own],
+            }[place]
+            headers = CIMultiDict([("Sec-Fetch-Site", "same-origin"), *(("Cookie", line) for line in lines)])
+            async with bare.get(pages.url + browser.base, headers=headers) as answer:
+                assert answer.status == status, own
+
+
+@pytest.mark.parametrize("field", ["Origin", "Referer", "Sec-Fetch-Site"])
+async def test_two_fields_that_say_where_a_request_comes_from_are_refused(browser: Browser, field: str) -> None:
+    first, second = (
+        ("same-origin", "cross-site") if field == "Sec-Fetch-Site" else (browser.pages.url, "http://evil.example")
+    )
+    for headers, status in (([(field, first)], 200), ([(field, first), (field, second)], 400)):
+        async with browser.session.get(browser.pages.url + browser.base, headers=CIMultiDict(headers)) as answer:
+            assert answer.status == status
 
 
 async def test_a_form_needs_our_origin_and_its_token(world: World, browser: Browser) -> None:

@@ -25,7 +25,7 @@ from proxy.desktop.system_proxy import Restored
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
-from proxy.session.inbound import OWN_NAME
+from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.recent_clients import RECENT_S
 
 _RESTORED = {

@@ -1,0 +1,48 @@
+"""Which requests for Byway's own addresses a page of another site caused, and what such a page may see.
+
+A page must not find out that its visitor uses Byway. So what it causes is answered as if nothing of ours were there:
+at the proxy's own address as a request for a wrong host is, and at our own name as one for a name that does not exist.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from proxy.model import Destination
+from proxy.wire.http1 import HTTP_PORT, RequestHead
+
+OWN_NAME = "byway.internal"
+"""The name under which a browser reaches us through the proxy."""
+
+SIGN_IN_PATH = "/sign-in"
+"""Where a one-time code is posted, from a file that `byway open` wrote: browsers call that another site."""
+
+
+def is_foreign(head: RequestHead, is_ours: Callable[[str], bool]) -> bool:
+    """Whether a page of another site caused a request, as far as the browser says so (Fetch Metadata). What a person
+    types, what a browser fetches for itself, such as a PAC file, and what other programs ask is not foreign; nor is a
+    link on our own pages, which lead from our name to our address. `is_ours`: whether a Host names this proxy."""
+    if "cross-site" not in _all(head, "sec-fetch-site"):
+        return False
+    if head.method == "POST" and head.target == SIGN_IN_PATH and _all(head, "sec-fetch-dest") == ["document"]:
+        return False
+    # No page can name another origin than its own as the referrer.
+    referrers = _all(head, "referer")
+    host = referrers[0].removeprefix("http://").partition("/")[0].lower() if len(referrers) == 1 else ""
+    return not (referrers and referrers[0].startswith("http://") and (host == OWN_NAME or is_ours(host)))
+
+
+def as_unknown(head: RequestHead) -> tuple[RequestHead, Destination]:
+    """Returns a request for our own name as one for a name of the same length that nobody has, and where that leads.
+    The two fail in the same way and after the same time, and nobody who is asked for the name learns ours."""
+    label, _, suffix = OWN_NAME.partition(".")
+    host = f"{secrets.token_hex(len(label))[: len(label)]}.{suffix}"
+    unknown = Destination(host, HTTP_PORT if head.destination is None else head.destination.port)
+    forwarded = head.forwarded.replace(f"Host: {OWN_NAME}".encode(), f"Host: {host}".encode(), 1)
+    return head._replace(destination=unknown, named=unknown, forwarded=forwarded), unknown
+
+
+def _all(head: RequestHead, name: str) -> list[str]:
+    """The values of a field, as often as it is there."""
+    return [value for each, value in head.headers if each.lower() == name]
