@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 IN_USE_WITHIN_S = 20.0
 """How long a command waits until its edit is in use. The largest lists take seconds to read."""
 
+STORED = "No Byway is running. The next one uses it."
+"""Of a change that the state folder keeps."""
+
 
 def edited_configuration(call: Invocation) -> tuple[Paths, Client | None]:
     """Returns the paths of the configuration to edit, and the running Byway that uses it; None: none does. Raises

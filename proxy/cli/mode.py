@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_words
-from proxy.cli.exit_codes import Exit
+from proxy.cli.exit_codes import Exit, as_misuse
+from proxy.cli.in_use import STORED
 from proxy.cli.mode_text import MEANINGS, mode_sentences
 from proxy.cli.options import length
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
 
 Document = Mapping[str, Any]
 
@@ -34,13 +38,12 @@ def _pause(
 
     The pause ends by itself, also after a restart. RELAY and BLOCK rules and overrides hold; nothing is learned
     meanwhile."""
-    seconds = length(duration)
-    return _show(call, call.client().put("/v1/mode", {"pause_s": seconds}))
+    return _change(call, {"pause_s": length(duration)})
 
 
 def _resume(call: Invocation) -> Exit | None:
     """End a pause."""
-    return _show(call, call.client().put("/v1/mode", {"pause_s": 0.0}))
+    return _change(call, {"pause_s": 0.0})
 
 
 def _mode(
@@ -56,20 +59,56 @@ def _mode(
 
     As usual (auto), direct only (direct) or relays only (relay). A mode stays until it is set again, also after a
     restart. Rules, overrides and [auto] never_relay hold; nothing is learned in direct and relay."""
-    client = call.client()
-    return _show(call, client.get("/v1/mode") if mode is None else client.put("/v1/mode", {"mode": mode.lower()}))
+    return _change(call, {} if mode is None else {"mode": mode.lower()})
 
 
-def _show(call: Invocation, answer: Document) -> Exit | None:
+def _change(call: Invocation, asked: Document) -> Exit | None:
+    """Changes what AUTO does, also while no Byway runs, and shows it. Nothing asked: shows it."""
+    from proxy.cli.relay.usable import relay_warning, relays_now
+
+    client = call.running()
+    if client is None:
+        answer = _change_stopped(call.paths, asked)
+    else:
+        answer = client.put("/v1/mode", asked) if asked else client.get("/v1/mode")
     if call.output.as_json:
         call.output.document(answer)
-        return None
-    mode = answer["mode"]
+    else:
+        _show(call, answer["mode"])
+    if answer["mode"]["mode"] == "relay":
+        known = relays_now(call.for_config_of(client).paths, client)
+        if warning := relay_warning(known, then="no site under AUTO opens"):
+            call.output.hint(warning)
+    if client is None:
+        call.output.hint(STORED if asked else "No Byway is running. This is what the next one does.")
+    return None
+
+
+def _change_stopped(paths: Paths, asked: Document) -> Document:
+    """Changes what the next Byway does. Returns what a running one answers. Raises Misused and BywayError."""
+    from proxy.app.mode_switch import ModeSwitch
+    from proxy.app.process import alone
+    from proxy.cli.offline import read_configuration
+    from proxy.config.paths import private_folder
+    from proxy.control.answers.switches import ModeAnswer, ModeJson
+    from proxy.control.document import document
+    from proxy.control.mode_change import change_mode
+
+    relays = read_configuration(paths).settings.relay
+    modes = ModeSwitch(paths.mode_file, lambda _mode: None, stores=True)
+    if asked:
+        private_folder(paths.state_dir)
+        with alone(paths), as_misuse():
+            modes.load()
+            change_mode(modes, asked.get("mode"), asked.get("pause_s"))
+    else:
+        modes.load()
+    return document(ModeAnswer(ModeJson.of(modes), sum(relay.enabled for relay in relays)))
+
+
+def _show(call: Invocation, mode: Document) -> None:
     if mode["paused_until"] is None:
         call.output.line(f"Mode {mode['mode']}: {MEANINGS[mode['mode']]}")
     for text, _do in mode_sentences(mode):
         if mode["paused_until"] is not None:
             call.output.line(text)
-    if mode["mode"] == "relay" and not answer["relays"]:
-        call.output.hint("No relay is configured, so no site under AUTO opens. Add one with `byway relay add URL`.")
-    return None

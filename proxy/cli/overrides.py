@@ -1,21 +1,30 @@
-"""The overrides of `byway site set`, for commands that read or write all of them: through the running Byway, else in
-its log."""
+"""The overrides of `byway site set`: read and written through the running Byway, else in its log, from which the next
+start takes them."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from proxy.cli.client import Client
 from proxy.cli.command import Invocation
-from proxy.cli.exit_codes import NotRunning
+from proxy.cli.exit_codes import NotRunning, as_misuse
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
+from proxy.config.relays import relay_names
+from proxy.control.answers.sites import ForgottenSiteAnswer, OverrideAnswer, OverrideJson
+from proxy.control.document import document
+from proxy.control.site import scope
 from proxy.model import Action, Override
 from proxy.model.errors import BywayError
+from proxy.routing.rule_parser import parse_action
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
+
+Document = dict[str, Any]
 
 
 def overrides_now(call: Invocation) -> dict[str, Override]:
@@ -40,13 +49,53 @@ def set_overrides(paths: Paths, client: Client | None, overrides: Mapping[str, O
             ends = {"for_s": max(1, round(override.until - time.time()))} if override.until else {}
             client.put(f"/v1/sites/{quote(host, safe='')}", {"action": action, **ends})
     elif overrides:
-        private_folder(paths.state_dir)
+        with stopped_store(paths) as store:
+            for host, override in overrides.items():
+                store.set_override(host, override)
+
+
+@contextlib.contextmanager
+def stopped_store(paths: Paths) -> Iterator[Store]:
+    """The log while no Byway runs, and none starts. Raises BywayError when one does, and when what was written is not
+    stored in the end."""
+    from proxy.app.process import alone
+
+    private_folder(paths.state_dir)
+    with alone(paths):
         store = Store(paths.store_file, load(paths.config_to_read).settings.log)
         store.start()
         try:
-            for host, override in overrides.items():
-                store.set_override(host, override)
+            yield store
             if not store.flush():
-                raise BywayError(f"the overrides are not stored: {store.trouble or 'the disk does not answer'}")
+                raise BywayError(f"nothing was stored: {store.trouble or 'the disk does not answer'}")
         finally:
             store.close()
+
+
+def set_stopped(paths: Paths, site: str, action: str, for_s: int | None) -> Document:
+    """Sets an override while no Byway runs. Returns what a running one answers. Raises Misused and BywayError."""
+    from proxy.cli.offline import read_configuration
+
+    settings = read_configuration(paths).settings
+    with as_misuse():
+        host = scope(site)
+        parsed, relay = parse_action(action, relays=relay_names(settings))
+    override = Override(parsed, relay, 0.0 if for_s is None else time.time() + for_s)
+    set_overrides(paths, None, {host: override})
+    return document(OverrideAnswer(host, OverrideJson.of(host, override)))
+
+
+def forget_stopped(paths: Paths, site: str) -> Document:
+    """Forgets the stored status and the overrides of a site while no Byway runs. Returns what a running one answers."""
+    from proxy.detect.beliefs.beliefs import Beliefs
+
+    with as_misuse():
+        host = scope(site)
+    with stopped_store(paths) as store:
+        below = [name for name in store.load_overrides() if name == host or name.endswith(f".{host}")]
+        for name in below:
+            store.clear_override(name)
+        changes = Beliefs(load(paths.config_to_read).settings.detect, store.load_beliefs()).forget(host)
+        store.believe(changes)
+    forgotten = tuple(sorted({change.scope for change in changes}))
+    return document(ForgottenSiteAnswer(host, forgotten, tuple(sorted(below))))

@@ -13,6 +13,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_actions, complete_sites
 from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import Group
+from proxy.cli.in_use import STORED
 from proxy.cli.options import length_s
 from proxy.cli.output import Output, override_of
 from proxy.control.amounts import ago, clock
@@ -107,14 +108,31 @@ def set_action(
     """Override routing for a site and its subdomains.
 
     Overrides win over rules. With `--for` it ends by itself, also while Byway does not run."""
+    from proxy.cli.relay.usable import relay_warning, relays_now
+
     ends = {} if length is None else {"for_s": length_s(length)}
-    answer = call.client().put(_path(site), {"action": action, **ends})
+    path, client = _path(site), call.running()
+    if client is not None:
+        answer = client.put(path, {"action": action, **ends})
+    else:
+        from proxy.cli.overrides import set_stopped
+
+        answer = set_stopped(call.paths, site, action, ends.get("for_s"))
+    host, override = answer["host"], answer["override"]
     if call.output.as_json:
         call.output.document(answer)
     else:
-        below = " and its subdomains" if literal(answer["host"]) is None else ""
-        call.output.line(f"{answer['host']}{below}: {override_of(answer['override'], fancy=True)}")
-        call.output.hint(f"Undo with `byway site forget {answer['host']}`.")
+        below = " and its subdomains" if literal(host) is None else ""
+        call.output.line(f"{host}{below}: {override_of(override, fancy=True)}")
+    if override["action"] in ("RELAY", "PREFER-RELAY"):
+        then = f"{host} does not open" if override["action"] == "RELAY" else f"{host} goes direct"
+        paths = call.for_config_of(client).paths
+        if warning := relay_warning(relays_now(paths, client), relay=override["relay"], then=then):
+            call.output.hint(warning)
+    if not call.output.as_json:
+        call.output.hint(f"Undo with `byway site forget {host}`.")
+    if client is None:
+        call.output.hint(STORED)
     return None
 
 
@@ -123,7 +141,13 @@ def forget(call: Invocation, site: Site) -> Exit | None:
     """Delete the stored status and override of a site.
 
     Those of its subdomains are deleted as well. The log keeps its entries."""
-    answer = call.client().delete(_path(site))
+    path, client = _path(site), call.running()
+    if client is not None:
+        answer = client.delete(path)
+    else:
+        from proxy.cli.overrides import forget_stopped
+
+        answer = forget_stopped(call.paths, site)
     if call.output.as_json:
         call.output.document(answer)
         return None

@@ -72,10 +72,7 @@ def test_wrong_usage_ends_with_2(byway: Byway, words: str) -> None:
     assert byway(*words.split()).code == 2
 
 
-@pytest.mark.parametrize(
-    "words", ["status", "why x.example", "log", "log -f", "site list", "site show x.example", "site set x.example auto",
-              "site forget x.example"],
-)  # fmt: skip
+@pytest.mark.parametrize("words", ["status", "why x.example", "log", "log -f", "site list", "site show x.example"])
 def test_without_a_running_byway_it_ends_with_3_and_says_how_to_start_one(byway: Byway, home: Home, words: str) -> None:
     for extra in ((), ("--json",)):
         ran = byway(*words.split(), *extra)

@@ -15,6 +15,7 @@ from proxy.model import Action, Belief, Change, Override, Stage, State, Symptom
 from proxy.store.file import open_store, transaction
 from proxy.store.rows import Batch
 from tests.cli.conftest import Byway, Home, Running
+from tests.cli.seeded import BLOCKED, leave
 from tests.support.outcomes import HOME, TOR, failed, outcome, rescued
 
 BLOG = "blog.example.net"
@@ -171,3 +172,38 @@ def test_what_is_no_site_is_refused_and_nothing_is_set(byway: Byway, running: Ru
     ran = byway("site", "set", site, "direct")
     assert (ran.code, told in ran.err) == (2, True)
     assert running.world.overrides == before
+
+
+def test_an_override_is_set_and_removed_while_no_byway_runs(byway: Byway, home: Home) -> None:
+    home.config.write_text('config_version = 1\n[[relay]]\nname = "tor"\nurl = "socks5h://127.0.0.1:9050"\n')
+    ran = byway("site", "set", "*.Example.org", "relay:tor", "--for", "1h")
+    assert (ran.code, ran.out) == (0, "example.org and its subdomains: RELAY:tor, ends in 60 min\n")
+    assert ran.err.splitlines()[-1] == "No Byway is running. The next one uses it."
+    assert byway("site", "set", "www.example.org", "block", "--json").json["override"]["action"] == "BLOCK"
+    assert byway("site", "set", "other.example", "direct").code == 0
+    scopes = [each["scope"] for each in byway("site", "list", "--json").json["overrides"]]
+    assert scopes == ["example.org", "other.example", "www.example.org"]
+    assert byway("site", "forget", "example.org").out == "Deleted: example.org, www.example.org\n"
+    assert byway("site", "forget", "example.org").out == "No stored data for example.org.\n"
+    assert [each["scope"] for each in byway("site", "list", "--json").json["overrides"]] == ["other.example"]
+
+
+def test_what_is_stored_of_a_site_is_forgotten_while_no_byway_runs_and_its_log_is_kept(
+    byway: Byway, home: Home
+) -> None:
+    leave(home.state / "byway.sqlite", HOME)
+    assert byway("site", "show", BLOCKED, "--json").json["belief"]["state"] == "blocked"
+    rows = len(byway("log").rows)
+    assert byway("site", "forget", BLOCKED).out == f"Deleted: {BLOCKED}\n"
+    assert byway("site", "show", BLOCKED, "--json").json["belief"]["state"] != "blocked"
+    assert len(byway("log").rows) == rows
+
+
+@pytest.mark.parametrize(
+    "words", [("a..b", "direct"), ("one.test", "relay:nosuch"), ("one.test", "proxy"), (" ", "direct")]
+)
+def test_what_cannot_be_set_is_wrong_usage_while_no_byway_runs(
+    byway: Byway, home: Home, words: tuple[str, str]
+) -> None:
+    ran = byway("site", "set", *words)
+    assert (ran.code, ran.out, (home.state / "byway.sqlite").exists()) == (2, "", False)

@@ -7,9 +7,9 @@ ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,11 @@ from proxy.cli.output import Cell, action_of, override_of
 from proxy.control.amounts import ago, clock
 from proxy.control.version import VERSION
 from proxy.routing.lists.export import ExportFormat
+
+if TYPE_CHECKING:
+    from proxy.cli.client import Client
+    from proxy.config.paths import Paths
+    from proxy.routing.rule import Rule
 
 group = typer.Typer(help="Rules: test, list, check, add, remove, import, export.", no_args_is_help=True)
 
@@ -166,7 +171,7 @@ def add(
     with as_misuse():
         added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at)
     running = take_into_use(call, client, paths.rules_file)
-    notices = list(added.notices())
+    notices = [*added.notices(), *_relay_notices(added.rule, paths, client)]
     if call.output.as_json:
         from proxy.control.answers.rules import RuleJson
         from proxy.control.document import versioned
@@ -271,6 +276,17 @@ def take(
     chosen = next(name for name in known if name == list_format)
     import_source(call, source, name=list_name, format=chosen, add=add_them, force=force)
     return None
+
+
+def _relay_notices(rule: Rule, paths: Paths, client: Client | None) -> Iterator[str]:
+    """What to know of a new rule that needs a relay."""
+    from proxy.cli.relay.usable import relay_warning, relays_now
+    from proxy.model import Action
+
+    if rule.action in (Action.RELAY, Action.PREFER_RELAY):
+        then = "nothing that it matches opens" if rule.action is Action.RELAY else "what it matches goes direct"
+        if warning := relay_warning(relays_now(paths, client), relay=rule.relay, then=then):
+            yield warning
 
 
 def _tested_offline(call: Invocation, url: str, process: str, network: str | None) -> dict[str, Any]:

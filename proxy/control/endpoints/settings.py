@@ -19,11 +19,11 @@ from proxy.control.config_edits import ConfigEdits
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
 from proxy.control.measurement_cache import Measurements
+from proxy.control.mode_change import change_mode
 from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
 from proxy.control.site import scope
 from proxy.desktop.proxy_settings import DesktopName
-from proxy.model import PAUSE_MAX_S, AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.forgetting import Forgotten
 from proxy.wire.relay_url import redact
@@ -96,23 +96,10 @@ class SettingsEndpoints:
 
     async def set_mode(self, asked: ModeRequest) -> ModeAnswer:
         """Sets the mode, or begins or ends a pause."""
-        modes, name, pause_s = self.parts.modes, asked.mode, asked.pause_s
-        if (name is None) == (pause_s is None):
-            raise Refused(400, "Either mode or pause_s is needed.")
-        if name is not None:
-            settable = [mode for mode in AutoMode if mode is not AutoMode.PAUSED]
-            if name not in settable:
-                raise Refused(400, f"unknown mode {quoted(name)}; it can be {one_of(settable)}")
-            modes.set_mode(AutoMode(name))
-        elif not pause_s:
-            modes.resume()
-        elif 1 <= pause_s <= PAUSE_MAX_S:
-            modes.pause(pause_s)
-        else:
-            days = PAUSE_MAX_S / 86_400
-            raise Refused(
-                400, f"A pause lasts 1 s to {days:g} days. To go direct until you change it: byway mode direct"
-            )
+        try:
+            change_mode(self.parts.modes, asked.mode, asked.pause_s)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
         return ModeAnswer(ModeJson.of(self.parts.modes), len(self.relays.enabled()))
 
     async def set_system_proxy(self, asked: SystemProxyRequest) -> SystemProxyOnAnswer | SystemProxyOffAnswer:
