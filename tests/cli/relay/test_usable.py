@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,7 +85,8 @@ def test_an_action_without_relays_has_no_warning(byway: Byway, words: tuple[str,
 def test_each_command_warns_of_relays_that_fail(
     byway: Byway, running: Running, words: tuple[str, ...], then: str
 ) -> None:
-    fault = {"error": "relay: user or password refused", "fault": RelayFault.CREDENTIALS_REFUSED}
-    for name in running.world.settings.relay:
-        running.do(lambda each=name.name: running.world.health.failed(each, time.time(), **fault))  # type: ignore[misc]
+    world = running.world
+    for relay in world.settings.relay:
+        fail = partial(world.health.failed, relay.name, time.time(), fault=RelayFault.CREDENTIALS_REFUSED)
+        running.do(partial(fail, error="user or password refused"))
     assert f"fail (user or password refused), so {then}. To do: " in byway(*words).err
