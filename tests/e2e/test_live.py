@@ -84,7 +84,7 @@ async def test_a_paused_page_stays(world: World, live: Tab) -> None:
     address = await live.evaluate("location.pathname")
     await live.evaluate("[...document.links].find(each => each.innerText === 'Pause').click(); 0")
     await shows(live, "document.body?.innerText.includes('Paused: this page does not change by itself.')")
-    await until(lambda: world.followers == 0, within_s=20)
+    Opened(world, 7, "new.example", DIRECT, time.time(), [])
     asked = "performance.getEntriesByType('resource').filter(each => each.initiatorType === 'fetch').length"
     assert await live.evaluate(asked) == 0
     await live.evaluate("[...document.links].find(each => each.innerText === 'Continue').click(); 0")

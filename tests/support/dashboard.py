@@ -9,7 +9,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
@@ -25,10 +25,18 @@ class Pages:
 
     port: int
     api: aiohttp.ClientSession
+    accepted: list[socket.socket] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        """Ends all connections that browsers have."""
+        for each in self.accepted:
+            with contextlib.suppress(OSError):  # it is closed
+                each.shutdown(socket.SHUT_RDWR)
+        self.accepted.clear()
 
     async def code(self, page: str = "home") -> str:
         async with self.api.post("/v1/sign-in", json={"page": page}) as answer:
@@ -97,12 +105,19 @@ async def dashboard(world: World, folder: Path) -> AsyncIterator[Pages]:
     port = listening.getsockname()[1]
     server = ControlServer(lambda: world.parts, folder / "c.sock", "unused", port=port)
     await server.start()
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        client = listening.accept()[0]
+        accepted.append(client)
+        server.adopt(client, b"")
+
     loop = asyncio.get_running_loop()
-    loop.add_reader(listening, lambda: server.adopt(listening.accept()[0], b""))
+    loop.add_reader(listening, accept)
     connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
     try:
         async with aiohttp.ClientSession("http://byway", connector=connector) as api:
-            yield Pages(port, api)
+            yield Pages(port, api, accepted)
     finally:
         loop.remove_reader(listening)
         listening.close()

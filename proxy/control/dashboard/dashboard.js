@@ -3,6 +3,8 @@
 
 const root = location.pathname.split("/").slice(0, 3).join("/") + "/";
 const live = document.getElementById("live");
+const state = document.getElementById("state");
+const isStill = "still" in live.dataset; // a measurement, or the answer to a form, stays as it was made
 let source = null;
 let asked = false;
 let due = false; // something has changed since
@@ -12,27 +14,26 @@ const PACE = 50;
 
 async function update() {
   due = asked || isBusy();
-  if (due || "still" in live.dataset) return;
+  if (due || isStill) return;
   asked = true;
   let size = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    due ||= isBusy(); // somebody may have begun to type since it was asked for
-    if (answer.status === 401 && !due) location.reload(); // signed out: the page says so, in place of what was true then
+    if (answer.status === 401) return isTouched() ? stop() : location.reload(); // signed out: the page says so
     if (!answer.ok) return stop();
     const body = await answer.blob();
     size = body.size;
     const page = new DOMParser().parseFromString(await body.text(), "text/html");
-    const fresh = page.getElementById("live");
-    due ||= isBusy();
-    if (fresh === null || isBusy()) return;
-    const key = (each, place) => each.dataset.key ?? String(place);
-    const open = new Map([...live.querySelectorAll("details")].map((each, place) => [key(each, place), each.open]));
-    live.replaceChildren(...fresh.childNodes);
-    live.querySelectorAll("details").forEach((each, place) => { each.open = open.get(key(each, place)) ?? false; });
-  } catch {
-    stop();
-  } finally {
+    due ||= isBusy(); // somebody may be about to click by now
+    if (isBusy()) return;
+    const focused = document.activeElement;
+    for (const id of ["mode", "live"]) {
+      const fresh = page.getElementById(id);
+      if (fresh !== null) bringUpToDate(document.getElementById(id), fresh);
+    }
+    if (focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true }); // its row moved
+  } catch {} // Byway does not answer: the stream of events notices it, too
+  finally {
     setTimeout(() => {
       asked = false;
       if (due) update();
@@ -40,16 +41,58 @@ async function update() {
   }
 }
 
+// Changes `old` into what `fresh` is, element by element: so the focus, what is scrolled and what is open stay. A form in
+// which somebody types stays as a whole, and so does a row that has the focus, until a later update.
+function bringUpToDate(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  if (old.localName === "form" && isTouched(old)) return;
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
+  }
+  const keys = new Set([...fresh.childNodes].map(keyOf));
+  const rest = [...old.childNodes].filter((each) => keys.has(keyOf(each)) || isHeld(each) || void each.remove());
+  let place = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const index = rest.findIndex((each) => keyOf(each) === keyOf(child));
+    const match = index < 0 ? null : rest.splice(index, 1)[0];
+    if (match !== null) bringUpToDate(match, child);
+    const node = match ?? child;
+    if (node !== place) old.insertBefore(node, place);
+    place = node.nextSibling;
+  }
+  for (const each of rest) if (!isHeld(each)) each.remove();
+  if (old.localName === "form") old.reset(); // a field that was typed in before shows what it is now
+}
+
+// What tells an element from those beside it. A row has the key of what it is about.
+function keyOf(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
+  const named = node.localName === "tr" ? node.querySelector("[data-key]") ?? node.querySelector("th") : node;
+  const key = named === null ? "" : named.id || named.dataset.key || named.getAttribute("href") || named.getAttribute("name");
+  return `${node.nodeName} ${key || (node.localName === "tr" ? named?.textContent : node.getAttribute("aria-label")) || ""}`;
+}
+
+function isHeld(node) {
+  return node.contains(document.activeElement) || (node.nodeType === Node.ELEMENT_NODE && isTouched(node));
+}
+
+// Whether somebody types, or has changed a field, in a part of the page.
+function isTouched(part = live) {
+  return [...part.querySelectorAll("input, textarea, select")].some((field) => field === document.activeElement || isEdited(field));
+}
+
 // The pointer has left a button, perhaps: what happened while it was there is shown.
 live.addEventListener("pointerout", () => {
   if (due && !asked) update();
 });
 
-// What somebody types, or has chosen, is not taken away; nor is what they are about to click: a row of another host would
-// be in its place.
+// What somebody is about to click is not taken away: a row of another host would be in its place.
 function isBusy() {
-  const active = document.activeElement;
-  return live.contains(active) || live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed || [...live.querySelectorAll("input, textarea, select")].some(isEdited);
+  return live.querySelector("button:hover, summary:hover") !== null || !getSelection().isCollapsed;
 }
 
 function isEdited(field) {
@@ -58,13 +101,26 @@ function isEdited(field) {
   return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
 }
 
+// Says beside the menu whether the page follows what happens: "live", "kept" for the answer to a form, or "ended".
+function say(word) {
+  const text = (state.dataset[word] ?? "").replace("{time}", new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" }));
+  if (state.className === word && word === "ended") return; // with the time at which it was noticed
+  state.className = word;
+  state.role = word === "ended" ? "alert" : null;
+  state.textContent = text;
+}
+
 function start() {
-  if (source !== null || "still" in live.dataset) return; // a measurement stays as it was made
+  if (source !== null) return;
   source = new EventSource(root + "events" + ("follows" in live.dataset ? "?follows=" + live.dataset.follows : ""));
-  source.addEventListener("open", update); // what happened since the page was made, or while the stream was broken
+  source.addEventListener("open", () => {
+    say(isStill ? live.dataset.still : "live");
+    update(); // what happened since the page was made, or while the stream was broken
+  });
   source.addEventListener("changed", update);
   source.addEventListener("error", () => {
-    if (source?.readyState === EventSource.CLOSED) update(); // refused, as after signing out; else it tries again
+    if (source?.readyState === EventSource.CLOSED) update(); // refused, as after signing out
+    else say("ended"); // it tries again
   });
 }
 

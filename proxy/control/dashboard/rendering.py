@@ -118,9 +118,19 @@ def _token(session: Session) -> Callable[[], Markup]:
 
 
 def render(
-    template: str, session: Session, language: Language, *, title: str, here: str, notice: str, view: Any
+    template: str,
+    session: Session,
+    language: Language,
+    *,
+    title: str,
+    here: str,
+    notice: str,
+    mode: str,
+    is_answer: bool,
+    view: Any,
 ) -> str:
-    """Returns a page. `here` is its path behind that of the session; `notice` says what the last form did."""
+    """Returns a page. `here` is its path behind that of the session; `notice` says what the last form did, and `mode`
+    what replaces AUTO, if anything does. `is_answer`: it answers a form, and holds what was typed there."""
     return (
         environment(language)
         .get_template(template)
@@ -131,6 +141,8 @@ def render(
             pages=[{"path": path_of(name), "title": title} for name, title in PAGE_NAMES.items()],
             patterns=PATTERNS,
             notice=notice,
+            mode=mode,
+            is_answer=is_answer,
             token=_token(session),
             view=view,
         )

@@ -14,16 +14,18 @@ from typing import Any, NamedTuple, Protocol, cast
 from aiohttp import web
 
 from proxy.control.access import Refused
+from proxy.control.amounts import clock
 from proxy.control.dashboard.answer import PAGE_HEADERS, html, log_fault
 from proxy.control.dashboard.guard import FORM_LIMIT, SIGNED_OUT, posted_form
 from proxy.control.dashboard.rendering import STREAM, render, render_part
 from proxy.control.dashboard.sign_in import Session
-from proxy.control.dependencies import Dependencies
+from proxy.control.dependencies import Dependencies, ModeControl
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
+from proxy.model import AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
 from proxy.wire.html_page import element
@@ -64,7 +66,17 @@ class Visit:
         notice = ""
         if self.request.headers.get("Sec-Fetch-Dest", "document") == "document":
             notice, self.session.notice = self.session.notice, ""
-        return render(template, self.session, self.language, title=title, here=here, notice=notice, view=view)
+        return render(
+            template,
+            self.session,
+            self.language,
+            title=title,
+            here=here,
+            notice=notice,
+            mode=mode_mark(self.parts.modes),
+            is_answer=self.request.method == "POST",
+            view=view,
+        )
 
     async def part(self, template: str, view: Any) -> web.Response:
         """Returns a part of a page, for the module."""
@@ -126,6 +138,16 @@ class Visit:
         finally:
             for streams in (self.streams, self.session.streams):
                 streams.discard(task)
+
+
+def mode_mark(modes: ModeControl) -> str:
+    """Returns what stands on every page while a pause or a mode replaces AUTO; empty: none does."""
+    if modes.paused_until:
+        return _("Paused until {time}", time=clock(modes.paused_until)[11:16])
+    return _MODE_MARKS.get(modes.mode, "")
+
+
+_MODE_MARKS = {AutoMode.DIRECT: _("Mode: direct only"), AutoMode.RELAY: _("Mode: relays only")}
 
 
 class Part(NamedTuple):
