@@ -194,7 +194,8 @@ async def test_rules_are_checked_while_they_are_typed_and_saved_when_they_fit(
     await page.evaluate("document.querySelector('.lead').dataset.old = ''; 0")
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange')); 0")
     await shows(page, "!('old' in document.querySelector('.lead').dataset)")
-    assert (await page.evaluate("document.querySelector('textarea').value")).startswith("# mine\nDOMAN,x.example,BLOCK\n")
+    typed = await page.evaluate("document.querySelector('textarea').value")
+    assert typed.startswith("# mine\nDOMAN,x.example,BLOCK\n")
     assert "did you mean DOMAIN?" in await page.text()
     assert world.rules == before
     await page.evaluate("document.querySelector('textarea').focus(); 0")
