@@ -21,8 +21,10 @@ from proxy.control.answers.measurements import (
     VerdictJson,
 )
 from proxy.control.dependencies import Dependencies, SetupView
+from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
+from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
@@ -36,6 +38,9 @@ from proxy.store.forgetting import Forgotten
 
 CACHED_MAX = 256
 """Measurements in the cache."""
+
+_SAME_PAGE_MAX = 8
+"""Domains with the same page that are remembered."""
 
 
 _MOVED = Verdict(
@@ -89,6 +94,8 @@ class Measurements:
         self._parts = parts
         self._cache: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(CACHED_MAX)
         self._controls: tuple[NetworkId, SharedControls] | None = None
+        self._bodies: Bounded[tuple[NetworkId, str], Bounded[str, bool]] = Bounded(CACHED_MAX)
+        """The domains for which direct got this page over plain HTTP, by network and the digest of its body."""
         self._under_way: dict[object, tuple[str, NetworkId]] = {}  # the hosts of those that are to be kept
 
     async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Finished:
@@ -103,6 +110,7 @@ class Measurements:
         for key, measured in [*self._cache.items()]:
             if what.covers(measured.page.host, measured.at, measured.network):
                 del self._cache[key]
+        self._bodies.clear()
         for mark, (host, network) in [*self._under_way.items()]:
             if what.covers(host, math.inf, network):
                 del self._under_way[mark]
@@ -135,8 +143,10 @@ class Measurements:
             return
         async with contextlib.aclosing(self._measure(otherwise, plan, skip_cache=skip_cache)) as lines:
             async for line in lines:
-                is_worse = isinstance(line, Finished) and not line.measured.verdict.delivered_by
-                yield first if is_worse else line
+                if not isinstance(line, Finished):
+                    yield line
+                else:
+                    yield line if MeasuredRoutes.of(line.measured.steps).delivered else first
 
     async def _measure(
         self,
@@ -167,7 +177,8 @@ class Measurements:
                         steps.append(step)
                         yield StepLine(StepJson.of(step))
                 took_s = time.time() - began
-                verdict = self._judge(steps, (await plan(page.destination))[0], network)
+                stored = (await plan(page.destination))[0]
+                verdict = self._judge(steps, stored, network, self._sites_with_same_page(steps, page, network))
             finally:
                 is_wanted = self._under_way.pop(mark, None) is not None
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
@@ -179,7 +190,19 @@ class Measurements:
                 yield StepLine(StepJson.of(step))
         yield Finished(measured, not was_cached)
 
-    def _judge(self, steps: Sequence[MeasurementStep], stored: Belief, network: NetworkId) -> Verdict:
+    def _sites_with_same_page(self, steps: Sequence[MeasurementStep], page: ProbeTarget, network: NetworkId) -> int:
+        """Notes the page that direct got over plain HTTP. Returns for how many unrelated sites it got the same."""
+        body = MeasuredRoutes.of(steps).replaced_body
+        if not body:
+            return 0
+        domain = registrable(page.host)
+        domains = self._bodies.setdefault((network, body), Bounded(_SAME_PAGE_MAX))
+        domains[domain] = True
+        return len(domains) - 1
+
+    def _judge(
+        self, steps: Sequence[MeasurementStep], stored: Belief, network: NetworkId, sites_with_same_page: int
+    ) -> Verdict:
         if network != self._parts.network():
             return _MOVED
         settings = self._parts.setup().settings
@@ -192,6 +215,7 @@ class Measurements:
             relays=relays,
             network_state=state,
             working_relays=self._parts.health.working(relays, time.time()),
+            sites_with_same_page=sites_with_same_page,
         )
 
     def _learn(self, measured: Measured) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.control.amounts import span
+from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext
 
 Document = Mapping[str, Any]
@@ -28,9 +30,17 @@ PARTS: Mapping[str, str] = {
     "hello": _("TLS handshake, site's SNI"),
     "certificate": _("certificate"),
     "answer": _("HTTP response"),
+    "transfer": _("transfer"),
     "control": _("control site"),
 }
 """The steps of a measurement."""
+
+
+def glyph(row: Document) -> str:
+    """The sign of a route's result. An answer that refuses the visitor is no success."""
+    if row["result"] == "ok" and row["status"] in REFUSALS:
+        return SiteStatus.REFUSES_THIS_ROUTE.glyph
+    return _GLYPHS[row["result"]]
 
 
 def step_cells(step: Document) -> tuple[str, str, str]:
@@ -66,7 +76,12 @@ def grouped_routes(routes: Sequence[Document]) -> list[Document]:
 def route_result(row: Document) -> str:
     """How one route ended."""
     if row["result"] == "ok":
-        return _("✓ HTTP {status}", status=str(row["status"])) if row["status"] else _("✓ delivered")
+        if not row["status"]:
+            return _("✓ delivered")
+        said = _("{glyph} HTTP {status}", glyph=glyph(row), status=str(row["status"]))
+        if row.get("secure_dns") and row.get("address"):
+            return _("{result} from {address} (by encrypted DNS)", result=said, address=row["address"])
+        return said
     if row["result"] == "not_tested":
         skipped = f"{row['route']} skipped: "
         reason = row["text"] if isinstance(row["text"], Phrase) else row["text"].removeprefix(skipped)

@@ -95,6 +95,7 @@ class Evidence(TypedDict, total=False):
     elsewhere: str  # another registrable domain it redirects to       app, probe
     location: str  # the redirect's Location field                     probe
     title: str  # of the page                                          probe
+    body: str  # digest of the page, without its host's name          probe
     page: str  # row of the list of block pages                        app
 
     # Around the attempt.

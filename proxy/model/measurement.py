@@ -21,6 +21,7 @@ class StepKind(StrEnum):
     HELLO = "hello"  # a ClientHello with the site's SNI
     CERTIFICATE = "certificate"
     ANSWER = "answer"  # to a request
+    TRANSFER = "transfer"  # the page again and again on one connection, where transfers stall or are slow
     CONTROL = "control"  # another site, tested direct: does internet access work?
 
 

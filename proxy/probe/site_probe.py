@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -43,6 +44,9 @@ from proxy.probe.target import ProbeTarget
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of an answer without the end of its head, after which it is not HTTP."""
+
+_DIGEST = 16
+"""Hexadecimal digits of a page's digest."""
 
 _RATE_BYTES = 8192
 """Fewer bytes show no speed."""
@@ -286,6 +290,8 @@ class _Visit:
         evidence: Evidence = {"bytes": len(answer), **(head or {}), **drop_evidence}
         # Inside verified TLS nobody but the site can send a block page.
         if head is not None and symptom is Symptom.NONE and target.protocol is Protocol.HTTP:
+            if head.get("status") == 200:  # the pages of other statuses are those of the server's program
+                evidence["body"] = _body_digest(bytes(answer), target.host)
             classified = self._probe.classifier.classify(bytes(answer), target.host, complete=True)
             evidence |= classified.evidence
             if classified.symptom is Symptom.BLOCK_PAGE:
@@ -394,6 +400,14 @@ def _certificate_evidence(classified: ClassifiedChain) -> Evidence:
     if classified.kind is CertificateKind.KNOWN_ROOT:
         evidence["known_root"] = classified.fingerprint
     return evidence
+
+
+def _body_digest(answer: bytes, host: str) -> str:
+    """What tells whether other sites got the same page: block pages often name the host, and nothing else of it."""
+    _, _, body = answer.partition(b"\r\n\r\n")
+    if not body:
+        return ""
+    return hashlib.sha256(body.lower().replace(host.encode(), b"")).hexdigest()[:_DIGEST]
 
 
 def _rate(answer: bytearray, seconds: float) -> float | None:

@@ -41,9 +41,10 @@ class ProbeTarget:
     def url(self) -> str:
         return f"{'https' if self.protocol is Protocol.TLS else 'http'}://{self.field}{self.target}"
 
-    def request(self) -> bytes:
+    def request(self, *, is_last: bool = True) -> bytes:
+        """The request; unless it is the last one, the connection stays open for more."""
         lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {AGENT}", "Accept: */*")
-        return "\r\n".join((*lines, "Connection: close", "", "")).encode("ascii")
+        return "\r\n".join((*lines, *(["Connection: close"] if is_last else []), "", "")).encode("ascii")
 
 
 def page_of(text: str) -> ProbeTarget:

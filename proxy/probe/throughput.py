@@ -29,18 +29,27 @@ pipelined (RFC 9112 section 9.3.2), since one after the other they take longer t
 
 
 async def measure_throughput(
-    dialer: Dialer, destination: Destination, host: str, protocol: Protocol, *, enough: int, within_s: float
+    dialer: Dialer,
+    destination: Destination,
+    host: str,
+    protocol: Protocol,
+    *,
+    enough: int,
+    within_s: float,
+    request: bytes | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> int:
     """Returns the bytes that one connection to `host` delivers, over TLS or plain HTTP: until there are `enough`, or
-    all that `REQUESTS_MAX` requests get. 0 when the connection broke off, or delivered neither within `within_s`."""
+    all that `REQUESTS_MAX` requests get. 0 when the connection broke off, or delivered neither within `within_s`.
+    `request` is for another page than the first; `trust` verifies the certificate (None: with the system's roots)."""
     stream: Stream | None = None
     try:
         with deadline(within_s):
             stream = await dialer.dial(destination)
             if protocol is Protocol.TLS:
-                stream = tls = TlsStream(stream, context_trusting(None), host)
+                stream = tls = TlsStream(stream, trust or context_trusting(None), host)
                 await tls.handshake()
-            return await _request_until_enough(stream, host, enough)
+            return await _request_until_enough(stream, request or first_page_request(host), enough)
     except (TimeoutError, DialError, OSError, ssl.SSLError):
         return 0
     finally:
@@ -53,8 +62,7 @@ def first_page_request(host: str) -> bytes:
     return f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n\r\n".encode()
 
 
-async def _request_until_enough(stream: Stream, host: str, enough: int) -> int:
-    request = first_page_request(host)
+async def _request_until_enough(stream: Stream, request: bytes, enough: int) -> int:
     received, sent, wanted, ended = 0, 0, 1, False
     while wanted and not ended:
         await stream.send(request * wanted)

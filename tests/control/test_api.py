@@ -37,7 +37,9 @@ from proxy.model import (
     Symptom,
     as_evidence,
 )
+from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay
+from proxy.net.stream import Stream
 from tests.control.opened import Opened, open_three
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
@@ -470,6 +472,31 @@ async def test_why_measures_what_the_log_says_was_visited(api: ClientSession, wo
         seen = outcome(delivered(), host=BLOG, protocol=Protocol.HTTP, port=port, at=time.time() - age)
         world.store.record(seen, network=HOME)
     assert await measured_url(api, BLOG) == f"http://{BLOG}:8080/"
+
+
+async def test_why_measures_https_that_failed_and_not_http_beside_it(api: ClientSession, world: World) -> None:
+    """A client whose connection is refused has sent nothing, so the visit has no protocol: its port tells."""
+    dialed: list[int] = []
+
+    class Refused:
+        async def dial(self, destination: Destination) -> Stream:
+            dialed.append(destination.port)
+            raise DialError("connection refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+    world.measured_with = replace(world.means, dialer=lambda _: Refused())
+
+    async def ports(site: str) -> set[int]:
+        dialed.clear()
+        await measured_url(api, site)
+        return set(dialed)
+
+    assert await ports(BLOG) == {443, 80}, "without a visit, http is measured where https is refused"
+    refused = failed(Symptom.REFUSED, Stage.CONNECT)
+    seen = outcome(refused, host=BLOG, protocol=Protocol.NONE, port=443, at=time.time() - 20)
+    world.store.record(seen, network=HOME)
+    assert await ports(BLOG) == {443}, "by the log"
+    world.see(replace(seen, at=time.time()))
+    assert await ports(BLOG) == {443}, "by memory"
 
 
 async def test_why_measures_https_when_nothing_was_visited(api: ClientSession, world: World) -> None:

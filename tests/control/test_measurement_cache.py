@@ -15,10 +15,11 @@ from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Action, Belief, Destination, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
 from proxy.net.stream import Stream
 from proxy.probe.target import page_of
 from proxy.store.forgetting import Forgotten
-from tests.control.world import World
+from tests.control.world import NoWay, World
 from tests.probe.measure.scene import ORIGIN, Scene, made
 from tests.support.outcomes import AWAY, HOME, failed, outcome
 
@@ -168,3 +169,34 @@ async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked,
     assert told.measured.page.url == ("http://site.test/" if served else "https://site.test/")
     assert told.measured.verdict.status == ("works" if served else "site down"), told.measured.verdict
     assert control.measured.page.url == "https://site.test/", "the error is that of the only page there is"
+
+
+@pytest.mark.parametrize("relay_gets_it_too", [False, True])
+async def test_one_page_for_three_unrelated_names_may_be_a_block_page(asked: Asked, relay_gets_it_too: bool) -> None:
+    """The third name shows it. What a relay gets as well is the sites' own, such as the page of a server's program."""
+    async with made() as scene:
+
+        def dialer(route: Route) -> Dialer:
+            if route.relays and not relay_gets_it_too:
+                return NoWay(DialError("not reached", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED))
+            return ToOrigin(scene)
+
+        asked.world.measured_with = replace(scene.means, dialer=dialer, carries=lambda *_: True)
+        confidences = []
+        for name in ("one.test", "www.one.test", "two.test", "three.test"):
+            scene.addresses[name] = [ORIGIN]
+            confidences.append((await asked.why(page_of(f"http://{name}/bytes/500"))).measured.verdict.confidence)
+        asked.measurements.forget(Forgotten())
+        confidences.append((await asked.why(page_of("http://two.test/bytes/500"))).measured.verdict.confidence)
+    assert confidences == ["high", "high", "high", "high" if relay_gets_it_too else "low", "high"]
+
+
+class ToOrigin:
+    """Leads to the origin's plain port, whatever it is asked for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    async def dial(self, _: Destination) -> Stream:
+        to = Destination(ORIGIN, self._scene.origin.http_port)
+        return await self._scene.registry.dialer(Route()).dial(to)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from proxy.control.measurement_text import step_cells
+from typing import Any
+
+import pytest
+
+from proxy.control.measurement_text import route_result, step_cells
 
 STEP = {"route": "direct", "part": "connect", "result": "ok", "text": "", "address": "", "elapsed_s": 0.25}
 
@@ -16,3 +20,23 @@ def test_a_step_tells_how_long_it_took() -> None:
 def test_what_was_not_tested_took_no_time() -> None:
     skipped = {**STEP, "part": "secure", "result": "not_tested", "text": "no such resolver", "elapsed_s": 0.0001}
     assert step_cells(skipped) == ("· direct", "DNS (encrypted)", "not tested: no such resolver")
+
+
+ROUTE = {"route": "direct", "result": "ok", "stage": "answer", "text": "", "status": 200, "elapsed_s": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({}, "✓ HTTP 200"),
+        ({"status": 451}, "⊘ HTTP 451"),
+        ({"status": None}, "✓ delivered"),
+        (
+            {"address": "198.51.100.7:443", "secure_dns": True},
+            "✓ HTTP 200 from 198.51.100.7:443 (by encrypted DNS)",
+        ),
+        ({"address": "198.51.100.7:443", "secure_dns": False}, "✓ HTTP 200"),
+    ],
+)
+def test_a_route_says_whose_address_it_took_and_a_refusal_is_no_success(row: dict[str, Any], said: str) -> None:
+    assert route_result({**ROUTE, **row}) == said

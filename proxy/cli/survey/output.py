@@ -18,6 +18,7 @@ from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.control.document import versioned
 from proxy.control.inert_text import csv_cell, inert
+from proxy.control.measurement_text import glyph
 from proxy.model.errors import BywayError, reason_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _SHORT_CAUSES: Mapping[str, str] = MappingProxyType(
         "http_host": "HTTP Host filtering",
         "ip": "IP address blocked",
         "down": "",
-        "refused": "",
+        "refused": "refused by the site",
         "name": "",
         "relays": "",
         "offline": "",
@@ -172,7 +173,7 @@ def _matrix_row(row: Row, routes: Sequence[str]) -> list[str]:
 def _in_matrix(route: Mapping[str, Any]) -> str:
     """The result of a route in one or two words."""
     if route["result"] == "ok":
-        return f"✓ {route['status'] or ''}".rstrip()
+        return f"{glyph(route)} {route['status'] or ''}".rstrip()
     if route["result"] == "not_tested":
         return "·"
     return f"✗ {_STAGES.get(route['stage'], route['stage'])}"

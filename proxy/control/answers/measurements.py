@@ -107,7 +107,8 @@ class VerdictJson:
 @frozen_dataclass
 class RouteResultJson:
     """How a route of a measurement ended, and how far it came. `stage` is empty when nothing was tested; `status` is
-    the HTTP status of the answer, null without one."""
+    the HTTP status of the answer, null without one. `address` is the one that was contacted, and `secure_dns` whether
+    encrypted DNS alone gave it for a direct route."""
 
     route: str
     result: StepResult
@@ -115,6 +116,8 @@ class RouteResultJson:
     symptom: str
     text: str
     status: int | None
+    address: str
+    secure_dns: bool
     elapsed_s: float
 
     @classmethod
@@ -132,6 +135,8 @@ class RouteResultJson:
                     symptom=str(last.symptom) if last is not None else "",
                     text=redact(last.text) if last is not None else "",
                     status=routes.status(route),
+                    address=last.address if last is not None else "",
+                    secure_dns=routes.is_resolved_by_secure_dns(route),
                     elapsed_s=round(sum(each.elapsed for each in routes.on(route)), 4),
                 )
             )

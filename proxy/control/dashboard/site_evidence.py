@@ -8,6 +8,8 @@ from proxy.control.amounts import span
 from proxy.control.answers.measurements import MeasurementJson, StepJson, VerdictJson
 from proxy.control.document import to_json
 from proxy.control.measurement_text import PARTS, RESULTS, step_cells
+from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import StepKind, StepResult
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext
@@ -85,6 +87,8 @@ def _seen(steps: Sequence[StepJson], part: StepKind) -> Seen:
         status = good.evidence.get("status") if part is StepKind.ANSWER else None
         took = [span(good.elapsed_s)] if good.elapsed_s else []
         said = _("HTTP {status}", status=str(status)) if status else RESULTS[StepResult.OK]
+        if status in REFUSALS:
+            return Seen("warn", SiteStatus.REFUSES_THIS_ROUTE.glyph, commas([said, *took]))
         return Seen("good", "✓", commas([said, *took]))
     failed = next((step for step in done if step.result is StepResult.FAILED), None)
     if failed is not None:

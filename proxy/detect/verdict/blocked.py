@@ -62,6 +62,33 @@ def still_blocked(comparison: Comparison, untested: str) -> Verdict:
     )
 
 
+def still_slow(comparison: Comparison) -> Verdict:
+    """The stored status of a site whose larger transfers stall, or are slow, stands: direct delivered a small page."""
+    belief = comparison.belief
+    count = comparison.routes.carried(DIRECT)
+    relay = next((route for route in comparison.delivered if route.relays), None)
+    if relay is not None:
+        advice = _("Nothing. {route} opens it.", route=str(relay))
+    else:
+        advice = labels.TEST_RELAYS if comparison.relays else labels.ADD_A_RELAY
+    return Verdict(
+        status_of(belief.state, belief.cause),
+        belief.state,
+        belief.cause,
+        _(
+            "{cause}: direct delivered {count} bytes, too few to show that it is over",
+            cause=labels.cause_in_words(belief.cause),
+            count=count,
+        ),
+        Confidence.LOW,
+        (belief.why,) if belief.why else (),
+        _("it may be over: open a larger page of the site to see"),
+        advice,
+        control=StepResult.OK,
+        delivered_by=comparison.delivered,
+    )
+
+
 def _support(comparison: Comparison) -> tuple[int, tuple[str, ...]]:
     """How many independent facts support the block, proof counting twice; and all facts, for and against, in words."""
     points = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import WeightedSignal, weighted_signals
 from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, Route, State, StepResult
@@ -34,6 +35,8 @@ class Comparison:
     """The relays that were tested and did not fail themselves, whether or not they delivered."""
     failing: tuple[Route, ...]
     """The relays that failed themselves, which says nothing about the site."""
+    sites_with_same_page: int = 0
+    """Unrelated sites for which direct got the same page lately, and no relay got it for this one."""
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class Comparison:
         relays: Sequence[str],
         network_state: NetworkState,
         working_relays: Collection[str],
+        sites_with_same_page: int = 0,
     ) -> Comparison:
         routes = MeasuredRoutes.of(steps)
         relayed = [route for route in routes.tested if route.relays]
@@ -59,6 +63,7 @@ class Comparison:
             delivered=tuple(route for route in routes.delivered if route != DIRECT),
             compared=tuple(route for route in relayed if route not in failing),
             failing=failing,
+            sites_with_same_page=sites_with_same_page,
         )
 
     @property
@@ -87,6 +92,12 @@ class Comparison:
     def is_stored_as_blocked(self) -> bool:
         """Whether the site is suspect or blocked by what is stored about it."""
         return self.belief.state in (State.SUSPECT, State.BLOCKED)
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether what direct delivered is less than the transfers that are known to stall, or to be slow."""
+        is_slow = self.is_stored_as_blocked and self.belief.cause in NEEDS_BYTES_PROOF
+        return is_slow and self.routes.carried(DIRECT) < self.detect.proof_bytes
 
     def failures(self, routes: Sequence[Route]) -> str:
         """How these relays failed, each with its reason, in words."""

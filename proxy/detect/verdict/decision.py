@@ -12,7 +12,7 @@ from dataclasses import replace
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.verdict import labels
-from proxy.detect.verdict.blocked import blocked, still_blocked
+from proxy.detect.verdict.blocked import blocked, still_blocked, still_slow
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
@@ -49,11 +49,18 @@ def decide(
     relays: Sequence[str] = (),
     network_state: NetworkState = NetworkState.OK,
     working_relays: Collection[str] = (),
+    sites_with_same_page: int = 0,
 ) -> Verdict:
     """Returns the verdict on one measurement. `relays` are the configured ones, `working_relays` those that delivered
-    other sites lately."""
+    other sites lately, `sites_with_same_page` the number of unrelated sites for which direct got the same page."""
     comparison = Comparison.of(
-        steps, belief, detect=detect, relays=relays, network_state=network_state, working_relays=working_relays
+        steps,
+        belief,
+        detect=detect,
+        relays=relays,
+        network_state=network_state,
+        working_relays=working_relays,
+        sites_with_same_page=sites_with_same_page,
     )
     return replace(_verdict(comparison), relay_faults=comparison.routes.relay_faults)
 
@@ -96,6 +103,8 @@ def _direct_delivered(comparison: Comparison) -> Verdict:
         return refuses_route(comparison)
     if any(signal.id in _DELIVERED_OTHERWISE for signal in comparison.signals):
         return blocked(comparison)
+    if comparison.is_too_small:
+        return still_slow(comparison)
     is_dns_blocked = comparison.is_stored_as_blocked and comparison.belief.cause == Cause.DNS
     if is_dns_blocked and not routes.was_asked(StepKind.RESOLVE):
         return works_at_secure_address(comparison)

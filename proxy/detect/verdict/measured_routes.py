@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.detect.verdict.missing_name import Lookup, lookup_result
-from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, DOH, Cause, Evidence, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
 
@@ -48,7 +48,8 @@ class MeasuredRoutes:
     def result(self, route: Route) -> StepResult:
         """OK when the route delivered, FAILED when it did not and a step failed, else NOT_TESTED."""
         steps = self.on(route)
-        if any(step.kind is StepKind.ANSWER and step.ok for step in steps):
+        stalls = any(step.kind is StepKind.TRANSFER and step.failed for step in steps)
+        if any(step.kind is StepKind.ANSWER and step.ok for step in steps) and not stalls:
             return StepResult.OK
         return StepResult.FAILED if any(step.failed for step in steps) else StepResult.NOT_TESTED
 
@@ -60,6 +61,8 @@ class MeasuredRoutes:
         """The step that shows best how the route ended: its answer, else the step that failed, else the last one."""
         steps = self.on(route)
         answer = next((step for step in steps if step.kind is StepKind.ANSWER and step.ok), None)
+        if self.result(route) is not StepResult.OK:
+            answer = None
         return answer or self.failed_step(route) or (steps[-1] if steps else None)
 
     def why_not_tested(self, route: Route) -> str:
@@ -116,6 +119,13 @@ class MeasuredRoutes:
         results = {lookup_result(step.symptom, step.evidence) for step in lookups}
         return next((result for result in _WORST_FIRST if result in results), Lookup.NOT_ASKED)
 
+    def is_resolved_by_secure_dns(self, route: Route) -> bool:
+        """Whether encrypted DNS alone gave the addresses of a route without a relay: the system's resolver was not
+        asked, or had none."""
+        if route.relays or self.lookup(StepKind.SECURE) is not Lookup.FOUND:
+            return False
+        return route == DOH or self.lookup(StepKind.RESOLVE) is not Lookup.FOUND
+
     @property
     def failed_lookup(self) -> MeasurementStep | None:
         """The lookup by the system's resolver, if it failed."""
@@ -167,9 +177,26 @@ class MeasuredRoutes:
         status = next(answers, None)
         return status if isinstance(status, int) else None
 
+    @property
+    def replaced_body(self) -> str:
+        """The digest of the body that direct got over plain HTTP, unless a relay got the same; empty without one."""
+        bodies = {
+            route: str(step.evidence.get("body", ""))
+            for route in self.delivered
+            for step in self.on(route)
+            if step.kind is StepKind.ANSWER and step.ok
+        }
+        direct = bodies.pop(DIRECT, "")
+        return "" if direct in [body for route, body in bodies.items() if route.relays] else direct
+
+    def carried(self, route: Route) -> int:
+        """The most bytes that came on one connection."""
+        counts = [step.evidence.get("bytes", 0) for step in self.on(route) if step.kind in _CARRYING and step.ok]
+        return max(counts, default=0)
+
     def speed(self, route: Route) -> float | None:
         """Bytes a second; None when too little came to tell."""
-        rates = (step.evidence.get("bytes_per_s") for step in self.on(route) if step.kind is StepKind.ANSWER)
+        rates = (step.evidence.get("bytes_per_s") for step in self.on(route) if step.kind in _CARRYING)
         return next((float(rate) for rate in rates if isinstance(rate, int | float)), None)
 
     def redirect_domain(self, route: Route) -> str:
@@ -252,6 +279,7 @@ _VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 
+_CARRYING = (StepKind.ANSWER, StepKind.TRANSFER)
 _WORST_FIRST = (Lookup.DENIED, Lookup.FORGED, Lookup.FAILED)
 _LOOKUPS = (StepKind.RESOLVE, StepKind.SECURE)
 _OF_NO_ROUTE = (StepKind.CONTROL, *_LOOKUPS)

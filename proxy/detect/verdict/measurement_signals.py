@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect import signals
+from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.signals import Failure, signal_of
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.model import (
@@ -111,6 +112,9 @@ def _of_step(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signal
             in_tls = routes.is_verified(DIRECT)
             signal = signal_of(_failure(step, in_tls=in_tls))
             return [(signal, Cause.FROZEN if in_tls else signals.cause(signal))] if signal else []
+        case StepKind.TRANSFER:
+            is_frozen = step.symptom is Symptom.FROZEN
+            return [(SignalId.FROZEN, Cause.FROZEN) if is_frozen else (SignalId.THROTTLED, Cause.THROTTLED)]
     return []
 
 
@@ -190,31 +194,94 @@ TITLE_WORD = 5
 def _different_page(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal | None:
     """Over plain HTTP, direct gets a page that differs from the relay's in length and title: perhaps a block page that
     has no fingerprint."""
-    direct = _page(routes, DIRECT)
-    if direct is None or routes.is_verified(DIRECT):
+    pages = _compared_pages(routes)
+    if pages is None or not pages.lengths_differ or not pages.titles_differ:
         return None
-    pages = ((route, _page(routes, route)) for route in routes.delivered if route.relays)
-    route, relayed = next(((route, page) for route, page in pages if page is not None), (DIRECT, None))
-    if relayed is None:
-        return None
-    shorter, longer = sorted((direct[0], relayed[0]))
-    if not longer or shorter / longer > LENGTH_RATIO or direct[1] & relayed[1]:
+    if (pages.direct.status, pages.relayed.status) != (200, 200):
         return None
     text = _(
         "{count} bytes direct, {relayed} through {route}, and the titles have no word in common",
-        count=direct[0],
-        relayed=relayed[0],
-        route=str(route),
+        count=pages.direct.length,
+        relayed=pages.relayed.length,
+        route=str(pages.route),
     )
     weight = _weight(SignalId.HTTP_DIFFERS, detect)
     return WeightedSignal(SignalId.HTTP_DIFFERS, weight, Cause.BLOCK_PAGE, text)
 
 
-def _page(routes: MeasuredRoutes, route: Route) -> tuple[int, frozenset[str]] | None:
-    """The length of a page that was delivered with status 200, and the words of its title; None when there is none."""
+def page_difference(routes: MeasuredRoutes) -> str:
+    """In what the pages that direct and a relay got over plain HTTP differ, as half a sentence; empty when they are
+    alike, or not comparable. One difference alone is no signal: a site may show another page elsewhere."""
+    pages = _compared_pages(routes)
+    if pages is None:
+        return ""
+    direct, relayed, route = pages.direct, pages.relayed, str(pages.route)
+    if direct.status != relayed.status:
+        return _(
+            "HTTP {status} direct, HTTP {relayed} through {route}",
+            status=str(direct.status),
+            relayed=str(relayed.status),
+            route=route,
+        )
+    if direct.status != 200:
+        return ""
+    if pages.titles_differ and direct.words and relayed.words:
+        return _(
+            '"{title}" direct, "{relayed}" through {route}', title=direct.title, relayed=relayed.title, route=route
+        )
+    if pages.lengths_differ:
+        return _(
+            "{count} bytes direct, {relayed} through {route}", count=direct.length, relayed=relayed.length, route=route
+        )
+    return ""
+
+
+@frozen_dataclass
+class _Page:
+    """A page that a route delivered."""
+
+    status: int
+    length: int
+    title: str
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words of the title by which it is compared."""
+        return frozenset(word for word in self.title.lower().split() if len(word) >= TITLE_WORD)
+
+
+@frozen_dataclass
+class _Pages:
+    """The page that direct got over plain HTTP, where anybody on the path may have answered, and that of a relay."""
+
+    direct: _Page
+    route: Route
+    relayed: _Page
+
+    @property
+    def lengths_differ(self) -> bool:
+        shorter, longer = sorted((self.direct.length, self.relayed.length))
+        return longer > 0 and shorter / longer <= LENGTH_RATIO
+
+    @property
+    def titles_differ(self) -> bool:
+        """Whether they have no word in common; also when there are none."""
+        return not self.direct.words & self.relayed.words
+
+
+def _compared_pages(routes: MeasuredRoutes) -> _Pages | None:
+    """The pages to compare; None where direct got none over plain HTTP, or no relay got one that was no refusal."""
+    direct = _page(routes, DIRECT)
+    if direct is None or routes.is_verified(DIRECT):
+        return None
+    relayed = ((route, _page(routes, route)) for route in routes.delivered if route.relays)
+    return next((_Pages(direct, route, page) for route, page in relayed if page and page.status not in REFUSALS), None)
+
+
+def _page(routes: MeasuredRoutes, route: Route) -> _Page | None:
+    """The page that a route delivered; None when there is none."""
     for step in routes.on(route):
-        length, title = step.evidence.get("bytes"), step.evidence.get("title")
-        if step.kind is StepKind.ANSWER and step.ok and routes.status(route) == 200 and isinstance(length, int):
-            words = frozenset(word for word in str(title or "").lower().split() if len(word) >= TITLE_WORD)
-            return length, words
+        length, status = step.evidence.get("bytes"), step.evidence.get("status")
+        if step.kind is StepKind.ANSWER and step.ok and isinstance(length, int) and isinstance(status, int):
+            return _Page(status, length, str(step.evidence.get("title") or ""))
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
@@ -41,8 +42,9 @@ class Results:
 
     def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
         """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
-        if outcome.protocol in (Protocol.TLS, Protocol.HTTP):
-            self._visited.put(key, Visited(outcome.protocol, outcome.request.destination.port))
+        port = outcome.request.destination.port
+        if (protocol := visited_protocol(outcome.protocol, port)) is not Protocol.NONE:
+            self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
             before = self._results.get(key)
             if before is not None and not _is_lasting(before, outcome):
@@ -88,6 +90,18 @@ class Results:
     def on_clock_set(self) -> None:
         """Drops all results, whose dates are void."""
         self._results.clear()
+
+
+def visited_protocol(protocol: Protocol, port: int) -> Protocol:
+    """The protocol of a page that was visited: TLS or HTTP, by what the client sent, or by the port where the visit
+    failed before it sent anything; NONE for what is no page."""
+    if protocol is Protocol.NONE:
+        return _USUAL.get(port, Protocol.NONE)
+    return protocol if protocol in (Protocol.TLS, Protocol.HTTP) else Protocol.NONE
+
+
+_USUAL = MappingProxyType({80: Protocol.HTTP, 8080: Protocol.HTTP, 443: Protocol.TLS, 8443: Protocol.TLS})
+"""What pages are requested by at these ports."""
 
 
 def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult | None:

@@ -49,7 +49,7 @@ def refuses_route(comparison: Comparison) -> Verdict:
         advice,
         anomaly=admitted is not None,
         control=StepResult.OK,
-        delivered_by=routes.delivered,
+        delivered_by=tuple(route for route in routes.delivered if (routes.status(route) or 0) not in REFUSALS),
     )
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
+from proxy.detect.verdict.measurement_signals import page_difference
 from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, DOH, NetworkState, State, StepResult
-from proxy.model.phrase import _
+from proxy.model.phrase import _, ngettext
+
+SAME_PAGE_SITES = 2
+"""Other unrelated sites with the same page over plain HTTP, from which on it may be a block page: three in all, as for
+redirects and addresses."""
 
 
 def works_direct(comparison: Comparison) -> Verdict:
-    """Direct delivered the page."""
+    """Direct delivered the page. Over plain HTTP it may be a block page that nobody knows."""
     routes, belief = comparison.routes, comparison.belief
-    reasons: list[str] = [_("direct delivered the page")]
+    doubts = _doubts(comparison)
+    reasons: list[str] = [*doubts, _("direct delivered the page")]
     if comparison.network_state is NetworkState.INSPECTED:
         reasons.append(_("TLS is intercepted on this network by a CA that this computer trusts"))
     domain = routes.redirect_domain(DIRECT)
@@ -34,12 +40,29 @@ def works_direct(comparison: Comparison) -> Verdict:
         SiteStatus.WORKS,
         State.WORKS,
         summary=_("it opens direct"),
-        confidence=Confidence.HIGH,
+        confidence=Confidence.LOW if doubts else Confidence.HIGH,
         reasons=tuple(reasons),
-        advice=labels.NOTHING_TO_DO,
+        alternative=_("a block page without a known fingerprint looks the same") if doubts else "",
+        advice=_("If this page is not the site's own: byway site set HOST relay") if doubts else labels.NOTHING_TO_DO,
         control=StepResult.OK,
         delivered_by=routes.delivered,
     )
+
+
+def _doubts(comparison: Comparison) -> list[str]:
+    """Why a page that direct delivered may not be the site's own."""
+    doubts: list[str] = []
+    if difference := page_difference(comparison.routes):
+        doubts.append(_("direct and relay show different pages: {difference}", difference=difference))
+    if comparison.sites_with_same_page >= SAME_PAGE_SITES:
+        doubts.append(
+            ngettext(
+                "{count} unrelated site shows the same page",
+                "{count} unrelated sites show the same page",
+                comparison.sites_with_same_page,
+            )
+        )
+    return doubts
 
 
 def works_at_secure_address(comparison: Comparison) -> Verdict:

@@ -9,6 +9,7 @@ from typing import Protocol
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.detect.tls_interception import KnownRoots
 from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -129,6 +130,12 @@ class MeasurementRequest:
     @property
     def destination(self) -> Destination:
         return self.page.destination
+
+    @property
+    def needs_transfer(self) -> bool:
+        """Whether a page of the usual size would show nothing: the stored status says that larger transfers stall, or
+        are slow."""
+        return self.thorough and self.belief.state in TROUBLED and self.belief.cause in NEEDS_BYTES_PROOF
 
 
 def measured_routes(settings: Settings) -> tuple[Route, ...]:

@@ -16,7 +16,9 @@ from proxy.model import (
     DIRECT,
     DOH,
     Action,
+    Cause,
     Destination,
+    Evidence,
     IPAddress,
     MeasurementStep,
     Protocol,
@@ -34,6 +36,7 @@ from proxy.probe.measure.controls import Controls, SharedControls
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.measure.name_lookups import NameLookups
 from proxy.probe.site_probe import SiteProbe
+from proxy.probe.throughput import measure_throughput
 from proxy.wire.fragmentation import idle_strategies
 
 _RELAY_TIMEOUT_S = 15.0
@@ -137,7 +140,38 @@ class _Measurement:
             return
         async with slots:
             dialer = self._env.dialer(route)
-            await self._probe.visit(route, dialer, destination, self._request.page, connect_s=_RELAY_TIMEOUT_S)
+            if await self._probe.visit(route, dialer, destination, self._request.page, connect_s=_RELAY_TIMEOUT_S):
+                await self._probe_transfer(route, dialer, destination)
+
+    async def _probe_transfer(self, route: Route, dialer: Dialer, dialed: Destination) -> bool:
+        """Requests the page until enough has come, where its usual size would show nothing. Returns False when the
+        transfer stopped, or took too long."""
+        if not self._request.needs_transfer:
+            return True
+        page, within_s, loop = self._request.page, self._detect.measure_answer_s, asyncio.get_running_loop()
+        began = loop.time()
+        received = await measure_throughput(
+            dialer,
+            dialed,
+            page.host,
+            page.protocol,
+            enough=self._detect.measure_bytes,
+            within_s=within_s,
+            request=page.request(is_last=False),
+            trust=self._env.trust,
+        )
+        took_s = loop.time() - began
+        if received:
+            text = _("{count} bytes on one connection", count=received)
+            evidence: Evidence = {"bytes": received, "bytes_per_s": round(received / max(took_s, 0.001))}
+            step = MeasurementStep(StepKind.TRANSFER, route, StepResult.OK, text=text, evidence=evidence)
+        else:
+            is_frozen = self._request.belief.cause == Cause.FROZEN
+            symptom = Symptom.FROZEN if is_frozen else Symptom.THROTTLED
+            text = _("less than {count} bytes within {limit:g} s", count=self._detect.measure_bytes, limit=within_s)
+            step = MeasurementStep(StepKind.TRANSFER, route, StepResult.FAILED, symptom, text)
+        self._emit_step(replace(step, elapsed=round(took_s, 4)))
+        return bool(received)
 
     # -- without a relay -------------------------------------------------------------------------------------------
 
@@ -168,7 +202,9 @@ class _Measurement:
         neutral_first = self._request.thorough and page.protocol is Protocol.TLS
         if neutral_first and not await self._probe_neutral_name(route, dialer, dialed):
             return False
-        return await self._probe.visit(route, dialer, dialed, page, connect_s=self._detect.syn_s)
+        if not await self._probe.visit(route, dialer, dialed, page, connect_s=self._detect.syn_s):
+            return False
+        return await self._probe_transfer(route, dialer, dialed)
 
     def _dialed(self, address: IPAddress) -> Destination:
         """What is dialed for one address: the address, or the site's name where the guard allows the address only for

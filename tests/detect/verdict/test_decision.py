@@ -30,6 +30,7 @@ from tests.support.outcomes import TOR, VPS
 AT = "203.0.113.5:443"
 CUT = Route(wrap=("tlsrec",))
 UNKNOWN = Belief("site.test", UNKNOWN_NETWORK)
+FROZEN = Belief("site.test", UNKNOWN_NETWORK, State.SUSPECT, "frozen", 2.0, why="stopped after 16 kB")
 BLOCKED = Belief("site.test", UNKNOWN_NETWORK, State.BLOCKED, "sni_reset", 4.0, why="seen", episodes=2)
 
 Steps = tuple[MeasurementStep, ...]
@@ -67,10 +68,14 @@ def page(route: Route, status: int = 200, **evidence: str | int) -> Steps:
     )
 
 
-def http(route: Route, length: int, title: str) -> Steps:
+def http(route: Route, length: int, title: str, status: int = 200) -> Steps:
     """A route that brought a page over plain HTTP."""
     first = StepKind.CONNECT if route.is_direct else StepKind.RELAY
-    return (ok(first, route), ok(StepKind.ANSWER, route, status=200, bytes=length, title=title))
+    return (ok(first, route), ok(StepKind.ANSWER, route, status=status, bytes=length, title=title))
+
+
+def moved(route: Route, length: int = 180) -> Steps:
+    return http(route, length, "301 Moved Permanently", 301)
 
 
 WELL = (ok(StepKind.CONTROL),)
@@ -174,8 +179,21 @@ CASES = (
          anomaly=True),
     Case("another page", (*http(DIRECT, 700, "Access denied"), *http(TOR, 9000, "Daily News")), "likely blocked",
          "block_page", anomaly=True, says="titles have no word in common"),
-    Case("another length", (*http(DIRECT, 700, "Morning News"), *http(TOR, 9000, "Morning Sport")), "works"),
-    Case("another title", (*http(DIRECT, 8000, "Welcome"), *http(TOR, 9000, "Daily News")), "works"),
+    Case("another length", (*http(DIRECT, 700, "Morning News"), *http(TOR, 9000, "Morning Sport")), "works",
+         confidence=Confidence.LOW, says="show different pages: 700 bytes direct, 9000 through tor"),
+    Case("another title", (*http(DIRECT, 8000, "Welcome"), *http(TOR, 9000, "Daily Sport")), "works",
+         confidence=Confidence.LOW, says='"Welcome" direct, "Daily Sport" through tor'),
+    Case("another status", (*http(DIRECT, 8000, "Sport"), *moved(TOR)), "works", confidence=Confidence.LOW,
+         says="HTTP 200 direct, HTTP 301 through tor"),
+    Case("the same page", (*http(DIRECT, 8000, "Daily Sport"), *http(TOR, 9000, "Sport Today")), "works",
+         confidence=Confidence.HIGH),
+    Case("no title to compare by", (*http(DIRECT, 8000, ""), *http(TOR, 9000, "Daily Sport")), "works",
+         confidence=Confidence.HIGH),
+    Case("the relay is refused", (*http(DIRECT, 8000, "Sport"), *http(TOR, 300, "Forbidden", 403)), "works",
+         confidence=Confidence.HIGH),
+    Case("both are led to https", (*moved(DIRECT), *moved(TOR, 4000)), "works", confidence=Confidence.HIGH),
+    Case("another page over TLS is the site's own", (*page(DIRECT, bytes=700, title="Welcome"),
+         *page(TOR, bytes=9000, title="Daily Sport")), "works", confidence=Confidence.HIGH),
     Case("restricted", (*RESET, *page(TOR), *ILL), "likely blocked", "restricted", state=NetworkState.RESTRICTED,
          says="allows few sites"),
     Case("inspected", page(DIRECT), "works", state=NetworkState.INSPECTED, says="intercepted on this network"),
@@ -238,6 +256,25 @@ CASES = (
     Case("slow everywhere", (*SLOW, *page(TOR, bytes=65536, bytes_per_s=5000)), "works"),
     Case("frozen", (ok(StepKind.CERTIFICATE), bad(StepKind.ANSWER, Symptom.FROZEN, bytes=16384), *page(TOR), *WELL),
          "slow", "frozen", anomaly=True),
+    Case("frozen before, a small page", page(DIRECT, bytes=900), "slow", "frozen", Confidence.LOW, belief=FROZEN,
+         says="900 bytes, too few"),
+    Case("frozen before, and a relay brings it", (*page(DIRECT, bytes=900), *page(TOR, bytes=900)), "slow", "frozen",
+         belief=FROZEN, says="tor opens it"),
+    Case("frozen before, enough comes", (*page(DIRECT, bytes=900), ok(StepKind.TRANSFER, bytes=65536)), "works",
+         belief=FROZEN),
+    Case("frozen before, a large page", page(DIRECT, bytes=65536), "works", belief=FROZEN),
+    Case("frozen before, and still",
+         (*page(DIRECT, bytes=900), bad(StepKind.TRANSFER, Symptom.FROZEN),
+          *page(TOR, bytes=900), ok(StepKind.TRANSFER, TOR, bytes=65536), *WELL), "slow", "frozen", anomaly=True,
+         belief=FROZEN),
+    Case("throttled before, and still",
+         (*page(DIRECT, bytes=900), ok(StepKind.TRANSFER, bytes=65536, bytes_per_s=9000),
+          *page(TOR, bytes=900), ok(StepKind.TRANSFER, TOR, bytes=65536, bytes_per_s=90_000), *WELL), "slow",
+         "throttled", anomaly=True, belief=replace(FROZEN, cause="throttled")),
+    Case("throttled before, and far too slow",
+         (*page(DIRECT, bytes=900), bad(StepKind.TRANSFER, Symptom.THROTTLED), *page(TOR, bytes=900),
+          ok(StepKind.TRANSFER, TOR, bytes=65536), *WELL), "slow", "throttled", anomaly=True,
+         belief=replace(FROZEN, cause="throttled")),
     Case("down", (bad(StepKind.CONNECT, Symptom.REFUSED), *RELAY_REFUSED, *WELL), "site down",
          says="tor did not reach it either"),
     Case("down, relay dead", (bad(StepKind.CONNECT, Symptom.REFUSED), *RELAY_DEAD, *WELL), "relays fail",
@@ -346,6 +383,19 @@ def test_what_was_seen_names_no_control(case: Case) -> None:
         replace(step, text="home.example: no answer") if step.kind is StepKind.CONTROL else step for step in case.steps
     )
     assert "home.example" not in decide(named, case.belief, detect=DetectTuning(), network_state=case.state).summary
+
+
+@pytest.mark.parametrize(("others", "confidence"), [(1, Confidence.HIGH), (2, Confidence.LOW)])
+def test_a_page_that_unrelated_sites_show_too_may_be_a_block_page(others: int, confidence: Confidence) -> None:
+    verdict = decide(http(DIRECT, 700, "Sorry"), UNKNOWN, detect=DetectTuning(), sites_with_same_page=others)
+    assert (verdict.status, verdict.confidence) == ("works", confidence)
+    assert ("2 unrelated sites show the same page" in verdict.reasons) == (confidence is Confidence.LOW)
+
+
+def test_a_route_that_is_refused_delivers_nothing() -> None:
+    """So "works by" names the other one."""
+    steps = (*page(DIRECT, 451), *page(TOR))
+    assert decide(steps, UNKNOWN, detect=DetectTuning()).delivered_by == (TOR,)
 
 
 def test_nothing_at_all() -> None:

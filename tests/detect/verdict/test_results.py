@@ -129,6 +129,24 @@ def test_recent_results_of_one_network_the_latest_first(results: Results) -> Non
     assert results.recent(HOME, NOW + 601, within_s=600) == found[:1]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "port", "visited"),
+    [
+        (Protocol.NONE, 443, Visited(Protocol.TLS, 443)),
+        (Protocol.NONE, 80, Visited(Protocol.HTTP, 80)),
+        (Protocol.NONE, 22, None),
+        (Protocol.OTHER, 443, None),
+        (Protocol.TLS, 22, Visited(Protocol.TLS, 22)),
+    ],
+)
+def test_a_visit_that_failed_before_the_client_sent_anything_counts_by_its_port(
+    results: Results, protocol: Protocol, port: int, visited: Visited | None
+) -> None:
+    refused = failed(Symptom.REFUSED, Stage.CONNECT)
+    results.learn(outcome(refused, protocol=protocol, port=port), KEY, NOW, direct_works=True)
+    assert results.visited(KEY) == visited
+
+
 def test_what_was_visited_is_remembered(results: Results) -> None:
     results.learn(outcome(delivered(), protocol=Protocol.HTTP, port=8080), KEY, NOW, direct_works=True)
     assert results.visited(KEY) == Visited(Protocol.HTTP, 8080)

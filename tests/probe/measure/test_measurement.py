@@ -6,15 +6,33 @@ import asyncio
 import hashlib
 import ssl
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
 from proxy.detect.tls_interception import KnownRoots, Root
-from proxy.model import DIRECT, Action, Destination, Protocol, Route, StepKind, StepResult, Symptom
+from proxy.detect.verdict.decision import decide
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Action,
+    Belief,
+    Cause,
+    Destination,
+    Protocol,
+    Route,
+    State,
+    StepKind,
+    StepResult,
+    Symptom,
+)
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+from proxy.probe.measure.inputs import MeasurementRequest
 from proxy.probe.measure.measurement import measure
 from proxy.wire import certificates
 from proxy.wire.tls import Verdict as AnswerVerdict
@@ -22,6 +40,7 @@ from tests.probe.measure.scene import CENSOR, CUT, ORIGIN, QUICK, SITE, Scene, j
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
 from tests.support.outcomes import TOR
+from tests.support.streams import Connections
 
 
 class Scripted(NoPolicy):
@@ -269,3 +288,71 @@ async def test_a_measurement_takes_no_longer_than_it_may(scene: Scene) -> None:
     means = replace(scene.means, settings=replace(scene.means.settings, detect=detect))
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert not any(step.kind is StepKind.HELLO for step in steps)  # what had come by then is told
+
+
+@asynccontextmanager
+async def freezing(scene: Scene, after: int) -> AsyncIterator[None]:
+    """A censor in front of the site that lets so many bytes of each answer pass, and then nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_site, to_site = await asyncio.open_connection(ORIGIN, scene.origin.https_port)
+
+        async def forward() -> None:
+            while data := await reader.read(65536):
+                to_site.write(data)
+
+        asking = spawn(forward(), name="requests")
+        try:
+            left = after
+            while left > 0 and (data := await from_site.read(min(left, 4096))):
+                writer.write(data)
+                left -= len(data)
+            await asking
+        finally:
+            asking.cancel()
+            to_site.close()
+            writer.close()
+
+    connections = Connections(serve)
+    server = await asyncio.start_server(connections, FREEZER, scene.origin.https_port)
+    scene.secure_address = FREEZER  # a suspicious name is asked of encrypted DNS alone
+    try:
+        yield
+    finally:
+        server.close()
+        await connections.stop()
+
+
+FREEZER = "127.0.0.3"
+FROZEN = replace(Belief(SITE, UNKNOWN_NETWORK), state=State.SUSPECT, cause=Cause.FROZEN, score=2.0, why="stopped")
+
+
+def small_page(scene: Scene, belief: Belief, *, thorough: bool = True) -> MeasurementRequest:
+    question = scene.question(routes=(DIRECT, TOR), thorough=thorough)
+    return replace(question, page=replace(question.page, target="/bytes/900"), belief=belief)
+
+
+@pytest.mark.parametrize(("after", "word"), [(16_000, "slow"), (10_000_000, "works")])
+async def test_a_site_whose_transfers_stalled_is_measured_at_their_size(scene: Scene, after: int, word: str) -> None:
+    """Its first page is small, and passes in any case."""
+    async with freezing(scene, after):
+        steps = await steps_of(scene, small_page(scene, FROZEN))
+    verdict = decide(steps, FROZEN, detect=QUICK, relays=["tor"])
+    assert only(steps, StepKind.ANSWER).ok
+    assert only(steps, StepKind.TRANSFER).ok is (word == "works")
+    assert only(steps, StepKind.TRANSFER, TOR).evidence["bytes"] >= QUICK.measure_bytes
+    assert (verdict.status, verdict.cause) == (word, "frozen" if word == "slow" else ""), verdict
+
+
+async def test_a_brief_measurement_of_such_a_site_says_that_its_page_is_too_small(scene: Scene) -> None:
+    async with freezing(scene, 16_000):
+        steps = await steps_of(scene, small_page(scene, FROZEN, thorough=False))
+    assert not any(step.kind is StepKind.TRANSFER for step in steps)
+    assert decide(steps, FROZEN, detect=QUICK, relays=["tor"]).status == "slow"
+
+
+async def test_other_sites_are_asked_for_one_page(scene: Scene) -> None:
+    scene.addresses[SITE] = [ORIGIN]
+    steps = await steps_of(scene, small_page(scene, replace(FROZEN, cause=Cause.SNI_RESET)))
+    assert not any(step.kind is StepKind.TRANSFER for step in steps)
+    assert len(scene.origin.requests) == 2
