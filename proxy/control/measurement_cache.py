@@ -1,8 +1,9 @@
 """Measures sites, and caches each measurement for some minutes.
 
 A site that is asked for twice in a row is measured once; the second answer says when that was. The cache is bounded,
-and a measurement is valid only on the network and under the Setup of its time. Its verdict is cached too: a new one,
-from old steps and the present state of the network, might never have been true.
+and a measurement is valid only under the circumstances of its time: the network and its state, the Setup, and which
+relays failed. Its verdict is cached too: a new one, from old steps and the present circumstances, might never have been
+true.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from proxy.config.relays import enabled_relays
 from proxy.control.answers.measurements import (
@@ -27,7 +29,18 @@ from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
-from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
+from proxy.model import (
+    Belief,
+    Destination,
+    MeasurementStep,
+    NetworkId,
+    NetworkState,
+    Plan,
+    Route,
+    State,
+    StepKind,
+    Symptom,
+)
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.controls import SharedControls
@@ -55,12 +68,25 @@ Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
 
 
 @frozen_dataclass
+class Circumstances:
+    """What a measurement rests on beside the site: it says nothing any more once one of them has changed."""
+
+    setup: SetupView
+    network_state: NetworkState
+    failing: frozenset[str]  # relays that have failed since they worked last
+
+    def still_hold(self, now: Circumstances) -> bool:
+        same = (self.network_state, self.failing) == (now.network_state, now.failing)
+        return same and self.setup is now.setup
+
+
+@frozen_dataclass
 class Measured:
     """A measurement that was completed."""
 
     at: float  # seconds since the epoch, when it began
     took_s: float
-    setup: SetupView  # that it was made under
+    circumstances: Circumstances  # when it was completed, with what it showed of relays
     network: NetworkId
     page: ProbeTarget
     steps: tuple[MeasurementStep, ...]
@@ -93,7 +119,7 @@ class Measurements:
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
         self._cache: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(CACHED_MAX)
-        self._controls: tuple[NetworkId, SharedControls] | None = None
+        self._controls: tuple[tuple[NetworkId, NetworkState], SharedControls] | None = None
         self._bodies: Bounded[tuple[NetworkId, str], Bounded[str, bool]] = Bounded(CACHED_MAX)
         """The domains for which direct got this page over plain HTTP, by network and the digest of its body."""
         self._under_way: dict[object, tuple[str, NetworkId]] = {}  # the hosts of those that are to be kept
@@ -161,14 +187,15 @@ class Measurements:
         `thorough` is cached, but not used by `lines`."""
         network, mark = self._parts.network(), object()
         stored, made = await plan(page.destination)
-        setup = self._parts.setup()
-        request = MeasurementRequest(page, made, stored, routes or measured_routes(setup.settings), thorough=thorough)
+        settings = self._parts.setup().settings
+        request = MeasurementRequest(page, made, stored, routes or measured_routes(settings), thorough=thorough)
         measured = self._cached(network, page) if thorough and not skip_cache else None
         was_cached = measured is not None
         if measured is None:
-            began, steps = time.time(), list[MeasurementStep]()
-            if self._controls is None or self._controls[0] != network:
-                self._controls = (network, SharedControls())
+            began, steps, before = time.time(), list[MeasurementStep](), self._circumstances(network)
+            where = network, before.network_state
+            if self._controls is None or self._controls[0] != where:
+                self._controls = where, SharedControls()
             steps_of_site = measure(self._parts.probe_environment(), request, self._controls[1])
             self._under_way[mark] = page.host, network
             try:
@@ -181,10 +208,13 @@ class Measurements:
                 verdict = self._judge(steps, stored, network, self._sites_with_same_page(steps, page, network))
             finally:
                 is_wanted = self._under_way.pop(mark, None) is not None
-            measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
+            measured = Measured(began, took_s, before, network, page, tuple(steps), verdict, thorough)
             if network == self._parts.network() and is_wanted:
                 self._learn(measured)
-                self._cache[network, page] = measured
+                now = self._circumstances(network)
+                # What it showed of relays is among its own circumstances; a change of the others voids it.
+                if replace(before, failing=now.failing).still_hold(now):
+                    self._cache[network, page] = replace(measured, circumstances=now)
         else:
             for step in measured.steps:
                 yield StepLine(StepJson.of(step))
@@ -237,9 +267,15 @@ class Measurements:
         measured = self._cache.get((network, page))
         if measured is None:
             return None
-        setup = self._parts.setup()
-        is_recent = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
-        return measured if is_recent and measured.thorough and measured.setup is setup else None
+        now = self._circumstances(network)
+        is_recent = 0 <= time.time() - measured.at < now.setup.settings.detect.measure_keep_s
+        return measured if is_recent and measured.thorough and measured.circumstances.still_hold(now) else None
+
+    def _circumstances(self, network: NetworkId) -> Circumstances:
+        parts, setup = self._parts, self._parts.setup()
+        relays = [relay.name for relay in enabled_relays(setup.settings.relay)]
+        failing = frozenset(name for name in relays if parts.health.of(name).failures)
+        return Circumstances(setup, parts.beliefs.network_state(network), failing)
 
 
 def _is_not_served(steps: Sequence[MeasurementStep]) -> bool:

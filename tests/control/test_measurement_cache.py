@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,21 @@ from typing import Any
 import pytest
 
 from proxy.control.measurement_cache import Finished, Measurements, Planned
+from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.site_status import SiteStatus
-from proxy.model import Action, Belief, Destination, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
+from proxy.model import (
+    Action,
+    Belief,
+    ConnectivityResult,
+    Destination,
+    NetworkId,
+    Override,
+    Plan,
+    Route,
+    Stage,
+    Symptom,
+)
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
@@ -81,6 +95,65 @@ async def test_not_under_another_setup(asked: Asked) -> None:
     assert (await asked.why()).measured_again
 
 
+def fails(asked: Asked, relay: str) -> None:
+    asked.world.health.failed(relay, time.time(), fault=RelayFault.CONNECTION_REFUSED)
+
+
+def works_again(asked: Asked, relay: str) -> None:
+    asked.world.health.worked(relay, time.time())
+
+
+def goes_offline(asked: Asked, _: str) -> None:
+    failing = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), at=time.time())
+    asked.world.parts.beliefs.learn(failing, network=HOME, now=time.time())
+
+
+def portal_found(asked: Asked, _: str) -> None:
+    found = ControlAnswered("control.test", ConnectivityResult.PORTAL, time.time(), False)
+    asked.world.parts.beliefs.learn(found, network=HOME, now=time.time())
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        pytest.param(None, fails, id="a relay fails"),
+        pytest.param(fails, works_again, id="a relay is mended"),
+        pytest.param(None, goes_offline, id="the computer goes offline"),
+        pytest.param(None, portal_found, id="a portal is found"),
+    ],
+)
+async def test_not_when_what_it_rests_on_has_changed(
+    asked: Asked, before: Callable[[Asked, str], None] | None, change: Callable[[Asked, str], None]
+) -> None:
+    if before is not None:
+        before(asked, "tor")
+    await asked.why()
+    assert not (await asked.why()).measured_again, "the control"
+    change(asked, "tor")
+    assert (await asked.why()).measured_again
+    assert not (await asked.why()).measured_again
+
+
+async def test_what_it_shows_of_relays_itself_is_no_change(asked: Asked) -> None:
+    """A measurement that finds the only relay dead rests on that."""
+    dead = DialError("refused", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN, evidence={"relay": Symptom.REFUSED})
+    no_control = replace(asked.world.means, dialer=lambda _: NoWay(dead), is_troubled=lambda _: True)
+    asked.world.measured_with = no_control
+    await asked.why()
+    assert asked.world.health.of("tor").failures
+    assert not (await asked.why()).measured_again
+
+
+async def test_a_portal_that_is_found_meanwhile_makes_it_count_once(asked: Asked) -> None:
+    lines = asked.measurements.lines(PAGE, planned(PAGE.host, HOME))
+    async with aclosing(lines):
+        await anext(lines)
+        portal_found(asked, "")
+        *_, last = [line async for line in lines]
+    assert isinstance(last, Finished)
+    assert (await asked.why()).measured_again
+
+
 async def test_a_brief_one_does_not_answer_why(asked: Asked) -> None:
     await asked.measurements.brief(PAGE, planned("site.test", HOME), None)
     assert (await asked.why()).measured_again
@@ -122,13 +195,10 @@ async def test_what_is_forgotten_takes_no_other_measurement_along(asked: Asked, 
 
 
 async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
-    """By the state of a network that has gone down since, it would be the network's fault."""
+    """For a report: by the state of a network that has gone down since, it would be the network's fault."""
     first = (await asked.why()).measured.verdict
-    failing = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), at=time.time())
-    asked.world.parts.beliefs.learn(failing, network=HOME, now=time.time())
-    assert asked.world.parts.beliefs.network_state(HOME) is NetworkState.OFFLINE
+    goes_offline(asked, "")
     assert first.status is not SiteStatus.NO_NETWORK
-    assert (await asked.why()).measured.verdict == first
     assert [told.verdict for told in asked.measurements.of("site.test")] == [first]
 
 
