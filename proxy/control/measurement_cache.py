@@ -26,6 +26,7 @@ from proxy.control.dependencies import Dependencies, SetupView
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
+from proxy.detect.verdict.evidence import block_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
@@ -47,6 +48,7 @@ from proxy.probe.measure.controls import SharedControls
 from proxy.probe.measure.inputs import MeasurementRequest, measured_routes
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
+from proxy.session.events import Learned
 from proxy.store.forgetting import Forgotten
 
 CACHED_MAX = 256
@@ -92,6 +94,7 @@ class Measured:
     steps: tuple[MeasurementStep, ...]
     verdict: Verdict
     thorough: bool  # False: it is too brief to answer `why`
+    learns: bool  # False: the plan allows nothing to be learned, as while AUTO is paused
 
     def to_answer(self) -> MeasurementJson:
         return MeasurementJson(
@@ -208,7 +211,7 @@ class Measurements:
                 verdict = self._judge(steps, stored, network, self._sites_with_same_page(steps, page, network))
             finally:
                 is_wanted = self._under_way.pop(mark, None) is not None
-            measured = Measured(began, took_s, before, network, page, tuple(steps), verdict, thorough)
+            measured = Measured(began, took_s, before, network, page, tuple(steps), verdict, thorough, made.learns)
             if network == self._parts.network() and is_wanted:
                 self._learn(measured)
                 now = self._circumstances(network)
@@ -255,6 +258,9 @@ class Measurements:
         if verdict.status not in _OF_NO_ROUTE:
             conditions = parts.beliefs.relay_conditions(host, network=network, now=now)
             parts.health.learn_steps(measured.steps, measured.at, now, conditions)
+        event = block_measured(host, measured.page.protocol, measured.steps, verdict, now)
+        if event is not None and measured.learns:
+            parts.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
         before = parts.beliefs.last_result(host, network=network, now=now)
         concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
         if not concluded or (not measured.thorough and _says_more(before, verdict, now)):

@@ -75,6 +75,11 @@ class ConnectionRecord:
             plan = kept_plan(request, services, setup, network, services.now())
         if plan is None:
             plan = await plan_for(request, services, setup)
+            if services.beliefs.prefixes:
+                from proxy.session.prefix_lookup import is_looked_up  # few networks block prefixes
+
+                if await is_looked_up(destination, plan, services, setup, network):
+                    plan = await plan_for(request, services, setup)
             network = services.network()
         record = cls(request, plan, network=network, setup=setup, services=services)
         if plan.decided_by and services.learns:

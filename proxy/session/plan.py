@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from proxy.model import Action, NetworkId, NetworkState, Plan, RelayGroup, Request, Route
+from proxy.model import Action, IPAddress, NetworkId, NetworkState, Plan, RelayGroup, Request, Route
 from proxy.routing.rule import ANYWHERE, Situation
 from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.services import Services
@@ -70,7 +70,9 @@ async def plan_for(
         if setup.groups:
             order_group = partial(services.groups.order, host=name, network=network, now=now)
             relays = services.groups.arrange(relays, setup.groups, name, network=network, now=now)
-        addresses = setup.resolver.known(name) if beliefs.prefixes else ()
+        addresses: Sequence[IPAddress] = ()
+        if beliefs.prefixes:
+            addresses = (literal,) if (literal := destination.address) is not None else setup.resolver.known(name)
         plan = setup.router.plan(
             request,
             beliefs.lookup(name, network=network, now=now, addresses=addresses),

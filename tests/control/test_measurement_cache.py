@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -11,20 +12,26 @@ from typing import Any
 
 import pytest
 
+from proxy.control import measurement_cache
 from proxy.control.measurement_cache import Finished, Measurements, Planned
-from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import (
     Action,
     Belief,
+    Cause,
     ConnectivityResult,
     Destination,
     NetworkId,
     Override,
     Plan,
+    Protocol,
     Route,
+    Signal,
+    SignalId,
     Stage,
+    State,
     Symptom,
 )
 from proxy.model.bounded import Bounded
@@ -32,6 +39,7 @@ from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.stream import Stream
 from proxy.probe.target import page_of
+from proxy.session.events import Learned
 from proxy.store.forgetting import Forgotten
 from tests.control.world import NoWay, World
 from tests.probe.measure.scene import ORIGIN, Scene, made
@@ -200,6 +208,25 @@ async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
     goes_offline(asked, "")
     assert first.status is not SiteStatus.NO_NETWORK
     assert [told.verdict for told in asked.measurements.of("site.test")] == [first]
+
+
+@pytest.mark.parametrize("learns", [True, False])
+async def test_what_it_proves_is_learned_at_once_unless_nothing_may_be(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, learns: bool
+) -> None:
+    def proven(host: str, protocol: Protocol, _steps: object, _verdict: object, at: float) -> BlockMeasured:
+        signal = Signal(SignalId.FROZEN, 2.0, Cause.FROZEN, at)
+        return BlockMeasured(host, signal, Route(("tor",)), protocol, "", "stalls after 16 KB")
+
+    told: list[str] = []
+    asked.world.parts.events.on(Learned, lambda learned: told.extend(change.scope for change in learned.changes))
+    monkeypatch.setattr(measurement_cache, "block_measured", proven)
+    monkeypatch.setattr(sys.modules[__name__], "PLAN", replace(PLAN, learns=learns))
+    await asked.why()
+    held = asked.world.parts.beliefs.lookup(PAGE.host, network=HOME, now=time.time())
+    assert (held.state, told) == ((State.SUSPECT, [PAGE.host]) if learns else (State.UNKNOWN, []))
+    await asked.why()
+    assert told == [PAGE.host] * learns, "not of an answer from the cache"
 
 
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

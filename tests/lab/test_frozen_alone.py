@@ -19,6 +19,7 @@ from tests.lab import places
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.origins import Conduct
 from tests.lab.rules import FreezeByCount, Loss, Outage, Rule
+from tests.lab.test_why import why
 from tests.lab.trials import limited
 from tests.lab.visitor import Visit
 
@@ -79,12 +80,28 @@ async def test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded(
     assert (held["state"], held["cause"]) == (State.SUSPECT, "frozen")
 
 
-async def test_twelve_hosts_of_a_provider_come_at_the_second_try(country: Country, byway: Running) -> None:
-    sites = provider(country, 12)
-    country.rules.set([freezes()])
+async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_at_the_first(
+    country: Country, byway: Running
+) -> None:
+    *sites, new, spared = provider(country, 14)
+    country.rules.set([freezes(spared.name)])
+    assert (await visit(country, byway, spared)).genuine
     assert not any(seen.genuine for seen in await visit_all(country, byway, sites))
     assert all(seen.genuine for seen in await visit_all(country, byway, sites))
-    assert len(asked_controls(country)) == 1
+    assert len(asked_controls(country)) <= 2, "the witness, and one beside a certificate's check"
+    assert (await visit(country, byway, new)).genuine, "its prefix is known"
+    assert await winners(byway, new) == [RELAY]
+    assert (await visit(country, byway, spared)).genuine
+    assert await winners(byway, spared) == ["direct", "direct"], "the censor spares its name"
+
+
+async def test_what_a_measurement_proved_is_known_to_the_first_visit(country: Country, byway: Running) -> None:
+    (site,) = provider(country, 1)
+    country.rules.set([freezes()])
+    told = await why(byway, site.url(PAGE))
+    assert told["verdict"]["cause"] == "frozen", told
+    assert (await visit(country, byway, site)).genuine
+    assert await winners(byway, site) == [RELAY]
 
 
 @pytest.mark.parametrize(

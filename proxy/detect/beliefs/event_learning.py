@@ -1,4 +1,5 @@
-"""Reads what was found out beside connections: by their flows, control pages, re-tests and checks of certificates.
+"""Reads what was found out beside connections: by their flows, control pages, measurements, re-tests and checks of
+certificates.
 
 What an Outcome teaches is in `outcome_learning`.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import BeliefTable
 from proxy.detect.beliefs.events import (
+    BlockMeasured,
     Carried,
     ControlAnswered,
     DirectDelivered,
@@ -21,8 +23,8 @@ from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import SignalCounting
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NEEDS_BYTES_PROOF
-from proxy.model import Cause, Change, ConnectivityResult, NetworkId, NetworkState
+from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed
+from proxy.model import DIRECT, Attempt, Cause, Change, ConnectivityResult, NetworkId, NetworkState, Stage
 
 
 class EventLearning:
@@ -47,6 +49,8 @@ class EventLearning:
                 return self._carried(event, network, now)
             case ControlAnswered():
                 return self._control_answered(event, network, now)
+            case BlockMeasured():
+                return self._block_measured(event, network, now)
             case Intercepted():
                 return self._intercepted(event, network, now)
             case Retested():
@@ -73,10 +77,11 @@ class EventLearning:
         belief = self._table.troubled(key, now)
         if belief is None or belief.cause not in NEEDS_BYTES_PROOF or event.bytes_down < self._settings.whole_bytes:
             return []
+        thawed = self._counting.aggregation.note_thawed(host_key, now)
         if not self._counting.aggregation.represents(key, event.host):
             self._table.mark_working(host_key, now)
-            return []
-        return self._recovery.succeeded(key, belief, now, f"direct carried {event.bytes_down} bytes")
+            return thawed
+        return thawed + self._recovery.succeeded(key, belief, now, f"direct carried {event.bytes_down} bytes")
 
     def _control_answered(self, event: ControlAnswered, network: NetworkId, now: float) -> list[Change]:
         host, result = event.host, event.result
@@ -90,6 +95,19 @@ class EventLearning:
         if result in (ConnectivityResult.WELL, ConnectivityResult.RESIGNED) and event.started <= now:
             return self._counting.on_other_host_delivered(registrable(host), network, now)
         return []
+
+    def _block_measured(self, event: BlockMeasured, network: NetworkId, now: float) -> list[Change]:
+        """Both gates were open when the measurement was made."""
+        key, counting = (network, event.host), self._counting
+        if self._table.is_near(event.host) or not self._network_health.may_learn(network, now):
+            return []
+        self._table.transient.pop(key)
+        self._table.works.pop(key)
+        seen = [Observed(event.signal, Attempt(DIRECT, Stage.DONE, address=event.address), now)]
+        story = f"a measurement found: {event.text}; {event.winner} delivered"
+        changes = counting.count(key, seen, story, now, winner=event.winner, protocol=event.protocol)
+        changes += counting.aggregation.consider(key, now)
+        return changes + counting.prefix_froze(key, event.winner, seen, now)
 
     def _intercepted(self, event: Intercepted, network: NetworkId, now: float) -> list[Change]:
         key = (network, event.host)
@@ -125,6 +143,8 @@ class EventLearning:
         if not direct_ok and other_ok and alike and not well:
             self._counting.failed_again_later(key, (network, host), sent, now)
         if direct_ok:
+            if belief is not None and belief.cause in NEEDS_BYTES_PROOF:
+                changes += self._counting.aggregation.note_thawed((network, host), now)
             self._counting.pending.cancel((network, host))
             changes += self._direct_delivered(DirectDelivered(host), network, now)
         return changes

@@ -1,14 +1,14 @@
 """What beliefs are learned from: what happened on a network, as values.
 
 Most often it is the Outcome of a connection. The others are what was found out beside connections: by their flows, by
-control pages, by re-tests and by checks of certificates. `Beliefs.learn` takes them all.
+control pages, by measurements, by re-tests and by checks of certificates. `Beliefs.learn` takes them all.
 """
 
 from __future__ import annotations
 
 import math
 
-from proxy.model import ConnectivityResult, Outcome, Route
+from proxy.model import ConnectivityResult, Outcome, Protocol, Route, Signal
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -46,6 +46,20 @@ class ControlAnswered:
 
 
 @frozen_dataclass
+class BlockMeasured:
+    """A measurement of `host` found a block on direct: another site was reached direct meanwhile, and `winner`
+    delivered in `protocol` what direct did not. `signal` is the heaviest sign of it, at `address` ("address:port",
+    empty: at none), and `text` says what was seen."""
+
+    host: str
+    signal: Signal
+    winner: Route
+    protocol: Protocol
+    address: str
+    text: str
+
+
+@frozen_dataclass
 class Intercepted:
     """Direct got a certificate for `host` that is not the site's, while a relay got the site's. `known`: a root that is
     known to intercept signed it; else `trusted` says whether the system trusts it, as it does a company proxy's.
@@ -77,7 +91,7 @@ class StrategyTried:
     ok: bool
 
 
-EventBeside = DirectDelivered | Carried | ControlAnswered | Intercepted | Retested | StrategyTried
+EventBeside = DirectDelivered | Carried | ControlAnswered | BlockMeasured | Intercepted | Retested | StrategyTried
 """What is found out beside connections."""
 
 Event = Outcome | EventBeside

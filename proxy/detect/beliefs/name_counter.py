@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.detect.beliefs.host_lru import Key
+from proxy.model import NetworkId
 from proxy.model.bounded import Bounded
 
 
@@ -36,6 +37,10 @@ class NameCounter:
     def within(self, place: Key, window_s: float, now: float) -> int:
         """The number of names noted at the place within `window_s`."""
         return sum(0 <= now - at <= window_s for at in self._places.get(place, {}).values())
+
+    def places_of(self, network: NetworkId, name: str) -> list[Key]:
+        """The places on a network at which this name was noted."""
+        return [place for place, names in self._places.items() if place[0] == network and name in names]
 
     def pop(self, place: Key) -> None:
         """Forgets a place."""

@@ -74,7 +74,8 @@ class PostDelivery:
             self._counting.pending.prove_later(key, waiting)  # it may become faster yet
             return []
         changes = self._counting.count(key, list(waiting.observed), waiting.story, now, winner=route)
-        return changes + self._counting.aggregation.consider(key, now)
+        changes += self._counting.aggregation.consider(key, now)
+        return changes + self._counting.prefix_froze(key, route, list(waiting.observed), now)
 
     def spoiled(self, key: Key, uncounted: list[Observed], direct: Attempt, now: float) -> list[Change]:
         """Direct delivered, but with signals: the host is suspect at once, and they count when another route does

@@ -2,7 +2,8 @@
 
 When two hosts of a registrable domain are in trouble for the same cause, the domain is, with the sum of their scores.
 It replaces their beliefs and covers all its hosts but those that work direct. When three hosts of a prefix fail at the
-SYN while nothing in it works, the prefix is suspect for an hour.
+SYN while nothing in it works, the prefix is suspect for an hour. So it is when transfers of three of its hosts freeze,
+whatever else works in it: such a censor spares names, and lets every first byte pass.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class ScopeAggregation:
         self.prefixes = {key for key in table.stored if "/" in key[1]}
         self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # hosts that failed in a domain
         self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # hosts that failed at the SYN in a prefix
+        self._frozen = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # hosts whose transfers froze in a prefix
         self._worked: Bounded[Key, float] = Bounded(PREFIXES_MAX)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -118,7 +120,30 @@ class ScopeAggregation:
             recent = self._failing.within(prefix, self._settings.prefix_s, now)
             has_worked = 0 <= now - self._worked.get(prefix, float("-inf")) < self._settings.prefix_s
             if recent >= self._settings.prefix_hosts and not has_worked:
-                changes += self._lift_prefix(prefix, last_good, recent, now)
+                what = "did not answer a SYN, relays reached them, and none in it worked for an hour"
+                why = f"{recent} hosts in it {what}"
+                changes += self._lift_prefix(prefix, Cause.IP, last_good, why, now)
+        return changes
+
+    def note_frozen(self, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float) -> list[Change]:
+        """Notes that a transfer of a host froze at these addresses, and that `last_good` carried more."""
+        network, host = key
+        changes: list[Change] = []
+        for scope in sorted({prefix_scope(address) for address in addresses}):
+            prefix = (network, scope)
+            self._frozen.note(prefix, host, now)
+            hosts = self._frozen.within(prefix, self._settings.prefix_s, now)
+            if hosts >= self._settings.prefix_hosts:
+                why = f"transfers of {hosts} hosts in it froze, and relays carried more"
+                changes += self._lift_prefix(prefix, Cause.FROZEN, last_good, why, now)
+        return changes
+
+    def note_thawed(self, key: Key, now: float) -> list[Change]:
+        """Notes that direct carried enough of a host. If its transfers froze before, those of its prefix are free."""
+        changes: list[Change] = []
+        for prefix in self._frozen.places_of(*key):
+            self._frozen.pop(prefix)
+            changes += self._end_prefix(prefix, Cause.FROZEN, f"direct carried enough of {key[1]}", now)
         return changes
 
     def note_success(self, network: NetworkId, address: str, now: float) -> list[Change]:
@@ -128,14 +153,22 @@ class ScopeAggregation:
         prefix = (network, scope)
         self._worked[prefix] = now
         self._failing.pop(prefix)
-        if prefix in self.prefixes:
-            self.prefixes.discard(prefix)
-            return self._table.remove(prefix, now, "an address in it answered direct")
-        return []
+        return self._end_prefix(prefix, Cause.IP, "an address in it answered direct", now)
+
+    def _end_prefix(self, prefix: Key, cause: Cause, why: str, now: float) -> list[Change]:
+        """Removes the belief about a prefix, if that is its cause."""
+        if prefix not in self.prefixes:
+            return []
+        belief = self._table.troubled(prefix, now)
+        if belief is not None and belief.cause != cause:
+            return []
+        self.prefixes.discard(prefix)
+        return self._table.remove(prefix, now, why)
 
     def clear(self) -> None:
         """Forgets the failures that no belief was made from yet: the clock was set."""
         self._failing.clear()
+        self._frozen.clear()
         self._worked.clear()
 
     def forget(self, meant: Callable[[Key], bool]) -> None:
@@ -143,6 +176,7 @@ class ScopeAggregation:
         for scopes in (self.domains, self.prefixes):
             scopes.difference_update([*filter(meant, scopes)])
         self._failing.forget(meant)
+        self._frozen.forget(meant)
         self._failed.forget(meant)
         for key in [key for key in self._worked if meant(key)]:
             del self._worked[key]
@@ -187,20 +221,20 @@ class ScopeAggregation:
             self._table.works.pop(key)
         return changes
 
-    def _lift_prefix(self, prefix: Key, last_good: str, hosts: int, now: float) -> list[Change]:
+    def _lift_prefix(self, prefix: Key, cause: Cause, last_good: str, why: str, now: float) -> list[Change]:
         before = self._table.current(prefix, now) or unknown(prefix, now)
         if before.state in TROUBLED:
             return []
         after = replace(
             before,
             state=State.SUSPECT,
-            cause=Cause.IP,
+            cause=cause,
             since=now,
             until=now + self._settings.prefix_s,
             last_good=last_good,
             last_good_at=now,
             family=6 if ":" in prefix[1] else 4,
-            why=f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour",
+            why=why,
         )
         self.prefixes.add(prefix)
         return self._table.write(prefix, before, after, now)

@@ -267,6 +267,12 @@ class SignalCounting:
         tried = tried or set(addresses(key[1]))
         return self.aggregation.note_failure(key, tried, str(winner), now)
 
+    def prefix_froze(self, key: Key, winner: Route, observed: list[Observed], now: float) -> list[Change]:
+        """Notes the addresses at which transfers froze while `winner` carried more, for the belief about their
+        prefix."""
+        froze = {address for each in observed if each.signal.cause == Cause.FROZEN for address in _addresses(each)}
+        return self.aggregation.note_frozen(key, froze, str(winner), now)
+
 
 def _addresses(observed: Observed) -> list[IPAddress]:
     """The addresses that an attempt tried: `evidence["addresses"]`, separated by spaces, else the one it reached."""

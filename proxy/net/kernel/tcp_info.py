@@ -68,6 +68,13 @@ class FlowSample:
     segments_in: int = 0  # that held data
 
 
+PROBE_EVERY_S = 1  # the kernel's least
+
+PROBES_MAX = 127
+"""Probes without an answer after which the kernel breaks a connection; it takes no larger number. Nobody ever gets so
+many: with a count of 3 a live connection dies in an outage of 3 s (measured)."""
+
+
 class Keepalive:
     """Probes on an idle connection, to be read by `TcpInfo.sample`. What was set before is set again at the end."""
 
@@ -78,8 +85,8 @@ class Keepalive:
 
     @classmethod
     def begin(cls, sock: socket.SocketType, *, every_s: int, count: int) -> Keepalive:
-        """A probe each `every_s`, the first at once when it has been idle so long; the kernel breaks the connection
-        after `count` without an answer. Raises OSError when the connection is closed."""
+        """A probe each `every_s`, the first one `every_s` from now; the kernel breaks the connection after `count`
+        without an answer. Raises OSError when the connection is closed."""
         options = (*_KEEPALIVE_TIMES, (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         before = tuple((level, option, sock.getsockopt(level, option)) for level, option in reversed(options))
         wanted = {"TCP_KEEPCNT": count}

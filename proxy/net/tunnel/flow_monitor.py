@@ -11,18 +11,21 @@ route does better, is for `detect`.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from dataclasses import field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.kernel.tcp_info import FlowSample, Keepalive
+from proxy.net.kernel.tcp_info import PROBE_EVERY_S, PROBES_MAX, FlowSample, Keepalive
 from proxy.net.stream import Stream
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
-from proxy.net.tunnel.witness import COUNT, EVERY_S, FlowSampler, Witness
+
+if TYPE_CHECKING:
+    from proxy.net.tunnel.witness import Witness
 
 SAMPLE_S = 1.0
 
@@ -55,6 +58,14 @@ class FlowSignal:
     bytes_down: int
     evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
     at: float = 0.0  # on the loop's clock
+
+
+class FlowSampler(Protocol):
+    """Reads a connection from the kernel: TcpInfo, or a test's double."""
+
+    def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
+
+    def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
 class FlowListener(Protocol):
@@ -207,6 +218,8 @@ class FlowMonitor:
     def take_witness(self, stream: Stream) -> None:
         """Takes over a direct connection that has delivered, and closes it when another control page may be requested.
         Until then it shows whether the network is there while a flow stalls."""
+        from proxy.net.tunnel.witness import Witness  # of most runs no flow stalls alone
+
         self._dismiss_witness()
         self._witness = Witness(stream, self._tcp_info)
         self._witness_end = self._loop.call_later(self._settings.control_interval_s, self._dismiss_witness)
@@ -382,7 +395,7 @@ class FlowMonitor:
             return
         sock = flow.tunnel.upstream.lowest_socket
         try:
-            keepalive = Keepalive.begin(sock, every_s=EVERY_S, count=COUNT)
+            keepalive = Keepalive.begin(sock, every_s=PROBE_EVERY_S, count=PROBES_MAX)
         except OSError:  # closed a moment ago
             return
         flow.stall = _Stall(now, keepalive, sample)

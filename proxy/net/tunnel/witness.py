@@ -9,22 +9,14 @@ from __future__ import annotations
 import socket
 from typing import Protocol
 
-from proxy.net.kernel.tcp_info import FlowSample, Keepalive
+from proxy.net.kernel.tcp_info import PROBE_EVERY_S, PROBES_MAX, FlowSample, Keepalive
 from proxy.net.stream import Stream
 
-EVERY_S = 1  # the kernel's least
 
-COUNT = 127
-"""Probes without an answer after which the kernel breaks the connection; it takes no larger number. A stalled flow
-never gets so many: with a count of 3 a live one dies in an outage of 3 s (measured)."""
-
-
-class FlowSampler(Protocol):
+class Sampler(Protocol):
     """Reads a connection from the kernel: TcpInfo, or a test's double."""
 
     def sample(self, sock: socket.SocketType) -> FlowSample | None: ...
-
-    def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
 class Witness:
@@ -32,7 +24,7 @@ class Witness:
 
     __slots__ = ("_keepalive", "_stream", "_tcp_info")
 
-    def __init__(self, stream: Stream, tcp_info: FlowSampler) -> None:
+    def __init__(self, stream: Stream, tcp_info: Sampler) -> None:
         self._stream = stream
         self._tcp_info = tcp_info
         self._keepalive: Keepalive | None = None
@@ -44,7 +36,7 @@ class Witness:
             return False
         if self._keepalive is None:
             try:
-                self._keepalive = Keepalive.begin(sock, every_s=EVERY_S, count=COUNT)
+                self._keepalive = Keepalive.begin(sock, every_s=PROBE_EVERY_S, count=PROBES_MAX)
             except OSError:  # closed a moment ago
                 return False
         return sample.heard_s <= within_s

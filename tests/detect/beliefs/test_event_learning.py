@@ -7,6 +7,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import (
+    BlockMeasured,
     Carried,
     ControlAnswered,
     DirectDelivered,
@@ -15,7 +16,18 @@ from proxy.detect.beliefs.events import (
     Retested,
     StrategyTried,
 )
-from proxy.model import Belief, Cause, Change, ConnectivityResult, Route, State
+from proxy.model import (
+    Belief,
+    Cause,
+    Change,
+    ConnectivityResult,
+    NetworkState,
+    Protocol,
+    Route,
+    Signal,
+    SignalId,
+    State,
+)
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, works
 
 NOW = 1_700_000_000.0
@@ -27,6 +39,7 @@ EVENTS: tuple[Event, ...] = (
     DirectDelivered(HOST),
     Carried(HOST, TOR, bytes_down=10**6),
     ControlAnswered("control.example", ConnectivityResult.WELL, started=NOW),
+    BlockMeasured(HOST, Signal(SignalId.SNI_SWAP, 4.0, Cause.SNI_DROP, NOW), TOR, Protocol.TLS, "", "no answer"),
     Intercepted(HOST, "f", known=False),
     Retested(HOST, direct_ok=True, other_ok=True),
     StrategyTried(HOST, TLSREC, ok=True),
@@ -70,6 +83,59 @@ def test_of_a_whole_page_direct_must_carry_enough_for_a_frozen_site_to_be_free()
     assert change.belief is not None
     assert change.belief.successes == 1
     assert learned(Carried(HOST, Route(), whole), blocked()) == [], "another cause is not proven by bytes"
+
+
+def measured(cause: Cause = Cause.FROZEN, kind: SignalId = SignalId.FROZEN, weight: float = 2.0) -> BlockMeasured:
+    return BlockMeasured(
+        HOST, Signal(kind, weight, cause, NOW), TOR, Protocol.TLS, "203.0.113.5:443", "stalls after 16 KB"
+    )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        measured(),
+        measured(Cause.THROTTLED, SignalId.THROTTLED, 1.5),
+        measured(Cause.SNI_DROP, SignalId.SNI_SWAP, 4.0),
+        measured(Cause.DNS, SignalId.DNS_TWO_ANSWERS, 5.0),
+    ],
+    ids=lambda event: event.signal.id,
+)
+def test_what_a_measurement_proved_counts_at_once(event: BlockMeasured) -> None:
+    (change,) = learned(event)
+    belief = change.belief
+    assert belief is not None
+    assert (change.scope, change.after, belief.cause) == (HOST, State.SUSPECT, event.signal.cause)
+    assert (belief.score, belief.episodes, belief.last_good) == (event.signal.weight, 1, "tor")
+    assert "stalls after 16 KB; tor delivered" in belief.why
+
+
+def test_a_measurement_counts_though_a_visit_worked_a_moment_ago() -> None:
+    beliefs = Beliefs(DetectTuning())
+    beliefs.learn(works(HOST, at=NOW), network=HOME, now=NOW)
+    beliefs.learn(measured(), network=HOME, now=NOW + 1)
+    assert beliefs.lookup(HOST, network=HOME, now=NOW + 2).state is State.SUSPECT
+
+
+def test_measurements_in_a_row_are_one_piece_of_evidence_and_a_minute_apart_two() -> None:
+    beliefs = Beliefs(DetectTuning())
+    for at in (0, 5, 10):
+        beliefs.learn(measured(), network=HOME, now=NOW + at)
+    assert beliefs.lookup(HOST, network=HOME, now=NOW + 10).episodes == 1
+    beliefs.learn(measured(), network=HOME, now=NOW + 80)
+    assert beliefs.lookup(HOST, network=HOME, now=NOW + 80).state is State.BLOCKED
+
+
+def test_where_nothing_is_learned_a_measurement_teaches_nothing_either() -> None:
+    near = Beliefs(DetectTuning(), near=lambda host: True)
+    assert near.learn(measured(), network=HOME, now=NOW) == []
+    portal = Beliefs(DetectTuning())
+    portal.learn(ControlAnswered("c.example", ConnectivityResult.PORTAL, started=NOW), network=HOME, now=NOW)
+    assert portal.network_state(HOME) is NetworkState.PORTAL
+    assert portal.learn(measured(), network=HOME, now=NOW) == []
+    woken = Beliefs(DetectTuning())
+    woken.on_resume(NOW)
+    assert woken.learn(measured(), network=HOME, now=NOW + 1) == []
 
 
 def test_a_certificate_of_a_known_root_blocks_at_once() -> None:

@@ -7,8 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.detect.beliefs.events import Carried, Intercepted, Retested
-from proxy.model import DIRECT, UNKNOWN_NETWORK, NetworkId, Outcome, Route, Stage, State, Symptom
+from proxy.detect.beliefs.events import BlockMeasured, Carried, Intercepted, Retested
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Cause,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Route,
+    Signal,
+    SignalId,
+    Stage,
+    State,
+    Symptom,
+)
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending
 
@@ -284,6 +297,89 @@ def test_the_addresses_may_come_from_the_resolver_and_be_ipv6() -> None:
 
 def _timed_out(host: str, now: float) -> Outcome:
     return outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=host, at=now)
+
+
+def _prefix_freezes(seen: Seen, hosts: int = 3, *, proven: bool = True) -> None:
+    """Transfers of hosts in it freeze, one after the other, and a relay carries more."""
+    for number in range(hosts):
+        host, direct = f"frozen{number}.example", replace(delivered(), address=f"203.0.113.{number + 1}:443")
+        first = outcome(direct, host=host, at=seen.now)
+        seen.learn(first)
+        froze = replace(direct, symptom=Symptom.FROZEN, error="froze after 17000 bytes", elapsed=8.0)
+        seen.after(8).learn(first.with_attempt(froze))
+        if proven:
+            seen.after(1).learn(outcome(delivered(TOR), host=host, at=seen.now, bytes_down=60_000))
+
+
+def test_three_hosts_whose_transfers_freeze_make_their_prefix_suspect_for_an_hour() -> None:
+    seen = Seen()
+    _prefix_freezes(seen)
+    held = seen.held("new.example", addresses=[INSIDE])
+
+    assert (held.scope, held.state, held.cause) == ("203.0.113.0/24", State.SUSPECT, "frozen")
+    assert held.last_good == str(TOR)
+    assert "transfers of 3 hosts in it froze" in held.why
+    assert seen.held("new.example", addresses=[OUTSIDE]).state is State.UNKNOWN
+    assert seen.after(3600).held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_two_frozen_hosts_or_three_that_no_relay_brought_are_not_enough() -> None:
+    seen = Seen()
+    _prefix_freezes(seen, 2)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+    seen = Seen()
+    _prefix_freezes(seen, 5, proven=False)
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_name_that_such_a_censor_spares_goes_direct_and_changes_nothing_for_the_others(when: str) -> None:
+    """It is in the same prefix, works, and its first byte would be no news of the others: every host has one."""
+    seen = Seen()
+    if when == "before":
+        seen.works("spared.example", address="203.0.113.9:443")
+    _prefix_freezes(seen)
+    if when == "after":
+        seen.works("spared.example", address="203.0.113.9:443")
+    assert seen.held("spared.example", addresses=[INSIDE]).state is State.WORKS
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.SUSPECT
+
+
+@pytest.mark.parametrize("how", ["a re-test", "a visit"])
+def test_a_host_that_froze_and_does_no_more_frees_its_prefix(how: str) -> None:
+    seen = Seen()
+    _prefix_freezes(seen)
+    seen.after(130)
+
+    def learn(host: str) -> None:
+        event = Retested(host, True, True) if how == "a re-test" else Carried(host, DIRECT, bytes_down=65_536)
+        seen.beliefs.learn(event, network=HOME, now=seen.now)
+
+    learn("spared.example")
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.SUSPECT, "it never froze"
+    learn("frozen1.example")
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+    assert not seen.beliefs.prefixes
+
+
+def test_who_forgets_a_host_forgets_that_it_froze() -> None:
+    seen = Seen()
+    _prefix_freezes(seen, 2)
+    seen.beliefs.forget("frozen0.example")
+    _prefix_freezes(seen, 1, proven=False)
+    seen.rescued("site9.example", address="203.0.113.99:443")
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_hosts_that_measurements_found_frozen_count_as_well() -> None:
+    seen = Seen()
+    for number in range(3):
+        signal = Signal(SignalId.FROZEN, 2.0, Cause.FROZEN, seen.now)
+        measured = BlockMeasured(
+            f"m{number}.example", signal, TOR, Protocol.TLS, f"203.0.113.{number + 1}:443", "stalls after 16 KB"
+        )
+        seen.beliefs.learn(measured, network=HOME, now=seen.now)
+    assert seen.held("new.example", addresses=[INSIDE]).scope == "203.0.113.0/24"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""What measurements teach: only what is proven, and only through both gates."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.events import BlockMeasured
+from proxy.detect.verdict.decision import decide
+from proxy.detect.verdict.evidence import block_measured
+from proxy.model import DIRECT, DOH, Cause, Protocol, Route, SignalId, StepKind, Symptom
+from tests.detect.verdict.test_decision import (
+    AT,
+    BLOCK_PAGE,
+    BOGON,
+    FAST,
+    FORGED,
+    ILL,
+    MISMATCH,
+    RELAY_DEAD,
+    RESET,
+    ROGUE,
+    SLOW,
+    SWAPPED,
+    UNKNOWN,
+    WELL,
+    Steps,
+    bad,
+    ok,
+    page,
+)
+from tests.support.outcomes import TOR
+
+FROZEN = (ok(StepKind.CERTIFICATE), bad(StepKind.ANSWER, Symptom.FROZEN, bytes=16384))
+
+
+def taught(*steps: Steps) -> BlockMeasured | None:
+    all_of_them = tuple(step for some in steps for step in some)
+    verdict = decide(all_of_them, UNKNOWN, detect=DetectTuning(), relays=["tor"])
+    return block_measured("site.test", Protocol.TLS, all_of_them, verdict, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "cause", "winner"),
+    [
+        ((*FROZEN, *page(TOR)), SignalId.FROZEN, Cause.FROZEN, TOR),
+        ((*SLOW, *FAST), SignalId.THROTTLED, Cause.THROTTLED, TOR),
+        ((*SWAPPED, *page(TOR)), SignalId.SNI_SWAP, Cause.SNI_RESET, TOR),
+        ((*FORGED, *page(DOH)), SignalId.DNS_TWO_ANSWERS, Cause.DNS, DOH),
+        ((*BOGON, *page(TOR)), SignalId.DNS_BOGON, Cause.DNS, TOR),
+        ((*MISMATCH, *page(DOH)), SignalId.DNS_MISMATCH, Cause.DNS, DOH),
+    ],
+    ids=["frozen", "throttled", "another SNI is answered", "two answers", "a private address", "another address"],
+)
+def test_what_is_proven_becomes_evidence(steps: Steps, kind: SignalId, cause: Cause, winner: Route) -> None:
+    event = taught(steps, WELL)
+    assert event is not None
+    assert (event.host, event.signal.id, event.signal.cause, event.signal.at) == ("site.test", kind, cause, 1000.0)
+    assert event.winner == winner
+    assert event.address == AT
+    assert event.text
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (page(DIRECT), page(TOR), WELL),
+        (FROZEN, page(TOR), ILL),
+        (FROZEN, page(TOR)),
+        (FROZEN, RELAY_DEAD, WELL),
+        (FROZEN, (bad(StepKind.ANSWER, Symptom.FROZEN, TOR),), WELL),
+        (RESET, page(TOR), WELL),
+        (BLOCK_PAGE, page(TOR), WELL),
+        (ROGUE, page(TOR), WELL),
+    ],
+    ids=[
+        "it works",
+        "no other site is reached",
+        "no other site was asked",
+        "the relay is dead",
+        "it pauses on every route",
+        "a visit shows it too",
+        "a block page is shown to a visit as well",
+        "interception has a check of its own",
+    ],
+)
+def test_nothing_else_does(steps: tuple[Steps, ...]) -> None:
+    assert taught(*steps) is None
