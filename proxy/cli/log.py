@@ -16,7 +16,7 @@ from proxy.cli.command import Invocation, command, default_command
 from proxy.cli.completion import complete_routes, complete_sites
 from proxy.cli.exit_codes import Exit, Misused, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.options import choice_option, moment, since_option, whole
+from proxy.cli.options import choice_option, moment, since_option, until_option, whole
 from proxy.cli.output import Output
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
@@ -71,7 +71,8 @@ def show_log(
             "Only direct, relay, rescued (direct failed, another route delivered) or failed.",
         ),
     ] = None,
-    since: Annotated[str | None, since_option("30m, 2h, 1d")] = None,
+    since: Annotated[str | None, since_option("30m, 2h, 1d, 18:30, yesterday")] = None,
+    until: Annotated[str | None, until_option()] = None,
     words: Annotated[
         str | None,
         typer.Option(
@@ -93,10 +94,11 @@ def show_log(
         asked = LogSelection() if words is None else parse_filter(words, now=now)
     site, route, outcome = asked.site or site, asked.route or route, asked.outcome or outcome
     begin = asked.since if since is None else moment(since, now=now)
+    end = asked.until if until is None else moment(until, now=now, is_end=True)
     shown = limit or (_FIRST_ROWS if follow and begin is None else 200)
     # opened before the log is read, so that nothing is missed between the two
     coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
-    answer = call.reader().get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
+    answer = call.reader().get("/v1/log", since=begin, until=end, site=site, route=route, outcome=outcome, limit=shown)
     rows = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
     if coming is None and call.output.as_json:
         call.output.document({**answer, "rows": rows})

@@ -30,6 +30,11 @@ def since_option(examples: str) -> Any:
     return typer.Option("--since", metavar="TIME", help=f"Only since TIME: {examples} or a date.")
 
 
+def until_option() -> Any:
+    """Declares `--until TIME`; the command reads its value with `moment`, as an end."""
+    return typer.Option("--until", metavar="TIME", help="Only before TIME; a day includes all of it.")
+
+
 def length(text: str) -> float:
     """Parses a length of time: `30s`, `15m`, `2h`, `1d`. Returns seconds. Raises Misused."""
     seconds = parse_length(text)
@@ -38,10 +43,10 @@ def length(text: str) -> float:
     return seconds
 
 
-def moment(text: str, *, now: float) -> float:
-    """Parses `--since`, as `time_words.parse_moment` does. Raises Misused."""
+def moment(text: str, *, now: float, is_end: bool = False) -> float:
+    """Parses `--since` or, as an end, `--until`, as `time_words.parse_moment` does. Raises Misused."""
     with as_misuse():
-        return parse_moment(text, now=now)
+        return parse_moment(text, now=now, is_end=is_end)
 
 
 def length_s(text: str) -> int:

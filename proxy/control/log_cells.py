@@ -32,11 +32,12 @@ def cells(row: Mapping[str, Any]) -> Sequence[str | int | float | None]:
     )
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns rows of the log, as the API writes them, as CSV with a heading."""
+def to_csv(rows: Sequence[Mapping[str, Any]], *, has_heading: bool = True) -> str:
+    """Returns rows of the log, as the API writes them, as CSV, with a heading or as what follows below one."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
-    writer.writerow(HEADINGS)
+    if has_heading:
+        writer.writerow(HEADINGS)
     for row in rows:
         writer.writerow([csv_cell(cell) for cell in cells(row)])
     return file.getvalue()

@@ -1,6 +1,6 @@
 """The filter of the log in one line, the same for `byway log --filter` and for the page of the log:
 
-    site:example.org route:tor outcome:failed since:2h
+    site:example.org route:tor outcome:failed since:yesterdayT18:00 until:yesterdayT22:00
 
 A word without a key is a site. Pure.
 """
@@ -12,7 +12,7 @@ from proxy.control.site import scope
 from proxy.control.time_words import parse_moment
 from proxy.model.frozen_dataclass import frozen_dataclass
 
-KEYS = ("site", "route", "outcome", "since")
+KEYS = ("site", "route", "outcome", "since", "until")
 
 OUTCOMES = ("direct", "relay", "rescued", "failed")
 """The words of `proxy.store.queries.OUTCOMES`, without the import of SQLite that every command would pay for."""
@@ -21,12 +21,13 @@ OUTCOMES = ("direct", "relay", "rescued", "failed")
 @frozen_dataclass
 class LogSelection:
     """Which connections: to a site and its subdomains, with an attempt of a route, with an outcome, since a moment
-    (seconds since the epoch). None: any."""
+    and before another (seconds since the epoch). None: any."""
 
     site: str | None = None
     route: str | None = None
     outcome: str | None = None
     since: float | None = None
+    until: float | None = None
 
 
 def parse_filter(text: str, *, now: float) -> LogSelection:
@@ -54,4 +55,5 @@ def parse_filter(text: str, *, now: float) -> LogSelection:
         given.get("route"),
         None if outcome is None else outcome.lower(),
         parse_moment(given["since"], now=now) if "since" in given else None,
+        parse_moment(given["until"], now=now, is_end=True) if "until" in given else None,
     )

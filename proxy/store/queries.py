@@ -85,10 +85,12 @@ class LogFilter(TypedDict, total=False):
     """Selects connections of the log; a connection must match every key that is given and is not None."""
 
     since: float  # seconds since the epoch; default 0
+    until: float | None  # seconds since the epoch, itself excluded
     site: str | None  # this host and its subdomains
     route: str | None  # one of its attempts used this route
     outcome: str | None  # a key of OUTCOMES
     row_id: int | None
+    before: int | None  # those that stand behind the row with this id, newest first; none if it is gone
     limit: int  # at most this many rows, the newest; default 200, never more than LIMIT_MAX
 
 
@@ -102,6 +104,12 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]
     if (row_id := selected.get("row_id")) is not None:
         where.append("id = ?")
         values.append(row_id)
+    if (until := selected.get("until")) is not None:
+        where.append("at < ?")
+        values.append(until)
+    if (before := selected.get("before")) is not None:
+        where.append("(at, id) < (SELECT at, id FROM outcome WHERE id = ?)")
+        values.append(before)
     if (site := selected.get("site")) is not None:
         where.append("(host = ? OR host LIKE ? ESCAPE '\\')")
         wildcards = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})  # of LIKE: a host may have an underscore

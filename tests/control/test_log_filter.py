@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import datetime
 
 import pytest
 
@@ -33,7 +35,7 @@ def test_what_a_filter_selects(text: str, selection: LogSelection) -> None:
     ("text", "said"),
     [
         ("outcom:failed", 'unknown key "outcom"; did you mean outcome?'),
-        ("colour:red", 'unknown key "colour"; it can be site, route, outcome or since'),
+        ("colour:red", 'unknown key "colour"; it can be site, route, outcome, since or until'),
         ("outcome:odd", 'unknown outcome "odd"; it can be direct, relay, rescued or failed'),
         ("outcome:faild", 'unknown outcome "faild"; did you mean failed?'),
         ("a.example b.example", "site is given twice"),
@@ -49,3 +51,36 @@ def test_what_a_filter_cannot_have(text: str, said: str) -> None:
 
 def test_the_outcomes_are_those_of_the_store() -> None:
     assert tuple(queries.OUTCOMES) == OUTCOMES
+
+
+@pytest.mark.parametrize(
+    ("text", "begins", "ends"),
+    [
+        ("18:30", "2023-11-14T18:30:00", "2023-11-14T18:30:00"),
+        ("8:05", "2023-11-14T08:05:00", "2023-11-14T08:05:00"),
+        ("today", "2023-11-14T00:00:00", "2023-11-15T00:00:00"),
+        ("Yesterday", "2023-11-13T00:00:00", "2023-11-14T00:00:00"),
+        ("yesterdayT18:00", "2023-11-13T18:00:00", "2023-11-13T18:00:00"),
+        ("2023-11-01", "2023-11-01T00:00:00", "2023-11-02T00:00:00"),
+        ("2023-11-01T09:30", "2023-11-01T09:30:00", "2023-11-01T09:30:00"),
+        ("2h", "2023-11-14T20:13:20", "2023-11-14T20:13:20"),
+    ],
+)
+def test_moments_as_people_write_them(text: str, begins: str, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        selected = parse_filter(f"since:{text} until:{text}", now=NOW)
+        moments = (selected.since, selected.until)
+        assert moments == tuple(datetime.fromisoformat(f"{each}+00:00").timestamp() for each in (begins, ends))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    "text", ["25:00", "18:60", "yesterdayish", "yesterdayT", "todayT99:00", "0000-00-00", "9999-12-31"]
+)
+def test_a_moment_that_no_calendar_has_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_filter(f"until:{text}", now=NOW)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
 from aiohttp import web
@@ -86,6 +86,24 @@ class Visit:
         """Returns a file for the browser to save. `name` is of letters, digits, dots and hyphens."""
         headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(text=text, content_type=content_type, charset="utf-8", headers=headers)
+
+    async def stream_file(self, parts: AsyncIterator[str], name: str, content_type: str) -> web.StreamResponse:
+        """Sends a file for the browser to save as it is made, a part at a time. What fails in its midst breaks the
+        transfer off: a browser shows that, and keeps no file that looks whole."""
+        headers = {
+            **PAGE_HEADERS,
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Type": f"{content_type}; charset=utf-8",
+        }
+        response = web.StreamResponse(headers=headers)
+        response.force_close()
+        with self.streaming():
+            await response.prepare(self.request)
+            with contextlib.suppress(ConnectionError):  # the browser wants no more of it
+                async for part in parts:
+                    await response.write(part.encode())
+                await response.write_eof()
+        return response
 
     def see_other(self, path: str, notice: str = "") -> web.Response:
         """Returns what leads the browser to another page, whose path is behind that of the session, after a form. It

@@ -32,10 +32,13 @@ class FollowQuery:
 
 @frozen_dataclass
 class LogQuery(FollowQuery):
-    """Which rows, besides: those since a moment, the one with this id; and how many at most, the newest."""
+    """Which rows, besides: those since a moment and before another, the one with this id, those older than the one with
+    another; and how many at most, the newest."""
 
     since: Annotated[float, Between(0, FAR_FUTURE)] = 0.0
+    until: Annotated[float, Between(0, FAR_FUTURE)] | None = None
     id: Annotated[int, Between(0, LAST_ID)] | None = None
+    before: Annotated[int, Between(0, LAST_ID)] | None = None
     limit: Annotated[int, Between(1, LOG_LIMIT)] = 200
 
 
@@ -57,10 +60,12 @@ class LogEndpoints:
         try:
             rows = await self.sites.rows(
                 since=asked.since,
+                until=asked.until,
                 site=None if asked.site is None else parse_field(scope, asked.site),
                 route=asked.route,
                 outcome=asked.outcome,
                 row_id=asked.id,
+                before=asked.before,
                 limit=asked.limit,
             )
         except ValueError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -14,6 +16,7 @@ from proxy.control.answers.connections import ConnectionJson
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.document import to_json
+from proxy.control.endpoints.connections import connection_id
 from proxy.control.log_cells import to_csv
 from proxy.control.log_filter import parse_filter
 from proxy.control.request_parsing import parse_field, parse_number
@@ -31,10 +34,10 @@ OUTCOME_NAMES: Mapping[str, str] = {
 """Of `store.queries.OUTCOMES`."""
 
 ROWS = 200
-"""Connections on the page: the newest that match."""
+"""Connections on a page, of those that match. Older ones are on the next page."""
 
-CSV_ROWS = 10_000
-"""Connections in a CSV file, at most."""
+_CSV_ROWS = 2000
+"""Rows of a CSV file that are read and written at a time: 0.2 s."""
 
 _HOURS_MAX = 366 * 24
 
@@ -58,67 +61,101 @@ class LogFilterForm:
     words: str = ""
     """The filter in one line, whose words win over the fields."""
 
-    def query(self) -> str:
-        """Returns the query of the same rows."""
-        given = {"filter": self.words, "site": self.site, "route": self.route, "outcome": self.outcome}
+    before: str = ""
+    """The number of a connection: those that are older than it."""
+
+    def query(self, before: object = "") -> str:
+        """Returns the query of the same rows, from the newest on, or of those older than connection `before`."""
+        given = {
+            "filter": self.words,
+            "site": self.site,
+            "route": self.route,
+            "outcome": self.outcome,
+            "before": str(before),
+        }
         return urlencode({**{name: value for name, value in given.items() if value}, "hours": self.hours})
 
 
 @frozen_dataclass
 class LogView:
-    """What the page shows."""
+    """What the page shows. `older` is the query of the next page; empty: there is none. `errors` are those of the
+    filter."""
 
     sentence: str
+    errors: Sequence[str]
     asked: LogFilterForm
     outcomes: Mapping[str, str]
     lengths: Mapping[str, str]
     rows: Sequence[ConnectionJson]
+    older: str
     empty: str
 
 
-def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str) -> LogView:
-    """Returns the page. `hosts` is the setting `[log] hosts`."""
+def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str, *, error: str = "") -> LogView:
+    """Returns the page. `rows` may have one more than it shows, which tells that there are older ones. `hosts` is the
+    setting `[log] hosts`, `error` what is wrong with the filter."""
+    older = asked.query(rows[ROWS - 1].id) if len(rows) > ROWS else ""
+    rows = rows[:ROWS]
     failed = sum(row.winner is None for row in rows)
-    many = (
-        ngettext("The newest {count} connection.", "The newest {count} connections.", ROWS)
-        if len(rows) == ROWS
-        else ngettext("{count} connection.", "{count} connections.", len(rows))
-    )
+    if asked.before:
+        many = ngettext("{count} older connection.", "{count} older connections.", len(rows))
+    elif older:
+        many = ngettext("The newest {count} connection.", "The newest {count} connections.", ROWS)
+    else:
+        many = ngettext("{count} connection.", "{count} connections.", len(rows))
     kept = {
         "off": _("Nothing is logged by name: `[log] hosts` is off."),
         "decisions": _("No matching connections. Those that simply worked are counted, not logged by name."),
     }
     return LogView(
-        sentence=sentences([many, ngettext("{count} of them failed.", "{count} of them failed.", failed)]),
+        sentence=""
+        if error
+        else sentences([many, ngettext("{count} of them failed.", "{count} of them failed.", failed)]),
+        errors=[error] if error else [],
         asked=asked,
         outcomes={name: OUTCOME_NAMES.get(name, name) for name in OUTCOMES},
         lengths=LENGTHS,
         rows=rows,
-        empty=kept.get(hosts, _("No matching connections.")),
+        older=older,
+        empty="" if error else kept.get(hosts, _("No matching connections.")),
     )
 
 
 async def _log(visit: Visit) -> web.Response:
+    chosen, hosts = _chosen(visit), visit.parts.setup().settings.log.hosts
+    try:
+        rows = await _rows(visit, chosen, ROWS + 1)
+    except Refused as refused:  # what was typed stays
+        view, status = log_view([], chosen, hosts, error=refused.text), refused.status
+    else:
+        view, status = log_view(rows, chosen, hosts), 200
+    return await visit.page("log.html", title=PAGE_NAMES["log"], here="log", view=view, status=status)
+
+
+async def _csv(visit: Visit) -> web.StreamResponse:
+    """Sends all connections that are asked for as a file."""
     chosen = _chosen(visit)
-    rows = await _rows(visit, chosen, ROWS)
-    view = log_view(rows, chosen, visit.parts.setup().settings.log.hosts)
-    return await visit.page("log.html", title=PAGE_NAMES["log"], here="log", view=view)
+    first = await _rows(visit, chosen, _CSV_ROWS)  # a filter with a mistake is refused before the file begins
 
+    async def parts() -> AsyncGenerator[str, None]:
+        rows, has_heading = first, True
+        while rows or has_heading:
+            yield await asyncio.to_thread(partial(to_csv, to_json(rows), has_heading=has_heading))
+            has_heading = False
+            rows = await _rows(visit, replace(chosen, before=str(rows[-1].id)), _CSV_ROWS) if rows else []
 
-async def _csv(visit: Visit) -> web.Response:
-    """Sends the connections that are asked for as a file, many more than the page shows."""
-    rows = await _rows(visit, _chosen(visit), CSV_ROWS)
-    return visit.file(await asyncio.to_thread(lambda: to_csv(to_json(rows))), "byway-log.csv", "text/csv")
+    return await visit.stream_file(parts(), "byway-log.csv", "text/csv")
 
 
 def _chosen(visit: Visit) -> LogFilterForm:
-    asked = visit.query("site", "route", "outcome", "hours", "filter")
+    asked = visit.query("site", "route", "outcome", "hours", "filter", "before")
     return LogFilterForm(
         asked.get("site", "").strip(),
         asked.get("route", "").strip(),
         asked.get("outcome", ""),
         asked.get("hours", "24"),
         asked.get("filter", "").strip(),
+        asked.get("before", ""),
     )
 
 
@@ -127,10 +164,13 @@ async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[Con
     now = time.time()
     hours = parse_field(lambda text: parse_number(text, least=1, most=_HOURS_MAX), chosen.hours) if chosen.hours else 0
     words = parse_field(lambda text: parse_filter(text, now=now), chosen.words)
+    before = parse_field(connection_id, chosen.before) if chosen.before else None
     since = now - hours * 3600 if hours else 0.0
     try:
         return await visit.subjects.sites.sites.rows(
             since=since if words.since is None else words.since,
+            until=words.until,
+            before=before,
             site=words.site or (parse_field(scope, chosen.site) if chosen.site else None),
             route=words.route or chosen.route or None,
             outcome=words.outcome or chosen.outcome or None,
