@@ -23,7 +23,7 @@ from tests.support.terminal import steady
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "docs" / "guide.md").read_text()
-RUNS = {"run", "demo", "browser"}  # they have tests of their own
+RUNS = {"run", "demo", "browser", "stop"}  # they have tests of their own
 ENDS = {
     "why": {0, 6},  # tests have no network
     "log": {0, 2},  # and no connection of that number

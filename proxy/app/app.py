@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
+from proxy.app.ending import Ending
 from proxy.app.greeting import print_greeting
 from proxy.app.interruptions import on_network_change, on_resumed
 from proxy.app.mode_switch import ModeSwitch
@@ -97,8 +98,9 @@ _DRAIN_POLL_S = 0.05
 class App:
     """A Byway, built and wired. Call `start`, then `drain` and `close`."""
 
-    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded) -> None:
+    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded, ending: Ending) -> None:
         self._options = options
+        self._ending = ending
         self._paths = paths
         loop = asyncio.get_running_loop()
         settings = loaded.settings
@@ -468,6 +470,7 @@ class App:
             self._list_refresh,
             self._system_proxy,
             self._modes,
+            self._ending,
             self._ways_file,
             RulesFileEditor(self._active, self._paths, self._copies),
             self._paths,

@@ -11,6 +11,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.app.ending import Ending
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -65,6 +66,7 @@ class ControlBackend:
     list_refresh: ListRefresh
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
+    ending: Ending
     ways_file: RelayWaysFile
     rules_file: RulesFileEditor
     paths: Paths

@@ -1,30 +1,29 @@
 """The process of `byway run`: one per state folder, controlled by signals, with its messages on standard error.
 
-An App is started, serves until a signal stops it, and is closed; the reason is the exit code. No message names a
-destination unless the user asked for that with -v.
+An App is started, serves until a signal or `byway stop` ends it, and is closed; the reason is the exit code. No message
+names a destination unless the user asked for that with -v.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
-import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from proxy.app.app import App
+from proxy.app.ending import Ending, LoginTerminal, begin_again
 from proxy.app.freed_memory import return_freed_pages
 from proxy.app.run_options import RunOptions
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
+from proxy.config.state_lock import alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
@@ -33,14 +32,17 @@ log = logging.getLogger("proxy")
 
 
 def run(options: RunOptions) -> int:
-    """Runs Byway in the foreground until a signal stops it. Returns the exit code."""
+    """Runs Byway in the foreground until it is stopped. Returns the exit code; a restart begins a new process."""
     _log_to_stderr(options)
     try:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
         with alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(_live(options, paths, loaded))
+            code, begins_again = runner.run(_live(options, paths, loaded))
+        if begins_again:
+            begin_again()
+        return code
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)
@@ -48,39 +50,9 @@ def run(options: RunOptions) -> int:
     except BywayError as error:
         log.error("%s", error)
         return 1
-
-
-@contextlib.contextmanager
-def alone(paths: Paths) -> Iterator[None]:
-    """Holds the lock of the state folder. The kernel lets go of it however the process ends. Raises BywayError when
-    another Byway has it."""
-    try:
-        descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise BywayError(f"{paths.lock_file} cannot be opened: {reason_of(error)}") from None
-    try:
-        _lock(descriptor)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise BywayError(_locked(paths)) from None
-        raise BywayError(f"{paths.lock_file} cannot be locked: {reason_of(error)}") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        log.error("Byway cannot start again: %s", reason_of(error))
+        return 1
 
 
 def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
@@ -106,14 +78,14 @@ def _remove_left_over(paths: Paths) -> None:
             log.warning("%s", error)
 
 
-async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
+async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> tuple[int, bool]:
+    """Returns the exit code, and whether it is to begin again."""
     asyncio.get_running_loop().set_exception_handler(_log_fault)
-    app = App(options, paths, loaded)
-    stop = asyncio.Event()
-    hurry = asyncio.Event()
+    ending = Ending()
+    app = App(options, paths, loaded, ending)
     try:
         await app.start()
-        _on_signals(stop, hurry, app)  # before run.json: whoever finds the pid there may send one
+        _on_signals(ending, app)  # before run.json: whoever finds the pid there may send one
         app.announce()
         # What a start has made lives as long as the process: no collection need scan it again. None is made before:
         # it would take a tenth of the start, and find some hundred kilobytes.
@@ -121,37 +93,32 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
         app.print_greeting()
         return_freed_pages()
         spawn(asyncio.to_thread(_remove_left_over, paths), name="remove temporary profiles")
-        await stop.wait()
-        if not hurry.is_set():
-            await app.drain(hurry)
+        await ending.asked.wait()
+        if not ending.hurry.is_set():
+            await app.drain(ending.hurry)
     finally:
         await app.close()
-    return 130 if hurry.is_set() else 0
+    return 130 if ending.interrupts > 1 else 0, ending.begins_again
 
 
-def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
-    """Installs the handlers: SIGINT and SIGTERM drain, a second one of them ends at once, and SIGHUP reloads."""
-
-    def halt() -> None:
-        if stop.is_set():
-            hurry.set()
-        stop.set()
-
+def _on_signals(ending: Ending, app: App) -> None:
+    """Installs the handlers: SIGINT and SIGTERM drain, a second one of them ends at once, and SIGHUP reloads, or ends
+    Byway when its terminal has gone."""
     loop = asyncio.get_running_loop()
     for name in ("SIGINT", "SIGTERM"):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
-            loop.add_signal_handler(getattr(signal, name), halt)
-    if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(app.reload(), name="reload"))
+            loop.add_signal_handler(getattr(signal, name), ending.on_interrupt)
+    if not hasattr(signal, "SIGHUP"):
+        return
+    terminal = LoginTerminal()
 
+    def on_hangup() -> None:
+        if terminal.has_gone():
+            ending.stop()
+        else:
+            spawn(app.reload(), name="reload")
 
-def _locked(paths: Paths) -> str:
-    """Says which process uses the state folder, as far as its run.json tells."""
-    who = "another Byway"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        running = json.loads(paths.run_file.read_text())
-        who = f"the Byway with pid {running['pid']}, on port {running['port']},"
-    return f"{who} is using {paths.state_dir}; stop it, or choose another folder with --state"
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -50,6 +50,8 @@ class Client:
     state: Path
     proxy: Destination
     """Where programs of this computer reach the proxy."""
+    folder: Path | None = None
+    """Where its run.json and its lock are."""
     ephemeral: bool = False
     """It stores nothing."""
     asks_phrases: bool = False
@@ -85,6 +87,7 @@ class Client:
                 run_info["token"],
                 state,
                 local_proxy(str(run_info.get("listen", "127.0.0.1")), int(run_info.get("port", 0))),
+                folder=folder,
                 ephemeral=run_info.get("ephemeral") is True,
             )
         except FileNotFoundError:

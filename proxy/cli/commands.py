@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "run": "proxy.cli.run",
+    "stop": "proxy.cli.stop",
+    "restart": "proxy.cli.stop",
     "status": "proxy.cli.status",
     "why": "proxy.cli.why",
     "test": "proxy.cli.survey.survey",

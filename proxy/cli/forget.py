@@ -88,7 +88,7 @@ def _network_id(text: str, names: Mapping[str, str]) -> str:
 
 def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
     """Wipes the files, with the lock of the state folder, so that no Byway starts meanwhile."""
-    from proxy.app.process import alone
+    from proxy.config.state_lock import alone
     from proxy.control.document import versioned
     from proxy.control.site import scope
     from proxy.store.forgetting import Forgotten, forget_files

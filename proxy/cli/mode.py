@@ -87,9 +87,9 @@ def _change(call: Invocation, asked: Document) -> Exit | None:
 def _change_stopped(paths: Paths, asked: Document) -> Document:
     """Changes what the next Byway does. Returns what a running one answers. Raises Misused and BywayError."""
     from proxy.app.mode_switch import ModeSwitch
-    from proxy.app.process import alone
     from proxy.cli.offline import read_configuration
     from proxy.config.paths import private_folder
+    from proxy.config.state_lock import alone
     from proxy.control.answers.switches import ModeAnswer, ModeJson
     from proxy.control.document import document
     from proxy.control.mode_change import change_mode

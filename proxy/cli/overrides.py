@@ -58,7 +58,7 @@ def set_overrides(paths: Paths, client: Client | None, overrides: Mapping[str, O
 def stopped_store(paths: Paths) -> Iterator[Store]:
     """The log while no Byway runs, and none starts. Raises BywayError when one does, and when what was written is not
     stored in the end."""
-    from proxy.app.process import alone
+    from proxy.config.state_lock import alone
 
     private_folder(paths.state_dir)
     with alone(paths):

@@ -52,7 +52,9 @@ def install(
     running = call.running()
     if running is not None and not manager.state().running:
         pid = running.get("/v1/status")["pid"]
-        raise BywayError(f"a Byway runs already (process {pid}), and not as the service; stop it, then try again")
+        raise BywayError(
+            f"a Byway runs already (process {pid}), and not as the service; end it with `byway stop`, then try again"
+        )
     manager.install(definition)
     ends_at = time.monotonic() + _STARTS_WITHIN_S
     while (answering := call.running()) is None and manager.state().running and time.monotonic() < ends_at:

@@ -88,6 +88,14 @@ class ModeControl(Protocol):
     def resume(self) -> None: ...
 
 
+class EndControl(Protocol):
+    """Ends Byway."""
+
+    def stop(self, *, restart: bool = False, at_once: bool = False) -> None:
+        """Ends Byway as Ctrl-C does: after its tunnels, for which it waits a bounded time, or `at_once`. `restart`: it
+        begins again then, with the same command line and as the same process."""
+
+
 class SystemProxyOn(Protocol):
     """How Byway is the system proxy."""
 
@@ -179,6 +187,9 @@ class Dependencies(Protocol):
 
     @property
     def modes(self) -> ModeControl: ...
+
+    @property
+    def ending(self) -> EndControl: ...
 
     @property
     def rules_file(self) -> RulesFile: ...

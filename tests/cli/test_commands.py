@@ -24,7 +24,7 @@ from tests.support.outcomes import rescued
 BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
-    "browser", "open",
+    "browser", "open", "stop", "restart",
     "run", "status", "why", "test", "report", "log show", "demo", "pac", "env", "relay list", "relay test", "relay add",
     "relay scan", "relay use", "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list",
     "rule import", "rule check", "rule add", "rule rm", "list show", "list refresh", "list report", "addons list",

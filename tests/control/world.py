@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
+from proxy.app.ending import Ending
 from proxy.app.mode_switch import ModeSwitch
 from proxy.config.load import load
 from proxy.config.relays import expanded, groups_of, relay_names
@@ -223,6 +224,7 @@ class Parts:
     list_text: Callable[[ListConfig], Coroutine[Any, Any, str]]
     system_proxy: dependencies.SystemProxyControl
     modes: dependencies.ModeControl
+    ending: dependencies.EndControl
     rules_file: dependencies.RulesFile
     forget: Callable[[Forgotten], Coroutine[Any, Any, list[str]]]
     config_file: Path
@@ -265,6 +267,7 @@ class World:
         self.relay_tests = RelayTests(None)
         self.forgotten: list[Forgotten] = []
         self.modes = ModeSwitch(None, self._set_mode, stores=False)
+        self.ending = Ending()
         self.obstacles: dict[str, RelayObstacle] = {}
         self.rule_hits = RuleHits()
         self.open_connections = OpenConnections()
@@ -337,6 +340,7 @@ class World:
             list_text=self._list_text,
             system_proxy=self.system_proxy,
             modes=self.modes,
+            ending=self.ending,
             rules_file=RulesFile(self),
             forget=self._forget,
             config_file=self.path or Path("/nonexistent/config.toml"),

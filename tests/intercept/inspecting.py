@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from proxy.app.app import App
+from proxy.app.ending import Ending
 from proxy.app.run_options import RunOptions
 from proxy.ca import authority as ca
 from proxy.config.load import load
@@ -51,7 +52,7 @@ class Inspecting(App):
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         self.folder = folder
         self.outcomes: list[Outcome] = []
-        super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
+        super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags), Ending())
         self._services.events.on(Ended, lambda ended: self.outcomes.append(ended.outcome))
 
     def add(

@@ -185,10 +185,12 @@ class Byway:
             assert done.returncode == 0, f"byway {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}"
         return done
 
-    def at_terminal(self, *arguments: str, columns: int) -> Terminal:
-        """A `byway` command against this one, at a terminal without colours, in UTC."""
+    def at_terminal(self, *arguments: str, columns: int, controls: bool = False, shell: str = "") -> Terminal:
+        """A `byway` command against this one, at a terminal without colours, in UTC. `shell`: a script that starts it,
+        as `"$@"`."""
         environment = {**self._environment, "NO_COLOR": "1", "TERM": "xterm", "TZ": "UTC"}
-        return Terminal(self._command_line(*arguments), environment, columns=columns)
+        started_by = ("/bin/sh", "-c", shell, "sh") if shell else ()
+        return Terminal([*started_by, *self._command_line(*arguments)], environment, columns=columns, controls=controls)
 
     def _command_line(self, *arguments: str) -> list[str]:
         files = ("--config", str(self.config), "--state", str(self.state))

@@ -9,10 +9,17 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Mapping, Sequence
 
 from tests.support.waiting import GIVEN_UP_S, until
+
+_TAKE_CONTROL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def steady(text: str) -> str:
@@ -30,8 +37,12 @@ class Terminal:
         await terminal.until("listens")
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, columns: int = 200) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], *, columns: int = 200, controls: bool = False
+    ) -> None:
+        """`controls`: it is the terminal that controls the program, as that of a shell does."""
         self._columns = columns
+        self._prefix = (sys.executable, "-c", _TAKE_CONTROL) if controls else ()
         self._command = command
         self._environment = {key: value for key, value in environment.items() if key not in ("COLUMNS", "LINES")}
         self._master = -1
@@ -43,7 +54,12 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self._columns, 0, 0))
         self.process = subprocess.Popen(
-            self._command, stdin=slave, stdout=slave, stderr=slave, env=self._environment, start_new_session=True
+            [*self._prefix, *self._command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=self._environment,
+            start_new_session=True,
         )
         os.close(slave)
         asyncio.get_running_loop().add_reader(self._master, self._read)
@@ -58,6 +74,11 @@ class Terminal:
     @property
     def lines(self) -> list[str]:
         return self.printed.splitlines()
+
+    def close_window(self) -> None:
+        """As who closes the window does: the terminal is gone, whatever runs there."""
+        self._close()
+        self._master = -1
 
     async def until(self, text: str) -> None:
         """Waits until a whole line holds `text`. Fails when the program ends before."""
@@ -81,5 +102,7 @@ class Terminal:
             asyncio.get_running_loop().remove_reader(self._master)
 
     def _close(self) -> None:
+        if self._master < 0:
+            return
         asyncio.get_running_loop().remove_reader(self._master)
         os.close(self._master)

@@ -179,7 +179,7 @@ def old_process(status: dict[str, Any], package: Path = Path(proxy.__file__).par
             running=status["byway"],
             installed=proxy.__version__,
         )
-        yield Finding(Step.OLD_PROCESS, text, _("stop Byway and start it again"))
+        yield Finding(Step.OLD_PROCESS, text, "byway restart")
 
 
 def void(_: object) -> None:

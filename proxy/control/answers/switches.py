@@ -67,3 +67,12 @@ class ForgetAnswer:
     """What was deleted beside the log, in words."""
 
     deleted: tuple[str, ...]
+
+
+@frozen_dataclass
+class StopAnswer:
+    """Byway ends now, as the process with this pid. Open tunnels may finish for `drain_s`."""
+
+    pid: int
+    port: int
+    drain_s: float

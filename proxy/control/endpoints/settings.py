@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 from proxy.config.suggestions import one_of, quoted
@@ -12,6 +14,7 @@ from proxy.control.answers.switches import (
     ModeAnswer,
     ModeJson,
     ReloadAnswer,
+    StopAnswer,
     SystemProxyOffAnswer,
     SystemProxyOnAnswer,
 )
@@ -35,6 +38,14 @@ class ModeRequest:
 
     mode: str | None = None
     pause_s: float | None = None
+
+
+@frozen_dataclass
+class StopRequest:
+    """Whether Byway begins again, and whether open tunnels end at once."""
+
+    restart: bool = False
+    at_once: bool = False
 
 
 @frozen_dataclass
@@ -69,6 +80,7 @@ class SettingsEndpoints:
         return [
             Endpoint("GET", "/v1/config", self.config),
             Endpoint("POST", "/v1/reload", self.reload),
+            Endpoint("POST", "/v1/stop", self.stop),
             Endpoint("GET", "/v1/mode", self.mode),
             Endpoint("PUT", "/v1/mode", self.set_mode),
             Endpoint("PUT", "/v1/system-proxy", self.set_system_proxy),
@@ -89,6 +101,16 @@ class SettingsEndpoints:
         """Reads the configuration, the rules and the lists again."""
         problems = await self.parts.reload()
         return ReloadAnswer(not problems, tuple(map(redact, problems)))
+
+    async def stop(self, asked: StopRequest) -> StopAnswer:
+        """Ends Byway, or restarts it."""
+        settings = self.parts.setup().settings
+        drain_s = 0.0 if asked.at_once else settings.limits.drain_s
+        port = int(self.parts.counters().get("port", settings.listen.port))
+        if asked.restart and sys.platform == "win32":
+            raise Refused(400, "Byway cannot restart itself on Windows: run `byway stop`, then `byway run`")
+        self.parts.ending.stop(restart=asked.restart, at_once=asked.at_once)
+        return StopAnswer(os.getpid(), port, drain_s)
 
     async def mode(self) -> ModeAnswer:
         """Shows what AUTO does."""

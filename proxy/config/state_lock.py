@@ -1,0 +1,76 @@
+"""The lock of a state folder: one Byway, or one command that writes there, at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from proxy.config.paths import Paths
+from proxy.model.errors import BywayError, reason_of
+
+
+@contextlib.contextmanager
+def alone(paths: Paths) -> Iterator[None]:
+    """Holds the lock of the state folder. The kernel lets go of it however the process ends. Raises BywayError when
+    another Byway has it."""
+    try:
+        descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise BywayError(f"{paths.lock_file} cannot be opened: {reason_of(error)}") from None
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise BywayError(_locked(paths)) from None
+        raise BywayError(f"{paths.lock_file} cannot be locked: {reason_of(error)}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock in this file. Raises BywayError when it cannot be looked at."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise BywayError(f"{file} cannot be opened: {reason_of(error)}") from None
+    try:
+        _lock(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _locked(paths: Paths) -> str:
+    """Says which process uses the state folder, as far as its run.json tells."""
+    who = "another Byway"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        running = json.loads(paths.run_file.read_text())
+        who = f"the Byway with pid {running['pid']} runs on port {running['port']}, and"
+    return (
+        f"{who} is using {paths.state_dir}. To end it: `byway stop`. To run another one beside it: `byway run --state "
+        "DIR --port PORT`"
+    )
