@@ -253,7 +253,7 @@ def _steadied(home: Home, text: str) -> str:
     text = text.replace(str(home.state.parent), "/tmp/byway-XXXXXXXX").replace(__version__, "0.0.0")
     text = text.replace("\r\n", "\n").replace(network_id(read_uplink(), bytes(32)), HOME)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d", "2026-11-26T12:00:00+00:00", text)
-    text = re.sub(r"(?m)^\d{4}-\d\d-\d\d$", "2026-11-26", text)
+    text = re.sub(r"(?m)^(\| )?\d{4}-\d\d-\d\d( \||$)", r"\g<1>2026-11-26\2", text)
     text = re.sub(r"(?m)^( *\d+) \d\d:\d\d:\d\d ", r"\1 12:00:00 ", text)
     text = re.sub(r"\d+(\.\d+)? m?s ago|just now", "3 s ago", text)
     text = re.sub(r"\bin \d+(\.\d+)? m?s\b", "in 3 ms", text)
@@ -266,5 +266,7 @@ def _ended(code: int) -> str:
 
 
 def _too_long(text: str, columns: int) -> list[str]:
-    """Lines that are wider than the terminal, though no host, path or URL in them is what does it."""
-    return [line for line in text.splitlines() if len(line) > columns and max(map(len, line.split())) < 24]
+    """Lines that are wider than the terminal, though no host, path or URL in them is what does it. A row of a table in
+    Markdown is one line."""
+    lines = (line for line in text.splitlines() if not re.match(r"\| .* \|\Z", line))
+    return [line for line in lines if len(line) > columns and max(map(len, line.split())) < 24]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from proxy.control.report.sites import ROWS, Site, site_of
 if TYPE_CHECKING:
     from proxy.cli.client import Client
     from proxy.cli.stored import Stored
+    from proxy.config.paths import Paths
 
 
 def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
@@ -27,6 +28,19 @@ def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
         if not site.is_known:
             raise Misused(f"nothing is known about {host}; `byway why {host}` tests it")
     return list(sites.values())
+
+
+def private(paths: Paths) -> Collection[str]:
+    """Returns what a report may not tell of the configuration; nothing of a faulty one."""
+    from proxy.config.load import load
+    from proxy.config.schema import Settings
+    from proxy.control.report.redact import private_values
+    from proxy.model.errors import ConfigError
+
+    try:
+        return private_values(load(paths.config_to_read).settings)
+    except ConfigError:
+        return private_values(Settings())
 
 
 def _site(client: Client | Stored, named: str) -> Site:

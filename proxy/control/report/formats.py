@@ -12,15 +12,16 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from proxy import __version__
 from proxy.control.attempts import result
 from proxy.control.inert_text import csv_cell, inert
 from proxy.control.report.sites import Document, Examination, Site, is_direct
+from proxy.control.report.vantage import UNTOLD, Vantage
 from proxy.control.version import VERSION
 from proxy.model import Destination, host_and_port, literal
 
@@ -68,25 +69,26 @@ _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0
 # -- OONI --------------------------------------------------------------------------------------------------------------
 
 
-def to_ooni(sites: Sequence[Site]) -> str:
+def to_ooni(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
     """OONI's measurements as JSON lines, one a line (github.com/ooni/spec, data-formats)."""
     began = min((one.at for site in sites for one in site.examinations), default=0.0)
-    lines = [json.dumps(_measurement(one, began)) for site in sites for one in site.examinations]
+    lines = [json.dumps(_measurement(one, began, vantage, site)) for site in sites for one in site.examinations]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _measurement(one: Examination, began: float) -> Document:
+def _measurement(one: Examination, began: float, vantage: Vantage, site: Site) -> Document:
+    times = "exact" if site.exact else "rounded"
     return {
-        "annotations": {"source": one.source, "network": one.network},
+        "annotations": {"source": one.source, "network": one.network, "times": times},
         "data_format_version": _OONI_VERSION,
         "extensions": {"dnst": 0, "httpt": 0, "tcpconnect": 0, "tlshandshake": 0},
         "input": one.url,
         "measurement_start_time": _utc(one.at),
-        # OONI's values for an unknown network, country and address: a report does not say where it was made.
-        "probe_asn": "AS0",
-        "probe_cc": "ZZ",
+        # OONI's values for an unknown network, country and address, unless the user says where the report was made.
+        "probe_asn": vantage.asn or "AS0",
+        "probe_cc": vantage.country or "ZZ",
         "probe_ip": "127.0.0.1",
-        "probe_network_name": "",
+        "probe_network_name": vantage.provider,
         "report_id": "",
         "resolver_asn": "AS0",
         "resolver_ip": "127.0.0.2",
@@ -301,18 +303,19 @@ def _failure(step: Mapping[str, Any]) -> str | None:
 # -- the others --------------------------------------------------------------------------------------------------------
 
 
-def to_json(sites: Sequence[Site]) -> str:
-    report = {"version": VERSION, "byway": __version__, "at": time.time(), "sites": [asdict(site) for site in sites]}
+def to_json(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
+    where = asdict(vantage)
+    report = {"version": VERSION, "byway": __version__, "at": time.time(), **where, "sites": list(map(asdict, sites))}
     return json.dumps(report, indent=2) + "\n"
 
 
 _COLUMNS = (
     "at", "url", "source", "route", "result", "stage", "symptom", "status", "elapsed_s",
-    "verdict", "cause", "anomaly", "confirmed", "network",
+    "verdict", "cause", "anomaly", "confirmed", "network", "asn", "provider", "country",
 )  # fmt: skip
 
 
-def to_csv(sites: Sequence[Site]) -> str:
+def to_csv(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
     """CSV: one line for each route of each measurement and connection."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
@@ -322,12 +325,12 @@ def to_csv(sites: Sequence[Site]) -> str:
             for route in one.routes:
                 answer = {**route, "at": _moment(one.at), "url": one.url, "source": one.source, "verdict": one.words,
                         "cause": one.cause, "anomaly": str(one.anomaly).lower(),
-                        "confirmed": str(one.confirmed).lower(), "network": one.network}  # fmt: skip
+                        "confirmed": str(one.confirmed).lower(), "network": one.network, **asdict(vantage)}  # fmt: skip
                 writer.writerow([csv_cell(answer[name]) for name in _COLUMNS])
     return file.getvalue()
 
 
-def to_har(sites: Sequence[Site]) -> str:
+def to_har(sites: Sequence[Site], vantage: Vantage = UNTOLD) -> str:
     """HAR 1.2: one entry for each route of each measurement and connection, without bodies and headers."""
     entries = [
         _entry(one, route)
@@ -336,7 +339,10 @@ def to_har(sites: Sequence[Site]) -> str:
         for route in one.routes
         if route["result"] != "not_tested"
     ]
+    where = ", ".join(part for part in (str(vantage), vantage.country) if part)
     log = {"version": "1.2", "creator": {"name": "byway", "version": __version__}, "entries": entries}
+    if where:
+        log["comment"] = where
     return json.dumps({"log": log}, indent=2) + "\n"
 
 
@@ -386,7 +392,7 @@ def _timings(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {"blocked": -1, **spent, "send": 0, "wait": max(spent["wait"], 0), "receive": 0}
 
 
-def to_markdown(sites: Sequence[Site], at: float | None = None) -> str:
+def to_markdown(sites: Sequence[Site], vantage: Vantage = UNTOLD, at: float | None = None) -> str:
     """Markdown for people: a title, date and version, then a section for each site."""
     networks = dict.fromkeys(site.belief["network"] for site in sites)
     head = [
@@ -395,8 +401,12 @@ def to_markdown(sites: Sequence[Site], at: float | None = None) -> str:
         f"* Date: {_moment(time.time() if at is None else at)}",
         f"* Version: Byway {__version__}",
         f"* Network: {', '.join(map(_md, networks)) or 'unknown'}",
+        *([f"* Provider: {_md(str(vantage))}"] if str(vantage) else []),
+        *([f"* Country: {vantage.country}"] if vantage.country else []),
         f"* Sites: {len(sites)}",
     ]
+    if not all(site.exact for site in sites):
+        head.append("* Times: by the hour; each day and result of connections once")
     return "\n".join([*head, *(line for site in sites for line in _section(site))]) + "\n"
 
 
@@ -421,9 +431,12 @@ def _section(site: Site) -> Iterator[str]:
             yield from _measurement_section(one)
     connections = [one for one in site.examinations if one.source == "connection"]
     if connections:
-        yield from ("", "### Connections", "", "| time | result | delivered by | failed before |", "|---|---|---|---|")
+        yield from ("", "### Connections", "")
+        yield f"| {'time' if site.exact else 'day'} | result | delivered by | failed before |"
+        yield "|---|---|---|---|"
     for one in connections:
-        yield _connection_row(one)
+        moment = _moment(one.at)
+        yield _connection_row(moment if site.exact else moment.partition("T")[0], one)
 
 
 def _because(belief: Document) -> str:
@@ -446,11 +459,11 @@ def _measurement_section(one: Examination) -> Iterator[str]:
         yield f"| {_md(route['route'])} | {word} | {_md(ended)} | {route['elapsed_s']:g} |"
 
 
-def _connection_row(one: Examination) -> str:
+def _connection_row(moment: str, one: Examination) -> str:
     by = next((route["route"] for route in one.routes if route["result"] == "ok"), "")
     protocol = "http" if one.url.startswith("http:") else "tls"
     failed = ", ".join(f"{it['route']}: {result(it, protocol)}" for it in one.routes if it["result"] == "failed")
-    return f"| {_moment(one.at)} | {'✓' if by else '✗'} | {_md(by or 'none')} | {_md(failed)} |"
+    return f"| {moment} | {'✓' if by else '✗'} | {_md(by or 'none')} | {_md(failed)} |"
 
 
 def _md(text: str) -> str:
@@ -458,7 +471,13 @@ def _md(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+!|])", r"\\\1", inert(text))
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Site]], str]] = {
+class Writer(Protocol):
+    """Writes a report of sites, which was made at a vantage point."""
+
+    def __call__(self, sites: Sequence[Site], vantage: Vantage = ..., /) -> str: ...
+
+
+FORMATS: Mapping[str, Writer] = {
     "ooni": to_ooni,
     "json": to_json,
     "csv": to_csv,

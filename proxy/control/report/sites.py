@@ -42,12 +42,14 @@ class Examination:
 
 @frozen_dataclass
 class Site:
-    """Everything that is known about one site."""
+    """Everything that is known about one site on the network of `belief`."""
 
     host: str
     belief: Document
     timeline: tuple[Document, ...]
     examinations: tuple[Examination, ...]
+    exact: bool = True
+    """Whether its times are exact, and each connection has a row."""
 
     @property
     def is_known(self) -> bool:
@@ -62,12 +64,13 @@ def is_direct(route: str) -> bool:
 
 def site_of(shown: Mapping[str, Any], measured: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Site:
     """Returns a site from the answers about it: of `/v1/sites/HOST`, and the measurements and rows of the log of the
-    others."""
-    host = shown["host"]
+    others. What happened on another network than that of the status is left out: it would seem to disprove it."""
+    host, network = shown["host"], shown["belief"]["network"]
     examinations = [_of_measurement(one) for one in measured]
     examinations += [_of_connection(row) for row in rows if row["host"] == host and row["attempts"]]
-    examinations.sort(key=lambda one: one.at)
-    return Site(host, shown["belief"], tuple(shown["timeline"]), tuple(examinations))
+    examinations = sorted((one for one in examinations if one.network == network), key=lambda one: one.at)
+    timeline = tuple(spell for spell in shown["timeline"] if spell["network"] == network)
+    return Site(host, shown["belief"], timeline, tuple(examinations))
 
 
 def _of_measurement(answer: Mapping[str, Any]) -> Examination:

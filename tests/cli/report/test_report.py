@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from proxy import __version__
+from proxy.config.schema import AddonConfig, GroupConfig, ListConfig, RelayConfig, Settings
 from proxy.control.report.formats import FORMATS, to_csv, to_har, to_markdown, to_ooni
-from proxy.control.report.redact import Redact, redacted
-from proxy.control.report.sites import Examination, Site
+from proxy.control.report.redact import Redact, private_values, redacted
+from proxy.control.report.rounding import DAY_S
+from proxy.control.report.sites import Examination, Site, site_of
+from proxy.control.report.vantage import Vantage
 from proxy.model import Symptom
 from tests.cli.conftest import Byway, Home, Running
 from tests.control.world import SECRET
@@ -102,6 +105,54 @@ def test_by_default_nothing_that_may_harm_is_told(form: str) -> None:
     assert "vps" in whole.replace("\\", "")  # the control: it was there
 
 
+RULE = "rules.txt:1 DOMAIN-SUFFIX,other.example,RELAY:eu-office-zoya"
+REASONS = (RULE, "rules.txt:7 LIST,sitesOfZoya,RELAY", "rules.txt:9 NETWORK,zoyas-home,RELAY:eu-office-zoya",
+           "rules.txt:2 process-name,zoya's app,relay", "site set other.example RELAY:eu-office-zoya",
+           "mode relay, so relays only")  # fmt: skip
+CONFIGURED = Settings(
+    relay=(RelayConfig(name="my-vps", url="https://zoya77@vps.example.org:443"),),
+    group=(GroupConfig(name="eu-office-zoya", relays=("my-vps",)),),
+    list=(ListConfig(name="sitesOfZoya", source="https://lists.example/zoya-list-token"),),
+    networks={"zoyas-home": "0123456789abcdef"},
+    addons={"zoyas_addon": AddonConfig()},
+)
+WRITTEN = ("eu-office-zoya", "sitesOfZoya", "zoyas-home", "zoya's app", "other.example", "zoyas_addon", "zoya77",
+           "zoya-list-token", "my-vps", "old-vps", "customer=5551234")  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_the_user_wrote_is_told_nowhere(form: str, reason: str) -> None:
+    why = f"relays only: {reason}"
+    skipped = {**step("connect", text=why), "result": "not_tested", "symptom": "skipped"}
+    told = (
+        f"direct was not tested: {why}; zoyas_addon says zoya77 on zoyas-home, sitesOfZoya from "
+        "https://lists.example/zoya-list-token; my-vps and old-vps delivered"
+    )
+    answered = step("answer", evidence={"location": "http://block.example/?customer=5551234", "addons": "zoyas_addon"})
+    one = replace(
+        EXAMINED,
+        seen=told,
+        steps=(skipped, answered, step("answer", "old-vps")),
+        routes=(route("direct", "not_tested", "", "skipped", why), route("old-vps", "ok", "answer")),
+    )
+    belief = {**SITE.belief, "evidence": told, "stored_evidence": told, "last_result": {"text": told}}
+    spell = {**SITE.timeline[0], "began": told, "ended": told}
+    site = replace(SITE, belief=belief, timeline=(spell,), examinations=(one,))
+    hidden = private_values(CONFIGURED)
+    text = FORMATS[form](redacted([site], RELAYS, Redact.FULL, hidden)).replace("\\", "")
+    assert [each for each in WRITTEN if each in text] == []
+    assert [
+        each for each in ("my-vps", "old-vps") if each in FORMATS[form](redacted([site], RELAYS, Redact.RELAY))
+    ] == []
+    assert "old-vps" in FORMATS[form]([site]).replace("\\", ""), "the control"
+
+
+def test_what_is_not_private_stays() -> None:
+    told = FORMATS["json"](redacted([SITE], RELAYS, Redact.FULL, private_values(CONFIGURED)))
+    assert "reset after the ClientHello; relay-2 brought the page" in told
+
+
 def test_the_sites_own_addresses_stay() -> None:
     text = FORMATS["json"](redacted([SITE], RELAYS, Redact.FULL))
     assert "203.0.113.5" in text
@@ -121,6 +172,36 @@ def test_chains_are_named_by_their_parts() -> None:
     chained = replace(EXAMINED, steps=(), routes=(route("tor>my-vps|split", "ok", "answer"),))
     (site,) = redacted([replace(SITE, examinations=(chained,))], RELAYS, Redact.FULL)
     assert site.examinations[0].routes[0]["route"] == "relay-1>relay-2|split"
+
+
+def test_what_is_known_on_another_network_is_not_in_it() -> None:
+    """It would seem to disprove what this network does."""
+    row = {"host": BLOG, "port": 443, "protocol": "tls", "at": 1_700_000_500.0, "winner": "direct"}
+    attempt = {"route": "direct", "stage": "done", "symptom": "", "error": "", "address": AT, "started_s": 0.0,
+               "elapsed_s": 0.2, "evidence": {}}  # fmt: skip
+    rows = [{**row, "network": network, "attempts": [attempt]} for network in ("f00dfeed", "cafecafe", "f00dfeed")]
+    spells = [{**SITE.timeline[0], "network": network} for network in ("cafecafe", "f00dfeed")]
+    site = site_of({"host": BLOG, "belief": SITE.belief, "timeline": spells}, (), rows)
+    assert [one.network for one in site.examinations] == ["f00dfeed"] * 2
+    assert [spell["network"] for spell in site.timeline] == ["f00dfeed"]
+    assert "cafecafe" not in FORMATS["json"]([site])
+
+
+VANTAGE = Vantage.parse("AS12345 Example | Telecom", "kz")
+
+
+def test_provider_and_country_are_in_every_format() -> None:
+    told = json.loads(to_ooni([SITE], VANTAGE))
+    assert (told["probe_asn"], told["probe_network_name"], told["probe_cc"]) == ("AS12345", "Example | Telecom", "KZ")
+    assert ooni.problems(told) == []
+    text = to_markdown([SITE], VANTAGE)
+    assert "* Provider: AS12345 Example \\| Telecom\n* Country: KZ\n" in text
+    assert json.loads(to_har([SITE], VANTAGE))["log"]["comment"] == "AS12345 Example | Telecom, KZ"
+    row = next(csv.DictReader(io.StringIO(to_csv([SITE], VANTAGE))))
+    assert (row["asn"], row["provider"], row["country"]) == ("AS12345", "Example | Telecom", "KZ")
+    document = json.loads(FORMATS["json"]([SITE], VANTAGE))
+    assert (document["asn"], document["provider"], document["country"]) == ("AS12345", "Example | Telecom", "KZ")
+    assert "Provider" not in to_markdown([SITE])
 
 
 # -- the shapes --------------------------------------------------------------------------------------------------------
@@ -286,6 +367,23 @@ def test_what_was_measured_and_seen_is_reported(byway: Byway, running: Running, 
     assert SECRET not in text
     assert '"tor"' not in text
     assert "relay-1" in text
+
+
+def test_a_report_has_no_visit_to_the_second_and_no_place_unless_asked(byway: Byway, running: Running) -> None:
+    noon = time.time() // DAY_S * DAY_S - DAY_S / 2  # yesterday
+    running.see(*(rescued(host=BLOG, at=noon + later) for later in (0, 1, 2)))
+    running.world.store.flush()
+    told = byway("report", BLOG)
+    assert told.out.count("| ✓ |") == 1
+    assert "Provider" not in told.out
+    exact = byway("report", BLOG, "--exact-times", "--provider", "AS12345", "--country", "kz")
+    assert exact.out.count("| ✓ |") == 3
+    assert "* Provider: AS12345\n* Country: KZ\n" in exact.out
+    assert "Warning: your provider can find you in its log by the exact times" in exact.err
+    assert "Warning" not in told.err
+    refused = byway("report", BLOG, "--country", "Kazakhstan")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "byway: A country is two letters of ISO 3166, such as KZ.\n"
 
 
 def test_all_that_is_held(byway: Byway, running: Running) -> None:

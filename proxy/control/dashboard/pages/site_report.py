@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiohttp import web
@@ -11,10 +11,12 @@ from aiohttp import web
 from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.document import to_json
-from proxy.control.report.formats import to_csv, to_markdown, to_ooni
-from proxy.control.report.redact import Redact, redacted
+from proxy.control.report.formats import Writer, to_csv, to_markdown, to_ooni
+from proxy.control.report.redact import Redact, private_values, redacted
+from proxy.control.report.rounding import rounded
 from proxy.control.report.sites import ROWS as REPORT_ROWS
-from proxy.control.report.sites import Site, site_of
+from proxy.control.report.sites import site_of
+from proxy.control.report.vantage import Vantage
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope
 from proxy.model.phrase import _
@@ -26,7 +28,7 @@ class Export(NamedTuple):
     name: str
     suffix: str
     content_type: str
-    write: Callable[[Sequence[Site]], str]
+    write: Writer
 
 
 EXPORTS: Mapping[str, Export] = {
@@ -46,20 +48,29 @@ LEVELS: Mapping[str, str] = {
 
 async def _report(visit: Visit) -> web.Response:
     """Sends what is known about a site as a file for others."""
-    asked = visit.query("format", "redact")
+    asked = visit.query("format", "redact", "provider", "country", "exact")
     host = parse_field(scope, visit.fields["host"])
     shape, level = EXPORTS.get(asked.get("format", "ooni")), asked.get("redact", Redact.FULL)
     if shape is None or level not in LEVELS:
         raise Refused(400, _("Unknown format, or unknown redaction."))
+    try:
+        vantage = Vantage.parse(asked.get("provider", ""), asked.get("country", ""))
+    except ValueError as error:
+        raise Refused(400, error.args[0]) from None
     subjects = visit.subjects
     shown = await subjects.sites.show_site(host)
     measured = await subjects.measurements.measurements(host)
     rows = await subjects.sites.sites.rows(site=host, limit=REPORT_ROWS)
     relays = (await subjects.relays.list_relays()).relays
 
+    settings = visit.parts.setup().loaded.settings
+
     def write() -> str | None:
         site = site_of(to_json(shown), to_json(measured.measurements), to_json(rows))
-        return shape.write(redacted([site], to_json(relays), Redact(level))) if site.is_known else None
+        if not site.is_known:
+            return None
+        told = site if asked.get("exact") else rounded(site)
+        return shape.write(redacted([told], to_json(relays), Redact(level), private_values(settings)), vantage)
 
     text = await asyncio.to_thread(write)
     if text is None:
