@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from tests.lab import packets
@@ -309,6 +310,49 @@ class Lose(Deed):
 
     def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         return self.begin(packet, flow, now)
+
+
+class Reading(StrEnum):
+    """What a censor that counts ClientHellos takes for too many at once; reports of it fit both."""
+
+    WINDOW = "window"  # within `near_s` of each other
+    CHAIN = "chain"  # each within `near_s` of the one before it, in `chain_s`
+
+
+@dataclass(eq=False)
+class CountHellos(Deed):
+    """Nothing passes between a client and an address for `frozen_s` once the client has sent there more than `most`
+    ClientHellos of one name at once. Goes with BySni."""
+
+    reading: Reading = Reading.WINDOW
+    most: int = 3
+    near_s: float = 0.4
+    chain_s: float = 60.0
+    frozen_s: float = 120.0
+    punished: list[tuple[str, float]] = field(default_factory=list, repr=False)
+    """The names for which it froze, and when."""
+    _times: dict[object, list[float]] = field(default_factory=dict, repr=False)
+    _frozen: dict[object, float] = field(default_factory=dict, repr=False)
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        pair, name = (flow.client, flow.server), flow.said.records or ""
+        if self._frozen.get(pair, now) > now:
+            return DROP
+        times = self._times.setdefault((*pair, name), [])
+        if self.reading is Reading.CHAIN:
+            keeps = bool(times) and now - times[-1] < self.near_s
+            times[:] = [at for at in times if keeps and now - at < self.chain_s]
+        else:
+            times[:] = [at for at in times if now - at < self.near_s]
+        times.append(now)
+        if len(times) <= self.most:
+            return PASS
+        self._frozen[pair] = now + self.frozen_s
+        self.punished.append((name, now))
+        return DROP
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP if self._frozen.get((flow.client, flow.server), now) > now else PASS
 
 
 @dataclass(eq=False)

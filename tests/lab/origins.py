@@ -15,6 +15,7 @@ import contextlib
 import ipaddress
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -43,6 +44,7 @@ class Conduct:
     moved_to: str = ""  # plain HTTP: a redirect to this URL, for everybody
     cut_hello_fails: bool = False  # a ClientHello in more than one record gets an alert
     alert: bool = False  # every ClientHello gets one
+    at_most: int = 0  # TLS connections at once, after which it hangs up on the next; 0: any number
     highest: ssl.TLSVersion | None = None
     content_type: str = "text/html; charset=utf-8"
     pause_after: int = 0  # sends so many bytes of a body, then rests …
@@ -75,6 +77,7 @@ class Origins:
     conducts: dict[str, Conduct] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     opened: int = 0
+    _served: Counter[str] = field(default_factory=Counter)  # TLS connections now, by name
     _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def __aenter__(self) -> Origins:
@@ -108,9 +111,20 @@ class Origins:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
         ahead, records = await first_flight(reader)
+        name = server_name(ahead) if records else ""
+        if self.conduct(name).at_most and self._served[name] >= self.conduct(name).at_most:
+            return
+        self._served[name] += 1
+        try:
+            await self._talk(reader, writer, ahead, records, self.conduct(name))
+        finally:
+            self._served[name] -= 1
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ahead: bytes, records: int, conduct: Conduct
+    ) -> None:
         channel: Channel = Plain(reader, writer, ahead)
         if records:
-            conduct = self.conduct(server_name(ahead))
             if conduct.alert or (conduct.cut_hello_fails and records > 1):
                 writer.write(_ALERT_HANDSHAKE_FAILURE if conduct.alert else _ALERT_DECODE_ERROR)
                 return

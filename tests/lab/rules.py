@@ -192,6 +192,15 @@ class Luck(TypedDict, total=False):
     seed: int
 
 
+class Counting(TypedDict, total=False):
+    """How a censor counts; see deeds.CountHellos."""
+
+    reading: deeds.Reading
+    near_s: float
+    chain_s: float
+    frozen_s: float
+
+
 def DnsRace(*names: str, forged: Iterable[str], delay_s: float = 0.0, **luck: Unpack[Luck]) -> When:
     """A forged answer first, the true one second."""
     return When(ByQuery(Names(*names)), Forge(tuple(forged), race=True, delay_s=delay_s), **luck)
@@ -292,6 +301,11 @@ def FreezeByCount(
 ) -> When:
     """By address, whatever is carried in whichever direction, but for the names that are spared."""
     return When(_addresses(prefixes, ports, "tcp"), deeds.FreezeByCount(packets, Names(*spared)), **luck)
+
+
+def HelloCount(*names: str, **how: Unpack[Counting]) -> When:
+    """More than three ClientHellos of one name to one address at once, and nothing passes there for a while."""
+    return When(BySni(Names(*names)), deeds.CountHellos(**how))
 
 
 def Throttle(

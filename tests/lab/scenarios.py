@@ -15,6 +15,7 @@ from types import MappingProxyType
 from proxy.model import NetworkState, State
 from tests.lab import places, rules
 from tests.lab.country import Country, Site
+from tests.lab.deeds import Reading
 from tests.lab.links import Link
 from tests.lab.name_servers import Addresses, Said
 from tests.lab.origins import GOOD, Conduct
@@ -83,6 +84,7 @@ class Scenario:
     conduct: Conduct = GOOD
     secure: bool = True
     path: str = "/"
+    at_once: int = 1  # connections of one visit, which ask for the same
     six: bool = False
     nobody: bool = False
     spoiled: int = 0  # so many first visits may show something else: nobody can save them
@@ -408,6 +410,16 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("slow-body", "20 KB in a second, to everybody", nothing, path="/bytes/60000", limit_s=30, wait_s=_ANY,
              conduct=Conduct(bytes_per_s=20_000)),
     innocent("quic-drop", "UDP port 443 is lost", for_all(rules.UdpDrop())),
+
+    # networks that count ClientHellos: what a client without Byway may do, it may do with it
+    innocent("hello-count-1", "more than three hellos at once are punished, and a client sends one",
+             by_name(rules.HelloCount)),
+    innocent("hello-count-3", "the same, and a client sends three", by_name(rules.HelloCount), at_once=3),
+    innocent("hello-count-chain-1", "more than three in a row of short gaps are punished; one",
+             by_name(rules.HelloCount, reading=Reading.CHAIN)),
+    innocent("hello-count-chain-3", "the same, and three", by_name(rules.HelloCount, reading=Reading.CHAIN), at_once=3),
+    innocent("three-at-once", "nobody counts", nothing, at_once=3),
+    innocent("busy-server", "hangs up on a fourth connection at once", nothing, conduct=Conduct(at_most=3), at_once=3),
 
     # innocent, of the network
     innocent("portal", "a captive portal answers for everybody, as browsers ask", portal, network=_PORTAL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import packets
-from tests.lab.deeds import DROP, PASS, Freeze, Throttle
+from tests.lab.deeds import DROP, PASS, CountHellos, Freeze, Reading, Throttle
 from tests.lab.flows import Flow
 from tests.lab.packets import ACK, SYN, Packet
 from tests.lab.rules import LateSynAck
@@ -60,3 +60,46 @@ def test_a_shaper_lets_wait_what_is_too_fast() -> None:
     verdicts = [deed.after(down(0, 1000), one, 100.0) for _ in range(30)]
     assert verdicts[-1] == DROP
     assert deed.after(down(0, 1000), one, 200.0).delay_s == pytest.approx(0.1)
+
+
+def hello_of(name: str, port: int) -> Flow:
+    made = flow(port)
+    made.said.records = name
+    return made
+
+
+@pytest.mark.parametrize(
+    ("times", "window", "chain"),
+    [
+        ((0, 0, 0), 0, 0),
+        ((0, 0, 0, 0.39), 1, 1),
+        ((0, 0, 0, 0.41), 0, 0),
+        ((0, 0.3, 0.6, 0.9), 0, 1),  # each close to the one before it, and never four within 0.4 s
+        ((0, 0.1, 0.5, 0.6, 0.7), 0, 0),  # a gap ends a chain
+        ((0, 0, 0, 0, 0, 0), 1, 1),
+    ],
+)
+def test_more_than_three_hellos_at_once_freeze_a_pair(times: tuple[float, ...], window: int, chain: int) -> None:
+    for reading, punished in ((Reading.WINDOW, window), (Reading.CHAIN, chain)):
+        deed = CountHellos(reading)
+        for number, at in enumerate(times):
+            deed.begin(UP, hello_of("a.test", 4000 + number), 100.0 + at)
+        assert len(deed.punished) == punished, reading
+
+
+def test_a_punished_pair_is_frozen_for_every_flow_and_then_free_again() -> None:
+    deed, flows = CountHellos(frozen_s=2.0), [hello_of("a.test", port) for port in range(4000, 4004)]
+    said = [deed.begin(UP, one, 100.0) for one in flows]
+    assert said == [PASS, PASS, PASS, DROP]
+    assert deed.after(UP, flows[0], 101.9) == DROP, "also what was there before"
+    assert deed.begin(UP, hello_of("other.test", 4010), 101.9) == DROP
+    assert deed.after(UP, flows[0], 102.0) == PASS
+    assert deed.begin(UP, hello_of("a.test", 4011), 102.0) == PASS
+
+
+def test_names_are_counted_apart_and_so_are_flows_that_go_on() -> None:
+    deed = CountHellos()
+    for number in range(8):
+        assert deed.begin(UP, hello_of(f"{number % 3}.test", 4000 + number), 100.0) == PASS
+    assert deed.after(UP, flow(), 100.0) == PASS
+    assert deed.punished == []
