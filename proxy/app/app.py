@@ -53,7 +53,7 @@ from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.tunnel.flow_monitor import FlowMonitor
@@ -131,7 +131,7 @@ class App:
             refine=self._addons.refine,
         )
         self._tcp_info = TcpInfo(settings.detect)
-        self._down_cache = DirectDownCache(loop.time, lasts_s=detect.silent_s)
+        self._findings = SharedFindings(loop.time, lasts_s=detect.silent_s)
         self._health = Health(settings.detect)
         self._relay_ways = RelayWays(settings.detect)
         self._ways_file = RelayWaysFile(relay_ways.place(paths, settings.log, ephemeral=options.ephemeral))
@@ -141,7 +141,7 @@ class App:
             lambda: self._setup,
             self._network,
             self._beliefs,
-            self._down_cache,
+            self._findings,
             self._health,
             self._relay_ways,
             self._addons,
@@ -179,7 +179,7 @@ class App:
             events=self._events,
             is_private=self._store.is_private,
             adopt=self._adopt,
-            down_cache=self._down_cache,
+            findings=self._findings,
             flows=FlowMonitor(self._tcp_info, detect),
             roots=_known_roots,
             addons=self._addons,

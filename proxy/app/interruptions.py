@@ -23,7 +23,7 @@ def on_network_change(services: Services, change: NetworkChange) -> None:
     if change.is_elsewhere:
         services.events.emit(Learned(services.beliefs.network_changed(services.now())))
         services.health.clear_faults()
-        services.down_cache.clear_all()
+        services.findings.clear_all()
         services.flows.reset()
         services.tcp_info.split_tcp.reset()
         log.info("Network changed; closed %d connections", lost)

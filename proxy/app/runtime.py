@@ -17,7 +17,7 @@ from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkSt
 from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.road import NoWayBeliefs, WayBeliefs
 from proxy.net.dns.policy import NetworkOnly, ResolverPolicy
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.stream import Stream
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.session.setup import Setup
@@ -137,7 +137,7 @@ class AppRuntime:
         setup: Callable[[], Setup],
         network: NetworkWatch,
         beliefs: Beliefs,
-        down_cache: DirectDownCache,
+        findings: SharedFindings,
         health: Health,
         relay_ways: RelayWays,
         addons: Addons,
@@ -147,7 +147,7 @@ class AppRuntime:
         self.network: Callable[[], NetworkId] = network.current  # asked a dozen times for each lookup
         self._network_watch = network
         self._beliefs = beliefs
-        self._down_cache = down_cache
+        self._findings = findings
         self._health = health
         self._addons = addons
         self.relay_ways: WayBeliefs = WaysHere(relay_ways, network.current)
@@ -167,7 +167,7 @@ class AppRuntime:
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:
         """A race that waits for a direct route to `host` starts the next one."""
-        self._down_cache.mark_down(host)
+        self._findings.mark_down(host)
 
     # -- for dialers and races -------------------------------------------------------------------------------------
 

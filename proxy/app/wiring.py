@@ -60,7 +60,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults)
     events.on(SignalWaits, lambda it: on_trouble.connectivity.on_signal_waits(it))
     events.on(HostsForgotten, lambda it: forget_remembered(), lambda it: on_trouble.interception.on_hosts_forgotten(it))
-    events.on(HostsForgotten, lambda it: services.down_cache.clear_all(), lambda it: services.flows.forget_hosts())
+    events.on(HostsForgotten, lambda it: services.findings.clear_all(), lambda it: services.flows.forget_hosts())
     if to.show is not None:
         events.on(Rescued, lambda it: on_trouble.notifications.on_rescued(it))
         events.on(SignalWaits, lambda it: on_trouble.notifications.on_signal_waits(it))

@@ -83,6 +83,11 @@ class DetectTuning(Section):
     )
     hedge_reserve_s: Seconds = setting(1, "how long an open reserve path waits once direct failed or looks dropped")
 
+    # How many ClientHellos Byway sends beside those of clients (docs/detection.md, "Own ClientHellos").
+    hello_apart_s: Seconds = setting(1, "minimum time between two ClientHellos of Byway's own with one name")
+    hello_near_s: Seconds = setting(0.45, "ClientHellos with one name less than this time apart are a burst")
+    hello_burst: Count = setting(3, "ClientHellos in a burst after which Byway adds none")
+
     # When a failing direct attempt is judged (docs/detection.md, "What the kernel knows").
     syn_s: Seconds = setting(5, "SYN unanswered for this time is tcp_timeout")
     silent_s: Seconds = setting(7, "no answer for this time is *_silent; also how long a slower attempt is kept")

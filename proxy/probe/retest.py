@@ -106,7 +106,7 @@ class DirectRetest:
             if not reported:
                 services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
         if direct_ok:
-            services.down_cache.clear(visit.request.destination.host)
+            services.findings.clear(visit.request.destination.host)
         else:
             services.events.emit(SignalWaits())
 

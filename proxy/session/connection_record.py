@@ -159,7 +159,7 @@ class ConnectionRecord:
             and not services.is_private(self.host)
         ):
             dialer = check.dialer_for(setup)
-        self._race = setup.race(self.request, self.plan.routes, services.tcp_info, services.down_cache, notify, dialer)
+        self._race = setup.race(self.request, self.plan.routes, services.tcp_info, services.findings, notify, dialer)
         return self._race
 
     async def inspection(self, flight: Flight | None = None) -> InspectionDecision:

@@ -31,7 +31,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import DialerFor
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.flow_monitor import FlowMonitor
@@ -97,7 +97,7 @@ class Services:
     """Whether a host is in `[log] never`: it is not logged, and Byway sends nothing there of its own accord."""
     adopt: Callable[[SocketStream, bytes], None]
     """Hands a client that asked for our own page to the control server, with the bytes received from it."""
-    down_cache: DirectDownCache
+    findings: SharedFindings
     flows: FlowMonitor
     roots: Callable[[], KnownRoots]
     """Returns the root certificates that are known to intercept TLS."""

@@ -16,9 +16,9 @@ from proxy.net.dialers.tcp import GuardAddress
 from proxy.net.dns.resolver import Resolver
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
-from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, RacePolicy
 from proxy.net.race.race import Race
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import DialerFor, RaceTerms
 from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
@@ -64,7 +64,7 @@ class Setup:
     kept_plans: Bounded[tuple[str, int], KeptPlan] = field(
         default_factory=lambda: Bounded(_PLANS_KEPT), init=False, compare=False
     )
-    race_terms: dict[tuple[TcpInfo, DirectDownCache | None], RaceTerms] = field(
+    race_terms: dict[tuple[TcpInfo, SharedFindings | None], RaceTerms] = field(
         default_factory=dict, init=False, compare=False
     )
     """Of sessions, and of probes: those mark no host as down."""
@@ -78,13 +78,13 @@ class Setup:
         request: Request,
         routes: tuple[Route, ...],
         tcp_info: TcpInfo,
-        down_cache: DirectDownCache | None = None,
+        findings: SharedFindings | None = None,
         notify: Notify | None = None,
         dialer: DialerFor | None = None,
     ) -> Race:
         """Returns a race over routes that were planned under this Setup: a later one may not have their relays.
         `dialer` None: that of the registry."""
-        terms = self.race_terms.get((tcp_info, down_cache)) if dialer is None else None
+        terms = self.race_terms.get((tcp_info, findings)) if dialer is None else None
         if terms is None:
             terms = RaceTerms(
                 dialer or self.registry.dialer,
@@ -92,11 +92,11 @@ class Setup:
                 tcp_info=tcp_info,
                 detect=self.settings.detect,
                 policy=self.policy,
-                down_cache=down_cache,
+                findings=findings,
                 schedule=self.registry.schedule,
             )
             if dialer is None:
-                self.race_terms[tcp_info, down_cache] = terms
+                self.race_terms[tcp_info, findings] = terms
         return Race(request.destination, routes, terms, notify)
 
 

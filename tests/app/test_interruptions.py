@@ -29,7 +29,7 @@ class Parts:
             pump=self,
             tcp_info=SimpleNamespace(split_tcp=SimpleNamespace(reset=self.note("split TCP"))),
             flows=SimpleNamespace(reset=self.note("flows")),
-            down_cache=SimpleNamespace(clear_all=self.note("hosts that are down")),
+            findings=SimpleNamespace(clear_all=self.note("hosts that are down")),
             setup=lambda: SimpleNamespace(settings=SimpleNamespace(detect=SimpleNamespace(wake_stale_s=60.0))),
             believe=self.changes.extend,
         )

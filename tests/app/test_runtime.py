@@ -19,7 +19,7 @@ from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId, Symptom
 from proxy.model.relay_way import RelayWay
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 
 HOME = NetworkId("home")
 
@@ -49,14 +49,14 @@ class Believed:
         return destination.host not in self.relayed
 
 
-def runtime(known: Any, down: DirectDownCache) -> AppRuntime:
+def runtime(known: Any, down: SharedFindings) -> AppRuntime:
     return AppRuntime(lambda: known, known, known, down, known, known, known)
 
 
 @pytest.mark.parametrize("why", ["hidden", "listed", "relayed"])
 async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str) -> None:
     known = Believed()
-    asked = runtime(known, DirectDownCache(asyncio.get_running_loop().time, lasts_s=1))
+    asked = runtime(known, SharedFindings(asyncio.get_running_loop().time, lasts_s=1))
     assert asked.network() == HOME
     assert not asked.is_suspect("a.test")
     getattr(known, why).add("a.test")
@@ -65,7 +65,7 @@ async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str
 
 
 async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
-    down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
+    down = SharedFindings(asyncio.get_running_loop().time, lasts_s=1)
     runtime(Believed(), down).on_forged("a.test", DnsFinding(SignalId.DNS_TWO_ANSWERS, "", 1.0))
     assert down.is_down("a.test")
     assert not down.is_down("b.test")
@@ -74,7 +74,7 @@ async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
 async def test_it_reports_what_is_believed_now() -> None:
     known: Any = Believed()
     beliefs, health, addons = Beliefs(DetectTuning()), Health(DetectTuning()), Addons()
-    down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
+    down = SharedFindings(asyncio.get_running_loop().time, lasts_s=1)
     asked = AppRuntime(lambda: known, known, beliefs, down, health, RelayWays(DetectTuning()), addons)
     address = ipaddress.ip_address("192.0.2.1")
     assert not asked.in_residual_window(address)
@@ -92,7 +92,7 @@ async def test_it_reports_what_is_believed_now() -> None:
 async def test_addons_classify_and_dial_only_where_one_has_the_hook() -> None:
     known: Any = Believed()
     addons = Addons()
-    down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
+    down = SharedFindings(asyncio.get_running_loop().time, lasts_s=1)
     asked = AppRuntime(lambda: known, known, known, down, known, known, addons)
     assert asked.page_classifier() is None
     assert await asked.dial_by_addon("none", Route(("none",)), Destination("a.test", 1)) is None

@@ -13,7 +13,7 @@ import pytest
 from proxy.app.wiring import Subscribers, _from_the_first, subscribe
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import UNKNOWN_NETWORK, ClosedBy, Outcome
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.events import Ended, Events, HostsForgotten, Learned
@@ -107,8 +107,8 @@ class Asked:
 
 async def test_no_host_stays_known_that_is_to_be_forgotten() -> None:
     nobody: Any = None
-    flows, down = FlowMonitor(nobody, DetectTuning()), DirectDownCache(lambda: 0.0)
-    events = events_of(Recorder(), flows=flows, down_cache=down)
+    flows, down = FlowMonitor(nobody, DetectTuning()), SharedFindings(lambda: 0.0)
+    events = events_of(Recorder(), flows=flows, findings=down)
     down.mark_down("down.example")
     tunnel = cast(
         Any, SimpleNamespace(up=SimpleNamespace(moved=0), down=SimpleNamespace(moved=0), client_is_slow=False)

@@ -14,7 +14,7 @@ from proxy.config.schema import Auto, Dns, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import Carried, DirectDelivered
 from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, Stage, State, Symptom
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.tasks import cancel_all
 from proxy.probe.retest import DirectRetest
 from proxy.session.setup import Setup
@@ -53,7 +53,7 @@ class Scene:
         self.private: set[str] = set()
         self.settings = Settings(auto=auto or Auto(), dns=dns or Dns())
         self.beliefs = Beliefs(self.settings.detect)
-        self.down_cache = DirectDownCache(asyncio.get_running_loop().time)
+        self.findings = SharedFindings(asyncio.get_running_loop().time)
         self.changes: list[Change] = []
         self.beliefs.learn(rescue or rescued(by=TOR), network=HOME, now=self.now())
         self.beliefs.learn(
@@ -70,7 +70,7 @@ class Scene:
                 now=self.now,
                 believe=self.changes.extend,
                 is_private=self.private.__contains__,
-                down_cache=self.down_cache,
+                findings=self.findings,
             )
         )
 
@@ -345,10 +345,10 @@ def test_direct_that_works_again_takes_back_an_alarm(answer: bytes | Exception) 
     async def story() -> None:
         scene = Scene(direct=answering(answer), relay=answering())
         await asyncio.sleep(DUE_S)
-        scene.down_cache.mark_down(HOST)
+        scene.findings.mark_down(HOST)
         scene.way_back.on_rescued(visit_of(scene.setup, VISIT, flight_of(HELLO)))
         await asyncio.sleep(1.0)
-        assert scene.down_cache.is_down(HOST) is (answer is RESET)
+        assert scene.findings.is_down(HOST) is (answer is RESET)
 
     play(story())
 

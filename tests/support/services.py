@@ -15,7 +15,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.model import Change, NetworkId, Outcome
 from proxy.net.client_programs import ClientPrograms
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.session.events import Delivered, Ended, Events, Learned, OpenRecord, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
@@ -92,7 +92,7 @@ def services(*, events: Events | None = None, **given: Any) -> Services:
         "events": events or events_to(**told),
         "is_private": lambda _host: False,
         "adopt": None,
-        "down_cache": DirectDownCache(lambda: 0.0),
+        "findings": SharedFindings(lambda: 0.0),
         "flows": NoFlows(),
         "roots": KnownRoots,
         "addons": Addons(),

@@ -47,8 +47,8 @@ class Candidate:
     __slots__ = (
         "answer", "answer_due_at", "answer_fingerprint", "avoids_residual", "connected_at", "connected_late",
         "connecting", "direct", "ended_at", "eof_sent", "error", "evidence", "flight_sent_at", "hedged_at", "is_retry",
-        "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom", "syn_at", "syn_s",
-        "task",
+        "is_shared", "phase", "reset", "route", "sent", "snapshot", "stage", "started_at", "stream", "symptom",
+        "syn_at", "syn_s", "task",
     )  # fmt: skip
 
     def __init__(self, route: Route, now: float) -> None:
@@ -75,6 +75,7 @@ class Candidate:
         self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
         self.is_retry = False  # its relay was tried before in this race
+        self.is_shared = False  # it tries a strategy for all races to the host, which wait for what comes of it
         self.connected_late = False  # it was hedged before it connected
         self.hedged_at = 0.0  # when the next route was started beside it; 0: not yet
         self.snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable

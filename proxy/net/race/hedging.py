@@ -16,7 +16,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Evidence
 from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.stream import Stream
 
 
@@ -36,12 +36,12 @@ class UnderWay(Protocol):
 class HedgePolicy:
     """Decides for the candidates of all races. All times are the loop's, in seconds."""
 
-    __slots__ = ("_detect", "_down_cache", "_tcp_info")
+    __slots__ = ("_detect", "_findings", "_tcp_info")
 
-    def __init__(self, tcp_info: TcpInfo, detect: DetectTuning, down_cache: DirectDownCache | None = None) -> None:
+    def __init__(self, tcp_info: TcpInfo, detect: DetectTuning, findings: SharedFindings | None = None) -> None:
         self._tcp_info = tcp_info
         self._detect = detect
-        self._down_cache = down_cache
+        self._findings = findings
 
     def hedge_at(self, candidate: Candidate, host: str, now: float) -> float:
         """When `candidate`, which is under way to `host`, is hedged: the next route then starts beside it. Not after
@@ -50,8 +50,8 @@ class HedgePolicy:
         if candidate.answer_due_at:  # it answers, so it is not hedged; at its deadline what has come is delivered
             return candidate.answer_due_at if candidate.answer_due_at > now else math.inf
         # Another connection to this host has waited already: waiting again would find the same.
-        down_cache = self._down_cache
-        if down_cache is not None and down_cache.down_until and candidate.direct and down_cache.is_down(host):
+        findings = self._findings
+        if findings is not None and findings.down_until and candidate.direct and findings.is_down(host):
             return now
         return self.looks_dropped_at(candidate, now, is_direct=not candidate.route.relays)
 

@@ -29,6 +29,7 @@ from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.late_direct import LateDirect
 from proxy.net.race.response_check import ResponseCheck
+from proxy.net.race.sharing import Sharing
 from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import AS_GOOD_AS_VALID, Tries
 from proxy.net.stream import Stream
@@ -88,10 +89,11 @@ class Race:
         self._is_flown = False  # the flight, or a part of it, was sent
         self._is_won = False
         self._is_promising = False  # see `_start_next_if_due`
+        self._sharing: Sharing | None = None  # from the second route on
         self._check_at = self._redirect_at = math.inf  # when time alone may change the race
         self._gives_up_at = now + terms.detect.give_up_s
-        if terms.down_cache is not None and not self._tries.is_plain:  # another race may find out that direct is down
-            terms.down_cache.waiting[self.notify] = destination.host
+        if terms.findings is not None and not self._tries.is_plain:  # another race may find out that direct is down
+            terms.findings.waiting[self.notify] = destination.host
 
     # -- its state ---------------------------------------------------------------------------------------------
 
@@ -183,8 +185,8 @@ class Race:
                 self._candidates.remove(candidate)
                 candidate.drop(self._loop.time())
         self._tries.restrict_to(routes)
-        if self._terms.down_cache is not None and not self._tries.is_plain:
-            self._terms.down_cache.waiting[self.notify] = self._destination.host
+        if self._terms.findings is not None and not self._tries.is_plain:
+            self._terms.findings.waiting[self.notify] = self._destination.host
 
     async def deliver(self, flight: Flight, pull: Callable[[], bool], limit_s: float = math.inf) -> Winner | None:
         """Sends `flight` until a route answers it; None when no route did within `limit_s`, or the client left.
@@ -252,8 +254,10 @@ class Race:
         """Ends the race: unsubscribes from everything, and resets every candidate that it did not hand out. Harmless
         when repeated."""
         self._terms.schedule.waiting.discard(self.notify)
-        if self._terms.down_cache is not None:
-            self._terms.down_cache.waiting.pop(self.notify, None)
+        if self._terms.findings is not None:
+            self._terms.findings.waiting.pop(self.notify, None)
+            if self._sharing is not None:
+                self._sharing.left()
         if not self._is_won:
             for candidate in self._candidates:
                 candidate.drop(self._loop.time())
@@ -294,15 +298,24 @@ class Race:
                 is_denied = True
             if candidate.route.relays and phase in _MAY_BE_RETRIED:
                 may_be_retried = True
+            if candidate.is_shared and self._sharing is not None and (phase is Phase.FAILED or candidate.hedged):
+                self._sharing.over(candidate)
         if is_denied and self._tries.is_in_vain:
             self._is_promising = False
             return False
         if reserve is not None and flight is not None:
+            if self._sharing is not None and self._sharing.leads_nowhere_new(reserve):
+                text = f"the same address as before, {reserve.stream.peer if reserve.stream is not None else ''}"
+                reserve.failed(Stage.CONNECT, Symptom.SKIPPED, text, now)
+                return True
             reserve_at = self._terms.hedging.reserve_at(reserve, self._candidates)
-            if not self._is_promising or now >= reserve_at:
+            hello_at = now if self._sharing is None else self._sharing.hello_at(reserve, flight, now)
+            if hello_at > now:
+                self._is_promising = True
+            elif not self._is_promising or now >= reserve_at:
                 self._send_flight(reserve, flight)
                 return True
-            check_at = min(check_at, reserve_at)
+            check_at = min(check_at, hello_at if hello_at > now else reserve_at)
         if not is_plain:
             if now < self._gives_up_at < check_at:
                 check_at = self._gives_up_at
@@ -311,11 +324,22 @@ class Race:
             if may_be_retried:
                 check_at = min(check_at, self._tries.next_retry_at(now))
         self._check_at = check_at
-        route = None if self._is_promising else self._tries.next_route(flight, now)
+        route = None if self._is_promising else self._next_route(flight, now)
         if route is None:
             return False
         self._start(route, now)
         return True
+
+    def _next_route(self, flight: Flight | None, now: float) -> Route | None:
+        """The next route, when there is one. Waits where another race to the host tries it."""
+        findings = self._terms.findings
+        if findings is None or flight is None:
+            return self._tries.next_route(flight, now)
+        if self._sharing is None:
+            self._sharing = Sharing(findings, self._destination, self._tries, self._terms, self.notify)
+        route = self._sharing.next_route(flight, now)
+        self._is_promising = self._sharing.waits
+        return route
 
     def _is_over(self) -> bool:
         """Whether everything has failed, or `give_up_s` is over and everything under way looks dropped: then ends it
@@ -347,13 +371,15 @@ class Race:
         candidate.note_addresses()
         if candidate.phase is Phase.AWAITING_ANSWER:
             self._check.report_broken_flight(candidate, self._flight)
-            if candidate.direct and self._terms.down_cache is not None:
-                self._terms.down_cache.mark_down(self._destination.host)
+            if candidate.direct and self._terms.findings is not None:
+                self._terms.findings.mark_down(self._destination.host)
 
     def _start(self, route: Route, now: float) -> None:
         candidate = Candidate(route, now)
         if self._candidates or route.wrap:
             self._tries.note_start(candidate, now)
+        if self._sharing is not None:
+            candidate.is_shared = self._sharing.tries_for_all(route)
         self._candidates.append(candidate)
         if candidate.direct:  # it needs no task
             try:
@@ -402,6 +428,11 @@ class Race:
         self._is_flown = True
         candidate.phase = Phase.AWAITING_ANSWER
         candidate.flight_sent_at = self._loop.time()
+        findings, peer = self._terms.findings, candidate.stream.peer
+        if findings is not None and flight.protocol is FlightProtocol.TLS and not candidate.route.relays:
+            is_extra = self._sharing is not None and self._sharing.is_extra(candidate)
+            name = flight.server_name or self._destination.host
+            findings.hellos.append((candidate.flight_sent_at, name, peer, is_extra))
         if not candidate.route.relays and self._terms.tcp_info.usable and len(self._tries.routes) > 1:
             snapshot = self._terms.tcp_info.snapshot(candidate.stream.lowest_socket)
             candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
@@ -444,9 +475,11 @@ class Race:
             winner.ended_at = winner.ended_at or self._loop.time()
             if winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
                 self._note_times(winner)
-            down_cache = self._terms.down_cache
-            if winner.direct and down_cache is not None and down_cache.down_until:
-                down_cache.clear(self._destination.host)
+            findings = self._terms.findings
+            if winner.direct and findings is not None and findings.down_until:
+                findings.clear(self._destination.host)
+            if self._sharing is not None:
+                self._sharing.won(winner)
         for candidate in self._candidates:
             if candidate is winner:
                 continue

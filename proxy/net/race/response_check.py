@@ -122,8 +122,8 @@ class ResponseCheck:
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Takes that back, and that direct looks down: a flight that looked dropped was answered after all."""
-        if candidate.direct and self._terms.down_cache is not None:
-            self._terms.down_cache.clear(self._host)
+        if candidate.direct and self._terms.findings is not None:
+            self._terms.findings.clear(self._host)
         if not candidate.route.relays and candidate.stream is not None:
             self._tries.policy.report_answered_flight(*self._named_there(candidate.stream, flight))
 

@@ -12,10 +12,10 @@ from proxy.model import Route
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.hedging import HedgePolicy
 from proxy.net.race.policy import NO_POLICY, RacePolicy
 from proxy.net.race.retries import RetrySchedule
+from proxy.net.race.shared_findings import SharedFindings
 
 
 class DialerFor(Protocol):
@@ -30,7 +30,7 @@ class DialerFor(Protocol):
 class RaceTerms:
     """See the module's docstring. It is not changed once it is made."""
 
-    __slots__ = ("detect", "dialer", "direct", "down_cache", "hedging", "policy", "schedule", "tcp_info")
+    __slots__ = ("detect", "dialer", "direct", "findings", "hedging", "policy", "schedule", "tcp_info")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RaceTerms:
         tcp_info: TcpInfo,
         detect: DetectTuning,
         policy: RacePolicy = NO_POLICY,
-        down_cache: DirectDownCache | None = None,
+        findings: SharedFindings | None = None,
         schedule: RetrySchedule | None = None,
     ) -> None:
         """`direct`, the dialer of the direct route, connects without a task. `schedule` is shared by all races over the
@@ -50,6 +50,6 @@ class RaceTerms:
         self.detect = detect
         self.policy = policy
         self.direct = direct
-        self.down_cache = down_cache
+        self.findings = findings
         self.schedule = schedule or RetrySchedule(detect)
-        self.hedging = HedgePolicy(tcp_info, detect, down_cache)
+        self.hedging = HedgePolicy(tcp_info, detect, findings)

@@ -10,8 +10,8 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Route
 from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.hedging import HedgePolicy
+from proxy.net.race.shared_findings import SharedFindings
 
 HOST = "blog.example"
 RELAY = Route(("vps",))
@@ -46,8 +46,8 @@ def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True, reso
     return candidate
 
 
-def hedging(reading: Reading | None = None, down_cache: DirectDownCache | None = None) -> HedgePolicy:
-    return HedgePolicy(cast(TcpInfo, Kernel(reading or Reading())), DetectTuning(), down_cache)
+def hedging(reading: Reading | None = None, findings: SharedFindings | None = None) -> HedgePolicy:
+    return HedgePolicy(cast(TcpInfo, Kernel(reading or Reading())), DetectTuning(), findings)
 
 
 def first_dropped(candidate: Candidate, reading: Reading) -> float:
@@ -91,9 +91,9 @@ def test_time_is_looked_at_when_it_may_change_something(candidate: Candidate) ->
 
 
 def test_an_alarm_ends_the_wait_for_direct_alone() -> None:
-    down_cache = DirectDownCache(lambda: FLOWN_AT)
-    down_cache.mark_down(HOST)
-    told = hedging(SLOW, down_cache)
+    findings = SharedFindings(lambda: FLOWN_AT)
+    findings.mark_down(HOST)
+    told = hedging(SLOW, findings)
     assert told.hedge_at(flying(), HOST, FLOWN_AT) <= FLOWN_AT
     assert told.hedge_at(dialing(), HOST, FLOWN_AT) <= FLOWN_AT
     assert told.hedge_at(flying(Route(wrap=("tlsrec",))), HOST, FLOWN_AT) > FLOWN_AT

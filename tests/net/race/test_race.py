@@ -17,10 +17,10 @@ from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Sy
 from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 from proxy.net.notify import Notify
-from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.race.retries import RetrySchedule
+from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import RaceTerms
 from proxy.routing.strategies import fits
 from proxy.wire.flight import Flight
@@ -94,7 +94,7 @@ class Scene:
         *,
         tcp_info: bool = True,
         policy: RacePolicy = NO_POLICY,
-        down_cache: DirectDownCache | None = None,
+        findings: SharedFindings | None = None,
         destination: Destination = HERE,
         schedule: RetrySchedule | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class Scene:
             tcp_info=self.tcp_info,
             detect=DetectTuning(),
             policy=policy,
-            down_cache=down_cache,
+            findings=findings,
             schedule=schedule,
         )
         self.race = Race(destination, tuple(scripts), terms)
@@ -211,8 +211,8 @@ def test_what_came_while_the_loop_stood_still_is_looked_at_before_the_next_route
     """The client said something as well, so the race is woken before the sockets are polled again."""
 
     async def scene() -> None:
-        loop, relay, down_cache = asyncio.get_running_loop(), Script(answer=OK), DirectDownCache(lambda: 0.0)
-        stage = Scene({DIRECT: direct, RELAY: relay}, down_cache=down_cache)
+        loop, relay, findings = asyncio.get_running_loop(), Script(answer=OK), SharedFindings(lambda: 0.0)
+        stage = Scene({DIRECT: direct, RELAY: relay}, findings=findings)
 
         def stand_still() -> None:
             stage.race.notify.set()
@@ -760,12 +760,10 @@ def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
 def test_one_connection_finds_out_for_all() -> None:
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        down_cache = DirectDownCache(loop.time)
-        first = Scene(
-            {DIRECT: Script(acknowledged=False, retransmits=2), RELAY: Script(answer=OK)}, down_cache=down_cache
-        )
+        findings = SharedFindings(loop.time)
+        first = Scene({DIRECT: Script(acknowledged=False, retransmits=2), RELAY: Script(answer=OK)}, findings=findings)
         later_relay = Script(answer=OK)
-        later = Scene({DIRECT: Script(acknowledged=False), RELAY: later_relay}, down_cache=down_cache)
+        later = Scene({DIRECT: Script(acknowledged=False), RELAY: later_relay}, findings=findings)
 
         async def begin_later() -> Winner | None:
             await asyncio.sleep(0.4)
@@ -775,7 +773,7 @@ def test_one_connection_finds_out_for_all() -> None:
         assert [w.route for w in won if w is not None] == [RELAY, RELAY]
         assert later_relay.dialed[0] == pytest.approx(0.6, abs=0.06), "the other had found out"
         after = Script(answer=OK)
-        await Scene({DIRECT: Script(acknowledged=False), RELAY: after}, down_cache=down_cache).deliver()
+        await Scene({DIRECT: Script(acknowledged=False), RELAY: after}, findings=findings).deliver()
         assert after.dialed[0] - loop.time() == pytest.approx(-0.2, abs=0.06), "not even the SYN is waited for"
 
     play(scene())
@@ -783,12 +781,12 @@ def test_one_connection_finds_out_for_all() -> None:
 
 def test_direct_that_answers_takes_the_alarm_back() -> None:
     async def scene() -> None:
-        down_cache = DirectDownCache(asyncio.get_running_loop().time)
-        down_cache.mark_down(HERE.host)
-        won = await Scene({DIRECT: Script(answer=OK), RELAY: Script(connect=99.0)}, down_cache=down_cache).deliver()
+        findings = SharedFindings(asyncio.get_running_loop().time)
+        findings.mark_down(HERE.host)
+        won = await Scene({DIRECT: Script(answer=OK), RELAY: Script(connect=99.0)}, findings=findings).deliver()
         assert won is not None
         assert won.route == DIRECT
-        assert not down_cache.is_down(HERE.host)
+        assert not findings.is_down(HERE.host)
 
     play(scene())
 
@@ -796,14 +794,14 @@ def test_direct_that_answers_takes_the_alarm_back() -> None:
 @pytest.mark.parametrize("late", [OK, None])
 def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
     async def scene() -> None:
-        down_cache = DirectDownCache(asyncio.get_running_loop().time)
-        stage = Scene({DIRECT: Script(answer=late, after=5.0), RELAY: Script(answer=OK)}, down_cache=down_cache)
+        findings = SharedFindings(asyncio.get_running_loop().time)
+        stage = Scene({DIRECT: Script(answer=late, after=5.0), RELAY: Script(answer=OK)}, findings=findings)
         won = await stage.deliver()
         assert won is not None
         assert won.route == RELAY
-        assert down_cache.is_down(HERE.host)
+        assert findings.is_down(HERE.host)
         await stage.race.take_overtaken().judge()
-        assert down_cache.is_down(HERE.host) is (late is None)
+        assert findings.is_down(HERE.host) is (late is None)
 
     play(scene())
 
@@ -814,8 +812,8 @@ def test_of_two_answers_at_once_one_is_delivered_and_the_other_closed(routes: tu
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        scripts, policy, down_cache = {route: Script() for route in routes}, Policy(), DirectDownCache(loop.time)
-        stage = Scene(scripts, policy=policy, down_cache=down_cache)
+        scripts, policy, findings = {route: Script() for route in routes}, Policy(), SharedFindings(loop.time)
+        stage = Scene(scripts, policy=policy, findings=findings)
 
         def answer() -> None:
             for script in scripts.values():
@@ -831,7 +829,7 @@ def test_of_two_answers_at_once_one_is_delivered_and_the_other_closed(routes: tu
         assert (kept.closed, other.closed, other.notify) == (False, True, None)
         assert [attempt.delivered for attempt in stage.race.attempts] == [True, True]
         assert policy.broken_flights == policy.answered_flights == [("198.51.100.7", HERE.host)]
-        assert not down_cache.is_down(HERE.host)
+        assert not findings.is_down(HERE.host)
 
     play(scene())
 
