@@ -37,10 +37,10 @@ TLSREC, SPLIT, DOH, DOH_TLSREC, RELAY = (
 LADDER = (DIRECT, DOH, TLSREC, SPLIT, DOH_TLSREC)
 RESET = ConnectionResetError(104, "Connection reset by peer")
 
-PASSES = {"answer": ANSWER, "connect": 0.02, "after": 0.02}
-IS_RESET = {"answer": RESET, "connect": 0.02, "after": 0.02}
-IS_DROPPED = {"answer": None, "connect": 0.02, "acknowledged": False, "retransmits": 2}
-IS_SILENT = {"answer": None, "connect": 0.02}
+PASSES: dict[str, object] = {"answer": ANSWER, "connect": 0.02, "after": 0.02}
+IS_RESET: dict[str, object] = {"answer": RESET, "connect": 0.02, "after": 0.02}
+IS_DROPPED: dict[str, object] = {"answer": None, "connect": 0.02, "acknowledged": False, "retransmits": 2}
+IS_SILENT: dict[str, object] = {"answer": None, "connect": 0.02}
 
 
 class Ladder(NoPolicy):
