@@ -36,6 +36,7 @@ from proxy.session.events import Ended, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectedOrigin, InspectionDecision
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
+from proxy.wire.tls import CertificateReply
 
 if TYPE_CHECKING:
     from proxy.ca.leaf import Leaf, Leaves
@@ -221,8 +222,8 @@ class MitmInspector:
         fetched = FetchedChain()
 
         def ended(tunnel: TunnelEnded) -> None:
-            if not fetched.verified:
-                services.events.emit(tunnel)
+            if not fetched.verified and tunnel.outcome.bytes_down:
+                services.events.emit(replace(tunnel, reply=CertificateReply.REJECTED))
 
         request = outcome.request
         dialer = InnerDialer(without_log(services, ended), self._poller, request.inbound, request.client)

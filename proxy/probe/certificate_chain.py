@@ -19,6 +19,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
+from proxy.net.race.hello_turn import HelloTurn, no_turn
 
 
 @frozen_dataclass
@@ -37,14 +38,20 @@ class FetchedChain:
 
 
 async def fetch_chain(
-    dialer: Dialer, destination: Destination, name: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
+    dialer: Dialer,
+    destination: Destination,
+    name: str,
+    *,
+    timeout_s: float,
+    trust: ssl.SSLContext | None = None,
+    turn: HelloTurn = no_turn,
 ) -> FetchedChain:
     """Returns the chain that `destination` presents for `name`, a canonical host. `timeout_s` limits both handshakes
-    together; `trust` verifies the chain (None: with the system's roots). Closes what it opened; raises only
-    CancelledError."""
+    together, and `turn` is waited for before each; `trust` verifies the chain (None: with the system's roots). Closes
+    what it opened; raises only CancelledError."""
     try:
         with deadline(timeout_s):
-            found = await _fetch(dialer, destination, name, trust or context_trusting(None))
+            found = await _fetch(dialer, destination, name, trust or context_trusting(None), turn)
     except TimeoutError:
         return _failed(f"no certificate came within {timeout_s:g} s", Symptom.SILENT)
     if found.chain:
@@ -59,7 +66,10 @@ async def load_certificate_reader() -> None:
         await asyncio.to_thread(import_module, "cryptography.x509")
 
 
-async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl.SSLContext) -> FetchedChain:
+async def _fetch(
+    dialer: Dialer, destination: Destination, name: str, trust: ssl.SSLContext, turn: HelloTurn
+) -> FetchedChain:
+    await turn(name)
     try:
         return FetchedChain(await _handshake(dialer, destination, name, trust), verified=True)
     except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
@@ -70,6 +80,7 @@ async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl
         return _handshake_failure(error)
     if expired:
         text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    await turn(name)
     try:
         chain = await _handshake(dialer, destination, name, trusting_all())
     except (DialError, OSError):  # the first handshake has shown that the certificate is refused

@@ -69,4 +69,5 @@ class DnsCheck:
         failed_by_doh = any(a.route == DOH and a.stage is Stage.FIRST_BYTE for a in visit.attempts)
         if failed_by_doh or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
             return False
-        return await gets_answer(setup, self._services.tcp_info, visit, flight, DOH)
+        services = self._services
+        return await gets_answer(setup, services.tcp_info, services.hello_turn, visit, flight, DOH)

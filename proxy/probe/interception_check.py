@@ -2,7 +2,8 @@
 
 An interceptor delivers, so nothing fails; only the certificate shows it. TLS 1.3 encrypts certificates, so Byway
 fetches one itself: for one host a minute that direct has just delivered, each host at most once a day, and soon after a
-client closed the connection as clients do that reject a certificate. A certificate that is not the site's counts only
+client rejected a certificate by an alert. A network may count hellos of one name, so the check waits until the visit's
+connections are open and none was sent for a second. A certificate that is not the site's counts only
 when a relay gets a valid one at the same time, unless its root is known to intercept.
 """
 
@@ -14,16 +15,17 @@ from typing import NamedTuple
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.beliefs.events import Intercepted
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
-from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
+from proxy.model import DIRECT, Action, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
+from proxy.net.race.hello_turn import no_turn, until_quiet
 from proxy.net.tasks import spawn
 from proxy.session.events import Delivered, HostsForgotten, SignalWaits, TunnelEnded
-from proxy.session.outcome_observer import FINISHED_BYTES
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.wire.tls import CertificateReply
 
-HUNG_UP_S = 20.0
-"""A client that rejects a certificate closes the connection within this time."""
+QUIET_WITHIN_S = 30.0
+"""A host of which a hello is sent every second for this long is checked at another visit."""
 
 CHECKED_MAX = 4096
 """Hosts of which the last check is remembered."""
@@ -60,10 +62,10 @@ class InterceptionCheck:
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
-        """Starts a check when the client closed the tunnel as clients do that reject a certificate, also soon after one
-        that found nothing. While another check is under way, the last one waits for its end."""
+        """Starts a check when the client rejected the certificate, also soon after one that found nothing. While
+        another check is under way, the last one waits for its end."""
         outcome = ended.outcome
-        if outcome.plan.learns and outcome.protocol is Protocol.TLS and _client_rejected(outcome):
+        if ended.reply is CertificateReply.REJECTED and outcome.plan.learns and outcome.protocol is Protocol.TLS:
             self._check_rejected(outcome)
 
     def on_hosts_forgotten(self, _: HostsForgotten) -> None:
@@ -111,6 +113,13 @@ class InterceptionCheck:
     async def _run(self, setup: Setup, outcome: Outcome, network: NetworkId, began: float, *, rejected: bool) -> None:
         try:
             destination = outcome.request.destination
+            if not await self._is_quiet(setup, destination.host):
+                self._checked.pop((network, outcome.host), None)
+                return
+            if self._services.network() != network or not self._is_allowed(
+                setup, outcome, network, self._services.now()
+            ):
+                return
             if not await self._services.may_go_direct(setup, destination):
                 return  # an addon allows relays only by now
             classified = await self._classify(setup, DIRECT, destination)
@@ -141,6 +150,11 @@ class InterceptionCheck:
                 self._rejected = None
                 self._check_rejected(waiting)
 
+    async def _is_quiet(self, setup: Setup, name: str) -> bool:
+        """Waits until no hello of `name` was sent for a second. False: they do not end."""
+        hellos, tuning = self._services.findings.hellos, setup.settings.detect
+        return await until_quiet(hellos, name, tuning, within_s=QUIET_WITHIN_S)
+
     async def _relay_gets_valid(self, setup: Setup, destination: Destination) -> bool:
         """Whether the first relay that gets a certificate gets a valid one. A bad one that the site presents everywhere
         is its own fault and no interception."""
@@ -156,19 +170,10 @@ class InterceptionCheck:
         from proxy.probe.certificate_chain import fetch_chain  # with the first site that uses TLS
 
         dialer, host = setup.registry.dialer(route), destination.host
-        fetched = await fetch_chain(dialer, destination, host, timeout_s=setup.settings.detect.retest_pair_s)
+        timeout_s, turn = setup.settings.detect.retest_pair_s, self._services.hello_turn
+        fetched = await fetch_chain(
+            dialer, destination, host, timeout_s=timeout_s, turn=turn if route.is_direct else no_turn
+        )
         return classify_chain(
             fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots()
         )
-
-
-def _client_rejected(outcome: Outcome) -> bool:
-    """Whether the client closed the connection as clients do that reject a certificate: soon, with little sent."""
-    sent_after_flight = outcome.bytes_up - outcome.flight_bytes
-    return (
-        outcome.closed_by is ClosedBy.CLIENT
-        and outcome.duration < HUNG_UP_S
-        and outcome.bytes_down > 0
-        and outcome.flight_bytes > 0
-        and sent_after_flight < FINISHED_BYTES  # less than a client's Finished, which it sends once it accepts
-    )

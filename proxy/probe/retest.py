@@ -17,6 +17,7 @@ from proxy.detect.beliefs.events import Retested, StrategyTried
 from proxy.detect.beliefs.recovery import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
+from proxy.net.race.hello_turn import HelloTurn
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.probe.throughput import measure_throughput
@@ -74,20 +75,20 @@ class DirectRetest:
 
     def _pair_for(self, belief: Belief, setup: Setup, visit: Outcome, other_route: Route, flight: Flight) -> Pair:
         """The re-test of what a route must deliver for this block to be over."""
-        tcp_info = self._services.tcp_info
+        tcp_info, turn = self._services.tcp_info, self._services.hello_turn
         route_works: Callable[[Route], Awaitable[bool]]
         match retest_needs(belief):
             case "64k":
-                return functools.partial(_measure_both, setup, visit, other_route, flight.protocol)
+                return functools.partial(_measure_both, setup, turn, visit, other_route, flight.protocol)
             case "verified" if flight.protocol is Protocol.TLS:
                 logged = belief.cause == Cause.INTERCEPTION
                 route_works = functools.partial(
-                    gets_own_certificate, setup, self._services.roots(), visit, logged=logged
+                    gets_own_certificate, setup, self._services.roots(), turn, visit, logged=logged
                 )
             case "page" | "verified":  # plain HTTP has no certificate, but a block page may be known
                 route_works = functools.partial(gets_page, setup, tcp_info, visit)
             case _:
-                route_works = functools.partial(gets_answer, setup, tcp_info, visit, flight)
+                route_works = functools.partial(gets_answer, setup, tcp_info, turn, visit, flight)
         return functools.partial(_ask_both, route_works, other_route)
 
     async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
@@ -96,7 +97,9 @@ class DirectRetest:
             direct_ok, other_ok = await pair()
             failed_alone = other_ok and not direct_ok
             forged = (
-                failed_alone and cause == Cause.INTERCEPTION and await gets_untrusted_certificate(setup, visit, DIRECT)
+                failed_alone
+                and cause == Cause.INTERCEPTION
+                and await gets_untrusted_certificate(setup, services.hello_turn, visit, DIRECT)
             )
             if services.network() != network:
                 return
@@ -115,7 +118,7 @@ class DirectRetest:
         services, reported = self._services, False
         try:
             for route in flight_strategies(setup.settings.auto.ladder, flight.protocol):
-                ok = await gets_answer(setup, services.tcp_info, visit, flight, route)
+                ok = await gets_answer(setup, services.tcp_info, services.hello_turn, visit, flight, route)
                 if services.network() != network or services.setup() is not setup:
                     return
                 services.learn(StrategyTried(visit.host, route, ok), network)
@@ -132,14 +135,18 @@ async def _ask_both(route_works: Callable[[Route], Awaitable[bool]], other_route
     return direct_ok, other_ok
 
 
-async def _measure_both(setup: Setup, visit: Outcome, other_route: Route, protocol: Protocol) -> tuple[bool, bool]:
+async def _measure_both(
+    setup: Setup, turn: HelloTurn, visit: Outcome, other_route: Route, protocol: Protocol
+) -> tuple[bool, bool]:
     """Whether direct delivers enough bytes, or all of a small page: as much as the other route, and more than a relay
     must carry to prove that direct was frozen."""
     detect = setup.settings.detect
 
-    def bytes_by(route: Route) -> Awaitable[int]:
+    async def bytes_by(route: Route) -> int:
         dialer, destination = setup.registry.dialer(route), visit.request.destination
-        return measure_throughput(
+        if route.is_direct and protocol is Protocol.TLS:
+            await turn(visit.host)
+        return await measure_throughput(
             dialer, destination, visit.host, protocol, enough=_ENOUGH, within_s=detect.retest_pair_s
         )
 

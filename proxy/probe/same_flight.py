@@ -2,7 +2,8 @@
 
 They start only beside a visit, never on a timer, on connections of their own, and carry nothing of the user's. The
 ClientHello has the shape of the visit's (a censor may treat Python's and a browser's differently) with new random
-values; a plain request asks for `/`. Each function returns what one route gets, within the time of a re-test.
+values; a plain request asks for `/`. Each function returns what one route gets, within the time of a re-test; before a
+ClientHello on a direct route it waits for its `turn`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.race.hello_turn import HelloTurn, no_turn
 from proxy.net.race.race import Winner
 from proxy.probe.certificate_chain import FetchedChain, fetch_chain
 from proxy.session.setup import Setup
@@ -26,8 +28,12 @@ PAGE_LIMIT = 32 * 1024
 """Bytes of a page that are read to classify it."""
 
 
-async def gets_answer(setup: Setup, tcp_info: TcpInfo, visit: Outcome, flight: Flight, route: Route) -> bool:
+async def gets_answer(
+    setup: Setup, tcp_info: TcpInfo, turn: HelloTurn, visit: Outcome, flight: Flight, route: Route
+) -> bool:
     """Whether `route` gets a valid answer to a flight like that of `visit`."""
+    if route.is_direct and flight.protocol is Protocol.TLS:
+        await turn(flight.server_name or visit.request.destination.host)
     async with _delivery(setup, tcp_info, visit, _probe_flight(visit, flight), route) as winner:
         return winner is not None
 
@@ -48,26 +54,29 @@ async def gets_page(setup: Setup, tcp_info: TcpInfo, visit: Outcome, route: Rout
         return classify(answer, visit.host, complete=True).symptom is Symptom.NONE
 
 
-async def gets_own_certificate(setup: Setup, roots: KnownRoots, visit: Outcome, route: Route, *, logged: bool) -> bool:
+async def gets_own_certificate(
+    setup: Setup, roots: KnownRoots, turn: HelloTurn, visit: Outcome, route: Route, *, logged: bool
+) -> bool:
     """Whether `route` gets the site's own certificate: trusted by this system, and not signed by one of the `roots`
     that are known to intercept, since some states make people install theirs. `logged`: it must stand in a public log
     too, which excludes those of company proxies."""
-    fetched = await _fetch_chain(setup, visit, route)
+    fetched = await _fetch_chain(setup, turn, visit, route)
     kind = classify_chain(
         fetched.chain, visit.host, verified=fetched.verified, expired=fetched.expired, roots=roots
     ).kind
     return kind is CertificateKind.SITE or (kind is CertificateKind.RESIGNED and not logged)
 
 
-async def gets_untrusted_certificate(setup: Setup, visit: Outcome, route: Route) -> bool:
+async def gets_untrusted_certificate(setup: Setup, turn: HelloTurn, visit: Outcome, route: Route) -> bool:
     """Whether `route` gets a certificate that this system would not trust on any day."""
-    fetched = await _fetch_chain(setup, visit, route)
+    fetched = await _fetch_chain(setup, turn, visit, route)
     return fetched.symptom is Symptom.CERTIFICATE and not fetched.expired
 
 
-async def _fetch_chain(setup: Setup, visit: Outcome, route: Route) -> FetchedChain:
+async def _fetch_chain(setup: Setup, turn: HelloTurn, visit: Outcome, route: Route) -> FetchedChain:
     dialer, destination = setup.registry.dialer(route), visit.request.destination
-    return await fetch_chain(dialer, destination, visit.host, timeout_s=setup.settings.detect.retest_pair_s)
+    timeout_s, turn = setup.settings.detect.retest_pair_s, turn if route.is_direct else no_turn
+    return await fetch_chain(dialer, destination, visit.host, timeout_s=timeout_s, turn=turn)
 
 
 @contextlib.asynccontextmanager

@@ -37,6 +37,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
+from proxy.net.race.hello_turn import HelloTurn, no_turn
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
 from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
@@ -66,6 +67,8 @@ class SiteProbe:
     """The roots that are known to intercept."""
     trust: ssl.SSLContext | None = None
     """Verifies certificates; None: with the system's roots."""
+    hello_turn: HelloTurn = no_turn
+    """Is waited for before each ClientHello on a direct route."""
 
     async def visit(
         self, route: Route, dialer: Dialer, destination: Destination, target: ProbeTarget, *, connect_s: float
@@ -73,6 +76,8 @@ class SiteProbe:
         """Requests `target` from `destination`, which is its host or one of the host's addresses. Returns whether an
         answer came. Closes what it opened, also when it is cancelled."""
         visit = _Visit(self, route, dialer, destination)
+        if target.protocol is Protocol.TLS:
+            await self.turn(route)(target.host)
         stream = await visit.connect(connect_s)
         if stream is None:
             return False
@@ -102,6 +107,7 @@ class SiteProbe:
         shows that the address itself is not blocked. Returns whether one came; None: the connection failed, which is a
         step of its own."""
         visit = _Visit(self, route, dialer, destination)
+        await self.turn(route)(name)
         stream = await visit.connect(connect_s, emit_success=False)  # the site's own visit emits that it connected
         if stream is None:
             return None
@@ -112,6 +118,10 @@ class SiteProbe:
             return tls is not None
         finally:
             self._abort(path)
+
+    def turn(self, route: Route) -> HelloTurn:
+        """What is waited for before a ClientHello on `route`: nobody counts those within a relay's connection."""
+        return self.hello_turn if route.is_direct else no_turn
 
     def _abort(self, path: Stream) -> None:
         # Else the kernel goes on retransmitting a name that was not answered.
@@ -241,7 +251,12 @@ class _Visit:
             evidence["clock"] = 1
         # OpenSSL keeps no chain that it refused: it takes another connection.
         fetched = await fetch_chain(
-            self._dialer, self._destination, host, timeout_s=self._detect.silent_s, trust=self._probe.trust
+            self._dialer,
+            self._destination,
+            host,
+            timeout_s=self._detect.silent_s,
+            trust=self._probe.trust,
+            turn=self._probe.turn(self._route),
         )
         classified = classify_chain(
             fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._probe.roots

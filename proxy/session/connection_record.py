@@ -46,6 +46,7 @@ from proxy.session.refusal_text import client_message, full_reason
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
+from proxy.wire.tls import certificate_reply
 
 
 class ConnectionRecord:
@@ -387,8 +388,9 @@ class ConnectionRecord:
         outcome: Outcome | None = None
         if self.protocol is Protocol.TLS:
             outcome = self.outcome
-            self._observer.on_tunnel_ended(outcome)
-            self._services.events.emit(TunnelEnded(outcome))
+            reply = certificate_reply(result.head_up, self.bytes_up - self.flight_bytes)
+            self._observer.on_tunnel_ended(outcome, reply)
+            self._services.events.emit(TunnelEnded(outcome, reply))
         self.release(outcome)
 
     def add_evidence(self, route: Route, evidence: Evidence) -> None:

@@ -14,6 +14,7 @@ from proxy.model import Change, Evidence, NetworkId, Outcome, Request, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
+from proxy.wire.tls import CertificateReply
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class TunnelEnded:
     """Both sides of a tunnel that carried TLS are closed. Its record may still be open."""
 
     outcome: Outcome
+    reply: CertificateReply
 
 
 class Routine(Protocol):

@@ -27,11 +27,7 @@ from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel
 from proxy.session.events import Learned, SignalWaits
 from proxy.session.services import Services
-
-FINISHED_BYTES = 256
-"""A client that accepts a certificate sends at least this much after its ClientHello: a Finished and a request. One
-that rejects it sends an alert: a few bytes, and with TLS 1.3 a few more before it."""
-
+from proxy.wire.tls import CertificateReply
 
 _LOOPBACK = ("127.", "[::1]")
 
@@ -146,15 +142,14 @@ class OutcomeObserver:
         belief = services.beliefs.lookup(host, network=self._network, now=services.now())
         return belief.cause in NEEDS_BYTES_PROOF
 
-    def on_tunnel_ended(self, outcome: Outcome) -> None:
+    def on_tunnel_ended(self, outcome: Outcome, reply: CertificateReply) -> None:
         """Of TLS: a client that accepted the certificate which the direct route delivered shows that no captive portal
         answers. A host on our own network does not: it is reached in front of the portal."""
         services = self._services
-        sent_after_flight = outcome.bytes_up - outcome.flight_bytes
         if (
-            outcome.plan.learns
+            reply is CertificateReply.ACCEPTED
+            and outcome.plan.learns
             and outcome.winner == DIRECT
-            and sent_after_flight >= FINISHED_BYTES
             and services.network() == self._network
             and not services.beliefs.is_near(outcome.host)
         ):

@@ -31,6 +31,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.race.hello_turn import take_turn
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import DialerFor
 from proxy.net.stream import SocketStream
@@ -115,6 +116,10 @@ class Services:
     def learn(self, event: EventBeside, network: NetworkId) -> None:
         """Has the beliefs learn from what was found out on a network just now, and tells of what they have changed."""
         self.events.emit(Learned(self.beliefs.learn(event, network=network, now=self.now())))
+
+    async def hello_turn(self, name: str) -> None:
+        """Waits until Byway may send a ClientHello of its own with this name on a direct route, and notes it."""
+        await take_turn(self.findings.hellos, name, self.setup().settings.detect)
 
     async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
         """Whether rules and addons allow a direct route there. For Byway's own probes."""

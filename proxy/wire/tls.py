@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
 from proxy.model import literal
@@ -29,14 +29,21 @@ inside them."""
 RANDOMNESS = 64
 """Bytes that `refreshed` needs: 32 for the random, 32 for the session id."""
 
+REPLY_HEAD = 16
+"""Bytes behind a ClientHello that `certificate_reply` needs: the dummy record of RFC 8446 section D.4, and a header."""
+
+_FINISHED_LEAST = 4 + 32 + 1 + 8
+"""Bytes in the shortest encrypted record with a Finished: its header, 32 of a hash, the content type and the shortest
+tag (RFC 8446 sections 4.4.4 and 5.2; AES_128_CCM_8). One with an alert, or the end of early data, has 21 at most."""
+
 _HEADER = 5  # type, version (2), length (2)
 _BEFORE_BODY = 4  # of a handshake message: type, length (3)
 _BEFORE_NAME = 4 + 5  # of an extension: type, length; of the list: length (2), kind, length (2)
 _EXTENSION = struct.Struct("!HH")  # type, length
 _LENGTH = struct.Struct("!H")
 _TOO_LONG = "a TLS field longer than what holds it"
-_ALERT, _HANDSHAKE = 0x15, 0x16
-_WARNING, _UNRECOGNIZED_NAME = 1, 112
+_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _ENCRYPTED = 0x14, 0x15, 0x16, 0x17
+_WARNING, _FATAL, _UNRECOGNIZED_NAME = 1, 2, 112
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _EARLY_DATA, _ECH = 0, 16, 35, 41, 42, 0xFE0D
 
@@ -48,6 +55,14 @@ class Verdict(StrEnum):
     MORE = "more"  # too few to tell
     GARBAGE = "garbage"  # not of the protocol that was asked
     ALERT = "alert"  # TLS, but a refusal: the site's own, or that of somebody on the way
+
+
+class CertificateReply(Enum):
+    """What a client made of the certificate that came, as its records behind the ClientHello show."""
+
+    NONE = auto()  # it sent none that tells
+    ACCEPTED = auto()
+    REJECTED = auto()  # a fatal alert in place of the rest of its handshake
 
 
 @frozen_dataclass
@@ -168,6 +183,34 @@ def is_server_answer(data: bytes | bytearray) -> Verdict:
     if len(data) == _HEADER:
         return Verdict.MORE
     return Verdict.VALID if data[_HEADER] == _SERVER_HELLO else Verdict.GARBAGE
+
+
+def certificate_reply(head: bytes, sent: int) -> CertificateReply:
+    """What the records say that a client sent behind its ClientHello: `head`, their first REPLY_HEAD bytes, of `sent`.
+
+    A client goes on with its handshake only when it accepts the certificate. In TLS 1.3 the record of an alert may be
+    encrypted as that of a Finished is, but is shorter, and nothing follows it. A second ClientHello, which the server
+    has asked for, is passed over by its length."""
+    at = 0
+    while at + _HEADER <= min(len(head), sent):
+        kind, size = head[at], int.from_bytes(head[at + 3 : at + 5], "big")
+        content = head[at + _HEADER : at + _HEADER + 2]
+        ends_at = at + _HEADER + size
+        if kind == _ALERT:
+            return CertificateReply.REJECTED if content[:1] == bytes([_FATAL]) else CertificateReply.NONE
+        if kind == _HANDSHAKE and content[:1] != bytes([_CLIENT_HELLO]):
+            return CertificateReply.ACCEPTED
+        if kind == _ENCRYPTED and size >= _FINISHED_LEAST:
+            return CertificateReply.ACCEPTED
+        if kind == _ENCRYPTED and ends_at >= sent:
+            return CertificateReply.REJECTED
+        if kind not in (_CHANGE_CIPHER_SPEC, _HANDSHAKE, _ENCRYPTED):
+            break
+        at = ends_at
+    if at <= len(head) or sent <= at:
+        return CertificateReply.NONE
+    # What follows a second ClientHello is not in `head`: it is longer than an alert if it holds a Finished.
+    return CertificateReply.ACCEPTED if sent - at >= _HEADER + _FINISHED_LEAST else CertificateReply.REJECTED
 
 
 def _judge_alert(data: bytes | bytearray, size: int) -> Verdict:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.bundled import bundled
+from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.beliefs import Beliefs
@@ -26,6 +27,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
+from proxy.probe import interception_check
 from proxy.probe.interception_check import InterceptionCheck
 from proxy.routing.router import Router
 from proxy.routing.rule_parser import parse_rules
@@ -33,6 +35,7 @@ from proxy.routing.rules import Rules
 from proxy.session.events import HostsForgotten, TunnelEnded
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
+from proxy.wire.tls import CertificateReply
 from tests.extend.making import made
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import LeadsTo, answering
@@ -42,6 +45,8 @@ from tests.support.services import NO_RESOLVER, services, visit_of
 from tests.support.waiting import until
 
 HOST = "www.example.test"
+APART_S = 0.05
+"""Between two hellos of one name, of Byway's own."""
 WHOLE: dict[str, Any] = {
     "bytes_up": 2000,
     "bytes_down": 9000,
@@ -58,6 +63,7 @@ class World:
     ways: dict[Route, Dialer]
     network: NetworkId = HOME
     clock: Clock = field(default_factory=Clock)
+    moves: bool = False  # to another network, once its check dials
     private: set[str] = field(default_factory=set)
     controls: int = 0  # how often a control page was asked
     changes: list[Change] = field(default_factory=list)
@@ -68,7 +74,8 @@ class World:
 
     def __post_init__(self) -> None:
         unused = cast(Any, None)
-        setup = Setup(Loaded(Settings()), unused, unused, self.router, cast(Any, self), NO_RESOLVER)
+        settings = Settings(detect=DetectTuning(hello_apart_s=APART_S))
+        setup = Setup(Loaded(settings), unused, unused, self.router, cast(Any, self), NO_RESOLVER)
         roots = KnownRoots.parse(bundled("certs/known_roots.json").read_text("utf-8"), "known_roots.json")
         shared = services(
             setup=lambda: replace(setup, router=self.router),
@@ -80,6 +87,7 @@ class World:
             roots=lambda: roots,
             addons=self.addons,
         )
+        self.hellos = shared.findings.hellos
         self.certificates = InterceptionCheck(shared, self._ask)
 
     async def _ask(self, setup: Setup) -> None:
@@ -88,6 +96,8 @@ class World:
     # -- the registry of its setup
 
     def dialer(self, route: Route) -> Dialer:
+        if self.moves:
+            self.network = AWAY
         return self.ways[route]
 
     def carries(self, route: Route, destination: Destination) -> bool:
@@ -109,9 +119,9 @@ class World:
         self.deliver(visit)
         await until(lambda: not self.certificates._under_way)
 
-    async def end(self, visit: Outcome) -> None:
+    async def end(self, visit: Outcome, reply: CertificateReply = CertificateReply.REJECTED) -> None:
         """The same when it has ended."""
-        self.certificates.on_tunnel_ended(TunnelEnded(visit))
+        self.certificates.on_tunnel_ended(TunnelEnded(visit, reply))
         await until(lambda: not self.certificates._under_way)
 
 
@@ -123,6 +133,10 @@ def visited(host: str = HOST, **facts: Any) -> Outcome:
 def hung_up(host: str = HOST) -> Outcome:
     """The client left once it had seen the certificate."""
     return visited(host, bytes_up=517 + 7, duration=0.2)
+
+
+def rejected(host: str) -> TunnelEnded:
+    return TunnelEnded(hung_up(host), CertificateReply.REJECTED)
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +227,18 @@ async def test_an_issuer_that_this_system_trusts_is_looked_for_at_a_control(
 
 async def test_what_came_on_another_network_teaches_nothing(authorities: dict[str, Authority]) -> None:
     async with world(authorities, "state") as scene:
+        scene.moves = True
+        await scene.look(visited())
+        assert scene.dialed(DIRECT) != []
+        assert scene.changes == []
+
+
+async def test_nothing_is_sent_on_another_network_than_the_visits(authorities: dict[str, Authority]) -> None:
+    async with world(authorities, "state") as scene:
         scene.deliver(visited())
         scene.network = AWAY
         await until(lambda: not scene.certificates._under_way)
-        assert scene.dialed(DIRECT) != []
-        assert scene.changes == []
+        assert scene.dialed(DIRECT) == []
 
 
 # -- which are looked at, and when -------------------------------------------------------------------------------------
@@ -282,10 +303,12 @@ async def test_nor_is_one_that_has_become_suspect(authorities: dict[str, Authori
         assert scene.dialed(DIRECT) == []
 
 
-async def test_the_end_of_a_tunnel_is_no_visit(authorities: dict[str, Authority]) -> None:
+@pytest.mark.parametrize("reply", [CertificateReply.ACCEPTED, CertificateReply.NONE])
+async def test_the_end_of_a_tunnel_is_no_visit(authorities: dict[str, Authority], reply: CertificateReply) -> None:
+    """Short or long, if the client did not reject the certificate."""
     async with world(authorities) as scene:
-        await scene.end(visited(duration=7200.0))
-        await scene.end(visited(closed_by=ClosedBy.SERVER))
+        await scene.end(hung_up(), reply)
+        await scene.end(visited(duration=7200.0), reply)
         assert scene.dialed(DIRECT) == []
 
 
@@ -314,7 +337,7 @@ async def test_what_is_forgotten_during_its_check_is_not_believed(authorities: d
     """It would be stored by name."""
     async with world(authorities, "state") as scene:
         scene.deliver(visited())
-        scene.certificates.on_tunnel_ended(TunnelEnded(hung_up("b.test")))
+        scene.certificates.on_tunnel_ended(rejected("b.test"))
         scene.certificates.on_hosts_forgotten(HostsForgotten())
         await until(lambda: not scene.certificates._under_way)
         assert ({*scene.dialed(DIRECT)}, scene.held().state) == ({HOST}, "unknown")
@@ -376,28 +399,56 @@ async def test_an_unknown_issuer_is_not_looked_at_twice_within_the_minute(author
 async def test_one_at_a_time_and_the_last_rejection_waits(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         for host in ("a.test", "b.test", "c.test"):
-            scene.certificates.on_tunnel_ended(TunnelEnded(hung_up(host)))
+            scene.certificates.on_tunnel_ended(rejected(host))
         await until(lambda: not scene.certificates._under_way)
         assert scene.dialed(DIRECT) == ["a.test", "c.test"]
         await scene.end(hung_up("b.test"))
         assert scene.dialed(DIRECT) == ["a.test", "c.test", "b.test"]
 
 
-HANGING_UP: dict[str, tuple[dict[str, Any], bool]] = {
-    "as soon as it saw it": ({}, True),
-    "with an alert behind a dummy record": ({"bytes_up": 517 + 6 + 31}, True),
-    "after a request": ({"bytes_up": 517 + 300}, False),
-    "much later": ({"duration": 60.0}, False),
-    "before anything came": ({"bytes_down": 0}, False),
-    "before it said anything": ({"flight_bytes": 0, "bytes_up": 0}, False),
-    "no, the server did": ({"closed_by": ClosedBy.SERVER}, False),
-}
+# -- when its hello is sent --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", HANGING_UP)
-async def test_how_a_client_hangs_up_on_a_certificate(authorities: dict[str, Authority], how: str) -> None:
-    """Only then is it looked at when the tunnel ends."""
-    facts, counts = HANGING_UP[how]
+async def test_it_waits_until_the_visits_hellos_are_over(authorities: dict[str, Authority]) -> None:
+    """Networks count hellos of one name. The visit's other connections come while it waits."""
     async with world(authorities) as scene:
-        await scene.end(replace(hung_up(), **facts))
-        assert (HOST in scene.dialed(DIRECT)) is counts
+        now = asyncio.get_running_loop().time()
+        scene.hellos.append((now, HOST, "192.0.2.7:443", False))
+        scene.deliver(visited())
+        scene.hellos.extend((now + at, HOST, "192.0.2.7:443", False) for at in (APART_S / 2, APART_S))
+        await until(lambda: not scene.certificates._under_way)
+        *visits, check = scene.hellos
+        assert (check[1], check[3]) == (HOST, True)
+        assert check[0] - max(at for at, *_ in visits) >= APART_S
+        assert scene.dialed(DIRECT) == [HOST]
+
+
+async def test_both_of_its_hellos_are_apart(authorities: dict[str, Authority]) -> None:
+    async with world(authorities, "unknown") as scene:
+        await scene.look(visited())
+        first, second = scene.hellos
+        assert second[0] - first[0] >= APART_S
+        assert scene.dialed(TOR) == [HOST], "nobody counts what is said within a relay's connection"
+
+
+async def test_a_host_that_is_never_quiet_is_checked_at_another_visit(
+    authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interception_check, "QUIET_WITHIN_S", APART_S / 2)
+    async with world(authorities) as scene:
+        scene.hellos.append((asyncio.get_running_loop().time(), HOST, "192.0.2.7:443", False))
+        await scene.look(visited())
+        assert scene.dialed(DIRECT) == []
+        scene.hellos.clear()
+        scene.clock.advance(60)
+        await scene.look(visited())
+        assert scene.dialed(DIRECT) == [HOST]
+
+
+async def test_what_came_to_be_suspect_while_it_waited_is_not_checked(authorities: dict[str, Authority]) -> None:
+    async with world(authorities) as scene:
+        scene.hellos.append((asyncio.get_running_loop().time(), HOST, "192.0.2.7:443", False))
+        scene.deliver(visited())
+        scene.beliefs.learn(rescued(host=HOST), network=HOME, now=scene.clock())
+        await until(lambda: not scene.certificates._under_way)
+        assert scene.dialed(DIRECT) == []

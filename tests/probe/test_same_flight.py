@@ -23,6 +23,7 @@ from proxy.net.dialers import tls
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
+from proxy.net.race.hello_turn import no_turn
 from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.tasks import cancel_all, spawn
 from proxy.probe.same_flight import PAGE_LIMIT, gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
@@ -89,6 +90,7 @@ class Scene:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.asked: list[Route] = []
+        self.turns: list[str] = []  # the names whose hellos waited for their turn
         self.settings = Settings()
         unused = cast(Any, None)
         policy = Pages()
@@ -97,6 +99,10 @@ class Scene:
         )  # fmt: skip
 
     schedule = None
+
+    async def turn(self, name: str) -> None:
+        assert not self.sent
+        self.turns.append(name)
 
     @property
     def direct(self) -> ScriptedDirect:
@@ -139,8 +145,9 @@ def test_what_answers_a_hello(name: str) -> None:
 
     async def story() -> None:
         scene = Scene(Script(answer=answer))
-        assert await gets_answer(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), TOR) is ok
+        assert await gets_answer(scene.setup, FakeOracle(), scene.turn, VISIT, flight_of(HELLO), TOR) is ok
         assert scene.asked == [TOR]
+        assert scene.turns == [], "within the relay's connection nobody counts it"
         assert len(scene.sent) == 1
         assert scene.all_closed()
 
@@ -151,7 +158,8 @@ def test_an_answer_that_comes_too_late_is_none() -> None:
     async def story() -> None:
         for after, ok in ((9.0, True), (11.0, False)):
             scene = Scene(Script(answer=SERVER_HELLO, after=after))
-            assert await gets_answer(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), DIRECT) is ok
+            assert await gets_answer(scene.setup, FakeOracle(), scene.turn, VISIT, flight_of(HELLO), DIRECT) is ok
+            assert scene.turns == [VISIT.host]
             assert scene.all_closed()
 
     play(story())
@@ -190,7 +198,7 @@ async def test_only_the_sites_own_certificate_is_an_answer_of_its_own(
             setup = replace(
                 Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer, direct=None))
             )
-            assert await gets_own_certificate(setup, ROOTS, VISIT, DIRECT, logged=logged) is ok
+            assert await gets_own_certificate(setup, ROOTS, no_turn, VISIT, DIRECT, logged=logged) is ok
 
 
 PAGES: dict[str, tuple[tuple[bytes | Exception | None, ...], bool]] = {
@@ -261,7 +269,7 @@ def test_each_hello_is_new() -> None:
     async def story() -> None:
         scene = Scene(Script(answer=SERVER_HELLO))
         for _ in range(3):
-            await gets_answer(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), DIRECT)
+            await gets_answer(scene.setup, FakeOracle(), no_turn, VISIT, flight_of(HELLO), DIRECT)
         assert all(first != second for first, second in pairwise([HELLO, *scene.sent]))
 
     play(story())
@@ -276,4 +284,4 @@ async def test_somebody_elses_certificate_is_told_from_none(forged: bool) -> Non
             setup = replace(
                 Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer, direct=None))
             )
-            assert await gets_untrusted_certificate(setup, VISIT, DIRECT) is forged
+            assert await gets_untrusted_certificate(setup, no_turn, VISIT, DIRECT) is forged

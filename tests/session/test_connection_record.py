@@ -635,8 +635,18 @@ def test_nor_is_its_certificate_that_no_login_page_comes(near: bool) -> None:
     scene.beliefs.learn(
         ControlAnswered("control.example", ConnectivityResult.PORTAL, started=999.0), network=HOME, now=1000.0
     )
-    scene.record.on_tunnel_ended(carried(up=9000))
+    finished = b"\x17\x03\x03\x00\x35" + bytes(11)  # an encrypted record of 53 bytes
+    scene.record.on_tunnel_ended(replace(carried(up=9000), head_up=finished))
     assert (scene.beliefs.network_state(HOME) is NetworkState.PORTAL) == near
+
+
+def test_one_that_its_client_rejects_does_not_show_it() -> None:
+    scene = Watched()
+    scene.beliefs.learn(
+        ControlAnswered("control.example", ConnectivityResult.PORTAL, started=999.0), network=HOME, now=1000.0
+    )
+    scene.record.on_tunnel_ended(replace(carried(up=7), head_up=b"\x15\x03\x03\x00\x02\x02\x30"))
+    assert scene.beliefs.network_state(HOME) is NetworkState.PORTAL
 
 
 def test_a_tunnel_that_is_over_is_not_watched() -> None:

@@ -13,6 +13,7 @@ from proxy.model import Destination, DnsFinding, IPAddress, Route, Stage, Sympto
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.race.hello_turn import HelloTurn, no_turn
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.probe.target import ProbeTarget
 
@@ -48,6 +49,7 @@ class FakeEnvironment:
     classifier: AnswerClassifier = NO_POLICY
     trust: ssl.SSLContext | None = None
     roots: KnownRoots = field(default_factory=KnownRoots)
+    hello_turn: HelloTurn = no_turn
 
     async def may_be_control(self, page: ProbeTarget, /) -> bool:
         return not self.is_troubled(page.host) and await self.may_go_direct(page.destination)

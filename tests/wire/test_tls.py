@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from proxy.wire.tls import (
     HELLO_LIMIT,
     RANDOMNESS,
+    REPLY_HEAD,
+    CertificateReply,
     ClientHello,
     Verdict,
+    certificate_reply,
     is_server_answer,
     parse_client_hello,
     refreshed,
 )
+from tests.support.authority import Authority
 from tests.wire import hellos
 
 FRESH = bytes(range(100, 100 + RANDOMNESS))
@@ -311,3 +315,102 @@ def parses_or_refuses(data: bytes) -> None:
     if hello is not None:
         assert parse_client_hello(data[: hello.size - 1]) is None
         assert parse_client_hello(data[: hello.size]) == hello
+
+
+# -- what a client made of a certificate -------------------------------------------------------------------------------
+
+BOTH_VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+def client_says(version: ssl.TLSVersion, *, trusted: bool, again: bool, request: bytes) -> bytes:
+    """What a real client sends behind its ClientHello, with `request` where it accepts. `again`: the server asks for
+    another ClientHello first (HelloRetryRequest), since it knows none of the key shares in the first."""
+    shown, other = Authority(), Authority()
+    server_side = shown.server("site.test")
+    if again:
+        server_side.set_ecdh_curve("secp521r1")
+    client_side = (shown if trusted else other).client()
+    client_side.minimum_version = client_side.maximum_version = version
+    to_client, to_server, from_client = ssl.MemoryBIO(), ssl.MemoryBIO(), b""
+    out, server_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_side.wrap_bio(to_client, out, server_hostname="site.test")
+    server = server_side.wrap_bio(to_server, server_out, server_side=True)
+    for _ in range(6):
+        is_over = True
+        try:
+            client.do_handshake()
+            client.write(request)
+        except ssl.SSLWantReadError:
+            is_over = False
+        except ssl.SSLCertVerificationError:
+            assert not trusted
+        sent = out.read()
+        from_client += sent
+        if is_over:
+            break
+        to_server.write(sent)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        to_client.write(server_out.read())
+    assert is_over
+    return from_client[5 + int.from_bytes(from_client[3:5], "big") :]
+
+
+@BOTH_VERSIONS
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("size", [1, 40, 140, 4000])
+def test_a_client_that_accepts_a_certificate_is_known_however_short_its_request(
+    version: ssl.TLSVersion, again: bool, size: int
+) -> None:
+    said = client_says(version, trusted=True, again=again, request=bytes(size))
+    assert certificate_reply(said[:REPLY_HEAD], len(said)) is CertificateReply.ACCEPTED
+
+
+@BOTH_VERSIONS
+@pytest.mark.parametrize("again", [False, True])
+def test_a_client_that_rejects_a_certificate_is_known(version: ssl.TLSVersion, again: bool) -> None:
+    said = client_says(version, trusted=False, again=again, request=b"")
+    assert certificate_reply(said[:REPLY_HEAD], len(said)) is CertificateReply.REJECTED
+
+
+def tls_record(kind: int, fragment: bytes) -> bytes:
+    return bytes([kind]) + b"\x03\x03" + len(fragment).to_bytes(2, "big") + fragment
+
+
+DUMMY = tls_record(0x14, b"\x01")  # ChangeCipherSpec, for middleboxes
+HIDDEN_ALERT = tls_record(0x17, bytes(2 + 1 + 16))  # level and description, content type, tag
+FINISHED = tls_record(0x17, bytes(4 + 32 + 1 + 16))
+END_OF_EARLY_DATA = tls_record(0x17, bytes(4 + 1 + 16))
+SECOND_HELLO = tls_record(0x16, b"\x01" + bytes(511))
+
+REPLIES: dict[str, tuple[bytes, CertificateReply]] = {
+    "nothing": (b"", CertificateReply.NONE),
+    "a part of a header": (DUMMY + b"\x17\x03", CertificateReply.NONE),
+    "the dummy record alone": (DUMMY, CertificateReply.NONE),
+    "an alert in the clear": (tls_record(0x15, b"\x02\x30"), CertificateReply.REJECTED),  # fatal, unknown_ca
+    "that it closes, in the clear": (tls_record(0x15, b"\x01\x00"), CertificateReply.NONE),  # warning, close_notify
+    "an encrypted alert": (HIDDEN_ALERT, CertificateReply.REJECTED),
+    "an encrypted alert behind the dummy": (DUMMY + HIDDEN_ALERT, CertificateReply.REJECTED),
+    "a Finished and no request": (DUMMY + FINISHED, CertificateReply.ACCEPTED),
+    "a Finished, and that it closes": (DUMMY + FINISHED + HIDDEN_ALERT, CertificateReply.ACCEPTED),
+    "early data's end before the Finished": (END_OF_EARLY_DATA + FINISHED, CertificateReply.ACCEPTED),
+    "a second hello, then an alert": (DUMMY + SECOND_HELLO + HIDDEN_ALERT, CertificateReply.REJECTED),
+    "a second hello, then an alert in the clear": (
+        SECOND_HELLO + tls_record(0x15, b"\x02\x2a"), CertificateReply.REJECTED,
+    ),
+    "a second hello, then a Finished": (SECOND_HELLO + FINISHED, CertificateReply.ACCEPTED),
+    "a second hello alone": (DUMMY + SECOND_HELLO, CertificateReply.NONE),
+    "a key exchange of TLS 1.2": (tls_record(0x16, b"\x10" + bytes(36)), CertificateReply.ACCEPTED),
+    "something else": (b"GET / HTTP/1.1\r\n\r\n", CertificateReply.NONE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REPLIES)
+def test_what_a_client_made_of_a_certificate(what: str) -> None:
+    said, reply = REPLIES[what]
+    assert certificate_reply(said[:REPLY_HEAD], len(said)) is reply
+
+
+@given(st.binary(max_size=REPLY_HEAD), st.integers(0, 5000))
+def test_fuzz_reply(head: bytes, more: int) -> None:
+    assert certificate_reply(head, len(head) + (more if len(head) == REPLY_HEAD else 0)) in CertificateReply

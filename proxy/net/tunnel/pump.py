@@ -16,6 +16,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from dataclasses import field
 
 from proxy.model import ClosedBy
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -37,6 +38,9 @@ _WORTH_SPLICING = CHUNK // 4
 
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
+HEAD_BYTES = 16
+"""Bytes of what comes from the client that are kept to its end: they show what it made of a certificate."""
+
 _SWEEPS = 8
 """Sweeps within the shorter limit, so that a tunnel ends at most a fourth of the shorter limit too late."""
 
@@ -51,6 +55,8 @@ class TunnelResult:
     bytes_down: int
     closed_by: ClosedBy  # who finished or broke off first
     error: str = ""  # one sentence; empty when both sides finished in an orderly way
+    head_up: bytes = field(default=b"", compare=False)
+    """The first HEAD_BYTES that came from the client."""
 
     @property
     def was_reset(self) -> bool:
@@ -62,13 +68,15 @@ class _Flow:
     """One direction of a tunnel."""
 
     __slots__ = (
-        "blocked", "bulk", "discarding", "ended", "moved", "paused", "pending", "pipe", "queued", "sink", "source",
+        "blocked", "bulk", "discarding", "ended", "head", "moved", "paused", "pending", "pipe", "queued", "sink",
+        "source",
     )  # fmt: skip
 
     def __init__(self, source: Stream, sink: Stream, first: bytes) -> None:
         self.source = source
         self.sink = sink
         self.moved = 0  # bytes delivered
+        self.head: bytes | None = None  # the first bytes that were read; None: they are not kept
         self.pending: bytes | memoryview = first  # read and not yet delivered
         self.pipe: Pipe | None = None  # lent; what it holds comes after `pending`
         self.blocked = bool(first)  # something is read and not yet delivered
@@ -188,6 +196,8 @@ class Tunnel:
             left -= len(data)
             if flow.discarding:
                 continue
+            if flow.head is not None and len(flow.head) < HEAD_BYTES:
+                flow.head += data[: HEAD_BYTES - len(flow.head)]
             ends = source.finished and not self._fault  # after a fault comes a reset, which discards what is held
             try:
                 sent = sink.send_last_nowait(data) if ends else sink.send_nowait(data)
@@ -357,7 +367,7 @@ class Tunnel:
             try:
                 upstream.abort() if reset or self.up.discarding else upstream.close()
             finally:
-                result = TunnelResult(self.up.moved, self.down.moved, by, error)
+                result = TunnelResult(self.up.moved, self.down.moved, by, error, self.up.head or b"")
                 self._pump.ended(self, self._ended, result, later=not self.started)
 
 
@@ -406,6 +416,7 @@ class Pump:
         `ended` is called exactly once, after both are closed, and never before this returns. It must not raise.
         """
         up = _Flow(client, upstream, to_upstream)
+        up.head = b""
         down = _Flow(upstream, client, to_client)
         tunnel = Tunnel(self, up, down, ended)
         self._tunnels[tunnel] = None

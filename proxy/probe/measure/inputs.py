@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from proxy.config.relays import enabled_relays
@@ -68,6 +68,9 @@ class ProbeEnvironment(Protocol):
     def finding(self, host: str, /) -> DnsFinding | None:
         """The same as far as it is known, without asking."""
 
+    def hello_turn(self, name: str, /) -> Awaitable[None]:
+        """Waits until a ClientHello with this name may be sent on a direct route, and notes it."""
+
 
 class SetupEnvironment:
     """The environment of a running Byway: a Setup, and the services of the process."""
@@ -113,6 +116,9 @@ class SetupEnvironment:
 
     def finding(self, host: str, /) -> DnsFinding | None:
         return self._setup.resolver.finding(host)
+
+    async def hello_turn(self, name: str, /) -> None:
+        await self._services.hello_turn(name)
 
 
 @frozen_dataclass

@@ -83,6 +83,7 @@ class _Measurement:
             classifier=env.classifier,
             roots=env.roots,
             trust=env.trust,
+            hello_turn=env.hello_turn,
         )
         self._controls = Controls(env, request, self._probe, shared)
         self._answered_neutral: set[str] = set()  # addresses

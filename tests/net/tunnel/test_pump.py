@@ -32,8 +32,9 @@ from proxy.model import ClosedBy
 from proxy.net.dialers.tls import TlsStream
 from proxy.net.poller import EpollPoller, LoopPoller, Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream
+from proxy.net.tasks import spawn
 from proxy.net.tunnel.pipes import PipePool
-from proxy.net.tunnel.pump import Pump, TunnelResult
+from proxy.net.tunnel.pump import HEAD_BYTES, Pump, TunnelResult
 
 BOUND_S = 60.0  # only against hanging
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5_000_000, 40_000_000)
@@ -549,6 +550,20 @@ async def test_B13_one_slow_among_many(rig: Rig) -> None:
         await exchange(await rig.tunnel(), 1_000_000, 1_000_000)
     slow.server.send_eof()
     assert await read_to_end(slow.client) == (sent, hash_of(sent))
+
+
+@pytest.mark.parametrize("pieces", [[b"ab"], [b"ab", b"cd"], [bytes(range(200))], [b"a", bytes(range(256)) * 2000]])
+async def test_what_comes_first_from_the_client_is_kept_to_the_end(rig: Rig, pieces: list[bytes]) -> None:
+    tunnel, whole = await rig.tunnel(), b"".join(pieces)
+    received = spawn(read_to_end(tunnel.server), name="the server")
+    for piece in pieces:
+        await tunnel.client.send(piece)
+        await asyncio.sleep(0)
+    await tunnel.server.send(b"an answer, which is not kept")
+    tunnel.client.send_eof()
+    tunnel.server.send_eof()
+    assert (await received)[0] == len(whole)
+    assert (await tunnel.end()).head_up == whole[:HEAD_BYTES]
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------

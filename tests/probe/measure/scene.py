@@ -62,6 +62,7 @@ class Scene:
     addresses: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # of the system's resolver
     asked_securely: list[str] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)  # the names whose hellos waited for their turn
     finding: DnsFinding | None = None  # of the comparison
     known: DnsFinding | None = None
     secure_address: str = ORIGIN
@@ -85,7 +86,11 @@ class Scene:
             compare=self.compare,
             finding=lambda _: self.known,
             trust=self.origin.authority.client(),
+            hello_turn=self.take_turn,
         )
+
+    async def take_turn(self, name: str) -> None:
+        self.turns.append(name)
 
     async def resolve(self, host: str) -> Sequence[IPAddress]:
         self.asked.append(host)

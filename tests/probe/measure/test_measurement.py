@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import ssl
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,7 +37,8 @@ from proxy.probe.measure.inputs import MeasurementRequest
 from proxy.probe.measure.measurement import measure
 from proxy.wire import certificates
 from proxy.wire.tls import Verdict as AnswerVerdict
-from tests.probe.measure.scene import CENSOR, CUT, ORIGIN, QUICK, SITE, Scene, judged, only, steps_of
+from proxy.wire.tls import parse_client_hello
+from tests.probe.measure.scene import CENSOR, CONTROL, CUT, ORIGIN, QUICK, SITE, Scene, judged, only, steps_of
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
 from tests.support.outcomes import TOR
@@ -67,6 +69,18 @@ async def test_a_site_that_works(scene: Scene) -> None:
     verdict = judged(steps)
     assert verdict.status == "works"
     assert scene.origin.targets(SITE).count("/bytes/70000") == 3  # direct, at the secure address, through the relay
+
+
+async def test_each_hello_on_a_direct_route_waits_for_its_turn(scene: Scene) -> None:
+    """Those that fail, the cut ones and the neutral name as well; within a relay's connection nobody counts them."""
+    await scene.censor.set(Behaviour.RESET, {SITE})
+    await steps_of(scene, scene.question())
+    read = [parse_client_hello(flight) for flight in scene.censor.flights if flight[:1] == b"\x16"]
+    said = Counter(hello.server_name for hello in read if hello is not None)
+    assert said.keys() == {SITE, CONTROL}
+    assert said <= Counter[str | None](scene.turns)
+    by_relay = scene.origin.targets(SITE).count("/bytes/70000")
+    assert said[SITE] + by_relay >= scene.turns.count(SITE) >= said[SITE]
 
 
 @pytest.mark.parametrize(
