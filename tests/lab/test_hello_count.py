@@ -1,0 +1,166 @@
+"""How many ClientHellos of one name leave this computer for one address: not many more than the client sends itself.
+
+There are networks that count them and punish. They are counted on the client's link, where such a network sees them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.lab import places, rules
+from tests.lab.country import Country, Running, Site
+from tests.lab.deeds import CountHellos, Reading
+from tests.lab.events import Kind, NameSeen
+from tests.lab.scenarios import Arrange, by_address, by_name, nothing, read_by
+from tests.lab.trials import limited
+from tests.lab.views import View
+from tests.lab.visitor import Visit
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.namespaces
+
+PATIENCE_S = 15.0
+SIZES = (1, 3, 6, 30)
+HURRIED = "syn_s = 2.0\nsilent_s = 3.0\ndropped_s = 1.0\ngive_up_s = 8.0\nprobe_interval_s = 0.01\n"
+PATIENT = "hello_apart_s = 2.0\n"
+"""A busy lab notes a packet some tenths of a second after it was sent, and two that are a second apart as closer. What
+a second makes is seen under a virtual clock, in tests/net/race/test_sharing.py."""
+A_SECOND = 1.0
+NONE = NameSeen(0.0, "", Kind.SNI, "", "", "", 0, "", 0, 0)
+
+HOW: dict[str, Arrange] = {
+    "healthy": nothing,
+    "reset": by_name(rules.SniReset, view=View.TCP),
+    "reset-whatever": by_name(rules.SniReset, view=View.RECORDS),
+    "drop": by_name(rules.SniDrop, view=View.TCP),
+    "dns": by_name(rules.DnsReplace, forged=(places.BOGON,)),
+    "address": by_address(rules.AddressDrop),
+    "interception": read_by("known_state"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """One site, asked for by so many connections at once."""
+
+    how: str
+    number: int
+    site: Site
+
+
+def hellos(country: Country, name: str) -> list[NameSeen]:
+    """Those that left this computer with that name: the first of each connection, since TCP may send one again."""
+    first: dict[tuple[str, int], NameSeen] = {}
+    for seen in country.router.events.names_on("client", sender="client", below=name):
+        if seen.kind is Kind.SNI:
+            first.setdefault((seen.target, seen.source_port), seen)
+    return list(first.values())
+
+
+def most_within_a_second(sent: Sequence[NameSeen]) -> int:
+    """To one address."""
+    return max(
+        sum(other.target == one.target and 0 <= other.at - one.at < A_SECOND for other in sent) for one in [*sent, NONE]
+    )
+
+
+async def a_moment_later(country: Country, *sites: Site) -> None:
+    """Once none of their hellos was sent for a second: what comes then is another visit to whoever counts."""
+    clock = country.router.events.clock
+    await until(
+        lambda: all(clock() - hello.at > A_SECOND for site in sites for hello in hellos(country, site.name)[-1:])
+    )
+
+
+async def visit(country: Country, byway: Running | None, site: Site, number: int) -> list[Visit]:
+    visitor = country.visitor(byway)
+    if byway is None:  # a Byway resolves names itself
+        visitor = replace(visitor, addresses={site.name: site.address})
+    return await asyncio.gather(*(limited(visitor, site.url(), PATIENCE_S) for _ in range(number)))
+
+
+@pytest.mark.parametrize("relay", [False, True], ids=["alone", "relay"])
+async def test_it_is_never_more_than_the_clients_and_one_within_a_second(tmp_path: Path, relay: bool) -> None:
+    async with Country(tmp_path) as country:
+        visited = [Visited(how, number, country.add_site(f"{how}-{number}.test")) for how in HOW for number in SIZES]
+        config = country.config(detect=HURRIED + PATIENT, no_relay=not relay)
+        async with country.byway(tmp_path / "byway", config=config) as byway:
+            country.rules.set(
+                rule
+                for how, arrange in HOW.items()
+                for rule in arrange(country, [one.site for one in visited if one.how == how])
+            )
+            for _ in range(2):
+                await asyncio.gather(*(visit(country, byway, one.site, one.number) for one in visited))
+                await a_moment_later(country, *(one.site for one in visited))
+            asked = [one.site for one in visited if one.number == 3]
+            await asyncio.gather(*(byway.read("why", site.url()) for site in asked))
+            # One after the other is checked for interception as well, when its own hellos are over.
+            await until(lambda: any(_is_checked(country, one) for one in visited))
+        most = {(one.how, one.number): most_within_a_second(hellos(country, one.site.name)) for one in visited}
+        too_many = {(how, number): count for (how, number), count in most.items() if count > number + 1}
+        assert not too_many, most
+
+
+def _is_checked(country: Country, one: Visited) -> bool:
+    return one.how in ("healthy", "interception") and len(hellos(country, one.site.name)) > 2 * one.number
+
+
+# -- a network that counts ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=Reading)
+async def counted(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Country, CountHellos]]:
+    async with Country(tmp_path) as country:
+        rule = rules.HelloCount("*", reading=request.param)
+        country.rules.set([rule])
+        assert isinstance(rule.deed, CountHellos)
+        yield country, rule.deed
+
+
+@pytest.mark.parametrize(("number", "punished"), [(1, 0), (3, 0), (6, 1)])
+async def test_a_client_without_byway_is_punished_for_six_at_once(
+    counted: tuple[Country, CountHellos], number: int, punished: int
+) -> None:
+    country, censor = counted
+    seen = await visit(country, None, country.add_site("site.test"), number)
+    assert len(censor.punished) == punished
+    assert all(one.genuine for one in seen) is not bool(punished)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_client_with_byway_is_not_punished_for_less(
+    counted: tuple[Country, CountHellos], tmp_path: Path, number: int
+) -> None:
+    """A first visit, which is checked for interception; then a second one."""
+    country, censor = counted
+    site = country.add_site("site.test")
+    async with country.byway(tmp_path / "byway", config=country.config()) as byway:
+        for sent in (number + 1, 2 * number + 1):
+            assert all(one.genuine for one in await visit(country, byway, site, number))
+            await until(lambda sent=sent: len(hellos(country, site.name)) >= sent)  # type: ignore[misc]  # a default
+            await a_moment_later(country, site)
+        assert censor.punished == []
+        assert (await byway.belief(site.name))["state"] == "works"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_nor_for_a_site_that_is_blocked_by_name(
+    counted: tuple[Country, CountHellos], tmp_path: Path, number: int
+) -> None:
+    """Without a relay, where a cut hello passes: one connection finds that out, and the others take it."""
+    country, censor = counted
+    site = country.add_site("site.test")
+    country.rules.add(rules.SniReset(site.name, view=View.PACKET))
+    config = country.config(no_relay=True)
+    async with country.byway(tmp_path / "byway", config=config) as byway:
+        for _ in range(2):
+            seen = await visit(country, byway, site, number)
+            assert all(one.genuine for one in seen), seen
+            await a_moment_later(country, site)
+        assert censor.punished == []
