@@ -324,7 +324,10 @@ class Race:
             if may_be_retried:
                 check_at = min(check_at, self._tries.next_retry_at(now))
         self._check_at = check_at
-        route = None if self._is_promising else self._next_route(flight, now)
+        if self._is_promising:
+            return False
+        # The first route needs nobody's leave, and costs no call more.
+        route = self._next_route(flight, now) if self._candidates else self._tries.next_route(flight, now)
         if route is None:
             return False
         self._start(route, now)
