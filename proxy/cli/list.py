@@ -104,8 +104,8 @@ def report(
     when = ago if call.output.fancy else clock
     rows = [("free", it["host"], f"listed as {it['entry']}", when(it["at"])) for it in answer["free"]]
     rows += [
-        ("blocked", site["scope"], f"{site['words']}: {site['because']}" if site["because"] else site["words"],
-         when(site["found_at"] or site["since"]) if site["found_at"] or site["since"] else "")
+        ("blocked", site["site"], f"{site['words']}: {site['because']}" if site["because"] else site["words"],
+         when(site["since"]) if site["since"] else "")
         for site in answer["blocked"]
     ]  # fmt: skip
     call.output.table(

@@ -16,7 +16,7 @@ from proxy.cli.help import Group
 from proxy.cli.in_use import STORED
 from proxy.cli.options import length_s
 from proxy.cli.output import Output, override_of
-from proxy.control.amounts import ago, clock
+from proxy.control.amounts import ago, clock, dated, moment, short_moment
 from proxy.model import literal
 
 Document = Mapping[str, Any]
@@ -47,10 +47,10 @@ def list_sites(
     here = answer["network"]
     shown = [site for site in answer["sites"] if everywhere or site["network"] == here]
     rows = [
-        (site["scope"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
-         _since(call.output, site), site["last_good"], actions.pop(site["scope"], ""),
+        (site["site"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
+         _since(call.output, site), site["works_by"], actions.pop(site["site"], ""),
          *([_network(call.output, site["network"], here)] if everywhere else []))
-        for site in sorted(shown, key=lambda site: (str(site["scope"]), str(site["network"])))
+        for site in sorted(shown, key=lambda site: (str(site["site"]), str(site["network"])))
     ]  # fmt: skip
     for scope, action in actions.items():
         empty = [""] * (3 if call.output.fancy else 4)
@@ -77,7 +77,7 @@ def show(call: Invocation, site: Site) -> Exit | None:
                 _since(call.output, belief),
                 "; ".join(filter(None, (belief["evidence"], _retest(belief)))),
             )
-            for belief in (answer["belief"], *answer["elsewhere"])
+            for belief in (answer["belief"], *answer["ports"], *answer["elsewhere"])
         ]
         rows += [
             (spell["network"], _spell(spell), clock(spell["since"]), _story(spell)) for spell in answer["timeline"]
@@ -160,17 +160,17 @@ def _show(out: Output, answer: Document) -> None:
     """Shows a site to a person: its status, then its history, then other networks."""
     belief, override = answer["belief"], answer["override"]
     out.line(f"{belief['glyph']} {belief['words']}: {answer['host']}")
-    since = belief["found_at"] or belief["since"]
     out.facts(
         [
             ("cause", belief["because"]),
             ("evidence", belief["evidence"]),
-            ("last result" if _is_last_result(belief) else "since", f"{clock(since)} ({ago(since)})" if since else ""),
+            ("since", dated(belief["since"])),
+            ("last confirmed", dated(belief["found_at"])),
             (
                 "stored status",
                 belief["stored_words"] if _is_last_result(belief) and belief["state"] in ("suspect", "blocked") else "",
             ),
-            ("works by", belief["last_good"]),
+            ("works by", belief["works_by"]),
             ("re-test", _retest(belief)),
             ("override", f"{override_of(override, fancy=True)} (set for {override['scope']})" if override else ""),
         ]
@@ -178,9 +178,11 @@ def _show(out: Output, answer: Document) -> None:
     if belief["words"] == "not tested":
         out.hint(f"`byway why {answer['host']}` tests it.")
     for title, headings, rows in (
+        ("Ports", ("port", "status", "since", "evidence"), [
+            (it["site"], _status(out, it), _since(out, it), it["evidence"]) for it in answer["ports"]
+        ]),
         ("History", ("since", "status", "until", "evidence"), [
-            (clock(spell["since"]), _spell_word(spell), clock(spell["until"]) if spell["until"] else "now",
-             spell["began"])
+            (moment(spell["since"]), spell["words"], moment(spell["until"]) or "now", spell["began"])
             for spell in answer["timeline"]
         ]),
         ("Other networks", ("network", "status", "since", "evidence"), [
@@ -193,14 +195,10 @@ def _show(out: Output, answer: Document) -> None:
             out.table(headings, rows)
 
 
-def _spell_word(spell: Document) -> str:
-    return "blocked" if spell["blocked_since"] else "likely blocked"
-
-
 def _spell(spell: Document) -> str:
     """The status of a spell, with the domain when it applied to all subdomains."""
     above = f" with all of {spell['scope'][2:]}" if spell["scope"].startswith("*.") else ""
-    return f"{_spell_word(spell)}{above}, {'ended' if spell['until'] else 'now'}"
+    return f"{spell['words']}{above}, {'ended' if spell['until'] else 'now'}"
 
 
 def _story(spell: Document) -> str:
@@ -224,8 +222,8 @@ def _status(out: Output, belief: Document) -> str:
 
 
 def _since(out: Output, belief: Document) -> str:
-    at = belief["found_at"] or belief["since"]
-    return "" if at is None else ago(at) if out.fancy else clock(at)
+    at = belief["since"]
+    return "" if at is None else short_moment(at) if out.fancy else clock(at)
 
 
 def _is_last_result(belief: Document) -> bool:

@@ -13,7 +13,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
 from proxy.cli.mode_text import mode_sentences
 from proxy.cli.output import action_of, override_of
-from proxy.control.amounts import ago, clock, share
+from proxy.control.amounts import ago, clock, share, short_moment
 from proxy.detect.verdict.site_status import status_in_words
 from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
 
@@ -82,8 +82,7 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
             pgettext("column", "since"),
             pgettext("column", "works by"),
         ), [
-            (site["scope"], _status_word(site), ago(site["found_at"] or site["since"], now=now),
-             site["last_good"])
+            (site["site"], _status_word(site), short_moment(site["since"]), site["works_by"])
             for site in answer["sites"]
         ]),
     ):  # fmt: skip
@@ -148,4 +147,4 @@ def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for override in answer["overrides"]:
         yield "override", override["scope"], action_of(override), clock(override["until"])
     for site in answer["sites"]:
-        yield "site", site["scope"], site["words"], site["evidence"]
+        yield "site", site["site"], site["words"], site["evidence"]

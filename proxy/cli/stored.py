@@ -115,10 +115,11 @@ class Stored:
         override = _covering(host, self._overrides())
         return SiteAnswer(
             host=host,
-            belief=SiteJson.of(here),
+            belief=SiteJson.of(here, site=host),
+            ports=(),
             elsewhere=tuple(map(SiteJson.of, elsewhere)),
             override=None if override is None else OverrideJson.of(*override),
-            timeline=spells(changes, [here, *elsewhere]),
+            timeline=spells(changes, beliefs.held(scopes(host), now=now)),
             changes=tuple(changes),
         )
 

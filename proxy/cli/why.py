@@ -175,9 +175,9 @@ def _without_cause(seen: str, cause: str) -> str:
 
 
 def _since(answer: Document) -> str:
-    """When the stored status began, or when a result before this one came."""
+    """When the status began that the measurement has found."""
     belief = answer["belief"]
-    if belief["since"] is None or belief["state"] == "unknown":
+    if belief["since"] is None or belief["words"] != answer["verdict"]["words"]:
         return ""
     return _("{moment} ({ago}) on this network", moment=clock(belief["since"]), ago=ago(belief["since"]))
 

@@ -22,6 +22,21 @@ def ago(at: float | None, *, now: float | None = None) -> str:
 _SECONDS = _("{count:.0f} s")
 
 
+def moment(at: float | None) -> str:
+    """A moment of local time to the minute, `2008-10-07 09:12`; empty without a time."""
+    return "" if at is None else clock(at)[:16].replace("T", " ")
+
+
+def short_moment(at: float | None) -> str:
+    """The same without the year, for lists of what is recent: `10-07 09:12`."""
+    return moment(at)[5:]
+
+
+def dated(at: float | None, *, now: float | None = None) -> str:
+    """A moment and how long ago it was: `2008-10-07 09:12 (5 min ago)`; empty without a time."""
+    return "" if at is None else _("{moment} ({ago})", moment=moment(at), ago=ago(at, now=now))
+
+
 def span(seconds: float) -> str:
     """A length of time in its largest unit: `40 ms`, `1.2 s`, `5 min`, `3 h`, `9 d`."""
     if seconds < 1:

@@ -261,11 +261,15 @@ class Measurements:
         event = block_measured(host, measured.page.protocol, measured.steps, verdict, now)
         if event is not None and measured.learns:
             parts.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
-        before = parts.beliefs.last_result(host, network=network, now=now)
+        results, port = parts.beliefs.results_by_port(host, network=network, now=now), measured.page.port
+        before = next((result for result in results if result.port == port), None)
         concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
         if not concluded or (not measured.thorough and _says_more(before, verdict, now)):
             return
-        result = LastResult(verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.summary)
+        works_by = next((str(route) for route in verdict.delivered_by), "")
+        result = LastResult(
+            verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.summary, port=port, works_by=works_by
+        )
         parts.beliefs.measured(host, result, network=network)
 
     def _cached(self, network: NetworkId, page: ProbeTarget) -> Measured | None:

@@ -13,7 +13,7 @@ from proxy.control.answers.relays import RelayJson, RelayState
 from proxy.control.answers.sites import SiteJson
 from proxy.control.answers.status import ProblemJson
 from proxy.detect.verdict.labels import network_in_words
-from proxy.detect.verdict.site_status import SiteStatus
+from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
 from proxy.extend.manager import AddonState
 from proxy.model import NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -111,7 +111,7 @@ def _of_network(status: StatusSnapshot) -> Problems:
 
 
 def _of_sites(status: StatusSnapshot) -> Problems:
-    intercepted = [site.scope for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
+    intercepted = [site.site for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
     if intercepted:
         names = ", ".join(intercepted[:_NAMED])
         if intercepted[_NAMED:]:
@@ -122,9 +122,9 @@ def _of_sites(status: StatusSnapshot) -> Problems:
             else _("TLS interception: {sites}. Without a relay it is not opened.")
         )
         yield text.given(sites=names), f"byway why {intercepted[0]}"
-    blocked = [site for site in status.troubled if not _BLOCKED.isdisjoint(_called(site))]
+    blocked = [site for site in status.troubled if not BLOCKS.isdisjoint(_called(site))]
     # What a local strategy opens, such as direct|tlsrec, needs no relay.
-    blocked = [site for site in blocked if not site.last_good.startswith("direct|")]
+    blocked = [site for site in blocked if not site.works_by.startswith("direct|")]
     if blocked and not status.relays:
         text = ngettext(
             "{count} site is blocked, and there is no relay.",
@@ -132,9 +132,6 @@ def _of_sites(status: StatusSnapshot) -> Problems:
             len(blocked),
         )
         yield text, "byway relay add URL"
-
-
-_BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW, SiteStatus.INTERCEPTED})
 
 
 def _called(site: SiteJson) -> tuple[SiteStatus, SiteStatus]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar, Unpack
 
 from proxy.config.relays import enabled_relays
 from proxy.control.answers.connections import ConnectionJson
-from proxy.control.answers.sites import ChangeJson, SiteJson
+from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
 from proxy.control.dependencies import Dependencies
-from proxy.control.timeline import scopes
-from proxy.detect.verdict.site_status import SiteState, site_state
-from proxy.model import Belief, Destination, Inbound, Plan, Request
+from proxy.control.timeline import scopes, spells
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.verdict.site_status import LastResult, SiteState, port_state, site_state
+from proxy.model import Belief, Destination, Inbound, NetworkId, NetworkState, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.queries import LogFilter
 
@@ -37,8 +38,10 @@ S = TypeVar("S")
 
 @frozen_dataclass
 class KnownSite:
-    """A site with its stored and its current status."""
+    """What is said of a site now, and the stored status that this rests on. `name` is what it is said of: a host, or a
+    scope of hosts."""
 
+    name: str
     stored: Belief
     state: SiteState
 
@@ -47,14 +50,32 @@ class KnownSite:
         """Whether the site, or the way to it, is in trouble now."""
         return self.state.status.is_trouble
 
-    @property
-    def found_at(self) -> float:
-        """When its current status was found, in seconds since the epoch; 0: not known."""
-        return self.state.at or self.stored.since
-
     def answer(self) -> SiteJson:
         """Returns what the API says of it."""
-        return SiteJson.of(self.stored, self.state)
+        return SiteJson.of(self.stored, self.state, self.name)
+
+
+@frozen_dataclass
+class _Reading:
+    """What the states of all sites rest on at one moment."""
+
+    beliefs: Beliefs
+    network: NetworkId
+    network_state: NetworkState
+    working_relays: Mapping[str, float]
+    now: float
+
+    def site(self, name: str, stored: Belief) -> KnownSite:
+        """Returns what is said of a site as a whole."""
+        if stored.network != self.network:
+            return KnownSite(name, stored, site_state(stored))
+        last = self.beliefs.last_result(name, network=self.network, now=self.now)
+        return KnownSite(name, stored, site_state(stored, last, self.network_state, self.working_relays))
+
+    def port(self, host: str, last: LastResult) -> list[KnownSite]:
+        """Returns one port of a host with what is said of it, if it is in trouble."""
+        site = KnownSite(host, Belief(host, self.network), port_state(last, self.network_state, self.working_relays))
+        return [site] if site.is_trouble else []
 
 
 class SiteReader:
@@ -64,34 +85,40 @@ class SiteReader:
         self._parts = parts
 
     async def known(self, now: float) -> list[KnownSite]:
-        """Returns all sites with a stored status, and those that failed recently on this network. Connections go on
-        meanwhile."""
-        beliefs, here = self._parts.beliefs, self._parts.network()
-        state, working = beliefs.network_state(here), self._working(now)
-
-        def read(stored: Belief) -> KnownSite:
-            if stored.network != here:
-                return KnownSite(stored, site_state(stored))
-            last = beliefs.last_result(stored.scope, network=here, now=now)
-            return KnownSite(stored, site_state(stored, last, state, working))
-
+        """Returns all sites with a stored status, and those that failed recently on this network; a port that failed
+        alone is one of its own. Connections go on meanwhile."""
+        beliefs, here, reading = self._parts.beliefs, self._parts.network(), self._reading(now)
         stored = beliefs.all(now=now)
-        scopes_here = {belief.scope for belief in stored if belief.network == here}
-        recent = beliefs.recent_results(network=here, now=now, within_s=_RECENT_S)
-        failing = [host for host, result in recent if host not in scopes_here and result.status.is_trouble]
-        return await in_blocks(read, stored + [Belief(host, here) for host in failing])
+        sites = await in_blocks(lambda belief: reading.site(belief.scope, belief), stored)
+        named = {site.name for site in sites if site.stored.network == here}
+        for host, result in beliefs.recent_results(network=here, now=now, within_s=_RECENT_S):
+            whole = reading.site(host, self.belief(host, now))
+            if not whole.is_trouble:
+                sites += reading.port(host, result)
+            elif host not in named:
+                named.add(host)
+                sites.append(whole)
+        return sites
 
     def site(self, stored: Belief, now: float, host: str = "") -> SiteJson:
-        """Returns the stored and the current status of a site; `host` names it where the stored scope is wider."""
-        beliefs = self._parts.beliefs
-        if stored.network != self._parts.network():
-            return SiteJson.of(stored, site_state(stored))
-        last = beliefs.last_result(host or stored.scope, network=stored.network, now=now)
-        state = beliefs.network_state(stored.network)
-        return SiteJson.of(stored, site_state(stored, last, state, self._working(now)))
+        """Returns what is said of a site; `host` names it where the stored scope is wider."""
+        return self._reading(now).site(host or stored.scope, stored).answer()
 
-    def _working(self, now: float) -> frozenset[str]:
-        """Returns the names of the relays that delivered lately."""
+    def ports(self, host: str, now: float) -> list[SiteJson]:
+        """Returns the ports of a host that are in trouble while the site as a whole is not."""
+        reading = self._reading(now)
+        if reading.site(host, self.belief(host, now)).is_trouble:
+            return []
+        results = self._parts.beliefs.results_by_port(host, network=self._parts.network(), now=now)
+        return [site.answer() for result in results for site in reading.port(host, result)]
+
+    def _reading(self, now: float) -> _Reading:
+        network = self._parts.network()
+        state = self._parts.beliefs.network_state(network)
+        return _Reading(self._parts.beliefs, network, state, self._working(now), now)
+
+    def _working(self, now: float) -> Mapping[str, float]:
+        """Returns the relays that delivered lately, and when each last did."""
         return self._parts.health.working([r.name for r in enabled_relays(self._parts.setup().settings.relay)], now)
 
     def belief(self, host: str, now: float) -> Belief:
@@ -125,8 +152,9 @@ class SiteReader:
 
         return await asyncio.to_thread(read)
 
-    async def changes(self, host: str) -> list[ChangeJson]:
-        """Returns the changes of status of a host and of the domains above it, the newest first."""
+    async def history(self, host: str, now: float) -> tuple[tuple[ChangeJson, ...], tuple[SpellJson, ...]]:
+        """Returns the changes of status of a host and of the domains above it, the newest first, and the spells that
+        they make."""
 
         def read() -> list[ChangeJson]:
             store = self._parts.store
@@ -134,7 +162,8 @@ class SiteReader:
             changes = [ChangeJson(**row) for scope in scopes(host) for row in store.changes(scope)]
             return sorted(changes, key=lambda change: change.at, reverse=True)
 
-        return await asyncio.to_thread(read)
+        changes = await asyncio.to_thread(read)
+        return tuple(changes), spells(changes, self._parts.beliefs.held(scopes(host), now=now))
 
 
 async def answers(sites: Iterable[KnownSite]) -> tuple[SiteJson, ...]:

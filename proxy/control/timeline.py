@@ -1,7 +1,7 @@
 """Turns the changes of a site's status into spells: from when to when it was blocked, on which network, how it ended.
 
 The store has a row for each change of a stored status. A spell begins with the first row that says "likely blocked" or
-"blocked", and ends with the row that takes it back.
+"blocked", and ends with the row that takes it back, or when it was not confirmed for as long as it was worth.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from proxy.detect.verdict.site_status import status_of
 from proxy.model import Belief, State
 
 
-def spells(changes: Sequence[ChangeJson], stored: Iterable[Belief] = ()) -> tuple[SpellJson, ...]:
+def spells(changes: Sequence[ChangeJson], held: Iterable[Belief]) -> tuple[SpellJson, ...]:
     """Returns the spells of all scopes and networks in `changes` (in any order), the latest first.
 
-    `stored` are the present beliefs: a cause that was found after a spell had begun is only there, and in the change
-    that ends it."""
+    `held` are all present beliefs about these scopes. They know more than the ledger, which has no row for a cause that
+    was found after a spell had begun, none for a suspicion that time ended, and none that is older than the log."""
     open_now: dict[tuple[str, str], SpellJson] = {}
-    ended: list[SpellJson] = []
+    found: list[SpellJson] = []
     for change in sorted(changes, key=lambda change: change.at):
         key = (change.network, change.scope)
         spell = open_now.get(key)
@@ -29,13 +29,18 @@ def spells(changes: Sequence[ChangeJson], stored: Iterable[Belief] = ()) -> tupl
             open_now[key] = _extended(spell or _begun(change), change)
         elif spell is not None:
             reason = change.why or f"now {status_of(State(change.after))}"
-            ended.append(replace(spell, until=change.at, ended=reason, cause=change.cause or spell.cause))
+            found.append(_ended(spell, change.at, reason, change.cause))
             del open_now[key]
-    for belief in stored:
-        key = (belief.network, belief.scope)
-        if (spell := open_now.get(key)) is not None:
-            open_now[key] = replace(spell, cause=belief.cause or spell.cause)
-    return tuple(sorted((*ended, *open_now.values()), key=lambda spell: spell.since, reverse=True))
+    beliefs: dict[tuple[str, str], Belief] = {(belief.network, belief.scope): belief for belief in held}
+    for key, spell in open_now.items():
+        belief = beliefs.pop(key, None)
+        if belief is not None and belief.state in TROUBLED:
+            found.append(_of_cause(replace(spell, since=belief.began or spell.since), belief.cause))
+        else:
+            at = max(spell.since, spell.blocked_since or 0.0, 0.0 if belief is None else belief.since)
+            found.append(_ended(spell, at, "not confirmed since", "" if belief is None else belief.cause))
+    found += [_of_belief(belief) for belief in beliefs.values() if belief.state in TROUBLED]
+    return tuple(sorted(found, key=lambda spell: spell.since, reverse=True))
 
 
 def _begun(change: ChangeJson) -> SpellJson:
@@ -43,6 +48,7 @@ def _begun(change: ChangeJson) -> SpellJson:
         scope=change.scope,
         network=change.network,
         state=change.after,
+        words=status_of(State(change.after), change.cause),
         cause=change.cause,
         since=change.at,
         blocked_since=None,
@@ -57,7 +63,33 @@ def _extended(spell: SpellJson, change: ChangeJson) -> SpellJson:
     if change.after == State.BLOCKED and spell.blocked_since is None:
         began = change.why or spell.began
         spell = replace(spell, state=change.after, blocked_since=change.at, began=began)
-    return replace(spell, cause=change.cause or spell.cause)
+    return _of_cause(spell, change.cause)
+
+
+def _of_belief(belief: Belief) -> SpellJson:
+    """Returns the spell that goes on by what is believed alone."""
+    return SpellJson(
+        scope=belief.scope,
+        network=belief.network,
+        state=belief.state,
+        words=status_of(belief.state, belief.cause),
+        cause=belief.cause,
+        since=belief.began or belief.since,
+        blocked_since=belief.since if belief.state is State.BLOCKED else None,
+        until=None,
+        began=belief.why,
+        ended="",
+    )
+
+
+def _ended(spell: SpellJson, at: float, why: str, cause: str) -> SpellJson:
+    return _of_cause(replace(spell, until=at, ended=why), cause)
+
+
+def _of_cause(spell: SpellJson, cause: str) -> SpellJson:
+    """Returns the spell with this cause, if it is one, and the word for it."""
+    cause = cause or spell.cause
+    return replace(spell, cause=cause, words=status_of(State(spell.state), cause))
 
 
 def scopes(host: str) -> list[str]:

@@ -250,12 +250,15 @@ class Health:
         """The health of one relay; all zero when it was never used."""
         return self._relays.get(name) or RelayHealth()
 
-    def working(self, names: Iterable[str], now: float) -> frozenset[str]:
-        """The relays among `names` that delivered in the last WORKED_S and have not failed since."""
+    def working(self, names: Iterable[str], now: float) -> Mapping[str, float]:
+        """The relays among `names` that delivered in the last WORKED_S and have not failed since, and when each last
+        did."""
         known = {name: self.of(name) for name in names}
-        return frozenset(
-            name for name, relay in known.items() if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
-        )
+        return {
+            name: relay.worked_at
+            for name, relay in known.items()
+            if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
+        }
 
     def is_open(self, name: str, now: float) -> bool:
         """Whether its breaker is open."""

@@ -33,6 +33,12 @@ class Cause(StrEnum):
     DOWN = "down"
     NO_SUCH_NAME = "name"
     UNRESOLVED = "unresolved"  # the system's resolver has no address for it, and no other one answers
+    HELLO_RESET = "hello_reset"  # this and the next five: direct fails, and no other route was there to compare with
+    HELLO_CLOSED = "hello_closed"
+    HELLO_SILENCE = "hello_silence"
+    UNANSWERED = "unanswered"
+    UNREACHED = "unreached"
+    NO_ADDRESS = "no_address"
     RELAYS_FAIL = "relays"
     RESTRICTED = "restricted"
     OFFLINE = "offline"
@@ -99,6 +105,7 @@ class Belief:
     family: int = 0  # of cause `ip`: 4 or 6 when only that address family is blocked
     rungs_failed: tuple[str, ...] = ()  # str(Route) of local strategies that failed, kept for `last_good_s`
     rungs_failed_at: float = 0.0
+    began: float = 0.0  # when the present trouble began: nothing has shown since that direct works; 0: no trouble
 
     @property
     def hide_name_from_dns(self) -> bool:

@@ -81,10 +81,11 @@ def _page(status: int, record: ConnectionRecord, services: Services) -> str:
 
 def _verdict(record: ConnectionRecord, services: Services) -> SiteState:
     """How this connection and the network are judged; what was stored about the site before stays out of it."""
-    now = services.now()
+    now, port = services.now(), record.outcome.request.destination.port
+    results = services.beliefs.results_by_port(record.host, network=record.network, now=now)
     return site_state(
         Belief(record.host, record.network),
-        services.beliefs.last_result(record.host, network=record.network, now=now),
+        next((result for result in results if result.port == port), None),
         services.beliefs.network_state(record.network),
         services.health.working(record.setup.registry.relay_names, now),
     )

@@ -21,7 +21,7 @@ from urllib.parse import quote
 APPLICATION_ID = 0x62797761
 """Stands in the header of the file and says that the database is Byway's: "bywa"."""
 
-VERSION = 4
+VERSION = 5
 BUSY_S = 1.0
 """How long SQLite's busy handler waits for a lock of another process, such as a `byway log` that reads."""
 
@@ -43,6 +43,14 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
         ),
         2: ("ALTER TABLE outcome ADD COLUMN plan TEXT",),
         3: ("ALTER TABLE override ADD COLUMN until REAL NOT NULL DEFAULT 0",),
+        4: (
+            "ALTER TABLE belief ADD COLUMN began REAL NOT NULL DEFAULT 0",
+            # The ledger has the beginning: the first change for the worse after the last one that took it back.
+            "UPDATE belief SET began = coalesce((SELECT min(at) FROM change WHERE change.scope = belief.scope"
+            " AND change.network = belief.network AND after IN ('suspect', 'blocked') AND at > coalesce((SELECT max(at)"
+            " FROM change AS back WHERE back.scope = belief.scope AND back.network = belief.network"
+            " AND back.after NOT IN ('suspect', 'blocked')), 0)), since) WHERE state IN ('suspect', 'blocked')",
+        ),
     }
 )
 """Migrations: the statements that bring each older layout to the next one. A released step is never changed."""

@@ -160,8 +160,20 @@ def oldest(db: sqlite3.Connection) -> float | None:
 
 
 def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
-    """Returns the stored beliefs, and the number of unreadable rows."""
-    return read_beliefs(db.execute(f"SELECT {', '.join(BELIEF_COLUMNS)} FROM belief"))  # noqa: S608 - our own fields
+    """Returns the stored beliefs, and the number of unreadable rows. A file that cannot be written may have the layout
+    of an older Byway, with fewer columns."""
+    present = {name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", ("belief",))}
+    columns = [name if name in present else _ADDED.get(name, name) for name in BELIEF_COLUMNS]
+    return read_beliefs(db.execute(f"SELECT {', '.join(columns)} FROM belief"))  # noqa: S608 - our own words
+
+
+_ADDED: Mapping[str, str] = {
+    "family": "0",
+    "rungs_failed": "'[]'",
+    "rungs_failed_at": "0",
+    "began": "CASE WHEN state IN ('suspect', 'blocked') THEN since ELSE 0 END",
+}
+"""What stands for a column of beliefs that an older layout does not have."""
 
 
 def overrides(db: sqlite3.Connection) -> tuple[dict[str, Override], int]:

@@ -429,6 +429,7 @@ def _to_belief(row: Document) -> Belief:
         cause=texts["cause"],
         score=_number(row["score"]),
         since=read_moment(row["since"]),
+        began=read_moment(row["began"]),
         until=read_moment(row["until"]),
         last_good=texts["last_good"],
         last_good_at=read_moment(row["last_good_at"]),

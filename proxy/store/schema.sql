@@ -60,6 +60,7 @@ CREATE TABLE belief (           -- the fields of model.Belief
     family         INTEGER NOT NULL DEFAULT 0,
     rungs_failed   TEXT    NOT NULL DEFAULT '[]',   -- JSON list of routes
     rungs_failed_at REAL   NOT NULL DEFAULT 0,
+    began          REAL    NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, network)
 ) WITHOUT ROWID;
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from dataclasses import replace
@@ -81,8 +82,8 @@ def test_a_person_sees_the_words_with_their_glyphs(byway: Byway, running: Runnin
     assert "this one" in byway("site", "list", "--all").out
     lines = byway("site", "show", BLOG).out.splitlines()
     assert lines[0] == f"~ likely blocked: {BLOG}"
-    assert lines[1] == "cause     connection reset after the TLS ClientHello (SNI filtering)"
-    assert "override  RELAY:tor (set for example.net)" in lines
+    assert lines[1] == "cause           connection reset after the TLS ClientHello (SNI filtering)"
+    assert "override        RELAY:tor (set for example.net)" in lines
     assert "History" in lines
     assert max(map(len, lines)) <= 80
 
@@ -93,8 +94,10 @@ def test_a_site_that_failed_a_moment_ago_has_its_last_result_with_its_age(byway:
     running.see(outcome(failed(), refused, host=BLOG, at=time.time()))
     lines = byway("site", "show", BLOG).out.splitlines()
     assert lines[0] == f"! relays fail: {BLOG}"
-    assert any(line.startswith("last result") and ("ago" in line or "just now" in line) for line in lines), lines
-    assert not any(line.startswith(("since", "stored status")) for line in lines)
+    for name in ("since", "last confirmed"):
+        (told,) = [line for line in lines if line.startswith(name)]
+        assert re.fullmatch(rf"{name} +\d{{4}}-\d\d-\d\d \d\d:\d\d \((just now|\d+ s ago)\)", told)
+    assert not any(line.startswith("stored status") for line in lines)
     assert "! relays fail" in byway("site", "list").out
 
 

@@ -253,6 +253,8 @@ def _steadied(home: Home, text: str) -> str:
     text = text.replace(str(home.state.parent), "/tmp/byway-XXXXXXXX").replace(__version__, "0.0.0")
     text = text.replace("\r\n", "\n").replace(network_id(read_uplink(), bytes(32)), HOME)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d", "2026-11-26T12:00:00+00:00", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d\b(?!:)", "2026-11-26 12:00", text)
+    text = re.sub(r"(?<![\d-])\d\d-\d\d \d\d:\d\d\b(?!:)", "11-26 12:00", text)
     text = re.sub(r"(?m)^(\| )?\d{4}-\d\d-\d\d( \||$)", r"\g<1>2026-11-26\2", text)
     text = re.sub(r"(?m)^( *\d+) \d\d:\d\d:\d\d ", r"\1 12:00:00 ", text)
     text = re.sub(r"\d+(\.\d+)? m?s ago|just now", "3 s ago", text)

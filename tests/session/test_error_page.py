@@ -29,7 +29,7 @@ from proxy.session.error_page import error_answer, prefers_html
 from proxy.session.services import Services
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from tests.session.test_connection_record import Race
-from tests.support.outcomes import HOME, failed
+from tests.support.outcomes import HOME, failed, open_uplink
 from tests.support.services import services
 from tests.wire.test_html_page import Tags
 from tests.wire.test_http1_error import read
@@ -78,8 +78,15 @@ def shown(record: ConnectionRecord, shared: Services) -> str:
     return page
 
 
+def online() -> Beliefs:
+    """Another site has just opened direct."""
+    beliefs = Beliefs(DetectTuning())
+    open_uplink(beliefs, now=1e9 - 5)
+    return beliefs
+
+
 def test_a_page_says_the_verdict_the_cause_and_what_to_do() -> None:
-    page = shown(*lost(RESET, REFUSED))
+    page = shown(*lost(RESET, REFUSED, beliefs=online()))
     assert "<title>site.test did not open</title>" in page
     assert "<dd>↓ site down</dd>" in page
     assert "<dd>no route reaches it</dd>" in page
@@ -89,6 +96,12 @@ def test_a_page_says_the_verdict_the_cause_and_what_to_do() -> None:
     assert '<code dir="ltr">http://127.0.0.1:8119/</code>' in page
     assert "<a " not in page, "a page of ours refuses what comes from a page of another site"
     assert "HTTP 502" in page
+
+
+def test_a_site_is_not_down_when_no_route_is_known_to_work() -> None:
+    page = shown(*lost(RESET, REFUSED))
+    assert "<dd>· not tested</dd>" in page
+    assert "site down" not in page
 
 
 @pytest.mark.parametrize("accept", [BROWSER, ()])

@@ -20,7 +20,7 @@ from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUTS = (1, 2, 3)
+LAYOUTS = (1, 2, 3, 4)
 """The older ones: each has its dump, with one row or more in each table, as that version wrote it."""
 
 
@@ -233,6 +233,7 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     assert (belief.scope, belief.state, belief.exits) == (HOST, State.BLOCKED, (1_699_999_500.0,))
     known = (0, (), 0.0) if layout == 1 else (4, ("direct|tlsrec",), 1_700_000_000.0)
     assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == known
+    assert belief.began == (1_700_000_000.0 if layout < 4 else 1_699_999_000.0), "the ledger has the beginning"
     ((plan,),) = opened.db.execute("SELECT plan FROM outcome").fetchall()
     assert (plan is None) is (layout < 3)
     assert queries.overrides(opened.db) == ({"bank.example": Override(Action.RELAY, "tor")}, 0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, site_state, status_of
-from proxy.model import Action, Belief, Override, State
+from proxy.model import Action, Belief, Destination, Override, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
@@ -38,14 +38,19 @@ class LastResultJson:
 
 @frozen_dataclass
 class SiteJson:
-    """The status of a site on a network.
+    """The status of a site on a network, the same in every answer.
 
-    `words`, `glyph`, `cause`, `because` (the cause in words) and `evidence` are the current status: the last result
-    when that is newer than the stored status. `found_at` is when this was found. `is_trouble`: whether the site, or the
-    way to it, is in trouble now. `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status
-    alone."""
+    `site` names it: the scope of the stored status, or a host, with the port where this is said of that one port
+    (`port`; else null). `words`, `glyph`, `cause`, `because` (the cause in words) and `evidence` are the current
+    status: the last result when that is newer than the stored status. `since`: when it began to be so; nothing has
+    shown the contrary since, and to measure it again does not move that. `found_at`: when that was confirmed last.
+    `works_by` is the route that opens it (empty: not known). `is_trouble`: whether the site, or the way to it, is in
+    trouble now. `state`, `stored_words`, `stored_cause` and `stored_evidence` are the stored status alone, of `scope`.
+    """
 
+    site: str
     scope: str
+    port: int | None
     network: str
     state: State
     words: SiteStatus
@@ -53,14 +58,15 @@ class SiteJson:
     cause: str
     because: str
     evidence: str
+    since: float | None
     found_at: float | None
+    works_by: str
     stored_words: SiteStatus
     stored_cause: str
     stored_evidence: str
     last_result: LastResultJson | None
     score: float
     episodes: int
-    since: float | None
     until: float | None
     last_good: str
     last_good_at: float | None
@@ -69,13 +75,15 @@ class SiteJson:
     is_trouble: bool
 
     @classmethod
-    def of(cls, stored: Belief, current: SiteState | None = None) -> SiteJson:
-        """Without `current`, the current status is made of what is stored."""
+    def of(cls, stored: Belief, current: SiteState | None = None, site: str = "") -> SiteJson:
+        """`site`: what it is said of, where that is not the scope. Without `current`, the current status is made of
+        what is stored."""
         shown = current or site_state(stored)
-        # "No route reached it" is not stored as a status: it passes, and the relays may be the reason.
-        stored_status = shown.status if stored.state is State.DOWN else status_of(stored.state, stored.cause)
+        named = site or stored.scope
         return cls(
+            site=str(Destination(named, shown.port)) if shown.port else named,
             scope=stored.scope,
+            port=shown.port or None,
             network=stored.network,
             state=stored.state,
             words=shown.status,
@@ -83,18 +91,19 @@ class SiteJson:
             cause=shown.cause,
             because=cause_in_words(shown.cause),
             evidence=redact(shown.text),
-            found_at=shown.at or None,
-            stored_words=stored_status,
+            since=shown.since or None,
+            found_at=shown.found_at or None,
+            works_by=shown.works_by,
+            stored_words=status_of(stored.state, stored.cause),
             stored_cause=stored.cause,
             stored_evidence=stored.why,
             last_result=None if shown.last is None else LastResultJson.of(shown.last),
             score=round(stored.score, 3),
             episodes=stored.episodes,
-            since=stored.since or None,
             until=stored.until or None,
             last_good=stored.last_good,
             last_good_at=stored.last_good_at or None,
-            retest_at=stored.retest_at or None,
+            retest_at=shown.retest_at or None,
             successes=stored.successes,
             is_trouble=shown.status.is_trouble,
         )
@@ -134,12 +143,14 @@ class ChangeJson:
 
 @frozen_dataclass
 class SpellJson:
-    """One time for which a scope was likely blocked or blocked. `blocked_since` is null when it was never more than
-    likely blocked. While the spell lasts, `until` is null and `ended` is empty."""
+    """One time for which a scope was in trouble: likely blocked, blocked, or refusing a route; `words` says which.
+    `blocked_since` is null when it was never more than likely blocked. While the spell lasts, `until` is null and
+    `ended` is empty."""
 
     scope: str
     network: str
     state: str
+    words: SiteStatus
     cause: str
     since: float
     blocked_since: float | None
@@ -159,10 +170,12 @@ class SitesAnswer:
 
 @frozen_dataclass
 class SiteAnswer:
-    """One site: its status here and on other networks, the override that covers it, and its history."""
+    """One site: its status here and on other networks, the override that covers it, and its history. `ports` are
+    those of its ports that are in trouble alone."""
 
     host: str
     belief: SiteJson
+    ports: tuple[SiteJson, ...]
     elsewhere: tuple[SiteJson, ...]
     override: OverrideJson | None
     timeline: tuple[SpellJson, ...]

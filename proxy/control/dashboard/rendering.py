@@ -16,7 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from proxy.control.amounts import ago, clock, size, span
+from proxy.control.amounts import ago, clock, dated, size, span
 from proxy.control.answers.connections import AttemptJson, ConnectionJson
 from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
 from proxy.control.dashboard.charts import PATTERNS
@@ -88,6 +88,7 @@ def environment(language: Language) -> Environment:
     made.filters |= {
         "ago": lambda at: ago(at, now=time.time()),
         "clock": clock,
+        "dated": lambda at: dated(at, now=time.time()),
         "size": size,
         "span": span,
         "number": lambda count: spoken.number(str(count)),

@@ -27,7 +27,6 @@ from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope, site
 from proxy.control.site_reader import SiteReader
-from proxy.control.timeline import spells
 from proxy.detect.verdict.results import visited_protocol
 from proxy.model import Destination, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -121,7 +120,7 @@ class MeasurementEndpoints:
         stored, made = await self.sites.plan(destination)
         now = time.time()
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
-        changes = await self.sites.changes(destination.host)
+        changes, timeline = await self.sites.history(destination.host, now)
         shown = self.sites.site(stored, now, destination.host)
         return KnownSiteAnswer(
             host=destination.host,
@@ -131,10 +130,10 @@ class MeasurementEndpoints:
             relay_obstacles=tuple(RelayObstacleJson.of(*found) for found in self.parts.relay_obstacles().items()),
             plan=PlanJson.of(made),
             mode=ModeJson.of(self.parts.modes),
-            advice=advice(stored, made, self.relays.enabled(), shown.words),
+            advice=advice(stored, made, self.relays.enabled(), shown.words, shown.works_by),
             connections=tuple(row for row in rows if row.host == destination.host),
-            timeline=spells(changes, [stored]),
-            changes=tuple(changes),
+            timeline=timeline,
+            changes=changes,
         )
 
     async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:

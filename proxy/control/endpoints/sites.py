@@ -21,7 +21,6 @@ from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import Between, parse_field
 from proxy.control.site import scope
 from proxy.control.site_reader import FLUSH_S, SiteReader, answers
-from proxy.control.timeline import spells
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.rule_parser import parse_action
@@ -78,14 +77,15 @@ class SiteEndpoints:
             if belief.scope == host and belief.network != here.network
         ]
         covering = self._override_of(host)
-        changes = await self.sites.changes(host)
+        changes, timeline = await self.sites.history(host, now)
         return SiteAnswer(
             host=host,
             belief=self.sites.site(here, now, host),
+            ports=tuple(self.sites.ports(host, now)),
             elsewhere=tuple(self.sites.site(belief, now) for belief in elsewhere),
             override=None if covering is None else OverrideJson.of(*covering),
-            timeline=spells(changes, [here, *elsewhere]),
-            changes=tuple(changes),
+            timeline=timeline,
+            changes=changes,
         )
 
     async def set_site(self, host: str, asked: OverrideRequest) -> OverrideAnswer:

@@ -424,8 +424,7 @@ def _section(site: Site) -> Iterator[str]:
         yield from ("", "History:", "")
     for spell in site.timeline:
         until = f"until {_moment(spell['until'])} ({_md(spell['ended'])})" if spell["until"] else "until now"
-        word = "blocked" if spell["blocked_since"] else "likely blocked"
-        yield f"* {word} from {_moment(spell['since'])} {until}: {_md(spell['began'])}"
+        yield f"* {_md(spell['words'])} from {_moment(spell['since'])} {until}: {_md(spell['began'])}"
     for one in site.examinations:
         if one.source == "measurement":
             yield from _measurement_section(one)
@@ -441,8 +440,9 @@ def _section(site: Site) -> Iterator[str]:
 
 def _because(belief: Document) -> str:
     cause = f": {_md(belief['because'])}" if belief["because"] else ""
-    since = belief["found_at"] or belief["since"]
-    return f"{cause}, since {_moment(since)}" if since else cause
+    since = f", since {_moment(belief['since'])}" if belief["since"] else ""
+    found = f", last confirmed {_moment(belief['found_at'])}" if belief["found_at"] else ""
+    return f"{cause}{since}{found}"
 
 
 def _measurement_section(one: Examination) -> Iterator[str]:

@@ -140,12 +140,12 @@ class BeliefTable:
             before.state is not State.SUSPECT or not before.retest_at
         ):  # the latter: suspect for a refusal only, which has no re-tests
             after = self.schedule.of_suspect(replace(after, since=now), now)
-        return self.write(key, before, after, now)
+        return self.write(key, before, replace(after, began=after.began or now), now)
 
     def set_blocked(self, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
         """Makes a scope blocked, and schedules its first re-test."""
         until = now + self._settings.unvisited_s
-        after = replace(after, state=State.BLOCKED, since=now, until=until, successes=0)
+        after = replace(after, state=State.BLOCKED, since=now, began=after.began or now, until=until, successes=0)
         return self.write(key, before, self.schedule.of_blocked(after, now), now)
 
     def set_works(self, key: Key, before: Belief, belief: Belief, now: float, why: str) -> list[Change]:
@@ -154,6 +154,7 @@ class BeliefTable:
             aged(belief, now, self._settings),
             state=State.WORKS,
             since=before.since if before.state is State.WORKS else now,
+            began=0.0,
             until=now + self._settings.known_s,
             retest_at=0.0,
             retest_step=0,
@@ -219,7 +220,8 @@ class BeliefTable:
     def forget(self, meant: Callable[[Key], bool], why: str = "forgotten by the user") -> list[Change]:
         """Forgets every scope for which `meant` is true."""
         at = max(0.0, self.now)
-        gone = []
+        gone = [change for change in self._pending if meant((change.network, change.scope))]
+        self._pending = [change for change in self._pending if change not in gone]
         for key in self.stored:
             if meant(key):
                 gone += self.remove(key, at, why)
@@ -231,8 +233,9 @@ class BeliefTable:
         return gone
 
     def _lapse(self, key: Key, belief: Belief, now: float) -> Belief | None:
-        """Ends a belief whose time is over. A suspicion becomes unknown, and its score, exits and last good route are
-        kept while they matter. A block without visits is removed."""
+        """Ends a belief whose time is over. A suspicion becomes unknown, and its score, exits, last good route and the
+        beginning of the trouble are kept while they matter: that time passes shows nothing of the site, and the same
+        trouble found again has lasted. A block without visits is removed."""
         matters_until = max(
             falls_below(belief, NEGLIGIBLE, self._settings),
             belief.last_good_at + self._settings.last_good_s if belief.last_good else -math.inf,
@@ -241,6 +244,8 @@ class BeliefTable:
         )
         if belief.state is State.BLOCKED or now >= matters_until:
             self.stored.pop(key)
+            if belief.began:
+                self._pending.append(forgotten(key, belief.state, belief.until, "not confirmed for a long time"))
             return None
         lapsed = replace(belief, state=State.UNKNOWN, since=belief.until, until=matters_until, retest_at=0.0)
         self.stored.correct(key, lapsed)
@@ -317,6 +322,7 @@ def _shifted(belief: Belief, shift: float) -> Belief:
     return replace(
         belief,
         since=moved(belief.since),
+        began=moved(belief.began),
         until=moved(belief.until),
         last_good_at=moved(belief.last_good_at),
         scored_at=moved(belief.scored_at),

@@ -19,22 +19,23 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases, Basis
 from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, TROUBLED, BeliefTable, on_network
 from proxy.detect.beliefs.event_learning import EventLearning
-from proxy.detect.beliefs.events import Event
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Event
 from proxy.detect.beliefs.host_lru import Key
-from proxy.detect.beliefs.outcome_learning import DIRECT_WORKS_S, OutcomeLearning
+from proxy.detect.beliefs.outcome_learning import OutcomeLearning
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import Refine, SignalCounting, unrefined
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import concerns
-from proxy.detect.verdict.results import Results, Visited
+from proxy.detect.verdict.results import DIRECT_WORKS_S, Results, Visited
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
     UNKNOWN_NETWORK,
     Attempt,
     Belief,
     Change,
+    ConnectivityResult,
     IPAddress,
     NetworkId,
     NetworkState,
@@ -157,6 +158,13 @@ class Beliefs:
         transient = [belief for belief in self._table.transient.values() if now < belief.until]
         return [belief for belief in current if belief.state is not State.UNKNOWN] + transient
 
+    def held(self, scopes: Collection[str], *, now: float) -> list[Belief]:
+        """What is believed about these scopes on any network, and what is kept of suspicions that time ended, whose
+        state is unknown."""
+        self._update_clock(now)
+        keys = [key for key in self._table.stored if key[1] in scopes]
+        return [belief for key in keys if (belief := self._table.current(key, now)) is not None]
+
     def network_state(self, network: NetworkId) -> NetworkState:
         """The state of a network as a whole."""
         return self._counting.network_health.state(network)
@@ -189,14 +197,19 @@ class Beliefs:
 
     # -- results ---------------------------------------------------------------------------------------------------
 
+    def results_by_port(self, host: str, *, network: NetworkId, now: float) -> tuple[LastResult, ...]:
+        """The last result of each port of `host` that has one."""
+        self._update_clock(now)
+        return self._results.by_port((network, host), now)
+
     def last_result(self, host: str, *, network: NetworkId, now: float) -> LastResult | None:
         """The result of the last measurement of `host`, or of the last connection to it that failed; None when there
-        was none within `known_s`, or a route has delivered since."""
+        was none within `known_s`, or a route has delivered since. Of several ports, that of the site's usual one."""
         self._update_clock(now)
         return self._results.of((network, host), now)
 
     def recent_results(self, *, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
-        """The hosts with a result of the last `within_s`, the latest first."""
+        """The hosts with a result of the last `within_s`, the latest first, once for each port."""
         self._update_clock(now)
         return self._results.recent(network, now, within_s)
 
@@ -243,6 +256,8 @@ class Beliefs:
             if self._ignored and any(event.request.id in ids for ids in self._ignored):
                 return []
             return self._outcome_learning.learn(event, network=network, now=now)
+        if self._results.waiting and (domain := _delivered_direct(event)):
+            self._results.on_direct_delivery(network, domain, now)
         return self._table.with_pending(self._event_learning.learn(event, network, now))
 
     def works_again(self, host: str, attempt: Attempt, *, network: NetworkId, now: float) -> list[Change] | None:
@@ -377,3 +392,13 @@ class Beliefs:
             self._post_delivery.on_clock_set()
             self._results.on_clock_set()
             self._recovery.forget_claims()
+
+
+def _delivered_direct(event: Event) -> str:
+    """The domain of the host that direct delivered, by an event beside connections; empty: none."""
+    match event:
+        case DirectDelivered(host):
+            return registrable(host)
+        case ControlAnswered(host, ConnectivityResult.WELL):
+            return registrable(host)
+    return ""

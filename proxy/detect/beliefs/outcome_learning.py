@@ -30,7 +30,7 @@ from proxy.detect.signals import (
     same_for_all,
 )
 from proxy.detect.verdict.labels import stage_in_words
-from proxy.detect.verdict.results import Results
+from proxy.detect.verdict.results import DIRECT_WORKS_S, Results
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
@@ -54,9 +54,6 @@ from proxy.model.bounded import Bounded
 
 _UNTRIED = (Symptom.SKIPPED, Symptom.LOCAL)
 _UNCOMPARED = (*_UNTRIED, Symptom.ABANDONED)
-
-DIRECT_WORKS_S = 60.0
-"""Another site that delivered direct within this time shows that direct works."""
 
 VISIT_S = 3600.0
 """Seconds between two visits that each extend the belief about a blocked host, and are stored."""
@@ -116,7 +113,8 @@ class OutcomeLearning:
         if (working := self._table.works.get(key)) is not None:
             working.is_undisturbed = False
         self._settled.pop(key, None)
-        direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
+        since = min(outcome.at or now, now) - DIRECT_WORKS_S
+        direct_works = self._network_health.well_since(network, registrable(key[1]), since)
         self._results.learn(outcome, key, now, direct_works=direct_works)
         changes = self._learn(outcome, key, now)
         if self._post_delivery.statuses_of(key) is not None and (working := self._table.works.get(key)) is not None:
@@ -191,6 +189,8 @@ class OutcomeLearning:
         working.at = now
         if working.is_near:
             return []
+        if self._results.waiting:
+            self._results.on_direct_delivery(key[0], working.domain, now)
         network = key[0]
         record = self._network_health.records.get(network)
         if record is None or record.last is not working or record.state is not NetworkState.OK:
@@ -248,6 +248,8 @@ class OutcomeLearning:
     def _on_direct_delivery(self, key: Key, now: float) -> None:
         if not self._table.is_near(key[1]):
             self._network_health.on_direct_delivery(key[0], Delivery(registrable(key[1]), now))
+            if self._results.waiting:
+                self._results.on_direct_delivery(key[0], registrable(key[1]), now)
 
     def _direct_delivered(self, key: Key, protocol: Protocol, *, late: bool, now: float) -> list[Change]:
         if self._table.transient.get(key) is not None:

@@ -117,8 +117,17 @@ class PostDelivery:
         self._table.works.pop(key)
         before = belief or unknown(key, now)
         why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
-        after = replace(before, state=State.SUSPECT, cause=Cause.REFUSED, since=now, until=now + lasts_s, why=why)
-        after = replace(after, last_good=str(preferred.route), last_good_at=now)
+        after = replace(
+            before,
+            state=State.SUSPECT,
+            cause=Cause.REFUSED,
+            since=now,
+            began=before.began or now,
+            until=now + lasts_s,
+            last_good=str(preferred.route),
+            last_good_at=now,
+            why=why,
+        )
         return self._table.write(key, before, after, now)
 
     def resigned(self, host: str, issuer: str, network: NetworkId, now: float, *, control: bool) -> list[Change]:

@@ -194,6 +194,7 @@ class ScopeAggregation:
             scored_at=now,
             signal_at=host.signal_at,  # 0 while its signal waits: it will count in full
             signal_weight=weight,
+            began=min(filter(None, (before.began, host.began, other.began)), default=now),
             episodes=max(2, before.episodes),
             episode_at=now,
             last_good=newer.last_good,
@@ -230,6 +231,7 @@ class ScopeAggregation:
             state=State.SUSPECT,
             cause=cause,
             since=now,
+            began=before.began or now,
             until=now + self._settings.prefix_s,
             last_good=last_good,
             last_good_at=now,

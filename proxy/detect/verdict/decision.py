@@ -18,6 +18,7 @@ from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
 from proxy.detect.verdict.site_faults import (
     bad_certificate,
+    does_not_open,
     does_not_resolve,
     name_answers,
     no_such_name,
@@ -25,6 +26,7 @@ from proxy.detect.verdict.site_faults import (
     site_down,
 )
 from proxy.detect.verdict.site_status import SiteStatus
+from proxy.detect.verdict.unopened import cause_of_step
 from proxy.detect.verdict.verdict import Verdict
 from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
 from proxy.model import (
@@ -154,7 +156,10 @@ def _nothing_delivered(comparison: Comparison) -> Verdict:
     if comparison.failing:
         return relays_fail(comparison, summary)
     if control is StepResult.OK:
-        return site_down(comparison, summary, labels.NO_RELAY, Confidence.LOW)
+        cause = Cause.DOWN if step is None else cause_of_step(step)
+        if cause is Cause.DOWN:
+            return site_down(comparison, summary, labels.NO_RELAY, Confidence.LOW)
+        return does_not_open(comparison, summary, cause)
     return uncompared(comparison, summary)
 
 

@@ -75,6 +75,14 @@ _CAUSES: Mapping[Cause | str, Phrase] = MappingProxyType(
         Cause.RESTRICTED: _("this network allows few sites"),
         Cause.NO_SUCH_NAME: _("the name does not exist"),
         Cause.UNRESOLVED: _("encrypted DNS is blocked here, so it may be DNS tampering"),
+        Cause.HELLO_RESET: _("reset after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
+        Cause.HELLO_CLOSED: _(
+            "closed after the ClientHello, as some SNI filters do; blocked or down, a relay would tell"
+        ),
+        Cause.HELLO_SILENCE: _("silence after the ClientHello, as SNI filters do; blocked or down, a relay would tell"),
+        Cause.UNANSWERED: _("no answer to the request; blocked or down, a relay would tell"),
+        Cause.UNREACHED: _("no connection to its address; blocked or down, a relay would tell"),
+        Cause.NO_ADDRESS: _("its name does not resolve; blocked or down, a relay would tell"),
         Cause.RELAYS_FAIL: _("the relays themselves fail"),
         Cause.OFFLINE: _("no network"),
         Cause.PORTAL: _("captive portal"),

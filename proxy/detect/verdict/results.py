@@ -2,11 +2,13 @@
 
 A connection that a route delivered needs no result: the stored status says that the site works. For one that failed on
 every route, the result is found here: the name does not exist, the relays themselves fail, or the site is down. A
-measurement has its verdict. Results are in memory only, limited like the beliefs.
+measurement has its verdict. A port of a site has its own results: that nothing listens on one says nothing of the
+others. Results are in memory only, limited like the beliefs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,13 +16,25 @@ from types import MappingProxyType
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.relay_faults import relay_fault
+from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
 from proxy.detect.verdict.missing_name import Lookup, NameAnswers, lookup_result
-from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, says_the_same, usual_ports_first
+from proxy.detect.verdict.unopened import cause_of_failure
 from proxy.model import DIRECT, DOH, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
+from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
+
+PORTS_MAX = 4
+"""Ports of one host that have a result, the latest."""
+
+DIRECT_WORKS_S = 60.0
+"""Another site that delivers direct within this time of a failure shows that direct works."""
+
+WAITING_MAX = 256
+"""Failures that wait for another site to show that direct works."""
 
 
 @frozen_dataclass
@@ -32,13 +46,15 @@ class Visited:
 
 
 class Results:
-    """The last results, by network and host. Belongs to one thread."""
+    """The last results, by network, host and port. Belongs to one thread."""
 
     def __init__(self, settings: DetectTuning) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
-        self._results: HostLru[LastResult] = HostLru(**bounds)
+        self._results: HostLru[tuple[LastResult, ...]] = HostLru(**bounds)
         self._visited: HostLru[Visited] = HostLru(**bounds)
+        self.waiting: Bounded[tuple[Key, int], LastResult] = Bounded(WAITING_MAX)
+        """By host and port, what a failure will come to if another site works direct at the time. Empty: none waits."""
 
     def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
         """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
@@ -46,35 +62,72 @@ class Results:
         if (protocol := visited_protocol(outcome.protocol, port)) is not Protocol.NONE:
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
-            before = self._results.get(key)
+            before = self.of_port(key, port, now)
             if before is not None and not _is_lasting(before, outcome):
-                self._results.pop(key)
-        elif (result := result_of(outcome, now, direct_works=direct_works)) is not None:
-            self._results.put(key, result)
+                self._replace(key, port, None)
+            return
+        result = result_of(outcome, now, gave_up_s=self._settings.gave_up_s)
+        if result is None:
+            return
+        if result.status in _NEED_A_ROUTE and result.otherwise is SiteStatus.NOT_TESTED:
+            certain = replace(result, relays=())
+            if direct_works:
+                result = certain
+            else:
+                self.waiting[key, port] = certain
+                result = result if result.relays else replace(result, status=result.otherwise, cause=Cause.NONE)
+        self.note(key, result)
+
+    def on_direct_delivery(self, network: NetworkId, domain: str, now: float) -> None:
+        """A host of `domain` delivered direct: what failed within the minute did not fail for want of a network."""
+        for (key, port), result in list(self.waiting.items()):
+            is_old = not 0 <= now - result.at <= DIRECT_WORKS_S
+            if is_old or (key[0] == network and registrable(key[1]) != domain):
+                del self.waiting[key, port]
+                shown = self.of_port(key, port, now)
+                if not is_old and shown is not None and shown.at == result.at:
+                    self.note(key, result)
 
     def note(self, key: Key, result: LastResult) -> None:
-        """Stores the result of a measurement."""
-        self._results.put(key, result)
+        """Stores the result of a measurement, or of a connection."""
+        before = self.of_port(key, result.port, result.at)
+        if before is not None and says_the_same(before.status, result.status):
+            result = replace(result, since=before.began)
+        self._replace(key, result.port, result)
 
     def knows(self, key: Key) -> bool:
         """Whether a host has a result, however old."""
         return key in self._results
 
     def of(self, key: Key, now: float) -> LastResult | None:
-        """The last result of a host; None when there is none, or it is older than `known_s`."""
-        result = self._results.get(key)
-        return result if result is not None and 0 <= now - result.at <= self._settings.known_s else None
+        """The last result of a host: that of https, else that of http, else that of the latest other port. None when
+        there is none, or it is older than `known_s`."""
+        return min(
+            self.by_port(key, now), key=lambda result: (usual_ports_first(result.port), -result.at), default=None
+        )
+
+    def of_port(self, key: Key, port: int, now: float) -> LastResult | None:
+        """The last result of one port of a host; None when there is none, or it is older than `known_s`."""
+        return next((result for result in self.by_port(key, now) if result.port == port), None)
+
+    def by_port(self, key: Key, now: float) -> tuple[LastResult, ...]:
+        """The last result of each port of a host, as far as they are not older than `known_s`."""
+        results = self._results.get(key) or ()
+        return tuple(result for result in results if 0 <= now - result.at <= self._settings.known_s)
 
     def visited(self, key: Key) -> Visited | None:
         """The last visit to a host; None: there was none."""
         return self._visited.get(key)
 
     def recent(self, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
-        """The hosts with a result of the last `within_s` on a network, the latest first."""
+        """The hosts with a result of the last `within_s` on a network, the latest first; a host stands there once for
+        each of its ports."""
         found = [
             (host, result)
-            for (where, host), result in self._results.items()
-            if where == network and 0 <= now - result.at <= within_s
+            for (where, host), results in self._results.items()
+            if where == network
+            for result in results
+            if 0 <= now - result.at <= within_s
         ]
         return sorted(found, key=lambda pair: pair[1].at, reverse=True)
 
@@ -82,6 +135,8 @@ class Results:
         """Forgets one host."""
         self._results.pop(key)
         self._visited.pop(key)
+        for waiting in [waiting for waiting in self.waiting if waiting[0] == key]:
+            del self.waiting[waiting]
 
     def known(self) -> set[Key]:
         """All hosts with a result or a visit."""
@@ -90,6 +145,16 @@ class Results:
     def on_clock_set(self) -> None:
         """Drops all results, whose dates are void."""
         self._results.clear()
+        self.waiting.clear()
+
+    def _replace(self, key: Key, port: int, result: LastResult | None) -> None:
+        others = [other for other in self._results.get(key) or () if other.port != port]
+        if result is not None:
+            self._results.put(key, (*others, result)[-PORTS_MAX:])
+        elif others:
+            self._results.put(key, tuple(others))
+        else:
+            self._results.pop(key)
 
 
 def visited_protocol(protocol: Protocol, port: int) -> Protocol:
@@ -104,12 +169,21 @@ _USUAL = MappingProxyType({80: Protocol.HTTP, 8080: Protocol.HTTP, 443: Protocol
 """What pages are requested by at these ports."""
 
 
-def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult | None:
+_NEED_A_ROUTE = (SiteStatus.SITE_DOWN, SiteStatus.DOES_NOT_OPEN, SiteStatus.DOES_NOT_RESOLVE)
+"""What can be said only by a route that works for other sites: direct, or a relay that was asked for this one."""
+
+
+def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult | None:
     """The result of a connection that no route delivered; None when it is not known: the client left before every
-    route was judged, or nothing was tried."""
-    tried = [attempt for attempt in outcome.attempts if attempt.symptom not in NOT_JUDGED]
-    undecided = any(attempt.pending or attempt.symptom is Symptom.ABANDONED for attempt in tried)
-    if not tried or undecided or outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER):
+    route was judged, or nothing was tried. A client that waited for `gave_up_s` leaves for want of an answer."""
+    attempts = [attempt for attempt in outcome.attempts if attempt.symptom not in NOT_JUDGED]
+    has_left = outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER)
+    if has_left and outcome.duration < gave_up_s:
+        return None
+    patience_s = gave_up_s if has_left else math.inf
+    tried = [judged for attempt in attempts if (judged := _judged(attempt, patience_s)) is not None]
+    is_undecided = {attempt.route for attempt in attempts} != {attempt.route for attempt in tried}
+    if not tried or (is_undecided and not has_left):
         return None
     relayed = [attempt for attempt in tried if attempt.route.relays]
     failing = [attempt for attempt in relayed if relay_fault(attempt) is not None]
@@ -118,21 +192,39 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
     text = semicolons(
         [_sentence(attempt, outcome.protocol) for attempt in {attempt.route: attempt for attempt in tried}.values()]
     )
-    result = LastResult(SiteStatus.NOT_TESTED, now, Source.CONNECTION, text=text)
+    port = outcome.request.destination.port
+    result = LastResult(SiteStatus.SITE_DOWN, now, Source.CONNECTION, Cause.DOWN, text, port=port)
     answers = _name_answers(outcome.attempts, compared, has_relays=bool(relayed))
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
-    # Where nothing works and no resolver answers, it may be the network.
-    if answers.status is SiteStatus.DOES_NOT_RESOLVE and (direct_works or answers.system is not Lookup.FAILED):
-        return replace(result, status=SiteStatus.DOES_NOT_RESOLVE, cause=Cause.UNRESOLVED, text=DOES_NOT_RESOLVE)
+    if answers.status is SiteStatus.DOES_NOT_RESOLVE:
+        # Where nothing works and no resolver answers, it may be the network.
+        otherwise = SiteStatus.NOT_TESTED if answers.system is Lookup.FAILED else answers.status
+        return replace(
+            result, status=answers.status, cause=Cause.UNRESOLVED, text=DOES_NOT_RESOLVE, otherwise=otherwise
+        )
     if compared:
-        return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN)
+        return replace(result, relays=_names(compared))
     if unanswered:
-        relays = tuple(dict.fromkeys(">".join(attempt.route.relays) for attempt in unanswered))
-        return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN, relays=relays)
+        return replace(result, relays=_names(unanswered), otherwise=SiteStatus.RELAYS_FAIL)
     if failing:
         return replace(result, status=SiteStatus.RELAYS_FAIL, cause=Cause.RELAYS_FAIL)
-    return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN) if direct_works else result
+    direct = min(tried, key=lambda attempt: attempt.route != DIRECT)  # without it, a local strategy
+    cause = cause_of_failure(direct.symptom, direct.stage, outcome.protocol)
+    return result if cause is Cause.DOWN else replace(result, status=SiteStatus.DOES_NOT_OPEN, cause=cause)
+
+
+def _judged(attempt: Attempt, patience_s: float) -> Attempt | None:
+    """The attempt, if it was decided; one that had no answer for `patience_s` was silent."""
+    if not attempt.pending and attempt.symptom is not Symptom.ABANDONED:
+        return attempt
+    if attempt.elapsed < patience_s:
+        return None
+    return replace(attempt, symptom=Symptom.SILENT if attempt.stage is Stage.FIRST_BYTE else Symptom.TIMEOUT)
+
+
+def _names(relayed: Sequence[Attempt]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(">".join(attempt.route.relays) for attempt in relayed))
 
 
 def _name_answers(attempts: Sequence[Attempt], compared: Sequence[Attempt], *, has_relays: bool) -> NameAnswers:

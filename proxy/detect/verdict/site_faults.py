@@ -155,6 +155,22 @@ def bad_certificate(comparison: Comparison, fault: Cause) -> Verdict:
     )
 
 
+def does_not_open(comparison: Comparison, summary: str, cause: Cause) -> Verdict:
+    """Direct fails in this way while it reaches another site, and there is no relay to compare with."""
+    return Verdict(
+        SiteStatus.DOES_NOT_OPEN,
+        State.DOWN,
+        cause,
+        summary,
+        Confidence.LOW,
+        (labels.NO_RELAY, labels.internet_works(comparison.routes.control_text)),
+        _("it may be blocked, or down: a relay would tell"),
+        labels.ADD_A_RELAY,
+        signals=comparison.signals,
+        control=comparison.control,
+    )
+
+
 def site_down(comparison: Comparison, summary: str, reason: str, confidence: Confidence) -> Verdict:
     """No route delivered, and these routes work for other sites. `reason` says what direct was compared with."""
     reasons = [reason]

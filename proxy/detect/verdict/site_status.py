@@ -6,11 +6,12 @@ state of the network, and the relays that fail. Each word has a glyph, so that c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from proxy.model import Belief, Cause, NetworkState, State
+from proxy.model import DIRECT, UNKNOWN_NETWORK, Belief, Cause, NetworkState, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _, pgettext
 
@@ -27,6 +28,7 @@ class SiteStatus(StrEnum):
     DOES_NOT_RESOLVE = "does not resolve"  # and encrypted DNS does not answer: a typo, or tampering
     BAD_CERTIFICATE = "bad certificate"  # a relay gets the same one; or there is none to compare with
     SITE_DOWN = "site down"  # it fails on every route, and those routes work for other sites
+    DOES_NOT_OPEN = "does not open"  # direct fails, as by a block or a fault of the site, and nothing was compared
     REFUSES_THIS_ROUTE = "refuses this route"  # 403, 429 or 451
     RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said about the site
     NO_NETWORK = "no network"
@@ -64,6 +66,7 @@ _GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
         SiteStatus.DOES_NOT_RESOLVE: "?",
         SiteStatus.BAD_CERTIFICATE: "⚠",
         SiteStatus.SITE_DOWN: "↓",
+        SiteStatus.DOES_NOT_OPEN: "∅",
         SiteStatus.REFUSES_THIS_ROUTE: "⊘",
         SiteStatus.RELAYS_FAIL: "!",
         SiteStatus.NO_NETWORK: "–",
@@ -84,6 +87,7 @@ _IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
         SiteStatus.DOES_NOT_RESOLVE: pgettext("status", "does not resolve"),
         SiteStatus.BAD_CERTIFICATE: pgettext("status", "bad certificate"),
         SiteStatus.SITE_DOWN: pgettext("status", "site down"),
+        SiteStatus.DOES_NOT_OPEN: pgettext("status", "does not open"),
         SiteStatus.REFUSES_THIS_ROUTE: pgettext("status", "refuses this route"),
         SiteStatus.RELAYS_FAIL: pgettext("status", "relays fail"),
         SiteStatus.NO_NETWORK: pgettext("status", "no network"),
@@ -98,6 +102,7 @@ _ADVICE: Mapping[SiteStatus, Phrase] = MappingProxyType(
         SiteStatus.DOES_NOT_RESOLVE: _("Check the spelling, or add a relay with `byway relay add URL`."),
         SiteStatus.BAD_CERTIFICATE: _("Do not enter passwords there. `byway why` names the reason."),
         SiteStatus.SITE_DOWN: _("No route reached it. Wait, or try another relay."),
+        SiteStatus.DOES_NOT_OPEN: _("A relay would tell whether it is blocked or down: `byway relay add URL`"),
         SiteStatus.REFUSES_THIS_ROUTE: _("The site refuses this route. Try another relay."),
         SiteStatus.RELAYS_FAIL: _("The relays fail: see `byway status`, then `byway relay test`."),
         SiteStatus.NO_NETWORK: _("Check your network connection."),
@@ -122,17 +127,31 @@ class LastResult:
     source: Source
     cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence
-    relays: tuple[str, ...] = ()  # that took the request and did not answer, where no other route was compared
+    relays: tuple[str, ...] = ()  # of which one must work for other sites, else the status is `otherwise`
+    otherwise: SiteStatus = SiteStatus.NOT_TESTED
+    since: float = 0.0  # when the first of the results that say the same came; 0: this is the first
+    port: int = 443  # of the site
+    works_by: str = ""  # str(Route) that delivered it; empty: none did
+
+    @property
+    def began(self) -> float:
+        """When the site was first found as it is, in seconds since the epoch."""
+        return self.since or self.at
 
 
 @frozen_dataclass
 class SiteState:
-    """The word for a site, and its source."""
+    """What is said of a site now: the same in each list, page, command, report and document. Times are seconds since
+    the epoch; 0: not known."""
 
     status: SiteStatus
     cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence: the evidence
-    at: float = 0.0  # since when, or when the last result came; 0: never
+    since: float = 0.0  # when it began to be so: nothing has shown the contrary since
+    found_at: float = 0.0  # when that was seen last
+    works_by: str = ""  # str(Route) that opens it, as far as is known
+    retest_at: float = 0.0  # direct is tested again beside the first visit after this
+    port: int = 0  # that this is said of; 0: the site as a whole
     last: LastResult | None = None
 
 
@@ -162,7 +181,7 @@ _BY_STATE: Mapping[State, SiteStatus] = MappingProxyType(
         State.WORKS: SiteStatus.WORKS,
         State.SUSPECT: SiteStatus.LIKELY_BLOCKED,
         State.BLOCKED: SiteStatus.BLOCKED,
-        State.DOWN: SiteStatus.SITE_DOWN,
+        State.DOWN: SiteStatus.NOT_TESTED,  # no route delivered; the last result says what that means
         State.REFUSED: SiteStatus.REFUSES_THIS_ROUTE,
     }
 )
@@ -170,29 +189,117 @@ _BY_STATE: Mapping[State, SiteStatus] = MappingProxyType(
 _BY_NETWORK: Mapping[NetworkState, SiteStatus] = MappingProxyType(
     {NetworkState.OFFLINE: SiteStatus.NO_NETWORK, NetworkState.PORTAL: SiteStatus.PORTAL}
 )
+OF_NETWORKS = frozenset(_BY_NETWORK.values())
+"""The words for a network on which nothing can be said about any site."""
+
+BLOCKS = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.SLOW})
+"""The words for sites that direct does not deliver as it should, while another route does."""
+
+
+def says_the_same(one: SiteStatus, other: SiteStatus) -> bool:
+    """Whether two words for a site belong to one spell: more evidence for a block does not begin another one."""
+    return one is other or BLOCKS.issuperset((one, other))
 
 
 def site_state(
     belief: Belief,
     last: LastResult | None = None,
     network: NetworkState = NetworkState.OK,
-    working_relays: Collection[str] = (),
+    working_relays: Mapping[str, float] = MappingProxyType({}),
 ) -> SiteState:
-    """The word for a site now. `working_relays` are the relays that delivered other sites lately.
+    """What is said of a site now. `working_relays` are the relays that delivered other sites lately, and when each
+    last did.
 
     While the network is offline or behind a portal, nothing can be said about any site. Else the newer of the last
-    result and the stored status decides; a result without a conclusion gives way to a stored status."""
+    result and the stored status decides; a result without a conclusion gives way to a stored status, and one that came
+    of failing relays, or of the network, is over with its reason."""
     if network in _BY_NETWORK:
         status = _BY_NETWORK[network]
-        at = last.at if last is not None and last.status is status else 0.0
-        return SiteState(status, Cause(network), at=at, last=last)
-    stored = SiteState(status_of(belief.state, belief.cause), belief.cause, belief.why, belief.since, last)
+        is_of_it = last is not None and last.status is status
+        since, at = (last.began, last.at) if last is not None and is_of_it else (0.0, 0.0)
+        return SiteState(status, Cause(network), since=since, found_at=at, last=last)
+    if last is not None and (_is_over(last, working_relays) or _is_of_one_port(last, belief)):
+        last = None
+    stored = _of_belief(belief, last)
     if last is None:
         return stored
     is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
     changed_at = max(belief.since, belief.signal_at, belief.last_good_at)
     if is_stored and (last.at < changed_at or last.status is SiteStatus.NOT_TESTED):
         return stored
-    if last.status is SiteStatus.SITE_DOWN and last.relays and not set(last.relays) & set(working_relays):
-        return SiteState(SiteStatus.RELAYS_FAIL, Cause.RELAYS_FAIL, last.text, last.at, last)
-    return SiteState(last.status, last.cause, last.text, last.at, last)
+    if last.relays and not set(last.relays) & working_relays.keys():
+        cause = Cause.RELAYS_FAIL if last.otherwise is SiteStatus.RELAYS_FAIL else Cause.NONE
+        last = replace(last, status=last.otherwise, cause=cause)
+    is_same = belief.began and last.status in BLOCKS
+    return SiteState(
+        last.status,
+        last.cause,
+        last.text,
+        since=belief.began if is_same else last.began,
+        found_at=last.at,
+        works_by=last.works_by or (belief.last_good if last.status in _OPENS_OTHERWISE else ""),
+        retest_at=belief.retest_at if is_stored else 0.0,
+        port=0 if last.port in _PORTS else last.port,
+        last=last,
+    )
+
+
+def port_state(
+    last: LastResult,
+    network: NetworkState = NetworkState.OK,
+    working_relays: Mapping[str, float] = MappingProxyType({}),
+) -> SiteState:
+    """What is said now of the one port that a result is of: nothing that is stored is about one port."""
+    unknown = Belief("", UNKNOWN_NETWORK)
+    return replace(site_state(unknown, last, network, working_relays), port=last.port)
+
+
+def usual_ports_first(port: int) -> int:
+    """The order of a host's ports, by which of them people mean when they name the site."""
+    return _PORTS.index(port) if port in _PORTS else len(_PORTS)
+
+
+_PORTS = (443, 80)
+"""The ports of a site as a whole: those of https and http."""
+
+
+def _is_of_one_port(last: LastResult, belief: Belief) -> bool:
+    """Whether a result is about another port of a site than its https, of which more is known: a closed port is not
+    the site."""
+    if last.port == _PORTS[0] or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
+        return False
+    if last.port in _PORTS:
+        return belief.state is State.WORKS and last.status.is_trouble
+    return belief.state is State.WORKS or last.status not in BLOCKS
+
+
+def _is_over(last: LastResult, working_relays: Mapping[str, float]) -> bool:
+    """Whether what a result came of is over: a relay has worked since the relays failed, or the network is well
+    again."""
+    if last.status is SiteStatus.RELAYS_FAIL:
+        return any(at > last.at for at in working_relays.values())
+    return last.status in OF_NETWORKS
+
+
+def _of_belief(belief: Belief, last: LastResult | None) -> SiteState:
+    """What the stored status says."""
+    status = status_of(belief.state, belief.cause)
+    if status is SiteStatus.NOT_TESTED:
+        return SiteState(status, text=belief.why, last=last)
+    if status is SiteStatus.WORKS:  # whatever was wrong with it before
+        at = belief.since
+        return SiteState(status, text=belief.why, since=at, found_at=at, works_by=str(DIRECT), last=last)
+    return SiteState(
+        status,
+        belief.cause,
+        belief.why,
+        since=belief.began or belief.since,
+        found_at=max(belief.since, belief.signal_at),
+        works_by=belief.last_good,
+        retest_at=belief.retest_at,
+        last=last,
+    )
+
+
+_OPENS_OTHERWISE = BLOCKS | {SiteStatus.REFUSES_THIS_ROUTE}
+"""The words for sites that another route than direct opens."""

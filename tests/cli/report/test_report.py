@@ -85,7 +85,8 @@ SITE = Site(
      "because": "connection reset after the TLS ClientHello (SNI filtering)",
      "last_result": {"text": "direct failed; my-vps delivered"}},
     ({"state": "blocked", "scope": BLOG, "network": "f00dfeed", "cause": "sni_reset", "since": 1_699_990_000.0,
-      "blocked_since": 1_699_990_100.0, "until": None, "began": "direct failed; my-vps delivered", "ended": ""},),
+      "words": "blocked", "blocked_since": 1_699_990_100.0, "until": None,
+      "began": "direct failed; my-vps delivered", "ended": ""},),
     (EXAMINED,),
 )  # fmt: skip
 
@@ -332,6 +333,9 @@ def test_markdown_has_a_title_a_date_the_version_and_the_network() -> None:
         "* Network: network-1", "* Sites: 1",
     ]  # fmt: skip
     assert f"## {BLOG}" in lines
+    since = "2023-11-14T19:26:40+00:00"
+    assert f", since {since}, last confirmed {since}" in lines[lines.index(f"## {BLOG}") + 2]
+    assert any(line.startswith(f"* blocked from {since} until now") for line in lines)
 
 
 def test_each_connection_is_one_line() -> None:

@@ -14,7 +14,7 @@ from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, failed
 
 NOW = 1_000_000.0
 KEY = (HOME, HOST)
-DOH = Route(wrap=("doh",))
+DOH, TLSREC = Route(wrap=("doh",)), Route(wrap=("tlsrec",))
 
 
 def relay(kind: str, route: Route = TOR, symptom: Symptom = Symptom.RELAY_DOWN) -> Attempt:
@@ -37,6 +37,7 @@ class Case:
     status: str | None
     says: str = ""
     direct_works: bool = True
+    cause: str | None = None
 
 
 CASES = (
@@ -53,7 +54,15 @@ CASES = (
          "connection reset after the TLS ClientHello"),
     Case("reset through a relay as well", (RESET, failed(Symptom.RESET, route=TOR)), "site down"),
     Case("a relay that waits for it", (RESET, WAITS), "site down"),
-    Case("no relay, direct works", (RESET,), "site down"),
+    Case("no relay, reset", (RESET,), "does not open", "connection reset after", cause="hello_reset"),
+    Case("no relay, closed", (failed(Symptom.EOF),), "does not open", cause="hello_closed"),
+    Case("no relay, dropped", (failed(Symptom.DROPPED),), "does not open", cause="hello_silence"),
+    Case("no relay, silent", (failed(Symptom.SILENT),), "does not open", cause="hello_silence"),
+    Case("no relay, no connection", (failed(Symptom.TIMEOUT, Stage.CONNECT),), "does not open", cause="unreached"),
+    Case("no relay, no name", (failed(Symptom.RESOLVE_FAILED, Stage.RESOLVE),), "does not open", cause="no_address"),
+    Case("no relay, nothing listens", (failed(Symptom.REFUSED, Stage.CONNECT),), "site down", cause="down"),
+    Case("no relay, strategies fail as well", (RESET, failed(Symptom.SILENT, route=TLSREC)), "does not open",
+         "direct|tlsrec: no answer", cause="hello_reset"),
     Case("no relay, nothing else works", (RESET,), "not tested", direct_works=False),
     Case("no such name, encrypted DNS agrees", (NO_NAME, failed(Symptom.NO_NAME, Stage.RESOLVE, DOH), REFUSES),
          "no such name", "DNS says that the name does not exist"),
@@ -75,21 +84,93 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_a_failed_connection_comes_to(case: Case) -> None:
-    result = result_of(outcome(*case.attempts), NOW, direct_works=case.direct_works)
+    results = Results(DetectTuning())
+    results.learn(outcome(*case.attempts), KEY, NOW, direct_works=case.direct_works)
+    result = results.of(KEY, NOW)
     assert (result.status if result else None) == case.status
     if result is not None:
         assert (result.at, result.source) == (NOW, Source.CONNECTION)
         assert case.says in result.text
+        assert case.cause in (None, result.cause)
 
 
 @pytest.mark.parametrize("closed_by", [ClosedBy.CLIENT, ClosedBy.USER])
 def test_what_nobody_waited_for_is_not_known(closed_by: ClosedBy) -> None:
-    left = replace(outcome(RESET, REFUSES), closed_by=closed_by)
-    assert result_of(left, NOW, direct_works=True) is None
+    left = replace(outcome(RESET, REFUSES), closed_by=closed_by, duration=2.9)
+    assert result_of(left, NOW, gave_up_s=3.0) is None
+
+
+LEFT = failed(Symptom.ABANDONED, elapsed=40.0)
+LEFT_RELAY = replace(failed(Symptom.ABANDONED, Stage.RELAY, TOR), elapsed=0.5)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "status", "cause"),
+    [
+        ((LEFT,), "does not open", "hello_silence"),
+        ((pending(elapsed=40.0),), "does not open", "hello_silence"),
+        ((failed(Symptom.ABANDONED, Stage.CONNECT, elapsed=40.0),), "does not open", "unreached"),
+        ((RESET, LEFT_RELAY), "does not open", "hello_reset"),
+        ((RESET, REFUSES, REFUSES, LEFT_RELAY), "relays fail", "relays"),
+        ((RESET, replace(LEFT_RELAY, elapsed=9.0)), "site down", "down"),
+        ((LEFT_RELAY,), None, None),
+    ],
+)
+def test_who_waited_and_left_has_seen_that_nothing_came(
+    attempts: tuple[Attempt, ...], status: str | None, cause: str | None
+) -> None:
+    left = replace(outcome(*attempts), closed_by=ClosedBy.CLIENT, duration=40.0)
+    result = result_of(left, NOW, gave_up_s=3.0)
+    assert (result.status, result.cause) == (status, cause) if result is not None else status is None
+
+
+def test_a_site_that_works_direct_shortly_after_shows_that_the_network_did_not_fail(results: Results) -> None:
+    results.learn(outcome(RESET), KEY, NOW, direct_works=False)
+    assert seen(results).status == "not tested"
+    results.on_direct_delivery(AWAY, "example.com", NOW + 10)
+    results.on_direct_delivery(HOME, "example.org", NOW + 10)  # of the same domain
+    assert seen(results).status == "not tested"
+    results.on_direct_delivery(HOME, "example.com", NOW + 20)
+    assert (seen(results).status, seen(results).at) == ("does not open", NOW)
+    assert not results.waiting
+
+
+def test_a_site_that_works_much_later_shows_nothing(results: Results) -> None:
+    results.learn(outcome(RESET), KEY, NOW, direct_works=False)
+    results.on_direct_delivery(HOME, "example.com", NOW + 61)
+    assert seen(results).status == "not tested"
+    assert not results.waiting
+
+
+def test_each_port_has_its_own_result(results: Results) -> None:
+    closed = failed(Symptom.REFUSED, Stage.CONNECT)
+    results.learn(outcome(closed, port=8443), KEY, NOW, direct_works=True)
+    results.learn(outcome(RESET), KEY, NOW + 1, direct_works=True)
+    assert [(each.port, each.status) for each in results.by_port(KEY, NOW + 1)] == [
+        (8443, "site down"), (443, "does not open"),
+    ]  # fmt: skip
+    assert seen(results, 1).port == 443
+    results.learn(outcome(delivered()), KEY, NOW + 2, direct_works=True)
+    assert [each.port for each in results.by_port(KEY, NOW + 2)] == [8443], "the other port is closed as before"
+
+
+def test_a_result_that_says_the_same_does_not_begin_anew(results: Results) -> None:
+    for at in (0, 60, 120):
+        results.learn(outcome(RESET), KEY, NOW + at, direct_works=True)
+    assert (seen(results, 120).began, seen(results, 120).at) == (NOW, NOW + 120)
+    results.note(KEY, LastResult(SiteStatus.LIKELY_BLOCKED, NOW + 180, Source.MEASUREMENT))
+    results.note(KEY, LastResult(SiteStatus.BLOCKED, NOW + 240, Source.MEASUREMENT))
+    assert seen(results, 240).began == NOW + 180, "a block found for certain is the same block"
+
+
+def seen(results: Results, after: float = 0.0) -> LastResult:
+    result = results.of(KEY, NOW + after)
+    assert result is not None
+    return result
 
 
 def test_relays_that_did_not_answer_are_named() -> None:
-    result = result_of(outcome(RESET, WAITS, failed(Symptom.TIMEOUT, Stage.RELAY, VPS)), NOW, direct_works=True)
+    result = result_of(outcome(RESET, WAITS, failed(Symptom.TIMEOUT, Stage.RELAY, VPS)), NOW, gave_up_s=3.0)
     assert result is not None
     assert result.relays == ("tor", "vps")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, site_state, status_of
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, port_state, site_state, status_of
 from proxy.model import Belief, NetworkState, State
 from tests.support.outcomes import HOME
 
@@ -32,7 +34,7 @@ def last(status: SiteStatus, at: float = AT + 60, **more: object) -> LastResult:
         (State.BLOCKED, "frozen", "slow"),
         (State.SUSPECT, "interception", "intercepted"),
         (State.BLOCKED, "interception", "intercepted"),
-        (State.DOWN, "down", "site down"),
+        (State.DOWN, "down", "not tested"),
         (State.REFUSED, "refused", "refuses this route"),
         (State.SUSPECT, "refused", "refuses this route"),
     ],
@@ -53,6 +55,7 @@ def test_each_word_has_a_glyph_as_the_specification_of_words_has_it() -> None:
         "does not resolve": "?",
         "bad certificate": "⚠",
         "site down": "↓",
+        "does not open": "∅",
         "refuses this route": "⊘",
         "relays fail": "!",
         "no network": "–",
@@ -70,12 +73,18 @@ def test_offline_or_behind_a_portal_nothing_is_said_of_a_site(held: Belief, netw
 @pytest.mark.parametrize("network", [NetworkState.OK, NetworkState.RESTRICTED, NetworkState.INSPECTED])
 def test_a_site_that_failed_a_minute_ago_is_not_untested(network: NetworkState) -> None:
     shown = site_state(UNKNOWN, last(SiteStatus.RELAYS_FAIL, cause="relays"), network)
-    assert (shown.status, shown.cause, shown.text, shown.at) == ("relays fail", "relays", "what was seen", AT + 60)
+    assert (shown.status, shown.cause, shown.text, shown.found_at) == (
+        "relays fail",
+        "relays",
+        "what was seen",
+        AT + 60,
+    )
 
 
 @pytest.mark.parametrize("status", list(SiteStatus))
 def test_a_newer_result_decides_over_what_is_stored(status: SiteStatus) -> None:
-    expected = "blocked" if status is SiteStatus.NOT_TESTED else status
+    is_over = status in (SiteStatus.NOT_TESTED, SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
+    expected = "blocked" if is_over else status
     assert site_state(BLOCKED, last(status)).status == expected
     assert site_state(BLOCKED, last(status, at=AT - 1)).status == "blocked", "an older one does not"
 
@@ -86,15 +95,98 @@ def test_a_relay_that_delivered_since_makes_the_stored_status_the_newer_one() ->
 
 
 def test_a_site_is_down_only_by_a_relay_that_works_for_others() -> None:
-    waiting = last(SiteStatus.SITE_DOWN, relays=("tor", "vps"))
+    waiting = last(SiteStatus.SITE_DOWN, relays=("tor", "vps"), otherwise=SiteStatus.RELAYS_FAIL)
     assert site_state(DOWN, waiting).status == "relays fail"
-    assert site_state(DOWN, waiting, working_relays=["other"]).status == "relays fail"
-    assert site_state(DOWN, waiting, working_relays=["vps"]).status == "site down"
-    assert site_state(DOWN, last(SiteStatus.SITE_DOWN)).status == "site down", "it was compared"
+    assert site_state(DOWN, waiting, working_relays={"other": AT}).status == "relays fail"
+    assert site_state(DOWN, waiting, working_relays={"vps": AT}).status == "site down"
+    refused = last(SiteStatus.SITE_DOWN, cause="down", relays=("tor",))
+    assert (site_state(DOWN, refused).status, site_state(DOWN, refused).cause) == ("not tested", "")
+    assert site_state(DOWN, refused, working_relays={"tor": AT}).status == "site down"
+    assert site_state(DOWN, last(SiteStatus.SITE_DOWN)).status == "site down", "another site works direct"
 
 
 def test_without_a_result_what_is_stored_decides() -> None:
     shown = site_state(SUSPECT)
-    assert (shown.status, shown.cause, shown.text, shown.at, shown.last) == (
+    assert (shown.status, shown.cause, shown.text, shown.since, shown.last) == (
         "likely blocked", "sni_reset", "reset", AT, None,
     )  # fmt: skip
+
+
+# -- since when --------------------------------------------------------------------------------------------------------
+
+LONG = replace(BLOCKED, began=AT - 900, last_good="tor", last_good_at=AT - 5, retest_at=AT + 900)
+
+
+def test_a_block_is_as_old_as_its_spell_and_was_confirmed_last_by_its_last_signal() -> None:
+    shown = site_state(replace(LONG, signal_at=AT + 30))
+    assert (shown.since, shown.found_at, shown.works_by, shown.retest_at) == (AT - 900, AT + 30, "tor", AT + 900)
+
+
+@pytest.mark.parametrize("status", [SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW])
+def test_a_measurement_confirms_a_block_and_does_not_begin_it(status: SiteStatus) -> None:
+    shown = site_state(LONG, last(status, cause="dns"))
+    assert (shown.status, shown.cause, shown.since, shown.found_at) == (status, "dns", AT - 900, AT + 60)
+    assert shown.works_by == "tor"
+
+
+def test_what_a_measurement_finds_otherwise_begins_with_the_first_that_found_it() -> None:
+    shown = site_state(LONG, last(SiteStatus.WORKS, since=AT + 20, works_by="direct"))
+    assert (shown.since, shown.found_at, shown.works_by) == (AT + 20, AT + 60, "direct")
+    shown = site_state(LONG, last(SiteStatus.SITE_DOWN))
+    assert (shown.since, shown.works_by) == (AT + 60, ""), "what failed everywhere works by no route"
+
+
+def test_a_suspicion_that_time_ended_goes_on_when_a_measurement_finds_it_again() -> None:
+    lapsed = Belief("site.test", HOME, since=AT, began=AT - 900)
+    assert site_state(lapsed).status == "not tested"
+    assert site_state(lapsed, last(SiteStatus.BLOCKED)).since == AT - 900
+
+
+def test_what_works_has_no_cause() -> None:
+    shown = site_state(replace(WORKS, cause="sni_reset", why="direct answered"))
+    assert (shown.status, shown.cause, shown.works_by, shown.since) == ("works", "", "direct", AT)
+
+
+# -- what is over ------------------------------------------------------------------------------------------------------
+
+
+def test_relays_that_work_again_no_longer_fail() -> None:
+    failing = last(SiteStatus.RELAYS_FAIL)
+    assert site_state(UNKNOWN, failing, working_relays={"tor": AT + 59}).status == "relays fail"
+    assert site_state(UNKNOWN, failing, working_relays={"tor": AT + 61}).status == "not tested"
+    assert site_state(BLOCKED, failing, working_relays={"vps": AT + 61}).status == "blocked"
+
+
+@pytest.mark.parametrize("status", [SiteStatus.NO_NETWORK, SiteStatus.PORTAL])
+def test_what_the_network_was_at_fault_for_is_over_with_that(status: SiteStatus) -> None:
+    assert site_state(UNKNOWN, last(status)).status == "not tested"
+
+
+# -- ports -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "port", "status", "word"),
+    [
+        (WORKS, 8443, SiteStatus.SITE_DOWN, "works"),
+        (WORKS, 80, SiteStatus.SITE_DOWN, "works"),
+        (WORKS, 443, SiteStatus.SITE_DOWN, "site down"),
+        (BLOCKED, 8443, SiteStatus.SITE_DOWN, "blocked"),
+        (BLOCKED, 8443, SiteStatus.WORKS, "blocked"),
+        (BLOCKED, 80, SiteStatus.WORKS, "works"),
+        (UNKNOWN, 80, SiteStatus.SITE_DOWN, "site down"),
+        (UNKNOWN, 8443, SiteStatus.SITE_DOWN, "site down"),
+    ],
+)
+def test_another_port_is_the_site_only_while_nothing_else_is_known(
+    held: Belief, port: int, status: SiteStatus, word: str
+) -> None:
+    shown = site_state(held, last(status, port=port))
+    assert shown.status == word
+    assert shown.port == (8443 if held is UNKNOWN and port == 8443 else 0)
+
+
+def test_a_port_has_a_state_of_its_own() -> None:
+    shown = port_state(last(SiteStatus.SITE_DOWN, port=8443))
+    assert (shown.status, shown.port, shown.since) == ("site down", 8443, AT + 60)
+    assert port_state(last(SiteStatus.SITE_DOWN), NetworkState.PORTAL).status == "portal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiohttp import web
 from markupsafe import Markup
@@ -23,9 +23,8 @@ from proxy.control.dashboard.route_matrix import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.detect.beliefs.belief_table import TROUBLED
-from proxy.detect.verdict.labels import cause_in_words
-from proxy.detect.verdict.site_status import SiteStatus
-from proxy.model import AutoMode
+from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
+from proxy.model import AutoMode, State
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
@@ -38,9 +37,6 @@ HOURS = 24
 _DAY_S = 86_400.0
 _NAMED = 3
 """Routes that the sentence names."""
-
-BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.SLOW})
-"""The words for sites that direct does not deliver as it should, while another route does."""
 
 MODES: Mapping[AutoMode, str] = {
     AutoMode.AUTO: _("direct first, another route if a site is blocked"),
@@ -86,6 +82,7 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
     """Returns the page. `hours` are those since `first_hour`, `changes` those of the last day on any network."""
     series = _series(hours, status.now)
     newest = {change.scope: change for change in sorted(changes, key=_at) if change.network == status.network}
+    troubled = {site.scope for site in status.sites}
     paused = status.mode.paused_until
     return HomeView(
         sentence=sentence(status.sites, status.network_name),
@@ -104,10 +101,16 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
         conclusion=_conclusion(series),
         series=series,
         hours=_table(series, status.now),
-        blocked=[_new(change) for change in newest.values() if _is_blocked(change.after)],
-        free=[
-            _new(change) for change in newest.values() if _is_blocked(change.before) and not _is_blocked(change.after)
-        ],
+        blocked=_latest_first(
+            NewStatus(site.site, site.because, site.since or 0.0)
+            for site in status.sites
+            if site.words in BLOCKS and (site.since or 0.0) >= status.now - _DAY_S
+        ),
+        free=_latest_first(
+            NewStatus(change.scope, "", change.at)
+            for change in newest.values()
+            if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
+        ),
         relays=status.relays,
     )
 
@@ -115,22 +118,27 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
 def sentence(sites: Sequence[SiteJson], network_name: str) -> str:
     """Returns how many sites are blocked here, and which route opens them."""
     here = _("on {network}", network=network_name) if network_name else _("on this network")
-    blocked = [site for site in sites if BLOCKED & {site.words, site.stored_words}]
+    blocked = [site for site in sites if BLOCKS & {site.words, site.stored_words}]
     if not blocked:
         return _("No blocked sites are known {here}.", here=here)
-    routes = Counter(_route_name(site.last_good) for site in blocked)
-    unopened = routes.pop("", 0)
+    routes = Counter(_route_name(_works_by(site)) for site in blocked)
+    failed = sum(_has_failed(site) for site in blocked)
+    unknown = routes.pop("", 0) - failed
     working: list[str] = [
         ngettext("{count} works through {route}", "{count} work through {route}", count, route=route)
         for route, count in routes.most_common(_NAMED)
     ]
     if rest := routes.total() - sum(count for _, count in routes.most_common(_NAMED)):
         working.append(ngettext("{count} through other routes", "{count} through other routes", rest))
-    if unopened:
+    if failed:
         working.append(
-            ngettext("{count} does not open", "{count} do not open", unopened)
-            if working
+            ngettext("{count} does not open", "{count} do not open", failed)
+            if working or unknown
             else pgettext("blocked sites", "none opens")
+        )
+    if unknown:
+        working.append(
+            ngettext("no route is known for {count} of them", "no routes are known for {count} of them", unknown)
         )
     return ngettext(
         "{count} site is blocked {here}: {details}.",
@@ -195,16 +203,22 @@ def _route_name(route: str) -> str:
     return _("a local strategy") if route.startswith("direct|") else route
 
 
-def _is_blocked(state: str) -> bool:
-    return state in TROUBLED
+def _works_by(site: SiteJson) -> str:
+    """The route that opens a blocked site; behind a portal, the one that did."""
+    return site.last_good if site.words in OF_NETWORKS else site.works_by
+
+
+def _has_failed(site: SiteJson) -> bool:
+    """Whether a blocked site did not open the last time, on any route."""
+    return site.words not in BLOCKS and not _works_by(site) and site.words not in OF_NETWORKS
+
+
+def _latest_first(found: Iterable[NewStatus]) -> list[NewStatus]:
+    return sorted(found, key=lambda site: -site.at)
 
 
 def _at(change: ChangeJson) -> float:
     return change.at
-
-
-def _new(change: ChangeJson) -> NewStatus:
-    return NewStatus(change.scope, cause_in_words(change.cause), change.at)
 
 
 async def _home(visit: Visit) -> web.Response:

@@ -16,11 +16,10 @@ from proxy.config.edit import Value
 from proxy.config.load import load
 from proxy.control.access import Refused
 from proxy.control.dashboard.page_names import PAGE_NAMES
-from proxy.control.dashboard.pages.home import BLOCKED
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.site_reader import KnownSite
 from proxy.detect.verdict.labels import network_in_words
-from proxy.detect.verdict.site_status import status_of
+from proxy.detect.verdict.site_status import BLOCKS, status_of
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _
@@ -63,7 +62,7 @@ def networks_view(
     rows = []
     for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
         said, do = (problem or (_("Internet access works."), "")) if id_ == here else ("", "")
-        found = [at for site in sites if site.stored.network == id_ and (at := site.found_at)]
+        found = [at for site in sites if site.stored.network == id_ and (at := site.state.found_at)]
         rows.append(
             NetworkRow(
                 names.get(id_, ""), id_, id_ == here, said, do, blocked[id_], known[id_], max(found, default=None)
@@ -80,7 +79,7 @@ def networks_view(
 
 
 def _is_blocked(site: KnownSite) -> bool:
-    return bool(BLOCKED & {site.state.status, status_of(site.stored.state, site.stored.cause)})
+    return bool(BLOCKS & {site.state.status, status_of(site.stored.state, site.stored.cause)})
 
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:

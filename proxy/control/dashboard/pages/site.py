@@ -10,7 +10,7 @@ from dataclasses import replace
 from aiohttp import web
 from markupsafe import Markup
 
-from proxy.control.amounts import ago, clock
+from proxy.control.amounts import ago, clock, moment
 from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.measurements import KnownSiteAnswer, MeasurementJson
 from proxy.control.answers.sites import SiteAnswer, SiteJson
@@ -31,10 +31,8 @@ from proxy.control.dashboard.site_evidence import Evidence, evidence_of
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope
-from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.labels import cause_in_words
-from proxy.detect.verdict.site_status import status_of
-from proxy.model import Cause, Destination, State
+from proxy.model import Cause, Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
 
@@ -77,6 +75,7 @@ class SiteView:
     site: SiteJson
     plan: PlanJson
     advice: str
+    is_retest_due: bool
     override_sentence: str
     actions: Mapping[str, str]
     action: str
@@ -119,6 +118,7 @@ def site_view(
         site=answer.belief,
         plan=known.plan,
         advice=known.advice,
+        is_retest_due=(answer.belief.retest_at or now) <= now,
         override_sentence=(
             _("None: rules, or what was learned, decide.")
             if covering is None
@@ -130,9 +130,9 @@ def site_view(
         undo=undo,
         spells=[
             (
-                clock(spell.since)[:16].replace("T", " "),
-                clock(spell.until)[:16].replace("T", " ") if spell.until else pgettext("moment", "now"),
-                status_of(State(spell.state), spell.cause).in_words,
+                moment(spell.since),
+                moment(spell.until) or pgettext("moment", "now"),
+                spell.words.in_words,
                 cause_in_words(spell.cause),
                 Markup("<bdi>{}</bdi>").format(networks.get(spell.network, spell.network)),
                 _stored(spell.began),
@@ -147,11 +147,7 @@ def site_view(
         legend=[Series(name, kind, ()) for kind, name in _LEGEND.items() if kind in kinds],
         connections=connections,
         no_connections=_("None are logged."),
-        no_history=(
-            _("Blocked now; when that began is not in the log any more.")
-            if answer.belief.state in TROUBLED
-            else _("No block of this site is recorded.")
-        ),
+        no_history=_("No block of this site is recorded."),
         evidence=evidence_of(measured),
         formats={name: shape.name for name, shape in EXPORTS.items()},
         levels=LEVELS,

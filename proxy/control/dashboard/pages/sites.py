@@ -51,7 +51,7 @@ class SitesFilter:
             (self.network == "all" or site.stored.network == network)
             and self.status in ("", site.state.status)
             and self.cause in ("", site.state.cause)
-            and self.name.lower() in site.stored.scope
+            and self.name.lower() in site.name
         )
 
 
@@ -91,14 +91,14 @@ def sites_view(
     present one; `seen` is what routes did there."""
     found = sorted(
         (site for site in sites if asked.admits(site, network)),
-        key=lambda site: (not site.is_trouble, -site.found_at, site.stored.scope),
+        key=lambda site: (not site.is_trouble, -site.state.since, site.name),
     )
     pages = max(1, -(-len(found) // ROWS))
     page = min(asked.page, pages)
     shown = found[(page - 1) * ROWS : page * ROWS]
     trouble = sum(site.is_trouble for site in found)
     is_filtered = bool(asked.status or asked.cause or asked.name)
-    names = {site.stored.scope for site in found}
+    names = {site.name for site in found}
     nothing = _("Nothing is stored about any site. Sites that simply work are not listed.")
     return SitesView(
         sentence=(
@@ -111,7 +111,7 @@ def sites_view(
             else _("No such sites.")
         ),
         asked=SitesFilter(asked.status, asked.cause, asked.network, asked.name, page),
-        rows=[SiteRow(site.answer(), _override_of(site.stored.scope, overrides)) for site in shown],
+        rows=[SiteRow(site.answer(), _override_of(site.name, overrides)) for site in shown],
         pages=pages,
         statuses={status: status.in_words for status in SiteStatus},
         causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},
