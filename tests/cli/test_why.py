@@ -103,7 +103,7 @@ def told(routes: int, words: int) -> dict[str, Any]:
         "verdict": {"glyph": "✗", "words": "blocked", "cause": "sni_reset", "because": text, "relay_faults": {},
                     "seen": text, "confidence": "high",
                     "reasons": [text, text], "do": text},
-        "belief": {"since": 1e9, "state": "blocked"},
+        "belief": {"since": 1e9, "state": "blocked", "words": "blocked"},
         "relay_obstacles": [{"relay": "vps", "words": "blocked by SNI here"}] if words == 12 else [],
         "routes": rows,
     }  # fmt: skip
