@@ -167,7 +167,9 @@ _OF_THE_SITE = frozenset({"location", "elsewhere", "page"})
 
 _URLS = frozenset({"location", "elsewhere"})
 
-_OURS = frozenset({"scope", "state", "words", "glyph", "cause", "because", "stored_words", "stored_cause", "source"})
+_OURS = frozenset(
+    {"scope", "site", "state", "words", "glyph", "cause", "because", "stored_words", "stored_cause", "source"}
+)
 """Keys of a status whose text is a word of ours, or the site."""
 
 _REASON = re.compile(r"\b(direct was not tested|relays only): [^;]*")
