@@ -12,7 +12,7 @@ _ACCENTED = str.maketrans(
     "àƀçđéƒğĥîĵķļɱñöþǫŕšţûṽŵẋýžÀƁÇĐÉƑĞĤÎĴĶĻṀÑÖÞǪŔŠŢÛṼŴẊÝŽ",
 )
 
-_KEPT = re.compile(r"(\{[^}]*\}|`[^`]*`)")
+_KEPT = re.compile(r"(\{[^{}]*\}|`[^`]*`)")
 """Values and commands, which every translation has as they are."""
 
 

@@ -200,6 +200,9 @@ class ListRefresh:
             return await self._failed(item, before, f"took longer than {LIST_S:g} s")
         except BywayError as error:
             return await self._failed(item, before, redact(str(error)))
+        except Exception as error:  # a fault of ours: this list backs off, and those behind it are fetched
+            log.error("List %s: the fetch failed by a fault of Byway", item.name, exc_info=error)
+            return await self._failed(item, before, f"a fault of Byway ({type(error).__name__}): please report it")
         return Refreshed(item.name, Result.REPLACED, entries)
 
     def _kept(self, url: str) -> bytes | None:

@@ -41,7 +41,7 @@ _POLICIES = {
 }
 _OPTIONS = ("no-resolve", "src", "extended-matching", "pre-matching", "dns-failed")
 
-_TYPED = re.compile(r"([A-Za-z][A-Za-z0-9-]+)\s*,\s*(.+)")
+_TYPED = re.compile(r"([A-Za-z][A-Za-z0-9-]+)\s*+,\s*+(.+)")
 _ITEM = re.compile(r"\s*-\s+(.*)")
 _RULES_KEY = re.compile(r"rules:\s*(?:#.*)?")
 _SECTION = re.compile(r"\s*\[([\w ]+)\]\s*")

@@ -37,7 +37,7 @@ _Alike = dict[tuple[str | Any, str | Any], int]
 """The numbers of kinds by the words around a domain: with them most lines are read."""
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
-_NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]+(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
+_NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]++(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
 
 _TYPES = {str(rule_type): rule_type for rule_type in RuleType} | {"IP-CIDR6": RuleType.IP_CIDR}
 _CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")

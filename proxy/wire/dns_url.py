@@ -23,7 +23,7 @@ class DnsProtocol(StrEnum):
 
 
 _PORTS = {DnsProtocol.DOH: 443, DnsProtocol.DOT: 853}
-_URL = re.compile(r"(https|tls)://([^/?#@\\]+)(/[!-~]*?)?(?:\?([!-~]*))?\Z")
+_URL = re.compile(r"(https|tls)://([^/?#@\\]+)(/[!->@-~]*+)?+(?:\?([!-~]*+))?\Z")
 _TEMPLATE = "{?dns}"  # RFC 8484 section 4.1; we send POST
 
 

@@ -23,7 +23,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = tuple(f"{method} ".encode() for method in (*_SAFE, "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"))
 _METHOD_BEGINNINGS = frozenset(method[:size] for method in _METHODS for size in range(1, len(method)))
 _REQUEST_LINE = re.compile(rb"([A-Z]+) [\x21-\x7e]+ HTTP/1\.[01]\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\Z")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([^\r\n\0]*+)\Z")
 _BODY_FIELDS = (b"content-length", b"transfer-encoding", b"expect")
 _STATUS_LINE = b"HTTP/1."
 

@@ -20,7 +20,7 @@ PLAIN = ""
 
 _TEXT = bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])
 _FIELD_LINE = re.compile(
-    r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[^\r\n]*[^\r\n \t])?)[ \t]*\r\n", re.MULTILINE
+    r"^([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+((?:[^\r\n]*[^\r\n \t])?)[ \t]*+\r\n", re.MULTILINE
 )  # one match for each line: `head_text` lets no CR or LF stand alone
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _LENGTH = re.compile(r"[0-9]{1,18}\Z")  # below 2^63, so no recipient overflows

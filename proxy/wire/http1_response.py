@@ -48,7 +48,7 @@ _SWITCHING = frozenset({"upgrade"})
 """The fields that may occur once in a 101."""
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?\Z")
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_FOLD = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
 
 
 class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass

@@ -11,6 +11,7 @@ import base64
 import binascii
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import field, replace
 from enum import StrEnum
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -193,7 +194,7 @@ def parse_chain(text: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _secrets() -> tuple[tuple[re.Pattern[str], str], ...]:
+def _secrets() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
     """What may be a password in a text, and what takes its place, in this order. Compiled when a text is first looked
     at: most starts never do."""
     from proxy.wire import share_links
@@ -203,9 +204,19 @@ def _secrets() -> tuple[tuple[re.Pattern[str], str], ...]:
         (re.compile(rf"\b({others})://(?=[^\s\"<>)])[^\s\"<>]*", re.IGNORECASE), r"\1://***"),
         (re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE), r"\1***@"),  # of v2rayN's links
         (re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE), r"\1***"),  # of Telegram links
-        # no userinfo holds " < >
-        (re.compile(r"(?<![^\s:/@\"'<>(=,])([^\s:/@\"'<>(=,]*):(?!//|PASSWORD@HOST)[^\s\"<>]{0,2048}@"), r"\1:***@"),
+        (re.compile(r"[^\s\"<>]++"), _without_password),  # no userinfo holds " < >
     )
+
+
+_USER = re.compile(r"(?<![^\s:/@\"'<>(=,])[^\s:/@\"'<>(=,]*+:(?!//|PASSWORD@HOST)")
+
+
+def _without_password(word: re.Match[str]) -> str:
+    """Returns a word with *** for all between the colon behind the first user in it and its last @."""
+    text = word[0]
+    end = text.rfind("@")
+    user = _USER.search(text) if end > 0 else None
+    return text if user is None or user.end() > end else f"{text[: user.end()]}***{text[end:]}"
 
 
 def redact(text: str) -> str:

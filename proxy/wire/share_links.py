@@ -45,7 +45,7 @@ _TELEGRAM_HOSTS = ("t.me", "telegram.me", "telegram.dog")
 _TOR_TRANSPORTS = ("obfs4", "webtunnel", "snowflake", "meek_lite", "obfs3", "bridge")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_YAML = re.compile(r"(?:^|[\s{,])-?\s*(?:proxies|outbounds|server|type)\s*:\s", re.IGNORECASE)
+_YAML = re.compile(r"(?:(?<![^\s{,])|(?<=[\s{,]-)|(?<=^-))(?:proxies|outbounds|server|type)\s*+:\s", re.IGNORECASE)
 _PAGE = re.compile(r"https?://[^\s/?#@]+/+[^\s/?#@][^\s@]*\Z", re.IGNORECASE)
 _BRIDGE = re.compile(r"(?:bridge\s+)?[\[\]0-9a-f.:]+:[0-9]{1,5}\s+[0-9a-f]{40}(?:\s|\Z)", re.IGNORECASE)
 _SETTING = re.compile(

@@ -44,13 +44,14 @@ def may_be_http(data: bytes) -> bool | None:
 
 _LINE_LIMIT = 8192
 _HTTP = re.compile(
-    rb"[ \t\r\n]*"
-    rb"([^\s\x00-\x1f]{1,64}[ \t\x0b\x0c]+(/|\*|[a-z]+:/|[^\n]*HTTP/)"  # a method and a target, or a version after it
-    rb"|(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE)[ \t]*\r?\n"
-    rb"|[^\n]*\r?\n[ \t]*Host[ \t]*:)",
+    rb"(?:[ \t\r]*+\n)*+"  # empty lines
+    # A method, and a target, or a version after it.
+    rb"([ \t\r]*+[^\s\x00-\x1f]{1,64}+[ \t\x0b\x0c]++(/|\*|[a-z]++:/|[^\n]*HTTP/)"
+    rb"|[ \t\r]*+(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE)[ \t]*+\r?\n"
+    rb"|([^\n]*+\n|(?<=\n))[ \t]*+Host[ \t]*+:)",
     re.IGNORECASE,
 )
-_UNFINISHED = re.compile(rb"[ \t\r\n]*([a-z][\t\x0b\x0c\r -~]*)?\Z", re.IGNORECASE)
+_UNFINISHED = re.compile(rb"[ \t\r\n]*+([a-z][\t\x0b\x0c\r -~]*+)?\Z", re.IGNORECASE)
 """A line of text that has not ended."""
 
 

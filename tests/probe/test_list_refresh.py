@@ -264,6 +264,30 @@ async def test_only_the_list_that_is_due_is_fetched(scene: Scene) -> None:
     assert [head.split()[1] for head in scene.source.heads] == ["/list.txt", "/other.txt", "/other.txt"]
 
 
+async def test_whatever_one_list_raises_those_behind_it_are_fetched(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"https://lists.test:{scene.source.port}/other.txt"
+    scene.configure(more=f'[[list]]\nname = "other"\nsource = "{url}"\nrefresh = "1d"\n')
+    scene.source.answers["/other.txt"] = page(GOOD)
+    check = ListRefresh._check
+
+    def broken(self: ListRefresh, item: ListConfig, *args: Any, **named: Any) -> int:
+        if item.name == "mine":
+            raise IndexError("tuple index out of range")
+        return check(self, item, *args, **named)
+
+    monkeypatch.setattr(ListRefresh, "_check", broken)
+    await scene.visit()
+    assert scene.info.failures == 1
+    assert scene.info.error == "a fault of Byway (IndexError): please report it"
+    assert "List mine: the fetch failed by a fault of Byway" in caplog.text
+    assert scene.copies.content(url) == GOOD
+    asked = len(scene.source.heads)
+    await scene.visit()
+    assert len(scene.source.heads) == asked, "it backs off"
+
+
 async def test_a_restart_makes_nothing_due(scene: Scene) -> None:
     await scene.visit()
     again = ListRefresh(scene.refresh._context, ListCopies(scene.copies.file("").parent))

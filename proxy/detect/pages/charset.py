@@ -15,7 +15,7 @@ _SNIFFED = 1024
 
 _BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _MARKS = tuple(_BOMS)
-_LABEL = re.compile(r"charset[ \t]*=[ \t]*[\"']?[ \t]*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+_LABEL = re.compile(r"charset[ \t]*+=[ \t]*+[\"']?+[ \t]*+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _OWN_LABEL = re.compile(rb"(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([a-z0-9_:.-]{1,40})")
 """In small letters: as the page's `meta` or its XML declaration says."""
 

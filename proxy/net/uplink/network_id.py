@@ -221,7 +221,7 @@ def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
     if gateway.startswith("link#"):  # everything is on the link
         gateway = ""
     found = re.search(r"\(([\d.]+)\) at ([0-9a-f:]+) ", arp)
-    prefixes = re.findall(r"^\s*inet ([\d.]+) (?:--> [\d.]+ )?netmask (0x[0-9a-f]{8})", interface, re.MULTILINE)
+    prefixes = re.findall(r"^[ \t]*+inet ([\d.]+) (?:--> [\d.]+ )?netmask (0x[0-9a-f]{8})", interface, re.MULTILINE)
     interfaces = [_interface(address, str(ipaddress.IPv4Address(int(mask, 16)))) for address, mask in prefixes]
     around = [own for own in interfaces if _is_ipv4(gateway) and ipaddress.ip_address(gateway) in own.network]
     around = around or interfaces[:1]
@@ -237,14 +237,14 @@ def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
 
 def bsd_field(output: str, name: str) -> str:
     """Returns the value of the line `name: value` in a command's output; empty when there is none."""
-    match = re.search(rf"^\s*{name}: (\S+)\s*$", output, re.MULTILINE)
+    match = re.search(rf"^[ \t]*+{name}: (\S++)[ \t\r]*+$", output, re.MULTILINE)
     return match[1] if match else ""
 
 
 def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
     """From what `route print` and `arp -a` print: only the columns of numbers are read, which are in no language. Asked
     in place of Get-NetRoute, which starts a shell of its own that takes a second of processor time."""
-    rows = [found.groups() for line in route.splitlines()[:_LINES] if (found := re.match(_WINDOWS_ROW, line))]
+    rows = [row for line in route.splitlines()[:_LINES] if (row := _windows_row(line)) is not None]
     defaults = [row for row in rows if row[0] == row[1] == _ANY]
     if not defaults:
         return None
@@ -257,7 +257,7 @@ def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
         and mask not in ("255.255.255.255", _ANY)
         and not net.startswith(("224.", "169.254."))
     ]
-    found = re.search(rf"^\s*{re.escape(gateway)}\s+([0-9a-f-]{{17}})\s", arp, re.MULTILINE)
+    found = re.search(rf"^[ \t]*+{re.escape(gateway)}[ \t]++([0-9a-f-]{{17}})\s", arp, re.MULTILINE)
     return UplinkFacts(
         gateway=gateway if _is_ipv4(gateway) else "",
         hardware=hardware(found[1]) if found else "",
@@ -267,7 +267,17 @@ def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
 
 
 _IPV4 = r"(\d+\.\d+\.\d+\.\d+)"
-_WINDOWS_ROW = rf"^\s*{_IPV4}\s+{_IPV4}\s+(\S.*?)\s+{_IPV4}\s+(\d+)\s*$"
+
+
+def _windows_row(line: str) -> tuple[str, str, str, str, str] | None:
+    """Returns destination, mask, gateway, interface and metric; None when the line is no row. What stands for a gateway
+    on the link is words of some language."""
+    words = line.split()
+    if len(words) < 5:
+        return None
+    first, mask, *gateway, interface, metric = words
+    is_row = _is_ipv4(first) and _is_ipv4(mask) and _is_ipv4(interface) and metric.isdecimal()
+    return (first, mask, " ".join(gateway), interface, metric) if is_row else None
 
 
 def _interface(address: str, mask: str) -> ipaddress.IPv4Interface:

@@ -26,7 +26,7 @@ from proxy.routing.lists.matcher import Entry, EntryKind
 _TEMPLATES_TRIED = 2000
 """Lines that are tried as the model of a new one."""
 
-_COMMENT = re.compile(r"[\x20\t]+(?:\#|//|;)[^\r]*")
+_COMMENT = re.compile(r"(?<![\x20\t])[\x20\t]++(?:\#|//|;)[^\r]*")
 
 _NO_NEWLINE = "\\ No newline at end of file"
 

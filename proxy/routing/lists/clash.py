@@ -56,18 +56,18 @@ _TYPES = (*_DOMAIN_TYPES, *_KEYWORD_TYPES, *_WILDCARD_TYPES, *_PREFIX_TYPES, *_S
 _LEADING = {"+.": Covers.SITE, "*.": Covers.CHILDREN, ".": Covers.SUBDOMAINS, "": Covers.HOST}
 """What an entry of behavior domain covers, by what it begins with."""
 
-_HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]+[&!]\S*)*[\x20\t]*(?:\#.*)?")
-_FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]+[&!]\S*)*[\x20\t]*\[")
+_HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]++[&!]\S*+)*+[\x20\t]*+(?:\#.*)?")
+_FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]++[&!][^\s\[]*+)*+[\x20\t]*+\[")
 _FLOW_PARTS = re.compile(r"'(?:[^']|'')*+'|\"(?:[^\"\\]|\\.)*+\"|\]|[^\s,\]][^,\]]*+")
 """The items of a list in brackets, and the bracket that closes it."""
-_ITEM = re.compile(r"[\x20\t]*-(?:[\x20\t]+(.*))?")
+_ITEM = re.compile(r"[\x20\t]*+-(?:[\x20\t]++(.*))?")
 _KEY = re.compile(r"---|[\w-]+:(?:\s.*)?")
 _OTHER_KEY = re.compile(r"^(?!rules\b)[\w-]+:(?:\s|$)", re.MULTILINE)
 _YAML_COMMENT = re.compile(r"(?:^|\s)#.*")
 _TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*|^\s*;.*")
-_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'\s*(?:\s#.*)?")
+_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*+)'\s*(?:\s#.*)?")
 _DOUBLE_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*+")\s*(?:\s#.*)?')
-_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+_PROPERTIES = re.compile(r"\A(?:[&!]\S*+\s++)*+")
 """An anchor and a tag, before what they are for."""
 _NO_PLAIN_SCALAR = re.compile(r"[*&!|>%@`{}\[\],\"'#]|[?:-](?:\s|$)|.*:(?:\s|$)")
 
@@ -114,7 +114,7 @@ def _has_head(text: str) -> bool:
 def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
     """An expression for lines in lower case with an entry, or none. Its first group is the quote of a YAML item; a star
     without quotes would be no text there."""
-    entry = rf"-[\x20\t]+(?!\*)(['\"]?){entry}\1" if is_yaml else f"(){entry}"
+    entry = rf"-[\x20\t]++(?!\*)(['\"]?){entry}\1" if is_yaml else f"(){entry}"
     comment = r"\#[\x20-\x7e\t]*"
     return re.compile(rf"^[\x20\t]*(?:{entry}[\x20\t]*(?:[\x20\t]{comment})?|(?:{comment})?)\r?$", re.MULTILINE)
 

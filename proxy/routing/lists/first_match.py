@@ -20,18 +20,24 @@ from proxy.routing.lists.url_filters import HostFilter, add_hosts
 EXCEPTIONS_LIMIT = 100_000
 """Exceptions of a list. Published ones have hundreds."""
 
+COMPARED_LIMIT = 1_000_000
+"""Pairs of an exception and an entry that are compared, of which one is no domain: each takes up to 15 µs. Those
+of published lists are fewer than 100,000. Domains are looked up, and not compared."""
+
 
 class OrderedExceptions:
     """The exceptions of one list. First all of them are added, then each entry is noted that is listed; `add_to` gives
     those that are left to the builder."""
 
-    def __init__(self, source: str) -> None:
-        """`source` is the file's name in messages."""
+    def __init__(self, source: str, lines: Sequence[int] | None = None) -> None:
+        """`source` is the file's name in messages; `lines` are the lines of places, where a place is no line."""
         self._source = source
+        self._lines = lines
         self._exceptions: list[tuple[int, HostFilter, str]] = []
         self._domains: dict[str, list[int]] = {}  # a domain → the exceptions for it
         self._above: dict[str, list[int]] = {}  # a parent domain → the exceptions below it
         self._others: list[int] = []  # exceptions that are no domains
+        self._compared = 0
         self._taken_back: set[int] = set()
         self.last_place = -1
         """The place of the last exception: what is listed behind it need not be noted."""
@@ -53,11 +59,12 @@ class OrderedExceptions:
             self._above.setdefault(domain, []).append(number)
 
     def note(self, place: int, found: HostFilter) -> None:
-        """Takes back the exceptions behind `place` for hosts that this listed entry covers too."""
+        """Takes back the exceptions behind `place` for hosts that this listed entry covers too. Raises ConfigError when
+        the list is made so that this takes too long."""
         if place > self.last_place:
             return
         if found.kind is not EntryKind.DOMAIN:
-            self._take_back(place, [n for n in range(len(self._exceptions)) if _overlap(found, self._exceptions[n][1])])
+            self._compare(place, found, range(len(self._exceptions)))
             return
         domain = found.texts[0]
         if found.covers & Covers.SUBDOMAINS:
@@ -70,16 +77,30 @@ class OrderedExceptions:
             if parent in self._domains:
                 below = [n for n in self._domains[parent] if self._exceptions[n][1].covers & Covers.SUBDOMAINS]
                 self._take_back(place, below)
-        self._take_back(place, [n for n in self._others if _overlap(found, self._exceptions[n][1])])
+        self._compare(place, found, self._others)
 
-    def add_to(self, builder: ListBuilder, lines: Sequence[int] | None = None) -> None:
-        """Adds what is left. `lines` are the lines of places, where a place is no line."""
+    def _compare(self, place: int, found: HostFilter, numbers: Sequence[int]) -> None:
+        """Takes back those of these exceptions that overlap with an entry. Raises ConfigError when the list takes too
+        much of this."""
+        self._compared += len(numbers)
+        if self._compared > COMPARED_LIMIT:
+            raise ConfigError(
+                f"{self._source}:{self._line_of(place)}: too many exceptions and patterns to compare with each "
+                "other; put the exceptions first, or make two lists"
+            )
+        self._take_back(place, [n for n in numbers if _overlap(found, self._exceptions[n][1])])
+
+    def add_to(self, builder: ListBuilder) -> None:
+        """Adds what is left."""
         for number, (place, found, shown) in enumerate(self._exceptions):
-            line = lines[place] if lines is not None else place
+            line = self._line_of(place)
             if number in self._taken_back:
                 builder.skip(line, shown, Skip.ORDER)
             else:
                 add_hosts(builder, line, found, exception=True, shown=shown)
+
+    def _line_of(self, place: int) -> int:
+        return place if self._lines is None else self._lines[place]
 
     def _take_back(self, place: int, numbers: Sequence[int]) -> None:
         for number in numbers:

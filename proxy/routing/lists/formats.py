@@ -77,23 +77,34 @@ def parse_list(
     """Parses a list. `pieces` is its text, cut at ends of lines; each is asked for when the one before has been read.
     `size` is the number of their characters, or more; `source` the name of the file in messages; `format` "auto" is the
     first that recognises the text; `siblings` reads the files beside it. Lines that cannot be used are skipped and
-    counted. Raises ConfigError when the list is too large, or no list of a format that was named."""
+    counted. Raises ConfigError when the list is too large, or no list of a format that was named, and for whatever else
+    its reader raises: a list of a stranger must not end what reads it."""
     if size > LIST_LIMIT:
         raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     first = next(pieces, "")
     head = first[:RECOGNIZED_BY]
-    name = format if format != "auto" else next(name for name, it in FORMATS.items() if it.recognizes(head))
-    chosen = FORMATS[name]
-    builder = ListBuilder(
-        source,
-        size=int(size * _share_of_names(head)) + chosen.included,
-        format=name,
-        allow_empty=allow_empty,
-        allow_suffixes=allow_suffixes,
-        siblings=siblings,
-    )
-    chosen.parse(chain((first,), pieces), builder)
-    return builder.build()
+    name, builder = format, None
+    try:
+        name = format if format != "auto" else next(name for name, it in FORMATS.items() if it.recognizes(head))
+        chosen = FORMATS[name]
+        builder = ListBuilder(
+            source,
+            size=int(size * _share_of_names(head)) + chosen.included,
+            format=name,
+            allow_empty=allow_empty,
+            allow_suffixes=allow_suffixes,
+            siblings=siblings,
+        )
+        chosen.parse(chain((first,), pieces), builder)
+        return builder.build()
+    except ConfigError:
+        raise
+    except Exception as error:  # a fault of a reader costs this list, and not what reads it
+        place = f"{builder.source}:{builder.line}" if builder is not None else f"{source}:1"
+        raise ConfigError(
+            f"{place}: Byway cannot read the list from here on ({type(error).__name__}, in the reader of {name} "
+            "lists). This is a fault of Byway: please report it, with the list"
+        ) from error
 
 
 def _share_of_names(head: str) -> float:

@@ -70,6 +70,8 @@ class ListBuilder:
     ) -> None:
         self.source = source
         self.format = format
+        self.line = 1
+        """Of the last line about which something was told: where a fault of the reader is sought."""
         self._allow_empty = allow_empty
         self._allow_suffixes = allow_suffixes
         self._listed = _Entries(size)
@@ -98,7 +100,7 @@ class ListBuilder:
         try:
             yield pieces
         finally:
-            self.source, self._last_read = including, 0
+            self.source, self._last_read, self.line = including, 0, 1
 
     def add(self, line: int, domain: str, covers: Covers = Covers.SITE, *, exception: bool = False) -> bool:
         """Adds a domain or an address in any spelling; what is neither is skipped. Returns whether it was added."""
@@ -124,6 +126,7 @@ class ListBuilder:
 
     def add_lines(self, first_line: int, lines: str, covers: Covers | bytes = Covers.SITE) -> None:
         """The same for a text of them."""
+        self.line = first_line
         domains = lines.split("\n")
         may_be_suffixes = covers != Covers.HOST and not self._allow_suffixes
         places = public_suffixes(domains, lines) if may_be_suffixes else []
@@ -208,6 +211,7 @@ class ListBuilder:
 
     def skip(self, line: int, text: str, reason: Skip) -> None:
         """Counts a line, or a part of one, that is not used. `text` is what is shown of it."""
+        self.line = line
         self._skips[reason] += 1
         if reason in (Skip.SUFFIX, Skip.WIDE_PREFIX):
             if len(self._suffixes) < SUFFIXES_SHOWN:
@@ -265,6 +269,7 @@ class ListBuilder:
         return f"{self.source}:{line}: {quoted(text)} {reason.sentence}"
 
     def _read(self, line: int) -> None:
+        self.line = line
         if line != self._last_read:
             self._lines_read += 1
             self._last_read = line

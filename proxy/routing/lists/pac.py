@@ -32,6 +32,11 @@ _MAIN = "FindProxyForURL"
 _INLINE_LIMIT = 5
 """Functions that call each other in turn."""
 
+_HAS_MAIN = re.compile(rf"\b(?:function\s++{_MAIN}\s*+\(|(?:var|let|const)\s++{_MAIN}\s*+=)")
+_BEGINS_WITH_VALUE = re.compile(
+    r"(?:[\ufeff\s]++|//[^\n]*+\n|/\*(?:[^*]|\*(?!/))*+\*/)*+(?:var|let|const)\s++[\w$]++\s*+=\s*+[\"'\[{]"
+)
+
 _FOUND = frozenset(((">=", "0"), (">", "-1"), ("!=", "-1"), ("!==", "-1")))
 """How scripts ask whether `indexOf` found something."""
 
@@ -78,10 +83,7 @@ class _Decision:
 
 def recognizes(text: str) -> bool:
     """Returns whether the beginning of a file may be that of a PAC script: its function may stand at the very end."""
-    return bool(
-        re.search(rf"\b(?:function\s+{_MAIN}\s*\(|(?:var|let|const)\s+{_MAIN}\s*=)", text)
-        or re.match(r"(?:[\ufeff\s]|//[^\n]*\n|/\*.*?\*/)*(?:var|let|const)\s+[\w$]+\s*=\s*[\"'\[{]", text, re.DOTALL)
-    )
+    return _HAS_MAIN.search(text) is not None or _BEGINS_WITH_VALUE.match(text) is not None
 
 
 def parse_pac(pieces: Iterator[str], builder: ListBuilder) -> None:
@@ -103,6 +105,7 @@ class _Script:
         self._used: set[int] = set()  # ids of the arrays and dictionaries that a condition uses
         self._default_listed = False
         self._inlined = 0
+        self._entered: set[tuple[int, int]] = set()  # functions that were read, each by the parameter that is the host
         self._branches = 0  # conditional statements around the one that is read
 
     def read(self) -> None:
@@ -139,7 +142,7 @@ class _Script:
         self._add()
 
     def _add(self) -> None:
-        exceptions = OrderedExceptions(self._builder.source)
+        exceptions = OrderedExceptions(self._builder.source, [one.found.line for one in self._decisions])
         for place, one in enumerate(self._decisions):
             if not one.listed:
                 for found in _each(one.found.test):
@@ -161,7 +164,7 @@ class _Script:
         for other in self._others:
             assert isinstance(other.test, Skip)
             self._builder.skip(other.line, other.shown, other.test)
-        exceptions.add_to(self._builder, [one.found.line for one in self._decisions])
+        exceptions.add_to(self._builder)
 
     def _add_strings(self, place: int, test: _Strings, exceptions: OrderedExceptions) -> None:
         covers = {_Reading.HOST: Covers.HOST, _Reading.SITE: Covers.SITE, _Reading.DNS_DOMAIN: Covers.SITE}
@@ -216,6 +219,7 @@ class _Script:
     def _read(self, node: Node, *, looping: bool, guarded: bool) -> bool:
         """Reads a statement. `guarded`: it runs only under a condition that is not understood. Returns whether what
         follows is never reached."""
+        self._builder.line = node.line
         match node.part:
             case Part.BLOCK:
                 return any(self._read(part, looping=looping, guarded=guarded) for part in node.parts)
@@ -277,7 +281,11 @@ class _Script:
             places = [place for place, part in enumerate(node.parts[1:]) if self._is_host(part)]
             if function is not None and places and places[0] < len(function.parts) - 1:
                 self._hosts.add(function.parts[places[0]].text)
-                self._enter(function)
+                # What it decides, it has decided the first time: functions that call each other over and over are read
+                # once each.
+                if (id(function), places[0]) not in self._entered:
+                    self._entered.add((id(function), places[0]))
+                    self._enter(function)
 
     def _result(self, node: Node | None) -> bool | None:
         """Returns whether what is returned names a proxy; None when that is not known."""
@@ -449,12 +457,14 @@ def _alternates(node: Node | None) -> bool:
     if node is None or node.part is not Part.CHOICE:
         return False
     condition, then, _ = node.parts
+    if condition.part is not Part.BINARY or len(condition.parts) != 2:
+        return False
+    remainder, zero = condition.parts
     return (
-        condition.part is Part.BINARY
-        and condition.text in ("==", "===")
-        and condition.parts[0].text == "%"
-        and condition.parts[0].parts[1].text == "2"
-        and condition.parts[1].text == "0"
+        condition.text in ("==", "===")
+        and (remainder.part, remainder.text, len(remainder.parts)) == (Part.BINARY, "%", 2)
+        and remainder.parts[1].text == "2"
+        and zero.text == "0"
         and then.part is Part.STRING
         and then.text.upper().startswith("DIRECT")
     )

@@ -19,7 +19,7 @@ from proxy.routing.lists.prefix_lines import IPV4_PREFIX, IPV6_PREFIX, are_ipv4,
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 _LEADING = re.compile(r"^(?:[*+]?\.)")
-_URL = re.compile(r"(?:https?://)?([^\s/:,;\"'<>]+\.[^\s/:,;\"'<>]+)(?:/[^\s,;\"'<>]*)?", re.IGNORECASE)
+_URL = re.compile(r"(?:https?://)?+([^\s/:,;\"'<>]++)(?:/[^\s,;\"'<>]*+)?", re.IGNORECASE)
 _MARKED = re.compile(r"(full|domain|keyword|regexp):(\S+)", re.IGNORECASE)
 _PREFIX = re.compile(r"[0-9a-f:.]+/[0-9.]+", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")
@@ -57,7 +57,7 @@ def parse_plain(pieces: Iterator[str], builder: ListBuilder) -> None:
             builder.skip(number, entry, Skip.CONDITION)
         elif "/" not in entry:
             builder.add(number, _LEADING.sub("", entry))
-        elif _PREFIX.fullmatch(entry) or not (url := _URL.fullmatch(entry)):
+        elif _PREFIX.fullmatch(entry) or not (url := _URL.fullmatch(entry)) or "." not in url[1][1:-1]:
             builder.add_prefix(number, entry)
         elif builder.add(number, url[1]):
             builder.widen(number, entry, url[1])

@@ -184,6 +184,7 @@ class _Parser:
         return self._node(Part.FUNCTION, name, line, *parameters, self._block())
 
     def _expression(self, level: int) -> Node:
+        depth = self._depth
         self._nest(1)
         left = self._operand()
         while True:
@@ -202,7 +203,8 @@ class _Parser:
             while self._skip(operator):
                 parts.append(self._expression(found if found == _ASSIGNS else found + 1))
             left = self._node(Part.BINARY, operator, line, *parts)
-        self._depth -= 1
+            self._nest(1)  # what is to the left is in it
+        self._depth = depth
         return left
 
     def _operand(self) -> Node:
@@ -233,6 +235,7 @@ class _Parser:
         return self._suffixed(node)
 
     def _suffixed(self, node: Node) -> Node:
+        depth = self._depth
         while True:
             line = self.next.line
             if self._skip("."):
@@ -248,7 +251,9 @@ class _Parser:
                         self._expect(",")
                 node = self._node(Part.CALL, "", line, node, *arguments)
             elif not (self._skip("++") or self._skip("--")):
+                self._depth = depth
                 return node
+            self._nest(1)
 
     def _array(self, line: int) -> Node:
         strings, others = [], []

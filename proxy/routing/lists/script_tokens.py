@@ -68,6 +68,7 @@ def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
     line, before, in_comment = 1, "(", False
     for piece in pieces:
         at = counted = 0
+        no_pattern_before = 0
         while at < len(piece):
             if in_comment:
                 end = piece.find("*/", at)
@@ -80,8 +81,11 @@ def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
             counted = at
             if kind == "slash":
                 kind = "MARK"
-                if before in _BEFORE_PATTERN and (pattern := _PATTERN.match(piece, at)):
-                    found, kind = pattern, "PATTERN"
+                if before in _BEFORE_PATTERN and at >= no_pattern_before:
+                    if pattern := _PATTERN.match(piece, at):
+                        found, kind = pattern, "PATTERN"
+                    else:  # a division; to try each slash behind it would read the line again and again
+                        no_pattern_before = piece.find("\n", at) % (len(piece) + 1)
             if found is None or kind is None:
                 raise ConfigError(
                     f"{source}:{line}: cannot be read at {piece[at : at + 30]!a}; it is damaged or cut short"

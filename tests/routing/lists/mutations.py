@@ -119,6 +119,8 @@ def _is_read(text: str, form: ListFormatName, chance: random.Random) -> bool:
                 siblings=lambda name: (name, iter([text])) if name != "missing" else None,
             )
         except ConfigError as error:
+            if error.__cause__ is not None:  # a fault of the reader, which `parse_list` made a sentence of
+                raise error.__cause__ from None
             return str(error)
 
     found = read()

@@ -1,0 +1,50 @@
+"""Runs work in a process of its own, which the kernel ends when it has used its CPU time.
+
+Nothing else ends work that holds the interpreter's lock, such as a search of `re`. CPU time counts and not the clock,
+so a busy machine ends nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Note = Callable[[str], None]
+
+_ROOM = 8192
+
+
+@contextmanager
+def cpu_limit(limit_s: float) -> Iterator[None]:
+    """Within the work of `ended`: its process is ended when the block takes longer."""
+    signal.setitimer(signal.ITIMER_PROF, limit_s)  # the default of its signal ends the process
+    yield
+    signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def ended(work: Callable[[Note], None]) -> str:
+    """Runs `work`, which says what it begins. Returns "" when it is done; what it had begun when it was ended by a
+    `cpu_limit`; and that with the traceback when it raised. To be called where there is one thread."""
+    shared = mmap.mmap(-1, _ROOM)
+
+    def note(told: str) -> None:
+        data = told.encode("utf-8", "replace")[: _ROOM - 1]
+        shared[: len(data) + 1] = data + b"\0"
+
+    def told() -> str:
+        return shared[:].partition(b"\0")[0].decode("utf-8", "replace")
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(note)
+        except BaseException:
+            note(f"{told()}: {traceback.format_exc()}")
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    return "" if status == 0 else told()
