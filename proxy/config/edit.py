@@ -172,10 +172,21 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     edited = _Edited.open(file)
     changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
     for name in changed:
-        edited.enable_relay(edited.place(name), enabled)
+        edited.set_flag(edited.place(name), "enabled", enabled)
     if changed:
         edited.save()
     return changed
+
+
+def allow_plaintext_credentials(file: Path, name: str) -> None:
+    """Lets a relay have its user and password unencrypted.
+
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
+    edited = _Edited.open(file)
+    place = edited.place(name)
+    if not edited.relays[place].allow_plaintext_credentials:
+        edited.set_flag(place, "allow_plaintext_credentials", True)
+        edited.save()
 
 
 def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) -> bool:
@@ -303,17 +314,18 @@ class _Edited:
         self._wanted["relay"] = [self._wanted["relay"][place] for place in order]
         self._text = self._tables().reorder(order)
 
-    def enable_relay(self, place: int, enabled: bool) -> None:
+    def set_flag(self, place: int, key: str, value: bool) -> None:
+        """Sets a key of a relay that is true or false."""
         import tomlkit
 
-        is_written = "enabled" in self._wanted["relay"][place]
-        self._wanted["relay"][place]["enabled"] = enabled
+        is_written = key in self._wanted["relay"][place]
+        self._wanted["relay"][place][key] = value
         if is_written:
             document = tomlkit.parse(self._text)
-            document["relay"][place]["enabled"] = enabled
+            document["relay"][place][key] = value
             self._text = tomlkit.dumps(document)
         else:
-            self._text = self._tables().set(place, "enabled", "true" if enabled else "false")
+            self._text = self._tables().set(place, key, "true" if value else "false")
 
     def save(self) -> tuple[str, str]:
         """Writes the text, and returns it with that of before. Raises BywayError when it lacks the expected settings,

@@ -10,6 +10,7 @@ from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url, share_links
 from proxy.wire.relay_url import RelayKind
+from proxy.wire.url_spelling import as_meant
 
 RELAYS_MAX = 256
 
@@ -28,7 +29,7 @@ class Given:
 def read_lines(text: str, source: str) -> Given:
     """Reads one URL a line; a # at the start of a line, or after a space, begins a comment. Raises ConfigError when
     there is none, or too many."""
-    first = text.lstrip().partition("\n")[0]
+    first = as_meant(text.strip().partition("\n")[0])
     if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
     relays, problems, refused = [], [], []
@@ -49,8 +50,10 @@ def read_lines(text: str, source: str) -> Given:
 
 
 def read_relay(text: str) -> NewRelay:
-    """Reads a URL, a chain or a link. Raises ValueError with a sentence."""
-    items = [relay_url.without_label(item) for item in share_links.to_relay_url(text.strip()).split(">")]
+    """Reads a URL, a chain or a link, also one that was copied with the quotation marks around it or with characters
+    that nobody sees. Raises ValueError with a sentence."""
+    text = as_meant(text)
+    items = [relay_url.without_label(item) for item in share_links.to_relay_url(text).split(">")]
     url, label = ">".join(item for item, _ in items), items[-1][1]
     is_chain = ">" in url.strip("<>")
     for item in relay_url.parse_chain(url) if is_chain else (url,):

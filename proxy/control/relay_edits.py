@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from proxy.config import edit
@@ -34,12 +35,13 @@ _REFERENCES_SHOWN = 5
 @frozen_dataclass
 class Additions:
     """What became of pasted text: the relays, a sentence for each line that is none or may not be added by a page,
-    those lines, and what has to be known of the new relays."""
+    those lines, and the new relays whose user and password are not sent, because they would cross the network
+    unencrypted."""
 
     added: Sequence[Added]
     problems: Sequence[str]
     left: Sequence[str]
-    warnings: Sequence[str]
+    withheld: Sequence[str]
 
 
 class RelayEdits:
@@ -49,8 +51,8 @@ class RelayEdits:
         self._parts = parts
         self._edits = edits
 
-    async def add(self, text: str) -> Additions:
-        """Adds the relays in a text, one a line."""
+    async def add(self, text: str, name: str = "") -> Additions:
+        """Adds the relays in a text, one a line. `name` is for a text with one relay; empty: one is made."""
         try:
             given = read_lines(text, _PASTED)
         except ConfigError as error:
@@ -66,11 +68,21 @@ class RelayEdits:
                 left.append(relay.url)
             else:
                 allowed.append(relay)
+        if name and len(allowed) > 1:
+            raise Refused(400, _("A name is for one relay. Leave it empty, or add one relay at a time."))
+        allowed = [replace(relay, name=name or None) for relay in allowed]
         added = await self._edits.run(partial(edit.add_relays, relays=allowed)) if allowed else []
         new = {each.name for each in added if each.was_there is None}
-        configured = self._parts.setup().loaded.settings.relay
-        warnings = [withheld_credentials(relay) for relay in configured if relay.name in new]
-        return Additions(added, problems, left, [each for each in warnings if each])
+        return Additions(added, problems, left, [name for name in self.withheld() if name in new])
+
+    def withheld(self) -> Sequence[str]:
+        """Returns the configured relays whose user and password are not sent, because they would cross the network
+        unencrypted."""
+        return [each.name for each in self._parts.setup().loaded.settings.relay if withheld_credentials(each)]
+
+    async def allow_plaintext(self, name: str) -> None:
+        """Lets a relay have its user and password unencrypted."""
+        await self._edits.run(partial(edit.allow_plaintext_credentials, name=name))
 
     async def move(self, name: str, *, by: int) -> int:
         """Moves a relay by so many positions, and returns its position, counted from 1."""

@@ -1,7 +1,7 @@
 """What is wrong with a relay URL that cannot be read, as one sentence: which part, and what to write instead.
 
-Only text that `relay_url` has refused comes here. A sentence quotes nothing of it but punctuation, since any other part
-may be a password.
+Only text that `relay_url` has refused is explained here. A sentence quotes nothing of it but punctuation, since any
+other part may be a password.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ _SELLERS = re.compile(
 )
 _MEANT = {"proxy": "http", "socks": "socks5h", "socks5": "socks5h"}
 _WRITE_LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
+
+
+def as_meant(text: str) -> str:
+    """Returns pasted text without what cannot belong to a URL and is no part of one: space and quotation marks around
+    it, and the characters within that are not seen (Unicode Cf: zero widths, directions, soft hyphens)."""
+    seen = "".join(each for each in text if unicodedata.category(each) != "Cf")
+    return seen.strip().strip(_QUOTES).strip()
 
 
 def explain(text: str) -> str:

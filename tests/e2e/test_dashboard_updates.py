@@ -87,7 +87,7 @@ async def test_rules_whose_file_has_changed_stay_in_the_editor_and_are_saved_on_
     await tell(world, page)
     assert await page.evaluate("document.querySelector('textarea').value") == mine
     assert "The file has changed since you opened it." in await page.text()
-    assert "This page keeps what you typed" in await page.text()
+    assert "This page stays as it is" in await page.text()
     await page.evaluate("document.querySelector('form[data-check] button').click(); 0")
     await shows(page, "document.querySelector('.notice')?.innerText.includes('Saved: 3 rules')")
     assert world.rules.replace("\r\n", "\n") == mine

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -77,20 +78,67 @@ async def refused(browser: Browser, path: str, **form: str) -> str:
     return html
 
 
-async def test_pasted_relays_are_added_and_used(world: World, browser: Browser) -> None:
-    place = await browser.send("relays", urls="socks5h://127.0.0.1:9150#Tor Browser\r\n\r\n# mine\r\n1.1.1.1:1080\r\n")
+async def add(browser: Browser, urls: str, name: str = "") -> str:
+    """Adds relays that are new. Returns the page that tests them, as a person reads it."""
+    form = {"token": await browser.token(), "urls": urls, "name": name}
+    status, html = await browser.post(f"{browser.base}relays", form)
+    assert status == 200, html
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html)))
+
+
+async def test_pasted_relays_are_added_tested_and_used(world: World, browser: Browser) -> None:
+    tested = await add(browser, "socks5h://127.0.0.1:9150#Tor Browser\r\n\r\n# mine\r\n1.1.1.1:1080\r\n")
     assert names(world) == ["tor", "vps", "late", "Tor-Browser", "socks5h"]
     assert world.reloads == 1
     assert text_of(world).startswith(CONFIG.partition("[[group]]")[0])
-    status, html = await browser.get(browser.base + place)
-    assert status == 200
-    assert "Added: Tor-Browser, socks5h." in html
-    assert focused(html) == "Test: socks5h"
-    await browser.send("relays", urls="tg://socks?server=relay.example&port=1080&user=me&pass=p%40ss")
+    assert "Added: Tor-Browser, socks5h." in tested
+    assert re.search(r"Tor-Browser : ✗ fails: .* socks5h : ✗ fails: ", tested)
+    assert "0 of 2 relays work." in tested
+
+
+async def test_a_relay_has_the_name_that_it_is_given(world: World, browser: Browser) -> None:
+    assert "Added: friend." in await add(browser, "1.1.1.1:1080", " friend ")
+    assert names(world)[-1] == "friend"
+    before = text_of(world)
+    for urls, name, sentence in (
+        ("1.1.1.2:1080", "tor", "a relay or group tor exists already"),
+        ("1.1.1.2:1080", "two words", "name has 1 to 32 letters"),
+        ("1.1.1.2:1080\n1.1.1.3:1080", "friends", "A name is for one relay."),
+    ):
+        html = await refused(browser, "relays", urls=urls, name=name)
+        assert sentence in html
+        assert f'value="{name}"' in html
+        assert text_of(world) == before
+
+
+async def test_a_password_in_the_clear_is_asked_about_and_sent_once_it_is_allowed(
+    world: World, browser: Browser
+) -> None:
+    pasted = "tg://socks?server=relay.example&port=1080&user=me&pass=p%40ss"
+    place = await browser.send("relays", urls=pasted, name="shop")
     assert 'url = "socks5h://me:p%40ss@relay.example:1080"' in text_of(world)
-    text = await browser.text("relays")
-    assert "does not send relay relay its user and password" in text
-    assert "p%40ss" not in text
+    assert "allow_plaintext_credentials" not in text_of(world)
+    _, html = await browser.get(browser.base + place)
+    assert "May Byway send its user and password unencrypted?" in html
+    assert re.search(r'autofocus aria-label="Send unencrypted: shop"', html)
+    assert "p%40ss" not in html
+    status, html = await browser.post(f"{browser.base}relays/allow", {"token": await browser.token(), "relay": "shop"})
+    assert status == 200
+    assert "shop gets its user and password unencrypted." in html
+    assert "<bdi>shop</bdi>: " in html.partition("Connecting to ")[2], "it is tested"
+    assert "allow_plaintext_credentials = true" in text_of(world)
+    assert "May Byway send" not in await browser.text("relays")
+    await refused(browser, "relays/allow", relay="nobody")
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    ['"socks5h://1.1.1.1:1080"', "«1.1.1.1:1080»", "“socks5h://1.1.1.1:1080”", "\u200bsocks5h://1.1.1.1\u200d:1080\ufeff",
+     "\u00a0`1.1.1.1:1080` "],
+)  # fmt: skip
+async def test_what_came_along_with_a_pasted_url_is_left_out(world: World, browser: Browser, pasted: str) -> None:
+    await add(browser, pasted)
+    assert 'url = "socks5h://1.1.1.1:1080"' in text_of(world)
 
 
 async def test_a_relay_that_is_there_is_not_added_again(world: World, browser: Browser) -> None:
@@ -148,7 +196,7 @@ async def test_of_several_lines_those_that_are_none_are_left(world: World, brows
 
 async def test_no_form_takes_a_command_or_a_name_of_a_file(world: World, browser: Browser) -> None:
     token = await browser.token()
-    for field in ("password_cmd", "ca", "file", "path", "name", "allow_plaintext_credentials"):
+    for field in ("password_cmd", "ca", "file", "path", "allow_plaintext_credentials"):
         form = {"token": token, "urls": "socks5h://1.1.1.1:1", field: "x"}
         assert (await browser.post(f"{browser.base}relays", form))[0] == 400
     await browser.post(f"{browser.base}relays", {"token": token, "urls": 'a:1"\npassword_cmd = "touch /tmp/x"'})
@@ -202,7 +250,7 @@ async def test_a_removal_is_undone(world: World, browser: Browser) -> None:
 async def test_an_older_page_restores_no_other_relay_than_its_button_names(world: World, browser: Browser) -> None:
     world.rules = ""
     world.overrides_changed()
-    await browser.send("relays", urls="socks5h://127.0.0.1:1080#mine")
+    await add(browser, "socks5h://127.0.0.1:1080#mine")
     await browser.send("relays/edit", relay="vps", do="remove")
     (older,) = re.findall(r'name="relays" value="([^"]*)"', (await browser.get(f"{browser.base}relays"))[1])
     await browser.send("relays/edit", relay="mine", do="remove")

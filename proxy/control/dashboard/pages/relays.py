@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -42,10 +42,12 @@ _OPPOSITES = {"up": "down", "down": "up", "enable": "disable", "disable": "enabl
 
 @frozen_dataclass
 class RelayRow:
-    """A relay, and what can be done with it: as the form posts it, with the words of its button."""
+    """A relay, and what can be done with it: as the form posts it, with the words of its button. `is_withheld`: its
+    user and password are not sent, because they would cross the network unencrypted."""
 
     relay: RelayJson
     actions: Sequence[tuple[str, str]]
+    is_withheld: bool = False
 
 
 @frozen_dataclass
@@ -61,7 +63,8 @@ NOWHERE, UNDO = Focus(), Focus(action="undo")
 
 @frozen_dataclass
 class RelaysView:
-    """What the page shows. `errors` are sentences about the last form, and `text` is what it had to add."""
+    """What the page shows. `errors` are sentences about the last form, `text` is what it had to add, and `name` the
+    name for it."""
 
     sentence: str
     rows: Sequence[RelayRow]
@@ -71,6 +74,7 @@ class RelaysView:
     focus: Focus
     errors: Sequence[str]
     text: str
+    name: str
 
 
 def relays_view(
@@ -83,10 +87,13 @@ def relays_view(
     after: Focus = NOWHERE,
     errors: Sequence[str] = (),
     text: str = "",
+    name: str = "",
+    withheld: Collection[str] = (),
 ) -> RelaysView:
     """Returns the page. `written` are the names in the configuration, in order: a chain over a group has a relay for
-    each member besides. `removed` are the relays that can be restored, `after` is what the last form did."""
-    rows = [RelayRow(relay, _actions(relay, written)) for relay in answer.relays]
+    each member besides. `removed` are the relays that can be restored, `after` is what the last form did, and
+    `withheld` are the relays whose credentials are not sent."""
+    rows = [RelayRow(relay, _actions(relay, written), relay.name in withheld) for relay in answer.relays]
     return RelaysView(
         _sentence(answer.relays),
         rows,
@@ -96,6 +103,7 @@ def relays_view(
         _focus(rows, after),
         errors,
         text,
+        name,
     )
 
 
@@ -128,6 +136,8 @@ def _actions(relay: RelayJson, written: Sequence[str]) -> Sequence[tuple[str, st
 def _focus(rows: Sequence[RelayRow], after: Focus) -> Focus:
     """Returns the same button of the same row, else its opposite, else the first of the row."""
     for row in rows:
+        if row.relay.name == after.relay and row.is_withheld and after.action == "allow":
+            return after
         if row.relay.name == after.relay and row.actions:
             there = [action for action, _ in row.actions]
             wanted = (after.action, _OPPOSITES.get(after.action, ""))
@@ -136,7 +146,13 @@ def _focus(rows: Sequence[RelayRow], after: Focus) -> Focus:
 
 
 async def _page(
-    visit: Visit, *, after: Focus = NOWHERE, errors: Sequence[str] = (), text: str = "", status: int = 200
+    visit: Visit,
+    *,
+    after: Focus = NOWHERE,
+    errors: Sequence[str] = (),
+    text: str = "",
+    name: str = "",
+    status: int = 200,
 ) -> web.Response:
     now, parts, removed = time.time(), visit.parts, visit.session.removed_relays
     view = relays_view(
@@ -148,6 +164,8 @@ async def _page(
         after=after,
         errors=errors,
         text=text,
+        name=name,
+        withheld=visit.subjects.relays.edits.withheld(),
     )
     return await visit.page("relays.html", title=PAGE_NAMES["relays"], here="relays", view=view, status=status)
 
@@ -161,17 +179,33 @@ def _done(visit: Visit, notice: str, *, row: str = "", did: str) -> web.Response
     return visit.see_other(f"relays?{urlencode({'row': row, 'did': did})}", notice)
 
 
-async def _add(visit: Visit) -> web.Response:
-    text = (await visit.form("urls")).get("urls", "")
+async def _add(visit: Visit) -> web.StreamResponse:
+    """Adds what was pasted, and tests what is new, but for relays that wait for an answer: may they have their password
+    unencrypted?"""
+    form = await visit.form("urls", "name")
+    text, name = form.get("urls", ""), form.get("name", "").strip()
     try:
-        made = await visit.subjects.relays.edits.add(text)
+        made = await visit.subjects.relays.edits.add(text, name)
     except Refused as refused:
-        return await _page(visit, errors=[refused.text], text=text, status=refused.status)
-    notice = _added(made)
+        return await _page(visit, errors=[refused.text], text=text, name=name, status=refused.status)
+    visit.session.notice = notice = _added(made)
     if made.problems:
-        visit.session.notice = notice
-        return await _page(visit, errors=made.problems, text="\n".join(made.left), status=400)
-    return _done(visit, notice, row=made.added[-1].name, did="test")
+        return await _page(visit, errors=made.problems, text="\n".join(made.left), name=name, status=400)
+    new = [each.name for each in made.added if each.was_there is None and each.name not in made.withheld]
+    if not new:
+        return _done(visit, notice, row=made.added[-1].name, did="allow" if made.withheld else "test")
+    return await _tested(visit, new)
+
+
+async def _allow(visit: Visit) -> web.StreamResponse:
+    """Lets a relay have its user and password unencrypted, and tests it."""
+    name = (await visit.form("relay")).get("relay", "")
+    try:
+        await visit.subjects.relays.edits.allow_plaintext(name)
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    visit.session.notice = _("{relay} gets its user and password unencrypted.", relay=name)
+    return await _tested(visit, [name])
 
 
 def _added(made: Additions) -> str:
@@ -179,8 +213,7 @@ def _added(made: Additions) -> str:
     there = [each.name for each in made.added if each.was_there is not None]
     added = _("Added: {names}.", names=commas(new)) if new else ""
     known = _("There already, with the same host, port and user: {names}.", names=commas(there)) if there else ""
-    warnings = _("Warning: {warnings}.", warnings=semicolons(made.warnings)) if made.warnings else ""
-    return sentences([added, known, warnings])
+    return sentences([added, known])
 
 
 async def _edit(visit: Visit) -> web.Response:
@@ -237,10 +270,16 @@ async def _test(visit: Visit) -> web.StreamResponse:
     """Tests one relay, or all, and sends each result as soon as it is there."""
     form = await visit.form("relay", "do")
     name = form.get("relay", "")
+    return await _tested(visit, [name] if name else [])
+
+
+async def _tested(visit: Visit, names: Sequence[str]) -> web.StreamResponse:
+    """Tests these relays, or all. Raises nothing: what cannot be tested is said on the page."""
     try:
-        test = visit.subjects.relays.begin_test(RelayTestRequest((name,) if name else ()))
+        test = visit.subjects.relays.begin_test(RelayTestRequest(tuple(names)))
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
+    name = names[0] if len(names) == 1 else ""
     view = {"to": f"{test.to}", "count": len(test.names), "stream": STREAM}
     page = visit.render("relay_test.html", title=_("Test of relays"), here="relays", view=view)
     return await visit.stream(page, _results(visit, test, name))
@@ -264,6 +303,7 @@ async def _results(visit: Visit, test: RelayTest, name: str) -> AsyncGenerator[P
 ROUTES = (
     Route("GET", "relays", _relays),
     Route("POST", "relays", _add),
+    Route("POST", "relays/allow", _allow),
     Route("POST", "relays/edit", _edit),
     Route("POST", "relays/undo", _undo),
     Route("POST", "relays/test", _test),
