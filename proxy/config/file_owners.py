@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from proxy.config.files import decode, read_file, shown
-from proxy.model.errors import ConfigError
+from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 if os.name == "posix":
@@ -99,6 +99,20 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
     if certain:
         return Trust(tuple(dict.fromkeys(f"{shown(path)}: not used: {_sentence(fault, path)}" for fault in certain)))
     return Trust(doubt=_doubt(faults[0], path)) if faults else Trust()
+
+
+def close_to_others(path: Path) -> None:
+    """Takes from other users the right to change `path`, where it is this user's own and its mode alone is wrong.
+    Raises BywayError when they still can: a folder above it, or another owner."""
+    try:
+        faults, _ = _follow(path)
+        for fault in faults:
+            if fault.place == path.absolute() and not fault.is_owner and fault.status.st_uid == os.geteuid():
+                os.chmod(fault.place, stat.S_IMODE(fault.status.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    except OSError as error:
+        raise BywayError(f"{shown(path)}: its mode cannot be changed: {reason_of(error)}") from None
+    if problems := trust_in(path).problems:
+        raise BywayError(problems[0])
 
 
 # -- who may change what -----------------------------------------------------------------------------------------------

@@ -246,16 +246,21 @@ def private_folder(path: Path) -> Path:
     """Creates the folder, or takes one that the user owns, gives it mode 0700 and returns it. Raises BywayError."""
     try:
         make_folder(path)
-        found = path.stat()
-        if found.st_mode & stat.S_ISVTX:
-            raise BywayError(f"{shown(path)} is shared with other users; choose a folder of your own")
-        if os.name == "posix" and found.st_uid != os.getuid():
-            raise BywayError(f"{shown(path)} belongs to another user; choose a folder of your own")
-        if os.name == "posix" and stat.S_IMODE(found.st_mode) != 0o700:
+        check_own(path)
+        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) != 0o700:
             path.chmod(0o700)
     except (OSError, ValueError) as error:
         raise _unusable(path, error) from None
     return path
+
+
+def check_own(folder: Path) -> None:
+    """Raises BywayError when a folder is not this user's alone, and OSError when it cannot be looked at."""
+    found = folder.stat()
+    if found.st_mode & stat.S_ISVTX:
+        raise BywayError(f"{shown(folder)} is shared with other users; choose a folder of your own with --state")
+    if os.name == "posix" and found.st_uid != os.getuid():
+        raise BywayError(f"{shown(folder)} belongs to another user; choose a folder of your own with --state")
 
 
 def _unusable(path: Path, error: OSError | ValueError) -> BywayError:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from proxy.control.answers.lists import ListJson
 from proxy.control.answers.relays import RelayJson, RelayState
 from proxy.control.answers.sites import SiteJson
-from proxy.control.answers.status import ProblemJson
+from proxy.control.answers.status import ProblemJson, ProblemSubject
 from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
 from proxy.extend.manager import AddonState
@@ -47,15 +47,25 @@ class StatusSnapshot:
 def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
     """Returns the problems: failing relays first, since without them no blocked site
     opens; then the user's files, the network, the sites and the log."""
-    parts = (_of_relays, _of_files, _of_network, _of_sites, _of_log)
-    return tuple(ProblemJson(text, do) for part in parts for text, do in part(status))
+    parts = (
+        (ProblemSubject.RELAYS, _of_relays),
+        (ProblemSubject.CONFIGURATION, _of_configuration),
+        (ProblemSubject.ADDONS, _of_addons),
+        (ProblemSubject.NETWORK, _of_network),
+        (ProblemSubject.SITES, _of_sites),
+        (ProblemSubject.LOG, _of_log),
+    )
+    return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
 
 
-def _of_files(status: StatusSnapshot) -> Problems:
+def _of_configuration(status: StatusSnapshot) -> Problems:
     if rejected := status.live.get("config_problem"):
         text = _("The edited configuration is not in use: {reason}", reason=redact(str(rejected)))
         yield text, "byway config check"
     yield from _of_lists(status)
+
+
+def _of_addons(status: StatusSnapshot) -> Problems:
     for addon in status.addons:
         if addon.problems:
             text = (

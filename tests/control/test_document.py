@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from proxy.control.answers.connections import AttemptJson, DestinationJson, PlanJson
-from proxy.control.answers.status import ProblemJson
+from proxy.control.answers.status import ProblemJson, ProblemSubject
 from proxy.control.document import document, phrase_of, phrase_parts, to_json, versioned
 from proxy.control.version import VERSION
 from proxy.model import Action
@@ -72,8 +72,10 @@ def test_what_no_answer_has_is_refused(value: object) -> None:
 
 def test_phrases_are_english_unless_their_parts_are_asked_for() -> None:
     inner = ngettext("{count} site", "{count} sites", 2)
-    answer = ProblemJson(_("{sites} by {route}", sites=inner, route="tor"), pgettext("status", "works"))
-    assert document(answer) == {"version": VERSION, "text": "2 sites by tor", "do": "works"}
+    answer = ProblemJson(
+        ProblemSubject.SITES, _("{sites} by {route}", sites=inner, route="tor"), pgettext("status", "works")
+    )
+    assert document(answer) == {"version": VERSION, "subject": "sites", "text": "2 sites by tor", "do": "works"}
     again = json.loads(json.dumps(document(answer, phrase_parts)), object_hook=phrase_of)
     assert again == document(answer), "a phrase is its English text"
     text, do = again["text"], again["do"]

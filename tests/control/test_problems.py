@@ -11,7 +11,6 @@ from proxy.config.schema import ListConfig, RelayConfig
 from proxy.control.answers.lists import ListJson
 from proxy.control.answers.relays import RelayJson
 from proxy.control.answers.sites import SiteJson
-from proxy.control.answers.status import ProblemJson
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
@@ -177,7 +176,7 @@ WELL = StatusSnapshot(
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_what_to_do(standing: StatusSnapshot, text: str, do: str) -> None:
-    assert problems(standing) == (ProblemJson(text, do),)
+    assert [(each.text, each.do) for each in problems(standing)] == [(text, do)]
 
 
 def test_a_network_in_trouble_is_told_of() -> None:

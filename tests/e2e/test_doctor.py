@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -31,8 +32,6 @@ async def _found(byway: Byway, *words: str, code: int = 5) -> dict[str, Any]:
     """The findings by their step, whose exit code is as expected."""
     done = await byway.command("doctor", "--json", *words, check=False)
     assert done.returncode == code, done.stdout + done.stderr
-    import json
-
     return {found["step"]: found for found in json.loads(done.stdout)["findings"]}
 
 
@@ -174,3 +173,120 @@ async def test_a_wrong_clock(tmp_path: Path) -> None:
     config = f"[auto]\ncontrols = {pages}\n{hosts}{DEAD}"
     async with server, Byway(tmp_path, config=config, environment={"SSL_CERT_FILE": str(tmp_path / "ca.pem")}) as byway:
         assert set(await _found(byway)) == {"clock"}
+
+
+# -- what other commands would say -------------------------------------------------------------------------------------
+
+RELAYS = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n[[relay]]\nname = "other"\nurl = "127.0.0.1:2"\n'
+
+
+async def _all(byway: Byway, *words: str, code: int = 5) -> list[dict[str, Any]]:
+    """All findings, several of one step too."""
+    done = await byway.command("doctor", "--json", *words, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+    return found
+
+
+async def test_what_the_checks_of_the_configuration_say_is_found(tmp_path: Path) -> None:
+    """Whether Byway runs or not, each with its file and line."""
+    byway = _stopped(tmp_path)
+    good = byway.config.read_text()
+    faults = {
+        "config.toml:1": ("config.toml", "configversion = 1\n"),
+        "rules.txt:2": ("rules.txt", "MATCH,AUTO\nX,y\n"),
+    }
+
+    async def look(code: int) -> None:
+        for place, (name, text) in faults.items():
+            file = byway.config.with_name(name)
+            file.write_text(text)
+            assert (await byway.command("config", "check", check=False)).returncode == 7
+            (found,) = [each for each in await _all(byway, code=code) if each["step"] == "configuration"]
+            assert place in found["text"]
+            assert "correct it" in found["do"]
+            byway.config.write_text(good)
+            byway.rules.unlink(missing_ok=True)
+
+    await look(1)
+    async with byway:
+        await look(5)
+
+
+async def test_all_faults_of_one_file_are_found(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path, rules="X,y\nDOMAIN,a.test\n")
+    places = [each["text"].split(" ")[0] for each in await _all(byway, code=1)]
+    assert places == ["rules.txt:1:", "rules.txt:2:"]
+
+
+async def test_an_addon_that_does_not_load_is_found(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path)
+    addons = byway.config.parent / "addons"
+    addons.mkdir(mode=0o700)
+    file = addons / "mine.py"
+    file.write_text("def plan(:\n")
+    (found,) = await _all(byway, code=1)
+    assert (found["step"], "mine.py:1" in found["text"]) == ("addons", True)
+    file.write_text("def plan(request, plan): ...\n")
+    async with byway:
+        assert await _all(byway, code=0) == []
+        file.write_text("def plan(:\n")
+        await byway.command("config", "show")
+        assert (await byway.command("addons", "enable", "mine", check=False)).returncode == 7
+        (file.parent / "other.py").write_text("def plan(:\n")
+        await byway.command("relay", "enable", "dead")  # it reads all again
+        assert {each["step"] for each in await _all(byway)} == {"addons"}
+
+
+async def test_files_that_others_could_change_are_closed(open_folder: Path) -> None:
+    byway = _stopped(open_folder, rules="MATCH,AUTO\n")
+    byway.config.parent.chmod(0o755)
+    for file in (byway.config, byway.rules):
+        file.chmod(0o666)
+    found = await _all(byway, code=1)
+    assert [each["step"] for each in found] == ["file_modes", "file_modes"]
+    assert all(each["do"].startswith("chmod go-w ") for each in found)
+    assert all(each["fixed"] for each in await _all(byway, "--fix", code=0))
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (byway.config, byway.rules)] == [0o644, 0o644]
+    assert await _all(byway, code=0) == []
+
+
+async def test_one_dead_relay_of_two_is_found(tmp_path: Path) -> None:
+    async with (
+        Origin() as origin,
+        Byway(tmp_path, config=RELAYS, rules="DOMAIN,one.test,RELAY:dead\n") as byway,
+    ):
+        await fetch(f"http://one.test:{origin.http_port}/", via=byway.proxy)
+        (problem,) = (await byway.read("status"))["problems"]
+        (found,) = await _all(byway)
+        assert (found["step"], found["text"], found["do"]) == ("relays_fail", problem["text"], problem["do"])
+
+
+@pytest.mark.root
+async def test_a_state_folder_of_another_user_has_a_next_step(tmp_path: Path) -> None:
+    byway = _stopped(tmp_path)
+    os.chown(byway.state, 12345, 12345)
+    (found,) = await _all(byway, code=1)
+    assert (found["step"], "belongs to another user" in found["text"]) == ("state_folder", True)
+    assert "byway run --state" in found["do"]
+
+
+@pytest.mark.root
+@pytest.mark.namespaces
+@pytest.mark.needs("unshare")
+async def test_a_state_folder_that_cannot_be_written_is_found(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    script = 'mount -t tmpfs -o ro,mode=0700 none "$0" && exec "$@"'
+    byway = _stopped(tmp_path, prefix=("unshare", "-Urm", "sh", "-c", script, str(state)))
+    (found,) = [each for each in await _all(byway) if each["step"] == "disk_full"]
+    assert "free some disk space" not in found["do"]
+
+
+async def test_traffic_that_fails_as_a_whole_is_found(tmp_path: Path) -> None:
+    hosts = "[dns.hosts]\n" + "".join(f'"s{n}.test" = "127.0.0.1"\n' for n in range(8))
+    async with Byway(tmp_path, config=f"{hosts}{DEAD}", rules="MATCH,DIRECT\n") as byway:
+        for number in range(8):
+            assert (await fetch(f"http://s{number}.test:1/", via=byway.proxy)).status == 502
+        (found,) = [each for each in await _all(byway) if each["step"] == "traffic"]
+        assert "8 of 8" in found["text"]

@@ -13,8 +13,8 @@ import typer
 
 from proxy.cli.addons.install import copy_and_enable, own_file, print_state, set_enabled, use_addon, write_new
 from proxy.cli.addons.lookup import (
-    Document,
     by_name,
+    check_files,
     check_in_isolation,
     for_running_config,
     list_document,
@@ -103,12 +103,7 @@ def check(
 
     They are loaded in a separate process. Exit code 7: an addon has an error."""
     call = for_running_config(call)
-    found, problems = list[Document](), list[str]()
-    for file in select_files(call, names or []):
-        try:
-            found.append({"file": str(file), **check_in_isolation(call, file)})
-        except ConfigError as error:
-            problems += error.problems
+    found, problems = check_files(call, select_files(call, names or []))
     if call.output.as_json:
         call.output.document({"version": VERSION, "addons": found, "problems": problems})
     elif found or not problems:

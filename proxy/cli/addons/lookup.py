@@ -66,6 +66,18 @@ def check_in_isolation(call: Invocation, file: Path) -> Document:
     return run_isolated("check", file, call.flags)
 
 
+def check_files(call: Invocation, files: Sequence[Path]) -> tuple[list[Document], list[str]]:
+    """Checks addons, each in a separate process. Returns what was found of those that load, and the problems of the
+    others, each with its file and line."""
+    found, problems = list[Document](), list[str]()
+    for file in files:
+        try:
+            found.append({"file": str(file), **check_in_isolation(call, file)})
+        except ConfigError as error:
+            problems += error.problems
+    return found, problems
+
+
 def list_document(call: Invocation) -> Document:
     """The JSON of `byway addons list`: from the running Byway, else from the files without running them."""
     from proxy.extend.loading.static_scan import scan

@@ -6,19 +6,21 @@ With a running Byway its knowledge is used, and `why` about control pages. Witho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exit_codes import Exit
+from proxy.cli.exit_codes import Exit, NotAllowed
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.phrase import _
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
     from proxy.cli.doctor.findings import Finding
+    from proxy.config.paths import Paths
+    from proxy.config.schema import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,12 +33,16 @@ def _doctor(
 ) -> Exit | None:
     """Find out what keeps Byway from working, and what to do about it.
 
-    Nothing is requested but control pages, by the running Byway. --fix mends a system proxy that was left over, file
-    modes, a stale socket and a damaged log."""
+    It finds what `run`, `config check`, `addons check` and `status` would say, too. Nothing is requested but control
+    pages, by the running Byway. --fix mends a system proxy that was left over, file modes, a stale socket and a damaged
+    log. Exit code 1: Byway does not start with what was found."""
     from proxy.cli.doctor.findings import LABELS, NO_NETWORK
 
-    running = call.running()
-    findings = sorted(_findings(call, running), key=lambda found: list(LABELS).index(found.step))
+    try:
+        running, refusal = call.running(), ""
+    except NotAllowed as error:  # that of another user
+        running, refusal = None, str(error)
+    findings = sorted(_findings(call, running, refusal), key=lambda found: list(LABELS).index(found.step))
     fixed: list[Finding] = []
     failures: dict[str, str] = {}
     for found in findings:
@@ -75,46 +81,83 @@ def _doctor(
         call.output.hint(_("No Byway is running, so network and relays were not tested. Start it with `byway run`."))
     if not left:
         return None
-    return Exit.NO_NETWORK if left[0].step in NO_NETWORK else Exit.BAD
+    if left[0].step in NO_NETWORK:
+        return Exit.NO_NETWORK
+    return Exit.FAILED if running is None and any(found.prevents_start for found in left) else Exit.BAD
 
 
-def _findings(call: Invocation, running: Client | None) -> Iterator[Finding]:
-    """Yields what each step found, in no order."""
+def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterator[Finding]:
+    """Yields what each step found, in no order. `refusal`: why a Byway that runs cannot be asked."""
     from proxy.cli.doctor import local_checks, network_checks
     from proxy.net.uplink.network_id import read_uplink
 
-    paths = call.paths
+    paths = call.for_config_of(running).paths
     has_link = read_uplink() is not None
-    yield from local_checks.file_modes(paths)
-    yield from local_checks.disk(paths)
+    files = list(local_checks.open_configuration(paths))
+    yield from files
     yield from local_checks.proxy_package()
+    folder = list(local_checks.state_folder(paths))
+    yield from folder
+    if refusal or folder:
+        if not folder:
+            yield local_checks.not_ours(refusal)
+        return
+    yield from local_checks.file_modes(paths)
+    disk = list(local_checks.disk(paths))
+    yield from disk
+    configuration, settings = _configuration(paths, files)
+    yield from configuration
     if running is not None:
         status = running.get("/v1/status")
         answers = _ask_why(running) if has_link else []
         why, steps = answers[0] if answers else (None, [])
         works = ["direct" in answer["verdict"]["through"] for answer, _ in answers]
         only_domestic = len(works) > 2 and works[-1] and not any(works[:-1])
-        state = running.get("/v1/status")["network_state"]
-        yield from network_checks.of_network(state, why, steps, has_link=has_link, only_domestic=only_domestic)
-        yield from network_checks.of_relays(running.get("/v1/status")["relays"])
+        asked = running.get("/v1/status")  # what was found out by asking is in it
+        network = network_checks.of_network(
+            asked["network_state"], why, steps, has_link=has_link, only_domestic=only_domestic
+        )
+        found = [*disk, *configuration, *network, *network_checks.of_relays(asked["relays"])]
+        yield from found[len(disk) + len(configuration) :]
+        yield from network_checks.of_problems(asked["problems"], found)
+        yield from network_checks.of_traffic(status["routes"], status["routes_hours"])
         yield from local_checks.old_process(status)
         return
     yield from network_checks.of_network("ok", None, [], has_link=has_link)
     yield from local_checks.system_proxy(paths)
     yield from local_checks.stale_socket(paths)
     yield from local_checks.damaged_log(paths)
-    try:
-        from proxy.cli.offline import read_configuration
-
-        settings = read_configuration(paths).settings
-    except ConfigError as error:
-        call.output.hint(
-            _("The configuration cannot be used ({problem}). See `byway config check`.", problem=error.problems[0])
-        )
+    if settings is None:
         return
+    from proxy.cli.addons.lookup import check_files, select_files
+
+    try:
+        _checked, problems = check_files(call, select_files(call, []))
+    except ConfigError as error:  # files that others could change
+        problems = [each for each in error.problems if not any(file.text in each for file in files)]
+    yield from local_checks.addons(problems)
     yield from local_checks.port(settings.listen.address, settings.listen.port)
     if not any(relay.enabled for relay in settings.relay):
         yield from network_checks.of_relays([])
+
+
+def _configuration(paths: Paths, files: Sequence[Finding]) -> tuple[list[Finding], Settings | None]:
+    """Returns what `byway config check` says beside `files`, which others could change, and the settings; None: they
+    cannot be used."""
+    from proxy.cli.doctor import local_checks
+    from proxy.cli.offline import make_setup, read_configuration
+
+    try:
+        setup = make_setup(paths)
+    except ConfigError as error:
+        problems = [each for each in error.problems if not any(file.text in each for file in files)]
+        try:
+            settings = read_configuration(paths).settings
+        except ConfigError:
+            settings = None
+        return list(local_checks.configuration(problems, ())), settings
+    notices = (*setup.loaded.notices, *setup.router.rules.notices)
+    return list(local_checks.configuration((), notices)), setup.settings
 
 
 def _ask_why(running: Client) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -19,8 +19,14 @@ class Step(StrEnum):
     NO_RELAY = "no_relay"
     RELAYS_FAIL = "relays_fail"
     DOMESTIC_ONLY = "domestic_only"
+    TRAFFIC = "traffic"
+    NETWORK = "network"
+    CONFIGURATION = "configuration"
+    ADDONS = "addons"
+    SITES = "sites"
     SYSTEM_PROXY = "system_proxy"
     PORT = "port"
+    STATE_FOLDER = "state_folder"
     FILE_MODES = "file_modes"
     STALE_SOCKET = "stale_socket"
     DISK_FULL = "disk_full"
@@ -34,11 +40,17 @@ LABELS = {
     Step.PORTAL: pgettext("doctor", "captive portal"),
     Step.CLOCK: pgettext("doctor", "clock"),
     Step.RESOLVER: pgettext("doctor", "DNS resolver"),
-    Step.NO_RELAY: pgettext("doctor", "relays configured"),
-    Step.RELAYS_FAIL: pgettext("doctor", "relays work"),
+    Step.NO_RELAY: pgettext("doctor", "relays"),
+    Step.RELAYS_FAIL: pgettext("doctor", "relays"),
     Step.DOMESTIC_ONLY: pgettext("doctor", "foreign sites"),
+    Step.TRAFFIC: pgettext("doctor", "traffic"),
+    Step.NETWORK: pgettext("doctor", "network"),
+    Step.CONFIGURATION: pgettext("doctor", "configuration"),
+    Step.ADDONS: pgettext("doctor", "addons"),
+    Step.SITES: pgettext("doctor", "sites"),
     Step.SYSTEM_PROXY: pgettext("doctor", "system proxy"),
     Step.PORT: pgettext("doctor", "port"),
+    Step.STATE_FOLDER: pgettext("doctor", "state directory"),
     Step.FILE_MODES: pgettext("doctor", "file modes"),
     Step.STALE_SOCKET: pgettext("doctor", "control socket"),
     Step.DISK_FULL: pgettext("doctor", "disk space"),
@@ -60,3 +72,5 @@ class Finding:
     do: str
     mend: Callable[[], None] | None = None
     """Mends it, where it is Byway's own. Raises BywayError."""
+    prevents_start: bool = False
+    """Byway refuses to start with it."""

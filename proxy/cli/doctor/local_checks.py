@@ -6,16 +6,19 @@ import contextlib
 import errno
 import importlib.metadata
 import os
+import shutil
 import socket
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import proxy
 from proxy.cli.doctor.findings import Finding, Step
-from proxy.config.paths import NotWritable, Paths, check_room
+from proxy.config.file_owners import close_to_others, trust_in
+from proxy.config.paths import ROOM, NotWritable, Paths, check_own, check_room
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.phrase import _, ngettext
 
@@ -122,7 +125,57 @@ def disk(paths: Paths) -> Iterator[Finding]:
             check_room(paths.state_dir)
         except NotWritable as error:
             text = _("Nothing can be stored: {reason}.", reason=str(error))
-            yield Finding(Step.DISK_FULL, text, _("free some disk space"))
+            yield Finding(Step.DISK_FULL, text, _how_to_store(paths.state_dir))
+
+
+def _how_to_store(folder: Path) -> str:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        free = 0
+    if free < ROOM:
+        return _("free some disk space")
+    return _("make {folder} writable, or choose another folder: `byway run --state DIR`", folder=str(folder))
+
+
+def state_folder(paths: Paths) -> Iterator[Finding]:
+    """A state folder that is not this user's, with which Byway does not start."""
+    try:
+        if paths.state_dir.exists():
+            check_own(paths.state_dir)
+    except (BywayError, OSError) as error:
+        reason = str(error) if isinstance(error, BywayError) else reason_of(error)
+        text = _("The state directory cannot be used: {reason}.", reason=reason)
+        yield Finding(Step.STATE_FOLDER, text, "byway run --state DIR", prevents_start=True)
+
+
+def not_ours(refusal: str) -> Finding:
+    """A Byway of another user, who has the state folder."""
+    return Finding(Step.STATE_FOLDER, refusal, "byway run --state DIR", prevents_start=True)
+
+
+def open_configuration(paths: Paths) -> Iterator[Finding]:
+    """Files beside the configuration, and itself, that other users could change, so that Byway does not use them."""
+    for path in (paths.config_file, paths.rules_file, paths.addons_dir, *sorted(paths.addons_dir.glob("*.py"))):
+        for problem in trust_in(path).problems:
+            sentence, _run, command = problem.rpartition(" Run: ")
+            yield Finding(Step.FILE_MODES, sentence, command, partial(close_to_others, path), prevents_start=True)
+
+
+def configuration(problems: Sequence[str], notices: Sequence[str]) -> Iterator[Finding]:
+    """What `byway config check` says: the problems and the notices of the configuration, the rules and the lists."""
+    for problem in problems:
+        do = _("correct it, then run `byway config check`")
+        yield Finding(Step.CONFIGURATION, problem, do, prevents_start=True)
+    for notice in notices:
+        yield Finding(Step.CONFIGURATION, notice, "byway config check")
+
+
+def addons(problems: Sequence[str]) -> Iterator[Finding]:
+    """What `byway addons check` says."""
+    for problem in problems:
+        do = _("correct it, then run `byway addons check`")
+        yield Finding(Step.ADDONS, problem, do, prevents_start=True)
 
 
 def damaged_log(paths: Paths) -> Iterator[Finding]:

@@ -29,6 +29,50 @@ def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
         yield Finding(Step.RELAYS_FAIL, text, fault["do"] if fault is not None else _TEST)
 
 
+_STEPS = {
+    "relays": Step.RELAYS_FAIL,
+    "configuration": Step.CONFIGURATION,
+    "addons": Step.ADDONS,
+    "network": Step.NETWORK,
+    "sites": Step.SITES,
+    "log": Step.DISK_FULL,
+}
+"""The step of each subject that `status` names a problem with."""
+
+
+def of_problems(problems: Sequence[Document], found: Sequence[Finding]) -> Iterator[Finding]:
+    """Yields the problems of `status` that no finding among `found` has told: it knows some of them better."""
+    steps = {each.step for each in found}
+    told = {Step.NETWORK} if steps & _OF_NETWORK else set[Step]()
+    told |= {Step.SITES} if Step.NO_RELAY in steps else set()
+    told |= steps & {Step.RELAYS_FAIL, Step.DISK_FULL}
+    for problem in problems:
+        step = _STEPS[problem["subject"]]
+        is_told = step in told or any(each.step is step and each.text in problem["text"] for each in found)
+        if not is_told:
+            yield Finding(step, problem["text"], problem["do"])
+
+
+_OF_NETWORK = frozenset({Step.LINK, Step.PORTAL, Step.CLOCK, Step.RESOLVER, Step.DOMESTIC_ONLY})
+
+
+def of_traffic(routes: Sequence[Document], hours: int) -> Iterator[Finding]:
+    """Visits of which none was delivered, by any route. `routes` as `status` has them, of so many hours."""
+    delivered = sum(route["delivered"] for route in routes)
+    failed = sum(route["failed"] for route in routes)
+    if not delivered and failed >= _MANY:
+        text = _(
+            "Nothing was delivered in the last {hours} h: {failed} of {failed} attempts failed.",
+            hours=hours,
+            failed=failed,
+        )
+        yield Finding(Step.TRAFFIC, text, "byway log --outcome failed")
+
+
+_MANY = 6
+"""Attempts: two or three visits that failed may be two or three sites that are down."""
+
+
 def of_network(
     state: str,
     why: Document | None,

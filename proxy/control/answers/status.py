@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from proxy.extend.manager import AddonState
 
 
+class ProblemSubject(StrEnum):
+    """What a problem is with."""
+
+    RELAYS = "relays"
+    CONFIGURATION = "configuration"
+    ADDONS = "addons"
+    NETWORK = "network"
+    SITES = "sites"
+    LOG = "log"
+
+
 @frozen_dataclass
 class ProblemJson:
-    """A problem that the user can end: what is wrong in a sentence, and the one thing to do."""
+    """A problem that the user can end: what it is with, what is wrong in a sentence, and the one thing to do."""
 
+    subject: ProblemSubject
     text: str
     do: str
 
