@@ -32,6 +32,7 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     Belief,
+    Cause,
     Destination,
     MeasurementStep,
     NetworkId,
@@ -241,9 +242,10 @@ class Measurements:
         settings = self._parts.setup().settings
         relays = [relay.name for relay in enabled_relays(settings.relay)]
         state = self._parts.beliefs.network_state(network)
+        last = self._parts.beliefs.last_result(stored.scope, network=network, now=time.time())
         return decide(
             steps,
-            stored,
+            as_measured(stored, last),
             detect=settings.detect,
             relays=relays,
             network_state=state,
@@ -302,6 +304,15 @@ _OF_NO_ROUTE = (SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
 
 _CONFIRMED_S = 300.0
 """Seconds during which a brief measurement does not replace a thorough one that is more certain."""
+
+
+def as_measured(stored: Belief, last: LastResult | None) -> Belief:
+    """The stored status, as a measurement found it that proved DNS tampering. It left a suspicion, for which the
+    system's resolver is not asked again: so the next measurement cannot prove it once more."""
+    is_proven = last is not None and (last.source, last.status) == (Source.MEASUREMENT, SiteStatus.BLOCKED)
+    if is_proven and stored.state is State.SUSPECT and stored.cause == Cause.DNS:
+        return replace(stored, state=State.BLOCKED)
+    return stored
 
 
 def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from proxy.control import measurement_cache
-from proxy.control.measurement_cache import Finished, Measurements, Planned
+from proxy.control.measurement_cache import Finished, Measurements, Planned, as_measured
 from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered
 from proxy.detect.relay_faults import RelayFault
-from proxy.detect.verdict.site_status import SiteStatus
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import (
     Action,
     Belief,
@@ -227,6 +227,22 @@ async def test_what_it_proves_is_learned_at_once_unless_nothing_may_be(
     assert (held.state, told) == ((State.SUSPECT, [PAGE.host]) if learns else (State.UNKNOWN, []))
     await asked.why()
     assert told == [PAGE.host] * learns, "not of an answer from the cache"
+
+
+def test_dns_tampering_that_a_measurement_proved_is_not_less_sure_the_next_time() -> None:
+    """The system's resolver is not asked again for a suspicious name."""
+    suspect = Belief(PAGE.host, HOME, State.SUSPECT, Cause.DNS)
+    proven = LastResult(SiteStatus.BLOCKED, 1000.0, Source.MEASUREMENT, Cause.DNS)
+    assert as_measured(suspect, proven).state is State.BLOCKED
+    for last in (
+        None,
+        replace(proven, source=Source.CONNECTION),
+        replace(proven, status=SiteStatus.LIKELY_BLOCKED),
+        replace(proven, status=SiteStatus.WORKS),
+    ):
+        assert as_measured(suspect, last) == suspect
+    other = replace(suspect, cause=Cause.SNI_RESET)
+    assert as_measured(other, proven) == other, "that is measured anew each time"
 
 
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
