@@ -216,7 +216,9 @@ class Limits(Section):
         "how long a tunnel whose route ended before the first byte waits for the client's request",
     )
     linger_s: Seconds = setting(2, "how long a refused client's bytes are still read, so that it receives the answer")
-    handshake_timeout_s: Seconds = setting(10, "timeout for the whole handshake with one relay")
+    handshake_timeout_s: Seconds = setting(
+        15, "timeout for the whole handshake with one relay; longer than [detect] relay_silent_s"
+    )
     connect_timeout_s: Seconds = setting(10, "timeout for connecting to a destination, over all its addresses")
     resolve_timeout_s: Seconds = setting(5, "timeout for resolving one name")
     resolve_keep_s: Seconds = setting(30, "how long a DNS answer is cached")

@@ -27,8 +27,9 @@ from proxy.net.tasks import spawn
 from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
-PATH_S = 15.0
-"""For a relay to open a path: a slow circuit takes 11 s. A visit waits longer, when it has nothing else to wait for."""
+PATH_S = 20.0
+"""For a relay to open a path, longer than its handshake may take: a slow circuit takes 11 s. A visit waits longer, when
+it has nothing else to wait for."""
 
 _DESTINATION_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
 """The handshake succeeded, and the relay answered that it cannot reach the destination, or did not answer in time."""

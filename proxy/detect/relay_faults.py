@@ -33,6 +33,7 @@ class RelayFault(StrEnum):
     BROKE_OFF = "broke_off"
     ADDON = "addon"
     SILENT = "silent"
+    STALLED = "stalled"
     DELIVERS_NOTHING = "delivers_nothing"
 
     @property
@@ -71,6 +72,7 @@ _TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
         RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
         RelayFault.ADDON: _("its addon opened no connection"),
         RelayFault.SILENT: _("no answer"),
+        RelayFault.STALLED: _("a connection to it stopped answering in the middle of a transfer"),
         RelayFault.DELIVERS_NOTHING: _("connects, but delivers nothing"),
     }
 )
@@ -99,6 +101,7 @@ _FIXES: Mapping[RelayFault, str] = MappingProxyType(
         RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
         RelayFault.ADDON: "byway addons list",
         RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
+        RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
         RelayFault.DELIVERS_NOTHING: _("restart the relay, or use another one, then {test}"),
     }
 )

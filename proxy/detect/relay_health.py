@@ -27,6 +27,10 @@ SLOW_TIMES = 4.0
 WORKED_S = 3600.0
 """Seconds after a delivery during which a relay counts as working."""
 
+STALLED_S = 60.0
+"""Seconds after a stalled transfer for which a relay goes last, as its way goes last among its ways. The client asks
+again at once, and a relay that has vanished would cost it 3 s."""
+
 SMOOTHING = 0.3
 """Share of the newest time in the running mean."""
 
@@ -217,6 +221,13 @@ class Health:
                 relay.rest_s = min(2 * relay.rest_s, REST_MAX_S) if again else REST_S
                 relay.rests_until = now + relay.rest_s
             self.version += 1
+
+    def stalled(self, name: str, now: float, *, error: str) -> None:
+        """A transfer through the relay stopped for good, while the network was there: visits take another relay first
+        for STALLED_S, or until this one works."""
+        self.failed(name, now, error=error, fault=RelayFault.STALLED)
+        relay = self._relays[name]
+        relay.open_until = max(relay.open_until, now + min(STALLED_S, self._settings.relay_backoff_max_s))
 
     def worked(self, name: str, now: float, *, elapsed_s: float | None = None) -> None:
         """Counts a success of the relay. `elapsed_s`: seconds until the first byte, of a visit. Without it, a test or a

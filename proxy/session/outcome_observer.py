@@ -7,7 +7,7 @@ record: what it adds to the outcome, it returns.
 from __future__ import annotations
 
 from proxy.detect.beliefs.events import Carried, DirectDelivered
-from proxy.detect.relay_health import FAIR, NEAR
+from proxy.detect.relay_health import FAIR, NEAR, relay_name
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import (
     DIRECT,
@@ -188,8 +188,11 @@ class OutcomeObserver:
         services, route = self._services, outcome.winner
         if route is None or services.network() != self._network:
             return
+        now = services.now()
         if (relay := self._first_relay(route)) is not None:
-            services.relay_ways.stalled(relay, tunnel.upstream.peer, bytes_down, self._network, services.now())
+            services.relay_ways.stalled(relay, tunnel.upstream.peer, bytes_down, self._network, now)
+            if services.beliefs.may_blame_relays(self._network, now):
+                services.health.stalled(relay_name(route), now, error=f"a transfer stopped after {bytes_down} bytes")
 
     def _first_relay(self, route: Route) -> Destination | None:
         """Where the first relay of a route listens; None when it is no longer configured."""

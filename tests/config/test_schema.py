@@ -95,3 +95,10 @@ def test_a_relay_s_url_is_not_shown() -> None:
     relay = RelayConfig(name="vps", url="https://user:sesame@relay.example")
     assert "sesame" not in repr(relay)
     assert "sesame" not in repr(Settings(relay=(relay,)))
+
+
+def test_a_relay_that_is_silent_for_long_is_tried_beside_before_it_is_given_up() -> None:
+    """What opens late is used: both hops of a chain may take that long, and a visit waits for them."""
+    settings = Settings()
+    assert settings.detect.relay_silent_s < settings.limits.handshake_timeout_s
+    assert 2 * settings.limits.handshake_timeout_s <= settings.detect.give_up_s

@@ -297,6 +297,34 @@ def test_a_relay_that_passes_nothing_on_once_has_no_fault_yet(health: Health) ->
     assert health.faults()["tor"].fault is RelayFault.DELIVERS_NOTHING
 
 
+def test_a_relay_whose_transfer_stalled_goes_last_for_a_minute_or_until_it_works(health: Health) -> None:
+    version = health.version
+    health.stalled("tor", NOW, error="a transfer stopped after 17000 bytes")
+    assert health.version > version, "no kept plan may lead there"
+    assert health.order(["tor", "vps"], NOW + 59) == ["vps", "tor"]
+    assert health.order(["tor", "vps"], NOW + 61) == ["tor", "vps"]
+    fault = health.faults()["tor"]
+    assert (fault.fault, fault.since, fault.error) == (
+        RelayFault.STALLED, NOW, "a transfer stopped after 17000 bytes"
+    )  # fmt: skip
+    health.worked("tor", NOW + 5, elapsed_s=0.2)
+    assert health.order(["tor", "vps"], NOW + 6) == ["tor", "vps"]
+    assert not health.faults()
+
+
+def test_a_relay_that_was_down_for_longer_does_not_come_back_sooner_by_a_stall(health: Health) -> None:
+    fail(health, "tor", 20)
+    health.stalled("tor", NOW, error="it stopped")
+    assert health.order(["tor", "vps"], NOW + 200) == ["vps", "tor"]
+
+
+def test_a_short_longest_back_off_bounds_that_of_a_stall() -> None:
+    health = Health(DetectTuning(relay_backoff_max_s=10.0, relay_backoff_jitter=0.0))
+    health.stalled("tor", NOW, error="it stopped")
+    assert health.order(["tor", "vps"], NOW + 9) == ["vps", "tor"]
+    assert health.order(["tor", "vps"], NOW + 11) == ["tor", "vps"]
+
+
 def test_a_measurement_tells_of_relays_too(health: Health) -> None:
     steps = (
         MeasurementStep(

@@ -44,10 +44,7 @@ class Place:
 
     country: Country
     byway: Running
-
-    @property
-    def relay(self) -> Relay:
-        return self.country.relay
+    relay: Relay
 
     async def visit(self, url: str) -> Visit:
         return await limited(self.country.visitor(self.byway), url, _PATIENCE_S)
@@ -129,6 +126,14 @@ async def slow_circuit(place: Place, luck: random.Random) -> AsyncIterator[None]
     place.relay.late_s = 11
     yield
     place.relay.late_s = 0
+
+
+@contextlib.asynccontextmanager
+async def slow_to_speak(place: Place, luck: random.Random) -> AsyncIterator[None]:
+    """It takes connections at once and says nothing on one for 11 s."""
+    place.relay.greets_after_s = 11
+    yield
+    place.relay.greets_after_s = 0
 
 
 @contextlib.asynccontextmanager
@@ -224,6 +229,9 @@ ROWS: tuple[Row, ...] = (
     Row("relay-deaf-http", "the same of an HTTP relay", deaf, 25, drops, scheme="http"),
     Row("relay-unreachable", "for 12 s it cannot be reached; a hello is dropped", unreachable, 25, drops),
     Row("relay-slow-circuit", "it opens every path 11 s late; a hello is dropped", slow_circuit, 20, drops),
+    Row("relay-slow-greeting", "it greets 11 s late; a hello is dropped", slow_to_speak, 14, drops),
+    Row("relay-slow-tls", "it answers a hello of TLS 11 s late; a hello is dropped", slow_to_speak, 14, drops,
+        scheme="https"),
     Row("relay-gone-drop", "it refuses for good; a cut hello passes, others are dropped", gone, 1, drops_packets,
         Way.RUNG),
     Row("relay-gone-reset", "it refuses for good; a cut hello passes, others are reset", gone, 1, resets_packets,
@@ -255,11 +263,13 @@ def _lost(row: Row, seed: int, why: str) -> Trial:
 async def _place_of(row: Row) -> AsyncIterator[Callable[[int], Awaitable[Trial]]]:
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
         async with Country(Path(folder)) as country:
-            url = f"{row.scheme}://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"
+            relay, url = country.relay, f"{row.scheme}://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"
+            if row.scheme == "https":
+                relay, url = country.https_relay, country.https_url
             country.relay.silent = lambda host: host.startswith("silent-")
             config = country.config(detect=_SETTINGS, relays=((RELAY, url),))
             async with country.byway(Path(folder) / "byway", config=config, rules=_RULES) as byway:
-                place = Place(country, byway)
+                place = Place(country, byway, relay)
                 usual_s = await _usual_s(place, row)
                 yield lambda seed: _trial(row, seed, place, usual_s)
 

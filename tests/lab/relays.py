@@ -48,6 +48,7 @@ class Relay:
     refuses: Callable[[str], bool] = lambda host: False  # hosts that its provider does not let it reach
     silent: Callable[[str], bool] = lambda host: False  # hosts that do not answer it: nor does it then
     late_s: float = 0.0  # how long it takes to open a path, as a slow circuit does
+    greets_after_s: float = 0.0  # how long it takes to say anything at all
     asked: list[str] = field(default_factory=list)  # host:port of every request, in order
     _server: asyncio.Server | None = None
 
@@ -75,6 +76,7 @@ class Relay:
         await self._connections.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self.greets_after_s)
         channel: Channel = Plain(reader, writer)
         if self.secure is not None:
             channel = secure = Secure(reader, writer, self.secure)

@@ -734,6 +734,8 @@ def test_a_relays_connection_that_stalls_is_ended_and_says_nothing_of_the_host(n
     scene.flows.listener.on_relay_stalled(17_000, cast(Any, scene.tunnel))
     assert scene.tunnel.aborted == ["the connection to the relay froze after 17000 bytes"]
     assert (scene.shared.relay_ways.obstacle(VPS_AT, HOME, 1000.0) is not None) is (network == HOME)
+    order = scene.shared.health.order(["vps", "tor"], 1001.0)
+    assert order == (["tor", "vps"] if network == HOME else ["vps", "tor"]), "the client asks again at once"
     assert scene.held.state is State.UNKNOWN
     assert scene.changes == []
 

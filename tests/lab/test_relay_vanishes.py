@@ -1,0 +1,90 @@
+"""A relay that vanishes in the middle of a download, without a word: its machine is gone, or its cable.
+
+Nothing else is open. What Byway ends, a browser asks for again, and then another relay brings it at once. A relay that
+is only slow, or a network that is away for a while, ends nothing. All times are those that Byway ships with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from proxy.net.tasks import spawn
+from tests.lab import places
+from tests.lab.country import Country, Running, Site
+from tests.lab.origins import Conduct
+from tests.lab.rules import AddressDrop, Outage, Rule
+from tests.lab.trials import limited
+from tests.lab.visitor import Visit
+
+PATIENCE_S = 30.0
+RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
+DOWNLOAD = "/bytes/200000"
+SLOWLY = Conduct(bytes_per_s=25_000)
+
+pytestmark = pytest.mark.namespaces
+
+
+def relays_of(country: Country, first: str) -> Sequence[tuple[str, str]]:
+    """Two relays, on machines of their own. The first one speaks SOCKS, or HTTP within TLS, which is copied."""
+    urls = {"socks": country.socks_url, "https": country.https_url}
+    return [(name, urls[name]) for name in sorted(urls, key=lambda name: name != first)]
+
+
+@contextlib.asynccontextmanager
+async def running(country: Country, folder: Path, first: str) -> AsyncIterator[Running]:
+    config = country.config(relays=relays_of(country, first))
+    async with country.byway(folder / "byway", config=config, rules=RULES) as byway:
+        yield byway
+
+
+async def visit(country: Country, byway: Running, site: Site, path: str = DOWNLOAD) -> Visit:
+    return await limited(country.visitor(byway), site.url(path), PATIENCE_S)
+
+
+async def faults(byway: Running) -> dict[str, str]:
+    """The faults of relays now, by their names."""
+    relays = (await byway.ask("/v1/relays"))["relays"]
+    return {relay["name"]: relay["fault"]["fault"] for relay in relays if relay["fault"]}
+
+
+@pytest.mark.parametrize("first", ["socks", "https"])
+async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
+    country: Country, tmp_path: Path, first: str
+) -> None:
+    site = country.add_site("file.by-relay.test", conduct=SLOWLY)
+    other = country.add_site("page.by-relay.test")
+    address = places.SOCKS_RELAY if first == "socks" else places.HTTPS_RELAY
+    async with running(country, tmp_path, first) as byway:
+        download = spawn(visit(country, byway, site), name="a download")
+        await asyncio.sleep(2.0)  # so that it is under way
+        country.rules.set([AddressDrop(f"{address}/32")])
+        seen = await download
+        assert not seen.genuine
+        assert "gave up" not in seen.error, "it was ended"
+        assert (await visit(country, byway, other, "/")).genuine
+        (row,) = await byway.rows(other.name)
+        assert [attempt["route"] for attempt in row["attempts"]] == ["https" if first == "socks" else "socks"]
+        assert await faults(byway) == {first: "stalled"}
+
+
+@pytest.mark.parametrize(
+    ("conduct", "rules"),
+    [(Conduct(pause_after=20_000, pause_s=15), []), (SLOWLY, [Outage(3.0, 5.0)])],
+    ids=["a server that pauses for 15 s", "5 s without a network"],
+)
+@pytest.mark.parametrize("first", ["socks", "https"])
+async def test_a_relay_that_lives_is_not_left(
+    country: Country, tmp_path: Path, first: str, conduct: Conduct, rules: list[Rule]
+) -> None:
+    site = country.add_site("file.by-relay.test", conduct=conduct)
+    async with running(country, tmp_path, first) as byway:
+        country.rules.set(rules)
+        seen = await visit(country, byway, site, "/bytes/60000" if conduct.pause_s else DOWNLOAD)
+        assert seen.genuine, seen.error
+        assert await faults(byway) == {}
+        assert [row["winner"] for row in await byway.rows(site.name)] == [first]
