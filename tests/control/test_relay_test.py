@@ -155,7 +155,7 @@ def test_what_is_remembered_of_trials() -> None:
     assert remembered(whatever_target=False, may_blame=False) == ["ok"]
 
 
-def test_a_silent_relay_is_tested_for_a_quarter_of_a_minute() -> None:
+def test_a_silent_relay_is_tested_for_twenty_seconds() -> None:
     """A visit waits longer; who tests a relay wants to know."""
 
     class Silent:
@@ -167,5 +167,5 @@ def test_a_silent_relay_is_tested_for_a_quarter_of_a_minute() -> None:
         return await try_relay("tor", Silent(), Destination("site.test", 443), clock=asyncio.get_running_loop().time)
 
     trial = play(story())
-    assert (trial.ok, trial.reachable, trial.symptom, trial.elapsed_s) == (False, True, "timeout", 15)
+    assert (trial.ok, trial.reachable, trial.symptom, trial.elapsed_s) == (False, True, "timeout", 20)
     assert trial.error == "relay tor did not reach the destination within 20 s"
