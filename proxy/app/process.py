@@ -27,6 +27,7 @@ from proxy.config.state_lock import alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
+from proxy.wire.relay_url import redact
 
 log = logging.getLogger("proxy")
 
@@ -45,10 +46,10 @@ def run(options: RunOptions) -> int:
         return code
     except ConfigError as error:
         for problem in error.problems:
-            log.error("%s", problem)
+            log.error("%s", redact(problem))
         return 7
     except BywayError as error:
-        log.error("%s", error)
+        log.error("%s", redact(str(error)))
         return 1
     except OSError as error:
         log.error("Byway cannot start again: %s", reason_of(error))

@@ -169,7 +169,7 @@ def import_file(
     made = check(given, paths, before, str(file))
     if not call.output.as_json:
         call.output.table(("what", "change"), made.changes)
-    for sentence in (*made.notices, *made.runs):
+    for sentence in (*made.notices, *made.review, *made.runs):
         call.output.hint(f"{sentence[0].upper()}{sentence[1:]}.")
     if not yes:
         if not (sys.stdin is not None and sys.stdin.isatty()):
@@ -190,7 +190,9 @@ def import_file(
     set_overrides(paths, call.running(), made.overrides)
     if call.output.as_json:
         changes = [{"what": what, "change": change} for what, change in made.changes]
-        call.output.document({"version": VERSION, "changes": changes, "backup": str(backup), "running": running})
+        call.output.document(
+            {"version": VERSION, "changes": changes, "review": made.review, "backup": str(backup), "running": running}
+        )
     else:
         call.output.line(f"Imported. What was there is kept in {backup}")
         hint_in_use(call, running)

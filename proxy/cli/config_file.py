@@ -20,22 +20,24 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from proxy.app.rule_files import Siblings
+from proxy.cli.import_review import review
 from proxy.cli.offline import make_setup
 from proxy.config.edit import same_relay
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
-from proxy.config.paths import Paths, make_folder, write_private
+from proxy.config.paths import Paths, is_backup, make_folder, write_private
 from proxy.config.relays import is_name, lost_overrides, relay_names
 from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted
 from proxy.model import Override
-from proxy.model.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule_parser import parse_action
 from proxy.wire import dns_url, hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
+from proxy.wire.url_secrets import HIDDEN, hide_secrets
 
 FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
@@ -72,6 +74,9 @@ class ConfigFile:
                 raise ValueError(f"it is not made by `byway config export`: byway_export = {FORMAT} is missing")
             files = dict(_file(table) for table in document.get("file", ()))
             overrides = dict(_override(table) for table in document.get("override", ()))
+            for name in files:
+                if inside := next((str(each) for each in PurePosixPath(name).parents if str(each) in files), ""):
+                    raise ValueError(f"file {quoted(name)} may not be imported: {quoted(inside)} is a file, no folder")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = str(error) if isinstance(error, ValueError) else "a table of it is damaged"
             raise ConfigError(f"{source}: {redact(reason)}") from None
@@ -102,6 +107,8 @@ def _file(table: Mapping[str, Any]) -> tuple[str, str]:
     is_odd = not name.isprintable() or re.search(r"[\\:]", name)
     if path.is_absolute() or not path.parts or is_addon or is_hidden or is_odd:
         raise ValueError(f"file {quoted(name)} may not be imported")
+    if is_backup(name):
+        raise ValueError(f"file {quoted(name)} may not be imported: it has the name of a backup")
     if str(path) != name or not isinstance(text, str):
         raise ValueError(f"file {quoted(name)} has no text, or a name that is not plain")
     return name, text
@@ -192,24 +199,57 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
 
 
 def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
-    """Returns the configuration without the passwords of relays, the users in URLs of lists, and options of addons
-    whose name says that they are secret; and a sentence for each. Comments keep no password of a URL either."""
+    """Returns the configuration without the passwords of relays, what may be a secret in the URL of a list, commands in
+    whose text the password may be, and options of addons whose name says that they are secret; and a sentence for each.
+    What is left out is in no comment either."""
     import tomlkit
 
     document: Any = tomlkit.parse(text)
-    left_out = []
-    for section, key in (("relay", "url"), ("list", "source")):
-        for table in document.get(section, ()):
-            bare = ">".join(map(_without_password, str(table[key]).split(">")))
-            if bare != table[key]:
-                table[key] = bare
-                left_out.append(f"the password of {section} {table['name']} is left out")
+    left_out, values = [], set[str]()
+    for table in document.get("relay", ()):
+        bare = ">".join(map(_without_password, str(table["url"]).split(">")))
+        if bare != table["url"]:
+            table["url"] = bare
+            left_out.append(f"the password of relay {table['name']} is left out")
+    for table in document.get("list", ()):
+        source = str(table["source"])
+        if (bare := hide_secrets(source)) != source:
+            table["source"] = bare
+            values.add(source)
+            left_out.append(
+                f"what may be a secret in the URL of list {table['name']} is left out: write it in its source after an "
+                "import elsewhere"
+            )
+    owners = [(f"relay {table['name']}", table) for table in document.get("relay", ())]
+    for owner, table in (*owners, ("[listen]", document.get("listen", {}))):
+        command = str(table.get("password_cmd", ""))
+        if command and not _reads_a_store(command):
+            del table["password_cmd"]
+            values.add(command)
+            left_out.append(f"password_cmd of {owner} is left out, since the password may be in its text")
     for name, addon in settings.addons.items():
         for option in addon.options:
             if _SECRET.search(option):
                 del document["addons"][name][option]
                 left_out.append(f"option {option} of addon {name} is left out")
-    return redact(tomlkit.dumps(document)), left_out
+    exported = redact(tomlkit.dumps(document))
+    for value in values:
+        exported = exported.replace(value, HIDDEN)
+    return exported, left_out
+
+
+_STORES = frozenset(
+    {
+        *("age", "bw", "cat", "gopass", "gpg", "gpg2", "keepassxc-cli", "kwallet-query", "lpass", "op", "pass", "rbw"),
+        *("secret-tool", "security", "systemd-creds"),
+    }
+)
+"""Programs that read a password from elsewhere: their command does not hold it."""
+
+
+def _reads_a_store(command: str) -> bool:
+    program, *_ = command.split()
+    return PurePosixPath(program).name in _STORES
 
 
 def _without_password(item: str) -> str:
@@ -233,6 +273,7 @@ class Import:
     files: Mapping[str, str]
     overrides: Mapping[str, Override]
     changes: tuple[tuple[str, str], ...]
+    review: tuple[str, ...]
     runs: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -246,9 +287,12 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
     now = time.time()
     wanted = {host: override for host, override in given.overrides.items() if not override.has_ended(now)}
     with tempfile.TemporaryDirectory(prefix="byway-import-") as folder:
-        _lay_out(Path(folder), paths.config_dir, files)
         try:
-            make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True))
+            _lay_out(Path(folder), paths.config_dir, files)
+        except (OSError, BywayError) as error:
+            raise ConfigError(f"{source}: its files cannot be written: {_reason(error, folder)}") from None
+        try:
+            setup = make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True))
             after = load(Path(folder, CONFIG)).settings
         except ConfigError as error:
             raise ConfigError(
@@ -263,7 +307,16 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
     notices += lost_overrides(after, {host: it for host, it in sorted(overrides.items()) if host not in wanted})
     changes = [(name, _change(_text_at(paths, name), text)) for name, text in files.items()]
     changes += [(f"site {host}", _override_change(overrides.get(host), it)) for host, it in sorted(wanted.items())]
-    return Import(files, wanted, tuple(changes), tuple(_commands(after, before)), tuple(notices))
+    try:
+        old_rules = tuple(make_setup(paths).router.rules.rules)
+    except ConfigError:
+        old_rules = ()
+    reviewed = tuple(review(after, before, tuple(setup.router.rules.rules), old_rules))
+    return Import(files, wanted, tuple(changes), reviewed, tuple(_commands(after, before)), tuple(notices))
+
+
+def _reason(error: OSError | BywayError, folder: str) -> str:
+    return reason_of(error) if isinstance(error, OSError) else str(error).replace(f"{folder}/", "")
 
 
 def _why_not(name: str, text: str, paths: Paths, given: Collection[str], here: Collection[str]) -> str:
@@ -272,11 +325,17 @@ def _why_not(name: str, text: str, paths: Paths, given: Collection[str], here: C
     configurations."""
     if name in (CONFIG, RULES, BLOCK_PAGES):
         return ""
+    if any(os.path.lexists(place) and not place.is_dir() for place in _folders(paths.config_dir, name)):
+        return f"file {quoted(name)} may not be imported: a file has the name of its folder here"
     if name not in given:
         return f"file {quoted(name)} may not be imported: its configuration has no such list"
     if name in here or _text_at(paths, name) in (None, text):
         return ""
     return f"file {quoted(name)} may not be imported: another file has this name here; move that away first"
+
+
+def _folders(config_dir: Path, name: str) -> list[Path]:
+    return [config_dir / inside for inside in PurePosixPath(name).parents if inside.parts]
 
 
 def _list_sources(config: str) -> frozenset[str]:
@@ -313,7 +372,9 @@ def apply(made: Import, paths: Paths, overrides: Mapping[str, Override]) -> Path
             else:
                 target.unlink(missing_ok=True)
         raise BywayError(f"nothing was imported: {error}") from None
-    for older in paths.backups[:-BACKUPS_MAX]:
+    # This one stays whatever its name: after a clock was set back, or beside files of such names from elsewhere.
+    older_ones = [older for older in paths.backups if older != backup]
+    for older in older_ones[: max(0, len(older_ones) - BACKUPS_MAX + 1)]:
         with contextlib.suppress(OSError):  # the import is done; the next one tries again
             older.unlink()
     return backup
@@ -341,28 +402,52 @@ def _lay_out(folder: Path, config_dir: Path, files: Mapping[str, str]) -> None:
 
 
 def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
-    """Returns the configuration with the URLs of relays that are here, where the same relay comes without its
-    password; and a sentence for each relay that has a user and no password."""
+    """Returns the configuration with what is here of the same relays and lists, where these come without their secrets;
+    and a sentence for each, and for each relay that has a user and no password."""
     import tomlkit
 
     try:
         document: Any = tomlkit.parse(text)
         tables = [table for table in document.get("relay", ()) if isinstance(table.get("url"), str)]
+        lists = [table for table in document.get("list", ()) if isinstance(table.get("source"), str)]
+        listen = document.get("listen", {})
+        is_user_here = bool(before.listen.user) and listen.get("user") == before.listen.user
     except (ValueError, AttributeError, TypeError):
         return text, []  # the check of the whole names what is wrong
     notices, changed = [], False
+    if is_user_here and before.listen.password_cmd and not listen.get("password_cmd"):
+        listen["password_cmd"], changed = before.listen.password_cmd, True
+        notices.append("[listen] keeps the password_cmd that it has here")
+    sources = {listed.name: listed.source for listed in before.list}
+    for table in lists:
+        source, here = str(table["source"]), sources.get(str(table.get("name")), "")
+        if here != source and hide_secrets(here) == source:
+            table["source"], changed = here, True
+            notices.append(f"list {table['name']} keeps the URL that it has here")
+        elif f"={HIDDEN}" in source or f"/{HIDDEN}" in source or f"{HIDDEN}@" in source:
+            notices.append(f"the URL of list {table.get('name')} lacks what was left out: write it in {CONFIG}")
     for table in tables:
         url = str(table["url"])
         same = next((each for each in before.relay if same_relay(each.url, url) and each.url != url), None)
         if same is not None and ">".join(map(_without_password, same.url.split(">"))) == url:
             table["url"], changed = same.url, True
             notices.append(f"relay {table.get('name')} keeps the password that it has here")
+        elif same_command := _command_here(url, table, before):
+            table["password_cmd"], changed = same_command, True
+            notices.append(f"relay {table.get('name')} keeps the password_cmd that it has here")
         elif not table.get("password_cmd") and _lacks_password(url):
             notices.append(
                 f"relay {table.get('name')} has a user and no password; if it needs one, write it in its url in "
                 f"{CONFIG}, or set password_cmd there"
             )
     return (tomlkit.dumps(document) if changed else text), notices
+
+
+def _command_here(url: str, table: Mapping[str, Any], before: Settings) -> str:
+    """Returns the password command of exactly this relay here; empty: it has none, or the file brings one."""
+    if table.get("password_cmd"):
+        return ""
+    return next((each.password_cmd for each in before.relay if each.url == url), "")
 
 
 def _lacks_password(chain: str) -> bool:

@@ -39,6 +39,11 @@ _BACKUP = re.compile(r"backup-\d{8}T\d{6}\.toml")
 """A user's own file, such as backup-home.toml, is none."""
 
 
+def is_backup(name: str) -> bool:
+    """Whether a file of the configuration folder has the name of a backup, for a file system that knows no case too."""
+    return re.fullmatch(_BACKUP.pattern, name, re.IGNORECASE) is not None
+
+
 class NotWritable(BywayError):
     """Raised when nothing can be written in a folder at the moment. Byway then runs without it."""
 

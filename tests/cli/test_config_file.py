@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from proxy.cli.config_file import ConfigFile
 from proxy.config.load import load
 from proxy.config.paths import write_private
+from proxy.config.schema import Settings
 from proxy.model import Action, Override
 from proxy.model.errors import ConfigError
 from proxy.store.salvage import read_overrides
@@ -181,6 +182,80 @@ def test_a_list_outside_of_the_folder_is_named_and_left_out(byway: Byway, filled
     )
 
 
+TOKENS = f"""config_version = 1
+# source = "https://lists.example/a.txt?token={SECRET}-1"
+[listen]
+user = "me"
+password_cmd = "echo {SECRET}-2"
+[[relay]]
+name = "told"
+url = "https://me@told.example"
+password_cmd = "sh -c 'printf {SECRET}-3'"
+[[relay]]
+name = "kept"
+url = "https://me@kept.example"
+password_cmd = "pass show kept"
+[[list]]
+name = "members"
+source = "https://lists.example/a.txt?token={SECRET}-1"
+[[list]]
+name = "ids"
+source = "https://lists.example/0f8fad5b-d9cb-469f-a165-70867728950e/a.txt"
+[[list]]
+name = "open"
+source = "https://lists.example/open.txt"
+"""
+
+
+def test_an_export_has_no_token_and_no_command_that_holds_a_password(byway: Byway, home: Home, tmp_path: Path) -> None:
+    home.config.write_text(TOKENS)
+    ran = byway("config", "export")
+    exported = ConfigFile.parse(ran.out, "out").files["config.toml"]
+    assert [each for each in (SECRET, "0f8fad5b") if each in ran.out + ran.err] == []
+    config = tomllib.loads(exported)
+    assert [relay.get("password_cmd") for relay in config["relay"]] == [None, "pass show kept"]
+    assert [listed["source"] for listed in config["list"]] == [
+        "https://lists.example/a.txt?token=***", "https://lists.example/***/a.txt", "https://lists.example/open.txt",
+    ]  # fmt: skip
+    assert "What may be a secret in the URL of list members is left out" in ran.err
+    assert "Password_cmd of relay told is left out" in ran.err
+    assert "Password_cmd of [listen] is left out" in ran.err
+    file = tmp_path / "all.toml"
+    assert byway("config", "export", "--with-passwords", "-o", str(file)).code == 0
+    assert ConfigFile.parse(file.read_text(), "x").files["config.toml"] == TOKENS, "the control"
+
+
+def test_an_import_keeps_the_tokens_and_commands_that_are_here(byway: Byway, home: Home, tmp_path: Path) -> None:
+    home.config.write_text(TOKENS)
+    file = moved(byway, home, tmp_path)
+    ran = byway("config", "import", str(file), "--yes")
+    assert ran.code == 0, ran.err
+    assert load(home.config).settings == load_text(TOKENS, tmp_path)
+    assert "List members keeps the URL that it has here" in ran.err
+    assert "Relay told keeps the password_cmd that it has here" in ran.err
+    assert SECRET not in ran.out + ran.err
+    home.config.write_text('config_version = 1\n[listen]\nuser = "me"\npassword_cmd = "pass show me"\n')
+    ran = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert ran.code == 0, ran.err
+    assert "The URL of list members lacks what was left out: write it in config.toml" in ran.err
+
+
+def load_text(text: str, folder: Path) -> Settings:
+    file = folder / "config-alone.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    return load(file).settings
+
+
+def test_tokens_are_shown_nowhere(byway: Byway, home: Home) -> None:
+    home.config.write_text(TOKENS)
+    for words in (("config", "show"), ("config", "show", "--all"), ("config", "show", "--json"), ("config", "check"),
+                  ("list", "show", "members"), ("list", "show", "members", "--json"), ("list", "show")):  # fmt: skip
+        ran = byway(*words)
+        assert SECRET not in ran.out + ran.err, words
+    assert "token=***" in byway("config", "show").out
+
+
 # -- import ------------------------------------------------------------------------------------------------------------
 
 
@@ -312,6 +387,108 @@ def test_the_last_five_are_kept(byway: Byway, filled: Home, tmp_path: Path) -> N
     newest = Path(byway("config", "import", str(file), "--yes", "--json").json["backup"]).name
     kept = [f"backup-2026010{day}T000000.toml" for day in range(4, 8)]
     assert sorted(path.name for path in folder.glob("backup-*")) == sorted([*kept, newest, "backup-home.toml"])
+
+
+@pytest.mark.parametrize("name", ["backup-99990101T000000.toml", "BACKUP-99990101t000000.TOML"])
+def test_no_file_of_an_import_has_the_name_of_a_backup(byway: Byway, filled: Home, tmp_path: Path, name: str) -> None:
+    """Else it would push out the very backup that the import promises."""
+    config = f'config_version = 1\n[[list]]\nname = "a"\nsource = "{name}"\n'
+    text = ConfigFile({"config.toml": config, "lists/x.txt": "a.example\n"}, {}).text(note="x")
+    file = tmp_path / "x.toml"
+    file.write_text(text.replace("lists/x.txt", name))
+    ran = byway("config", "import", str(file), "--yes")
+    assert (ran.code, "it has the name of a backup" in ran.err) == (7, True)
+
+
+def test_the_backup_that_is_promised_is_there(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    """Also beside files of later names, as an earlier Byway imported them, or a clock that was wrong left them."""
+    for year in range(9991, 10_000):
+        filled.config.with_name(f"backup-{year}0101T000000.toml").touch(0o600)
+    file = moved(byway, filled, tmp_path)
+    backup = Path(byway("config", "import", str(file), "--yes", "--json").json["backup"])
+    assert ConfigFile.parse(backup.read_text(), "x").files["config.toml"] == CONFIG
+    assert len(list(filled.config.parent.glob("backup-*"))) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["config.toml/x", "rules.txt/lists/x", "lists/mine.txt/x", "a/b/" + "n" * 300, "key/x"]
+)
+def test_a_file_that_cannot_be_there_is_refused_with_a_sentence(
+    byway: Byway, filled: Home, tmp_path: Path, name: str
+) -> None:
+    filled.config.with_name("key").write_text("mine")
+    config = f'config_version = 1\n[[list]]\nname = "a"\nsource = "{name}"\n'
+    texts = {
+        "config.toml": config,
+        "rules.txt": RULES,
+        "lists/mine.txt": "a.example\n",
+        "lists/given.txt": "a.example\n",
+    }
+    file = tmp_path / "x.toml"
+    file.write_text(ConfigFile(texts, {}).text(note="x").replace("lists/given.txt", name))
+    before = files(filled)
+    ran = byway("config", "import", str(file), "--yes")
+    assert ran.code == 7, ran.err
+    assert "Traceback" not in ran.err
+    assert files(filled) == before
+
+
+def test_what_is_sensitive_is_said_in_words(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    config = """config_version = 1
+[safety]
+allow = ["0.0.0.0/0:*"]
+[dns]
+servers = ["https://198.51.100.7/dns-query"]
+[dns.hosts]
+"bank.example" = "198.51.100.8"
+[auto]
+never_relay = ["news.example"]
+[log]
+hosts = "all"
+keep_days = 300
+[[relay]]
+name = "vps"
+url = "https://me@elsewhere.example"
+[[relay]]
+name = "new"
+url = "http://me@198.51.100.9:3128"
+allow_plaintext_credentials = true
+[[list]]
+name = "fetched"
+source = "https://lists.example/a.txt"
+"""
+    file = tmp_path / "x.toml"
+    file.write_text(
+        ConfigFile(
+            {"config.toml": config, "rules.txt": "DOMAIN,a.example,AUTO,INSPECT\nMATCH,AUTO,INSPECT\n"}, {}
+        ).text(note="x")
+    )
+    ran = byway("config", "import", str(file), "--yes", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["review"] == [
+        "web pages may reach 0.0.0.0/0:* although it is private ([safety] allow)",
+        "relay vps now sends traffic to elsewhere.example:443",
+        "relay new is new and sends traffic to 198.51.100.9:3128",
+        "relay new may get its password without encryption",
+        "relay tor is removed",
+        "AUTO never uses a relay for news.example",
+        "encrypted DNS asks https://198.51.100.7/dns-query",
+        "bank.example is taken to be at 198.51.100.8 ([dns.hosts])",
+        "list fetched is fetched from lists.example",
+        "Byway decrypts the connections of rules.txt:1 DOMAIN,a.example,AUTO,INSPECT",
+        "Byway decrypts the connections of rules.txt:2 MATCH,AUTO,INSPECT",
+        "rules.txt:2 MATCH,AUTO,INSPECT decides about all other sites",
+        "of 2 rules that are removed, 1 send sites through relays only",
+        "all visited hosts are logged by name",
+        "the log is kept for 300 days",
+    ]
+    for sentence in ran.json["review"]:
+        assert f"{sentence[0].upper()}{sentence[1:]}." in ran.err
+
+
+def test_an_import_of_what_is_here_has_nothing_sensitive(byway: Byway, filled: Home, tmp_path: Path) -> None:
+    file = moved(byway, filled, tmp_path)
+    assert byway("config", "import", str(file), "--yes", "--json").json["review"] == []
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import DomainList
 from proxy.store.list_copies import CopyInfo
 from proxy.wire.relay_url import redact
+from proxy.wire.url_secrets import hide_secrets
 
 _EXAMPLES = 3
 """Skipped lines that are shown for each reason."""
@@ -93,7 +94,7 @@ class ListJson:
         """`listed` is None for a list that is not in use, `info` for one whose source is a file."""
         return cls(
             name=item.name,
-            source=redact(item.source),
+            source=hide_secrets(redact(item.source)),
             in_use=listed is not None,
             format=item.format if listed is None or listed.absent else listed.format,
             entries=0 if listed is None else len(listed.listed),

@@ -11,9 +11,13 @@ from typing import Any
 from proxy.config.schema import Settings
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
+from proxy.wire.url_secrets import hide_secrets
 
 _HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
 """Keys whose value may be a secret, or a command that prints one; also in options of addons, whose names are free."""
+
+_URLS = frozenset({"source", "allow", "servers"})
+"""Keys whose value may be a URL with a secret, beside those of relays, whose fields are none."""
 
 
 def settings_json(configured: Settings) -> dict[str, Any]:
@@ -30,7 +34,8 @@ def _without_secrets(value: Any, key: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [_without_secrets(part, key) for part in value]
     if isinstance(value, str):
-        return "(set)" if _HIDDEN.search(key) and value else redact(value)
+        text = redact(value)
+        return "(set)" if _HIDDEN.search(key) and value else hide_secrets(text) if key in _URLS else text
     return value.isoformat() if isinstance(value, date | time) else value  # TOML has them; JSON has not
 
 
