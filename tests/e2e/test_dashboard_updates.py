@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.model import AutoMode
 from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.support.byway import Byway
@@ -179,3 +180,18 @@ async def test_a_tab_follows_again_once_byway_answers(world: World, tmp_path: Pa
         world.see(rescued(host="meanwhile.example.org", at=time.time()))
         await shows(page, "document.querySelector('#state').className === 'live'")
         await shows(page, "document.body.innerText.includes('meanwhile.example.org')")
+
+
+async def test_the_first_sentence_says_what_replaces_auto(world: World, page: Tab, home: str) -> None:
+    await page.open(home)
+    lead = "document.querySelector('.lead').innerText"
+    assert "3 sites are blocked" in await page.evaluate(lead)
+    world.modes.pause(600)
+    await tell(world, page)
+    await shows(page, f"{lead}.startsWith('Byway is paused until ')")
+    assert "work through" not in await page.evaluate(lead)
+    ids = await page.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert len(ids) == len(set(ids)), "none stands twice"
+    world.modes.set_mode(AutoMode.RELAY)
+    await tell(world, page)
+    await shows(page, f"{lead}.startsWith('All sites go through relays')")

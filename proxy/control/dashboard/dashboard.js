@@ -27,7 +27,7 @@ async function update() {
     due ||= isBusy(); // somebody may be about to click by now
     if (isBusy()) return;
     const focused = document.activeElement;
-    for (const id of ["mode", "live"]) {
+    for (const id of ["replaced", "live"]) {
       const fresh = page.getElementById(id);
       if (fresh !== null) bringUpToDate(document.getElementById(id), fresh);
     }

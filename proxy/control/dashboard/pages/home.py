@@ -49,6 +49,13 @@ _MEANINGS: Mapping[AutoMode, str] = {
     AutoMode.RELAY: _("Sites go through relays only. Nothing is learned."),
 }
 
+_PAUSED = _("Byway is paused until {time}: sites go direct, and blocked ones do not open.")
+_REPLACED: Mapping[AutoMode, str] = {
+    AutoMode.DIRECT: _("All sites go direct, and blocked ones do not open: the mode is direct only."),
+    AutoMode.RELAY: _("All sites go through relays: the mode is relays only."),
+}
+"""What the page says first while a pause or a mode replaces AUTO: which route opens a site is of no use then."""
+
 
 @frozen_dataclass
 class NewStatus:
@@ -85,7 +92,9 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
     troubled = {site.scope for site in status.sites}
     paused = status.mode.paused_until
     return HomeView(
-        sentence=sentence(status.sites, status.network_name),
+        sentence=_PAUSED.given(time=clock(paused)[11:16])
+        if paused
+        else _REPLACED.get(AutoMode(status.mode.mode)) or sentence(status.sites, status.network_name),
         problems=status.problems,
         mode=status.mode,
         mode_sentence=sentences(
