@@ -60,7 +60,7 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.net.uplink.sleep_watch import SleepWatch
-from proxy.session.events import Events
+from proxy.session.events import Events, Learned
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
@@ -91,6 +91,8 @@ _POLL_S = 0.3
 
 _REMEMBERED_S = 60.0
 """How long what clients and servers said may be remembered to save time; it may hold cookies."""
+
+_HTTPS = 443
 
 _DRAIN_POLL_S = 0.05
 
@@ -250,6 +252,7 @@ class App:
         self._keep_ways()
         self._modes.load()
         self._warn_of_lost_selections()
+        self._forget_home(self._active.setup)
         await self._addon_manager.start(self._loaded)  # before a client can reach what an addon blocks
         self._server.serve()
         if await self._system_proxy.release():
@@ -427,10 +430,20 @@ class App:
         if setup.settings.relay != self._relays:
             self._relays = setup.settings.relay
             self._health.clear_faults()  # the edit may have corrected what was wrong
+        self._forget_home(setup)
         self._addon_manager.configure(setup.loaded)
         self._inspector.forget_rejections()
         self._follow_lists(setup.settings.list)
         self._system_proxy.on_rules_changed()
+
+    def _forget_home(self, setup: Setup) -> None:
+        """An older version, or another configuration, may have learned of what belongs to the home network."""
+
+        def is_home(host: str) -> bool:
+            return setup.router.is_home(Destination(host, _HTTPS), host)
+
+        if changes := self._beliefs.forget_home(is_home):
+            self._events.emit(Learned(changes))
 
     # -- what beliefs ask of the Setup in use ----------------------------------------------------------------------
 

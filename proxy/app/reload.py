@@ -75,13 +75,13 @@ class ActiveSetup:
     def set_mode(self, mode: AutoMode) -> None:
         """Replaces AUTO from the next request on. The new Setup has kept no plan."""
         self._mode = mode
-        self.setup = replace(self.setup, router=self.setup.router.with_mode(mode, self.setup.guard.is_near))
+        self.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
 
     def _build(self, material: Material) -> Setup:
         setup = self._builder.build(material, self._overrides, port=self.port)
         if self._mode is AutoMode.AUTO:
             return setup
-        return replace(setup, router=setup.router.with_mode(self._mode, setup.guard.is_near))
+        return replace(setup, router=setup.router.with_mode(self._mode))
 
     def override(self, host: str, override: Override | None) -> None:
         """Applies an override of `byway site set` from the next request on; None removes it."""

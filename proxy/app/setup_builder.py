@@ -36,6 +36,7 @@ from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.routing.domain_set import DomainSet
+from proxy.routing.home_network import HomeNetwork
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
@@ -179,7 +180,14 @@ class SetupBuilder:
             loaded=material.loaded,
             inbound=InboundHandshake(limits, material.credentials, _is_ours(settings, port), self._recent_clients),
             guard=guard,
-            router=Router(material.rules, overrides, infos, settings, groups),
+            router=Router(
+                material.rules,
+                overrides,
+                infos,
+                settings,
+                groups,
+                is_home=HomeNetwork(guard, resolver.in_files).covers,
+            ),
             registry=registry,
             resolver=resolver,
             policy=SetupPolicy(resolver, material.pages, runtime),

@@ -209,7 +209,13 @@ class Measurements:
                         yield StepLine(StepJson.of(step))
                 took_s = time.time() - began
                 stored = (await plan(page.destination))[0]
-                verdict = self._judge(steps, stored, network, self._sites_with_same_page(steps, page, network))
+                verdict = self._judge(
+                    steps,
+                    stored,
+                    network,
+                    self._sites_with_same_page(steps, page, network),
+                    is_home=made.is_home,
+                )
             finally:
                 is_wanted = self._under_way.pop(mark, None) is not None
             measured = Measured(began, took_s, before, network, page, tuple(steps), verdict, thorough, made.learns)
@@ -235,7 +241,13 @@ class Measurements:
         return len(domains) - 1
 
     def _judge(
-        self, steps: Sequence[MeasurementStep], stored: Belief, network: NetworkId, sites_with_same_page: int
+        self,
+        steps: Sequence[MeasurementStep],
+        stored: Belief,
+        network: NetworkId,
+        sites_with_same_page: int,
+        *,
+        is_home: bool,
     ) -> Verdict:
         if network != self._parts.network():
             return _MOVED
@@ -251,6 +263,7 @@ class Measurements:
             network_state=state,
             working_relays=self._parts.health.working(relays, time.time()),
             sites_with_same_page=sites_with_same_page,
+            is_home=is_home,
         )
 
     def _learn(self, measured: Measured) -> None:

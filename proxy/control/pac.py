@@ -2,8 +2,8 @@
 
 The text depends on Byway's address alone, never on what was learned: any page can read it with a script tag, and
 browsers keep it for hours. It makes nobody resolve a name: only the text of the host is examined. What cannot reach the
-internet goes direct: localhost, names of one label, `.local`, and private and link-local addresses, which another
-computer's name such as `10.example.com` only resembles.
+internet goes direct: what `wire.home_network` has. Another computer's name such as `10.example.com` only resembles an
+address.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 from enum import StrEnum
 
 from proxy.model import Destination
+from proxy.wire.home_network import BYPASS_SUFFIXES
 
 CONTENT_TYPE = "application/x-ns-proxy-autoconfig"
 
 _SCRIPT = r"""function FindProxyForURL(url, host) {
   var h = host.toLowerCase().replace(/^\[|\]$/g, "");
   var byte = "\\.(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
-  var nets = "((127|10)B|192\\.168|169\\.254|172\\.(1[6-9]|2\\d|3[01]))BB";
+  var nets = "((127|10)B|192\\.168|169\\.254|172\\.(1[6-9]|2\\d|3[01])"
+    + "|100\\.(6[4-9]|[7-9]\\d|1[01]\\d|12[0-7]))BB";
   var local = new RegExp("^" + nets.replace(/B/g, byte) + "$").test(h)
     || h === "::1" || /^(f[cd]..|fe[89ab].):/.test(h)
-    || /^((.+\.)?localhost|.+\.local)\.?$/.test(h)
+    || /^((.+\.)?localhost|.+\.(SUFFIXES))\.?$/.test(h)
     || (/^[\w-]+$/.test(h) && !/^(\d+|0x[\da-f]*)$/.test(h));
   return local ? "DIRECT" : "RESULT";
 }
@@ -46,6 +48,7 @@ def local_proxy(listen: str, port: int) -> Destination:
 
 
 def pac_text(variant: Pac, proxy: Destination) -> str:
-    """Returns the file, about 800 bytes of ASCII, for a Byway that clients reach at `proxy`."""
+    """Returns the file, about 900 bytes of ASCII, for a Byway that clients reach at `proxy`."""
     result = f"PROXY {proxy}" if variant is Pac.STRICT else f"PROXY {proxy}; DIRECT"
-    return _SCRIPT.replace("RESULT", result)
+    suffixes = "|".join(BYPASS_SUFFIXES).replace(".", r"\.")
+    return _SCRIPT.replace("RESULT", result).replace("SUFFIXES", suffixes)

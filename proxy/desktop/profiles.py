@@ -1,4 +1,4 @@
-"""The profile of a ready browser: everything goes through Byway, and nothing around it.
+"""The profile of a ready browser: all but the local network goes through Byway, and nothing around it.
 
 QUIC, the browser's own encrypted DNS and WebRTC beside the proxy are off, in the profile or by options of the command,
 whichever the browser obeys (tests run a Chromium and a Firefox). Nothing outside of the profile changes. A browser
@@ -21,6 +21,7 @@ from proxy.config.paths import private_folder, snap_name, write_private
 from proxy.desktop.browsers import Browser, BrowserKind, Packaging
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.wire.home_network import CHROMIUM_BYPASS, FIREFOX_BYPASS
 
 _SETTINGS_MAX = 64 * 1024 * 1024
 
@@ -44,7 +45,7 @@ _CHROMIUM_OPTIONS = (
 _FIREFOX: Mapping[str, bool | int | str] = {
     "network.proxy.type": 1,
     "network.proxy.share_proxy_settings": True,
-    "network.proxy.no_proxies_on": "",
+    "network.proxy.no_proxies_on": FIREFOX_BYPASS,
     "network.proxy.failover_direct": False,  # else its own requests go around a proxy that does not answer …
     "network.proxy.allow_bypass": False,  # … or that answers with a failure
     "network.trr.mode": 5,
@@ -124,7 +125,8 @@ def launch(
     if browser.kind is BrowserKind.FIREFOX:
         words += ["--profile", str(folder), *options, url]
         return Launch(browser, folder, tuple(words))
-    words += [f"--user-data-dir={folder}", f"--proxy-server=http://{proxy}", *_CHROMIUM_OPTIONS]
+    words += [f"--user-data-dir={folder}", f"--proxy-server=http://{proxy}"]
+    words += [f"--proxy-bypass-list={CHROMIUM_BYPASS}", *_CHROMIUM_OPTIONS]
     if spki:  # of this one CA; it works only together with --user-data-dir
         words.append(f"--ignore-certificate-errors-spki-list={spki}")
     return Launch(browser, folder, (*words, *options, url))

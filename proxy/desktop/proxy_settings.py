@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from proxy.desktop.programs import DesktopError, RunProgram, find_program, run_program
+from proxy.wire.home_network import DESKTOP_BYPASS
 
 Values = Mapping[str, str]
 """Values of one place by their names; empty: not set."""
@@ -26,9 +27,6 @@ ONLY_PLACE = ""
 
 MODE = "mode"
 """The name of the value that says which of the others count."""
-
-LOCAL_HOSTS = ("localhost", "127.0.0.0/8", "::1", "*.local", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
-"""Reached without a proxy: this computer and its own network, as by the PAC files."""
 
 
 class DesktopName(StrEnum):
@@ -103,7 +101,7 @@ class Gnome:
 
     def by_address(self, host: str, port: int) -> Values:
         address = {"http.host": host, "http.port": str(port), "https.host": host, "https.port": str(port)}
-        return {**address, "ignore-hosts": str(list(LOCAL_HOSTS)), MODE: "manual"}
+        return {**address, "ignore-hosts": str(list(DESKTOP_BYPASS)), MODE: "manual"}
 
 
 def _gvariant_string(text: str) -> str:
@@ -143,7 +141,7 @@ class Kde:
 
     def by_address(self, host: str, port: int) -> Values:
         proxy = f"http://{host} {port}"  # KDE separates the port by a space
-        return {"httpProxy": proxy, "httpsProxy": proxy, "NoProxyFor": ",".join(LOCAL_HOSTS), MODE: "1"}
+        return {"httpProxy": proxy, "httpsProxy": proxy, "NoProxyFor": ",".join(DESKTOP_BYPASS), MODE: "1"}
 
 
 def _kde_key(key: str) -> str:
@@ -187,7 +185,7 @@ class MacOs:
 
     def by_address(self, host: str, port: int) -> Values:
         address = f"{host}:{port}"
-        return {"web": address, "secureweb": address, "bypass": "\n".join(LOCAL_HOSTS), MODE: "No Yes Yes"}
+        return {"web": address, "secureweb": address, "bypass": "\n".join(DESKTOP_BYPASS), MODE: "No Yes Yes"}
 
     def _read(self, service: str) -> Values:
         auto = self._facts("-getautoproxyurl", service)
@@ -244,15 +242,18 @@ class Windows:
         return {"AutoConfigURL": url}
 
     def by_address(self, host: str, port: int) -> Values:
-        bypass = ["<local>", *(pattern for local in LOCAL_HOSTS for pattern in _windows_patterns(local))]
+        bypass = ["<local>", *(pattern for local in DESKTOP_BYPASS for pattern in _windows_patterns(local))]
         return {"ProxyServer": f"{host}:{port}", "ProxyOverride": ";".join(bypass), MODE: "0x1", "AutoConfigURL": ""}
 
 
 def _windows_patterns(host: str) -> Iterator[str]:
-    """Windows knows no prefixes, only stars: 172.16.0.0/12 are 16 patterns."""
+    """Windows knows no prefixes, only stars: 172.16.0.0/12 are 16 patterns. Those of IPv6 are left to Byway, which goes
+    direct there too."""
     address, _, bits = host.partition("/")
     if not bits:
         yield f"[{address}]" if ":" in address else address
+        return
+    if ":" in address:
         return
     parts = -(-int(bits) // 8)
     for network in ipaddress.IPv4Network(host).subnets(new_prefix=8 * parts):

@@ -12,9 +12,7 @@ from pathlib import PurePosixPath
 
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
-
-_BYPASS = "localhost,127.0.0.1,::1,.local"
-"""What programs do not ask Byway for. It opens private addresses direct by itself."""
+from proxy.wire.home_network import NO_PROXY
 
 
 class Shell(StrEnum):
@@ -30,7 +28,7 @@ class Shell(StrEnum):
 
 def variables(proxy: Destination) -> dict[str, str]:
     """Returns the variables for a Byway at `proxy`, by name."""
-    lower = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "no_proxy": _BYPASS}
+    lower = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "no_proxy": NO_PROXY}
     return lower | {name.upper(): value for name, value in lower.items()}
 
 

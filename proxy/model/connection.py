@@ -178,16 +178,17 @@ class Plan:
     before: Plan | None = None  # what addons changed it from; None: none did
     decided_by: str = ""  # the text of the rule or of the override that chose the action; empty: none matches
     learns: bool = True  # False while `byway pause` or `byway mode` replaces AUTO: nothing is learned from the outcome
+    is_home: bool = False  # the destination is on the home network, and is reached from there or not at all
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""
-        return replace(self, action=Action.RELAY, routes=tuple(map(Route.parse, routes)))
+        return replace(self, action=Action.RELAY, routes=tuple(map(Route.parse, routes)), is_home=False)
 
     def prefer(self, *routes: str) -> Plan:
         """These relays first, then the routes of this plan."""
         first = tuple(map(Route.parse, routes))
         rest = tuple(route for route in self.routes if route not in first)
-        return replace(self, action=Action.PREFER_RELAY, routes=first + rest)
+        return replace(self, action=Action.PREFER_RELAY, routes=first + rest, is_home=False)
 
     def direct(self) -> Plan:
         """Direct and never a relay."""

@@ -2,7 +2,7 @@
 
 This computer, its neighbours on the link, cloud metadata, multicast and reserved ranges are refused as literals and as
 local names on every route, and again on direct for each address that a name resolves to. A private address is fine as
-a literal but not behind a name, unless the name's suffix is a local one: that is how DNS rebinding is stopped. IPv4
+a literal but not behind a name, unless the name is one of the home network: that is how DNS rebinding is stopped. IPv4
 embedded in IPv6 is judged as the IPv4 address that it reaches. `[safety] allow` opens exceptions, except to Byway's own
 ports.
 """
@@ -99,8 +99,9 @@ _IPV4_INSIDE: tuple[tuple[ipaddress.IPv6Network, int], ...] = (  # with the bits
 
 _THIS_COMPUTER = (_Kind.LOOPBACK, _Kind.UNSPECIFIED)
 _LASTING = (_Kind.PUBLIC, _Kind.LOOPBACK)
-_NEAR = (*_THIS_COMPUTER, _Kind.PRIVATE, _Kind.LINK_LOCAL)
-_NEAR_SUFFIXES = (".localhost", ".local", ".internal")  # home.arpa is a default of `[dns] local`, so it can be removed
+_HOME = (_Kind.PRIVATE, _Kind.LINK_LOCAL, _Kind.METADATA)
+_NEAR = (*_THIS_COMPUTER, *_HOME)
+_NEAR_SUFFIXES = tuple(f".{suffix}" for suffix in ("localhost", *hostnames.PRIVATE_SUFFIXES))
 _REACHABLE = (_Kind.PUBLIC, _Kind.PRIVATE)
 
 _LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and what /etc/hosts holds on Debian, Red Hat and macOS
@@ -124,7 +125,8 @@ class Guard:
     """Refuses a destination or an address with a sentence, or allows it with None.
 
     `allow`: exceptions, each a host, address or CIDR, with `:port` or `:*` or neither (all ports); IPv6 with a port in
-    brackets. `local_suffixes`: names under these may resolve to private addresses. `own_ports`: where Byway listens.
+    brackets. `local_suffixes`: names under these belong to the home network, as names of one label and those under
+    `PRIVATE_SUFFIXES` do, and may resolve to private addresses. `own_ports`: where Byway listens.
     `own_names`, `own_addresses`: the names of this computer, and its addresses on its networks.
     Raises ValueError, naming the entry, for an entry that cannot be parsed.
     """
@@ -144,7 +146,7 @@ class Guard:
         self._own_names = _LOCAL_NAMES | {hostnames.host(name) for name in own_names}
         self._own_addresses = frozenset(ipaddress.ip_address(hostnames.host(text)) for text in own_addresses)
         self.is_near = lru_cache(maxsize=1024)(self._is_near)  # asked for each connection
-        """Whether a host is, by its name, this computer or on its local network, so that no uplink leads there."""
+        """Whether a host is, by its text, this computer or on its home network, so that no uplink leads there."""
 
     def refuse_host(self, destination: Destination) -> str | None:
         """Returns why this literal or local name is refused on every route; None for every other name."""
@@ -176,7 +178,7 @@ class Guard:
         what = _Kind.LOOPBACK if is_own else next((kind for kind in kinds if kind not in _REACHABLE), None)
         if what is not None:
             return f"{_described(destination, address)} is {what.value}; to allow it, add it to [safety] allow"
-        if _Kind.PRIVATE in kinds and destination.address is None and not self._is_local(destination.host):
+        if _Kind.PRIVATE in kinds and destination.address is None and not self.is_near(destination.host):
             return (
                 f"{_described(destination, address)} is a private address behind a public name; to allow it, add the "
                 "name's suffix to [dns] local, or the address to [safety] allow"
@@ -188,7 +190,7 @@ class Guard:
         kinds = [_kind(inner) for inner in _reached(address)]
         if kinds.count(_Kind.PUBLIC) == len(kinds):
             return False
-        if host in self._own_names or self._is_local(host):
+        if self.is_near(host):
             return False
         entries = self._exceptions
         return True not in [e.name == host or (e.network is not None and address in e.network) for e in entries]
@@ -202,7 +204,18 @@ class Guard:
         address = literal(host)
         if address is not None:
             return any(_kind(inner) in _NEAR for inner in _reached(address))
-        return "." not in host or host in self._own_names or host.endswith(_NEAR_SUFFIXES) or self._is_local(host)
+        if "." not in host or host in self._own_names:
+            return True
+        return f".{host}".endswith(_NEAR_SUFFIXES) or f".{host}".endswith(self._suffixes)
+
+    def leads_home(self, destination: Destination, address: IPAddress) -> bool:
+        """Whether `address`, which the user's own files give for the name of `destination`, is on the home network or
+        this computer's. One of this computer that `[safety] allow` opens is not: trials have nothing else."""
+        kinds = [_kind(inner) for inner in _reached(address)]
+        if True in [kind in _HOME for kind in kinds]:
+            return True
+        is_own = True in [kind in _THIS_COMPUTER for kind in kinds]
+        return is_own and self.refuse_address(destination, address) is not None
 
     def _opened(self, address: IPAddress, port: int) -> bool:
         """Whether an entry of `[safety] allow` covers the address itself, or every address that it reaches."""
@@ -216,9 +229,6 @@ class Guard:
         """Whether an entry of `[safety] allow` names the destination."""
         host, ports = destination.host, (None, destination.port)
         return True in [entry.name == host and entry.port in ports for entry in self._exceptions]
-
-    def _is_local(self, host: str) -> bool:
-        return f".{host}".endswith(self._suffixes)
 
     def __repr__(self) -> str:
         return f"<Guard {len(self._exceptions)} exceptions, own ports {sorted(self._own_ports)}>"

@@ -2,8 +2,9 @@
 
 The user's decision comes first: the `site set` override of the most specific host, then the first rule that matches,
 else AUTO. Under AUTO the stored status of the host orders the routes: direct first, then local strategies and relays;
-for a blocked host its cause decides what may help. The other actions are promises, and a plan without routes keeps
-them: RELAY without an available relay fails closed. Nothing is resolved or tried here.
+for a blocked host its cause decides what may help. What belongs to the home network goes direct alone under AUTO. The
+other actions are promises, and a plan without routes keeps them: RELAY without an available relay fails closed. Nothing
+is resolved or tried here.
 
 Plans are shared: the same reason and the same relays in the same order give the same Plan, made once. So a usual
 request, which no rule matches, costs two lookups.
@@ -36,6 +37,7 @@ from proxy.model import (
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import DomainSet
+from proxy.routing.home_network import Home
 from proxy.routing.match import NO_RULE
 from proxy.routing.rule import ANYWHERE, Rule, RuleType, Situation
 from proxy.routing.rules import Rules
@@ -61,6 +63,8 @@ _MODES = {
     AutoMode.RELAY: (Action.RELAY, "mode relay, so relays only"),
 }
 """What AUTO does while `byway pause` or `byway mode` replaces it."""
+
+_AT_HOME = "on the local network, so direct only"
 
 _STATUS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
@@ -90,7 +94,7 @@ class _Reason:
     text: str = ""
     until: float = 0.0  # seconds since the epoch; 0: always
     replaces: _Reason | Rule | None = None
-    """The one for AUTO, where a mode decides."""
+    """The one for AUTO, where a mode or the home network decides."""
 
 
 _NO_RULE = _Reason(Action.AUTO)
@@ -107,13 +111,19 @@ def _reason_of(host: str, override: Override) -> _Reason:
     return _Reason(override.action, override.relay, text, text=text, until=override.until)
 
 
+def _in_place_of(reason: _Reason | Rule, action: Action, why: str) -> _Reason:
+    """Returns another action in place of AUTO."""
+    why = f"{'AUTO' if reason is _NO_RULE else reason.why}: {why}"
+    return _Reason(action, "", why, reason.intercept, reason.text, replaces=reason)
+
+
 class Router:
     """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
-        "_addresses_only", "_groups", "_http_strategies", "_info", "_is_near", "_last_good_s", "_literal_strategies",
+        "_addresses_only", "_groups", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
         "_mode", "_never_relay", "_override_reasons", "_overrides", "_plans", "_settings", "_strategies",
-        "overrides_end", "rules",
+        "is_home", "overrides_end", "rules",
     )  # fmt: skip
 
     def __init__(
@@ -124,12 +134,13 @@ class Router:
         settings: Settings,
         groups: Sequence[RelayGroup] = (),
         mode: AutoMode = AutoMode.AUTO,
-        is_near: Callable[[str], bool] = lambda host: False,
+        is_home: Home = lambda destination, name: False,
     ) -> None:
-        """`relays` are those in use, in the user's order; `groups` have only such members. `mode` replaces AUTO;
-        `is_near` says which hosts are on the local network, where a mode uses no relay."""
+        """`relays` are those in use, in the user's order; `groups` have only such members. `mode` replaces AUTO, but
+        not for destinations of the home network, which `is_home` knows."""
         self._mode = mode
-        self._is_near = is_near
+        self.is_home = is_home
+        """See Home."""
         self.rules = rules
         """The rules in effect."""
         self._settings = settings
@@ -147,7 +158,7 @@ class Router:
             route for route in self._strategies if not uses_doh(route)
         )  # nothing to resolve
         self._http_strategies = flight_strategies(settings.auto.ladder, Protocol.HTTP)
-        self._plans: dict[tuple[str | tuple[int, str], tuple[str, ...], bool, bool, NetworkState], Plan] = {}
+        self._plans: dict[tuple[str | tuple[int, str], tuple[str, ...], bool, bool, bool, NetworkState], Plan] = {}
 
     @property
     def overrides(self) -> Mapping[str, Override]:
@@ -190,6 +201,7 @@ class Router:
         group = self._groups.get(reason.relay) if self._groups else None
         if group is not None:
             relays = group.members if order_group is None else order_group(group)
+        is_home = reason.action is Action.DIRECT and self.is_home(destination, name)
         is_onion = name.endswith(".onion")
         is_literal = destination.address is not None
         skips = self._addresses_only and not is_literal
@@ -213,13 +225,13 @@ class Router:
         # A rule's line is its own, and its words would be made anew.
         words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
         told = usable if usable or group is None else tuple(relays)  # why there is none depends on the selected one
-        key = (words, told, is_onion, is_literal, state)
+        key = (words, told, is_home, is_onion, is_literal, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
                 self._plans.clear()
             plan = self._plans[key] = self._plan_by_action(
-                reason, usable, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
+                reason, usable, is_home=is_home, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
             )
         return plan
 
@@ -231,19 +243,21 @@ class Router:
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
         """Returns a router with other overrides and everything else the same."""
-        return self._copy(overrides, self._mode, self._is_near)
+        return self._copy(overrides, self._mode)
 
-    def with_mode(self, mode: AutoMode, is_near: Callable[[str], bool]) -> Router:
+    def with_mode(self, mode: AutoMode) -> Router:
         """Returns a router with another mode and everything else the same."""
-        return self._copy(self._overrides, mode, is_near)
+        return self._copy(self._overrides, mode)
 
-    def _copy(self, overrides: Mapping[str, Override], mode: AutoMode, is_near: Callable[[str], bool]) -> Router:
+    def _copy(self, overrides: Mapping[str, Override], mode: AutoMode) -> Router:
         relays, groups = tuple(self._info.values()), tuple(self._groups.values())
-        return Router(self.rules, overrides, relays, self._settings, groups, mode, is_near)
+        return Router(self.rules, overrides, relays, self._settings, groups, mode, self.is_home)
 
     def depends_on_program(self, destination: Destination, name: str, network: NetworkId, now: float) -> bool:
         """Whether the plan depends on the client's program."""
         reason = self._reason(destination, name, Situation(network), now)
+        if isinstance(reason, _Reason) and reason.replaces is not None:
+            reason = reason.replaces
         decides_at = reason.line if isinstance(reason, Rule) else NO_RULE
         return (isinstance(reason, Rule) or reason is _NO_RULE) and self.rules.first_program_line < decides_at
 
@@ -281,31 +295,30 @@ class Router:
                 yield f"{rule.why} decides on that network"
 
     def _reason(self, destination: Destination, name: str, situation: Situation, now: float) -> _Reason | Rule:
-        """Returns what decides: an override, else a rule, else nothing (AUTO, which a mode may replace). An override
-        that ends before `now` does not; the application removes it a moment later."""
-        mode = self._mode
+        """Returns what decides: an override, else a rule, else nothing (AUTO, which the home network or a mode may
+        replace). An override that ends before `now` does not; the application removes it a moment later."""
+        decided: _Reason | Rule | None = None
         if by_host := self._override_reasons:
             for host in (name,) if name == destination.host else (name, destination.host):
                 scope = host
-                while scope:
+                while scope and decided is None:
                     if scope in by_host and not 0.0 < by_host[scope].until <= now:
-                        reason = by_host[scope]
-                        return reason if mode is AutoMode.AUTO else self._by_mode(reason, destination, name)
+                        decided = by_host[scope]
                     scope = scope.partition(".")[2]
-        decided = (self.rules.match(destination, name, situation) if self.rules.has_rules else None) or _NO_RULE
-        return decided if mode is AutoMode.AUTO else self._by_mode(decided, destination, name)
+        if decided is None:
+            decided = (self.rules.match(destination, name, situation) if self.rules.has_rules else None) or _NO_RULE
+        if decided.action is not Action.AUTO:
+            return decided
+        if self.is_home(destination, name):
+            return _in_place_of(decided, Action.DIRECT, _AT_HOME)
+        return decided if self._mode is AutoMode.AUTO else self._by_mode(decided, name)
 
-    def _by_mode(self, reason: _Reason | Rule, destination: Destination, name: str) -> _Reason | Rule:
-        """Returns what a mode makes of AUTO; other actions stay."""
-        if reason.action is not Action.AUTO:
-            return reason
+    def _by_mode(self, reason: _Reason | Rule, name: str) -> _Reason:
+        """Returns what a mode makes of AUTO."""
         action, why = _MODES[self._mode]
         if action is Action.RELAY and self._never_relay.covering(name) is not None:
             action, why = Action.DIRECT, "mode relay, but [auto] never_relay contains it"
-        elif action is Action.RELAY and (self._is_near(name) or self._is_near(destination.host)):
-            action, why = Action.DIRECT, "mode relay, but it is on the local network"
-        why = f"{'AUTO' if reason is _NO_RULE else reason.why}: {why}"
-        return _Reason(action, "", why, reason.intercept, reason.text, replaces=reason)
+        return _in_place_of(reason, action, why)
 
     def _plan_blocked(
         self,
@@ -361,6 +374,7 @@ class Router:
         reason: _Reason | Rule,
         usable: tuple[str, ...],
         *,
+        is_home: bool,
         is_onion: bool,
         is_literal: bool,
         state: NetworkState,
@@ -393,7 +407,10 @@ class Router:
         if not routes and reason.action is not Action.BLOCK:
             why += f"; {self._why_no_relay(reason, offered)}"
         learns = self._mode is AutoMode.AUTO
-        return Plan(reason.action, routes, why, reason.intercept, decided_by=reason.text, learns=learns)
+        is_home = is_home and bool(routes)
+        return Plan(
+            reason.action, routes, why, reason.intercept, decided_by=reason.text, learns=learns, is_home=is_home
+        )
 
     def _skipped(self, relay: str) -> str:
         return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"

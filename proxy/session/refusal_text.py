@@ -20,7 +20,7 @@ def full_reason(outcome: Outcome) -> str:
         f"{route}: {result}" + (f" ({tries[route]} tries)" if tries[route] > 1 else "")
         for route, result in results.items()
     )
-    return f"{destination} could not be reached ({outcome.plan.why}). Tried {tried}."
+    return f"{destination} {_not_reached(outcome)} ({outcome.plan.why}). Tried {tried}."
 
 
 def client_message(outcome: Outcome) -> str:
@@ -32,7 +32,12 @@ def client_message(outcome: Outcome) -> str:
     if len(tried) < len(outcome.attempts):
         tried.append("all other routes failed too" if tried else "all allowed routes failed")
     reason = "; ".join(tried) or "no route is allowed"
-    return f"{outcome.request.destination} could not be reached: {reason}. For details: `byway why {outcome.host}`"
+    destination = outcome.request.destination
+    return f"{destination} {_not_reached(outcome)}: {reason}. For details: `byway why {outcome.host}`"
+
+
+def _not_reached(outcome: Outcome) -> str:
+    return "is not reachable on this network" if outcome.plan.is_home else "could not be reached"
 
 
 def _result(attempt: Attempt) -> str:

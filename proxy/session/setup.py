@@ -105,12 +105,15 @@ def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
 
     Whether a private address is this computer's own is checked at that moment: a laptop gets new addresses as it
     travels. A name may resolve to a fake address where another proxy on this computer answers so, as `resolver`
-    knows."""
+    knows. An address that the user's own files give for a name is judged as if it were asked for itself: no page of a
+    stranger can have written it there."""
 
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):
             return None
         reason = guard.refuse_address(destination, address)
+        if reason is not None and resolver is not None and address in resolver.in_files(destination.host):
+            reason = guard.refuse_address(Destination(str(address), destination.port), address)
         if reason is not None or guard.is_lasting(address):
             return reason
         is_own = source_address_for(address) == address

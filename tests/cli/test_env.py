@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.control.version import VERSION
+from proxy.wire.home_network import NO_PROXY
 from tests.cli.conftest import Byway
 
 
@@ -21,10 +22,10 @@ def test_the_shell_is_that_of_the_user(byway: Byway, monkeypatch: pytest.MonkeyP
         "variables": {
             "http_proxy": "http://127.0.0.1:8119",
             "https_proxy": "http://127.0.0.1:8119",
-            "no_proxy": "localhost,127.0.0.1,::1,.local",
+            "no_proxy": NO_PROXY,
             "HTTP_PROXY": "http://127.0.0.1:8119",
             "HTTPS_PROXY": "http://127.0.0.1:8119",
-            "NO_PROXY": "localhost,127.0.0.1,::1,.local",
+            "NO_PROXY": NO_PROXY,
         },
     }
 

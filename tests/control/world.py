@@ -429,7 +429,7 @@ class World:
         return ["interrupted tests"]
 
     def _set_mode(self, mode: AutoMode) -> None:
-        router = self._setup.router.with_mode(mode, self._setup.guard.is_near)
+        router = self._setup.router.with_mode(mode)
         self._setup = replace(self._setup, router=router, kept_plans={})
 
     def overrides_changed(self) -> None:

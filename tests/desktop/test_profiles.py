@@ -13,6 +13,7 @@ import pytest
 from proxy.desktop.browsers import Browser, BrowserKind, Packaging
 from proxy.desktop.profiles import launch, make_profile, open_profiles, profile_folder
 from proxy.model import Destination
+from proxy.wire import home_network
 
 PROXY = Destination("::1", 8119)
 CHROMIUM = Browser(BrowserKind.CHROMIUM, "/usr/bin/chromium")
@@ -56,7 +57,7 @@ def test_firefox_goes_through_byway_and_nowhere_else(tmp_path: Path) -> None:
     expected = {
         "network.proxy.type": 1, "network.proxy.http": "::1", "network.proxy.http_port": 8119,
         "network.proxy.ssl": "::1", "network.proxy.ssl_port": 8119, "network.proxy.failover_direct": False,
-        "network.proxy.allow_bypass": False,
+        "network.proxy.allow_bypass": False, "network.proxy.no_proxies_on": home_network.FIREFOX_BYPASS,
         "network.trr.mode": 5, "network.http.http3.enable": False, "media.peerconnection.ice.proxy_only": True,
         "browser.shell.checkDefaultBrowser": False,
     }  # fmt: skip
@@ -103,7 +104,9 @@ def test_the_command_of_browsers_of_chromiums_kind(kind: BrowserKind) -> None:
         "--no-first-run", "--no-default-browser-check", "--ignore-certificate-errors-spki-list=HASH=",
     } <= set(words)  # fmt: skip
     assert "--no-sandbox" not in words
-    assert not any(word.startswith("--proxy-bypass-list") for word in words), "localhost goes direct by itself"
+    (bypass,) = (word for word in words if word.startswith("--proxy-bypass-list="))
+    assert {"<local>", "*.local", "192.168.0.0/16", "fc00::/7"} <= set(bypass.partition("=")[2].split(";"))
+    assert "internal" not in bypass, "Byway's own page is byway.internal"
     assert shlex.split(str(ready)) == list(ready.command)
 
 

@@ -96,7 +96,9 @@ def test_windows_spells_prefixes_with_stars(tmp_path: Path) -> None:
     bypass = Windows().by_address("127.0.0.1", 8119)["ProxyOverride"].split(";")
     assert bypass[:4] == ["<local>", "localhost", "127.*", "[::1]"]
     assert {"10.*", "172.16.*", "172.31.*", "192.168.*"} <= set(bypass)
-    assert "172.32.*" not in bypass
+    assert {"*.local", "*.lan", "100.64.*", "100.127.*", "169.254.*"} <= set(bypass)
+    assert not {"172.32.*", "100.63.*", "100.128.*", "*.internal"} & set(bypass)
+    assert len(";".join(bypass)) < 2000, "what Windows reads of it"
 
 
 @pytest.mark.parametrize("name", DesktopName)

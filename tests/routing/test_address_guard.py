@@ -207,13 +207,18 @@ def test_reasons_say_what_and_what_to_do() -> None:
         ("printer.lan", True),
         ("lan", True),
         ("a.b.home.arpa", True),
-        ("printerlan", False),
+        ("printer", True),
+        ("printer.local", True),
+        ("printer.internal", True),
+        ("printer.example.lan", True),
+        ("a.printerlan", False),
         ("printer.lan.example", False),
-        ("arpa", False),
-        ("xlan", False),
+        ("e164.arpa", False),
+        ("ahome.arpa", False),
+        ("a.local.example", False),
     ],
 )
-def test_C6_local_suffixes_may_be_private_but_nothing_worse(name: str, allowed: bool) -> None:
+def test_C6_names_of_the_home_network_may_be_private_but_nothing_worse(name: str, allowed: bool) -> None:
     for address in ("10.0.0.1", "192.168.1.1", "fd00::1", "100.64.0.1"):
         assert (resolved(GUARD, name, address) is None) == allowed
     for address in ("127.0.0.1", "169.254.169.254", "100.100.100.200", "fe80::1", "224.0.0.1"):

@@ -27,6 +27,8 @@ from proxy.model import (
     State,
 )
 from proxy.model.relay_group import GroupPolicy, RelayGroup
+from proxy.routing.address_guard import Guard
+from proxy.routing.home_network import HomeNetwork
 from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
@@ -568,7 +570,8 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
     assert make_router().trace(Destination("a.example", 80), now=NOW) == [NO_RULE_MATCHES]
 
 
-@pytest.mark.parametrize(("rules", "calls"), [("", 2), ("DOMAIN-SUFFIX,a.example,RELAY\nDOMAIN,b.example,BLOCK\n", 4)])
+# One of them asks whether the host is on the home network.
+@pytest.mark.parametrize(("rules", "calls"), [("", 3), ("DOMAIN-SUFFIX,a.example,RELAY\nDOMAIN,b.example,BLOCK\n", 5)])
 @pytest.mark.parametrize("overrides", [{}, {"a.example": Override(Action.BLOCK), "b.example": Override(Action.DIRECT)}])
 def test_a_host_that_nothing_names_is_planned_with_few_calls(
     rules: str, calls: int, overrides: dict[str, Override]
@@ -683,9 +686,8 @@ _MODE_RULES = (
 def _mode_plan(mode: AutoMode, host: str) -> Plan:
     settings = Settings(auto=Auto(never_relay=("bank.example",)))
     overrides = {"set.example": Override(Action.RELAY, "tor"), "free.example": Override(Action.AUTO)}
-    router = Router(parse_rules(_MODE_RULES, source="rules.txt"), overrides, [RelayInfo("tor")], settings).with_mode(
-        mode, lambda host: host.endswith(".lan") or host.startswith("192.168.")
-    )
+    rules, is_home = parse_rules(_MODE_RULES, source="rules.txt"), HomeNetwork(Guard(), lambda name: ()).covers
+    router = Router(rules, overrides, [RelayInfo("tor")], settings, is_home=is_home).with_mode(mode)
     request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
     return router.plan(request, Belief(host, UNKNOWN_NETWORK), relays=["tor"], now=0.0)
 
@@ -713,8 +715,8 @@ def test_a_mode_replaces_no_rule_and_no_override(mode: AutoMode, host: str, acti
         (AutoMode.RELAY, "any.example", "tor", "AUTO: mode relay, so relays only"),
         (AutoMode.RELAY, "x.onion", "tor", "AUTO: mode relay, so relays only"),
         (AutoMode.RELAY, "a.bank.example", "direct", "AUTO: mode relay, but [auto] never_relay contains it"),
-        (AutoMode.RELAY, "nas.lan", "direct", "AUTO: mode relay, but it is on the local network"),
-        (AutoMode.RELAY, "192.168.1.1", "direct", "AUTO: mode relay, but it is on the local network"),
+        (AutoMode.RELAY, "nas.lan", "direct", "AUTO: on the local network, so direct only"),
+        (AutoMode.RELAY, "192.168.1.1", "direct", "AUTO: on the local network, so direct only"),
     ],
 )
 def test_a_mode_replaces_auto(mode: AutoMode, host: str, routes: str, why: str) -> None:
@@ -727,7 +729,7 @@ def test_a_mode_replaces_auto(mode: AutoMode, host: str, routes: str, why: str) 
 
 
 def test_in_mode_relay_nothing_may_be_sent_direct_and_the_mode_is_named() -> None:
-    router = make_router().with_mode(AutoMode.RELAY, lambda host: False)
+    router = make_router().with_mode(AutoMode.RELAY)
     assert not router.may_go_direct(Destination("any.example", 443), UNKNOWN_NETWORK, NOW)
     assert router.closing == "byway mode relay"
     assert router.trace(Destination("any.example", 443), now=NOW)[0] == "RELAY: AUTO: mode relay, so relays only"

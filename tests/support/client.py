@@ -48,9 +48,8 @@ async def fetch(
     port = target.port or (443 if secure else 80)
     async with asyncio.timeout(_LIMIT_S), _connection(dial, *(via or (target.hostname, port))) as (reader, writer):
         if via and secure:
-            writer.write(
-                f"CONNECT {target.hostname}:{port} HTTP/1.1\r\nHost: {target.hostname}:{port}\r\n\r\n".encode()
-            )
+            place = f"[{target.hostname}]:{port}" if ":" in target.hostname else f"{target.hostname}:{port}"
+            writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
             granted, told = await _head(reader)
             if granted != 200:
                 return Fetched(granted, told, await _body(reader, told, method), time.monotonic() - started)

@@ -6,7 +6,7 @@ from proxy.control.answers.relays import RelayJson
 from proxy.detect.verdict.site_status import SiteStatus
 
 _BAD = frozenset({SiteStatus.BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.RELAYS_FAIL, SiteStatus.SITE_DOWN})
-_QUIET = frozenset({SiteStatus.NOT_TESTED, SiteStatus.NO_NETWORK, SiteStatus.PORTAL})
+_QUIET = frozenset({SiteStatus.NOT_TESTED, SiteStatus.NO_NETWORK, SiteStatus.PORTAL, SiteStatus.NOT_REACHABLE})
 
 
 def status_kind(status: SiteStatus) -> str:

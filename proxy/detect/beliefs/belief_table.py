@@ -188,8 +188,9 @@ class BeliefTable:
         gone = self.stored.pop(key)
         return [] if gone is None else [forgotten(key, gone.state, now, why)]
 
-    def mark_working(self, key: Key, now: float) -> None:
-        """Notes that direct answered. A belief that is renewed changes no basis: that of its host is over by then."""
+    def mark_working(self, key: Key, now: float, *, is_home: bool = False) -> None:
+        """Notes that direct answered. A belief that is renewed changes no basis: that of its host is over by then.
+        `is_home`: the host is on the home network, also if its name does not say so."""
         network, host = key
         working = self.works.get(key)
         if working is not None and now < working.renew_at:
@@ -198,7 +199,7 @@ class BeliefTable:
             since, until = working.belief.since if working is not None else now, now + self._settings.known_s
             belief = Belief(host, network, State.WORKS, since=since, until=until, why="direct answered")
             renew_at = now + RENEW_S
-        marked = Working(belief, now, renew_at, is_near=self.is_near(host))
+        marked = Working(belief, now, renew_at, is_near=is_home or self.is_near(host))
         self.works.put(key, marked, is_change=working is None)
         if self._listed(host):
             self._priors.put(key, -math.inf)

@@ -381,6 +381,13 @@ class Beliefs:
             self._counting.network_health.forget(network)
         return self._table.forget(meant)
 
+    def forget_home(self, is_home: Callable[[str], bool]) -> list[Change]:
+        """Forgets what is stored of hosts and prefixes that belong to the home network, as the configuration has it
+        now: nothing is believed of these."""
+        why, at = "it is on the local network", max(0.0, self._table.now)
+        at_home = [key for key in self._table.stored if is_home(key[1].removeprefix("*.").partition("/")[0])]
+        return [change for key in at_home for change in self._table.remove(key, at, why)]
+
     # -- below -----------------------------------------------------------------------------------------------------
 
     def _update_clock(self, now: float) -> None:

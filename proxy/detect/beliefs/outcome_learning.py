@@ -116,6 +116,10 @@ class OutcomeLearning:
         since = min(outcome.at or now, now) - DIRECT_WORKS_S
         direct_works = self._network_health.well_since(network, registrable(key[1]), since)
         self._results.learn(outcome, key, now, direct_works=direct_works)
+        if outcome.plan.is_home:  # no other route may be compared, and it tells nothing about the uplink
+            if winner is not None:
+                self._table.mark_working(key, now, is_home=True)
+            return self._table.with_pending([])
         changes = self._learn(outcome, key, now)
         if self._post_delivery.statuses_of(key) is not None and (working := self._table.works.get(key)) is not None:
             working.is_undisturbed = False  # a later status counts, too

@@ -15,6 +15,7 @@ from proxy.detect.verdict import labels
 from proxy.detect.verdict.blocked import blocked, still_blocked, still_slow
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
+from proxy.detect.verdict.home import at_home
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
 from proxy.detect.verdict.site_faults import (
     bad_certificate,
@@ -52,9 +53,11 @@ def decide(
     network_state: NetworkState = NetworkState.OK,
     working_relays: Collection[str] = (),
     sites_with_same_page: int = 0,
+    is_home: bool = False,
 ) -> Verdict:
     """Returns the verdict on one measurement. `relays` are the configured ones, `working_relays` those that delivered
-    other sites lately, `sites_with_same_page` the number of unrelated sites for which direct got the same page."""
+    other sites lately, `sites_with_same_page` the number of unrelated sites for which direct got the same page.
+    `is_home`: the site is on the home network, and was tested direct alone."""
     comparison = Comparison.of(
         steps,
         belief,
@@ -64,7 +67,8 @@ def decide(
         working_relays=working_relays,
         sites_with_same_page=sites_with_same_page,
     )
-    return replace(_verdict(comparison), relay_faults=comparison.routes.relay_faults)
+    verdict = at_home(comparison) if is_home else _verdict(comparison)
+    return replace(verdict, relay_faults=comparison.routes.relay_faults)
 
 
 def _verdict(comparison: Comparison) -> Verdict:

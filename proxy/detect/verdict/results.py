@@ -27,6 +27,9 @@ from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
 
+_NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
+"""Of the home network an address to which no way leads is not reachable, and says nothing about others."""
+
 PORTS_MAX = 4
 """Ports of one host that have a result, the latest."""
 
@@ -176,7 +179,8 @@ _NEED_A_ROUTE = (SiteStatus.SITE_DOWN, SiteStatus.DOES_NOT_OPEN, SiteStatus.DOES
 def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult | None:
     """The result of a connection that no route delivered; None when it is not known: the client left before every
     route was judged, or nothing was tried. A client that waited for `gave_up_s` leaves for want of an answer."""
-    attempts = [attempt for attempt in outcome.attempts if attempt.symptom not in NOT_JUDGED]
+    not_judged = _NOT_JUDGED_AT_HOME if outcome.plan.is_home else NOT_JUDGED
+    attempts = [attempt for attempt in outcome.attempts if attempt.symptom not in not_judged]
     has_left = outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER)
     if has_left and outcome.duration < gave_up_s:
         return None
@@ -194,6 +198,8 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     )
     port = outcome.request.destination.port
     result = LastResult(SiteStatus.SITE_DOWN, now, Source.CONNECTION, Cause.DOWN, text, port=port)
+    if outcome.plan.is_home:
+        return replace(result, status=SiteStatus.NOT_REACHABLE, cause=Cause.NONE)
     answers = _name_answers(outcome.attempts, compared, has_relays=bool(relayed))
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)

@@ -33,6 +33,7 @@ class SiteStatus(StrEnum):
     RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said about the site
     NO_NETWORK = "no network"
     PORTAL = "portal"
+    NOT_REACHABLE = "not reachable on this network"  # it is on the local network, where no relay leads
     NOT_TESTED = "not tested"  # nothing was concluded
 
     @property
@@ -71,6 +72,7 @@ _GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
         SiteStatus.RELAYS_FAIL: "!",
         SiteStatus.NO_NETWORK: "–",
         SiteStatus.PORTAL: "–",
+        SiteStatus.NOT_REACHABLE: "⌂",
         SiteStatus.NOT_TESTED: "·",
     }
 )
@@ -92,6 +94,7 @@ _IN_WORDS: Mapping[SiteStatus, Phrase] = MappingProxyType(
         SiteStatus.RELAYS_FAIL: pgettext("status", "relays fail"),
         SiteStatus.NO_NETWORK: pgettext("status", "no network"),
         SiteStatus.PORTAL: pgettext("status", "portal"),
+        SiteStatus.NOT_REACHABLE: pgettext("status", "not reachable on this network"),
         SiteStatus.NOT_TESTED: pgettext("status", "not tested"),
     }
 )
@@ -107,6 +110,10 @@ _ADVICE: Mapping[SiteStatus, Phrase] = MappingProxyType(
         SiteStatus.RELAYS_FAIL: _("The relays fail: see `byway status`, then `byway relay test`."),
         SiteStatus.NO_NETWORK: _("Check your network connection."),
         SiteStatus.PORTAL: _("Open any page in a browser and log in to the network."),
+        SiteStatus.NOT_REACHABLE: _(
+            "Check that the device is on and on this network. AUTO uses no relay for it; if one leads there: "
+            "`byway site set HOST relay`"
+        ),
     }
 )
 
@@ -210,10 +217,11 @@ def site_state(
     """What is said of a site now. `working_relays` are the relays that delivered other sites lately, and when each
     last did.
 
-    While the network is offline or behind a portal, nothing can be said about any site. Else the newer of the last
-    result and the stored status decides; a result without a conclusion gives way to a stored status, and one that came
-    of failing relays, or of the network, is over with its reason."""
-    if network in _BY_NETWORK:
+    While the network is offline or behind a portal, nothing can be said about any site beyond it. Else the newer of the
+    last result and the stored status decides; a result without a conclusion gives way to a stored status, and one that
+    came of failing relays, or of the network, is over with its reason."""
+    is_at_home = last is not None and last.status is SiteStatus.NOT_REACHABLE
+    if network in _BY_NETWORK and not is_at_home:
         status = _BY_NETWORK[network]
         is_of_it = last is not None and last.status is status
         since, at = (last.began, last.at) if last is not None and is_of_it else (0.0, 0.0)

@@ -155,8 +155,13 @@ class TcpDialer:
         better than before. Raises DialError, also when the guard allows none of the addresses that are known
         already."""
         address = destination.address
-        addresses = self._cached(destination.host) if address is None else (address,)
-        lookup = self._look_up(destination.host, notify.set) if addresses is None else None
+        addresses: Sequence[IPAddress] | None = self._cached(destination.host) if address is None else (address,)
+        lookup: PendingAddresses | None = None
+        if addresses is None:
+            lookup = self._look_up(destination.host, notify.set)
+            if (addresses := lookup.poll()) is not None:  # as by the hosts file: `notify` is not called then
+                lookup.close()
+                lookup = None
         targets: list[Target] = []
         if addresses is not None:
             allowed = self._allowed.get((destination.host, destination.port))

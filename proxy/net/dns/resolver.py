@@ -158,7 +158,7 @@ class Resolver:
             raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
         if self.may_ask_in_plain_text(host):
             return self._share_query(False, host, self._ask_system, notify)
-        if in_files := self._in_files(host):
+        if in_files := self.in_files(host):
             return PendingAnswer(notify, in_files)
         return self._begin_encrypted(host, notify)
 
@@ -205,13 +205,16 @@ class Resolver:
         searched = self._encrypted_for in (EncryptedFor.SUSPECTS, EncryptedFor.PUBLIC)
         return searched and self._system is not None and self._system.is_searched(host)
 
-    def _in_files(self, host: str) -> tuple[IPAddress, ...]:
-        """Returns the addresses in this machine's hosts file. Sends no query."""
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    def in_files(self, host: str) -> tuple[IPAddress, ...]:
+        """Returns the addresses that the user's own files give: `[dns.hosts]`, and this machine's hosts file. Sends no
+        query."""
+        if (configured := self._hosts.get(host)) is not None:
+            return configured
         if f".{host}".endswith(".localhost"):
             return _LOCALHOST
         return self._system.in_hosts(host) if self._system is not None else ()
-
-    # -- what is known ---------------------------------------------------------------------------------------------
 
     def cached(self, host: str) -> tuple[IPAddress, ...] | None:
         """Returns the addresses that `resolve` would return without a query; None when it would ask."""
@@ -391,7 +394,7 @@ class Resolver:
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         """Whether addresses to which no public name leads are forged ones."""
-        if self._is_local(host) or self._in_files(host):
+        if self._is_local(host) or self.in_files(host):
             return False  # a local name may have a private address; the guard still decides whether it is dialed
         return await self._tampering.is_forged(host, addresses)
 

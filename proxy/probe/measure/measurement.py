@@ -42,6 +42,8 @@ from proxy.wire.fragmentation import idle_strategies
 _RELAY_TIMEOUT_S = 15.0
 """A slow Tor circuit opens a path in 11 s. A client's connection waits longer when it has nothing else to wait for."""
 
+_AT_HOME = _("it is on the local network: direct only")
+
 
 async def measure(
     env: ProbeEnvironment, request: MeasurementRequest, controls: SharedControls | None = None
@@ -132,6 +134,9 @@ class _Measurement:
 
     async def _probe_relay(self, route: Route, slots: asyncio.Semaphore) -> None:
         destination, plan = self._request.destination, self._request.plan
+        if plan.is_home:
+            self._skip(route, _AT_HOME)
+            return
         if route not in plan.routes:
             has_relays = any(planned.relays for planned in plan.routes)
             if not self._env.carries(route, destination):
@@ -185,6 +190,11 @@ class _Measurement:
         reached: list[IPAddress] = []
         if DIRECT in routes:
             reached += [address for address in plain if await self._probe_address(DIRECT, address)]
+        if self._request.plan.is_home:
+            for route in routes:
+                if route != DIRECT:
+                    self._skip(route, _AT_HOME)
+            return
         if DOH in routes:
             reached += await self._probe_doh(plain, secure)
         strategies = [route for route in routes if route not in (DIRECT, DOH)]
@@ -200,7 +210,7 @@ class _Measurement:
             return False
         dialed, dialer, page = self._dialed(address), self._env.dialer(DIRECT), self._request.page
         # Another SNI goes first: a censor that has seen the site's may block the address for minutes.
-        neutral_first = self._request.thorough and page.protocol is Protocol.TLS
+        neutral_first = self._request.thorough and page.protocol is Protocol.TLS and not self._request.plan.is_home
         if neutral_first and not await self._probe_neutral_name(route, dialer, dialed):
             return False
         if not await self._probe.visit(route, dialer, dialed, page, connect_s=self._detect.syn_s):

@@ -86,7 +86,7 @@ class NameLookups:
             )
 
     def _why_not_plain(self) -> str:
-        if self._env.settings.dns.secure == "never":
+        if self._env.settings.dns.secure == "never" or self._request.plan.is_home:
             return ""  # there is no other resolver
         if self._request.belief.hide_name_from_dns:
             return _("suspicious names are resolved by encrypted DNS only")
@@ -101,7 +101,8 @@ class NameLookups:
             return _('`[dns] secure` is "never"')
         # Without `.localhost`, which the encrypted resolver refuses with a sentence of its own.
         local = (*PRIVATE_SUFFIXES, *self._env.settings.dns.local)
-        if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
+        is_local = "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local)
+        if is_local or self._request.plan.is_home:
             return _("local names are not sent to encrypted DNS")
         if plain and not self._request.thorough:
             return _("the system's DNS answered")

@@ -60,6 +60,7 @@ def test_each_word_has_a_glyph_as_the_specification_of_words_has_it() -> None:
         "relays fail": "!",
         "no network": "–",
         "portal": "–",
+        "not reachable on this network": "⌂",
         "not tested": "·",
     }
 
@@ -87,6 +88,12 @@ def test_a_newer_result_decides_over_what_is_stored(status: SiteStatus) -> None:
     expected = "blocked" if is_over else status
     assert site_state(BLOCKED, last(status)).status == expected
     assert site_state(BLOCKED, last(status, at=AT - 1)).status == "blocked", "an older one does not"
+
+
+@pytest.mark.parametrize("network", NetworkState)
+def test_what_is_at_home_does_not_depend_on_what_is_beyond(network: NetworkState) -> None:
+    for held in (UNKNOWN, WORKS, BLOCKED, DOWN):
+        assert site_state(held, last(SiteStatus.NOT_REACHABLE), network).status == "not reachable on this network"
 
 
 def test_a_relay_that_delivered_since_makes_the_stored_status_the_newer_one() -> None:

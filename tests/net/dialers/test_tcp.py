@@ -221,6 +221,22 @@ async def test_a_name_is_looked_up_and_dialed_without_a_task(poller: Poller, lis
 
 
 @pytest.mark.usefixtures("home")
+async def test_an_answer_that_is_known_at_once_is_dialed_at_once(poller: Poller, listen: Listen) -> None:
+    """As from the hosts file, for a name that no other resolver may be asked for: nobody notifies of it."""
+    lookup, notify = Answering(), Notify()
+    lookup.answer = [ipaddress.ip_address("127.0.0.1")]
+    destination = Destination("a.test", port_of(listen("127.0.0.1")))
+    stream = await connected(TcpDialer(poller, lookup, anywhere).begin(destination, notify), notify)
+    assert stream.peer == f"127.0.0.1:{destination.port}"
+    assert lookup.closed
+    stream.close()
+    lookup.answer = DialError("a.test does not exist", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+    with pytest.raises(DialError, match=r"a\.test does not exist"):
+        TcpDialer(poller, lookup, anywhere).begin(destination, notify)
+    notify.close()
+
+
+@pytest.mark.usefixtures("home")
 async def test_what_fails_is_closed(poller: Poller, fill: Callable[..., int]) -> None:
     """A failed dial closes its lookup and every socket, even without a call of `close`."""
     port, lookup, notify = fill("127.0.0.7"), Answering(), Notify()
