@@ -362,6 +362,9 @@ class ConnectionRecord:
     def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
         self._observer.on_relay_bytes(self.outcome, tunnel, bytes_down, bytes_s)
 
+    def on_relay_upload(self, bytes_up: int) -> None:
+        self._observer.on_relay_upload(self.outcome, bytes_up)
+
     def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
         """A relay's own connection stopped for good. It is ended, so that the client retries, by another way if there
         is one."""

@@ -183,6 +183,12 @@ class OutcomeObserver:
         if self._proves(outcome.plan, outcome.host):
             services.learn(Carried(outcome.host, route, bytes_down, bytes_s), self._network)
 
+    def on_relay_upload(self, outcome: Outcome, bytes_up: int) -> None:
+        """A relay took so much, which direct may not have let pass. It says nothing of the speed of downloads."""
+        services, route = self._services, outcome.winner
+        if route is not None and services.network() == self._network and self._proves(outcome.plan, outcome.host):
+            services.learn(Carried(outcome.host, route, bytes_up, bytes_s=0.0), self._network)
+
     def on_relay_stalled(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int) -> None:
         """The connection to a relay stopped for good. That says nothing of the host behind it."""
         services, route = self._services, outcome.winner

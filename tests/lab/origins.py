@@ -50,6 +50,7 @@ class Conduct:
     pause_after: int = 0  # sends so many bytes of a body, then rests …
     pause_s: float = 0.0  # … so long
     bytes_per_s: float = 0.0  # of a body; 0: as fast as it goes
+    upload_max: int = 0  # of a longer body it reads nothing: 413, and it closes
     page_bytes: int = 0  # of the first page, at least: as large as those of real sites are
 
 
@@ -143,10 +144,14 @@ class Origins:
         first, *lines = head[:-4].split("\r\n")
         method, target, _ = first.split(" ")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        await data.exactly(int(fields.get("content-length", "0")))
+        length = int(fields.get("content-length", "0"))
         host = fields.get("host", "").partition(":")[0].lower()
         self.asked.append(Asked(host, target, peer, bool(records), records, time.monotonic()))
         conduct = self.conduct(host)
+        if 0 < conduct.upload_max < length:
+            await channel.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return False
+        await data.exactly(length)
         await asyncio.sleep(conduct.delay_s)
         keep = fields.get("connection", "").lower() != "close"
         status, extra, body = _content(conduct, host, target, peer, secure=bool(records))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from proxy.model import State
+from proxy.net.tasks import spawn
 from tests.lab import places
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.origins import Conduct
@@ -93,6 +96,60 @@ async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_a
     assert await winners(byway, new) == [RELAY]
     assert (await visit(country, byway, spared)).genuine
     assert await winners(byway, spared) == ["direct", "direct"], "the censor spares its name"
+
+
+async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(country: Country, byway: Running) -> None:
+    """Its answer is short: nothing large ever comes down."""
+    (site,) = provider(country, 1)
+    country.rules.set([freezes()])
+    form, visitor = bytes(100_000), country.visitor(byway)
+    first = await limited(visitor, site.url("/"), PATIENCE_S, upload=form)
+    assert not first.genuine
+    assert "gave up" not in first.error, "Byway ended it"
+    assert (await byway.belief(site.name))["score"] == 0
+    assert (await limited(visitor, site.url("/"), PATIENCE_S, upload=form)).genuine
+    assert await winners(byway, site) == ["direct", RELAY]
+    held = await byway.belief(site.name)
+    assert (held["cause"], held["score"] > 1) == ("frozen", True), "it outlasts two minutes"
+    assert len([asked for asked in country.origins.asked if asked.host == site.name]) == 2, "nothing was sent twice"
+
+
+async def test_a_server_that_takes_no_large_forms_is_innocent(country: Country, byway: Running) -> None:
+    site = country.add_site("small-forms.test", conduct=Conduct(upload_max=10_000))
+    seen = await limited(country.visitor(byway), site.url("/"), PATIENCE_S, upload=bytes(100_000))
+    assert not seen.genuine
+    assert (await byway.belief(site.name))["state"] not in TROUBLED
+    assert await winners(byway, site) == ["direct"]
+
+
+async def test_after_a_sleep_in_a_lone_download_nobody_is_blamed(country: Country, byway: Running) -> None:
+    """The process stands still while the kernel goes on, long enough for a flow to look stalled."""
+    site = country.add_site("file.test", conduct=Conduct(bytes_per_s=10_000))
+    download = spawn(visit(country, byway, site, "/bytes/150000"), name="a download")
+    await asyncio.sleep(3.0)
+    os.kill(byway.pid, signal.SIGSTOP)
+    await asyncio.sleep(9.0)
+    os.kill(byway.pid, signal.SIGCONT)
+    seen = await download
+    assert seen.genuine, seen.error
+    assert (await byway.belief(site.name))["state"] not in TROUBLED
+    assert await winners(byway, site) == ["direct"]
+
+
+async def test_a_change_of_network_in_a_lone_stall_is_no_freeze(country: Country, byway: Running) -> None:
+    """The tunnel ends with its network, and the page comes direct on the next one."""
+    site = country.add_site("file.test", conduct=Conduct(bytes_per_s=10_000))
+    download = spawn(visit(country, byway, site, "/bytes/150000"), name="a download")
+    await asyncio.sleep(3.0)
+    country.rules.set([Outage()])
+    await asyncio.sleep(5.0)  # so that it has stalled, and a witness is looked for
+    country.change_network()
+    country.rules.clear()
+    assert not (await download).genuine
+    seen = await visit(country, byway, site, "/")
+    assert seen.genuine, seen.error
+    assert (await byway.belief(site.name))["state"] not in TROUBLED
+    assert await winners(byway, site) == ["direct", "direct"]
 
 
 async def test_what_a_measurement_proved_is_known_to_the_first_visit(country: Country, byway: Running) -> None:

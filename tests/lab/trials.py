@@ -96,12 +96,12 @@ class Companion:
         return statistics.median(seen) if seen else 0.0
 
 
-async def limited(visitor: Visitor, url: str, limit_s: float) -> Visit:
+async def limited(visitor: Visitor, url: str, limit_s: float, *, upload: bytes = b"") -> Visit:
     """A visit of somebody who does not wait for ever."""
     started = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(limit_s):
-            return await visitor.visit(url)
+            return await visitor.visit(url, upload=upload)
     except TimeoutError:
         return Visit(url, elapsed_s=asyncio.get_running_loop().time() - started, error="the visitor gave up")
 

@@ -327,7 +327,7 @@ def test_what_froze_is_over_when_direct_brings_enough_or_all(monkeypatch: pytest
 
     async def story() -> None:
         scene = Scene(direct=Script(), relay=Script(), rescue=FROZEN)
-        scene.beliefs.learn(Carried(HOST, TOR, bytes_down=40_000), network=HOME, now=scene.now())
+        scene.beliefs.learn(Carried(HOST, TOR, count=40_000), network=HOME, now=scene.now())
         assert (scene.state, scene.beliefs.lookup(HOST, network=HOME, now=scene.now()).score) == (State.SUSPECT, 2.0)
 
         async def haul(dialer: ScriptedDialer, *_: Any, **__: Any) -> int:

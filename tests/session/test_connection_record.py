@@ -707,8 +707,9 @@ def test_what_is_found_once_the_network_is_another_is_only_written_down() -> Non
     assert scene.tunnel.aborted != []
 
 
+@pytest.mark.parametrize("what", ["an answer", "an upload"])
 @pytest.mark.parametrize("network", [HOME, AWAY])
-def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId) -> None:
+def test_a_relay_that_carries_what_direct_did_not_is_the_proof(network: NetworkId, what: str) -> None:
     scene = Watched()
     scene.watch()
     scene.finds(Symptom.FROZEN)
@@ -721,7 +722,10 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again.attempts = (delivered(TOR),)
     again.keep_open(cast(Any, Tunnel()))
     scene.network = network
-    scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
+    if what == "an answer":
+        scene.flows.listener.on_relay_bytes(40_000, 100_000.0, cast(Any, Tunnel()))
+    else:
+        scene.flows.listener.on_relay_upload(40_000)
     assert (scene.held.score > 0) is (network == HOME)
 
 

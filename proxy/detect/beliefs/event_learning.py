@@ -70,18 +70,18 @@ class EventLearning:
     def _carried(self, event: Carried, network: NetworkId, now: float) -> list[Change]:
         host_key = (network, event.host)
         if not event.route.is_direct:
-            if event.bytes_down < self._settings.proof_bytes:
+            if event.count < self._settings.proof_bytes:
                 return []
             return self._post_delivery.carried(host_key, event.route, now, bytes_s=event.bytes_s)
         key = self._counting.governing(host_key, now)
         belief = self._table.troubled(key, now)
-        if belief is None or belief.cause not in NEEDS_BYTES_PROOF or event.bytes_down < self._settings.whole_bytes:
+        if belief is None or belief.cause not in NEEDS_BYTES_PROOF or event.count < self._settings.whole_bytes:
             return []
         thawed = self._counting.aggregation.note_thawed(host_key, now)
         if not self._counting.aggregation.represents(key, event.host):
             self._table.mark_working(host_key, now)
             return thawed
-        return thawed + self._recovery.succeeded(key, belief, now, f"direct carried {event.bytes_down} bytes")
+        return thawed + self._recovery.succeeded(key, belief, now, f"direct carried {event.count} bytes")
 
     def _control_answered(self, event: ControlAnswered, network: NetworkId, now: float) -> list[Change]:
         host, result = event.host, event.result

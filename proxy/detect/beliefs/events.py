@@ -23,13 +23,14 @@ class DirectDelivered:
 
 @frozen_dataclass
 class Carried:
-    """A route has carried `bytes_down` of a host on one connection, up to `bytes_s` a second. When a relay has carried
-    enough, a direct flow that stopped was frozen by the network, and a slow one was throttled if the relay is much
-    faster. When direct has carried enough, such a block is over."""
+    """A route has carried `count` bytes of a host on one connection, down or up, at `bytes_s` a second at best (up: 0,
+    which says nothing of downloads). When a relay has carried enough, a direct flow that stopped was frozen by the
+    network, and a slow one was throttled if the relay is much faster. When direct has carried enough, such a block is
+    over."""
 
     host: str
     route: Route
-    bytes_down: int
+    count: int
     bytes_s: float = math.inf
 
 

@@ -88,6 +88,9 @@ class FlowListener(Protocol):
     def on_direct_bytes(self, within_s: float) -> None:
         """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
 
+    def on_relay_upload(self, bytes_up: int) -> None:
+        """A relay took `bytes_up`, at least `proof_bytes`, and the site answered. Called once."""
+
     def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
         """A relay's flow brought `bytes_down` bytes in all, at least `proof_bytes`, and `bytes_s` in its best second.
         Called again after a better one."""
@@ -111,6 +114,7 @@ class WatchedFlow:
 
     __slots__ = (
         "_fastest",
+        "_has_taken",
         "answered_up",
         "direct",
         "down",
@@ -143,6 +147,7 @@ class WatchedFlow:
         self.window: list[int] | None = None  # bytes of each second, while none was empty
         self.segments: FlowSample | None = None  # as of the first of these
         self._fastest = 0.0  # bytes a second
+        self._has_taken = False
 
     def __repr__(self) -> str:
         return f"<WatchedFlow {self.host} {self.tunnel!r}>"
@@ -157,6 +162,12 @@ class WatchedFlow:
         faster, self._fastest = rate > self._fastest, max(rate, self._fastest)
         if self.down >= enough and (faster or self.down - count < enough):
             self.listener.on_relay_bytes(self.down, self._fastest, self.tunnel)
+
+    def report_upload(self, count: int) -> None:
+        """A relay took `count` bytes in all, and the site answered: reports it once."""
+        if not self._has_taken:
+            self._has_taken = True
+            self.listener.on_relay_upload(count)
 
 
 class FlowMonitor:
@@ -212,6 +223,8 @@ class FlowMonitor:
         elif count > 0:
             self._relay_received = True
             flow.report_relay_bytes(count, self._settings.proof_bytes)
+        if not flow.direct and result.bytes_down and not result.error and result.bytes_up >= self._settings.proof_bytes:
+            flow.report_upload(result.bytes_up)
         if flow.direct and result.bytes_down and result.error and result.was_reset:
             self._on_reset(flow, result.bytes_down)
 
@@ -338,6 +351,13 @@ class FlowMonitor:
         self._stop_keepalive(flow)
         if not flow.direct:
             flow.report_relay_bytes(count, self._settings.proof_bytes)
+            # What went up may still be in our kernel's buffers: the relay has it once it has acknowledged all of it.
+            if (
+                flow.up >= self._settings.proof_bytes
+                and (sample := self._sample(flow)) is not None
+                and not sample.unacked
+            ):
+                flow.report_upload(flow.up)
             return
         flow.listener.on_direct_bytes(within_s)
         if flow.tunnel.client_is_slow:  # it is the client who is slow
@@ -360,6 +380,8 @@ class FlowMonitor:
         stall = flow.stall
         if stall is None:
             self._start_keepalive(flow, now)
+            if not others_receive and flow.stall is not None and self._is_unanswered(flow.stall.sample):
+                flow.listener.on_unwitnessed_stall()
             return
         sample = self._sample(flow)
         if sample is None or flow.tunnel.client_is_slow:

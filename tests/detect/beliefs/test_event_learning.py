@@ -37,7 +37,7 @@ OTHER = "www.news.example"
 EVENTS: tuple[Event, ...] = (
     works(HOST, at=NOW),
     DirectDelivered(HOST),
-    Carried(HOST, TOR, bytes_down=10**6),
+    Carried(HOST, TOR, count=10**6),
     ControlAnswered("control.example", ConnectivityResult.WELL, started=NOW),
     BlockMeasured(HOST, Signal(SignalId.SNI_SWAP, 4.0, Cause.SNI_DROP, NOW), TOR, Protocol.TLS, "", "no answer"),
     Intercepted(HOST, "f", known=False),

@@ -23,7 +23,7 @@ def _flow(seen: Seen, symptom: Symptom, host: str = HOST) -> None:
 
 
 def _carried(seen: Seen, bytes_down: int, route: Route = TOR) -> None:
-    seen.changes += seen.beliefs.learn(Carried(HOST, route, bytes_down=bytes_down), network=HOME, now=seen.now)
+    seen.changes += seen.beliefs.learn(Carried(HOST, route, count=bytes_down), network=HOME, now=seen.now)
 
 
 # -- flows -------------------------------------------------------------------------------------------------------------
@@ -65,14 +65,23 @@ def test_who_was_slowed_down_is_five_times_faster_by_a_relay(symptom: Symptom, b
     seen.after(20).learn(first.with_attempt(slow))
 
     def carried(rate: float) -> None:
-        seen.changes += seen.beliefs.learn(
-            Carried(HOST, TOR, bytes_down=50_000, bytes_s=rate), network=HOME, now=seen.now
-        )
+        seen.changes += seen.beliefs.learn(Carried(HOST, TOR, count=50_000, bytes_s=rate), network=HOME, now=seen.now)
 
     carried(bytes_s)
     assert (seen.held().score > 0) == counts
     carried(200_000)
     assert seen.held().score > 0, "it may become faster yet"
+
+
+@pytest.mark.parametrize(("symptom", "counts"), [(Symptom.FROZEN, True), (Symptom.THROTTLED, False)])
+def test_what_a_relay_took_proves_that_a_flow_froze_and_not_that_one_was_slow(symptom: Symptom, counts: bool) -> None:
+    seen = Seen()
+    first = outcome(delivered(DIRECT), host=HOST, at=seen.now)
+    seen.learn(first)
+    slow = replace(failed(symptom, Stage.DONE, elapsed=20.0), evidence={"bytes_s": 8_000})
+    seen.after(20).learn(first.with_attempt(slow))
+    seen.beliefs.learn(Carried(HOST, TOR, 100_000, bytes_s=0.0), network=HOME, now=seen.now)
+    assert (seen.held().score > 0) is counts
 
 
 def test_what_an_outcome_says_was_carried_counts_too() -> None:

@@ -181,11 +181,11 @@ def test_nor_does_what_it_carries_end_what_froze_others() -> None:
     seen = Seen()
     for blog in BLOGS[:2]:
         seen.learn(outcome(replace(delivered(), symptom=Symptom.FROZEN), host=blog, at=seen.now))
-        seen.beliefs.learn(Carried(blog, TOR, bytes_down=64_000), network=HOME, now=seen.now)
+        seen.beliefs.learn(Carried(blog, TOR, count=64_000), network=HOME, now=seen.now)
         seen.after(10)
     assert seen.held(BLOGS[2]).scope == DOMAIN
     for _ in range(3):
-        seen.after(1000).beliefs.learn(Carried(BLOGS[3], DIRECT, bytes_down=200_000), network=HOME, now=seen.now)
+        seen.after(1000).beliefs.learn(Carried(BLOGS[3], DIRECT, count=200_000), network=HOME, now=seen.now)
 
     assert (seen.state(BLOGS[3]), seen.state(BLOGS[2])) == (State.WORKS, State.BLOCKED)
 
@@ -352,7 +352,7 @@ def test_a_host_that_froze_and_does_no_more_frees_its_prefix(how: str) -> None:
     seen.after(130)
 
     def learn(host: str) -> None:
-        event = Retested(host, True, True) if how == "a re-test" else Carried(host, DIRECT, bytes_down=65_536)
+        event = Retested(host, True, True) if how == "a re-test" else Carried(host, DIRECT, count=65_536)
         seen.beliefs.learn(event, network=HOME, now=seen.now)
 
     learn("spared.example")

@@ -74,6 +74,9 @@ class Listener:
     def on_direct_bytes(self, within_s: float) -> None:
         self.world.brought.append((self.host, within_s))
 
+    def on_relay_upload(self, bytes_up: int) -> None:
+        self.world.taken.append((self.host, bytes_up))
+
     def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
         self.world.proven.append((bytes_down, bytes_s))
 
@@ -94,6 +97,7 @@ class World:
     proven: list[tuple[int, float]] = field(default_factory=list)
     stalled: list[tuple[str, int]] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
+    taken: list[tuple[str, int]] = field(default_factory=list)
     brought: list[tuple[str, float]] = field(default_factory=list)
     unwitnessed: list[tuple[str, float]] = field(default_factory=list)  # a stall without a witness, and when
     began_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
@@ -315,7 +319,7 @@ def test_without_a_witness_a_lone_stall_says_nothing() -> None:
 
 def test_what_was_sent_and_is_not_acknowledged_is_unanswered_already() -> None:
     world = stall_beside(lambda second: True, unacked=2)
-    assert world.unwitnessed[0] == ("blog.test", 3.0)
+    assert world.unwitnessed[0] == ("blog.test", 2.0)
     assert world.kinds == [("blog.test", Symptom.FROZEN)]
 
 
@@ -787,6 +791,50 @@ def test_a_relay_that_carries_enough_proves_it_and_again_when_it_is_faster() -> 
     world = tell(story)
     assert world.proven == [(40_001, 20_000), (150_001, 90_000), (32_768, 32_767)]
     assert world.found == []
+
+
+def test_an_upload_is_taken_once_the_relay_has_acknowledged_it_and_the_site_answers() -> None:
+    async def story(world: World) -> None:
+        silent, _ = world.open("silent.test", direct=False)
+        buffered, _ = world.open("buffered.test", direct=False)
+        small, _ = world.open("small.test", direct=False)
+        direct, _ = world.open("direct.test")
+        taken, _ = world.open("taken.test", direct=False)
+        for fake in (silent, buffered, direct, taken):
+            fake.up.moved += 32_768
+        small.up.moved += 32_767
+        buffered.sample = FlowSample(unacked=9)
+        await asyncio.sleep(1)
+        assert world.taken == [], "a kernel's buffer holds as much"
+        for fake in (buffered, small, direct, taken):
+            fake.down.moved += 300
+        await asyncio.sleep(1)
+        assert world.taken == [("taken.test", 32_768)]
+        for fake in (buffered, taken):
+            fake.down.moved += 300
+            fake.sample = FlowSample()
+        await asyncio.sleep(1)
+        assert world.taken == [("taken.test", 32_768), ("buffered.test", 32_768)], "each once"
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("result", "counts"),
+    [
+        (TunnelResult(100_000, 300, ClosedBy.CLIENT), True),
+        (TunnelResult(100_000, 0, ClosedBy.CLIENT), False),
+        (TunnelResult(100_000, 300, ClosedBy.SERVER, RESET), False),
+        (TunnelResult(32_767, 300, ClosedBy.CLIENT), False),
+    ],
+    ids=["answered", "not answered", "broken off", "too small"],
+)
+def test_an_upload_that_lived_between_two_looks(result: TunnelResult, counts: bool) -> None:
+    async def story(world: World) -> None:
+        _, flow = world.open("blog.test", direct=False)
+        world.watch.ended(flow, result)
+
+    assert tell(story).taken == ([("blog.test", 100_000)] if counts else [])
 
 
 def test_a_tunnel_that_lived_between_two_looks_shows_that_the_uplink_is_well() -> None:
