@@ -40,7 +40,7 @@ class NetworkWarnings:
         """Warns when something is wrong with the network. To be called when its state may have changed."""
         network = self._network()
         state = self._beliefs.network_state(network)
-        warning = network_in_words(state)
+        warning = network_in_words(state, self._beliefs.portal_page(network))
         if warning is None or 0 <= self._now() - self._warned_at.get((network, state), float("-inf")) < AGAIN_S:
             return
         if len(self._warned_at) >= WARNED_MAX:

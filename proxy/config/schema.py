@@ -18,6 +18,7 @@ from proxy.config.setting_types import (
     Host,
     NetworkIdText,
     Page,
+    PlainPage,
     Port,
     Refresh,
     RelayName,
@@ -58,6 +59,10 @@ class Auto(Section):
     controls: tuple[Page, ...] = setting(
         ("https://example.com/", "https://www.wikipedia.org/", "https://egov.kz/"),
         "control pages that show whether Internet access works: two foreign, one domestic",
+    )
+    portal_page: PlainPage = setting(
+        "",
+        "plain http page that shows a captive portal once a control page failed; empty: the first one over http",
     )
     never_relay: tuple[Suffix, ...] = setting((), "hosts, with their subdomains, for which AUTO never uses a relay")
     retest: bool = setting(True, "re-test blocked sites automatically")

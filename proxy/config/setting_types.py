@@ -131,6 +131,12 @@ def _page(text: str) -> str:
     return text
 
 
+def _plain_page(text: str) -> str:
+    if text and (not text.startswith("http://") or not text.isprintable() or " " in text):
+        raise ValueError(f"{quoted(text)} is not a page of plain http such as http://example.com/")
+    return text
+
+
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([mhd])\Z")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -180,6 +186,7 @@ Suffix = Annotated[str, Parsed(_suffix)]
 Command = Annotated[str, Parsed(_command)]
 Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
 Page = Annotated[str, Parsed(_page)]
+PlainPage = Annotated[str, Parsed(_plain_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]
 Refresh = Annotated[str, Parsed(_refresh)]
 RelayName = Annotated[str, Parsed(relay_name)]

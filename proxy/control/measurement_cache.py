@@ -23,6 +23,7 @@ from proxy.control.answers.measurements import (
     VerdictJson,
 )
 from proxy.control.dependencies import Dependencies, SetupView
+from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
@@ -33,6 +34,7 @@ from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     Belief,
     Cause,
+    ConnectivityResult,
     Destination,
     MeasurementStep,
     NetworkId,
@@ -264,6 +266,7 @@ class Measurements:
             working_relays=self._parts.health.working(relays, time.time()),
             sites_with_same_page=sites_with_same_page,
             is_home=is_home,
+            portal_page=self._parts.beliefs.portal_page(network),
         )
 
     def _learn(self, measured: Measured) -> None:
@@ -276,6 +279,7 @@ class Measurements:
         event = block_measured(host, measured.page.protocol, measured.steps, verdict, now)
         if event is not None and measured.learns:
             parts.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
+        self._learn_network(measured, now)
         results, port = parts.beliefs.results_by_port(host, network=network, now=now), measured.page.port
         before = next((result for result in results if result.port == port), None)
         concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
@@ -286,6 +290,15 @@ class Measurements:
             verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.summary, port=port, works_by=works_by
         )
         parts.beliefs.measured(host, result, network=network)
+
+    def _learn_network(self, measured: Measured, now: float) -> None:
+        """Tells the beliefs what the measurement showed of the network as a whole, and of this computer's clock."""
+        parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes.of(measured.steps)
+        if verdict.cause == Cause.CLOCK:
+            parts.beliefs.on_wrong_clock(routes.clock_ahead, now)
+        if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
+            found = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
+            parts.events.emit(Learned(parts.beliefs.learn(found, network=measured.network, now=now)))
 
     def _cached(self, network: NetworkId, page: ProbeTarget) -> Measured | None:
         """Returns a measurement that is still valid and was thorough."""

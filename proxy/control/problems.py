@@ -12,7 +12,7 @@ from proxy.control.answers.lists import ListJson
 from proxy.control.answers.relays import RelayJson, RelayState
 from proxy.control.answers.sites import SiteJson
 from proxy.control.answers.status import ProblemJson, ProblemSubject
-from proxy.detect.verdict.labels import network_in_words
+from proxy.detect.verdict.labels import network_in_words, wrong_clock
 from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
 from proxy.extend.manager import AddonState
 from proxy.model import NetworkState
@@ -42,6 +42,10 @@ class StatusSnapshot:
     lists: Sequence[ListJson] = ()
     now: float = 0.0
     """Seconds since the epoch."""
+    portal_page: str = ""
+    """The URL of the login page of a captive portal; empty: not known."""
+    clock_s: float = 0.0
+    """How far this computer's clock is ahead, as certificates and a control page showed; 0: it may be right."""
 
 
 def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
@@ -116,7 +120,9 @@ def _of_network(status: StatusSnapshot) -> Problems:
     if uninspected := status.live.get("uninspected"):
         text = _("{hosts}: a client rejected Byway's certificate; inspection is off for 6 h.", hosts=str(uninspected))
         yield text, _("byway ca trust, or remove INSPECT from its rule")
-    if problem := network_in_words(status.network):
+    if status.clock_s:
+        yield wrong_clock(status.clock_s), _("set the clock")
+    if problem := network_in_words(status.network, status.portal_page):
         yield problem
 
 

@@ -81,6 +81,7 @@ class Evidence(TypedDict, total=False):
     # Names.
     dns: SignalId  # what is wrong with the system resolver's answer   net.dns, app, probe
     dns_detail: str  # half a sentence with the addresses              app, probe
+    forged: str  # the first address of a forged answer                net.dns
     code: str  # the resolver's reply code, or "silent"                net.dns
     doh: str  # "doh_down": no encrypted resolver answers              net.dns
 
@@ -91,6 +92,8 @@ class Evidence(TypedDict, total=False):
     known_root: str  # SHA-256 of a known interception root, hex       probe
     clock: int  # flag: the certificate is valid on another day        probe, net.dialers
     host: str  # of a control, another site that is asked direct       probe
+    portal: str  # URL of the login page that came in place of it      probe
+    clock_s: int  # seconds that this computer's clock is ahead        probe
     status: int  # HTTP status                                         app, probe
     elsewhere: str  # another registrable domain it redirects to       app, probe
     location: str  # the redirect's Location field                     probe

@@ -3,19 +3,21 @@
 Most often the user's own traffic is the control: another site that delivered direct. Only when none did within a
 second, one control page is requested, at most one a minute and never of a suspect site. When so many sites fail that
 the network as a whole may be at fault, all control pages are requested at once; on a restricted network only the
-foreign ones, until they answer. `detect` decides what an answer means for the signal and for the network.
+foreign ones, until they answer. Where one has failed, one page of plain http is requested, since a captive portal may
+leave https unanswered. `detect` decides what an answer means for the signal and for the network.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 from proxy.detect.beliefs.events import ControlAnswered
-from proxy.model import DIRECT, NetworkId
+from proxy.model import DIRECT, ConnectivityResult, NetworkId
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
-from proxy.probe.control_page import ControlPage, check_control_page, control_pages
+from proxy.probe.control_page import ControlPage, ControlPageResult, check_control_page, control_pages, portal_page
 from proxy.session.events import SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -39,7 +41,8 @@ class ConnectivityCheck:
         """Requests one control page at once, to tell a fault of the network from one of a single site."""
         network = self._services.network()
         for page in (await self._usable_pages(setup, network))[:1]:
-            await self._check(setup, page, network)
+            if await self._check(setup, page, network) is ConnectivityResult.FAILED:
+                await self._check_portal(setup, [page], network)
 
     async def _run(self) -> None:
         try:
@@ -49,24 +52,40 @@ class ConnectivityCheck:
             network = services.network()
             pages = await self._usable_pages(setup, network)
             if pages and services.beliefs.control_wanted(network, services.now()):
-                await self._check_some(setup, pages, network)
+                asked = tuple(pages)
+                results = await self._check_some(setup, pages, network)
+                if set(results) == {ConnectivityResult.FAILED}:
+                    await self._check_portal(setup, asked, network)
         finally:
             self._under_way = False
 
-    async def _check_some(self, setup: Setup, pages: list[ControlPage], network: NetworkId) -> None:
-        """Requests one page, and the others when `detect` wants all."""
+    async def _check_some(
+        self, setup: Setup, pages: list[ControlPage], network: NetworkId
+    ) -> list[ConnectivityResult | None]:
+        """Requests one page, and the others when `detect` wants all. Returns what `_check` does, for each."""
         beliefs, now = self._services.beliefs, self._services.now
+        results: list[ConnectivityResult | None] = []
         if not beliefs.all_controls_wanted(network, now()):
-            await self._check(setup, pages.pop(0), network)
+            results.append(await self._check(setup, pages.pop(0), network))
         if not beliefs.all_controls_wanted(network, now()):
-            return
+            return results
         # The domestic page goes first: with it, foreign ones that fail mean a restriction; without it, an outage.
-        for page in [page for page in pages if page.is_domestic]:
-            await self._check(setup, page, network)
-        async with asyncio.TaskGroup() as group:
-            for page in pages:
-                if not page.is_domestic:
-                    group.create_task(self._check(setup, page, network))
+        results += [await self._check(setup, page, network) for page in pages if page.is_domestic]
+        foreign = [self._check(setup, page, network) for page in pages if not page.is_domestic]
+        return [*results, *await asyncio.gather(*foreign)]
+
+    async def _check_portal(self, setup: Setup, failed: Sequence[ControlPage], network: NetworkId) -> None:
+        """Requests the page of plain http, since these control pages failed: a captive portal answers it in place of
+        the site. Any other answer teaches nothing, since anybody on the way may give it."""
+        page, services = portal_page(setup.settings.auto), self._services
+        if page is None or any(page.url == asked.url for asked in failed):
+            return
+        if services.network() != network or not await self._is_usable(setup, page, network):
+            return
+        timeout_s = setup.settings.detect.control_timeout_s
+        checked = await check_control_page(setup.registry.dialer(DIRECT), page.url, timeout_s=timeout_s)
+        if checked.result is ConnectivityResult.PORTAL:
+            self._learn(page, checked, network, services.now())
 
     async def _usable_pages(self, setup: Setup, network: NetworkId) -> list[ControlPage]:
         """The pages that may be requested direct, shuffled: not those of suspect sites, nor those that a rule or an
@@ -75,16 +94,17 @@ class ConnectivityCheck:
         if services.beliefs.network_state(network).is_restricted:
             # A domestic page answers all the time, so it does not show when the restriction ends.
             pages = [page for page in pages if not page.is_domestic]
-        usable = [
-            page
-            for page in pages
-            if services.beliefs.may_be_control(page.target.host, network=network, now=services.now())
-            and await services.may_go_direct(setup, page.target.destination)
-        ]
+        usable = [page for page in pages if await self._is_usable(setup, page, network)]
         self._rng.shuffle(usable)
         return usable
 
-    async def _check(self, setup: Setup, page: ControlPage, network: NetworkId) -> None:
+    async def _is_usable(self, setup: Setup, page: ControlPage, network: NetworkId) -> bool:
+        services = self._services
+        may_be = services.beliefs.may_be_control(page.target.host, network=network, now=services.now())
+        return may_be and await services.may_go_direct(setup, page.target.destination)
+
+    async def _check(self, setup: Setup, page: ControlPage, network: NetworkId) -> ConnectivityResult | None:
+        """Requests a page, and learns from the answer. Returns what it showed; None: the network has changed."""
         services, started = self._services, self._services.now()
 
         def keep(stream: Stream) -> bool:
@@ -97,6 +117,14 @@ class ConnectivityCheck:
         checked = await check_control_page(
             setup.registry.dialer(DIRECT), page.url, timeout_s=setup.settings.detect.control_timeout_s, keep=keep
         )
-        if services.network() == network:
-            host, is_domestic = page.target.host, page.is_domestic
-            services.learn(ControlAnswered(host, checked.result, started, is_domestic, checked.issuer), network)
+        if services.network() != network:
+            return None
+        self._learn(page, checked, network, started)
+        return checked.result
+
+    def _learn(self, page: ControlPage, checked: ControlPageResult, network: NetworkId, started: float) -> None:
+        if self._services.network() == network:
+            host, result, issuer = page.target.host, checked.result, checked.issuer
+            self._services.learn(
+                ControlAnswered(host, result, started, page.is_domestic, issuer, checked.portal), network
+            )

@@ -2,17 +2,23 @@
 
 A control page is one that censors have no reason to block: when it fails too, the network is at fault and not the
 suspected site. Over https no other server can answer in its place, so every verified answer is a good sign. Over plain
-http a captive portal shows by a redirect to another host, or by status 511 (RFC 6585).
+http a captive portal shows: by a redirect to another host, by a page that is not the site's, or by status 511 (RFC
+6585). That is asked once a page over https has failed. A private address in place of a control's is a portal's too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 import ssl
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from proxy.config.schema import Auto
-from proxy.model import ConnectivityResult, Protocol
+from proxy.detect.scopes import registrable
+from proxy.model import ConnectivityResult, Protocol, Symptom, bracketed
 from proxy.model.errors import DialError, PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
@@ -21,11 +27,15 @@ from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.net.stream import Stream, read_with
 from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
 from proxy.probe.target import ProbeTarget, page_of
-from proxy.wire import certificates
+from proxy.wire import certificates, hostnames
+from proxy.wire.http1_body import read_body
 from proxy.wire.http1_response import ResponseHead, read_response_head
 from proxy.wire.reader import Reader
 
 _PORTAL_STATUS = 511
+_PAGE_BYTES = 16_384
+_PAGE_S = 3.0
+"""For what is read of a page of plain http: a login page shows in its first kilobytes."""
 
 
 @frozen_dataclass
@@ -43,14 +53,26 @@ def control_pages(auto: Auto) -> list[ControlPage]:
     return [ControlPage(url, page_of(url), number == last > 0) for number, url in enumerate(auto.controls)]
 
 
+def portal_page(auto: Auto) -> ControlPage | None:
+    """The page of plain http that shows a captive portal: the configured one, or the first control page over http. None
+    where there are no control pages."""
+    if not auto.controls:
+        return None
+    url = auto.portal_page or f"http://{bracketed(page_of(auto.controls[0]).host)}/"
+    return ControlPage(url, page_of(url), is_domestic=False)
+
+
 @frozen_dataclass
 class ControlPageResult:
     """What requesting a control page showed. `issuer` identifies the CA that re-signed the page's certificate, see
-    `certificates.issuer_id`; empty when it was not re-signed."""
+    `certificates.issuer_id`; empty when it was not re-signed. `portal` is the URL at which the login page of a captive
+    portal is. `clock_s` is how far this computer's clock is ahead of the server's; None: not known."""
 
     result: ConnectivityResult
     detail: str = ""  # half a sentence
     issuer: str = ""
+    portal: str = ""
+    clock_s: float | None = None
 
 
 Keep = Callable[[Stream], bool]
@@ -74,7 +96,12 @@ async def check_control_page(
             return await _request_page(dialer, page, timeout_s, trust or context_trusting(None), keep)
     except TimeoutError:
         return ControlPageResult(ConnectivityResult.FAILED, f"did not answer within {timeout_s:g} s")
-    except (DialError, PeerError, OSError) as error:
+    except DialError as error:
+        if error.symptom is Symptom.FORGED and (address := error.evidence.get("forged")):
+            text = f"the resolver leads {page.host} to {address}, as a captive portal does"
+            return ControlPageResult(ConnectivityResult.PORTAL, text, portal=f"http://{bracketed(address)}/")
+        return ControlPageResult(ConnectivityResult.FAILED, str(error))
+    except (PeerError, OSError) as error:
         return ControlPageResult(ConnectivityResult.FAILED, str(error))
 
 
@@ -85,11 +112,14 @@ async def _request_page(
     stream, is_kept = await dialer.dial(page.destination), False
     try:
         if page.protocol is Protocol.HTTP:
-            result = _classify_plain(await _request_head(stream, page), page)
+            reader = Reader()
+            head = await _request_head(stream, page, reader)
+            body = await _page_start(stream, head, reader) if head.status == 200 else b""
+            result = _classify_plain(head, body, page)
         else:
             stream = tls = TlsStream(stream, trust, page.host)
             await tls.handshake()
-            head = await _request_head(tls, page)
+            head = await _request_head(tls, page, Reader())
             await load_certificate_reader()
             result = _classify_verified(tls.presented_chain(), head)
         is_kept = result.result is not ConnectivityResult.PORTAL and keep(stream)
@@ -102,23 +132,76 @@ async def _request_page(
     return await _classify_untrusted(dialer, page, reason, timeout_s, trust)
 
 
-async def _request_head(stream: Stream, page: ProbeTarget) -> ResponseHead:
+async def _request_head(stream: Stream, page: ProbeTarget, reader: Reader) -> ResponseHead:
     await stream.send(page.request())
-    reader = Reader()
     return await read_with(stream, reader, read_response_head(reader, "GET"))
 
 
-def _classify_plain(head: ResponseHead, page: ProbeTarget) -> ControlPageResult:
+async def _page_start(stream: Stream, head: ResponseHead, reader: Reader) -> bytes:
+    """Returns at most _PAGE_BYTES of the body. What has not come within _PAGE_S does not count."""
+    body = bytearray()
+    with contextlib.suppress(TimeoutError, OSError, PeerError), deadline(_PAGE_S):
+        for piece in read_body(reader, head.body):
+            if piece is not None:
+                body += piece
+            elif len(body) >= _PAGE_BYTES or not (data := await stream.receive()):
+                break
+            else:
+                reader.receive_data(data)
+    return bytes(body[:_PAGE_BYTES])
+
+
+def _classify_plain(head: ResponseHead, body: bytes, page: ProbeTarget) -> ControlPageResult:
+    fields = {name.lower(): value for name, value in head.headers}
+    clock_s = _clock_ahead(fields.get("date", ""))
     if head.status == _PORTAL_STATUS:
-        return ControlPageResult(ConnectivityResult.PORTAL, "the network asks for a login (captive portal)")
-    location = next((value for name, value in head.headers if name.lower() == "location"), "")
+        text = "the network asks for a login (captive portal)"
+        return ControlPageResult(ConnectivityResult.PORTAL, text, portal=page.url)
+    location = fields.get("location", "") if 300 <= head.status < 400 else ""
     try:
-        place = urlsplit(location).hostname if 300 <= head.status < 400 else None
+        place = urlsplit(location)
+        host, port = place.hostname, place.port
     except ValueError:
         raise PeerError("its redirect has no valid address") from None
-    if place and place.lower().removeprefix("www.") != page.host.removeprefix("www."):
-        return ControlPageResult(ConnectivityResult.PORTAL, f"redirected to {place}")
-    return ControlPageResult(ConnectivityResult.WELL)
+    if host and registrable(host.lower()) != registrable(page.host):
+        login = _login_page(host, port, is_secure=place.scheme.lower() == "https") or page.url
+        return ControlPageResult(ConnectivityResult.PORTAL, f"redirected to {host}", portal=login)
+    if _is_foreign(body, page.host):
+        text = "answered with a page that is not the site's"
+        return ControlPageResult(ConnectivityResult.PORTAL, text, portal=page.url)
+    return ControlPageResult(ConnectivityResult.WELL, f"answered {head.status}", clock_s=clock_s)
+
+
+def _login_page(host: str, port: int | None, *, is_secure: bool) -> str:
+    """The start page of the host that a redirect leads to; empty when that is none. Nothing else of the redirect is
+    shown: it may identify this computer."""
+    try:
+        name = hostnames.host(host)
+    except ValueError:
+        return ""
+    return f"http{'s' if is_secure else ''}://{bracketed(name)}{f':{port}' if port is not None else ''}/"
+
+
+def _is_foreign(body: bytes, host: str) -> bool:
+    """Whether an HTML page is not one of `host`: it does not name it by its shortest name (`wikipedia`), or asks for a
+    password. What is no HTML is nobody's login page."""
+    text = body.lower()
+    if not _HTML.search(text):
+        return False
+    label = registrable(host).split(".", 1)[0].encode()
+    return label not in text or _PASSWORD.search(text) is not None
+
+
+_HTML = re.compile(rb"<(?:!doctype html|html|head|title|body|meta|script|form)[\s/>]")
+_PASSWORD = re.compile(rb"""type=["']?password""")
+
+
+def _clock_ahead(date: str) -> float | None:
+    """Seconds by which this computer's clock is ahead of a Date field; None where that says nothing."""
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _classify_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlPageResult:

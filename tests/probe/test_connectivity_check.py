@@ -301,6 +301,73 @@ def test_a_login_page_is_told_from_a_control() -> None:
     play(story())
 
 
+class PlainAnswers(Scene):
+    """Control pages over https do not connect; over plain http `plain` answers."""
+
+    def __init__(self, plain: Script) -> None:
+        super().__init__(controls=("https://one.test/", "https://two.test/", "https://home.test/"))
+        self.plain = plain
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.asked.append((self.now(), str(destination)))
+        return await ScriptedDialer(self.plain if destination.port == 80 else Script(connect=UNREACHABLE)).dial(
+            destination
+        )
+
+    def plain_requests(self) -> list[str]:
+        return [asked for _, asked in self.asked if asked.endswith(":80")]
+
+
+def test_where_https_is_cut_a_plain_page_shows_the_portal_and_its_login_page() -> None:
+    """One page of plain http, and only once a control has failed; at most as often as controls."""
+
+    async def story() -> None:
+        scene = PlainAnswers(Script(answer=LOGIN))
+        scene.suspects()
+        await asyncio.sleep(0.9)
+        assert scene.asked == []
+        await asyncio.sleep(30.0)
+        assert scene.beliefs.network_state(HOME) is NetworkState.PORTAL
+        assert scene.beliefs.portal_page(HOME) == "http://login.portal.test/"
+        assert scene.plain_requests() == ["one.test:80"]
+        assert scene.score() == 0
+        assert scene.beliefs.all(now=scene.now()) == [], "nothing is learned behind it"
+        scene.beliefs.learn(
+            ControlAnswered("one.test", ConnectivityResult.WELL, scene.now()), network=HOME, now=scene.now()
+        )
+        assert scene.beliefs.portal_page(HOME) == ""
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    "plain", [Script(answer=OK), Script(answer=b""), Script(connect=UNREACHABLE)], ids=["answers", "closes", "lost"]
+)
+def test_a_plain_page_that_is_no_portals_teaches_nothing(plain: Script) -> None:
+    """Anybody on the way may have answered it, so it does not show that internet access works either."""
+
+    async def story() -> None:
+        scene = PlainAnswers(plain)
+        scene.suspects()
+        await asyncio.sleep(30.0)
+        assert scene.plain_requests() == ["one.test:80"]
+        assert scene.beliefs.network_state(HOME) is NetworkState.OK
+        assert scene.score() == 0
+
+    play(story())
+
+
+def test_a_control_that_is_well_needs_no_plain_page() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.suspects()
+        await scene.connectivity.check_one(scene.setup)
+        await asyncio.sleep(10.0)
+        assert {host for _, host in scene.asked} == {"one.test"}
+
+    play(story())
+
+
 def test_nobody_is_asked_for_nothing() -> None:
     async def story() -> None:
         scene = Scene()

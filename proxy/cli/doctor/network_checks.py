@@ -3,10 +3,13 @@ nothing else is requested, and no site of the user's."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.cli.doctor.findings import Finding, Step
+from proxy.detect.verdict.labels import network_in_words, wrong_clock
+from proxy.model import NetworkState
 from proxy.model.phrase import _
 
 Document = Mapping[str, Any]
@@ -89,11 +92,14 @@ def of_network(
     verdict = why["verdict"] if why is not None else {"words": "", "cause": "", "seen": ""}
     # First: a certificate that has expired by a wrong clock looks as one that a portal shows.
     if verdict["cause"] == "clock" or any(step["evidence"].get("clock") for step in steps):
-        yield Finding(Step.CLOCK, _("This computer's clock is wrong, so certificates are refused."), _("set the clock"))
+        ahead = next((step["evidence"]["clock_s"] for step in steps if "clock_s" in step["evidence"]), math.inf)
+        yield Finding(Step.CLOCK, wrong_clock(ahead), _("set the clock"))
         return
     if verdict["words"] == "portal" or state == "portal":
-        text = _("Captive portal: this network shows its login page in place of every site.")
-        yield Finding(Step.PORTAL, text, _("open any page in a browser and log in to the network"))
+        login = next((step["evidence"]["portal"] for step in steps if step["evidence"].get("portal")), "")
+        found = network_in_words(NetworkState.PORTAL, login)
+        assert found is not None, "a portal has words"
+        yield Finding(Step.PORTAL, *found)
         return
     direct = [step for step in steps if step["route"] == "direct" and step["part"] == "resolve"]
     if verdict["cause"] == "dns" or any(step["result"] == "failed" for step in direct):

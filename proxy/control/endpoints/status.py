@@ -69,7 +69,18 @@ class StatusEndpoints:
             network_state=state,
             mode=ModeJson.of(parts.modes),
             problems=problems(
-                StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble, known_lists, now)
+                StatusSnapshot(
+                    live,
+                    state,
+                    in_use,
+                    troubled,
+                    parts.addons(),
+                    parts.store.trouble,
+                    known_lists,
+                    now,
+                    parts.beliefs.portal_page(network),
+                    parts.beliefs.clock_ahead(now),
+                )
             ),
             notices=tuple(map(redact, notices)),
             live=live,

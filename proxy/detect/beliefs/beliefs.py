@@ -165,6 +165,18 @@ class Beliefs:
         keys = [key for key in self._table.stored if key[1] in scopes]
         return [belief for key in keys if (belief := self._table.current(key, now)) is not None]
 
+    def portal_page(self, network: NetworkId) -> str:
+        """The URL of the login page of the captive portal on this network; empty: none, or not known."""
+        return self._counting.network_health.portal_page(network)
+
+    def clock_ahead(self, now: float) -> float:
+        """Seconds by which this computer's clock is ahead; see `NetworkHealth`. 0: it may be right."""
+        return self._counting.network_health.clock_ahead(now)
+
+    def on_wrong_clock(self, ahead: float, now: float) -> None:
+        """A measurement has shown that this computer's clock is wrong; `ahead` infinite: by an unknown time."""
+        self._counting.network_health.on_wrong_clock(ahead, now)
+
     def network_state(self, network: NetworkId) -> NetworkState:
         """The state of a network as a whole."""
         return self._counting.network_health.state(network)

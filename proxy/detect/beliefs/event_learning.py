@@ -85,7 +85,9 @@ class EventLearning:
 
     def _control_answered(self, event: ControlAnswered, network: NetworkId, now: float) -> list[Change]:
         host, result = event.host, event.result
-        news = self._network_health.on_control_answer(network, host, result, now, domestic=event.domestic)
+        news = self._network_health.on_control_answer(
+            network, host, result, now, domestic=event.domestic, portal_page=event.portal
+        )
         if result is ConnectivityResult.RESIGNED and event.issuer:
             return self._post_delivery.resigned(host, event.issuer, network, now, control=True)
         if self._network_health.state(network) is NetworkState.PORTAL:

@@ -37,13 +37,15 @@ class Carried:
 @frozen_dataclass
 class ControlAnswered:
     """A control page of `host`, requested at `started`, was answered or failed. `domestic`: the site is in the user's
-    own country; `issuer`: the fingerprint of the CA that re-signed its certificate."""
+    own country; `issuer`: the fingerprint of the CA that re-signed its certificate; `portal`: the URL of the login page
+    that came in its place, as far as it is known."""
 
     host: str
     result: ConnectivityResult
     started: float
     domestic: bool = False
     issuer: str = ""
+    portal: str = ""
 
 
 @frozen_dataclass

@@ -77,6 +77,7 @@ class NetworkRecord:
     control_at: float = NEVER
     stalls: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
     """Domains of flows that stalled without a witness, and when each was last seen unanswered."""
+    portal_page: str = ""  # URL of the login page, while a captive portal is there; empty: not known
     portal_suspected: bool = False  # something else answered in place of a site
     trusted_at: float = NEVER  # when a client last accepted a certificate over direct, or a control page was well
     resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
@@ -91,6 +92,7 @@ class NetworkHealth:
         self._bases = bases if bases is not None else Bases()
         self.records: Bounded[NetworkId, NetworkRecord] = Bounded(NETWORKS_MAX)
         self._quiet_until = NEVER
+        self._clock = (0.0, NEVER)  # how far this computer's clock is ahead, and when that was seen
 
     # -- control gate ---------------------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class NetworkHealth:
         """A client accepted a certificate over direct, so no portal answered in place of that site."""
         record = self.records.get(network) or self._record(network)
         record.trusted_at = now
+        self._clock = (0.0, NEVER)
         if record.state is NetworkState.PORTAL:
             self._enter(record, NetworkState.OK)
 
@@ -181,6 +184,11 @@ class NetworkHealth:
         )
         return NetworkState.SHUT if is_shut else record.state
 
+    def portal_page(self, network: NetworkId) -> str:
+        """The URL of the login page of the captive portal that is there; empty: there is none, or it is not known."""
+        record = self.records.get(network)
+        return record.portal_page if record is not None else ""
+
     def may_learn(self, network: NetworkId, now: float) -> bool:
         """Whether a failure on `network` may be evidence about a site."""
         return now >= self._quiet_until and self.state(network) in (NetworkState.OK, NetworkState.INSPECTED)
@@ -200,9 +208,20 @@ class NetworkHealth:
         record = self.records.get(network)
         return record is not None and 0 <= now - record.trusted_at <= _CLOCK_S
 
+    def clock_ahead(self, now: float) -> float:
+        """Seconds by which this computer's clock is ahead, negative when it is behind; infinite: it is wrong by an
+        unknown time. 0: nothing has shown within the hour that it is wrong."""
+        ahead, seen_at = self._clock
+        return ahead if 0 <= now - seen_at <= _CLOCK_S else 0.0
+
+    def on_wrong_clock(self, ahead: float, now: float) -> None:
+        """Certificates of unrelated sites are not valid by this computer's clock."""
+        self._clock = (ahead, now)
+
     def on_resume(self, now: float) -> None:
         """The computer resumed, or its clock was set: nothing is learned for `wake_s`."""
         self._quiet_until = now + self._settings.wake_s
+        self._clock = (0.0, NEVER)
         for record in self.records.values():
             record.failing.clear()
             record.last, record.before_at = _NO_DELIVERY, NEVER
@@ -241,9 +260,17 @@ class NetworkHealth:
         return self._restrict(record, now)
 
     def on_control_answer(
-        self, network: NetworkId, host: str, result: ConnectivityResult, now: float, *, domestic: bool
+        self,
+        network: NetworkId,
+        host: str,
+        result: ConnectivityResult,
+        now: float,
+        *,
+        domestic: bool,
+        portal_page: str = "",
     ) -> bool:
-        """Takes the result of a control page. Returns whether the network has just become `restricted` or `portal`."""
+        """Takes the result of a control page; `portal_page` is the URL of the login page that came in its place, if
+        that is known. Returns whether the network has just become `restricted` or `portal`."""
         record = self._record(network)
         record.control_results[host] = (result, now, domestic)
         if result is ConnectivityResult.PORTAL:
@@ -253,6 +280,7 @@ class NetworkHealth:
             news = record.state is not NetworkState.PORTAL
             if news:
                 self._enter(record, NetworkState.PORTAL)
+            record.portal_page = portal_page or record.portal_page
             return news
         if result is ConnectivityResult.FAILED:
             record.passes = record.passes if domestic else 0
@@ -338,5 +366,5 @@ class NetworkHealth:
         return record
 
     def _enter(self, record: NetworkRecord, state: NetworkState) -> None:
-        record.state = state
+        record.state, record.portal_page = state, ""
         self._bases.on_all_changed()

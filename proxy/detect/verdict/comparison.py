@@ -37,6 +37,8 @@ class Comparison:
     """The relays that failed themselves, which says nothing about the site."""
     sites_with_same_page: int = 0
     """Unrelated sites for which direct got the same page lately, and no relay got it for this one."""
+    portal_page: str = ""
+    """The URL of the login page of a captive portal that is known to be there."""
 
     @classmethod
     def of(
@@ -49,6 +51,7 @@ class Comparison:
         network_state: NetworkState,
         working_relays: Collection[str],
         sites_with_same_page: int = 0,
+        portal_page: str = "",
     ) -> Comparison:
         routes = MeasuredRoutes.of(steps)
         relayed = [route for route in routes.tested if route.relays]
@@ -64,6 +67,7 @@ class Comparison:
             compared=tuple(route for route in relayed if route not in failing),
             failing=failing,
             sites_with_same_page=sites_with_same_page,
+            portal_page=portal_page,
         )
 
     @property

@@ -39,7 +39,6 @@ from proxy.model import (
     SignalId,
     StepKind,
     StepResult,
-    Symptom,
 )
 from proxy.model.phrase import _, semicolons
 
@@ -53,11 +52,13 @@ def decide(
     network_state: NetworkState = NetworkState.OK,
     working_relays: Collection[str] = (),
     sites_with_same_page: int = 0,
+    portal_page: str = "",
     is_home: bool = False,
 ) -> Verdict:
     """Returns the verdict on one measurement. `relays` are the configured ones, `working_relays` those that delivered
-    other sites lately, `sites_with_same_page` the number of unrelated sites for which direct got the same page.
-    `is_home`: the site is on the home network, and was tested direct alone."""
+    other sites lately, `sites_with_same_page` the number of unrelated sites for which direct got the same page,
+    `portal_page` the login page of a captive portal that is known to be there. `is_home`: the site is on the home
+    network, and was tested direct alone."""
     comparison = Comparison.of(
         steps,
         belief,
@@ -66,6 +67,7 @@ def decide(
         network_state=network_state,
         working_relays=working_relays,
         sites_with_same_page=sites_with_same_page,
+        portal_page=portal_page,
     )
     verdict = at_home(comparison) if is_home else _verdict(comparison)
     return replace(verdict, relay_faults=comparison.routes.relay_faults)
@@ -103,7 +105,7 @@ def _missing_name(comparison: Comparison) -> Verdict | None:
 def _direct_delivered(comparison: Comparison) -> Verdict:
     routes = comparison.routes
     # Anybody on the path can answer a plain request, so a portal that replaced the control page replaced this one too.
-    if not routes.is_verified(DIRECT) and routes.control_symptom in _REPLACED:
+    if not routes.is_verified(DIRECT) and routes.is_control_replaced:
         return network_fault(comparison, NetworkState.PORTAL)
     if routes.status(DIRECT) in REFUSALS:
         return refuses_route(comparison)
@@ -141,10 +143,10 @@ def _nothing_delivered(comparison: Comparison) -> Verdict:
     # What one route alone proves comes first: it needs neither gate.
     if comparison.is_confirmed or any(signal.cause == Cause.INTERCEPTION for signal in comparison.signals):
         return blocked(comparison)
+    if routes.is_clock_wrong:  # relays are reached all the same, and bring certificates that are not valid today either
+        return wrong_clock(comparison)
     if control is StepResult.FAILED and not routes.is_a_relay_reached:
-        if routes.is_clock_wrong:
-            return wrong_clock(comparison)
-        is_replaced = routes.control_symptom in _REPLACED
+        is_replaced = routes.is_control_replaced
         return network_fault(comparison, NetworkState.PORTAL if is_replaced else NetworkState.OFFLINE)
     if (fault := routes.certificate_fault(DIRECT)) and not routes.has_answered(DIRECT):
         return bad_certificate(comparison, fault)
@@ -176,6 +178,3 @@ def _counts_without_comparison(comparison: Comparison) -> bool:
 
 _DELIVERED_OTHERWISE = frozenset({SignalId.THROTTLED, SignalId.HTTP_REDIRECT, SignalId.HTTP_DIFFERS})
 """Signals of a direct route that delivered, but something else than another route did, or far slower."""
-
-_REPLACED = frozenset({Symptom.CERTIFICATE, Symptom.REDIRECTED, Symptom.BLOCK_PAGE})
-"""Symptoms of a control page that somebody else answered, most likely a captive portal."""

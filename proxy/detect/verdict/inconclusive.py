@@ -10,7 +10,7 @@ from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.site_status import SiteStatus, status_of
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, Cause, NetworkState, State, StepResult
-from proxy.model.phrase import _, semicolons
+from proxy.model.phrase import _, semicolons, sentences
 
 
 def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
@@ -18,7 +18,7 @@ def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
     routes = comparison.routes
     if state is NetworkState.PORTAL:
         status, summary = SiteStatus.PORTAL, _("the network shows its login page in place of every site")
-        advice = SiteStatus.PORTAL.advice
+        advice = labels.open_the_login_page(routes.portal_page or comparison.portal_page)
     else:
         status, summary = SiteStatus.NO_NETWORK, _("no other site is reached direct either")
         if routes.is_offline:
@@ -41,13 +41,14 @@ def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
 
 def wrong_clock(comparison: Comparison) -> Verdict:
     """The certificates of the site and of the control site are not valid today."""
-    step = comparison.routes.failed_step(DIRECT)
+    routes = comparison.routes
+    step = routes.failed_step(DIRECT)
     detail = step.text if step is not None else _("certificates are not valid today")
     return Verdict(
         SiteStatus.NOT_TESTED,
         State.UNKNOWN,
         Cause.CLOCK,
-        _("this computer's clock is wrong: {detail}", detail=detail),
+        sentences([labels.wrong_clock(routes.clock_ahead), detail]),
         reasons=(comparison.routes.control_text, _NOT_THE_SITE),
         advice=_("Set the clock, then try again."),
         control=comparison.control,

@@ -6,11 +6,12 @@ The words for a site are in `site_status`, those for a relay in `relay_faults`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.model import Cause, NetworkState, Protocol, Route, Stage, Symptom
-from proxy.model.phrase import Phrase, _, pgettext
+from proxy.model.phrase import Phrase, _, ngettext, pgettext
 
 NOTHING_TO_DO = _("Nothing: it opens.")
 ADD_A_RELAY = _("Add a relay with `byway relay add URL`.")
@@ -167,9 +168,36 @@ _TIMEOUTS: Mapping[Stage, Phrase] = MappingProxyType(
 )
 
 
-def network_in_words(state: NetworkState) -> tuple[str, str] | None:
-    """What is wrong with a network as a whole, and what to do about it; None: nothing is."""
-    return _NETWORKS.get(state)
+def network_in_words(state: NetworkState, portal_page: str = "") -> tuple[str, str] | None:
+    """What is wrong with a network as a whole, and what to do about it; None: nothing is. `portal_page` is the URL of
+    the login page of a captive portal, if that is known."""
+    words = _NETWORKS.get(state)
+    if words is not None and state is NetworkState.PORTAL and portal_page:
+        return words[0], _("open {page} in a browser and log in to the network", page=portal_page)
+    return words
+
+
+def wrong_clock(clock_s: float) -> str:
+    """That this computer's clock is wrong, and by how much: `clock_s` is how far it is ahead; infinite: not known."""
+    if math.isinf(clock_s):
+        return _("This computer's clock is wrong, so certificates are refused.")
+    span = _rough_span(abs(clock_s))
+    if clock_s > 0:
+        return _("This computer's clock is {span} ahead, so certificates are refused.", span=span)
+    return _("This computer's clock is {span} behind, so certificates are refused.", span=span)
+
+
+def _rough_span(seconds: float) -> str:
+    if seconds >= 2 * 86_400:
+        return ngettext("{count} day", "{count} days", round(seconds / 86_400))
+    return ngettext("{count} hour", "{count} hours", max(1, round(seconds / 3600)))
+
+
+def open_the_login_page(portal_page: str) -> str:
+    """What to do behind a captive portal; the URL of its login page may be empty."""
+    if not portal_page:
+        return _("Open any page in a browser and log in to the network.")
+    return _("Open {page} in a browser and log in to the network.", page=portal_page)
 
 
 def cause_in_words(cause: Cause | str) -> str:

@@ -6,6 +6,7 @@ Every question here is answered from the steps alone. What the answers say about
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -224,9 +225,24 @@ class MeasuredRoutes:
         return step.result if step is not None else StepResult.NOT_TESTED
 
     @property
-    def control_symptom(self) -> Symptom:
-        step = self._control_step
-        return step.symptom if step is not None else Symptom.NONE
+    def is_control_replaced(self) -> bool:
+        """Whether somebody else answered in place of a control site, most likely a captive portal, and none answered
+        itself. A certificate that is not valid today is this computer's clock, not a portal's."""
+        if self._control_step is None or self._control_step.ok:
+            return False
+        failed = [step for step in self._controls if step.failed and not step.evidence.get("clock")]
+        return any(step.symptom in _REPLACED or step.evidence.get("portal") for step in failed)
+
+    @property
+    def portal_page(self) -> str:
+        """The URL of the login page that came in place of a control site; empty: not known."""
+        return next((page for step in self._controls if (page := step.evidence.get("portal"))), "")
+
+    @property
+    def clock_ahead(self) -> float:
+        """Seconds by which this computer's clock is ahead of a control site's; infinite: not known."""
+        found = (step.evidence["clock_s"] for step in self._controls if "clock_s" in step.evidence)
+        return next(map(float, found), math.inf)
 
     @property
     def control_text(self) -> str:
@@ -245,9 +261,10 @@ class MeasuredRoutes:
     @property
     def is_clock_wrong(self) -> bool:
         """Whether the certificates of both the site and the control site are not valid today: then this computer's
-        clock is the likelier reason."""
-        step = self._control_step
-        control_date_is_wrong = step is not None and bool(step.evidence.get("clock"))
+        clock is the likelier reason, unless a control site's time of day agrees with it."""
+        if abs(self.clock_ahead) < _CLOCK_S:
+            return False
+        control_date_is_wrong = any(step.evidence.get("clock") for step in self._controls)
         return control_date_is_wrong and self.certificate_fault(DIRECT) in (Cause.EXPIRED, Cause.NOT_YET_VALID)
 
     @property
@@ -258,8 +275,12 @@ class MeasuredRoutes:
     @property
     def _control_step(self) -> MeasurementStep | None:
         # One that answered counts for more than an earlier one that did not, which may be blocked itself.
-        controls = [step for step in self.steps if step.kind is StepKind.CONTROL]
+        controls = self._controls
         return next((step for step in controls if step.ok), controls[0] if controls else None)
+
+    @property
+    def _controls(self) -> list[MeasurementStep]:
+        return [step for step in self.steps if step.kind is StepKind.CONTROL]
 
 
 def certificate_fault(evidence: Evidence) -> Cause:
@@ -278,6 +299,12 @@ _VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
 """X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _DEPTH_ZERO_SELF_SIGNED_CERT."""
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+
+_CLOCK_S = 43_200.0
+"""A clock that is wrong by fewer seconds is not why certificates are refused: they are valid for days."""
+
+_REPLACED = frozenset({Symptom.CERTIFICATE, Symptom.REDIRECTED, Symptom.BLOCK_PAGE})
+"""Symptoms of a control page that somebody else answered, most likely a captive portal."""
 
 _CARRYING = (StepKind.ANSWER, StepKind.TRANSFER)
 _WORST_FIRST = (Lookup.DENIED, Lookup.FORGED, Lookup.FAILED)

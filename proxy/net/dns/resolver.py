@@ -385,7 +385,8 @@ class Resolver:
                 f"{host}: the resolver returned {listed(answer.addresses)}, which is not a public address (forged "
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
-            return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON})
+            forged = str(answer.addresses[0])
+            return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON, "forged": forged})
         if (
             is_current and self._tampering.finding(host) is None
         ):  # with a finding, the next lookup goes to encrypted DNS

@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.detect.scopes import registrable
-from proxy.model import DIRECT, MeasurementStep, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, ConnectivityResult, Evidence, MeasurementStep, StepKind, StepResult, Symptom, bracketed
 from proxy.model.phrase import _
-from proxy.probe.control_page import control_pages
+from proxy.probe.control_page import ControlPage, check_control_page, control_pages, portal_page
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.site_probe import SiteProbe
 from proxy.probe.target import ProbeTarget
@@ -73,6 +73,34 @@ class Controls:
             emit(step)
             if step.ok:
                 return
+        plain = portal_page(self._env.settings.auto)
+        if plain is not None and await self._env.may_be_control(plain.target):
+            emit(await self._shared.check(plain.target, partial(self._probe_portal, plain), keep_s=keep_s))
+
+    async def _probe_portal(self, page: ControlPage) -> MeasurementStep:
+        """Requests the page of plain http, since no control site answers. A captive portal answers in its place; any
+        other answer shows nothing but the time of day."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        checked = await check_control_page(
+            self._env.dialer(DIRECT), page.url, timeout_s=self._env.settings.detect.control_timeout_s
+        )
+        evidence: Evidence = {"host": page.target.host}
+        if checked.portal:
+            evidence["portal"] = checked.portal
+        if checked.clock_s is not None:
+            evidence["clock_s"] = round(checked.clock_s)
+        is_portal = checked.result is ConnectivityResult.PORTAL
+        return MeasurementStep(
+            StepKind.CONTROL,
+            DIRECT,
+            StepResult.FAILED if is_portal else StepResult.NOT_TESTED,
+            Symptom.REDIRECTED if is_portal else Symptom.NONE,
+            _("{host}: {reason}", host=page.url, reason=checked.detail),
+            "",
+            round(loop.time() - began, 4),
+            evidence,
+        )
 
     async def _probe_page(self, page: ProbeTarget) -> MeasurementStep:
         loop = asyncio.get_running_loop()
@@ -92,7 +120,7 @@ class Controls:
             else _("{host}: {reason}", host=page.host, reason=last.text),
             last.address,
             round(loop.time() - began, 4),
-            {"host": page.host},
+            {"host": page.host, **_kept_of(last.evidence)},
         )
 
     async def _pages(self) -> list[ProbeTarget]:
@@ -102,3 +130,14 @@ class Controls:
     async def neutral_name(self) -> str:
         """A name that censors have no reason to block, for another SNI; empty when no control page may be used."""
         return next((page.host for page in await self._pages() if page.host != self._request.page.host), "")
+
+
+def _kept_of(evidence: Evidence) -> Evidence:
+    """What the last step of a control page shows beside its result: a certificate that is not valid today, or a forged
+    address, which a captive portal gives for every name."""
+    kept: Evidence = {}
+    if "clock" in evidence:
+        kept["clock"] = evidence["clock"]
+    if forged := evidence.get("forged"):
+        kept["portal"] = f"http://{bracketed(forged)}/"
+    return kept

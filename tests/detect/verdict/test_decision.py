@@ -79,6 +79,15 @@ def moved(route: Route, length: int = 180) -> Steps:
 
 
 WELL = (ok(StepKind.CONTROL),)
+LOGIN = bad(StepKind.CONTROL, Symptom.REDIRECTED, portal="http://login.test/")
+
+
+def plain_page(clock_s: int) -> MeasurementStep:
+    """The control of plain http, which only shows the time of day."""
+    return MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, evidence=as_evidence({"clock_s": clock_s}))
+
+
+PLAIN, AHEAD = plain_page(3), plain_page(400 * 86_400 + 60)
 ILL = (bad(StepKind.CONTROL, Symptom.TIMEOUT),)
 RESET = (ok(StepKind.RESOLVE), ok(StepKind.CONNECT), bad(StepKind.HELLO, Symptom.RESET))
 SWAPPED = (ok(StepKind.NEUTRAL), *RESET)
@@ -225,6 +234,15 @@ CASES = (
     Case("a wrong clock",
          (*expired(DIRECT), bad(StepKind.CONTROL, Symptom.CERTIFICATE, clock=1)), "not tested", "clock",
          says="clock is wrong"),
+    Case("a wrong clock, and by how much",
+         (*expired(DIRECT), bad(StepKind.CONTROL, Symptom.CERTIFICATE, clock=1), AHEAD), "not tested", "clock",
+         says="clock is 400 days ahead"),
+    Case("a wrong clock, and a relay",
+         (*expired(DIRECT), *expired(TOR), bad(StepKind.CONTROL, Symptom.CERTIFICATE, clock=1)), "not tested", "clock"),
+    Case("expired certificates of a portal, and a clock that is right",
+         (*expired(DIRECT), bad(StepKind.CONTROL, Symptom.CERTIFICATE, clock=1), PLAIN), "no network"),
+    Case("a wrong clock, in plain HTTP",
+         (*http(DIRECT, 100, ""), bad(StepKind.CONTROL, Symptom.CERTIFICATE, clock=1)), "works"),
     Case("no such name", (*NO_NAME, *WELL), "no such name", "name", Confidence.HIGH, says="Check the spelling"),
     Case("no such name, a relay agrees", (NO_NAME[0], *RELAY_REFUSED, *WELL), "no such name", "name"),
     Case("no such name, nobody else to ask", (NO_NAME[0], *WELL), "no such name", "name", Confidence.LOW,
@@ -290,7 +308,15 @@ CASES = (
     Case("known root for all", (*ROGUE, bad(StepKind.CONTROL, Symptom.CERTIFICATE)), "intercepted", "interception",
          confirmed=True, anomaly=True),
     Case("a login page", (*NO_CERTIFICATE, bad(StepKind.CONTROL, Symptom.CERTIFICATE)), "portal"),
-    Case("portal", RESET, "portal", state=NetworkState.PORTAL),
+    Case("portal", RESET, "portal", state=NetworkState.PORTAL, says="Open any page"),
+    Case("a portal that cuts https", (bad(StepKind.CONNECT, Symptom.TIMEOUT), *ILL, LOGIN), "portal", "portal",
+         says="Open http://login.test/ in a browser"),
+    Case("the same, with a dead relay", (bad(StepKind.CONNECT, Symptom.TIMEOUT), *RELAY_DEAD, *ILL, LOGIN), "portal"),
+    Case("a portal that cuts https, in plain HTTP", (*http(DIRECT, 100, ""), *ILL, LOGIN), "portal"),
+    Case("a control page that is replaced, beside one that answers", (*RESET, *page(TOR), *ILL, LOGIN, *WELL),
+         "likely blocked", "sni_reset"),
+    Case("a plain page that answers shows no network", (bad(StepKind.CONNECT, Symptom.TIMEOUT), *ILL, PLAIN),
+         "no network"),
     Case("offline", RESET, "no network", state=NetworkState.OFFLINE),
     Case("refused direct only", (*page(DIRECT, 403), *page(TOR)), "refuses this route", "refused", anomaly=True),
     Case("refused everywhere", (*page(DIRECT, 451), *page(TOR, 451)), "refuses this route",

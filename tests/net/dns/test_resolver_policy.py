@@ -353,7 +353,7 @@ async def test_D5_an_address_that_no_public_name_has_is_a_forged_answer(place: P
     place.plain.say = saying(address)
     resolver = place.resolver()
     error = await failure(resolver)
-    assert (error.symptom, error.evidence) == (Symptom.FORGED, {"dns": "dns_bogon"})
+    assert (error.symptom, error.evidence) == (Symptom.FORGED, {"dns": "dns_bogon", "forged": address})
     assert address in str(error)
     assert resolver.finding("a.test") == DnsFinding(SignalId.DNS_BOGON, f"{address} for a public name", 1e9)
     assert await resolved(resolver) == [HONEST]  # from then on a secure server is asked

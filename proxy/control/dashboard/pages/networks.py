@@ -54,11 +54,12 @@ def networks_view(
     here: NetworkId,
     state: NetworkState,
     errors: Sequence[str] = (),
+    portal_page: str = "",
 ) -> NetworksView:
     """Returns the page: the present network first. `sites` are those of all networks, `names` of `[networks]` by id."""
     known = Counter(str(site.stored.network) for site in sites)
     blocked = Counter(str(site.stored.network) for site in sites if _is_blocked(site))
-    problem = network_in_words(state)
+    problem = network_in_words(state, portal_page)
     rows = []
     for id_ in sorted({here, *known, *names}, key=lambda id_: (id_ != here, names.get(id_, "~"), id_)):
         said, do = (problem or (_("Internet access works."), "")) if id_ == here else ("", "")
@@ -86,7 +87,8 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
     parts, here = visit.parts, visit.parts.network()
     names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
     sites = await visit.subjects.sites.sites.known(time.time())
-    view = await asyncio.to_thread(networks_view, sites, names, here, parts.beliefs.network_state(here), errors)
+    state, login = parts.beliefs.network_state(here), parts.beliefs.portal_page(here)
+    view = await asyncio.to_thread(networks_view, sites, names, here, state, errors, login)
     return await visit.page("networks.html", title=PAGE_NAMES["networks"], here="networks", view=view, status=status)
 
 

@@ -1,0 +1,112 @@
+"""Captive portals as they are: three styles, and the one word in every place, with the login page to open.
+
+A portal redirects plain http and cuts https; or its resolver leads every name to its own private address; or it answers
+https too, with a certificate of its own. Nothing is learned of sites behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from proxy.model import NetworkState
+from tests.lab import places, rules
+from tests.lab.country import Country
+from tests.lab.name_servers import Addresses
+from tests.lab.rules import Rule
+from tests.lab.test_verdicts import DETECT, living, words_for, wrong
+
+pytestmark = pytest.mark.namespaces
+
+SITE = "site.test"
+DOH_CUT = rules.DohBlock(addresses=[places.DOH, places.DOT])
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-portal-") as made:
+        yield Path(made)
+
+
+def cuts_https(country: Country) -> Sequence[Rule]:
+    """302 on port 80; nothing else passes."""
+    country.middlebox.page = country.portal
+    return (rules.Intercept(ports=(80,)), rules.AddressDrop(*rules.EVERYWHERE, ports=(443, 853, places.SOCKS_PORT)))
+
+
+def leads_names_astray(country: Country) -> Sequence[Rule]:
+    """Every name has a private address, where nobody is; encrypted DNS and relays are cut."""
+    country.provider.everything = Addresses((places.BOGON,))
+    return (*DOH_CUT, rules.AddressDrop(places.RELAYS))
+
+
+def shows_its_certificate(country: Country) -> Sequence[Rule]:
+    """It answers https for every site, under a name of its own."""
+    country.middlebox.page = country.portal
+    return (rules.Intercept(ports=(80, 443)), rules.AddressDrop(places.RELAYS), *DOH_CUT)
+
+
+STYLES = {
+    cuts_https: "http://portal.provider.test/",
+    leads_names_astray: f"http://{places.BOGON}/",
+    shows_its_certificate: "",
+}
+
+
+@pytest.mark.parametrize(
+    ("style", "relay"),
+    [
+        pytest.param(cuts_https, False, id="https cut"),
+        pytest.param(cuts_https, True, id="https cut, with a relay"),
+        pytest.param(leads_names_astray, False, id="names led astray"),
+        pytest.param(shows_its_certificate, False, id="its own certificate"),
+    ],
+)
+async def test_a_portal_is_called_that_everywhere(
+    folder: Path, style: Callable[[Country], Sequence[Rule]], relay: bool
+) -> None:
+    """Nobody has visited anything: `why` finds it, and everything else follows."""
+    async with Country(folder) as country:
+        settings = country.config(detect=DETECT, no_relay=not relay)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            site = country.add_site(SITE)
+            country.rules.set(style(country))
+            url = site.url()
+            why = json.loads((await byway.command("why", url, "--json", check=False)).stdout)
+            plain = json.loads((await byway.command("why", site.url(secure=False), "--json", check=False)).stdout)
+            told = await words_for(byway, {SITE: url})
+            status = await byway.read("status")
+            doctor = json.loads((await byway.command("doctor", "--json", check=False)).stdout)
+            log = byway.said.read_text()
+            believed = await byway.ask("/v1/sites")
+    assert (why["verdict"]["words"], plain["verdict"]["words"]) == ("portal", "portal"), why["verdict"]
+    assert wrong("portal", told[SITE]) == {}
+    assert status["network_state"] == NetworkState.PORTAL
+    problem = next(problem for problem in status["problems"] if "Captive portal" in problem["text"])
+    finding = next(finding for finding in doctor["findings"] if "Captive portal" in finding["text"])
+    for said in (why["verdict"]["do"], problem["do"], finding["do"], log):
+        assert STYLES[style] in said
+    assert "Captive portal" in log
+    assert not [known for known in believed["sites"] if known["state"] not in ("unknown", "works")]
+    assert not [problem for problem in status["problems"] if "Relay" in problem["text"]]
+
+
+async def test_after_the_login_the_portal_is_over(folder: Path) -> None:
+    """The twin: the same network, once somebody has logged in."""
+    async with living(folder, no_relay=True) as (country, byway):
+        site = country.add_site(SITE)
+        country.rules.set(cuts_https(country))
+        await byway.command("why", site.url(), check=False)
+        assert await byway.network_state() == NetworkState.PORTAL
+        country.lift()
+        opened = await country.visitor(byway).visit(site.url())
+        why = await byway.read("why", site.url())
+        status = await byway.read("status")
+    assert opened.genuine
+    assert why["verdict"]["words"] == "works"
+    assert (status["network_state"], status["problems"][1:], status["sites"]) == (NetworkState.OK, [], []), status
