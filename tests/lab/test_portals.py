@@ -51,7 +51,7 @@ def shows_its_certificate(country: Country) -> Sequence[Rule]:
     return (rules.Intercept(ports=(80, 443)), rules.AddressDrop(places.RELAYS), *DOH_CUT)
 
 
-STYLES = {
+STYLES: dict[Callable[[Country], Sequence[Rule]], str] = {
     cuts_https: "http://portal.provider.test/",
     leads_names_astray: f"http://{places.BOGON}/",
     shows_its_certificate: "",
