@@ -16,6 +16,7 @@ import pytest
 from proxy.model import NetworkState
 from tests.lab import places, rules
 from tests.lab.country import Country
+from tests.lab.matches import EVERYWHERE
 from tests.lab.name_servers import Addresses
 from tests.lab.rules import Rule
 from tests.lab.test_verdicts import DETECT, living, words_for, wrong
@@ -36,7 +37,7 @@ def folder() -> Iterator[Path]:
 def cuts_https(country: Country) -> Sequence[Rule]:
     """302 on port 80; nothing else passes."""
     country.middlebox.page = country.portal
-    return (rules.Intercept(ports=(80,)), rules.AddressDrop(*rules.EVERYWHERE, ports=(443, 853, places.SOCKS_PORT)))
+    return (rules.Intercept(ports=(80,)), rules.AddressDrop(*EVERYWHERE, ports=(443, 853, places.SOCKS_PORT)))
 
 
 def leads_names_astray(country: Country) -> Sequence[Rule]:
