@@ -39,24 +39,15 @@ TOTAL_S = 180.0
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
-_VALIDATOR_LIMIT = 512
-
-
-@frozen_dataclass
-class Validators:
-    """What the source said of its last answer, so that it need not send the same again (RFC 9110 section 8.8)."""
-
-    etag: str = ""
-    last_modified: str = ""
+_DAY_S = 86_400
 
 
 @frozen_dataclass
 class Downloaded:
-    """The file, decompressed, and what was said about it."""
+    """The file, decompressed, and its type."""
 
     content: bytes
     content_type: str
-    validators: Validators
 
 
 class DownloadFailed(BywayError):
@@ -76,30 +67,30 @@ redirect led there."""
 async def download(
     dialer: Dialer,
     url: HttpsUrl,
-    known: Validators,
+    known_at: float,
     *,
     limit: int,
     refuse: Refuse,
     trust: ssl.SSLContext | None = None,
 ) -> Downloaded | None:
     """Requests `url` and follows its redirects. `limit` bounds the bytes of the content; `trust` verifies certificates
-    (None: with the system's roots). Returns None when the source says that nothing has changed since `known`. Closes
-    what it opened. Raises DownloadFailed."""
+    (None: with the system's roots). Returns None when the source says that nothing has changed since the day of
+    `known_at` began (seconds since the epoch; 0: nothing is known). Closes what it opened. Raises DownloadFailed."""
     try:
         with deadline(TOTAL_S):
-            return await _follow(dialer, url, known, limit, refuse, trust or context_trusting(None))
+            return await _follow(dialer, url, known_at, limit, refuse, trust or context_trusting(None))
     except TimeoutError:
         raise DownloadFailed(f"took longer than {TOTAL_S:g} s") from None
 
 
 async def _follow(
-    dialer: Dialer, url: HttpsUrl, known: Validators, limit: int, refuse: Refuse, trust: ssl.SSLContext
+    dialer: Dialer, url: HttpsUrl, known_at: float, limit: int, refuse: Refuse, trust: ssl.SSLContext
 ) -> Downloaded | None:
     for number in range(REDIRECTS_MAX + 1):
         if reason := await refuse(url, number > 0):
             raise DownloadFailed(reason)
         try:
-            found = await _request(dialer, url, known, limit, trust)
+            found = await _request(dialer, url, known_at, limit, trust)
         except (DialError, PeerError, OSError) as error:
             raise DownloadFailed(_in_words(error)) from error
         if not isinstance(found, HttpsUrl):
@@ -109,7 +100,7 @@ async def _follow(
 
 
 async def _request(
-    dialer: Dialer, url: HttpsUrl, known: Validators, limit: int, trust: ssl.SSLContext
+    dialer: Dialer, url: HttpsUrl, known_at: float, limit: int, trust: ssl.SSLContext
 ) -> Downloaded | HttpsUrl | None:
     """Makes one request. Returns the URL that it is redirected to, the file, or None for an unchanged one."""
     stream = await _within(CONNECT_S, "no connection", dialer.dial(url.destination))
@@ -117,12 +108,12 @@ async def _request(
         tls = TlsStream(stream, trust, url.host)
         stream = tls
         await _within(ANSWER_S, "no TLS handshake", tls.handshake())
-        await _within(ANSWER_S, "its request was not taken", tls.send(_head(url, known)))
+        await _within(ANSWER_S, "its request was not taken", tls.send(_head(url, known_at)))
         reader = Reader()
         head = await _within(ANSWER_S, "no answer", _final_head(tls, reader))
         if head.status in _REDIRECTS:
             return _redirect(url, head)
-        if head.status == 304 and known != Validators():
+        if head.status == 304 and known_at:
             return None
         if head.status != 200:
             raise DownloadFailed(f"answered {head.status}", is_final=head.status in _GONE)
@@ -131,13 +122,15 @@ async def _request(
         stream.abort()
 
 
-def _head(url: HttpsUrl, known: Validators) -> bytes:
+def _head(url: HttpsUrl, known_at: float) -> bytes:
+    """The request. Nothing that the source chose is sent back to it, such as an ETag, which would be a cookie: it would
+    know us on each relay. The date is by our own clock, and the same for all who asked on that day."""
+    from email.utils import formatdate  # few runs fetch a list
+
     lines = [f"GET {url.target} HTTP/1.1", f"Host: {url.field}", f"User-Agent: {AGENT}", "Accept: */*"]
     lines.append("Accept-Encoding: gzip")
-    if known.etag:
-        lines.append(f"If-None-Match: {known.etag}")
-    if known.last_modified:
-        lines.append(f"If-Modified-Since: {known.last_modified}")
+    if known_at:
+        lines.append(f"If-Modified-Since: {formatdate(known_at // _DAY_S * _DAY_S, usegmt=True)}")
     return "\r\n".join((*lines, "Connection: close", "", "")).encode("latin-1")
 
 
@@ -179,17 +172,11 @@ async def _body(stream: Stream, reader: Reader, head: ResponseHead, limit: int) 
             content = await asyncio.to_thread(gunzip, content, limit=limit)
         except ValueError as error:
             raise DownloadFailed(str(error)) from None
-    validators = Validators(_validator(head, "etag"), _validator(head, "last-modified"))
-    return Downloaded(content, _field(head, "content-type"), validators)
+    return Downloaded(content, _field(head, "content-type"))
 
 
 def _field(head: ResponseHead, wanted: str) -> str:
     return next((value for name, value in head.headers if name.lower() == wanted), "")
-
-
-def _validator(head: ResponseHead, wanted: str) -> str:
-    value = _field(head, wanted)
-    return value if len(value) <= _VALIDATOR_LIMIT else ""
 
 
 async def _within(seconds: float, late: str, work: Awaitable[T]) -> T:

@@ -24,7 +24,7 @@ from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.tasks import spawn
-from proxy.probe.download import Downloaded, DownloadFailed, Validators, download
+from proxy.probe.download import Downloaded, DownloadFailed, download
 from proxy.session.events import Delivered
 from proxy.session.setup import Setup
 from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
@@ -181,14 +181,12 @@ class ListRefresh:
         before = await asyncio.to_thread(self._copies.info, item.url)
         kept = await asyncio.to_thread(self._kept, item.url)
         # A copy that is lost, though something is known about it, is fetched whole.
-        known = Validators(before.etag, before.last_modified) if kept is not None else Validators()
+        known_at = before.fetched_at if kept is not None else 0.0
         try:
             with deadline(LIST_S):
-                found = await self._fetch(item, known, asked=asked)
+                found = await self._fetch(item, known_at, asked=asked)
             now = self._context.now()
             after = replace(before, fetched_at=now, jitter=self._jitter(), failed_at=0.0, failures=0, error="")
-            if found is not None:
-                after = replace(after, etag=found.validators.etag, last_modified=found.validators.last_modified)
             if found is None or found.content == kept:
                 await asyncio.to_thread(self._copies.note, after)
                 return Refreshed(item.name, Result.UNCHANGED, after.entries)
@@ -229,11 +227,11 @@ class ListRefresh:
     def _jitter(self) -> float:
         return self._rng.uniform(1 - JITTER, 1 + JITTER)
 
-    async def _fetch(self, item: ListConfig, known: Validators, *, asked: bool) -> Downloaded | None:
+    async def _fetch(self, item: ListConfig, known_at: float, *, asked: bool) -> Downloaded | None:
         """Raises DownloadFailed."""
         setup, url = self._context.setup(), https_url.parse(item.url)
         if item.via == "direct":
-            return await self._download(setup, DIRECT, url, known, asked=asked)
+            return await self._download(setup, DIRECT, url, known_at, asked=asked)
         names = setup.registry.relay_names
         if not names:
             raise DownloadFailed('there is no relay to fetch it through; add one, or set via = "direct" for it')
@@ -245,7 +243,7 @@ class ListRefresh:
         failures = []
         for route in routes:
             try:
-                return await self._download(setup, route, url, known, asked=asked)
+                return await self._download(setup, route, url, known_at, asked=asked)
             except DownloadFailed as error:
                 failures.append(f"through {route}: {error}")
                 if error.is_final:
@@ -254,7 +252,7 @@ class ListRefresh:
         raise DownloadFailed("; ".join(failures[:_ROUTES_SHOWN]) + (f"; and {more} more relays" if more > 0 else ""))
 
     async def _download(
-        self, setup: Setup, route: Route, url: HttpsUrl, known: Validators, *, asked: bool
+        self, setup: Setup, route: Route, url: HttpsUrl, known_at: float, *, asked: bool
     ) -> Downloaded | None:
         """Each URL on the way is checked before anything is sent for it. Raises DownloadFailed."""
 
@@ -279,7 +277,7 @@ class ListRefresh:
             return "" if only is None or route in only else "redirects to a host that a rule keeps from this relay"
 
         dialer, trust = setup.registry.dialer(route), self._context.trust
-        return await download(dialer, url, known, limit=COPY_LIMIT, refuse=refuse, trust=trust)
+        return await download(dialer, url, known_at, limit=COPY_LIMIT, refuse=refuse, trust=trust)
 
     def _check(self, item: ListConfig, found: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
         """Reads what arrived, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not

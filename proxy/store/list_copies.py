@@ -32,7 +32,7 @@ UNUSED_S = 30 * 86_400.0
 
 _INFO_LIMIT = 64 * 1024
 _TEXT_LIMIT = 4096
-_TEXTS = ("url", "etag", "last_modified", "error")
+_TEXTS = ("url", "error")
 _FAR_FUTURE = 1e11
 
 
@@ -45,8 +45,6 @@ class CopyInfo:
     """When the source last confirmed the copy, by sending it or by answering that it has not changed; 0: no copy."""
     changed_at: float = 0.0
     """When the copy came."""
-    etag: str = ""
-    last_modified: str = ""
     entries: int = 0
     """Of the copy."""
     jitter: float = 1.0

@@ -14,11 +14,11 @@ from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.probe import download as module
-from proxy.probe.download import Downloaded, DownloadFailed, Validators, download
+from proxy.probe.download import Downloaded, DownloadFailed, download
 from proxy.wire import https_url
 from proxy.wire.https_url import HttpsUrl
 from tests.support.answering import LeadsTo, answering, babbling
-from tests.support.list_source import Answer, ListSource, endless, page, redirect, silent, zipped
+from tests.support.list_source import LONG_AGO, Answer, ListSource, endless, page, redirect, silent, zipped
 
 URL = "https://lists.test/list.txt"
 TEXT = b"blocked.test\nother.test\n"
@@ -43,7 +43,7 @@ class Fetch:
         self.source = source
         self.asked: list[tuple[str, bool]] = []
 
-    async def __call__(self, answer: Answer, known: Validators = Validators(), *, url: str = URL) -> Downloaded | None:  # noqa: B008
+    async def __call__(self, answer: Answer, known_at: float = 0.0, *, url: str = URL) -> Downloaded | None:
         self.source.answers.setdefault("/list.txt", answer)
 
         async def refuse(url: HttpsUrl, is_redirect: bool) -> str:
@@ -53,7 +53,7 @@ class Fetch:
         return await download(
             self.dialer,
             https_url.parse(url),
-            known,
+            known_at,
             limit=LIMIT,
             refuse=refuse,
             trust=self.source.authority.client(),
@@ -70,9 +70,12 @@ def fetch(to_relays: TcpDialer, source: ListSource) -> Fetch:
     return Fetch(to_relays, source)
 
 
+NOON, DAY = 1_700_049_600.0, 86_400  # 2023-11-15
+
+
 async def test_what_is_sent_is_the_same_for_everybody(fetch: Fetch) -> None:
-    found = await fetch(page(TEXT, etag='"1"', last_modified="Tue, 07 Oct 2008 09:00:00 GMT"))
-    assert found == Downloaded(TEXT, "text/plain", Validators('"1"', "Tue, 07 Oct 2008 09:00:00 GMT"))
+    found = await fetch(page(TEXT, etag='"1"', last_modified=LONG_AGO))
+    assert found == Downloaded(TEXT, "text/plain")
     assert fetch.source.heads == [
         "GET /list.txt HTTP/1.1\r\nHost: lists.test\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n"
         "Accept-Encoding: gzip\r\nConnection: close\r\n\r\n"
@@ -80,11 +83,25 @@ async def test_what_is_sent_is_the_same_for_everybody(fetch: Fetch) -> None:
 
 
 async def test_what_has_not_changed_is_not_sent_again(fetch: Fetch) -> None:
-    first = await fetch(page(TEXT, etag='"1"'))
-    assert first is not None
-    assert await fetch(b"", first.validators) is None
-    assert fetch.source.fields()["if-none-match"] == '"1"'
-    assert "if-modified-since" not in fetch.source.fields()
+    assert await fetch(page(TEXT, last_modified=LONG_AGO)) is not None
+    assert await fetch(b"", NOON + 61.5) is None
+    assert fetch.source.fields()["if-modified-since"] == "Wed, 15 Nov 2023 00:00:00 GMT"
+
+
+async def test_what_changed_on_the_day_is_sent_again(fetch: Fetch) -> None:
+    answer = page(TEXT, last_modified="Wed, 15 Nov 2023 11:00:00 GMT")
+    assert await fetch(answer, NOON) == Downloaded(TEXT, "text/plain")
+    assert await fetch(answer, NOON + DAY) is None
+
+
+async def test_nothing_that_the_source_said_comes_back_to_it(fetch: Fetch) -> None:
+    """It would be a cookie, on each relay."""
+    said = {"etag": '"mark-1"', "last_modified": "Tue, 07 Oct 2008 09:41:37 GMT", "set_cookie": "mark=2"}
+    for moment in (0.0, NOON, NOON + 1):
+        await fetch(page(TEXT, **said), moment)
+    heads = "".join(fetch.source.heads)
+    assert [each for each in ("mark", "09:41:37", "If-None-Match", "Cookie") if each in heads] == []
+    assert fetch.source.heads[1] == fetch.source.heads[2], "all who ask on a day ask the same"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +230,7 @@ async def test_a_certificate_for_another_name_is_said(to_relays: TcpDialer) -> N
 async def test_what_does_not_speak_tls_is_said(to_relays: TcpDialer) -> None:
     async with babbling(to_relays, b"220 ready\r\n") as dialer:
         with pytest.raises(DownloadFailed, match="failed in the TLS handshake"):
-            await download(dialer, https_url.parse(URL), Validators(), limit=LIMIT, refuse=allow)
+            await download(dialer, https_url.parse(URL), 0.0, limit=LIMIT, refuse=allow)
 
 
 async def test_a_path_that_does_not_open_is_said_by_its_dialer() -> None:
@@ -222,7 +239,7 @@ async def test_a_path_that_does_not_open_is_said_by_its_dialer() -> None:
             raise DialError(f"relay vps refused {destination}", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
 
     with pytest.raises(DownloadFailed, match=r"^relay vps refused lists\.test:443$"):
-        await download(Dead(), https_url.parse(URL), Validators(), limit=LIMIT, refuse=allow)  # type: ignore[arg-type]
+        await download(Dead(), https_url.parse(URL), 0.0, limit=LIMIT, refuse=allow)  # type: ignore[arg-type]
 
 
 async def test_no_connection_stays_open(to_relays: TcpDialer) -> None:
@@ -246,4 +263,4 @@ async def test_no_connection_stays_open(to_relays: TcpDialer) -> None:
 async def test_plain_http_answers_are_not_taken(to_relays: TcpDialer) -> None:
     async with answering(to_relays, page(TEXT)) as dialer:
         with pytest.raises(DownloadFailed):
-            await download(dialer, https_url.parse(URL), Validators(), limit=LIMIT, refuse=allow)
+            await download(dialer, https_url.parse(URL), 0.0, limit=LIMIT, refuse=allow)

@@ -1,6 +1,6 @@
 """An https server of a list that answers as it is told, badly too.
 
-    source.answers["/list.txt"] = page(b"blocked.test\n", etag='"1"')
+    source.answers["/list.txt"] = page(b"blocked.test\n", last_modified=LONG_AGO)
     source.answers["/endless"] = ENDLESS
 
 It shows a certificate for whatever name is asked, unless it has another context; every request's head is kept.
@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 from tests.support.authority import Authority
 from tests.support.streams import Connections
+
+LONG_AGO, NEVER = "Tue, 07 Oct 2008 09:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"
+"""When a list was changed, for its source to say."""
 
 Answer = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -94,8 +99,9 @@ class ListSource:
         if not isinstance(answer, bytes):
             await answer(reader, writer)
             return
-        etag = self.fields().get("if-none-match")
-        if etag and f"Etag: {etag}\r\n".encode() in answer:
+        since = parsedate_to_datetime(self.fields().get("if-modified-since", NEVER))
+        changed = re.search(rb"\r\nLast-Modified: ([^\r]*)", answer)
+        if changed is not None and parsedate_to_datetime(changed[1].decode()) <= since:
             answer = b"HTTP/1.1 304 Not Modified\r\n\r\n"
         writer.write(answer)
         await writer.drain()
