@@ -179,8 +179,7 @@ def _systemd_program(path: str) -> str:
 
 def _systemd_word(word: str) -> str:
     """Quotes a word for ExecStart (systemd.syntax(7)): %, $ and \\ are special, and a line ends the command."""
-    if re.search(r"[\x00-\x1f\x7f]", word):
-        raise BywayError(f"{word!r} contains a control character, which no service can be given; rename it")
+    _check_word(word)
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if not re.fullmatch(r"[\w@%+=:,./$-]+", escaped, re.ASCII) else escaped
 
@@ -210,6 +209,8 @@ class Launchd:
             "Umask": 0o077,
             "StandardErrorPath": str(self._log),
         }
+        for word in command:
+            _check_word(word)
         try:
             return plistlib.dumps(entries).decode()
         except ValueError as error:
@@ -259,6 +260,8 @@ class TaskScheduler:
 
     def definition(self, command: Sequence[str]) -> str:
         """See ServiceManager."""
+        for word in command:
+            _check_word(word)
         task = ElementTree.Element("Task", {"version": "1.2", "xmlns": _TASK_NAMESPACE})
         tree = {
             "RegistrationInfo": {"Description": "Byway, a local proxy that goes around blocked sites"},
@@ -315,6 +318,16 @@ def _add(parent: ElementTree.Element, children: dict[str, object]) -> None:
             _add(child, content)
         else:
             child.text = str(content)
+
+
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, bytes of a path that are not UTF-8, and what XML cannot have."""
+
+
+def _check_word(word: str) -> None:
+    """Raises BywayError for a word of the command that no definition can hold."""
+    if _UNWRITABLE.search(word):
+        raise BywayError(f"{word!a} contains a control character, which no service can be given; rename it")
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------

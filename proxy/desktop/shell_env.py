@@ -6,6 +6,7 @@ with the `socks://` URLs that it usually has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -13,6 +14,9 @@ from pathlib import PurePosixPath
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.home_network import NO_PROXY
+
+_PLAIN = re.compile(r"[\w ./\\:~+,@-]*")
+"""A command that ends no comment in any shell, whatever the path: all lines are for `eval`."""
 
 
 class Shell(StrEnum):
@@ -47,6 +51,8 @@ def script(shell: Shell, values: Mapping[str, str], *, command: str = "byway") -
     """Returns the lines that set the variables in `shell`, and comments that say how to use and to unset them.
     `command` is how the user starts Byway's commands (`command_name`)."""
     syntax = _SYNTAX[shell]
+    if not _PLAIN.fullmatch(command):
+        command = "byway"
     # Windows does not tell the two spellings apart.
     names = [name for name in values if name.islower() or not syntax.ignores_case]
     spellings = [[name for name in names if name.islower()], [name for name in names if name.isupper()]]

@@ -168,6 +168,19 @@ def test_the_task_of_windows_names_its_user_and_program(tmp_path: Path) -> None:
     assert manager.state() == ServiceState(False)
 
 
+@pytest.mark.parametrize("odd", ["\x1b", "\n", "\x00", "\x7f", "\udcff", "\uffff"])
+def test_what_no_definition_can_hold_is_refused_with_a_sentence(odd: str, tmp_path: Path) -> None:
+    for manager in (
+        Systemd(tmp_path, missing),
+        Launchd(tmp_path, 501, missing),
+        TaskScheduler(tmp_path, "aigul", missing),
+    ):
+        for command in ([f"/opt/{odd}/byway", "run"], ["/opt/byway", "--state", f"/s{odd}", "run"]):
+            with pytest.raises(BywayError, match="contains a control character, which no service") as refused:
+                manager.definition(command)
+            str(refused.value).encode()
+
+
 @pytest.mark.parametrize(("platform", "kind"), [("linux", Systemd), ("darwin", Launchd), ("win32", TaskScheduler)])
 def test_each_system_has_its_manager(monkeypatch: pytest.MonkeyPatch, platform: str, kind: type) -> None:
     monkeypatch.setattr(sys, "platform", platform)

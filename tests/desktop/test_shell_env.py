@@ -73,6 +73,30 @@ def test_the_command_to_use_it_can_be_copied(shell: Shell) -> None:
     assert use.replace(".venv/bin/byway", "byway") in script(shell, VALUES).splitlines()
 
 
+HOSTILE = (
+    "/tmp/a\ntouch ran\n/byway", "/tmp/a\rtouch ran\r/byway", "/tmp/a\n$(touch ran)/byway", "/tmp/a\x0btouch ran",
+    "/tmp/a\u2028touch ran", "/tmp/$(touch ran)/byway", "/tmp/`touch ran`/byway", "/tmp/a;touch ran",
+    "/tmp/a&touch ran", "/tmp/a|touch ran", "/tmp/%PATH%/byway", "/tmp/a\udcff/byway", "/tmp/a'b/byway",
+    "/tmp/#>x/byway", "/tmp/a\x1b[31m",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", Shell)
+@pytest.mark.parametrize("command", HOSTILE)
+def test_no_path_ends_a_comment(shell: Shell, command: str) -> None:
+    assert script(shell, VALUES, command=command) == script(shell, VALUES)
+
+
+@pytest.mark.parametrize("command", HOSTILE[:6])
+@pytest.mark.parametrize(
+    "shell", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("bash", "zsh", "fish")]
+)
+def test_no_path_runs_anything(shell: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment_of(shell, script(Shell(shell), VALUES, command=command), tmp_path)
+    assert not Path("ran").exists()
+
+
 @pytest.mark.parametrize("shell", Shell)
 def test_the_proxy_is_named_as_http_and_never_as_socks(shell: Shell) -> None:
     text = script(shell, VALUES)
