@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -51,11 +51,12 @@ from proxy.model.errors import BywayError, reason_of
 from proxy.model.remembered import forget_remembered
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
+from proxy.net.faults import Faults
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.stream import SocketStream
-from proxy.net.tasks import cancel_all, spawn
+from proxy.net.tasks import cancel_all, keep_watching, spawn
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkWatch
@@ -100,9 +101,10 @@ _DRAIN_POLL_S = 0.05
 class App:
     """A Byway, built and wired. Call `start`, then `drain` and `close`."""
 
-    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded, ending: Ending) -> None:
+    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded, ending: Ending, faults: Faults) -> None:
         self._options = options
         self._ending = ending
+        self._faults = faults
         self._paths = paths
         loop = asyncio.get_running_loop()
         settings = loaded.settings
@@ -220,6 +222,7 @@ class App:
         )
         self._addons.on_change(self._system_proxy.on_rules_changed)
         self._has_released = False
+        self._forget_at = time.monotonic() + _REMEMBERED_S
         self._modes = ModeSwitch(paths.mode_file, self._set_mode, stores=not options.ephemeral)
         self._control: ControlServer | None = None
 
@@ -270,7 +273,7 @@ class App:
         await self._control.start()
         await self._network.start()
         self._sleep_watch.start()
-        spawn(self._poll_files(), name="watch the configuration")
+        spawn(keep_watching(self._watched(), every_s=_POLL_S), name="watch the configuration")
 
     def announce(self) -> None:
         """Writes run.json, by which commands find this process. Signals are handled from here on."""
@@ -384,23 +387,27 @@ class App:
         self._active.set_mode(mode)
         self._system_proxy.on_rules_changed()
 
-    async def _poll_files(self) -> None:
-        """Applies edits of the configuration, the lists and the addons, and the end of overrides, and saves what is
-        believed of ways to relays, until cancelled. Has what was remembered forgotten."""
-        forget_at = time.monotonic() + _REMEMBERED_S
-        while True:
-            await asyncio.sleep(_POLL_S)
-            if time.monotonic() >= forget_at:
-                forget_remembered()
-                forget_at = time.monotonic() + _REMEMBERED_S
-            self._modes.poll()
-            self._addon_manager.poll_files()
-            for host in self._active.ended_overrides(time.time()):
-                self._active.override(host, None)
-                self._store.clear_override(host)
-                self._system_proxy.on_rules_changed()
-            self._saved_ways.save()
-            await self._active.poll()
+    def _watched(self) -> Mapping[str, Callable[[], Awaitable[object] | None]]:
+        """What is done a few times a second as long as Byway runs, by what a fault of it is called."""
+        return {
+            "watching config.toml, rules.txt and the lists": self._active.poll,
+            "watching the mode": self._modes.poll,
+            "watching the addons": self._addon_manager.poll_files,
+            "ending overrides": self._end_overrides,
+            "saving the ways to relays": self._saved_ways.save,
+            "forgetting what was remembered": self._forget_remembered,
+        }
+
+    def _end_overrides(self) -> None:
+        for host in self._active.ended_overrides(time.time()):
+            self._active.override(host, None)
+            self._store.clear_override(host)
+            self._system_proxy.on_rules_changed()
+
+    def _forget_remembered(self) -> None:
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _REMEMBERED_S
+            forget_remembered()
 
     def _keep_ways(self) -> None:
         """Forgets the ways to relays that are not configured."""
@@ -484,6 +491,7 @@ class App:
             self._system_proxy,
             self._modes,
             self._ending,
+            self._faults,
             self._ways_file,
             RulesFileEditor(self._active, self._paths, self._copies),
             self._paths,

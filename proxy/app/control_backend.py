@@ -27,6 +27,7 @@ from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
+from proxy.net.faults import Faults
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
 from proxy.session.events import Events, HostsForgotten, Learned
@@ -67,6 +68,7 @@ class ControlBackend:
     system_proxy: SystemProxySwitch
     modes: ModeSwitch
     ending: Ending
+    faults: Faults
     ways_file: RelayWaysFile
     rules_file: RulesFileEditor
     paths: Paths
@@ -196,6 +198,7 @@ class ControlBackend:
         return self.addon_manager.states()
 
     def counters(self) -> Mapping[str, int | float | str]:
+        fault = next(iter(self.faults.present()), None)
         return {
             "port": self.active.port,
             "listen": self.listen_address,
@@ -208,4 +211,7 @@ class ControlBackend:
             "addons_missing": "; ".join(self.addon_manager.missing),
             "uninspected": self.inspector.uninspected,
             "not_stored": self.not_stored,
+            "fault": fault.place if fault else "",
+            "fault_work": fault.work if fault else "",
+            "fault_since": fault.since if fault else 0.0,
         }

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.config.state_lock import alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
+from proxy.net.faults import Faults, place_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import redact
@@ -81,9 +83,10 @@ def _remove_left_over(paths: Paths) -> None:
 
 async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> tuple[int, bool]:
     """Returns the exit code, and whether it is to begin again."""
-    asyncio.get_running_loop().set_exception_handler(_log_fault)
+    faults = Faults()
+    asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
     ending = Ending()
-    app = App(options, paths, loaded, ending)
+    app = App(options, paths, loaded, ending, faults)
     try:
         await app.start()
         _on_signals(ending, app)  # before run.json: whoever finds the pid there may send one
@@ -122,27 +125,18 @@ def _on_signals(ending: Ending, app: App) -> None:
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
-def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Logs an internal error in one line, with its place in the code; the traceback needs -vv. Names of tasks and texts
-    of exceptions may hold destinations, so they need -v."""
+def _log_fault(faults: Faults, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Notes an internal error, and logs it in one line, with its place in the code; one that comes again and again only
+    once. The traceback needs -vv. Names of tasks and texts of exceptions may hold destinations, so they need -v."""
     error = context.get("exception")
-    if log.isEnabledFor(logging.INFO):
+    if not faults.note(context):
+        log.debug("again: %s: %r", context.get("message", "internal error"), error)
+    elif log.isEnabledFor(logging.INFO):
         log.error("%s: %r", context.get("message", "internal error"), error)
     else:
-        log.error("internal error: %s", _place_of(error) if error is not None else "run with -v for details")
+        log.error("internal error: %s", place_of(error) if error is not None else "run with -v for details")
     if error is not None:
         log.debug("traceback:", exc_info=error)
-
-
-def _place_of(error: BaseException) -> str:
-    """Returns the kind of an exception, and the file and line that raised it."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    name = type(error).__name__
-    if traceback is None:
-        return name
-    return f"{name} in {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
 
 
 def _log_to_stderr(options: RunOptions) -> None:

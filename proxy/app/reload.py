@@ -22,6 +22,8 @@ from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig, Settings
 from proxy.model import AutoMode, Override
 from proxy.model.errors import ConfigError
+from proxy.net.faults import place_of
+from proxy.net.tasks import report_fault
 from proxy.session.setup import Setup
 from proxy.store.list_copies import ListCopies
 
@@ -131,6 +133,9 @@ class ActiveSetup:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
             except ConfigError as error:
                 return self._refuse(error.problems)
+            except Exception as error:  # a fault of ours, which the next edit may not meet
+                report_fault("reading the configuration", error)
+                return self._refuse([f"a fault of Byway stopped the reading ({place_of(error)}): please report it"])
             self.problem = ""
             self.log_notices()
             self._on_replaced(self.setup)

@@ -85,13 +85,15 @@ def subscribe_refresh(events: Events, refresh: ListRefresh, lists: Sequence[List
 
 def _from_the_first(events: Events, kind: type[E], handler: Callable[[], Callable[[E], None]]) -> None:
     """Subscribes the handler that `handler` returns with the first event. The further ones, of which there are many,
-    cost no call more."""
+    cost no call more. When it cannot be had, as without a free descriptor to import a module, the next event asks for
+    it again."""
 
     def first(event: E) -> None:
+        handle = handler()
         events.off(kind, first)
-        events.off(kind, handler())  # it is there when this is a copy's event: see `Events.without`
-        events.on(kind, handler())
-        handler()(event)
+        events.off(kind, handle)  # it is there when this is a copy's event: see `Events.without`
+        events.on(kind, handle)
+        handle(event)
 
     events.on(kind, first)
 

@@ -6,6 +6,7 @@ recovers from by itself is not one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.control.answers.lists import ListJson
@@ -58,6 +59,7 @@ def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
         (ProblemSubject.NETWORK, _of_network),
         (ProblemSubject.SITES, _of_sites),
         (ProblemSubject.LOG, _of_log),
+        (ProblemSubject.BYWAY, _of_faults),
     )
     return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
 
@@ -176,3 +178,15 @@ def _of_log(status: StatusSnapshot) -> Problems:
     elif dropped := status.live.get("dropped_rows"):
         text = ngettext("{count} log entry was lost.", "{count} log entries were lost.", int(dropped))
         yield text, _("nothing: new ones are written again")
+
+
+def _of_faults(status: StatusSnapshot) -> Problems:
+    if place := status.live.get("fault"):
+        since = time.strftime("%H:%M", time.localtime(float(status.live["fault_since"])))
+        text = _(
+            "Internal error in {work}, since {time}: {place}. Byway continues to run.",
+            work=str(status.live["fault_work"]),
+            time=since,
+            place=str(place),
+        )
+        yield text, _("byway restart, and report the error")

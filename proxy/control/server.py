@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 64
 
+_RETRY_S = 1.0
+"""After the applications could not be started, until they may be again."""
+
 
 class _Applications(NamedTuple):
     parts: Dependencies
@@ -74,7 +77,7 @@ class ControlServer:
             self._port = listening.getsockname()[1]
         self._listening = listening
         # Nothing is accepted here: the first client stays in the backlog until the API serves it.
-        asyncio.get_running_loop().add_reader(listening, self._start_applications, listening)
+        self._await_client(listening)
 
     async def close(self) -> None:
         """Stops listening and ends all answers. Does nothing the second time."""
@@ -124,6 +127,9 @@ class ControlServer:
             sock.close()
             self._adopted.discard(client)
             log.debug("a client for our own page left: %s", error)
+        except Exception:  # the applications did not start, which is told by the task that starts them
+            sock.close()
+            self._adopted.discard(client)
         else:
             limit_s = running.parts.setup().settings.limits.head_timeout_s
             client.closes_at(loop.call_later(limit_s, transport.abort))
@@ -134,6 +140,18 @@ class ControlServer:
         return self._applications
 
     async def _serve(self, listening: socket.socket) -> _Applications:
+        try:
+            return await self._serving(listening)
+        except Exception:  # no free descriptor, say: it is tried again for the next client, or the one that waits
+            self._applications = None
+            asyncio.get_running_loop().call_later(_RETRY_S, self._await_client, listening)
+            raise
+
+    def _await_client(self, listening: socket.socket) -> None:
+        if self._listening is listening and self._applications is None:
+            asyncio.get_running_loop().add_reader(listening, self._start_applications, listening)
+
+    async def _serving(self, listening: socket.socket) -> _Applications:
         await asyncio.to_thread(import_module, "proxy.control.web_apps")  # connections go on meanwhile
         parts = await asyncio.to_thread(self._parts)
         from aiohttp.web import SockSite

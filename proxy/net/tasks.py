@@ -7,12 +7,15 @@ bans it everywhere else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _running: set[asyncio.Task[Any]] = set()
 
@@ -42,6 +45,44 @@ def _ended(task: asyncio.Task[Any], on_end: Callable[[], None] | None = None) ->
     task.get_loop().call_exception_handler(
         {"message": f"task {task.get_name()} failed", "exception": error, "task": task}
     )
+
+
+BACK_OFF_MAX_S = 10.0
+"""Of work that fails: an edit that mends it takes effect within that."""
+
+
+async def keep_watching(parts: Mapping[str, Callable[[], Awaitable[object] | None]], *, every_s: float) -> None:
+    """Calls each of `parts` every `every_s` seconds, and awaits what it returns, until cancelled. Their keys say what
+    they do. What one raises goes to the loop's exception handler, as the exceptions of tasks do; that part is called again
+    after twice as long each time, up to BACK_OFF_MAX_S, and the others go on."""
+    loop = asyncio.get_running_loop()
+    failed: dict[str, tuple[float, float]] = {}  # part → when it is called again, and after what time
+    while True:
+        await asyncio.sleep(every_s)
+        for work, call in parts.items():
+            due_at, wait_s = failed.get(work, (0.0, every_s))
+            if loop.time() < due_at:
+                continue
+            try:
+                if (waits := call()) is not None:
+                    await waits
+            except Exception as error:
+                wait_s = min(2 * wait_s, BACK_OFF_MAX_S)
+                failed[work] = loop.time() + wait_s, wait_s
+                report_fault(work, error)
+            else:
+                failed.pop(work, None)
+
+
+def report_fault(work: str, error: Exception) -> None:
+    """Hands an exception that nobody expected to the loop's exception handler. `work` says what goes on without what
+    failed; it names no host."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # a command, without a loop
+        log.error("%s failed", work, exc_info=error)
+    else:
+        loop.call_exception_handler({"message": f"{work} failed", "exception": error, "work": work})
 
 
 async def cancel_all(timeout_s: float = 5.0) -> None:

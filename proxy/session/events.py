@@ -1,22 +1,20 @@
 """The events that sessions and probes emit; `app.wiring` subscribes their handlers.
 
-A handler runs at once, in the order of subscription, on the loop that emits. One that raises is logged with its
-traceback and costs neither the connection nor the other handlers.
+A handler runs at once, in the order of subscription, on the loop that emits. What one raises goes to the loop's
+exception handler, and costs neither the connection nor the other handlers.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from proxy.model import Change, Evidence, NetworkId, Outcome, Request, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.tasks import report_fault
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import CertificateReply
-
-log = logging.getLogger(__name__)
 
 
 class OpenRecord(Protocol):
@@ -127,8 +125,8 @@ class Events:
         for handler in self._handlers.get(type(event), ()):
             try:
                 handler(event)
-            except Exception:
-                log.exception("%s failed on %s", getattr(handler, "__qualname__", handler), type(event).__name__)
+            except Exception as error:
+                report_fault(f"{getattr(handler, '__qualname__', handler)} on {type(event).__name__}", error)
 
     def without(self, *kinds: type[Event]) -> Events:
         """Returns the same handlers, except for these kinds of event."""

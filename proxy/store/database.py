@@ -162,17 +162,17 @@ class LogDatabase:
             self.next_id = (last or 0) + 1
             if opened.is_new:
                 if self._path is not None and opened.aside is None and self._opened_before and not self._is_set_aside:
-                    self._notice(f"The log {self._path.name} was moved or deleted. A new log was started.")
+                    self.notice(f"The log {self._path.name} was moved or deleted. A new log was started.")
                 self._state.salvage(opened.aside)
                 self._state.write_to(self._db)
             elif not self._state.is_complete and (unreadable := self._state.load(self._db)):
-                self._notice(f"Unreadable rows in the log: {unreadable}. They were left out.")
+                self.notice(f"Unreadable rows in the log: {unreadable}. They were left out.")
             self._opened_before, self._is_set_aside = True, False
         except (*_FAULTS, OverflowError, TypeError) as error:  # the last two: a last row number that is no number
             self._fail(error)
             return
         for notice in opened.notices:
-            self._notice(notice)
+            self.notice(notice)
 
     def _fail(self, error: BaseException) -> bool:
         """Closes the file, to be opened again later. Returns True when it was damaged and is set aside, so that a new
@@ -183,7 +183,7 @@ class LogDatabase:
                 aside = set_aside(self._path)
                 self._is_set_aside = True
                 self._state.salvage(aside)
-                self._notice(set_aside_notice(self._path, aside, error))
+                self.notice(set_aside_notice(self._path, aside, error))
                 return True
         self._report_trouble("written", error)
         return False
@@ -201,7 +201,7 @@ class LogDatabase:
             self.trouble = reason
             log.warning("the log cannot be %s: %s; retrying", verb, reason)
 
-    def _notice(self, sentence: str) -> None:
+    def notice(self, sentence: str) -> None:
         log.warning("%s", sentence)
         self._notices.append(sentence)
         del self._notices[:-NOTICES_MAX]

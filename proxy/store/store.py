@@ -310,12 +310,30 @@ class Store:
             self._at_once.clear()
             self._wake.clear()
             self._is_awake = False  # before the queue is read, so that what comes after this wakes the thread again
-            if not self._write_waiting():
-                self._closing.wait(RETRY_S)
-                continue
-            if has_more_to_remove or time.monotonic() >= self._housekeeping_at:
-                has_more_to_remove = self._remove_old_rows()
+            try:
+                if not self._write_waiting():
+                    self._closing.wait(RETRY_S)
+                    continue
+                if has_more_to_remove or time.monotonic() >= self._housekeeping_at:
+                    has_more_to_remove = self._remove_old_rows()
+            except Exception as error:
+                self._give_up_batch(error)
+                has_more_to_remove = False
         self._end()
+
+    def _give_up_batch(self, error: Exception) -> None:
+        """After a fault of ours: the thread goes on, without the entries that may have caused it."""
+        sentence = (
+            f"A fault of Byway ({type(error).__name__}) lost log entries: {len(self._unwritten)}. Please report it."
+        )
+        log.error("%s", sentence, exc_info=error)
+        self._database.notice(sentence)
+        self._discarded += len(self._unwritten)
+        self._unwritten = []
+        self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
+        with self._written:
+            self._written.notify_all()
+        self._closing.wait(RETRY_S)
 
     def _write_waiting(self) -> bool:
         """Writes all queued entries; False when the file cannot be written now."""

@@ -130,7 +130,7 @@ def test_addons_do_not_learn_of_a_private_host() -> None:
 
 def test_a_store_that_fails_keeps_the_outcome_from_no_other(caplog: pytest.LogCaptureFixture) -> None:
     assert [name for name, _ in calls_for("one.example", Recorder(full=True))] == ["addons"]
-    assert "failed on Ended" in caplog.text
+    assert "store_outcome on Ended failed" in caplog.text
 
 
 def test_addons_are_told_of_outcomes_only_while_one_has_a_hook_for_them() -> None:
@@ -143,6 +143,22 @@ def test_addons_are_told_of_outcomes_only_while_one_has_a_hook_for_them() -> Non
         events.emit(Ended(works("one.example"), UNKNOWN_NETWORK))
         told.append([name for name, _ in recorder.calls])
     assert told == [["store", "addons"], ["store"], ["store", "addons"]]
+
+
+def test_a_handler_that_cannot_be_had_is_asked_for_again_with_the_next_event() -> None:
+    """As without a free descriptor, when its module cannot be imported."""
+    events, told, asked = Events(), list[Ended](), list[int]()
+
+    def handler() -> Callable[[Ended], None]:
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return told.append
+
+    _from_the_first(events, Ended, handler)
+    for _ in range(3):
+        events.emit(Ended(works(), UNKNOWN_NETWORK))
+    assert (len(asked), len(told)) == (2, 2)
 
 
 def test_a_handler_that_comes_with_the_first_event_is_told_of_each_once() -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.control import server as module
 from proxy.control import web_apps
 from proxy.control.access import SECURITY_HEADERS
+from proxy.control.dependencies import Dependencies
 from proxy.control.server import ControlServer
 from proxy.model.errors import BywayError
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
@@ -232,3 +234,26 @@ async def test_clients_of_the_page_are_counted_until_they_are_gone(server: Contr
     for client, _ in pairs:
         client.close()
     await until(lambda: server.adopted == 0)
+
+
+async def test_a_start_that_fails_is_tried_again_for_the_client_who_waits(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without a free descriptor."""
+    monkeypatch.setattr(module, "_RETRY_S", 0.01)
+    heard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(str(context["exception"])))
+    asked = 0
+
+    def parts() -> Dependencies:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise OSError(24, "Too many open files")
+        return world.parts
+
+    server = ControlServer(parts, tmp_path / "c.sock", "unused", port=8119)
+    await server.start()
+    assert (await ask(server.address, "GET /v1/rules HTTP/1.1", "Host: byway\r\n"))[0] == 200
+    assert (asked, len(heard)) == (3, 2)
+    await server.close()

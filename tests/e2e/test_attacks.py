@@ -331,9 +331,11 @@ async def test_every_file_and_folder_that_is_made_is_the_users_alone(umask: int,
 async def test_a_fault_in_byway_names_no_destination_in_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
     from proxy.app.process import _log_fault, _log_to_stderr
     from proxy.app.run_options import RunOptions
+    from proxy.net.faults import Faults
 
     _log_to_stderr(RunOptions())
     _log_fault(
+        Faults(),
         asyncio.get_running_loop(),
         {"message": f"task dial direct {HIDDEN}:443 failed", "exception": RuntimeError(f"no {HIDDEN}")},
     )

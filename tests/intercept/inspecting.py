@@ -30,6 +30,7 @@ from proxy.intercept.engine import Engine
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import Outcome
 from proxy.net.dialers import tls
+from proxy.net.faults import Faults
 from proxy.session.events import Ended
 from tests.support.authority import Authority
 
@@ -52,7 +53,7 @@ class Inspecting(App):
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         self.folder = folder
         self.outcomes: list[Outcome] = []
-        super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags), Ending())
+        super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags), Ending(), Faults())
         self._services.events.on(Ended, lambda ended: self.outcomes.append(ended.outcome))
 
     def add(

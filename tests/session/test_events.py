@@ -23,7 +23,7 @@ def test_a_handler_that_raises_is_logged_and_the_next_one_is_called(caplog: pyte
     events.on(SignalWaits, fails, lambda _: called.append("next"))
     events.emit(SignalWaits())
     assert called == ["next"]
-    assert "fails failed on SignalWaits" in caplog.text
+    assert "fails on SignalWaits failed" in caplog.text
     assert "ValueError: of the handler" in caplog.text
 
 

@@ -698,3 +698,27 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(path: Path, open_at: 
     assert store.flush()
     assert (faults, store.dropped_rows) == ([], 0)
     assert len(hosts(store)) == 2000
+
+
+def test_a_fault_of_the_writer_costs_its_entries_and_the_next_are_written(
+    path: Path, open_at: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_at(path, hosts="all")
+    broken = threading.Event()
+    broken.set()
+    write = Store._write_batch
+
+    def fails(self: Store, db: sqlite3.Connection) -> None:
+        if broken.is_set():
+            raise IndexError("planted")
+        write(self, db)
+
+    monkeypatch.setattr(Store, "_write_batch", fails)
+    store.record(rescued(host="one.example", at=AT), network=HOME)
+    assert store.flush(), "there is nothing left to wait for"
+    assert store.dropped_rows == 1
+    assert store.notices == ("A fault of Byway (IndexError) lost log entries: 1. Please report it.",)
+    broken.clear()
+    store.record(rescued(host="two.example", at=AT), network=HOME)
+    assert store.flush()
+    assert store.read(lambda db: db.execute("SELECT host FROM outcome").fetchall()) == [("two.example",)]

@@ -1,0 +1,82 @@
+"""Faults of Byway itself: exceptions that nobody expected, in work that goes on all the same.
+
+Whatever a task or a callback raises ends at the loop's exception handler, and what watches files hands its exceptions
+there and goes on (`tasks.keep_watching`). The process notes each here by its place in the code, so that `byway status`
+can tell it, and the log does once and not each second. A fault that has not come again for a while is forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+SHOWN_S = 600.0
+"""A fault is shown, and not logged again, for so long after it came last."""
+
+LIMIT = 20
+
+
+@frozen_dataclass
+class Fault:
+    """One fault, by its place in the code. Times are seconds since the epoch."""
+
+    place: str
+    """`IndexError in pac.py:447`"""
+    work: str
+    """What failed: the name of work that goes on, or of the function of a task. Names no host."""
+    since: float
+    last: float
+    times: int = 1
+
+
+class Faults:
+    """The faults of the process."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._faults: dict[str, Fault] = {}
+
+    def note(self, context: Mapping[str, Any]) -> bool:
+        """Notes what the loop's exception handler got. Returns whether it is new: then it belongs in the log."""
+        error = context.get("exception")
+        if error is None:
+            return True
+        now, place = self._now(), place_of(error)
+        known = self._faults.pop(place, None)
+        is_new = known is None or now - known.last > SHOWN_S
+        fault = Fault(place, _work(context), now, now) if known is None or is_new else known
+        self._faults[place] = fault if is_new else replace(fault, last=now, times=fault.times + 1)
+        while len(self._faults) > LIMIT:
+            del self._faults[next(iter(self._faults))]
+        return is_new
+
+    def present(self) -> tuple[Fault, ...]:
+        """Returns the faults of the last SHOWN_S. First the one that was there first: others may follow from it."""
+        now = self._now()
+        return tuple(sorted((it for it in self._faults.values() if now - it.last <= SHOWN_S), key=lambda it: it.since))
+
+
+def place_of(error: BaseException) -> str:
+    """Returns the kind of an exception, and the file and line that raised it."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name = type(error).__name__
+    if traceback is None:
+        return name
+    return f"{name} in {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
+
+
+def _work(context: Mapping[str, Any]) -> str:
+    """Returns what failed: names of tasks may hold hosts, those of functions do not."""
+    if (work := context.get("work")) is not None:
+        return str(work)
+    if (task := context.get("task")) is not None:
+        return str(getattr(task.get_coro(), "__qualname__", "a task"))
+    callback = getattr(context.get("handle"), "_callback", None)
+    return str(getattr(callback, "__qualname__", "a callback"))
