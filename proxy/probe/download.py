@@ -164,6 +164,7 @@ async def _body(stream: Stream, reader: Reader, head: ResponseHead, limit: int) 
                 raise DownloadFailed(f"is larger than {limit:,} bytes")
             continue
         reader.receive_data(await _within(STALL_S, "stalls", stream.receive()))
+        await asyncio.sleep(0)  # bytes that lie ready are received without a wait: everything else goes on in between
     if head.body.kind is BodyKind.LENGTH and reader:
         raise DownloadFailed("goes on after the length that it declares")
     content = bytes(received)

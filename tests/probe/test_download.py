@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 import trustme
@@ -13,10 +14,14 @@ import trustme
 from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
 from proxy.probe import download as module
 from proxy.probe.download import Downloaded, DownloadFailed, download
 from proxy.wire import https_url
+from proxy.wire.http1_response import take_response_head
 from proxy.wire.https_url import HttpsUrl
+from proxy.wire.reader import Reader
 from tests.support.answering import LeadsTo, answering, babbling
 from tests.support.list_source import LONG_AGO, Answer, ListSource, endless, page, redirect, silent, zipped
 
@@ -264,3 +269,35 @@ async def test_plain_http_answers_are_not_taken(to_relays: TcpDialer) -> None:
     async with answering(to_relays, page(TEXT)) as dialer:
         with pytest.raises(DownloadFailed):
             await download(dialer, https_url.parse(URL), 0.0, limit=LIMIT, refuse=allow)
+
+
+class _AlwaysReady:
+    """A stream whose bytes lie ready: to receive them is no wait."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    async def receive(self) -> bytes:
+        return self.pieces.pop(0)
+
+
+async def test_everything_else_goes_on_while_bytes_lie_ready() -> None:
+    """Chunk extensions, which are no content and so meet no limit."""
+    passes = 0
+
+    async def others() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    pieces = [b"1;" + b"x" * 200 + b"\r\na\r\n"] * 500
+    reader = Reader()
+    reader.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head = take_response_head(reader, "GET")
+    assert head is not None
+    task = spawn(others(), name="others")
+    stream = cast(Stream, _AlwaysReady(*pieces, b"0\r\n\r\n"))
+    assert (await module._body(stream, reader, head, LIMIT)).content == b"a" * 500
+    task.cancel()
+    assert passes >= 500
