@@ -189,4 +189,4 @@ def _of_faults(status: StatusSnapshot) -> Problems:
             time=since,
             place=str(place),
         )
-        yield text, _("byway restart, and report the error")
+        yield text, "byway restart"

@@ -53,8 +53,8 @@ BACK_OFF_MAX_S = 10.0
 
 async def keep_watching(parts: Mapping[str, Callable[[], Awaitable[object] | None]], *, every_s: float) -> None:
     """Calls each of `parts` every `every_s` seconds, and awaits what it returns, until cancelled. Their keys say what
-    they do. What one raises goes to the loop's exception handler, as the exceptions of tasks do; that part is called again
-    after twice as long each time, up to BACK_OFF_MAX_S, and the others go on."""
+    they do. What one raises goes to the loop's exception handler, as the exceptions of tasks do; that part is called
+    again after twice as long each time, up to BACK_OFF_MAX_S, and the others go on."""
     loop = asyncio.get_running_loop()
     failed: dict[str, tuple[float, float]] = {}  # part → when it is called again, and after what time
     while True:
