@@ -26,6 +26,8 @@ class ProblemSubject(StrEnum):
     NETWORK = "network"
     SITES = "sites"
     LOG = "log"
+    BYWAY = "byway"
+    """A fault of its own."""
 
 
 @frozen_dataclass
