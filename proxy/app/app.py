@@ -79,6 +79,7 @@ from proxy.store.store import Store
 
 if TYPE_CHECKING:
     from proxy.app.control_backend import ControlBackend
+    from proxy.app.saved_relay_health import SavedRelayHealth
     from proxy.config.schema import ListConfig
     from proxy.detect.tls_interception import KnownRoots
     from proxy.intercept.inspector import MitmInspector
@@ -140,6 +141,7 @@ class App:
         self._relay_ways = RelayWays(settings.detect)
         self._ways_file = RelayWaysFile(relay_ways.place(paths, settings.log, ephemeral=options.ephemeral))
         self._saved_ways = SavedRelayWays(self._relay_ways, self._ways_file)
+        self._saved_health: SavedRelayHealth | None = None
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
         runtime = AppRuntime(
             lambda: self._setup,
@@ -272,6 +274,7 @@ class App:
         self._control = ControlServer(self._control_backend, socket_path, token, port=self._active.port)
         await self._control.start()
         await self._network.start()
+        await asyncio.to_thread(self._keep_health)
         self._sleep_watch.start()
         spawn(keep_watching(self._watched(), every_s=_POLL_S), name="watch the configuration")
 
@@ -321,6 +324,8 @@ class App:
         await self._addon_manager.close()
         await cancel_all()
         await self._saved_ways.close()
+        if self._saved_health is not None:
+            await self._saved_health.close()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
 
@@ -395,8 +400,13 @@ class App:
             "watching the addons": self._addon_manager.poll_files,
             "ending overrides": self._end_overrides,
             "saving the ways to relays": self._saved_ways.save,
+            "saving the health of relays": self._save_health,
             "forgetting what was remembered": self._forget_remembered,
         }
+
+    def _save_health(self) -> None:
+        if self._saved_health is not None:
+            self._saved_health.save()
 
     def _end_overrides(self) -> None:
         for host in self._active.ended_overrides(time.time()):
@@ -422,6 +432,23 @@ class App:
                 *(self._relay_ways, self._tcp_info, self._network.current, self._setup.settings.detect, services.now)
             )
 
+    def _keep_health(self) -> None:
+        """Has the health of relays kept over a restart, once there are any."""
+        if self._setup.registry.relay_names and self._saved_health is None:
+            from proxy.app.saved_relay_health import RelayHealthFile, SavedRelayHealth, place  # with the first relay
+
+            self._saved_health = SavedRelayHealth(
+                self._health,
+                RelayHealthFile(place(self._paths, self._setup.settings.log, ephemeral=self._options.ephemeral)),
+                network=self._network.current,
+                relays=lambda: self._setup.settings.relay,
+            )
+            self._saved_health.restore()
+        elif self._saved_health is not None:
+            from proxy.app.saved_relay_health import place
+
+            self._saved_health.keep_in(place(self._paths, self._setup.settings.log, ephemeral=self._options.ephemeral))
+
     def _on_setup_replaced(self, setup: Setup) -> None:
         """Applies the new configuration to the parts that are not in a Setup."""
         self._store.configure(setup.settings.log)
@@ -430,13 +457,15 @@ class App:
             relay_addresses.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral)
         )
         self._saved_ways.keep_in(relay_ways.place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
+        self._keep_health()
         self._health.keep(setup.registry.relay_names)
         self._keep_ways()
         self._groups.keep(setup.groups)
         self._warn_of_lost_selections()
-        if setup.settings.relay != self._relays:
-            self._relays = setup.settings.relay
-            self._health.clear_faults()  # the edit may have corrected what was wrong
+        edited = {relay.name for relay in self._relays if relay not in setup.settings.relay}
+        self._relays = setup.settings.relay
+        if edited:
+            self._health.forget(edited)  # the edit may have corrected what was wrong
         self._forget_home(setup)
         self._addon_manager.configure(setup.loaded)
         self._inspector.forget_rejections()
@@ -493,6 +522,7 @@ class App:
             self._ending,
             self._faults,
             self._ways_file,
+            lambda: self._saved_health,
             RulesFileEditor(self._active, self._paths, self._copies),
             self._paths,
             listen_address=self._loaded.settings.listen.address,

@@ -6,10 +6,10 @@ Implements `control.dependencies.Dependencies`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.app.ending import Ending
 from proxy.app.mode_switch import ModeSwitch
@@ -42,10 +42,11 @@ from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
 from proxy.store.relay_tests import RelayTests
-from proxy.store.relay_ways import RelayWaysFile
+from proxy.store.relay_ways import RelayWaysFile, SavedValues
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
+    from proxy.app.saved_relay_health import SavedRelayHealth
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.probe.measure.inputs import ProbeEnvironment
 
@@ -70,6 +71,7 @@ class ControlBackend:
     ending: Ending
     faults: Faults
     ways_file: RelayWaysFile
+    saved_health: Callable[[], SavedRelayHealth | None]
     rules_file: RulesFileEditor
     paths: Paths
     listen_address: str
@@ -159,12 +161,16 @@ class ControlBackend:
         self.active.forget_caches()
         self.services.events.emit(HostsForgotten())
         await asyncio.to_thread(self.store.forget, what)
-        await self.ways_file.written()  # else it would come back
+        health = self.saved_health()
+        files: list[SavedValues[Any]] = [self.ways_file, *([] if health is None else [health.file])]
+        for file in files:
+            await file.written()  # else it would come back
         deleted = await asyncio.to_thread(forget_files, self.paths, what)
         if what.is_all:
             self.services.relay_ways.forget()
-            self.ways_file.save(())  # what was learned meanwhile
-            await self.ways_file.written()
+            for file in files:
+                file.save(())  # what was learned meanwhile
+                await file.written()
         return deleted
 
     def _begun(self, what: Forgotten) -> Collection[int]:

@@ -69,10 +69,12 @@ class SystemProxySwitch:
             raise BywayError(self._refusal)
         async with self._lock:
             strict_by = self._closing()
-            self._is_on = True  # also when it fails half-way: then there is something to restore
+            # While it is tried, and when it fails half-way, it is not on: what there is to restore, the file tells.
+            self._is_on = False
             url = await asyncio.to_thread(
                 self._make(self._file).turn_on, desktop, *self._address(), strict=bool(strict_by)
             )
+            self._is_on = True
             return SystemProxyOn(desktop, url, strict_by)
 
     async def turn_off(self) -> Restored:

@@ -23,6 +23,7 @@ from proxy.cli.terminal import bold, columns_of, width
 from proxy.control import attempts
 from proxy.control.amounts import ago, clock, size, span
 from proxy.control.attempts import failures
+from proxy.control.empty_log import why_empty
 from proxy.control.inert_text import inert
 from proxy.control.log_cells import HEADINGS, cells
 from proxy.control.log_filter import OUTCOMES, LogSelection, parse_filter
@@ -104,7 +105,8 @@ def show_log(
         call.output.document({**answer, "rows": rows})
         return None
     if coming is None and not rows:
-        call.output.hint("No matching log entries.")
+        is_filtered = any(it is not None for it in (site, route, outcome, begin, end))
+        call.output.hint(why_empty(answer["hosts"], is_filtered=is_filtered))
     printer = _Printer(call.output, answer["version"], rows, long=long or call.flags.verbose > 0)
     for row in rows:
         printer.print(row)

@@ -90,7 +90,7 @@ def _show(call: Invocation, answer: dict[str, Any]) -> None:
             out.line()
             out.line(title)
             out.table(headings, rows)
-    if not answer["sites"]:
+    if not answer["sites"] and answer["traffic"] is None:
         out.line()
         out.line(_("No problem sites on this network."))
     for notice in answer["notices"]:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
+from proxy.app import saved_relay_health
+from proxy.app.saved_relay_health import RelayHealthFile, known_here
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning, as_misuse
 from proxy.config.load import load
 from proxy.config.paths import Paths
@@ -69,7 +71,7 @@ class Stored:
         answer, and BywayError when the log cannot be read."""
         match path.removeprefix("/v1/").split("/"):
             case ["log"]:
-                return document(LogAnswer(self._log(query)))
+                return document(LogAnswer(self._log(query), self._settings.log.hosts))
             case ["sites"]:
                 return document(self._sites())
             case ["sites", host]:
@@ -126,6 +128,10 @@ class Stored:
     def _relays(self, visits: Mapping[str, RelayVisits]) -> tuple[RelayJson, ...]:
         used = _health(self._ask(route_queries.relays_used))
         relays = expanded(self._settings).relay
+        file = RelayHealthFile(saved_relay_health.place(self._paths, self._settings.log))
+        kept = Health(self._settings.detect)
+        kept.restore(known_here(file.load(), self._network(), relays))
+        used |= {known.relay: kept.of(known.relay) for known in kept.remembered()}
         tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
         return relays_json(relays, tests, lambda name: used.get(name, RelayHealth()), visits=visits)
 

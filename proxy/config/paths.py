@@ -149,6 +149,11 @@ class Paths:
         return self.state_dir / "relay-ways.json"
 
     @property
+    def relay_health_file(self) -> Path:
+        """What is known of the health of relays."""
+        return self.state_dir / "relay-health.json"
+
+    @property
     def relay_selection_file(self) -> Path:
         """The relays selected with `byway relay use`, by group."""
         return self.state_dir / "relay-selection.json"

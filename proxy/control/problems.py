@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from proxy.control.answers.lists import ListJson
 from proxy.control.answers.relays import RelayJson, RelayState
 from proxy.control.answers.sites import SiteJson
-from proxy.control.answers.status import ProblemJson, ProblemSubject
+from proxy.control.answers.status import ProblemJson, ProblemSubject, TrafficJson
 from proxy.detect.verdict.labels import network_in_words, wrong_clock
 from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
 from proxy.extend.manager import AddonState
@@ -47,12 +47,14 @@ class StatusSnapshot:
     """The URL of the login page of a captive portal; empty: not known."""
     clock_s: float = 0.0
     """How far this computer's clock is ahead, as certificates and a control page showed; 0: it may be right."""
+    traffic: TrafficJson | None = None
 
 
 def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
-    """Returns the problems: failing relays first, since without them no blocked site
-    opens; then the user's files, the network, the sites and the log."""
+    """Returns the problems: that nothing opens first, and failing relays, since without them no blocked site opens;
+    then the user's files, the network, the sites and the log."""
     parts = (
+        (ProblemSubject.TRAFFIC, _of_traffic),
         (ProblemSubject.RELAYS, _of_relays),
         (ProblemSubject.CONFIGURATION, _of_configuration),
         (ProblemSubject.ADDONS, _of_addons),
@@ -62,6 +64,11 @@ def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
         (ProblemSubject.BYWAY, _of_faults),
     )
     return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
+
+
+def _of_traffic(status: StatusSnapshot) -> Problems:
+    if status.traffic is not None:
+        yield status.traffic.text, status.traffic.do
 
 
 def _of_configuration(status: StatusSnapshot) -> Problems:

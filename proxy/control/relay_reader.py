@@ -21,6 +21,10 @@ class RelayReader:
     def enabled(self) -> list[str]:
         return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
 
+    def worked_at(self) -> float:
+        """Returns when any relay last delivered something; 0: never."""
+        return max((self._parts.health.of(name).worked_at for name in self.enabled()), default=0.0)
+
     def configured(self) -> list[str]:
         """Returns the names of all configured relays, disabled ones too."""
         return [relay.name for relay in self._parts.setup().settings.relay]

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar, Unpack
+from urllib.parse import urlsplit
 
 from proxy.config.relays import enabled_relays
 from proxy.control.answers.connections import ConnectionJson
@@ -91,7 +92,10 @@ class SiteReader:
         stored = beliefs.all(now=now)
         sites = await in_blocks(lambda belief: reading.site(belief.scope, belief), stored)
         named = {site.name for site in sites if site.stored.network == here}
+        controls = {urlsplit(page).hostname for page in self._parts.setup().settings.auto.controls}
         for host, result in beliefs.recent_results(network=here, now=now, within_s=_RECENT_S):
+            if host in controls and beliefs.visited(host, network=here) is None:
+                continue  # only Byway asked for it
             whole = reading.site(host, self.belief(host, now))
             if not whole.is_trouble:
                 sites += reading.port(host, result)

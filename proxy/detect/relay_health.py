@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import NotedFault, RelayFault, relay_fault
@@ -69,6 +69,29 @@ class RelayHealth:
 
 
 @frozen_dataclass
+class KnownHealth:
+    """The health of one relay, or of one chain, as it is kept over a restart."""
+
+    relay: str
+    failures: int = 0
+    failed_at: float = 0.0
+    worked_at: float = 0.0
+    usual_s: float = 0.0
+    open_until: float = 0.0
+    rests_until: float = 0.0
+    rest_s: float = 0.0
+    last_error: str = ""
+    fault: NotedFault | None = None
+    last_fault: NotedFault | None = None
+
+
+_KEPT = tuple(kept.name for kept in fields(KnownHealth) if kept.name != "relay")
+
+RENEWED_S = 60.0
+"""A relay that goes on working is worth saving again after this time."""
+
+
+@frozen_dataclass
 class Conditions:
     """The conditions under which relays were tried."""
 
@@ -97,6 +120,8 @@ class Health:
         self._backoff_longest_s = settings.relay_backoff_max_s * (1 + settings.relay_backoff_jitter)
         self._rng = rng if rng is not None else random.SystemRandom()
         self.version = 0
+        self.revision = 0
+        """Grows whenever what `remembered` returns is worth saving again."""
         self.unconfirmed: dict[str, NotedFault] = {}
         """By relay, the faults that count once another route works."""
         self._relays: dict[str, RelayHealth] = {}
@@ -203,6 +228,7 @@ class Health:
         """Counts a failure of the relay: its own fault, or one where another route worked."""
         relay = self._relays.setdefault(name, RelayHealth())
         relay.failures += 1
+        self.revision += 1
         relay.failed_at = now
         relay.last_error = error
         self.unconfirmed.pop(name, None)
@@ -235,6 +261,8 @@ class Health:
         relay = self._relays.get(name)
         if relay is None:
             relay = self._relays[name] = RelayHealth()
+        if relay.failures or not relay.worked_at <= now < relay.worked_at + RENEWED_S:
+            self.revision += 1
         if elapsed_s is None and relay.rests_until:
             relay.rests_until = relay.rest_s = 0.0
             self.version += 1
@@ -303,9 +331,28 @@ class Health:
         """The faults of now, by relay."""
         return {name: relay.fault for name, relay in self._relays.items() if relay.fault is not None}
 
+    def remembered(self) -> list[KnownHealth]:
+        """Returns what is worth keeping over a restart."""
+        return [
+            KnownHealth(name, **{kept: getattr(relay, kept) for kept in _KEPT}) for name, relay in self._relays.items()
+        ]
+
+    def restore(self, known: Iterable[KnownHealth]) -> None:
+        """Takes what was kept, of relays of which nothing has been learned since."""
+        for health in known:
+            if health.relay not in self._relays:
+                self._relays[health.relay] = RelayHealth(**{kept: getattr(health, kept) for kept in _KEPT})
+                self.version += 1
+
+    def forget(self, names: Collection[str]) -> None:
+        """Forgets what was learned of relays whose configuration is another now, and of chains with them."""
+        gone = set(names)
+        self.keep([name for relay in self._relays for name in relay.split(">") if name not in gone])
+
     def clear_faults(self) -> None:
         """Clears all faults: on another network, or offline, they say nothing."""
         self.unconfirmed.clear()
+        self.revision += 1
         for relay in self._relays.values():
             self.version += bool(relay.open_until or relay.rests_until)
             relay.fault = None
@@ -320,6 +367,7 @@ class Health:
         self.unconfirmed = {name: noted for name, noted in self.unconfirmed.items() if kept.issuperset(name.split(">"))}
         self._delivered = {relays: at for relays, at in self._delivered.items() if kept.issuperset(relays)}
         self.version += 1
+        self.revision += 1
 
     def _is_open(self, relay: RelayHealth, now: float) -> bool:
         # A back-off that ends later than the longest one is from before the clock was set back.

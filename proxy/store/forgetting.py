@@ -89,6 +89,7 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
             ("data of addons", [folder / "addons"]),
             ("configurations kept by earlier imports", paths.backups),
             ("what was blocked on the way to relays", [paths.relay_ways_file]),
+            ("which relays failed", [paths.relay_health_file]),
         ):
             if there := [path for path in found if os.path.lexists(path)]:
                 others += there

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 from proxy.model import Belief, Override
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import (
     BELIEF_COLUMNS,
     MOMENT_MAX,
@@ -151,6 +152,40 @@ def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 20
         (MOMENT_MAX, *values, max(0, min(limit, LIMIT_MAX))),
     )
     return read_rows(rows, _CHANGE)
+
+
+@frozen_dataclass
+class FailedVisit:
+    """A visit that no route delivered."""
+
+    at: float
+    host: str
+
+
+def failed_visits(db: sqlite3.Connection, since: float, network: str) -> list[FailedVisit]:
+    """Returns the newest visits since then that no route delivered, without those that a rule refused and those that
+    their client left at once."""
+    rows = db.execute(
+        "SELECT at, host FROM outcome WHERE at BETWEEN ? AND ? AND network = ? AND winner IS NULL AND action <> 'BLOCK'"
+        " AND (closed_by NOT IN ('client', 'user') OR duration_s >= ?) ORDER BY at DESC LIMIT ?",
+        (since, MOMENT_MAX, to_text(network), GAVE_UP_S, FAILED_VISITS_MAX),
+    )
+    return [FailedVisit(**row) for row in read_rows(rows, {"at": read_moment, "host": from_text})]
+
+
+def delivered_at(db: sqlite3.Connection, network: str) -> float:
+    """Returns when a visit last began that a route delivered and that is logged by name; 0: never."""
+    row = db.execute(
+        "SELECT max(at) FROM outcome WHERE at BETWEEN 0 AND ? AND network = ? AND winner IS NOT NULL",
+        (MOMENT_MAX, to_text(network)),
+    ).fetchone()
+    return float(row[0] or 0.0)
+
+
+GAVE_UP_S = 3.0
+"""Who waits this long and leaves has seen that nothing comes."""
+
+FAILED_VISITS_MAX = 1_000
 
 
 def oldest(db: sqlite3.Connection) -> float | None:

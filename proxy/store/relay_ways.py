@@ -12,10 +12,10 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log
@@ -25,12 +25,14 @@ from proxy.model.relay_way import KnownWay, RelayWay
 
 log = logging.getLogger(__name__)
 
-FILE_LIMIT = 1024 * 1024
 WAYS_MAX = 1024
-"""A way takes at most 1,000 bytes, so that these fit into FILE_LIMIT."""
+"""A way takes at most 1,000 bytes, so that these fit into the file."""
 
 _TEXT_LIMIT = 260  # a name and a port
 _TIMES = tuple(field.name for field in fields(KnownWay) if field.name.endswith(("_at", "_until")))
+
+
+T = TypeVar("T")
 
 
 def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
@@ -38,19 +40,36 @@ def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | Non
     return None if ephemeral or settings.hosts == "off" else paths.relay_ways_file
 
 
-class RelayWaysFile:
-    """The file. Only `load` waits for the disk: the others belong to a running loop, and a thread writes what they
-    leave to it, one after the other. Of what waits for a slow disk only the last is written."""
+FILE_LIMIT = 1024 * 1024
 
-    def __init__(self, file: Path | None) -> None:
-        """`file` None: nothing is kept."""
+
+class SavedValues(Generic[T]):
+    """A small file of values, for others as well. Only `load` waits for the disk: the others belong to a running loop,
+    and a thread writes what they leave to it, one after the other. Of what waits for a slow disk only the last is
+    written."""
+
+    def __init__(
+        self,
+        file: Path | None,
+        *,
+        encode: Callable[[T], Mapping[str, object]],
+        decode: Callable[[Mapping[str, Any]], T],
+        most: int,
+        what: str,
+    ) -> None:
+        """`file` None: nothing is kept. `decode` raises KeyError, TypeError or ValueError for what is none. At most
+        `most` values are kept, which together take less than FILE_LIMIT. `what` they are stands in warnings."""
         self._file = file
-        self._waiting: dict[Path, Sequence[KnownWay]] = {}
+        self._encode = encode
+        self._decode = decode
+        self._most = most
+        self._what = what
+        self._waiting: dict[Path, Sequence[T]] = {}
         self._writing: asyncio.Future[None] | None = None
 
-    def load(self) -> Sequence[KnownWay]:
+    def load(self) -> Sequence[T]:
         """Returns what was saved; empty when there is none, or the file is damaged."""
-        return () if self._file is None else _read(self._file)
+        return () if self._file is None else self._read(self._file)
 
     def keep_in(self, file: Path | None) -> bool:
         """Uses another file; None: none, and the one so far is deleted. Returns whether it is another one, which has to
@@ -62,19 +81,19 @@ class RelayWaysFile:
             self._write(old, ())
         return True
 
-    def save(self, ways: Sequence[KnownWay]) -> None:
-        """Replaces the file; without ways it is deleted. What cannot be written is logged."""
+    def save(self, values: Sequence[T]) -> None:
+        """Replaces the file; without values it is deleted. What cannot be written is logged."""
         if self._file is not None:
-            self._write(self._file, ways)
+            self._write(self._file, values)
 
     async def written(self) -> None:
         """Waits until nothing is left to write."""
         while self._writing is not None:
             await asyncio.wait({self._writing})
 
-    def _write(self, file: Path, ways: Sequence[KnownWay]) -> None:
+    def _write(self, file: Path, values: Sequence[T]) -> None:
         self._waiting.pop(file, None)  # so that it is the last one
-        self._waiting[file] = ways
+        self._waiting[file] = values
         if self._writing is None:
             self._write_next()
 
@@ -83,22 +102,42 @@ class RelayWaysFile:
         self._writing = None
         if self._waiting:
             file = next(iter(self._waiting))
-            loop, ways = asyncio.get_running_loop(), self._waiting.pop(file)
-            self._writing = loop.run_in_executor(None, _replace, file, ways)
+            loop, values = asyncio.get_running_loop(), self._waiting.pop(file)
+            self._writing = loop.run_in_executor(None, self._replace, file, values)
             self._writing.add_done_callback(self._write_next)
         if done is not None:
             done.result()
 
+    def _replace(self, file: Path, values: Sequence[T]) -> None:
+        try:
+            if values:
+                write_private(file, json.dumps([self._encode(value) for value in values[: self._most]]))
+            else:
+                with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
+                    file.unlink(missing_ok=True)
+        except BywayError as error:
+            log.warning("%s is not saved: %s", self._what, error)
 
-def _replace(file: Path, ways: Sequence[KnownWay]) -> None:
-    try:
-        if ways:
-            write_private(file, json.dumps([_document(way) for way in ways[:WAYS_MAX]]))
-        else:
-            with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
-                file.unlink(missing_ok=True)
-    except BywayError as error:
-        log.warning("what is known of the ways to relays is not saved: %s", error)
+    def _read(self, file: Path) -> Sequence[T]:
+        try:
+            with file.open("rb") as opened:
+                content = json.loads(opened.read(FILE_LIMIT))
+            return [self._decode(entry) for entry in content[: self._most]]
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            log.debug("%s cannot be read: %s", os.fspath(file), type(error).__name__)
+            return ()
+
+
+class RelayWaysFile(SavedValues[KnownWay]):
+    """The file of the ways."""
+
+    def __init__(self, file: Path | None) -> None:
+        """`file` None: nothing is kept."""
+        super().__init__(
+            file, encode=_document, decode=_known, most=WAYS_MAX, what="what is known of the ways to relays"
+        )
 
 
 def _document(known: KnownWay) -> dict[str, object]:
@@ -113,18 +152,6 @@ def _document(known: KnownWay) -> dict[str, object]:
         "bytes_down": known.bytes_down,
         **{name: getattr(known, name) for name in _TIMES},
     }
-
-
-def _read(file: Path) -> Sequence[KnownWay]:
-    try:
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(FILE_LIMIT))
-        return [_known(entry) for entry in content[:WAYS_MAX]]
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        log.debug("%s cannot be read: %s", os.fspath(file), type(error).__name__)
-        return ()
 
 
 def _known(entry: Mapping[str, Any]) -> KnownWay:

@@ -176,6 +176,8 @@ class Batch:
             route = attempt.route
             delivered = attempt.stage is Stage.DONE
             failed = not delivered and attempt.symptom not in _NOT_COUNTED
+            if failed and route.relays and not _is_relays_failure(attempt, outcome):
+                continue  # the site's failure: no other route delivered it either
             if not delivered and not failed:
                 continue
             key = (hour, network, "direct" if route is DIRECT else str(route))
@@ -187,7 +189,7 @@ class Batch:
             if delivered and route == outcome.winner:
                 counts[2] += outcome.bytes_up
                 counts[3] += outcome.bytes_down
-            for relay in route.relays if delivered or attempt.symptom.blames_relay else ():
+            for relay in route.relays:
                 tally = self.relays.setdefault((hour, network, relay), [0, 0, 0.0])
                 tally[0] += delivered
                 tally[1] += failed
@@ -240,6 +242,14 @@ class Batch:
         )
         db.executemany(_ADD_ROUTE_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.routes.items()])
         db.executemany(_ADD_RELAY_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.relays.items()])
+
+
+def _is_relays_failure(attempt: Attempt, outcome: Outcome) -> bool:
+    """Whether an attempt failed at its relay: by its own fault, or because it brought nothing of a site that another
+    route delivered. That a relay refuses a destination is its right."""
+    if attempt.symptom.blames_relay:
+        return True
+    return outcome.winner is not None and attempt.symptom is not Symptom.RELAY_REFUSED
 
 
 def _one_a_route(attempts: Iterable[Attempt]) -> Iterable[Attempt]:

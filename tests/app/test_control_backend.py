@@ -71,6 +71,7 @@ async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
         store=store,
         active=Mock(),
         ways_file=ways_file,
+        saved_health=lambda: None,
         paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
     )
     await backend.forget(what)

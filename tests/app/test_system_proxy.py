@@ -37,6 +37,9 @@ class Session:
         self.reads += 1
         return self.desktop
 
+    def is_on(self) -> bool:
+        return self.switch.is_on
+
     @property
     def mode(self) -> str:
         return self.desktop.places["here"]["mode"]
@@ -55,6 +58,24 @@ async def test_it_follows_the_rules_only_while_it_is_on(tmp_path: Path) -> None:
     await until(lambda: session.mode == "auto")
     assert await session.switch.turn_off() is Restored.RESTORED
     assert session.desktop.places == {"here": BEFORE}
+
+
+async def test_it_is_on_only_when_it_could_be_set(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    session.desktop.stores = False
+    with pytest.raises(BywayError):
+        await session.switch.turn_on(DesktopName.GNOME)
+    assert not session.is_on()
+    session.desktop.stores = True
+    await session.switch.turn_on(DesktopName.GNOME)
+    assert session.is_on()
+    session.desktop.stores = False
+    session.closing = RULE
+    with pytest.raises(BywayError):
+        await session.switch.turn_on(DesktopName.GNOME)
+    assert not session.is_on()
+    session.desktop.stores = True
+    assert await session.switch.turn_off() is Restored.RESTORED
 
 
 async def test_a_run_that_stores_nothing_refuses(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_log_can_be_narrowed(byway: Byway, running: Running) -> None:
 def test_an_empty_log_says_so(byway: Byway, running: Running) -> None:
     ran = byway("log")
     assert ran.out == "\t".join(HEADINGS) + "\n"
-    assert ran.err == "No matching log entries.\n"
+    assert ran.err == "No connections are logged yet.\n"
 
 
 def test_C10_what_strangers_sent_is_inert(byway: Byway, running: Running) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
+from proxy.config.schema import Auto
 from proxy.control.site_reader import SiteReader, answers
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import Belief, NetworkId, State
+from proxy.model import Belief, NetworkId, Stage, State, Symptom
 from proxy.net.tasks import spawn
 from tests.control.world import World
-from tests.support.outcomes import HOME
+from tests.support.outcomes import HOME, delivered, failed, outcome
 
 SITES = 1_000
 AWAY = NetworkId("away-0123456789abcdef")
@@ -56,6 +58,64 @@ async def test_each_site_is_read_as_it_is_alone() -> None:
     sites = await reader.known(now)
     assert [site.answer() for site in sites] == [reader.site(site.stored, now) for site in sites]
     assert {site.stored.network for site in sites} == {HOME, AWAY}
-    assert "only.failed.example" in {site.stored.scope for site in sites}
-    assert [site.stored.scope for site in sites if site.state.last is down] == ["www1.example", "only.failed.example"]
+    assert "only.failed.example" in {site.name for site in sites}
+    assert [site.name for site in sites if site.state.status is SiteStatus.SITE_DOWN] == [
+        "www1.example", "only.failed.example",
+    ]  # fmt: skip
+    world.store.close()
+
+
+CLOSED = failed(Symptom.REFUSED, Stage.CONNECT)
+
+
+async def test_a_closed_port_is_a_row_of_its_own_and_not_the_site() -> None:
+    world, now = World(), time.time()
+    world.see(outcome(delivered(), host="okaysite.com", at=now))
+    world.see(outcome(delivered(), host="other.example", at=now))
+    world.see(outcome(CLOSED, host="okaysite.com", port=8443, at=now))
+    reader = SiteReader(world.parts)
+    (row,) = [site.answer() for site in await reader.known(time.time())]
+    assert (row.site, row.scope, row.port, row.words) == ("okaysite.com:8443", "okaysite.com", 8443, "site down")
+    whole = reader.site(reader.belief("okaysite.com", now), time.time(), "okaysite.com")
+    assert (whole.site, whole.words) == ("okaysite.com", "works")
+    assert reader.ports("okaysite.com", time.time()) == [row]
+    assert reader.ports("other.example", time.time()) == []
+    world.store.close()
+
+
+class Controlled(World):
+    """With one control page."""
+
+    def __post_init__(self) -> None:
+        self.settings = replace(self.settings, auto=Auto(controls=("https://control.example/",)))
+        super().__post_init__()
+
+
+async def test_control_pages_that_nobody_visited_are_no_sites() -> None:
+    world, now = Controlled(), time.time()
+    down = LastResult(SiteStatus.NO_SUCH_NAME, now, Source.MEASUREMENT, "name")
+    for host in ("control.example", "asked.example"):
+        world.beliefs.measured(host, down, network=HOME)
+    reader = SiteReader(world.parts)
+    assert [site.name for site in await reader.known(now)] == ["asked.example"]
+    world.see(outcome(CLOSED, host="control.example", at=now))
+    assert {site.name for site in await reader.known(time.time())} == {"asked.example", "control.example"}
+    world.store.close()
+
+
+async def test_to_measure_a_block_again_does_not_begin_it() -> None:
+    """On its page, in the list and in the history alike."""
+    world, now = World(), time.time()
+    world.beliefs = Beliefs(world.settings.detect, [replace(known(1, now), began=now - 9 * 86_400, signal_at=now - 60)])
+    reader, host = SiteReader(world.parts), "www1.example"
+    before = reader.site(reader.belief(host, now), now, host)
+    assert (before.since, before.found_at) == (now - 9 * 86_400, now - 60)
+    measured = LastResult(SiteStatus.BLOCKED, now, Source.MEASUREMENT, "dns", "DNS tampering", works_by="direct|doh")
+    world.beliefs.measured(host, measured, network=HOME)
+    after = reader.site(reader.belief(host, now), now, host)
+    assert (after.since, after.found_at, after.cause, after.works_by) == (before.since, now, "dns", "direct|doh")
+    (row,) = [site.answer() for site in await reader.known(now)]
+    assert row == after
+    _, (spell,) = await reader.history(host, now)
+    assert (spell.since, spell.until) == (before.since, None)
     world.store.close()

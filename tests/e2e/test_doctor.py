@@ -289,4 +289,4 @@ async def test_traffic_that_fails_as_a_whole_is_found(tmp_path: Path) -> None:
         for number in range(8):
             assert (await fetch(f"http://s{number}.test:1/", via=byway.proxy)).status == 502
         (found,) = [each for each in await _all(byway) if each["step"] == "traffic"]
-        assert "8 of 8" in found["text"]
+        assert "all of the last 8 visits failed, of 8 sites" in found["text"]

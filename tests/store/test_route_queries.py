@@ -128,3 +128,22 @@ def test_a_relay_that_is_retried_counts_once_for_a_visit(db: sqlite3.Connection)
     assert told == [("tor", 2, 1), ("vps", 0, 1)]
     shown = [(it["route"], it["delivered"], it["failed"]) for it in route_queries.route_success(db, AT)]
     assert shown == [("tor", 2, 1), ("vps", 0, 1)]
+
+
+def test_what_sites_did_is_no_failure_of_a_relay(db: sqlite3.Connection) -> None:
+    """A typo, a closed port and a dead site: the relay did its work."""
+    refused, silent = failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), failed(Symptom.SILENT, route=TOR)
+    keep(
+        db,
+        outcome(failed(Symptom.NO_NAME, Stage.RESOLVE), refused, at=AT),
+        outcome(failed(Symptom.REFUSED, Stage.CONNECT), refused, at=AT),
+        outcome(failed(Symptom.SILENT), silent, at=AT),
+        outcome(refused, delivered(VPS), at=AT),  # its right
+        *(rescued(by=TOR, at=AT) for _ in range(3)),
+        outcome(failed(), failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=AT),
+        outcome(failed(), silent, delivered(VPS), at=AT),  # another relay brought it
+    )
+    told = {it["route"]: (it["delivered"], it["failed"]) for it in route_queries.route_success(db, AT)}
+    assert told["tor"] == (3, 2)
+    of_relays = {it["relay"]: (it["delivered"], it["failed"]) for it in route_queries.relay_success(db, AT)}
+    assert of_relays["tor"] == (3, 2)

@@ -120,7 +120,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
         found = [*disk, *configuration, *network, *network_checks.of_relays(asked["relays"])]
         yield from found[len(disk) + len(configuration) :]
         yield from network_checks.of_problems(asked["problems"], found)
-        yield from network_checks.of_traffic(status["routes"], status["routes_hours"])
+        yield from network_checks.of_traffic(status["traffic"])
         yield from local_checks.old_process(status)
         return
     yield from network_checks.of_network("ok", None, [], has_link=has_link)

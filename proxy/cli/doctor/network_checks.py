@@ -33,6 +33,7 @@ def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
 
 
 _STEPS = {
+    "traffic": Step.TRAFFIC,
     "relays": Step.RELAYS_FAIL,
     "configuration": Step.CONFIGURATION,
     "addons": Step.ADDONS,
@@ -46,7 +47,8 @@ _STEPS = {
 def of_problems(problems: Sequence[Document], found: Sequence[Finding]) -> Iterator[Finding]:
     """Yields the problems of `status` that no finding among `found` has told: it knows some of them better."""
     steps = {each.step for each in found}
-    told = {Step.NETWORK} if steps & _OF_NETWORK else set[Step]()
+    told = {Step.TRAFFIC}
+    told |= {Step.NETWORK} if steps & _OF_NETWORK else set[Step]()
     told |= {Step.SITES} if Step.NO_RELAY in steps else set()
     told |= steps & {Step.RELAYS_FAIL, Step.DISK_FULL}
     for problem in problems:
@@ -59,21 +61,10 @@ def of_problems(problems: Sequence[Document], found: Sequence[Finding]) -> Itera
 _OF_NETWORK = frozenset({Step.LINK, Step.PORTAL, Step.CLOCK, Step.RESOLVER, Step.DOMESTIC_ONLY})
 
 
-def of_traffic(routes: Sequence[Document], hours: int) -> Iterator[Finding]:
-    """Visits of which none was delivered, by any route. `routes` as `status` has them, of so many hours."""
-    delivered = sum(route["delivered"] for route in routes)
-    failed = sum(route["failed"] for route in routes)
-    if not delivered and failed >= _MANY:
-        text = _(
-            "Nothing was delivered in the last {hours} h: {failed} of {failed} attempts failed.",
-            hours=hours,
-            failed=failed,
-        )
-        yield Finding(Step.TRAFFIC, text, "byway log --outcome failed")
-
-
-_MANY = 6
-"""Attempts: two or three visits that failed may be two or three sites that are down."""
+def of_traffic(traffic: Document | None) -> Iterator[Finding]:
+    """`traffic` as `status` has it: visits of which none was delivered, by any route."""
+    if traffic is not None:
+        yield Finding(Step.TRAFFIC, traffic["text"], "byway log --outcome failed")
 
 
 def of_network(

@@ -181,6 +181,7 @@ class ClosedConnectionAnswer:
 
 @frozen_dataclass
 class LogAnswer:
-    """Rows of the log, the newest first."""
+    """Rows of the log, the newest first. `hosts` is the setting `[log] hosts`: which connections are logged by name."""
 
     rows: tuple[ConnectionJson, ...]
+    hosts: str

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class ProblemSubject(StrEnum):
     """What a problem is with."""
 
+    TRAFFIC = "traffic"  # nothing opens
     RELAYS = "relays"
     CONFIGURATION = "configuration"
     ADDONS = "addons"
@@ -35,6 +36,18 @@ class ProblemJson:
     """A problem that the user can end: what it is with, what is wrong in a sentence, and the one thing to do."""
 
     subject: ProblemSubject
+    text: str
+    do: str
+
+
+@frozen_dataclass
+class TrafficJson:
+    """Traffic that fails as a whole: `visits` to `sites` sites have failed since `since`, and none was delivered.
+    `text` says it, `do` is what to do."""
+
+    visits: int
+    sites: int
+    since: float
     text: str
     do: str
 
@@ -116,7 +129,8 @@ class AddonsAnswer:
 class StatusAnswer:
     """What is on, and what is wrong. `byway` is its version, `listen` the address of the proxy, `network_name` the name
     that `[networks]` gives this network (empty: none). `live` are counters and facts of the moment. `overrides` are
-    those that end, `sites` those in trouble on this network, `routes` the routes of the last `routes_hours`."""
+    those that end, `sites` those in trouble on this network, `routes` the routes of the last `routes_hours`. `traffic`
+    is null unless traffic fails as a whole."""
 
     pid: int
     byway: str
@@ -126,6 +140,7 @@ class StatusAnswer:
     network_name: str
     network_state: NetworkState
     mode: ModeJson
+    traffic: TrafficJson | None
     problems: tuple[ProblemJson, ...]
     notices: tuple[str, ...]
     live: Mapping[str, int | float | str]

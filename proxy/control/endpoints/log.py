@@ -70,7 +70,7 @@ class LogEndpoints:
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        return LogAnswer(tuple(rows))
+        return LogAnswer(tuple(rows), self.parts.setup().settings.log.hosts)
 
     async def follow(self, asked: FollowQuery) -> AsyncGenerator[ConnectionLine, None]:
         """Streams connections as they end, until either side closes."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 
 from proxy import __version__
 from proxy.config.relays import lost_overrides
 from proxy.control import lists
 from proxy.control.answers.sites import overrides_json
-from proxy.control.answers.status import AddonJson, AddonsAnswer, RouteSuccessJson, StatusAnswer
+from proxy.control.answers.status import AddonJson, AddonsAnswer, RouteSuccessJson, StatusAnswer, TrafficJson
 from proxy.control.answers.switches import ModeJson
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.relay_reader import RelayReader
 from proxy.control.site_reader import SiteReader, answers
-from proxy.model import bracketed
+from proxy.control.traffic import WITHIN_S, failing_traffic
+from proxy.model import NetworkId, bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.queries import FailedVisit, delivered_at, failed_visits
 from proxy.wire.relay_url import redact
 
 _SUCCESS_WINDOW_S = 86_400.0
@@ -46,6 +49,7 @@ class StatusEndpoints:
         state = parts.beliefs.network_state(network)
         known = await self.sites.known(now)
         troubled = await answers(site for site in known if site.stored.network == network and site.is_trouble)
+        traffic = await self._traffic(network, now)
         visits = await self.relays.visits(now)
         relays = await self.relays.all(now, visits)
         in_use = [relay for relay in relays if relay.enabled]
@@ -68,6 +72,7 @@ class StatusEndpoints:
             network_name=next((name for name, its in settings.networks.items() if its == network), ""),
             network_state=state,
             mode=ModeJson.of(parts.modes),
+            traffic=traffic,
             problems=problems(
                 StatusSnapshot(
                     live,
@@ -80,6 +85,7 @@ class StatusEndpoints:
                     now,
                     parts.beliefs.portal_page(network),
                     parts.beliefs.clock_ahead(now),
+                    traffic,
                 )
             ),
             notices=tuple(map(redact, notices)),
@@ -93,6 +99,16 @@ class StatusEndpoints:
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
             sites=troubled,
         )
+
+    async def _traffic(self, network: NetworkId, now: float) -> TrafficJson | None:
+        """Says how traffic fails as a whole, if it does."""
+
+        def read(db: sqlite3.Connection) -> tuple[list[FailedVisit], float]:
+            return failed_visits(db, now - WITHIN_S, network), delivered_at(db, network)
+
+        failed, logged_at = await asyncio.to_thread(self.parts.store.read, read)
+        relays_at = self.relays.worked_at()
+        return failing_traffic(failed, max(logged_at, relays_at, self.parts.beliefs.delivered_at(network)), now)
 
     async def addons(self) -> AddonsAnswer:
         """Lists the addons."""

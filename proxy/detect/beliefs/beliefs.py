@@ -229,6 +229,10 @@ class Beliefs:
         """The hosts that answered direct since the start, and when each last did, in seconds since the epoch."""
         return [(host, working.at) for (where, host), working in self._table.works.items() if where == network]
 
+    def delivered_at(self, network: NetworkId) -> float:
+        """When direct last delivered any site on a network, in seconds since the epoch; -inf: never."""
+        return self._counting.network_health.worked_at(network)
+
     def measured(self, host: str, result: LastResult, *, network: NetworkId) -> None:
         """Takes the result of a measurement of `host`."""
         key = (network, host)

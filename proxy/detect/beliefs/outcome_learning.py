@@ -30,7 +30,7 @@ from proxy.detect.signals import (
     same_for_all,
 )
 from proxy.detect.verdict.labels import stage_in_words
-from proxy.detect.verdict.results import DIRECT_WORKS_S, Results
+from proxy.detect.verdict.results import DIRECT_WORKS_S, HTTPS, Results
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
@@ -304,6 +304,8 @@ class OutcomeLearning:
             return []
         self._counting.pending.await_other_route(key, uncounted, now, compared=compared)
         changes = self._counting.suspect_network(key, now)
+        if outcome.request.destination.port != HTTPS and self._table.works.get(key) is not None:
+            return changes  # a port that is closed is not the site
         undecided = any(a.pending or a.symptom is Symptom.ABANDONED for a in outcome.attempts)
         if undecided or self._table.troubled(self._counting.governing(key, now), now) is not None:
             return changes

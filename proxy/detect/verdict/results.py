@@ -30,6 +30,9 @@ from proxy.model.phrase import _, semicolons
 _NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
 """Of the home network an address to which no way leads is not reachable, and says nothing about others."""
 
+HTTPS = 443
+"""The port that people mean when they name a site."""
+
 PORTS_MAX = 4
 """Ports of one host that have a result, the latest."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import BeliefTable, forgotten, on_network, unknown
-from proxy.model import Belief, State
+from proxy.model import Belief, Signal, SignalId, State
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST
 
@@ -143,3 +143,54 @@ def test_a_clock_that_is_set_ages_no_list() -> None:
     assert seen.after(400 * 86_400).state() is State.UNKNOWN  # and for a moment nothing is learned
     seen.after(20).rescued()
     assert seen.held().score == pytest.approx(2.0, abs=0.01)
+
+
+SIGNAL = Signal(SignalId.TLS_RESET, 2.0, "sni_reset", NOW)
+
+
+def suspected(made: BeliefTable, now: float) -> Belief:
+    before = made.current(KEY, now) or made.begin(KEY, now)
+    (change,) = made.raise_suspicion(KEY, before, replace(before, score=1.5, scored_at=now), None, now)
+    assert change.belief is not None
+    return change.belief
+
+
+def test_trouble_began_with_its_first_sign_whatever_was_found_since() -> None:
+    made = table()
+    suspect = suspected(made, NOW)
+    assert (suspect.began, suspect.since) == (NOW, NOW)
+    (change,) = made.set_blocked(KEY, suspect, suspect, NOW + 90)
+    assert change.belief is not None
+    assert (change.belief.began, change.belief.since) == (NOW, NOW + 90)
+    (change,) = made.end_block(KEY, change.belief, NOW + 900, "direct delivered")
+    assert change.belief is not None
+    assert change.belief.began == 0.0
+    assert suspected(made, NOW + 1800).began == NOW + 1800, "after a success it is another one"
+
+
+def test_a_suspicion_that_time_ended_goes_on_when_it_is_found_again() -> None:
+    made = table()
+    suspect = replace(suspected(made, NOW), episodes=1, episode_at=NOW)
+    made.stored.correct(KEY, suspect)
+    later = suspect.until + 1
+    lapsed = made.current(KEY, later)
+    assert lapsed is not None
+    assert (lapsed.state, lapsed.began) == (State.UNKNOWN, NOW)
+    assert made.with_pending([]) == [], "time writes no change"
+    assert suspected(made, later).began == NOW
+
+
+def test_a_block_that_nobody_visited_for_long_ends_in_the_ledger() -> None:
+    until = NOW + 10 * 86_400
+    blocked = replace(unknown(KEY, NOW), state=State.BLOCKED, cause="ip", since=NOW, began=NOW, until=until)
+    made = table(blocked)
+    assert made.current(KEY, until + 5) is None
+    (ended,) = made.with_pending([])
+    assert (ended.at, ended.before, ended.after, ended.belief) == (until, State.BLOCKED, State.UNKNOWN, None)
+
+
+def test_what_is_forgotten_leaves_no_change_behind() -> None:
+    made = table(replace(unknown(KEY, NOW), state=State.BLOCKED, since=NOW, began=NOW, until=NOW + 1))
+    assert made.current(KEY, NOW + 5) is None
+    assert [change.scope for change in made.forget(on_network(None, None))] == [HOST]
+    assert made.with_pending([]) == []

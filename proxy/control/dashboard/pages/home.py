@@ -94,7 +94,8 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
     return HomeView(
         sentence=_PAUSED.given(time=clock(paused)[11:16])
         if paused
-        else _REPLACED.get(AutoMode(status.mode.mode)) or sentence(status.sites, status.network_name),
+        else _REPLACED.get(AutoMode(status.mode.mode))
+        or (status.traffic.text if status.traffic else sentence(status.sites, status.network_name)),
         problems=status.problems,
         mode=status.mode,
         mode_sentence=sentences(

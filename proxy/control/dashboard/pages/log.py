@@ -16,6 +16,7 @@ from proxy.control.answers.connections import ConnectionJson
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.document import to_json
+from proxy.control.empty_log import why_empty
 from proxy.control.endpoints.connections import connection_id
 from proxy.control.log_cells import to_csv
 from proxy.control.log_filter import parse_filter
@@ -103,10 +104,7 @@ def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str, *
         many = ngettext("The newest {count} connection.", "The newest {count} connections.", ROWS)
     else:
         many = ngettext("{count} connection.", "{count} connections.", len(rows))
-    kept = {
-        "off": _("Nothing is logged by name: `[log] hosts` is off."),
-        "decisions": _("No matching connections. Those that simply worked are counted, not logged by name."),
-    }
+    is_filtered = bool(asked.words or asked.site or asked.route or asked.outcome or asked.before)
     return LogView(
         sentence=""
         if error
@@ -117,7 +115,7 @@ def log_view(rows: Sequence[ConnectionJson], asked: LogFilterForm, hosts: str, *
         lengths=LENGTHS,
         rows=rows,
         older=older,
-        empty="" if error else kept.get(hosts, _("No matching connections.")),
+        empty="" if error else why_empty(hosts, is_filtered=is_filtered),
     )
 
 

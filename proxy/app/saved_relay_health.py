@@ -1,0 +1,160 @@
+"""What is known of the health of relays, saved whenever it has changed, so that after a restart one that fails is named
+before the next visit.
+
+A small file of the user's alone, of the same kind as that of the relay tests: it names relays, with a hash of their
+URLs, the network by its hash, and no host that was visited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from proxy.config.paths import Paths
+from proxy.config.schema import Log, RelayConfig
+from proxy.detect.relay_faults import NotedFault, RelayFault
+from proxy.detect.relay_health import Health, KnownHealth
+from proxy.model import NetworkId
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.relay_tests import url_hash
+from proxy.store.relay_ways import SavedValues
+from proxy.wire.relay_url import redact
+
+RELAYS_MAX = 512
+
+_TEXT_LIMIT = 400
+_NUMBERS = ("failed_at", "worked_at", "usual_s", "open_until", "rests_until", "rest_s")
+
+
+@frozen_dataclass
+class SavedHealth:
+    """The health of a relay on a network. `urls` is a hash of the URLs of its relays: of others nothing is known."""
+
+    network: NetworkId
+    urls: str
+    health: KnownHealth
+
+
+def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
+    """Returns the file; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    return None if ephemeral or settings.hosts == "off" else paths.relay_health_file
+
+
+def saved(known: Sequence[KnownHealth], network: NetworkId, relays: Sequence[RelayConfig]) -> list[SavedHealth]:
+    """Returns the health of the configured relays as it is saved."""
+    urls = {relay.name: relay.url for relay in relays}
+    return [SavedHealth(network, hashed, health) for health in known if (hashed := _hash(health.relay, urls))]
+
+
+def known_here(entries: Sequence[SavedHealth], network: NetworkId, relays: Sequence[RelayConfig]) -> list[KnownHealth]:
+    """Returns what was saved of the configured relays on this network: on another one it says nothing."""
+    urls = {relay.name: relay.url for relay in relays}
+    return [
+        entry.health for entry in entries if entry.network == network and entry.urls == _hash(entry.health.relay, urls)
+    ]
+
+
+def _hash(relay: str, urls: Mapping[str, str]) -> str:
+    """A hash of the URLs of a relay or a chain; empty when one of them is not configured."""
+    names = relay.split(">")
+    return url_hash(" ".join(urls[name] for name in names)) if urls.keys() >= set(names) else ""
+
+
+class RelayHealthFile(SavedValues[SavedHealth]):
+    """The file."""
+
+    def __init__(self, file: Path | None) -> None:
+        """`file` None: nothing is kept."""
+        super().__init__(file, encode=_document, decode=_saved, most=RELAYS_MAX, what="the health of relays")
+
+
+def _document(entry: SavedHealth) -> dict[str, object]:
+    health = entry.health
+    faults = {
+        name: fault and _fault(fault) for name, fault in (("fault", health.fault), ("last_fault", health.last_fault))
+    }
+    return {
+        "network": entry.network,
+        "urls": entry.urls,
+        **asdict(health),
+        **faults,
+        "last_error": redact(health.last_error)[:_TEXT_LIMIT],
+    }
+
+
+def _fault(fault: NotedFault) -> dict[str, object]:
+    return {**asdict(fault), "error": redact(fault.error)[:_TEXT_LIMIT]}
+
+
+def _saved(entry: Mapping[str, Any]) -> SavedHealth:
+    """Raises KeyError, TypeError and ValueError for what is none."""
+    health = KnownHealth(
+        _text(entry["relay"]),
+        failures=int(_number(entry["failures"])),
+        last_error=_text(entry["last_error"]),
+        fault=_noted(entry["fault"]),
+        last_fault=_noted(entry["last_fault"]),
+        **{name: float(_number(entry[name])) for name in _NUMBERS},
+    )
+    return SavedHealth(NetworkId(_text(entry["network"])), _text(entry["urls"]), health)
+
+
+def _noted(value: Any) -> NotedFault | None:
+    if value is None:
+        return None
+    since, seen_at = float(_number(value["since"])), float(_number(value["seen_at"]))
+    return NotedFault(RelayFault(value["fault"]), since, seen_at, _text(value["error"]))
+
+
+def _number(value: object) -> int | float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison, too
+        raise ValueError("not a number of this file's")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+        raise ValueError("not a text of this file's")
+    return value
+
+
+class SavedRelayHealth:
+    """Saves `health` in `file`. Belongs to one loop."""
+
+    def __init__(
+        self,
+        health: Health,
+        file: RelayHealthFile,
+        *,
+        network: Callable[[], NetworkId],
+        relays: Callable[[], Sequence[RelayConfig]],
+    ) -> None:
+        """`network` is the present one, `relays` are those that are configured."""
+        self._health = health
+        self.file = file
+        self._network = network
+        self._relays = relays
+        self._saved = health.revision
+
+    def restore(self) -> None:
+        """Takes what the file has of this network. Waits for the disk."""
+        self._health.restore(known_here(self.file.load(), self._network(), self._relays()))
+        self._saved = self._health.revision
+
+    def save(self) -> None:
+        """Has what is known written if it has changed."""
+        if self._saved != self._health.revision:
+            self._saved = self._health.revision
+            self.file.save(saved(self._health.remembered(), self._network(), self._relays()))
+
+    def keep_in(self, place: Path | None) -> None:
+        """Uses another file from now on; None: none, and the one so far is deleted."""
+        if self.file.keep_in(place):
+            self._saved = -1
+
+    async def close(self) -> None:
+        """Saves, and waits until all is written."""
+        self.save()
+        await self.file.written()
