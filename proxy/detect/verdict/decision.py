@@ -17,6 +17,7 @@ from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.home import at_home
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
+from proxy.detect.verdict.results import cause_of_step
 from proxy.detect.verdict.site_faults import (
     bad_certificate,
     does_not_open,
@@ -27,7 +28,6 @@ from proxy.detect.verdict.site_faults import (
     site_down,
 )
 from proxy.detect.verdict.site_status import SiteStatus
-from proxy.detect.verdict.unopened import cause_of_step
 from proxy.detect.verdict.verdict import Verdict
 from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
 from proxy.model import (

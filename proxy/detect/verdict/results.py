@@ -9,7 +9,7 @@ others. Results are in memory only, limited like the beliefs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -21,8 +21,20 @@ from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
 from proxy.detect.verdict.missing_name import Lookup, NameAnswers, lookup_result
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, says_the_same, usual_ports_first
-from proxy.detect.verdict.unopened import cause_of_failure
-from proxy.model import DIRECT, DOH, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
+from proxy.model import (
+    DIRECT,
+    DOH,
+    Attempt,
+    Cause,
+    ClosedBy,
+    MeasurementStep,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Stage,
+    StepKind,
+    Symptom,
+)
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
@@ -271,3 +283,40 @@ def _sentence(attempt: Attempt, protocol: Protocol) -> str:
     fault = relay_fault(attempt)
     reason = fault.text if fault is not None else symptom_in_words(attempt.symptom, attempt.stage, protocol)
     return _("{route}: {reason}", route=str(attempt.route), reason=reason)
+
+
+# -- without another route, a block and a fault of the site look the same ----------------------------------------------
+
+_AFTER_FLIGHT: Mapping[Symptom, Cause] = MappingProxyType(
+    {
+        Symptom.RESET: Cause.HELLO_RESET,
+        Symptom.EOF: Cause.HELLO_CLOSED,
+        Symptom.DROPPED: Cause.HELLO_SILENCE,
+        Symptom.SILENT: Cause.HELLO_SILENCE,
+        Symptom.TIMEOUT: Cause.HELLO_SILENCE,
+    }
+)
+
+
+def cause_of_failure(symptom: Symptom, stage: Stage, protocol: Protocol) -> Cause:
+    """What a failure of direct may come from while nothing else was compared; `Cause.DOWN` for one that shows the
+    site's own machine: it refused the connection, or answered something else than the site."""
+    if stage is Stage.RESOLVE:
+        return Cause.NO_ADDRESS if symptom is Symptom.RESOLVE_FAILED else Cause.DOWN
+    if stage is Stage.CONNECT:
+        return Cause.UNREACHED if symptom in (Symptom.TIMEOUT, Symptom.UNREACHABLE) else Cause.DOWN
+    cause = _AFTER_FLIGHT.get(symptom)
+    if cause is None:
+        return Cause.DOWN
+    return cause if protocol is Protocol.TLS else Cause.UNANSWERED
+
+
+def cause_of_step(step: MeasurementStep) -> Cause:
+    """The same for the step of a measurement at which direct failed."""
+    protocol = Protocol.TLS if step.kind is StepKind.HELLO else Protocol.HTTP
+    return cause_of_failure(step.symptom, _STAGES.get(step.kind, Stage.FIRST_BYTE), protocol)
+
+
+_STAGES: Mapping[StepKind, Stage] = MappingProxyType(
+    {StepKind.RESOLVE: Stage.RESOLVE, StepKind.SECURE: Stage.RESOLVE, StepKind.CONNECT: Stage.CONNECT}
+)

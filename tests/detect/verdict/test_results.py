@@ -7,9 +7,21 @@ from dataclasses import dataclass, replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.verdict.results import Results, Visited, result_of
+from proxy.detect.verdict.results import Results, Visited, cause_of_failure, cause_of_step, result_of
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import Attempt, ClosedBy, Protocol, Route, Stage, Symptom
+from proxy.model import (
+    DIRECT,
+    Attempt,
+    Cause,
+    ClosedBy,
+    MeasurementStep,
+    Protocol,
+    Route,
+    Stage,
+    StepKind,
+    StepResult,
+    Symptom,
+)
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
 
 NOW = 1_000_000.0
@@ -235,3 +247,38 @@ def test_what_was_visited_is_remembered(results: Results) -> None:
     assert results.visited(KEY) == Visited(Protocol.HTTP, 8080)
     results.forget(KEY)
     assert results.visited(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("symptom", "stage", "protocol", "cause"),
+    [
+        (Symptom.RESET, Stage.FIRST_BYTE, Protocol.TLS, Cause.HELLO_RESET),
+        (Symptom.EOF, Stage.FIRST_BYTE, Protocol.TLS, Cause.HELLO_CLOSED),
+        (Symptom.DROPPED, Stage.FIRST_BYTE, Protocol.TLS, Cause.HELLO_SILENCE),
+        (Symptom.SILENT, Stage.FIRST_BYTE, Protocol.TLS, Cause.HELLO_SILENCE),
+        (Symptom.RESET, Stage.FIRST_BYTE, Protocol.HTTP, Cause.UNANSWERED),
+        (Symptom.TIMEOUT, Stage.CONNECT, Protocol.NONE, Cause.UNREACHED),
+        (Symptom.UNREACHABLE, Stage.CONNECT, Protocol.NONE, Cause.UNREACHED),
+        (Symptom.REFUSED, Stage.CONNECT, Protocol.NONE, Cause.DOWN),
+        (Symptom.RESOLVE_FAILED, Stage.RESOLVE, Protocol.NONE, Cause.NO_ADDRESS),
+        (Symptom.FORGED, Stage.RESOLVE, Protocol.NONE, Cause.DOWN),
+        (Symptom.ALERT, Stage.FIRST_BYTE, Protocol.TLS, Cause.DOWN),
+    ],
+)
+def test_the_cause_of_a_failure(symptom: Symptom, stage: Stage, protocol: Protocol, cause: Cause) -> None:
+    assert cause_of_failure(symptom, stage, protocol) is cause
+
+
+@pytest.mark.parametrize(
+    ("kind", "symptom", "cause"),
+    [
+        (StepKind.HELLO, Symptom.RESET, Cause.HELLO_RESET),
+        (StepKind.HELLO, Symptom.SILENT, Cause.HELLO_SILENCE),
+        (StepKind.ANSWER, Symptom.RESET, Cause.UNANSWERED),
+        (StepKind.CONNECT, Symptom.TIMEOUT, Cause.UNREACHED),
+        (StepKind.CONNECT, Symptom.REFUSED, Cause.DOWN),
+        (StepKind.RESOLVE, Symptom.RESOLVE_FAILED, Cause.NO_ADDRESS),
+    ],
+)
+def test_a_measurement_has_the_same_causes(kind: StepKind, symptom: Symptom, cause: Cause) -> None:
+    assert cause_of_step(MeasurementStep(kind, DIRECT, StepResult.FAILED, symptom)) is cause
