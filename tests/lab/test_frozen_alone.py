@@ -111,7 +111,8 @@ async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(cou
     assert await winners(byway, site) == ["direct", RELAY]
     held = await byway.belief(site.name)
     assert (held["cause"], held["score"] > 1) == ("frozen", True), "it outlasts two minutes"
-    assert len([asked for asked in country.origins.asked if asked.host == site.name]) == 2, "nothing was sent twice"
+    asked = country.origins.peers(site.name)  # of the first one it may have got no whole record
+    assert (asked.count(places.SOCKS_RELAY), len(asked) <= 2) == (1, True), "nothing was sent twice"
 
 
 async def test_a_server_that_takes_no_large_forms_is_innocent(country: Country, byway: Running) -> None:

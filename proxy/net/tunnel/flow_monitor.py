@@ -45,6 +45,10 @@ ACKNOWLEDGED_MAX = 40
 frames of 9 to 17 bytes (RFC 9113, sections 6.5, 6.7 and 6.9), of which TLS makes records of 31 to 39. A request for a
 path that was asked for before is a record of 47 at least, with a browser's headers (by hpack)."""
 
+_HEARD_S = 1.5
+"""Seconds since a witness was heard in which the network counts as there: it is probed a second after its last answer,
+and the next one takes a round trip."""
+
 _NEVER = float("-inf")
 _HOSTS = 4096
 _HOUR_S = 3600.0
@@ -285,7 +289,7 @@ class FlowMonitor:
             self._on_bytes(flow, count, now, within_s)
         if self._witness is not None:
             if stalled and not received:
-                received = self._witness.ask(min(within_s, 2 * SAMPLE_S))
+                received = self._witness.ask(_HEARD_S)
             else:
                 self._witness.rest()
         for flow in stalled:
@@ -380,16 +384,16 @@ class FlowMonitor:
         stall = flow.stall
         if stall is None:
             self._start_keepalive(flow, now)
-            if not others_receive and flow.stall is not None and self._is_unanswered(flow.stall.sample):
+            if not others_receive and flow.stall is not None and self._is_unanswered(flow.stall, now):
                 flow.listener.on_unwitnessed_stall()
             return
         sample = self._sample(flow)
         if sample is None or flow.tunnel.client_is_slow:
             self._stop_keepalive(flow)
             return
-        if not others_receive and self._is_unanswered(sample):
-            flow.listener.on_unwitnessed_stall()
         before, stall.sample = stall.sample, sample
+        if not others_receive and self._is_unanswered(stall, now):
+            flow.listener.on_unwitnessed_stall()
         if sample.heard_s < now - stall.began and not sample.unacked:
             self._answered += 1
             self._stop_keepalive(flow)
@@ -404,10 +408,12 @@ class FlowMonitor:
         elif now - stall.began >= self._settings.frozen_give_up_s:
             self._stop_keepalive(flow)
 
-    def _is_unanswered(self, sample: FlowSample) -> bool:
-        """Whether nothing was heard of a stalled flow's peer for `stalled_s`, though data was to be acknowledged or a
-        probe to be answered for a second: when the second one has left."""
-        return sample.heard_s >= self._settings.stalled_s and (sample.unacked > 0 or sample.probes > 1)
+    def _is_unanswered(self, stall: _Stall, now: float) -> bool:
+        """Whether nothing was heard of a stalled flow's peer for `stalled_s`, though data was to be acknowledged, or a
+        probe to be answered for a second."""
+        sample, first_probe_at = stall.sample, stall.began + PROBE_EVERY_S
+        is_probed = sample.probes > 0 and now >= first_probe_at + SAMPLE_S
+        return sample.heard_s >= self._settings.stalled_s and (sample.unacked > 0 or is_probed)
 
     def _start_keepalive(self, flow: WatchedFlow, now: float) -> None:
         """Starts keepalive probes. Unacknowledged data needs none: the kernel retransmits it."""

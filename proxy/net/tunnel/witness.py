@@ -6,6 +6,7 @@ for a while: as long as its peer answers probes, and that of the stalled flow do
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Protocol
 
@@ -20,7 +21,7 @@ class Sampler(Protocol):
 
 
 class Witness:
-    """One such connection, which it owns. It is probed only between `ask` and `rest`."""
+    """One such connection, which it owns. It is probed until `rest`, and again from the next `ask` on."""
 
     __slots__ = ("_keepalive", "_stream", "_tcp_info")
 
@@ -28,18 +29,19 @@ class Witness:
         self._stream = stream
         self._tcp_info = tcp_info
         self._keepalive: Keepalive | None = None
+        self._probe()
 
     def ask(self, within_s: float) -> bool:
-        """Has it probed each second from now on. Returns whether its peer was heard within the last `within_s`."""
-        sock = self._stream.lowest_socket
-        if (sample := self._tcp_info.sample(sock)) is None:
-            return False
+        """Has it probed each second. Returns whether its peer was heard within the last `within_s`."""
+        sample = self._tcp_info.sample(self._stream.lowest_socket)
+        self._probe()
+        return sample is not None and sample.heard_s <= within_s
+
+    def _probe(self) -> None:
         if self._keepalive is None:
-            try:
+            with contextlib.suppress(OSError):  # closed a moment ago: `ask` tells
+                sock = self._stream.lowest_socket
                 self._keepalive = Keepalive.begin(sock, every_s=PROBE_EVERY_S, count=PROBES_MAX)
-            except OSError:  # closed a moment ago
-                return False
-        return sample.heard_s <= within_s
 
     def rest(self) -> None:
         """Has it probed no more. Harmless when it is not."""

@@ -304,7 +304,7 @@ def stall_beside(
 @pytest.mark.parametrize("direct", [True, False], ids=["direct", "relay"])
 def test_a_flow_that_stalls_alone_is_found_by_a_witness(direct: bool) -> None:
     world = stall_beside(lambda second: True, direct=direct)
-    assert world.unwitnessed[0] == ("blog.test", 5.0), "when the first probe is unanswered for a second"
+    assert world.unwitnessed[0] == ("blog.test", 4.0), "when the first probe is unanswered for a second"
     assert world.kinds == ([("blog.test", Symptom.FROZEN)] if direct else [])
     assert world.stalled == ([] if direct else [("blog.test", 16_000)])
     if direct:
@@ -314,7 +314,7 @@ def test_a_flow_that_stalls_alone_is_found_by_a_witness(direct: bool) -> None:
 def test_without_a_witness_a_lone_stall_says_nothing() -> None:
     world = stall_beside(None)
     assert world.found == []
-    assert [second for _, second in world.unwitnessed] == [float(second) for second in range(5, 13)]
+    assert [second for _, second in world.unwitnessed] == [float(second) for second in range(4, 13)]
 
 
 def test_what_was_sent_and_is_not_acknowledged_is_unanswered_already() -> None:
