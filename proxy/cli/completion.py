@@ -27,9 +27,11 @@ def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
     """Sites with a stored status or an override."""
     names: list[str] = []
     with contextlib.suppress(Exception):
+        from proxy.control.site import names_of
+
         answer = _get(ctx, "/v1/sites")
         names += [override["scope"] for override in answer["overrides"]]
-        names += [site["scope"].removeprefix("*.") for site in answer["sites"] if "/" not in site["scope"]]
+        names += names_of(site["scope"] for site in answer["sites"])
     return _starting(names, incomplete)
 
 

@@ -159,7 +159,7 @@ def forget(call: Invocation, site: Site) -> Exit | None:
 def _show(out: Output, answer: Document) -> None:
     """Shows a site to a person: its status, then its history, then other networks."""
     belief, override = answer["belief"], answer["override"]
-    out.line(f"{belief['glyph']} {belief['words']}: {answer['host']}")
+    out.line(f"{belief['glyph']} {belief['words']}: {belief['site']}")
     out.facts(
         [
             ("cause", belief["because"]),
@@ -178,6 +178,9 @@ def _show(out: Output, answer: Document) -> None:
     if belief["words"] == "not tested":
         out.hint(f"`byway why {answer['host']}` tests it.")
     for title, headings, rows in (
+        ("Other hosts of this site", ("host", "status", "since", "works by"), [
+            (it["site"], _status(out, it), _since(out, it), it["works_by"]) for it in answer["hosts"]
+        ]),
         ("Ports", ("port", "status", "since", "evidence"), [
             (it["site"], _status(out, it), _since(out, it), it["evidence"]) for it in answer["ports"]
         ]),

@@ -30,12 +30,12 @@ from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer, gro
 from proxy.control.answers.sites import ChangeJson, OverrideJson, SiteAnswer, SiteJson, SitesAnswer, overrides_json
 from proxy.control.document import Document, document
 from proxy.control.relay_visits import RelayVisits, read_visits
-from proxy.control.site import scope
+from proxy.control.site import is_of_same_site, scope, with_or_without_www
 from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health, RelayHealth
-from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
+from proxy.model import UNKNOWN_NETWORK, NetworkId, Override, State
 from proxy.model.errors import BywayError, ConfigError
 from proxy.net.uplink.network_id import network_here
 from proxy.store import queries, route_queries
@@ -110,18 +110,25 @@ class Stored:
 
     def _site(self, host: str) -> SiteAnswer:
         now, beliefs, network = time.time(), self._beliefs(), self._network()
+        meant, other = host, with_or_without_www(host)
         here = beliefs.lookup(host, network=network, now=now)
-        elsewhere = [it for it in beliefs.all(now=now) if it.scope == host and it.network != network]
-        rows = [row for name in scopes(host) for row in self._ask(partial(queries.changes, scope=name))]
+        if here.state is State.UNKNOWN and other:
+            there = beliefs.lookup(other, network=network, now=now)
+            meant, here = (other, there) if there.state is not State.UNKNOWN else (host, here)
+        known = beliefs.all(now=now)
+        elsewhere = [it for it in known if it.scope in (host, meant) and it.network != network]
+        hosts = [it for it in known if it.network == network and is_of_same_site(it.scope, meant)]
+        rows = [row for name in scopes(meant) for row in self._ask(partial(queries.changes, scope=name))]
         changes = sorted((ChangeJson(**row) for row in rows), key=lambda change: change.at, reverse=True)
         override = _covering(host, self._overrides())
         return SiteAnswer(
             host=host,
-            belief=SiteJson.of(here, site=host),
+            belief=SiteJson.of(here, site=meant),
             ports=(),
+            hosts=tuple(map(SiteJson.of, sorted(hosts, key=lambda it: it.scope))),
             elsewhere=tuple(map(SiteJson.of, elsewhere)),
             override=None if override is None else OverrideJson.of(*override),
-            timeline=spells(changes, beliefs.held(scopes(host), now=now)),
+            timeline=spells(changes, beliefs.held(scopes(meant), now=now)),
             changes=tuple(changes),
         )
 

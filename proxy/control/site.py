@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
+from proxy.detect.scopes import registrable
 from proxy.model import Destination
 from proxy.probe.target import page_of
 
@@ -22,6 +24,30 @@ def scope(text: str) -> str:
             f"{text.strip()} is a prefix of addresses; for it, run `byway rule add IP-CIDR,{text.strip()},ACTION`"
         )
     return site(text.strip().removeprefix("*").removeprefix(".")).host
+
+
+def with_or_without_www(host: str) -> str:
+    """The other name by which people know a site: `www.example.org` for `example.org`, and the other way round; empty
+    for an address and a single label."""
+    if is_address(host) or "." not in host.removeprefix("www."):
+        return ""
+    return host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"
+
+
+def names_of(scopes: Iterable[str]) -> list[str]:
+    """The names to complete what a person types: hosts, and registrable domains for scopes below them."""
+    names = dict.fromkeys(scope.removeprefix("*.") for scope in scopes if "/" not in scope)
+    return sorted(dict.fromkeys([*names, *map(registrable, names)]))[:NAMES_MAX]
+
+
+NAMES_MAX = 500
+"""A browser shows a few of them at a time."""
+
+
+def is_of_same_site(name: str, host: str) -> bool:
+    """Whether a name, or a scope `*.example.org`, is of the same registrable domain as a host, and another one."""
+    domain = registrable(host)
+    return name != host and "." in domain and not is_address(host) and registrable(name.removeprefix("*.")) == domain
 
 
 def is_address(text: str) -> bool:

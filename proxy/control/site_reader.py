@@ -13,9 +13,10 @@ from proxy.config.relays import enabled_relays
 from proxy.control.answers.connections import ConnectionJson
 from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
 from proxy.control.dependencies import Dependencies
+from proxy.control.site import is_of_same_site, with_or_without_www
 from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.verdict.site_status import LastResult, SiteState, port_state, site_state
+from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, port_state, site_state
 from proxy.model import Belief, Destination, Inbound, NetworkId, NetworkState, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.queries import LogFilter
@@ -107,6 +108,23 @@ class SiteReader:
     def site(self, stored: Belief, now: float, host: str = "") -> SiteJson:
         """Returns what is said of a site; `host` names it where the stored scope is wider."""
         return self._reading(now).site(host or stored.scope, stored).answer()
+
+    def meant(self, host: str, now: float) -> str:
+        """Returns the host that people mean by a name: itself, or with or without `www.` where only that is known."""
+        other = with_or_without_www(host)
+        if not other or not self._is_unknown(host, now) or self._is_unknown(other, now):
+            return host
+        return other
+
+    def _is_unknown(self, host: str, now: float) -> bool:
+        return self._reading(now).site(host, self.belief(host, now)).state.status is SiteStatus.NOT_TESTED
+
+    async def of_same_site(self, host: str, now: float) -> list[SiteJson]:
+        """Returns what is known of the other hosts of a site on this network, those in trouble first."""
+        here = self._parts.network()
+        sites = [site for site in await self.known(now) if site.stored.network == here]
+        found = [site for site in sites if is_of_same_site(site.name, host) and not site.state.port]
+        return [site.answer() for site in sorted(found, key=lambda site: (not site.is_trouble, site.name))]
 
     def ports(self, host: str, now: float) -> list[SiteJson]:
         """Returns the ports of a host that are in trouble while the site as a whole is not."""

@@ -39,12 +39,12 @@ def relays(home: Home) -> None:
 def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     byway("site", "set", "example.org", "relay:tor")
-    assert completed(home, "site show ") == ["example.org", BLOG]
+    assert completed(home, "site show ") == ["example.org", BLOG, "example.net"]
     assert completed(home, "site forget b") == [BLOG]
     assert completed(home, "site set x.org relay:") == ["relay:tor", "relay:vps"]
     assert completed(home, "relay test ") == ["tor", "vps"]
     assert completed(home, "log --route ") == ["direct", "tor", "vps"]
-    assert completed(home, "log --site ") == ["example.org", BLOG]
+    assert completed(home, "log --site ") == ["example.org", BLOG, "example.net"]
     assert completed(home, "why b") == [BLOG]
 
 

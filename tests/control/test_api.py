@@ -680,3 +680,20 @@ async def test_an_open_connection_is_closed_by_its_id(api: ClientSession, closed
             assert answer.status == 400
             assert "is not the id of a connection" in (await answer.json())["error"]
     assert closed == [2]
+
+
+async def test_a_typed_domain_shows_what_is_known_of_its_hosts(api: ClientSession, world: World) -> None:
+    for host in ("www.livejournal.com", "blog.livejournal.com"):
+        world.see(rescued(host=host, at=time.time()))
+    typed = await read(api, "/v1/sites/livejournal.com")
+    assert (typed["host"], typed["belief"]["site"], typed["belief"]["words"]) == (
+        "livejournal.com", "www.livejournal.com", "likely blocked",
+    )  # fmt: skip
+    assert [host["site"] for host in typed["hosts"]] == ["blog.livejournal.com"]
+    assert typed["timeline"][0]["scope"] == "www.livejournal.com"
+    own = await read(api, "/v1/sites/blog.livejournal.com")
+    assert (own["belief"]["site"], [host["site"] for host in own["hosts"]]) == (
+        "blog.livejournal.com", ["www.livejournal.com"],
+    )  # fmt: skip
+    other = await read(api, "/v1/sites/never.example")
+    assert (other["belief"]["site"], other["belief"]["words"], other["hosts"]) == ("never.example", "not tested", [])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.control.site import scope, site
+from proxy.control.site import is_of_same_site, names_of, scope, site, with_or_without_www
 from proxy.model import Destination
 
 
@@ -66,3 +66,40 @@ def test_a_prefix_is_no_site(text: str) -> None:
     with pytest.raises(ValueError, match=r"is a prefix of addresses; for it, run `byway rule add IP-CIDR,"):
         scope(text)
     assert scope("192.0.2.1/24x") == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "other"),
+    [
+        ("livejournal.com", "www.livejournal.com"),
+        ("www.livejournal.com", "livejournal.com"),
+        ("blog.livejournal.com", "www.blog.livejournal.com"),
+        ("192.0.2.1", ""),
+        ("2001:db8::1", ""),
+        ("localhost", ""),
+        ("www.localhost", ""),
+    ],
+)
+def test_the_name_with_or_without_www(host: str, other: str) -> None:
+    assert with_or_without_www(host) == other
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "is_of_it"),
+    [
+        ("www.livejournal.com", "livejournal.com", True),
+        ("*.livejournal.com", "www.livejournal.com", True),
+        ("livejournal.com", "livejournal.com", False),
+        ("livejournal.org", "livejournal.com", False),
+        ("one.github.io", "two.github.io", False),
+        ("192.0.2.0/24", "192.0.2.1", False),
+        ("192.0.2.2", "192.0.2.1", False),
+    ],
+)
+def test_the_hosts_of_a_site(name: str, host: str, is_of_it: bool) -> None:
+    assert is_of_same_site(name, host) is is_of_it
+
+
+def test_names_to_complete_have_their_domains() -> None:
+    scopes = ["www.livejournal.com", "*.example.co.uk", "192.0.2.0/24", "www.livejournal.com", "a.example.co.uk"]
+    assert names_of(scopes) == ["a.example.co.uk", "example.co.uk", "livejournal.com", "www.livejournal.com"]

@@ -170,12 +170,14 @@ class SitesAnswer:
 
 @frozen_dataclass
 class SiteAnswer:
-    """One site: its status here and on other networks, the override that covers it, and its history. `ports` are
-    those of its ports that are in trouble alone."""
+    """One site: its status here and on other networks, the override that covers it, and its history. `belief` is of the
+    host, or of the same with or without `www.` where only that is known (`belief.site`). `ports` are those of its ports
+    that are in trouble alone, `hosts` what is known of the other hosts of its registrable domain."""
 
     host: str
     belief: SiteJson
     ports: tuple[SiteJson, ...]
+    hosts: tuple[SiteJson, ...]
     elsewhere: tuple[SiteJson, ...]
     override: OverrideJson | None
     timeline: tuple[SpellJson, ...]

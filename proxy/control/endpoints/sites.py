@@ -70,18 +70,21 @@ class SiteEndpoints:
         """Shows the status, the override and the history of a site."""
         host = parse_field(scope, host)
         now = time.time()
-        here = self.sites.belief(host, now)
+        meant = self.sites.meant(host, now)
+        here = self.sites.belief(meant, now)
+        hosts = await self.sites.of_same_site(meant, now)
         elsewhere = [
             belief
             for belief in self.parts.beliefs.all(now=now)
-            if belief.scope == host and belief.network != here.network
+            if belief.scope in (host, meant) and belief.network != here.network
         ]
         covering = self._override_of(host)
-        changes, timeline = await self.sites.history(host, now)
+        changes, timeline = await self.sites.history(meant, now)
         return SiteAnswer(
             host=host,
-            belief=self.sites.site(here, now, host),
-            ports=tuple(self.sites.ports(host, now)),
+            belief=self.sites.site(here, now, meant),
+            ports=tuple(self.sites.ports(meant, now)),
+            hosts=tuple(hosts),
             elsewhere=tuple(self.sites.site(belief, now) for belief in elsewhere),
             override=None if covering is None else OverrideJson.of(*covering),
             timeline=timeline,

@@ -368,3 +368,14 @@ async def test_what_comes_from_outside_is_text(world: World, browser: Browser) -
 async def test_no_page_has_a_password(browser: Browser) -> None:
     for page in ("", "sites", f"sites/{BLOCKED}", "relays", "rules", "networks", "addons", "log?hours="):
         assert SECRET not in (await browser.get(browser.base + page))[1]
+
+
+async def test_a_typed_domain_leads_to_its_hosts(world: World, browser: Browser) -> None:
+    world.see(rescued(host="www.instagram.com", at=time.time()))
+    text = await browser.text("sites/instagram.com")
+    assert "~ likely blocked" in text
+    assert "This is what is known of www.instagram.com ." in text
+    _, html = await browser.get(browser.base)
+    assert '<option value="www.instagram.com">' in html
+    assert '<option value="instagram.com">' in html
+    assert BLOCKED in await browser.text("sites/livejournal.com")

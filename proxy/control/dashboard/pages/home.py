@@ -22,6 +22,7 @@ from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.route_matrix import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
+from proxy.control.site import names_of
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
 from proxy.model import AutoMode, State
@@ -83,6 +84,8 @@ class HomeView:
     blocked: Sequence[NewStatus]
     free: Sequence[NewStatus]
     relays: Sequence[RelayJson]
+    known: Sequence[str]
+    """Names of sites, to complete what is typed."""
 
 
 def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequence[ChangeJson]) -> HomeView:
@@ -122,6 +125,7 @@ def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequenc
             if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
         ),
         relays=status.relays,
+        known=names_of(site.scope for site in status.sites),
     )
 
 

@@ -73,6 +73,7 @@ class SiteView:
 
     host: str
     site: SiteJson
+    hosts: Sequence[SiteJson]
     plan: PlanJson
     advice: str
     is_retest_due: bool
@@ -116,6 +117,7 @@ def site_view(
     return SiteView(
         host=answer.host,
         site=answer.belief,
+        hosts=answer.hosts,
         plan=known.plan,
         advice=known.advice,
         is_retest_due=(answer.belief.retest_at or now) <= now,
@@ -185,12 +187,13 @@ async def _site(visit: Visit) -> web.Response:
 async def _view_of(visit: Visit, host: str) -> SiteView:
     now, subjects = time.time(), visit.subjects
     answer = await subjects.sites.show_site(host)
-    known = await subjects.measurements.known(Destination(host, 443))
+    meant = host if answer.belief.port else answer.belief.site
+    known = await subjects.measurements.known(Destination(meant, 443))
     rows = await subjects.sites.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
     networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
     relays, last = subjects.relays.relays.usable_names(), undo_of(visit)
     undo = last if last is not None and last.host == host else None
-    measured = (await subjects.measurements.measurements(host)).measurements
+    measured = (await subjects.measurements.measurements(meant)).measurements
     return site_view(answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks)
 
 

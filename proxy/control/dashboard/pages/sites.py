@@ -14,7 +14,7 @@ from proxy.control.dashboard.pages.site_override import override_text
 from proxy.control.dashboard.route_matrix import RouteMatrix, route_matrix
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
-from proxy.control.site import scope
+from proxy.control.site import names_of, scope
 from proxy.control.site_reader import KnownSite
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus
@@ -75,6 +75,8 @@ class SitesView:
     causes: Mapping[str, str]
     empty: str
     matrix: RouteMatrix | None
+    known: Sequence[str]
+    """Names of sites, to complete what is typed."""
 
     def query(self, page: int) -> str:
         return self.asked.query(page)
@@ -116,6 +118,7 @@ def sites_view(
         statuses={status: status.in_words for status in SiteStatus},
         causes={id_: cause_in_words(id_) for id_ in sorted({str(site.state.cause) for site in sites} - {""})},
         empty=_("No site matches. Clear the filter to see all.") if sites else nothing,
+        known=names_of(site.name for site in sites),
         matrix=route_matrix([each for each in seen if not is_filtered or each.host in names]),
     )
 
