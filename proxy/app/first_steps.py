@@ -35,7 +35,7 @@ class FirstSteps:
     """Prints the lines. `proxy` is where this computer reaches Byway."""
 
     def __init__(self, proxy: Destination, poller: Poller, *, command: str, run: RunProgram = run_program) -> None:
-        """`command` is how the user starts Byway's commands (`desktop/command_name.py`)."""
+        """`command` is how the user starts Byway's commands (`config/command_name.py`)."""
         self._proxy = proxy
         self._poller = poller
         self._byway = command

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 
 from proxy.app.reload import ActiveSetup
+from proxy.config.command_name import typed_here
 from proxy.control.pac import local_proxy
 from proxy.model import Destination
 from proxy.net.poller import Poller
@@ -21,16 +21,15 @@ def print_greeting(active: ActiveSetup, address: Destination, poller: Poller) ->
     relays = active.setup.registry.relay_names
     through = f"relays: {', '.join(relays)}" if relays else "no relay"
     if sys.stdout is None or not sys.stdout.isatty():
-        advice = "" if relays else "; add one with `byway relay add URL`"
+        advice = "" if relays else f"; add one with `{typed_here()} relay add URL`"
         with contextlib.suppress(BrokenPipeError):
             print(f"{listens} ({through}{advice}).", flush=True)
-            print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
+            print(f"Set {address} as your browser's proxy, then see `{typed_here()} status`. Ctrl-C stops.", flush=True)
         return
     from proxy.app.first_steps import FirstSteps
-    from proxy.desktop.command_name import command_name
 
     proxy = local_proxy(address.host, address.port)
-    steps = FirstSteps(proxy, poller, command=command_name(sys.argv[0], os.environ))
+    steps = FirstSteps(proxy, poller, command=typed_here())
     steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")
     if active.setup.settings.relay:
         steps.print_browser()

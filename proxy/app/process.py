@@ -22,6 +22,7 @@ from proxy.app.app import App
 from proxy.app.ending import Ending, LoginTerminal, begin_again
 from proxy.app.freed_memory import return_freed_pages
 from proxy.app.run_options import RunOptions
+from proxy.config.command_name import as_typed, typed_here
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.config.state_lock import alone
@@ -139,10 +140,18 @@ def _log_fault(faults: Faults, loop: asyncio.AbstractEventLoop, context: dict[st
         log.debug("traceback:", exc_info=error)
 
 
+class _Formatter(logging.Formatter):
+    """Says commands as the user types them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return as_typed(text, typed_here()) if "byway " in text else text
+
+
 def _log_to_stderr(options: RunOptions) -> None:
     level = logging.WARNING if options.verbose == 0 else logging.INFO if options.verbose == 1 else logging.DEBUG
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.handlers[:] = [handler]
     log.setLevel(logging.ERROR if options.quiet else level)
     log.propagate = False

@@ -29,8 +29,8 @@ def _env(
 
     The last lines, comments, show how to use and to unset them."""
     from proxy.cli.proxy_address import proxy_address
+    from proxy.config.command_name import typed_here
     from proxy.control.version import VERSION
-    from proxy.desktop.command_name import command_name
     from proxy.desktop.shell_env import Shell, script, shell_of, variables
 
     values = variables(proxy_address(call).proxy)
@@ -38,5 +38,5 @@ def _env(
     if call.output.as_json:
         call.output.document({"version": VERSION, "shell": str(chosen), "variables": values})
     else:
-        call.output.now(script(chosen, values, command=command_name(sys.argv[0], os.environ)))
+        call.output.now(script(chosen, values, command=typed_here()))
     return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.cli.table import lay_out, wrap
 from proxy.cli.terminal import width
+from proxy.config.command_name import as_typed, typed_here
 from proxy.control.amounts import ago, clock
 from proxy.control.inert_text import inert
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -40,8 +41,8 @@ class Output:
         """Returns a text as the terminal shows it: a phrase in the language of the command, and all that comes from
         outside inert."""
         if self.spoken is None or not isinstance(text, Phrase):
-            return inert(text)
-        return self.spoken.say(text.mapped(inert))
+            return _typed(inert(text))
+        return _typed(self.spoken.say(text.mapped(inert)))
 
     @property
     def fancy(self) -> bool:
@@ -73,7 +74,7 @@ class Output:
     def _lines(self, text: str, before: str = "") -> list[str]:
         if self.spoken is not None and isinstance(text, Phrase):
             return [before + self.shown(text)]
-        return list(map(inert, (before + text).split("\n")))
+        return [_typed(inert(line)) for line in (before + text).split("\n")]
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "") -> None:
         """Prints rows under headings; for an empty table also the hint `empty`."""
@@ -104,7 +105,12 @@ class Output:
 
 def say(text: str) -> None:
     """Prints lines to stderr, wrapped on a terminal."""
-    _to_stderr(list(map(inert, text.split("\n"))))
+    _to_stderr([_typed(inert(line)) for line in text.split("\n")])
+
+
+def _typed(text: str) -> str:
+    """Returns a text with the commands in it as they are typed here."""
+    return as_typed(text, typed_here())
 
 
 def _to_stderr(lines: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from proxy.control.pac import Pac
-from proxy.languages.catalogue import catalogue
+from proxy.control.speaker import speaker
 from proxy.languages.language import Language
 from proxy.model import Destination
 from proxy.model.phrase import _, ngettext
@@ -49,7 +49,7 @@ def family_of(user_agent: str) -> Family | None:
 
 def home_page(proxy: Destination, use: Use, user_agent: str, language: Language = Language.ENGLISH) -> str:
     """Returns the page for a browser on this computer; `proxy` is where Byway listens."""
-    say = catalogue(language).say
+    say = speaker(language)
     return document(
         say(_("Byway is running")),
         element(
@@ -100,7 +100,7 @@ def home_page(proxy: Destination, use: Use, user_agent: str, language: Language 
 def setup_page(proxy: Destination, user_agent: str, language: Language = Language.ENGLISH) -> str:
     """Returns the page for a client that reached `proxy` from elsewhere: the same for everybody with such a browser
     and language."""
-    say = catalogue(language).say
+    say = speaker(language)
     return document(
         say(_("Proxy set-up")),
         element("p", say(_("This address is a proxy. It asks for a user and a password."))),

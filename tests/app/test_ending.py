@@ -11,7 +11,7 @@ import pytest
 
 from proxy.app.ending import Ending
 from proxy.config.state_lock import is_locked
-from tests.support.byway import Byway
+from tests.support.byway import TYPED, Byway
 from tests.support.waiting import until, until_read
 
 RUN = ("run", "--port", "0")
@@ -107,7 +107,7 @@ async def test_the_refusal_of_a_second_one_names_the_command_that_ends_the_first
         ran = await byway.command(*RUN, check=False)
         assert ran.returncode == 1
         assert f"the Byway with pid {byway.pid} runs on port {byway.port}" in ran.stderr
-        assert "To end it: `byway stop`." in ran.stderr
+        assert f"To end it: `{TYPED} stop`." in ran.stderr
 
 
 async def test_restart_keeps_the_process_and_its_terminal_and_reads_what_needs_a_restart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tests.support.byway import Byway
+from tests.support.byway import TYPED, Byway
 from tests.support.waiting import until_read
 
 
@@ -123,7 +123,7 @@ async def test_a_browser_that_opens_the_proxys_port_learns_what_it_is(tmp_path: 
             writer.close()
             await writer.wait_closed()
             assert status in answer.partition(b"\r\n")[0] + b" ", (target, host)
-            assert (b"byway status" in answer) is (status == b" 200 ")
+            assert (f"{TYPED} status".encode() in answer) is (status == b" 200 ")
 
 
 async def test_G4_a_busy_port_ends_with_1_and_says_how_to_find_who_has_it(tmp_path: Path) -> None:

@@ -135,8 +135,7 @@ class Shown:
         """Holds it against the snapshot, and to the rules for all."""
         both = [Terminal(self.home, words, NO_COLOR="1"), Terminal(self.home, words, NO_COLOR="1", LC_ALL="C")]
         wide = self._wide(words)
-        started_as = f"{Path(sys.executable).name} -m proxy"  # in what is printed to be copied
-        narrow, ascii_only = (terminal.read().replace(started_as, "byway") for terminal in both)
+        narrow, ascii_only = (terminal.read() for terminal in both)
         assert "\x1b" not in narrow
         assert ascii_only.isascii()
         assert "Traceback" not in narrow + ascii_only
@@ -215,10 +214,12 @@ class Terminal:
         self._home = home
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+        given = _environment(home, **environment)
+        program = _installed(home)
+        given["PATH"] = f"{program.parent}{os.pathsep}{given.get('PATH', '')}"
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "proxy", *home.flags, *words.split()],
-            stdin=slave, stdout=slave, stderr=slave, env=_environment(home, **environment),
-        )  # fmt: skip
+            [program, *home.flags, *words.split()], stdin=slave, stdout=slave, stderr=slave, env=given
+        )
         os.close(slave)
 
     def read(self) -> str:
@@ -234,6 +235,16 @@ class Terminal:
             code = self._process.wait(60)
         text = re.sub(r"(?m)^.*\r\x1b\[K", "", printed.decode().replace("\r\n", "\n"))
         return _steadied(self._home, text) + _ended(code)
+
+
+def _installed(home: Home) -> Path:
+    """A program `byway`, as an installation has one: what it prints names the commands by it."""
+    program = home.state.parent / "bin" / "byway"
+    if not program.exists():
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!{sys.executable} -P\nfrom proxy.cli import main\n\nmain()\n")
+        program.chmod(0o755)
+    return program
 
 
 def _shape(value: Any, key: str = "") -> Iterator[str]:

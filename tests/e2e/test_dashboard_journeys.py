@@ -22,7 +22,7 @@ from tests.e2e.country import CONTROL, RELAY, Country, Running
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.lab.portal import PageServer, Says
 from tests.support import ooni
-from tests.support.byway import Byway
+from tests.support.byway import TYPED, Byway
 from tests.support.censor import Behaviour
 from tests.support.chromium import tab
 from tests.support.dashboard import Browser, Pages
@@ -112,7 +112,7 @@ async def test_a_relay_dies_and_another_takes_over(tmp_path: Path) -> None:
             home = await browser.text()
             problems = home[home.index("Problems") : home.index("Mode")]
             assert f"Relay {RELAY} fails: connection refused." in problems
-            assert f"byway relay test {RELAY}" in problems
+            assert f"{TYPED} relay test {RELAY}" in problems
             assert "1 of 2 relays in use fails: vps." in await browser.text("relays")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.exit_codes import Exit
-from tests.support.byway import Byway, NotReady
+from tests.support.byway import TYPED, Byway, NotReady
 from tests.support.client import fetch
 from tests.support.descriptors import descriptors_for_tunnels
 from tests.support.list_source import LONG_AGO, Answer, ListSource, page, redirect, zipped
@@ -159,7 +159,7 @@ async def test_a_rule_that_needs_the_list_is_told_what_to_do_first(scene: Scene)
     byway = scene.byway(scene.list_table())
     with pytest.raises(NotReady, match="exit code 7"):
         await byway.start()
-    assert "list mine: not fetched yet; run `byway list refresh mine`" in byway.said.read_text()
+    assert f"list mine: not fetched yet; run `{TYPED} list refresh mine`" in byway.said.read_text()
     await byway.command("list", "refresh")
     async with byway:
         assert (await byway.read("rule", "test", "site1.test"))["plan"]["action"] == "RELAY"

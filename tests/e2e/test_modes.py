@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support.byway import Byway
+from tests.support.byway import TYPED, Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 
@@ -72,7 +72,7 @@ async def test_wrong_words_are_refused(tmp_path: Path) -> None:
     async with Byway(tmp_path) as byway:
         for words, said in (
             (("pause", "soon"), "'soon' is not a length of time"),
-            (("pause", "30d"), "A pause lasts 1 s to 7 days. To go direct until you change it: `byway mode direct`"),
+            (("pause", "30d"), f"A pause lasts 1 s to 7 days. To go direct until you change it: `{TYPED} mode direct`"),
             (("mode", "fast"), 'unknown mode "fast"; it can be auto, direct or relay'),
         ):
             done = await byway.command(*words, check=False)

@@ -25,7 +25,7 @@ from proxy.desktop.proxy_settings import (
     Windows,
 )
 from proxy.desktop.system_proxy import is_in_use
-from tests.support.byway import Byway
+from tests.support.byway import TYPED, Byway
 from tests.support.desktops import run_in, session_bus, stand_ins
 from tests.support.waiting import until
 
@@ -185,7 +185,7 @@ async def test_it_is_strict_while_a_rule_or_an_override_closes_a_site(tmp_path: 
     async with desk(name, tmp_path, "DOMAIN,a.example,RELAY\n") as on:
         said = (await on.byway.command("system", "on", "--desktop", name)).stdout
         assert "rules.txt:1 DOMAIN,a.example,RELAY" in said
-        assert "byway system off" in said
+        assert f"{TYPED} system off" in said
         assert on.is_strict
 
         on.byway.rules.write_text("MATCH,AUTO\n")

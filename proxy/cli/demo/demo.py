@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import ssl
 import sys
 import tempfile
@@ -23,9 +22,9 @@ from typing import Any
 from proxy.cli.demo import byway_process
 from proxy.cli.demo.byway_process import BywayProcess
 from proxy.cli.demo.demo_world import LOOPBACK, DemoWorld, page_of
+from proxy.config.command_name import typed_here
 from proxy.control.attempts import attempt
 from proxy.control.version import VERSION
-from proxy.desktop.command_name import command_name
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -118,7 +117,7 @@ async def _play(story: _Story) -> None:
             await _visit_without_byway(story, stage)
             await _visit_twice(story, stage, byway)
             await _read_log(story, byway)
-    byway_command = command_name(sys.argv[0], os.environ)
+    byway_command = typed_here()
     story.show(f"Next: run `{byway_command} run`.")
     story.show(f"Then, in a second terminal: `{byway_command} browser`.")
 

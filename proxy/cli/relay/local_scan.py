@@ -94,7 +94,7 @@ class LocalScan:
                 yield f"Port {each.known.port}: Byway and PySocks disagree ({error})."
             if each.wants_user and each.known.port not in self._relays:
                 scheme = each.url.partition("://")[0]
-                yield f"To add port {each.known.port}: byway relay add {scheme}://USER@{LOOPBACK}:{each.known.port}"
+                yield f"To add port {each.known.port}: `byway relay add {scheme}://USER@{LOOPBACK}:{each.known.port}`"
         if not self._tried and any(not each.is_proxy for each in self.proxies):
             yield "Whether an HTTP server is a proxy shows `--try-out`."
 

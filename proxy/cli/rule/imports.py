@@ -187,8 +187,8 @@ def _import_url(
         return
     call.output.line(f"list {name}: {'is there already' if known else 'added'}: {redact(url)}")
     hint_in_use(call, running)
-    call.output.hint(f"Nothing is fetched by itself. To fetch it: byway list refresh {name}")
-    call.output.hint(f"To use it: byway rule add LIST,{name},RELAY")
+    call.output.hint(f"Nothing is fetched by itself. To fetch it: `byway list refresh {name}`")
+    call.output.hint(f"To use it: `byway rule add LIST,{name},RELAY`")
 
 
 def _show_list(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from proxy.languages.catalogue import catalogue
+from proxy.control.speaker import speaker
 from proxy.languages.language import Language
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY, document, element
 
@@ -34,7 +34,7 @@ def html(text: str, headers: Mapping[str, str], status: int = 200) -> web.Respon
 
 def message(title: str, text: str, status: int, language: Language) -> web.Response:
     """Returns a page of one sentence."""
-    say = catalogue(language).say
+    say = speaker(language)
     content = element("p", say(text))
     return html(document(say(title), content, language=language, direction=language.direction), SIGN_IN_HEADERS, status)
 

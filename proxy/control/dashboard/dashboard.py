@@ -19,9 +19,9 @@ from proxy.control.dashboard.guard import check_client, check_origin, cookie_nam
 from proxy.control.dashboard.sign_in import CODE_S, Session, SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.request_parsing import query_fields
+from proxy.control.speaker import speaker
 from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
-from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
 from proxy.model.phrase import _
@@ -67,7 +67,7 @@ class Dashboard:
         """Takes a code. It may come from a file that `byway open` wrote, so any Origin may send it."""
         check_client(request, self._hosts())
         language = self._language(request)
-        say = catalogue(language).say
+        say = speaker(language)
         form = await posted_form(request, None, "code")
         code = self._sign_in.redeem(form.get("code", ""), _now())
         if code is None or code.session is None:
@@ -140,7 +140,7 @@ def _now() -> float:
 
 
 def _sign_in_form(error: str, language: Language, status: int = 200) -> web.Response:
-    say = catalogue(language).say
+    say = speaker(language)
     content = [
         element(
             "p",

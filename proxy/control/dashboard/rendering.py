@@ -16,6 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from proxy.config.command_name import as_typed, typed_here
 from proxy.control.amounts import ago, clock, dated, size, span
 from proxy.control.answers.connections import AttemptJson, ConnectionJson
 from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
@@ -68,7 +69,7 @@ def environment(language: Language) -> Environment:
     spoken = catalogue(language)
 
     def prose_in_language(text: str) -> Markup:
-        return Markup(prose(spoken.say(text)))  # noqa: S704
+        return Markup(prose(as_typed(spoken.say(text), typed_here())))  # noqa: S704
 
     def remedy(text: str) -> Markup:
         """What to do: a command as code, a sentence as it is."""
@@ -94,6 +95,7 @@ def environment(language: Language) -> Environment:
         "number": lambda count: spoken.number(str(count)),
         "code": lambda text: Markup('<code dir="ltr">{}</code>').format(text),
         "prose": prose_in_language,
+        "typed": lambda text: as_typed(text, typed_here()),
         "remedy": remedy,
         "status": lambda status: status.in_words,
         "confidence": lambda confidence: confidence.in_words,
@@ -110,7 +112,9 @@ def environment(language: Language) -> Environment:
 
 def _said(value: Any, spoken: Catalogue) -> Any:
     """Returns what a page shows of a value: a phrase in its language, with the markup that its values have."""
-    return spoken.say(value, escape=escape) if isinstance(value, Phrase) else value
+    if not isinstance(value, Phrase):
+        return value
+    return Markup(as_typed(spoken.say(value, escape=escape), escape(typed_here())))  # noqa: S704  # the phrase is escaped
 
 
 def _token(session: Session) -> Callable[[], Markup]:

@@ -1,0 +1,54 @@
+"""How a user starts Byway's commands, so that a printed command can be copied as it is.
+
+Texts name them as `byway …`; `as_typed` says them as they are typed here, where a text reaches a terminal or a page. In
+JSON and in the log they stay as they are: who reads those may have another terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from functools import cache
+
+_NAME = "byway"
+
+COMMANDS = (
+    "addons", "browser", "ca", "config", "demo", "doctor", "env", "forget", "help", "list", "log", "mode", "open",
+    "pac", "pause", "relay", "report", "restart", "resume", "rule", "run", "service", "site", "status", "stop",
+    "system", "test", "version", "why",
+)  # fmt: skip
+"""The commands that texts name."""
+
+_COMMAND = re.compile(rf"(?<![\w./-]){_NAME}(?= (?:(?:{'|'.join(COMMANDS)})(?!\w|[.:]\w)|--\w))")
+
+
+def command_name(started_as: str, env: Mapping[str, str]) -> str:
+    """Returns `byway` where PATH leads to this installation; else the way in which it was started, such as
+    `.venv/bin/byway`. `started_as` is `sys.argv[0]`."""
+    file = os.path.basename(started_as)
+    if file == "__main__.py":
+        return f"{os.path.basename(sys.executable)} -m proxy"
+    if file.removesuffix(".exe") != _NAME:  # another program that uses Byway's code
+        return _NAME
+    found = _found_in(env.get("PATH", ""), file)
+    is_in_path = found is not None and os.path.exists(started_as) and os.path.samefile(found, started_as)
+    return _NAME if is_in_path else started_as
+
+
+def _found_in(path: str, file: str) -> str | None:
+    """Returns the first program of that name in PATH. shutil.which would load the modules of bz2 and xz."""
+    places = (os.path.join(folder, file) for folder in path.split(os.pathsep))
+    return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)
+
+
+def as_typed(text: str, command: str) -> str:
+    """Returns a text with the commands in it as they are typed: `command` is what `command_name` returns."""
+    return text if command == _NAME or _NAME not in text else _COMMAND.sub(lambda _: command, text)
+
+
+@cache
+def typed_here() -> str:
+    """Returns how commands are typed for the user of this process."""
+    return command_name(sys.argv[0], os.environ)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.command_name import COMMANDS, as_typed, command_name
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    program = tmp_path / "bin" / "byway"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    return program
+
+
+def test_in_path_it_is_the_name_alone(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(installed)
+    for started_as in (str(installed), str(tmp_path / "link")):
+        assert command_name(started_as, {"PATH": f"/nonexistent:{installed.parent}"}) == "byway"
+
+
+def test_elsewhere_it_is_what_was_typed(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where PATH has another Byway, which may have other folders."""
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other" / "byway"
+    other.parent.mkdir()
+    other.touch(mode=0o755)
+    assert command_name("bin/byway", {"PATH": "/nonexistent"}) == "bin/byway"
+    assert command_name("bin/byway", {}) == "bin/byway"
+    assert command_name("bin/byway", {"PATH": str(other.parent)}) == "bin/byway"
+
+
+def test_in_another_program_it_is_the_name_alone() -> None:
+    assert command_name("/usr/bin/pytest", {"PATH": ""}) == "byway"
+
+
+def test_as_a_module_it_is_the_interpreter_and_the_module() -> None:
+    assert command_name("/src/proxy/__main__.py", {"PATH": ""}).endswith(" -m proxy")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("To add one: `byway relay add URL`.", "To add one: `bin/byway relay add URL`."),
+        ("byway why site.example", "bin/byway why site.example"),
+        ("start it, then byway relay test tor", "start it, then bin/byway relay test tor"),
+        ("`byway run --state DIR`; `byway stop`", "`bin/byway run --state DIR`; `bin/byway stop`"),
+        ("`byway --install-completion`", "`bin/byway --install-completion`"),
+        ("To undo: byway resume.", "To undo: bin/byway resume."),
+        ("byway: an error", "byway: an error"),
+        ("Byway is running", "Byway is running"),
+        ("/home/me/byway run.txt", "/home/me/byway run.txt"),
+        ("journalctl --user --unit byway", "journalctl --user --unit byway"),
+        ("byway runs", "byway runs"),
+        ("the byway process", "the byway process"),
+        (".venv/bin/byway why x", ".venv/bin/byway why x"),
+    ],
+)
+def test_the_commands_in_a_text_are_said_as_they_are_typed(text: str, said: str) -> None:
+    assert as_typed(text, "bin/byway") == said
+    assert as_typed(text, "byway") == text
+
+
+def test_every_command_is_known_to_the_texts() -> None:
+    from proxy.cli.commands import _MODULES
+
+    assert sorted({*_MODULES, "help", "version"}) == sorted(COMMANDS)
