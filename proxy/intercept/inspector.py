@@ -36,6 +36,7 @@ from proxy.session.events import Ended, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectedOrigin, InspectionDecision
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
+from proxy.wire.sniff import may_be_http
 from proxy.wire.tls import CertificateReply
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class MitmInspector:
             await self._start()
         except BywayError as error:
             return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
-        if flight is not None and flight.protocol is Protocol.HTTP:
+        if flight is not None and flight.protocol is not Protocol.TLS:
             return _INSPECT
         if self._services().is_private(host):  # no probe may be sent there; the engine verifies its certificate
             return _INSPECT
@@ -304,6 +305,8 @@ def _can_inspect(flight: Flight, host: str) -> bool:
     host. Without SNI it can only mean the requested host."""
     if flight.protocol is Protocol.HTTP:
         return True
+    if flight.protocol is Protocol.OTHER:  # a head that is odd is not to pass unread
+        return may_be_http(flight.data) is not False
     if flight.protocol is not Protocol.TLS:
         return False
     if flight.server_name in (None, host):

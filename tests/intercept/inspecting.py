@@ -161,8 +161,8 @@ AnOrigin = TypeVar("AnOrigin", bound=Origin)
 
 
 @asynccontextmanager
-async def listening(origin: AnOrigin, context: ssl.SSLContext) -> AsyncIterator[AnOrigin]:
-    """An origin that serves TLS on a free port of loopback."""
+async def listening(origin: AnOrigin, context: ssl.SSLContext | None) -> AsyncIterator[AnOrigin]:
+    """An origin that serves TLS, or plain bytes, on a free port of loopback."""
     async with await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=context) as server:
         origin.port = server.sockets[0].getsockname()[1]
         yield origin
@@ -170,16 +170,17 @@ async def listening(origin: AnOrigin, context: ssl.SSLContext) -> AsyncIterator[
 
 @asynccontextmanager
 async def tunnel(
-    byway: Inspecting, port: int, alpn: Sequence[str] = ()
+    byway: Inspecting, port: int, alpn: Sequence[str] = (), *, tls: bool = True
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """TLS inside a tunnel, with our own authority's certificate."""
+    """TLS inside a tunnel, with our own authority's certificate; or plain bytes."""
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(*byway.proxy, limit=1 << 20)
         try:
             where = f"www.inside.test:{port}"
             writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-            await writer.start_tls(byway.trust(alpn=alpn), server_hostname="www.inside.test")
+            if tls:
+                await writer.start_tls(byway.trust(alpn=alpn), server_hostname="www.inside.test")
             yield reader, writer
         finally:
             writer.transport.abort()

@@ -53,9 +53,11 @@ async def site(authority: Authority) -> AsyncIterator[Origin]:
         yield origin
 
 
-async def ask(byway: Inspecting, port: int, pieces: Sequence[bytes], alpn: Sequence[str] = ()) -> bytes:
+async def ask(
+    byway: Inspecting, port: int, pieces: Sequence[bytes], alpn: Sequence[str] = (), *, tls: bool = True
+) -> bytes:
     """All that comes until the connection is closed."""
-    async with tunnel(byway, port, alpn) as (reader, writer):
+    async with tunnel(byway, port, alpn, tls=tls) as (reader, writer):
         answer = bytearray()
         with contextlib.suppress(OSError, ssl.SSLError):
             for piece in pieces:
@@ -91,6 +93,60 @@ async def test_A1_to_A31_an_ambiguous_head_in_the_tunnel_is_refused(
     assert len(statuses(answer)) == 1, answer
     assert statuses(answer)[0] in (400, 417, 501, 505), answer
     assert b"Connection: close\r\n" in answer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bare_site() -> AsyncIterator[Origin]:
+    """The same without TLS."""
+    async with listening(Origin(), None) as origin:
+        yield origin
+
+
+ODD_LINES = {
+    **BAD_HEADS,
+    "a version on a line of its own": b"GET /\nHTTP/1.1\r\n" + HOST + b"\r\n",
+    "two blanks": b"POST /  HTTP/1.1\r\n" + HOST + b"\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/2 in parts": b"PRI / HTTP/2.0\r\n" + HOST + b"\r\n",
+    "a blank first": b" GET / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "no version": b"GET /\r\n" + HOST + b"\r\n",
+    "small letters": b"get / http/1.1\r\n" + HOST + b"\r\n",
+    "a tab": b"GET\t/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a blank at the end": b"GET / HTTP/1.1 \r\n" + HOST + b"\r\n",
+    "HTTP/3": b"GET / HTTP/3.0\r\n" + HOST + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("way", ["whole", "in two"])
+@pytest.mark.parametrize("name", ODD_LINES)
+async def test_an_ambiguous_head_in_a_plain_tunnel_is_refused(
+    byway: Inspecting, bare_site: Origin, name: str, way: str
+) -> None:
+    bare_site.heard.clear()
+    _, cut = WAYS[way]
+    answer = await ask(byway, bare_site.port, cut(ODD_LINES[name] + SMUGGLED), tls=False)
+    assert bytes(bare_site.heard[:1]) in (b"", b"\x16"), "nothing, or Byway's own question whether TLS is spoken there"
+    assert bare_site.heard.find(HOST) < 0
+    assert b" 200 " not in answer
+
+
+@pytest.mark.parametrize("way", ["whole", "in two"])
+async def test_what_is_no_request_passes_a_plain_tunnel_and_a_good_request_too(
+    byway: Inspecting, bare_site: Origin, way: str
+) -> None:
+    """The control."""
+    _, cut = WAYS[way]
+    for told in (b"EHLO mail.test\r\n\r\n", b"NICK zoya\r\n\r\n", b"\x00\x01binary\r\n\r\n"):
+        bare_site.heard.clear()
+        async with tunnel(byway, bare_site.port, tls=False) as (reader, writer):
+            for piece in cut(told):
+                writer.write(piece)
+                await writer.drain()
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        assert bare_site.has_heard(told)
+    bare_site.heard.clear()
+    assert statuses(await ask(byway, bare_site.port, cut(GOOD), tls=False)) == [200]
+    assert b"GET /good HTTP/1.1\r\n" in bare_site.heard
 
 
 @pytest.mark.parametrize("name", TOO_LARGE)
