@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable
 
 from proxy.config.load import Loaded
+from proxy.model import Destination, IPAddress
 from proxy.model.errors import ConfigError
 from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
@@ -32,6 +34,12 @@ def guard_of_relays(*, port: int) -> Guard:
     """The guard for relays: a relay may have any address except Byway's own, where every request would loop. What its
     name resolves to is known only when it is dialed."""
     return Guard(("0.0.0.0/0", "::/0"), own_ports=(port,), own_addresses=_own_addresses())
+
+
+def public_addresses() -> Callable[[IPAddress], bool]:
+    """Returns whether an address is beyond the local network, and not this computer's."""
+    guard, anywhere = Guard((), own_addresses=_own_addresses()), Destination("relay.invalid", 443)
+    return lambda address: guard.refuse_address(anywhere, address) is None
 
 
 def _own_names() -> tuple[str, ...]:

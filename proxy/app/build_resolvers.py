@@ -7,14 +7,16 @@ the relays' own names only through those that need no lookup themselves, and it 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from proxy.config.file_owners import check_obeyed
 from proxy.config.paths import Paths
+from proxy.config.relays import public_only_hosts
 from proxy.config.schema import Settings
 from proxy.detect.scopes import is_public_suffix
+from proxy.model import IPAddress
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.encrypted import EncryptedDns
@@ -78,9 +80,11 @@ def for_relays(
     *,
     poller: Poller,
     policy: ResolverPolicy,
+    is_public: Callable[[IPAddress], bool] | None = None,
 ) -> RelayLookup:
     """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
-    takes only the network from `policy`."""
+    takes only the network from `policy`. Names of relays that are for public addresses only
+    lead to addresses that `is_public`."""
     options = _options(settings)
     if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever is believed of sites
         options = replace(options, encrypted_for=EncryptedFor.PUBLIC)
@@ -90,7 +94,14 @@ def for_relays(
         system=_system_dns(settings, poller, policy),
         encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
-    return RelayLookup(resolver, memory, network=policy.network, patience_s=settings.dns.secure_stagger_s)
+    return RelayLookup(
+        resolver,
+        memory,
+        network=policy.network,
+        patience_s=settings.dns.secure_stagger_s,
+        public_only=public_only_hosts(settings),
+        is_public=is_public,
+    )
 
 
 def _options(settings: Settings) -> ResolverOptions:

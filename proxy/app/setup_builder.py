@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from proxy.app.build_guard import guard_of, guard_of_relays
+from proxy.app.build_guard import guard_of, guard_of_relays, public_addresses
 from proxy.app.build_resolvers import for_direct, for_relays, secure_servers
 from proxy.app.rule_files import block_pages, read_rules
 from proxy.app.runtime import NO_RUNTIME, Runtime
@@ -136,7 +136,13 @@ class SetupBuilder:
         through = {relay.name: _PathThroughRelay(relays, relay.name) for relay in material.relays}
         unnamed = [path for name, path in through.items() if not first_hop_is_named(name, material.relays)]
         relay_lookup = for_relays(
-            settings, servers, [by_address, *unnamed], self._relay_addresses, poller=self._poller, policy=runtime
+            settings,
+            servers,
+            [by_address, *unnamed],
+            self._relay_addresses,
+            poller=self._poller,
+            policy=runtime,
+            is_public=public_addresses() if any(relay.public_only for relay in settings.relay) else None,
         )
         to_relays = TcpDialer(
             self._poller,

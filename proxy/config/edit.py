@@ -46,6 +46,7 @@ class NewRelay:
     name: str | None = None  # given by the user: taken as it is
     label: str = ""  # what stood behind the # of the URL
     allow_plaintext_credentials: bool = False
+    public_only: bool = False
 
 
 @frozen_dataclass
@@ -65,12 +66,15 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     would be with the relays, and BywayError when it cannot be written."""
     edited = _Edited.open(file)
     there = {relay.name: (_identity(relay.url), relay) for relay in edited.relays}
-    added = []
+    added, is_changed = [], False
     for new in relays:
         url = new.url.strip()
         identity = _identity(url)
         same = next((relay for known, relay in there.values() if known == identity), None)
         if same is not None:
+            if same.public_only and not new.public_only:  # who adds it in a terminal may reach the local network
+                edited.set_flag(edited.place(same.name), "public_only", False)
+                is_changed = True
             added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
             continue
         taken = {*there, *edited.groups}
@@ -78,10 +82,12 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
         table: dict[str, str | bool] = {"name": name, "url": url}
         if new.allow_plaintext_credentials:
             table["allow_plaintext_credentials"] = True
+        if new.public_only:
+            table["public_only"] = True
         edited.append("relay", table)
         there[name] = (identity, RelayConfig(name, url))  # `save` checks it
         added.append(Added(name, relay_url.redact(url)))
-    if any(each.was_there is None for each in added):
+    if is_changed or any(each.was_there is None for each in added):
         edited.save()
     return added
 

@@ -183,6 +183,16 @@ def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
             yield place, url
 
 
+def public_only_hosts(settings: Settings) -> frozenset[str]:
+    """Returns the names that must not lead into the local network, unless a relay without that limit has them too."""
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for relay in settings.relay:
+        for item in relay_url.parse_chain(relay.url):
+            if not is_name(item):
+                names[relay.public_only].update(each.host for each in relay_url.parse(item).endpoints)
+    return frozenset(names[True] - names[False])
+
+
 def is_loopback(host: str) -> bool:
     """Whether a relay's host is a literal of this computer or `localhost`; names are not resolved."""
     try:

@@ -121,6 +121,9 @@ class RelayConfig(Section):
         False, "allow sending the password without TLS to a relay on another computer"
     )
     enabled: bool = setting(True, "whether the relay, and chains that name it, are used")
+    public_only: bool = setting(
+        False, "never connect where the relay's name leads into the local network; set for relays added by a page"
+    )
 
 
 ListFormatName = Literal[

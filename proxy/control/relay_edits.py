@@ -1,7 +1,7 @@
 """Edits of relays that a page may make, in the configuration file.
 
 A page may do less than its user in a terminal: nothing here takes a file (`?ca=`), code (`addon://`) or a command, and
-no relay with an address of the local network, which a page could so explore.
+no relay with an address of the local network, or a name that leads there, which a page could so explore.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class RelayEdits:
                 allowed.append(relay)
         if name and len(allowed) > 1:
             raise Refused(400, _("A name is for one relay. Leave it empty, or add one relay at a time."))
-        allowed = [replace(relay, name=name or None) for relay in allowed]
+        # A name may lead elsewhere at any time: where it leads is checked whenever the relay is dialed.
+        allowed = [replace(relay, name=name or None, public_only=_has_name(relay.url)) for relay in allowed]
         added = await self._edits.run(partial(edit.add_relays, relays=allowed)) if allowed else []
         new = {each.name for each in added if each.was_there is None}
         return Additions(added, problems, left, [name for name in self.withheld() if name in new])
@@ -151,6 +152,12 @@ def _refused_endpoint(endpoint: Destination, guard: Guard, own_ports: frozenset[
         "terminal: `byway relay add URL`",
         relay=str(endpoint),
     )
+
+
+def _has_name(url: str) -> bool:
+    """Whether a relay of a chain is given by a name that is looked up."""
+    hops = (relay_url.parse(item) for item in relay_url.parse_chain(url) if not is_name(item))
+    return any(each.address is None and not is_loopback(each.host) for hop in hops for each in hop.endpoints)
 
 
 def _without_place(problem: str) -> str:

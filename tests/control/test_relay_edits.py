@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.edit import NewRelay, add_relays
 from proxy.config.load import load
+from proxy.config.relays import public_only_hosts
 from proxy.control.access import Refused
 from proxy.control.config_edits import ConfigEdits
 from proxy.control.relay_edits import RelayEdits
@@ -23,6 +25,23 @@ async def test_a_folder_that_cannot_be_written_is_named(world: World) -> None:
     with pytest.raises(Refused, match=r"/proc/byway cannot be made") as caught:
         await edits_of(world).add("socks5h://1.1.1.1:1080")
     assert caught.value.status == 409
+
+
+async def test_a_relay_that_a_page_adds_by_a_name_leads_to_public_addresses_only(world: World, tmp_path: Path) -> None:
+    """A literal is looked at when it is added; a name may lead into the local network at any time."""
+    world.path, world.reads_file = tmp_path / "config.toml", True
+    world.rules = ""
+    world.overrides_changed()
+    urls = {
+        "socks5h://relay.example:1080": True, "https://me@1.1.1.1?alt=other.example:444": True,
+        "socks5h://1.1.1.2:1080": False, "socks5h://127.0.0.1:9050": False, "http://localhost:3128": False,
+    }  # fmt: skip
+    for url in urls:
+        await edits_of(world).add(url)
+    assert [relay.public_only for relay in load(world.path).settings.relay] == list(urls.values())
+    assert public_only_hosts(load(world.path).settings) == {"relay.example", "1.1.1.1", "other.example"}
+    add_relays(world.path, [NewRelay("socks5h://relay.example:1080")])
+    assert not load(world.path).settings.relay[0].public_only, "its user has added it in a terminal too"
 
 
 async def test_of_edits_at_the_same_time_none_is_lost(world: World, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
@@ -50,14 +50,19 @@ class RelayLookup:
         network: Callable[[], NetworkId],
         patience_s: float,
         now: Callable[[], float] = time.time,
+        public_only: Collection[str] = (),
+        is_public: Callable[[IPAddress], bool] | None = None,
     ) -> None:
         """`resolver` decides which names may be asked of the system. With a remembered address, a lookup waits
-        `patience_s` for a fresh one. `now` is the wall clock."""
+        `patience_s` for a fresh one. `now` is the wall clock. Of the names in `public_only`, addresses that are not
+        `is_public` are not used."""
         self._resolver = resolver
         self._memory = memory
         self._network = network
         self._patience_s = patience_s
         self._now = now
+        self._public_only = frozenset(public_only if is_public is not None else ())
+        self._is_public = is_public
         self._under_way: dict[tuple[NetworkId, str], asyncio.Task[Answer]] = {}
         self._failed_on: NetworkId | None = None  # where the last query had no answer
         self._failures = ExpiringCache[DialError]()  # a retry is told at once, while the next query is under way
@@ -65,15 +70,31 @@ class RelayLookup:
 
     def cached(self, host: str) -> tuple[IPAddress, ...] | None:
         """See CachedLookup."""
-        return (
+        found = (
             self._resolver.known(host)
             or self._stale.get((self._network(), host), asyncio.get_running_loop().time())
             or None
         )
+        return found if found is None or host not in self._public_only else self._public(found) or None
 
     async def resolve(self, host: str) -> tuple[IPAddress, ...]:
         """See Resolver.resolve. Raises RESOLVE_FAILED with evidence "doh" when no encrypted server answers and nothing
-        is remembered."""
+        is remembered, and FORBIDDEN for a name that leads into the local network and must not."""
+        found = await self._resolve(host)
+        if host not in self._public_only:
+            return found
+        if public := self._public(found):
+            return public
+        text = (
+            f"{host} leads into the local network, and the dashboard added this relay; to allow it, remove the relay "
+            "and add it with `byway relay add`"
+        )
+        raise DialError(text, stage=Stage.RESOLVE, symptom=Symptom.FORBIDDEN)
+
+    def _public(self, addresses: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
+        return tuple(filter(self._is_public, addresses))
+
+    async def _resolve(self, host: str) -> tuple[IPAddress, ...]:
         if (cached := self.cached(host)) is not None:
             return cached
         if self._resolver.may_ask_in_plain_text(host):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Sequence
 
 import pytest
 
@@ -43,7 +44,13 @@ class Encrypted(EncryptedDns):
 
 
 class World:
-    def __init__(self, encrypted_for: EncryptedFor = EncryptedFor.PUBLIC, *, patience_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        encrypted_for: EncryptedFor = EncryptedFor.PUBLIC,
+        *,
+        patience_s: float = 1.0,
+        public_only: Sequence[str] = (),
+    ) -> None:
         self.network = HOME
         self.encrypted = Encrypted()
         self.plain: list[str] = []
@@ -56,7 +63,13 @@ class World:
             lookup=self._system,
         )
         self.lookup = RelayLookup(
-            resolver, self.memory, network=lambda: self.network, patience_s=patience_s, now=lambda: self.now
+            resolver,
+            self.memory,
+            network=lambda: self.network,
+            patience_s=patience_s,
+            now=lambda: self.now,
+            public_only=public_only,
+            is_public=lambda address: address != INSIDE,
         )
 
     def _system(self, host: str) -> list[IPAddress]:
@@ -178,3 +191,32 @@ async def test_callers_at_once_share_one_query() -> None:
     world.encrypted.open.set()
     assert [await each for each in asking[1:]] == [FIRST] * 2
     assert world.encrypted.asked == ["relay.test"]
+
+
+INSIDE, OUTSIDE = ipaddress.ip_address("10.77.0.1"), FIRST[0]
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+@pytest.mark.parametrize("addresses", [(INSIDE, OUTSIDE), (OUTSIDE,), (INSIDE,)])
+async def test_a_name_for_public_addresses_only_leads_nowhere_else(
+    addresses: tuple[IPAddress, ...], is_remembered: bool
+) -> None:
+    """A page may add a relay by a name; where that leads may change at any time."""
+    world = World(public_only=("relay.test",))
+    world.encrypted.says = NOBODY if is_remembered else LookupResult(addresses, 60)
+    if is_remembered:
+        world.memory.remember("relay.test", HOME, addresses, world.now)
+    for _ in range(2):  # the second time it is cached
+        if OUTSIDE in addresses:
+            assert await world.lookup.resolve("relay.test") == world.lookup.cached("relay.test") == (OUTSIDE,)
+            continue
+        with pytest.raises(DialError, match="leads into the local network") as refused:
+            await world.lookup.resolve("relay.test")
+        assert refused.value.symptom is Symptom.FORBIDDEN
+        assert world.lookup.cached("relay.test") is None
+
+
+async def test_a_relay_of_a_terminal_may_be_anywhere() -> None:
+    world = World(public_only=("relay.test",))
+    world.encrypted.says = LookupResult((INSIDE,), 60)
+    assert await world.lookup.resolve("other.test") == (INSIDE,)
