@@ -92,6 +92,7 @@ class SiteReader:
         beliefs, here, reading = self._parts.beliefs, self._parts.network(), self._reading(now)
         stored = beliefs.all(now=now)
         sites = await in_blocks(lambda belief: reading.site(belief.scope, belief), stored)
+        sites = [site for site in sites if site.state.status is not SiteStatus.NOT_TESTED]  # whose reason is over
         named = {site.name for site in sites if site.stored.network == here}
         controls = {urlsplit(page).hostname for page in self._parts.setup().settings.auto.controls}
         for host, result in beliefs.recent_results(network=here, now=now, within_s=_RECENT_S):

@@ -98,7 +98,7 @@ async def test_control_pages_that_nobody_visited_are_no_sites() -> None:
         world.beliefs.measured(host, down, network=HOME)
     reader = SiteReader(world.parts)
     assert [site.name for site in await reader.known(now)] == ["asked.example"]
-    world.see(outcome(CLOSED, host="control.example", at=now))
+    world.see(outcome(delivered(), host="other.test", at=now), outcome(CLOSED, host="control.example", at=now))
     assert {site.name for site in await reader.known(time.time())} == {"asked.example", "control.example"}
     world.store.close()
 

@@ -1,0 +1,109 @@
+"""Sites in each of the situations that people meet, made by the events that lead there, with the word and the cause for
+each. Every list, page, command and report must say the same of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from proxy.detect.beliefs.events import DirectDelivered
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.model import DIRECT, DOH, Cause, ClosedBy, Protocol, Stage, Symptom
+from tests.control.world import World
+from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued
+
+REFUSED_RELAY = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), evidence={"relay": "refused"})
+CLOSED, UNREACHED = failed(Symptom.REFUSED, Stage.CONNECT), failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR)
+NO_NAME = failed(Symptom.NO_NAME, Stage.RESOLVE)
+
+Happen = Callable[[World, str], None]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What happens to a site, and what is said of it then; an empty `words`: it is not listed."""
+
+    host: str
+    happen: Happen
+    words: str
+    cause: str = ""
+    is_listed: bool = True
+
+
+def visits(*outcomes_of: Callable[[str], object]) -> Happen:
+    def happen(world: World, host: str) -> None:
+        for made in outcomes_of:
+            world.see(made(host))  # type: ignore[arg-type]
+
+    return happen
+
+
+def _measured(status: SiteStatus, cause: Cause, works_by: str = "") -> Happen:
+    def happen(world: World, host: str) -> None:
+        result = LastResult(status, time.time(), Source.MEASUREMENT, cause, "as it was measured", works_by=works_by)
+        world.beliefs.measured(host, result, network=HOME)
+
+    return happen
+
+
+def _rescue(symptom: Symptom = Symptom.RESET, stage: Stage = Stage.FIRST_BYTE) -> Happen:
+    return visits(lambda host: rescued(symptom, stage, host=host, at=time.time()))
+
+
+def _left(host: str) -> object:
+    silent = failed(Symptom.ABANDONED, elapsed=40.0)
+    return replace(outcome(silent, host=host, at=time.time()), closed_by=ClosedBy.CLIENT, duration=40.0)
+
+
+SITUATIONS = (
+    Situation("www.works.example", visits(lambda host: outcome(delivered(), host=host, at=time.time())), "works",
+              is_listed=False),
+    Situation("www.reset.example", _rescue(), "likely blocked", "sni_reset"),
+    Situation("www.drop.example", _rescue(Symptom.DROPPED), "likely blocked", "sni_drop"),
+    Situation("www.address.example", _rescue(Symptom.TIMEOUT, Stage.CONNECT), "likely blocked", "ip"),
+    Situation("www.lies.example", _measured(SiteStatus.BLOCKED, Cause.DNS, "direct|doh"), "blocked", "dns"),
+    Situation("www.page.example", _measured(SiteStatus.BLOCKED, Cause.BLOCK_PAGE, "tor"), "blocked", "block_page"),
+    Situation("www.tapped.example", _measured(SiteStatus.INTERCEPTED, Cause.INTERCEPTION, "tor"), "intercepted",
+              "interception"),
+    Situation("www.stalls.example", _measured(SiteStatus.SLOW, Cause.FROZEN, "tor"), "slow", "frozen"),
+    Situation("www.dead.example", visits(lambda host: outcome(failed(), UNREACHED, host=host, at=time.time())),
+              "site down", "down"),
+    Situation("www.alone.example", visits(lambda host: outcome(failed(), host=host, at=time.time())), "does not open",
+              "hello_reset"),
+    Situation("www.silent.example", visits(_left), "does not open", "hello_silence"),
+    Situation("www.typo.example", visits(lambda host: outcome(
+        NO_NAME, failed(Symptom.NO_NAME, Stage.RESOLVE, DOH), host=host, at=time.time())), "no such name", "name"),
+    Situation("www.expired.example", _measured(SiteStatus.BAD_CERTIFICATE, Cause.EXPIRED), "bad certificate",
+              "expired"),
+    Situation("www.legal.example", visits(lambda host: outcome(
+        replace(delivered(DIRECT), evidence={"status": 451}), host=host, at=time.time(), protocol=Protocol.HTTP,
+    ), lambda host: outcome(
+        replace(delivered(TOR), evidence={"status": 200}), host=host, at=time.time(), protocol=Protocol.HTTP,
+    )), "refuses this route", "refused"),
+    Situation("www.stuck.example", visits(lambda host: outcome(failed(), REFUSED_RELAY, host=host, at=time.time())),
+              "relays fail", "relays"),
+)  # fmt: skip
+
+
+def happen_all(world: World) -> None:
+    """All of it on one network, on which another site works direct."""
+    world.beliefs.learn(DirectDelivered("uplink.example"), network=HOME, now=time.time())
+    for situation in SITUATIONS:
+        situation.happen(world, situation.host)
+
+
+def relay_mended(world: World) -> None:
+    world.health.worked("vps", time.time() + 1, elapsed_s=0.5)
+
+
+def network_changed(world: World) -> None:
+    """To another network, and back."""
+    world.store.believe(world.beliefs.network_changed(time.time()))
+    world.health.clear_faults()
+
+
+def measured_again(world: World) -> None:
+    for situation in SITUATIONS:
+        if situation.cause in ("sni_reset", "sni_drop"):
+            _measured(SiteStatus.BLOCKED, Cause(situation.cause), "tor")(world, situation.host)
