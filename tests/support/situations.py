@@ -94,7 +94,7 @@ def happen_all(world: World) -> None:
 
 
 def relay_mended(world: World) -> None:
-    world.health.worked("vps", time.time() + 1, elapsed_s=0.5)
+    world.health.worked("vps", time.time(), elapsed_s=0.5)
 
 
 def network_changed(world: World) -> None:
