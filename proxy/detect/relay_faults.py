@@ -31,6 +31,8 @@ class RelayFault(StrEnum):
     WRONG_PROTOCOL = "wrong_protocol"
     LEADS_BACK = "leads_back"
     BROKE_OFF = "broke_off"
+    SOCKS_CUT = "socks_cut"
+    SOCKS_UNANSWERED = "socks_unanswered"
     ADDON = "addon"
     SILENT = "silent"
     STALLED = "stalled"
@@ -46,6 +48,7 @@ class RelayFault(StrEnum):
         """Whether the network may be the reason as well: the relay is blamed only when another route works."""
         return self in (
             RelayFault.SILENT,
+            RelayFault.SOCKS_UNANSWERED,
             RelayFault.UNREACHABLE,
             RelayFault.NAME_UNRESOLVED,
             RelayFault.DELIVERS_NOTHING,
@@ -70,6 +73,12 @@ _TEXTS: Mapping[RelayFault, Phrase] = MappingProxyType(
         RelayFault.WRONG_PROTOCOL: _("does not answer in its protocol"),
         RelayFault.LEADS_BACK: _("leads back to this Byway"),
         RelayFault.BROKE_OFF: _("closed the connection during the handshake"),
+        RelayFault.SOCKS_CUT: _(
+            "it is reached, and the SOCKS greeting is cut off: the SOCKS protocol may be filtered on this network"
+        ),
+        RelayFault.SOCKS_UNANSWERED: _(
+            "it is reached, and the SOCKS greeting is not answered: the SOCKS protocol may be filtered on this network"
+        ),
         RelayFault.ADDON: _("its addon opened no connection"),
         RelayFault.SILENT: _("no answer"),
         RelayFault.STALLED: _("a connection to it stopped answering in the middle of a transfer"),
@@ -99,6 +108,8 @@ _FIXES: Mapping[RelayFault, str] = MappingProxyType(
         RelayFault.WRONG_PROTOCOL: _("correct its scheme and port in config.toml, then {test}"),
         RelayFault.LEADS_BACK: _("set the relay to connect directly and not through Byway, then {test}"),
         RelayFault.BROKE_OFF: _("check its scheme and port in config.toml, then {test}"),
+        RelayFault.SOCKS_CUT: _("use an https relay, or check the scheme and port of this one, then {test}"),
+        RelayFault.SOCKS_UNANSWERED: _("use an https relay, or check that this one runs, then {test}"),
         RelayFault.ADDON: "byway addons list",
         RelayFault.SILENT: _("check that the relay runs, and its scheme and port in config.toml, then {test}"),
         RelayFault.STALLED: _("check that the relay still runs and is connected, then {test}"),
@@ -121,7 +132,7 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
 
     `evidence["relay"]` says what stopped it: the symptom of the path to the relay or of its handshake, "certificate",
     "in_clear" (a password that may not be sent) or "addon"; `evidence["clock"]` is 1 for a certificate that is not
-    valid today."""
+    valid today, `evidence["greeting"]` when TCP opened and a SOCKS greeting got no byte of an answer."""
     kind = str(failure.evidence.get("relay", ""))
     match failure.symptom:
         case Symptom.RELAY_GARBAGE:
@@ -134,6 +145,8 @@ def relay_fault(failure: RelayedFailure) -> RelayFault | None:
             return RelayFault.CREDENTIALS_IN_CLEAR if kind == "in_clear" else RelayFault.CREDENTIALS_REFUSED
         case Symptom.RELAY_DOWN if failure.evidence.get("doh"):
             return RelayFault.NAME_UNRESOLVED
+        case Symptom.RELAY_DOWN if failure.evidence.get("greeting"):
+            return RelayFault.SOCKS_UNANSWERED if kind == Symptom.TIMEOUT else RelayFault.SOCKS_CUT
         case Symptom.RELAY_DOWN:
             return _DOWN.get(kind, RelayFault.SILENT)
     return None

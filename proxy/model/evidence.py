@@ -85,6 +85,8 @@ class Evidence(TypedDict, total=False):
     code: str  # the resolver's reply code, or "silent"                net.dns
     doh: str  # "doh_down": no encrypted resolver answers              net.dns
 
+    greeting: int  # flag: a relay's TCP opens, its SOCKS greeting dies  net.dialers
+
     # The ClientHello, the certificate and the answer.
     ech: int  # flag: the hello is encrypted under another name        net.race
     verify_code: int  # OpenSSL's X509_V_ERR_…                         probe

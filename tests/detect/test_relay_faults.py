@@ -20,6 +20,9 @@ FAULTS = [
     (Symptom.RELAY_DOWN, {"relay": "timeout"}, RelayFault.SILENT),
     (Symptom.RELAY_DOWN, {"relay": "eof"}, RelayFault.BROKE_OFF),
     (Symptom.RELAY_DOWN, {"relay": "reset"}, RelayFault.BROKE_OFF),
+    (Symptom.RELAY_DOWN, {"relay": "timeout", "greeting": 1}, RelayFault.SOCKS_UNANSWERED),
+    (Symptom.RELAY_DOWN, {"relay": "eof", "greeting": 1}, RelayFault.SOCKS_CUT),
+    (Symptom.RELAY_DOWN, {"relay": "reset", "greeting": 1}, RelayFault.SOCKS_CUT),
     (Symptom.RELAY_DOWN, {"relay": "addon"}, RelayFault.ADDON),
     (Symptom.RELAY_DOWN, {}, RelayFault.SILENT),
     (Symptom.RELAY_AUTH, {}, RelayFault.CREDENTIALS_REFUSED),
@@ -53,9 +56,16 @@ def test_each_fault_has_words_and_a_command(fault: RelayFault) -> None:
     assert fault.fix("vps").endswith(", then byway relay test vps") or fault is RelayFault.ADDON
 
 
+def test_a_filtered_protocol_is_named_with_another_to_use() -> None:
+    for fault in (RelayFault.SOCKS_CUT, RelayFault.SOCKS_UNANSWERED):
+        assert "the SOCKS protocol may be filtered on this network" in fault.text
+        assert "use an https relay" in fault.fix("vps")
+
+
 def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:
     assert {fault for fault in RelayFault if fault.needs_comparison} == {
         RelayFault.SILENT,
+        RelayFault.SOCKS_UNANSWERED,
         RelayFault.UNREACHABLE,
         RelayFault.NAME_UNRESOLVED,
         RelayFault.DELIVERS_NOTHING,

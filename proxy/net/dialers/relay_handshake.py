@@ -23,6 +23,7 @@ from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
 from proxy.net.stream import CHUNK, Stream
 from proxy.net.timers import call_at
+from proxy.wire.home_network import LOOPBACK, PREFIXES
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl
 
@@ -44,6 +45,17 @@ class SendCredentials(Enum):
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence={"relay": "in_clear"})
 
 
+def may_be_filtered(stream: Stream) -> bool:
+    """Whether what is sent on `stream` goes in the clear, and beyond the home network, where somebody may filter it."""
+    if stream.plain_socket is None:
+        return False
+    address = ipaddress.ip_address(stream.peer.rpartition(":")[0].strip("[]"))
+    return not any(address in network for network in _AT_HOME)
+
+
+_AT_HOME = [ipaddress.ip_network(prefix) for prefix in (*LOOPBACK, *PREFIXES)]
+
+
 def _ends_on_loopback(sock: socket.SocketType) -> bool:
     """Whether the kernel's peer address is on loopback: a name like `localhost` could have resolved elsewhere."""
     return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
@@ -55,7 +67,7 @@ class Handshake(Deadline):
     Whatever goes wrong in the block leaves it as a DialError of stage RELAY, with the stream aborted; cancelled, it is
     too."""
 
-    __slots__ = ("_path_timeout_s", "_relay", "_slot", "_stream", "_timeout_s", "asked", "reader")
+    __slots__ = ("_path_timeout_s", "_relay", "_slot", "_stream", "_timeout_s", "asked", "is_greeting", "reader")
 
     def __init__(
         self,
@@ -77,6 +89,9 @@ class Handshake(Deadline):
         self.reader = Reader()
         self.asked = False
         """The relay has the request, so that its silence may be the destination's."""
+        self.is_greeting = False
+        """A greeting of a known protocol is sent in the clear to another network, and not a byte has come since: so
+        networks that filter the protocol leave it."""
 
     def request_sent(self) -> None:
         """The relay has the request: from here on it waits for the destination."""
@@ -98,6 +113,8 @@ class Handshake(Deadline):
         self._stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
             text, symptom, evidence = _classify(error, self, self._timeout_s, self._path_timeout_s or self._timeout_s)
+            if self.is_greeting and symptom is Symptom.RELAY_DOWN and may_be_filtered(self._stream):
+                evidence = {**evidence, "greeting": 1}
             sentence = _sentence(self._relay, text)
             raise DialError(sentence, stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
 
@@ -236,6 +253,7 @@ class HandshakeDialer(ABC):
 
         Raises ValueError for credentials that this kind of relay cannot carry."""
         self._via = via
+        self._is_first = not isinstance(via, HandshakeDialer)  # of a chain
         self._relay = relay
         self._endpoint = relay.endpoint
         self._name = name or str(relay)

@@ -31,7 +31,9 @@ class Socks5Dialer(HandshakeDialer):
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         reader, with_password = state.reader, bool(self._credentials)
         await stream.send(_GREETINGS[with_password])
+        state.is_greeting = self._is_first
         answer, method = await stream.receive(), socks.NO_AUTH
+        state.is_greeting = self._is_first and not answer
         if answer != socks.SOCKS5_NO_AUTH_CHOSEN:
             reader.receive_data(answer)
             method = await read_with(stream, reader, socks.read_socks5_method(reader, with_password=with_password))

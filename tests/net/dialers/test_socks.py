@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.stream import Stream
 from proxy.wire.relay_url import RelayUrl, parse
 from tests.support.lying import SOCKS4, SOCKS5, SOCKS5_AUTH, LyingRelay, Turn, socks4, socks5, socks5_auth
 from tests.support.relay import Relay
+from tests.support.streams import listening
 
 SITE = Destination("blocked.test", 443)
 
@@ -215,3 +219,71 @@ async def test_through_a_relay_that_works(to_relays: TcpDialer, kind: str) -> No
 def test_repr() -> None:
     assert repr(Socks5Dialer(Nowhere(), parse("socks5h://me:pw@192.0.2.9"))).count("pw") == 0
     assert repr(Socks4Dialer(Nowhere(), parse("socks4a://192.0.2.9"), name="old")) == "<Socks4Dialer old>"
+
+
+# -- a network that filters SOCKS --------------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """Leads to `via`, and says that the relay is at `peer`."""
+
+    def __init__(self, via: Dialer, peer: str) -> None:
+        self._via = via
+        self._peer = peer
+
+    async def dial(self, destination: Destination) -> Stream:
+        stream = await self._via.dial(destination)
+        stream.peer = self._peer
+        return stream
+
+
+REMOTE = "203.0.113.9:1080"
+
+
+@pytest.mark.parametrize(
+    ("answer", "peer", "is_greeting"),
+    [
+        pytest.param(b"", REMOTE, True, id="closed"),
+        pytest.param(None, REMOTE, True, id="silent"),
+        pytest.param(b"", "[2001:db8::9]:1080", True, id="closed, IPv6"),
+        pytest.param(b"", "127.0.0.1:1080", False, id="closed, on this computer"),
+        pytest.param(None, "192.168.1.9:1080", False, id="silent, on the home network"),
+        pytest.param(b"\x05\x00", REMOTE, False, id="closed after its answer"),
+        pytest.param(b"\x05", REMOTE, False, id="closed within its answer"),
+    ],
+)
+async def test_a_greeting_that_dies_beyond_the_home_network_may_be_filtered(
+    to_relays: TcpDialer, answer: bytes | None, peer: str, is_greeting: bool
+) -> None:
+    """TCP opens, and not a byte comes back for the greeting."""
+    async with answering_greetings(answer) as port:
+        relay = parse(f"socks5h://127.0.0.1:{port}")
+        dialer = Socks5Dialer(Elsewhere(to_relays, peer), relay, timeout_s=0.5)
+        with pytest.raises(DialError) as caught:
+            await dialer.dial(SITE)
+    assert ("greeting" in caught.value.evidence) is is_greeting
+
+
+async def test_the_second_relay_of_a_chain_is_seen_by_no_network(to_relays: TcpDialer) -> None:
+    async with answering_greetings(b"\x05\x00", b"\x05\x00\x00\x01\0\0\0\0\0\0", b"") as port:
+        first = Socks5Dialer(Elsewhere(to_relays, REMOTE), parse(f"socks5h://127.0.0.1:{port}"))
+        second = Socks5Dialer(first, parse("socks5h://198.51.100.7:1080"), timeout_s=0.5)
+        with pytest.raises(DialError) as caught:
+            await second.dial(SITE)
+    assert caught.value.evidence == {"relay": Symptom.EOF}
+
+
+@contextlib.asynccontextmanager
+async def answering_greetings(*answers: bytes | None) -> AsyncIterator[int]:
+    """A relay that gives one answer for each message of a client, closes after the last one, and is silent at None."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.read(512)
+            if answer is None:
+                await reader.read()  # until the client leaves
+            writer.write(answer or b"")
+            await writer.drain()
+
+    async with listening(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
