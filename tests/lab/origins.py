@@ -41,6 +41,7 @@ class Conduct:
     refuses_relays_only: bool = False  # … to whom
     refuses_direct_only: bool = False
     certificate: ssl.SSLContext | None = None  # what it shows; None: a good one
+    date: str = ""  # the value of the Date field of its answers; empty: none
     moved_to: str = ""  # plain HTTP: a redirect to this URL, for everybody
     cut_hello_fails: bool = False  # a ClientHello in more than one record gets an alert
     alert: bool = False  # every ClientHello gets one
@@ -155,6 +156,7 @@ class Origins:
         await asyncio.sleep(conduct.delay_s)
         keep = fields.get("connection", "").lower() != "close"
         status, extra, body = _content(conduct, host, target, peer, secure=bool(records))
+        extra += f"Date: {conduct.date}\r\n" if conduct.date else ""
         await channel.send(
             f"HTTP/1.1 {status}\r\nContent-Type: {conduct.content_type}\r\nContent-Length: {len(body)}\r\n{extra}"
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()

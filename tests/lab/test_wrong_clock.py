@@ -1,0 +1,61 @@
+"""This computer's clock is 400 days ahead: every command names it, and by how much, with a relay and without.
+
+The clock of the lab is everybody's, so the world is 400 days behind: its certificates have expired, and its answers have
+the date of then. The twin is one site whose certificate has expired, in a world whose clock agrees.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from tests.lab import places
+from tests.lab.country import Country
+from tests.lab.origins import Conduct
+from tests.lab.test_verdicts import DETECT
+
+pytestmark = pytest.mark.namespaces
+
+SITE = "site.test"
+AHEAD = timedelta(days=400)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-clock-") as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize("relay", [False, True], ids=["no relay", "relay"])
+@pytest.mark.parametrize("is_wrong", [True, False], ids=["wrong", "one site expired"])
+async def test_a_wrong_clock_is_named_by_every_command(folder: Path, is_wrong: bool, relay: bool) -> None:
+    async with Country(folder) as country:
+        settings = country.config(detect=DETECT, no_relay=not relay)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            site = country.add_site(SITE)
+            date = format_datetime(datetime.now(UTC) - (AHEAD if is_wrong else timedelta()), usegmt=True)
+            for name in (SITE, *places.CONTROLS):
+                expired = country.public.server(name, expired=True) if is_wrong or name == SITE else None
+                country.origins.conducts[name] = Conduct(certificate=expired, date=date)
+            why = json.loads((await byway.command("why", site.url(), "--json", check=False)).stdout)
+            test = json.loads((await byway.command("test", "--jitter", "0", site.url(), "--json", check=False)).stdout)
+            status = await byway.read("status")
+            doctor = json.loads((await byway.command("doctor", "--json", check=False)).stdout)
+    verdicts = (why["verdict"], test["results"][0]["verdict"])
+    said = {
+        "why": why["verdict"]["seen"],
+        "test": test["results"][0]["verdict"]["seen"],
+        "status": " ".join(problem["text"] for problem in status["problems"]),
+        "doctor": " ".join(finding["text"] for finding in doctor["findings"]),
+    }
+    named = {command for command, text in said.items() if "clock is 400 days ahead" in text}
+    assert named == (set(said) if is_wrong else set()), said
+    assert [verdict["cause"] for verdict in verdicts] == (["clock"] * 2 if is_wrong else ["expired"] * 2)
+    assert "portal" not in [verdict["words"] for verdict in verdicts]
