@@ -1,7 +1,7 @@
 """This computer's clock is 400 days ahead: every command names it, and by how much, with a relay and without.
 
-The clock of the lab is everybody's, so the world is 400 days behind: its certificates have expired, and its answers have
-the date of then. The twin is one site whose certificate has expired, in a world whose clock agrees.
+The clock of the lab is everybody's, so the world is 400 days behind: its certificates have expired, and its answers
+have the date of then. The twin is one site whose certificate has expired, in a world whose clock agrees.
 """
 
 from __future__ import annotations
