@@ -171,6 +171,7 @@ def _ask_why(running: Client) -> list[tuple[dict[str, Any], list[dict[str, Any]]
                 answers.append((line, steps))
             elif isinstance(line.get("step"), dict):
                 steps.append(line["step"])
-        if answers and answers[-1][0]["verdict"]["words"] in ("works", "portal", "no network"):
+        verdict = answers[-1][0]["verdict"] if answers else {"words": "", "cause": ""}
+        if verdict["words"] in ("works", "portal", "no network") or verdict["cause"] == "clock":
             break
     return answers
