@@ -409,10 +409,13 @@ class App:
             self._saved_health.save()
 
     def _end_overrides(self) -> None:
-        for host in self._active.ended_overrides(time.time()):
+        for host in self._active.ended_overrides():
             self._active.override(host, None)
             self._store.clear_override(host)
             self._system_proxy.on_rules_changed()
+        for host, override in self._active.moved_overrides().items():
+            self._active.override(host, override)
+            self._store.set_override(host, override)
 
     def _forget_remembered(self) -> None:
         if time.monotonic() >= self._forget_at:

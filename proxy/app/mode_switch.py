@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import write_private
 from proxy.model import PAUSE_MAX_S, AutoMode
 from proxy.model.errors import BywayError
@@ -58,14 +59,13 @@ class ModeSwitch:
         if self._file is None:
             return
         try:
-            with self._file.open(encoding="utf-8") as file:
-                stored = json.loads(file.read(_FILE_LIMIT))
+            stored = json.loads(read_own_file(self._file, limit=_FILE_LIMIT))
             mode, until, pause_s = AutoMode(stored["mode"]), float(stored["paused_until"]), float(stored["pause_s"])
             if mode is AutoMode.PAUSED or not math.isfinite(until + pause_s):
                 raise ValueError(mode)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.warning(
                 "%s cannot be read (%s), so the mode is unknown. Using relays only; set it with `byway mode auto`.",
                 self._file, type(error).__name__,

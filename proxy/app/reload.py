@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from proxy.app.override_ends import OverrideEnds
 from proxy.app.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
 from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.file_watch import FileWatch
@@ -59,13 +60,14 @@ class ActiveSetup:
         self._at_start = loaded
         self._flags = flags
         self._overrides = dict(overrides)
+        self._override_ends = OverrideEnds(overrides)
         self._on_replaced = on_replaced
         self._mode = AutoMode.AUTO
         self.port = loaded.settings.listen.port if port is None else port
         state = fingerprint(loaded.settings, paths)
         self._material = builder.read(loaded, port=self.port)
         self._watch = FileWatch((*state, *self._included(self._material)))
-        self.setup = builder.build(self._material, self._overrides, port=self.port)
+        self.setup = self._build(self._material)
         self._reloading = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
@@ -81,6 +83,7 @@ class ActiveSetup:
 
     def _build(self, material: Material) -> Setup:
         setup = self._builder.build(material, self._overrides, port=self.port)
+        setup = replace(setup, router=setup.router.with_ends(self._override_ends.has_ended))
         if self._mode is AutoMode.AUTO:
             return setup
         return replace(setup, router=setup.router.with_mode(self._mode))
@@ -91,13 +94,16 @@ class ActiveSetup:
             self._overrides.pop(host, None)
         else:
             self._overrides[host] = override
+        self._override_ends.set(host, override)
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
-    def ended_overrides(self, now: float) -> list[str]:
+    def ended_overrides(self) -> list[str]:
         """Returns the hosts whose override has ended. To be called a few times a second."""
-        if now < self.setup.router.overrides_end:
-            return []
-        return [host for host, override in self._overrides.items() if override.has_ended(now)]
+        return self._override_ends.ended()
+
+    def moved_overrides(self) -> Mapping[str, Override]:
+        """Returns the overrides that end at another time of day now, because the clock has jumped."""
+        return self._override_ends.moved(self._overrides)
 
     async def configured(self) -> Settings:
         """Returns the settings of the configuration file as it is now: it may not be in use yet because a rule needs a

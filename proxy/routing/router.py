@@ -79,6 +79,9 @@ class RelayInfo:
     for it. Empty: it accepts names, too."""
 
 
+HasEnded = Callable[[str], bool]
+"""Whether the override of this host has ended, by a clock that nobody sets."""
+
 OrderGroup = Callable[[RelayGroup], Sequence[str]]
 """Returns the members of a group that may be used, in the order in which they are to be tried."""
 
@@ -121,7 +124,7 @@ class Router:
     """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
-        "_addresses_only", "_groups", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
+        "_addresses_only", "_groups", "_has_ended", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
         "_mode", "_never_relay", "_override_reasons", "_overrides", "_plans", "_settings", "_strategies",
         "is_home", "overrides_end", "rules",
     )  # fmt: skip
@@ -135,10 +138,13 @@ class Router:
         groups: Sequence[RelayGroup] = (),
         mode: AutoMode = AutoMode.AUTO,
         is_home: Home = lambda destination, name: False,
+        has_ended: HasEnded | None = None,
     ) -> None:
         """`relays` are those in use, in the user's order; `groups` have only such members. `mode` replaces AUTO, but
-        not for destinations of the home network, which `is_home` knows."""
+        not for destinations of the home network, which `is_home` knows. `has_ended` decides whether the override of a
+        host has ended; without it the time of day does."""
         self._mode = mode
+        self._has_ended = has_ended
         self.is_home = is_home
         """See Home."""
         self.rules = rules
@@ -251,7 +257,13 @@ class Router:
 
     def _copy(self, overrides: Mapping[str, Override], mode: AutoMode) -> Router:
         relays, groups = tuple(self._info.values()), tuple(self._groups.values())
-        return Router(self.rules, overrides, relays, self._settings, groups, mode, self.is_home)
+        return Router(self.rules, overrides, relays, self._settings, groups, mode, self.is_home, self._has_ended)
+
+    def with_ends(self, has_ended: HasEnded) -> Router:
+        """Returns a router whose overrides end when `has_ended` says so, and everything else the same."""
+        router = self._copy(self._overrides, self._mode)
+        router._has_ended = has_ended
+        return router
 
     def depends_on_program(self, destination: Destination, name: str, network: NetworkId, now: float) -> bool:
         """Whether the plan depends on the client's program."""
@@ -302,7 +314,7 @@ class Router:
             for host in (name,) if name == destination.host else (name, destination.host):
                 scope = host
                 while scope and decided is None:
-                    if scope in by_host and not 0.0 < by_host[scope].until <= now:
+                    if scope in by_host and not self._is_over(scope, by_host[scope].until, now):
                         decided = by_host[scope]
                     scope = scope.partition(".")[2]
         if decided is None:
@@ -312,6 +324,11 @@ class Router:
         if self.is_home(destination, name):
             return _in_place_of(decided, Action.DIRECT, _AT_HOME)
         return decided if self._mode is AutoMode.AUTO else self._by_mode(decided, name)
+
+    def _is_over(self, scope: str, until: float, now: float) -> bool:
+        if not until:
+            return False
+        return until <= now if self._has_ended is None else self._has_ended(scope)
 
     def _by_mode(self, reason: _Reason | Rule, name: str) -> _Reason:
         """Returns what a mode makes of AUTO."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from proxy.app import reload
+from proxy.app.override_ends import OverrideEnds
 from proxy.app.reload import ActiveSetup
 from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.files import PIECE
@@ -22,6 +23,7 @@ from proxy.config.paths import Paths
 from proxy.model import Action, Destination, Override
 from proxy.model.errors import ConfigError
 from proxy.net.poller import make_poller
+from proxy.routing.rule import ANYWHERE
 from proxy.session.setup import Setup
 
 WHERE = Destination("a.example", 443)
@@ -302,11 +304,51 @@ async def test_a_list_may_be_emptied_when_that_is_allowed(tmp_path: Path) -> Non
         configured.close()
 
 
+class SetClock:
+    """A wall clock that can be set, and a steady one beside it."""
+
+    def __init__(self) -> None:
+        self._steady, self._offset = 5000.0, 1_700_000_000.0
+
+    def now(self) -> float:
+        return self._steady + self._offset
+
+    def steady(self) -> float:
+        return self._steady
+
+    def set(self, *, by: float) -> None:
+        self._offset += by
+
+    def passes(self, seconds: float) -> None:
+        self._steady += seconds
+
+
 async def test_the_hosts_whose_override_has_ended(configured: Configured) -> None:
-    in_use = configured.in_use
-    in_use.override("a.example", Override(Action.BLOCK, until=1000.0))
-    in_use.override("b.example", Override(Action.BLOCK, until=2000.0))
+    in_use, clock = configured.in_use, SetClock()
+    in_use._override_ends = OverrideEnds({}, clock.now, clock.steady)
+    in_use.setup = in_use._build(in_use._material)
+    in_use.override("a.example", Override(Action.RELAY, until=clock.now() + 1000))
+    in_use.override("b.example", Override(Action.BLOCK, until=clock.now() + 2000))
     in_use.override("c.example", Override(Action.BLOCK))
-    assert [in_use.ended_overrides(now) for now in (999.9, 1000.0, 3000.0)] == [
-        [], ["a.example"], ["a.example", "b.example"]
-    ]  # fmt: skip
+
+    def action(host: str) -> Action:
+        return in_use.setup.router._reason(Destination(host, 443), host, ANYWHERE, clock.now()).action
+
+    clock.set(by=86_400 * 400)
+    assert (in_use.ended_overrides(), action("a.example")) == ([], Action.RELAY), "who sets the clock ends nothing"
+    moved = in_use.moved_overrides()
+    assert {host: round(override.until - clock.now()) for host, override in moved.items()} == {
+        "a.example": 1000, "b.example": 2000,
+    }  # fmt: skip
+    for host, override in moved.items():
+        in_use.override(host, override)
+    assert in_use.moved_overrides() == {}
+    clock.set(by=-86_400 * 800)
+    clock.passes(999)
+    assert (in_use.ended_overrides(), action("a.example")) == ([], Action.RELAY)
+    clock.passes(1)
+    assert (in_use.ended_overrides(), action("a.example")) == (["a.example"], Action.AUTO)
+    in_use.override("a.example", None)
+    clock.passes(2000)
+    assert in_use.ended_overrides() == ["b.example"]
+    assert action("c.example") is Action.BLOCK
