@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
+from proxy.config.files import read_own_file
 from proxy.config.paths import Paths, is_own_folder
 from proxy.control.document import PHRASES_HEADER, phrase_of
 from proxy.control.pac import local_proxy
@@ -79,8 +80,7 @@ class Client:
     def _read(cls, folder: Path, state: Path, hint: str) -> Client:
         """Reads run.json in a folder. Raises NotRunning and NotAllowed."""
         try:
-            with (folder / RUN_FILE).open("rb") as file:
-                run_info = json.loads(file.read(RUN_FILE_LIMIT))
+            run_info = json.loads(read_own_file(folder / RUN_FILE, limit=RUN_FILE_LIMIT))
             return cls(
                 run_info["socket"],
                 run_info.get("control_port"),
@@ -94,7 +94,7 @@ class Client:
             raise NotRunning(_none_runs(state, hint)) from None
         except PermissionError:
             raise NotAllowed(_("{folder} belongs to another user", folder=str(state))) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = reason_of(error) if isinstance(error, OSError) else _("damaged")
             text = _("{file} cannot be read ({error})", file=str(folder / RUN_FILE), error=reason)
             raise NotRunning(semicolons([text, _none_runs(state, hint)])) from None

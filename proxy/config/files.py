@@ -6,6 +6,7 @@ A path may lead to a folder, a pipe, a device or ten gigabytes: opening does not
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import stat
@@ -84,6 +85,20 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     if len(data) > limit:
         raise ConfigError(f"{shown(path)}: is larger than {limit:,} bytes; is this the right file?")
     return data, status
+
+
+def read_own_file(path: Path, *, limit: int) -> bytes:
+    """Returns at most `limit` bytes of a file that Byway wrote, such as one of the state folder. Raises OSError, also
+    for what is no file: a pipe there is not waited for. FileNotFoundError: there is nothing."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+            raise OSError(errno.EINVAL, f"is {kind}, not a file")
+        return _read(descriptor, limit, at_once=status.st_size + 1)
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: Path, *, limit: int) -> str:

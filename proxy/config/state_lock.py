@@ -10,8 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import Paths
 from proxy.model.errors import BywayError, reason_of
+
+_RUN_FILE_LIMIT = 64 * 1024
 
 
 @contextlib.contextmanager
@@ -67,8 +70,8 @@ else:
 def _locked(paths: Paths) -> str:
     """Says which process uses the state folder, as far as its run.json tells."""
     who = "another Byway"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        running = json.loads(paths.run_file.read_text())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        running = json.loads(read_own_file(paths.run_file, limit=_RUN_FILE_LIMIT))
         who = f"the Byway with pid {running['pid']} runs on port {running['port']}, and"
     return (
         f"{who} is using {paths.state_dir}. To end it: `byway stop`. To run another one beside it: `byway run --state "

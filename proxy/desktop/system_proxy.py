@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import write_private
 from proxy.desktop.programs import DesktopError
 from proxy.desktop.proxy_settings import MODE, DesktopName, ProxySettings, Values, settings_of
@@ -104,13 +105,12 @@ class SystemProxy:
         """Returns what was there before; None when Byway is not the system proxy. Raises DesktopError when the file
         cannot be read."""
         try:
-            with self._file.open(encoding="utf-8") as file:
-                return Saved.parse(file.read(_FILE_LIMIT))
+            return Saved.parse(read_own_file(self._file, limit=_FILE_LIMIT).decode())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise DesktopError(f"{self._file} cannot be read: {reason_of(error)}") from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DesktopError(
                 f"{self._file} is damaged, so the earlier system proxy is unknown. Set the system proxy by hand, "
                 "then delete this file"

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log
 from proxy.model import IPAddress, NetworkId
@@ -105,8 +106,7 @@ class RelayAddresses:
 
 def _read(file: Path) -> dict[tuple[str, NetworkId], _Entry]:
     try:
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(FILE_LIMIT))
+        content = json.loads(read_own_file(file, limit=FILE_LIMIT))
         return {(entry.host, entry.network): entry for entry in map(_entry, content[:ENTRIES_MAX])}
     except FileNotFoundError:
         return {}

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import write_private
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,7 @@ GROUPS_MAX = 1024
 def read_selection(file: Path) -> dict[str, str]:
     """Returns the selected relay of each group, by the group's name. Blocks for the disk."""
     try:
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(FILE_LIMIT))
+        content = json.loads(read_own_file(file, limit=FILE_LIMIT))
         if not isinstance(content, dict):
             raise ValueError
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log, RelayConfig
 from proxy.model.errors import BywayError
@@ -104,8 +105,7 @@ class RelayTests:
 
 def _read(file: Path) -> dict[str, RelayTest]:
     try:
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(FILE_LIMIT))
+        content = json.loads(read_own_file(file, limit=FILE_LIMIT))
         return {test.relay: test for test in map(_test, content[:RELAYS_MAX])}
     except FileNotFoundError:
         return {}

@@ -17,6 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from proxy.config.files import read_own_file
 from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log
 from proxy.model import Destination, NetworkId, Symptom, host_and_port
@@ -120,8 +121,7 @@ class SavedValues(Generic[T]):
 
     def _read(self, file: Path) -> Sequence[T]:
         try:
-            with file.open("rb") as opened:
-                content = json.loads(opened.read(FILE_LIMIT))
+            content = json.loads(read_own_file(file, limit=FILE_LIMIT))
             return [self._decode(entry) for entry in content[: self._most]]
         except FileNotFoundError:
             return ()

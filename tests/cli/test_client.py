@@ -96,7 +96,7 @@ def test_another_users_state_is_not_ours(home: Home, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     run_file(home, socket=str(home.state / "c.sock"))
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("proxy.cli.client.read_own_file", refuse)
     with pytest.raises(NotAllowed, match="another user"):
         Client.find(home.state)
 

@@ -275,7 +275,7 @@ def test_a_damaged_file_is_named(session: Session, text: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(session: Session) -> None:
     session.file.mkdir()
-    with pytest.raises(DesktopError, match=r"system-proxy\.json cannot be read: is a directory"):
+    with pytest.raises(DesktopError, match=r"system-proxy\.json cannot be read: is a folder, not a file"):
         session.proxy.restore()
 
 

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from proxy.config.files import read_own_file
 from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.uplink.netlink import SCOPE_LINK, KernelRoute, Link, Netlink, OwnAddress
@@ -26,6 +27,8 @@ from proxy.net.uplink.netlink import SCOPE_LINK, KernelRoute, Link, Netlink, Own
 OUTSIDE = (ipaddress.ip_address("198.41.0.4"), ipaddress.ip_address("2001:503:ba3e::2:30"))
 """Addresses that only the way out leads to (a.root-servers.net). They are looked up in routing tables and never sent
 anything. The ranges for documentation will not do: they are on the link in many a laboratory."""
+
+_KEY_LIMIT = 1024
 
 _UP = 0x0001  # RTF_UP
 _REJECT = 0x0200  # RTF_REJECT: the kernel's "no route" entries
@@ -74,7 +77,7 @@ def network_here(key_file: Path) -> NetworkId:
     """Returns the network that this computer is on, for a command beside or without a running Byway; UNKNOWN_NETWORK
     also when there is no key yet: no Byway has ever identified a network here."""
     try:
-        return network_id(read_uplink(), key_file.read_bytes())
+        return network_id(read_uplink(), read_own_file(key_file, limit=_KEY_LIMIT))
     except OSError:
         return UNKNOWN_NETWORK
 
