@@ -60,6 +60,21 @@ class Delivery:
 _NO_DELIVERY = Delivery("", NEVER)
 
 
+@frozen_dataclass
+class _ControlResult:
+    """The last result of a control page. `is_repeated`: it had failed before, and some host delivered direct after that
+    and before this request."""
+
+    result: ConnectivityResult
+    at: float
+    is_domestic: bool
+    is_repeated: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        return self.result is ConnectivityResult.FAILED
+
+
 @dataclass(slots=True)
 class NetworkRecord:
     """One network. `last` delivered last, and `before_at` is when any other domain last did: both together tell when a
@@ -69,12 +84,11 @@ class NetworkRecord:
     before_at: float = NEVER
     state: NetworkState = NetworkState.OK
     failing: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
-    control_results: dict[str, tuple[ConnectivityResult, float, bool]] = field(
-        default_factory=dict
-    )  # host → (result, when, is it domestic)
+    control_results: dict[str, _ControlResult] = field(default_factory=dict)  # by host
     passes: int = 0  # foreign controls that passed in a row
     failed_relay_count: int = 0  # while restricted: connections in a row for which no relay got through
     control_at: float = NEVER
+    delivered_before_control: float = NEVER  # when a host had last delivered direct, at `control_at`
     stalls: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
     """Domains of flows that stalled without a witness, and when each was last seen unanswered."""
     portal_page: str = ""  # URL of the login page, while a captive portal is there; empty: not known
@@ -160,7 +174,7 @@ class NetworkHealth:
             and not self.seems_restricted(network, now)
         ):
             return False
-        record.control_at = now
+        record.control_at, record.delivered_before_control = now, record.last.at
         record.portal_suspected = False
         return True
 
@@ -272,7 +286,9 @@ class NetworkHealth:
         """Takes the result of a control page; `portal_page` is the URL of the login page that came in its place, if
         that is known. Returns whether the network has just become `restricted` or `portal`."""
         record = self._record(network)
-        record.control_results[host] = (result, now, domestic)
+        before = record.control_results.get(host)
+        is_repeated = before is not None and before.has_failed and record.delivered_before_control > before.at
+        record.control_results[host] = _ControlResult(result, now, domestic, is_repeated)
         if result is ConnectivityResult.PORTAL:
             if 0 <= now - record.trusted_at < _PROOFS * self._settings.control_interval_s:
                 record.portal_suspected = True
@@ -335,18 +351,25 @@ class NetworkHealth:
 
     def _restrict(self, record: NetworkRecord, now: float) -> bool:
         """Finds a restriction: five unrelated domains and both foreign control pages fail while a domestic host
-        answers. Without a domestic answer it is an outage. Returns whether the network has just become restricted."""
+        answers. Without a domestic answer it is an outage. Returns whether the network has just become restricted.
+
+        The domestic control page may be of another country than this network, so its failure alone shows no outage.
+        Then the visited hosts that deliver direct are the domestic answer, and one outage after the other must not look
+        like it: each foreign page must fail twice, with a delivery in between."""
         if record.state is not NetworkState.OK:
             return False
         since = now - self._settings.restricted_window_s
-        foreign = [what for what, at, domestic in record.control_results.values() if at >= since and not domestic]
-        domestic = [what for what, at, domestic in record.control_results.values() if at >= since and domestic]
+        recent = [control for control in record.control_results.values() if control.at >= since]
+        is_domestic_down = any(control.is_domestic and control.has_failed for control in recent)
+        foreign = [control for control in recent if not control.is_domestic]
+        telling = [
+            control for control in foreign if control.has_failed and (control.is_repeated or not is_domestic_down)
+        ]
         failing = self._failing(record, now)
         if (
             len(failing) < self._settings.restricted_domains
-            or foreign.count(ConnectivityResult.FAILED) < self._settings.restricted_controls
-            or len(foreign) > foreign.count(ConnectivityResult.FAILED)
-            or ConnectivityResult.FAILED in domestic
+            or len(telling) < self._settings.restricted_controls
+            or len(foreign) > len(telling)
             or record.last.at < min(failing)
         ):
             return False

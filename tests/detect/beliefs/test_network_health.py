@@ -301,3 +301,102 @@ def test_a_network_that_is_dropped_for_another_one_is_a_change() -> None:
 
     assert uplink.state(HOME) is NetworkState.OK
     assert basis.changed
+
+
+# -- a domestic control page of another country ------------------------------------------------------------------------
+
+
+class _Abroad:
+    """A network whose domestic control page, as the default one in most countries, never answers."""
+
+    def __init__(self) -> None:
+        self.health = NetworkHealth(DetectTuning())
+        self.now = NOW
+
+    def is_restricted(self) -> bool:
+        return self.health.state(HOME) is NetworkState.RESTRICTED
+
+    def fails(self, *domains: str) -> None:
+        for domain in domains:
+            self.now += 1
+            self.health.failed(HOME, domain, self.now)
+
+    def delivers(self, domain: str = "shop") -> None:
+        self.now += 1
+        self.health.on_direct_delivery(HOME, Delivery(domain, self.now))
+
+    def controls(self, result: ConnectivityResult = ConnectivityResult.FAILED) -> None:
+        """The pages are requested a minute after the last time; each answers or fails after 10 s."""
+        self.now += 60
+        assert self.health.control_wanted(HOME, self.now, waits=True)
+        self.now += 10
+        failed = ConnectivityResult.FAILED
+        for host, what, domestic in (("egov.example", failed, True), ("c0", result, False), ("c1", result, False)):
+            self.health.on_control_answer(HOME, host, what, self.now, domestic=domestic)
+
+
+FIVE = tuple(f"d{number}" for number in range(5))
+
+
+def test_visited_hosts_that_deliver_are_the_domestic_answer() -> None:
+    network = _Abroad()
+    network.fails(*FIVE)
+    network.delivers()
+    network.controls()
+    assert not network.is_restricted(), "once may be an outage"
+    network.delivers()
+    network.controls()
+    assert network.is_restricted()
+    network.controls(ConnectivityResult.WELL)
+    assert not network.is_restricted()
+
+
+def test_its_innocent_twins_are_no_restriction() -> None:
+    dead = _Abroad()  # an outage, however long
+    dead.delivers()
+    dead.fails(*FIVE)
+    for _ in range(5):
+        dead.controls()
+        dead.fails("d5")
+    assert not dead.is_restricted()
+
+    over = _Abroad()  # which then ends
+    over.fails(*FIVE)
+    over.controls()
+    over.delivers()
+    over.fails("broken", "broken-too")
+    assert not over.is_restricted()
+    over.controls(ConnectivityResult.WELL)
+    over.delivers()
+    over.fails("broken")
+    assert not over.is_restricted()
+
+    ends_meanwhile = _Abroad()  # while the pages are requested for the second time
+    ends_meanwhile.fails(*FIVE)
+    ends_meanwhile.controls()
+    ends_meanwhile.now += 60
+    assert ends_meanwhile.health.control_wanted(HOME, ends_meanwhile.now, waits=True)
+    ends_meanwhile.delivers()
+    for page in ("c0", "c1"):
+        ends_meanwhile.health.on_control_answer(
+            HOME, page, ConnectivityResult.FAILED, ends_meanwhile.now, domestic=False
+        )
+    assert not ends_meanwhile.is_restricted()
+
+    flaps = _Abroad()  # two outages, with one moment between them in which somebody asks
+    flaps.fails(*FIVE)
+    flaps.delivers()
+    flaps.controls()
+    flaps.controls()
+    assert not flaps.is_restricted()
+
+
+def test_one_foreign_page_that_answers_is_enough_against_it() -> None:
+    network = _Abroad()
+    network.fails(*FIVE)
+    for _ in range(3):
+        network.delivers()
+        network.controls()
+        network.health.on_control_answer(HOME, "c1", ConnectivityResult.WELL, network.now, domestic=False)
+        network.fails(*FIVE)
+    assert not network.is_restricted()
