@@ -52,10 +52,12 @@ _ONE_RELAY_S = 60.0
 NO_RULE_MATCHES = "AUTO (no rule matches): direct first"
 
 _ON_NETWORK = {
-    NetworkState.RESTRICTED: "only domestic sites are reachable on this network; using relays first",
+    NetworkState.RESTRICTED: "only domestic sites are reachable on this network; trying direct first, then relays",
     NetworkState.SHUT: "restricted network and no relay gets through: trying direct, then one relay",
     NetworkState.INSPECTED: "this network intercepts TLS, so AUTO does not use relays on its own",
 }
+
+_FAILS_DIRECT = "only domestic sites are reachable on this network, and this one is not; using relays first"
 
 _MODES = {
     AutoMode.PAUSED: (Action.DIRECT, "paused, so direct only"),
@@ -164,7 +166,9 @@ class Router:
             route for route in self._strategies if not uses_doh(route)
         )  # nothing to resolve
         self._http_strategies = flight_strategies(settings.auto.ladder, Protocol.HTTP)
-        self._plans: dict[tuple[str | tuple[int, str], tuple[str, ...], bool, bool, bool, NetworkState], Plan] = {}
+        self._plans: dict[
+            tuple[str | tuple[int, str], tuple[str, ...], bool, bool, bool, bool, NetworkState], Plan
+        ] = {}
 
     @property
     def overrides(self) -> Mapping[str, Override]:
@@ -191,6 +195,7 @@ class Router:
         now: float,
         host: str | None = None,
         network_state: NetworkState = NetworkState.OK,
+        fails_direct: bool = False,
         compare: bool = False,
         situation: Situation = ANYWHERE,
         order_group: OrderGroup | None = None,
@@ -199,8 +204,9 @@ class Router:
         flight to a literal destination, and `belief` the one about it; `now` is seconds since the epoch.
         `situation` is what rules depend on beside the destination. `order_group` orders the members of a group; without
         it they stand as they are written.
-        `network_state` is the state of the whole network, as far as it concerns this host. `compare`: the
-        last such request failed direct and, like this one, could not be sent on a second route."""
+        `network_state` is the state of the whole network, as far as it concerns this host. `fails_direct`: on a
+        restricted network, direct failed for this host lately. `compare`: the last such request failed direct and, like
+        this one, could not be sent on a second route."""
         destination = request.destination
         name = host or destination.host
         reason = self._reason(destination, name, situation, now)
@@ -226,18 +232,28 @@ class Router:
                 return self._plan_blocked(reason, belief, usable, (), destination, now)
             if compare and state is NetworkState.OK and (usable or self._http_strategies):
                 return self._plan_unrepeatable(reason, usable)
+            fails_direct = state is NetworkState.RESTRICTED and (fails_direct or is_blocked)
+        else:
+            fails_direct = False
         if state is NetworkState.SHUT:
             usable = _one_relay(usable, now)
         # A rule's line is its own, and its words would be made anew.
         words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
         told = usable if usable or group is None else tuple(relays)  # why there is none depends on the selected one
-        key = (words, told, is_home, is_onion, is_literal, state)
+        key = (words, told, is_home, is_onion, is_literal, fails_direct, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
                 self._plans.clear()
             plan = self._plans[key] = self._plan_by_action(
-                reason, usable, is_home=is_home, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
+                reason,
+                usable,
+                is_home=is_home,
+                is_onion=is_onion,
+                is_literal=is_literal,
+                fails_direct=fails_direct,
+                state=state,
+                offered=relays,
             )
         return plan
 
@@ -394,6 +410,7 @@ class Router:
         is_home: bool,
         is_onion: bool,
         is_literal: bool,
+        fails_direct: bool,
         state: NetworkState,
         offered: Sequence[str],
     ) -> Plan:
@@ -410,14 +427,15 @@ class Router:
             Action.BLOCK: (),
         }[reason.action]
         why = reason.why
-        if state is NetworkState.RESTRICTED:
+        if fails_direct:
             routes = (*relayed, DIRECT)
-        elif state is NetworkState.SHUT:
+        elif state.is_restricted:  # a domestic site, such as a bank, must not see the address of a relay
             routes = (DIRECT, *relayed)
         elif state is NetworkState.INSPECTED:
             routes = (DIRECT,)
         if state in _ON_NETWORK:
-            why = f"{'AUTO' if reason is _NO_RULE else why}; {_ON_NETWORK[state]}"
+            told = _FAILS_DIRECT if fails_direct else _ON_NETWORK[state]
+            why = f"{'AUTO' if reason is _NO_RULE else why}; {told}"
         if is_onion and reason.action is not Action.BLOCK:
             routes = tuple(route for route in routes if not route.is_direct)
             why += "; .onion names need a relay"

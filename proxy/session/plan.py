@@ -80,6 +80,8 @@ async def plan_for(
             now=now,
             host=name,
             network_state=network_state,
+            fails_direct=network_state is NetworkState.RESTRICTED
+            and beliefs.fails_direct(name, network=network, now=now),
             compare=sent_once and beliefs.comparison_due(name, network=network, now=now),
             situation=situation or ANYWHERE,
             order_group=order_group,

@@ -62,6 +62,9 @@ QUERY_S = 4 * ROUND_TRIP_S
 """One DoH query on a connection of its own: TCP, TLS, the question, and one to spare."""
 _ANY = 1e9
 
+NEIGHBOUR = "healthy-neighbour.test"
+"""A site that somebody else visits all the while."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -234,6 +237,19 @@ def allow_list(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
     return (rules.AllowList(addresses=at_home),)
 
 
+def allow_list_abroad(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """As in a country of which no control page is: of what is domestic, a site that somebody visits."""
+    led = country.zone.names[NEIGHBOUR]
+    assert isinstance(led, Addresses)
+    (neighbour,) = led.four
+    return (rules.AllowList(addresses=(places.PROVIDER, f"{neighbour}/32", f"{places.SOCKS_RELAY}/32")),)
+
+
+def outage_of_direct(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """Its innocent twin: the same fails, and so does what is domestic. By accident the road to the relay is whole."""
+    return (rules.AllowList(addresses=(places.PROVIDER, f"{places.SOCKS_RELAY}/32")),)
+
+
 def both(*arrangements: Arrange) -> Arrange:
     return lambda country, sites: tuple(rule for one in arrangements for rule in one(country, sites))
 
@@ -373,6 +389,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     blocking("allow-list", "only what is domestic can be reached, and the relay",
              allow_list, network=_RESTRICTED, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S,
              reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=12, named_by=2),
+    blocking("allow-list-abroad", "the same in a country of which no control page is",
+             allow_list_abroad, network=_RESTRICTED, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S,
+             reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=25, named_by=3),
 
     # now and then
     innocent("reset-share", "three connections of ten are reset",
@@ -438,6 +457,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("outage-long", "eight seconds without a packet, while six sites are asked for",
              for_all(lambda: rules.Outage(2.0, 8.0)), reach=_NETWORK, ways=_DIRECT_OR_AROUND | _NONE, spoiled=2,
              first=_FINE | {State.DOWN, State.SUSPECT}, third=_FINE | _SUSPECT, wait_s=_ANY, must_not_learn=_BLOCKED),
+    innocent("outage-direct", "nothing is reached direct, and the relay by accident is",
+             outage_of_direct, reach=_NETWORK, ways=frozenset({Way.RELAY}), wait_s=SYN_S, first=_FINE | _SUSPECT,
+             third=_FINE | _SUSPECT, must_not_learn=_BLOCKED, limit_s=20),
     innocent("rtt-rise", "a round trip takes 300 ms longer from one moment on",
              for_all(lambda: rules.RttRise(0.15, at_s=2.0)), reach=_NETWORK, ways=_DIRECT_OR_AROUND,
              first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.5),

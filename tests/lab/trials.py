@@ -25,7 +25,7 @@ from proxy.net import tasks
 from tests.lab import events
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.judging import Seen, Trial
-from tests.lab.scenarios import TROUBLED, Kind, Reach, Scenario, Way
+from tests.lab.scenarios import NEIGHBOUR, TROUBLED, Kind, Reach, Scenario, Way
 from tests.lab.visitor import Visit, Visitor
 from tests.support.waiting import until, until_read
 
@@ -53,7 +53,7 @@ DETECT: Mapping[str, float] = MappingProxyType(
 RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 SITES_MAX = 500
 """In one country, so that no three of them have to share a /24: their troubles would speak for each other."""
-_DIRECT_PAGE, _RELAY_PAGE = "healthy-neighbour.test", "by-relay.test"
+_DIRECT_PAGE, _RELAY_PAGE = NEIGHBOUR, "by-relay.test"
 _COMPANION_S = 0.4
 _BEGINNING_S = 0.1
 """Between the first visits of two trials: forty at once would measure the lab's own queue."""

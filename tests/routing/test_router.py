@@ -81,10 +81,20 @@ def plan(
     network_state: NetworkState = NetworkState.OK,
     now: float = NOW,
     compare: bool = False,
+    fails_direct: bool = False,
 ) -> Plan:
     request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
     held = held or belief(name or host)
-    return router.plan(request, held, relays=relays, now=now, host=name, network_state=network_state, compare=compare)
+    return router.plan(
+        request,
+        held,
+        relays=relays,
+        now=now,
+        host=name,
+        network_state=network_state,
+        fails_direct=fails_direct,
+        compare=compare,
+    )
 
 
 def test_nothing_said_is_auto_direct_first() -> None:
@@ -398,11 +408,20 @@ def test_what_is_intercepted_never_goes_direct() -> None:
 # -- what is held about the network ------------------------------------------------------------
 
 
-def test_on_a_restricted_network_relays_go_first() -> None:
+def test_on_a_restricted_network_relays_go_first_for_what_failed_direct_alone() -> None:
+    """Others may be domestic: a bank that sees the address of a relay may lock the account."""
     router = make_router(ladder=LADDER, never_relay=("bank.example",))
-    made = plan(router, network_state=NetworkState.RESTRICTED)
+    untried = plan(router, network_state=NetworkState.RESTRICTED)
+    assert untried.routes == (DIRECT, TOR, VPS)
+    assert "trying direct first, then relays" in untried.why
+    made = plan(router, network_state=NetworkState.RESTRICTED, fails_direct=True)
     assert made.routes == (TOR, VPS, DIRECT)
     assert "using relays first" in made.why
+    assert plan(router, network_state=NetworkState.RESTRICTED) is untried
+    assert plan(router, fails_direct=True).routes[0] == DIRECT, "on such a network alone"
+    assert plan(make_router("MATCH,DIRECT"), network_state=NetworkState.RESTRICTED, fails_direct=True).routes == (
+        DIRECT,
+    )
     blocked = belief("www.example.org", State.BLOCKED, cause="sni_drop")
     assert plan(router, held=blocked, network_state=NetworkState.RESTRICTED).routes == (TOR, VPS, DIRECT)
     assert TOR not in plan(router, "bank.example", network_state=NetworkState.RESTRICTED).routes

@@ -117,9 +117,10 @@ class Beliefs:
         return belief if belief is not None else Belief(host, network)
 
     def basis(self, host: str, *, network: NetworkId, now: float) -> Basis:
-        """What `lookup` of this host with any addresses, `network_state_for` and `comparison_due` rest on: at each time
-        from `now` and before `until` they return what they return at `now`, as long as the basis has not changed and
-        `near` says the same of the host. An `until` that is not after `now`: they may change at any time.
+        """What `lookup` of this host with any addresses, `network_state_for`, `fails_direct` and `comparison_due` rest
+        on: at each time from `now` and before `until` they return what they return at `now`, as long as the basis has
+        not changed and `near` says the same of the host. An `until` that is not after `now`: they may change at any
+        time.
 
         A clock that is set back changes every basis at the next call that takes the time."""
         self._update_clock(now)
@@ -147,6 +148,10 @@ class Beliefs:
                 ends.append(working.at + settings.restricted_known_s)
         elif aggregation.prefixes and (belief is None or belief.state is State.UNKNOWN):
             ends.append(now)  # it depends on the addresses
+        if self._counting.network_health.state(network) is NetworkState.RESTRICTED:
+            failed_at = self._counting.network_health.failed_at(network, registrable(host))
+            if now <= failed_at + settings.restricted_known_s:
+                ends.append(failed_at + settings.restricted_known_s)
         if (waiting := self._counting.pending.uncompared(key, now)) is not None:
             ends.append(waiting.since + settings.rescue_suspect_s)
         return self._bases.add(network, host, max(now, min(ends)))
@@ -182,8 +187,8 @@ class Beliefs:
         return self._counting.network_health.state(network)
 
     def network_state_for(self, host: str, *, network: NetworkId, now: float) -> NetworkState:
-        """The same as it applies to one host: on a restricted network a host that delivered direct within
-        `restricted_known_s` still goes direct first."""
+        """The same as it applies to one host: on a restricted network one that delivered direct within
+        `restricted_known_s` is treated as on any other."""
         record = self._counting.network_health.records.get(network)
         if record is None or record.state is NetworkState.OK:
             return NetworkState.OK  # the usual case
@@ -193,6 +198,12 @@ class Beliefs:
             if working is not None and 0 <= now - working.at <= self._settings.restricted_known_s:
                 return NetworkState.OK
         return state
+
+    def fails_direct(self, host: str, *, network: NetworkId, now: float) -> bool:
+        """Whether direct failed for a site within `restricted_known_s`, and has not delivered since. On a restricted
+        network relays go first for it; others may be domestic."""
+        failed_at = self._counting.network_health.failed_at(network, registrable(host))
+        return 0 <= now - failed_at < self._settings.restricted_known_s
 
     def comparison_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether the next plain HTTP request to `host` that may be sent only once shall take another route than

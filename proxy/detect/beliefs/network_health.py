@@ -19,8 +19,8 @@ from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 NETWORKS_MAX = 64
-FAILING_MAX = 64
-"""Failing domains remembered on one network; five make it restricted."""
+FAILING_MAX = 512
+"""Failing domains remembered on one network: five make it restricted, and there relays go first for each."""
 
 
 NEVER = float("-inf")
@@ -122,6 +122,7 @@ class NetworkHealth:
             record.last = by
         if record.failing and record.failing.pop(by.domain, None) is not None:
             self._passed(record)  # it had failed, so it is foreign
+            self._on_failing_changed(record)
         if record.state is NetworkState.OFFLINE:
             self._enter(record, NetworkState.OK)
 
@@ -270,8 +271,16 @@ class NetworkHealth:
     def failed(self, network: NetworkId, domain: str, now: float) -> bool:
         """Direct failed for a host of `domain`. Returns whether that makes the network `restricted`."""
         record = self._record(network)
+        is_news = domain not in record.failing
         record.failing[domain] = now
+        if is_news:
+            self._on_failing_changed(record)
         return self._restrict(record, now)
+
+    def failed_at(self, network: NetworkId, domain: str) -> float:
+        """When direct last failed for a host of `domain`, if none has delivered since; else NEVER."""
+        record = self.records.get(network)
+        return record.failing.get(domain, NEVER) if record is not None else NEVER
 
     def on_control_answer(
         self,
@@ -303,6 +312,7 @@ class NetworkHealth:
             return self._restrict(record, now)
         if not domestic:
             record.failing.clear()
+            self._on_failing_changed(record)
             self._passed(record)
         self.on_direct_delivery(network, Delivery(registrable(host), now))
         self.on_certificate_accepted(network, now)
@@ -387,6 +397,10 @@ class NetworkHealth:
             record = self.records[network] = NetworkRecord()
             self._bases.on_all_changed()  # another one may have been dropped
         return record
+
+    def _on_failing_changed(self, record: NetworkRecord) -> None:
+        if record.state is NetworkState.RESTRICTED:
+            self._bases.on_all_changed()
 
     def _enter(self, record: NetworkRecord, state: NetworkState) -> None:
         record.state, record.portal_page = state, ""

@@ -145,7 +145,7 @@ def _nothing_delivered(comparison: Comparison) -> Verdict:
         return blocked(comparison)
     if routes.is_clock_wrong:  # relays are reached all the same, and bring certificates that are not valid today either
         return wrong_clock(comparison)
-    if control is StepResult.FAILED and not routes.is_a_relay_reached:
+    if control is StepResult.FAILED and not routes.is_a_relay_reached and not comparison.network_state.is_restricted:
         is_replaced = routes.is_control_replaced
         return network_fault(comparison, NetworkState.PORTAL if is_replaced else NetworkState.OFFLINE)
     if (fault := routes.certificate_fault(DIRECT)) and not routes.has_answered(DIRECT):

@@ -4,6 +4,7 @@ could be compared.
 
 from __future__ import annotations
 
+from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison
 from proxy.detect.verdict.confidence import Confidence
@@ -66,6 +67,10 @@ def relays_fail(comparison: Comparison, summary: str) -> Verdict:
         reasons.append(_('the stored status is "{status}"', status=stored))
     faults = comparison.routes.relay_faults
     fix = next((fault.fix(relay) for relay, fault in faults.items()), "byway relay test")
+    advice = _("To correct it: {fix}", fix=fix)
+    if comparison.network_state.is_restricted and _LIKE_A_FILTER.issuperset(faults.values()):
+        reasons.append(_("this network allows few sites, and it may block the relays as well"))
+        advice = _("Try another network, or another relay: `byway relay add URL`.")
     return Verdict(
         SiteStatus.RELAYS_FAIL,
         State.UNKNOWN,
@@ -74,7 +79,7 @@ def relays_fail(comparison: Comparison, summary: str) -> Verdict:
         Confidence.NONE,
         tuple(reasons),
         labels.NEEDS_A_RELAY,
-        _("To correct it: {fix}", fix=fix),
+        advice,
         signals=comparison.signals,
         control=comparison.control,
     )
@@ -103,5 +108,18 @@ def not_tested(reason: str) -> Verdict:
         advice=_("To test it, change the rule or setting that forbids it."),
     )
 
+
+_LIKE_A_FILTER = frozenset(
+    {
+        RelayFault.CONNECTION_REFUSED,
+        RelayFault.UNREACHABLE,
+        RelayFault.NAME_UNRESOLVED,
+        RelayFault.BROKE_OFF,
+        RelayFault.SILENT,
+        RelayFault.STALLED,
+        RelayFault.DELIVERS_NOTHING,
+    }
+)
+"""Faults of a relay that a network which allows few addresses causes as well."""
 
 _NOT_THE_SITE = _("this says nothing about the site")

@@ -42,7 +42,7 @@ _NETWORKS: Mapping[NetworkState, tuple[Phrase, Phrase]] = MappingProxyType(
             _("open any page in a browser and log in to the network"),
         ),
         NetworkState.RESTRICTED: (
-            _("Only domestic sites are reachable here; using relays first."),
+            _("Only domestic sites are reachable here; other sites go through relays."),
             _("nothing: direct is tried again automatically"),
         ),
         NetworkState.SHUT: (

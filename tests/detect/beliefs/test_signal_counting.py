@@ -402,6 +402,23 @@ def test_a_domestic_only_network_is_restricted_and_no_site_is_blamed() -> None:
     assert state_for(seen, "shop.domestic.example") is NetworkState.RESTRICTED
 
 
+def test_on_a_restricted_network_a_site_that_failed_direct_is_told_from_one_that_was_not_tried() -> None:
+    seen = Seen()
+    _allow_list(seen)
+
+    def fails(host: str) -> bool:
+        return seen.beliefs.fails_direct(host, network=HOME, now=seen.now)
+
+    assert fails("www.site1.example"), "any host of a domain that failed"
+    assert not fails("bank.example")
+    seen.rescued("news.example")
+    assert fails("news.example"), "also what fails later"
+    seen.works("site1.example")
+    assert not fails("site1.example"), "it has delivered since"
+    seen.after(3600)
+    assert not fails("news.example"), "it is tried again after an hour"
+
+
 def _in_vain(seen: Seen, times: int) -> None:
     """Direct and the relay both fail, for connections to hosts that nobody knows."""
     for number in range(times):

@@ -124,6 +124,7 @@ class Case:
     anomaly: bool = False
     confirmed: bool = False
     says: str = ""  # somewhere in what is told
+    never: str = ""  # nowhere in it
     belief: Belief = UNKNOWN
     state: NetworkState = NetworkState.OK
 
@@ -205,6 +206,11 @@ CASES = (
          *page(TOR, bytes=9000, title="Daily Sport")), "works", confidence=Confidence.HIGH),
     Case("restricted", (*RESET, *page(TOR), *ILL), "likely blocked", "restricted", state=NetworkState.RESTRICTED,
          says="allows few sites"),
+    Case("restricted, and the relay is filtered too", (*RESET, *RELAY_DEAD, *ILL), "relays fail",
+         state=NetworkState.RESTRICTED, says="Try another network, or another relay", never="start the relay"),
+    Case("restricted, and the relay refuses the password",
+         (*RESET, bad(StepKind.RELAY, Symptom.RELAY_AUTH, TOR, relay="credentials_refused"), *ILL), "relays fail",
+         state=NetworkState.RESTRICTED, never="Try another network"),
     Case("inspected", page(DIRECT), "works", state=NetworkState.INSPECTED, says="intercepted on this network"),
     Case("still punished", (bad(StepKind.NEUTRAL, Symptom.RESET), *RESET, *page(TOR), *WELL), "likely blocked",
          "sni_reset", says="after the last visit"),
@@ -350,6 +356,7 @@ def test_the_table(case: Case) -> None:
     if case.anomaly:
         assert verdict.anomaly
     assert case.says in told(verdict), told(verdict)
+    assert not case.never or case.never not in told(verdict), told(verdict)
     assert verdict.advice
 
 
