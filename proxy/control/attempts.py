@@ -59,7 +59,7 @@ def attempt(tried: Attempt, protocol: str = "") -> str:
         what = _("delivered, in {time}", time=time)
         held_s = tried["evidence"].get("held_s")
         if isinstance(held_s, int | float):  # a damaged log may say anything
-            what = _("{what}, and {time} before it for a transfer check", what=what, time=span(held_s))
+            what = _("{what}, after Byway had held it back for {time}", what=what, time=span(held_s))
     else:
         what = _("{what}, after {time}", what=result(tried, protocol), time=time)
     if tried["error"]:

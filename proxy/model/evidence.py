@@ -105,7 +105,7 @@ class Evidence(TypedDict, total=False):
 
     # Around the attempt.
     opened_s: float  # seconds until the relay had opened the path     net.race
-    held_s: float  # seconds before that, for a transfer check         net.race
+    held_s: float  # seconds before that, held back by Byway itself    net.race
     relay: str  # what stopped the relay (`detect.relay_faults`)       net.dialers, wire
     reused: int  # flag: on a connection that was open already         session
     addons: str  # what addons made of the signals, in words           session

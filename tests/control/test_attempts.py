@@ -20,7 +20,7 @@ DELIVERED = "tor: delivered, in 300 ms"
     [
         ({}, DELIVERED),
         ({"opened_s": 0.2}, DELIVERED),
-        ({"held_s": 1.2}, f"{DELIVERED}, and 1.2 s before it for a transfer check"),
+        ({"held_s": 1.2}, f"{DELIVERED}, after Byway had held it back for 1.2 s"),
         ({"held_s": "long"}, DELIVERED),
     ],
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from proxy.net import tasks
 from tests.lab import leaks, places, rules
 from tests.lab.country import Country, Running, Site
+from tests.lab.deeds import Reading
 from tests.lab.name_servers import Addresses
 from tests.lab.parts import in_parts
 from tests.lab.relays import Relay
@@ -55,6 +56,7 @@ class Row:
     knows_address: bool = False  # it was used before, when nothing was blocked
     knows_block: bool = False  # Byway was restarted since it found the block
     path: str = "/"
+    at_once: bool = False  # whether all pages are opened at once, as the hosts of one page are
     pages: int = PAGES
     spoiled: int = 0  # so many first pages may stop half-way
     comes: bool = True  # whether the others come
@@ -115,6 +117,11 @@ def frozen(country: Country) -> Sequence[Rule]:
     return (rules.Freeze(addresses=(f"{MAIN}/32",), after_bytes=16 * 1024),)
 
 
+def hellos_counted(country: Country) -> Sequence[Rule]:
+    """As networks do, but that the punishment is over after 12 s and not after 120."""
+    return (rules.HelloCount(NAME, reading=Reading.CHAIN, frozen_s=12.0),)
+
+
 def name_misleads(country: Country) -> Sequence[Rule]:
     """To a server that answers, with a certificate of its own."""
     country.provider.lies[NAME] = Addresses((_IMPOSTOR,))
@@ -167,6 +174,11 @@ ROWS: tuple[Row, ...] = (
         says="its name cannot be resolved, because no encrypted DNS server answers"),
     Row("road-doh-drop-alt", "the same, and the relay has an address as well", encrypted_dns_dropped,
         alternative=True),
+    Row("road-hello-count-3", "more than three hellos at once are punished; three hosts at once", hellos_counted,
+        at_once=True, pages=3),
+    Row("road-hello-count-12", "the same, and twelve hosts: they come when the punishment is over", hellos_counted,
+        at_once=True, pages=12),
+    Row("road-twelve-hosts", "nobody counts", nothing, at_once=True, pages=12),
     Row("road-down", "the relay is down at both of its addresses", both_refuse, alternative=True, comes=False, pages=1,
         detect="give_up_s = 10\n", says="Relay vps fails: connection refused."),
     Row("road-never", "the control: the system is asked for its name", nothing, dns='secure = "never"',
@@ -235,7 +247,10 @@ async def _trial(row: Row, seed: int, country: Country, neighbour: Site) -> Tria
             assert (await _open(country, byway, sites[0], row.path))[0]
             assert row.says in await _said(byway, row.says)
     async with country.byway(folder, config=config, rules=_RULES) as byway, beside(country, byway, neighbour):
-        seen = [await _open(country, byway, site, row.path) for site in sites]
+        if row.at_once:
+            seen = await asyncio.gather(*(_open(country, byway, site, row.path) for site in sites))
+        else:
+            seen = [await _open(country, byway, site, row.path) for site in sites]
         trial = Trial(
             row.name,
             seed,

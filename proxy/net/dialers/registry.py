@@ -22,6 +22,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
+from proxy.net.dialers.hello_spacing import HelloSpacing
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.dialers.tcp import DirectDialer
@@ -291,15 +292,20 @@ class Registry:
     def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
         if url.kind is RelayKind.ADDON:
             return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
-        return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint), self._road)
+        return self._hop(self._to_relays, label, url, trust, self._slots_of(url), self._road)
 
-    def _slots_of(self, endpoint: Destination) -> Slots | None:
+    def _slots_of(self, url: RelayUrl) -> Slots | None:
         """Returns the slots of a first relay; None for one on this machine, which needs no limit."""
+        endpoint = url.endpoint
         if _is_loopback(endpoint):
             return None
         if endpoint not in self._slots:
-            wait_s = self._path_timeout_s or self._timeout_s
-            self._slots[endpoint] = Slots(handshakes_max=self._handshakes_max, paths_max=self._paths_max, wait_s=wait_s)
+            self._slots[endpoint] = Slots(
+                handshakes_max=self._handshakes_max,
+                paths_max=self._paths_max,
+                wait_s=self._path_timeout_s or self._timeout_s,
+                spacing=HelloSpacing() if url.kind is RelayKind.HTTPS else None,
+            )
         return self._slots[endpoint]
 
     def _hop(
@@ -328,7 +334,10 @@ class Registry:
             road = road or RoadToRelays()
             if not has_strategies:
                 road = replace(road, strategies=())
-            ways = RelayWaysDialer(via, url.endpoints, road, tls=tls, relay=label, timeout_s=self._timeout_s)
+            spacing = slots.spacing if slots is not None else None
+            ways = RelayWaysDialer(
+                via, url.endpoints, road, tls=tls, relay=label, timeout_s=self._timeout_s, spacing=spacing
+            )
         return _relay_dialer(url.kind)(
             ways or tls or via,
             url,

@@ -293,7 +293,14 @@ class HandshakeDialer(ABC):
             self._end_loop(request)
         slot = None if self._slots is None else await self._slots.take(self._name)
         try:
-            stream = await dial_relay(self._via, self._endpoint, self._name)
+            try:
+                stream = await dial_relay(self._via, self._endpoint, self._name)
+            except DialError as error:
+                if slot is not None:
+                    slot.failed(error)
+                raise
+            if slot is not None:
+                slot.connected()
             request.waiting.add(stream)
             state = Handshake(stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, slot=slot)
             try:
@@ -313,7 +320,10 @@ class HandshakeDialer(ABC):
         finally:
             if slot is not None:
                 slot.release()
-        return PrefixedStream(stream, state.reader.rest()) if state.reader else stream
+        opened = PrefixedStream(stream, state.reader.rest()) if state.reader else stream
+        if slot is not None:
+            opened.held_s = slot.held_s
+        return opened
 
     def _end_loop(self, request: _Request) -> None:
         """Ends what goes round. Raises DialError."""

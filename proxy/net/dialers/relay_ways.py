@@ -20,6 +20,7 @@ from proxy.model.relay_way import RelayWay
 from proxy.net.deadline import poll_again
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
+from proxy.net.dialers.hello_spacing import HelloSpacing
 from proxy.net.dialers.relay_handshake import dial_relay
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import STAGGER_S, AddressLookup, CachedLookup, interleaved
@@ -55,9 +56,12 @@ class RelayWaysDialer:
         tls: TlsDialer | None = None,
         relay: str = "",
         timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        spacing: HelloSpacing | None = None,
     ) -> None:
         """`via` dials literal addresses, and names where `road` has no lookup. `endpoints` are where the relay listens,
-        that of its URL first. `tls` speaks TLS on each way; `relay` is its name in messages."""
+        that of its URL first. `tls` speaks TLS on each way; `relay` is its name in messages. `spacing`: the first
+        hello of a dial has waited for it, others do."""
+        self.spacing = spacing
         self.endpoints = tuple(endpoints)
         self.relay = relay
         self.road = road
@@ -124,6 +128,8 @@ class RelayWaysDialer:
 
     def retest(self, ways: Sequence[RelayWay]) -> None:
         """Tries a way whose test is due, if there is one. To be called beside a dial that went well."""
+        if self.spacing is not None and self.spacing.is_active(asyncio.get_running_loop().time()):
+            return
         way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways)
         if way and way not in self._judged:
             self._judged.add(way)
@@ -331,7 +337,10 @@ class _WayRace:
                 self._at_last, self._queue, self._last = True, self._last, []
             if not self._queue or len(self._attempts) >= AT_ONCE:
                 return
-            starts_at = self._next_starts_at(now, hedge_at)
+            starts_at, spacing = self._next_starts_at(now, hedge_at), self._dialer.spacing
+            is_further = bool(self._attempts or self._failed)
+            if spacing is not None and is_further:
+                starts_at = max(starts_at, spacing.next_at(now))
             if starts_at > now:
                 self._check_at = min(starts_at, hedge_at)
                 return
@@ -339,6 +348,8 @@ class _WayRace:
                 self._queue.clear()
                 self._last.clear()
                 return
+            if spacing is not None and is_further:
+                spacing.take(now)
             self._attempts.append(self._dialer.start(self._queue.pop(0), self._notify.set))
 
     def _hedge(self, now: float) -> float:

@@ -2,7 +2,8 @@
 
 A handshake (TCP, greeting, password) takes a slot until the relay has the request: more at once would look like an
 attack, or give the proxy away. From then on the relay waits for the destination, which may take long: such paths have
-a larger limit of their own, so that a few silent hosts do not delay the others behind the relay.
+a larger limit of their own, so that a few silent hosts do not delay the others behind the relay. Where the network has
+punished a burst of ClientHellos to the relay, handshakes begin apart (`hello_spacing`).
 """
 
 from __future__ import annotations
@@ -12,27 +13,44 @@ import asyncio
 from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
+from proxy.net.dialers.hello_spacing import HelloSpacing
 
 HANDSHAKES_MAX = 8
 PATHS_MAX = 128
+
+SPACED_WAIT_S = 30.0
+"""How long a dial waits for a slot where handshakes begin apart: as long as a client waits for anything."""
+
+_SILENT = frozenset({Symptom.TIMEOUT, Symptom.DROPPED, Symptom.SILENT})
 
 
 class Slots:
     """The slots of one remote relay, shared by all dials through it."""
 
-    __slots__ = ("_handshakes", "_paths", "_wait_s")
+    __slots__ = ("_handshakes", "_paths", "_wait_s", "spacing")
 
-    def __init__(self, *, handshakes_max: int = HANDSHAKES_MAX, paths_max: int = PATHS_MAX, wait_s: float) -> None:
-        """`wait_s`: how long a dial waits for a slot."""
+    def __init__(
+        self,
+        *,
+        handshakes_max: int = HANDSHAKES_MAX,
+        paths_max: int = PATHS_MAX,
+        wait_s: float,
+        spacing: HelloSpacing | None = None,
+    ) -> None:
+        """`wait_s`: how long a dial waits for a slot. `spacing`: of a relay that is spoken to by TLS."""
+        self.spacing = spacing
         self._handshakes = asyncio.Semaphore(handshakes_max)
         self._paths = asyncio.Semaphore(paths_max)
         self._wait_s = wait_s
 
     async def take(self, relay: str) -> Slot:
-        """Takes both slots. The caller releases them. Raises DialError, with a symptom that does not blame `relay`,
-        when no slot was free within `wait_s`."""
+        """Takes both slots, and waits until a handshake may begin. The caller releases them. Raises DialError, with a
+        symptom that does not blame `relay`, when no slot was free within `wait_s`, or SPACED_WAIT_S where handshakes
+        begin apart."""
+        now, spacing = asyncio.get_running_loop().time, self.spacing
+        asked_at = now()
         try:
-            with deadline(self._wait_s):
+            with deadline(SPACED_WAIT_S if spacing is not None and spacing.is_active(asked_at) else self._wait_s):
                 await self._paths.acquire()
                 try:
                     await self._handshakes.acquire()
@@ -42,18 +60,50 @@ class Slots:
         except TimeoutError:
             text = f"relay {relay}: too many connections to it are being opened"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.LOCAL) from None
-        return Slot(self._handshakes, self._paths)
+        slot = Slot(self._handshakes, self._paths, spacing)
+        if spacing is not None:
+            try:
+                await slot.wait_for_turn(spacing, asked_at)
+            except BaseException:
+                slot.release()
+                raise
+        return slot
 
 
 class Slot:
     """The two slots of one dial."""
 
-    __slots__ = ("_handshakes", "_in_handshake", "_paths")
+    __slots__ = ("_begun_at", "_handshakes", "_in_handshake", "_paths", "_spacing", "held_s")
 
-    def __init__(self, handshakes: asyncio.Semaphore, paths: asyncio.Semaphore) -> None:
+    def __init__(
+        self, handshakes: asyncio.Semaphore, paths: asyncio.Semaphore, spacing: HelloSpacing | None = None
+    ) -> None:
         self._handshakes = handshakes
         self._paths = paths
+        self._spacing = spacing
         self._in_handshake = True
+        self._begun_at = 0.0
+        self.held_s = 0.0
+        """How long Byway itself held the dial back, which is no fault of the relay's."""
+
+    async def wait_for_turn(self, spacing: HelloSpacing, asked_at: float) -> None:
+        """Waits until the handshake may begin, where they begin apart."""
+        now = asyncio.get_running_loop().time()
+        self._begun_at = spacing.take(now)
+        if self._begun_at > now:
+            await asyncio.sleep(self._begun_at - now)
+            self.held_s = asyncio.get_running_loop().time() - asked_at
+
+    def connected(self) -> None:
+        """The relay can be spoken to: its handshake of TLS, if it has one, was answered."""
+        if self._spacing is not None:
+            self._spacing.answered()
+
+    def failed(self, error: DialError) -> None:
+        """It cannot, because of `error`."""
+        is_silent = error.stage is Stage.RELAY and error.evidence.get("relay") in _SILENT
+        if self._spacing is not None and is_silent:
+            self._spacing.unanswered(self._begun_at, asyncio.get_running_loop().time())
 
     def request_sent(self) -> None:
         """The relay has the request: returns the handshake's slot early. Harmless when repeated."""
