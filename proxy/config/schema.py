@@ -53,7 +53,7 @@ class Auto(Section):
     """How AUTO gets around a block."""
 
     ladder: tuple[Literal["doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase"], ...] = setting(
-        ("doh", "tlsrec", "split", "hostcase"),
+        ("doh", "tlsrec", "tlsrec|split", "split", "hostcase"),
         "local strategies to try before a relay, in this order",
     )
     controls: tuple[Page, ...] = setting(

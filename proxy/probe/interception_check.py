@@ -15,7 +15,7 @@ from typing import NamedTuple
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.beliefs.events import Intercepted
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
-from proxy.model import DIRECT, Action, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
+from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.race.hello_turn import no_turn, until_quiet
 from proxy.net.tasks import spawn
@@ -24,11 +24,22 @@ from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.tls import CertificateReply
 
+HUNG_UP_S = 20.0
+"""A client that closes without a word because of a certificate does so within this time."""
+
 QUIET_WITHIN_S = 30.0
 """A host of which a hello is sent every second for this long is checked at another visit."""
 
 CHECKED_MAX = 4096
 """Hosts of which the last check is remembered."""
+
+
+CHECKS_AT_ONCE = 4
+"""A page has several hosts, and where TLS is intercepted their certificates are rejected together. Each check waits for
+a second before its hello, so that they would be late one after the other."""
+
+REJECTED_MAX = 64
+"""Hosts whose check waits for the end of another one."""
 
 
 class _Check(NamedTuple):
@@ -39,7 +50,7 @@ class _Check(NamedTuple):
 
 
 class InterceptionCheck:
-    """Checks certificates, one host at a time. Belongs to one loop."""
+    """Checks certificates: of one host at a time, or of several whose clients rejected theirs. Belongs to one loop."""
 
     def __init__(self, services: Services, check_control: Callable[[Setup], Awaitable[None]]) -> None:
         """`check_control` requests a control page, which shows whether every site is re-signed here."""
@@ -47,8 +58,8 @@ class InterceptionCheck:
         self._check_control = check_control
         self._checked: Bounded[tuple[NetworkId, str], _Check] = Bounded(CHECKED_MAX)
         self._last: dict[NetworkId, float] = {}  # when the last check began that no rejection caused
-        self._under_way = False
-        self._rejected: Outcome | None = None  # the last one while a check was under way
+        self._under_way: set[tuple[NetworkId, str]] = set()
+        self._rejected: Bounded[str, Outcome] = Bounded(REJECTED_MAX)  # by host: they wait for the end of a check
 
     def on_delivered(self, visit: Delivered) -> None:
         """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
@@ -62,38 +73,47 @@ class InterceptionCheck:
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
-        """Starts a check when the client rejected the certificate, also soon after one that found nothing. While
-        another check is under way, the last one waits for its end."""
+        """Starts a check when the client rejected the certificate, also soon after one that found nothing. It said so,
+        or closed without another byte once the certificate had come, as Python's asyncio does. While many checks are
+        under way, or one of the same host, it waits for the end of one."""
         outcome = ended.outcome
-        if ended.reply is CertificateReply.REJECTED and outcome.plan.learns and outcome.protocol is Protocol.TLS:
+        hung_up = (
+            ended.reply is CertificateReply.NOTHING_SENT
+            and outcome.closed_by is ClosedBy.CLIENT
+            and outcome.bytes_down > 0
+            and outcome.duration < HUNG_UP_S
+        )
+        is_rejected = ended.reply is CertificateReply.REJECTED or hung_up
+        if is_rejected and outcome.plan.learns and outcome.protocol is Protocol.TLS:
             self._check_rejected(outcome)
 
     def on_hosts_forgotten(self, _: HostsForgotten) -> None:
         """Forgets which hosts were checked; each may be checked again. A check that is under way teaches nothing."""
         self._checked.clear()
-        self._rejected = None
+        self._rejected.clear()
 
     def _check_rejected(self, outcome: Outcome) -> None:
-        if self._under_way:
-            self._rejected = outcome
-            return
         network, again_s = self._services.network(), self._services.setup().settings.detect.probe_again_s
+        if len(self._under_way) >= CHECKS_AT_ONCE or (network, outcome.host) in self._under_way:
+            self._rejected[outcome.host] = outcome
+            return
         last = self._checked.get((network, outcome.host))
         if last is not None and last.is_sound:
             again_s = 0.0
         self._start(outcome, network, self._services.now(), not_since_s=again_s, rejected=True)
 
     def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float, rejected: bool) -> bool:
-        """Starts a check unless one is under way or the host was checked within `not_since_s`. Returns whether."""
+        """Starts a check unless the host was checked within `not_since_s`, or, where nothing was rejected, one is under
+        way. Returns whether."""
         key = (network, outcome.host)
         last = self._checked.get(key)
-        if self._under_way or (last is not None and 0 <= now - last.at < not_since_s):
+        if (self._under_way and not rejected) or (last is not None and 0 <= now - last.at < not_since_s):
             return False
         setup = self._services.setup()
         if not self._is_allowed(setup, outcome, network, now):
             return False
         self._checked[key] = _Check(now)
-        self._under_way = True
+        self._under_way.add(key)
         run = self._run(setup, outcome, network, now, rejected=rejected)
         spawn(run, name=f"certificate of {outcome.host}")
         return True
@@ -145,10 +165,11 @@ class InterceptionCheck:
             if classified.kind is CertificateKind.RESIGNED and not is_inspected:
                 await self._check_control(setup)
         finally:
-            self._under_way = False
-            if (waiting := self._rejected) is not None:
-                self._rejected = None
-                self._check_rejected(waiting)
+            self._under_way.discard((network, outcome.host))
+            waiting = list(self._rejected.values())
+            self._rejected.clear()
+            for one in waiting:
+                self._check_rejected(one)
 
     async def _is_quiet(self, setup: Setup, name: str) -> bool:
         """Waits until no hello of `name` was sent for a second. False: they do not end."""

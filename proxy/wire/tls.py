@@ -61,6 +61,7 @@ class CertificateReply(Enum):
     """What a client made of the certificate that came, as its records behind the ClientHello show."""
 
     NONE = auto()  # it sent none that tells
+    NOTHING_SENT = auto()  # not a byte: some programs close without an alert
     ACCEPTED = auto()
     REJECTED = auto()  # a fatal alert in place of the rest of its handshake
 
@@ -191,6 +192,8 @@ def certificate_reply(head: bytes, sent: int) -> CertificateReply:
     A client goes on with its handshake only when it accepts the certificate. In TLS 1.3 the record of an alert may be
     encrypted as that of a Finished is, but is shorter, and nothing follows it. A second ClientHello, which the server
     has asked for, is passed over by its length."""
+    if not sent:
+        return CertificateReply.NOTHING_SENT
     at = 0
     while at + _HEADER <= min(len(head), sent):
         kind, size = head[at], int.from_bytes(head[at + 3 : at + 5], "big")

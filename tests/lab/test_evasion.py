@@ -36,6 +36,7 @@ _PATIENCE_S = 10.0
 BLOCKED = {
     View.STRING: {"direct"},
     View.PACKET: {"direct"},
+    View.PACKET_RECORDS: {"direct", "tlsrec"},
     View.TCP: {"direct", "split", "disorder"},
     View.RECORDS: {"direct", "tlsrec", "split", "tlsrec|split", "disorder"},
 }

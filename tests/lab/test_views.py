@@ -17,7 +17,8 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: blog.test\r\n\r\n"
 CASE = REQUEST.replace(b"Host", b"hOSt")
 
 STRONG = {View.TCP, View.RECORDS}
-ALL = {View.PACKET, *STRONG}
+ALL = {View.PACKET, View.PACKET_RECORDS, *STRONG}
+IN_RECORDS = {View.PACKET_RECORDS, View.RECORDS}
 
 
 def seen_by(segments: list[tuple[int, bytes]]) -> set[View]:
@@ -45,7 +46,7 @@ def split(data: bytes, *cuts: int) -> list[tuple[int, bytes]]:
         (split(HELLO, 1, INSIDE), STRONG),
         (list(reversed(split(HELLO, 1, INSIDE))), STRONG),
         (split(HELLO, 1, 40, INSIDE)[::-1] + split(HELLO), ALL),
-        (split(RECORDS), {View.RECORDS}),
+        (split(RECORDS), IN_RECORDS),
         (split(RECORDS, 1, INSIDE + 5), {View.RECORDS}),
         (split(RECORDS, *range(1, len(RECORDS))), {View.RECORDS}),
         (split(REQUEST), ALL),

@@ -1,4 +1,4 @@
-"""How much a censor sees: four ways to look at the same packets, from a search for a string to putting everything
+"""How much a censor sees: five ways to look at the same packets, from a search for a string to putting everything
 together again.
 
 `Said` follows one flow and puts together what its client says. `server_name` and `requested_host` are what the weaker
@@ -26,6 +26,7 @@ class View(StrEnum):
 
     STRING = "string"  # the name anywhere in one packet
     PACKET = "packet"  # a ClientHello or request that begins with the packet; the Host field as browsers write it
+    PACKET_RECORDS = "packet-records"  # the same, with the handshake put together from the records in the packet
     TCP = "tcp"  # the client's bytes in order, up to the end of the first TLS record
     RECORDS = "records"  # and the handshake in them put together from its records
 
@@ -124,7 +125,7 @@ def server_name(view: View, packet: Packet, said: Said) -> str | None:
         return said.records
     if view is View.TCP:
         return said.first_record
-    return messages.hello(packet.payload, records=False).name
+    return messages.hello(packet.payload, records=view is View.PACKET_RECORDS).name
 
 
 def requested_host(view: View, packet: Packet, said: Said) -> str | None:

@@ -28,7 +28,7 @@ from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.probe import interception_check
-from proxy.probe.interception_check import InterceptionCheck
+from proxy.probe.interception_check import CHECKS_AT_ONCE, InterceptionCheck
 from proxy.routing.router import Router
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
@@ -312,6 +312,22 @@ async def test_the_end_of_a_tunnel_is_no_visit(authorities: dict[str, Authority]
         assert scene.dialed(DIRECT) == []
 
 
+HANGING_UP: dict[str, tuple[dict[str, Any], bool]] = {
+    "once the certificate had come": ({}, True),
+    "much later": ({"duration": 60.0}, False),
+    "before anything came": ({"bytes_down": 0}, False),
+    "no, the server did": ({"closed_by": ClosedBy.SERVER}, False),
+}
+
+
+@pytest.mark.parametrize("how", HANGING_UP)
+async def test_a_client_may_close_without_a_word(authorities: dict[str, Authority], how: str) -> None:
+    facts, counts = HANGING_UP[how]
+    async with world(authorities) as scene:
+        await scene.end(replace(hung_up(), **facts), CertificateReply.NOTHING_SENT)
+        assert (HOST in scene.dialed(DIRECT)) is counts
+
+
 async def test_one_a_minute_and_each_once_a_day(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         for host, after_s in (("a.test", 0), ("b.test", 59), ("b.test", 1), ("a.test", 3600), ("a.test", 86_400)):
@@ -337,7 +353,7 @@ async def test_what_is_forgotten_during_its_check_is_not_believed(authorities: d
     """It would be stored by name."""
     async with world(authorities, "state") as scene:
         scene.deliver(visited())
-        scene.certificates.on_tunnel_ended(rejected("b.test"))
+        scene.certificates.on_tunnel_ended(rejected(HOST))
         scene.certificates.on_hosts_forgotten(HostsForgotten())
         await until(lambda: not scene.certificates._under_way)
         assert ({*scene.dialed(DIRECT)}, scene.held().state) == ({HOST}, "unknown")
@@ -396,14 +412,25 @@ async def test_an_unknown_issuer_is_not_looked_at_twice_within_the_minute(author
         assert scene.dialed(DIRECT) == before
 
 
-async def test_one_at_a_time_and_the_last_rejection_waits(authorities: dict[str, Authority]) -> None:
+async def test_where_certificates_are_rejected_together_each_is_checked(authorities: dict[str, Authority]) -> None:
+    """A page has many hosts. A few are checked at once, and the others wait for the end of one."""
+    hosts = [f"{number}.test" for number in range(3 * CHECKS_AT_ONCE)]
     async with world(authorities) as scene:
-        for host in ("a.test", "b.test", "c.test"):
+        for host in hosts:
             scene.certificates.on_tunnel_ended(rejected(host))
+            scene.certificates.on_tunnel_ended(rejected(host))  # of another connection
+            assert len(scene.certificates._under_way) <= CHECKS_AT_ONCE
         await until(lambda: not scene.certificates._under_way)
-        assert scene.dialed(DIRECT) == ["a.test", "c.test"]
-        await scene.end(hung_up("b.test"))
-        assert scene.dialed(DIRECT) == ["a.test", "c.test", "b.test"]
+        assert sorted(scene.dialed(DIRECT)) == sorted(hosts)
+
+
+async def test_without_a_rejection_one_is_checked_at_a_time(authorities: dict[str, Authority]) -> None:
+    async with world(authorities) as scene:
+        scene.deliver(visited("a.test"))
+        scene.clock.advance(60)
+        scene.deliver(visited("b.test"))
+        await until(lambda: not scene.certificates._under_way)
+        assert scene.dialed(DIRECT) == ["a.test"]
 
 
 # -- when its hello is sent --------------------------------------------------------------------------------------------

@@ -384,7 +384,7 @@ END_OF_EARLY_DATA = tls_record(0x17, bytes(4 + 1 + 16))
 SECOND_HELLO = tls_record(0x16, b"\x01" + bytes(511))
 
 REPLIES: dict[str, tuple[bytes, CertificateReply]] = {
-    "nothing": (b"", CertificateReply.NONE),
+    "nothing": (b"", CertificateReply.NOTHING_SENT),
     "a part of a header": (DUMMY + b"\x17\x03", CertificateReply.NONE),
     "the dummy record alone": (DUMMY, CertificateReply.NONE),
     "an alert in the clear": (tls_record(0x15, b"\x02\x30"), CertificateReply.REJECTED),  # fatal, unknown_ca
