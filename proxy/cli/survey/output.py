@@ -1,7 +1,7 @@
 """Prints the results of `byway test`: as they come above a progress bar, as a table at the end, as a CSV.
 
-A person sees a row for each site as soon as it is known; with --matrix there is a column for each route, at the end.
-Programs always get a column for each route.
+A person sees a row for each site as soon as it is known; with --matrix there is a column for each route that was
+tested, at the end. Programs always get a column for each route.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class View:
         elif self._written is not None:
             self._out.hint(f"{len(rows)} rows are in {self._written}.")
         elif self._out.fancy and not self._streams:
-            routes = _routes_of(rows)
+            routes = _tested(rows)
             names = (route.removeprefix("direct|") for route in routes)
             self._out.table(("site", "verdict", *names), [_matrix_row(row, routes) for row in rows])
         elif not self._streams:
@@ -166,6 +166,12 @@ def _short_row(row: Row) -> Sequence[str]:
     cause = _SHORT_CAUSES.get(verdict["cause"], verdict.get("because", ""))
     through = next(iter(verdict.get("through", ())), "")
     return _site(row["asked"]), f"{verdict['glyph']} {verdict['words']}", cause, through
+
+
+def _tested(rows: Sequence[Row]) -> list[str]:
+    """The routes that were tested for at least one site: a terminal has no room for columns of "not tested"."""
+    tested = {route["route"] for row in rows for route in row["routes"] if route["result"] != "not_tested"}
+    return [route for route in _routes_of(rows) if route in tested]
 
 
 def _matrix_row(row: Row, routes: Sequence[str]) -> list[str]:
