@@ -98,6 +98,20 @@ async def test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_a
     assert await winners(byway, spared) == ["direct", "direct"], "the censor spares its name"
 
 
+async def test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none(
+    country: Country, byway: Running
+) -> None:
+    """The second and third freeze within a minute, in which no other control page may be requested."""
+    *first, fourth = provider(country, 4)
+    country.rules.set([freezes()])
+    for site in first:
+        assert "gave up" not in (await visit(country, byway, site)).error, "Byway ended it"
+        assert (await visit(country, byway, site)).genuine
+    assert (await visit(country, byway, fourth)).genuine
+    assert await winners(byway, fourth) == [RELAY]
+    assert len(asked_controls(country)) == 1
+
+
 async def test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes(country: Country, byway: Running) -> None:
     """Its answer is short: nothing large ever comes down."""
     (site,) = provider(country, 1)

@@ -30,9 +30,9 @@ _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
 _BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as its struct has
 
 # The same for a flow that is under way: tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24 (segments),
-# tcpi_last_ack_recv 56 (ms ago), tcpi_total_retrans 100 (segments), tcpi_bytes_received 128 (Linux 4.1),
-# tcpi_data_segs_in 152 (Linux 4.6).
-_PULSE = struct.Struct("=3xB16xII28xI40xI24xQ16xI")
+# tcpi_last_ack_recv 56 (ms ago), tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_received 128
+# (Linux 4.1), tcpi_data_segs_in 152 (Linux 4.6).
+_PULSE = struct.Struct("=3xB16xII28xI8xI28xI24xQ16xI")
 
 
 @frozen_dataclass
@@ -66,6 +66,7 @@ class FlowSample:
     segment: int = 0  # bytes of a full segment, as the other end makes them
     bytes_in: int = 0
     segments_in: int = 0  # that held data
+    rtt_s: float = 0.0  # smoothed, as it was while acknowledgements came
 
 
 PROBE_EVERY_S = 1  # the kernel's least
@@ -168,8 +169,8 @@ class TcpInfo:
         data = _info(sock)
         if len(data) < _PULSE.size:
             return None
-        probes, segment, unacked, heard_ms, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
-        return FlowSample(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
+        probes, segment, unacked, heard_ms, rtt_us, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
+        return FlowSample(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in, rtt_us / 1e6)
 
     def silence_retransmits(self, sock: socket.SocketType) -> None:
         """Bounds how long the kernel retransmits on a connection that is no longer needed. The caller then resets it

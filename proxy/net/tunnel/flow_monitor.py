@@ -45,6 +45,9 @@ ACKNOWLEDGED_MAX = 40
 frames of 9 to 17 bytes (RFC 9113, sections 6.5, 6.7 and 6.9), of which TLS makes records of 31 to 39. A request for a
 path that was asked for before is a record of 47 at least, with a browser's headers (by hpack)."""
 
+_ROUND_TRIPS = 2
+"""Round trips for which nothing was heard of a frozen flow's peer, beside the seconds in which it was probed."""
+
 _HEARD_S = 1.5
 """Seconds since a witness was heard in which the network counts as there: it is probed a second after its last answer,
 and the next one takes a round trip."""
@@ -401,7 +404,9 @@ class FlowMonitor:
         if others_receive:
             stall.probes += max(0, sample.probes - before.probes)
             stall.retransmits += max(0, sample.retransmits - before.retransmits) if sample.unacked else 0
-        if stall.probes >= self._settings.frozen_probes or (
+        # On a long way, the answers to the first probes may still be under way, and one of them may be lost.
+        overdue_s = self._settings.frozen_probes * PROBE_EVERY_S + _ROUND_TRIPS * sample.rtt_s
+        if (stall.probes >= self._settings.frozen_probes and sample.heard_s >= overdue_s) or (
             sample.unacked and stall.retransmits >= self._settings.frozen_retransmits
         ):
             self._freeze(flow, stall, now)

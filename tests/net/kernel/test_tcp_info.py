@@ -190,6 +190,7 @@ async def test_what_came_is_counted(tcp_info: TcpInfo) -> None:
         found = sampled(tcp_info, near)
         assert found.segments_in == 2
         assert found.segment > 0
+        assert 0 < found.rtt_s < 1
         drop_all(far)
         near.send(b"?")
         await until(lambda: sampled(tcp_info, near).retransmits >= 1)

@@ -397,6 +397,21 @@ def test_a_witness_whose_connection_broke_says_nothing() -> None:
     tell(story)
 
 
+@pytest.mark.parametrize(("rtt_s", "heard_s", "is_told"), [(0.05, 5.0, True), (2.0, 6.9, False), (2.0, 7.1, True)])
+def test_a_relay_that_is_far_away_is_given_time_to_answer(rtt_s: float, heard_s: float, is_told: bool) -> None:
+    """Its answers to three probes in a row are under way, though others receive all the while."""
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=False, received=16_000, stalls_count=True)
+        other, _ = world.open("news.test")
+        for probes in (0, 0, 0, 1, 2, 3):
+            other.down.moved += 9000
+            fake.sample = FlowSample(probes, heard_s=heard_s, segment=1400, rtt_s=rtt_s)
+            await asyncio.sleep(1)
+
+    assert tell(story).stalled == ([("blog.test", 16_000)] if is_told else [])
+
+
 FREEZE = 17_000  # bytes on the wire after which the censor passes nothing more
 
 
