@@ -29,7 +29,7 @@ from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.evidence import block_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
-from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     Belief,
@@ -218,6 +218,8 @@ class Measurements:
                     self._sites_with_same_page(steps, page, network),
                     is_home=made.is_home,
                 )
+                if not thorough:
+                    verdict = _as_found_before(self._last(page, network), verdict, time.time())
             finally:
                 is_wanted = self._under_way.pop(mark, None) is not None
             measured = Measured(began, took_s, before, network, page, tuple(steps), verdict, thorough, made.learns)
@@ -280,14 +282,20 @@ class Measurements:
         if event is not None and measured.learns:
             parts.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
         self._learn_network(measured, now)
-        results, port = parts.beliefs.results_by_port(host, network=network, now=now), measured.page.port
-        before = next((result for result in results if result.port == port), None)
+        before = self._last(measured.page, network)
         concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
-        if not concluded or (not measured.thorough and _says_more(before, verdict, now)):
+        is_found_before = before is not None and (before.status, before.text) == (verdict.status, verdict.summary)
+        if not concluded or (not measured.thorough and is_found_before):
             return
         works_by = next((str(route) for route in verdict.delivered_by), "")
         result = LastResult(
-            verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.summary, port=port, works_by=works_by
+            verdict.status,
+            now,
+            Source.MEASUREMENT,
+            verdict.cause,
+            verdict.summary,
+            port=measured.page.port,
+            works_by=works_by,
         )
         parts.beliefs.measured(host, result, network=network)
 
@@ -299,6 +307,11 @@ class Measurements:
         if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
             found = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
             parts.events.emit(Learned(parts.beliefs.learn(found, network=measured.network, now=now)))
+
+    def _last(self, page: ProbeTarget, network: NetworkId) -> LastResult | None:
+        """Returns the last result of the page's port."""
+        results = self._parts.beliefs.results_by_port(page.host, network=network, now=time.time())
+        return next((result for result in results if result.port == page.port), None)
 
     def _cached(self, network: NetworkId, page: ProbeTarget) -> Measured | None:
         """Returns a measurement that is still valid and was thorough."""
@@ -341,11 +354,13 @@ def as_measured(stored: Belief, last: LastResult | None) -> Belief:
     return stored
 
 
-def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:
-    """Whether a measurement of the last minutes found a block for certain that a brief one finds likely."""
-    return (
-        before is not None
-        and before.source is Source.MEASUREMENT
-        and now - before.at <= _CONFIRMED_S
-        and (before.status, verdict.status) == (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED)
-    )
+def _as_found_before(before: LastResult | None, verdict: Verdict, now: float) -> Verdict:
+    """The verdict of a brief measurement, with the word and the cause of a thorough one of the last minutes that found
+    a block for certain, or had something to compare with."""
+    if before is None or before.source is not Source.MEASUREMENT or now - before.at > _CONFIRMED_S:
+        return verdict
+    is_weaker = (before.status, verdict.status) == (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED)
+    is_uncompared = before.status in BLOCKS and verdict.status is SiteStatus.DOES_NOT_OPEN
+    if not (is_weaker or is_uncompared):
+        return verdict
+    return replace(verdict, status=before.status, cause=before.cause, summary=before.text, anomaly=True)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from proxy.control import measurement_cache
-from proxy.control.measurement_cache import Finished, Measurements, Planned, as_measured
+from proxy.control.measurement_cache import Finished, Measurements, Planned, _as_found_before, as_measured
 from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     Action,
     Belief,
@@ -313,3 +314,23 @@ class ToOrigin:
     async def dial(self, _: Destination) -> Stream:
         to = Destination(ORIGIN, self._scene.origin.http_port)
         return await self._scene.registry.dialer(Route()).dial(to)
+
+
+@pytest.mark.parametrize(
+    ("before", "brief", "kept"),
+    [
+        (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, True),
+        (SiteStatus.LIKELY_BLOCKED, SiteStatus.DOES_NOT_OPEN, True),
+        (SiteStatus.LIKELY_BLOCKED, SiteStatus.WORKS, False),
+        (SiteStatus.WORKS, SiteStatus.DOES_NOT_OPEN, False),
+    ],
+)
+def test_a_brief_measurement_does_not_take_back_what_a_thorough_one_has_found(
+    before: SiteStatus, brief: SiteStatus, kept: bool
+) -> None:
+    found = LastResult(before, 1000.0, Source.MEASUREMENT, "sni_reset", "another SNI is answered there")
+    verdict = Verdict(brief, State.DOWN, "hello_reset", "direct: reset")
+    shown = _as_found_before(found, verdict, 1060.0)
+    assert (shown.status, shown.cause) == ((before, "sni_reset") if kept else (brief, "hello_reset"))
+    assert _as_found_before(found, verdict, 1400.0) is verdict, "an old one says nothing of now"
+    assert _as_found_before(replace(found, source=Source.CONNECTION), verdict, 1060.0) is verdict

@@ -130,7 +130,7 @@ async def words_for(byway: Running, urls: Mapping[str, str]) -> dict[str, dict[s
     survey = json.loads((await byway.command("test", "--jitter", "0", *urls.values(), "--json", check=False)).stdout)
     for row in survey["results"]:
         told[row["host"]]["test --json"] = row["verdict"]["words"]
-    status = {site["scope"]: site["words"] for site in (await byway.ask("/v1/status"))["sites"]}
+    status = {site["site"]: site["words"] for site in (await byway.ask("/v1/status"))["sites"]}
     for host, found in told.items():
         found["status, after test"] = status.get(host, "works")
         found["site, after test"] = (await byway.ask(f"/v1/sites/{host}"))["belief"]["words"]
@@ -144,8 +144,8 @@ async def read_all(byway: Running, urls: Mapping[str, str], told: dict[str, dict
         told[site["host"]]["report"] = site["belief"]["words"]
         measured = [one for one in site["examinations"] if one["source"] == "measurement"]
         told[site["host"]]["report, measured"] = measured[-1]["words"]
-    status = {site["scope"]: site["words"] for site in (await byway.read("status"))["sites"]}
-    listed = {site["scope"]: site["words"] for site in (await byway.read("site", "list"))["sites"]}
+    status = {site["site"]: site["words"] for site in (await byway.read("status"))["sites"]}
+    listed = {site["site"]: site["words"] for site in (await byway.read("site", "list"))["sites"]}
     for host, found in told.items():
         found["status --json"] = status.get(host, "works")
         found["site list --json"] = listed.get(host, "works")

@@ -115,6 +115,8 @@ class OutcomeLearning:
         self._settled.pop(key, None)
         since = min(outcome.at or now, now) - DIRECT_WORKS_S
         direct_works = self._network_health.well_since(network, registrable(key[1]), since)
+        if working is not None and working.at >= since and outcome.request.destination.port != HTTPS:
+            direct_works = True  # the site itself, on another port
         self._results.learn(outcome, key, now, direct_works=direct_works)
         if outcome.plan.is_home:  # no other route may be compared, and it tells nothing about the uplink
             if winner is not None:

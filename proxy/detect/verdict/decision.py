@@ -173,6 +173,8 @@ def _counts_without_comparison(comparison: Comparison) -> bool:
     """Whether a signal says something even when no other route delivered, though it is no proof."""
     ids = {signal.id for signal in comparison.signals}
     # A bogon may be an ad-blocking resolver's answer for a name that exists nowhere: another resolver must know it.
+    if comparison.is_stored_as_blocked and comparison.cause == comparison.belief.cause:
+        return True  # it was compared before, and fails as it did
     return SignalId.SNI_SWAP in ids or (SignalId.DNS_BOGON in ids and comparison.routes.has_secure_answer)
 
 

@@ -197,7 +197,8 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     not_judged = _NOT_JUDGED_AT_HOME if outcome.plan.is_home else NOT_JUDGED
     attempts = [attempt for attempt in outcome.attempts if attempt.symptom not in not_judged]
     has_left = outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER)
-    if has_left and outcome.duration < gave_up_s:
+    # It is learned from before its duration is known.
+    if has_left and max((tried.started + tried.elapsed for tried in attempts), default=0.0) < gave_up_s:
         return None
     patience_s = gave_up_s if has_left else math.inf
     tried = [judged for attempt in attempts if (judged := _judged(attempt, patience_s)) is not None]

@@ -233,7 +233,7 @@ def site_state(
         return stored
     is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
     changed_at = max(belief.since, belief.signal_at, belief.last_good_at)
-    if is_stored and (last.at < changed_at or last.status is SiteStatus.NOT_TESTED):
+    if is_stored and (last.at < changed_at or last.status in _WITHOUT_CONCLUSION):
         return stored
     if last.relays and not set(last.relays) & working_relays.keys():
         cause = Cause.RELAYS_FAIL if last.otherwise is SiteStatus.RELAYS_FAIL else Cause.NONE
@@ -308,6 +308,9 @@ def _of_belief(belief: Belief, last: LastResult | None) -> SiteState:
         last=last,
     )
 
+
+_WITHOUT_CONCLUSION = frozenset({SiteStatus.NOT_TESTED, SiteStatus.DOES_NOT_OPEN})
+"""The words for results that were compared with nothing."""
 
 _OPENS_OTHERWISE = BLOCKS | {SiteStatus.REFUSES_THIS_ROUTE}
 """The words for sites that another route than direct opens."""

@@ -108,12 +108,12 @@ def test_what_a_failed_connection_comes_to(case: Case) -> None:
 
 @pytest.mark.parametrize("closed_by", [ClosedBy.CLIENT, ClosedBy.USER])
 def test_what_nobody_waited_for_is_not_known(closed_by: ClosedBy) -> None:
-    left = replace(outcome(RESET, REFUSES), closed_by=closed_by, duration=2.9)
+    left = replace(outcome(RESET, replace(REFUSES, started=2.7, elapsed=0.2)), closed_by=closed_by)
     assert result_of(left, NOW, gave_up_s=3.0) is None
 
 
 LEFT = failed(Symptom.ABANDONED, elapsed=40.0)
-LEFT_RELAY = replace(failed(Symptom.ABANDONED, Stage.RELAY, TOR), elapsed=0.5)
+LEFT_RELAY = replace(failed(Symptom.ABANDONED, Stage.RELAY, TOR), started=5.0, elapsed=0.5)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ LEFT_RELAY = replace(failed(Symptom.ABANDONED, Stage.RELAY, TOR), elapsed=0.5)
 def test_who_waited_and_left_has_seen_that_nothing_came(
     attempts: tuple[Attempt, ...], status: str | None, cause: str | None
 ) -> None:
-    left = replace(outcome(*attempts), closed_by=ClosedBy.CLIENT, duration=40.0)
+    left = replace(outcome(*attempts), closed_by=ClosedBy.CLIENT)  # its duration is not known yet
     result = result_of(left, NOW, gave_up_s=3.0)
     assert (result.status, result.cause) == (status, cause) if result is not None else status is None
 

@@ -1,0 +1,74 @@
+"""Sites that direct does not open, where no relay tells why: the word in every place, and what it is not.
+
+A filter of SNIs that puts records together, or is silent, leaves the local strategies no way. Without a relay nobody
+can tell a block from a fault of the site; beside a dead one the relay is at fault, and a port that is closed is not the
+site.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import places, rules
+from tests.lab.country import Country
+from tests.lab.test_verdicts import DETECT, words_for, wrong
+from tests.lab.trials import limited
+
+pytestmark = pytest.mark.namespaces
+
+RESET, SILENT, HEALTHY = "reset.test", "silent.example", "healthy.test"
+OPENS_NOT = {RESET: "does not open", SILENT: "does not open", HEALTHY: "works"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-uncompared-") as made:
+        yield Path(made)
+
+
+async def test_without_a_relay_a_block_and_a_fault_look_the_same(folder: Path) -> None:
+    """Also where the visitor waited and left. One closed port is a row of its own."""
+    async with Country(folder) as country:
+        settings = country.config(no_relay=True, detect=DETECT)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            sites = {name: country.add_site(name) for name in (RESET, SILENT, HEALTHY)}
+            country.rules.set([rules.SniReset(RESET), rules.SniDrop(SILENT)])
+            visitor = country.visitor(byway)
+            for name in (HEALTHY, RESET, SILENT, HEALTHY):
+                await limited(visitor, sites[name].url(), 6.0)
+            await limited(visitor, f"https://{HEALTHY}:8443/", 6.0)
+            status = {site["site"]: site for site in (await byway.ask("/v1/status"))["sites"]}
+            healthy = (await byway.ask(f"/v1/sites/{HEALTHY}"))["belief"]
+            told = await words_for(byway, {name: site.url() for name, site in sites.items()})
+    assert {name: status[name]["words"] for name in (RESET, SILENT)} == {
+        name: OPENS_NOT[name] for name in (RESET, SILENT)
+    }
+    assert "reset after the ClientHello, as SNI filters do" in status[RESET]["because"]
+    assert "silence after the ClientHello, as SNI filters do" in status[SILENT]["because"]
+    assert healthy["words"] == "works"
+    for name in sites:  # a measurement may know more, by another name at the same address: then all do
+        assert wrong(told[name]["why --json"], told[name]) == {}, name
+        assert "site down" not in told[name].values()
+    assert (status[f"{HEALTHY}:8443"]["port"], HEALTHY in status) == (8443, False)
+
+
+async def test_a_dead_relay_is_at_fault_and_not_the_site(folder: Path) -> None:
+    """The visitor leaves while the relay is tried again: `status`, `why` and `test` say the same."""
+    async with Country(folder) as country:
+        dead = [("abroad", f"socks5h://{places.SOCKS_RELAY}:1")]
+        settings = country.config(detect=DETECT, auto="ladder = []", relays=dead)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            sites = {name: country.add_site(name) for name in (RESET, HEALTHY)}
+            country.rules.set([rules.SniReset(RESET)])
+            for name in (HEALTHY, RESET, HEALTHY):
+                await limited(country.visitor(byway), sites[name].url(), 5.0)
+            status = {site["site"]: site["words"] for site in (await byway.ask("/v1/status"))["sites"]}
+            told = await words_for(byway, {RESET: sites[RESET].url()})
+    assert status[RESET] == "relays fail"
+    assert "site down" not in told[RESET].values()
+    assert wrong(told[RESET]["why --json"], told[RESET]) == {}
