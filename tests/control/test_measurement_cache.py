@@ -334,3 +334,13 @@ def test_a_brief_measurement_does_not_take_back_what_a_thorough_one_has_found(
     assert (shown.status, shown.cause) == ((before, "sni_reset") if kept else (brief, "hello_reset"))
     assert _as_found_before(found, verdict, 1400.0) is verdict, "an old one says nothing of now"
     assert _as_found_before(replace(found, source=Source.CONNECTION), verdict, 1060.0) is verdict
+
+
+async def test_what_was_measured_before_a_portal_was_found_is_no_result(asked: Asked) -> None:
+    """The network answered in place of the site, and nobody knew yet."""
+    await asked.why()
+    beliefs = asked.world.parts.beliefs
+    beliefs.measured(PAGE.host, LastResult(SiteStatus.BLOCKED, time.time(), Source.MEASUREMENT), network=HOME)
+    assert beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is not None, "the control"
+    portal_found(asked, "")
+    assert beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is None

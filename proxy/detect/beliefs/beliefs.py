@@ -285,7 +285,11 @@ class Beliefs:
             return self._outcome_learning.learn(event, network=network, now=now)
         if self._results.waiting and (domain := _delivered_direct(event)):
             self._results.on_direct_delivery(network, domain, now)
-        return self._table.with_pending(self._event_learning.learn(event, network, now))
+        changes = self._table.with_pending(self._event_learning.learn(event, network, now))
+        is_control = isinstance(event, ControlAnswered)
+        if is_control and self.network_state(network) is NetworkState.PORTAL:
+            self._results.forget_recent(network, now - self._settings.restricted_window_s)
+        return changes
 
     def works_again(self, host: str, attempt: Attempt, *, network: NetworkId, now: float) -> list[Change] | None:
         """Learns from a connection whose only attempt was direct and delivered, if it shows no more than that its host

@@ -113,6 +113,17 @@ class Results:
             result = replace(result, since=before.began)
         self._replace(key, result.port, result)
 
+    def forget_recent(self, network: NetworkId, since: float) -> None:
+        """Forgets what came on a network since then: it was the network's doing, and says nothing about the sites."""
+        for key, results in self._results.items():
+            if key[0] == network and any(result.at >= since for result in results):
+                if older := tuple(result for result in results if result.at < since):
+                    self._results.put(key, older)
+                else:
+                    self._results.pop(key)
+        for waiting in [waiting for waiting in self.waiting if waiting[0][0] == network]:
+            del self.waiting[waiting]
+
     def knows(self, key: Key) -> bool:
         """Whether a host has a result, however old."""
         return key in self._results

@@ -214,6 +214,14 @@ def test_a_tunnel_delivers_a_bad_certificate_too(results: Results) -> None:
     assert results.of(KEY, NOW) is None
 
 
+def test_what_came_while_a_portal_was_there_is_forgotten(results: Results) -> None:
+    for at, network, host in ((NOW - 700, HOME, "old.test"), (NOW - 50, HOME, "new.test"), (NOW, AWAY, "away.test")):
+        results.learn(outcome(RESET, REFUSES, host=host), (network, host), at, direct_works=True)
+    results.forget_recent(HOME, NOW - 600)
+    kept = [host for network, host in results.known() if results.of((network, host), NOW) is not None]
+    assert sorted(kept) == ["away.test", "old.test"]
+
+
 def test_recent_results_of_one_network_the_latest_first(results: Results) -> None:
     for place, (network, host) in enumerate([(HOME, "a.test"), (AWAY, "b.test"), (HOME, "c.test")]):
         results.learn(outcome(RESET, REFUSES, host=host), (network, host), NOW + place, direct_works=True)
