@@ -102,8 +102,19 @@ _DRAIN_POLL_S = 0.05
 class App:
     """A Byway, built and wired. Call `start`, then `drain` and `close`."""
 
-    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded, ending: Ending, faults: Faults) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        paths: Paths,
+        loaded: Loaded,
+        ending: Ending,
+        faults: Faults,
+        renew_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`renew_lock` takes the lock of the state folder again, where that was removed."""
         self._options = options
+        self._renew_lock = renew_lock
+        self._is_announced = False
         self._ending = ending
         self._faults = faults
         self._paths = paths
@@ -281,6 +292,7 @@ class App:
     def announce(self) -> None:
         """Writes run.json, by which commands find this process. Signals are handled from here on."""
         assert self._control is not None
+        self._is_announced = True
         write_private(self._paths.run_file, json.dumps(self._control.address | {
             "pid": os.getpid(), "port": self._active.port, "listen": self._loaded.settings.listen.address,
             "version": __version__, "ephemeral": self._options.ephemeral,
@@ -311,6 +323,7 @@ class App:
         """Takes everything down. Harmless when `start` failed half-way."""
         await self._release_system_proxy()
         self._server.stop_listening()
+        self._is_announced = False
         # A disk that has become read-only keeps the file; its readers find that no process has that pid.
         with contextlib.suppress(OSError):
             self._paths.run_file.unlink(missing_ok=True)
@@ -402,7 +415,22 @@ class App:
             "saving the ways to relays": self._saved_ways.save,
             "saving the health of relays": self._save_health,
             "forgetting what was remembered": self._forget_remembered,
+            "keeping the state folder": self._keep_state_folder,
         }
+
+    def _keep_state_folder(self) -> Awaitable[object] | None:
+        """Makes anew what commands find Byway by, where its folder was removed: it serves on, and must be stopped and
+        asked all the same."""
+        if not self._is_announced or os.path.lexists(self._paths.run_file) or self._control is None:
+            return None
+        return self._make_state_folder(self._control)
+
+    async def _make_state_folder(self, control: ControlServer) -> None:
+        self._renew_lock()
+        self._paths.make_socket_folder()
+        await control.listen_again()
+        self.announce()
+        log.warning("The state folder was removed, and is made anew: %s", self._paths.state_dir)
 
     def _save_health(self) -> None:
         if self._saved_health is not None:

@@ -25,7 +25,7 @@ from proxy.app.run_options import RunOptions
 from proxy.config.command_name import as_typed, typed_here
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
-from proxy.config.state_lock import alone
+from proxy.config.state_lock import StateLock, alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.faults import Faults, place_of
 from proxy.net.polling_loop import new_loop
@@ -42,8 +42,8 @@ def run(options: RunOptions) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
-        with alone(paths), asyncio.Runner(loop_factory=new_loop) as runner:
-            code, begins_again = runner.run(_live(options, paths, loaded))
+        with alone(paths) as lock, asyncio.Runner(loop_factory=new_loop) as runner:
+            code, begins_again = runner.run(_live(options, paths, loaded, lock))
         if begins_again:
             begin_again()
         return code
@@ -82,12 +82,12 @@ def _remove_left_over(paths: Paths) -> None:
             log.warning("%s", error)
 
 
-async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> tuple[int, bool]:
+async def _live(options: RunOptions, paths: Paths, loaded: Loaded, lock: StateLock) -> tuple[int, bool]:
     """Returns the exit code, and whether it is to begin again."""
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
     ending = Ending()
-    app = App(options, paths, loaded, ending, faults)
+    app = App(options, paths, loaded, ending, faults, lock.renew)
     try:
         await app.start()
         _on_signals(ending, app)  # before run.json: whoever finds the pid there may send one

@@ -40,7 +40,6 @@ from proxy.routing.home_network import HomeNetwork
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
-from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.inbound import Credentials, InboundHandshake
 from proxy.session.recent_clients import RecentClients
 from proxy.session.setup import Setup, refusal_by
@@ -48,6 +47,7 @@ from proxy.store.list_copies import ListCopies
 from proxy.store.relay_addresses import RelayAddresses
 from proxy.wire.dns_url import SecureServer
 from proxy.wire.fragmentation import cuts_hello
+from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.relay_url import RelayUrl
 
 if TYPE_CHECKING:

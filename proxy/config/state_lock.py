@@ -11,16 +11,45 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.config.files import read_own_file
-from proxy.config.paths import Paths
+from proxy.config.paths import Paths, private_folder
 from proxy.model.errors import BywayError, reason_of
 
 _RUN_FILE_LIMIT = 64 * 1024
 
 
+class StateLock:
+    """The lock of a state folder, while it is held."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Takes it. Raises BywayError when another Byway has it."""
+        self._paths = paths
+        self._descriptor = _taken(paths)
+
+    def renew(self) -> None:
+        """Takes it again where its file was removed, with the folder: another Byway would take the new one. Raises
+        BywayError."""
+        if not os.path.lexists(self._paths.lock_file):
+            private_folder(self._paths.lock_file.parent)
+            removed, self._descriptor = self._descriptor, _taken(self._paths)
+            os.close(removed)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
 @contextlib.contextmanager
-def alone(paths: Paths) -> Iterator[None]:
+def alone(paths: Paths) -> Iterator[StateLock]:
     """Holds the lock of the state folder. The kernel lets go of it however the process ends. Raises BywayError when
     another Byway has it."""
+    lock = StateLock(paths)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _taken(paths: Paths) -> int:
+    """Returns the descriptor that holds the lock. Raises BywayError."""
     try:
         descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -32,10 +61,7 @@ def alone(paths: Paths) -> Iterator[None]:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise BywayError(_locked(paths)) from None
         raise BywayError(f"{paths.lock_file} cannot be locked: {reason_of(error)}") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    return descriptor
 
 
 def is_locked(file: Path) -> bool:

@@ -14,8 +14,8 @@ from proxy.control.speaker import speaker
 from proxy.languages.language import Language
 from proxy.model import Destination
 from proxy.model.phrase import _, ngettext
-from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.recent_clients import RECENT_S
+from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import Html, document, element, facts, link
 
 Say = Callable[[str], str]

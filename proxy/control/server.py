@@ -97,6 +97,22 @@ class ControlServer:
                     await application.cleanup()
         listening.close()
 
+    async def listen_again(self) -> None:
+        """Listens anew where the file of the socket was removed, with its folder. Raises OSError and BywayError."""
+        if self._path is None or self._listening is None or _is_there(self._path):
+            return
+        removed, self._listening = self._listening, _listen_unix(self._path)
+        if self._applications is None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(removed)
+            removed.close()
+            loop.add_reader(self._listening, self._start_applications, self._listening)
+            return
+        running = await self._applications
+        from aiohttp.web import SockSite
+
+        await SockSite(running.api, self._listening, backlog=_BACKLOG).start()  # closed with the others
+
     @property
     def adopted(self) -> int:
         """How many clients of the proxy port are being served a page."""
@@ -211,6 +227,10 @@ class _Adopted(asyncio.Protocol):
             self._limit.cancel()
         self._ended(self)
         self.inner.connection_lost(error)
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)
 
 
 def _listen_unix(path: Path) -> socket.socket:

@@ -23,8 +23,8 @@ from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
 from proxy.model.phrase import _
 from proxy.session.error_page import prefers_html
-from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.inbound import reached_address
+from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 
 log = logging.getLogger(__name__)

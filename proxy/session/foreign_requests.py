@@ -10,10 +10,8 @@ import secrets
 from collections.abc import Callable
 
 from proxy.model import Destination
+from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.http1 import HTTP_PORT, RequestHead
-
-OWN_NAME = "byway.internal"
-"""The name under which a browser reaches us through the proxy."""
 
 SIGN_IN_PATH = "/sign-in"
 """Where a one-time code is posted, from a file that `byway open` wrote: browsers call that another site."""

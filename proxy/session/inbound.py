@@ -27,9 +27,9 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.remembered import remembered
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
-from proxy.session.foreign_requests import OWN_NAME, as_unknown, is_foreign
 from proxy.session.recent_clients import RecentClients
 from proxy.wire import hostnames, http1, sniff, socks
+from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.http1 import Form, Headers, RequestHead
 from proxy.wire.http1_error import refusal
 from proxy.wire.sniff import Family
@@ -343,6 +343,8 @@ class InboundHandshake:
             ours = self._is_ours(head.host) and (self.credentials is None or _is_near(stream))
             if not ours and not _names_own_address(head, stream):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
+            from proxy.session.foreign_requests import is_foreign  # most runs are never asked for a page
+
             if is_foreign(head, self._is_ours):
                 raise PeerError("request for our own page, by a page of another site", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())
@@ -363,6 +365,8 @@ class InboundHandshake:
         if destination.host == OWN_NAME:
             if head.named is not None and head.named != destination:  # nobody else reads it, so none may matter
                 raise refusal(400, "This request is refused: its URL and its Host field name different servers.")
+            from proxy.session.foreign_requests import as_unknown, is_foreign
+
             if not is_foreign(head, self._is_ours):
                 return OwnPageRequest(_as_received(head) + reader.rest())
             head, destination = as_unknown(head)

@@ -16,9 +16,9 @@ from functools import partial
 
 from proxy.model import Action, IPAddress, NetworkId, NetworkState, Plan, RelayGroup, Request, Route
 from proxy.routing.rule import ANYWHERE, Situation
-from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.services import Services
 from proxy.session.setup import KeptPlan, Setup
+from proxy.wire.hostnames import OWN_NAME
 
 
 def kept_plan(request: Request, services: Services, setup: Setup, network: NetworkId, now: float) -> Plan | None:

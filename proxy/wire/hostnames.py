@@ -23,6 +23,9 @@ PRIVATE_SUFFIXES = ("local", "internal", "home.arpa", "lan", "home", "corp", "in
 """Suffixes that the public DNS never delegates (RFC 6762 with its appendix G, ICANN 2024, RFC 8375): a name below one
 belongs to the local network. `.localhost` (RFC 6761) is this computer, and stands where that matters."""
 
+OWN_NAME = "byway.internal"
+"""The name under which a browser reaches Byway through the proxy."""
+
 _SECOND_LEVEL = frozenset((b"ac", b"co", b"com", b"edu", b"go", b"gov", b"mil", b"ne", b"net", b"or", b"org"))
 """Labels below which a country registers names: co.uk, com.tr. A list of suffixes would be exact, and is not needed to
 cut names in two: one label off still parts most of what could be looked for."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.session.foreign_requests import OWN_NAME, as_unknown, is_foreign
+from proxy.session.foreign_requests import as_unknown, is_foreign
+from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.http1 import RequestHead, whole_request_head
 
 CROSS = "Sec-Fetch-Site: cross-site"

@@ -30,10 +30,10 @@ from proxy.extend.replay.replay import REPLAYED, Decision, Replayed, Scene, Weig
 from proxy.model import Action, NetworkId, Outcome, Plan
 from proxy.model.errors import BywayError, ConfigError
 from proxy.routing.address_guard import Guard
-from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.setup import Setup
 from proxy.store.file import open_reader
 from proxy.store.recording import Recording, read_recording
+from proxy.wire.hostnames import OWN_NAME
 
 Document = dict[str, Any]
 

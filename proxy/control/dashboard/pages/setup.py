@@ -25,8 +25,8 @@ from proxy.desktop.system_proxy import Restored
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
-from proxy.session.foreign_requests import OWN_NAME
 from proxy.session.recent_clients import RECENT_S
+from proxy.wire.hostnames import OWN_NAME
 
 _RESTORED = {
     Restored.NOTHING: _("Byway was not the system proxy. Nothing was changed."),

@@ -1,0 +1,34 @@
+"""The state folder is removed under a running Byway: it is found, asked and told as before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.byway import Byway
+from tests.support.client import fetch
+from tests.support.origin import Origin
+from tests.support.waiting import until
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_it_goes_on(asked_before: bool, tmp_path: Path) -> None:
+    byway = Byway(tmp_path)
+    async with Origin() as origin, byway:
+        if asked_before:  # the API is served from the first request on
+            await byway.read("status")
+        shutil.rmtree(byway.state)
+        await until(lambda: (byway.state / "run.json").exists())
+        assert os.stat(byway.state).st_mode & 0o777 == 0o700
+        assert (await byway.read("status"))["listen"] == f"127.0.0.1:{byway.port}"
+        await byway.command("site", "set", "blocked.example", "block")
+        assert [each["scope"] for each in (await byway.read("site", "list"))["overrides"]] == ["blocked.example"]
+        assert (await fetch(f"http://127.0.0.1:{origin.http_port}/", via=byway.proxy)).status == 200
+        second = await byway.command("run", "--port", "0", check=False)
+        assert second.returncode == 1
+        assert f"the Byway with pid {byway.pid} runs" in second.stderr
+        assert "The state folder was removed, and is made anew" in byway.said.read_text()
+    assert not (byway.state / "run.json").exists(), "it is not made anew at the end"
