@@ -28,6 +28,7 @@ from proxy.app.mode_switch import ModeSwitch
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
+from proxy.app.rule_files import try_lists
 from proxy.app.run_options import RunOptions
 from proxy.app.runtime import AppRuntime
 from proxy.app.saved_relay_ways import SavedRelayWays
@@ -256,6 +257,8 @@ class App:
         for host in [host for host, override in stored.items() if override.has_ended(self._started_at)]:
             del stored[host]
             self._store.clear_override(host)
+        if lists := self._loaded.settings.list:  # in a thread: a signal ends the wait, and with it Byway
+            await asyncio.to_thread(try_lists, lists, self._paths, self._copies)
         self._active = ActiveSetup(
             self._builder,
             self._paths,
@@ -321,6 +324,7 @@ class App:
 
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""
+        self._copies.trials.end()
         await self._release_system_proxy()
         self._server.stop_listening()
         self._is_announced = False

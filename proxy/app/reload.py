@@ -30,8 +30,9 @@ from proxy.store.list_copies import ListCopies
 
 log = logging.getLogger(__name__)
 
-READING_LIMIT_S = 60.0
-"""For all files together. The largest lists take seconds; a disk or a password command that hangs takes longer."""
+READING_LIMIT_S = 120.0
+"""For all files together. The largest lists take seconds of a processor, and a minute beside busy programs; a disk or a
+password command that hangs takes longer."""
 
 PAUSE_S = 0.001
 """Between the pieces of a list, which take as long. Beside a thread that only computes, the loop makes an eighth of the

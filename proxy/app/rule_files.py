@@ -7,6 +7,7 @@ imported with the first list.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from proxy.model import NetworkId
 from proxy.model.errors import ConfigError
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
-from proxy.store.list_copies import ListCopies
+from proxy.store.list_copies import COPY_LIMIT, ListCopies
 
 if TYPE_CHECKING:
     from proxy.detect.pages.block_pages import BlockPages
@@ -79,7 +80,7 @@ def read_lists(
     from proxy.routing.lists.matcher import NO_ENTRIES
 
     return_large_blocks()
-    copies = copies or ListCopies(paths.lists_dir)
+    copies = copies or ListCopies(paths.lists_dir, ephemeral=True)  # who only reads writes nothing
     lists = {}
     problems: list[str] = []
     for item in configured:
@@ -93,6 +94,7 @@ def read_lists(
                 absent = f"not fetched yet; run `byway list refresh {item.name}`"
                 lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
                 continue
+            copies.trials.require(data, source=source, format=item.format, folder=None if item.url else file.parent)
             listed = parse_list(
                 decode_pieces(file, data, pause_s=pause_s),
                 size=len(data),
@@ -112,6 +114,19 @@ def read_lists(
     if problems:
         raise ConfigError(problems)
     return lists
+
+
+def try_lists(configured: Sequence[ListConfig], paths: Paths, copies: ListCopies) -> None:
+    """Tries out each list, as `read_lists` does before it reads one, so that it then need not wait. What cannot be read
+    is left to it to tell."""
+    for item in configured:
+        file = copies.file(item.url) if item.url else paths.named(item.source)
+        with contextlib.suppress(ConfigError):
+            data = copies.content(item.url) if item.url else read_obeyed(file, limit=COPY_LIMIT).data
+            if data is not None:
+                copies.trials.require(
+                    data, source=item.name, format=item.format, folder=None if item.url else file.parent
+                )
 
 
 def _changed_at(file: Path) -> float:

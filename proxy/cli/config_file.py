@@ -35,6 +35,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule_parser import parse_action
+from proxy.store.list_trials import ListTrials
 from proxy.wire import dns_url, hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 from proxy.wire.url_secrets import HIDDEN, hide_secrets
@@ -191,6 +192,7 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
     not be relayed any more. Raises ConfigError when one cannot be read."""
     if "include:" not in text:
         return text
+    ListTrials(None).require(text.encode(), source=item.name, format=item.format, folder=file.parent)
     siblings = Siblings(file, only_obeyed=False)
     listed = parse_list(
         iter([text]), size=len(text), source=item.name, format=item.format, allow_empty=True, siblings=siblings

@@ -21,6 +21,7 @@ from proxy.config.files import read_bytes
 from proxy.config.paths import private_folder, write_private
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.list_trials import ListTrials
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class ListCopies:
         self._ephemeral = ephemeral
         self._infos: dict[str, CopyInfo] = {}  # what is not on disk
         self._contents: dict[str, bytes] = {}
+        self.trials = ListTrials(folder / "tried.json", ephemeral=ephemeral)
 
     def file(self, url: str) -> Path:
         """The file of the text of a URL's copy."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_between_the_pieces_of_a_list_others_may_work(paths: Paths, monkeypatch:
     settings = load(paths.config_file, env={}).settings
     paths.named("mine.txt").write_text("".join(f"site{n}.example\n" for n in range(20_000)))
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(files, "time", SimpleNamespace(sleep=pauses.append))
     assert len(read_rules(settings, paths).lists["mine"].listed) == 20_000
     assert pauses == [], "no pause at the start"
     read_rules(settings, paths, pause_s=0.25)

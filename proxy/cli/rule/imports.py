@@ -40,6 +40,7 @@ from proxy.routing.lists.matcher import NO_ENTRIES
 from proxy.routing.lists.v2fly import inline_includes
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
+from proxy.store.list_trials import ListTrials
 from proxy.wire import https_url, share_links
 from proxy.wire.relay_url import redact
 
@@ -124,6 +125,8 @@ def _import_list(
     item = known or ListConfig(name, target.name, format=format)
     if is_web_page(data, "") and not force:
         raise ConfigError(f"{shown(file)}: is a web page, not a list. To import it anyway: --force")
+    folder = None if file == _STDIN else file.parent
+    ListTrials(None).require(data, source=shown(file), format=item.format, folder=folder)
     listed = parse_list(
         decode_pieces(file, data),
         size=len(data),

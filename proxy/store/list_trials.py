@@ -1,0 +1,150 @@
+"""Tries lists out: a list is read to the end in a process of its own before this one reads it.
+
+Lists come from strangers, and a search of `re` that takes for ever holds the interpreter's lock: nothing in this
+process could end it, and no signal would be handled. The other process has bounds of time and memory, and is ended when
+it passes one. A reader does the same with the same text each time, so what was read there can be read here. A text that
+passed is remembered by its hash, also across restarts: a start with a known list costs nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from proxy.config.files import read_bytes
+from proxy.config.paths import private_folder, write_private
+from proxy.model.errors import BywayError, ConfigError, reason_of
+
+log = logging.getLogger(__name__)
+
+CPU_S = 20
+"""Seconds of a processor for one list, where the system bounds them. A million domains take one; beside busy programs
+that may be half a minute on the clock."""
+
+TRIAL_S = 240.0
+"""For one list, on the clock: what bounds it where the system does not."""
+
+MEMORY_LIMIT = 1024 * 1024 * 1024
+"""Bytes of the other process, where the system bounds them. A million domains take 150 MB there."""
+
+NEEDS_MEMORY = 3
+"""Exit code of the other process that came to MEMORY_LIMIT."""
+
+_WORKER = (sys.executable, "-P", "-m", "proxy.app.list_trial")  # -P: the current folder is not on sys.path
+_TOO_LONG = "takes too long to read, and was stopped; it may be made to do harm"
+_OUT_OF_TIME: int = getattr(signal, "SIGXCPU", 0)
+_REMEMBERED = 500
+_FILE_LIMIT = 64 * 1024
+_INCLUDES = b"include:"
+
+
+class ListTrials:
+    """The trials of one process. Methods may be called from any thread, and `require` waits for the other process."""
+
+    def __init__(self, file: Path | None, *, ephemeral: bool = False, worker: Sequence[str] = _WORKER) -> None:
+        """`file` keeps what passed; with `ephemeral` it is only read, and None is no file. `worker` is the command of
+        the other process."""
+        self._file = file
+        self._ephemeral = ephemeral
+        self._worker = worker
+        self._results: dict[str, str] = {}  # hash → why it failed, "" when it passed
+        self._has_read = False
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = threading.Event()
+
+    def require(self, data: bytes, *, source: str, format: str, folder: Path | None = None) -> None:  # noqa: A002
+        """Returns when the list can be read, or refused, within the bounds. `source` names it in messages; `folder` has
+        the files that it may include. Raises ConfigError when it cannot."""
+        key = _key(data, format)
+        # What a list includes may change without it.
+        keeps = folder is None or _INCLUDES not in data
+        self._read()
+        fault = self._results.get(key) if keeps else None
+        if fault is None:
+            fault = self._try(data, format, folder)
+            if keeps and not self._ended.is_set():
+                self._results[key] = fault
+                if not fault:
+                    self._save()
+        if fault:
+            raise ConfigError(f"{source}: {fault}")
+
+    def end(self) -> None:
+        """Ends the trials that run, whose lists count as refused, and allows no others. Harmless when repeated."""
+        self._ended.set()
+        for process in tuple(self._running):
+            process.kill()
+
+    def _try(self, data: bytes, format: str, folder: Path | None) -> str:  # noqa: A002
+        """Returns why the list must not be read here; "" when it may."""
+        if self._ended.is_set():
+            return "was not read, since Byway ends"
+        command = [*self._worker, format, str(folder or "")]
+        try:
+            # It writes nothing, but the end of its output tells its end at once; to ask again and again takes longer.
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            return f"cannot be tried out in a process of its own: {reason_of(error)}"
+        self._running.add(process)
+        try:
+            process.communicate(data, timeout=TRIAL_S)
+        except subprocess.TimeoutExpired:
+            return _TOO_LONG
+        finally:
+            process.kill()  # also when Ctrl-C ends the wait
+            process.wait()
+            self._running.discard(process)
+        if process.returncode == 0:
+            return ""
+        if self._ended.is_set():
+            return "was not read to the end, since Byway ends"
+        if process.returncode == -_OUT_OF_TIME:
+            return _TOO_LONG
+        if process.returncode == NEEDS_MEMORY:
+            return f"takes more than {MEMORY_LIMIT // 1024 // 1024} MB of memory to read; it may be made to do harm"
+        return f"cannot be read: the process that tried it out ended with {process.returncode}"
+
+    def _read(self) -> None:
+        if self._has_read or self._file is None:
+            return
+        self._has_read = True
+        if not os.path.lexists(self._file):
+            return
+        try:
+            keys = json.loads(read_bytes(self._file, limit=_FILE_LIMIT))["passed"]
+            self._results |= {key: "" for key in keys if isinstance(key, str)}
+        except (ConfigError, ValueError, KeyError, TypeError, RecursionError) as error:
+            log.debug("%s cannot be read: %s", self._file, type(error).__name__)  # all are tried again
+
+    def _save(self) -> None:
+        if self._file is None or self._ephemeral:
+            return
+        passed = [key for key, fault in self._results.items() if not fault][-_REMEMBERED:]
+        try:
+            private_folder(self._file.parent)
+            write_private(self._file, json.dumps({"passed": passed}))
+        except BywayError as error:
+            log.debug("%s", error)
+
+
+def _key(data: bytes, format: str) -> str:  # noqa: A002
+    """Returns a hash of a list and of what reads it: an update of Byway tries all lists again."""
+    return hashlib.sha256(f"{_code()} {format}\n".encode() + hashlib.sha256(data).digest()).hexdigest()[:40]
+
+
+def _code() -> str:
+    """Returns what changes with the readers and with Python."""
+    folder = Path(__file__).parents[1] / "routing" / "lists"
+    with os.scandir(folder) as entries:
+        written = max((entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".py")), default=0)
+    return f"{sys.version} {written}"

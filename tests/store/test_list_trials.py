@@ -1,0 +1,141 @@
+"""Lists are read to the end in a process of their own first, which has bounds and can be ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from proxy.model.errors import ConfigError
+from proxy.store import list_trials as module
+from proxy.store.list_trials import ListTrials
+from tests.support.waiting import until
+
+LIST = b"a.example\nb.example\n"
+
+
+def worker(code: str) -> Sequence[str]:
+    return (sys.executable, "-P", "-c", code)
+
+
+PASSES = worker("import sys; sys.stdin.read()")
+FAILS = worker("import sys; sys.stdin.read(); sys.exit(9)")
+EXPONENTIAL = worker("import re; re.match('(a|a)*b', 'a' * 100)")
+"""Holds the interpreter's lock: nothing in its own process could end it."""
+
+HUNGRY = worker(
+    "import sys, proxy.app.list_trial as trial\n"
+    "from proxy.routing.lists import formats\n"
+    "trial.MEMORY_LIMIT = 300 * 1024 * 1024\n"
+    "def parse(pieces, builder): bytearray(1024 * 1024 * 1024)\n"
+    "formats.FORMATS['plain'] = formats.ListFormat(lambda text: True, parse)\n"
+    "sys.exit(trial.main())"
+)
+
+
+@pytest.mark.parametrize(
+    "data", [LIST, b"", b"\xff\xfe", b"function FindProxyForURL(", b"include:other\nfull:a.test\n"]
+)
+def test_a_list_that_can_be_read_or_refused_passes(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "other").write_text("b.test\n")
+    ListTrials(None).require(data, source="list", format="auto", folder=tmp_path)
+
+
+def test_one_that_takes_for_ever_is_ended_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRIAL_S", 0.5)
+    trials = ListTrials(None, worker=EXPONENTIAL)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"^mine\.txt: takes too long to read, and was stopped; it may be made"):
+            trials.require(LIST, source="mine.txt", format="auto")
+    assert not trials._running
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="bounds no process")
+def test_its_time_is_that_of_a_processor() -> None:
+    """A busy computer ends no trial."""
+    code = (
+        "import re, sys, proxy.app.list_trial as trial\n"
+        "trial.CPU_S = 1\n"
+        "trial.parse_list = lambda *_, **__: re.match('(a|a)*b', 'a' * 100)\n"
+        "sys.exit(trial.main())"
+    )
+    with pytest.raises(ConfigError, match=r"^l: takes too long to read"):
+        ListTrials(None, worker=worker(code)).require(LIST, source="l", format="auto")
+
+
+def test_the_other_process_ends_by_itself_when_nobody_is_left_to_end_it() -> None:
+    code = (
+        "import re, sys, proxy.app.list_trial as trial\n"
+        "trial.TRIAL_S = -4.5\n"
+        "trial.parse_list = lambda *_, **__: re.match('(a|a)*b', 'a' * 100)\n"
+        "sys.exit(trial.main())"
+    )
+    with pytest.raises(ConfigError, match=r"the process that tried it out ended with 1$"):
+        ListTrials(None, worker=worker(code)).require(LIST, source="l", format="auto")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bound time alone")
+def test_one_that_takes_too_much_memory_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^l: takes more than 1024 MB of memory to read; it may be made to do harm$"):
+        ListTrials(None, worker=HUNGRY).require(LIST, source="l", format="auto")
+
+
+async def test_ending_ends_what_runs_and_allows_no_more() -> None:
+    trials = ListTrials(None, worker=EXPONENTIAL)
+    waiting = asyncio.gather(asyncio.to_thread(trials.require, LIST, source="l", format="auto"), return_exceptions=True)
+    await until(lambda: bool(trials._running))
+    trials.end()
+    (refused,) = await waiting
+    assert str(refused) == "l: was not read to the end, since Byway ends"
+    with pytest.raises(ConfigError, match="was not read, since Byway ends"):
+        trials.require(LIST, source="l", format="auto")
+
+
+def test_what_passed_is_remembered_also_across_restarts(tmp_path: Path) -> None:
+    file = tmp_path / "lists" / "tried.json"
+    ListTrials(file, worker=PASSES).require(LIST, source="l", format="auto")
+    again = ListTrials(file, worker=FAILS)
+    again.require(LIST, source="l", format="auto")
+    for data, form in ((LIST + b"#", "auto"), (LIST, "hosts")):
+        with pytest.raises(ConfigError, match="the process that tried it out ended with 9"):
+            again.require(data, source="l", format=form)
+    assert len(json.loads(file.read_text())["passed"]) == 1
+    assert "example" not in file.read_text()
+
+
+def test_an_update_tries_all_lists_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "tried.json"
+    ListTrials(file, worker=PASSES).require(LIST, source="l", format="auto")
+    monkeypatch.setattr(module, "_code", lambda: "another version")
+    with pytest.raises(ConfigError):
+        ListTrials(file, worker=FAILS).require(LIST, source="l", format="auto")
+
+
+def test_what_includes_other_files_is_tried_each_time(tmp_path: Path) -> None:
+    including = b"include:other\n"
+    ListTrials(tmp_path / "tried.json", worker=PASSES).require(including, source="l", format="auto", folder=tmp_path)
+    assert not (tmp_path / "tried.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"passed": 1}', '{"passed": [1, null]}', "\x00"])
+def test_a_damaged_file_counts_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tried.json").write_text(content)
+    ListTrials(tmp_path / "tried.json", worker=PASSES).require(LIST, source="l", format="auto")
+    assert len(json.loads((tmp_path / "tried.json").read_text())["passed"]) == 1
+
+
+def test_who_writes_nothing_reads_what_passed(tmp_path: Path) -> None:
+    file = tmp_path / "tried.json"
+    ListTrials(file, ephemeral=True, worker=PASSES).require(LIST, source="l", format="auto")
+    assert not file.exists()
+    ListTrials(file, worker=PASSES).require(LIST, source="l", format="auto")
+    ListTrials(file, ephemeral=True, worker=FAILS).require(LIST, source="l", format="auto")
+
+
+def test_without_a_process_to_be_had_the_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^l: cannot be tried out in a process of its own: "):
+        ListTrials(None, worker=[str(tmp_path / "none")]).require(LIST, source="l", format="auto")
