@@ -95,15 +95,15 @@ class ListTrials:
             )
         except OSError as error:
             return f"cannot be tried out in a process of its own: {reason_of(error)}"
-        self._running.add(process)
-        try:
-            process.communicate(data, timeout=TRIAL_S)
-        except subprocess.TimeoutExpired:
-            return _TOO_LONG
-        finally:
-            process.kill()  # also when Ctrl-C ends the wait
-            process.wait()
-            self._running.discard(process)
+        with process:  # at its end the pipes are closed, and the process has ended
+            self._running.add(process)
+            try:
+                process.communicate(data, timeout=TRIAL_S)
+            except subprocess.TimeoutExpired:
+                return _TOO_LONG
+            finally:
+                process.kill()  # also when Ctrl-C ends the wait
+                self._running.discard(process)
         if process.returncode == 0:
             return ""
         if self._ended.is_set():
