@@ -99,7 +99,7 @@ def test_a_page_says_the_verdict_the_cause_and_what_to_do() -> None:
 
 
 def test_a_site_is_not_down_when_no_route_is_known_to_work() -> None:
-    page = shown(*lost(RESET, REFUSED))
+    page = shown(*lost(RESET))
     assert "<dd>· not tested</dd>" in page
     assert "site down" not in page
 

@@ -237,7 +237,7 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
             result, status=answers.status, cause=Cause.UNRESOLVED, text=DOES_NOT_RESOLVE, otherwise=otherwise
         )
     if compared:
-        return replace(result, relays=_names(compared))
+        return replace(result, otherwise=result.status)  # a relay that answers is a route that works
     if unanswered:
         return replace(result, relays=_names(unanswered), otherwise=SiteStatus.RELAYS_FAIL)
     if failing:
