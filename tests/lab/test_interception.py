@@ -134,7 +134,9 @@ async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
 ) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(4)]
     blocked, wanted = country.add_site("blocked.test"), country.add_site("wanted.test")
-    config, texts = country.config(detect=hurried), "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
+    # The sites are visited again and again, and a check waits until there was no hello of the name for so long.
+    config = country.config(detect=f"{hurried}hello_apart_s = 0.02\n")
+    texts = "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
     async with country.byway(tmp_path / "byway", config=config, rules=texts, office=True) as byway:
         country.readers[""] = country.office
         country.rules.set(
