@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from proxy.app.terminal_lines import fitted
 from proxy.desktop.browsers import installed_browsers
 from proxy.desktop.programs import DesktopError, RunProgram, run_program
 from proxy.model import Destination
@@ -45,7 +46,7 @@ class FirstSteps:
     def print_line(line: str) -> None:
         """The line is lost where the terminal has been closed: Byway goes on."""
         with contextlib.suppress(OSError):
-            print(line, flush=True)
+            print(fitted(line, sys.stdout), flush=True)
 
     async def print_all(self) -> None:
         """Each line as soon as it is known. The last takes some seconds where a program listens and does not answer."""

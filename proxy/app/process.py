@@ -22,6 +22,7 @@ from proxy.app.app import App
 from proxy.app.ending import Ending, LoginTerminal, begin_again
 from proxy.app.freed_memory import return_freed_pages
 from proxy.app.run_options import RunOptions
+from proxy.app.terminal_lines import fitted
 from proxy.config.command_name import as_typed, typed_here
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
@@ -141,11 +142,12 @@ def _log_fault(faults: Faults, loop: asyncio.AbstractEventLoop, context: dict[st
 
 
 class _Formatter(logging.Formatter):
-    """Says commands as the user types them."""
+    """Says commands as the user types them, in lines that fit a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return as_typed(text, typed_here()) if "byway " in text else text
+        typed = as_typed(text, typed_here()) if "byway " in text else text
+        return fitted(typed, sys.stderr)
 
 
 def _log_to_stderr(options: RunOptions) -> None:

@@ -149,7 +149,7 @@ def export(
 def import_file(
     call: Invocation,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File made by `byway config export`.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     allow_commands: Annotated[
         bool, typer.Option("--allow-commands", help="With --yes: also import commands and addon settings.")
     ] = False,

@@ -36,6 +36,7 @@ def _forget(
         str | None,
         typer.Option("--network", metavar="NAME|ID", help="What was learned and logged on this network."),
     ] = None,
+    _yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; this command never does.")] = False,
 ) -> Exit | None:
     """Delete visited names: log, stored status, caches, interrupted tests, browser profile.
 

@@ -32,7 +32,7 @@ from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 LINES_MAX = 14
 """Of the answer for people, in a terminal of 80 columns."""
 
-_EVIDENCE_LINES = 2
+_EVIDENCE_LINES = 4
 _DO_LINES = 2
 _HEADINGS = ("what", "value")
 
@@ -127,16 +127,22 @@ def brief(answer: Document, columns: int, shown: Callable[[str], str] = inert) -
     """Returns the answer in at most LINES_MAX lines of `columns` columns. A URL is never broken and may be longer.
     `shown` makes of a text what the terminal shows."""
     verdict = answer["verdict"]
-    before = [
+    first = [
         *wrap(shown(_headline(answer)), columns),
         *_fact(shown(pgettext("fact", "cause")), shown(verdict["because"]), columns, 1),
-        *_fact(shown(pgettext("fact", "evidence")), shown(_evidence(verdict)), columns, _EVIDENCE_LINES),
-        *_fact(shown(pgettext("fact", "relays")), shown(semicolons(_about_relays(answer))), columns, 1),
     ]
+    relays = _fact(shown(pgettext("fact", "relays")), shown(semicolons(_about_relays(answer))), columns, 1)
     after = [
         *_fact(shown(pgettext("fact", "since")), shown(_since(answer)), columns, 1),
         *_fact(shown(pgettext("fact", "do")), shown(verdict["do"]), columns, _DO_LINES),
     ]
+    rows = len(grouped_routes(answer["routes"]))
+    # The evidence has the lines that the routes leave it, so that it ends before its last fact where it must alone.
+    room = LINES_MAX - len(first) - len(relays) - len(after) - (rows + 1 if rows else 0)
+    evidence = _fact(
+        shown(pgettext("fact", "evidence")), shown(_evidence(verdict)), columns, max(_EVIDENCE_LINES, room)
+    )
+    before = [*first, *evidence, *relays]
     return [*before, *_route_table(answer["routes"], columns, LINES_MAX - len(before) - len(after), shown), *after]
 
 

@@ -40,6 +40,14 @@ _CHROMIUM_OPTIONS = (
     f"--force-webrtc-ip-handling-policy={_WEBRTC}",  # its name in older versions
     "--no-first-run",
     "--no-default-browser-check",
+    # The browser's own requests would be the first that a censor sees, and the first rows of the log.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-pings",
+    "--disable-features=OptimizationHints,MediaRouter,InterestFeedContentSuggestions,NetworkTimeServiceQuerying",
 )
 
 _FIREFOX: Mapping[str, bool | int | str] = {
@@ -65,6 +73,19 @@ _FIREFOX: Mapping[str, bool | int | str] = {
     "datareporting.policy.dataSubmissionEnabled": False,
     "toolkit.telemetry.reportingpolicy.firstRun": False,
     "termsofuse.bypassNotification": True,
+    "browser.newtabpage.activity-stream.feeds.topsites": False,
+    "browser.newtabpage.activity-stream.showSponsored": False,
+    "browser.newtabpage.activity-stream.showSponsoredTopSites": False,
+    "browser.newtabpage.activity-stream.feeds.section.topstories": False,
+    "browser.region.network.url": "",
+    "browser.safebrowsing.downloads.remote.enabled": False,
+    "browser.search.update": False,
+    "app.normandy.enabled": False,
+    "app.update.auto": False,
+    "extensions.getAddons.cache.enabled": False,
+    "extensions.systemAddon.update.enabled": False,
+    "extensions.update.autoUpdateDefault": False,
+    "toolkit.telemetry.enabled": False,
 }
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from proxy.config.suggestions import quoted, suggestion
 from proxy.model import Destination, Protocol, bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 
 _URL_LIMIT = 8192
-_PORTS = {"http": 80, "ws": 80, "ftp": 21}
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+"""By scheme: those whose sites a browser opens."""
+
+_SUGGESTED = ("http", "https")
 AGENT = "Mozilla/5.0"
 """The User-Agent: many servers answer browsers only. No other header identifies Byway."""
 
@@ -57,9 +61,12 @@ def page_of(text: str) -> ProbeTarget:
         bare_ipv6 = text.count(":") > 1 and "[" not in text
         text = f"//[{text}]" if bare_ipv6 else f"//{text}"
     parts = urlsplit(text)
+    scheme = parts.scheme.lower()
+    if scheme and scheme not in _PORTS:
+        raise ValueError(f"unknown scheme {quoted(scheme)}{suggestion(scheme, _SUGGESTED)}")
     if not parts.hostname:
         raise ValueError("no host is named")
-    scheme, port = parts.scheme.lower(), parts.port  # the port raises ValueError, with a sentence, beyond 65535
+    port = parts.port  # the port raises ValueError, with a sentence, beyond 65535
     plain = scheme in ("http", "ws") or (not scheme and port == 80)
     if port is None:
         port = _PORTS.get(scheme, 443)

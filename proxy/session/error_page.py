@@ -51,7 +51,18 @@ def prefers_html(headers: Headers) -> bool:
 
 def _page(status: int, record: ConnectionRecord, services: Services) -> str:
     outcome, host = record.outcome, record.host
-    if outcome.plan.action is Action.BLOCK:
+    before = outcome.plan.before
+    if outcome.plan.action is Action.BLOCK and before is not None and before.action is not Action.BLOCK:
+        rows = [
+            ("Result", "refused by an addon on this computer"),
+            ("Reason", outcome.plan.why),
+            (
+                "What to do",
+                "To see which addons run: `byway addons list`. To allow it, change the addon, or disable it: "
+                "`byway addons disable NAME`",
+            ),
+        ]
+    elif outcome.plan.action is Action.BLOCK:
         rows = [
             ("Result", "refused by a rule or an override on this computer"),
             (

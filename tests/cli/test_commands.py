@@ -229,3 +229,28 @@ def test_watch_repeats_until_interrupted(byway: Byway, running: Running, monkeyp
     ran = byway("status", "--watch")
     assert ran.code == 130
     assert [row[0] for row in ran.rows].count("kind") == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("why",),
+        ("test",),
+        ("site", "set"),
+        ("site", "show"),
+        ("site", "forget"),
+        ("rule", "test"),
+        ("forget", "--host"),
+    ],
+)
+def test_an_unknown_scheme_is_wrong_usage(byway: Byway, running: Running, words: tuple[str, ...]) -> None:
+    for scheme, said in (("htp", "did you mean http?"), ("ftp", "it can be http or https")):
+        action = ("direct",) if words == ("site", "set") else ()
+        ran = byway(*words, f"{scheme}://site.test/", *action)
+        assert ran.code == 2, ran
+        assert f'unknown scheme "{scheme}"; {said}' in ran.err
+
+
+@pytest.mark.parametrize("flag", ["--yes", "-y"])
+def test_who_says_yes_to_a_command_that_does_not_ask_is_obeyed(byway: Byway, flag: str) -> None:
+    assert byway("forget", "--all", flag).code == 0

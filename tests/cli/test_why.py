@@ -136,3 +136,13 @@ def test_without_a_network_nothing_is_said_of_the_site(byway: Byway, running: Ru
     ran = byway("why", "never.example")
     assert ran.code == 6
     assert facts(ran)["verdict"] == "no network"
+
+
+def test_evidence_wraps_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    answer = told(2, 1)
+    facts = [f"fact number {number} of the evidence" for number in range(9)]
+    answer["verdict"]["seen"] = "; ".join(facts)
+    printed = " ".join(" ".join(brief(answer, 80)).split())
+    assert all(fact in printed for fact in facts), printed
+    assert "…" not in printed

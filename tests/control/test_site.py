@@ -28,7 +28,6 @@ from proxy.model import Destination
         ("[2001:db8::1]", "2001:db8::1", 443),
         ("2001:db8::0:1", "2001:db8::1", 443),
         ("  example.org\n", "example.org", 443),
-        ("gopher://example.org", "example.org", 443),
     ],
 )
 def test_a_site_is_what_is_meant(text: str, host: str, port: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from proxy.model import Destination, Protocol
@@ -54,3 +56,24 @@ def test_a_request_is_one_line_whatever_is_asked() -> None:
 )
 def test_whether_a_scheme_or_port_is_named(text: str, is_named: bool) -> None:
     assert names_port(text) is is_named
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("htp://site.test/", 'unknown scheme "htp"; did you mean http?'),
+        ("htpps://site.test", 'unknown scheme "htpps"; did you mean https?'),
+        ("ftp://site.test/x", 'unknown scheme "ftp"; it can be http or https'),
+        ("socks5h://127.0.0.1:9050", 'unknown scheme "socks5h"; it can be http or https'),
+    ],
+)
+def test_a_scheme_that_no_site_has_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        page_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "port"), [("ws://site.test/", 80), ("WSS://site.test", 443), ("HTTP://site.test", 80)]
+)
+def test_the_schemes_of_sites(text: str, port: int) -> None:
+    assert page_of(text).port == port

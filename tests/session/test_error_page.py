@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -119,6 +120,19 @@ def test_a_site_that_is_blocked_by_a_rule_is_no_failure() -> None:
     assert "rules.txt" not in page
     assert "HTTP 403" in page
     assert "site down" not in page
+
+
+def test_a_site_that_an_addon_refuses_has_the_addons_sentence_and_no_rule_is_blamed() -> None:
+    before = Plan(Action.AUTO, (DIRECT,), "AUTO")
+    page = shown(*lost(plan=replace(before.block("not during <work>"), before=before)))
+    assert "refused by an addon on this computer" in page
+    assert "<dd>not during &lt;work&gt;</dd>" in page
+    assert "byway addons disable NAME" in page
+    assert "rule" not in page
+    assert "site set" not in page
+    # A rule that an addon left as it was is the rule's.
+    blocked = Plan(Action.BLOCK, (), "rules.txt:3: DOMAIN,site.test,BLOCK")
+    assert "refused by a rule" in shown(*lost(plan=replace(blocked, before=blocked)))
 
 
 def test_without_a_route_a_relay_is_to_be_added() -> None:

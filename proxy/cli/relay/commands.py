@@ -91,6 +91,7 @@ def scan_local(
         ),
     ] = False,
     add_found: Annotated[bool, typer.Option("--add", help="Add the proxies found as relays.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: as with --try-out and --add.")] = False,
 ) -> Exit | None:
     """Find SOCKS and HTTP proxies on this computer, such as Tor, Clash, v2rayN or `ssh -D`.
 
@@ -100,6 +101,7 @@ def scan_local(
     from proxy.cli.relay.local_scan import LocalScan
 
     paths, client = edited_configuration(call)
+    try_out, add_found = try_out or yes, add_found or yes
     running = client.get("/v1/status") if client is not None else None
     local = LocalScan(
         configuration_at(paths).settings, own_port=None if running is None else running["live"].get("port")

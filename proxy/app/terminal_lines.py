@@ -1,0 +1,23 @@
+"""Lines that `byway run` prints at a terminal: wrapped between words, as a terminal alone would not."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+
+def fitted(text: str, stream: TextIO | None) -> str:
+    """Returns a text in lines that fit the terminal of `stream`; elsewhere as it is. A longer word, such as a URL, has
+    a line of its own."""
+    if stream is None or not stream.isatty():
+        return text
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # its window is gone
+        return text
+    if columns <= 0:
+        return text
+    import textwrap  # at a terminal alone
+
+    wrapper = textwrap.TextWrapper(columns, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(part for line in text.split("\n") for part in wrapper.wrap(line) or [""])
