@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
-from proxy.app.ending import Ending
 from proxy.app.greeting import print_greeting
 from proxy.app.interruptions import on_network_change, on_resumed
 from proxy.app.mode_switch import ModeSwitch
@@ -29,7 +28,7 @@ from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.rule_files import try_lists
-from proxy.app.run_options import RunOptions
+from proxy.app.run_options import Ending, RunOptions
 from proxy.app.runtime import AppRuntime
 from proxy.app.saved_relay_ways import SavedRelayWays
 from proxy.app.setup_builder import SetupBuilder

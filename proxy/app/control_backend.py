@@ -11,11 +11,11 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy.app.ending import Ending
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.rule_edits import RulesFileEditor
+from proxy.app.run_options import Ending
 from proxy.app.system_proxy import SystemProxySwitch
 from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig

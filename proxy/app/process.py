@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy.app.app import App
-from proxy.app.ending import Ending, LoginTerminal, begin_again
 from proxy.app.freed_memory import return_freed_pages
-from proxy.app.run_options import RunOptions
-from proxy.app.terminal_lines import fitted
+from proxy.app.run_options import Ending, RunOptions
 from proxy.config.command_name import as_typed, typed_here
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
@@ -34,6 +32,8 @@ from proxy.net.tasks import spawn
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger("proxy")
+
+_TERMINAL = "/dev/tty"
 
 
 def run(options: RunOptions) -> int:
@@ -58,6 +58,44 @@ def run(options: RunOptions) -> int:
     except OSError as error:
         log.error("Byway cannot start again: %s", reason_of(error))
         return 1
+
+
+# -- how it ends -------------------------------------------------------------------------------------------------------
+# SIGHUP means two things. A service manager, or `kill -HUP`, asks for a reload. A terminal whose window was closed says
+# that its user has left: then Byway ends as at Ctrl-C, since nobody would find a Byway without a window.
+
+
+class LoginTerminal:
+    """The terminal that controls this process, which its shell gave it at the start."""
+
+    def __init__(self) -> None:
+        """To be made before SIGHUP has a handler: when it is ignored, by `nohup`, the process outlives its terminal."""
+        self._was_there = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _is_there()
+
+    def has_gone(self) -> bool:
+        """Whether there was one, and its window was closed."""
+        return self._was_there and not _is_there()
+
+
+def _is_there() -> bool:
+    try:
+        descriptor = os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:  # ENXIO: no terminal controls this process, or none any more
+        return False
+    os.close(descriptor)
+    return True
+
+
+def begin_again() -> None:
+    """Replaces this process by a new one of the same command line and the same pid: its terminal, or the service
+    manager that watches it, stays. Raises OSError."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the command line that started it
+
+
+# -- its life ----------------------------------------------------------------------------------------------------------
 
 
 def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
@@ -147,6 +185,10 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         typed = as_typed(text, typed_here()) if "byway " in text else text
+        if sys.stderr is None or not sys.stderr.isatty():
+            return typed
+        from proxy.app.terminal_lines import fitted  # a service does without it
+
         return fitted(typed, sys.stderr)
 
 

@@ -1,7 +1,8 @@
-"""What the command line asks of a run."""
+"""What is asked of a run: by the command line at its start, and by whoever ends it."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -46,3 +47,31 @@ class RunOptions:
                 "Run Byway without --ephemeral, or set one browser instead"
             )
         return ""
+
+
+class Ending:
+    """What a run waits for. Belongs to one loop."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        """It is to end: open tunnels may finish."""
+        self.hurry = asyncio.Event()
+        """They may not."""
+        self.interrupts = 0
+        self.begins_again = False
+        """The process starts Byway anew, with the same command line."""
+
+    def on_interrupt(self) -> None:
+        """The first interrupt ends Byway, the second one at once."""
+        self.interrupts += 1
+        if self.asked.is_set():
+            self.hurry.set()
+        self.asked.set()
+        self.begins_again = False
+
+    def stop(self, *, restart: bool = False, at_once: bool = False) -> None:
+        """Ends Byway, after its tunnels or `at_once`. `restart`: it begins again then."""
+        self.begins_again = restart
+        if at_once:
+            self.hurry.set()
+        self.asked.set()

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from proxy.app.app import App
-from proxy.app.ending import Ending
 from proxy.app.process import _log_fault
-from proxy.app.run_options import RunOptions
+from proxy.app.run_options import Ending, RunOptions
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.control.problems import StatusSnapshot, problems

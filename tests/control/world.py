@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
-from proxy.app.ending import Ending
 from proxy.app.mode_switch import ModeSwitch
+from proxy.app.run_options import Ending
 from proxy.config.load import load
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings

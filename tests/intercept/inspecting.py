@@ -17,8 +17,7 @@ from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from proxy.app.app import App
-from proxy.app.ending import Ending
-from proxy.app.run_options import RunOptions
+from proxy.app.run_options import Ending, RunOptions
 from proxy.ca import authority as ca
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.ending import Ending
+from proxy.app.run_options import Ending
 from proxy.config.state_lock import is_locked
 from tests.support.byway import TYPED, Byway
 from tests.support.waiting import until, until_read
