@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.model import Action
 from proxy.model.errors import ConfigError
 from proxy.routing import rule_parser
+from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.rule import RuleType
 from proxy.routing.rule_parser import LINE_LIMIT, RULES_LIMIT, parse_action, parse_rules
 from proxy.routing.rule_values import REGEX_RULES_LIMIT
@@ -290,3 +291,19 @@ def test_a_line_that_is_too_long_is_told_even_when_it_holds_little() -> None:
 
 def test_final_of_other_programs_is_match_here() -> None:
     assert problems("FINAL,DIRECT") == ('rules.txt:1: unknown rule type "FINAL"; did you mean MATCH?',)
+
+
+@pytest.mark.parametrize("action", ["RELAY", "BLOCK"])
+def test_a_list_of_which_parts_of_conditions_are_missing_protects_too_little(action: str) -> None:
+    """Such as each site without its subdomains: a note would let `www.` of each go direct."""
+    builder = ListBuilder("sites.pac")
+    builder.add(1, "a.example")
+    builder.miss(2, "g(host)")
+    listed = builder.build()
+    told = 'this rule would not cover all sites of the list: sites.pac:2: "g(host)" is a part of a condition'
+    with pytest.raises(ConfigError) as caught:
+        parse_rules(f"LIST,mine,{action}\n", source="rules.txt", lists={"mine": listed}, relays=("r",))
+    assert told in str(caught.value)
+    accepted = replace(listed, allow_empty=True)
+    for text, its in ((f"LIST,mine,{action}\n", accepted), ("LIST,mine,AUTO\n", listed)):
+        assert len(parse_rules(text, source="rules.txt", lists={"mine": its}, relays=("r",)).rules) == 1

@@ -84,6 +84,9 @@ class DomainList:
     """A sentence, with file and line, for each of the first skipped ones."""
     suffixes: tuple[str, ...] = ()
     """The same for each of the first that were skipped as SUFFIX or WIDE_PREFIX."""
+    missing: str = ""
+    """A sentence, with file and line, when a part of a condition was skipped of which another part was read: of what it
+    lists too little is known, such as each site without its subdomains."""
     lines_widened: int = 0
     """Lines about a scheme or a path that were read as their whole host."""
     widened: tuple[str, ...] = ()

@@ -84,6 +84,7 @@ class ListBuilder:
         self._skipped: list[str] = []
         self._suffixes: dict[str, str] = {}
         self._more_suffixes = 0
+        self._missing = ""
         self._lines_widened = 0
         self._widened: list[str] = []
         self._siblings = siblings
@@ -220,6 +221,11 @@ class ListBuilder:
         if len(self._skipped) < SKIPPED_SHOWN:
             self._skipped.append(self._told(line, text, reason))
 
+    def miss(self, line: int, text: str) -> None:
+        """Notes that something was skipped without which what was read of the same line names too few hosts."""
+        told = f"{self.source}:{line}: {quoted(text)} is a part of a condition and was skipped, so sites are missing"
+        self._missing = self._missing or told
+
     def widen(self, line: int, text: str, host: str) -> None:
         """Counts a line about a scheme or a path of which the whole host was added."""
         self._lines_widened += 1
@@ -241,6 +247,7 @@ class ListBuilder:
             skips=dict(self._skips),
             skipped=tuple(self._skipped),
             suffixes=tuple(suffixes),
+            missing=self._missing,
             lines_widened=self._lines_widened,
             widened=tuple(self._widened),
             allow_empty=self._allow_empty,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from proxy.model.errors import ConfigError
@@ -61,6 +62,13 @@ class _Strings:
     reading: _Reading
 
 
+_BEHIND = {
+    (_Reading.DNS_DOMAIN, "."): _Reading.SUBDOMAINS,
+    (_Reading.SHELL, "*."): _Reading.SUBDOMAINS,
+    (_Reading.SHELL, "*"): _Reading.DNS_DOMAIN,
+}
+"""What the strings of an array are when this stands before each of them: `shExpMatch(host, "*." + sites[i])`."""
+
 _Test = HostFilter | Skip | _Strings
 
 
@@ -71,6 +79,8 @@ class _Found:
     line: int
     test: _Test
     shown: str
+    is_part: bool = False
+    """Whether it is one of several of which one must be true."""
 
 
 @frozen_dataclass
@@ -156,6 +166,8 @@ class _Script:
             for found in _each(test):
                 if isinstance(found, Skip):
                     self._builder.skip(one.found.line, one.found.shown, found)
+                    if one.listed and one.found.is_part:
+                        self._builder.miss(one.found.line, one.found.shown)
                 elif one.listed:
                     exceptions.note(place, found)
                     add_hosts(self._builder, one.found.line, found, exception=False, shown=one.found.shown)
@@ -320,7 +332,7 @@ class _Script:
         """Yields each of the conditions of which one must be true."""
         if node.part is Part.BINARY and node.text == "||":
             for part in node.parts:
-                yield from self._tests(part, looping=looping)
+                yield from (replace(found, is_part=True) for found in self._tests(part, looping=looping))
             return
         test = self._test(node, looping=looping)
         yield _Found(node.line, Skip.SCRIPT if test is None else test, _shown(node))
@@ -391,15 +403,15 @@ class _Script:
         return None
 
     def _compared(self, node: Node, reading: _Reading) -> _Test | None:
-        """Of a comparison of the host with a string, with each item of an array, or with such an item behind a dot."""
+        """Of a comparison of the host with a string, with each item of an array, or with such an item behind a dot or a
+        star."""
         if node.part is Part.STRING:
             return _of_string(node.text, reading)
         if node.part is Part.BINARY and node.text == "+" and len(node.parts) == 2:
-            dot, item = node.parts
-            if dot.part is Part.STRING and dot.text == "." and reading is _Reading.DNS_DOMAIN:
-                strings = self._item(item)
-                return _Strings(strings, _Reading.SUBDOMAINS) if strings is not None else None
-            return None
+            before, item = node.parts
+            behind = _BEHIND.get((reading, before.text)) if before.part is Part.STRING else None
+            strings = self._item(item) if behind is not None else None
+            return _Strings(strings, behind) if strings is not None and behind is not None else None
         strings = self._item(node)
         return _Strings(strings, reading) if strings is not None else None
 

@@ -434,3 +434,34 @@ def test_the_function_may_be_a_value(declared: str) -> None:
         source="l",
     )
     assert (found.format, shown(found.listed)) == ("pac", ["+a.example"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("dnsDomainIs(host, d[i]) || shExpMatch(host, '*.' + d[i])", SITES),
+        ("host == d[i] || shExpMatch(host, '*.' + d[i])", SITES),
+        ("host === d[i] || dnsDomainIs(host, '.' + d[i])", SITES),
+        ("shExpMatch(host, '*' + d[i])", SITES),
+        ("shExpMatch(host, '*.' + d[i])", {"a.example": SUBDOMAINS, "b.example": SUBDOMAINS}),
+    ],
+)
+def test_a_walk_through_an_array_that_asks_for_subdomains_too(condition: str, expected: dict[str, Covers]) -> None:
+    """As people write it by hand. Without the second part a RELAY rule would let `www.` of each site go direct."""
+    body = f"for (var i = 0; i < d.length; i++) if ({condition}) return {PROXY}; return 'DIRECT';"
+    found = read_body(body, "var d = ['a.example', 'b.example'];")
+    assert listed(found) == expected
+    assert found.lines_skipped == 0
+    assert found.covering("www.a.example") == "a.example"
+
+
+def test_a_condition_of_which_a_part_was_skipped_is_noted() -> None:
+    part = read_condition("weekday(host)")
+    assert part.missing == (
+        'proxy.pac:3: "weekday(host)" is a part of a condition and was skipped, so sites are missing'
+    )
+    assert read_condition("dnsDomainIs(host, 'a.example')").missing == ""
+    direct = read_body(
+        f"if (f(host) || g(host)) return 'DIRECT'; if (host == 'a.test') return {PROXY}; return 'DIRECT';"
+    )
+    assert direct.missing == "", "nothing that is listed"
