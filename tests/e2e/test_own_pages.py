@@ -90,7 +90,7 @@ async def test_a_site_that_did_not_open(byway: Byway, page: Tab) -> None:
     for url, words in {
         f"http://dead.test:{nobody}/": "could not be reached: direct: ",
         "http://refused.test/": "refused by a rule",
-        "http://relayed.test/": "byway relay add URL",
+        "http://relayed.test/": "relay add URL",
     }.items():
         await page.open(url)
         text = await page.text()
