@@ -80,6 +80,8 @@ class Results:
         if (protocol := visited_protocol(outcome.protocol, port)) is not Protocol.NONE:
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
+            if self._results.get(key) is None:
+                return  # most
             before = self.of_port(key, port, now)
             if before is not None and not _is_lasting(before, outcome):
                 self._replace(key, port, None)
