@@ -85,6 +85,11 @@ class RelayWaysDialer:
         finally:
             race.close()
 
+    def is_punished(self, symptom: Symptom) -> bool:
+        """Whether a way that failed so says nothing of it: the network froze all of them for a burst of hellos."""
+        is_silent = symptom in (Symptom.SILENT, Symptom.DROPPED, Symptom.TIMEOUT)
+        return is_silent and self.spacing is not None and self.spacing.is_active(asyncio.get_running_loop().time())
+
     def broke(self, stream: Stream) -> None:
         """The relay did not complete its handshake on a stream of this dialer."""
         self.road.beliefs.avoid(self.endpoints[0], stream.peer)
@@ -156,7 +161,7 @@ class RelayWaysDialer:
                     break
             if not isinstance(attempt.result, Stream):
                 symptom = attempt.symptom(self.policy)
-                if symptom not in _NOT_THE_WAYS:
+                if symptom not in _NOT_THE_WAYS and not self.is_punished(symptom):
                     self.road.beliefs.failed(self.endpoints[0], attempt.way, symptom)
             else:
                 self.road.beliefs.worked(self.endpoints[0], attempt.way)
@@ -406,7 +411,8 @@ class _WayRace:
             if overtaken.hedged:
                 beliefs.overtaken(self._relay, overtaken.way)
         for failed in self._failed:
-            if (symptom := failed.symptom(self._dialer.policy)) not in _NOT_THE_WAYS:
+            symptom = failed.symptom(self._dialer.policy)
+            if symptom not in _NOT_THE_WAYS and not self._dialer.is_punished(symptom):
                 beliefs.failed(self._relay, failed.way, symptom)
         self._dialer.retest(self._all_ways)
         return stream
