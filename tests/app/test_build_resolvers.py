@@ -205,7 +205,8 @@ async def test_D5_a_forged_answer_is_told_with_what_opens_it(maker: Maker, names
             DialError, match=r"forged answer\); if it is correct, add the suffix to \[dns\] local"
         ) as caught:
             await setup.registry.dialer(DIRECT).dial(Destination("site.test", 1))
-    assert (caught.value.symptom, caught.value.evidence) == (Symptom.FORGED, {"dns": "dns_bogon"})
+    assert caught.value.symptom is Symptom.FORGED
+    assert caught.value.evidence == {"dns": "dns_bogon", "forged": "10.10.34.34"}
 
 
 async def test_a_bad_file_of_a_secure_server_is_told_at_start(maker: Maker) -> None:

@@ -28,7 +28,9 @@ PARTS = (
     "watching the addons",
     "ending overrides",
     "saving the ways to relays",
+    "saving the health of relays",
     "forgetting what was remembered",
+    "keeping the state folder",
 )
 
 

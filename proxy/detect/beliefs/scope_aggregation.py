@@ -153,6 +153,8 @@ class ScopeAggregation:
         prefix = (network, scope)
         self._worked[prefix] = now
         self._failing.pop(prefix)
+        if prefix not in self.prefixes:
+            return []
         return self._end_prefix(prefix, Cause.IP, "an address in it answered direct", now)
 
     def _end_prefix(self, prefix: Key, cause: Cause, why: str, now: float) -> list[Change]:
