@@ -42,8 +42,8 @@ MADE: Made = {
     ("proxy.control.dashboard.routes", r"re.sub('\\\\\\{(\\w+)\\\\\\}', '(?P<\\1>[^/]+)', re.escape(route.path))"): [
         (r"/site/(?P<host>[^/]+)/of/(?P<network>[^/]+)", 0)
     ],
-    # Of the names of relays, which have letters, digits, dots, hyphens and underscores.
-    ("proxy.control.report.redact", r"'|'.join((f'(?<![\\w.-]){re.escape(name)}(?![\\w-])' for name in known))"): [
+    # Of names of relays, lists, groups and networks: plain text, each as a whole.
+    ("proxy.control.report.redact", r"'|'.join((f'(?<![\\w.-]){re.escape(each)}(?![\\w-])' for each in longest))"): [
         (r"(?<![\w.-])office(?![\w-])|(?<![\w.-])of\-fice\.2(?![\w-])", 0)
     ],
     # Plain text and single dots: `_PIECE` lets nothing else in.
