@@ -19,7 +19,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
-from proxy.net.race.hello_turn import HelloTurn, no_turn
+from proxy.net.race.hello_ledger import HelloTurn, no_turn
 
 
 @frozen_dataclass

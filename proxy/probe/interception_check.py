@@ -17,7 +17,7 @@ from proxy.detect.beliefs.events import Intercepted
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
-from proxy.net.race.hello_turn import no_turn, until_quiet
+from proxy.net.race.hello_ledger import no_turn, until_quiet
 from proxy.net.tasks import spawn
 from proxy.session.events import Delivered, HostsForgotten, SignalWaits, TunnelEnded
 from proxy.session.services import Services

@@ -17,7 +17,7 @@ from proxy.detect.beliefs.events import Retested, StrategyTried
 from proxy.detect.beliefs.recovery import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
-from proxy.net.race.hello_turn import HelloTurn
+from proxy.net.race.hello_ledger import HelloTurn
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.probe.throughput import measure_throughput

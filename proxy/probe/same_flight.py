@@ -16,7 +16,7 @@ from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.hello_turn import HelloTurn, no_turn
+from proxy.net.race.hello_ledger import HelloTurn, no_turn
 from proxy.net.race.race import Winner
 from proxy.probe.certificate_chain import FetchedChain, fetch_chain
 from proxy.session.setup import Setup

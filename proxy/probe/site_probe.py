@@ -37,7 +37,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
-from proxy.net.race.hello_turn import HelloTurn, no_turn
+from proxy.net.race.hello_ledger import HelloTurn, no_turn
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
 from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader

@@ -31,7 +31,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.registry import Registry
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.hello_turn import take_turn
+from proxy.net.race.hello_ledger import take_turn
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import DialerFor
 from proxy.net.stream import SocketStream

@@ -23,7 +23,7 @@ from proxy.net.dialers import tls
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
-from proxy.net.race.hello_turn import no_turn
+from proxy.net.race.hello_ledger import no_turn
 from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.tasks import cancel_all, spawn
 from proxy.probe.same_flight import PAGE_LIMIT, gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate

@@ -13,7 +13,7 @@ from proxy.model import Destination, DnsFinding, IPAddress, Route, Stage, Sympto
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.hello_turn import HelloTurn, no_turn
+from proxy.net.race.hello_ledger import HelloTurn, no_turn
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.probe.target import ProbeTarget
 

@@ -1,14 +1,17 @@
-"""When ClientHellos were sent, by the name in them and the address they went to: what a network may count.
+"""When ClientHellos were sent, by the name in them and the address they went to: what a network may count. And the wait
+for one's turn.
 
 There are networks that freeze a client and an address once the client has sent there more than three ClientHellos of
 one name, each less than 0.4 s after the one before it. What a client sends is its own affair. But Byway sends more: the
-same hello cut in pieces, a check of the certificate, a re-test, a measurement. All who do so ask this ledger first.
-Pure: times are arguments, of one clock.
+same hello cut in pieces, a check of the certificate, a re-test, a measurement. All who do so ask this ledger first. It
+is pure: times are arguments, of one clock. Who waits reads the loop's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,3 +62,39 @@ class HelloLedger(deque[SentHello]):
             if sent_name == name and not (address and sent_to and sent_to != address):
                 found.append((at, is_extra))
         return found
+
+
+HelloTurn = Callable[[str], Awaitable[None]]
+"""Waits until a ClientHello with this name may leave on a direct route, and notes it. Awaited before each."""
+
+WAITS_S = 5.0
+"""How long a hello of Byway's own waits for its turn."""
+
+
+async def no_turn(_name: str) -> None:
+    """Of a ClientHello that nobody counts: one through a relay, or of a command that runs without a Byway."""
+
+
+async def take_turn(hellos: HelloLedger, name: str, tuning: DetectTuning) -> None:
+    """Waits until one more hello of `name` may be sent, and notes it: it has to be sent now. Where clients send one
+    burst after the other it waits no longer than WAITS_S: they are counted without it."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    ends_at = now + WAITS_S
+    while (at := min(ends_at, hellos.extra_at(name, now, tuning))) > now:
+        await asyncio.sleep(at - now)
+        now = max(at, loop.time())
+    hellos.append((loop.time(), name, "", True))
+
+
+async def until_quiet(hellos: HelloLedger, name: str, tuning: DetectTuning, *, within_s: float) -> bool:
+    """Waits until no hello of `name` was sent for `hello_apart_s`. False: that did not come `within_s`."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    ends_at = now + within_s
+    while (at := hellos.quiet_at(name, now, tuning)) > now:
+        if at > ends_at:
+            return False
+        await asyncio.sleep(at - now)
+        now = max(at, loop.time())
+    return True
