@@ -97,6 +97,13 @@ def complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(names, incomplete)
 
 
+def complete_settings(incomplete: str) -> list[str]:
+    """Settings by name."""
+    from proxy.config.one_setting import settings_by_name
+
+    return _starting(settings_by_name(), incomplete)
+
+
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
     """Returns a completer for a fixed set of words."""
     known = tuple(words)

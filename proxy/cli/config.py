@@ -1,24 +1,29 @@
 """`byway config`: the settings in effect and where each came from, whether the files are right, and where they are;
-exports and imports all of it."""
+sets single settings, and exports and imports all of it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exit_codes import Exit, Misused
+from proxy.cli.completion import complete_settings
+from proxy.cli.exit_codes import Exit, Misused, as_misuse
 from proxy.cli.help import Group
-from proxy.cli.in_use import edited_configuration, hint_in_use, take_into_use
+from proxy.cli.in_use import edited_configuration, hint_in_use, hint_saved, take_into_use
 from proxy.cli.terminal import confirm
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError
 
-group = typer.Typer(help="Configuration: show, check, locate, export, import.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from proxy.config.edit import Value
+    from proxy.config.one_setting import OneSetting
+
+group = typer.Typer(help="Configuration: show, set, unset, check, locate, export, import.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,6 +63,82 @@ def show(
     for notice in loaded.notices:
         call.output.hint(notice)
     return None
+
+
+Key = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY", help="Name as `byway config show --all` has it: log.keep_days.", autocompletion=complete_settings
+    ),
+]
+
+
+@command(group, "set", example="byway config set log.keep_days 3")
+def set_value(
+    call: Invocation,
+    key: Key,
+    values: Annotated[
+        list[str], typer.Argument(metavar="VALUE", help="The value; an array takes several: lan corp, or lan,corp.")
+    ],
+) -> Exit | None:
+    """Set one setting in the configuration file. A running Byway uses it at once.
+
+    Everything else in the file stays as it is, with its comments."""
+    from proxy.config.one_setting import find_setting, read_value
+
+    with as_misuse():
+        setting = find_setting(key)
+        value = read_value(setting, values)
+    return _change(call, setting, value)
+
+
+@command(group, "unset", example="byway config unset log.keep_days")
+def unset(call: Invocation, key: Key) -> Exit | None:
+    """Remove one setting from the configuration file, so that it has its default. A running Byway uses it at once."""
+    from proxy.config.one_setting import find_setting
+
+    with as_misuse():
+        setting = find_setting(key)
+    return _change(call, setting, None)
+
+
+def _change(call: Invocation, setting: OneSetting, value: Value | None) -> Exit | None:
+    """Sets a setting in the file (None: removes it), has it used, and says what holds now."""
+    from proxy.cli.offline import read_configuration
+    from proxy.config.edit import change_settings
+    from proxy.control.answers.settings import settings_json
+
+    paths, client = edited_configuration(call)
+    changed = change_settings(paths.config_file, {(setting.table, setting.key): value})
+    running = take_into_use(call, client, paths.config_file)
+    loaded = read_configuration(paths)
+    in_file = _at(settings_json(loaded.settings), setting)
+    in_use = _at(client.get("/v1/config")["settings"], setting) if running and client is not None else in_file
+    if call.output.as_json:
+        call.output.document(
+            {"version": VERSION, "key": setting.name, "value": in_use, "changed": changed, "running": running}
+        )
+        return None
+    is_default = value is None and in_use == in_file
+    shown = "(removed)" if in_file is None else _shown(in_file) or "(empty)"
+    call.output.line(f"{setting.name} = {shown}{' (default)' if is_default and in_file is not None else ''}")
+    if changed:
+        hint_saved(call, paths, running=running)
+    else:
+        call.output.hint(f"Nothing had to change in {paths.config_file}")
+    source = loaded.sources.get(setting.name, "")
+    if source.startswith("environment"):
+        call.output.hint(f"Warning: {source} is stronger than the file.")
+    elif in_use != in_file:
+        call.output.hint(f"Warning: the running Byway uses {_shown(in_use)}: its command line or environment says so.")
+    if changed and running and setting.needs_restart:
+        call.output.hint("It takes effect after `byway restart`.")
+    return None
+
+
+def _at(settings: Mapping[str, Any], setting: OneSetting) -> Any:
+    """The value of a setting in a document; None: it has none."""
+    return settings[setting.table].get(setting.key)
 
 
 @command(group, "check", example="byway config check --config ./config.toml")

@@ -6,6 +6,7 @@ in a section of their own, below the command's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
 COMMON_FLAGS = frozenset({"config", "state", "json", "plain", "quiet", "verbose", "help"})
 """Names of the parameters that every command has."""
 
+_NEGATIVE = re.compile(r"-[0-9]")
+
 
 class Command(TyperCommand):
     """A command whose help has two sections of options: its own, and the common ones."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Takes `-5m` for a value, which the command refuses in its own words: no option begins with a digit."""
+        if any(_NEGATIVE.match(word) for word in args):
+            ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         return [*_options_piece(self.get_params(ctx)), *_arguments_pieces(self.get_params(ctx))]

@@ -63,8 +63,8 @@ def from_environment(overlay: Overlay, env: Mapping[str, str]) -> list[str]:
             _notice_near_miss(overlay, name)
             continue
         try:
-            kind = _kind(path)
-            value = _value(env[name], kind)
+            kind = kind_of(path)
+            value = parse_value(env[name], kind)
         except ValueError as error:
             problems.append(f"environment {name}: {error}")
             continue
@@ -88,7 +88,7 @@ def from_flags(overlay: Overlay, flags: Mapping[str, object]) -> None:
         overlay.set(path, given, "command line")
 
 
-def _kind(path: tuple[str, ...]) -> Any:
+def kind_of(path: tuple[str, ...]) -> Any:
     """Returns the type of the setting at a path. Raises ValueError, with the nearest one, for an unknown path."""
     kind: Any = Settings
     for depth, key in enumerate(path):
@@ -105,7 +105,7 @@ def _kind(path: tuple[str, ...]) -> Any:
     return kind
 
 
-def _value(text: str, kind: Any) -> Any:
+def parse_value(text: str, kind: Any) -> Any:
     """Returns the text as a value of that type; what does not fit stays text, which the validation refuses. None: not
     set. Raises ValueError."""
     if len(text) > VALUE_LIMIT:

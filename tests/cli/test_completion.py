@@ -66,6 +66,7 @@ def test_from_the_files(home: Home) -> None:
         ("addons docs pl", ["plan"]),
         ("addons new x --kind ins", ["inspect"]),
         ("sta", ["status"]),
+        ("config set log.", ["log.hosts", "log.keep_days", "log.never"]),
         ("relay test ", []),
         ("site show ", []),
     ],

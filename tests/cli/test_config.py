@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxy.cli import commands
-from tests.cli.conftest import Byway, Home
+from tests.cli.conftest import Byway, Home, Running
 
 SECRET = "correct-horse"
 
@@ -145,3 +145,87 @@ def test_paths_are_said(byway: Byway, home: Home) -> None:
     assert paths["rules"] == str(home.config.with_name("rules.txt"))
     assert paths["state"] == str(home.state)
     assert json.loads(byway("config", "path", "--json").out) == {"version": 2, **paths}
+
+
+def test_a_setting_is_set_and_comments_are_kept(byway: Byway, home: Home) -> None:
+    home.config.write_text('# mine\nconfig_version = 1\n[log]\nhosts = "all" # so\n')
+    ran = byway("config", "set", "log.keep_days", "3")
+    assert (ran.code, ran.out, ran.err) == (0, "log.keep_days = 3\n", f"Saved in {home.config}.\n")
+    assert home.config.read_text() == '# mine\nconfig_version = 1\n[log]\nhosts = "all" # so\nkeep_days = 3\n'
+    assert byway("config", "set", "log.keep_days", "3").err == f"Nothing had to change in {home.config}\n"
+    assert byway("config", "unset", "log.keep_days").out == "log.keep_days = 14 (default)\n"
+    assert home.config.read_text() == '# mine\nconfig_version = 1\n[log]\nhosts = "all" # so\n'
+    assert byway("config", "unset", "log.keep_days").code == 0
+
+
+def test_a_file_is_made_for_the_first_setting(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home.state))
+    with pytest.raises(SystemExit) as ended:
+        commands.app(["config", "set", "dns.secure", "always", "--state", str(home.state)])
+    assert ended.value.code == 0
+    made = home.state / "byway" / "config.toml"
+    assert 'secure = "always"' in made.read_text()
+    assert capsys.readouterr().out == "dns.secure = always\n"
+
+
+def test_the_running_byway_uses_a_setting_when_the_command_ends(byway: Byway, home: Home, running: Running) -> None:
+    ran = byway("config", "set", "auto.retest", "false")
+    assert ran.err.startswith(f"Saved in {home.config}; the running Byway uses it.\n")
+    assert running.world.reloads == 1
+    assert byway("config", "unset", "auto.retest", "--json").json["running"] is True
+    running.world.problems = ["config.toml:1: broken"]
+    ran = byway("config", "set", "log.keep_days", "2")
+    assert ran.code == 7
+    assert "is saved, but the running Byway keeps its previous configuration:" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("log.kep_days", "3"), "did you mean log.keep_days?"),
+        (("keep_days", "3"), "did you mean log.keep_days?"),
+        (("LOG.KEEP_DAYS", "3"), "did you mean log.keep_days?"),
+        (("zzz", "3"), "config show --all"),
+        (("log", "3"), "log.hosts, log.keep_days, log.never"),
+        (("relay.tor", "3"), "byway relay"),
+        (("detect.weights.frozen", "3"), "detect.weights is a table"),
+        (("log.keep_days", "soon"), "must be a number. log.keep_days (in days): how many days"),
+        (("log.keep_days", "-1"), "must be more than 0, not -1."),
+        (("log.keep_days", ""), "must be a number"),
+        (("log.keep_days", "3", "4"), "takes one value"),
+        (("limits.drain_s", "5s"), "(in seconds)"),
+        (("dns.secure", "alway"), 'did you mean "always"? dns.secure: when'),
+        (("auto.retest", "yes"), "must be true or false"),
+        (("networks.home", "here"), "is not the id of a network"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_and_nothing_changes(
+    byway: Byway, home: Home, words: tuple[str, ...], said: str
+) -> None:
+    before = home.config.read_text()
+    ran = byway("config", "set", *words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert home.config.read_text() == before
+
+
+def test_settings_that_do_not_fit_together_are_refused(byway: Byway, home: Home) -> None:
+    ran = byway("config", "set", "listen.address", "0.0.0.0")
+    assert ran.code == 7
+    assert "listen.user" in ran.err
+    assert home.config.read_text() == "config_version = 1\n"
+    assert SECRET not in byway("config", "set", "listen.password_cmd", f"echo {SECRET}").err
+    assert SECRET not in byway("config", "set", "dns.servers", f"x{SECRET}").err
+
+
+def test_a_key_without_a_value_is_wrong_use(byway: Byway) -> None:
+    assert byway("config", "set", "log.keep_days").code == 2
+
+
+@pytest.mark.usefixtures("running")
+def test_what_is_stronger_than_the_file_is_said(byway: Byway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYWAY_LOG__KEEP_DAYS", "5")
+    assert "environment BYWAY_LOG__KEEP_DAYS is stronger" in byway("config", "set", "log.keep_days", "3").err
+    assert "`byway restart`" in byway("config", "set", "listen.port", "8120").err.replace(".venv/bin/", "")

@@ -31,6 +31,14 @@ def test_what_is_no_mode_changes_nothing(byway: Byway, home: Home, words: tuple[
     assert (ran.code, ran.out, (home.state / "mode.json").exists()) == (2, "", False)
 
 
+def test_a_length_with_a_dash_is_refused_in_one_sentence(byway: Byway) -> None:
+    """It is a value: no option begins with a digit. Other options that there are not stay wrong."""
+    ran = byway("pause", "-5m")
+    assert (ran.code, ran.err) == (2, "byway: '-5m' is not a length of time: use 30s, 15m, 2h or 1d\n")
+    assert byway("pause", "-m").code == 2
+    assert "-frsh" in byway("pause", "--frsh").err
+
+
 async def test_the_next_byway_has_what_was_set_meanwhile(tmp_path: Path) -> None:
     byway = RealByway(tmp_path, config=RELAY)
     await byway.command("mode", "relay")

@@ -16,6 +16,7 @@ Document = Mapping[str, Any]
 
 _NO_LINK = _("This computer has no network connection.")
 _TEST = "byway relay test"
+_OTHER_RESOLVER = _("encrypted DNS fails here too: use another DNS server in the network settings, or a relay")
 
 
 def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
@@ -100,7 +101,9 @@ def of_network(
             if reason
             else _("The DNS resolver of this network does not answer, or answers wrongly.")
         )
-        yield Finding(Step.RESOLVER, text, _('set [dns] secure = "always"'))
+        encrypted = [step["result"] for step in steps if step["part"] == "secure"]
+        is_dead = "failed" in encrypted and "ok" not in encrypted
+        yield Finding(Step.RESOLVER, text, _OTHER_RESOLVER if is_dead else "byway config set dns.secure always")
     elif verdict["words"] == "no network" or state == "offline":
         yield Finding(
             Step.LINK, _("The network is connected, but no site answers."), _("check your network connection")

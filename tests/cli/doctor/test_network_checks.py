@@ -39,6 +39,22 @@ def test_the_network(state: str, answer: Any, steps: list[Any], has_link: bool, 
     assert [it.step for it in of_network(state, answer, steps, has_link=has_link)] == found
 
 
+@pytest.mark.parametrize(
+    ("encrypted", "do"),
+    [
+        ([], "byway config set dns.secure always"),
+        (["ok"], "byway config set dns.secure always"),
+        (["failed", "ok"], "byway config set dns.secure always"),
+        (["not_tested"], "byway config set dns.secure always"),
+        (["failed"], "encrypted DNS fails here too: use another DNS server in the network settings, or a relay"),
+    ],
+)
+def test_encrypted_dns_is_advised_where_it_may_help(encrypted: list[str], do: str) -> None:
+    steps = [step(result="failed"), *(step("secure", result) for result in encrypted)]
+    (found,) = of_network("ok", why("no network"), steps, has_link=True)
+    assert (found.step, found.do) == (Step.RESOLVER, do)
+
+
 def test_only_domestic_sites() -> None:
     found = of_network("ok", why("likely blocked"), [step()], has_link=True, only_domestic=True)
     assert [it.step for it in found] == [Step.DOMESTIC_ONLY]

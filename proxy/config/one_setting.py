@@ -1,0 +1,143 @@
+"""One setting as a person names it in a command: `log.keep_days`, and the value that some words mean.
+
+What cannot be is refused before a file is touched, with the sentence that the whole file would have got, and with what
+the setting means, its unit and its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from proxy.config.edit import Value
+from proxy.config.overlay import parse_value
+from proxy.config.read_settings import read_settings
+from proxy.config.schema import Settings
+from proxy.config.setting_types import bare, is_section, keys_of
+from proxy.config.suggestions import nearest, quoted
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+_UNITS = {"s": "seconds", "days": "days"}
+"""The unit of a number by the end of its key, where the key does not spell it out."""
+
+_ELSEWHERE = {
+    "relay": "relays are edited with `byway relay`",
+    "group": "groups are edited in the file",
+    "list": "lists are edited with `byway list`",
+    "addons": "addons are enabled with `byway addons enable`; their own settings are edited in the file",
+    "config_version": "config_version belongs to Byway",
+}
+"""What is said of the parts of the file that have no single settings."""
+
+
+@frozen_dataclass
+class OneSetting:
+    """A key of a table that holds one value or an array of values."""
+
+    table: str
+    key: str
+    kind: Any
+    description: str
+    default: str
+    """As it is written in a command; empty: there is none, or it is empty."""
+
+    @property
+    def name(self) -> str:
+        """`log.keep_days`."""
+        return f"{self.table}.{self.key}"
+
+    @property
+    def element(self) -> Any:
+        """The type of the elements of an array; None: it is no array."""
+        return bare(get_args(self.kind)[0]) if get_origin(self.kind) is tuple else None
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether a running Byway uses a change fully only after a restart."""
+        return self.table == "detect" or self.name in ("listen.address", "listen.port")
+
+    def meaning(self) -> str:
+        """What it takes, in a line."""
+        unit = None if self.key.endswith("_bytes_s") else _UNITS.get(self.key.rpartition("_")[2])
+        in_unit = f" (in {unit})" if unit is not None else ""
+        return f"{self.name}{in_unit}: {self.description}; default: {self.default or 'empty'}"
+
+
+def settings_by_name() -> dict[str, OneSetting]:
+    """Returns every setting that a command can set, by its name."""
+    return {each.name: each for each in _all()}
+
+
+def find_setting(name: str) -> OneSetting:
+    """Raises ValueError, with a sentence, for what is no such setting."""
+    known = settings_by_name()
+    if name in known:
+        return known[name]
+    table, dot, key = name.partition(".")
+    if table in _ELSEWHERE:
+        raise ValueError(f"{table} has no single settings: {_ELSEWHERE[table]}")
+    if table == "networks" and key:
+        return OneSetting(table, key, str, "id of a network, as `byway status` shows it", "")
+    kind = keys_of(Settings)[table].type if table in keys_of(Settings) else None
+    keys = keys_of(kind) if is_section(kind) else {}
+    if kind is not None and not dot:
+        raise ValueError(f"{table} is a table; name one of its keys: {', '.join(f'{table}.{it}' for it in keys)}")
+    if key.partition(".")[0] in keys:
+        raise ValueError(f"{table}.{key.partition('.')[0]} is a table: edit it in the file")
+    meant = nearest(name, known)
+    hint = f"did you mean {meant}?" if meant is not None else "`byway config show --all` shows all"
+    raise ValueError(f"unknown setting {quoted(name)}; {hint}")
+
+
+def read_value(setting: OneSetting, words: Sequence[str]) -> Value:
+    """Returns the value that the words mean: one word for a value, several for an array. Raises ValueError with what
+    is wrong and what the setting takes."""
+    value: Any
+    if setting.element is not None:
+        value = tuple(item for word in words for item in _items(word, setting))
+    elif len(words) > 1:
+        raise ValueError(f"{setting.name} takes one value, and {len(words)} were given; put it in quotation marks")
+    elif setting.kind is bool and words[0].lower() in ("true", "false"):
+        value = words[0].lower() == "true"
+    else:
+        read = parse_value(words[0], setting.kind)
+        value = words[0] if read is None else read
+    found = read_settings({setting.table: {setting.key: value}})
+    if not isinstance(found, Settings):
+        sentence = found[0].sentence
+        raise ValueError(f"{sentence}{'' if sentence.endswith('?') else '.'} {setting.meaning()}")
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _items(word: str, setting: OneSetting) -> tuple[Any, ...]:
+    """Returns the elements that one word means: an array as in the file, or texts with commas between them."""
+    read = parse_value(word, setting.kind)
+    if read is None:
+        return ()
+    items = read if isinstance(read, tuple) else (word,)
+    if setting.element in (int, float):
+        items = tuple(parse_value(item, setting.element) if isinstance(item, str) else item for item in items)
+    return items
+
+
+def _all() -> Iterator[OneSetting]:
+    for table, section in keys_of(Settings).items():
+        if not is_section(section.type):
+            continue
+        for key, field in keys_of(section.type).items():
+            kind = bare(field.type)
+            if get_origin(kind) is UnionType:
+                kind = get_args(kind)[0]
+            is_one = kind in (bool, int, float, str) or get_origin(kind) in (tuple, Literal)
+            if is_one and not (get_origin(kind) is tuple and is_section(bare(get_args(kind)[0]))):
+                yield OneSetting(table, key, kind, field.metadata["description"], written(field.default))
+
+
+def written(value: Any) -> str:
+    """Returns a value as it is written in a command."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(map(written, value))
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
