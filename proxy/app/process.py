@@ -149,9 +149,15 @@ def _on_signals(ending: Ending, app: App) -> None:
     """Installs the handlers: SIGINT and SIGTERM drain, a second one of them ends at once, and SIGHUP reloads, or ends
     Byway when its terminal has gone."""
     loop = asyncio.get_running_loop()
-    for name in ("SIGINT", "SIGTERM"):
+
+    def on_ctrl_c() -> None:
+        if not ending.asked.is_set():
+            log.warning("Byway ends; open connections may finish. Ctrl-C again ends at once")
+        ending.on_interrupt()
+
+    for name, on_signal in (("SIGINT", on_ctrl_c), ("SIGTERM", ending.on_interrupt)):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
-            loop.add_signal_handler(getattr(signal, name), ending.on_interrupt)
+            loop.add_signal_handler(getattr(signal, name), on_signal)
     if not hasattr(signal, "SIGHUP"):
         return
     terminal = LoginTerminal()

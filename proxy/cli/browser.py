@@ -86,6 +86,10 @@ def _browser(
 
 def _arguments(words: list[str]) -> tuple[str | None, str, list[str]]:
     """The kind, the page and the browser's own options of `[KIND] [URL] [-- OPTION…]`. Raises Misused."""
+    if words and words[0].startswith(("/", "~", "./", "../")):
+        from proxy.config.suggestions import one_of, quoted
+
+        raise Misused(f"unknown browser {quoted(words[0])}: a program by its path is not opened; use {one_of(_KINDS)}")
     kind = words.pop(0).lower() if words and words[0].lower() in _KINDS else None
     page = words.pop(0) if words and not words[0].startswith("-") else _HOME_PAGE
     if words and not words[0].startswith("-"):

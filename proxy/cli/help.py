@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
+    from typer import _click as click
     from typer._click import Context, HelpFormatter, Parameter
 
 COMMON_FLAGS = frozenset({"config", "state", "json", "plain", "quiet", "verbose", "help"})
 """Names of the parameters that every command has."""
+
+_FEW = 12
+"""Commands of a group that fit a sentence."""
 
 _NEGATIVE = re.compile(r"-[0-9]")
 
@@ -28,7 +32,15 @@ class Command(TyperCommand):
         """Takes `-5m` for a value, which the command refuses in its own words: no option begins with a digit."""
         if any(_NEGATIVE.match(word) for word in args):
             ctx.ignore_unknown_options = True
-        return super().parse_args(ctx, args)
+        if not any(isinstance(it, TyperArgument) and "URL" in (it.metavar or "") for it in self.params):
+            return super().parse_args(ctx, args)
+        # The rest of a URL that was cut at a space may be a password: no message repeats it.
+        ctx.allow_extra_args = True
+        is_cut = any(word.startswith("-") and "@" in word.partition("=")[0] for word in args)
+        rest = args if is_cut else super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            ctx.fail("too many arguments; a URL with a space in it needs quotation marks: 'URL'")
+        return rest
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         return [*_options_piece(self.get_params(ctx)), *_arguments_pieces(self.get_params(ctx))]
@@ -39,6 +51,16 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group of commands with the same help. Without arguments the root prints its help and is done."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Says which commands there are, where they are few: the most similar one may mean something else."""
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and args[0].isalpha():
+            known = self.list_commands(ctx)
+            if len(known) <= _FEW:
+                from proxy.config.suggestions import one_of
+
+                ctx.fail(f"there is no `{ctx.command_path} {args[0]}`; there is {one_of(known)}")
+        return super().resolve_command(ctx, args)
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         command = "[COMMAND]" if self.invoke_without_command else "COMMAND"

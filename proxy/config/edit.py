@@ -483,7 +483,8 @@ def _free_name(new: NewRelay, taken: Container[str]) -> str:
             label = last.host.removeprefix("www.").partition(".")[0]
             wanted = label if _NAME.match(label) else str(last.kind)
         else:
-            wanted = _WELL_KNOWN.get(last.port, f"{last.kind}-{last.port}") if address.is_loopback else str(last.kind)
+            local = _WELL_KNOWN.get(last.port, f"{last.kind}-{last.port}")
+            wanted = local if address.is_loopback else f"relay-{re.sub('[.:]+', '-', str(address))}"
     wanted = f"{wanted[:22]}-relay" if wanted.lower() == "direct" else wanted[:28]
     if wanted not in taken:
         return wanted

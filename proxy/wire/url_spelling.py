@@ -1,7 +1,7 @@
 """What is wrong with a relay URL that cannot be read, as one sentence: which part, and what to write instead.
 
 Only text that `relay_url` has refused is explained here. A sentence quotes nothing of it but punctuation, since any
-other part may be a password.
+other part may be a password; host and port alone, where nothing else is there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _SELLERS = re.compile(
     r"[^:|;,]+[:|;,].",
     re.IGNORECASE,
 )
+_HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{1,45}\]):[0-9]{1,5}\Z")
 _MEANT = {"proxy": "http", "socks": "socks5h", "socks5": "socks5h"}
 _WRITE_LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
 
@@ -55,7 +56,10 @@ def explain(text: str) -> str:
     if match := _AT_THE_END.search(text):
         return f'the URL ends with "{match[1] or match[2]}": remove it'
     if match := _BROKEN_MARK.match(text):
-        return f"after {match[1].lower()} stands :// in a URL: {_WRITE_LIKE}"
+        kind, rest = _MEANT.get(match[1].lower(), match[1].lower()), text[match.end() :].rstrip("/")
+        if not match[0].endswith(":") and _HOST_AND_PORT.match(rest):  # nothing else, so no password
+            return f"the URL lacks its ://; did you mean {kind}://{rest}?"
+        return f"the URL lacks its ://; write it like {kind}://HOST:PORT or {kind}://USER:PASSWORD@HOST:PORT"
     if "#" in text:
         return "the URL contains #, which begins a name: in a user or password write # as %23"
     return ""

@@ -114,9 +114,10 @@ async def test_with_a_relay_only_the_browser_is_left_to_tell(tmp_path: Path, env
         await terminal.until("Browser: ")
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.ends() == 0
-        first, second = terminal.lines
+        first, second, last = terminal.lines
     assert first.endswith("for HTTP, SOCKS4 and SOCKS5 (relays: r). Ctrl-C stops it.")
     assert second.startswith("Browser: ")
+    assert last.endswith(" Byway ends; open connections may finish. Ctrl-C again ends at once")
 
 
 async def test_in_a_pipe_and_with_quiet_there_are_no_steps(tmp_path: Path, environment: Mapping[str, str]) -> None:
@@ -158,7 +159,7 @@ async def test_a_relay_that_runs_here_is_found_and_not_used_and_nothing_leaves_t
                     await terminal.until("Relays: ")
                     terminal.process.send_signal(signal.SIGINT)
                     assert await terminal.ends() == 0
-        listens, network, browser, relays = terminal.lines
+        listens, network, browser, relays, _end = terminal.lines
         with here.make_socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             await internet.capture.settle(sock, PROVIDER)
         begun = internet.capture.begun_by(here.address)

@@ -140,7 +140,9 @@ async def test_G11_a_tunnel_may_finish_before_it_ends_with_0(tmp_path: Path, how
             assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         assert ending.result() == 0
     assert not (byway.state / "run.json").exists()
-    assert "Traceback" not in byway.said.read_text()
+    said = byway.said.read_text()
+    assert "Traceback" not in said
+    assert said.count("Byway ends;") == (how == signal.SIGINT)  # a person at a terminal learns that it was heard
 
 
 async def test_G11_what_does_not_finish_is_broken_off(tmp_path: Path) -> None:
@@ -169,6 +171,7 @@ async def test_G11_a_second_interrupt_does_not_wait_and_ends_with_130(tmp_path: 
         byway.process.send_signal(signal.SIGINT)
         await until(lambda: is_shut(byway))
         assert await byway.stop(signal.SIGINT) == 130
+    assert byway.said.read_text().count("Byway ends; open connections may finish. Ctrl-C again ends at once") == 1
     assert "Traceback" not in byway.said.read_text()
     assert not (byway.state / "run.json").exists()
 

@@ -215,6 +215,9 @@ def test_the_words_of_the_command(words: list[str], parsed: tuple[str | None, st
     [
         (["chromum"], 'unknown browser "chromum"; did you mean chromium?'),
         (["safari"], "it can be chromium, firefox, brave, chrome or edge"),
+        (["/usr/bin/vlc"], 'unknown browser "/usr/bin/vlc": .*; use chromium, firefox, brave, chrome or edge'),
+        (["~/bin/vlc", "https://a.test"], 'unknown browser "~/bin/vlc"'),
+        (["./vlc"], 'unknown browser "./vlc"'),
         (["firefox", "file:///etc/passwd"], "must begin with http:// or https://"),
         (["javascript://x"], "must begin with http:// or https://"),
         (["firefox", "a.test", "b.test"], '"b.test" is neither a browser nor an option'),

@@ -69,3 +69,40 @@ def test_verbose_names_the_instance_and_debug_shows_where_an_error_arose(byway: 
     assert ran.code == 3
     assert "Traceback" in ran.err
     assert "Traceback" not in byway("status", "-v").err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("service start", "there is no `byway service start`; there is install, uninstall or status"),
+        ("service stauts", "there is no `byway service stauts`; there is install, uninstall or status"),
+        ("config sett log.keep_days", "there is show, set, unset, check, path, export or import"),
+        ("odd", "No such command 'odd'"),
+    ],
+)
+def test_a_command_that_there_is_not_is_answered_with_those_there_are(byway: Byway, words: str, said: str) -> None:
+    ran = byway(*words.split())
+    assert ran.code == 2
+    assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("relay", "add", "socks5://u:pa", "s3cret@h.test:1080"),
+        ("relay", "add", "socks5://u:pa", "s3cret", "x@h.test:1080", "--no-test"),
+        ("relay", "add", "h.test:1080:u:pa", "s3cret"),
+        ("relay", "add", "socks5://u:pa", "-s3cret@h.test:1080"),
+        ("relay", "add", "socks5://u:pa", "--s3cret@h.test:1080"),
+    ],
+)
+def test_the_rest_of_a_url_that_a_space_cut_is_not_repeated(byway: Byway, words: tuple[str, ...]) -> None:
+    ran = byway(*words)
+    assert ran.code == 2
+    assert "needs quotation marks" in ran.err
+    assert "s3cret" not in ran.out + ran.err
+
+
+def test_an_unknown_option_beside_a_url_is_named(byway: Byway) -> None:
+    ran = byway("relay", "add", "socks5://u:p@h.test:1080", "--nam", "x")
+    assert "No such option: --nam" in ran.err

@@ -21,6 +21,9 @@ from proxy.wire.relay_url import RelayKind
 FILE_LIMIT = 256 * 1024
 STANDARD_INPUT = "-"
 
+_OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml", ".toml")
+"""Ends of names of files, which no host's name has."""
+
 
 def read_given(text: str) -> Given:
     """Reads a URL, the file of that name, or standard input for "-". Raises Misused for a URL that cannot be parsed,
@@ -37,9 +40,16 @@ def read_given(text: str) -> Given:
     try:
         return Given((read_relay(text),), from_arguments=True)
     except ValueError as error:
-        names_file = "://" not in text and ":" not in text and ("/" in text or text.endswith(".txt"))
-        hint = f"; there is no file {text} either" if names_file and text.isprintable() else ""
-        raise Misused(f"{error}{hint}") from None
+        if _names_file(text):
+            raise Misused(f"there is no file {text}; as a URL of a relay: {error}") from None
+        raise Misused(str(error)) from None
+
+
+def _names_file(text: str) -> bool:
+    """Whether a text that is no URL may be meant as a file. Links of other clients (`t.me/socks?server=…`) are not:
+    they may hold a password."""
+    has_name = "/" in text or Path(text).suffix.lower() in _OF_FILES
+    return has_name and not any(sign in text for sign in ":@?=&#>") and text.isprintable()
 
 
 def ask_password(new: NewRelay) -> NewRelay:

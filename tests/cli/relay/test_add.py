@@ -236,8 +236,8 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
     assert byway("relay", "add", str(file)).err == f"{file}: at most 256 relays can be added at once, not 299\n"
     file.write_text("h:1\nh:2\n")
     assert byway("relay", "add", str(file), "--name", "x").code == 2
-    assert byway("relay", "add", str(tmp_path / "none.txt")).err.endswith(
-        f"; there is no file {tmp_path / 'none.txt'} either\n"
+    assert byway("relay", "add", str(tmp_path / "none.txt")).err.startswith(
+        f"byway: there is no file {tmp_path / 'none.txt'}; as a URL of a relay: "
     )
     assert configured(home) == []
 

@@ -39,8 +39,9 @@ def test_one_url(text: str, expected: NewRelay) -> None:
         ("tor", "the port is missing"),
         ("a>>b", "a chain of relays has a name or a URL on each side of every >"),
         ("a>socks5://h:x", "the port must be a number"),
-        ("relays.txt", "; there is no file relays.txt either"),
-        ("folder/relays", "; there is no file folder/relays either"),
+        ("relays.txt", "there is no file relays.txt; as a URL of a relay: the port is missing"),
+        ("relays.yaml", "there is no file relays.yaml; as"),
+        ("folder/relays", "there is no file folder/relays; as a URL of a relay: "),
     ],
 )
 def test_what_is_none(text: str, sentence: str) -> None:

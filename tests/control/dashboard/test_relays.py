@@ -88,11 +88,11 @@ async def add(browser: Browser, urls: str, name: str = "") -> str:
 
 async def test_pasted_relays_are_added_tested_and_used(world: World, browser: Browser) -> None:
     tested = await add(browser, "socks5h://127.0.0.1:9150#Tor Browser\r\n\r\n# mine\r\n1.1.1.1:1080\r\n")
-    assert names(world) == ["tor", "vps", "late", "Tor-Browser", "socks5h"]
+    assert names(world) == ["tor", "vps", "late", "Tor-Browser", "relay-1-1-1-1"]
     assert world.reloads == 1
     assert text_of(world).startswith(CONFIG.partition("[[group]]")[0])
-    assert "Added: Tor-Browser, socks5h." in tested
-    assert re.search(r"Tor-Browser : ✗ fails: .* socks5h : ✗ fails: ", tested)
+    assert "Added: Tor-Browser, relay-1-1-1-1." in tested
+    assert re.search(r"Tor-Browser : ✗ fails: .* relay-1-1-1-1 : ✗ fails: ", tested)
     assert "0 of 2 relays work." in tested
 
 
@@ -188,8 +188,8 @@ async def test_what_a_page_may_not_add(world: World, browser: Browser, urls: str
 
 async def test_of_several_lines_those_that_are_none_are_left(world: World, browser: Browser) -> None:
     html = await refused(browser, "relays", urls="socks5h://1.1.1.1:1080\nnonsense\nsocks5h://10.0.0.1:1080\n")
-    assert names(world)[-1] == "socks5h"
-    assert "Added: socks5h." in html
+    assert names(world)[-1] == "relay-1-1-1-1"
+    assert "Added: relay-1-1-1-1." in html
     assert "2: the port is missing" in html
     assert ">nonsense\nsocks5h://10.0.0.1:1080</textarea>" in html
 
