@@ -78,7 +78,7 @@ def uninstall(call: Invocation) -> Exit | None:
     from proxy.desktop.service import find_manager
 
     manager = find_manager()
-    was_there = manager.state().installed
+    was_there = manager.file.exists() or manager.state().installed
     if was_there:
         manager.uninstall()
     if call.output.as_json:

@@ -63,6 +63,11 @@ def turn_on(call: Invocation, desktop: Desktop = None) -> Exit | None:
         out.line(
             f"Byway listens on {answer['listen']}, for other computers too. This setting is for this computer only."
         )
+    for proxy in _proxies_before(call):
+        out.line(
+            f"Before, the system proxy was {proxy}. Byway does not use that one: where only it leads out, add it with "
+            "`byway relay add http://HOST:PORT`."
+        )
     out.hint("Undo with `byway system off`. Programs that are open may have to be restarted.")
     return None
 
@@ -137,6 +142,19 @@ def _system_proxy(call: Invocation) -> SystemProxy:
     from proxy.desktop.system_proxy import SystemProxy
 
     return SystemProxy(call.paths.system_proxy_file)
+
+
+def _proxies_before(call: Invocation) -> list[str]:
+    """The proxies and PAC files that programs used before Byway was the system proxy, each once."""
+    from proxy.control.inert_text import inert
+    from proxy.desktop.proxy_settings import settings_of
+    from proxy.wire.relay_url import redact
+
+    saved = _system_proxy(call).load()
+    if saved is None:
+        return []
+    in_use = map(settings_of(saved.desktop).in_use, saved.before.values())
+    return list(dict.fromkeys(inert(redact(proxy)) for proxy in in_use if proxy))
 
 
 def _kind(saved: Saved | None, values: Values) -> str:

@@ -25,6 +25,8 @@ Values = Mapping[str, str]
 ONLY_PLACE = ""
 """The place of a desktop that has one."""
 
+_FOUND = "the one that the network names (WPAD)"
+
 MODE = "mode"
 """The name of the value that says which of the others count."""
 
@@ -55,6 +57,10 @@ class ProxySettings(Protocol):
 
     def write(self, place: str, key: str, value: str) -> None:
         """Writes one value of a place; empty: removes it."""
+        ...
+
+    def in_use(self, values: Values) -> str:
+        """Returns the proxy or the PAC file that programs use by the values of a place; empty: none."""
         ...
 
     def by_pac(self, url: str) -> Values:
@@ -96,6 +102,10 @@ class Gnome:
         text = value if key in self._NOT_TEXT else json.dumps(value, ensure_ascii=False)
         self._run("gsettings", "set", schema, name, text)
 
+    def in_use(self, values: Values) -> str:
+        address = values.get("http.host") and f"{values['http.host']}:{values.get('http.port', '')}"
+        return {"auto": values.get("autoconfig-url") or _FOUND, "manual": address or ""}.get(values.get(MODE, ""), "")
+
     def by_pac(self, url: str) -> Values:
         return {"autoconfig-url": url, MODE: "auto"}
 
@@ -135,6 +145,11 @@ class Kde:
         if key == MODE:
             with contextlib.suppress(DesktopError):  # without it, open programs notice when they are started again
                 self._run(*self._CHANGED, "string:")
+
+    def in_use(self, values: Values) -> str:
+        address = values.get("httpProxy", "").replace(" ", ":")
+        by_mode = {"1": address, "2": values.get("Proxy Config Script", ""), "3": _FOUND, "4": address}
+        return by_mode.get(values.get(MODE, ""), "")
 
     def by_pac(self, url: str) -> Values:
         return {"Proxy Config Script": url, MODE: "2"}
@@ -179,6 +194,10 @@ class MacOs:
                 host, _, port = value.rpartition(":")
                 self._run("networksetup", f"-set{key}proxy", place, host, port)
             self.write(place, MODE, mode)  # an address that is set is also turned on
+
+    def in_use(self, values: Values) -> str:
+        places = zip(("url", "web", "secureweb"), values.get(MODE, "").split(), strict=False)
+        return next((values[key] for key, is_on in places if is_on == "Yes" and values.get(key)), "")
 
     def by_pac(self, url: str) -> Values:
         return {"url": url, MODE: "Yes No No"}
@@ -237,6 +256,10 @@ class Windows:
         else:
             self._run("reg", "delete", self._KEY, "/v", name, "/f")
         _tell_wininet()
+
+    def in_use(self, values: Values) -> str:
+        address = values.get("ProxyServer", "") if values.get(MODE) == "0x1" else ""
+        return values.get("AutoConfigURL") or address
 
     def by_pac(self, url: str) -> Values:
         return {"AutoConfigURL": url}

@@ -13,7 +13,7 @@ import plistlib
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -63,7 +63,7 @@ class ServiceManager(Protocol):
 
     def install(self, definition: str) -> None:
         """Writes the definition and starts the service, also when an older one runs. Raises BywayError; the definition
-        may have been written by then."""
+        of before, or none, is there then."""
         ...
 
     def uninstall(self) -> None:
@@ -120,6 +120,10 @@ WantedBy=default.target
 command that needs setuid programs (sudo) does not run under NoNewPrivileges, on purpose."""
 
 
+_WANTED_BY = "default.target.wants"
+"""The folder of links to what starts at login, beside the units."""
+
+
 class Systemd:
     """The user instance of systemd."""
 
@@ -144,16 +148,35 @@ class Systemd:
 
     def install(self, definition: str) -> None:
         """See ServiceManager."""
-        _write(self.file, definition)
-        self._systemctl("daemon-reload")
-        self._systemctl("enable", NAME)
-        self._systemctl("restart", NAME)
+        is_new = not self.file.exists()
+        with _written(self.file, definition):
+            self._systemctl("daemon-reload")
+            try:
+                self._systemctl("enable", NAME)
+                self._systemctl("restart", NAME)
+            except BywayError:
+                if is_new:
+                    with contextlib.suppress(BywayError):  # the first error is the one to tell
+                        self._systemctl("disable", "--now", NAME)
+                raise
 
     def uninstall(self) -> None:
         """See ServiceManager."""
+        if not self._answers():  # it runs no service either; only files are left
+            _remove(self.file.parent / _WANTED_BY / self.file.name)
+            _remove(self.file)
+            return
         self._systemctl("disable", "--now", NAME)
         _remove(self.file)
         self._systemctl("daemon-reload")
+
+    def _answers(self) -> bool:
+        """Whether there is a user instance of systemd."""
+        try:
+            self._systemctl("show", "--property=Version")
+        except BywayError:
+            return False
+        return True
 
     def state(self) -> ServiceState:
         """See ServiceManager."""
@@ -221,8 +244,8 @@ class Launchd:
         if self.state().running or self.file.exists():
             with contextlib.suppress(ProgramFailed):  # an older one; there may be none
                 self._launchctl("bootout", f"{self._domain}/{NAME}")
-        _write(self.file, definition)
-        self._launchctl("bootstrap", self._domain, str(self.file))
+        with _written(self.file, definition):
+            self._launchctl("bootstrap", self._domain, str(self.file))
 
     def uninstall(self) -> None:
         """See ServiceManager."""
@@ -282,10 +305,10 @@ class TaskScheduler:
 
     def install(self, definition: str) -> None:
         """See ServiceManager."""
-        _write(self.file, definition)
-        self._end()
-        self._ask("schtasks", "/Create", "/F", "/TN", NAME, "/XML", str(self.file))
-        self._ask("schtasks", "/Run", "/TN", NAME)
+        with _written(self.file, definition):
+            self._end()
+            self._ask("schtasks", "/Create", "/F", "/TN", NAME, "/XML", str(self.file))
+            self._ask("schtasks", "/Run", "/TN", NAME)
 
     def uninstall(self) -> None:
         """See ServiceManager."""
@@ -333,12 +356,24 @@ def _check_word(word: str) -> None:
 # -- shared ------------------------------------------------------------------------------------------------------------
 
 
-def _write(file: Path, definition: str) -> None:
+@contextlib.contextmanager
+def _written(file: Path, definition: str) -> Iterator[None]:
+    """Writes the definition for the block, which hands it to the manager. When that fails there is the definition of
+    before, or none."""
     try:
         make_folder(file.parent)
+        before = file.read_text() if file.exists() else None
     except OSError as error:
-        raise BywayError(f"{shown(file.parent)} cannot be created: {reason_of(error)}") from None
+        raise BywayError(f"{shown(file)} cannot be created: {reason_of(error)}") from None
     write_private(file, definition)
+    try:
+        yield
+    except BywayError:
+        if before is None:
+            _remove(file)
+        else:
+            write_private(file, before)
+        raise
 
 
 def _remove(file: Path) -> None:

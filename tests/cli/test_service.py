@@ -167,3 +167,21 @@ def test_without_a_service_there_is_nothing_to_remove(machine: Machine) -> None:
     assert (ran.returncode, ran.stdout) == (0, "The service is not installed.\n")
     facts = json.loads(machine("service", "uninstall", "--json").stdout)
     assert (facts["installed"], facts["removed"]) == (False, False)
+
+
+def test_without_a_user_systemd_nothing_is_left_behind(machine: Machine) -> None:
+    """As for a user who came by `su`: systemctl finds no bus."""
+    systemctl = machine.folder / "bin" / "systemctl"
+    works = systemctl.read_text()
+    systemctl.write_text("#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\nexit 1\n")
+    ran = machine("service", "install")
+    assert ran.returncode == 1
+    assert "Failed to connect to bus" in ran.stderr
+    assert not machine.unit.exists()
+    assert machine("service", "uninstall").stdout == "The service is not installed.\n"
+    machine.unit.parent.mkdir(parents=True, exist_ok=True)
+    machine.unit.write_text("[Service]\n")  # as older versions left it
+    ran = machine("service", "uninstall")
+    assert (ran.returncode, ran.stdout) == (0, "The service was stopped and removed.\n")
+    assert not machine.unit.exists()
+    systemctl.write_text(works)

@@ -96,3 +96,19 @@ def test_show_says_whose_it_is(byway: Byway, home: Home, kde: Kde, person: None)
     assert _holds(kde, "1")
     _was_on(home)
     assert "(lenient: programs connect direct without Byway)" in byway("system", "show").out.replace("\n", " ")
+
+
+@pytest.mark.usefixtures("running")
+def test_on_says_that_the_proxy_of_before_is_not_used(byway: Byway, home: Home, kde: Kde) -> None:
+    """The stand-in of the running Byway sets nothing; what was there is in the file, as a real one writes it."""
+    assert "Before," not in byway("system", "on").out
+    _was_on(home)
+    said = byway("system", "on").out
+    assert "Before, the system proxy was http://corp.example:3128. Byway does not use that one" in said
+    assert "`byway relay add http://HOST:PORT`" in said.replace(".venv/bin/", "")
+    assert "Before" not in byway("system", "on", "--json").out
+    byway("system", "off")
+    SystemProxy(home.state / "system-proxy.json").restore()
+    kde.write(ONLY_PLACE, MODE, "0")
+    _was_on(home)
+    assert "Before," not in byway("system", "on").out

@@ -16,6 +16,7 @@ from proxy.desktop.proxy_settings import (
     Kde,
     MacOs,
     ProxySettings,
+    Values,
     Windows,
     settings_of,
     this_desktop,
@@ -125,3 +126,28 @@ def test_what_names_it_comes_first_and_the_mode_last(name: DesktopName) -> None:
 def test_the_desktop_of_this_session(platform: str, env: dict[str, str], name: DesktopName) -> None:
     assert this_desktop(env, platform) is name
     assert settings_of(name).name is name
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "proxy"),
+    [
+        (Gnome(), {MODE: "none", "http.host": "left.over", "http.port": "1"}, ""),
+        (Gnome(), {MODE: "manual", "http.host": "corp.test", "http.port": "3128"}, "corp.test:3128"),
+        (Gnome(), {MODE: "manual", "http.host": ""}, ""),
+        (Gnome(), {MODE: "auto", "autoconfig-url": "http://corp.test/x.pac"}, "http://corp.test/x.pac"),
+        (Gnome(), {MODE: "auto", "autoconfig-url": ""}, "the one that the network names (WPAD)"),
+        (Kde(), {MODE: "0", "httpProxy": "http://corp.test 1"}, ""),
+        (Kde(), {MODE: "", "httpProxy": ""}, ""),
+        (Kde(), {MODE: "1", "httpProxy": "http://corp.test 3128"}, "http://corp.test:3128"),
+        (Kde(), {MODE: "2", "Proxy Config Script": "http://corp.test/x"}, "http://corp.test/x"),
+        (Kde(), {MODE: "3"}, "the one that the network names (WPAD)"),
+        (MacOs(), {MODE: "No No No", "web": "corp.test:1"}, ""),
+        (MacOs(), {MODE: "No Yes Yes", "url": "", "web": "corp.test:1", "secureweb": "corp.test:1"}, "corp.test:1"),
+        (MacOs(), {MODE: "Yes No No", "url": "http://corp.test/x", "web": ""}, "http://corp.test/x"),
+        (Windows(), {MODE: "0x0", "ProxyServer": "corp.test:1"}, ""),
+        (Windows(), {MODE: "0x1", "ProxyServer": "corp.test:1"}, "corp.test:1"),
+        (Windows(), {MODE: "0x0", "AutoConfigURL": "http://corp.test/x"}, "http://corp.test/x"),
+    ],
+)
+def test_the_proxy_that_programs_use(settings: ProxySettings, values: Values, proxy: str) -> None:
+    assert settings.in_use(values) == proxy

@@ -92,7 +92,7 @@ def test_systemd_is_told_to_start_it_now_and_at_login(tmp_path: Path) -> None:
     assert manager.state() == ServiceState(True, enabled=True, running=True)
     told.asked.clear()
     manager.uninstall()
-    assert told.asked == ["systemctl --user disable --now byway", "systemctl --user daemon-reload"]
+    assert told.asked[1:] == ["systemctl --user disable --now byway", "systemctl --user daemon-reload"]
     assert not manager.file.exists()
 
 
@@ -100,6 +100,40 @@ def test_what_systemd_says_is_passed_on(tmp_path: Path) -> None:
     manager = Systemd(tmp_path, Manager(restart=(1, "Job for byway.service failed.\nSee more.\n")))
     with pytest.raises(BywayError, match=r"^`systemctl --user restart byway` failed: Job for byway\.service failed\.$"):
         manager.install("")
+
+
+@pytest.mark.parametrize("fails", ["daemon-reload", "enable", "restart"])
+def test_an_install_that_fails_leaves_what_was_there(tmp_path: Path, fails: str) -> None:
+    told = Manager(**{fails: (1, "Failed to connect to bus\n")})
+    manager = Systemd(tmp_path, told)
+    with pytest.raises(BywayError, match="Failed to connect to bus"):
+        manager.install("new")
+    assert not manager.file.exists()
+    assert ("systemctl --user disable --now byway" in told.asked) == (fails != "daemon-reload")
+    manager.file.write_text("old")
+    with pytest.raises(BywayError, match="Failed to connect to bus"):
+        manager.install("new")
+    assert manager.file.read_text() == "old"
+
+
+def test_without_systemd_a_unit_that_was_left_is_removed(tmp_path: Path) -> None:
+    manager = Systemd(tmp_path, missing)
+    manager.file.write_text("")
+    wanted = tmp_path / "default.target.wants" / "byway.service"
+    wanted.parent.mkdir()
+    wanted.symlink_to(manager.file)
+    manager.uninstall()
+    assert not manager.file.exists()
+    assert not wanted.is_symlink()
+
+
+@pytest.mark.parametrize("kind", [Launchd, TaskScheduler])
+def test_other_managers_leave_nothing_of_an_install_that_fails(tmp_path: Path, kind: type) -> None:
+    told = Manager(bootstrap=(1, "no"), **{"/Create": (1, "no")})
+    manager = Launchd(tmp_path, 501, told) if kind is Launchd else TaskScheduler(tmp_path, "me", told)
+    with pytest.raises(BywayError, match="no"):
+        manager.install("new")
+    assert not manager.file.exists()
 
 
 def test_a_unit_that_systemd_does_not_stop_stays(tmp_path: Path) -> None:

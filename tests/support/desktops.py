@@ -104,6 +104,9 @@ class MemorySettings:
         if self.stores:
             self.places[place][key] = value
 
+    def in_use(self, values: Values) -> str:
+        return {"auto": values["url"], "manual": values["host"]}.get(values[MODE], "")
+
     def by_pac(self, url: str) -> Values:
         return {"url": url, MODE: "auto"}
 
