@@ -189,7 +189,8 @@ def _since(answer: Document) -> str:
 
 
 def _route_table(routes: Sequence[Document], columns: int, lines_max: int, shown: Callable[[str], str]) -> list[str]:
-    """One line for each route, tested ones first; routes beyond the room are counted."""
+    """A row for each route, tested ones first; routes beyond the room are counted. A row has several lines where there
+    is room for them."""
     if not routes:
         return []
     rows = grouped_routes(routes)
@@ -210,10 +211,13 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int, shown
     names = max(columns_of(row[0]) for row in (headings, *cells))
     times = max(len("100 ms"), *(columns_of(row[2]) for row in cells))
     result_room = columns - names - times - 2 * GAP
-    lines = [
-        f"{padded(route, names)}  {padded(_cut(ended, result_room), result_room)}  {padded(took, -times)}".rstrip()
-        for route, ended, took in (headings, *cells)
-    ]
+    spare = room - len(listed) - bool(more)  # the reason of a failure stands at the end of its row
+    lines = []
+    for route, ended, took in (headings, *cells):
+        first, *others = (_cut(it, result_room) for it in _in_lines(ended, result_room, 1 + max(0, spare)))
+        spare -= len(others)
+        lines.append(f"{padded(route, names)}  {padded(first, result_room)}  {padded(took, -times)}".rstrip())
+        lines += [f"{padded('', names)}  {line}" for line in others]
     lines[0] = bold(lines[0])
     if more:
         lines.append(shown(ngettext("{count} more route: byway why -v", "{count} more routes: byway why -v", more)))
@@ -224,10 +228,16 @@ def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:
     """Lays out `name` and its value in at most `lines_max` lines."""
     if not value:
         return []
-    lines = wrap(value, columns - 10)
-    if len(lines) > lines_max:
-        lines = [*lines[: lines_max - 1], _cut(" ".join(lines[lines_max - 1 :]), columns - 10)]
+    lines = _in_lines(value, columns - 10, lines_max)
     return [f"{padded(name if place == 0 else '', 10)}{line}" for place, line in enumerate(lines)]
+
+
+def _in_lines(text: str, columns: int, lines_max: int) -> list[str]:
+    """Wraps a text into at most `lines_max` lines, of which the last one is cut. A line of one long word is longer."""
+    lines = wrap(text, columns) or [""]
+    if len(lines) > lines_max:
+        return [*lines[: lines_max - 1], _cut(" ".join(lines[lines_max - 1 :]), columns)]
+    return lines
 
 
 def _cut(text: str, columns: int) -> str:

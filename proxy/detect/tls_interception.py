@@ -116,7 +116,9 @@ def classify_chain(
             CertificateKind.WRONG_NAME, fingerprint, f"certificate issued by {issuer}, not for {host}"
         )
     if expired:
-        return ClassifiedChain(CertificateKind.EXPIRED, fingerprint, f"certificate issued by {issuer}, not valid today")
+        days = certificates.validity(chain[0])
+        valid = f"valid from {days}, not today" if days else "not valid today"
+        return ClassifiedChain(CertificateKind.EXPIRED, fingerprint, f"certificate {valid}; issued by {issuer}")
     return ClassifiedChain(
         CertificateKind.UNTRUSTED, fingerprint, f"certificate issued by {issuer}, which this system does not trust"
     )

@@ -1,4 +1,4 @@
-"""Reads fields of a DER certificate: its public key, its issuer, its names, and whether it was logged (CT).
+"""Reads fields of a DER certificate: its public key, its issuer, its time, its names, and whether it was logged (CT).
 
 The bytes come from a peer that may be lying, so each function describes the bytes; only `signed_by` proves anything.
 What cannot be parsed yields an empty value.
@@ -37,6 +37,11 @@ def public_key(der: bytes) -> bytes:
 def issuer(der: bytes) -> str:
     """The name of who issued it (RFC 4514); empty when it cannot be read."""
     return _field(der, lambda c: c.issuer.rfc4514_string(), "")
+
+
+def validity(der: bytes) -> str:
+    """`2024-01-01 to 2025-01-01`, the first and the last day of its time in UTC; empty when it cannot be read."""
+    return _field(der, lambda c: f"{c.not_valid_before_utc:%Y-%m-%d} to {c.not_valid_after_utc:%Y-%m-%d}", "")
 
 
 def issuer_id(der: bytes) -> str:

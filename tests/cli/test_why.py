@@ -146,3 +146,24 @@ def test_evidence_wraps_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> 
     printed = " ".join(" ".join(brief(answer, 80)).split())
     assert all(fact in printed for fact in facts), printed
     assert "…" not in printed
+
+
+def test_a_row_of_a_route_wraps_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    answer = told(2, 1)
+    reason = "the certificate is valid from 2024-01-01 to 2025-01-01, not today; issued by CN=A long name,O=Somebody"
+    answer["routes"][0]["text"] = reason
+    lines = brief(answer, 80)
+    assert reason in " ".join(" ".join(lines).replace("500 ms", "").split())
+    assert max(map(len, lines)) <= 80
+    answer["routes"] = [{**answer["routes"][0], "route": f"relay{place}"} for place in range(8)]
+    lines = brief(answer, 80)
+    assert (len(lines) <= LINES_MAX, max(map(len, lines)) <= 80) == (True, True)
+    assert sum(line.startswith("relay") for line in lines) == 8, "no route is left out for the words of another"
+
+
+def test_a_word_that_is_too_long_for_its_row_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    answer = told(1, 1)
+    answer["routes"][0]["text"] = "x" * 300
+    assert max(map(len, brief(answer, 80))) <= 80

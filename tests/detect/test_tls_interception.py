@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -119,6 +120,8 @@ def test_somebody_elses_and_yesterdays_are_no_interception(office: Authority) ->
     assert judged([leaf(office, "portal.test")], expired=True).kind is CertificateKind.WRONG_NAME
     found = judged([leaf(office)], expired=True)
     assert (found.kind, found.is_foreign) == (CertificateKind.EXPIRED, False)
+    first_to_last = r"certificate valid from \d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d, not today; issued by CN=Office"
+    assert re.match(first_to_last, found.detail)
 
 
 def test_no_chain_and_nonsense() -> None:

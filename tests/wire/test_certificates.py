@@ -44,6 +44,10 @@ def test_fingerprint_key_and_issuer() -> None:
     spki = hashlib.sha256(certificates.public_key(STATE)).hexdigest()
     assert spki == "02a95f43431019e9dc225f05f419330190deb4a3f1869caac9842b403dcbee77"
     assert "Information Security Certification Authority" in certificates.issuer(STATE)
+    today = datetime.datetime.now(datetime.UTC).date()
+    assert certificates.validity(STATE) == "2020-02-28 to 2050-02-28"
+    assert certificates.validity(made(EC)).startswith(f"{today} to ")
+    assert certificates.validity(b"x") == ""
     assert certificates.issuer_id(made(EC)) == certificates.issuer_id(made(RSA)) != certificates.issuer_id(STATE)
 
 
