@@ -6,9 +6,6 @@ says how this connection ended, the likely reason, and what to do.
 
 from __future__ import annotations
 
-from html import escape
-
-from proxy.config.command_name import as_typed, typed_here
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteState, SiteStatus, site_state
 from proxy.model import Action, Belief
@@ -25,10 +22,10 @@ def error_answer(record: ConnectionRecord, services: Services, asked: Headers) -
     # To a page of another site, a name that does not exist and our own (`foreign_requests`) fail in the same way.
     headers = [("Cross-Origin-Resource-Policy", "same-origin")]
     if not prefers_html(asked):
-        return error_response(status, as_typed(record.client_message, typed_here()), headers=headers)
+        return error_response(status, record.client_message, headers=headers)
     headers += [("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
-    page = as_typed(_page(status, record, services), escape(typed_here()))
-    return error_response(status, page, headers=headers, html=True)
+    # Commands stay `byway …`: a script of the site's can read this page, and the path of a program may name the user.
+    return error_response(status, _page(status, record, services), headers=headers, html=True)
 
 
 def prefers_html(headers: Headers) -> bool:
