@@ -344,3 +344,8 @@ async def test_what_was_measured_before_a_portal_was_found_is_no_result(asked: A
     assert beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is not None, "the control"
     portal_found(asked, "")
     assert beliefs.last_result(PAGE.host, network=HOME, now=time.time()) is None
+    beliefs.measured(PAGE.host, LastResult(SiteStatus.PORTAL, time.time(), Source.MEASUREMENT), network=HOME)
+    portal_found(asked, "")  # again: the portal is still there
+    result = beliefs.last_result(PAGE.host, network=HOME, now=time.time())
+    assert result is not None, "what was found behind the portal stays"
+    assert result.status is SiteStatus.PORTAL

@@ -285,9 +285,11 @@ class Beliefs:
             return self._outcome_learning.learn(event, network=network, now=now)
         if self._results.waiting and (domain := _delivered_direct(event)):
             self._results.on_direct_delivery(network, domain, now)
+        if not isinstance(event, ControlAnswered):
+            return self._table.with_pending(self._event_learning.learn(event, network, now))
+        before = self.network_state(network)
         changes = self._table.with_pending(self._event_learning.learn(event, network, now))
-        is_control = isinstance(event, ControlAnswered)
-        if is_control and self.network_state(network) is NetworkState.PORTAL:
+        if before is not NetworkState.PORTAL and self.network_state(network) is NetworkState.PORTAL:
             self._results.forget_recent(network, now - self._settings.restricted_window_s)
         return changes
 
