@@ -26,10 +26,11 @@ WITHIN_S = 30.0
 
 @pytest.fixture
 def hurried() -> str:
-    """A minute of life in a second or less."""
+    """A minute of life in a second or less. Sites are visited again and again, and a check waits until there was no
+    hello of the name for `hello_apart_s`."""
     return (
         "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
-        "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\n"
+        "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\nhello_apart_s = 0.02\n"
     )
 
 
@@ -134,8 +135,7 @@ async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
 ) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(4)]
     blocked, wanted = country.add_site("blocked.test"), country.add_site("wanted.test")
-    # The sites are visited again and again, and a check waits until there was no hello of the name for so long.
-    config = country.config(detect=f"{hurried}hello_apart_s = 0.02\n")
+    config = country.config(detect=hurried)
     texts = "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
     async with country.byway(tmp_path / "byway", config=config, rules=texts, office=True) as byway:
         country.readers[""] = country.office
