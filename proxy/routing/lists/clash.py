@@ -116,7 +116,7 @@ def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
     without quotes would be no text there."""
     entry = rf"-[\x20\t]++(?!\*)(['\"]?){entry}\1" if is_yaml else f"(){entry}"
     comment = r"\#[\x20-\x7e\t]*"
-    return re.compile(rf"^[\x20\t]*(?:{entry}[\x20\t]*(?:[\x20\t]{comment})?|(?:{comment})?)\r?$", re.MULTILINE)
+    return re.compile(rf"^[\x20\t]*(?:{entry}[\x20\t]*+(?:(?<=[\x20\t]){comment})?|(?:{comment})?)\r?$", re.MULTILINE)
 
 
 def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
@@ -148,7 +148,7 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
 
     types = "|".join(_DOMAIN_TYPES).lower()
     of_domains = rf"(\+?\.|\*\.|)({DOMAIN})"
-    of_types = rf"({types})[\x20\t]*,[\x20\t]*({DOMAIN})(?:,[^\r\n'\"\#]*)?"
+    of_types = rf"({types})[\x20\t]*,[\x20\t]*({DOMAIN})(?:,[^\r\n'\"\#]*+)?"
     bare = r"(?![^,\r\n]*,)"  # no option without a type
     of_ipv4 = rf"(?:ip-cidr,|{bare})({IPV4_PREFIX})(?:,no-resolve)?"
     of_ipv6 = rf"(?:ip-cidr6?,|{bare})({IPV6_PREFIX})(?:,no-resolve)?"

@@ -95,7 +95,7 @@ async def test_a_site(browser: Browser) -> None:
         r"Since \d{4}-\d\d-\d\d \d\d:\d\d \(2 d ago\) Last confirmed \d{4}-\d\d-\d\d \d\d:\d\d \(2 d ago\)", text
     )
     assert "Blocked once since" in text, "though when that began is not in the log any more"
-    assert "Routes now tor → vps → direct|doh and 6 more" in text
+    assert "Routes now tor → vps → direct|doh and 7 more" in text
     unknown = await browser.text("sites/never.example")
     assert "not tested" in unknown
     assert "No block of this site is recorded." in unknown

@@ -132,7 +132,7 @@ async def test_each_that_decides_is_shown(world: World, browser: Browser) -> Non
     text = await browser.text(f"rules?url={BLOCKED}")
     assert "Override none Rules" in text
     assert "Status ✗ blocked : connection reset after the TLS ClientHello (SNI filtering)" in text
-    assert "No addon changes routes. Result AUTO : tor → vps → direct|doh and 6 more" in text
+    assert "No addon changes routes. Result AUTO : tor → vps → direct|doh and 7 more" in text
     world.overrides[BLOCKED] = Override(Action.RELAY, "vps", time.time() + 3600)
     world.overrides_changed()
     running = AddonState(AddonFile("ways", Path("/home/me/ways.py"), shipped=False, enabled=True), running="1")
