@@ -165,5 +165,5 @@ async def test_G9_a_second_one_for_the_same_folder_is_refused(tmp_path: Path, sh
     async with running(tmp_path, short, name, "MATCH,AUTO\n") as byway:
         second = await byway.command("run", "--port", "0")
         assert second.returncode == 1
-        assert "stop it" in second.stderr
+        assert "To end it: `" in second.stderr
         assert "Traceback" not in second.stderr

@@ -9,6 +9,7 @@ when a relay gets a valid one at the same time, unless its root is known to inte
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ class InterceptionCheck:
         self._check_control = check_control
         self._checked: Bounded[tuple[NetworkId, str], _Check] = Bounded(CHECKED_MAX)
         self._last: dict[NetworkId, float] = {}  # when the last check began that no rejection caused
-        self._under_way: set[tuple[NetworkId, str]] = set()
+        self._under_way: dict[tuple[NetworkId, str], asyncio.Task[None]] = {}
         self._rejected: Bounded[str, Outcome] = Bounded(REJECTED_MAX)  # by host: they wait for the end of a check
 
     def on_delivered(self, visit: Delivered) -> None:
@@ -88,9 +89,13 @@ class InterceptionCheck:
             self._check_rejected(outcome)
 
     def on_hosts_forgotten(self, _: HostsForgotten) -> None:
-        """Forgets which hosts were checked; each may be checked again. A check that is under way teaches nothing."""
+        """Forgets which hosts were checked; each may be checked again. Ends the checks that are under way, which would
+        keep the names of their hosts in memory and bring others back."""
         self._checked.clear()
         self._rejected.clear()
+        for task in self._under_way.values():
+            task.cancel()
+        self._under_way.clear()
 
     def _check_rejected(self, outcome: Outcome) -> None:
         network, again_s = self._services.network(), self._services.setup().settings.detect.probe_again_s
@@ -113,9 +118,8 @@ class InterceptionCheck:
         if not self._is_allowed(setup, outcome, network, now):
             return False
         self._checked[key] = _Check(now)
-        self._under_way.add(key)
         run = self._run(setup, outcome, network, now, rejected=rejected)
-        spawn(run, name=f"certificate of {outcome.host}")
+        self._under_way[key] = spawn(run, name=f"certificate of {outcome.host}")
         return True
 
     def _is_allowed(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
@@ -165,7 +169,8 @@ class InterceptionCheck:
             if classified.kind is CertificateKind.RESIGNED and not is_inspected:
                 await self._check_control(setup)
         finally:
-            self._under_way.discard((network, outcome.host))
+            if self._under_way.get((network, outcome.host)) is asyncio.current_task():  # not another one since `forget`
+                del self._under_way[network, outcome.host]
             waiting = list(self._rejected.values())
             self._rejected.clear()
             for one in waiting:
