@@ -673,16 +673,6 @@ async def test_with_no_way_left_not_a_byte_goes_out(world: World, flight: str, n
     assert len(world.country.origin.requests) == before
 
 
-async def test_what_happens_to_a_literal_is_learned_for_the_name(world: World) -> None:
-    name, censor = await world.censored(secure=True)
-    world.country.leads[censor.address] = "127.0.0.1"
-    assert (await flown(world, "tls", censor.address, name, censor)).endswith(b"says hello\n")
-    assert routes(await world.row(name)) == RESCUED
-    held = await world.byway.belief(name)
-    assert (held["state"], held["cause"]) == ("suspect", "sni_reset")
-    assert (await world.byway.belief(censor.address))["state"] == "unknown"
-
-
 async def until_heard(ear: Ear, size: int = 1) -> None:
     await until(lambda: sum(map(len, ear.heard)) >= size)
 
