@@ -30,7 +30,6 @@ from tests.lab.views import View
 from tests.lab.visitor import Visit, Visitor
 from tests.support import programs
 from tests.support.authority import Authority
-from tests.support.byway import TYPED
 from tests.support.streams import listening
 from tests.support.waiting import until_read
 
@@ -215,7 +214,7 @@ async def test_without_a_relay_a_plain_request_passes_whom_it_can(folder: Path) 
             assert (await here.row(case))["winner"] in ("direct|hostcase", "direct|split"), case
         seen = await here.visit(lost)
         assert seen.status == 502
-        assert f"For details: `{TYPED} why {lost.name}`" in seen.body.decode()
+        assert f"For details: `byway why {lost.name}`" in seen.body.decode()
         told = await here.byway.read("why", here.sites[lost.name].url(secure=False))
     assert "byway relay add" in told["verdict"]["do"], told["verdict"]
 
