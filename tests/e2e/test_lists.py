@@ -132,7 +132,7 @@ async def test_without_a_visit_nothing_is_sent_though_a_refresh_is_due(scene: Sc
     async with scene.byway(scene.list_table('refresh = "15m"\nallow_empty = true')) as byway:
         await byway.command("list", "refresh")
         await byway.stop()
-        (noted,) = (byway.state / "lists").glob("*.json")
+        (noted,) = (file for file in (byway.state / "lists").glob("*.json") if file.name != "tried.json")
         month_ago = time.time() - 30 * 86_400
         noted.write_text(json.dumps(json.loads(noted.read_text()) | {"fetched_at": month_ago, "changed_at": month_ago}))
         sent = (scene.relay.connections, scene.source.connections)

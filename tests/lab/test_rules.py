@@ -245,6 +245,7 @@ WAYS = {
 SEEN = {
     View.STRING: {"plain"},
     View.PACKET: {"plain"},
+    View.PACKET_RECORDS: {"plain", "tlsrec"},
     View.TCP: {"plain", "split"},
     View.RECORDS: set(WAYS),
 }
