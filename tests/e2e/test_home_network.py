@@ -12,6 +12,7 @@ import contextlib
 import json
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -152,8 +153,15 @@ async def home(folder: Path, rules: str = "") -> AsyncIterator[Home]:
             relays += f'[[relay]]\nname = "{scheme}"\nurl = "{scheme}://{host.address}:1080{ca}"\n'
         computer = await internet.host("home", resolver=PROVIDER, hosts=HOSTS)
         mark = open_.enter_context(computer.make_socket(socket.AF_INET, socket.SOCK_DGRAM))
+        # In a user namespace we are called root, and root's own folder is not ours. Its path is short, for a socket.
+        runtime = open_.enter_context(tempfile.TemporaryDirectory(prefix="byway-home-"))
         byway = Byway(
-            folder / "byway", config=CONFIG + relays, rules=rules, allow=["198.18.0.0/15"], prefix=computer.prefix
+            folder / "byway",
+            config=CONFIG + relays,
+            rules=rules,
+            allow=["198.18.0.0/15"],
+            environment={"XDG_RUNTIME_DIR": runtime},
+            prefix=computer.prefix,
         )
         yield Home(byway, computer, internet, strangers, mark)
 

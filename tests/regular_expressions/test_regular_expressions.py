@@ -56,7 +56,7 @@ MADE: Made = {
     ],
     (
         "proxy.routing.lists.clash",
-        r"f'^[\\x20\\t]*(?:{entry}[\\x20\\t]*+(?:(?<=[\\x20\\t]){comment})?|(?:{comment})?)\\r?$'",
+        r"f'^[\\x20\\t]*+(?:{entry}[\\x20\\t]*+(?:(?<=[\\x20\\t]){comment})?|(?:{comment})?)\\r?$'",
     ): _compiled(*_of_clash()),
     (
         "proxy.routing.lists.plain",

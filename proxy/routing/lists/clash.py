@@ -116,7 +116,7 @@ def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
     without quotes would be no text there."""
     entry = rf"-[\x20\t]++(?!\*)(['\"]?){entry}\1" if is_yaml else f"(){entry}"
     comment = r"\#[\x20-\x7e\t]*"
-    return re.compile(rf"^[\x20\t]*(?:{entry}[\x20\t]*+(?:(?<=[\x20\t]){comment})?|(?:{comment})?)\r?$", re.MULTILINE)
+    return re.compile(rf"^[\x20\t]*+(?:{entry}[\x20\t]*+(?:(?<=[\x20\t]){comment})?|(?:{comment})?)\r?$", re.MULTILINE)
 
 
 def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
