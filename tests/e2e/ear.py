@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from tests.support.streams import Connections
+from tests.support.streams import Connections, shut
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -36,17 +36,17 @@ class Ear:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.shut()
+        await self.refuse()
         await self._connections.stop()
 
     @property
     def connections(self) -> int:
         return self._connections.count
 
-    def shut(self) -> None:
-        """Refuses from now on."""
+    async def refuse(self) -> None:
+        """From now on."""
         if self._server is not None:
-            self._server.close()
+            await shut(self._server)
             self._server = None
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from proxy.net.tasks import spawn
 from tests.support.byway import Byway
-from tests.support.streams import Connections, reset
+from tests.support.streams import Connections, reset, shut
 
 RELAYS = 3
 AT_ONCE = 16
@@ -169,13 +169,13 @@ class Relay:
         self._server = await asyncio.start_server(self._connections, "127.0.0.1", self.port, reuse_address=True)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def refuse(self) -> None:
+    async def refuse(self) -> None:
         """From now on, until `listen`."""
         assert self._server is not None
-        self._server.close()
+        await shut(self._server)
 
     async def stop(self) -> None:
-        self.refuse()
+        await self.refuse()
         await self._connections.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -285,7 +285,7 @@ async def _world(counts: Counts, rng: random.Random) -> AsyncIterator[tuple[list
         restarting.cancel()
         for relay in relays:
             await relay.stop()
-        server.close()
+        await shut(server)
         await connections.stop()
 
 
@@ -293,7 +293,7 @@ async def _restart(relay: Relay, rng: random.Random) -> None:
     """Now and then it refuses for a moment."""
     while True:
         await asyncio.sleep(rng.uniform(0.1, 0.6))
-        relay.refuse()
+        await relay.refuse()
         await asyncio.sleep(rng.uniform(0.1, 0.4))
         await relay.listen()
 

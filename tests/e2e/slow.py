@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 
-from tests.support.streams import Connections
+from tests.support.streams import Connections, shut
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nslow\n"
 
@@ -31,7 +31,7 @@ class SlowSite:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await shut(self._server)
         await self._connections.stop()
 
     async def answer_one_of_both(self, *, relay: bool) -> None:

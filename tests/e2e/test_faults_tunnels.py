@@ -291,21 +291,23 @@ async def test_B7_a_name_with_a_forbidden_address_beside_an_open_one(tmp_path: P
     addresses = ["127.0.0.2", "127.0.0.1"] if open_first else ["127.0.0.1", "127.0.0.2"]
     hosts.write_text("".join(f"{address} rebinding.example\n" for address in addresses))
     prefix = (programs.require("unshare"), "-Urm", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
-    async with (
-        listening(sing, ("127.0.0.1", "127.0.0.2"), 0) as server,
-        Watched(tmp_path, allow=("127.0.0.2:*",), prefix=prefix) as byway,
-    ):
-        ports = {name.getsockname()[0]: name.getsockname()[1] for name in server.sockets}
-        await byway.settle_in()
-        assert status(await say(byway.proxy, absolute(f"rebinding.example:{ports['127.0.0.2']}"))) == 200
-        assert visitors == ["127.0.0.2"]
-        for opening in (
-            absolute(f"rebinding.example:{ports['127.0.0.1']}"),
-            connect(f"rebinding.example:{ports['127.0.0.1']}"),
+    with socket.socket() as held:
+        # The open address has another port, and refuses this one: a kernel may give both servers the same.
+        held.bind(("127.0.0.2", 0))
+        port = held.getsockname()[1]
+        async with (
+            listening(sing, "127.0.0.1", port),
+            listening(sing, "127.0.0.2", 0) as server,
+            Watched(tmp_path, allow=("127.0.0.2:*",), prefix=prefix) as byway,
         ):
-            assert status(await say(byway.proxy, opening)) in (403, 502)
-        assert visitors == ["127.0.0.2"], "what was not checked, or was refused, is never dialed"
-        await byway.is_unharmed()
+            await byway.settle_in()
+            open_port = server.sockets[0].getsockname()[1]
+            assert status(await say(byway.proxy, absolute(f"rebinding.example:{open_port}"))) == 200
+            assert visitors == ["127.0.0.2"]
+            for opening in (absolute(f"rebinding.example:{port}"), connect(f"rebinding.example:{port}")):
+                assert status(await say(byway.proxy, opening)) in (403, 502)
+            assert visitors == ["127.0.0.2"], "what was not checked, or was refused, is never dialed"
+            await byway.is_unharmed()
 
 
 # -- B8 to B12 ---------------------------------------------------------------------------------------------------------

@@ -491,7 +491,7 @@ async def test_a_path_that_closed_before_the_flight_is_made_anew(world: World, r
     ):
         await until(lambda: ear.connections == 1)
         if refused_later:
-            ear.shut()
+            await ear.refuse()
         await asyncio.sleep(PAUSE_S)
         writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
         assert await all_of(reader) == YES

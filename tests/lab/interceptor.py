@@ -18,7 +18,7 @@ from tests.lab.channel import Buffered, Channel, Plain, Secure, first_flight, se
 from tests.lab.portal import PageServer
 from tests.lab.relays import copy_both_ways
 from tests.lab.sockets import Address, MakeSocket, connect, listener
-from tests.support.streams import Connections, close
+from tests.support.streams import Connections, close, shut
 
 CONNECT_S = 6.0
 
@@ -46,8 +46,7 @@ class Middlebox:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.close()
+        await shut(*self._servers)
         await self._connections.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from tests.lab.channel import Buffered, Channel, Plain, Secure, first_flight
 from tests.lab.sockets import Address, MakeSocket, listener
-from tests.support.streams import Connections
+from tests.support.streams import Connections, shut
 
 PORTAL_PAGE = b"<!doctype html><title>Guest network</title><form action=/login>Please sign in to go on.</form>"
 BLOCK_PAGE = (
@@ -54,8 +54,7 @@ class PageServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.close()
+        await shut(*self._servers)
         await self._connections.stop()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from tests.lab.channel import Buffered, Channel, Plain, Secure
 from tests.lab.name_servers import Addresses, View
 from tests.lab.sockets import Address, MakeSocket, connect, listener
-from tests.support.streams import Connections, close
+from tests.support.streams import Connections, close, shut
 
 CONNECT_S = 6.0
 _GRANTED, _FAILED, _NO_HOST = 0, 4, 4
@@ -71,7 +71,7 @@ class Relay:
     async def stop(self) -> None:
         """Refuses from now on, and breaks off what is open."""
         if self._server is not None:
-            self._server.close()
+            await shut(self._server)
             self._server = None
         await self._connections.stop()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from tests.support.filters import drop_data
-from tests.support.streams import Connections, close, reset, splice
+from tests.support.streams import Connections, close, reset, shut, splice
 
 
 class Behaviour(Enum):
@@ -97,7 +97,7 @@ class Censor:
 
     async def _shut(self) -> None:
         if self._server is not None:
-            self._server.close()
+            await shut(self._server)
             self._server = None
         if self._listener is not None:
             self._listener.close()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
 from tests.support.authority import Authority
-from tests.support.streams import Connections
+from tests.support.streams import Connections, shut
 
 LONG_AGO, NEVER = "Tue, 07 Oct 2008 09:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"
 """When a list was changed, for its source to say."""
@@ -80,7 +80,7 @@ class ListSource:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await shut(self._server)
         await self._connections.stop()
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from tests.support.streams import Connections, reset
+from tests.support.streams import Connections, reset, shut
 
 Ask = Callable[[asyncio.StreamReader], Awaitable[bytes]]
 GARBAGE = b"\xee" * (128 * 1024)
@@ -56,7 +56,7 @@ class LyingRelay:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await shut(self._server)
         await self._connections.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

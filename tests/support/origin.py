@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.authority import Authority
-from tests.support.streams import Connections
+from tests.support.streams import Connections, shut
 
 PICTURE = bytes.fromhex(  # a GIF of one pixel
     "47494638396101000100800000ffffff00000021f90400000000002c00000000010001000002024401003b"
@@ -79,8 +79,7 @@ class Origin:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.close()
+        await shut(*self._servers)
         await self._connections.stop()
 
     @property

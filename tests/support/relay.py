@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.support.sockets import listener_alone
-from tests.support.streams import Connections, splice
+from tests.support.streams import Connections, shut, splice
 
 
 class Refused(Exception):
@@ -66,7 +66,7 @@ class Relay:
     async def stop(self) -> None:
         """Refuses from now on, and breaks off what is open."""
         if self._server is not None:
-            self._server.close()
+            await shut(self._server)
             self._server = None
         await self._connections.stop()
 
