@@ -39,6 +39,10 @@ _KEYWORD = re.compile(r"[a-z0-9._-]{2,63}")
 _WILDCARD = re.compile(r"[a-z0-9._*-]{2,253}")
 
 
+_NAMES_NO_SITE = frozenset((Skip.UNREADABLE, Skip.SUFFIX, Skip.WIDE_PREFIX))
+"""Reasons for which no site is missing: no host has such a name, or it is no site."""
+
+
 Siblings = Callable[[str], "tuple[str, Iterator[str]] | None"]
 """Gets the name of a file in the folder of a list, which has no dots and slashes. Returns how messages name it, and its
 text in pieces, as of the list itself; None when there is no such file. Raises ConfigError when it cannot be read, or
@@ -72,6 +76,8 @@ class ListBuilder:
         self.format = format
         self.line = 1
         """Of the last line about which something was told: where a fault of the reader is sought."""
+        self.is_part = False
+        """Whether what is told comes from a part of a condition, all of which a list must have: see `missing`."""
         self._allow_empty = allow_empty
         self._allow_suffixes = allow_suffixes
         self._listed = _Entries(size)
@@ -220,11 +226,9 @@ class ListBuilder:
             self._more_suffixes += text not in self._suffixes
         if len(self._skipped) < SKIPPED_SHOWN:
             self._skipped.append(self._told(line, text, reason))
-
-    def miss(self, line: int, text: str) -> None:
-        """Notes that something was skipped without which what was read of the same line names too few hosts."""
-        told = f"{self.source}:{line}: {quoted(text)} is a part of a condition and was skipped, so sites are missing"
-        self._missing = self._missing or told
+        if self.is_part and reason not in _NAMES_NO_SITE and not self._missing:
+            part = f"{self.source}:{line}: {quoted(text)}"
+            self._missing = f"{part} is a part of a condition and was skipped, so sites are missing"
 
     def widen(self, line: int, text: str, host: str) -> None:
         """Counts a line about a scheme or a path of which the whole host was added."""

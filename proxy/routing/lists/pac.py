@@ -41,17 +41,21 @@ _BEGINS_WITH_VALUE = re.compile(
 _FOUND = frozenset(((">=", "0"), (">", "-1"), ("!=", "-1"), ("!==", "-1")))
 """How scripts ask whether `indexOf` found something."""
 
+_SHORTENS = frozenset(("substring", "substr", "slice", "replace", "join"))
+"""Methods with which scripts make `example.com` of `www.example.com`."""
+
 
 class _Reading(Enum):
     """What the strings of an array or a dictionary are for a host."""
 
     HOST = auto()
     SITE = auto()
-    SUBDOMAINS = auto()
     DNS_DOMAIN = auto()
     """Sites, or with a dot before them what is below them."""
     SHELL = auto()
-    """Shell wildcards."""
+    """Shell wildcards of hosts."""
+    URL = auto()
+    """Shell wildcards of URLs."""
 
 
 @frozen_dataclass
@@ -60,14 +64,14 @@ class _Strings:
 
     tokens: tuple[Token, ...]
     reading: _Reading
+    before: str = ""
+    """What the script puts before each of them, and behind it: `shExpMatch(host, "*." + sites[i])`."""
+    behind: str = ""
 
+    def meaning(self, name: str) -> HostFilter | Skip:
+        """Returns which hosts one of the strings names."""
+        return _of_string(f"{self.before}{name}{self.behind}", self.reading)
 
-_BEHIND = {
-    (_Reading.DNS_DOMAIN, "."): _Reading.SUBDOMAINS,
-    (_Reading.SHELL, "*."): _Reading.SUBDOMAINS,
-    (_Reading.SHELL, "*"): _Reading.DNS_DOMAIN,
-}
-"""What the strings of an array are when this stands before each of them: `shExpMatch(host, "*." + sites[i])`."""
 
 _Test = HostFilter | Skip | _Strings
 
@@ -109,6 +113,7 @@ class _Script:
         self._values: dict[str, Node] = {}  # what variables are set to, last
         self._functions: dict[str, Node] = {}
         self._hosts: set[str] = {"host"}
+        self._shortened: set[str] = set()  # variables that may hold the host without its first labels
         self._urls: set[str] = {"url"}
         self._decisions: list[_Decision] = []
         self._others: list[_Found] = []
@@ -160,19 +165,19 @@ class _Script:
                         exceptions.add(place, found, one.found.shown)
         for place, one in enumerate(self._decisions):
             test = one.found.test
+            self._builder.is_part = one.listed and one.found.is_part
             if one.listed and isinstance(test, _Strings):
                 self._add_strings(place, test, exceptions)
                 continue
             for found in _each(test):
                 if isinstance(found, Skip):
                     self._builder.skip(one.found.line, one.found.shown, found)
-                    if one.listed and one.found.is_part:
-                        self._builder.miss(one.found.line, one.found.shown)
                 elif one.listed:
                     exceptions.note(place, found)
                     add_hosts(self._builder, one.found.line, found, exception=False, shown=one.found.shown)
                 elif found.narrow:
                     self._builder.skip(one.found.line, one.found.shown, Skip.NARROW_EXCEPTION)
+        self._builder.is_part = False
         for other in self._others:
             assert isinstance(other.test, Skip)
             self._builder.skip(other.line, other.shown, other.test)
@@ -182,11 +187,12 @@ class _Script:
         covers = {_Reading.HOST: Covers.HOST, _Reading.SITE: Covers.SITE, _Reading.DNS_DOMAIN: Covers.SITE}
         for token in test.tokens:
             found = names(token)
-            if test.reading in covers and place > exceptions.last_place and are_plain(found, dots=False):
+            is_plain = test.reading in covers and not test.before and not test.behind
+            if is_plain and place > exceptions.last_place and are_plain(found, dots=False):
                 self._builder.add_many(token.line, found, covers[test.reading])
                 continue
             for name in found:
-                one = _of_string(name, test.reading)
+                one = test.meaning(name)
                 if isinstance(one, Skip):
                     self._builder.skip(token.line, name, one)
                 else:
@@ -212,8 +218,10 @@ class _Script:
                 value = value.parts[0].parts[1]  # new Set([…])
             if value.part is Part.FUNCTION:
                 self._functions[target.text] = value._replace(text=target.text)
-            elif self._is_host(value):
+            elif self._is_host(value) or self._is_shortened(value):
                 self._hosts.add(target.text)
+                if self._is_shortened(value) or self._names_shortened(value):
+                    self._shortened.add(target.text)
             elif self._branches and (target.text in self._values or value.part not in (Part.ARRAY, Part.OBJECT)):
                 self._values.pop(target.text, None)  # it may be one or the other, or nothing
             else:
@@ -261,9 +269,13 @@ class _Script:
             assert condition is not None
             assert then is not None
             result = self._result(_returned(then))
-            found = list(self._tests(condition, looping=looping))
+            in_the_end = self._result(_returned_last(then))
+            found = list(self._tests(condition, looping=looping, direct=result is False))
             if _returned(then) is not None and _alternates(_returned(then)):
                 self._add_alternating(found)
+            elif result is None and in_the_end and not guarded:  # what it does before that is skipped
+                self._decisions += [_Decision(one, True) for one in found]
+                self._read(then, looping=looping, guarded=True)
             elif result is None or guarded:
                 self._others += [_Found(one.line, Skip.SCRIPT, one.shown) for one in found if self._says_host(one)]
                 self._read(then, looping=looping, guarded=True)
@@ -274,14 +286,16 @@ class _Script:
 
     def _return(self, node: Node, *, looping: bool, guarded: bool) -> None:
         value = node.parts[0] if node.parts else None
+        while value is not None and value.part is Part.CHOICE:
+            condition, then, value = value.parts
+            result = self._result(then)
+            found = list(self._tests(condition, looping=looping, direct=result is False))
+            if result is None or looping or guarded:
+                self._others += [_Found(one.line, Skip.SCRIPT, one.shown) for one in found if self._says_host(one)]
+            else:
+                self._decisions += [_Decision(one, result) for one in found]
         if value is None or guarded:
             return
-        if value.part is Part.CHOICE:
-            condition, then, otherwise = value.parts
-            result = self._result(then)
-            if result is not None and not looping:
-                self._decisions += [_Decision(one, result) for one in self._tests(condition, looping=False)]
-            value = otherwise
         if self._result(value) and not looping and not self._inlined > 1:
             self._default_listed = True
         self._call(value, guarded=guarded)
@@ -328,13 +342,15 @@ class _Script:
 
     # -- conditions ----------------------------------------------------------------------------------------------------
 
-    def _tests(self, node: Node, *, looping: bool) -> Iterator[_Found]:
-        """Yields each of the conditions of which one must be true."""
+    def _tests(self, node: Node, *, looping: bool, direct: bool) -> Iterator[_Found]:
+        """Yields each of the conditions of which one must be true. `direct`: they are for what the proxy is not."""
         if node.part is Part.BINARY and node.text == "||":
             for part in node.parts:
-                yield from (replace(found, is_part=True) for found in self._tests(part, looping=looping))
+                yield from (replace(found, is_part=True) for found in self._tests(part, looping=looping, direct=direct))
             return
         test = self._test(node, looping=looping)
+        if self._shortened and not direct and not looping and self._names_shortened(node):
+            test = _site_of(test)
         yield _Found(node.line, Skip.SCRIPT if test is None else test, _shown(node))
 
     def _test(self, node: Node, *, looping: bool) -> _Test | None:
@@ -375,8 +391,8 @@ class _Script:
                     return self._compared(second, _Reading.HOST)
                 case "shExpMatch" if self._is_host(first) and second is not None:
                     return self._compared(second, _Reading.SHELL)
-                case "shExpMatch" if self._is_url(first) and second is not None and second.part is Part.STRING:
-                    return url_wildcard(second.text.lower())
+                case "shExpMatch" if self._is_url(first) and second is not None:
+                    return self._compared(second, _Reading.URL)
                 case "isInNet" if self._is_host(first) and len(arguments) == 3:
                     return _network(arguments[1], arguments[2])
                 case "isPlainHostName" | "isInNet" | "isResolvable" | "dnsDomainLevels" | "weekdayRange" | "timeRange":
@@ -403,17 +419,23 @@ class _Script:
         return None
 
     def _compared(self, node: Node, reading: _Reading) -> _Test | None:
-        """Of a comparison of the host with a string, with each item of an array, or with such an item behind a dot or a
-        star."""
+        """Of a comparison of the host with a string, with each item of an array, or with such an item between two
+        strings."""
         if node.part is Part.STRING:
             return _of_string(node.text, reading)
-        if node.part is Part.BINARY and node.text == "+" and len(node.parts) == 2:
-            before, item = node.parts
-            behind = _BEHIND.get((reading, before.text)) if before.part is Part.STRING else None
-            strings = self._item(item) if behind is not None else None
-            return _Strings(strings, behind) if strings is not None and behind is not None else None
+        before, behind = "", ""
+        if node.part is Part.BINARY and node.text == "+":
+            first, last = node.parts[0], node.parts[-1]
+            before = first.text if first.part is Part.STRING else ""
+            behind = last.text if last.part is Part.STRING else ""
+            items = [part for part in node.parts if part.part is not Part.STRING]
+            if len(items) != 1 or len(node.parts) != 1 + bool(before) + bool(behind):
+                return None
+            node = items[0]
+        if (reading, before, behind) == (_Reading.SHELL, "*", ""):
+            reading, before = _Reading.DNS_DOMAIN, ""
         strings = self._item(node)
-        return _Strings(strings, reading) if strings is not None else None
+        return _Strings(strings, reading, before, behind) if strings is not None else None
 
     def _item(self, node: Node) -> tuple[Token, ...] | None:
         """Returns the strings of the array of which this is an item."""
@@ -447,6 +469,18 @@ class _Script:
             node = called.parts[0]
         return node is not None and node.part is Part.WORD and node.text in self._hosts
 
+    def _is_shortened(self, node: Node) -> bool:
+        """Whether it is the host without some of its first labels: `host.replace(/^www\\./, "")`."""
+        is_method = node.part is Part.CALL and node.parts[0].part is Part.MEMBER
+        if not is_method or node.parts[0].text not in _SHORTENS:
+            return False
+        while node.part in (Part.CALL, Part.MEMBER):
+            node = node.parts[0]
+        return self._is_host(node)
+
+    def _names_shortened(self, node: Node) -> bool:
+        return (node.part is Part.WORD and node.text in self._shortened) or any(map(self._names_shortened, node.parts))
+
     def _is_url(self, node: Node | None) -> bool:
         return node is not None and node.part is Part.WORD and node.text in self._urls
 
@@ -462,6 +496,12 @@ def _returned(node: Node | None) -> Node | None:
             return None
         node = node.parts[-1]
     return node.parts[0] if node is not None and node.part is Part.RETURN and node.parts else None
+
+
+def _returned_last(node: Node) -> Node | None:
+    """Returns what a branch returns in the end, whatever it does before that."""
+    last = node.parts[-1] if node.part is Part.BLOCK and node.parts else node
+    return last.parts[0] if last.part is Part.RETURN and last.parts else None
 
 
 def _alternates(node: Node | None) -> bool:
@@ -498,20 +538,29 @@ def _of_string(text: str, reading: _Reading) -> HostFilter | Skip:
     match reading:
         case _Reading.SHELL:
             return shell_wildcard(name)
+        case _Reading.URL:
+            return url_wildcard(name)
         case _Reading.DNS_DOMAIN if name.startswith("."):
             return HostFilter(EntryKind.DOMAIN, (name[1:],), Covers.SUBDOMAINS)
         case _Reading.HOST:
             return HostFilter(EntryKind.DOMAIN, (name,), Covers.HOST)
-        case _Reading.SUBDOMAINS:
-            return HostFilter(EntryKind.DOMAIN, (name,), Covers.SUBDOMAINS)
     return HostFilter(EntryKind.DOMAIN, (name,), Covers.SITE)
+
+
+def _site_of(test: _Test | None) -> _Test | None:
+    """Returns what a comparison with the host without its first labels means for the whole of it."""
+    if isinstance(test, _Strings) and test.reading is _Reading.HOST:
+        return replace(test, reading=_Reading.SITE)
+    if isinstance(test, HostFilter) and (test.kind, test.covers) == (EntryKind.DOMAIN, Covers.HOST):
+        return replace(test, covers=Covers.SITE)
+    return test
 
 
 def _each(test: _Test) -> Iterator[HostFilter | Skip]:
     if isinstance(test, _Strings):
         for token in test.tokens:
             for name in names(token):
-                yield _of_string(name, test.reading)
+                yield test.meaning(name)
     else:
         yield test
 

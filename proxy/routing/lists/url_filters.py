@@ -130,6 +130,8 @@ def shell_wildcard(pattern: str) -> HostFilter | Skip:
     """Returns what a shell expression of hosts names, as `shExpMatch` of PAC files takes it: it matches the whole
     name."""
     text = re.sub(r"\*+", "*", pattern)
+    if "/" in text:
+        return Skip.UNREADABLE  # no host has one
     if "?" in text or not text.strip("*."):
         return Skip.PATTERN
     if "*" not in text:

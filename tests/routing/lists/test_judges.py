@@ -13,6 +13,7 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.formats import parse_list
 from proxy.routing.lists.list_builder import ListBuilder
+from proxy.wire import hostnames
 from tests.routing.lists.judges import adblocker, pac, sing_box
 from tests.routing.lists.judges.mihomo import Mihomo
 from tests.routing.lists.judges.questions import PINNED, judged
@@ -65,7 +66,7 @@ def test_a_script_means_what_node_says(kind: str) -> None:
     verdict = pac.judged_script(pac.made_script(kind, lines=300, seed=7), lines=200, seed=7)
     assert verdict.wrong == ()
     assert verdict.asked == 200
-    assert verdict.skipped.keys() <= {Skip.CONDITION, Skip.ORDER}
+    assert verdict.skipped.keys() <= {Skip.CONDITION, Skip.ORDER, Skip.SCRIPT}
 
 
 @pytest.mark.needs("node", "adblocker")
@@ -97,6 +98,25 @@ def test_where_a_name_ends_without_a_mark_we_end_it_and_adblock_goes_on(line: st
     assert told == [True]
     found = parse_list(iter([f"{line}\n"]), size=50, source="l", format="autoproxy")
     assert found.covering(host) is None
+
+
+@pytest.mark.needs("mihomo")
+@pytest.mark.parametrize("line", ["\ufeffa.example", "a.example.", "a.example # note"])
+def test_a_domain_that_mihomo_loses_is_listed(tmp_path: Path, line: str) -> None:
+    """A text of domains has no comments, marks and last dots for mihomo: the whole line is the name.
+    No host has such a name; the author of the list means the host."""
+    told = Mihomo(tmp_path, behavior="domain", format="text")(f"{line}\n+.b.example\n", ["a.example", "b.example"])
+    assert told == {"a.example": False, "b.example": True}
+    found = parse_list(iter([f"{line}\n+.b.example\n"]), size=50, source="l", format="clash")
+    assert (found.covering("a.example"), found.skips) == ("a.example", {})
+
+
+def test_a_name_with_an_underscore_before_it_is_refused_in_a_list_as_in_a_visit() -> None:
+    """mihomo lists it. Such names are those of DNS records, not of hosts (RFC 8552), and no visit has one."""
+    with pytest.raises(ValueError, match="a label starts with"):
+        hostnames.host("_dmarc.a.example")
+    found = parse_list(iter(["+._dmarc.a.example\n+.b.example\n"]), size=50, source="l", format="clash")
+    assert found.skips == {Skip.UNREADABLE: 1}
 
 
 def test_a_judge_that_disagrees_is_heard() -> None:

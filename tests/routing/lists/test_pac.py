@@ -465,3 +465,98 @@ def test_a_condition_of_which_a_part_was_skipped_is_noted() -> None:
         f"if (f(host) || g(host)) return 'DIRECT'; if (host == 'a.test') return {PROXY}; return 'DIRECT';"
     )
     assert direct.missing == "", "nothing that is listed"
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("shExpMatch(url, d[i])", {"a.example": SUBDOMAINS, "b.example": HOST, "word": HOST}),
+        ("shExpMatch(url, '*://' + h[i] + '/*')", {"a.example": HOST, "b.example": HOST}),
+        ("shExpMatch(url, '*.' + h[i] + '/*')", {"a.example": SUBDOMAINS, "b.example": SUBDOMAINS}),
+        ("shExpMatch(host, 'cdn*.' + h[i])", {"cdn*.a.example": HOST, "cdn*.b.example": HOST}),
+        ("host == 'www.' + h[i]", {"www.a.example": HOST, "www.b.example": HOST}),
+    ],
+)
+def test_a_walk_through_an_array_of_wildcards_or_with_strings_around_its_items(
+    condition: str, expected: dict[str, Covers]
+) -> None:
+    data = "var d = ['*://*.a.example/*', 'http*://b.example/*', '*word*']; var h = ['a.example', 'b.example'];"
+    found = read_body(
+        f"for (var i = 0; i < d.length; i++) {{ if ({condition}) return {PROXY}; }} return 'DIRECT';", data
+    )
+    assert listed(found) == expected
+
+
+@pytest.mark.parametrize("item", ["f(h[i])", "h[i] + h[j]", "'*.' + h[i] + x", "1 + h[i]", "'a' + '.example'"])
+def test_strings_that_are_put_together_otherwise_are_not_understood(item: str) -> None:
+    found = read_condition(f"shExpMatch(host, {item})", "var h = ['a.example'];")
+    assert listed(found) == {}
+    assert found.skips[Skip.SCRIPT] > 0
+    assert "so sites are missing" in found.missing
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_missing"),
+    [
+        ("shExpMatch(host, 'a*')", True),  # matches too many for a list
+        ("shExpMatch(url, 'https://a.*')", True),
+        ("shExpMatch(host, 'a?.example')", True),
+        ("shExpMatch(url, '*/ads/*')", True),
+        ("host == '.a.example'", False),  # no host is so
+        ("shExpMatch(host, 'a.example/*')", False),
+        ("dnsDomainIs(host, 'com')", False),  # refused, and told as a suffix
+        ("shExpMatch(host, '*.a.example')", False),
+    ],
+)
+def test_what_is_skipped_after_a_condition_was_understood_is_missing_too(condition: str, is_missing: bool) -> None:
+    """A rule with RELAY or BLOCK refuses a list with something missing."""
+    found = read_condition(condition)
+    assert bool(found.missing) is is_missing
+    alone = read_body(f"if ({condition}) return {PROXY}; if (host == 'b.example') return {PROXY}; return 'DIRECT';")
+    assert alone.missing == "", "a condition of its own is skipped like a line"
+    direct = read_body(f"if ({condition} || f(host)) return 'DIRECT'; if (host == 'b.example') return {PROXY};")
+    assert direct.missing == ""
+
+
+@pytest.mark.parametrize(
+    "shortened",
+    [
+        "if (host.substring(0, 4) == 'www.') host = host.substring(4); var d = host;",
+        "var d = host.replace(/^www\\./, '');",
+        "var d = host.toLowerCase().split('.').slice(-2).join('.');",
+    ],
+)
+def test_a_comparison_with_a_shortened_host_means_what_is_below_it_too(shortened: str) -> None:
+    """Else `www.` of each site would go direct under a RELAY rule."""
+    data = "var h = ['b.example']; var o = {'c.example': 1};"
+    found = read_body(
+        f"{shortened} if (d == 'fine.a.example') return 'DIRECT';\n"
+        f"if (d == 'a.example' || h.indexOf(d) >= 0 || o[d]) return {PROXY}; return 'DIRECT';",
+        data,
+    )
+    assert listed(found) == {"a.example": SITE, "b.example": SITE, "c.example": SITE}
+    assert excepted(found).get("fine.a.example", HOST) is HOST, "an exception does not grow"
+
+
+def test_what_a_branch_does_before_it_returns_a_proxy_is_skipped_and_the_branch_is_not() -> None:
+    found = read_body(
+        "if (dnsDomainIs(host, 'a.example')) { if (host == 'fine.a.example') return 'DIRECT'; return p; }\n"
+        "if (host == 'b.example') { if (night()) { return 'DIRECT'; } else { return p; } }\n"
+        "if (host == 'c.example') { if (night()) return p; return 'DIRECT'; }\nreturn 'DIRECT';",
+        f"var p = {PROXY};",
+    )
+    assert listed(found) == {"a.example": SITE}
+    assert excepted(found) == {}
+    assert found.skips == {Skip.SCRIPT: 3}
+
+
+def test_a_chain_of_choices() -> None:
+    found = read_body(
+        f"return host == 'a.example' ? {PROXY} : host == 'b.example' ? 'DIRECT' : dnsDomainIs(host, 'c.example') "
+        f"? {PROXY} : host == 'd.example' ? who() : 'DIRECT';"
+    )
+    assert listed(found) == {"a.example": HOST, "c.example": SITE}
+    assert excepted(found) == {"b.example": HOST}
+    assert found.skips == {Skip.SCRIPT: 1}
+    with pytest.raises(ConfigError, match="sends every site to a proxy"):
+        read_body(f"return host == 'a.example' ? 'DIRECT' : host == 'b.example' ? 'DIRECT' : {PROXY};")

@@ -15,7 +15,7 @@ from tests.routing.lists.judges.questions import Verdict
 from tests.support.programs import require
 
 _SCRIPT = Path(__file__).with_suffix(".mjs")
-_STRING = re.compile(r"""["']([a-z0-9*.-]+\.[a-z0-9*.-]+)["']""", re.IGNORECASE)
+_STRING = re.compile(r"""["'](?:[a-z*]*://)?([a-z0-9*.-]+\.[a-z0-9*.-]+)(?:/\*)?["']""", re.IGNORECASE)
 
 
 def judged_script(text: str, *, lines: int, seed: int) -> Verdict:
@@ -68,7 +68,7 @@ _TOP = ("com", "net", "org", "ru", "kz", "cn", "co.uk", "com.tr", "example")
 
 
 def made_script(kind: str, *, lines: int, seed: int) -> str:
-    """Returns a PAC file with about so many names: `dictionary`, `pairs`, `array` or `conditions`."""
+    """Returns a PAC file with about so many names: of one of KINDS."""
     chance = random.Random(f"{kind} {seed}")
     names = [
         ".".join([*chance.choices(_WORDS, k=chance.choice((0, 0, 1, 2))), f"site{number}", chance.choice(_TOP)])
@@ -102,6 +102,24 @@ def made_script(kind: str, *, lines: int, seed: int) -> str:
                 "for (var i = 0; i < sites.length; i++) {\n"
                 "if (dnsDomainIs(host, '.' + sites[i]) || host == sites[i]) { return proxy; } }\nreturn 'DIRECT'; }\n"
             )
+        case "wildcards":
+            patterns = [chance.choice(_URL_WILDCARDS).replace("NAME", name) for name in names]
+            return (
+                f"{proxy}var direct = {json.dumps([f'*://{name}/*' for name in below])};\n"
+                f"var sites = {json.dumps(patterns[: lines // 2])};\n"
+                "function FindProxyForURL(url, host) { var i = 0;\n"
+                "for (i = 0; i < direct.length; i++) { if (shExpMatch(url, direct[i])) return 'DIRECT'; }\n"
+                "for (i = 0; i < sites.length; i++) if (shExpMatch(url, sites[i])) return proxy;\n"
+                + "".join(f"if (shExpMatch(url, '{pattern}')) return proxy;\n" for pattern in patterns[lines // 2 :])
+                + "return 'DIRECT'; }\n"
+            )
+        case "chain":
+            branches = [chance.choice(_BRANCHES).replace("NAME", name) for name in names]
+            return (
+                f"{proxy}function FindProxyForURL(url, host) {{\nif (isPlainHostName(host)) return 'DIRECT';\n"
+                + "\n".join(branches)
+                + f"\nreturn host == '{names[0]}' ? proxy : host == '{names[1]}' ? proxy : 'DIRECT';\n}}\n"
+            )
     conditions = [chance.choice(_CONDITIONS).replace("NAME", name) for name in names]
     listed = " ||\n".join(conditions)
     direct = " || ".join(f"host == '{name}'" for name in below) or "false"
@@ -117,4 +135,18 @@ _CONDITIONS = (
     "shExpMatch(host, 'cdn*.NAME')",
     "(host === 'NAME' || shExpMatch(host, '*.NAME'))",
 )  # fmt: skip
-KINDS = ("dictionary", "pairs", "array", "conditions")
+_URL_WILDCARDS = (
+    "*://NAME/*",
+    "*://*.NAME/*",
+    "*.NAME/*",
+    "*://cdn*.NAME/*",
+    "https://NAME/*",
+    "http*://NAME/*",
+)
+_BRANCHES = (
+    "if (host == 'NAME') return proxy;",
+    "if (host === 'NAME') { return proxy; } else if (host == 'www.NAME') { return proxy; }",
+    "if (dnsDomainIs(host, '.NAME') || host == 'NAME') { if (host == 'www.NAME') alert(host); return proxy; }",
+    "if (shExpMatch(host, '*.NAME')) return proxy;",
+)
+KINDS = ("dictionary", "pairs", "array", "conditions", "wildcards", "chain")
