@@ -145,6 +145,8 @@ class App:
             near=self._is_near,
             addresses=self._known_addresses,
             refine=self._addons.refine,
+            results=self._store.load_results(),
+            store=self._store,
         )
         self._tcp_info = TcpInfo(settings.detect)
         self._findings = SharedFindings(loop.time, lasts_s=detect.silent_s)

@@ -148,6 +148,8 @@ class ControlBackend:
     async def forget(self, what: Forgotten) -> list[str]:
         beliefs, now = self.services.beliefs, self.services.now()
         gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since, it.network)]
+        if what.since:
+            gone += sorted(beliefs.results_since(what.since) - set(gone))
         scopes: list[str | None] = [None] if what.is_all else [what.host] if what.host else [*gone]
         network = NetworkId(what.network) if what.network else None
         if network is not None:

@@ -95,7 +95,8 @@ def forget_stopped(paths: Paths, site: str) -> Document:
         below = [name for name in store.load_overrides() if name == host or name.endswith(f".{host}")]
         for name in below:
             store.clear_override(name)
-        changes = Beliefs(load(paths.config_to_read).settings.detect, store.load_beliefs()).forget(host)
+        detect = load(paths.config_to_read).settings.detect
+        changes = Beliefs(detect, store.load_beliefs(), results=store.load_results(), store=store).forget(host)
         store.believe(changes)
     forgotten = tuple(sorted({change.scope for change in changes}))
     return document(ForgottenSiteAnswer(host, forgotten, tuple(sorted(below))))

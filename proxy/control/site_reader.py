@@ -16,7 +16,7 @@ from proxy.control.dependencies import Dependencies
 from proxy.control.site import is_of_same_site, with_or_without_www
 from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, port_state, site_state
+from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, port_state, site_state
 from proxy.model import Belief, Destination, Inbound, NetworkId, NetworkState, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.queries import LogFilter
@@ -96,7 +96,8 @@ class SiteReader:
         named = {site.name for site in sites if site.stored.network == here}
         controls = {urlsplit(page).hostname for page in self._parts.setup().settings.auto.controls}
         for host, result in beliefs.recent_results(network=here, now=now, within_s=_RECENT_S):
-            if host in controls and beliefs.visited(host, network=here) is None:
+            was_visited = result.source is Source.CONNECTION or beliefs.visited(host, network=here) is not None
+            if host in controls and not was_visited:
                 continue  # only Byway asked for it
             whole = reading.site(host, self.belief(host, now))
             if not whole.is_trouble:

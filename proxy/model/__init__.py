@@ -47,6 +47,7 @@ from proxy.model.connection import (
 from proxy.model.evidence import NO_EVIDENCE, REUSED, Evidence, SignalId, as_evidence, frozen_evidence
 from proxy.model.measurement import MeasurementStep, StepKind, StepResult
 from proxy.model.relay_group import GroupPolicy, RelayGroup
+from proxy.model.stored_result import ResultKey, StoredResult
 
 __all__ = [
     "DIRECT",
@@ -80,6 +81,7 @@ __all__ = [
     "Protocol",
     "RelayGroup",
     "Request",
+    "ResultKey",
     "Route",
     "Signal",
     "SignalId",
@@ -87,6 +89,7 @@ __all__ = [
     "State",
     "StepKind",
     "StepResult",
+    "StoredResult",
     "Symptom",
     "as_evidence",
     "bracketed",

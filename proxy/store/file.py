@@ -21,7 +21,7 @@ from urllib.parse import quote
 APPLICATION_ID = 0x62797761
 """Stands in the header of the file and says that the database is Byway's: "bywa"."""
 
-VERSION = 5
+VERSION = 6
 BUSY_S = 1.0
 """How long SQLite's busy handler waits for a lock of another process, such as a `byway log` that reads."""
 
@@ -50,6 +50,12 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             " AND change.network = belief.network AND after IN ('suspect', 'blocked') AND at > coalesce((SELECT max(at)"
             " FROM change AS back WHERE back.scope = belief.scope AND back.network = belief.network"
             " AND back.after NOT IN ('suspect', 'blocked')), 0)), since) WHERE state IN ('suspect', 'blocked')",
+        ),
+        5: (
+            "CREATE TABLE result (network TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,"
+            " status TEXT NOT NULL, at REAL NOT NULL, source TEXT NOT NULL, cause TEXT NOT NULL, text TEXT NOT NULL,"
+            " relays TEXT NOT NULL, otherwise TEXT NOT NULL, since REAL NOT NULL, works_by TEXT NOT NULL,"
+            " PRIMARY KEY (network, host, port)) WITHOUT ROWID",
         ),
     }
 )

@@ -52,14 +52,15 @@ def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
     if what.host:
         named = "({0} = :host OR substr({0}, -length(:tail)) = :tail)"
         outcome, scope = named.format("host"), named.format("scope")
-        conditions = {"change": scope, "belief": scope}
+        conditions = {"change": scope, "belief": scope, "result": outcome}
     elif what.network:
         outcome = "network = :network"
-        conditions = dict.fromkeys(("change", "belief", "route_hour", "relay_hour"), outcome)
+        conditions = dict.fromkeys(("change", "belief", "result", "route_hour", "relay_hour"), outcome)
     else:
         outcome = "at >= :since"
         conditions = {
-            "change": outcome, "belief": "since >= :since", "route_hour": "hour > :hour", "relay_hour": "hour > :hour",
+            "change": outcome, "belief": "since >= :since", "result": outcome,
+            "route_hour": "hour > :hour", "relay_hour": "hour > :hour",
         }  # fmt: skip
     with transaction(db):
         db.execute(f"DELETE FROM attempt WHERE outcome_id IN (SELECT id FROM outcome WHERE {outcome})", values)  # noqa: S608

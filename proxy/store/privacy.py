@@ -11,7 +11,7 @@ import re
 from enum import Enum, auto
 
 from proxy.config.schema import Log
-from proxy.model import UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Stage, State
+from proxy.model import UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Stage, State, StoredResult
 
 
 class Kept(Enum):
@@ -57,6 +57,12 @@ class LogPrivacy:
     def may_store(self, change: Change) -> bool:
         """Whether the belief of this change is stored, so that it is known after a restart."""
         return is_storable(change) and self.may_list(change)
+
+    def may_keep(self, result: StoredResult) -> bool:
+        """Whether a result is stored, so that it is known after a restart: by default not of a site that works."""
+        if self._hosts == "off" or result.network == UNKNOWN_NETWORK or self.is_private(result.host):
+            return False
+        return self._hosts == "all" or result.status != State.WORKS
 
 
 def is_storable(change: Change) -> bool:

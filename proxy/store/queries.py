@@ -10,11 +10,12 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
-from proxy.model import Belief, Override
+from proxy.model import Belief, Override, StoredResult
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import (
     BELIEF_COLUMNS,
     MOMENT_MAX,
+    RESULT_COLUMNS,
     Document,
     Read,
     from_text,
@@ -24,6 +25,7 @@ from proxy.store.rows import (
     read_moment,
     read_overrides,
     read_port,
+    read_results,
     read_rows,
     read_span,
     to_text,
@@ -209,6 +211,14 @@ _ADDED: Mapping[str, str] = {
     "began": "CASE WHEN state IN ('suspect', 'blocked') THEN since ELSE 0 END",
 }
 """What stands for a column of beliefs that an older layout does not have."""
+
+
+def results(db: sqlite3.Connection) -> tuple[list[StoredResult], int]:
+    """Returns the stored results, and the number of unreadable rows. A file that cannot be written may have the layout
+    of an older Byway, which has none."""
+    if not any(db.execute("SELECT 1 FROM pragma_table_info(?)", ("result",))):
+        return [], 0
+    return read_results(db.execute(f"SELECT {', '.join(RESULT_COLUMNS)} FROM result"))  # noqa: S608 - our own words
 
 
 def overrides(db: sqlite3.Connection) -> tuple[dict[str, Override], int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from proxy.model import Belief
+from proxy.model import Belief, StoredResult
 from proxy.store.file import transaction, truncate_wal
 
 ROWS_AT_ONCE = 500
@@ -17,6 +17,10 @@ ROWS_AT_ONCE = 500
 
 LAPSED_BELIEF_S = 10 * 86_400.0
 """Age at which a lapsed belief is removed: by then its score has decayed, and its episodes no longer count."""
+
+
+RESULT_S = 2 * 86_400.0
+"""Age at which a result is removed: it has counted for nothing since `known_s`, a day by default."""
 
 
 class SteadyClock:
@@ -49,6 +53,7 @@ def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
         db.execute("DELETE FROM route_hour WHERE hour < ?", (before,))
         db.execute("DELETE FROM relay_hour WHERE hour < ?", (before,))
         db.execute("DELETE FROM belief WHERE until < ?", (now - LAPSED_BELIEF_S,))
+        db.execute("DELETE FROM result WHERE at < ?", (now - min(RESULT_S, keep_s),))
     if max(len(old), ledger.rowcount) >= ROWS_AT_ONCE:
         return True
     truncate_wal(db)
@@ -58,6 +63,11 @@ def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
 def has_lapsed(belief: Belief, now: float) -> bool:
     """Whether `remove_old` removes this belief."""
     return belief.until < now - LAPSED_BELIEF_S
+
+
+def is_old(result: StoredResult, now: float, *, keep_s: float) -> bool:
+    """Whether `remove_old` removes this result."""
+    return result.at < now - min(RESULT_S, keep_s)
 
 
 def keep_newest(db: sqlite3.Connection, oldest_id: int) -> None:

@@ -28,9 +28,11 @@ from proxy.model import (
     Override,
     Plan,
     Protocol,
+    ResultKey,
     Route,
     Stage,
     State,
+    StoredResult,
     Symptom,
 )
 
@@ -54,6 +56,7 @@ Read = Callable[[Any], Any]
 """Reads a value of a column. Raises ValueError for one that a damaged file, or another program, left there."""
 
 BELIEF_COLUMNS = tuple(f.name for f in fields(Belief))
+RESULT_COLUMNS = tuple(f.name for f in fields(StoredResult))
 
 _INSERT_OUTCOME = (
     "INSERT INTO outcome (id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down,"
@@ -71,6 +74,9 @@ _ROWS_AT_ONCE = (64, 8, 1)
 _INSERT_CHANGE = "INSERT INTO change (at, scope, network, before, after, cause, why) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPSERT_BELIEF = (
     f"INSERT OR REPLACE INTO belief ({', '.join(BELIEF_COLUMNS)}) VALUES ({', '.join('?' * len(BELIEF_COLUMNS))})"  # noqa: S608 - names of our own fields
+)
+_UPSERT_RESULT = (
+    f"INSERT OR REPLACE INTO result ({', '.join(RESULT_COLUMNS)}) VALUES ({', '.join('?' * len(RESULT_COLUMNS))})"  # noqa: S608 - names of our own fields
 )
 _UPSERT_OVERRIDE = "INSERT OR REPLACE INTO override (host, action, relay, until) VALUES (?, ?, ?, ?)"
 _ADD_ROUTE_HOUR = (
@@ -128,6 +134,7 @@ class Batch:
     delivered: list[Any] = field(default_factory=list)  # of the others, which are most
     changes: list[Row] = field(default_factory=list)
     beliefs: dict[tuple[str, NetworkId], Belief | None] = field(default_factory=dict)
+    results: dict[ResultKey, StoredResult | None] = field(default_factory=dict)
     overrides: dict[str, Override | None] = field(default_factory=dict)
     routes: dict[tuple[int, str, str], list[int]] = field(default_factory=dict)
     relays: dict[tuple[int, str, str], list[float]] = field(default_factory=dict)
@@ -231,6 +238,11 @@ class Batch:
             "DELETE FROM belief WHERE scope = ? AND network = ?",
             [(to_text(scope), network) for (scope, network), belief in self.beliefs.items() if belief is None],
         )
+        db.executemany(_UPSERT_RESULT, [_result(result) for result in self.results.values() if result is not None])
+        db.executemany(
+            "DELETE FROM result WHERE network = ? AND host = ? AND port = ?",
+            [(key[0], to_text(key[1]), key[2]) for key, result in self.results.items() if result is None],
+        )
         set_now = {host: override for host, override in self.overrides.items() if override is not None}
         db.executemany(
             _UPSERT_OVERRIDE,
@@ -302,6 +314,17 @@ def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
         except (ValueError, TypeError, OverflowError, RecursionError):  # RecursionError: deeply nested JSON
             unreadable += 1
     return beliefs, unreadable
+
+
+def read_results(rows: Iterable[Sequence[object]]) -> tuple[list[StoredResult], int]:
+    """Reads results from rows of `RESULT_COLUMNS`. Returns them and the number of unreadable rows."""
+    results, unreadable = [], 0
+    for row in rows:
+        try:
+            results.append(_to_result(dict(zip(RESULT_COLUMNS, row, strict=True))))
+        except (ValueError, TypeError, RecursionError):
+            unreadable += 1
+    return results, unreadable
 
 
 def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override], int]:
@@ -457,6 +480,38 @@ def _to_belief(row: Document) -> Belief:
         family=int(_number(row["family"])),
         rungs_failed=tuple(map(str, rungs_failed)),
         rungs_failed_at=read_moment(row["rungs_failed_at"]),
+    )
+
+
+def _result(result: StoredResult) -> Row:
+    row: list[Any] = []
+    for name in RESULT_COLUMNS:
+        value = getattr(result, name)
+        if name == "relays":
+            row.append(json.dumps(value))
+        else:
+            row.append(to_text(str(value)) if isinstance(value, str) else value)
+    return tuple(row)
+
+
+def _to_result(row: Document) -> StoredResult:
+    """Raises ValueError or TypeError for values that no result has."""
+    relays = json.loads(from_text(row["relays"]))
+    if not isinstance(relays, list):
+        raise TypeError("relays is not a list")
+    return StoredResult(
+        network=NetworkId(from_text(row["network"])),
+        host=from_text(row["host"]),
+        port=read_port(row["port"]),
+        status=from_text(row["status"]),
+        at=read_moment(row["at"]),
+        source=from_text(row["source"]),
+        cause=from_text(row["cause"]),
+        text=from_text(row["text"]),
+        relays=tuple(map(str, relays)),
+        otherwise=from_text(row["otherwise"]),
+        since=read_moment(row["since"]),
+        works_by=from_text(row["works_by"]),
     )
 
 

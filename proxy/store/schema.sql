@@ -77,6 +77,22 @@ CREATE TABLE change (           -- the ledger: every transition with its evidenc
 CREATE INDEX change_at ON change (at);
 CREATE INDEX change_scope ON change (scope, at);
 
+CREATE TABLE result (           -- the fields of model.StoredResult: what the last visit or measurement came to
+    network     TEXT    NOT NULL,
+    host        TEXT    NOT NULL,
+    port        INTEGER NOT NULL,
+    status      TEXT    NOT NULL,
+    at          REAL    NOT NULL,
+    source      TEXT    NOT NULL,
+    cause       TEXT    NOT NULL,
+    text        TEXT    NOT NULL,
+    relays      TEXT    NOT NULL,   -- JSON list of names
+    otherwise   TEXT    NOT NULL,
+    since       REAL    NOT NULL,
+    works_by    TEXT    NOT NULL,
+    PRIMARY KEY (network, host, port)
+) WITHOUT ROWID;
+
 CREATE TABLE override (         -- what `byway site set` said
     host    TEXT NOT NULL PRIMARY KEY,
     action  TEXT NOT NULL,

@@ -1,4 +1,4 @@
-"""Stores outcomes, beliefs and the user's overrides; no caller ever waits for the disk.
+"""Stores outcomes, beliefs, last results and the user's overrides; no caller ever waits for the disk.
 
 What is recorded goes into a bounded queue; one thread writes it in batches of at most a quarter of a second. When the
 disk is full, the file locked or missing, browsing goes on: what cannot be written waits, then is dropped and counted,
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar, Unpack
 
 from proxy.config.schema import Log
-from proxy.model import Belief, Change, NetworkId, Outcome, Override
+from proxy.model import Belief, Change, NetworkId, Outcome, Override, ResultKey, StoredResult
 from proxy.model.errors import BywayError
 from proxy.store import queries, route_queries
 from proxy.store.database import LogDatabase, Query
@@ -71,13 +71,18 @@ class _Overridden(NamedTuple):
     override: Override | None
 
 
-_Item = _Recorded | DirectSums | Change | _Overridden
+class _Result(NamedTuple):
+    key: ResultKey
+    result: StoredResult | None
+
+
+_Item = _Recorded | DirectSums | Change | _Overridden | _Result
 
 
 class Store:
-    """The log. `record`, `believe`, `set_override` and `clear_override` belong to the event loop's thread: they return
-    at once and never raise. `start`, `close` and everything that reads may wait for the disk: they are called in a
-    thread, or before and after the loop serves."""
+    """The log. `record`, `believe`, `keep_result`, `drop_result`, `set_override` and `clear_override` belong to the
+    event loop's thread: they return at once and never raise. `start`, `close` and everything that reads may
+    wait for the disk: they are called in a thread, or before and after the loop serves."""
 
     def __init__(self, path: Path | None, settings: Log | None = None) -> None:
         """`path` None: in memory, and nothing is ever written to a disk."""
@@ -177,6 +182,14 @@ class Store:
         for change in changes:
             self._append(change)
 
+    def keep_result(self, result: StoredResult) -> None:
+        """Queues the last result of a site, as far as `[log]` allows."""
+        self._append(_Result(result.key, result))
+
+    def drop_result(self, key: ResultKey) -> None:
+        """Queues the removal of a result, which is over or forgotten."""
+        self._append(_Result(key, None))
+
     def set_override(self, host: str, override: Override) -> None:
         """Queues an override of `byway site set`."""
         self._append(_Overridden(host, override))
@@ -241,6 +254,9 @@ class Store:
             for key, belief in list(self._state.beliefs.items()):
                 if what.covers(key[0], belief.since, key[1]):
                     self._state.set_belief(*key, None)
+            for of, result in list(self._state.results.items()):
+                if what.covers(result.host, result.at, result.network):
+                    self._state.set_result(of, None)
             forget_rows(db, what)
 
         if not self._database.run(forget):
@@ -294,6 +310,10 @@ class Store:
     def load_beliefs(self) -> list[Belief]:
         """Returns the stored beliefs, as they were when the file was opened."""
         return list(self._state.beliefs.values())
+
+    def load_results(self) -> list[StoredResult]:
+        """Returns the stored results, as they were when the file was opened."""
+        return list(self._state.results.values())
 
     def load_overrides(self) -> dict[str, Override]:
         """Returns the overrides of `byway site set`, as they were when the file was opened."""
@@ -370,7 +390,7 @@ class Store:
         def remove(db: sqlite3.Connection) -> None:
             nonlocal has_more
             has_more = remove_old(db, keep_s=self._keep_s, now=now)
-            self._state.remove_lapsed(now)
+            self._state.remove_lapsed(now, keep_s=self._keep_s)
 
         if self._run_on_file(remove):
             if has_more:
@@ -406,6 +426,8 @@ class Store:
             if isinstance(item, Change):
                 if item.belief is None or self._privacy.may_store(item):
                     self._state.set_belief(item.scope, item.network, item.belief)
+            elif isinstance(item, _Result):
+                self._state.set_result(item.key, self._kept(item))
             elif isinstance(item, _Overridden):
                 self._state.set_override(item.host, item.override)
         if self._path is None:
@@ -432,6 +454,8 @@ class Store:
                 batch.overrides[item.host] = item.override
             elif isinstance(item, DirectSums):
                 batch.add_direct(item)
+            elif isinstance(item, _Result):
+                batch.results[item.key] = self._kept(item)
             elif isinstance(item, Change):
                 if privacy.may_list(item):
                     batch.add_change(item, in_ledger=item.before is not item.after, stored=is_storable(item))
@@ -442,3 +466,7 @@ class Store:
                     batch.add_outcome(self._database.next_id, outcome, network)
                     self._database.next_id += 1
         return batch
+
+    def _kept(self, item: _Result) -> StoredResult | None:
+        """What is stored of a result; None: nothing, and what was stored before is over."""
+        return item.result if item.result is not None and self._privacy.may_keep(item.result) else None

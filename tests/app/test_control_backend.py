@@ -18,8 +18,10 @@ from proxy.app import control_backend
 from proxy.app.control_backend import ControlBackend
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.store.forgetting import Forgotten
 from proxy.store.relay_selection import read_selection, write_selection
 from tests.support.outcomes import AWAY, HOME
@@ -63,7 +65,7 @@ async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
         for number, host, at, network in places
     ]
     beliefs, store, ways_file = Mock(), Mock(), Mock(written=AsyncMock())
-    beliefs.all.return_value = []
+    beliefs.all.return_value, beliefs.results_since.return_value = [], set()
     open_connections = Mock(newest_first=lambda: iter(connections))
     services = Mock(beliefs=beliefs, request_ids=itertools.count(7), open_connections=open_connections)
     backend = _backend(
@@ -78,6 +80,23 @@ async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
     for told in (beliefs.ignore, store.leave_out):
         (requests,) = told.call_args.args
         assert {number for number in range(1, 99) if number in requests} == begun
+
+
+async def test_the_last_results_since_a_moment_are_forgotten_with_the_beliefs(tmp_path: Path) -> None:
+    beliefs = Beliefs(Settings().detect)
+    for host, at in (("old.test", 40.0), ("new.test", 60.0)):
+        beliefs.measured(host, LastResult(SiteStatus.SITE_DOWN, at, Source.CONNECTION), network=HOME)
+    backend = _backend(
+        services=Mock(beliefs=beliefs, now=lambda: 99.0, open_connections=Mock(newest_first=lambda: iter([]))),
+        store=Mock(),
+        active=Mock(),
+        ways_file=Mock(written=AsyncMock()),
+        saved_health=lambda: None,
+        paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
+    )
+    await backend.forget(Forgotten(since=50.0))
+    left = {host for host, _ in beliefs.recent_results(network=HOME, now=99.0, within_s=99.0)}
+    assert left == {"old.test"}
 
 
 def _backend(**parts: Any) -> ControlBackend:

@@ -276,7 +276,7 @@ class World:
         self.copies = ListCopies(Path("/nonexistent"), ephemeral=True)
         self.store = Store(self.store_file, self.settings.log)
         self.store.start()
-        self.beliefs = Beliefs(self.settings.detect)
+        self.beliefs = Beliefs(self.settings.detect, store=self.store)
         self.health = Health(self.settings.detect)
         self.groups = RelayGroups(self.health)
         self.events = events_to(believe=self.believed.extend)

@@ -20,7 +20,7 @@ from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUTS = (1, 2, 3, 4)
+LAYOUTS = (1, 2, 3, 4, 5)
 """The older ones: each has its dump, with one row or more in each table, as that version wrote it."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.paths import Paths, snap_name
 from proxy.config.schema import Log
-from proxy.model import Action, Belief, Change, Override, State
+from proxy.model import Action, Belief, Change, Override, State, StoredResult
 from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.store import Store
 from tests.support.outcomes import AWAY, HOME, rescued
@@ -33,6 +33,7 @@ def store(tmp_path: Path) -> Store:
         store.record(rescued(host=host, at=at), network=HOME)
         belief = Belief(host, HOME, State.BLOCKED, since=at, until=at + 1e6)
         store.believe([Change(at, host, HOME, State.UNKNOWN, State.BLOCKED, "sni_reset", f"{host} was reset", belief)])
+        store.keep_result(StoredResult(HOME, host, 443, "site down", at, "connection", "down", f"{host} was reset"))
     store.set_override("kept.example", Override(Action.RELAY))
     assert store.flush()
     assert left_in(tmp_path, SECRET)
@@ -54,6 +55,7 @@ def test_a_host_and_a_time_are_forgotten_and_the_rest_stays(tmp_path: Path, stor
     again = Store(tmp_path / "byway.sqlite")
     again.start()
     assert [belief.scope for belief in again.load_beliefs()] == [OTHER]
+    assert [result.host for result in again.load_results()] == [OTHER]
     again.close()
 
 
@@ -61,6 +63,7 @@ def test_a_network_is_forgotten_and_the_others_stay(tmp_path: Path, store: Store
     store.record(rescued(host="elsewhere.example", at=NOW), network=AWAY)
     belief = Belief("elsewhere.example", AWAY, State.BLOCKED, since=NOW, until=NOW + 1e6)
     store.believe([Change(NOW, "elsewhere.example", AWAY, State.UNKNOWN, State.BLOCKED, "", "reset", belief)])
+    store.keep_result(StoredResult(AWAY, "elsewhere.example", 443, "site down", NOW, "connection"))
     store.forget(Forgotten(network=HOME))
     for name in (SECRET, OTHER):
         assert left_in(tmp_path, name) == []
@@ -70,6 +73,7 @@ def test_a_network_is_forgotten_and_the_others_stay(tmp_path: Path, store: Store
     again = Store(tmp_path / "byway.sqlite")
     again.start()
     assert [belief.network for belief in again.load_beliefs()] == [AWAY]
+    assert [result.network for result in again.load_results()] == [AWAY]
     again.close()
 
 
@@ -90,7 +94,7 @@ def test_all_is_forgotten_and_settings_stay(tmp_path: Path, store: Store) -> Non
     store.close()
     again = Store(tmp_path / "byway.sqlite")
     again.start()
-    assert again.load_beliefs() == []
+    assert (again.load_beliefs(), again.load_results()) == ([], [])
     assert set(again.load_overrides()) == {"kept.example"}
     again.close()
 

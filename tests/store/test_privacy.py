@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from proxy.config.schema import Log
-from proxy.model import DIRECT, UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Route, Stage, State, Symptom
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Action,
+    Change,
+    Inbound,
+    Outcome,
+    Route,
+    Stage,
+    State,
+    StoredResult,
+    Symptom,
+)
 from proxy.store.privacy import Kept, LogPrivacy, is_storable, needed_a_decision
 from tests.support.outcomes import HOME, HOST, TOR, delivered, down, failed, outcome, rescued, works
 
@@ -86,3 +98,20 @@ def test_what_passes_by_itself_is_told_and_not_held(change: Change, is_kept: boo
     assert said().may_store(change) is is_kept
     assert not said(hosts="off").may_store(change)
     assert not said(hosts="off").may_list(change)
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "status", "is_kept"),
+    [
+        ({"hosts": "decisions"}, HOST, "site down", True),
+        ({"hosts": "decisions"}, HOST, "works", False),
+        ({"hosts": "all"}, HOST, "works", True),
+        ({"hosts": "off"}, HOST, "site down", False),
+        ({"hosts": "all", "never": ("*.gov.kz",)}, "e.gov.kz", "site down", False),
+        ({"hosts": "all", "never": ("*.gov.kz",)}, HOST, "site down", True),
+    ],
+)
+def test_which_results_are_kept(settings: dict[str, Any], host: str, status: str, is_kept: bool) -> None:
+    result = StoredResult(HOME, host, 443, status, 0.0, "connection")
+    assert said(**settings).may_keep(result) is is_kept
+    assert not said(**settings).may_keep(replace(result, network=UNKNOWN_NETWORK))

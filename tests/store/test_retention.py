@@ -9,9 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from proxy.model import StoredResult
 from proxy.store import retention as retiring
 from proxy.store.file import open_store, transaction
-from proxy.store.retention import SteadyClock, keep_newest, remove_old
+from proxy.store.queries import results
+from proxy.store.retention import SteadyClock, is_old, keep_newest, remove_old
 from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, rescued
 
@@ -46,6 +48,17 @@ def test_rows_go_with_their_attempts_a_few_at_a_time(db: sqlite3.Connection, mon
     assert remove_old(db, keep_s=14 * DAY, now=NOW), "there is more"
     assert not remove_old(db, keep_s=14 * DAY, now=NOW)
     assert left(db) == ([4], 2)
+
+
+@pytest.mark.parametrize(("age_d", "keep_d", "is_left"), [(1.9, 14, True), (2.1, 14, False), (1.1, 1, False)])
+def test_results_go_once_they_count_for_nothing(
+    db: sqlite3.Connection, age_d: float, keep_d: float, is_left: bool
+) -> None:
+    result = StoredResult(HOME, "down.example", 443, "site down", NOW - age_d * DAY, "connection")
+    Batch(results={result.key: result}).write(db)
+    remove_old(db, keep_s=keep_d * DAY, now=NOW)
+    assert bool(results(db)[0]) is is_left
+    assert is_old(result, NOW, keep_s=keep_d * DAY) is not is_left
 
 
 def test_the_newest_are_kept_by_their_number(db: sqlite3.Connection) -> None:

@@ -18,12 +18,23 @@ from proxy.model import (
     Route,
     Stage,
     State,
+    StoredResult,
     Symptom,
     as_evidence,
 )
 from proxy.store.file import open_store
-from proxy.store.queries import beliefs, overrides
-from proxy.store.rows import BELIEF_COLUMNS, Batch, from_text, read_beliefs, read_overrides, read_plan, to_text
+from proxy.store.queries import beliefs, overrides, results
+from proxy.store.rows import (
+    BELIEF_COLUMNS,
+    RESULT_COLUMNS,
+    Batch,
+    from_text,
+    read_beliefs,
+    read_overrides,
+    read_plan,
+    read_results,
+    to_text,
+)
 from tests.support.calls import counting
 from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
 
@@ -49,6 +60,21 @@ BELIEFS = st.builds(
     family=st.sampled_from([0, 4, 6]),
     rungs_failed=st.lists(st.sampled_from(["direct|tlsrec", "direct|split"]), max_size=2).map(tuple),
     rungs_failed_at=TIMES,
+)
+RESULTS = st.builds(
+    StoredResult,
+    network=st.just(HOME),
+    host=TEXTS,
+    port=st.integers(0, 65_535),
+    status=TEXTS,
+    at=TIMES,
+    source=TEXTS,
+    cause=TEXTS,
+    text=TEXTS,
+    relays=st.lists(TEXTS, max_size=3).map(tuple),
+    otherwise=TEXTS,
+    since=TIMES,
+    works_by=st.sampled_from(["", "direct", "vps>tor|tlsrec"]),
 )
 
 
@@ -133,6 +159,28 @@ def test_overrides_survive() -> None:
     )
 
 
+@given(st.lists(RESULTS, max_size=4, unique_by=lambda result: result.key))
+def test_results_survive_and_are_removed(kept: list[StoredResult]) -> None:
+    with contextlib.closing(open_store(None).db) as db:
+        Batch(results={result.key: result for result in kept}).write(db)
+        assert {result.key: result for result in results(db)[0]} == {result.key: result for result in kept}
+        Batch(results=dict.fromkeys([result.key for result in kept])).write(db)
+        assert results(db) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("relays", "{}"), ("relays", "[" * 100_000), ("relays", "no JSON"), ("port", "high"), ("port", 70_000),
+     ("at", "soon"), ("at", float("inf"))],
+)  # fmt: skip
+def test_a_result_that_makes_no_sense_is_left_out(column: str, value: object) -> None:
+    whole = StoredResult(HOME, HOST, 443, "site down", AT, "connection")
+    row = [getattr(whole, name) if name != "relays" else "[]" for name in RESULT_COLUMNS]
+    assert read_results([row]) == ([whole], 0)
+    row[RESULT_COLUMNS.index(column)] = value
+    assert read_results([row]) == ([], 1)
+
+
 def counts(*seen: Outcome) -> tuple[Batch, NetworkId]:
     batch = Batch()
     for one in seen:
@@ -196,7 +244,7 @@ def test_rows_go_in_as_parameters_only() -> None:
         tables = db.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()
 
     assert row == (evil, evil, evil)
-    assert tables == (7,)
+    assert tables == (8,)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 63, 64, 65, 230])

@@ -8,13 +8,14 @@ from contextlib import closing
 
 import pytest
 
-from proxy.model import Action, Belief, Override, State
+from proxy.model import Action, Belief, Override, State, StoredResult
 from proxy.store.file import open_store
 from proxy.store.retention import LAPSED_BELIEF_S
 from proxy.store.state_copy import StateCopy
 from tests.support.outcomes import HOME, HOST
 
 BLOCKED = Belief(HOST, HOME, State.BLOCKED, until=2000.0)
+FAILED = StoredResult(HOME, HOST, 443, "site down", 2000.0, "connection", "down")
 LIKELY = Belief(HOST, HOME, State.SUSPECT, until=1000.0)
 
 
@@ -36,6 +37,7 @@ def copy_of(*beliefs: Belief, **overrides: Action) -> StateCopy:
 def test_a_new_file_gets_what_the_copy_has(db: sqlite3.Connection) -> None:
     copy_of(LIKELY, old=Action.BLOCK).write_to(db)
     copy = copy_of(BLOCKED, example=Action.DIRECT)
+    copy.set_result(FAILED.key, FAILED)
     assert not copy.equals(db)
 
     copy.write_to(db)
@@ -43,7 +45,9 @@ def test_a_new_file_gets_what_the_copy_has(db: sqlite3.Connection) -> None:
     assert copy.equals(db)
     read = StateCopy()
     assert (read.load(db), read.is_complete) == (0, True)
-    assert (read.beliefs, read.overrides) == (copy.beliefs, copy.overrides)
+    assert (read.beliefs, read.results, read.overrides) == (copy.beliefs, copy.results, copy.overrides)
+    copy.set_result(FAILED.key, None)
+    assert not copy.equals(db)
 
 
 def test_what_was_recorded_since_the_start_is_newer_than_the_file(db: sqlite3.Connection) -> None:
@@ -58,10 +62,14 @@ def test_what_was_recorded_since_the_start_is_newer_than_the_file(db: sqlite3.Co
 
 def test_what_is_removed_is_not_in_it() -> None:
     copy = copy_of(BLOCKED, example=Action.BLOCK)
-    copy.remove_lapsed(BLOCKED.until + LAPSED_BELIEF_S)
+    copy.set_result(FAILED.key, FAILED)
+    copy.remove_lapsed(FAILED.at + 3600, keep_s=3600)
+    assert list(copy.results.values()) == [FAILED]
+    copy.remove_lapsed(BLOCKED.until + LAPSED_BELIEF_S, keep_s=1e9)
+    assert copy.results == {}
     assert list(copy.beliefs.values()) == [BLOCKED]
 
-    copy.remove_lapsed(BLOCKED.until + LAPSED_BELIEF_S + 1)
+    copy.remove_lapsed(BLOCKED.until + LAPSED_BELIEF_S + 1, keep_s=1e9)
     copy.set_override("example", None)
     copy.set_belief(HOST, HOME, None)
 

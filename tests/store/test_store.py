@@ -22,7 +22,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import Log
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State
+from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State, StoredResult
 from proxy.store import database, file, rows
 from proxy.store import retention as retiring
 from proxy.store import store as writer
@@ -272,6 +272,27 @@ def test_off_writes_nothing_but_what_the_user_said(path: Path, open_at: Opener) 
     assert (again.load_beliefs(), set(again.load_overrides())) == ([], {"said.example"})
 
 
+def failed_at(host: str, at: float = AT) -> StoredResult:
+    return StoredResult(HOME, host, 443, "site down", at, "connection", "down", "direct: reset; tor: refused")
+
+
+def test_the_last_results_are_known_after_a_restart(path: Path, open_at: Opener) -> None:
+    store = open_at(path)
+    for result in (failed_at("down.example"), failed_at("gone.example"), failed_at("down.example", AT + 5)):
+        store.keep_result(result)
+    store.keep_result(replace(failed_at("fine.example"), status="works"))
+    store.drop_result(failed_at("gone.example").key)
+    store.flush()
+    assert b"fine.example" not in on_disk(path.parent)
+    store.close()
+    again = open_at(path)
+    assert again.load_results() == [failed_at("down.example", AT + 5)]
+    again.configure(Log(hosts="off"))
+    again.keep_result(failed_at("down.example", AT + 9))
+    again.close()
+    assert open_at(path).load_results() == [], "what may not be stored any more takes what was stored with it"
+
+
 @pytest.mark.parametrize("mode", ["decisions", "all"])
 def test_never_is_never(path: Path, open_at: Opener, mode: str) -> None:
     store = open_at(path, hosts=mode, never=("*.Gov.kz", "secret?.example"))
@@ -279,6 +300,7 @@ def test_never_is_never(path: Path, open_at: Opener, mode: str) -> None:
         store.record(rescued(host=host, at=AT), network=HOME)
         store.record(replace(rescued(host="192.0.2.1", at=AT), host=host), network=HOME)
         store.believe([change(host)])
+        store.keep_result(failed_at(host))
     for host in ("notgov.kz", "secret.example"):
         store.record(rescued(host=host, at=AT), network=HOME)
     store.flush()

@@ -28,7 +28,7 @@ from proxy.detect.beliefs.signal_counting import Refine, SignalCounting, unrefin
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import concerns
-from proxy.detect.verdict.results import DIRECT_WORKS_S, Results, Visited
+from proxy.detect.verdict.results import DIRECT_WORKS_S, NO_RESULT_STORE, Results, ResultStore, Visited
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
     UNKNOWN_NETWORK,
@@ -42,6 +42,7 @@ from proxy.model import (
     Outcome,
     Protocol,
     State,
+    StoredResult,
 )
 
 
@@ -58,11 +59,14 @@ class Beliefs:
         near: Callable[[str], bool] = lambda host: False,
         addresses: Callable[[str], Iterable[IPAddress]] = lambda host: (),
         refine: Refine = unrefined,
+        results: Iterable[StoredResult] = (),
+        store: ResultStore = NO_RESULT_STORE,
     ) -> None:
-        """`known` comes from the store. `rng` draws the jitter of re-tests. `listed` says whether an imported list
-        names a host, which adds weight to its first signal. `near` says whether a host is this computer or on its own
-        network: its deliveries say nothing about internet access. `addresses` returns what a name resolved to, where
-        that is known; it is called only when they may teach something. `refine` weighs each signal before it counts."""
+        """`known` and `results` come from the store, and `store` keeps the last results. `rng` draws the jitter of
+        re-tests. `listed` says whether an imported list names a host, which adds weight to its first signal. `near`
+        says whether a host is this computer or on its own network: its deliveries say nothing about internet access.
+        `addresses` returns what a name resolved to, where that is known; it is called only when they may teach
+        something. `refine` weighs each signal before it counts."""
         rng = rng if rng is not None else random.SystemRandom()
         self._settings = settings
         self._bases = Bases()
@@ -70,7 +74,7 @@ class Beliefs:
         self._counting = SignalCounting(settings, self._table, refine, self._bases)
         self._post_delivery = PostDelivery(settings, self._counting)
         self._recovery = Recovery(settings, self._table)
-        self._results = Results(settings)
+        self._results = Results(settings, results, store)
         self._outcome_learning = OutcomeLearning(
             settings, self._counting, self._post_delivery, self._recovery, self._results, addresses, self._bases
         )
@@ -235,6 +239,10 @@ class Beliefs:
         """The hosts with a result of the last `within_s`, the latest first, once for each port."""
         self._update_clock(now)
         return self._results.recent(network, now, within_s)
+
+    def results_since(self, at: float) -> set[str]:
+        """The hosts with a result that came then or later, on any network."""
+        return self._results.since(at)
 
     def working_direct(self, *, network: NetworkId) -> list[tuple[str, float]]:
         """The hosts that answered direct since the start, and when each last did, in seconds since the epoch."""

@@ -3,15 +3,16 @@
 A connection that a route delivered needs no result: the stored status says that the site works. For one that failed on
 every route, the result is found here: the name does not exist, the relays themselves fail, or the site is down. A
 measurement has its verdict. A port of a site has its own results: that nothing listens on one says nothing of the
-others. Results are in memory only, limited like the beliefs.
+others. Results are limited like the beliefs; a `ResultStore` keeps them, so that they are known after a restart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Protocol as Interface
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
@@ -31,13 +32,16 @@ from proxy.model import (
     NetworkId,
     Outcome,
     Protocol,
+    ResultKey,
     Stage,
     StepKind,
+    StoredResult,
     Symptom,
 )
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, semicolons
+from proxy.wire.relay_url import redact
 
 _NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
 """Of the home network an address to which no way leads is not reachable, and says nothing about others."""
@@ -63,16 +67,49 @@ class Visited:
     port: int
 
 
+class ResultStore(Interface):
+    """Keeps results over a restart, as far as the user's settings allow. Returns at once and never raises."""
+
+    def keep_result(self, result: StoredResult) -> None:
+        """Takes the place of what was kept of the same port."""
+        ...
+
+    def drop_result(self, key: ResultKey) -> None:
+        """Nothing is kept of this port any more."""
+        ...
+
+
+class NoResultStore:
+    """Keeps nothing."""
+
+    def keep_result(self, result: StoredResult) -> None:
+        pass
+
+    def drop_result(self, key: ResultKey) -> None:
+        pass
+
+
+NO_RESULT_STORE: ResultStore = NoResultStore()
+
+
 class Results:
     """The last results, by network, host and port. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning) -> None:
+    def __init__(
+        self, settings: DetectTuning, known: Iterable[StoredResult] = (), store: ResultStore = NO_RESULT_STORE
+    ) -> None:
+        """`known` comes from the store."""
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
         self._results: HostLru[tuple[LastResult, ...]] = HostLru(**bounds)
         self._visited: HostLru[Visited] = HostLru(**bounds)
         self.waiting: Bounded[tuple[Key, int], LastResult] = Bounded(WAITING_MAX)
         """By host and port, what a failure will come to if another site works direct at the time. Empty: none waits."""
+        self._store = store
+        for stored in sorted(known, key=lambda stored: stored.at):
+            if (result := _from_store(stored)) is not None:
+                key = (stored.network, stored.host)
+                self._results.put(key, _with(self._results.get(key), result))
 
     def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
         """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
@@ -118,11 +155,9 @@ class Results:
     def forget_recent(self, network: NetworkId, since: float) -> None:
         """Forgets what came on a network since then: it was the network's doing, and says nothing about the sites."""
         for key, results in self._results.items():
-            if key[0] == network and any(result.at >= since for result in results):
-                if older := tuple(result for result in results if result.at < since):
-                    self._results.put(key, older)
-                else:
-                    self._results.pop(key)
+            for result in results if key[0] == network else ():
+                if result.at >= since:
+                    self._replace(key, result.port, None)
         for waiting in [waiting for waiting in self.waiting if waiting[0][0] == network]:
             del self.waiting[waiting]
 
@@ -162,9 +197,14 @@ class Results:
         ]
         return sorted(found, key=lambda pair: pair[1].at, reverse=True)
 
+    def since(self, at: float) -> set[str]:
+        """The hosts with a result that came then or later, on any network."""
+        return {host for (_, host), results in self._results.items() if any(result.at >= at for result in results)}
+
     def forget(self, key: Key) -> None:
         """Forgets one host."""
-        self._results.pop(key)
+        for result in self._results.get(key) or ():
+            self._replace(key, result.port, None)
         self._visited.pop(key)
         for waiting in [waiting for waiting in self.waiting if waiting[0] == key]:
             del self.waiting[waiting]
@@ -175,17 +215,68 @@ class Results:
 
     def on_clock_set(self) -> None:
         """Drops all results, whose dates are void."""
-        self._results.clear()
+        for key in self._results:
+            self.forget(key)
         self.waiting.clear()
 
     def _replace(self, key: Key, port: int, result: LastResult | None) -> None:
-        others = [other for other in self._results.get(key) or () if other.port != port]
+        before = self._results.get(key) or ()
         if result is not None:
-            self._results.put(key, (*others, result)[-PORTS_MAX:])
-        elif others:
-            self._results.put(key, tuple(others))
+            self._results.put(key, _with(before, result))
+            self._store.keep_result(_to_store(key, result))
+            return
+        if others := tuple(other for other in before if other.port != port):
+            self._results.put(key, others)
         else:
             self._results.pop(key)
+        self._store.drop_result((*key, port))
+
+
+def _with(results: Sequence[LastResult] | None, result: LastResult) -> tuple[LastResult, ...]:
+    """The results of the ports of a host, with the latest of one of them."""
+    return (*(other for other in results or () if other.port != result.port), result)[-PORTS_MAX:]
+
+
+def _to_store(key: Key, result: LastResult) -> StoredResult:
+    network, host = key
+    return StoredResult(
+        network=network,
+        host=host,
+        port=result.port,
+        status=result.status,
+        at=result.at,
+        source=result.source,
+        cause=result.cause,
+        text=redact(result.text)[:_STORED_TEXT],
+        relays=result.relays,
+        otherwise=result.otherwise,
+        since=result.since,
+        works_by=result.works_by,
+    )
+
+
+def _from_store(stored: StoredResult) -> LastResult | None:
+    """None for one that another version of Byway has stored, in words that this one does not know."""
+    try:
+        status, source, otherwise = SiteStatus(stored.status), Source(stored.source), SiteStatus(stored.otherwise)
+    except ValueError:
+        return None
+    return LastResult(
+        status,
+        stored.at,
+        source,
+        stored.cause,
+        stored.text,
+        stored.relays,
+        otherwise,
+        stored.since,
+        stored.port,
+        stored.works_by,
+    )
+
+
+_STORED_TEXT = 2_000
+"""Characters of a sentence that are stored."""
 
 
 def visited_protocol(protocol: Protocol, port: int) -> Protocol:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -16,10 +17,12 @@ from proxy.model import (
     ClosedBy,
     MeasurementStep,
     Protocol,
+    ResultKey,
     Route,
     Stage,
     StepKind,
     StepResult,
+    StoredResult,
     Symptom,
 )
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
@@ -290,3 +293,88 @@ def test_the_cause_of_a_failure(symptom: Symptom, stage: Stage, protocol: Protoc
 )
 def test_a_measurement_has_the_same_causes(kind: StepKind, symptom: Symptom, cause: Cause) -> None:
     assert cause_of_step(MeasurementStep(kind, DIRECT, StepResult.FAILED, symptom)) is cause
+
+
+# -- over a restart ----------------------------------------------------------------------------------------------------
+
+
+class Kept:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self.results: dict[ResultKey, StoredResult] = {}
+
+    def keep_result(self, result: StoredResult) -> None:
+        self.results[result.key] = result
+
+    def drop_result(self, key: ResultKey) -> None:
+        self.results.pop(key, None)
+
+
+UNANSWERED = outcome(RESET, WAITS)
+CLOSED = outcome(failed(Symptom.REFUSED, Stage.CONNECT), port=8443)
+
+
+def test_results_are_the_same_after_a_restart() -> None:
+    kept = Kept()
+    first = Results(DetectTuning(), store=kept)
+    first.learn(UNANSWERED, KEY, NOW, direct_works=True)
+    first.learn(UNANSWERED, KEY, NOW + 60, direct_works=True)
+    first.learn(CLOSED, KEY, NOW + 61, direct_works=True)
+    first.note(
+        (AWAY, "measured.example"),
+        LastResult(SiteStatus.BLOCKED, NOW, Source.MEASUREMENT, Cause.DNS, "as measured", works_by="direct|doh"),
+    )
+    again = Results(DetectTuning(), kept.results.values(), kept)
+    for key in (KEY, (AWAY, "measured.example")):
+        assert again.by_port(key, NOW + 61) == first.by_port(key, NOW + 61) != ()
+    assert seen(again, 61).began == NOW
+    again.learn(UNANSWERED, KEY, NOW + 90, direct_works=True)
+    assert seen(again, 90).began == NOW, "the spell goes on"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda results: results.learn(outcome(delivered()), KEY, NOW + 1, direct_works=True),
+        lambda results: results.forget(KEY),
+        lambda results: results.forget_recent(HOME, NOW - 60),
+        lambda results: results.on_clock_set(),
+    ],
+    ids=["a route delivers", "the host is forgotten", "the network was at fault", "the clock was set"],
+)
+def test_what_is_over_is_not_kept(end: Callable[[Results], None]) -> None:
+    kept = Kept()
+    results = Results(DetectTuning(), store=kept)
+    results.learn(UNANSWERED, KEY, NOW, direct_works=True)
+    assert kept.results
+    end(results)
+    assert kept.results == {}
+
+
+def test_a_failure_that_waits_is_kept_once_it_is_certain() -> None:
+    kept = Kept()
+    results = Results(DetectTuning(), store=kept)
+    results.learn(outcome(RESET), KEY, NOW, direct_works=False)
+    assert [result.status for result in kept.results.values()] == ["not tested"]
+    results.on_direct_delivery(HOME, "example.com", NOW + 20)
+    assert [result.status for result in kept.results.values()] == ["does not open"]
+
+
+def test_what_another_version_has_stored_is_left_out() -> None:
+    stored = StoredResult(*KEY, 443, "site down", NOW, "connection", "down", otherwise="not tested")
+    known = Results(DetectTuning(), [stored])
+    assert seen(known).status is SiteStatus.SITE_DOWN
+    for strange in (
+        replace(stored, status="gone fishing"), replace(stored, source="hearsay"), replace(stored, otherwise=""),
+    ):  # fmt: skip
+        assert Results(DetectTuning(), [strange]).of(KEY, NOW) is None
+
+
+def test_a_relay_url_is_not_kept() -> None:
+    kept = Kept()
+    results = Results(DetectTuning(), store=kept)
+    text = "socks5h://user:secret@192.0.2.1:1080: no answer"
+    results.note(KEY, LastResult(SiteStatus.SITE_DOWN, NOW, Source.CONNECTION, text=text))
+    (result,) = kept.results.values()
+    assert "secret" not in result.text
