@@ -157,37 +157,43 @@ class Guard:
             return None
         if destination.port in self._own_ports:
             return _ourselves(destination)
-        if self._opened_name(destination):
-            return None
-        if any(self._opened(address, destination.port) for address in _LOCALHOST):
+        if any(self._opens(destination, address) for address in _LOCALHOST):
             return None  # on direct, what it resolves to is checked again
         return f"{destination.host} is this computer itself; to allow it, add it to [safety] allow"
 
     def refuse_address(self, destination: Destination, address: IPAddress, *, is_own: bool = False) -> str | None:
         """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct.
         `is_own`: it is this computer's, also if it was not when the guard was made."""
-        reached = _reached(address)
-        kinds = [_kind(inner) for inner in reached]  # no generators and few calls: each first visit asks this
+        return self.judge_address(destination, address, is_own=is_own)[0]
+
+    def judge_address(
+        self, destination: Destination, address: IPAddress, *, is_own: bool = False
+    ) -> tuple[str | None, bool]:
+        """Returns the same, and whether that lasts: of a private address it may change as this computer travels, since
+        it may become its own."""
+        reached, kinds = _judged(address)  # no generators and few calls: each first visit asks this
+        lasts = False not in [kind in _LASTING for kind in kinds]
         is_own = is_own or not self._own_addresses.isdisjoint(reached)
         if destination.port in self._own_ports and (is_own or True in [kind in _THIS_COMPUTER for kind in kinds]):
-            return _ourselves(destination)
+            return _ourselves(destination), lasts
         if kinds == [_Kind.PUBLIC] and not is_own:
-            return None  # the usual case
-        if self._opened_name(destination) or self._opened(address, destination.port):
-            return None
+            return None, lasts  # the usual case
+        if self._opens(destination, address):
+            return None, lasts
         what = _Kind.LOOPBACK if is_own else next((kind for kind in kinds if kind not in _REACHABLE), None)
         if what is not None:
-            return f"{_described(destination, address)} is {what.value}; to allow it, add it to [safety] allow"
+            return f"{_described(destination, address)} is {what.value}; to allow it, add it to [safety] allow", lasts
         if _Kind.PRIVATE in kinds and destination.address is None and not self.is_near(destination.host):
-            return (
+            reason = (
                 f"{_described(destination, address)} is a private address behind a public name; to allow it, add the "
                 "name's suffix to [dns] local, or the address to [safety] allow"
             )
-        return None
+            return reason, lasts
+        return None, lasts
 
     def is_bogon(self, host: str, address: IPAddress) -> bool:
         """Whether `address` is neither public nor allowed by the user for `host`: then the answer is forged."""
-        kinds = [_kind(inner) for inner in _reached(address)]
+        _, kinds = _judged(address)
         if kinds.count(_Kind.PUBLIC) == len(kinds):
             return False
         if self.is_near(host):
@@ -195,15 +201,10 @@ class Guard:
         entries = self._exceptions
         return True not in [e.name == host or (e.network is not None and address in e.network) for e in entries]
 
-    def is_lasting(self, address: IPAddress) -> bool:
-        """Whether what is said of an address that is no literal stays the same as this computer travels: a private one
-        may become its own."""
-        return False not in [_kind(inner) in _LASTING for inner in _reached(address)]
-
     def _is_near(self, host: str) -> bool:
         address = literal(host)
         if address is not None:
-            return any(_kind(inner) in _NEAR for inner in _reached(address))
+            return any(kind in _NEAR for kind in _judged(address)[1])
         if "." not in host or host in self._own_names:
             return True
         return f".{host}".endswith(_NEAR_SUFFIXES) or f".{host}".endswith(self._suffixes)
@@ -211,33 +212,42 @@ class Guard:
     def leads_home(self, destination: Destination, address: IPAddress) -> bool:
         """Whether `address`, which the user's own files give for the name of `destination`, is on the home network or
         this computer's. One of this computer that `[safety] allow` opens is not: trials have nothing else."""
-        kinds = [_kind(inner) for inner in _reached(address)]
+        _, kinds = _judged(address)
         if True in [kind in _HOME for kind in kinds]:
             return True
-        is_own = True in [kind in _THIS_COMPUTER for kind in kinds]
-        return is_own and self.refuse_address(destination, address) is not None
+        if True not in [kind in _THIS_COMPUTER for kind in kinds]:
+            return False
+        return destination.port in self._own_ports or not self._opens(destination, address)
 
-    def _opened(self, address: IPAddress, port: int) -> bool:
-        """Whether an entry of `[safety] allow` covers the address itself, or every address that it reaches."""
-        ports = (None, port)
-        opened = [entry.network for entry in self._exceptions if entry.network is not None and entry.port in ports]
-        if True in [address in network for network in opened]:
-            return True
-        return all(any(inner in network for network in opened) for inner in _reached(address))
-
-    def _opened_name(self, destination: Destination) -> bool:
-        """Whether an entry of `[safety] allow` names the destination."""
-        host, ports = destination.host, (None, destination.port)
-        return True in [entry.name == host and entry.port in ports for entry in self._exceptions]
+    def _opens(self, destination: Destination, address: IPAddress) -> bool:
+        """Whether `[safety] allow` names the destination, or covers the address itself or all addresses that it
+        reaches."""
+        host, port = destination.host, destination.port
+        for entry in self._exceptions:
+            if entry.port is None or entry.port == port:
+                if entry.network is None:
+                    if entry.name == host:
+                        return True
+                elif address in entry.network:
+                    return True
+        reached, _ = _judged(address)
+        return reached != (address,) and all(self._opens(destination, inner) for inner in reached)
 
     def __repr__(self) -> str:
         return f"<Guard {len(self._exceptions)} exceptions, own ports {sorted(self._own_ports)}>"
 
 
-def _reached(address: IPAddress) -> tuple[IPAddress, ...]:
-    """Returns where a packet to this address may end: the address itself, or the IPv4 addresses embedded in it."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return (address,)
+def _judged(address: IPAddress) -> tuple[tuple[IPAddress, ...], list[_Kind]]:
+    """Returns where a packet to this address may end, and the kinds of these addresses."""
+    if isinstance(address, ipaddress.IPv4Address):  # the usual case: written out, it costs one call of Python's less
+        firsts, kinds = _STRETCHES[4]
+        return (address,), [kinds[bisect_right(firsts, int(address)) - 1]]
+    reached = _reached(address)
+    return reached, [_kind(inner) for inner in reached]
+
+
+def _reached(address: ipaddress.IPv6Address) -> tuple[IPAddress, ...]:
+    """Returns the address itself, or the IPv4 addresses embedded in it."""
     if address in _TEREDO:
         value = int(address)
         client = ipaddress.IPv4Address((value & 0xFFFFFFFF) ^ 0xFFFFFFFF)  # written inverted (RFC 4380)

@@ -29,14 +29,14 @@ class HomeNetwork:
 
     def covers(self, destination: Destination, name: str) -> bool:
         """See Home. A private address is at home whatever name is in the flight."""
-        if self._is_home(destination):
+        host = destination.host
+        if self.guard.is_near(host):
             return True
-        return name != destination.host and self._is_home(Destination(name, destination.port))
-
-    def _is_home(self, destination: Destination) -> bool:
-        if self.guard.is_near(destination.host):
-            return True
-        if destination.address is not None:
+        if destination.address is None:
+            for address in self.in_files(host):
+                if self.guard.leads_home(destination, address):
+                    return True
+        if name == host:
             return False
-        addresses = self.in_files(destination.host)
-        return True in [self.guard.leads_home(destination, address) for address in addresses]
+        named = Destination(name, destination.port)
+        return self.covers(named, named.host)

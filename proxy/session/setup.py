@@ -111,10 +111,10 @@ def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):
             return None
-        reason = guard.refuse_address(destination, address)
+        reason, lasts = guard.judge_address(destination, address)
         if reason is not None and resolver is not None and address in resolver.in_files(destination.host):
             reason = guard.refuse_address(Destination(str(address), destination.port), address)
-        if reason is not None or guard.is_lasting(address):
+        if reason is not None or lasts:
             return reason
         is_own = source_address_for(address) == address
         return guard.refuse_address(destination, address, is_own=True) if is_own else None

@@ -28,10 +28,10 @@ COUNTS = 3
 FRESH = tuple(f"www.fresh{number}.test" for number in range(900))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 
-CALLS = {"connect": 166, "socks5": 185, "first": 286, "relay": 237, "plain": 155, "keep_alive": 69}
+CALLS = {"connect": 166, "socks5": 185, "first": 278, "relay": 237, "plain": 155, "keep_alive": 69}
 """Calls of Python functions a visit, at most. All but `first` are to a host that is known to work.
 
-On an idle machine they are 158, 176, 276, 228, 143 and 63, one of which keeps the list of open connections, and two to
+On an idle machine they are 158, 176, 265, 229, 146 and 64, one of which keeps the list of open connections, and two to
 nine leave answers and the closing of sockets to the end of a pass, which takes less CPU time than it costs. Beside two
 other workers up to six more: bytes that come in two parts are read, moved and waited for twice.
 """

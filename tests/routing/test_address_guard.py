@@ -402,4 +402,12 @@ def test_the_kind_of_an_address_is_that_of_the_first_range_that_fits(network: ad
      ("100.64.0.1", False), ("fd12::5", False), ("fe80::1", False), ("64:ff9b::c0a8:10a", False)],
 )  # fmt: skip
 def test_what_is_said_of_a_private_address_does_not_last(address: str, lasts: bool) -> None:
-    assert GUARD.is_lasting(ipaddress.ip_address(address)) is lasts
+    assert GUARD.judge_address(Destination("name.example", 443), ipaddress.ip_address(address))[1] is lasts
+
+
+def test_a_public_address_is_judged_by_four_calls() -> None:
+    """Each first visit to a site does it: the judgement, the address, and its number and hash in Python's own code."""
+    destination, address = Destination("www.example.com", 443), ipaddress.ip_address("93.184.216.34")
+    with counting() as calls:
+        assert GUARD.judge_address(destination, address) == (None, True)
+    assert calls.total() == 4

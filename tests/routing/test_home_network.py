@@ -33,6 +33,7 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
 from proxy.wire import home_network, hostnames
+from tests.support.calls import counting
 
 NOW = 1000.0
 RELAYS = ("tor", "vps")
@@ -228,3 +229,14 @@ def test_every_suffix_of_the_bypass_lists_is_at_home(suffix: str) -> None:
 
 def test_byway_s_own_page_is_in_no_bypass_list() -> None:
     assert "internal" not in home_network.BYPASS_SUFFIXES
+
+
+def test_a_public_name_is_decided_by_one_call() -> None:
+    """Beside what is remembered of the name, and the look into the files: each first visit to a site asks."""
+    files: dict[str, Sequence[IPAddress]] = {}
+    home = HomeNetwork(Guard(), lambda name: files.get(name, ()))
+    destination = Destination("www.example.com", 443)
+    assert not home.guard.is_near(destination.host)
+    with counting() as calls:
+        assert not home.covers(destination, destination.host)
+    assert calls.total() == 1

@@ -27,7 +27,7 @@ from proxy.control.relay_reader import RelayReader
 from proxy.control.request_parsing import parse_field
 from proxy.control.site import scope, site
 from proxy.control.site_reader import SiteReader
-from proxy.detect.verdict.results import visited_protocol
+from proxy.detect.verdict.results import PAGES
 from proxy.model import Destination, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
@@ -148,8 +148,8 @@ class MeasurementEndpoints:
             return replace(page, protocol=visited.protocol, port=visited.port), None
         rows = await self.sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
         for row in sorted(rows, key=lambda row: row.at, reverse=True):
-            protocol = visited_protocol(Protocol(row.protocol), row.port)
-            if row.host == page.host and protocol is not Protocol.NONE:
+            protocol = PAGES.get(Protocol(row.protocol) or row.port)
+            if row.host == page.host and protocol is not None:
                 return replace(page, protocol=protocol, port=row.port), None
         return page, replace(page, protocol=Protocol.HTTP, port=80)
 

@@ -146,13 +146,16 @@ class Beliefs:
                     ends.append(held.rungs_failed_at + settings.last_good_s)
         if table.transient.get(key) is not None and (transient := table.current_transient(key, now)) is not None:
             ends.append(transient.until)
+        record = self._counting.network_health.records.get(network)
+        is_usual = record is None or record.state is NetworkState.OK
+        is_restricted = not is_usual and self.network_state(network) is NetworkState.RESTRICTED
         if (working := table.works.get(key)) is not None:  # the next success may move its dates
             ends += [working.renew_at, working.at + settings.known_s]
-            if self._counting.network_health.state(network) is NetworkState.RESTRICTED:
+            if is_restricted:
                 ends.append(working.at + settings.restricted_known_s)
         elif aggregation.prefixes and (belief is None or belief.state is State.UNKNOWN):
             ends.append(now)  # it depends on the addresses
-        if self._counting.network_health.state(network) is NetworkState.RESTRICTED:
+        if is_restricted:
             failed_at = self._counting.network_health.failed_at(network, registrable(host))
             if now <= failed_at + settings.restricted_known_s:
                 ends.append(failed_at + settings.restricted_known_s)

@@ -49,6 +49,19 @@ _NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
 HTTPS = 443
 """The port that people mean when they name a site."""
 
+PAGES: Mapping[Protocol | int, Protocol] = MappingProxyType(
+    {
+        Protocol.TLS: Protocol.TLS,
+        Protocol.HTTP: Protocol.HTTP,
+        443: Protocol.TLS,
+        8443: Protocol.TLS,
+        80: Protocol.HTTP,
+        8080: Protocol.HTTP,
+    }
+)
+"""The protocol of a page that was visited: by what the client sent, or by the port where the visit failed before it
+sent anything. Other visits are to no page."""
+
 PORTS_MAX = 4
 """Ports of one host that have a result, the latest."""
 
@@ -114,7 +127,7 @@ class Results:
     def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
         """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
         port = outcome.request.destination.port
-        if (protocol := visited_protocol(outcome.protocol, port)) is not Protocol.NONE:
+        if (protocol := PAGES.get(outcome.protocol or port)) is not None:
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
             if self._results.get(key) is None:
@@ -277,18 +290,6 @@ def _from_store(stored: StoredResult) -> LastResult | None:
 
 _STORED_TEXT = 2_000
 """Characters of a sentence that are stored."""
-
-
-def visited_protocol(protocol: Protocol, port: int) -> Protocol:
-    """The protocol of a page that was visited: TLS or HTTP, by what the client sent, or by the port where the visit
-    failed before it sent anything; NONE for what is no page."""
-    if protocol is Protocol.NONE:
-        return _USUAL.get(port, Protocol.NONE)
-    return protocol if protocol in (Protocol.TLS, Protocol.HTTP) else Protocol.NONE
-
-
-_USUAL = MappingProxyType({80: Protocol.HTTP, 8080: Protocol.HTTP, 443: Protocol.TLS, 8443: Protocol.TLS})
-"""What pages are requested by at these ports."""
 
 
 _NEED_A_ROUTE = (SiteStatus.SITE_DOWN, SiteStatus.DOES_NOT_OPEN, SiteStatus.DOES_NOT_RESOLVE)
