@@ -1,10 +1,10 @@
 """The process in which a list is tried out: it reads the list to the end, or to its first fault, and tells no more.
 
-    python -m proxy.app.list_trial FORMAT FOLDER < LIST
+    python -m proxy.app.list_trial FORMAT OPTION FOLDER < LIST
 
-FOLDER has the files that the list may include; empty: there are none. Exits with 0 also when the list is refused: the
-process that asked reads it then by itself, and tells why. It is ended from outside when it takes too long, or ends by
-itself when nobody is left to do that. See `store/list_trials.py`.
+OPTION is `allow_suffixes`, or empty. FOLDER has the files that the list may include; empty: there are none. Exits with
+0 also when the list is refused: the process that asked reads it then by itself, and tells why. It is ended from outside
+when it takes too long, or ends by itself when nobody is left to do that. See `store/list_trials.py`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ else:
 
 def main() -> int:
     """Reads the list on standard input. Returns the exit code."""
-    format_name, folder = sys.argv[1:3]
+    format_name, option, folder = sys.argv[1:4]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this at once
     # A thread without the interpreter's lock, which ends also a search of `re`; later than who waits for this process.
     faulthandler.dump_traceback_later(TRIAL_S + 5, exit=True)
@@ -59,6 +59,7 @@ def main() -> int:
             size=len(data),
             source="list",
             format=cast(ListFormatName, format_name),
+            allow_suffixes=option == "allow_suffixes",
             siblings=_Siblings(Path(folder)) if folder else no_siblings,
         )
     except ConfigError as error:

@@ -94,7 +94,7 @@ def read_lists(
                 absent = f"not fetched yet; run `byway list refresh {item.name}`"
                 lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
                 continue
-            copies.trials.require(data, source=source, format=item.format, folder=None if item.url else file.parent)
+            _require(copies, data, item, source, file)
             listed = parse_list(
                 decode_pieces(file, data, pause_s=pause_s),
                 size=len(data),
@@ -124,9 +124,12 @@ def try_lists(configured: Sequence[ListConfig], paths: Paths, copies: ListCopies
         with contextlib.suppress(ConfigError):
             data = copies.content(item.url) if item.url else read_obeyed(file, limit=COPY_LIMIT).data
             if data is not None:
-                copies.trials.require(
-                    data, source=item.name, format=item.format, folder=None if item.url else file.parent
-                )
+                _require(copies, data, item, item.name, file)
+
+
+def _require(copies: ListCopies, data: bytes, item: ListConfig, source: str, file: Path) -> None:
+    folder = None if item.url else file.parent
+    copies.trials.require(data, source=source, format=item.format, allow_suffixes=item.allow_suffixes, folder=folder)
 
 
 def _changed_at(file: Path) -> float:

@@ -192,7 +192,9 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
     not be relayed any more. Raises ConfigError when one cannot be read."""
     if "include:" not in text:
         return text
-    ListTrials(None).require(text.encode(), source=item.name, format=item.format, folder=file.parent)
+    ListTrials(None).require(
+        text.encode(), source=item.name, format=item.format, allow_suffixes=False, folder=file.parent
+    )
     siblings = Siblings(file, only_obeyed=False)
     listed = parse_list(
         iter([text]), size=len(text), source=item.name, format=item.format, allow_empty=True, siblings=siblings

@@ -289,7 +289,9 @@ class ListRefresh:
             raise DownloadFailed("a web page came in place of the list")
         pieces = decode_pieces(Path(item.name), found.content, pause_s=_PAUSE_S)
         try:
-            self._copies.trials.require(found.content, source=item.name, format=item.format)
+            self._copies.trials.require(
+                found.content, source=item.name, format=item.format, allow_suffixes=item.allow_suffixes
+            )
             listed = parse_list(
                 pieces,
                 size=len(found.content),

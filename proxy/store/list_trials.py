@@ -2,8 +2,8 @@
 
 Lists come from strangers, and a search of `re` that takes for ever holds the interpreter's lock: nothing in this
 process could end it, and no signal would be handled. The other process has bounds of time and memory, and is ended when
-it passes one. A reader does the same with the same text each time, so what was read there can be read here. A text that
-passed is remembered by its hash, also across restarts: a start with a known list costs nothing more.
+it passes one. A reader does the same with the same text and options each time, so what was read there can be read
+here. A text that passed is remembered by its hash, also across restarts: a start with a known list costs nothing more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from proxy.config.files import read_bytes
 from proxy.config.paths import private_folder, write_private
+from proxy.model.bounded import Bounded
 from proxy.model.errors import BywayError, ConfigError, reason_of
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ NEEDS_MEMORY = 3
 
 _WORKER = (sys.executable, "-P", "-m", "proxy.app.list_trial")  # -P: the current folder is not on sys.path
 _TOO_LONG = "takes too long to read, and was stopped; it may be made to do harm"
+_TOO_LARGE = f"takes more than {MEMORY_LIMIT // 1024 // 1024} MB of memory to read; it may be made to do harm"
 _OUT_OF_TIME: int = getattr(signal, "SIGXCPU", 0)
 _REMEMBERED = 500
 _FILE_LIMIT = 64 * 1024
@@ -55,25 +57,40 @@ class ListTrials:
         self._file = file
         self._ephemeral = ephemeral
         self._worker = worker
-        self._results: dict[str, str] = {}  # hash → why it failed, "" when it passed
+        self._passed = Bounded[str, None](_REMEMBERED)  # hashes
+        self._failed = Bounded[str, str](_REMEMBERED)  # hash → why; of this start alone
+        self._storing = threading.Lock()
         self._has_read = False
         self._running: set[subprocess.Popen[bytes]] = set()
         self._ended = threading.Event()
 
-    def require(self, data: bytes, *, source: str, format: str, folder: Path | None = None) -> None:  # noqa: A002
-        """Returns when the list can be read, or refused, within the bounds. `source` names it in messages; `folder` has
-        the files that it may include. Raises ConfigError when it cannot."""
-        key = _key(data, format)
+    def require(
+        self,
+        data: bytes,
+        *,
+        source: str,
+        format: str,  # noqa: A002  # as the setting is called
+        allow_suffixes: bool,
+        folder: Path | None = None,
+    ) -> None:
+        """Returns when the list can be read, or refused, within the bounds, by a reader with the same options. `source`
+        names it in messages; `folder` has the files that it may include. Raises ConfigError when it cannot."""
+        options = [format, "allow_suffixes" if allow_suffixes else ""]
+        key = _key(data, options)
         # What a list includes may change without it.
         keeps = folder is None or _INCLUDES not in data
         self._read()
-        fault = self._results.get(key) if keeps else None
-        if fault is None:
-            fault = self._try(data, format, folder)
-            if keeps and not self._ended.is_set():
-                self._results[key] = fault
-                if not fault:
+        if keeps and key in self._passed:
+            return
+        fault = self._failed.get(key, "") if keeps else ""
+        if not fault:
+            fault = self._try(data, options, folder)
+            with self._storing:
+                if keeps and not fault:
+                    self._passed[key] = None
                     self._save()
+                elif keeps and fault in (_TOO_LONG, _TOO_LARGE):  # another fault may be the computer's
+                    self._failed[key] = fault
         if fault:
             raise ConfigError(f"{source}: {fault}")
 
@@ -83,11 +100,11 @@ class ListTrials:
         for process in tuple(self._running):
             process.kill()
 
-    def _try(self, data: bytes, format: str, folder: Path | None) -> str:  # noqa: A002
+    def _try(self, data: bytes, options: Sequence[str], folder: Path | None) -> str:
         """Returns why the list must not be read here; "" when it may."""
         if self._ended.is_set():
             return "was not read, since Byway ends"
-        command = [*self._worker, format, str(folder or "")]
+        command = [*self._worker, *options, str(folder or "")]
         try:
             # It writes nothing, but the end of its output tells its end at once; to ask again and again takes longer.
             process = subprocess.Popen(
@@ -111,7 +128,7 @@ class ListTrials:
         if process.returncode == -_OUT_OF_TIME:
             return _TOO_LONG
         if process.returncode == NEEDS_MEMORY:
-            return f"takes more than {MEMORY_LIMIT // 1024 // 1024} MB of memory to read; it may be made to do harm"
+            return _TOO_LARGE
         return f"cannot be read: the process that tried it out ended with {process.returncode}"
 
     def _read(self) -> None:
@@ -122,24 +139,25 @@ class ListTrials:
             return
         try:
             keys = json.loads(read_bytes(self._file, limit=_FILE_LIMIT))["passed"]
-            self._results |= {key: "" for key in keys if isinstance(key, str)}
+            for key in keys[-_REMEMBERED:]:
+                if isinstance(key, str):
+                    self._passed[key] = None
         except (ConfigError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.debug("%s cannot be read: %s", self._file, type(error).__name__)  # all are tried again
 
     def _save(self) -> None:
         if self._file is None or self._ephemeral:
             return
-        passed = [key for key, fault in self._results.items() if not fault][-_REMEMBERED:]
         try:
             private_folder(self._file.parent)
-            write_private(self._file, json.dumps({"passed": passed}))
+            write_private(self._file, json.dumps({"passed": list(self._passed)}))
         except BywayError as error:
             log.debug("%s", error)
 
 
-def _key(data: bytes, format: str) -> str:  # noqa: A002
+def _key(data: bytes, options: Sequence[str]) -> str:
     """Returns a hash of a list and of what reads it: an update of Byway tries all lists again."""
-    return hashlib.sha256(f"{_code()} {format}\n".encode() + hashlib.sha256(data).digest()).hexdigest()[:40]
+    return hashlib.sha256(f"{_code()} {options}\n".encode() + hashlib.sha256(data).digest()).hexdigest()[:40]
 
 
 def _code() -> str:

@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app.rule_files import read_lists, try_lists
+from proxy.config.paths import Paths
+from proxy.config.schema import ListConfig
+from proxy.store.list_copies import ListCopies
+from proxy.store.list_trials import ListTrials
 from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.waiting import until
@@ -95,3 +100,15 @@ def test_the_plant_hangs(tmp_path: Path, marker: Path) -> None:
     command = [sys.executable, "-P", "-m", "proxy.app.list_trial", "auto", ""]
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(command, input=b"forever", env={"PYTHONPATH": str(tmp_path / "planted")}, timeout=2, check=False)
+
+
+def test_who_reads_a_list_names_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(ListTrials, "require", lambda *_, allow_suffixes, **__: asked.append(allow_suffixes))
+    paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path / "state")
+    (tmp_path / "l.txt").write_text("com\n")
+    for allow_suffixes in (True, False):
+        item = ListConfig("l", "l.txt", allow_suffixes=allow_suffixes)
+        read_lists([item], paths)
+        try_lists([item], paths, ListCopies(tmp_path))
+    assert asked == [True, True, False, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,18 @@ from proxy.store.list_trials import ListTrials
 from tests.support.waiting import until
 
 LIST = b"a.example\nb.example\n"
+
+
+def require(
+    trials: ListTrials,
+    data: bytes = LIST,
+    *,
+    source: str = "l",
+    format: str = "auto",  # noqa: A002
+    allow_suffixes: bool = False,
+    folder: Path | None = None,
+) -> None:
+    trials.require(data, source=source, format=format, allow_suffixes=allow_suffixes, folder=folder)
 
 
 def worker(code: str) -> Sequence[str]:
@@ -42,7 +55,7 @@ HUNGRY = worker(
 )
 def test_a_list_that_can_be_read_or_refused_passes(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "other").write_text("b.test\n")
-    ListTrials(None).require(data, source="list", format="auto", folder=tmp_path)
+    require(ListTrials(None), data, source="list", format="auto", folder=tmp_path)
 
 
 def test_one_that_takes_for_ever_is_ended_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +63,7 @@ def test_one_that_takes_for_ever_is_ended_and_refused(monkeypatch: pytest.Monkey
     trials = ListTrials(None, worker=EXPONENTIAL)
     for _ in range(2):
         with pytest.raises(ConfigError, match=r"^mine\.txt: takes too long to read, and was stopped; it may be made"):
-            trials.require(LIST, source="mine.txt", format="auto")
+            require(trials, source="mine.txt", format="auto")
     assert not trials._running
 
 
@@ -64,7 +77,7 @@ def test_its_time_is_that_of_a_processor() -> None:
         "sys.exit(trial.main())"
     )
     with pytest.raises(ConfigError, match=r"^l: takes too long to read"):
-        ListTrials(None, worker=worker(code)).require(LIST, source="l", format="auto")
+        require(ListTrials(None, worker=worker(code)))
 
 
 def test_the_other_process_ends_by_itself_when_nobody_is_left_to_end_it() -> None:
@@ -75,67 +88,108 @@ def test_the_other_process_ends_by_itself_when_nobody_is_left_to_end_it() -> Non
         "sys.exit(trial.main())"
     )
     with pytest.raises(ConfigError, match=r"the process that tried it out ended with 1$"):
-        ListTrials(None, worker=worker(code)).require(LIST, source="l", format="auto")
+        require(ListTrials(None, worker=worker(code)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems bound time alone")
 def test_one_that_takes_too_much_memory_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^l: takes more than 1024 MB of memory to read; it may be made to do harm$"):
-        ListTrials(None, worker=HUNGRY).require(LIST, source="l", format="auto")
+        require(ListTrials(None, worker=HUNGRY))
 
 
 async def test_ending_ends_what_runs_and_allows_no_more() -> None:
     trials = ListTrials(None, worker=EXPONENTIAL)
-    waiting = asyncio.gather(asyncio.to_thread(trials.require, LIST, source="l", format="auto"), return_exceptions=True)
+    waiting = asyncio.gather(asyncio.to_thread(require, trials), return_exceptions=True)
     await until(lambda: bool(trials._running))
     trials.end()
     (refused,) = await waiting
     assert str(refused) == "l: was not read to the end, since Byway ends"
     with pytest.raises(ConfigError, match="was not read, since Byway ends"):
-        trials.require(LIST, source="l", format="auto")
+        require(trials)
 
 
 def test_what_passed_is_remembered_also_across_restarts(tmp_path: Path) -> None:
     file = tmp_path / "lists" / "tried.json"
-    ListTrials(file, worker=PASSES).require(LIST, source="l", format="auto")
+    require(ListTrials(file, worker=PASSES))
     again = ListTrials(file, worker=FAILS)
-    again.require(LIST, source="l", format="auto")
+    require(again)
     for data, form in ((LIST + b"#", "auto"), (LIST, "hosts")):
         with pytest.raises(ConfigError, match="the process that tried it out ended with 9"):
-            again.require(data, source="l", format=form)
+            require(again, data, source="l", format=form)
     assert len(json.loads(file.read_text())["passed"]) == 1
     assert "example" not in file.read_text()
 
 
 def test_an_update_tries_all_lists_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "tried.json"
-    ListTrials(file, worker=PASSES).require(LIST, source="l", format="auto")
+    require(ListTrials(file, worker=PASSES))
     monkeypatch.setattr(module, "_code", lambda: "another version")
     with pytest.raises(ConfigError):
-        ListTrials(file, worker=FAILS).require(LIST, source="l", format="auto")
+        require(ListTrials(file, worker=FAILS))
 
 
 def test_what_includes_other_files_is_tried_each_time(tmp_path: Path) -> None:
     including = b"include:other\n"
-    ListTrials(tmp_path / "tried.json", worker=PASSES).require(including, source="l", format="auto", folder=tmp_path)
+    require(ListTrials(tmp_path / "tried.json", worker=PASSES), including, folder=tmp_path)
     assert not (tmp_path / "tried.json").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"passed": 1}', '{"passed": [1, null]}', "\x00"])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "tried.json").write_text(content)
-    ListTrials(tmp_path / "tried.json", worker=PASSES).require(LIST, source="l", format="auto")
+    require(ListTrials(tmp_path / "tried.json", worker=PASSES))
     assert len(json.loads((tmp_path / "tried.json").read_text())["passed"]) == 1
 
 
 def test_who_writes_nothing_reads_what_passed(tmp_path: Path) -> None:
     file = tmp_path / "tried.json"
-    ListTrials(file, ephemeral=True, worker=PASSES).require(LIST, source="l", format="auto")
+    require(ListTrials(file, ephemeral=True, worker=PASSES))
     assert not file.exists()
-    ListTrials(file, worker=PASSES).require(LIST, source="l", format="auto")
-    ListTrials(file, ephemeral=True, worker=FAILS).require(LIST, source="l", format="auto")
+    require(ListTrials(file, worker=PASSES))
+    require(ListTrials(file, ephemeral=True, worker=FAILS))
 
 
 def test_without_a_process_to_be_had_the_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^l: cannot be tried out in a process of its own: "):
-        ListTrials(None, worker=[str(tmp_path / "none")]).require(LIST, source="l", format="auto")
+        require(ListTrials(None, worker=[str(tmp_path / "none")]))
+
+
+def test_a_fault_of_the_computer_is_not_that_of_the_list(tmp_path: Path) -> None:
+    """No process was to be had, or the system ended it for want of memory: the next one may do."""
+    trials = ListTrials(None, worker=[str(tmp_path / "none")])
+    for other in (FAILS, worker("import os; os.kill(os.getpid(), 9)")):
+        with pytest.raises(ConfigError):
+            require(trials)
+        trials._worker = other
+    with pytest.raises(ConfigError):
+        require(trials)
+    trials._worker = PASSES
+    require(trials)
+
+
+def test_what_is_remembered_of_lists_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    trials = ListTrials(None)
+    for faults in (module._TOO_LONG, ""):
+        monkeypatch.setattr(trials, "_try", lambda *_, fault=faults: fault)
+        for number in range(9):
+            with contextlib.suppress(ConfigError):
+                require(trials, b"%d.example\n" % number)
+    assert (len(trials._failed), len(trials._passed)) == (3, 3)
+
+
+def test_a_list_is_tried_with_the_options_with_which_it_is_read() -> None:
+    """One could be harmless with some and not with others."""
+    with_suffixes = worker("import sys; sys.stdin.read(); sys.exit(9 if 'allow_suffixes' in sys.argv else 0)")
+    trials = ListTrials(None, worker=with_suffixes)
+    require(trials)
+    with pytest.raises(ConfigError, match="ended with 9"):
+        require(trials, allow_suffixes=True)
+    code = (
+        "import sys, proxy.app.list_trial as trial\n"
+        "trial.parse_list = lambda *_, **options: sys.exit(5 + options['allow_suffixes'])\n"
+        "sys.exit(trial.main())"
+    )
+    for allow_suffixes in (False, True):
+        with pytest.raises(ConfigError, match=f"ended with {5 + allow_suffixes}"):
+            require(ListTrials(None, worker=worker(code)), allow_suffixes=allow_suffixes)

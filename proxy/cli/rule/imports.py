@@ -126,7 +126,9 @@ def _import_list(
     if is_web_page(data, "") and not force:
         raise ConfigError(f"{shown(file)}: is a web page, not a list. To import it anyway: --force")
     folder = None if file == _STDIN else file.parent
-    ListTrials(None).require(data, source=shown(file), format=item.format, folder=folder)
+    ListTrials(None).require(
+        data, source=shown(file), format=item.format, allow_suffixes=item.allow_suffixes, folder=folder
+    )
     listed = parse_list(
         decode_pieces(file, data),
         size=len(data),
