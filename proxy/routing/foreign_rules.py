@@ -53,6 +53,7 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 _OMEGA_HEADER = "[SwitchyOmega Conditions]"
 _OMEGA_RESULTS = "@with result"
 _BACKUP = re.compile(r"\"profileType\"\s*:\s*\"")
+_JSON_STRING = re.compile(r"\"((?:[^\"\\]|\\.)*+)\"")
 _OMEGA_LINE = re.compile(r"(?:(\w+):\s+)?(\S+)\s+\+(.+)")
 
 _SAMPLE = 200
@@ -86,9 +87,10 @@ def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
         return _of_backup(text, known)
     rules: list[tuple[int, str]] = []
     not_taken: list[tuple[int, str]] = []
-    for number, entry in _omega_entries(text) if _is_omega(text) else _entries(text):
+    entries, translated = (_omega_entries, _omega) if _is_omega(text) else (_entries, _clash)
+    for number, entry in entries(text):
         try:
-            rules.append((number, _omega(entry, known) if _is_omega(text) else _clash(entry, known)))
+            rules.append((number, translated(entry, known)))
         except ValueError as error:
             not_taken.append((number, f"{quoted(entry)}: {error}"))
     return ForeignRules(tuple(rules), tuple(not_taken))
@@ -207,14 +209,25 @@ def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ConfigError("the backup of SwitchyOmega is damaged, or of an unknown version") from None
     rules: list[tuple[int, str]] = []
+    lines = _lines_of_strings(text)
     for condition, profile in entries:
-        number = text.count("\n", 0, max(0, text.find(condition.rpartition(" ")[2]))) + 1
+        pattern = condition.partition(": ")[2]
+        number = lines.get(pattern) or lines.get(pattern.rpartition("/")[0], 1)  # a prefix stands there in two parts
         taken_as = profile if profile.upper() in relays or profile not in proxies else "PROXY"
         try:
             rules.append((number, _omega(f"{condition} +{taken_as}", relays)))
         except ValueError as error:
             not_taken.append((number, f"{quoted(f'{condition} +{profile}')}: {error}"))
     return ForeignRules(tuple(rules), tuple(not_taken))
+
+
+def _lines_of_strings(text: str) -> dict[str, int]:
+    """Returns the line on which each string without escapes first stands in a valid JSON text."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):  # no string goes over the end of a line
+        for string in _JSON_STRING.finditer(line):
+            found.setdefault(string[1], number)
+    return found
 
 
 def _of_attached(profile: Mapping[str, Any]) -> str:

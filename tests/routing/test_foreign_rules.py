@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.model.errors import ConfigError
 from proxy.routing.foreign_rules import recognizes, translate
+from tests.support.calls import counting
 
 CLASH = """\
 port: 7890
@@ -181,6 +182,31 @@ def test_the_list_of_a_switch_profile_is_told_with_the_default_behind_it(url: st
         f'the rule list{url and f" {url}"}: its sites lead to "work", all others to "direct"; to use it: byway rule '
         f"import {url or 'FILE'}, then add a LIST rule and a MATCH"
     )
+
+
+def test_a_rule_of_a_backup_has_the_line_of_its_pattern() -> None:
+    text = json.dumps(json.loads(backup()), indent=1)
+    found = translate(text, relays=["vps"])
+    lines = ["", *text.split("\n")]
+    assert [lines[number].split('"')[3] for number, _ in found.rules[:3]] == ["*.a.example", "b.example", "192.0.2.0"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules:\n{}".format("  - DOMAIN,a.example,PROXY\n" * 100),
+        "[[a]]\n" * 100,
+        "[SwitchyOmega Conditions]\n@with result\n{}".format("*.a.example +proxy\n" * 100),
+    ],
+    ids=["clash", "no rules", "omega"],
+)
+def test_a_text_is_cut_into_lines_as_often_however_long_it_is(text: str) -> None:
+    cuts = []
+    for times in (1, 8):
+        with counting() as calls:
+            translate(text * times)
+        cuts.append(calls["proxy.routing.lists.lines.split_lines"])
+    assert cuts[0] == cuts[1]
 
 
 def test_of_several_switch_profiles_none_is_guessed() -> None:
