@@ -29,7 +29,7 @@ def _env(
 
     The last lines, comments, show how to use and to unset them."""
     from proxy.cli.proxy_address import proxy_address
-    from proxy.config.command_name import typed_here
+    from proxy.config.command_name import words_here
     from proxy.control.version import VERSION
     from proxy.desktop.shell_env import Shell, script, shell_of, variables
 
@@ -38,5 +38,5 @@ def _env(
     if call.output.as_json:
         call.output.document({"version": VERSION, "shell": str(chosen), "variables": values})
     else:
-        call.output.now(script(chosen, values, command=typed_here()))
+        call.output.now(script(chosen, values, command=words_here()))
     return None

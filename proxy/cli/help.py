@@ -1,7 +1,7 @@
 """The layout of `--help`.
 
 Help names what a person types (PORT, URL, FILE), never a type of Python's, and the flags that every command has stand
-in a section of their own, below the command's.
+in a section of their own, below the command's. The commands in it can be copied: they are as they are typed here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from typer._click import Context, HelpFormatter
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from proxy.config.command_name import as_typed, typed_here
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typer import _click as click
-    from typer._click import Context, HelpFormatter, Parameter
+    from typer._click import Parameter
 
 COMMON_FLAGS = frozenset({"config", "state", "json", "plain", "quiet", "verbose", "help"})
 """Names of the parameters that every command has."""
@@ -25,8 +30,32 @@ _FEW = 12
 _NEGATIVE = re.compile(r"-[0-9]")
 
 
+class _Formatter(HelpFormatter):
+    def write_text(self, text: str) -> None:
+        typed = as_typed(text, typed_here())
+        if text.startswith("Example: "):  # a command that is cut at a hyphen cannot be copied
+            self.write(f"{'':>{self.current_indent}}{typed}\n")
+        else:
+            super().write_text(typed)
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(term, as_typed(text, typed_here())) for term, text in rows], col_max, col_spacing)
+
+
+class _Context(Context):
+    formatter_class = _Formatter
+
+    @property
+    def command_path(self) -> str:
+        """The command with its groups, in the usage and in "Try … for help". `info_name` stays `byway`: completion
+        goes by it."""
+        return super().command_path if self.parent is not None else typed_here()
+
+
 class Command(TyperCommand):
     """A command whose help has two sections of options: its own, and the common ones."""
+
+    context_class = _Context
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Takes `-5m` for a value, which the command refuses in its own words: no option begins with a digit."""
@@ -51,6 +80,8 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group of commands with the same help. Without arguments the root prints its help and is done."""
+
+    context_class = _Context
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Says which commands there are, where they are few: the most similar one may mean something else."""

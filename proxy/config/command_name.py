@@ -21,20 +21,38 @@ COMMANDS = (
 )  # fmt: skip
 """The commands that texts name."""
 
+_BARE = re.compile(r"[\w./\\:~+,@-]+" if sys.platform == "win32" else r"[\w./:~+,@-]+")
+"""A word that every shell takes as it is."""
+
 _COMMAND = re.compile(rf"(?<![\w./-]){_NAME}(?= (?:(?:{'|'.join(COMMANDS)})(?!\w|[.:]\w)|--\w))")
 
 
-def command_name(started_as: str, env: Mapping[str, str]) -> str:
+def command_words(started_as: str, env: Mapping[str, str]) -> tuple[str, ...]:
     """Returns `byway` where PATH leads to this installation; else the way in which it was started, such as
     `.venv/bin/byway`. `started_as` is `sys.argv[0]`."""
     file = os.path.basename(started_as)
     if file == "__main__.py":
-        return f"{os.path.basename(sys.executable)} -m proxy"
+        return (sys.orig_argv[0], "-m", "proxy")
     if file.removesuffix(".exe") != _NAME:  # another program that uses Byway's code
-        return _NAME
+        return (_NAME,)
     found = _found_in(env.get("PATH", ""), file)
     is_in_path = found is not None and os.path.exists(started_as) and os.path.samefile(found, started_as)
-    return _NAME if is_in_path else started_as
+    return (_NAME if is_in_path else started_as,)
+
+
+def command_name(started_as: str, env: Mapping[str, str]) -> str:
+    """Returns `command_words` as they are typed: quoted where a folder has a space in its name."""
+    return " ".join(map(_quoted, command_words(started_as, env)))
+
+
+def _quoted(word: str) -> str:
+    if _BARE.fullmatch(word):
+        return word
+    if sys.platform == "win32":
+        return f'"{word}"'
+    import shlex  # hardly any path needs it
+
+    return shlex.quote(word)
 
 
 def _found_in(path: str, file: str) -> str | None:
@@ -52,3 +70,9 @@ def as_typed(text: str, command: str) -> str:
 def typed_here() -> str:
     """Returns how commands are typed for the user of this process."""
     return command_name(sys.argv[0], os.environ)
+
+
+@cache
+def words_here() -> tuple[str, ...]:
+    """Returns the words of `typed_here`, for texts that quote them in their own way."""
+    return command_words(sys.argv[0], os.environ)

@@ -47,19 +47,21 @@ def shell_of(env: Mapping[str, str], *, windows: bool) -> Shell:
     return Shell.BASH
 
 
-def script(shell: Shell, values: Mapping[str, str], *, command: str = "byway") -> str:
+def script(shell: Shell, values: Mapping[str, str], *, command: Sequence[str] = ("byway",)) -> str:
     """Returns the lines that set the variables in `shell`, and comments that say how to use and to unset them.
-    `command` is how the user starts Byway's commands (`command_name`)."""
+    `command` is how the user starts Byway's commands (`command_words`)."""
     syntax = _SYNTAX[shell]
-    if not _PLAIN.fullmatch(command):
-        command = "byway"
+    typed = "byway"
+    if all(map(_PLAIN.fullmatch, command)):
+        quoted = " ".join(syntax.quote(word) if " " in word else word for word in command)
+        typed = f"{syntax.call}{quoted}" if " " in command[0] else quoted
     # Windows does not tell the two spellings apart.
     names = [name for name in values if name.islower() or not syntax.ignores_case]
     spellings = [[name for name in names if name.islower()], [name for name in names if name.isupper()]]
     unset = [line for spelling in spellings if spelling for line in syntax.unset(spelling)]
     lines = [
         *(syntax.assign(name, values[name]) for name in names),
-        f"{syntax.comment} To use it: {syntax.use.replace('byway env', f'{command} env')}",
+        f"{syntax.comment} To use it: {syntax.use.replace('byway env', f'{typed} env')}",
         *(f"{syntax.comment} To undo it: {line}" for line in unset),
     ]
     return "\n".join(lines)
@@ -72,6 +74,10 @@ class _Syntax:
     use: str
     comment: str = "#"
     ignores_case: bool = False
+    quote: Callable[[str], str] = lambda word: f"'{word}'"
+    """Of a word with spaces, and nothing else that means something to a shell."""
+    call: str = ""
+    """Stands before a quoted program, which would else be a value."""
 
 
 def _single_quoted(value: str, escaped: str) -> str:
@@ -105,11 +111,13 @@ _SYNTAX: Mapping[Shell, _Syntax] = {
         # On Windows the second spelling is gone already.
         unset=lambda names: [f"Remove-Item {', '.join(f'Env:{name}' for name in names)} -ErrorAction Ignore"],
         use="byway env --shell pwsh | Out-String | Invoke-Expression",
+        call="& ",
     ),
     Shell.NU: _Syntax(
         assign=lambda name, value: f"$env.{name} = {_nu(value)}",
         unset=lambda names: [f"hide-env {' '.join(names)}"],
         use="byway env --shell nu | save -f byway.nu; then: source byway.nu",
+        call="^",
     ),
     Shell.CMD: _Syntax(
         assign=lambda name, value: f'set "{name}={value}"',
@@ -117,5 +125,6 @@ _SYNTAX: Mapping[Shell, _Syntax] = {
         use="for /f \"delims=\" %i in ('byway env --shell cmd') do %i",
         comment="rem",
         ignores_case=True,
+        quote=lambda word: f'"{word}"',
     ),
 }

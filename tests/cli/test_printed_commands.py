@@ -63,13 +63,14 @@ def test_hints_name_the_program_as_it_was_started(
     assert set(named) <= {".venv/bin/", "`.venv/bin/"}, ran
 
 
-def test_a_command_that_was_started_by_its_path_prints_commands_that_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["bin", "by way/bin", "it's"])
+def test_a_command_that_was_started_by_its_path_prints_commands_that_run(tmp_path: Path, folder: str) -> None:
     """As `make run` starts it: there is no byway in PATH."""
-    program = tmp_path / "bin" / "byway"
-    program.parent.mkdir()
+    program = tmp_path / folder / "byway"
+    program.parent.mkdir(parents=True)
     program.write_text(f"#!{sys.executable} -P\nimport sys\nfrom proxy.cli import main\nsys.exit(main())\n")
     program.chmod(0o755)
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "COLUMNS": "60"}
 
     def run(*words: str) -> str:
         done = subprocess.run(
@@ -77,7 +78,13 @@ def test_a_command_that_was_started_by_its_path_prints_commands_that_run(tmp_pat
         )
         return done.stdout + done.stderr
 
-    said = run("bin/byway", "relay", "list")
-    (hint,) = re.findall(r"`([^`]*relay add URL)`", said)
-    assert hint == "bin/byway relay add URL"
-    assert "Usage: byway relay add" in run(*shlex.split(hint.removesuffix("URL")), "--help")
+    typed = shlex.quote(f"{folder}/byway")
+    (hint,) = re.findall(r"`([^`]*relay add URL)`", run(f"{folder}/byway", "relay", "list"))
+    assert hint == f"{typed} relay add URL"
+    help_text = run(*shlex.split(hint.removesuffix("URL")), "--help")
+    assert f"Usage: {typed} relay add" in help_text
+    (example,) = re.findall(r"^ *Example: (.*)$", help_text, re.MULTILINE)
+    assert shlex.split(example)[:3] == [f"{folder}/byway", "relay", "add"]
+    mistaken = run(f"{folder}/byway", "relay", "add", "--odd")
+    (advice,) = re.findall(r"^Try '(.*)' for help\.$", mistaken, re.MULTILINE)
+    assert run(*shlex.split(advice)) == help_text

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from proxy.config.command_name import COMMANDS, as_typed, command_name
+from proxy.config.command_name import COMMANDS, as_typed, command_name, command_words
 
 
 @pytest.fixture
@@ -32,12 +33,26 @@ def test_elsewhere_it_is_what_was_typed(installed: Path, tmp_path: Path, monkeyp
     assert command_name("bin/byway", {"PATH": str(other.parent)}) == "bin/byway"
 
 
+@pytest.mark.parametrize(
+    ("path", "typed"),
+    [
+        ("/tmp/by way/byway", "'/tmp/by way/byway'"),
+        ("/tmp/it's;/byway", "'/tmp/it'\"'\"'s;/byway'"),
+        ("a/byway", "a/byway"),
+    ],
+)
+def test_what_a_shell_would_cut_is_quoted(path: str, typed: str) -> None:
+    assert command_name(path, {}) == typed
+    assert command_words(path, {}) == (path,)
+    assert as_typed("`byway status`", typed) == f"`{typed} status`"
+
+
 def test_in_another_program_it_is_the_name_alone() -> None:
     assert command_name("/usr/bin/pytest", {"PATH": ""}) == "byway"
 
 
 def test_as_a_module_it_is_the_interpreter_and_the_module() -> None:
-    assert command_name("/src/proxy/__main__.py", {"PATH": ""}).endswith(" -m proxy")
+    assert command_words("/src/proxy/__main__.py", {"PATH": ""}) == (sys.orig_argv[0], "-m", "proxy")
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,35 @@ def test_the_syntax_of_other_shells(shell: Shell, line: str, undo: str) -> None:
 
 @pytest.mark.parametrize("shell", Shell)
 def test_the_command_to_use_it_can_be_copied(shell: Shell) -> None:
-    (use,) = [line for line in script(shell, VALUES, command=".venv/bin/byway").splitlines() if "To use it:" in line]
+    (use,) = [line for line in script(shell, VALUES, command=[".venv/bin/byway"]).splitlines() if "To use it:" in line]
     assert ".venv/bin/byway env" in use
     assert use.replace(".venv/bin/byway", "byway") in script(shell, VALUES).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("shell", "use"),
+    [
+        (Shell.BASH, """eval "$('/tmp/by way/byway' env)\""""),
+        (Shell.FISH, "'/tmp/by way/byway' env --shell fish | source"),
+        (Shell.PWSH, "& '/tmp/by way/byway' env --shell pwsh | Out-String | Invoke-Expression"),
+        (Shell.NU, "^'/tmp/by way/byway' env --shell nu | save -f byway.nu; then: source byway.nu"),
+        (Shell.CMD, """for /f "delims=" %i in ('"/tmp/by way/byway" env --shell cmd') do %i"""),
+    ],
+)
+def test_a_command_in_a_folder_with_a_space_is_quoted(shell: Shell, use: str) -> None:
+    assert f" To use it: {use}\n" in script(shell, VALUES, command=["/tmp/by way/byway"])
+
+
+@pytest.mark.parametrize(
+    "shell", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("bash", "zsh", "fish")]
+)
+def test_the_line_to_use_it_runs_in_a_folder_with_a_space(shell: str, tmp_path: Path) -> None:
+    program = tmp_path / "by way" / "byway"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho export ran=yes\n")
+    program.chmod(0o755)
+    (use,) = [line for line in script(Shell(shell), VALUES, command=[str(program)]).splitlines() if "To use" in line]
+    assert environment_of(shell, use.partition("To use it: ")[2], tmp_path)["ran"] == "yes"
 
 
 HOSTILE = (
@@ -84,7 +110,7 @@ HOSTILE = (
 @pytest.mark.parametrize("shell", Shell)
 @pytest.mark.parametrize("command", HOSTILE)
 def test_no_path_ends_a_comment(shell: Shell, command: str) -> None:
-    assert script(shell, VALUES, command=command) == script(shell, VALUES)
+    assert script(shell, VALUES, command=[command]) == script(shell, VALUES)
 
 
 @pytest.mark.parametrize("command", HOSTILE[:6])
@@ -93,7 +119,7 @@ def test_no_path_ends_a_comment(shell: Shell, command: str) -> None:
 )
 def test_no_path_runs_anything(shell: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    environment_of(shell, script(Shell(shell), VALUES, command=command), tmp_path)
+    environment_of(shell, script(Shell(shell), VALUES, command=[command]), tmp_path)
     assert not Path("ran").exists()
 
 
