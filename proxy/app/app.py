@@ -325,7 +325,7 @@ class App:
 
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""
-        self._copies.trials.end()
+        self._copies.end_trials()
         await self._release_system_proxy()
         self._server.stop_listening()
         self._is_announced = False

@@ -7,7 +7,6 @@ import sys
 
 from proxy.app.reload import ActiveSetup
 from proxy.config.command_name import typed_here
-from proxy.control.pac import local_proxy
 from proxy.model import Destination
 from proxy.net.poller import Poller
 from proxy.net.tasks import spawn
@@ -28,8 +27,7 @@ def print_greeting(active: ActiveSetup, address: Destination, poller: Poller) ->
         return
     from proxy.app.first_steps import FirstSteps
 
-    proxy = local_proxy(address.host, address.port)
-    steps = FirstSteps(proxy, poller, command=typed_here())
+    steps = FirstSteps(address.from_here(), poller, command=typed_here())
     steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")
     if active.setup.settings.relay:
         steps.print_browser()

@@ -20,7 +20,6 @@ from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.files import read_own_file
 from proxy.config.paths import Paths, is_own_folder
 from proxy.control.document import PHRASES_HEADER, phrase_of
-from proxy.control.pac import local_proxy
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -86,7 +85,7 @@ class Client:
                 run_info.get("control_port"),
                 run_info["token"],
                 state,
-                local_proxy(str(run_info.get("listen", "127.0.0.1")), int(run_info.get("port", 0))),
+                Destination(str(run_info.get("listen", "127.0.0.1")), int(run_info.get("port", 0))).from_here(),
                 folder=folder,
                 ephemeral=run_info.get("ephemeral") is True,
             )

@@ -23,10 +23,9 @@ def proxy_address(call: Invocation) -> ProxyAddress:
         return ProxyAddress(call.client().proxy, running=True)
     except NotRunning:
         from proxy.cli.offline import read_configuration
-        from proxy.control.pac import local_proxy
 
         listen = read_configuration(call.paths).settings.listen
         if listen.port == 0:
             raise
         call.output.hint("No Byway is running. This is from its configuration.")
-        return ProxyAddress(local_proxy(listen.address, listen.port), running=False)
+        return ProxyAddress(Destination(listen.address, listen.port).from_here(), running=False)

@@ -39,14 +39,6 @@ class Pac(StrEnum):
 PATHS = {"/proxy.pac": Pac.LENIENT, "/wpad.dat": Pac.LENIENT, "/strict.pac": Pac.STRICT}
 
 
-def local_proxy(listen: str, port: int) -> Destination:
-    """Returns the address at which this computer reaches a Byway that listens on the address `listen`."""
-    listening = Destination(listen, port)
-    if listening.address is None or not listening.address.is_unspecified:
-        return listening
-    return Destination("::1" if listening.address.version == 6 else "127.0.0.1", port)
-
-
 def pac_text(variant: Pac, proxy: Destination) -> str:
     """Returns the file, about 900 bytes of ASCII, for a Byway that clients reach at `proxy`."""
     result = f"PROXY {proxy}" if variant is Pac.STRICT else f"PROXY {proxy}; DIRECT"

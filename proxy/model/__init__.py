@@ -45,9 +45,8 @@ from proxy.model.connection import (
     literal,
 )
 from proxy.model.evidence import NO_EVIDENCE, REUSED, Evidence, SignalId, as_evidence, frozen_evidence
-from proxy.model.measurement import MeasurementStep, StepKind, StepResult
+from proxy.model.measurement import MeasurementStep, ResultKey, StepKind, StepResult, StoredResult
 from proxy.model.relay_group import GroupPolicy, RelayGroup
-from proxy.model.stored_result import ResultKey, StoredResult
 
 __all__ = [
     "DIRECT",

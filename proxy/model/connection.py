@@ -58,6 +58,12 @@ class Destination:
         object.__setattr__(self, "port", port)
         object.__setattr__(self, "address", literal(host))
 
+    def from_here(self) -> Destination:
+        """The address at which this computer reaches what listens on this one."""
+        if self.address is None or not self.address.is_unspecified:
+            return self
+        return Destination("::1" if self.address.version == 6 else "127.0.0.1", self.port)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.model import (
     DIRECT,
@@ -31,7 +31,6 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError, PeerError
 from proxy.net.notify import Notify
-from proxy.net.race.late_direct import LateDirect
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
@@ -42,11 +41,13 @@ from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.open_connections import ConnectionState, OpenConnection, Transfer
 from proxy.session.outcome_observer import OutcomeObserver
 from proxy.session.plan import kept_plan, plan_for
-from proxy.session.refusal_text import client_message, full_reason
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import certificate_reply
+
+if TYPE_CHECKING:
+    from proxy.net.race.late_direct import LateDirect
 
 
 class ConnectionRecord:
@@ -284,6 +285,8 @@ class ConnectionRecord:
         elif closed_by is ClosedBy.IDLE:
             self.error = "the client was connected, and sent no request in time"
         else:
+            from proxy.session.refusal_text import client_message, full_reason  # with the first site that fails
+
             outcome = self.outcome
             self.client_message, self.error = client_message(outcome), full_reason(outcome)
         self._observer.judge_relays(self._learn())
@@ -328,6 +331,8 @@ class ConnectionRecord:
         if inside is None or not inside.error or inside.closed_by is ClosedBy.CLIENT:
             self.on_broken(error)
             return
+        from proxy.session.refusal_text import client_message
+
         self.client_message = client_message(inside)
         self.attempts, self.error = inside.attempts, inside.error
 

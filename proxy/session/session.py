@@ -26,7 +26,6 @@ from proxy.session.client import Client
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.first_flight import receive_flight
 from proxy.session.inbound import ForwardRequest, InboundRequest, OwnPageRequest, TunnelRequest
-from proxy.session.server_first import relay_server_greeting
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
 
@@ -153,6 +152,8 @@ class Session:
         if record.request.destination.address is None:
             self._start_pump(opened, race, record, flight)
             return
+        from proxy.session.server_first import relay_server_greeting  # few servers speak first
+
         try:
             record.bytes_down, closed_by = await relay_server_greeting(
                 opened,

@@ -12,16 +12,20 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Collection
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.config.file_owners import read_obeyed
 from proxy.config.files import read_bytes
 from proxy.config.paths import private_folder, write_private
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.store.list_trials import ListTrials
+
+if TYPE_CHECKING:
+    from proxy.store.list_trials import ListTrials
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +74,28 @@ class ListCopies:
         self._ephemeral = ephemeral
         self._infos: dict[str, CopyInfo] = {}  # what is not on disk
         self._contents: dict[str, bytes] = {}
-        self.trials = ListTrials(folder / "tried.json", ephemeral=ephemeral)
+        self._trials: ListTrials | None = None
+        self._allows_trials = True
+        self._making = threading.Lock()
+
+    @property
+    def trials(self) -> ListTrials:
+        """What tries lists out before they are read. Made with the first list: many a run has none."""
+        with self._making:
+            if self._trials is None:
+                from proxy.store.list_trials import ListTrials
+
+                self._trials = ListTrials(self._folder / "tried.json", ephemeral=self._ephemeral)
+                if not self._allows_trials:
+                    self._trials.end()
+            return self._trials
+
+    def end_trials(self) -> None:
+        """See ListTrials.end."""
+        with self._making:
+            self._allows_trials = False
+            if self._trials is not None:
+                self._trials.end()
 
     def file(self, url: str) -> Path:
         """The file of the text of a URL's copy."""

@@ -217,8 +217,8 @@ async def test_G12_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
 
 # -- what it costs -----------------------------------------------------------------------------------------------------
 
-OWN_MODULES = 230
-"""Modules of Byway that a start imports, at most; 218 when this was written. Each takes a third of a millisecond,
+OWN_MODULES = 222
+"""Modules of Byway that a start imports, at most; 221 when this was written. Each takes a third of a millisecond,
 before anything in it runs."""
 
 LATER = frozenset((
@@ -227,8 +227,11 @@ LATER = frozenset((
     "proxy.app.control_backend",  # when somebody asks
     "proxy.app.notifications",
     "proxy.app.rule_edits",
+    "proxy.control.pac",  # with the first browser that asks for its file
     "proxy.desktop.system_proxy",
     "proxy.detect.pages.page_classifier",  # with the first answer of plain HTTP
+    "proxy.detect.verdict.missing_name",  # these two: with the first visit that fails
+    "proxy.session.refusal_text",
     "proxy.extend.api",
     "proxy.extend.guard.runner",
     "proxy.extend.loading.loader",  # with the first addon
@@ -236,6 +239,9 @@ LATER = frozenset((
     "proxy.net.dialers.relay_handshake",  # these two: with the first relay
     "proxy.net.dialers.tls",
     "proxy.net.dialers.relay_ways",  # with the first relay that has several ways
+    "proxy.net.dialers.hello_spacing",  # with the first https relay
+    "proxy.net.race.late_direct",  # these two: with the first visit for which a second route is tried
+    "proxy.net.race.sharing",
     "proxy.net.dns.transport",  # with the first suspect name
     "proxy.detect.tls_interception",  # these two: with the first TLS that direct delivered
     "proxy.probe.interception_check",
@@ -248,6 +254,8 @@ LATER = frozenset((
     "proxy.probe.transfer_check",  # with a relay that has alternatives
     "proxy.routing.lists",
     "proxy.session.http_requests",  # with the first plain HTTP
+    "proxy.session.server_first",  # with the first server that speaks first
+    "proxy.store.list_trials",  # with the first list
     "proxy.wire.share_links",
 ))  # fmt: skip
 """What a run may never need. Each takes of a start's time, and of the memory for as long as Byway runs."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.control.pac import PATHS, Pac, local_proxy, pac_text
+from proxy.control.pac import PATHS, Pac, pac_text
 from proxy.model import Destination
 from tests.control.pac_cases import DIRECT, PROXIED
 from tests.support import programs
@@ -85,17 +85,6 @@ def test_the_strict_one_has_no_way_around() -> None:
     assert pac_text(Pac.STRICT, PROXY).count("DIRECT") == 1  # of local addresses
     assert "; DIRECT" not in pac_text(Pac.STRICT, PROXY)
     assert PATHS["/wpad.dat"] is Pac.LENIENT
-
-
-@pytest.mark.parametrize(
-    ("listen", "reached"),
-    [
-        ("127.0.0.1", "127.0.0.1:8119"), ("::1", "[::1]:8119"), ("0.0.0.0", "127.0.0.1:8119"), ("::", "[::1]:8119"),
-        ("192.168.7.1", "192.168.7.1:8119"),
-    ],
-)  # fmt: skip
-def test_where_this_computer_reaches_a_proxy(listen: str, reached: str) -> None:
-    assert str(local_proxy(listen, 8119)) == reached
 
 
 # -- in Chromium -------------------------------------------------------------------------------------------------------

@@ -100,3 +100,14 @@ def test_what_an_addon_may_make_of_a_plan() -> None:
     assert plan.block("not at work") == Plan(Action.BLOCK, (), "not at work")
     assert plan.inspect().via("tor").intercept
     assert not plan.inspect().inspect(False).intercept
+
+
+@pytest.mark.parametrize(
+    ("listen", "reached"),
+    [
+        ("127.0.0.1", "127.0.0.1:8119"), ("::1", "[::1]:8119"), ("0.0.0.0", "127.0.0.1:8119"), ("::", "[::1]:8119"),
+        ("192.168.7.1", "192.168.7.1:8119"), ("proxy.lan", "proxy.lan:8119"),
+    ],
+)  # fmt: skip
+def test_where_this_computer_reaches_what_listens(listen: str, reached: str) -> None:
+    assert str(Destination(listen, 8119).from_here()) == reached

@@ -163,3 +163,14 @@ def test_what_no_list_uses_any_more_is_deleted_after_a_month(folder: Path) -> No
     assert copies.content(URL) == b"a.test\n"
     assert len(list(folder.iterdir())) == 2
     ListCopies(folder / "none").delete_unused((), now=1e10)
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_once_the_trials_have_ended_no_list_is_tried(folder: Path, *, is_used: bool) -> None:
+    """Also where none was tried before."""
+    copies = ListCopies(folder, ephemeral=True)
+    if is_used:
+        copies.trials.require(b"a.test\n", source="list", format="domains", allow_suffixes=False)
+    copies.end_trials()
+    with pytest.raises(ConfigError, match="Byway ends"):
+        copies.trials.require(b"b.test\n", source="list", format="domains", allow_suffixes=False)

@@ -7,10 +7,11 @@ that did not answer has said nothing, and a censor that forges denials often blo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from proxy.detect.verdict.site_status import SiteStatus
-from proxy.model import Evidence, Symptom
+from proxy.model import DIRECT, DOH, Attempt, Evidence, Stage, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -62,3 +63,24 @@ class NameAnswers:
             return SiteStatus.DOES_NOT_RESOLVE
         # A private address of a name that nobody else knows is the local network's own.
         return SiteStatus.NO_SUCH_NAME if denied and self.system is not Lookup.FORGED else None
+
+
+def answers_of(attempts: Sequence[Attempt], compared: Sequence[Attempt], *, has_relays: bool) -> NameAnswers:
+    """What resolvers and relays said of the name in a connection. `compared` are the attempts by relays that do not
+    fail themselves; `has_relays`: any relay was tried."""
+    direct = [attempt for attempt in attempts if attempt.route == DIRECT]
+    by_doh = [attempt for attempt in attempts if attempt.route == DOH]
+    return NameAnswers(
+        _last_lookup(direct),
+        _last_lookup(by_doh),
+        by_relays=sum(attempt.symptom is Symptom.RELAY_REFUSED for attempt in compared),
+        has_relays=has_relays,
+    )
+
+
+def _last_lookup(attempts: Sequence[Attempt]) -> Lookup:
+    """What the lookup of the last of these attempts came to. It is found when the attempt came further."""
+    if not attempts:
+        return Lookup.NOT_ASKED
+    last = attempts[-1]
+    return lookup_result(last.symptom, last.evidence) if last.stage is Stage.RESOLVE else Lookup.FOUND

@@ -20,11 +20,9 @@ from proxy.detect.relay_faults import relay_fault
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
-from proxy.detect.verdict.missing_name import Lookup, NameAnswers, lookup_result
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, says_the_same, usual_ports_first
 from proxy.model import (
     DIRECT,
-    DOH,
     Attempt,
     Cause,
     ClosedBy,
@@ -321,7 +319,9 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     result = LastResult(SiteStatus.SITE_DOWN, now, Source.CONNECTION, Cause.DOWN, text, port=port)
     if outcome.plan.is_home:
         return replace(result, status=SiteStatus.NOT_REACHABLE, cause=Cause.NONE)
-    answers = _name_answers(outcome.attempts, compared, has_relays=bool(relayed))
+    from proxy.detect.verdict.missing_name import Lookup, answers_of  # most visits do not fail
+
+    answers = answers_of(outcome.attempts, compared, has_relays=bool(relayed))
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
     if answers.status is SiteStatus.DOES_NOT_RESOLVE:
@@ -352,26 +352,6 @@ def _judged(attempt: Attempt, patience_s: float) -> Attempt | None:
 
 def _names(relayed: Sequence[Attempt]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(">".join(attempt.route.relays) for attempt in relayed))
-
-
-def _name_answers(attempts: Sequence[Attempt], compared: Sequence[Attempt], *, has_relays: bool) -> NameAnswers:
-    """What resolvers and relays said of the name."""
-    direct = [attempt for attempt in attempts if attempt.route == DIRECT]
-    by_doh = [attempt for attempt in attempts if attempt.route == DOH]
-    return NameAnswers(
-        _lookup(direct),
-        _lookup(by_doh),
-        by_relays=sum(attempt.symptom is Symptom.RELAY_REFUSED for attempt in compared),
-        has_relays=has_relays,
-    )
-
-
-def _lookup(attempts: Sequence[Attempt]) -> Lookup:
-    """What the lookup of the last of these attempts came to. It is found when the attempt came further."""
-    if not attempts:
-        return Lookup.NOT_ASKED
-    last = attempts[-1]
-    return lookup_result(last.symptom, last.evidence) if last.stage is Stage.RESOLVE else Lookup.FOUND
 
 
 def _is_unanswered(attempt: Attempt) -> bool:

@@ -22,7 +22,6 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
-from proxy.net.dialers.hello_spacing import HelloSpacing
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.dialers.tcp import DirectDialer
@@ -300,11 +299,16 @@ class Registry:
         if _is_loopback(endpoint):
             return None
         if endpoint not in self._slots:
+            spacing = None
+            if url.kind is RelayKind.HTTPS:
+                from proxy.net.dialers.hello_spacing import HelloSpacing  # with the first such relay
+
+                spacing = HelloSpacing()
             self._slots[endpoint] = Slots(
                 handshakes_max=self._handshakes_max,
                 paths_max=self._paths_max,
                 wait_s=self._path_timeout_s or self._timeout_s,
-                spacing=HelloSpacing() if url.kind is RelayKind.HTTPS else None,
+                spacing=spacing,
             )
         return self._slots[endpoint]
 

@@ -9,11 +9,14 @@ punished a burst of ClientHellos to the relay, handshakes begin apart (`hello_sp
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
-from proxy.net.dialers.hello_spacing import HelloSpacing
+
+if TYPE_CHECKING:
+    from proxy.net.dialers.hello_spacing import HelloSpacing
 
 HANDSHAKES_MAX = 8
 PATHS_MAX = 128

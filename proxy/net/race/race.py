@@ -19,6 +19,7 @@ import errno
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from proxy.model import Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
@@ -27,14 +28,16 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.late_direct import LateDirect
 from proxy.net.race.response_check import ResponseCheck
-from proxy.net.race.sharing import Sharing
 from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import AS_GOOD_AS_VALID, Tries
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
+
+if TYPE_CHECKING:
+    from proxy.net.race.late_direct import LateDirect
+    from proxy.net.race.sharing import Sharing
 
 _LATE_S = 0.1
 """So much later than it wanted, a race polls its sockets again before it goes on: this process stood still, and what
@@ -339,6 +342,8 @@ class Race:
         if findings is None or flight is None:
             return self._tries.next_route(flight, now)
         if self._sharing is None:
+            from proxy.net.race.sharing import Sharing  # most races have one route
+
             self._sharing = Sharing(findings, self._destination, self._tries, self._terms, self.notify)
         route = self._sharing.next_route(flight, now)
         self._is_promising = self._sharing.waits
@@ -489,6 +494,8 @@ class Race:
             if candidate.direct:
                 self._tries.add_evidence(candidate, self._flight)
             if valid and candidate.direct and candidate.active:
+                from proxy.net.race.late_direct import LateDirect  # with the first site that is rescued
+
                 self.overtaken = LateDirect(candidate, self._flight, self._tries, self._check, self._terms, self.notify)
             else:
                 candidate.drop(self._loop.time())

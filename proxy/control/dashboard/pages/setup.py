@@ -19,9 +19,10 @@ from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.endpoints.settings import SystemProxyRequest
 from proxy.control.own_pages import browser_steps, family_of
-from proxy.control.pac import Pac, local_proxy
+from proxy.control.pac import Pac
 from proxy.desktop.proxy_settings import this_desktop
 from proxy.desktop.system_proxy import Restored
+from proxy.model import Destination
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
@@ -58,7 +59,7 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
     listen = parts.setup().settings.listen
     port = int(parts.counters().get("port", listen.port))
     address = str(parts.counters().get("listen", listen.address))
-    proxy = local_proxy(address, port)
+    proxy = Destination(address, port).from_here()
     user_agent = visit.request.headers.get("User-Agent", "")
     uses, family = parts.recent_clients.has_used(user_agent), family_of(user_agent)
     view = SetupView(
