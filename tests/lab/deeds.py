@@ -6,7 +6,6 @@ packet that the rule's match hit, `after` about all later ones of the same flow,
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import Literal
 
 from tests.lab import packets
 from tests.lab.flows import Flow
+from tests.lab.luck import luck
 from tests.lab.messages import question
 from tests.lab.packets import FIN, TCP, Packet
 from tests.lab.views import Names
@@ -303,7 +303,7 @@ class Lose(Deed):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._luck = random.Random(self.seed)
+        self._luck = luck(self.seed)
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         return DROP if self._luck.random() < self.share else PASS

@@ -11,13 +11,13 @@ import asyncio
 import fcntl
 import heapq
 import os
-import random
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from tests.lab.luck import luck
 from tests.lab.netlink import LINKS, Netlink, without_offloads
 from tests.lab.spaces import Space
 
@@ -57,7 +57,7 @@ class Lane:
     def set(self, link: Link) -> None:
         self.link = link
         self.perfect = link == PERFECT
-        self._luck = random.Random(self._seed)
+        self._luck = luck(self._seed)
         self._free_at = 0.0
 
     def admit(self, now: float, size: int) -> float | None:

@@ -21,6 +21,7 @@ from proxy.net.tasks import spawn
 from tests.lab import places, rules
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.judging import SLACK_S, percentile
+from tests.lab.luck import luck
 from tests.lab.parts import in_parts
 from tests.lab.relays import Manner, Relay
 from tests.lab.rules import Rule
@@ -279,7 +280,7 @@ async def _trial(row: Row, seed: int, place: Place, usual_s: float) -> Trial:
     place.country.rules.set(row.censor(site))
     if row.known:
         await place.visit(site.url())
-    async with row.fault(place, random.Random(seed)):
+    async with row.fault(place, luck(seed)):
         visit = await place.visit(site.url())
         way = await _way(place.byway, site, visit, 1 + row.known)
     place.country.rules.clear()

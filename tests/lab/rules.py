@@ -9,7 +9,6 @@ innocent troubles that look like them. `share` is of connections (of queries, fo
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Literal, TypedDict, Unpack
 from tests.lab import deeds
 from tests.lab.deeds import DROP, PASS, Deed, Drop, DropEach, DropThePacket, Forge, Refuse, Reset, Unreachable, Verdict
 from tests.lab.flows import Flow
+from tests.lab.luck import luck
 from tests.lab.matches import (
     EVERYWHERE,
     HTTPS,
@@ -75,7 +75,7 @@ class When(Rule):
     acts: deque[Flow] = field(default_factory=lambda: deque(maxlen=_ACTS), repr=False)  # whom it struck, latest last
 
     def __post_init__(self) -> None:
-        self._luck = random.Random(self.seed)
+        self._luck = luck(self.seed)
         self._tainted: dict[object, float] = {}  # (client, server, port) → until when
 
     def concerns(self, flow: Flow) -> bool:

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("no scenario is called so; --list shows them all", file=sys.stderr)
         return 2
     began, waits = time.monotonic(), not asked.pages_only
-    with _busy(asked.busy):
+    with busy_loops(asked.busy):
         made = asyncio.run(
             trials.run(rows, asked.seeds, in_flight=asked.in_flight, countries=asked.countries, told=_tell)
         )
@@ -91,7 +91,7 @@ def chosen_roads(patterns: Sequence[str]) -> list[relay_roads.Row]:
 
 
 @contextlib.contextmanager
-def _busy(loops: int) -> Iterator[None]:
+def busy_loops(loops: int) -> Iterator[None]:
     """Beside so many processes that do nothing, as fast as they can."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
     try:

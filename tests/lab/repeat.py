@@ -1,0 +1,275 @@
+"""Tests of the lab and rows of its tables, again and again: `python -m tests.lab.repeat --seeds 20`.
+
+Each row of this table is something that a network does, and the tests that show what Byway makes of it; its twins are
+innocent and look like it. Each runs once for each seed, in a process of its own with a country and a Byway of its own,
+and the seed decides what the country leaves to chance (`lab.luck`). They mostly wait, so some run at once. A process
+that takes longer than its limit is ended and counts as failed. Exit code 5 when something failed.
+
+    python -m tests.lab.repeat --seeds 20 --at-once 8
+    python -m tests.lab.repeat --seeds 5 --busy 2 'portal*' relay-vanishes
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from tests.lab.luck import SEED
+from tests.lab.run import BROKEN, busy_loops
+
+LIMIT_S = 480.0
+"""For one process. The longest takes a quarter of it on a quiet machine."""
+_ROOT = Path(__file__).parents[2]
+_SENTENCE_MAX = 160  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process runs: tests of one file, or rows of the tables of `lab.run`."""
+
+    what: tuple[str, ...]
+    about_s: float  # on a quiet machine: those that take longest begin first
+
+    @property
+    def is_test(self) -> bool:
+        return self.what[0].endswith(".py") or "::" in self.what[0]
+
+    def command(self, folder: Path) -> list[str]:
+        """Waits of the tables are not judged: they are those of a lab that has the machine for itself."""
+        if self.is_test:
+            options = ("-q", "-n", "0", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={folder / 't'}")
+            return [sys.executable, "-m", "pytest", *options, *(f"tests/{one}" for one in self.what)]
+        return [sys.executable, "-m", "tests.lab.run", "--seeds", "1", "--countries", "3", "--pages-only", *self.what]
+
+    def sentence(self, said: str) -> str:
+        """Why it failed, from what it said."""
+        starts = "E  " if self.is_test else "    "
+        lines = [line for line in said.splitlines() if line.strip()]
+        found = next((line for line in lines if line.startswith(starts)), (lines or ["it said nothing"])[-1])
+        return found.removeprefix("E").strip()[:_SENTENCE_MAX]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    what: str
+    jobs: tuple[Job, ...]
+    twins: tuple[Job, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process that has ended."""
+
+    row: str
+    job: Job
+    seed: int
+    is_twin: bool
+    took_s: float
+    failure: str = ""  # a sentence; empty: it passed
+
+
+def tests(about_s: float, file: str, *names: str) -> Job:
+    """Some tests of a file below tests/, with all their parameters; all of the file without names."""
+    return Job(tuple(f"{file}::{name}" for name in names) or (file,), about_s)
+
+
+def rows(about_s: float, *names: str) -> Job:
+    return Job(names, about_s)
+
+
+_COUNT, _FROZEN, _VANISHES = "lab/test_hello_count.py", "lab/test_frozen_alone.py", "lab/test_relay_vanishes.py"
+_DENIED, _PORTALS, _UNCOMPARED = "lab/test_denied_names.py", "lab/test_portals.py", "lab/test_uncompared.py"
+
+ROWS: tuple[Row, ...] = (
+    Row("hello-count", "a network counts hellos; 1 to 3 connections, both readings",
+        (rows(25, "hello-count-*"),
+         tests(30, _COUNT, "test_a_client_with_byway_is_not_punished_for_less",
+               "test_nor_for_a_site_that_is_blocked_by_name")),
+        (rows(25, "three-at-once", "busy-server"),
+         tests(32, _COUNT, "test_a_client_without_byway_is_punished_for_six_at_once"))),
+    Row("hellos-sent", "hellos of 1 to 30 connections, healthy and blocked in six ways",
+        (tests(50, _COUNT, "test_it_is_never_more_than_the_clients_and_one_within_a_second"),)),
+    Row("road-hello-count", "hellos to a relay are counted; 3 and 12 hosts", (rows(30, "road-hello-count-*"),),
+        (rows(15, "road-twelve-hosts"),)),
+    Row("freeze-alone-1", "a page that is alone freezes",
+        (tests(18, _FROZEN, "test_a_page_that_freezes_alone_is_ended_and_comes_when_it_is_reloaded",
+               "test_a_large_form_that_freezes_is_proven_by_one_that_a_relay_takes"),
+         tests(21, _FROZEN, "test_what_a_measurement_proved_is_known_to_the_first_visit")),
+        (tests(40, _FROZEN, "test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed"),
+         tests(26, _FROZEN, "test_a_server_that_takes_no_large_forms_is_innocent",
+               "test_after_a_sleep_in_a_lone_download_nobody_is_blamed",
+               "test_a_change_of_network_in_a_lone_stall_is_no_freeze"))),
+    Row("freeze-alone-12", "twelve hosts of a provider freeze, at once and in turn",
+        (tests(32, _FROZEN, "test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_at_the_first",
+               "test_hosts_of_a_provider_in_turn_have_one_witness_and_the_fourth_needs_none"),)),
+    Row("allow-list", "only what is domestic answers, with a control page of the country and without",
+        (rows(60, "allow-list", "allow-list-abroad"),), (rows(35, "outage-direct"),)),
+    Row("denied-names", "DNS lies and encrypted DNS is dead, with a relay and without",
+        (tests(35, _DENIED, "test_encrypted_dns_that_is_dead_denies_nothing",
+               "test_with_a_relay_the_site_opens_and_the_typo_is_one"),),
+        (tests(4, _DENIED, "test_a_typo_beside_a_dead_relay_asks_no_relay_and_a_forged_denial_is_rescued"),)),
+    Row("portal", "three styles of captive portals", (tests(130, _PORTALS, "test_a_portal_is_called_that_everywhere"),),
+        (tests(17, _PORTALS, "test_after_the_login_the_portal_is_over"),)),
+    Row("wrong-clock", "this computer's clock is 400 days ahead; its twin is one site that has expired",
+        (tests(80, "lab/test_wrong_clock.py"),)),
+    Row("relay-vanishes", "a relay vanishes in a download",
+        (tests(21, _VANISHES, "test_a_download_through_it_is_ended_and_comes_by_another_relay"),),
+        (tests(55, _VANISHES, "test_a_relay_that_lives_is_not_left"),)),
+    Row("relay-11-s", "a relay takes 11 s to open, to greet, or for its TLS",
+        (rows(25, "relay-slow-circuit", "relay-slow-greeting", "relay-slow-tls"),)),
+    Row("uncompared", "sites that direct does not open, where no relay tells why",
+        (tests(36, _UNCOMPARED, "test_without_a_relay_a_block_and_a_fault_look_the_same"),),
+        (tests(9, _UNCOMPARED, "test_a_dead_relay_is_at_fault_and_not_the_site"),)),
+    Row("socks-filtered", "SOCKS greetings are dropped; its twin is a relay that is not there",
+        (tests(32, "lab/test_socks_filtered.py"),)),
+    Row("home-network", "no relay hears of the home network; a rule sends it there",
+        (tests(32, "e2e/test_home_network.py", "test_no_relay_hears_of_the_home_network"),),
+        (tests(4, "e2e/test_home_network.py",
+               "test_the_control_a_rule_sends_them_to_a_relay_and_others_are_rescued"),)),
+)  # fmt: skip
+
+Made = Callable[[Row, Job, int], Awaitable[Run]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    table_rows = chosen(asked.only)
+    if asked.list:
+        for row in table_rows:
+            print(f"{row.name:<18}{row.what}")
+        return 0
+    if not table_rows:
+        print("no row is called so; --list shows them all", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    kept = asked.keep or Path(tempfile.mkdtemp(prefix="byway-repeat-"))
+    kept.mkdir(parents=True, exist_ok=True)
+
+    async def make(row: Row, job: Job, seed: int) -> Run:
+        return await process(row, job, seed, kept=kept, limit_s=asked.limit)
+
+    with busy_loops(asked.busy):
+        runs = asyncio.run(run(table_rows, asked.seeds, at_once=asked.at_once, make=make, told=_tell))
+    print(table(table_rows, runs))
+    failed = [one for one in runs if one.failure]
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs passed in {time.monotonic() - began:.0f} s")
+    if failed:
+        print(f"what the others said: {kept}")
+    else:
+        with contextlib.suppress(OSError):  # one that was given may hold other things
+            kept.rmdir()
+    return BROKEN if failed else 0
+
+
+def chosen(patterns: Sequence[str]) -> list[Row]:
+    """The rows whose name fits one of the patterns; all without any."""
+    return [row for row in ROWS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+
+
+async def run(
+    table_rows: Sequence[Row], seeds: int, *, at_once: int, make: Made, told: Callable[[str], None]
+) -> list[Run]:
+    """All jobs of the rows with the seeds from 1 on, `at_once` beside each other: of a seed the longest first. `told`
+    gets a line when one has ended."""
+    room, runs = asyncio.Semaphore(at_once), list[Run]()
+    jobs = sorted(
+        ((row, job) for row in table_rows for job in (*row.jobs, *row.twins)), key=lambda one: -one[1].about_s
+    )
+
+    async def one(row: Row, job: Job, seed: int) -> None:
+        async with room:
+            made = await make(row, job, seed)
+        runs.append(made)
+        told(f"{len(runs)} of {len(jobs) * seeds}: {row.name} {seed}, {made.took_s:.0f} s {made.failure}".rstrip())
+
+    async with asyncio.TaskGroup() as all_of_them:
+        for seed in range(1, seeds + 1):
+            for row, job in jobs:
+                all_of_them.create_task(one(row, job, seed))
+    return runs
+
+
+async def process(row: Row, job: Job, seed: int, *, kept: Path, limit_s: float = LIMIT_S) -> Run:
+    """Runs the job in a process of its own. What it says is kept in a file when it fails."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True) as folder:
+        said = Path(folder) / "said.txt"
+        with said.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *job.command(Path(folder)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=_ROOT,
+                env={**os.environ, SEED: str(seed)},
+                start_new_session=True,  # so that it can be ended with all that it started
+            )
+            late = False
+            try:
+                await asyncio.wait_for(process.wait(), limit_s)
+            except TimeoutError:
+                late = True
+            finally:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+        text = said.read_text(errors="replace")
+    failure = f"took longer than {limit_s:g} s" if late else job.sentence(text) if process.returncode else ""
+    if failure:
+        name = f"{row.name}-{seed}-{(*row.jobs, *row.twins).index(job)}.txt"
+        (kept / name).write_text(f"{' '.join(job.what)}, seed {seed}: {failure}\n\n{text}")
+    return Run(row.name, job, seed, job in row.twins, time.monotonic() - began, failure)
+
+
+def table(table_rows: Sequence[Row], runs: Sequence[Run]) -> str:
+    """For a person: one line a row, and below it the first failure. A seed has passed when all of its jobs have."""
+    head = f"{'row':<20}{'passed':>9}{'twins':>9}{'slowest s':>11}"
+    lines = [head, "-" * len(head)]
+    for row in table_rows:
+        those = [one for one in runs if one.row == row.name]
+        passed, twins = (_passed([one for one in those if one.is_twin is is_twin]) for is_twin in (False, True))
+        slowest = max((one.took_s for one in those), default=0.0)
+        lines.append(f"{row.name:<20}{passed:>9}{twins:>9}{slowest:>11.0f}")
+        if failed := sorted((one for one in those if one.failure), key=lambda one: one.seed):
+            first = failed[0]
+            lines.append(f"    {'twin, ' if first.is_twin else ''}seed {first.seed}: {first.failure}")
+    return "\n".join(lines)
+
+
+def _passed(runs: Sequence[Run]) -> str:
+    """Of how many seeds; nothing where there is nothing to run."""
+    seeds, failed = {one.seed for one in runs}, {one.seed for one in runs if one.failure}
+    return f"{len(seeds - failed)}/{len(seeds)}" if seeds else "-"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.lab.repeat", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("only", nargs="*", metavar="NAME", help="rows to run, `*` for any letters; all without")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each (default 3)")
+    parser.add_argument("--at-once", type=int, default=4, metavar="N", help="processes at once (default 4)")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="run beside N busy loops")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help=f"of a process (default {LIMIT_S:g})")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for what failed runs said (default: a new folder)")
+    parser.add_argument("--list", action="store_true", help="show the rows and end")
+    return parser
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
