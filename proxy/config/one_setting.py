@@ -96,6 +96,9 @@ def read_value(setting: OneSetting, words: Sequence[str]) -> Value:
     value: Any
     if setting.element is not None:
         value = tuple(item for word in words for item in _items(word, setting))
+        whole = " ".join(words)
+        if value and str(value[0]).startswith("[") and whole.endswith("]") and ":" not in whole:  # no address of IPv6
+            raise ValueError(f"{setting.name}: write its values with spaces or commas between them, without [ and ]")
     elif len(words) > 1:
         raise ValueError(f"{setting.name} takes one value, and {len(words)} were given; put it in quotation marks")
     elif setting.kind is bool and words[0].lower() in ("true", "false"):

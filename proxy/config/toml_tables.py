@@ -7,7 +7,9 @@ together. Here lines are moved, removed and inserted; the caller checks that the
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
+from typing import Any
 
 from proxy.config.toml_lines import key_lines
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -27,21 +29,15 @@ class _Block:
 
 
 class Tables:
-    """The tables `[[name]]`, or the table `[name.name]`, of a text. Raises ValueError when there are none, or when they
-    are written inline."""
+    """The tables `[[name]]`, or the table `[name.name]`, of a text. Raises ValueError when there are none, when they
+    are written inline, or when only a table in them has a header."""
 
     def __init__(self, text: str, *names: str) -> None:
         self._lines = re.findall(r"[^\n]*\n|[^\n]+", text)
-        found = key_lines(text)
-        numbers = [
-            line - 1
-            for path, line in found.items()
-            if path[: len(names)] == names and all(isinstance(part, int) for part in path[len(names) :])
-        ]
-        if len(numbers) > 1:
-            numbers = numbers[1:]  # the first line is the array's own
-        headers = sorted({line - 1 for line in found.values() if _HEADER.match(self._lines[line - 1].rstrip())})
-        if not numbers or not set(numbers) <= set(headers):
+        lines = {line - 1 for line in key_lines(text).values()}
+        headers = sorted(line for line in lines if _HEADER.match(self._lines[line].rstrip()))
+        numbers = [line for line in headers if self._is_header_of(line, names)]
+        if not numbers:
             raise ValueError(f"no [[{'.'.join(names)}]] tables")
         tops = {header: self._top(header) for header in headers}
         self._blocks = []
@@ -99,6 +95,16 @@ class Tables:
         used = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
         content = [line if line.endswith("\n") else f"{line}\n" for line in lines[:used]]
         return content, lines[used:]
+
+    def _is_header_of(self, line: int, names: Sequence[str]) -> bool:
+        """Whether a line is the header of the table itself, as `[dns]` is, and not of one in it: `[dns.hosts]`."""
+        try:
+            table: Any = tomllib.loads(self._lines[line])
+        except tomllib.TOMLDecodeError:  # an element of an array that looks like one
+            return False
+        for name in names:
+            table = table.get(name, {None: None})
+        return table in ({}, [{}])
 
     def _top(self, header: int) -> int:
         """Returns the first line of the comments directly above a header."""

@@ -26,6 +26,7 @@ from proxy.session.error_page import prefers_html
 from proxy.session.inbound import reached_address
 from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
+from proxy.wire.http1_fields import HEAD_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,9 @@ def _runner(app: web.Application) -> web.AppRunner:
         keepalive_timeout=_IDLE_S,
         lingering_time=_LINGER_S,
         shutdown_timeout=_CLOSE_S,
+        # Any server on this computer can give the browser long cookies for ours: what the proxy port lets in is read.
+        max_line_size=HEAD_LIMIT,
+        max_field_size=HEAD_LIMIT,
     )
 
 

@@ -167,7 +167,8 @@ def read_request_head(reader: Reader) -> Parser[RequestHead]:
 
 def _overlong(came: bytes) -> PeerError:
     if b"\n" in came.removeprefix(b"\r\n"):
-        return refusal(431, f"The head of this request is longer than {HEAD_LIMIT // 1024} KiB.")
+        size = f"longer than {HEAD_LIMIT // 1024} KiB"
+        return refusal(431, f"The head of this request is {size}. In a browser, delete the cookies of this address.")
     return refusal(414, f"The address of this request is longer than {HEAD_LIMIT // 1024} KiB.")
 
 

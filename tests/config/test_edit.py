@@ -545,6 +545,23 @@ def test_settings_are_changed_however_the_file_is_written(file: Path, text: str)
     assert load(file).settings.log.keep_days == 14
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a\n[dns.hosts]\n'a.example' = '192.0.2.1' # b\n# c\n[log]\nhosts = 'all'\n",
+        "[dns.hosts] # a\n\n[dns] # b\nsecure = 'always'\n",
+        "[dns]\n# a\n[dns.hosts]\n",
+    ],
+)
+def test_a_setting_beside_a_table_in_its_table_is_changed(file: Path, text: str) -> None:
+    file.write_text(text)
+    before = tomllib.loads(text)
+    assert change_settings(file, {("dns", "local"): ["lan"]})
+    changed = file.read_text()
+    assert tomllib.loads(changed) == {**before, "dns": {**before["dns"], "local": ["lan"]}}
+    assert comments(changed) == comments(text)
+
+
 def test_a_setting_that_cannot_be_is_not_written(file: Path) -> None:
     file.write_text(SETTINGS)
     with pytest.raises(ConfigError, match=r"config\.toml:4: log\.keep_days must be"):

@@ -48,6 +48,17 @@ def test_words_mean_a_value(name: str, words: list[str], value: Any, tmp_path: A
         assert load(file)
 
 
+@pytest.mark.parametrize("words", [["[*.bank.example]"], ["[a.example,", "b.example]"], ["[a.example,b.example]"]])
+def test_an_array_that_the_file_could_not_have_is_refused(words: list[str]) -> None:
+    """A pattern with the brackets in it would keep nothing out of the log."""
+    with pytest.raises(ValueError, match=r"log\.never: write its values with spaces or commas between them"):
+        read_value(find_setting("log.never"), words)
+
+
+def test_an_address_in_brackets_is_no_array() -> None:
+    assert read_value(find_setting("safety.allow"), ["[2001:db8::1]"]) == ["[2001:db8::1]"]
+
+
 def test_the_unit_is_said_once() -> None:
     assert find_setting("log.keep_days").meaning() == (
         "log.keep_days (in days): how many days log entries are kept; default: 14"

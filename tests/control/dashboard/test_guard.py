@@ -83,6 +83,19 @@ async def test_another_cookie_of_the_name_signs_nobody_out_and_nobody_in(
                 assert answer.status == status, own
 
 
+@pytest.mark.parametrize("count", [2, 14])
+async def test_long_cookies_of_another_server_lock_nobody_out(pages: Pages, browser: Browser, count: int) -> None:
+    """A browser keeps 4 KiB each, and sends all in one field."""
+    (cookie,) = browser.session.cookie_jar
+    own = f"{cookie.key}={cookie.value}"
+    foreign = [f"{cookie.key if number % 2 else number}={'x' * 4000}" for number in range(count)]
+    async with aiohttp.ClientSession() as bare:
+        for cookies in ([own, *foreign], [*foreign, own]):
+            headers = {"Sec-Fetch-Site": "same-origin", "Cookie": "; ".join(cookies)}
+            async with bare.get(pages.url + browser.base, headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+
+
 @pytest.mark.parametrize("field", ["Origin", "Referer", "Sec-Fetch-Site"])
 async def test_two_fields_that_say_where_a_request_comes_from_are_refused(browser: Browser, field: str) -> None:
     first, second = (
