@@ -1,9 +1,9 @@
 """Measures sites, and caches each measurement for some minutes.
 
 A site that is asked for twice in a row is measured once; the second answer says when that was. The cache is bounded,
-and a measurement is valid only under the circumstances of its time: the network and its state, the Setup, and which
-relays failed. Its verdict is cached too: a new one, from old steps and the present circumstances, might never have been
-true.
+and a measurement is valid only under the circumstances of its time: the network and its state, the Setup, which
+relays failed, and what is said of the site, which a visit may have changed. Its verdict is cached too: a new one,
+from old steps and the present circumstances, might never have been true.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.evidence import block_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
-from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source
+from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, site_state
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     Belief,
@@ -74,14 +74,15 @@ Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
 
 @frozen_dataclass
 class Circumstances:
-    """What a measurement rests on beside the site: it says nothing any more once one of them has changed."""
+    """What a measurement rests on: it says nothing any more once one of them has changed."""
 
     setup: SetupView
     network_state: NetworkState
     failing: frozenset[str]  # relays that have failed since they worked last
+    said: tuple[SiteStatus, Cause | str]  # of the site: the word and the cause
 
     def still_hold(self, now: Circumstances) -> bool:
-        same = (self.network_state, self.failing) == (now.network_state, now.failing)
+        same = (self.network_state, self.failing, self.said) == (now.network_state, now.failing, now.said)
         return same and self.setup is now.setup
 
 
@@ -198,7 +199,7 @@ class Measurements:
         measured = self._cached(network, page) if thorough and not skip_cache else None
         was_cached = measured is not None
         if measured is None:
-            began, steps, before = time.time(), list[MeasurementStep](), self._circumstances(network)
+            began, steps, before = time.time(), list[MeasurementStep](), self._circumstances(network, page)
             where = network, before.network_state
             if self._controls is None or self._controls[0] != where:
                 self._controls = where, SharedControls()
@@ -225,9 +226,9 @@ class Measurements:
             measured = Measured(began, took_s, before, network, page, tuple(steps), verdict, thorough, made.learns)
             if network == self._parts.network() and is_wanted:
                 self._learn(measured)
-                now = self._circumstances(network)
-                # What it showed of relays is among its own circumstances; a change of the others voids it.
-                if replace(before, failing=now.failing).still_hold(now):
+                now = self._circumstances(network, page)
+                # What it showed of relays and the site is among its own circumstances; a change of the others voids it.
+                if replace(before, failing=now.failing, said=now.said).still_hold(now):
                     self._cache[network, page] = replace(measured, circumstances=now)
         else:
             for step in measured.steps:
@@ -318,15 +319,19 @@ class Measurements:
         measured = self._cache.get((network, page))
         if measured is None:
             return None
-        now = self._circumstances(network)
+        now = self._circumstances(network, page)
         is_recent = 0 <= time.time() - measured.at < now.setup.settings.detect.measure_keep_s
         return measured if is_recent and measured.thorough and measured.circumstances.still_hold(now) else None
 
-    def _circumstances(self, network: NetworkId) -> Circumstances:
-        parts, setup = self._parts, self._parts.setup()
+    def _circumstances(self, network: NetworkId, page: ProbeTarget) -> Circumstances:
+        parts, setup, now = self._parts, self._parts.setup(), time.time()
         relays = [relay.name for relay in enabled_relays(setup.settings.relay)]
         failing = frozenset(name for name in relays if parts.health.of(name).failures)
-        return Circumstances(setup, parts.beliefs.network_state(network), failing)
+        network_state, working = parts.beliefs.network_state(network), parts.health.working(relays, now)
+        known = setup.resolver.known(page.host)
+        stored = parts.beliefs.lookup(page.host, network=network, now=now, addresses=known)
+        said = site_state(stored, self._last(page, network), network_state, working, page.port)
+        return Circumstances(setup, network_state, failing, (said.status, said.cause))
 
 
 def _is_not_served(steps: Sequence[MeasurementStep]) -> bool:

@@ -97,6 +97,7 @@ class Evidence(TypedDict, total=False):
     portal: str  # URL of the login page that came in place of it      probe
     clock_s: int  # seconds that this computer's clock is ahead        probe
     status: int  # HTTP status                                         app, probe
+    alert: int  # flag: answered with a TLS alert, as all routes are  net.race
     elsewhere: str  # another registrable domain it redirects to       app, probe
     location: str  # the redirect's Location field                     probe
     title: str  # of the page                                          probe

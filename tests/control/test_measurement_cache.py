@@ -44,7 +44,7 @@ from proxy.session.events import Learned
 from proxy.store.forgetting import Forgotten
 from tests.control.world import NoWay, World
 from tests.probe.measure.scene import ORIGIN, Scene, made
-from tests.support.outcomes import AWAY, HOME, failed, outcome
+from tests.support.outcomes import AWAY, HOME, failed, outcome, rescued
 
 PAGE = page_of("site.test")
 PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
@@ -122,9 +122,15 @@ def portal_found(asked: Asked, _: str) -> None:
     asked.world.parts.beliefs.learn(found, network=HOME, now=time.time())
 
 
+def is_rescued(asked: Asked, _: str) -> None:
+    rescue = rescued(host=PAGE.host, at=time.time())
+    asked.world.parts.beliefs.learn(rescue, network=HOME, now=time.time())
+
+
 @pytest.mark.parametrize(
     ("before", "change"),
     [
+        pytest.param(None, is_rescued, id="a visit shows more of the site"),
         pytest.param(None, fails, id="a relay fails"),
         pytest.param(fails, works_again, id="a relay is mended"),
         pytest.param(None, goes_offline, id="the computer goes offline"),

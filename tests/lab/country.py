@@ -381,12 +381,16 @@ class Running(Byway):
             *(f"{c['at']:.2f} {c['scope']} {c['before']} → {c['after']} {c['cause']}: {c['why']}" for c in changes),
         ]
 
+    def api(self) -> aiohttp.ClientSession:
+        """A session with the control API. The caller closes it."""
+        connector = aiohttp.UnixConnector(str(self.run_file()["socket"]))
+        return aiohttp.ClientSession("http://byway", connector=connector)
+
     async def ask(self, path: str, **query: str) -> Any:
         """GET of the control API."""
         if self._session is None:
-            connector = aiohttp.UnixConnector(str(self.run_file()["socket"]))
-            self._session = aiohttp.ClientSession(connector=connector)
-        async with self._session.get(f"http://byway{path}", params=query) as answer:
+            self._session = self.api()
+        async with self._session.get(path, params=query) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 

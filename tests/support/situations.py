@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from proxy.detect.beliefs.events import DirectDelivered
+from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import DIRECT, DOH, Cause, ClosedBy, Protocol, Stage, Symptom
+from proxy.model import DIRECT, DOH, Cause, ClosedBy, ConnectivityResult, Protocol, Stage, Symptom
 from tests.control.world import World
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued
 
@@ -101,6 +101,12 @@ def network_changed(world: World) -> None:
     """To another network, and back."""
     world.store.believe(world.beliefs.network_changed(time.time()))
     world.health.clear_faults()
+
+
+def behind_a_portal(world: World) -> None:
+    """A login page answers in place of a control page."""
+    found = ControlAnswered("", ConnectivityResult.PORTAL, time.time(), portal="http://portal.example/")
+    world.store.believe(world.beliefs.learn(found, network=HOME, now=time.time()))
 
 
 def measured_again(world: World) -> None:

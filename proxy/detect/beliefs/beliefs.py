@@ -265,6 +265,10 @@ class Beliefs:
         """The protocol and port of the last visit to `host`; None when that is not known."""
         return self._results.visited((network, host))
 
+    def own_port(self, host: str, *, network: NetworkId) -> int:
+        """The port that people mean when they name `host`: that of https, or of http if they visited that last."""
+        return self._results.own_port((network, host))
+
     def may_blame_relays(self, network: NetworkId, now: float) -> bool:
         """Whether a failure of a relay may be its own fault: not while offline, behind a portal, or just after
         resume."""

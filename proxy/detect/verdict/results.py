@@ -16,11 +16,19 @@ from typing import Protocol as Interface
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
+from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.relay_faults import relay_fault
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
-from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, says_the_same, usual_ports_first
+from proxy.detect.verdict.site_status import (
+    BLOCKS,
+    LastResult,
+    SiteStatus,
+    Source,
+    says_the_same,
+    usual_ports_first,
+)
 from proxy.model import (
     DIRECT,
     Attempt,
@@ -44,8 +52,8 @@ from proxy.wire.relay_url import redact
 _NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
 """Of the home network an address to which no way leads is not reachable, and says nothing about others."""
 
-HTTPS = 443
-"""The port that people mean when they name a site."""
+HTTP, HTTPS = 80, 443
+"""The ports that people mean when they name a site."""
 
 PAGES: Mapping[Protocol | int, Protocol] = MappingProxyType(
     {
@@ -128,10 +136,11 @@ class Results:
         if (protocol := PAGES.get(outcome.protocol or port)) is not None:
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
-            if self._results.get(key) is None:
+            if (known := self._results.get(key)) is None:
                 return  # most
             before = self.of_port(key, port, now)
-            if before is not None and not _is_lasting(before, outcome):
+            is_over = before is None or not _is_lasting(before, outcome)
+            if is_over and any(result.port == port for result in known):
                 self._replace(key, port, None)
             return
         result = result_of(outcome, now, gave_up_s=self._settings.gave_up_s)
@@ -219,6 +228,11 @@ class Results:
         self._visited.pop(key)
         for waiting in [waiting for waiting in self.waiting if waiting[0] == key]:
             del self.waiting[waiting]
+
+    def own_port(self, key: Key) -> int:
+        """The port that people mean when they name the host: that of https, or of http if they visited that last."""
+        visited = self._visited.get(key)
+        return HTTP if visited is not None and visited.port == HTTP else HTTPS
 
     def known(self) -> set[Key]:
         """All hosts with a result or a visit."""
@@ -360,9 +374,18 @@ def _is_unanswered(attempt: Attempt) -> bool:
 
 
 def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
-    """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate like a good
-    one."""
-    return result.status is SiteStatus.BAD_CERTIFICATE and outcome.protocol is Protocol.TLS
+    """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate, or a refusal,
+    like the page, and an alert is no page; and that another route than direct delivers is what a block means."""
+    won = [attempt for attempt in outcome.attempts if attempt.route == outcome.winner]
+    is_tunnel = outcome.protocol is Protocol.TLS
+    if result.status in BLOCKS:
+        return not any(attempt.route == DIRECT and attempt.stage is Stage.DONE for attempt in outcome.attempts)
+    if result.status is SiteStatus.REFUSES_THIS_ROUTE:
+        refuses = any(attempt.evidence.get("status") in REFUSALS for attempt in won)
+        return refuses or is_tunnel or outcome.winner != DIRECT
+    if result.status is SiteStatus.SITE_DOWN:
+        return any(attempt.evidence.get("alert") for attempt in won)
+    return result.status is SiteStatus.BAD_CERTIFICATE and is_tunnel
 
 
 def _sentence(attempt: Attempt, protocol: Protocol) -> str:

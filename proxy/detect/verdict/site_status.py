@@ -213,38 +213,45 @@ def site_state(
     last: LastResult | None = None,
     network: NetworkState = NetworkState.OK,
     working_relays: Mapping[str, float] = MappingProxyType({}),
+    own_port: int = 443,
 ) -> SiteState:
     """What is said of a site now. `working_relays` are the relays that delivered other sites lately, and when each
-    last did.
+    last did; `own_port` is the one that people mean when they name the site.
 
     While the network is offline or behind a portal, nothing can be said about any site beyond it. Else the newer of the
     last result and the stored status decides; a result without a conclusion gives way to a stored status, and one that
-    came of failing relays, or of the network, is over with its reason."""
+    came of failing relays, or of the network, is over with its reason. A block that was measured stays certain while
+    visits only confirm it."""
     is_at_home = last is not None and last.status is SiteStatus.NOT_REACHABLE
     if network in _BY_NETWORK and not is_at_home:
         status = _BY_NETWORK[network]
         is_of_it = last is not None and last.status is status
         since, at = (last.began, last.at) if last is not None and is_of_it else (0.0, 0.0)
         return SiteState(status, Cause(network), since=since, found_at=at, last=last)
-    if last is not None and (_is_over(last, working_relays) or _is_of_one_port(last, belief)):
+    if last is not None and (_is_over(last, working_relays) or _is_of_one_port(last, belief, own_port)):
         last = None
     stored = _of_belief(belief, last)
     if last is None:
         return stored
     is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
     changed_at = max(belief.since, belief.signal_at, belief.last_good_at)
-    if is_stored and (last.at < changed_at or last.status in _WITHOUT_CONCLUSION):
+    is_older = last.at < changed_at and not (_is_certain(last) and stored.status is SiteStatus.LIKELY_BLOCKED)
+    if is_stored and (is_older or last.status in _WITHOUT_CONCLUSION):
+        return stored
+    if belief.state is State.WORKS and last.status in BLOCKS and last.at < belief.since:
         return stored
     if last.relays and not set(last.relays) & working_relays.keys():
         cause = Cause.RELAYS_FAIL if last.otherwise is SiteStatus.RELAYS_FAIL else Cause.NONE
         last = replace(last, status=last.otherwise, cause=cause)
     is_same = belief.began and last.status in BLOCKS
+    if belief.state is State.WORKS and last.status is SiteStatus.WORKS:
+        last = replace(last, since=min(belief.since, last.began))
     return SiteState(
         last.status,
         last.cause,
         last.text,
         since=belief.began if is_same else last.began,
-        found_at=last.at,
+        found_at=max(last.at, stored.found_at) if is_same else last.at,
         works_by=last.works_by or (belief.last_good if last.status in _OPENS_OTHERWISE else ""),
         retest_at=belief.retest_at if is_stored else 0.0,
         port=0 if last.port in _PORTS else last.port,
@@ -271,10 +278,15 @@ _PORTS = (443, 80)
 """The ports of a site as a whole: those of https and http."""
 
 
-def _is_of_one_port(last: LastResult, belief: Belief) -> bool:
-    """Whether a result is about another port of a site than its https, of which more is known: a closed port is not
-    the site."""
-    if last.port == _PORTS[0] or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
+def _is_certain(last: LastResult) -> bool:
+    """Whether a measurement found a block for certain."""
+    return last.source is Source.MEASUREMENT and last.status in BLOCKS and last.status is not SiteStatus.LIKELY_BLOCKED
+
+
+def _is_of_one_port(last: LastResult, belief: Belief, own_port: int) -> bool:
+    """Whether a result is about another port of a site than its own, of which more is known: a closed port is not the
+    site."""
+    if last.port in (_PORTS[0], own_port) or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
         return False
     if last.port in _PORTS:
         return belief.state is State.WORKS and last.status.is_trouble

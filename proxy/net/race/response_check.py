@@ -60,6 +60,7 @@ class ResponseCheck:
             candidate.won(now)
         elif verdict is Verdict.ALERT:
             candidate.answer_fingerprint = f"alert {answer[6]}"
+            candidate.evidence["alert"] = 1
             candidate.failed(Stage.FIRST_BYTE, Symptom.ALERT, "answered with a TLS alert", now)
             self._accept_if_other_route_agrees(candidate)
         elif verdict is Verdict.GARBAGE or (answer and (ended or len(answer) > ANSWER_LIMIT)):

@@ -16,6 +16,7 @@ from proxy.model import (
     Cause,
     ClosedBy,
     MeasurementStep,
+    Outcome,
     Protocol,
     ResultKey,
     Route,
@@ -217,6 +218,44 @@ def test_a_tunnel_delivers_a_bad_certificate_too(results: Results) -> None:
     assert results.of(KEY, NOW) is None
 
 
+def http(status: int, route: Route = DIRECT) -> Attempt:
+    return replace(delivered(route), evidence={"status": status})
+
+
+ALERT = replace(delivered(), evidence={"alert": 1})
+BY_STRATEGY = delivered(TLSREC)
+
+
+@pytest.mark.parametrize(
+    ("status", "visit", "is_over"),
+    [
+        (SiteStatus.BLOCKED, outcome(RESET, delivered(TOR)), False),
+        (SiteStatus.LIKELY_BLOCKED, outcome(delivered(TOR)), False),
+        (SiteStatus.SLOW, outcome(RESET, BY_STRATEGY), False),
+        (SiteStatus.BLOCKED, outcome(delivered()), True),
+        (SiteStatus.LIKELY_BLOCKED, outcome(delivered(), delivered(TOR), winner=TOR), True),
+        (SiteStatus.REFUSES_THIS_ROUTE, outcome(http(451), protocol=Protocol.HTTP), False),
+        (SiteStatus.REFUSES_THIS_ROUTE, outcome(http(200), protocol=Protocol.HTTP), True),
+        (SiteStatus.REFUSES_THIS_ROUTE, outcome(http(200, TOR), protocol=Protocol.HTTP), False),
+        (SiteStatus.REFUSES_THIS_ROUTE, outcome(delivered()), False),
+        (SiteStatus.SITE_DOWN, outcome(ALERT, winner=DIRECT), False),
+        (SiteStatus.SITE_DOWN, outcome(delivered()), True),
+        (SiteStatus.SITE_DOWN, outcome(RESET, delivered(TOR)), True),
+        (SiteStatus.NO_SUCH_NAME, outcome(delivered(TOR)), True),
+    ],
+)
+def test_what_a_visit_does_not_contradict_stays(
+    results: Results, status: SiteStatus, visit: Outcome, is_over: bool
+) -> None:
+    port = 80 if visit.protocol is Protocol.HTTP else 443
+    visit = replace(visit, request=replace(visit.request, destination=replace(visit.request.destination, port=port)))
+    results.note(KEY, LastResult(status, NOW, Source.MEASUREMENT, port=port))
+    results.learn(visit, KEY, NOW + 60, direct_works=True)
+    assert (results.of(KEY, NOW + 60) is None) is is_over
+    results.learn(visit, KEY, NOW + 86_500, direct_works=True)
+    assert not results.knows(KEY), "one that is too old keeps no visit from being routine"
+
+
 def test_what_came_while_a_portal_was_there_is_forgotten(results: Results) -> None:
     for at, network, host in ((NOW - 700, HOME, "old.test"), (NOW - 50, HOME, "new.test"), (NOW, AWAY, "away.test")):
         results.learn(outcome(RESET, REFUSES, host=host), (network, host), at, direct_works=True)
@@ -378,3 +417,10 @@ def test_a_relay_url_is_not_kept() -> None:
     results.note(KEY, LastResult(SiteStatus.SITE_DOWN, NOW, Source.CONNECTION, text=text))
     (result,) = kept.results.values()
     assert "secret" not in result.text
+
+
+def test_the_own_port_of_a_site_is_that_of_http_only_where_that_was_visited_last(results: Results) -> None:
+    assert results.own_port(KEY) == 443
+    for protocol, port, own in ((Protocol.HTTP, 80, 80), (Protocol.TLS, 8443, 443), (Protocol.TLS, 443, 443)):
+        results.learn(outcome(delivered(), protocol=protocol, port=port), KEY, NOW, direct_works=True)
+        assert results.own_port(KEY) == own

@@ -144,6 +144,26 @@ def test_what_a_measurement_finds_otherwise_begins_with_the_first_that_found_it(
     assert (shown.since, shown.works_by) == (AT + 60, ""), "what failed everywhere works by no route"
 
 
+@pytest.mark.parametrize("status", [SiteStatus.BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.SLOW])
+def test_a_block_that_was_measured_stays_certain_while_visits_confirm_it(status: SiteStatus) -> None:
+    held = replace(SUSPECT, began=AT - 900, signal_at=AT + 90, last_good="tor", last_good_at=AT + 95)
+    measured = replace(last(status, cause="dns"), source=Source.MEASUREMENT)
+    shown = site_state(held, measured)
+    assert (shown.status, shown.cause, shown.since, shown.found_at) == (status, "dns", AT - 900, AT + 90)
+    weak = replace(measured, status=SiteStatus.LIKELY_BLOCKED)
+    assert site_state(held, weak).cause == "sni_reset", "a newer signal weighs as much"
+    assert site_state(replace(held, state=State.BLOCKED), measured).cause == "sni_reset"
+    ended = replace(held, state=State.WORKS, since=AT + 120, began=0.0)
+    assert site_state(ended, measured).status == "works", "direct has worked since"
+    assert site_state(replace(ended, since=AT), measured).status == status, "it worked before"
+
+
+def test_a_measurement_does_not_move_since_when_a_site_works() -> None:
+    shown = site_state(WORKS, last(SiteStatus.WORKS))
+    assert (shown.since, shown.found_at) == (AT, AT + 60)
+    assert site_state(WORKS, last(SiteStatus.WORKS, since=AT - 60)).since == AT - 60
+
+
 def test_a_suspicion_that_time_ended_goes_on_when_a_measurement_finds_it_again() -> None:
     lapsed = Belief("site.test", HOME, since=AT, began=AT - 900)
     assert site_state(lapsed).status == "not tested"
@@ -192,6 +212,12 @@ def test_another_port_is_the_site_only_while_nothing_else_is_known(
     shown = site_state(held, last(status, port=port))
     assert shown.status == word
     assert shown.port == (8443 if held is UNKNOWN and port == 8443 else 0)
+
+
+@pytest.mark.parametrize("status", [SiteStatus.REFUSES_THIS_ROUTE, SiteStatus.BLOCKED, SiteStatus.SITE_DOWN])
+def test_the_port_that_people_visit_is_the_site(status: SiteStatus) -> None:
+    assert site_state(WORKS, last(status, port=80)).status == "works"
+    assert site_state(WORKS, last(status, port=80), own_port=80).status == status
 
 
 def test_a_port_has_a_state_of_its_own() -> None:

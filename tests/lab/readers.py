@@ -1,0 +1,158 @@
+"""Every place that says what is the matter with a site: the word, the cause and the beginning in each of them.
+
+Commands, documents, a report and pages of a real Byway in the country. They rest on one state, so each of them must say
+the same of a site at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.control.amounts import moment
+from tests.lab.country import Country, Running
+from tests.lab.sockets import connect
+from tests.support.dashboard import Browser, Pages
+from tests.support.streams import close, listening
+
+AT_ONCE = 4
+NEWS = frozenset({"blocked", "likely blocked", "intercepted", "slow"})
+"""The words of which Home tells that they are new."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of a site. `since` is None where it is not known."""
+
+    words: str
+    cause: str
+    since: float | None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Said:
+        return cls(document["words"], document["cause"], document["since"])
+
+
+NOTHING = Said("", "", None)
+"""The site is not listed."""
+
+States = Mapping[str, Said]
+Disagreements = dict[str, dict[str, Any]]
+"""By host and place, what is said there instead."""
+
+
+async def states(byway: Running, hosts: Collection[str]) -> States:
+    """What the API says of each site."""
+    return {host: Said.of((await byway.ask(f"/v1/sites/{host}"))["belief"]) for host in hosts}
+
+
+async def disagreements(country: Country, byway: Running, hosts: Collection[str]) -> tuple[States, Disagreements]:
+    """What is said of each site, and where something else is."""
+    before = await states(byway, hosts)
+    tested = [host for host in hosts if before[host].words != "not tested"]
+    documents, read = await asyncio.gather(_documents(byway, hosts, tested), _pages(country, byway, hosts))
+    said = await states(byway, hosts)
+    settled = {host for host in hosts if before[host] == said[host]}  # else it changed while it was read
+    found: Disagreements = {}
+    for host in settled:
+        shown = (await byway.ask(f"/v1/sites/{host}"))["belief"]
+        wanted = dict.fromkeys(documents, said[host])
+        if not shown["is_trouble"]:
+            wanted |= dict.fromkeys(("status", "site list", "/v1/status", "/v1/sites"), NOTHING)
+        if shown["words"] == "not tested":
+            wanted["report"] = NOTHING
+        told = {place: by_host.get(host, NOTHING) for place, by_host in documents.items()}
+        wrong: dict[str, Any] = {place: told[place] for place in documents if told[place] != wanted[place]}
+        wrong |= _misread(read, host, shown)
+        if wrong:
+            found[host] = {"": said[host], **wrong}
+    return {host: said[host] for host in settled}, found
+
+
+async def _documents(byway: Running, hosts: Collection[str], tested: Collection[str]) -> Mapping[str, States]:
+    """What each command and document says, by its place and the site. A report has those that were tested."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def show(host: str) -> Said:
+        async with room:
+            return Said.of((await byway.read("site", "show", host))["belief"])
+
+    async def known(host: str) -> Said:
+        return Said.of((await byway.ask("/v1/why", host=host))["belief"])
+
+    shown = await asyncio.gather(*map(show, hosts))
+    listed, status = await byway.read("site", "list"), await byway.read("status")
+    exact = ("--format", "json", "--redact", "none", "--exact-times")
+    report = json.loads((await byway.command("report", *tested, *exact)).stdout)
+    return {
+        "site show": dict(zip(hosts, shown, strict=True)),
+        "site list": _by_host(listed["sites"]),
+        "status": _by_host(status["sites"]),
+        "report": {site["host"]: Said.of(site["belief"]) for site in report["sites"]},
+        "/v1/why": {host: await known(host) for host in hosts},
+        "/v1/sites": _by_host((await byway.ask("/v1/sites"))["sites"]),
+        "/v1/status": _by_host((await byway.ask("/v1/status"))["sites"]),
+    }
+
+
+def _by_host(sites: Collection[Mapping[str, Any]]) -> States:
+    return {site["site"]: Said.of(site) for site in sites if site["is_trouble"]}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The text of the pages."""
+
+    home: str
+    sites: str
+    site: Mapping[str, str]
+
+
+async def _pages(country: Country, byway: Running, hosts: Collection[str]) -> _Read:
+    async with signed_in(country, byway) as browser:
+        site = {host: await browser.text(f"sites/{host}") for host in hosts}
+        return _Read(await browser.text(), await browser.text("sites"), site)
+
+
+def _misread(read: _Read, host: str, shown: Mapping[str, Any]) -> dict[str, str]:
+    """The pages that do not say what the document of a site says."""
+    found, text = {}, read.site[host]
+    said = f"{shown['glyph']} {shown['words']}"
+    headed = f"{said} : {shown['because']}" if shown["because"] else said
+    since = moment(shown["since"]) if shown["since"] else ""
+    if headed not in text or (since and f"Since {since} (" not in text):
+        found["site page"] = text[:600]
+    if shown["is_trouble"]:
+        _, is_there, row = read.sites.partition(f" {host} ")
+        if not row.startswith(f"{said} {shown['because'] or '–'} ") or (since and since not in row[:400]):
+            found["Sites"] = row[:300] if is_there else "no row"
+    if (f" {host} {shown['because']}, {since}" in read.home) is not (shown["words"] in NEWS):
+        _, is_there, row = read.home.partition(f" {host} ")
+        found["Home"] = row[:200] if is_there else "no row"
+    return found
+
+
+@contextlib.asynccontextmanager
+async def signed_in(country: Country, byway: Running) -> AsyncIterator[Browser]:
+    """A browser at the computer in the country, with a session of the dashboard."""
+    here = ("127.0.0.1", byway.port)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far, away = await connect(country.client.socket, here)
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        try:
+            await asyncio.gather(copy(reader, away), copy(far, writer))
+        finally:
+            await close(away)
+
+    async with listening(forward, *here), byway.api() as api, Pages(byway.port, api).signed_in() as browser:
+        yield browser

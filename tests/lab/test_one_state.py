@@ -1,0 +1,158 @@
+"""One state of a site for all, of a real Byway: what `why` and `test` have just measured is the word and the cause of
+every list, document, command, report and page. It stays that over visits that confirm it, on another network and back,
+and over a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.lab import places, rules
+from tests.lab.country import Country, Running
+from tests.lab.readers import States, disagreements, states
+from tests.lab.relays import Relay
+from tests.lab.scenarios import BY_NAME
+from tests.lab.test_verdicts import DETECT
+from tests.lab.trials import limited, stay
+from tests.support.waiting import until_read
+
+pytestmark = pytest.mark.namespaces
+
+AT_ONCE = 12
+VISIT_S = 8.0
+SETTLE_S = 8.0
+"""An attempt that was overtaken is judged by then (`silent_s`)."""
+ROWS = [
+    BY_NAME[name]
+    for name in (
+        *("dns-nxdomain", "sni-reset-records", "sni-drop-records", "syn-reset", "address-drop", "http-page"),
+        *("http-reset", "intercept-known", "freeze", "healthy", "down", "refuses-all", "alert"),
+    )
+]
+"""Each kind of block, and what else can be the matter with a site."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-state-") as made:
+        yield Path(made)
+
+
+async def visit_all(country: Country, byway: Running, urls: Mapping[str, str]) -> None:
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(url: str) -> None:
+        async with room:
+            await limited(country.visitor(byway), url, VISIT_S)
+
+    await asyncio.gather(*map(one, urls.values()))
+
+
+async def why(byway: Running, urls: Mapping[str, str], *, fresh: bool = False) -> dict[str, Any]:
+    """What does not agree between the verdict and the state in one answer, by host."""
+    room, wrong = asyncio.Semaphore(AT_ONCE), dict[str, Any]()
+
+    async def one(api: aiohttp.ClientSession, host: str, url: str) -> None:
+        async with room, api.post("/v1/why", json={"site": url, "fresh": fresh}) as answer:
+            told = [json.loads(line) async for line in answer.content][-1]
+        verdict, state = told["verdict"], told["belief"]
+        if (verdict["words"], verdict["cause"]) != (state["words"], state["cause"]):
+            wrong[host] = (verdict["words"], verdict["cause"], state["words"], state["cause"])
+
+    async with byway.api() as api:
+        await asyncio.gather(*(one(api, host, url) for host, url in urls.items()))
+    return wrong
+
+
+async def survey(byway: Running, urls: Mapping[str, str]) -> dict[str, Any]:
+    """What `byway test` says that the state after it does not, by host."""
+    done = await byway.command(
+        "test", "--jitter", "0", "-c", str(AT_ONCE), *urls.values(), "--json", check=False, within_s=120
+    )
+    said = await states(byway, urls)
+    told = {
+        row["host"]: (row["verdict"]["words"], row["verdict"]["cause"]) for row in json.loads(done.stdout)["results"]
+    }
+    return {host: (told[host], now) for host, now in said.items() if told[host] != (now.words, now.cause)}
+
+
+def changed(before: States, after: States) -> dict[str, Any]:
+    """The sites of which something else is said, but for those that work: that is not stored by default."""
+    return {host: (said, after[host]) for host, said in before.items() if said != after[host] and said.words != "works"}
+
+
+async def test_what_was_measured_is_said_in_every_place(folder: Path) -> None:
+    async with stay(folder, dict.fromkeys(ROWS, 1)) as (here, sites):
+        byway, country = here.byway, here.country
+        urls = {sites[row][0].name: sites[row][0].url(row.path, secure=row.secure) for row in ROWS}
+        await visit_all(country, byway, urls)
+        await asyncio.sleep(SETTLE_S)
+        assert await why(byway, urls, fresh=True) == {}
+        await visit_all(country, byway, urls)
+        await asyncio.sleep(SETTLE_S)
+        assert await why(byway, urls) == {}, "what visits show now is what was measured before"
+        assert await survey(byway, urls) == {}
+        said, wrong = await disagreements(country, byway, urls)
+        assert wrong == {}
+        assert len(said) == len(urls), "nothing changes while nobody visits"
+
+        said = await states(byway, urls)
+        country.change_network()
+        await until_read(lambda: _is_elsewhere(byway, said))
+        country.come_home()
+
+        async def is_back() -> bool:
+            return changed(said, await states(byway, urls)) == {}
+
+        await until_read(is_back)
+        await byway.stop()
+        await byway.start()
+        assert changed(said, await states(byway, urls)) == {}
+        _, wrong = await disagreements(country, byway, urls)
+        assert wrong == {}
+
+
+async def _is_elsewhere(byway: Running, said: States) -> bool:
+    """Whether it is on a network where nothing is known of the sites yet."""
+    return all(now.words == "not tested" for now in (await states(byway, said)).values())
+
+
+RESET, HEALTHY = "reset.test", "healthy.test"
+
+
+async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
+    """While the only relay is dead nothing is said of the site; once it works, what it shows is said everywhere. A
+    restart in between changes nothing."""
+    address = (places.LYING_RELAY, 1081)
+    async with Country(folder) as country:
+        settings = country.config(
+            detect=DETECT, auto="ladder = []", relays=[("abroad", f"socks5h://{address[0]}:{address[1]}")]
+        )
+        async with country.byway(folder / "byway", config=settings) as byway:
+            urls = {name: country.add_site(name).url() for name in (HEALTHY, RESET)}
+            country.rules.set([rules.SniReset(RESET)])
+            await visit_all(country, byway, urls)
+            assert await why(byway, urls, fresh=True) == {}
+            said, wrong = await disagreements(country, byway, urls)
+            assert (said[RESET].words, wrong) == ("relays fail", {})
+            await byway.stop()
+            await byway.start()
+            await country.visitor(byway).visit(urls[HEALTHY])
+            assert changed(said, await states(byway, urls)) == {}
+            async with Relay(country.relay_space.socket, country.zone.truth, address, source=address[0]):
+                await byway.command("relay", "test", "abroad")
+                said, wrong = await disagreements(country, byway, urls)
+                assert (said[RESET].words, wrong) == ("not tested", {}), "it is over with its reason"
+                await visit_all(country, byway, urls)
+                assert await why(byway, urls) == {}
+                assert await survey(byway, urls) == {}
+                said, wrong = await disagreements(country, byway, urls)
+                assert ((said[RESET].words, said[RESET].cause), wrong) == (("blocked", "sni_reset"), {})
