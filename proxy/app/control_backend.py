@@ -42,7 +42,8 @@ from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
 from proxy.store.relay_tests import RelayTests
-from proxy.store.relay_ways import RelayWaysFile, SavedValues
+from proxy.store.relay_ways import RelayWaysFile
+from proxy.store.saved_values import SavedValues
 from proxy.store.store import Store
 
 if TYPE_CHECKING:

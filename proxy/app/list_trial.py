@@ -4,7 +4,7 @@
 
 OPTION is `allow_suffixes`, or empty. FOLDER has the files that the list may include; empty: there are none. Exits with
 0 also when the list is refused: the process that asked reads it then by itself, and tells why. It is ended from outside
-when it takes too long, or ends by itself when nobody is left to do that. See `store/list_trials.py`.
+when it takes too long, or ends by itself when that process has ended. See `store/list_trials.py`.
 """
 
 from __future__ import annotations

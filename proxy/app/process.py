@@ -62,7 +62,7 @@ def run(options: RunOptions) -> int:
 
 # -- how it ends -------------------------------------------------------------------------------------------------------
 # SIGHUP means two things. A service manager, or `kill -HUP`, asks for a reload. A terminal whose window was closed says
-# that its user has left: then Byway ends as at Ctrl-C, since nobody would find a Byway without a window.
+# that its user has left: then Byway ends as at Ctrl-C, since the user would not find a Byway without a window.
 
 
 class LoginTerminal:
@@ -129,7 +129,7 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded, lock: StateLo
     app = App(options, paths, loaded, ending, faults, lock.renew)
     try:
         await app.start()
-        _on_signals(ending, app)  # before run.json: whoever finds the pid there may send one
+        _on_signals(ending, app)  # before run.json: a program that finds the pid there may send one
         app.announce()
         # What a start has made lives as long as the process: no collection need scan it again. None is made before:
         # it would take a tenth of the start, and find some hundred kilobytes.

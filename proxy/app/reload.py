@@ -52,7 +52,7 @@ def steady_clock() -> float:
 
 
 class OverrideEnds:
-    """When the overrides of one Byway end: by a clock that nobody sets.
+    """When the overrides of one Byway end: by a clock that is never set.
 
     An override with an end closes what would be open without it. Who can set this computer's clock, such as a network
     that forges NTP, must not end it. So its time is counted by a steady clock from when it was set, or from the start

@@ -1,4 +1,4 @@
-"""What is asked of a run: by the command line at its start, and by whoever ends it."""
+"""What is asked of a run: by the command line at its start, and by the command that ends it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from proxy.detect.relay_health import Health, KnownHealth
 from proxy.model import NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.relay_tests import url_hash
-from proxy.store.relay_ways import SavedValues
+from proxy.store.saved_values import SavedChanges, SavedValues, number, text
 from proxy.wire.relay_url import redact
 
 RELAYS_MAX = 512
@@ -91,37 +91,25 @@ def _fault(fault: NotedFault) -> dict[str, object]:
 def _saved(entry: Mapping[str, Any]) -> SavedHealth:
     """Raises KeyError, TypeError and ValueError for what is none."""
     health = KnownHealth(
-        _text(entry["relay"]),
-        failures=int(_number(entry["failures"])),
-        last_error=_text(entry["last_error"]),
+        text(entry["relay"], _TEXT_LIMIT),
+        failures=int(number(entry["failures"])),
+        last_error=text(entry["last_error"], _TEXT_LIMIT),
         fault=_noted(entry["fault"]),
         last_fault=_noted(entry["last_fault"]),
-        **{name: float(_number(entry[name])) for name in _NUMBERS},
+        **{name: float(number(entry[name])) for name in _NUMBERS},
     )
-    return SavedHealth(NetworkId(_text(entry["network"])), _text(entry["urls"]), health)
+    return SavedHealth(NetworkId(text(entry["network"], _TEXT_LIMIT)), text(entry["urls"], _TEXT_LIMIT), health)
 
 
 def _noted(value: Any) -> NotedFault | None:
     if value is None:
         return None
-    since, seen_at = float(_number(value["since"])), float(_number(value["seen_at"]))
-    return NotedFault(RelayFault(value["fault"]), since, seen_at, _text(value["error"]))
+    since, seen_at = float(number(value["since"])), float(number(value["seen_at"]))
+    return NotedFault(RelayFault(value["fault"]), since, seen_at, text(value["error"], _TEXT_LIMIT))
 
 
-def _number(value: object) -> int | float:
-    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison, too
-        raise ValueError("not a number of this file's")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
-        raise ValueError("not a text of this file's")
-    return value
-
-
-class SavedRelayHealth:
-    """Saves `health` in `file`. Belongs to one loop."""
+class SavedRelayHealth(SavedChanges[SavedHealth]):
+    """Saves `health` in `file`."""
 
     def __init__(
         self,
@@ -132,29 +120,16 @@ class SavedRelayHealth:
         relays: Callable[[], Sequence[RelayConfig]],
     ) -> None:
         """`network` is the present one, `relays` are those that are configured."""
+        super().__init__(
+            file,
+            version=lambda: health.revision,
+            values=lambda: saved(health.remembered(), network(), relays()),
+        )
         self._health = health
-        self.file = file
         self._network = network
         self._relays = relays
-        self._saved = health.revision
 
     def restore(self) -> None:
         """Takes what the file has of this network. Waits for the disk."""
         self._health.restore(known_here(self.file.load(), self._network(), self._relays()))
-        self._saved = self._health.revision
-
-    def save(self) -> None:
-        """Has what is known written if it has changed."""
-        if self._saved != self._health.revision:
-            self._saved = self._health.revision
-            self.file.save(saved(self._health.remembered(), self._network(), self._relays()))
-
-    def keep_in(self, place: Path | None) -> None:
-        """Uses another file from now on; None: none, and the one so far is deleted."""
-        if self.file.keep_in(place):
-            self._saved = -1
-
-    async def close(self) -> None:
-        """Saves, and waits until all is written."""
-        self.save()
-        await self.file.written()
+        self.is_saved()

@@ -27,6 +27,8 @@ _STARTS_WITHIN_S = 30.0
 """The largest lists take seconds to read, on a busy computer more."""
 
 _POLL_S = 0.05
+"""Between two looks at the lock or the socket. Both are what the next command needs, and neither tells of a change. The
+end of a process could be waited for, but its pid may be another's by now or lie in another namespace."""
 
 
 def add_to(app: typer.Typer) -> None:

@@ -257,7 +257,7 @@ class Health:
 
     def worked(self, name: str, now: float, *, elapsed_s: float | None = None) -> None:
         """Counts a success of the relay. `elapsed_s`: seconds until the first byte, of a visit. Without it, a test or a
-        measurement showed it: whoever asked for one after a repair need not wait until the relay has rested."""
+        measurement showed it: a user who asked for one after a repair need not wait until the relay has rested."""
         relay = self._relays.get(name)
         if relay is None:
             relay = self._relays[name] = RelayHealth()

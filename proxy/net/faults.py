@@ -1,6 +1,6 @@
-"""Faults of Byway itself: exceptions that nobody expected, in work that goes on all the same.
+"""Faults of Byway itself: unexpected exceptions, in work that goes on all the same.
 
-Whatever a task or a callback raises ends at the loop's exception handler, and what watches files hands its exceptions
+What a task or a callback raises ends at the loop's exception handler, and what watches files hands its exceptions
 there and goes on (`tasks.keep_watching`). The process notes each here by its place in the code, so that `byway status`
 can tell it, and the log does once and not each second. A fault that has not come again for a while is forgotten.
 """

@@ -75,7 +75,7 @@ async def keep_watching(parts: Mapping[str, Callable[[], Awaitable[object] | Non
 
 
 def report_fault(work: str, error: Exception) -> None:
-    """Hands an exception that nobody expected to the loop's exception handler. `work` says what goes on without what
+    """Hands an unexpected exception to the loop's exception handler. `work` says what goes on without what
     failed; it names no host."""
     try:
         loop = asyncio.get_running_loop()

@@ -184,7 +184,7 @@ def _login_page(host: str, port: int | None, *, is_secure: bool) -> str:
 
 def _is_foreign(body: bytes, host: str) -> bool:
     """Whether an HTML page is not one of `host`: it does not name it by its shortest name (`wikipedia`), or asks for a
-    password. What is no HTML is nobody's login page."""
+    password. What is no HTML is no login page."""
     text = body.lower()
     if not _HTML.search(text):
         return False

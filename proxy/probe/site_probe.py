@@ -120,7 +120,7 @@ class SiteProbe:
             self._abort(path)
 
     def turn(self, route: Route) -> HelloTurn:
-        """What is waited for before a ClientHello on `route`: nobody counts those within a relay's connection."""
+        """What is waited for before a ClientHello on `route`: no network counts those within a relay's connection."""
         return self.hello_turn if route.is_direct else no_turn
 
     def _abort(self, path: Stream) -> None:

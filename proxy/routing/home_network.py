@@ -25,7 +25,7 @@ class HomeNetwork:
 
     guard: Guard
     in_files: Callable[[str], Sequence[IPAddress]]
-    """Returns the addresses that the user's own files give for a name. It asks nobody."""
+    """Returns the addresses that the user's own files give for a name. It sends no question."""
 
     def covers(self, destination: Destination, name: str) -> bool:
         """See Home. A private address is at home whatever name is in the flight."""

@@ -82,7 +82,7 @@ class RelayInfo:
 
 
 HasEnded = Callable[[str], bool]
-"""Whether the override of this host has ended, by a clock that nobody sets."""
+"""Whether the override of this host has ended, by a clock that is never set."""
 
 OrderGroup = Callable[[RelayGroup], Sequence[str]]
 """Returns the members of a group that may be used, in the order in which they are to be tried."""

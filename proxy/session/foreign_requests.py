@@ -32,8 +32,8 @@ def is_foreign(head: RequestHead, is_ours: Callable[[str], bool]) -> bool:
 
 
 def as_unknown(head: RequestHead) -> tuple[RequestHead, Destination]:
-    """Returns a request for our own name as one for a name of the same length that nobody has, and where that leads.
-    The two fail in the same way and after the same time, and nobody who is asked for the name learns ours."""
+    """Returns a request for our own name as one for an unknown name of the same length, and where that leads. The
+    two fail in the same way and after the same time, and the resolvers that are asked do not learn our name."""
     label, _, suffix = OWN_NAME.partition(".")
     host = f"{secrets.token_hex(len(label))[: len(label)]}.{suffix}"
     unknown = Destination(host, HTTP_PORT if head.destination is None else head.destination.port)

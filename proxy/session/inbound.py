@@ -363,7 +363,7 @@ class InboundHandshake:
                     self._connect_forms[received.replace(target, _TARGET)] = user_agent
             return request
         if destination.host == OWN_NAME:
-            if head.named is not None and head.named != destination:  # nobody else reads it, so none may matter
+            if head.named is not None and head.named != destination:  # no later reader checks it
                 raise refusal(400, "This request is refused: its URL and its Host field name different servers.")
             from proxy.session.foreign_requests import as_unknown, is_foreign
 

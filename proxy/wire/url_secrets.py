@@ -1,7 +1,7 @@
 """Hides what may be a secret in the URL of a list.
 
-Whoever hands out lists to members puts what lets them in anywhere: before the host, in the query, in the fragment, or
-as a long random part of the path. So of a query and a fragment only the names are shown, and of a path what can be
+Sources of lists for members take a token anywhere: before the host, in the query, in the fragment, or as a
+long random part of the path. So of a query and a fragment only the names are shown, and of a path what can be
 read. In doubt too much is hidden.
 """
 
@@ -15,7 +15,7 @@ _URL = re.compile(r"(https?://)([^/?#\s\"'<>]*)([^?#\s\"'<>]*)(?:\?([^#\s\"'<>]*
 
 _RANDOM_LENGTH = 16
 _MIXED_LENGTH = 8
-"""A part of a path that nobody reads, such as a token, the id of a member or of a commit: so many characters, and so
+"""A part of a path that is not a word, such as a token, the id of a member or of a commit: so many characters, and so
 many of them in words that mix letters and digits."""
 
 _WORD = re.compile(r"[A-Za-z0-9]+")

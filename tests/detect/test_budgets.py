@@ -1,5 +1,5 @@
-"""How many Python functions run for what every connection needs. A budget is what it takes now: whoever needs one more
-knows that it is made for each connection."""
+"""How many Python functions run for what every connection needs. A budget is what it takes now: a change that
+needs one more knows that it is made for each connection."""
 
 from __future__ import annotations
 

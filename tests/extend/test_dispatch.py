@@ -159,7 +159,7 @@ async def test_a_refusal_holds_while_the_addon_fails(addons: Running) -> None:
 
 
 async def test_a_plan_of_relay_without_a_relay_is_closed_and_the_addon_stays_on(addons: Running) -> None:
-    """Else whoever takes a relay out of the configuration would open what an addon sends through it."""
+    """Else removing a relay from the configuration would expose what an addon sends through it."""
     runner = addons.add("a", "def plan(request, plan):\n    return plan.via('nobody')\n")
     for _ in range(5):
         decided = await addons.decide(request(), PLAN, REGISTRY)

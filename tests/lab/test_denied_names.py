@@ -34,7 +34,7 @@ def dns_lies(*, doh_dead: bool) -> list[rules.Rule]:
 
 
 async def test_encrypted_dns_that_is_dead_denies_nothing(folder: Path) -> None:
-    """Neither of the censored site, nor of the typo beside it: nobody can tell them apart. The healthy twin works."""
+    """Neither of the censored site, nor of the typo beside it: they cannot be told apart. The healthy twin works."""
     async with Country(folder) as country:
         settings = country.config(no_relay=True, detect=DETECT)
         async with country.byway(folder / "byway", config=settings) as byway:

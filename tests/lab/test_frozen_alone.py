@@ -1,4 +1,4 @@
-"""A page that is alone when it freezes: nobody else's traffic shows that the network is there.
+"""A page that is alone when it freezes: no other traffic shows that the network is there.
 
 A censor counts 25 packets of a connection, both ways, and passes no more, by the prefix of a provider unless the name
 is spared. All times are those that Byway ships with.

@@ -70,7 +70,7 @@ def most_within_a_second(sent: Sequence[NameSeen]) -> int:
 
 
 async def a_moment_later(country: Country, *sites: Site) -> None:
-    """Once none of their hellos was sent for a second: what comes then is another visit to whoever counts."""
+    """Once none of their hellos was sent for a second: what comes then is another visit for a network that counts."""
     clock = country.router.events.clock
     await until(
         lambda: all(clock() - hello.at > A_SECOND for site in sites for hello in hellos(country, site.name)[-1:])

@@ -43,7 +43,7 @@ def cuts_https(country: Country) -> Sequence[Rule]:
 
 
 def leads_names_astray(country: Country) -> Sequence[Rule]:
-    """Every name has a private address, where nobody is; encrypted DNS and relays are cut."""
+    """Every name has a private address, where no server is; encrypted DNS and relays are cut."""
     country.provider.everything = Addresses((places.BOGON,))
     return (*DOH_CUT, rules.AddressDrop(places.RELAYS))
 
@@ -78,7 +78,7 @@ async def told_by(byway: Running, *words: str) -> Any:
 async def test_a_portal_is_called_that_everywhere(
     folder: Path, style: Callable[[Country], Sequence[Rule]], relay: bool
 ) -> None:
-    """Nobody has visited anything: `why` finds it, and everything else follows."""
+    """There was no visit: `why` finds it, and everything else follows."""
     async with Country(folder) as country:
         settings = country.config(detect=DETECT, no_relay=not relay)
         async with country.byway(folder / "byway", config=settings) as byway:

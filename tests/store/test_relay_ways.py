@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from proxy.config.paths import Paths, write_private
+from proxy.config.paths import Paths
 from proxy.config.schema import Log
 from proxy.model import Destination, NetworkId, Symptom
 from proxy.model.relay_way import KnownWay, RelayWay
-from proxy.net.tasks import spawn
-from proxy.store import relay_ways
 from proxy.store.relay_ways import WAYS_MAX, RelayWaysFile, place
 
 HOME = NetworkId("home")
@@ -61,23 +58,6 @@ def test_there_are_only_so_many(file: Path) -> None:
     assert RelayWaysFile(file).load() == [way] * WAYS_MAX
 
 
-def test_where_they_are_kept_may_change(file: Path) -> None:
-    kept = RelayWaysFile(file)
-
-    async def move() -> None:
-        kept.save([MAIN])
-        assert not kept.keep_in(file)
-        assert kept.keep_in(None)
-        await kept.written()
-
-    asyncio.run(move())
-    assert not file.exists()
-    asyncio.run(saved(kept, [MAIN]))
-    assert not file.exists()
-    assert kept.load() == ()
-    assert kept.keep_in(file)
-
-
 def test_nothing_is_written_where_the_user_wants_no_log(tmp_path: Path) -> None:
     paths = Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path)
     assert place(paths, Log()) == tmp_path / "relay-ways.json"
@@ -108,44 +88,3 @@ def test_a_damaged_entry_makes_the_file_count_as_none(file: Path, change: dict[s
     assert RelayWaysFile(file).load() == [MAIN]
     file.write_text(json.dumps([{**content[0], **change}]))
     assert RelayWaysFile(file).load() == ()
-
-
-@pytest.mark.parametrize("content", ["", "[", "{}", "[1]", "1", '["x"]', "[{}]", "[" * 100_000])
-def test_a_damaged_file_counts_as_none(file: Path, content: str) -> None:
-    file.write_text(content)
-    assert RelayWaysFile(file).load() == ()
-
-
-def test_a_folder_that_is_gone_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(tmp_path / "none" / "relay-ways.json", [MAIN])
-    assert "the ways to relays is not saved" in caplog.text
-
-
-async def test_a_disk_that_hangs_stops_nobody_and_the_last_word_is_written(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loop goes on; of what came meanwhile only the last is written, and after what was there first."""
-    works, written = threading.Event(), list[str]()
-
-    def write(path: Path, content: str) -> None:
-        assert works.wait(60)  # a limit, for a test that fails
-        written.append(f"{path.name}: {len(json.loads(content))}")
-        write_private(path, content)
-
-    monkeypatch.setattr(relay_ways, "write_private", write)
-    kept, other = RelayWaysFile(file), file.with_name("other.json")
-    kept.save([MAIN])
-    kept.save([OTHER, MAIN, OTHER])
-    assert kept.keep_in(other)
-    kept.save([OTHER])
-    kept.save([MAIN, OTHER])
-    waiting = spawn(kept.written(), name="wait for the disk")
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    works.set()
-    await waiting
-    assert written == ["relay-ways.json: 1", "relay-ways.json: 3", "other.json: 2"]
-    assert RelayWaysFile(other).load() == [MAIN, OTHER]
-    assert kept.keep_in(None)
-    await kept.written()
-    assert not other.exists()

@@ -4,7 +4,7 @@
 browser. The browser posts it, once, and gets a session: a secret path and a cookie.
 
 Browsers send the cookies of 127.0.0.1 to every port of it. So the Path of the cookie holds 128 random bits: a server of
-somebody else on another port does not know them, and never gets the cookie. The path alone lets nobody in. Such a
+somebody else on another port does not know them, and never gets the cookie. The path alone opens nothing. Such a
 server can set cookies of the same name, which the browser sends beside ours: one that fits is enough.
 
 Times are those of the event loop's clock, in seconds: a wall clock that is set changes nothing.

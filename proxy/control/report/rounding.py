@@ -1,6 +1,6 @@
-"""Rounds the times of a report, so that nobody can compare them with what a provider logged.
+"""Rounds the times of a report, so that they cannot be compared with a provider's log.
 
-A row with the second of a visit names its visitor to whoever has the provider's log. So measurements and what is stored
+A row with the second of a visit identifies its visitor in the provider's log. So measurements and what is stored
 are told by the hour, and connections by the day: one for each day and result.
 """
 

@@ -61,7 +61,7 @@ class NameAnswers:
             return None
         if self.secure is Lookup.FAILED and self.system is not Lookup.NOT_ASKED:
             return SiteStatus.DOES_NOT_RESOLVE
-        # A private address of a name that nobody else knows is the local network's own.
+        # A private address of a name that no other resolver knows is the local network's own.
         return SiteStatus.NO_SUCH_NAME if denied and self.system is not Lookup.FORGED else None
 
 

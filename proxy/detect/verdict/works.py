@@ -17,7 +17,7 @@ redirects and addresses."""
 
 
 def works_direct(comparison: Comparison) -> Verdict:
-    """Direct delivered the page. Over plain HTTP it may be a block page that nobody knows."""
+    """Direct delivered the page. Over plain HTTP it may be an unknown block page."""
     routes, belief = comparison.routes, comparison.belief
     doubts = _doubts(comparison)
     reasons: list[str] = [*doubts, _("direct delivered the page")]

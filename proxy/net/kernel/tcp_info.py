@@ -72,7 +72,7 @@ class FlowSample:
 PROBE_EVERY_S = 1  # the kernel's least
 
 PROBES_MAX = 127
-"""Probes without an answer after which the kernel breaks a connection; it takes no larger number. Nobody ever gets so
+"""Probes without an answer after which the kernel breaks a connection; it takes no larger number. No connection gets so
 many: with a count of 3 a live connection dies in an outage of 3 s (measured)."""
 
 

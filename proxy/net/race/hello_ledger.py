@@ -72,7 +72,7 @@ WAITS_S = 5.0
 
 
 async def no_turn(_name: str) -> None:
-    """Of a ClientHello that nobody counts: one through a relay, or of a command that runs without a Byway."""
+    """Of a ClientHello that no network counts: one through a relay, or of a command that runs without a Byway."""
 
 
 async def take_turn(hellos: HelloLedger, name: str, tuning: DetectTuning) -> None:

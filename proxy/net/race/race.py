@@ -329,7 +329,7 @@ class Race:
         self._check_at = check_at
         if self._is_promising:
             return False
-        # The first route needs nobody's leave, and costs no call more.
+        # The first route needs no permission, and costs no call more.
         route = self._next_route(flight, now) if self._candidates else self._tries.next_route(flight, now)
         if route is None:
             return False

@@ -84,14 +84,14 @@ class SharedFindings:
         return self._trying.get((to, route)) is race
 
     def passed(self, to: Destination, route: Route) -> None:
-        """A strategy delivered: whoever waits may take it."""
+        """A strategy delivered: the attempts that wait may use it."""
         self._trim(self._passed)
         self._passed[to, route] = self._clock()
         self._failed.pop((to, route), None)
         self._end(to, route)
 
     def failed(self, to: Destination, route: Route, race: Notify, stage: Stage, symptom: Symptom) -> None:
-        """The strategy that this race tried failed, or looks dropped: whoever waits passes over it."""
+        """The strategy that this race tried failed, or looks dropped: the attempts that wait skip it."""
         if self.tries(to, route, race):
             self._trim(self._failed)
             self._failed[to, route] = FailedTry(self._clock(), stage, symptom)

@@ -222,7 +222,7 @@ async def test_a_name_is_looked_up_and_dialed_without_a_task(poller: Poller, lis
 
 @pytest.mark.usefixtures("home")
 async def test_an_answer_that_is_known_at_once_is_dialed_at_once(poller: Poller, listen: Listen) -> None:
-    """As from the hosts file, for a name that no other resolver may be asked for: nobody notifies of it."""
+    """As from the hosts file, for a name that no other resolver may be asked for: no notification comes."""
     lookup, notify = Answering(), Notify()
     lookup.answer = [ipaddress.ip_address("127.0.0.1")]
     destination = Destination("a.test", port_of(listen("127.0.0.1")))

@@ -104,7 +104,7 @@ async def test_one_race_tries_a_strategy_and_the_others_take_what_passed(races: 
     races.findings.passed(SITE, TLSREC)
     assert races.second.rings == races.third.rings == 1
     assert races.may_try(races.second)
-    assert races.may_try(races.third), "at once: nobody has to try any more"
+    assert races.may_try(races.third), "at once: no attempt is left that tries"
     races.clock.now += 7
     assert races.may_try(races.second)
     assert not races.may_try(races.third), "that was too long ago"

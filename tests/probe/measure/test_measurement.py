@@ -72,7 +72,7 @@ async def test_a_site_that_works(scene: Scene) -> None:
 
 
 async def test_each_hello_on_a_direct_route_waits_for_its_turn(scene: Scene) -> None:
-    """Those that fail, the cut ones and the neutral name as well; within a relay's connection nobody counts them."""
+    """Those that fail, the cut ones and the neutral name as well. Within a relay's connection none is counted."""
     await scene.censor.set(Behaviour.RESET, {SITE})
     await steps_of(scene, scene.question())
     read = [parse_client_hello(flight) for flight in scene.censor.flights if flight[:1] == b"\x16"]
