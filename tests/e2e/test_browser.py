@@ -77,6 +77,27 @@ async def test_it_uses_byway_from_its_first_page_on(kind: str, tmp_path: Path) -
         assert folder.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.needs("chromium")
+async def test_the_first_rows_of_the_log_are_the_users(tmp_path: Path) -> None:
+    """What Chromium asks for by itself at its start would be the first that a censor sees. (Firefox still asks for its
+    list of revoked certificates, which keeps its user safe.)"""
+    hosts = "".join(f'"{host}" = "127.0.0.1"\n' for host in ("first.test", "second.test"))
+    async with (
+        Origin() as origin,
+        Byway(
+            tmp_path,
+            config=f"[dns.hosts]\n{hosts}",
+            rules="DOMAIN-SUFFIX,test,DIRECT\nMATCH,BLOCK\n",
+        ) as byway,
+    ):
+        async with opened(byway, "chromium") as page:
+            for host in ("first.test", "second.test"):
+                await page.open(f"http://{host}:{origin.http_port}/")
+                assert "says hello" in await page.text()
+        rows = (await byway.read("log"))["rows"]
+        assert {row["host"] for row in rows} == {"first.test", "second.test"}
+
+
 @pytest.mark.parametrize("kind", BROWSERS)
 async def test_it_opens_a_blocked_site_and_a_page_of_this_computer(kind: str, tmp_path: Path) -> None:
     """The site is reset on the direct route, and a relay brings it. Pages of this computer do not go through Byway."""
