@@ -15,6 +15,7 @@ from proxy.languages.language import Language
 from proxy.model import Destination
 from proxy.model.phrase import _, ngettext
 from proxy.session.recent_clients import RECENT_S
+from proxy.wire.home_network import TYPED_BYPASS
 from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import Html, document, element, facts, link
 
@@ -171,6 +172,7 @@ def browser_steps(family: Family, proxy: Destination, *, is_here: bool) -> Seque
                 _("Open Settings, then General, Network Settings, Settings…"),
                 _("Choose “Manual proxy configuration”."),
                 _("HTTP Proxy: `{host}`, Port: `{port}`. Tick “Also use this proxy for HTTPS”.", host=host, port=port),
+                _("No proxy for: `{bypass}`", bypass=TYPED_BYPASS),
                 _("Press OK."),
             ]
         case Family.CHROMIUM:
@@ -185,6 +187,7 @@ def browser_steps(family: Family, proxy: Destination, *, is_here: bool) -> Seque
                     port=port,
                     pac=pac,
                 ),
+                _("By hand, no proxy for: `{bypass}`", bypass=TYPED_BYPASS),
                 _(
                     "Or close all its windows and start it with `--proxy-server=http://{proxy}`",
                     proxy=str(proxy),

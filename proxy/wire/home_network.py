@@ -37,5 +37,8 @@ CHROMIUM_BYPASS = ";".join(("<local>", *_WITH_STARS, *PREFIXES))
 FIREFOX_BYPASS = ",".join(("<local>", *_WITH_DOTS, *PREFIXES))
 """The value of `network.proxy.no_proxies_on`. Firefox adds this computer by itself."""
 
+TYPED_BYPASS = ", ".join(("localhost", *LOOPBACK, *_WITH_DOTS, *PREFIXES))
+"""What a user types where a browser or a system asks for which hosts to use no proxy."""
+
 NO_PROXY = ",".join(("localhost", "127.0.0.1", *LOOPBACK, *_WITH_DOTS, *PREFIXES))
 """The value of `no_proxy`. Some programs read no prefixes there, so this computer stands as an address as well."""

@@ -14,6 +14,7 @@ from proxy.control.own_pages import Family, Use, family_of, home_page, setup_pag
 from proxy.control.server import ControlServer
 from proxy.languages.language import Language
 from proxy.model import Destination
+from proxy.wire.home_network import LOOPBACK, PREFIXES
 from tests.control.test_server import OURS, adopted
 from tests.control.world import SECRET, World
 from tests.support.pseudo_pages import untranslated
@@ -130,6 +131,16 @@ async def test_a_request_through_the_proxy_is_proof(server: ControlServer) -> No
         _, _, body = await fetched(server, "/", f"Host: {host}", f"User-Agent: {FIREFOX}")
         assert "✓ Yes." in body
     assert "✓" not in (await fetched(server, "/", "Host: 127.0.0.1:8119"))[2]
+
+
+@pytest.mark.parametrize("agent", [FIREFOX, CHROMIUM, ""])
+def test_a_browser_that_is_set_by_hand_reaches_the_local_network_without_the_proxy(agent: str) -> None:
+    """As `byway browser`, `env` and the PAC files have it: else the pages of the router go to Byway."""
+    for page in (home_page(PROXY, Use.NOT_SEEN, agent), setup_page(PROXY, agent)):
+        (typed, *_) = re.findall(r"o proxy for: <code[^>]*>([^<]*)</code>", page)
+        bypassed = typed.split(", ")
+        assert {*PREFIXES, *LOOPBACK, "localhost", ".local", ".lan", ".home.arpa"} <= set(bypassed)
+        assert ".internal" not in bypassed, "Byway's own page is byway.internal"
 
 
 def test_a_stranger_is_not_told_what_this_is() -> None:

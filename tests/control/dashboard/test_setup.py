@@ -48,6 +48,7 @@ async def test_whether_this_browser_uses_byway_and_how_to_set_it(world: World, b
 async def test_addresses_and_what_is_wrong(world: World, browser: Browser) -> None:
     text = await browser.text("setup")
     assert "http://127.0.0.1:8119/proxy.pac goes direct while Byway does not run" in text
+    assert "No proxy for localhost, 127.0.0.0/8, ::1, .local, " in text
     assert "Byway listens for this computer only." in text
     assert "user or password" in text[text.index("What is wrong") :]
     world.settings = replace(world.settings, listen=Listen(address="192.0.2.7", user="me"))

@@ -27,6 +27,7 @@ from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
 from proxy.session.recent_clients import RECENT_S
+from proxy.wire.home_network import TYPED_BYPASS
 from proxy.wire.hostnames import OWN_NAME
 
 _RESTORED = {
@@ -47,6 +48,7 @@ class SetupView:
     pac: str
     strict_pac: str
     proxy: str
+    no_proxy: str
     desktop: str
     is_system_proxy: bool
     others: str
@@ -70,6 +72,7 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
         pac=f"http://{proxy}{Pac.LENIENT}",
         strict_pac=f"http://{proxy}{Pac.STRICT}",
         proxy=str(proxy),
+        no_proxy=TYPED_BYPASS,
         desktop=this_desktop(os.environ).label,
         is_system_proxy=parts.system_proxy.is_on,
         others=_of_others(address, port),
