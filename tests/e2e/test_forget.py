@@ -269,9 +269,9 @@ async def test_no_request_stays_in_memory_for_long(tmp_path: Path) -> None:
 
 
 SLOW_DISK = """
-from proxy.store import relay_ways
+from proxy.store import saved_values
 
-_write = relay_ways.write_private
+_write = saved_values.write_private
 
 
 def _write_slowly(path, content):
@@ -280,7 +280,7 @@ def _write_slowly(path, content):
     _write(path, content)
 
 
-relay_ways.write_private = _write_slowly
+saved_values.write_private = _write_slowly
 
 
 def outcome(outcome):
