@@ -46,11 +46,13 @@ from tests.lab.rules import RuleSet
 from tests.lab.sockets import Address
 from tests.lab.visitor import Visitor
 from tests.support.byway import Byway
+from tests.support.waiting import until, until_read
 
 RELAY = "abroad"
 LINK = Link(delay_s=0.01)
 """The person's own: 20 ms there and back, so that a wait that is counted in round trips shows."""
 _ROWS_REPORTED = 15
+_DISCARD = 9  # the port for what nobody shall answer (RFC 863)
 _ESTABLISHED = "01"  # the state in /proc/net/tcp
 _FIRST_OF_SERVICES = 100  # numbers below are the lab's own sites
 
@@ -238,6 +240,27 @@ class Country:
             [f"{places.CLIENT}/24", f"{places.CLIENT6}/64"],
             gateway_hardware=bytes.fromhex("020000000101"),
         )
+
+    async def caught_up(self) -> float:
+        """Returns a time, of the events, after which only that is noted which the client sent from now on. A packet is
+        noted once it has crossed the client's link: later than a Byway that has sent it may tell of what followed."""
+        events = self.router.events
+        with self.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as mark:
+            mark.bind(("", 0))
+            port, since = mark.getsockname()[1], events.clock()
+
+            def is_noted() -> bool:
+                packets = events.packets(places.PORTAL, _DISCARD, protocol="udp", since=since)
+                return any(seen.packet.sport == port for seen in packets)
+
+            async def is_seen() -> bool:
+                mark.sendto(b"", (places.PORTAL, _DISCARD))  # once more, since a link may lose it
+                with contextlib.suppress(TimeoutError):
+                    await until(is_noted, within_s=1.0)
+                return is_noted()
+
+            await until_read(is_seen)
+        return events.clock()
 
     # -- how it is made ----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ The visitor has no Byway here. So what these tests show is the lab's doing alone
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,20 @@ async def test_a_computer_is_carried_to_another_network_and_back(country: Countr
     assert places.SECOND_CLIENT.encode() in (await visit(country, site)).body
     country.come_home()
     assert places.CLIENT.encode() in (await visit(country, site)).body
+
+
+async def test_what_was_sent_is_noted_once_it_has_crossed_the_link_and_can_be_waited_for(country: Country) -> None:
+    events = country.router.events
+    with country.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"said before", (places.PUBLIC_RESOLVER, 7))
+        before = events.clock()
+        assert not events.packets(places.PUBLIC_RESOLVER, 7)
+        since = await country.caught_up()
+        assert [seen.at > before for seen in events.packets(places.PUBLIC_RESOLVER, 7)] == [True], "noted late"
+        assert not events.packets(places.PUBLIC_RESOLVER, 7, since=since)
+        sock.sendto(b"said later", (places.PUBLIC_RESOLVER, 7))
+        await country.caught_up()
+        assert len(events.packets(places.PUBLIC_RESOLVER, 7, since=since)) == 1
 
 
 async def test_a_byway_in_the_country_opens_pages_and_its_relay_stands_abroad(country: Country, tmp_path: Path) -> None:

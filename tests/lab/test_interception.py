@@ -26,8 +26,8 @@ WITHIN_S = 30.0
 
 @pytest.fixture
 def hurried() -> str:
-    """A minute of life in a second or less. Sites are visited again and again, and a check waits until there was no
-    hello of the name for `hello_apart_s`."""
+    """A minute of life in a second or less, and so a second in 0.02: a check waits until there was no hello of the name
+    for `hello_apart_s`, and sites are visited again and again."""
     return (
         "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
         "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\nhello_apart_s = 0.02\n"
@@ -81,8 +81,9 @@ def went_direct(country: Country, site: Site, since: float) -> list[str]:
 
 
 async def is_read_by_nobody_any_more(country: Country, byway: Running, site: Site) -> None:
-    """From now on the relay serves, and nothing goes direct."""
-    since = country.router.events.clock()
+    """From now on the relay serves, and nothing goes direct. What the probe has sent that proved it may still be on its
+    way over the link."""
+    since = await country.caught_up()
     for _ in range(3):
         assert (await visit(country, byway, site)).genuine
     assert (await winners(byway, site))[-3:] == [RELAY] * 3

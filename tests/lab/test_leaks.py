@@ -299,7 +299,7 @@ async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_afte
     """What is open stays so; but no look at a certificate, when it ends, goes where the rule forbids it by then."""
     async with Country(folder) as country:
         site, other = country.add_site("changed.test"), country.add_site("unchanged.test")
-        # A certificate is looked at once there was no hello of the name for so long.
+        # A certificate is looked at once there was no hello of the name for so long: a second in life.
         config = country.config(extra=FORGETFUL, detect="hello_apart_s = 0.02\n")
         async with country.byway(folder / "byway", config=config) as byway:
             events = country.router.events

@@ -26,8 +26,8 @@ WITHIN_S = 40.0
 
 @pytest.fixture
 def hurried() -> str:
-    """A minute of life in a second; what a user waits for is as it is. One site is visited again and again, and a check
-    of its certificate waits until there was no hello of its name for `hello_apart_s`."""
+    """A minute of life in a second; what a user waits for is as it is. A second of life is 0.02 then: a check waits
+    until there was no hello of the name for `hello_apart_s`, and one site is visited again and again."""
     return (
         "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
         "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\nhello_apart_s = 0.02\n"

@@ -97,7 +97,7 @@ async def test_a_portal_is_called_that_everywhere(
     assert status["network_state"] == NetworkState.PORTAL
     problem = next(problem for problem in status["problems"] if "Captive portal" in problem["text"])
     finding = next(finding for finding in doctor["findings"] if "Captive portal" in finding["text"])
-    for said in (why["verdict"]["do"], problem["do"], finding["do"]):
+    for said in (why["verdict"]["do"], problem["do"], finding["do"], log):
         assert STYLES[style] in said
     assert "Captive portal" in log
     assert not [known for known in believed["sites"] if known["state"] not in ("unknown", "works")]
