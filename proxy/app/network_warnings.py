@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Sequence
 
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import status_of
 from proxy.model import Cause, Change, NetworkId, NetworkState, State
 
@@ -40,6 +39,10 @@ class NetworkWarnings:
         """Warns when something is wrong with the network. To be called when its state may have changed."""
         network = self._network()
         state = self._beliefs.network_state(network)
+        if state is NetworkState.OK:
+            return
+        from proxy.detect.verdict.labels import network_in_words  # with the first trouble
+
         warning = network_in_words(state, self._beliefs.portal_page(network))
         if warning is None or 0 <= self._now() - self._warned_at.get((network, state), float("-inf")) < AGAIN_S:
             return

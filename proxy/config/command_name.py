@@ -24,7 +24,7 @@ COMMANDS = (
 _BARE = re.compile(r"[\w./\\:~+,@-]+" if sys.platform == "win32" else r"[\w./:~+,@-]+")
 """A word that every shell takes as it is."""
 
-_COMMAND = re.compile(rf"(?<![\w./-]){_NAME}(?= (?:(?:{'|'.join(COMMANDS)})(?!\w|[.:]\w)|--\w))")
+_COMMAND = rf"(?<![\w./-]){_NAME}(?= (?:(?:{'|'.join(COMMANDS)})(?!\w|[.:]\w)|--\w))"
 
 
 def command_words(started_as: str, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _found_in(path: str, file: str) -> str | None:
 
 def as_typed(text: str, command: str) -> str:
     """Returns a text with the commands in it as they are typed: `command` is what `command_name` returns."""
-    return text if command == _NAME or _NAME not in text else _COMMAND.sub(lambda _: command, text)
+    return text if command == _NAME or _NAME not in text else re.sub(_COMMAND, lambda _: command, text)
 
 
 @cache

@@ -20,7 +20,6 @@ from proxy.model import Destination, literal
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase
 from proxy.wire import hostnames as names
-from proxy.wire import url_spelling
 
 URL_LIMIT = 2048
 """Characters of the longest relay URL."""
@@ -150,6 +149,8 @@ def parse(text: str) -> RelayUrl:
     try:
         return _parse(url)
     except ValueError as error:
+        from proxy.wire import url_spelling  # of a URL that is wrong
+
         raise ValueError(url_spelling.explain(url) or str(error)) from None
 
 
@@ -173,6 +174,8 @@ def _parse(text: str) -> RelayUrl:
     scheme = match[1].lower()
     kind = _KINDS.get(scheme)
     if kind is None:
+        from proxy.wire import url_spelling
+
         raise ValueError(url_spelling.unknown_scheme(scheme))
     if kind is RelayKind.ADDON:
         return _of_addon(match[2].removesuffix("/"))
@@ -267,6 +270,8 @@ def _endpoint(kind: RelayKind, location: str, default_port: int | None) -> Desti
     if "/" in location or "\\" in location:
         raise ValueError("a relay URL has no path: remove / and all that follows the port")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        from proxy.wire import url_spelling
+
         raise ValueError(url_spelling.many_colons(location, kind))
     if (colon and not port and not location.endswith("]")) or (not port and default_port is None):
         raise ValueError(f"the port is missing: write {kind}://HOST:PORT, for example {kind}://HOST:1080")

@@ -29,7 +29,6 @@ from proxy.detect.signals import (
     redirected_only_direct,
     same_for_all,
 )
-from proxy.detect.verdict.labels import stage_in_words
 from proxy.detect.verdict.results import DIRECT_WORKS_S, HTTPS, Results
 from proxy.model import (
     DIRECT,
@@ -409,6 +408,8 @@ def _got_through(outcome: Outcome) -> bool | None:
 
 def _story(direct: Attempt, winner: Route) -> str:
     """How direct failed and another route delivered, in half a sentence."""
+    from proxy.detect.verdict.labels import stage_in_words  # with the first site that is rescued
+
     if direct.pending or direct.symptom is Symptom.ABANDONED:
         return (
             f"direct did not answer within {direct.elapsed:.1f} s ({stage_in_words(direct.stage)}); {winner} delivered"

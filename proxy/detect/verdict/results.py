@@ -20,7 +20,6 @@ from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.relay_faults import relay_fault
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED
-from proxy.detect.verdict.labels import DOES_NOT_RESOLVE, symptom_in_words
 from proxy.detect.verdict.site_status import (
     BLOCKS,
     LastResult,
@@ -339,6 +338,8 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
     if answers.status is SiteStatus.DOES_NOT_RESOLVE:
+        from proxy.detect.verdict.labels import DOES_NOT_RESOLVE
+
         # Where nothing works and no resolver answers, it may be the network.
         otherwise = SiteStatus.NOT_TESTED if answers.system is Lookup.FAILED else answers.status
         return replace(
@@ -389,6 +390,8 @@ def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
 
 
 def _sentence(attempt: Attempt, protocol: Protocol) -> str:
+    from proxy.detect.verdict.labels import symptom_in_words  # most visits do not fail
+
     fault = relay_fault(attempt)
     reason = fault.text if fault is not None else symptom_in_words(attempt.symptom, attempt.stage, protocol)
     return _("{route}: {reason}", route=str(attempt.route), reason=reason)
