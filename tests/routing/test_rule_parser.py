@@ -299,10 +299,10 @@ def test_a_list_of_which_parts_of_conditions_are_missing_protects_too_little(act
     """Such as each site without its subdomains: a note would let `www.` of each go direct."""
     builder = ListBuilder("sites.pac")
     builder.add(1, "a.example")
-    builder.is_part = True
+    builder.is_needed = True
     builder.skip(2, "g(host)", Skip.SCRIPT)
     listed = builder.build()
-    told = 'this rule would not cover all sites of the list: sites.pac:2: "g(host)" is a part of a condition'
+    told = 'this rule would not cover all sites of the list: sites.pac:2: "g(host)" was skipped'
     with pytest.raises(ConfigError) as caught:
         parse_rules(f"LIST,mine,{action}\n", source="rules.txt", lists={"mine": listed}, relays=("r",))
     assert told in str(caught.value)

@@ -76,8 +76,8 @@ class ListBuilder:
         self.format = format
         self.line = 1
         """Of the last line about which something was told: where a fault of the reader is sought."""
-        self.is_part = False
-        """Whether what is told comes from a part of a condition, all of which a list must have: see `missing`."""
+        self.is_needed = False
+        """Whether sites are missing without what is told now: see `DomainList.missing`."""
         self._allow_empty = allow_empty
         self._allow_suffixes = allow_suffixes
         self._listed = _Entries(size)
@@ -226,9 +226,8 @@ class ListBuilder:
             self._more_suffixes += text not in self._suffixes
         if len(self._skipped) < SKIPPED_SHOWN:
             self._skipped.append(self._told(line, text, reason))
-        if self.is_part and reason not in _NAMES_NO_SITE and not self._missing:
-            part = f"{self.source}:{line}: {quoted(text)}"
-            self._missing = f"{part} is a part of a condition and was skipped, so sites are missing"
+        if self.is_needed and reason not in _NAMES_NO_SITE and not self._missing:
+            self._missing = f"{self.source}:{line}: {quoted(text)} was skipped, so sites are missing"
 
     def widen(self, line: int, text: str, host: str) -> None:
         """Counts a line about a scheme or a path of which the whole host was added."""

@@ -83,8 +83,9 @@ class _Found:
     line: int
     test: _Test
     shown: str
-    is_part: bool = False
-    """Whether it is one of several of which one must be true."""
+    is_needed: bool = False
+    """Whether the list is incomplete without it: one of several conditions of which one must be true, or what may lead
+    to the proxy."""
 
 
 @frozen_dataclass
@@ -145,7 +146,7 @@ class _Script:
         self._enter(main)
         for name, value in self._values.items():
             if value.part in (Part.ARRAY, Part.OBJECT) and id(value) not in self._used and _named_hosts(value):
-                self._others.append(_Found(value.line, Skip.SCRIPT, name))
+                self._others.append(_Found(value.line, Skip.SCRIPT, name, is_needed=True))
         listed = [one for one in self._decisions if one.listed and not isinstance(one.found.test, Skip)]
         if not listed or self._default_listed:
             fault = (
@@ -165,7 +166,7 @@ class _Script:
                         exceptions.add(place, found, one.found.shown)
         for place, one in enumerate(self._decisions):
             test = one.found.test
-            self._builder.is_part = one.listed and one.found.is_part
+            self._builder.is_needed = one.listed and (one.found.is_needed or test is Skip.SCRIPT)
             if one.listed and isinstance(test, _Strings):
                 self._add_strings(place, test, exceptions)
                 continue
@@ -177,10 +178,11 @@ class _Script:
                     add_hosts(self._builder, one.found.line, found, exception=False, shown=one.found.shown)
                 elif found.narrow:
                     self._builder.skip(one.found.line, one.found.shown, Skip.NARROW_EXCEPTION)
-        self._builder.is_part = False
         for other in self._others:
             assert isinstance(other.test, Skip)
+            self._builder.is_needed = other.is_needed
             self._builder.skip(other.line, other.shown, other.test)
+        self._builder.is_needed = False
         exceptions.add_to(self._builder)
 
     def _add_strings(self, place: int, test: _Strings, exceptions: OrderedExceptions) -> None:
@@ -257,7 +259,7 @@ class _Script:
                 self._return(node, looping=looping, guarded=guarded)
                 return not guarded
             case Part.UNKNOWN:
-                self._others.append(_Found(node.line, Skip.SCRIPT, node.text))
+                self._others.append(_Found(node.line, Skip.SCRIPT, node.text, is_needed=True))
             case _:
                 pass
         return False
@@ -275,14 +277,21 @@ class _Script:
                 self._add_alternating(found)
             elif result is None and in_the_end and not guarded:  # what it does before that is skipped
                 self._decisions += [_Decision(one, True) for one in found]
+                before = len(self._others)
                 self._read(then, looping=looping, guarded=True)
+                self._others[before:] = [replace(other, is_needed=False) for other in self._others[before:]]
             elif result is None or guarded:
-                self._others += [_Found(one.line, Skip.SCRIPT, one.shown) for one in found if self._says_host(one)]
+                self._skip(found, may_list=result is not False)
                 self._read(then, looping=looping, guarded=True)
                 ends = False
             else:
                 self._decisions += [_Decision(one, result) for one in found]
         return last is not None and self._read(last, looping=looping, guarded=guarded) and ends
+
+    def _skip(self, found: Sequence[_Found], *, may_list: bool) -> None:
+        """Notes conditions that cannot be used. `may_list`: they may lead to the proxy."""
+        told = [one for one in found if self._says_host(one)]
+        self._others += [_Found(one.line, Skip.SCRIPT, one.shown, is_needed=may_list) for one in told]
 
     def _return(self, node: Node, *, looping: bool, guarded: bool) -> None:
         value = node.parts[0] if node.parts else None
@@ -291,7 +300,7 @@ class _Script:
             result = self._result(then)
             found = list(self._tests(condition, looping=looping, direct=result is False))
             if result is None or looping or guarded:
-                self._others += [_Found(one.line, Skip.SCRIPT, one.shown) for one in found if self._says_host(one)]
+                self._skip(found, may_list=result is not False)
             else:
                 self._decisions += [_Decision(one, result) for one in found]
         if value is None or guarded:
@@ -346,7 +355,9 @@ class _Script:
         """Yields each of the conditions of which one must be true. `direct`: they are for what the proxy is not."""
         if node.part is Part.BINARY and node.text == "||":
             for part in node.parts:
-                yield from (replace(found, is_part=True) for found in self._tests(part, looping=looping, direct=direct))
+                yield from (
+                    replace(found, is_needed=True) for found in self._tests(part, looping=looping, direct=direct)
+                )
             return
         test = self._test(node, looping=looping)
         if self._shortened and not direct and not looping and self._names_shortened(node):

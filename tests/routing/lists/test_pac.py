@@ -457,9 +457,7 @@ def test_a_walk_through_an_array_that_asks_for_subdomains_too(condition: str, ex
 
 def test_a_condition_of_which_a_part_was_skipped_is_noted() -> None:
     part = read_condition("weekday(host)")
-    assert part.missing == (
-        'proxy.pac:3: "weekday(host)" is a part of a condition and was skipped, so sites are missing'
-    )
+    assert part.missing == ('proxy.pac:3: "weekday(host)" was skipped, so sites are missing')
     assert read_condition("dnsDomainIs(host, 'a.example')").missing == ""
     direct = read_body(
         f"if (f(host) || g(host)) return 'DIRECT'; if (host == 'a.test') return {PROXY}; return 'DIRECT';"
@@ -560,3 +558,34 @@ def test_a_chain_of_choices() -> None:
     assert found.skips == {Skip.SCRIPT: 1}
     with pytest.raises(ConfigError, match="sends every site to a proxy"):
         read_body(f"return host == 'a.example' ? 'DIRECT' : host == 'b.example' ? 'DIRECT' : {PROXY};")
+
+
+@pytest.mark.parametrize(
+    ("body", "is_missing"),
+    [
+        (f"if (is_blocked(host)) return {PROXY};", True),
+        ("switch (host) { case 'b.example': return p; }", True),
+        ("if (url.substring(0, 5) == 'http:') { if (host == 'b.example') return p; }", True),
+        ("if (host == 'b.example') { r = p; }", True),
+        ("if (more.some(function (d) { return d == host; })) return p;", True),
+        ("return host == 'b.example' ? who() : 'DIRECT';", True),
+        ("if (is_fine(host)) return 'DIRECT';", False),
+        ("if (night()) { if (host == 'b.example') return 'DIRECT'; }", False),
+        ("if (host == 'b.example') { if (host == 'a.b.example') return 'DIRECT'; return p; }", False),
+        ("if (host == 'b.example') { if (host == 'a.b.example') return p; return p; }", False),
+        ("if (isPlainHostName(host)) return p;", False),
+        ("if (/ads/.test(host)) return p;", False),  # as such a line of other lists
+        ("alert(host);", False),
+    ],
+)
+def test_a_list_lacks_sites_when_what_may_lead_to_the_proxy_is_not_understood(body: str, is_missing: bool) -> None:
+    found = read_body(f"if (host == 'a.example') return p;\n{body}\nreturn 'DIRECT';", f"var p = {PROXY};")
+    assert found.covering("a.example") == "a.example"
+    assert bool(found.missing) is is_missing, found.missing
+
+
+def test_an_array_that_no_condition_uses_is_missing() -> None:
+    found = read_body(
+        f"if (host == 'a.example') return {PROXY}; return 'DIRECT';", "var more = ['b.example', 'c.example'];"
+    )
+    assert found.missing == 'proxy.pac:1: "more" was skipped, so sites are missing'
