@@ -12,11 +12,9 @@ as the site, which is what its name and its documentation say.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from enum import Enum, auto
 
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -24,10 +22,10 @@ from proxy.routing.domain_set import Covers
 from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.first_match import OrderedExceptions
 from proxy.routing.lists.list_builder import ListBuilder
-from proxy.routing.lists.matcher import EntryKind
+from proxy.routing.lists.pac_conditions import Names, Reading, Strings, Test, each_of, shown, site_of
 from proxy.routing.lists.script_parser import Node, Part, parse_script
-from proxy.routing.lists.script_tokens import Token, are_plain, names, tokens
-from proxy.routing.lists.url_filters import HostFilter, add_filter, add_hosts, host_filter, shell_wildcard, url_wildcard
+from proxy.routing.lists.script_tokens import are_plain, names, tokens
+from proxy.routing.lists.url_filters import HostFilter, add_filter, add_hosts
 
 _MAIN = "FindProxyForURL"
 _INLINE_LIMIT = 5
@@ -38,50 +36,13 @@ _BEGINS_WITH_VALUE = re.compile(
     r"(?:[\ufeff\s]++|//[^\n]*+\n|/\*(?:[^*]|\*(?!/))*+\*/)*+(?:var|let|const)\s++[\w$]++\s*+=\s*+[\"'\[{]"
 )
 
-_FOUND = frozenset(((">=", "0"), (">", "-1"), ("!=", "-1"), ("!==", "-1")))
-"""How scripts ask whether `indexOf` found something."""
-
-_SHORTENS = frozenset(("substring", "substr", "slice", "replace", "join"))
-"""Methods with which scripts make `example.com` of `www.example.com`."""
-
-
-class _Reading(Enum):
-    """What the strings of an array or a dictionary are for a host."""
-
-    HOST = auto()
-    SITE = auto()
-    DNS_DOMAIN = auto()
-    """Sites, or with a dot before them what is below them."""
-    SHELL = auto()
-    """Shell wildcards of hosts."""
-    URL = auto()
-    """Shell wildcards of URLs."""
-
-
-@frozen_dataclass
-class _Strings:
-    """A test of the host against every string of an array, or key of a dictionary."""
-
-    tokens: tuple[Token, ...]
-    reading: _Reading
-    before: str = ""
-    """What the script puts before each of them, and behind it: `shExpMatch(host, "*." + sites[i])`."""
-    behind: str = ""
-
-    def meaning(self, name: str) -> HostFilter | Skip:
-        """Returns which hosts one of the strings names."""
-        return _of_string(f"{self.before}{name}{self.behind}", self.reading)
-
-
-_Test = HostFilter | Skip | _Strings
-
 
 @frozen_dataclass
 class _Found:
     """A condition, with what is shown of it."""
 
     line: int
-    test: _Test
+    test: Test
     shown: str
     is_needed: bool = False
     """Whether the list is incomplete without it: one of several conditions of which one must be true, or what may lead
@@ -111,14 +72,10 @@ class _Script:
     def __init__(self, tree: Node, builder: ListBuilder) -> None:
         self._tree = tree
         self._builder = builder
-        self._values: dict[str, Node] = {}  # what variables are set to, last
+        self._names = Names()
         self._functions: dict[str, Node] = {}
-        self._hosts: set[str] = {"host"}
-        self._shortened: set[str] = set()  # variables that may hold the host without its first labels
-        self._urls: set[str] = {"url"}
         self._decisions: list[_Decision] = []
         self._others: list[_Found] = []
-        self._used: set[int] = set()  # ids of the arrays and dictionaries that a condition uses
         self._default_listed = False
         self._inlined = 0
         self._entered: set[tuple[int, int]] = set()  # functions that were read, each by the parameter that is the host
@@ -126,7 +83,7 @@ class _Script:
 
     def read(self) -> None:
         self._declare(self._tree.parts)
-        filters = [value for value in self._values.values() if value.part is Part.ARRAY and _are_filters(value)]
+        filters = [value for value in self._names.values.values() if value.part is Part.ARRAY and _are_filters(value)]
         if filters:  # the rest of such a script is the engine that matches them
             for value in filters:
                 for token in value.strings:
@@ -139,13 +96,13 @@ class _Script:
             fault = (
                 f"its {_MAIN} is made by another function, which Byway does not run; it is probably what SwitchyOmega "
                 "or ZeroOmega exported as PAC: export the rule list there, or a backup, and import that"
-                if _MAIN in self._values
+                if _MAIN in self._names.values
                 else f"has no function {_MAIN}, so it is no PAC file, or is cut short"
             )
             raise ConfigError(f"{self._builder.source}: {fault}")
         self._enter(main)
-        for name, value in self._values.items():
-            if value.part in (Part.ARRAY, Part.OBJECT) and id(value) not in self._used and _named_hosts(value):
+        for name, value in self._names.values.items():
+            if value.part in (Part.ARRAY, Part.OBJECT) and id(value) not in self._names.used and _named_hosts(value):
                 self._others.append(_Found(value.line, Skip.SCRIPT, name, is_needed=True))
         listed = [one for one in self._decisions if one.listed and not isinstance(one.found.test, Skip)]
         if not listed or self._default_listed:
@@ -161,16 +118,16 @@ class _Script:
         exceptions = OrderedExceptions(self._builder.source, [one.found.line for one in self._decisions])
         for place, one in enumerate(self._decisions):
             if not one.listed:
-                for found in _each(one.found.test):
+                for found in each_of(one.found.test):
                     if isinstance(found, HostFilter) and not found.narrow:
                         exceptions.add(place, found, one.found.shown)
         for place, one in enumerate(self._decisions):
             test = one.found.test
             self._builder.is_needed = one.listed and (one.found.is_needed or test is Skip.SCRIPT)
-            if one.listed and isinstance(test, _Strings):
+            if one.listed and isinstance(test, Strings):
                 self._add_strings(place, test, exceptions)
                 continue
-            for found in _each(test):
+            for found in each_of(test):
                 if isinstance(found, Skip):
                     self._builder.skip(one.found.line, one.found.shown, found)
                 elif one.listed:
@@ -185,8 +142,8 @@ class _Script:
         self._builder.is_needed = False
         exceptions.add_to(self._builder)
 
-    def _add_strings(self, place: int, test: _Strings, exceptions: OrderedExceptions) -> None:
-        covers = {_Reading.HOST: Covers.HOST, _Reading.SITE: Covers.SITE, _Reading.DNS_DOMAIN: Covers.SITE}
+    def _add_strings(self, place: int, test: Strings, exceptions: OrderedExceptions) -> None:
+        covers = {Reading.HOST: Covers.HOST, Reading.SITE: Covers.SITE, Reading.DNS_DOMAIN: Covers.SITE}
         for token in test.tokens:
             found = names(token)
             is_plain = test.reading in covers and not test.before and not test.behind
@@ -220,21 +177,21 @@ class _Script:
                 value = value.parts[0].parts[1]  # new Set([…])
             if value.part is Part.FUNCTION:
                 self._functions[target.text] = value._replace(text=target.text)
-            elif self._is_host(value) or self._is_shortened(value):
-                self._hosts.add(target.text)
-                if self._is_shortened(value) or self._names_shortened(value):
-                    self._shortened.add(target.text)
-            elif self._branches and (target.text in self._values or value.part not in (Part.ARRAY, Part.OBJECT)):
-                self._values.pop(target.text, None)  # it may be one or the other, or nothing
+            elif self._names.is_host(value) or self._names.is_shortened(value):
+                self._names.hosts.add(target.text)
+                if self._names.is_shortened(value) or self._names.says_shortened(value):
+                    self._names.shortened.add(target.text)
+            elif self._branches and (target.text in self._names.values or value.part not in (Part.ARRAY, Part.OBJECT)):
+                self._names.values.pop(target.text, None)  # it may be one or the other, or nothing
             else:
-                self._values[target.text] = value
+                self._names.values[target.text] = value
 
     def _enter(self, function: Node) -> None:
         """Reads the body of a function whose parameters are the URL and the host, or the host first."""
         self._inlined += 1
         if self._inlined <= _INLINE_LIMIT:
             if function.text == _MAIN and len(function.parts) == 3:
-                self._urls, self._hosts = {function.parts[0].text}, {function.parts[1].text}
+                self._names.urls, self._names.hosts = {function.parts[0].text}, {function.parts[1].text}
             self._read(function.parts[-1], looping=False, guarded=False)
         self._inlined -= 1
 
@@ -313,9 +270,9 @@ class _Script:
         """Reads a function of the script that is asked about the host."""
         if node.part is Part.CALL and node.parts[0].part is Part.WORD and not guarded:
             function = self._functions.get(node.parts[0].text)
-            places = [place for place, part in enumerate(node.parts[1:]) if self._is_host(part)]
+            places = [place for place, part in enumerate(node.parts[1:]) if self._names.is_host(part)]
             if function is not None and places and places[0] < len(function.parts) - 1:
-                self._hosts.add(function.parts[places[0]].text)
+                self._names.hosts.add(function.parts[places[0]].text)
                 # What it decides, it has decided the first time: functions that call each other over and over are read
                 # once each.
                 if (id(function), places[0]) not in self._entered:
@@ -333,23 +290,21 @@ class _Script:
             if node.part is Part.BINARY and node.text == "+":
                 node = node.parts[0]
             elif node.part is Part.WORD:
-                node = self._values.get(node.text)
+                node = self._names.values.get(node.text)
             else:
                 return None
         return None
 
     def _add_alternating(self, found: Sequence[_Found]) -> None:
         """Of gfwlist2pac, whose array holds pairs of arrays: for DIRECT, and for the proxy."""
-        for value in self._values.values():
+        for value in self._names.values.values():
             groups = value.parts if value.part is Part.ARRAY else ()
             if groups and all(group.part is Part.ARRAY and len(group.parts) == 2 for group in groups) and found:
-                self._used.add(id(value))
+                self._names.used.add(id(value))
                 for group in groups:
                     for listed, array in enumerate(group.parts):
-                        test = _Strings(array.strings, _Reading.SITE)
+                        test = Strings(array.strings, Reading.SITE)
                         self._decisions.append(_Decision(_Found(array.line, test, "rules"), bool(listed)))
-
-    # -- conditions ----------------------------------------------------------------------------------------------------
 
     def _tests(self, node: Node, *, looping: bool, direct: bool) -> Iterator[_Found]:
         """Yields each of the conditions of which one must be true. `direct`: they are for what the proxy is not."""
@@ -359,141 +314,10 @@ class _Script:
                     replace(found, is_needed=True) for found in self._tests(part, looping=looping, direct=direct)
                 )
             return
-        test = self._test(node, looping=looping)
-        if self._shortened and not direct and not looping and self._names_shortened(node):
-            test = _site_of(test)
-        yield _Found(node.line, Skip.SCRIPT if test is None else test, _shown(node))
-
-    def _test(self, node: Node, *, looping: bool) -> _Test | None:
-        """Returns which hosts a condition is true for; None when it is not understood."""
-        if node.part is Part.CALL:
-            return self._call_test(node, looping=looping)
-        if node.part is Part.INDEX:
-            return self._lookup(node.parts[0], node.parts[1], looping=looping)
-        if node.part is Part.UNARY and node.text == "!" and node.parts[0].part is Part.UNARY:
-            inner = node.parts[0]
-            return self._test(inner.parts[0], looping=looping) if inner.text == "!" else None
-        if node.part is Part.BINARY and node.text == "&&":
-            return Skip.CONDITION
-        if node.part is not Part.BINARY or len(node.parts) != 2:
-            return None
-        left, right = node.parts
-        if node.text == "in":
-            return self._lookup(right, left, looping=looping)
-        if node.text in ("==", "==="):
-            if self._is_host(right):
-                left, right = right, left
-            if self._is_host(left):
-                return self._compared(right, _Reading.HOST)
-            if left.part is Part.INDEX and right.text in ("1", "true"):
-                return self._test(left, looping=looping)
-        if left.part is Part.CALL and (node.text, _number(right)) in _FOUND:
-            return self._call_test(left, looping=looping, method="indexOf")
-        return None
-
-    def _call_test(self, node: Node, *, looping: bool, method: str = "") -> _Test | None:
-        function, *arguments = node.parts
-        first, second = (*arguments, None, None)[:2]
-        if function.part is Part.WORD:
-            match function.text:
-                case "dnsDomainIs" if self._is_host(first) and second is not None:
-                    return self._compared(second, _Reading.DNS_DOMAIN)
-                case "localHostOrDomainIs" if self._is_host(first) and second is not None:
-                    return self._compared(second, _Reading.HOST)
-                case "shExpMatch" if self._is_host(first) and second is not None:
-                    return self._compared(second, _Reading.SHELL)
-                case "shExpMatch" if self._is_url(first) and second is not None:
-                    return self._compared(second, _Reading.URL)
-                case "isInNet" if self._is_host(first) and len(arguments) == 3:
-                    return _network(arguments[1], arguments[2])
-                case "isPlainHostName" | "isInNet" | "isResolvable" | "dnsDomainLevels" | "weekdayRange" | "timeRange":
-                    return Skip.CONDITION
-            return None
-        if function.part is not Part.MEMBER or first is None:
-            return None
-        owner, name = function.parts[0], function.text
-        if method and name != method:
-            return None
-        if owner.part is Part.PATTERN:
-            return Skip.REGULAR_EXPRESSION
-        if name == "call" and owner.text == "hasOwnProperty" and second is not None:
-            return self._lookup(first, second, looping=looping)
-        if self._is_host(owner) or self._is_url(owner):
-            if name == "endsWith" and self._is_host(owner):
-                return self._compared(first, _Reading.DNS_DOMAIN)
-            if (name == "includes" or (name == "indexOf" and method)) and first.part is Part.STRING:
-                found = host_filter(first.text)
-                return found if isinstance(found, Skip) or self._is_host(owner) else Skip.CONDITION
-            return Skip.REGULAR_EXPRESSION if first.part is Part.PATTERN else None
-        if name in ("hasOwnProperty", "includes", "has") or (name == "indexOf" and method):
-            return self._lookup(owner, first, looping=looping)
-        return None
-
-    def _compared(self, node: Node, reading: _Reading) -> _Test | None:
-        """Of a comparison of the host with a string, with each item of an array, or with such an item between two
-        strings."""
-        if node.part is Part.STRING:
-            return _of_string(node.text, reading)
-        before, behind = "", ""
-        if node.part is Part.BINARY and node.text == "+":
-            first, last = node.parts[0], node.parts[-1]
-            before = first.text if first.part is Part.STRING else ""
-            behind = last.text if last.part is Part.STRING else ""
-            items = [part for part in node.parts if part.part is not Part.STRING]
-            if len(items) != 1 or len(node.parts) != 1 + bool(before) + bool(behind):
-                return None
-            node = items[0]
-        if (reading, before, behind) == (_Reading.SHELL, "*", ""):
-            reading, before = _Reading.DNS_DOMAIN, ""
-        strings = self._item(node)
-        return _Strings(strings, reading, before, behind) if strings is not None else None
-
-    def _item(self, node: Node) -> tuple[Token, ...] | None:
-        """Returns the strings of the array of which this is an item."""
-        for _ in range(_INLINE_LIMIT):
-            if node.part is Part.WORD and node.text in self._values:
-                node = self._values[node.text]
-            elif node.part is Part.INDEX and node.parts[0].part is Part.WORD:
-                array = self._values.get(node.parts[0].text)
-                if array is not None and array.part is Part.ARRAY and not array.parts:
-                    self._used.add(id(array))
-                    return array.strings
-                return None
-            else:
-                return None
-        return None
-
-    def _lookup(self, data: Node, key: Node, *, looping: bool) -> _Test | None:
-        """Of the question whether an array or a dictionary holds the host. In a loop it is asked for each domain above
-        the host too."""
-        value = self._values.get(data.text) if data.part is Part.WORD else None
-        if value is None or value.part not in (Part.ARRAY, Part.OBJECT) or value.parts:
-            return None
-        if not self._is_host(key) and not (looping and key.part is Part.WORD):
-            return None
-        self._used.add(id(value))
-        return _Strings(value.strings, _Reading.SITE if looping else _Reading.HOST)
-
-    def _is_host(self, node: Node | None) -> bool:
-        called = node.parts[0] if node is not None and node.part is Part.CALL else None
-        if called is not None and called.part is Part.MEMBER and called.text in ("toLowerCase", "trim", "toString"):
-            node = called.parts[0]
-        return node is not None and node.part is Part.WORD and node.text in self._hosts
-
-    def _is_shortened(self, node: Node) -> bool:
-        """Whether it is the host without some of its first labels: `host.replace(/^www\\./, "")`."""
-        is_method = node.part is Part.CALL and node.parts[0].part is Part.MEMBER
-        if not is_method or node.parts[0].text not in _SHORTENS:
-            return False
-        while node.part in (Part.CALL, Part.MEMBER):
-            node = node.parts[0]
-        return self._is_host(node)
-
-    def _names_shortened(self, node: Node) -> bool:
-        return (node.part is Part.WORD and node.text in self._shortened) or any(map(self._names_shortened, node.parts))
-
-    def _is_url(self, node: Node | None) -> bool:
-        return node is not None and node.part is Part.WORD and node.text in self._urls
+        test = self._names.test(node, looping=looping)
+        if self._names.shortened and not direct and not looping and self._names.says_shortened(node):
+            test = site_of(test)
+        yield _Found(node.line, Skip.SCRIPT if test is None else test, shown(node))
 
     def _says_host(self, found: _Found) -> bool:
         """Whether a condition that leads to nothing known names hosts."""
@@ -542,68 +366,3 @@ def _are_filters(array: Node) -> bool:
 def _named_hosts(value: Node) -> bool:
     found = [text for token in value.strings[:50] for text in names(token)[:50]]
     return sum("." in text for text in found) > len(found) / 2
-
-
-def _of_string(text: str, reading: _Reading) -> HostFilter | Skip:
-    name = text.lower()
-    match reading:
-        case _Reading.SHELL:
-            return shell_wildcard(name)
-        case _Reading.URL:
-            return url_wildcard(name)
-        case _Reading.DNS_DOMAIN if name.startswith("."):
-            return HostFilter(EntryKind.DOMAIN, (name[1:],), Covers.SUBDOMAINS)
-        case _Reading.HOST:
-            return HostFilter(EntryKind.DOMAIN, (name,), Covers.HOST)
-    return HostFilter(EntryKind.DOMAIN, (name,), Covers.SITE)
-
-
-def _site_of(test: _Test | None) -> _Test | None:
-    """Returns what a comparison with the host without its first labels means for the whole of it."""
-    if isinstance(test, _Strings) and test.reading is _Reading.HOST:
-        return replace(test, reading=_Reading.SITE)
-    if isinstance(test, HostFilter) and (test.kind, test.covers) == (EntryKind.DOMAIN, Covers.HOST):
-        return replace(test, covers=Covers.SITE)
-    return test
-
-
-def _each(test: _Test) -> Iterator[HostFilter | Skip]:
-    if isinstance(test, _Strings):
-        for token in test.tokens:
-            for name in names(token):
-                yield test.meaning(name)
-    else:
-        yield test
-
-
-def _network(address: Node, mask: Node) -> HostFilter | Skip:
-    try:
-        network = ipaddress.ip_network(f"{address.text}/{mask.text}", strict=False)
-    except ValueError:
-        return Skip.UNREADABLE
-    return HostFilter(EntryKind.PREFIX, (str(network),))
-
-
-def _number(node: Node) -> str:
-    return f"-{node.parts[0].text}" if node.part is Part.UNARY and node.text == "-" else node.text
-
-
-def _shown(node: Node) -> str:
-    """A condition as it is shown in messages: its first words and strings."""
-    match node.part:
-        case Part.STRING:
-            return f'"{node.text}"'
-        case Part.CALL:
-            function, *arguments = node.parts
-            return f"{_shown(function)}({', '.join(map(_shown, arguments[:3]))})"
-        case Part.MEMBER:
-            return f"{_shown(node.parts[0])}.{node.text}"
-        case Part.INDEX:
-            return f"{_shown(node.parts[0])}[{_shown(node.parts[1])}]"
-        case Part.UNARY:
-            return f"{node.text}{_shown(node.parts[0])}"
-        case Part.BINARY:
-            return f" {node.text} ".join(map(_shown, node.parts[:3]))
-        case Part.ARRAY | Part.OBJECT | Part.FUNCTION | Part.CHOICE:
-            return "…"
-    return node.text

@@ -12,113 +12,25 @@ from hypothesis import strategies as st
 
 from proxy.model.errors import ConfigError
 from proxy.routing.domain_set import Covers
-from proxy.routing.lists.domain_list import DomainList, Skip
+from proxy.routing.lists.domain_list import Skip
 from proxy.routing.lists.formats import parse_list
-from proxy.routing.lists.list_builder import ListBuilder
-from proxy.routing.lists.pac import parse_pac, recognizes
+from proxy.routing.lists.pac import recognizes
+from tests.routing.lists.pac_scripts import (
+    BOTH,
+    DATA,
+    HOST,
+    PROXY,
+    SITE,
+    SITES,
+    SUBDOMAINS,
+    excepted,
+    listed,
+    read,
+    read_body,
+    read_condition,
+)
 from tests.routing.lists.reading import shown
 from tests.support.calls import counting
-
-PROXY = "'SOCKS5 127.0.0.1:1080; DIRECT'"
-
-
-def read(text: str) -> DomainList:
-    builder = ListBuilder("proxy.pac", size=len(text), format="pac")
-    parse_pac(iter(text.splitlines(keepends=True)), builder)
-    return builder.build()
-
-
-def read_body(body: str, before: str = "") -> DomainList:
-    return read(f"{before}\nfunction FindProxyForURL(url, host) {{\n{body}\n}}\n")
-
-
-def read_condition(condition: str, before: str = "") -> DomainList:
-    return read_body(f"if ({condition} || host == 'sure.example') return {PROXY}; return 'DIRECT';", before)
-
-
-def listed(found: DomainList) -> dict[str, Covers]:
-    return {entry.text: entry.covers for entry in found.entries() if entry.text != "sure.example"}
-
-
-def excepted(found: DomainList) -> dict[str, Covers]:
-    return {entry.text: entry.covers for entry in found.exceptions.entries()}
-
-
-SITE, HOST, SUBDOMAINS = Covers.SITE, Covers.HOST, Covers.SUBDOMAINS
-DATA = """var sites = ["a.example", 'B.example',]; var hosts = {"a.example": 1, "b.example": 1, c: 1};
-var globs = ["*.a.example", "b*.example"]; var dotted = [".a.example"]; var set = new Set(["a.example"]);"""
-BOTH = {"a.example": HOST, "b.example": HOST}
-SITES = {"a.example": SITE, "b.example": SITE}
-
-
-@pytest.mark.parametrize(
-    ("condition", "expected"),
-    [
-        ('dnsDomainIs(host, "a.example")', {"a.example": SITE}),
-        ("dnsDomainIs(host, '.a.example')", {"a.example": SUBDOMAINS}),
-        ("dnsDomainIs(host.toLowerCase(), 'A.example')", {"a.example": SITE}),
-        ("localHostOrDomainIs(host, 'www.a.example')", {"www.a.example": HOST}),
-        ("shExpMatch(host, '*.a.example')", {"a.example": SUBDOMAINS}),
-        ("shExpMatch(host, 'a.example')", {"a.example": HOST}),
-        ("shExpMatch(host, '*a.example')", {"*a.example": HOST}),
-        ("shExpMatch(host, '*word*')", {"word": HOST}),
-        ("shExpMatch(url, '*://a.example/*')", {"a.example": HOST}),
-        ("shExpMatch(url, 'http://*.a.example/*')", {"a.example": SUBDOMAINS}),
-        ("host == 'a.example'", {"a.example": HOST}),
-        ("host === 'a.example' || 'b.example' == host", BOTH),
-        ("(host == 'a.example' || (host == 'b.example'))", BOTH),
-        ("!!(host == 'a.example')", {"a.example": HOST}),
-        ("host == 'a.example' || host.endsWith('.a.example')", {"a.example": SITE}),
-        ("host.indexOf('word') >= 0", {"word": HOST}),
-        ("host.indexOf('word') != -1", {"word": HOST}),
-        ("host.indexOf('word') > -1 || host.includes('other')", {"word": HOST, "other": HOST}),
-        ("isInNet(host, '192.0.2.0', '255.255.255.0')", {"192.0.2.0/24": HOST}),
-        ("hosts.hasOwnProperty(host)", {**BOTH, "c": HOST}),
-        ("Object.prototype.hasOwnProperty.call(hosts, host)", {**BOTH, "c": HOST}),
-        ("hosts[host]", {**BOTH, "c": HOST}),
-        ("hosts[host] == 1", {**BOTH, "c": HOST}),
-        ("host in hosts", {**BOTH, "c": HOST}),
-        ("sites.indexOf(host) >= 0", BOTH),
-        ("sites.includes(host)", BOTH),
-        ("set.has(host)", {"a.example": HOST}),
-    ],
-)
-def test_a_condition_that_is_understood(condition: str, expected: dict[str, Covers]) -> None:
-    found = read_condition(condition, DATA)
-    assert listed(found) == expected
-    assert {reason for reason in found.skips if reason is not Skip.SCRIPT} == set()
-
-
-@pytest.mark.parametrize(
-    ("condition", "reason"),
-    [
-        ("isPlainHostName(host)", Skip.CONDITION),
-        ("isInNet(dnsResolve(host), '192.0.2.0', '255.255.255.0')", Skip.CONDITION),
-        ("isInNet(myIpAddress(), '192.0.2.0', '255.255.255.0')", Skip.CONDITION),
-        ("isInNet(host, 'x', 'y')", Skip.UNREADABLE),
-        ("dnsDomainIs(host, 'a.example') && isResolvable(host)", Skip.CONDITION),
-        ("weekdayRange('MON', 'FRI')", Skip.CONDITION),
-        ("/a\\.example$/.test(host)", Skip.REGULAR_EXPRESSION),
-        ("host.match(/a/)", Skip.REGULAR_EXPRESSION),
-        ("shExpMatch(host, 'a?.example')", Skip.PATTERN),
-        ("shExpMatch(url, '*/ads/*')", Skip.NO_HOST),
-        ("url.includes('word')", Skip.CONDITION),
-        ("!dnsDomainIs(host, 'a.example')", Skip.SCRIPT),
-        ("dnsDomainIs(host, name)", Skip.SCRIPT),
-        ("dnsDomainIs(other, 'a.example')", Skip.SCRIPT),
-        ("url.substring(0, 5) == 'http:'", Skip.SCRIPT),
-        ("host.length > 20", Skip.SCRIPT),
-        ("host.indexOf('word') == 0", Skip.SCRIPT),
-        ("unknown(host)", Skip.SCRIPT),
-        ("host != 'a.example'", Skip.SCRIPT),
-        ("true", Skip.SCRIPT),
-    ],
-)
-def test_a_condition_that_no_list_can_say_is_skipped_by_name(condition: str, reason: Skip) -> None:
-    found = read_condition(condition)
-    assert listed(found) == {}
-    assert found.skips == {reason: 1}
-    assert found.covering("sure.example") is not None
 
 
 @pytest.mark.parametrize(
@@ -436,25 +348,6 @@ def test_the_function_may_be_a_value(declared: str) -> None:
     assert (found.format, shown(found.listed)) == ("pac", ["+a.example"])
 
 
-@pytest.mark.parametrize(
-    ("condition", "expected"),
-    [
-        ("dnsDomainIs(host, d[i]) || shExpMatch(host, '*.' + d[i])", SITES),
-        ("host == d[i] || shExpMatch(host, '*.' + d[i])", SITES),
-        ("host === d[i] || dnsDomainIs(host, '.' + d[i])", SITES),
-        ("shExpMatch(host, '*' + d[i])", SITES),
-        ("shExpMatch(host, '*.' + d[i])", {"a.example": SUBDOMAINS, "b.example": SUBDOMAINS}),
-    ],
-)
-def test_a_walk_through_an_array_that_asks_for_subdomains_too(condition: str, expected: dict[str, Covers]) -> None:
-    """As people write it by hand. Without the second part a RELAY rule would let `www.` of each site go direct."""
-    body = f"for (var i = 0; i < d.length; i++) if ({condition}) return {PROXY}; return 'DIRECT';"
-    found = read_body(body, "var d = ['a.example', 'b.example'];")
-    assert listed(found) == expected
-    assert found.lines_skipped == 0
-    assert found.covering("www.a.example") == "a.example"
-
-
 def test_a_condition_of_which_a_part_was_skipped_is_noted() -> None:
     part = read_condition("weekday(host)")
     assert part.missing == ('proxy.pac:3: "weekday(host)" was skipped, so sites are missing')
@@ -463,34 +356,6 @@ def test_a_condition_of_which_a_part_was_skipped_is_noted() -> None:
         f"if (f(host) || g(host)) return 'DIRECT'; if (host == 'a.test') return {PROXY}; return 'DIRECT';"
     )
     assert direct.missing == "", "nothing that is listed"
-
-
-@pytest.mark.parametrize(
-    ("condition", "expected"),
-    [
-        ("shExpMatch(url, d[i])", {"a.example": SUBDOMAINS, "b.example": HOST, "word": HOST}),
-        ("shExpMatch(url, '*://' + h[i] + '/*')", {"a.example": HOST, "b.example": HOST}),
-        ("shExpMatch(url, '*.' + h[i] + '/*')", {"a.example": SUBDOMAINS, "b.example": SUBDOMAINS}),
-        ("shExpMatch(host, 'cdn*.' + h[i])", {"cdn*.a.example": HOST, "cdn*.b.example": HOST}),
-        ("host == 'www.' + h[i]", {"www.a.example": HOST, "www.b.example": HOST}),
-    ],
-)
-def test_a_walk_through_an_array_of_wildcards_or_with_strings_around_its_items(
-    condition: str, expected: dict[str, Covers]
-) -> None:
-    data = "var d = ['*://*.a.example/*', 'http*://b.example/*', '*word*']; var h = ['a.example', 'b.example'];"
-    found = read_body(
-        f"for (var i = 0; i < d.length; i++) {{ if ({condition}) return {PROXY}; }} return 'DIRECT';", data
-    )
-    assert listed(found) == expected
-
-
-@pytest.mark.parametrize("item", ["f(h[i])", "h[i] + h[j]", "'*.' + h[i] + x", "1 + h[i]", "'a' + '.example'"])
-def test_strings_that_are_put_together_otherwise_are_not_understood(item: str) -> None:
-    found = read_condition(f"shExpMatch(host, {item})", "var h = ['a.example'];")
-    assert listed(found) == {}
-    assert found.skips[Skip.SCRIPT] > 0
-    assert "so sites are missing" in found.missing
 
 
 @pytest.mark.parametrize(
@@ -514,26 +379,6 @@ def test_what_is_skipped_after_a_condition_was_understood_is_missing_too(conditi
     assert alone.missing == "", "a condition of its own is skipped like a line"
     direct = read_body(f"if ({condition} || f(host)) return 'DIRECT'; if (host == 'b.example') return {PROXY};")
     assert direct.missing == ""
-
-
-@pytest.mark.parametrize(
-    "shortened",
-    [
-        "if (host.substring(0, 4) == 'www.') host = host.substring(4); var d = host;",
-        "var d = host.replace(/^www\\./, '');",
-        "var d = host.toLowerCase().split('.').slice(-2).join('.');",
-    ],
-)
-def test_a_comparison_with_a_shortened_host_means_what_is_below_it_too(shortened: str) -> None:
-    """Else `www.` of each site would go direct under a RELAY rule."""
-    data = "var h = ['b.example']; var o = {'c.example': 1};"
-    found = read_body(
-        f"{shortened} if (d == 'fine.a.example') return 'DIRECT';\n"
-        f"if (d == 'a.example' || h.indexOf(d) >= 0 || o[d]) return {PROXY}; return 'DIRECT';",
-        data,
-    )
-    assert listed(found) == {"a.example": SITE, "b.example": SITE, "c.example": SITE}
-    assert excepted(found).get("fine.a.example", HOST) is HOST, "an exception does not grow"
 
 
 def test_what_a_branch_does_before_it_returns_a_proxy_is_skipped_and_the_branch_is_not() -> None:
