@@ -192,7 +192,7 @@ class SetupBuilder:
                 infos,
                 settings,
                 groups,
-                is_home=HomeNetwork(guard, resolver.in_files).covers,
+                is_home=HomeNetwork(guard, resolver.in_files, resolver.zone_names, resolver.is_local_zone).covers,
             ),
             registry=registry,
             resolver=resolver,

@@ -65,6 +65,9 @@ class SetupPolicy:
         finding = self._resolver.finding(host)
         return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
 
+    def is_local_zone(self, host: str) -> bool:
+        return self._resolver.is_local_zone(host)
+
     def is_portal(self) -> bool:
         return self._runtime.is_portal()
 

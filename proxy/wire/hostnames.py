@@ -19,7 +19,7 @@ HOST_LIMIT = 253
 
 LABEL_LIMIT = 63
 
-PRIVATE_SUFFIXES = ("local", "internal", "home.arpa", "lan", "home", "corp", "intranet", "private")
+PRIVATE_SUFFIXES = ("local", "localdomain", "internal", "home.arpa", "lan", "home", "corp", "intranet", "private")
 """Suffixes that the public DNS never delegates (RFC 6762 with its appendix G, ICANN 2024, RFC 8375): a name below one
 belongs to the local network. `.localhost` (RFC 6761) is this computer, and stands where that matters."""
 

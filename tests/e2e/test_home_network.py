@@ -54,9 +54,9 @@ AT_HOME = [
     "192.168.77.1", "192.168.1.254", "10.9.0.1", "10.255.255.254", "172.16.0.1", "172.31.9.9", "100.64.0.1",
     "100.127.255.1", "169.254.7.7", "127.0.0.1", "10.9.1", "0xa090001", "167772161", "[fd12::5]", "[fc00::1]",
     "[fe80::1]", "[::1]", "[::ffff:10.9.0.1]", "[64:ff9b::10.9.0.1]", "[2002:a09:1::1]", "nas", "printer", "router",
-    "fritz", "localhost", "nas.lan", "printer.lan", "tv.local", "router.local", "vm.internal", "x.home.arpa",
-    "nas.home.arpa", "pc.home", "wiki.corp", "a.intranet", "a.private", "git.office.test", "wiki.office.test",
-    "mapped.example.net", "six.example.net", *HOSTS,
+    "fritz", "localhost", "nas.lan", "printer.lan", "nas.localdomain", "tv.local", "router.local", "vm.internal",
+    "x.home.arpa", "nas.home.arpa", "pc.home", "wiki.corp", "a.intranet", "a.private", "git.office.test",
+    "wiki.office.test", "mapped.example.net", "six.example.net", *HOSTS,
 ]  # fmt: skip
 ELSEWHERE = "blocked.example.net"
 

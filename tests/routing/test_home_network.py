@@ -240,3 +240,12 @@ def test_a_public_name_is_decided_by_one_call() -> None:
     with counting() as calls:
         assert not home.covers(destination, destination.host)
     assert calls.total() == 1
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_name_of_a_local_zone_is_at_home_on_its_network(here: bool) -> None:
+    covers = HomeNetwork(Guard(), lambda name: (), {"db.example.org"}, lambda name: here).covers
+    at = Destination("db.example.org", 443)
+    assert covers(at, at.host) is here
+    assert covers(Destination("93.184.216.34", 443), "db.example.org") is here
+    assert not covers(Destination("www.example.org", 443), "www.example.org")

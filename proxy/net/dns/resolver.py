@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -234,6 +234,16 @@ class Resolver:
         or it is older than `finding_keep_s`."""
         return self._tampering.finding(host)
 
+    @property
+    def zone_names(self) -> Container[str]:
+        """The names for which `is_local_zone` was once true. It stays the same object."""
+        return self._tampering.zone_names
+
+    def is_local_zone(self, host: str) -> bool:
+        """Whether `host` was found to be a name of this network's own: its resolver gave a private address, and
+        encrypted DNS knows no such name, or the search list has its suffix. Sends no query."""
+        return self._tampering.is_local(host)
+
     def is_fake(self, address: IPAddress) -> bool:
         """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
         return self._tampering.is_fake(address)
@@ -395,7 +405,10 @@ class Resolver:
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         """Whether addresses to which no public name leads are forged ones."""
-        if self._is_local(host) or self.in_files(host):
+        if self.in_files(host):
+            return False
+        if self._is_local(host):
+            self._tampering.mark_local(host)
             return False  # a local name may have a private address; the guard still decides whether it is dialed
         return await self._tampering.is_forged(host, addresses)
 

@@ -88,6 +88,8 @@ class TamperingChecks:
         self._system_answers = ExpiringCache[LookupResult]()
         self._findings = ExpiringCache[DnsFinding]()
         self._local = ExpiringCache[bool]()  # names whose private addresses encrypted DNS found to be right
+        self.zone_names: Bounded[str, None] = Bounded(CACHED_NAMES)
+        """The names that were marked as local, on any network."""
         self._prefixes = ExpiringCache[tuple[ipaddress.IPv6Network, ...]]()
         self._fakes = ExpiringCache[bool]()  # whether controls lead to fake addresses
         self._answers = ExpiringCache[bool]()  # whether controls are answered
@@ -130,6 +132,17 @@ class TamperingChecks:
         if answer is not None and answer.addresses:
             self._findings.drop(key)
             self._local.put(key, _time() + self._keep_s, True)
+            self.zone_names[host] = None
+
+    def is_local(self, host: str) -> bool:
+        """Whether the name is marked as local and the system's last answer for it has private addresses alone."""
+        key = self._key(host)
+        if not self._local.get(key, _time()):
+            return False
+        answer = self._system_answers.get(key, _time())
+        if answer is None or not answer.addresses or any(map(self.is_fake, answer.addresses)):
+            return False
+        return self.are_bogons(host, answer.addresses)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ class RacePolicy(AnswerClassifier, Protocol):
         """Evidence against the resolver's answer for `host`; empty when there is none."""
         ...
 
+    def is_local_zone(self, host: str) -> bool:
+        """Whether `host` was found to be a name of the local network: its resolver alone knows it, with a private
+        address."""
+        ...
+
     def is_portal(self) -> bool:
         """Whether a login page is known to replace every site on this network, so that a redirect leads to it."""
         ...
@@ -82,6 +87,9 @@ class NoPolicy:
 
     def dns_evidence(self, host: str) -> Evidence:
         return NO_EVIDENCE
+
+    def is_local_zone(self, host: str) -> bool:
+        return False
 
     def is_portal(self) -> bool:
         return False

@@ -30,7 +30,7 @@ from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.response_check import ResponseCheck
 from proxy.net.race.terms import RaceTerms
-from proxy.net.race.tries import AS_GOOD_AS_VALID, Tries
+from proxy.net.race.tries import AS_GOOD_AS_VALID, DENIALS, Tries
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
@@ -297,7 +297,7 @@ class Race:
                 reserve = candidate
             elif candidate.symptom is Symptom.REDIRECTED:  # delivered then, though no other route has confirmed it
                 self._redirect_at = min(self._redirect_at, candidate.ended_at + self._terms.detect.elsewhere_hold_s)
-            elif candidate.symptom is Symptom.NO_NAME:
+            elif candidate.symptom in DENIALS:
                 is_denied = True
             if candidate.route.relays and phase in _MAY_BE_RETRIED:
                 may_be_retried = True

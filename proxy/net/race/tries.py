@@ -22,6 +22,9 @@ from proxy.wire.flight import Flight
 AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
 """Answers that are delivered when no route has another one: the site itself may have sent them."""
 
+DENIALS = (Symptom.NO_NAME, Symptom.FORGED, Symptom.FORBIDDEN)
+"""Ends of direct after which the name may be one that no relay knows."""
+
 
 class Tries:
     """The routes of one race, and its candidates in the order in which they began. All times are the loop's."""
@@ -89,11 +92,22 @@ class Tries:
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether both resolvers deny the name and no path is open, so that the race is over and no relay is asked.
-        Where the plan asks a relay first, its answer is awaited: it may know names of its own network."""
-        if not self.candidates or self.candidates[0].route.relays or self._denials(relays=False) < 2:
+        """Whether no path is open and both resolvers deny the name, or it is one of the local network that direct may
+        not reach: the race is over, and no relay is asked. A relay would open what its own network calls so. Where the
+        plan asks a relay first, its answer is awaited: it may know names of its own network."""
+        if not self.candidates or self.candidates[0].route.relays:
+            return False
+        if self._denials(relays=False) < 2 and not self._is_in_local_zone():
             return False
         return not any(candidate.phase in (Phase.OPEN, Phase.AWAITING_ANSWER) for candidate in self.candidates)
+
+    def _is_in_local_zone(self) -> bool:
+        """Whether direct was given a private address by the local network's resolver, which alone knows the name."""
+        has_private = any(
+            candidate.route == DIRECT and candidate.symptom in (Symptom.FORGED, Symptom.FORBIDDEN)
+            for candidate in self.candidates
+        )
+        return has_private and self.policy.is_local_zone(self._destination.host)
 
     def _denials(self, *, relays: bool) -> int:
         """How many deny the name: direct, `direct|doh` and, if asked for, relays."""

@@ -383,8 +383,10 @@ async def test_a_private_address_that_nobody_else_knows_is_local(place: Place) -
     place.secure.say = saying(code="NXDOMAIN")
     resolver = place.resolver()
     await failure(resolver)
+    assert not resolver.is_local_zone("a.test")
     assert await resolver.compare("a.test") is None
     assert resolver.finding("a.test") is None
+    assert resolver.is_local_zone("a.test")
     assert await resolved(resolver) == [INJECTED]
 
 

@@ -101,6 +101,32 @@ def test_a_strategy_keeps_out_of_a_residual_window_while_a_relay_may_serve(polic
     assert tries.next_route(None, NOW) == (CUT if waits else None)
 
 
+class Zone(NoPolicy):
+    """The name is one of the local network."""
+
+    def is_local_zone(self, host: str) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stage", "symptom", "first", "policy", "in_vain"),
+    [
+        (Stage.RESOLVE, Symptom.FORGED, DIRECT, Zone(), True),
+        (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, Zone(), True),
+        (Stage.RESOLVE, Symptom.FORGED, DIRECT, NoPolicy(), False),
+        (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, NoPolicy(), False),
+        (Stage.CONNECT, Symptom.TIMEOUT, DIRECT, Zone(), False),
+        (Stage.RELAY, Symptom.FORBIDDEN, RELAY, Zone(), False),
+    ],
+)
+def test_a_private_address_of_a_local_zone_ends_the_race(
+    stage: Stage, symptom: Symptom, first: Route, policy: NoPolicy, in_vain: bool
+) -> None:
+    tried = Trial(first, DIRECT if first is RELAY else RELAY, policy=policy)
+    tried.starts(NOW, stage, symptom)
+    assert tried.is_in_vain is in_vain
+
+
 def test_other_routes_order_the_candidates_anew() -> None:
     tries = Trial(DIRECT, RELAY)
     direct, relay = tries.starts(NOW), tries.starts(NOW)

@@ -1,0 +1,58 @@
+"""Names of a local zone that do not look like it: only the network's own resolver knows them, with private addresses.
+
+A search list has their suffix, or encrypted DNS knows no such name. A relay would open the device that its own network
+calls so. A name that exists elsewhere is another matter: there a private answer is a sign of DNS tampering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import places
+from tests.lab.country import Country
+from tests.lab.name_servers import Addresses
+
+pytestmark = pytest.mark.namespaces
+
+SEARCHED, ZONE, HOME = "db.office.test", "box.zone.test", "nas.localdomain"
+CENSORED = "censored.test"
+RESOLV = f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\nsearch office.test\n"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-zone-") as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
+async def test_no_relay_hears_of_a_local_zone(folder: Path, secure: bool) -> None:
+    """On the first visit and on later ones, also beside another; then by `why` and `test`."""
+    async with Country(folder) as country:
+        for name in (SEARCHED, ZONE, HOME, CENSORED):
+            country.provider.lies[name] = Addresses((places.BOGON,))
+        site = country.add_site(CENSORED)
+        country.client.put_file("/etc/resolv.conf", RESOLV.encode())
+        settings = country.config(detect="syn_s = 2.0\n").replace("[auto]", "[limits]\nconnect_timeout_s = 2.5\n[auto]")
+        async with country.byway(folder / "byway", config=settings) as byway:
+            visitor, scheme = country.visitor(byway), "https" if secure else "http"
+            for _ in range(2):
+                seen = await asyncio.gather(
+                    *(visitor.visit(f"{scheme}://{name}/") for name in (SEARCHED, ZONE, HOME) for _ in range(2))
+                )
+                assert not any(visit.genuine for visit in seen)
+            for name in (SEARCHED, ZONE, HOME):
+                await byway.command("why", name, check=False)
+                await byway.command("test", name, check=False)
+            told = await byway.read("site", "list")
+            opened = await visitor.visit(site.url(secure=secure))
+    hosts = {asked.rpartition(":")[0] for asked in country.relay.asked}
+    assert hosts.isdisjoint({SEARCHED, ZONE, HOME}), hosts
+    assert opened.genuine, "the control: a private answer for a public name is rescued"
+    assert {row["words"] for row in told["sites"]} <= {"not reachable on this network", "not tested"}
