@@ -101,13 +101,15 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
     return Trust(doubt=_doubt(faults[0], path)) if faults else Trust()
 
 
-def close_to_others(path: Path) -> None:
-    """Takes from other users the right to change `path`, where it is this user's own and its mode alone is wrong.
-    Raises BywayError when they still can: a folder above it, or another owner."""
+def close_to_others(path: Path, folder: Path) -> None:
+    """Takes from other users the right to change `path`, and the configuration's `folder` unless that is the user's
+    home, where they are this user's own and the mode alone is wrong. Raises BywayError when others still can change
+    `path`: by another folder above it, or an owner."""
+    ours = {path.absolute(), folder.absolute()} - {Path.home()}
     try:
         faults, _ = _follow(path)
         for fault in faults:
-            if fault.place == path.absolute() and not fault.is_owner and fault.status.st_uid == os.geteuid():
+            if fault.place in ours and not fault.is_owner and fault.status.st_uid == os.geteuid():
                 os.chmod(fault.place, stat.S_IMODE(fault.status.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
     except OSError as error:
         raise BywayError(f"{shown(path)}: its mode cannot be changed: {reason_of(error)}") from None

@@ -252,6 +252,23 @@ async def test_files_that_others_could_change_are_closed(open_folder: Path) -> N
     assert await _all(byway, code=0) == []
 
 
+async def test_the_folder_that_others_could_change_is_closed(open_folder: Path) -> None:
+    byway = _stopped(open_folder, rules="MATCH,AUTO\n")
+    byway.config.parent.chmod(0o777)
+    byway.rules.chmod(0o666)
+    found = await _all(byway, code=1)
+    assert {each["step"] for each in found} == {"file_modes"}
+    assert all(each["fixed"] for each in await _all(byway, "--fix", code=0))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (byway.config.parent, byway.rules)] == [0o755, 0o644]
+    assert await _all(byway, code=0) == []
+    above = byway.config.parent.parent
+    above.chmod(0o777)  # one that is not Byway's own stays as it is, and the finding says what to do about it
+    failed = await _all(byway, "--fix", code=1)
+    assert failed
+    assert all(str(above) in each["error"] and not each["fixed"] for each in failed)
+    assert stat.S_IMODE(above.stat().st_mode) == 0o777
+
+
 async def test_one_dead_relay_of_two_is_found(tmp_path: Path) -> None:
     async with (
         Origin() as origin,

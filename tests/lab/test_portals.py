@@ -22,6 +22,7 @@ from tests.lab.matches import EVERYWHERE
 from tests.lab.name_servers import Addresses
 from tests.lab.rules import Rule
 from tests.lab.test_verdicts import DETECT, living, words_for, wrong
+from tests.support.waiting import until_read
 
 pytestmark = pytest.mark.namespaces
 
@@ -118,3 +119,32 @@ async def test_after_the_login_the_portal_is_over(folder: Path) -> None:
     assert opened.genuine
     assert why["verdict"]["words"] == "works"
     assert (status["network_state"], status["problems"][1:], status["sites"]) == (NetworkState.OK, [], []), status
+
+
+async def test_a_portal_that_leads_names_astray_is_seen_by_visits(folder: Path) -> None:
+    """Pages come first, as in life: `why` and `status` name the portal, and after the login all names resolve again,
+    though the network still cuts encrypted DNS."""
+    async with Country(folder) as country:
+        settings = country.config(detect=DETECT, no_relay=True)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            sites = [country.add_site(name) for name in (SITE, "other.test")]
+            country.rules.set(leads_names_astray(country))
+            for site in sites:
+                await country.visitor(byway).visit(site.url())
+            await until_read(lambda: _is_portal(byway), within_s=60)
+            why = json.loads((await byway.command("why", sites[0].url(), "--json", check=False)).stdout)
+            told = await words_for(byway, {site.name: site.url() for site in sites})
+            country.lift()
+            country.rules.set(DOH_CUT)
+            opened = [await country.visitor(byway).visit(site.url()) for site in sites]
+            later = await byway.read("why", sites[0].url())
+            status = await byway.read("status")
+    assert why["verdict"]["words"] == "portal", why["verdict"]
+    assert {name: wrong("portal", words) for name, words in told.items()} == {SITE: {}, "other.test": {}}
+    assert all(visit.genuine for visit in opened), opened
+    assert later["verdict"]["words"] == "works", later["verdict"]
+    assert (status["network_state"], status["sites"]) == (NetworkState.OK, []), status
+
+
+async def _is_portal(byway: Running) -> bool:
+    return await byway.network_state() == NetworkState.PORTAL

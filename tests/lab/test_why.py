@@ -51,6 +51,22 @@ OF_NETWORKS: Mapping[str, frozenset[str]] = {
 Told = dict[str, Any]
 
 
+async def test_a_site_typed_without_www_is_the_one_that_is_known() -> None:
+    """Only `www.` was visited, and is blocked; a URL says exactly what it means, and what both names show stays."""
+    with tempfile.TemporaryDirectory(prefix="byway-www-") as folder:
+        async with Country(Path(folder)) as country:
+            for name in ("journal.test", "www.journal.test"):
+                country.add_site(name)
+            country.rules.set([rules.SniReset("www.journal.test", view=View.RECORDS)])
+            async with country.byway(Path(folder) / "byway") as byway:
+                await country.visitor(byway).visit("https://www.journal.test/")
+                typed = [await byway.read("why", text) for text in ("journal.test", "JOURNAL.TEST.")]
+                exactly = await byway.read("why", "https://journal.test/")
+                both = await byway.read("why", "journal.test")
+    assert {(answer["host"], answer["verdict"]["words"] in TROUBLE) for answer in typed} == {("www.journal.test", True)}
+    assert [(each["host"], each["verdict"]["words"]) for each in (exactly, both)] == [("journal.test", "works")] * 2
+
+
 async def why(byway: Running, url: str) -> Told:
     """The last line of the answer, with all the steps."""
     connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))

@@ -44,37 +44,37 @@ def _doctor(
         running, refusal = None, str(error)
     findings = sorted(_findings(call, running, refusal), key=lambda found: list(LABELS).index(found.step))
     fixed: list[Finding] = []
-    failures: dict[str, str] = {}
-    for found in findings:
+    failures: dict[int, str] = {}
+    for number, found in enumerate(findings):
         if fix and found.mend is not None:
             try:
                 found.mend()
                 fixed.append(found)
             except BywayError as error:
-                failures[found.step] = str(error)
+                failures[number] = str(error)
     left = [found for found in findings if found not in fixed]
     if call.output.as_json:
         from proxy.control.version import VERSION
 
         rows = [
-            {"step": it.step, "text": it.text, "do": it.do, "fixed": it in fixed, "error": failures.get(it.step, "")}
-            for it in findings
+            {"step": it.step, "text": it.text, "do": it.do, "fixed": it in fixed, "error": failures.get(number, "")}
+            for number, it in enumerate(findings)
         ]
         call.output.document({"version": VERSION, "running": running is not None, "findings": rows})
     elif call.output.fancy:
-        for found in findings:
+        for number, found in enumerate(findings):
             said = _("✓ fixed {step}: {text}") if found in fixed else _("! {step}: {text}")
             call.output.line(said.given(step=LABELS[found.step], text=found.text))
             if found not in fixed:
-                call.output.line(failures.get(found.step) or found.do, before="  → ")
+                call.output.line(failures.get(number) or found.do, before="  → ")
         if not findings:
             call.output.line(_("✓ Nothing is wrong."))
     else:
         call.output.table(
             ("step", "state", "text", "do"),
             [
-                (it.step, "fixed" if it in fixed else "wrong", it.text, failures.get(it.step) or it.do)
-                for it in findings
+                (it.step, "fixed" if it in fixed else "wrong", it.text, failures.get(number) or it.do)
+                for number, it in enumerate(findings)
             ],
         )
     if running is None:

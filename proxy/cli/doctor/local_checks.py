@@ -159,7 +159,8 @@ def open_configuration(paths: Paths) -> Iterator[Finding]:
     for path in (paths.config_file, paths.rules_file, paths.addons_dir, *sorted(paths.addons_dir.glob("*.py"))):
         for problem in trust_in(path).problems:
             sentence, _run, command = problem.rpartition(" Run: ")
-            yield Finding(Step.FILE_MODES, sentence, command, partial(close_to_others, path), prevents_start=True)
+            mend = partial(close_to_others, path, paths.config_dir)
+            yield Finding(Step.FILE_MODES, sentence, command, mend, prevents_start=True)
 
 
 def configuration(problems: Sequence[str], notices: Sequence[str]) -> Iterator[Finding]:

@@ -78,11 +78,12 @@ class MeasurementEndpoints:
 
     async def why(self, asked: WhyQuery) -> KnownSiteAnswer:
         """Says what is known of a site, without measuring it."""
-        return await self.known(parse_field(site, asked.host))
+        destination = parse_field(site, asked.host)
+        return await self.known(replace(destination, host=self._meant(asked.host, destination.host)))
 
     async def measure(self, asked: MeasurementRequest) -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
         """Measures a site: streams each step as it is done, then the verdict."""
-        page, otherwise = await self._page(asked.site)
+        page, otherwise = await self._page(asked.site, fold_www=True)
         lines = self.measured.lines(page, self.sites.plan, otherwise=otherwise, skip_cache=asked.fresh)
 
         async def steps_then_end() -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
@@ -136,13 +137,21 @@ class MeasurementEndpoints:
             changes=changes,
         )
 
-    async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
-        """Returns the page that `text` means, and the one to measure when no server listens there.
+    def _meant(self, text: str, host: str) -> str:
+        """Returns the host that people mean by `text`, in which `host` stands: what is known of `www.example.org` is
+        meant by `example.org`, but not by a URL."""
+        return host if names_port(text) else self.sites.meant(host, time.time())
+
+    async def _page(self, text: str, *, fold_www: bool = False) -> tuple[ProbeTarget, ProbeTarget | None]:
+        """Returns the page that `text` means, and the one to measure when no server listens there. With `fold_www`,
+        the name with or without `www.` may be meant, where only that is known.
 
         For a host alone these are the page last visited, or, without a visit, the https page and then the http page."""
         page = parse_field(page_of, text)
         if names_port(text):
             return page, None
+        if fold_www:
+            page = replace(page, host=self._meant(text, page.host))
         visited = self.parts.beliefs.visited(page.host, network=self.parts.network())
         if visited is not None:
             return replace(page, protocol=visited.protocol, port=visited.port), None

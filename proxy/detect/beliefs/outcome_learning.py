@@ -249,6 +249,8 @@ class OutcomeLearning:
             self._counting.pending.clear()
         if direct is not None and "elsewhere" in direct.evidence and redirected_only_direct(outcome, direct):
             self._network_health.suspect_portal(network)
+        if winner is None and direct is not None and direct.symptom is Symptom.FORGED:
+            self._network_health.suspect_portal(network)  # one that leads all names to itself does so, too
 
     def _on_direct_delivery(self, key: Key, now: float) -> None:
         if not self._table.is_near(key[1]):

@@ -123,6 +123,9 @@ def _direct_not_tested(comparison: Comparison) -> Verdict:
     routes = comparison.routes
     if routes.is_offline and not comparison.delivered:
         return network_fault(comparison, NetworkState.OFFLINE)
+    is_replaced = comparison.control is StepResult.FAILED and routes.is_control_replaced
+    if is_replaced and not comparison.delivered and not routes.is_a_relay_reached:
+        return network_fault(comparison, NetworkState.PORTAL)
     untested = _("direct was not tested: {reason}", reason=routes.why_not_tested(DIRECT))
     if comparison.is_stored_as_blocked:
         return still_blocked(comparison, untested)

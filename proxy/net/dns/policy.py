@@ -37,6 +37,10 @@ class ResolverPolicy(Protocol):
         """Whether `host` must not be resolved in plain text; asked for `EncryptedFor.SUSPECTS` alone."""
         ...
 
+    def is_portal(self) -> bool:
+        """Whether a captive portal is known to answer in place of every site, so that its answers are no findings."""
+        ...
+
     def on_forged(self, host: str, finding: DnsFinding) -> None:
         """Called for a forged answer that came in addition to the one in use."""
         ...
@@ -55,6 +59,9 @@ class NetworkOnly:
         return True  # not known
 
     def is_suspect(self, host: str) -> bool:
+        return False
+
+    def is_portal(self) -> bool:
         return False
 
     def on_forged(self, host: str, finding: DnsFinding) -> None:

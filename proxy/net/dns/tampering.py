@@ -98,13 +98,23 @@ class TamperingChecks:
     # -- what is known ---------------------------------------------------------------------------------------------
 
     def finding(self, host: str) -> DnsFinding | None:
-        """Returns the evidence that the system's answer for `host` is wrong on this network, or None."""
-        return self._findings.get(self._key(host), _time()) if self._findings.items else None
+        """Returns the evidence that the system's answer for `host` is wrong on this network, or None. What a captive
+        portal answered is none, also what it answered before it was known."""
+        if not self._findings.items:
+            return None
+        if self._policy.is_portal():
+            network = self._policy.network()
+            for key in [key for key in self._findings.items if key[0] == network]:
+                self._findings.drop(key)
+            return None
+        return self._findings.get(self._key(host), _time())
 
     def add_finding(self, host: str, signal: SignalId, detail: str) -> DnsFinding:
-        """Stores a finding against the system's answers for `host` on this network, and returns it."""
+        """Returns a finding against the system's answers for `host` on this network. It is stored, unless a captive
+        portal answers for every name."""
         finding = DnsFinding(signal, detail, self._now())
-        self._findings.put(self._key(host), _time() + self._keep_s, finding)
+        if not self._policy.is_portal():
+            self._findings.put(self._key(host), _time() + self._keep_s, finding)
         return finding
 
     def is_fake(self, address: IPAddress) -> bool:

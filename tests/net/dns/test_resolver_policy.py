@@ -60,11 +60,15 @@ class Place:
         self.plain, self.secure = plain, secure
         self.network_id = NetworkId("home")
         self.suspects: set[str] = set()
+        self.portal = False
         self.found: list[tuple[str, DnsFinding]] = []
         self.threads: list[str] = []
         self.folder = machine_files(folder, LOOPBACK)
         self._way = way
         self._url = f"tls://{LOOPBACK}:{secure.port}?ca={ca}"
+
+    def is_portal(self) -> bool:
+        return self.portal
 
     def resolver(self, *, allow: tuple[str, ...] = (), secure: bool = True, **more: Any) -> Resolver:
         """`more`: fields of ResolverOptions, and parameters of Resolver."""
@@ -388,6 +392,21 @@ async def test_a_private_address_that_nobody_else_knows_is_local(place: Place) -
     assert resolver.finding("a.test") is None
     assert resolver.is_local_zone("a.test")
     assert await resolved(resolver) == [INJECTED]
+
+
+async def test_what_a_captive_portal_answers_is_no_finding(place: Place) -> None:
+    """Neither before it is known nor after: once somebody has logged in, all names resolve as before."""
+    place.plain.say = saying(INJECTED)
+    place.secure.say = saying(code="SERVFAIL")
+    resolver = place.resolver()
+    assert (await failure(resolver)).symptom is Symptom.FORGED
+    assert resolver.finding("a.test") is not None
+    place.portal = True
+    assert (await failure(resolver)).symptom is Symptom.FORGED
+    assert resolver.finding("a.test") is None
+    place.portal = False
+    place.plain.say = saying(HONEST)
+    assert await resolved(resolver) == [HONEST]
 
 
 async def test_so_it_is_when_it_was_asked_elsewhere_for_another_reason(place: Place) -> None:
