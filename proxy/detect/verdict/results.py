@@ -337,6 +337,8 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     answers = answers_of(outcome.attempts, compared, has_relays=bool(relayed))
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
+    if answers.is_local and not relayed:
+        return replace(result, status=SiteStatus.NOT_REACHABLE, cause=Cause.NONE)
     if answers.status is SiteStatus.DOES_NOT_RESOLVE:
         from proxy.detect.verdict.labels import DOES_NOT_RESOLVE
 
