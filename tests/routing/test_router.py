@@ -595,6 +595,7 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
 def test_a_host_that_nothing_names_is_planned_with_few_calls(
     rules: str, calls: int, overrides: dict[str, Override]
 ) -> None:
+    """One of the calls asks whether the host is on the home network, which no relay is asked for."""
     router = make_router(rules, overrides=overrides)
     plan(router, "other.example.org")
     request, held = Request(1, Destination("www.example.org", 443), Inbound.CONNECT, ""), belief("www.example.org")
