@@ -79,6 +79,7 @@ from proxy.store.store import Store
 
 if TYPE_CHECKING:
     from proxy.app.control_backend import ControlBackend
+    from proxy.app.override_clock import OverrideClock
     from proxy.app.saved_relay_health import SavedRelayHealth
     from proxy.config.schema import ListConfig
     from proxy.detect.tls_interception import KnownRoots
@@ -155,6 +156,7 @@ class App:
         self._ways_file = RelayWaysFile(relay_ways.place(paths, settings.log, ephemeral=options.ephemeral))
         self._saved_ways = SavedRelayWays(self._relay_ways, self._ways_file)
         self._saved_health: SavedRelayHealth | None = None
+        self._override_clock: OverrideClock | None = None
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
         runtime = AppRuntime(
             lambda: self._setup,
@@ -255,6 +257,11 @@ class App:
             ) from None
         # With --ephemeral nothing is written, but the user's overrides still apply.
         stored = read_overrides(self._paths.store_file) if self._options.ephemeral else self._store.load_overrides()
+        if any(override.until for override in stored.values()):
+            self._override_clock = self._make_override_clock()
+            for host, override in self._override_clock.moved(stored).items():
+                stored[host] = override
+                self._store.set_override(host, override)
         for host in [host for host, override in stored.items() if override.has_ended(self._started_at)]:
             del stored[host]
             self._store.clear_override(host)
@@ -344,6 +351,8 @@ class App:
         await self._saved_ways.close()
         if self._saved_health is not None:
             await self._saved_health.close()
+        if self._override_clock is not None:
+            await self._override_clock.close()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
 
@@ -449,6 +458,15 @@ class App:
         for host, override in self._active.moved_overrides().items():
             self._active.override(host, override)
             self._store.set_override(host, override)
+        if self._override_clock is None and self._active.has_override_ends:
+            self._override_clock = self._make_override_clock()
+        if self._override_clock is not None:
+            self._override_clock.keep(has_ends=self._active.has_override_ends)
+
+    def _make_override_clock(self) -> OverrideClock:
+        from proxy.app.override_clock import OverrideClock  # few overrides have an end
+
+        return OverrideClock(self._paths.override_clock_file, ephemeral=self._options.ephemeral)
 
     def _forget_remembered(self) -> None:
         if time.monotonic() >= self._forget_at:

@@ -39,7 +39,7 @@ PAUSE_S = 0.001
 system calls that it makes alone; with the pauses, a third to a half (measured)."""
 
 
-_JUMP_S = 30.0
+JUMP_S = 30.0
 """A clock that is corrected by less has not jumped."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -78,6 +78,9 @@ class OverrideEnds:
         else:
             self._ends_at[host] = self._steady() + override.until - self._now()
 
+    def __bool__(self) -> bool:
+        return bool(self._ends_at)
+
     def has_ended(self, host: str) -> bool:
         """Whether the override of a host has ended."""
         ends_at = self._ends_at.get(host)
@@ -98,7 +101,7 @@ class OverrideEnds:
         return {
             host: replace(overrides[host], until=ends_at + offset)
             for host, ends_at in self._ends_at.items()
-            if abs(ends_at + offset - overrides[host].until) > _JUMP_S
+            if abs(ends_at + offset - overrides[host].until) > JUMP_S
         }
 
 
@@ -164,6 +167,11 @@ class ActiveSetup:
     def ended_overrides(self) -> list[str]:
         """Returns the hosts whose override has ended. To be called a few times a second."""
         return self._override_ends.ended()
+
+    @property
+    def has_override_ends(self) -> bool:
+        """Whether an override will end by itself."""
+        return bool(self._override_ends)
 
     def moved_overrides(self) -> Mapping[str, Override]:
         """Returns the overrides that end at another time of day now, because the clock has jumped."""

@@ -154,6 +154,11 @@ class Paths:
         return self.state_dir / "relay-health.json"
 
     @property
+    def override_clock_file(self) -> Path:
+        """Where the clock stood, while overrides with an end are set."""
+        return self.state_dir / "override-clock.json"
+
+    @property
     def relay_selection_file(self) -> Path:
         """The relays selected with `byway relay use`, by group."""
         return self.state_dir / "relay-selection.json"

@@ -14,6 +14,7 @@ from tests.support.origin import Origin
 
 FILES = (
     "mode.json", "relay-addresses.json", "relay-ways.json", "relay-tests.json", "relay-health.json",
+    "override-clock.json",
     "relay-selection.json", "system-proxy.json", "network.key", "run.json",
 )  # fmt: skip
 CONFIG = """
