@@ -208,7 +208,7 @@ class Shape:
             f"{row['id']:>{self.id}} {clock(row['at'])[11:19]:8} {'✓' if came else '✗'} "
             f"{_padded(inert(_site(row)), self.site)} {_padded(inert(_route(row)), self.route)} {took:>6} {moved:>6}"
         )
-        why = failures(row) or ([row["error"]] if row["error"] else [])
+        why = failures(row) or ([_reason(row)] if row["error"] else [])
         return f"{line}  {_fitted(list(map(inert, why)), self.width - columns_of(line) - 2)}".rstrip()
 
 
@@ -223,6 +223,13 @@ def _fitted(parts: Sequence[str], room: int) -> str:
         return ""
     more = f" +{len(parts) - 1}" if len(parts) > 1 and room > 8 else ""
     return f"{parts[0][: max(1, room - 1 - len(more))].rstrip()}…{more}"
+
+
+def _reason(row: Row) -> str:
+    """Why a connection failed. What was not tried has the reason of its plan, such as an addon's sentence: the site
+    stands in the line already."""
+    error, why = str(row["error"]), str(row["why"])
+    return why if why and not row["attempts"] and error.endswith(why) else error
 
 
 def _padded(text: str, columns: int) -> str:

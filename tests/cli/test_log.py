@@ -143,6 +143,18 @@ def test_every_line_fits_unless_a_name_does_not(
         assert max(map(len, byway("log", *words).out.splitlines())) <= columns
 
 
+def test_what_was_not_tried_has_its_reason_at_80_columns(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence of an addon, and not the name of the site once more."""
+    why = "addon quiet: it is night"
+    refused = outcome(host="ads.example", at=time.time(), error=f"ads.example:443 was not tried: {why}")
+    running.see(replace(refused, plan=replace(refused.plan, routes=(), why=why)))
+    people(monkeypatch, 80)
+    (_, line) = byway("log").out.splitlines()
+    assert line.endswith(f"none                  {why}")
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 async def test_follow_goes_on_until_interrupted(home: Home, running: Running, as_json: bool) -> None:
     running.see(works("before.example", at=time.time()))

@@ -23,6 +23,8 @@ from proxy.control.inert_text import csv_cell, inert
 from proxy.control.report.sites import Document, Examination, Site, is_direct
 from proxy.control.report.vantage import UNTOLD, Vantage
 from proxy.control.version import VERSION
+from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.verdict.site_status import BLOCKS
 from proxy.model import Destination, host_and_port, literal
 
 _OONI_VERSION = "0.2.0"  # data_format_version of github.com/ooni/spec, data-formats
@@ -420,6 +422,9 @@ def _section(site: Site) -> Iterator[str]:
     if belief["evidence"]:
         yield ""
         yield f"Evidence: {_md(belief['evidence'])}"
+    if belief["state"] in TROUBLED and belief["words"] not in BLOCKS:  # the history says that it goes on
+        yield ""
+        yield f"Stored status: {_md(belief['stored_words'])}; it changes once re-tests agree"
     if site.timeline:
         yield from ("", "History:", "")
     for spell in site.timeline:

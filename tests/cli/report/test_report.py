@@ -205,6 +205,14 @@ def test_provider_and_country_are_in_every_format() -> None:
     assert "Provider" not in to_markdown([SITE])
 
 
+def test_a_stored_block_that_a_measurement_contradicts_is_named() -> None:
+    """The history says that it goes on, and the status that the site works."""
+    now_works = replace(SITE, belief={**SITE.belief, "state": "blocked", "stored_words": "blocked", "words": "works"})
+    assert "\nStored status: blocked; it changes once re-tests agree\n" in to_markdown([now_works])
+    for told in ({"words": "likely blocked"}, {"state": "works"}):
+        assert "Stored status" not in to_markdown([replace(now_works, belief={**now_works.belief, **told})])
+
+
 # -- the shapes --------------------------------------------------------------------------------------------------------
 
 
