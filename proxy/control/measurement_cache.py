@@ -305,6 +305,11 @@ class Measurements:
         parts, verdict, routes = self._parts, measured.verdict, MeasuredRoutes.of(measured.steps)
         if verdict.cause == Cause.CLOCK:
             parts.beliefs.on_wrong_clock(routes.clock_ahead, now)
+        if routes.is_resolver_up:
+            parts.beliefs.on_resolver_measured(measured.network, ())
+        elif routes.is_resolver_down and verdict.status is SiteStatus.WORKS:
+            asked = {registrable(measured.page.host), registrable(routes.control_host)}
+            parts.beliefs.on_resolver_measured(measured.network, asked)
         if verdict.status is SiteStatus.PORTAL and routes.is_control_replaced:
             found = ControlAnswered("", ConnectivityResult.PORTAL, measured.at, portal=routes.portal_page)
             parts.events.emit(Learned(parts.beliefs.learn(found, network=measured.network, now=now)))
@@ -328,9 +333,9 @@ class Measurements:
         relays = [relay.name for relay in enabled_relays(setup.settings.relay)]
         failing = frozenset(name for name in relays if parts.health.of(name).failures)
         network_state, working = parts.beliefs.network_state(network), parts.health.working(relays, now)
-        known = setup.resolver.known(page.host)
+        known, fails = setup.resolver.known(page.host), parts.beliefs.resolver_fails(network)
         stored = parts.beliefs.lookup(page.host, network=network, now=now, addresses=known)
-        said = site_state(stored, self._last(page, network), network_state, working, page.port)
+        said = site_state(stored, self._last(page, network), network_state, working, page.port, fails)
         return Circumstances(setup, network_state, failing, (said.status, said.cause))
 
 

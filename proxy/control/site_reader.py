@@ -73,7 +73,10 @@ class _Reading:
             return KnownSite(name, stored, site_state(stored))
         last = self.beliefs.last_result(name, network=self.network, now=self.now)
         own_port = self.beliefs.own_port(name, network=self.network)
-        return KnownSite(name, stored, site_state(stored, last, self.network_state, self.working_relays, own_port))
+        state = site_state(
+            stored, last, self.network_state, self.working_relays, own_port, self.beliefs.resolver_fails(self.network)
+        )
+        return KnownSite(name, stored, state)
 
     def port(self, host: str, last: LastResult) -> list[KnownSite]:
         """Returns one port of a host with what is said of it, if it is in trouble."""

@@ -189,6 +189,18 @@ class Beliefs:
         """A measurement has shown that this computer's clock is wrong; `ahead` infinite: by an unknown time."""
         self._counting.network_health.on_wrong_clock(ahead, now)
 
+    def resolver_fails(self, network: NetworkId) -> bool:
+        """Whether the system's resolver fails for all names on a network, as far as visits and measurements showed."""
+        return self._counting.network_health.resolver_fails(network)
+
+    def on_resolver_measured(self, network: NetworkId, domains: Collection[str]) -> None:
+        """A measurement has asked the system's resolver: it failed for these unrelated domains, or, if there are none,
+        it works."""
+        if domains:
+            self._counting.network_health.on_unresolved(network, *domains)
+        else:
+            self._counting.network_health.on_resolved(network)
+
     def network_state(self, network: NetworkId) -> NetworkState:
         """The state of a network as a whole."""
         return self._counting.network_health.state(network)

@@ -23,6 +23,9 @@ FAILING_MAX = 512
 """Failing domains remembered on one network: five make it restricted, and there relays go first for each."""
 
 
+UNRESOLVED_DOMAINS = 2
+"""So many unrelated domains in a row that the system's resolver does not answer for are its own failure."""
+
 NEVER = float("-inf")
 
 _NEEDS_CONTROL = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
@@ -105,6 +108,8 @@ class NetworkHealth:
         self._settings = settings
         self._bases = bases if bases is not None else Bases()
         self.records: Bounded[NetworkId, NetworkRecord] = Bounded(NETWORKS_MAX)
+        self.unresolved: Bounded[NetworkId, frozenset[str]] = Bounded(NETWORKS_MAX)
+        """Domains whose names the system's resolver did not answer for, since it last resolved any: a few."""
         self._quiet_until = NEVER
         self._clock = (0.0, NEVER)  # how far this computer's clock is ahead, and when that was seen
 
@@ -186,6 +191,23 @@ class NetworkHealth:
         if record is None or record.state is not NetworkState.OK:
             return False
         return len(self._failing(record, now)) >= self._settings.restricted_domains
+
+    # -- the system's resolver -------------------------------------------------------------------------------------
+
+    def resolver_fails(self, network: NetworkId) -> bool:
+        """Whether the system's resolver fails for unrelated names, and has resolved none since: that says nothing of
+        one site."""
+        return len(self.unresolved.get(network, ())) >= UNRESOLVED_DOMAINS
+
+    def on_unresolved(self, network: NetworkId, *domains: str) -> None:
+        """The system's resolver was silent, or failed, when it was asked for names of these domains."""
+        known = self.unresolved.get(network, frozenset())
+        if len(known) < UNRESOLVED_DOMAINS:
+            self.unresolved[network] = known | {*domains}
+
+    def on_resolved(self, network: NetworkId) -> None:
+        """The system's resolver has resolved a name."""
+        self.unresolved.pop(network, None)
 
     # -- states ----------------------------------------------------------------------------------------------------
 
@@ -348,8 +370,10 @@ class NetworkHealth:
         """Forgets one network, or all."""
         if network is None:
             self.records.clear()
+            self.unresolved.clear()
         else:
             self.records.pop(network, None)
+            self.unresolved.pop(network, None)
         self._bases.on_all_changed()
 
     def _passed(self, record: NetworkRecord) -> None:

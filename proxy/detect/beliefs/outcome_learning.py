@@ -32,6 +32,7 @@ from proxy.detect.signals import (
 from proxy.detect.verdict.results import DIRECT_WORKS_S, HTTPS, Results
 from proxy.model import (
     DIRECT,
+    DOH,
     NO_EVIDENCE,
     REUSED,
     Attempt,
@@ -48,6 +49,7 @@ from proxy.model import (
     Stage,
     State,
     Symptom,
+    literal,
 )
 from proxy.model.bounded import Bounded
 
@@ -112,6 +114,8 @@ class OutcomeLearning:
         if (working := self._table.works.get(key)) is not None:
             working.is_undisturbed = False
         self._settled.pop(key, None)
+        if self._network_health.unresolved or (outcome.attempts and outcome.attempts[0].stage is Stage.RESOLVE):
+            self._note_resolver(key, outcome)
         since = min(outcome.at or now, now) - DIRECT_WORKS_S
         direct_works = self._network_health.well_since(network, registrable(key[1]), since)
         if working is not None and working.at >= since and outcome.request.destination.port != HTTPS:
@@ -131,6 +135,21 @@ class OutcomeLearning:
                     winner, outcome.protocol, port, min(now + RENEW_S, basis.until), basis
                 )
         return self._table.with_pending(changes)
+
+    def _note_resolver(self, key: Key, outcome: Outcome) -> None:
+        """Notes whether the system's resolver answered. Of a name that is hidden from it, plain direct asks encrypted
+        DNS, and there is no other route that does."""
+        direct, (network, host) = outcome.direct_attempt, key
+        if direct is None or direct.symptom in NOT_JUDGED:
+            return
+        if direct.stage is Stage.RESOLVE:
+            is_silent = direct.symptom in (Symptom.RESOLVE_FAILED, Symptom.TIMEOUT)
+            if is_silent and any(attempt.route == DOH for attempt in outcome.attempts):
+                self._network_health.on_unresolved(network, registrable(host))
+            return
+        belief = self._table.stored.get(key)
+        if direct.address and literal(host) is None and not (belief is not None and belief.hide_name_from_dns):
+            self._network_health.on_resolved(network)
 
     def disturb(self, key: Key | None = None) -> None:
         """Something else was noted of a host, or of all hosts, so that the next visit is read as a whole."""

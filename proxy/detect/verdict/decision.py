@@ -37,6 +37,7 @@ from proxy.model import (
     MeasurementStep,
     NetworkState,
     SignalId,
+    State,
     StepKind,
     StepResult,
 )
@@ -115,6 +116,8 @@ def _direct_delivered(comparison: Comparison) -> Verdict:
         return still_slow(comparison)
     is_dns_blocked = comparison.is_stored_as_blocked and comparison.belief.cause == Cause.DNS
     if is_dns_blocked and not routes.was_asked(StepKind.RESOLVE):
+        if routes.is_resolver_down and comparison.belief.state is State.SUSPECT:
+            return resolver_is_down(comparison)
         return works_at_secure_address(comparison)
     return works_direct(comparison)
 

@@ -259,6 +259,17 @@ class MeasuredRoutes:
         return step is not None and step.failed and step.symptom in (Symptom.RESOLVE_FAILED, Symptom.NO_NAME)
 
     @property
+    def control_host(self) -> str:
+        """The control site whose name the system's resolver was asked for; empty: none."""
+        step = self._control_step
+        return str(step.evidence.get("host", "")) if step is not None else ""
+
+    @property
+    def is_resolver_up(self) -> bool:
+        """Whether the control site opened, so that the system's resolver has resolved its name."""
+        return self._control_step is not None and self._control_step.ok
+
+    @property
     def is_clock_wrong(self) -> bool:
         """Whether the certificates of both the site and the control site are not valid today: then this computer's
         clock is the likelier reason, unless a control site's time of day agrees with it."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from proxy.model import DIRECT, UNKNOWN_NETWORK, Belief, Cause, NetworkState, State
+from proxy.model import DIRECT, DOH, UNKNOWN_NETWORK, Belief, Cause, NetworkState, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _, pgettext
 
@@ -214,9 +214,11 @@ def site_state(
     network: NetworkState = NetworkState.OK,
     working_relays: Mapping[str, float] = MappingProxyType({}),
     own_port: int = 443,
+    resolver_fails: bool = False,
 ) -> SiteState:
     """What is said of a site now. `working_relays` are the relays that delivered other sites lately, and when each
-    last did; `own_port` is the one that people mean when they name the site.
+    last did; `own_port` is the one that people mean when they name the site;
+    `resolver_fails`: the system's resolver fails for all names, so that it failed for this one shows no block.
 
     While the network is offline or behind a portal, nothing can be said about any site beyond it. Else the newer of the
     last result and the stored status decides; a result without a conclusion gives way to a stored status, and one that
@@ -231,6 +233,10 @@ def site_state(
     if last is not None and (_is_over(last, working_relays) or _is_of_one_port(last, belief, own_port)):
         last = None
     stored = _of_belief(belief, last)
+    if resolver_fails and (belief.state, belief.cause) == (State.SUSPECT, Cause.DNS):
+        text, route = without_resolver(belief.last_good or str(DOH)), belief.last_good or str(DOH)
+        stored = replace(stored, status=SiteStatus.WORKS, cause=Cause.NONE, text=text, works_by=route, retest_at=0.0)
+        last = None if last is not None and last.cause == Cause.DNS else last
     if last is None:
         return stored
     is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
@@ -257,6 +263,11 @@ def site_state(
         port=0 if last.port in _PORTS else last.port,
         last=last,
     )
+
+
+def without_resolver(route: str) -> str:
+    """What is said of a site that a route opens while the system's resolver fails for all."""
+    return _("{route} delivered; the system's DNS resolver fails for other sites as well", route=route)
 
 
 def port_state(

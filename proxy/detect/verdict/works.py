@@ -6,7 +6,7 @@ from proxy.detect.verdict import labels
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.measurement_signals import page_difference
-from proxy.detect.verdict.site_status import SiteStatus, status_of
+from proxy.detect.verdict.site_status import SiteStatus, status_of, without_resolver
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, DOH, NetworkState, State, StepResult
 from proxy.model.phrase import _, ngettext
@@ -105,10 +105,7 @@ def resolver_is_down(comparison: Comparison) -> Verdict:
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
-        summary=_(
-            "{route} delivered; the system's DNS resolver fails for other sites as well",
-            route=str(comparison.delivered[0]),
-        ),
+        summary=without_resolver(str((*comparison.delivered, DOH)[0])),
         confidence=Confidence.MEDIUM,
         reasons=(_("DNS fails for another site as well: {reason}", reason=comparison.routes.control_text),),
         alternative=_("the provider may refuse all names: encrypted DNS works"),

@@ -90,7 +90,9 @@ class _Measurement:
         self._controls = Controls(env, request, self._probe, shared)
         self._answered_neutral: set[str] = set()  # addresses
         self._opened: set[str] = set()  # `address:port` of direct connections that were opened
-        self._needs_control = False  # also where direct delivered: a control explains or supports what it shows
+        # Also where direct delivered: a control explains or supports what it shows. A resolver that is not asked for a
+        # name under suspicion may fail for all names.
+        self._needs_control = request.belief.cause == Cause.DNS
 
     async def run(self) -> None:
         """Emits all steps within `measure_site_s`; what has not ended by then is dropped."""

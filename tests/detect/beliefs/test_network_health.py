@@ -400,3 +400,21 @@ def test_one_foreign_page_that_answers_is_enough_against_it() -> None:
         network.health.on_control_answer(HOME, "c1", ConnectivityResult.WELL, network.now, domestic=False)
         network.fails(*FIVE)
     assert not network.is_restricted()
+
+
+def test_a_resolver_fails_once_it_failed_for_two_domains_and_until_it_resolves_one() -> None:
+    health = NetworkHealth(DetectTuning())
+    health.on_unresolved(HOME, "a")
+    health.on_unresolved(HOME, "a")
+    assert not health.resolver_fails(HOME)
+    health.on_unresolved(HOME, "b")
+    assert (health.resolver_fails(HOME), health.resolver_fails(AWAY)) == (True, False)
+    health.on_resolved(HOME)
+    health.on_unresolved(HOME, "c")
+    assert not health.resolver_fails(HOME)
+    health.on_unresolved(AWAY, "a", "b")
+    health.forget(AWAY)
+    assert not health.resolver_fails(AWAY)
+    for number in range(NETWORKS_MAX + 1):
+        health.on_unresolved(NetworkId(f"n{number}"), "a", "b")
+    assert len(health.unresolved) == NETWORKS_MAX

@@ -8,7 +8,20 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import DIRECT, Action, Attempt, HttpRequest, Inbound, Outcome, Protocol, Route, Stage, State, Symptom
+from proxy.model import (
+    DIRECT,
+    DOH,
+    Action,
+    Attempt,
+    HttpRequest,
+    Inbound,
+    Outcome,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
 from tests.detect.world import DAY, HOUR, T0, World
 from tests.support.outcomes import (
     AWAY,
@@ -702,3 +715,54 @@ def test_a_visit_by_a_relay_after_forgetting_is_known_again() -> None:
     assert world.beliefs.visited(HOST, network=HOME) is None
     served_by_a_relay(world)
     assert world.beliefs.visited(HOST, network=HOME) is not None
+
+
+# -- the system's resolver ---------------------------------------------------------------------------------------------
+
+BY_DOH = delivered(DOH)
+SILENT_RESOLVER = failed(Symptom.TIMEOUT, Stage.RESOLVE)
+ANSWERED = replace(delivered(), address="192.0.2.1:443")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "host", "fails"),
+    [
+        ((SILENT_RESOLVER, BY_DOH), "other.example", True),
+        ((failed(Symptom.RESOLVE_FAILED, Stage.RESOLVE), BY_DOH), "other.example", True),
+        ((SILENT_RESOLVER, BY_DOH), f"www.{HOST}", False),  # of the same domain
+        ((failed(Symptom.NO_NAME, Stage.RESOLVE), BY_DOH), "other.example", False),  # it answered
+        ((SILENT_RESOLVER, delivered(TOR)), "other.example", False),  # plain direct asked encrypted DNS
+        ((failed(Symptom.ABANDONED, Stage.RESOLVE), BY_DOH), "other.example", False),  # not judged yet
+    ],
+)
+def test_a_resolver_that_fails_for_unrelated_sites(attempts: tuple[Attempt, ...], host: str, fails: bool) -> None:
+    world = World()
+    world.learn(outcome(SILENT_RESOLVER, BY_DOH))
+    assert not world.beliefs.resolver_fails(HOME)
+    world.learn(outcome(*attempts, host=host))
+    assert world.beliefs.resolver_fails(HOME) is fails
+
+
+@pytest.mark.parametrize(
+    ("attempt", "host", "still_fails"),
+    [
+        (ANSWERED, "new.example", False),
+        (replace(failed(), address="192.0.2.1:443"), "new.example", False),  # reset there, but resolved
+        (ANSWERED, HOST, True),  # a name that is asked of encrypted DNS only
+        (ANSWERED, "192.0.2.1", True),
+    ],
+)
+def test_a_resolver_works_again_once_it_has_resolved_a_name(attempt: Attempt, host: str, still_fails: bool) -> None:
+    world = World()
+    for site in (HOST, "other.example"):
+        world.learn(outcome(SILENT_RESOLVER, BY_DOH, host=site))
+    world.learn(outcome(attempt, host=host))
+    assert world.beliefs.resolver_fails(HOME) is still_fails
+
+
+def test_a_measurement_shows_it_at_once() -> None:
+    beliefs = World().beliefs
+    beliefs.on_resolver_measured(HOME, {"site.example", "control.example"})
+    assert beliefs.resolver_fails(HOME)
+    beliefs.on_resolver_measured(HOME, ())
+    assert not beliefs.resolver_fails(HOME)

@@ -190,6 +190,26 @@ def test_what_the_network_was_at_fault_for_is_over_with_that(status: SiteStatus)
     assert site_state(UNKNOWN, last(status)).status == "not tested"
 
 
+@pytest.mark.parametrize(
+    ("held", "word"),
+    [
+        (replace(SUSPECT, cause="dns", last_good="direct|doh"), "works"),
+        (replace(SUSPECT, cause="dns"), "works"),
+        (replace(BLOCKED, cause="dns"), "blocked"),  # proven while it answered others
+        (SUSPECT, "likely blocked"),
+    ],
+)
+def test_a_resolver_that_fails_for_all_is_no_block_of_one(held: Belief, word: str) -> None:
+    shown = site_state(held, resolver_fails=True)
+    assert shown.status == word
+    if word == "works":
+        assert (shown.cause, shown.works_by, shown.since, shown.retest_at) == ("", "direct|doh", AT, 0.0)
+        assert "fails for other sites as well" in shown.text
+        assert site_state(held, last(SiteStatus.LIKELY_BLOCKED, cause="dns"), resolver_fails=True).status == "works"
+        assert site_state(held, last(SiteStatus.SITE_DOWN), resolver_fails=True).status == "site down"
+    assert site_state(held).status != "works"
+
+
 # -- ports -------------------------------------------------------------------------------------------------------------
 
 

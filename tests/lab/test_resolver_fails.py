@@ -1,0 +1,78 @@
+"""A provider's resolver that answers nobody: sites open by encrypted DNS, and nothing is said against them.
+
+One name alone cannot show it, but a measurement asks for a control site as well, and so do visits to several sites.
+Where it fails for one name only, that is DNS tampering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import rules
+from tests.lab.country import Country
+from tests.lab.readers import disagreements
+from tests.lab.scenarios import Arrange, provider_fails, provider_silent
+from tests.lab.test_one_state import SETTLE_S, survey, visit_all, why
+from tests.lab.test_verdicts import DETECT
+
+pytestmark = pytest.mark.namespaces
+
+TUNING = DETECT.replace("rescue_suspect_s = 3", "rescue_suspect_s = 60").replace("syn_s = 2.0", "syn_s = 5.0")
+"""A resolver is given up before a connection to a name is, as by default."""
+FIRST, SECOND = "first.test", "second.example"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-resolver-") as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize(("fails", "no_relay"), [(provider_silent, False), (provider_fails, True)])
+async def test_a_dead_resolver_is_no_block(folder: Path, fails: Arrange, no_relay: bool) -> None:
+    async with Country(folder) as country:
+        settings = country.config(no_relay=no_relay, detect=TUNING)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            urls = {name: country.add_site(name).url() for name in (FIRST, SECOND)}
+            fails(country, [])
+            one = {FIRST: urls[FIRST]}
+            await visit_all(country, byway, one)
+            await asyncio.sleep(SETTLE_S)
+            assert await why(byway, one, fresh=True) == {}
+            said, wrong = await disagreements(country, byway, one)
+            assert ([each.words for each in said.values()], wrong) == (["works"], {})
+            await visit_all(country, byway, one)
+            assert await why(byway, one) == {}, "also when it was visited again"
+            assert (await byway.belief(FIRST))["words"] == "works"
+            await visit_all(country, byway, urls)
+            await asyncio.sleep(SETTLE_S)
+            assert await survey(byway, urls) == {}
+            said, wrong = await disagreements(country, byway, urls)
+            assert ({name: each.words for name, each in said.items()}, wrong) == (dict.fromkeys(urls, "works"), {})
+
+
+async def test_visits_to_several_sites_show_it_too_and_one_site_does_not(folder: Path) -> None:
+    async with Country(folder) as country:
+        settings = country.config(detect=TUNING)
+        async with country.byway(folder / "byway", config=settings) as byway:
+            urls = {name: country.add_site(name).url() for name in (FIRST, SECOND, "third.test")}
+            country.rules.set([rules.DnsDrop(FIRST)])
+            for name in (SECOND, FIRST):
+                await visit_all(country, byway, {name: urls[name]})
+            await asyncio.sleep(SETTLE_S)
+            assert (await byway.belief(FIRST))["words"] == "likely blocked", "the control"
+            country.rules.set([])
+            provider_silent(country, [])
+            await byway.command("site", "forget", FIRST)
+            await byway.command("site", "forget", SECOND)
+            for name in (FIRST, "third.test"):
+                await visit_all(country, byway, {name: urls[name]})
+            await asyncio.sleep(SETTLE_S)
+            said, wrong = await disagreements(country, byway, [FIRST, "third.test"])
+    assert ({name: each.words for name, each in said.items()}, wrong) == (dict.fromkeys(said, "works"), {})
