@@ -24,7 +24,7 @@ from proxy.routing.lists.first_match import OrderedExceptions
 from proxy.routing.lists.list_builder import ListBuilder
 from proxy.routing.lists.pac_conditions import Names, Reading, Strings, Test, each_of, shown, site_of
 from proxy.routing.lists.script_parser import Node, Part, parse_script
-from proxy.routing.lists.script_tokens import are_plain, names, tokens
+from proxy.routing.lists.script_tokens import Token, are_plain, names, tokens
 from proxy.routing.lists.url_filters import HostFilter, add_filter, add_hosts
 
 _MAIN = "FindProxyForURL"
@@ -47,6 +47,8 @@ class _Found:
     is_needed: bool = False
     """Whether the list is incomplete without it: one of several conditions of which one must be true, or what may lead
     to the proxy."""
+    names: tuple[Token, ...] = ()
+    """What it is tested against, when that is an array or a dictionary."""
 
 
 @frozen_dataclass
@@ -135,9 +137,11 @@ class _Script:
                     add_hosts(self._builder, one.found.line, found, exception=False, shown=one.found.shown)
                 elif found.narrow:
                     self._builder.skip(one.found.line, one.found.shown, Skip.NARROW_EXCEPTION)
+        tests = [one.found.test for one in self._decisions if one.listed]
+        listed = {id(test.tokens) for test in tests if isinstance(test, Strings)}
         for other in self._others:
             assert isinstance(other.test, Skip)
-            self._builder.is_needed = other.is_needed
+            self._builder.is_needed = other.is_needed and not (other.names and id(other.names) in listed)
             self._builder.skip(other.line, other.shown, other.test)
         self._builder.is_needed = False
         exceptions.add_to(self._builder)
@@ -203,6 +207,8 @@ class _Script:
             case Part.BLOCK:
                 return any(self._read(part, looping=looping, guarded=guarded) for part in node.parts)
             case Part.LOOP:
+                if len(node.parts) == 3:
+                    self._names.walk(node.parts[1].text, node.parts[2].text, keys=node.text == "in")
                 self._read(node.parts[0], looping=True, guarded=guarded)
             case Part.BINARY if node.text == "=":
                 self._assign(node)
@@ -215,6 +221,8 @@ class _Script:
             case Part.RETURN:
                 self._return(node, looping=looping, guarded=guarded)
                 return not guarded
+            case Part.CALL if self._changes_data(node):
+                self._others.append(_Found(node.line, Skip.SCRIPT, shown(node), is_needed=True))
             case Part.UNKNOWN:
                 self._others.append(_Found(node.line, Skip.SCRIPT, node.text, is_needed=True))
             case _:
@@ -239,6 +247,9 @@ class _Script:
                 self._others[before:] = [replace(other, is_needed=False) for other in self._others[before:]]
             elif result is None or guarded:
                 self._skip(found, may_list=result is not False)
+                returned = _returned(then)
+                if not guarded and self._is_unknown(returned) and not any(map(self._says_host, found)):
+                    self._others.append(_Found(node.line, Skip.SCRIPT, shown(condition), is_needed=True))
                 self._read(then, looping=looping, guarded=True)
                 ends = False
             else:
@@ -247,11 +258,15 @@ class _Script:
 
     def _skip(self, found: Sequence[_Found], *, may_list: bool) -> None:
         """Notes conditions that cannot be used. `may_list`: they may lead to the proxy."""
-        told = [one for one in found if self._says_host(one)]
-        self._others += [_Found(one.line, Skip.SCRIPT, one.shown, is_needed=may_list) for one in told]
+        for one in found:
+            if self._says_host(one):
+                names_of = one.test.tokens if isinstance(one.test, Strings) else ()
+                self._others.append(_Found(one.line, Skip.SCRIPT, one.shown, is_needed=may_list, names=names_of))
 
     def _return(self, node: Node, *, looping: bool, guarded: bool) -> None:
         value = node.parts[0] if node.parts else None
+        if value is not None and value.part is Part.WORD:
+            value = self._names.values.get(value.text, value)
         while value is not None and value.part is Part.CHOICE:
             condition, then, value = value.parts
             result = self._result(then)
@@ -262,6 +277,8 @@ class _Script:
                 self._decisions += [_Decision(one, result) for one in found]
         if value is None or guarded:
             return
+        if self._is_unknown(value):
+            self._others.append(_Found(node.line, Skip.SCRIPT, shown(value), is_needed=True))
         if self._result(value) and not looping and not self._inlined > 1:
             self._default_listed = True
         self._call(value, guarded=guarded)
@@ -294,6 +311,22 @@ class _Script:
             else:
                 return None
         return None
+
+    def _is_unknown(self, value: Node | None) -> bool:
+        """Whether what is returned may be the proxy for hosts that were not read."""
+        if value is None or self._result(value) is not None:
+            return False
+        if value.part is Part.WORD and value.text in self._names.values:
+            value = self._names.values[value.text]
+        if value.part is Part.CALL:
+            return value.parts[0].text not in self._functions
+        return value.part in (Part.BINARY, Part.INDEX, Part.MEMBER)
+
+    def _changes_data(self, call: Node) -> bool:
+        """Whether a call adds to an array that conditions may use."""
+        method = call.parts[0]
+        adds = method.part is Part.MEMBER and method.text in ("push", "unshift", "splice", "set", "add", "forEach")
+        return adds and method.parts[0].text in self._names.values
 
     def _add_alternating(self, found: Sequence[_Found]) -> None:
         """Of gfwlist2pac, whose array holds pairs of arrays: for DIRECT, and for the proxy."""

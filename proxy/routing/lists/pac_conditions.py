@@ -28,6 +28,9 @@ _FOUND = frozenset(((">=", "0"), (">", "-1"), ("!=", "-1"), ("!==", "-1")))
 _SHORTENS = frozenset(("substring", "substr", "slice", "replace", "join"))
 """Methods with which scripts make `example.com` of `www.example.com`."""
 
+_KEY = "key"
+"""Marks an INDEX that is each key of a dictionary, and not what is stored there."""
+
 
 class Reading(Enum):
     """What the strings of an array or a dictionary are for a host."""
@@ -69,6 +72,13 @@ class Names:
         self.shortened: set[str] = set()  # variables that may hold the host without its first labels
         self.urls: set[str] = {"url"}
         self.used: set[int] = set()  # ids of the arrays and dictionaries that a condition uses
+
+    def walk(self, variable: str, data: str, *, keys: bool) -> None:
+        """Notes that a loop sets a variable to each item of an array, or with `keys` to each key of a dictionary."""
+        value = self.values.get(data)
+        if value is not None and value.part is (Part.OBJECT if keys else Part.ARRAY):
+            parts = (Node(Part.WORD, data, value.line), Node(Part.WORD, variable, value.line))
+            self.values[variable] = Node(Part.INDEX, _KEY if keys else "", value.line, parts)
 
     def test(self, node: Node, *, looping: bool) -> Test | None:
         """Returns which hosts a condition is true for; None when it is not understood."""
@@ -161,7 +171,8 @@ class Names:
                 node = self.values[node.text]
             elif node.part is Part.INDEX and node.parts[0].part is Part.WORD:
                 array = self.values.get(node.parts[0].text)
-                if array is not None and array.part is Part.ARRAY and not array.parts:
+                walked = (Part.OBJECT,) if node.text == _KEY else (Part.ARRAY,)
+                if array is not None and array.part in walked and (not array.parts or node.text == _KEY):
                     self.used.add(id(array))
                     return array.strings
                 return None

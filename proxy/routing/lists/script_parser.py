@@ -46,7 +46,8 @@ class Part(Enum):
     IF = auto()
     """Conditions and statements in turn; a last statement without a condition is the `else`."""
     LOOP = auto()
-    """The statement that is repeated."""
+    """The statement that is repeated. Of `for (x in y)` and `for (x of y)`, where the text is `in` or `of`, both words,
+    too."""
     RETURN = auto()
     BLOCK = auto()
     UNKNOWN = auto()
@@ -129,7 +130,10 @@ class _Parser:
             return self._branches()
         if word in ("for", "while"):
             self._take()
-            self._parentheses()
+            head = self._parentheses()
+            if len(head) == 3 and head[1] in ("in", "of"):
+                walked = (self._node(Part.WORD, name, first.line) for name in (head[0], head[2]))
+                return self._node(Part.LOOP, head[1], first.line, self.statement(), *walked)
             return self._node(Part.LOOP, word, first.line, self.statement())
         if word == "do":
             self._take()
@@ -317,12 +321,16 @@ class _Parser:
         self.next = next(self._tokens)
         return token
 
-    def _parentheses(self) -> None:
-        """Takes all that stands in the parentheses that come next."""
-        opened = self._open
+    def _parentheses(self) -> list[str]:
+        """Takes all that stands in the parentheses that come next. Returns its first words, without `var` and the
+        like."""
+        opened, words = self._open, list[str]()
         self._expect("(")
         while self._open > opened:
-            self._take()
+            token = self._take()
+            if self._open > opened and len(words) < 4 and token.text not in ("var", "let", "const"):
+                words.append(token.text if token.kind is Kind.WORD else "")
+        return words
 
     def _leave(self, opened: int) -> None:
         """Takes the rest of a statement that began with so many open brackets."""

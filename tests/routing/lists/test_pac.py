@@ -98,6 +98,7 @@ def test_gfwlist2pac_with_pairs_of_arrays() -> None:
     assert listed(found) == {"user.example": SITE, "www.later.example": SITE, "example": SITE, "a.test": SITE}
     assert excepted(found) == {"user.fine.example": SITE, "fine.example": SITE}
     assert found.skips == {Skip.ORDER: 1}
+    assert found.missing == ""
     with pytest.raises(ConfigError, match="nothing is understood"):
         read(GFWLIST2PAC.replace("i % 2 == 0", "i % 2 == 1"))
 
@@ -113,6 +114,7 @@ def test_gfwlist2pac_with_a_dictionary_and_the_alike() -> None:
         "  pos = host.lastIndexOf('.', pos - 1);\n }\n}\n"
     )
     assert listed(found) == {"google.example": SITE, "b.example": SITE}
+    assert found.missing == ""
 
 
 def test_a_script_that_keeps_adblock_filters() -> None:
@@ -414,6 +416,13 @@ def test_a_chain_of_choices() -> None:
         ("if (host == 'b.example') { r = p; }", True),
         ("if (more.some(function (d) { return d == host; })) return p;", True),
         ("return host == 'b.example' ? who() : 'DIRECT';", True),
+        ("return (host == 'b.example' && p) || 'DIRECT';", True),
+        ("return who(host);", True),
+        ("return by_host[host];", True),
+        ("if (who(host) == 1) return by_host[host];", True),
+        ("var more = ['b.example']; more.push('c.example'); if (more.indexOf(host) >= 0) return p;", True),
+        ("var r = host == 'b.example' ? p : 'DIRECT'; return r;", False),
+        ("var more = ['b.example']; if (more.indexOf(host) >= 0) return p;", False),
         ("if (is_fine(host)) return 'DIRECT';", False),
         ("if (night()) { if (host == 'b.example') return 'DIRECT'; }", False),
         ("if (host == 'b.example') { if (host == 'a.b.example') return 'DIRECT'; return p; }", False),
@@ -434,3 +443,13 @@ def test_an_array_that_no_condition_uses_is_missing() -> None:
         f"if (host == 'a.example') return {PROXY}; return 'DIRECT';", "var more = ['b.example', 'c.example'];"
     )
     assert found.missing == 'proxy.pac:1: "more" was skipped, so sites are missing'
+
+
+def test_what_is_skipped_and_stands_elsewhere_in_the_list_is_not_missing() -> None:
+    """As gfwlist2pac asks its dictionary once more for the whole host."""
+    data = "var o = {'a.example': 1}; var none = []; var p = 'PROXY x:1';"
+    skipped = "if (pos <= 0) { if (o.hasOwnProperty(host)) return p; }\n"
+    walk = "do { if (o.hasOwnProperty(host)) return p; host = host.slice(1); } while (host); return 'DIRECT';"
+    assert read_body(f"{skipped}if (none.indexOf(host) >= 0) return p; {walk}", data).missing == ""
+    alone = read_body(f"{skipped}if (none.indexOf(host) >= 0 || host == 'b.example') return p; return 'DIRECT';", data)
+    assert alone.missing != ""

@@ -130,6 +130,30 @@ def test_a_walk_through_an_array_of_wildcards_or_with_strings_around_its_items(
     assert listed(found) == expected
 
 
+@pytest.mark.parametrize(
+    "walk",
+    [
+        "for (var d in o) if (host == d || host.endsWith('.' + d)) return p;",
+        "for (const d of s) { if (dnsDomainIs(host, d)) { return p; } }",
+        "var d; for (d of s) if (host == d || shExpMatch(host, '*.' + d)) return p;",
+    ],
+)
+def test_a_walk_over_the_keys_of_a_dictionary_or_the_items_of_an_array(walk: str) -> None:
+    found = read_body(
+        f"{walk} for (const i in s) if (dnsDomainIs(host, s[i])) return p;\n"
+        "for (var k in o) if (dnsDomainIs(host, k)) return p; return 'DIRECT';",
+        f"var p = {PROXY}; var s = ['a.example', 'b.example']; var o = {{'a.example': 1, 'b.example': 'x'}};",
+    )
+    assert listed(found) == SITES
+    assert found.missing == ""
+
+
+def test_what_a_dictionary_holds_is_not_its_keys() -> None:
+    found = read_condition("host == o[i]", "var o = {'a.example': 1};")
+    assert listed(found) == {}
+    assert "so sites are missing" in found.missing
+
+
 @pytest.mark.parametrize("item", ["f(h[i])", "h[i] + h[j]", "'*.' + h[i] + x", "1 + h[i]", "'a' + '.example'"])
 def test_strings_that_are_put_together_otherwise_are_not_understood(item: str) -> None:
     found = read_condition(f"shExpMatch(host, {item})", "var h = ['a.example'];")
