@@ -19,7 +19,7 @@ import trustme
 
 from proxy import __version__
 from proxy.desktop.proxy_settings import MODE, ONLY_PLACE, Kde
-from tests.support.byway import Byway
+from tests.support.byway import Byway, NotReady
 from tests.support.client import fetch
 from tests.support.desktops import run_in, stand_ins
 from tests.support.origin import Origin
@@ -80,7 +80,20 @@ async def test_a_system_proxy_that_was_left_over_is_restored(tmp_path: Path) -> 
 async def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         byway = Byway(tmp_path, config=f"[listen]\nport = {taken.getsockname()[1]}\n{DEAD}")
-        assert set(await _found(byway)) == {"port"}
+        assert set(await _found(byway, code=1)) == {"port"}
+
+
+async def test_an_addon_without_a_file_is_found(tmp_path: Path) -> None:
+    """As `byway run` says, which does not start with it."""
+    byway = _stopped(tmp_path, config=f"{DEAD}[addons.nosuch]\n")
+    found = (await _found(byway, code=1))["addons"]
+    assert 'there is no addon "nosuch"' in found["text"]
+    checked = await byway.command("addons", "check", check=False)
+    assert (checked.returncode, found["text"] in checked.stderr) == (7, True)
+    with pytest.raises(NotReady):
+        await byway.start()
+    byway.config.write_text(f"config_version = 1\n{DEAD}[addons.nosuch]\nenabled = false\n")
+    assert "addons" not in await _found(byway, code=0)
 
 
 async def test_file_modes_are_closed(tmp_path: Path) -> None:

@@ -46,15 +46,26 @@ def by_name(call: Invocation, name: str) -> AddonFile:
 
 def select_files(call: Invocation, names: Sequence[str]) -> list[Path]:
     """The files of the named addons; of all enabled ones without a name. Raises ConfigError for files that another
-    user could have written; a file that is given by its path is not checked for that."""
+    user could have written, and for an addon of the configuration that has no file; a file that is given by its path
+    is not checked for that."""
     if not names:
-        return _loadable([it for it in _find_addons(call) if it.enabled])
+        found = _find_addons(call)
+        return _loadable([it for it in found if it.enabled], problems=_missing(call, found))
     paths = [Path(name) for name in names if name.endswith(".py")]
     return paths + _loadable([by_name(call, name) for name in names if not name.endswith(".py")])
 
 
-def _loadable(found: Sequence[AddonFile]) -> list[Path]:
-    if problems := [it.problem for it in found if it.problem]:
+def _missing(call: Invocation, found: Sequence[AddonFile]) -> list[str]:
+    """What `byway run` says of each `[addons.NAME]` without a file."""
+    from proxy.cli.offline import read_configuration
+    from proxy.extend.loading.files import missing
+
+    loaded = read_configuration(call.paths)
+    return missing(found, loaded.settings.addons, loaded.place)
+
+
+def _loadable(found: Sequence[AddonFile], *, problems: Sequence[str] = ()) -> list[Path]:
+    if problems := [*problems, *(it.problem for it in found if it.problem)]:
         raise ConfigError(dict.fromkeys(problems))
     return [it.path for it in found]
 

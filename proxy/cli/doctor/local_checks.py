@@ -54,7 +54,7 @@ def port(address: str, number: int) -> Iterator[Finding]:
                     address=address,
                     number=str(number),
                 )
-                yield Finding(Step.PORT, text, f"byway run --port {number + 1}")
+                yield Finding(Step.PORT, text, f"byway run --port {number + 1}", prevents_start=True)
 
 
 def file_modes(paths: Paths) -> Iterator[Finding]:
