@@ -3,24 +3,34 @@
 Most often the user's own traffic is the control: another site that delivered direct. Only when none did within a
 second, one control page is requested, at most one a minute and never of a suspect site. When so many sites fail that
 the network as a whole may be at fault, all control pages are requested at once; on a restricted network only the
-foreign ones, until they answer. Where one has failed, one page of plain http is requested, since a captive portal may
-leave https unanswered. `detect` decides what an answer means for the signal and for the network.
+foreign ones, until they answer. Where no page may be requested, a relay that accepts a connection shows that the
+network is there, for a flow that stalls. Where one has failed, one page of plain http is requested, since a captive
+portal may leave https unanswered. `detect` decides what an answer means for the signal and for the network.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
 from proxy.detect.beliefs.events import ControlAnswered
 from proxy.model import DIRECT, ConnectivityResult, NetworkId
+from proxy.model.errors import DialError
+from proxy.net.deadline import deadline
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.probe.control_page import ControlPage, ControlPageResult, check_control_page, control_pages, portal_page
 from proxy.session.events import SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+
+_RELAYS_MAX = 4
+"""Relays that are connected to at once for a witness: most people have fewer."""
+
+_RELAY_S = 3.0
+"""For one of them to accept. A stall that began 3 s before that is to end within 10 s."""
 
 
 class ConnectivityCheck:
@@ -47,7 +57,7 @@ class ConnectivityCheck:
     async def _run(self) -> None:
         try:
             setup, services = self._services.setup(), self._services
-            if not services.beliefs.stall_waits(network=services.network(), now=services.now()):
+            if not self._stall_waits(services.network()):
                 await asyncio.sleep(setup.settings.detect.control_after_s)  # no flow received while it stalled
             network = services.network()
             pages = await self._usable_pages(setup, network)
@@ -56,8 +66,39 @@ class ConnectivityCheck:
                 results = await self._check_some(setup, pages, network)
                 if set(results) == {ConnectivityResult.FAILED}:
                     await self._check_portal(setup, asked, network)
+            elif not pages and self._stall_waits(network) and services.beliefs.control_wanted(network, services.now()):
+                await self._find_relay_as_witness(setup, network)
         finally:
             self._under_way = False
+
+    def _stall_waits(self, network: NetworkId) -> bool:
+        """Whether a flow of this network stalls and has no witness, and the network is still there."""
+        services = self._services
+        return services.network() == network and services.beliefs.stall_waits(network=network, now=services.now())
+
+    async def _find_relay_as_witness(self, setup: Setup, network: NetworkId) -> None:
+        """Connects to some relays at once, since no control page may be requested: the first that accepts shows that
+        the network is there. Nothing is said to it. Where the stalled flow's relay is the only one, nobody can tell it
+        from the network, and a client that asks again would have no other way either."""
+        registry, services = setup.registry, self._services
+        by_endpoint = {
+            registry.first_endpoint(name): name for name in services.health.order(registry.relay_names, services.now())
+        }
+        is_found = False
+
+        async def ask(name: str) -> None:
+            nonlocal is_found
+            from proxy.net.dialers.relay_handshake import is_beyond_home  # a run without relays does without handshakes
+
+            with contextlib.suppress(DialError, OSError, TimeoutError), deadline(_RELAY_S):
+                stream = await registry.connect(name)
+                if not is_found and is_beyond_home(stream) and self._stall_waits(network):
+                    is_found = True
+                    services.flows.take_witness(stream)
+                else:
+                    stream.abort()
+
+        await asyncio.gather(*map(ask, [*by_endpoint.values()][:_RELAYS_MAX]))
 
     async def _check_some(
         self, setup: Setup, pages: list[ControlPage], network: NetworkId
@@ -109,7 +150,7 @@ class ConnectivityCheck:
 
         def keep(stream: Stream) -> bool:
             """While a flow has stalled, the connection goes on to show that the network is there."""
-            if services.network() != network or not services.beliefs.stall_waits(network=network, now=services.now()):
+            if not self._stall_waits(network):
                 return False
             services.flows.take_witness(stream)
             return True

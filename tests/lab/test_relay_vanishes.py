@@ -23,6 +23,7 @@ from tests.lab.visitor import Visit
 
 PATIENCE_S = 30.0
 RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
+ONLY_RELAYS = "MATCH,RELAY\n"
 DOWNLOAD = "/bytes/200000"
 SLOWLY = Conduct(bytes_per_s=25_000)
 
@@ -36,9 +37,9 @@ def relays_of(country: Country, first: str) -> Sequence[tuple[str, str]]:
 
 
 @contextlib.asynccontextmanager
-async def running(country: Country, folder: Path, first: str) -> AsyncIterator[Running]:
+async def running(country: Country, folder: Path, first: str, rules: str = RULES) -> AsyncIterator[Running]:
     config = country.config(relays=relays_of(country, first))
-    async with country.byway(folder / "byway", config=config, rules=RULES) as byway:
+    async with country.byway(folder / "byway", config=config, rules=rules) as byway:
         yield byway
 
 
@@ -52,14 +53,16 @@ async def faults(byway: Running) -> dict[str, str]:
     return {relay["name"]: relay["fault"]["fault"] for relay in relays if relay["fault"]}
 
 
+@pytest.mark.parametrize("rules", [RULES, ONLY_RELAYS], ids=["a control page", "no control page"])
 @pytest.mark.parametrize("first", ["socks", "https"])
 async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
-    country: Country, tmp_path: Path, first: str
+    country: Country, tmp_path: Path, first: str, rules: str
 ) -> None:
+    """Where no control page may be requested, the other relay shows that the network is there."""
     site = country.add_site("file.by-relay.test", conduct=SLOWLY)
     other = country.add_site("page.by-relay.test")
     address = places.SOCKS_RELAY if first == "socks" else places.HTTPS_RELAY
-    async with running(country, tmp_path, first) as byway:
+    async with running(country, tmp_path, first, rules) as byway:
         download = spawn(visit(country, byway, site), name="a download")
         await asyncio.sleep(2.0)  # so that it is under way
         country.rules.set([AddressDrop(f"{address}/32")])
@@ -70,19 +73,25 @@ async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
         (row,) = await byway.rows(other.name)
         assert [attempt["route"] for attempt in row["attempts"]] == ["https" if first == "socks" else "socks"]
         assert await faults(byway) == {first: "stalled"}
+    asked = {request.host for request in country.origins.asked} & set(places.CONTROLS)
+    assert len(asked) == (rules == RULES)
 
 
 @pytest.mark.parametrize(
-    ("conduct", "rules"),
-    [(Conduct(pause_after=20_000, pause_s=15), []), (SLOWLY, [Outage(3.0, 5.0)])],
-    ids=["a server that pauses for 15 s", "5 s without a network"],
+    ("conduct", "rules", "texts"),
+    [
+        (Conduct(pause_after=20_000, pause_s=15), [], RULES),
+        (SLOWLY, [Outage(3.0, 5.0)], RULES),
+        (SLOWLY, [Outage(3.0, 5.0)], ONLY_RELAYS),
+    ],
+    ids=["a server that pauses for 15 s", "5 s without a network", "the same where no control page may be asked"],
 )
 @pytest.mark.parametrize("first", ["socks", "https"])
 async def test_a_relay_that_lives_is_not_left(
-    country: Country, tmp_path: Path, first: str, conduct: Conduct, rules: list[Rule]
+    country: Country, tmp_path: Path, first: str, conduct: Conduct, rules: list[Rule], texts: str
 ) -> None:
     site = country.add_site("file.by-relay.test", conduct=conduct)
-    async with running(country, tmp_path, first) as byway:
+    async with running(country, tmp_path, first, texts) as byway:
         country.rules.set(rules)
         seen = await visit(country, byway, site, "/bytes/60000" if conduct.pause_s else DOWNLOAD)
         assert seen.genuine, seen.error

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -30,7 +31,7 @@ from proxy.session.setup import Setup
 from tests.extend.making import made
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, outcome, rescued, works
-from tests.support.scripted import Script, ScriptedDialer
+from tests.support.scripted import Script, ScriptedDialer, ScriptedStream
 from tests.support.services import NO_RESOLVER, services
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -57,7 +58,7 @@ class Scene:
 
     def __init__(
         self, script: Script | None = None, controls: tuple[str, ...] = (FOREIGN,), seed: int = 0, rules: str = "",
-        addons: Addons | None = None,
+        addons: Addons | None = None, relays: Mapping[str, Script] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.script = script or Script(answer=OK)
         self.asked: list[tuple[float, str]] = []
@@ -69,6 +70,8 @@ class Scene:
         router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
         self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
         self.witnesses: list[Stream] = []
+        self.relay_names = tuple(relays)
+        self.relays = relays
         self.connectivity = ConnectivityCheck(
             services(
                 flows=SimpleNamespace(take_witness=self.witnesses.append),
@@ -92,6 +95,14 @@ class Scene:
     async def dial(self, destination: Destination) -> Stream:
         self.asked.append((self.now(), destination.host))
         return await ScriptedDialer(self.script).dial(destination)
+
+    def first_endpoint(self, name: str) -> Destination:
+        return Destination(f"{name}.example", 443)
+
+    async def connect(self, name: str) -> Stream:
+        """To a relay."""
+        self.asked.append((self.now(), name))
+        return await ScriptedDialer(self.relays[name]).dial(self.first_endpoint(name))
 
     def suspects(self, host: str = HOST) -> None:
         """A rescue, whose evidence waits until the uplink is known to be well."""
@@ -258,6 +269,56 @@ def test_what_is_no_control_page_is_no_witness(script: Script) -> None:
         scene.stalls()
         await asyncio.sleep(15.0)
         assert len(scene.asked) == 1
+        assert scene.witnesses == []
+        assert all(stream.closed for stream in script.streams)
+
+    play(story())
+
+
+def test_where_no_page_may_be_requested_a_relay_that_accepts_is_the_witness() -> None:
+    """The stalled flow's own one does not, and a third one is closed again. Nothing is said to any of them."""
+
+    async def story() -> None:
+        gone, near, far = Script(connect=UNREACHABLE), Script(connect=0.1), Script(connect=0.5)
+        scene = Scene(rules="MATCH,RELAY", relays={"gone": gone, "far": far, "near": near})
+        for _ in range(20):
+            scene.stalls()
+            await asyncio.sleep(1.0)
+        assert scene.asked == [(0.0, "gone"), (0.0, "far"), (0.0, "near")]
+        (witness,) = cast(list[ScriptedStream], scene.witnesses)
+        assert (witness.closed, [stream.closed for stream in (*near.streams, *far.streams)]) == (False, [False, True])
+        assert witness is near.streams[0]
+        assert not [stream.sent for stream in (*near.streams, *far.streams) if stream.sent]
+
+    play(story())
+
+
+def test_a_relay_is_asked_for_no_other_reason_and_never_beside_a_page() -> None:
+    async def story() -> None:
+        waits = Scene(rules="MATCH,RELAY", relays={"one": Script()})
+        waits.suspects()
+        paged = Scene(relays={"one": Script()})
+        paged.stalls()
+        await asyncio.sleep(5.0)
+        assert waits.asked == []
+        assert paged.asked == [(0.0, "one.test")]
+
+    play(story())
+
+
+@pytest.mark.parametrize("peer", ["192.168.1.5:1080", "127.0.0.1:9050", "[fd00::2]:443"])
+def test_a_relay_on_the_home_network_shows_nothing_of_the_way_out(peer: str) -> None:
+    async def story() -> None:
+        def at_home(script: Script) -> ScriptedStream:
+            stream = ScriptedStream(script)
+            stream.peer = peer
+            return stream
+
+        script = Script(stream=at_home)
+        scene = Scene(rules="MATCH,RELAY", relays={"router": script})
+        scene.stalls()
+        await asyncio.sleep(5.0)
+        assert scene.asked == [(0.0, "router")]
         assert scene.witnesses == []
         assert all(stream.closed for stream in script.streams)
 

@@ -256,6 +256,14 @@ class Registry:
         """Returns where the first relay of relay `name` listens, by the URL. Raises ConfigError for an unknown name."""
         return self.hops((name,))[0].endpoint
 
+    async def connect(self, name: str) -> Stream:
+        """Opens a TCP connection to where the first relay of relay `name` listens; nothing is said on it. Raises
+        DialError, SKIPPED for an addon relay, which listens nowhere."""
+        first = self.hops((name,))[0]
+        if first.kind is RelayKind.ADDON:
+            raise _skipped(f"relay {name} is an addon's")
+        return await self._to_relays.dial(first.endpoint)
+
     def _build_all(self) -> None:
         problems = []
         for name in self._relays:

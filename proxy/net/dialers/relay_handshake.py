@@ -47,8 +47,11 @@ class SendCredentials(Enum):
 
 def may_be_filtered(stream: Stream) -> bool:
     """Whether what is sent on `stream` goes in the clear, and beyond the home network, where somebody may filter it."""
-    if stream.plain_socket is None:
-        return False
+    return stream.plain_socket is not None and is_beyond_home(stream)
+
+
+def is_beyond_home(stream: Stream) -> bool:
+    """Whether the peer of `stream` is neither this computer nor on the home network."""
     address = ipaddress.ip_address(stream.peer.rpartition(":")[0].strip("[]"))
     return not any(address in network for network in _AT_HOME)
 

@@ -250,6 +250,18 @@ async def test_a_chain_reaches_one_relay_through_the_other(to_relays: TcpDialer)
     await origin.wait_closed()
 
 
+async def test_a_relay_is_connected_to_where_the_first_one_of_its_chain_listens_and_an_addons_nowhere() -> None:
+    recorder = Recorder()
+    recorder.go.set()
+    relays = (relay("near", "https://192.0.2.7:443"), relay("far", "near>socks5h://192.0.2.9"), relay("a", "addon://a"))
+    made = registry(*relays, to_relays=recorder)
+    for name, symptom in (("near", Symptom.REFUSED), ("far", Symptom.REFUSED), ("a", Symptom.SKIPPED)):
+        with pytest.raises(DialError) as caught:
+            await made.connect(name)
+        assert caught.value.symptom is symptom
+    assert recorder.dialed == [Destination("192.0.2.7", 443)] * 2
+
+
 async def test_credentials_of_a_further_relay_do_not_pass_the_first_in_the_clear(to_relays: TcpDialer) -> None:
     """The first hop is on loopback, but the path does not end there."""
 
