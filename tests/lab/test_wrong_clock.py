@@ -64,3 +64,6 @@ async def test_a_wrong_clock_is_named_by_every_command(folder: Path, is_wrong: b
     assert named == (set(said) if is_wrong else set()), said
     assert [verdict["cause"] for verdict in verdicts] == (["clock"] * 2 if is_wrong else ["expired"] * 2)
     assert "portal" not in [verdict["words"] for verdict in verdicts]
+    steps = json.loads(why.stdout)["steps"]
+    cut = [step for step in steps if step["route"].startswith("direct|") and step["part"] != "secure"]
+    assert {step["result"] for step in cut} == {"not_tested"}, "no strategy changes a date"

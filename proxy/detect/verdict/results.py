@@ -378,7 +378,10 @@ def _is_unanswered(attempt: Attempt) -> bool:
 
 def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
     """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate, or a refusal,
-    like the page, and an alert is no page; and that another route than direct delivers is what a block means."""
+    like the page, and an alert is no page; and that another route than direct delivers is what a block means. What a
+    measurement doubts of a page that opens, another visit leaves as it is."""
+    if result.status is SiteStatus.WORKS:
+        return outcome.winner == DIRECT
     won = [attempt for attempt in outcome.attempts if attempt.route == outcome.winner]
     is_tunnel = outcome.protocol is Protocol.TLS
     if result.status in BLOCKS:

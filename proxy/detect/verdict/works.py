@@ -39,7 +39,7 @@ def works_direct(comparison: Comparison) -> Verdict:
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
-        summary=_("it opens direct"),
+        summary=_("it opens direct, but {doubt}", doubt=doubts[0]) if doubts else _("it opens direct"),
         confidence=Confidence.LOW if doubts else Confidence.HIGH,
         reasons=tuple(reasons),
         alternative=_("a block page without a known fingerprint looks the same") if doubts else "",

@@ -93,6 +93,7 @@ class _Measurement:
         # Also where direct delivered: a control explains or supports what it shows. A resolver that is not asked for a
         # name under suspicion may fail for all names.
         self._needs_control = request.belief.cause == Cause.DNS
+        self._is_out_of_date = False  # the certificate that direct got is of another day, or the clock is wrong
 
     async def run(self) -> None:
         """Emits all steps within `measure_site_s`; what has not ended by then is dropped."""
@@ -121,6 +122,8 @@ class _Measurement:
     def _emit_step(self, step: MeasurementStep) -> None:
         if step.route.is_direct and step.kind in (StepKind.HELLO, StepKind.ANSWER) and step.address:
             self._opened.add(step.address)
+        if step.route.is_direct and step.kind is StepKind.CERTIFICATE and step.evidence.get("clock"):
+            self._is_out_of_date = True
         if step.kind is StepKind.RESOLVE and step.failed:
             self._needs_control = True  # the resolver may fail for every name
         if step.route == DIRECT and step.kind is StepKind.ANSWER and step.ok:
@@ -254,6 +257,10 @@ class _Measurement:
             why = _("no address answers; this only hides the name") if addresses else _("no address is known")
             for route in routes:
                 self._skip(route, _("not needed: direct works") if reached else why)
+            return
+        if self._is_out_of_date:  # each of them would wait for its turn, twice
+            for route in routes:
+                self._skip(route, _("its certificate would be the same"))
             return
         address = opened[0]
         in_residual_window = await self._in_residual_window(address) if routes else False

@@ -247,6 +247,8 @@ BY_STRATEGY = delivered(TLSREC)
         (SiteStatus.SITE_DOWN, outcome(delivered()), True),
         (SiteStatus.SITE_DOWN, outcome(RESET, delivered(TOR)), True),
         (SiteStatus.NO_SUCH_NAME, outcome(delivered(TOR)), True),
+        (SiteStatus.WORKS, outcome(delivered()), False),
+        (SiteStatus.WORKS, outcome(RESET, delivered(TOR)), True),
     ],
 )
 def test_what_a_visit_does_not_contradict_stays(
