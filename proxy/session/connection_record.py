@@ -367,6 +367,9 @@ class ConnectionRecord:
     def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
         self._observer.on_relay_bytes(self.outcome, tunnel, bytes_down, bytes_s)
 
+    def on_direct_carried(self, bytes_down: int) -> None:
+        self._observer.on_direct_carried(self.outcome, bytes_down)
+
     def on_relay_upload(self, bytes_up: int) -> None:
         self._observer.on_relay_upload(self.outcome, bytes_up)
 

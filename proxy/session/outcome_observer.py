@@ -13,6 +13,7 @@ from proxy.model import (
     DIRECT,
     Action,
     Attempt,
+    Cause,
     Change,
     Destination,
     Evidence,
@@ -188,6 +189,14 @@ class OutcomeObserver:
         services, route = self._services, outcome.winner
         if route is not None and services.network() == self._network and self._proves(outcome.plan, outcome.host):
             services.learn(Carried(outcome.host, route, bytes_up, bytes_s=0.0), self._network)
+
+    def on_direct_carried(self, outcome: Outcome, bytes_down: int) -> None:
+        """Direct brought so much, so that a freeze is over. However slowly it came: of throttling it shows no end."""
+        services = self._services
+        if services.network() != self._network or not self._proves(outcome.plan, outcome.host):
+            return
+        if services.beliefs.lookup(outcome.host, network=self._network, now=services.now()).cause == Cause.FROZEN:
+            services.learn(Carried(outcome.host, DIRECT, bytes_down), self._network)
 
     def on_relay_stalled(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int) -> None:
         """The connection to a relay stopped for good. That says nothing of the host behind it."""

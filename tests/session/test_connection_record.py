@@ -707,6 +707,18 @@ def test_what_is_found_once_the_network_is_another_is_only_written_down() -> Non
     assert scene.tunnel.aborted != []
 
 
+@pytest.mark.parametrize(("kind", "is_over"), [(Symptom.FROZEN, True), (Symptom.THROTTLED, False)])
+def test_a_large_visit_over_direct_ends_a_freeze_and_no_throttling(kind: Symptom, is_over: bool) -> None:
+    scene = Watched()
+    scene.watch()
+    scene.finds(kind)
+    held = scene.held
+    scene.flows.listener.on_direct_carried(70_000)
+    assert (scene.held == held) is not is_over
+    if is_over:
+        assert (held.state, scene.held.state) == (State.SUSPECT, State.WORKS)
+
+
 @pytest.mark.parametrize("what", ["an answer", "an upload"])
 @pytest.mark.parametrize("network", [HOME, AWAY])
 def test_a_relay_that_carries_what_direct_did_not_is_the_proof(network: NetworkId, what: str) -> None:

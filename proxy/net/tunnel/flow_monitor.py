@@ -95,6 +95,9 @@ class FlowListener(Protocol):
     def on_direct_bytes(self, within_s: float) -> None:
         """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
 
+    def on_direct_carried(self, bytes_down: int) -> None:
+        """A direct flow has ended without a fault, and brought `bytes_down` bytes, at least `whole_bytes`."""
+
     def on_relay_upload(self, bytes_up: int) -> None:
         """A relay took `bytes_up`, at least `proof_bytes`, and the site answered. Called once."""
 
@@ -232,6 +235,8 @@ class FlowMonitor:
             flow.report_relay_bytes(count, self._settings.proof_bytes)
         if not flow.direct and result.bytes_down and not result.error and result.bytes_up >= self._settings.proof_bytes:
             flow.report_upload(result.bytes_up)
+        if flow.direct and result.bytes_down >= self._settings.whole_bytes and not result.error:
+            flow.listener.on_direct_carried(result.bytes_down)
         if flow.direct and result.bytes_down and result.error and result.was_reset:
             self._on_reset(flow, result.bytes_down)
 

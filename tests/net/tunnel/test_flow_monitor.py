@@ -74,6 +74,9 @@ class Listener:
     def on_direct_bytes(self, within_s: float) -> None:
         self.world.brought.append((self.host, within_s))
 
+    def on_direct_carried(self, bytes_down: int) -> None:
+        self.world.carried.append((self.host, bytes_down))
+
     def on_relay_upload(self, bytes_up: int) -> None:
         self.world.taken.append((self.host, bytes_up))
 
@@ -95,6 +98,7 @@ class World:
     tcp_info: FakeOracle
     found: list[tuple[str, FlowSignal]] = field(default_factory=list)
     proven: list[tuple[int, float]] = field(default_factory=list)
+    carried: list[tuple[str, int]] = field(default_factory=list)
     stalled: list[tuple[str, int]] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
     taken: list[tuple[str, int]] = field(default_factory=list)
@@ -806,6 +810,20 @@ def test_a_relay_that_carries_enough_proves_it_and_again_when_it_is_faster() -> 
     world = tell(story)
     assert world.proven == [(40_001, 20_000), (150_001, 90_000), (32_768, 32_767)]
     assert world.found == []
+
+
+def test_a_direct_flow_that_ended_whole_has_carried_enough() -> None:
+    async def story(world: World) -> None:
+        ends = (
+            (True, TunnelResult(1, 65_536, ClosedBy.SERVER)),
+            (True, TunnelResult(1, 65_535, ClosedBy.SERVER)),
+            (True, TunnelResult(1, 90_000, ClosedBy.SERVER, RESET)),
+            (False, TunnelResult(1, 90_000, ClosedBy.SERVER)),
+        )
+        for direct, end in ends:
+            world.watch.ended(world.open("blog.test", direct=direct)[1], end)
+
+    assert tell(story).carried == [("blog.test", 65_536)]
 
 
 def test_an_upload_is_taken_once_the_relay_has_acknowledged_it_and_the_site_answers() -> None:
