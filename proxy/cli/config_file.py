@@ -38,7 +38,7 @@ from proxy.routing.rule_parser import parse_action
 from proxy.store.list_trials import ListTrials
 from proxy.wire import dns_url, hostnames, relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
-from proxy.wire.url_secrets import HIDDEN, hide_secrets
+from proxy.wire.url_secrets import HIDDEN, hide_in_comment, hide_paths, hide_secrets
 
 FORMAT = 1
 FILE_LIMIT = 64 * 1024 * 1024
@@ -162,7 +162,8 @@ def collect(paths: Paths, overrides: Mapping[str, Override], *, passwords: bool)
         files[CONFIG], left_out = without_secrets(files[CONFIG], loaded.settings)
     for name, file in ((RULES, paths.rules_file), (BLOCK_PAGES, paths.block_pages_file)):
         if os.path.lexists(file):
-            files[name] = read_text(file, limit=FILE_LIMIT)
+            text = read_text(file, limit=FILE_LIMIT)
+            files[name] = text if passwords or name != RULES else _bare_comments(text)
     for relay in loaded.settings.relay:
         for ca in dict.fromkeys(hop.ca for hop in _hops(relay.url) if hop.ca):
             left_out.append(f"the certificates of relay {relay.name} are left out: copy {ca} too before the import")
@@ -203,9 +204,9 @@ def _standing_alone(item: ListConfig, file: Path, text: str) -> str:
 
 
 def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
-    """Returns the configuration without the passwords of relays, what may be a secret in the URL of a list, commands in
-    whose text the password may be, and options of addons whose name says that they are secret; and a sentence for each.
-    What is left out is in no comment either."""
+    """Returns the configuration without the passwords of relays, what may be a secret in the URL of a list, encrypted
+    DNS servers whose URL names a user, commands in whose text the password may be, and options of addons that are
+    secret by their name, or the URL of a webhook; and a sentence for each. What is left out is in no comment either."""
     import tomlkit
 
     document: Any = tomlkit.parse(text)
@@ -224,6 +225,16 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
                 f"what may be a secret in the URL of list {table['name']} is left out: write it in its source after an "
                 "import elsewhere"
             )
+    servers = [str(server) for server in document.get("dns", {}).get("servers", ())]
+    if shared := [server for server in servers if hide_paths(server) != server]:
+        values.update(shared)
+        document["dns"]["servers"] = [server for server in servers if server not in shared]
+        if len(shared) == len(servers):
+            del document["dns"]["servers"]
+        left_out.append(
+            "encrypted DNS servers whose URL may name you are left out: write them in [dns] servers after an "
+            "import elsewhere"
+        )
     owners = [(f"relay {table['name']}", table) for table in document.get("relay", ())]
     for owner, table in (*owners, ("[listen]", document.get("listen", {}))):
         command = str(table.get("password_cmd", ""))
@@ -232,15 +243,26 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
             values.add(command)
             left_out.append(f"password_cmd of {owner} is left out, since the password may be in its text")
     for name, addon in settings.addons.items():
-        for option in addon.options:
-            if _SECRET.search(option):
+        for option, value in addon.options.items():
+            if _SECRET.search(option) or hide_paths(str(value)) != str(value):
+                values.update([value] if isinstance(value, str) and len(value) >= _TOLD_APART else [])
                 del document["addons"][name][option]
                 left_out.append(f"option {option} of addon {name} is left out")
-    exported = redact(tomlkit.dumps(document))
+    exported = _bare_comments(redact(tomlkit.dumps(document)))
     for value in values:
         exported = exported.replace(value, HIDDEN)
     return exported, left_out
 
+
+def _bare_comments(text: str) -> str:
+    """Returns a text without what its comments tell of passwords and tokens."""
+    return "".join(
+        hide_in_comment(redact(line)) if line.lstrip().startswith("#") else line for line in text.splitlines(True)
+    )
+
+
+_TOLD_APART = 8
+"""Characters of a secret that is looked for in comments; a shorter one is part of other words."""
 
 _STORES = frozenset(
     {
@@ -422,6 +444,9 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
     if is_user_here and before.listen.password_cmd and not listen.get("password_cmd"):
         listen["password_cmd"], changed = before.listen.password_cmd, True
         notices.append("[listen] keeps the password_cmd that it has here")
+    if (told := _servers_here(document.get("dns", {}).get("servers"), before)) is not None:
+        document.setdefault("dns", tomlkit.table())["servers"], changed = told, True
+        notices.append("[dns] keeps the servers that it has here")
     sources = {listed.name: listed.source for listed in before.list}
     for table in lists:
         source, here = str(table["source"]), sources.get(str(table.get("name")), "")
@@ -445,6 +470,15 @@ def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
                 f"{CONFIG}, or set password_cmd there"
             )
     return (tomlkit.dumps(document) if changed else text), notices
+
+
+def _servers_here(given: object, before: Settings) -> list[str] | None:
+    """Returns the encrypted DNS servers that are here when those of the file are the same, without the ones that an
+    export leaves out; else None."""
+    here = before.dns.servers
+    shared = [server for server in here if hide_paths(server) == server]
+    is_same = given is None if not shared else isinstance(given, list) and list(given) == shared
+    return list(here) if len(shared) < len(here) and is_same else None
 
 
 def _command_here(url: str, table: Mapping[str, Any], before: Settings) -> str:

@@ -24,6 +24,7 @@ class DnsProtocol(StrEnum):
 
 _PORTS = {DnsProtocol.DOH: 443, DnsProtocol.DOT: 853}
 _URL = re.compile(r"(https|tls)://([^/?#@\\]+)(/[!->@-~]*+)?+(?:\?([!-~]*+))?\Z")
+_SHARED_PATHS = ("", "/", "/dns-query", "/resolve")
 _TEMPLATE = "{?dns}"  # RFC 8484 section 4.1; we send POST
 
 
@@ -43,7 +44,8 @@ class SecureServer:
         return self.sni or self.endpoint.host
 
     def __str__(self) -> str:
-        return f"{self.kind}://{self.endpoint}{self.path}"
+        """For messages: a path of its own may be the name of a user, and is not told."""
+        return f"{self.kind}://{self.endpoint}{self.path if self.path in _SHARED_PATHS else '/***'}"
 
 
 def parse(text: str) -> SecureServer:

@@ -225,6 +225,38 @@ def test_an_export_has_no_token_and_no_command_that_holds_a_password(byway: Bywa
     assert ConfigFile.parse(file.read_text(), "x").files["config.toml"] == TOKENS, "the control"
 
 
+PERSONAL = f"""config_version = 1
+# password = {SECRET}-1, and https://lists.example/a.txt?token={SECRET}-2, and http://me:{SECRET}-3@relay.example
+[dns]
+servers = ["https://1.1.1.1/dns-query", "https://192.0.2.1/{SECRET}-4", "tls://192.0.2.2?sni={SECRET}5.dns.next.example"]
+[addons.notify]
+webhook = "https://hooks.example/{SECRET}-6" # {SECRET}-6
+desktop = true
+"""
+
+
+def test_an_export_has_no_url_that_names_its_user_and_no_secret_of_a_comment(
+    byway: Byway, home: Home, tmp_path: Path
+) -> None:
+    home.config.write_text(PERSONAL)
+    home.config.with_name("rules.txt").write_text(
+        f"# http://me:{SECRET}-7@relay.example ?token={SECRET}-8\nMATCH,AUTO\n"
+    )
+    file = tmp_path / "all.toml"
+    ran = byway("config", "export", "-o", str(file))
+    assert ran.code == 0, ran.err
+    exported = ConfigFile.parse(file.read_text(), "x").files
+    assert SECRET not in file.read_text() + ran.out + ran.err
+    config = tomllib.loads(exported["config.toml"])
+    assert config["dns"]["servers"] == ["https://1.1.1.1/dns-query"]
+    assert config["addons"]["notify"] == {"desktop": True}
+    assert "Encrypted DNS servers whose URL may name you are left out" in ran.err
+    ran = byway("config", "import", str(file), "--yes")
+    assert ran.code == 0, ran.err
+    assert load(home.config).settings.dns.servers == tuple(tomllib.loads(PERSONAL)["dns"]["servers"])
+    assert "[dns] keeps the servers that it has here" in ran.err
+
+
 def test_an_import_keeps_the_tokens_and_commands_that_are_here(byway: Byway, home: Home, tmp_path: Path) -> None:
     home.config.write_text(TOKENS)
     file = moved(byway, home, tmp_path)

@@ -29,6 +29,12 @@ def test_the_name_that_its_certificate_is_for() -> None:
     assert str(parse("https://9.9.9.9?sni=dns.test")) == "https://9.9.9.9:443/dns-query"
 
 
+@pytest.mark.parametrize("path", ["/ab12cd", "/dns-query/zoya"])
+def test_a_path_that_may_be_the_name_of_a_user_is_in_no_message(path: str) -> None:
+    server = parse(f"https://45.90.28.0{path}")
+    assert (str(server), server.path) == ("https://45.90.28.0:443/***", path)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

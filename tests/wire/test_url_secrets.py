@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from proxy.wire.url_secrets import hide_secrets
+from proxy.wire.url_secrets import hide_in_comment, hide_paths, hide_secrets
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,9 @@ from proxy.wire.url_secrets import hide_secrets
         ("https://lists.example/u/0f8fad5b-d9cb-469f-a165-70867728950e/l.txt", "https://lists.example/u/***/l.txt"),
         ("https://gist.example/user/9b1f0c3a5d7e4f6a8b9c/raw/x.txt", "https://gist.example/user/***/raw/x.txt"),
         ("HTTPS://LISTS.example/zo4Ya8tOken2seCret9/x", "HTTPS://LISTS.example/***/x"),
+        ("https://lists.example/m/tk9Zq4Lm2X/a.txt", "https://lists.example/m/***/a.txt"),
+        ("https://lists.example/abcdefghijklmnopqrstuvwxyz/a.txt", "https://lists.example/***/a.txt"),
+        ("https://cdn.example/gh/x/v2ray-rules-dat@release/gfwlist2pac.txt",) * 2,
         ("see https://a.example/?t=1, and 'https://b.example/?t=2'", "see https://a.example/?t=*** and 'https://b.example/?t=***'"),
         ("lists/mine.txt?x=1", "lists/mine.txt?x=1"),
         ("", ""),
@@ -33,14 +36,61 @@ def test_what_may_be_a_secret_is_hidden(url: str, shown: str) -> None:
     assert hide_secrets(shown) == shown
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://1.1.1.1/dns-query",) * 2,
+        ("https://1.1.1.1/dns-query?sni=dns.example", "https://1.1.1.1/dns-query?sni=***"),
+        ("https://45.90.28.0/ab12cd", "https://45.90.28.0/***"),
+        ("https://45.90.28.0/dns-query/zoya", "https://45.90.28.0/dns-query/***"),
+        ("tls://45.90.28.0?sni=ab12cd.dns.nextdns.io", "tls://45.90.28.0?sni=***.dns.nextdns.io"),
+        ("tls://1.1.1.1?sni=one.one.one.one",) * 2,
+        ("tls://9.9.9.9?sni=dns10.quad9.net",) * 2,
+        ("https://hooks.example/zoya", "https://hooks.example/***"),
+        ("http://127.0.0.1:8119",) * 2,
+        ("red",) * 2,
+    ],
+)
+def test_a_url_that_is_a_secret_as_a_whole(url: str, shown: str) -> None:
+    assert hide_paths(url) == shown
+    assert hide_paths(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("comment", "shown"),
+    [
+        ("# password=hunter2 of zoya", "# password=*** of zoya"),
+        ("# token: abc", "# token: ***"),
+        ("# was https://lists.example/a?t=1", "# was https://lists.example/a?t=***"),
+        ("# the keyboard, a monkey = 3", "# the keyboard, a monkey = 3"),
+    ],
+)
+def test_what_a_comment_tells_is_hidden(comment: str, shown: str) -> None:
+    assert hide_in_comment(comment) == shown
+
+
 def test_a_long_text_takes_no_longer_than_its_size() -> None:
     """The work is compared, in processor time, with a bound that only a square would pass."""
 
     def took(size: int) -> float:
-        texts = [filler * (size // len(filler)) for filler in ("https://", "https://a@", "a/1?", "?=&", "https://x/a1")]
+        texts = [
+            filler * (size // len(filler))
+            for filler in (
+                "https://",
+                "https://a@",
+                "a/1?",
+                "?=&",
+                "https://x/a1",
+                "?sni=a",
+                "?sni=a.a.",
+                "key ",
+                "key=",
+            )
+        ]
         began = time.process_time()
         for text in texts:
-            hide_secrets(text)
+            for hide in (hide_secrets, hide_paths, hide_in_comment):
+                hide(text)
         return time.process_time() - began
 
     took(1000)

@@ -15,6 +15,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, NotAllowed
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.phrase import _
+from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
@@ -57,7 +58,13 @@ def _doctor(
         from proxy.control.version import VERSION
 
         rows = [
-            {"step": it.step, "text": it.text, "do": it.do, "fixed": it in fixed, "error": failures.get(number, "")}
+            {
+                "step": it.step,
+                "text": redact(it.text),
+                "do": redact(it.do),
+                "fixed": it in fixed,
+                "error": redact(failures.get(number, "")),
+            }
             for number, it in enumerate(findings)
         ]
         call.output.document({"version": VERSION, "running": running is not None, "findings": rows})

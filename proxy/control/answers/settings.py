@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date, time
 from typing import Any
@@ -11,31 +11,38 @@ from typing import Any
 from proxy.config.schema import Settings
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
-from proxy.wire.url_secrets import hide_secrets
+from proxy.wire.url_secrets import hide_paths, hide_secrets
 
 _HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
 """Keys whose value may be a secret, or a command that prints one; also in options of addons, whose names are free."""
 
-_URLS = frozenset({"source", "allow", "servers"})
+_URLS = frozenset({"source", "allow"})
 """Keys whose value may be a URL with a secret, beside those of relays, whose fields are none."""
 
 
 def settings_json(configured: Settings) -> dict[str, Any]:
     """Returns all settings in effect, as tables of config.toml. Nothing in it is secret."""
     document: dict[str, Any] = _without_secrets(asdict(configured))
-    for table in document["addons"].values():
-        table |= table.pop("options")
+    document["dns"]["servers"] = _without_secrets(configured.dns.servers, "servers", hide=hide_paths)
+    for name, table in document["addons"].items():
+        del table["options"]
+        table |= _without_secrets(configured.addons[name].options, hide=hide_paths)
     return document
 
 
-def _without_secrets(value: Any, key: str = "") -> Any:
+def _without_secrets(value: Any, key: str = "", *, hide: Callable[[str], str] | None = None) -> Any:
+    """`hide` is what hides secrets in each text; None: in those of _URLS."""
     if isinstance(value, Mapping):
-        return {name: _without_secrets(part, name) for name, part in value.items()}
+        return {name: _without_secrets(part, name, hide=hide) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_secrets(part, key) for part in value]
+        return [_without_secrets(part, key, hide=hide) for part in value]
     if isinstance(value, str):
         text = redact(value)
-        return "(set)" if _HIDDEN.search(key) and value else hide_secrets(text) if key in _URLS else text
+        if _HIDDEN.search(key) and value:
+            return "(set)"
+        if hide is not None:
+            return hide(text)
+        return hide_secrets(text) if key in _URLS else text
     return value.isoformat() if isinstance(value, date | time) else value  # TOML has them; JSON has not
 
 

@@ -19,6 +19,15 @@ def test_a_secret_of_an_addon_is_not_shown() -> None:
     assert shown["dns"]["hosts"] == hosts
 
 
+def test_a_url_that_names_the_user_is_not_shown() -> None:
+    options = {"webhook": f"https://hooks.example/{SECRET}", "more": {"at": [f"https://hooks.example/{SECRET}"]}}
+    dns = Dns(servers=("https://45.90.28.0/ab12cd", "tls://45.90.28.0?sni=ab12cd.dns.nextdns.io"))
+    shown = settings_json(Settings(addons={"notify": AddonConfig(options=options)}, dns=dns))
+    assert SECRET not in json.dumps(shown)
+    assert shown["addons"]["notify"]["webhook"] == "https://hooks.example/***"
+    assert shown["dns"]["servers"] == ["https://45.90.28.0/***", "tls://45.90.28.0?sni=***.dns.nextdns.io"]
+
+
 def test_I16_settings_hold_no_secret() -> None:
     relay = RelayConfig(
         name="vps", url=f"https://u:{SECRET}@h:1>socks5h://x:{SECRET}@y:2", password_cmd=f"echo {SECRET}"
