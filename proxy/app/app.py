@@ -434,17 +434,19 @@ class App:
 
     def _keep_state_folder(self) -> Awaitable[object] | None:
         """Makes anew what commands find Byway by, where its folder was removed: it serves on, and must be stopped and
-        asked all the same."""
-        if not self._is_announced or os.path.lexists(self._paths.run_file) or self._control is None:
+        asked all the same. The folder of the socket goes by itself when the user logs out."""
+        if not self._is_announced or self._control is None:
             return None
-        return self._make_state_folder(self._control)
+        if not os.path.lexists(self._paths.run_file):
+            return self._make_anew(self._control, f"The state folder was removed: {self._paths.state_dir}")
+        return None if self._control.is_found else self._make_anew(self._control, "The control socket was removed")
 
-    async def _make_state_folder(self, control: ControlServer) -> None:
+    async def _make_anew(self, control: ControlServer, removed: str) -> None:
         self._renew_lock()
         self._paths.make_socket_folder()
         await control.listen_again()
         self.announce()
-        log.warning("The state folder was removed, and is made anew: %s", self._paths.state_dir)
+        log.warning("%s. It is made anew", removed)
 
     def _save_health(self) -> None:
         if self._saved_health is not None:

@@ -97,6 +97,11 @@ class ControlServer:
                     await application.cleanup()
         listening.close()
 
+    @property
+    def is_found(self) -> bool:
+        """Whether callers find it: the file of the socket is there."""
+        return self._path is None or _is_there(self._path)
+
     async def listen_again(self) -> None:
         """Listens anew where the file of the socket was removed, with its folder. Raises OSError and BywayError."""
         if self._path is None or self._listening is None or _is_there(self._path):
