@@ -35,7 +35,7 @@ _NOBODY_ELSE = {"controls": ("BYWAY_AUTO__CONTROLS", "[]"), "servers": ("BYWAY_D
 """Whom Byway would ask of itself, unless a test's configuration names them: nobody in the world."""
 
 
-TYPED = f"{Path(sys.executable).name} -m proxy"
+TYPED = f"{sys.executable} -m proxy"
 """How its texts name the commands that are `byway …` where it is installed."""
 
 
