@@ -94,6 +94,79 @@ async def test_rules_whose_file_has_changed_stay_in_the_editor_and_are_saved_on_
     assert world.rules.replace("\r\n", "\n") == mine
 
 
+async def again(page: Tab, action: str) -> None:
+    """Leaves the page, and comes back."""
+    await page.evaluate(f"window.isOld = true; {action}; 0")
+    await shows(page, "!window.isOld && document.readyState === 'complete' && document.querySelector('main') !== null")
+
+
+async def test_what_was_typed_is_there_after_back_and_a_reload_until_it_is_saved(
+    world: World, page: Tab, home: str
+) -> None:
+    typed = f"DOMAIN,mine.example,BLOCK\n{world.rules}"
+    area = "document.querySelector('textarea').value"
+    await type_rules(page, home, "DOMAIN,mine.example,BLOCK\n")
+    await again(page, "document.querySelector('nav a').click()")
+    await again(page, "history.back()")
+    assert await page.evaluate(area) == typed
+    assert "What you typed before is here again. It is not saved." in await page.text()
+    await again(page, "location.reload()")
+    assert await page.evaluate(area) == typed
+    await page.evaluate("document.querySelector('form[data-check] button').click(); 0")
+    await shows(page, "document.querySelector('.notice')?.innerText.includes('Saved: ')")
+    assert world.rules.replace("\r\n", "\n") == typed
+    await again(page, "location.reload()")
+    assert "is here again" not in await page.text()
+
+
+async def test_what_was_typed_is_not_saved_over_a_file_that_has_changed_since(
+    world: World, page: Tab, home: str
+) -> None:
+    await type_rules(page, home, "DOMAIN,mine.example,BLOCK\n")
+    world.rules += "DOMAIN,theirs.example,BLOCK\n"
+    theirs = world.rules
+    await again(page, "location.reload()")
+    await page.evaluate("document.querySelector('form[data-check] button').click(); 0")
+    await shows(page, "document.body?.innerText.includes('The file has changed since you opened it.')")
+    assert world.rules == theirs
+
+
+async def test_what_was_discarded_does_not_come_back(world: World, page: Tab, home: str) -> None:
+    await type_rules(page, home, WRONG)
+    await again(page, "document.querySelector('[data-discard]').click()")
+    assert await page.evaluate("document.querySelector('textarea').value") == world.rules
+
+
+async def test_what_is_typed_stays_when_the_session_has_ended_before_it_is_saved(
+    world: World, page: Tab, home: str
+) -> None:
+    before = world.rules
+    await type_rules(page, home, "DOMAIN,mine.example,BLOCK\n")
+    form = "document.querySelector('form[action$=sign-out]')"
+    await page.evaluate(
+        f"fetch({form}.action, {{method: 'POST', body: new URLSearchParams(new FormData({form}))}}).then(() => 0)"
+    )
+    await page.evaluate("document.querySelector('form[data-check] button').click(); 0")
+    await shows(page, "document.body.innerText.includes('Nothing was saved. What you typed is still here.')")
+    await shows(page, "document.querySelector('#state').innerText.startsWith('You are signed out.')")
+    assert (await page.evaluate("document.querySelector('textarea').value")).startswith("DOMAIN,mine.example,BLOCK")
+    assert world.rules == before
+
+
+async def test_what_is_typed_stays_when_byway_has_ended_before_it_is_saved(tmp_path: Path, page: Tab) -> None:
+    async with Byway(tmp_path) as byway:
+        printed = (await byway.command("open", "--print")).stdout
+        await page.open(f"{byway.url}/sign-in")
+        code = printed.split("type: ")[1].split()[0]
+        await page.evaluate(f"document.querySelector('input').value = {json.dumps(code)}; 0")
+        await page.evaluate("document.querySelector('button').click(); 0")
+        await type_rules(page, await arrived(page), "DOMAIN,mine.example,BLOCK\n")
+    await page.evaluate("document.querySelector('form[data-check] button').click(); 0")
+    await shows(page, "document.body.innerText.includes('Nothing was saved. What you typed is still here.')")
+    await shows(page, "document.querySelector('#state').innerText.startsWith('Byway does not answer.')")
+    assert (await page.evaluate("document.querySelector('textarea').value")).startswith("DOMAIN,mine.example,BLOCK")
+
+
 async def test_what_is_typed_stays_while_the_rest_of_the_page_follows(world: World, page: Tab, home: str) -> None:
     """Focus or not: the overrides below the editor are those of now."""
     await type_rules(page, home, WRONG)

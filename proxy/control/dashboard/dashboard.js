@@ -19,7 +19,7 @@ async function update() {
   let size = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    if (answer.status === 401) return isTouched() ? stop() : location.reload(); // signed out: the page says so
+    if (answer.status === 401) return isTouched() ? signedOut() : location.reload(); // signed out: the page says so
     if (!answer.ok) return stop();
     const body = await answer.blob();
     size = body.size;
@@ -101,12 +101,13 @@ function isEdited(field) {
   return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
 }
 
-// Says beside the menu whether the page follows what happens: "live", "kept" for the answer to a form, or "ended".
+// Says beside the menu whether the page follows what happens: "live", "kept" for the answer to a form, "out" after signing
+// out, or "ended".
 function say(word) {
   const text = (state.dataset[word] ?? "").replace("{time}", new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" }));
   if (state.className === word && word === "ended") return; // with the time at which it was noticed
   state.className = word;
-  state.role = word === "ended" ? "alert" : null;
+  state.role = word === "ended" || word === "out" ? "alert" : null;
   state.textContent = text;
 }
 
@@ -124,6 +125,11 @@ function start() {
   });
 }
 
+function signedOut() {
+  stop();
+  say("out");
+}
+
 function stop() {
   source?.close();
   source = null;
@@ -138,6 +144,7 @@ let checks = 0;
 live.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-check]");
   if (form === null) return;
+  if ("again" in form.dataset) keepTyped(form);
   clearTimeout(pausing);
   pausing = setTimeout(() => check(form), PAUSE_MS);
 });
@@ -153,6 +160,55 @@ async function check(form) {
     form.querySelector("[data-checked]").replaceChildren(...page.body.childNodes);
   } catch {} // Byway has ended; saving says so
 }
+
+// Such a form is sent only when somebody is there to take it: else what was typed would be lost with the page.
+let isSending = false;
+
+live.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-again]");
+  if (form === null || isSending) return;
+  event.preventDefault();
+  const { submitter } = event;
+  try {
+    const answer = await fetch(form.action, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.status !== 401) {
+      isSending = true;
+      return form.requestSubmit(submitter);
+    }
+    signedOut();
+  } catch {
+    say("ended");
+  }
+  checks++; // one on its way would replace what is said here
+  form.querySelector("[data-checked]").textContent = form.dataset.unsent;
+});
+
+// What was typed and not saved is there again after Back, a reload, or a new sign-in in this tab.
+const draftOf = (form) => "typed " + form.dataset.check;
+
+function keepTyped(form) {
+  const [area, version] = [form.querySelector("textarea"), form.elements.version];
+  if (isEdited(area)) sessionStorage.setItem(draftOf(form), JSON.stringify([version.value, area.value]));
+  else sessionStorage.removeItem(draftOf(form));
+}
+
+for (const form of live.querySelectorAll("form[data-again]")) {
+  const [version, text] = JSON.parse(sessionStorage.getItem(draftOf(form)) ?? "[]");
+  const area = form.querySelector("textarea");
+  if (text === undefined || isStill) continue; // the answer to a form has the text
+  if (text === area.value || document.querySelector(".notice") !== null) {
+    sessionStorage.removeItem(draftOf(form)); // it was saved
+    continue;
+  }
+  area.value = text;
+  form.elements.version.value = version; // if the file has changed since, saving says so
+  form.querySelector("[data-checked]").textContent = form.dataset.again;
+}
+
+live.addEventListener("click", (event) => {
+  const form = event.target.closest("a[data-discard]")?.closest("form");
+  if (form) sessionStorage.removeItem(draftOf(form));
+});
 
 // A link to a line of a text selects it there.
 live.addEventListener("click", (event) => {
