@@ -239,7 +239,7 @@ class App:
         )
         self._addons.on_change(self._system_proxy.on_rules_changed)
         self._has_released = False
-        self._forget_at = time.monotonic() + _REMEMBERED_S
+        self._forgot_at = time.monotonic()
         self._modes = ModeSwitch(paths.mode_file, self._set_mode, stores=not options.ephemeral)
         self._control: ControlServer | None = None
 
@@ -471,8 +471,8 @@ class App:
         return OverrideClock(self._paths.override_clock_file, ephemeral=self._options.ephemeral)
 
     def _forget_remembered(self) -> None:
-        if time.monotonic() >= self._forget_at:
-            self._forget_at = time.monotonic() + _REMEMBERED_S
+        if (now := time.monotonic()) - self._forgot_at >= _REMEMBERED_S:
+            self._forgot_at = now
             forget_remembered()
 
     def _keep_ways(self) -> None:

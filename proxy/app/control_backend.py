@@ -11,6 +11,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxy.app.freed_memory import collect_replaced
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -163,6 +164,7 @@ class ControlBackend:
         self.services.rule_hits.clear()
         self.active.forget_caches()
         self.services.events.emit(HostsForgotten())
+        collect_replaced()
         await asyncio.to_thread(self.store.forget, what)
         health = self.saved_health()
         files: list[SavedValues[Any]] = [self.ways_file, *([] if health is None else [health.file])]

@@ -8,6 +8,7 @@ after a start.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -28,6 +29,14 @@ def return_freed_pages() -> None:
     library = _c_library()
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)
+
+
+def collect_replaced() -> None:
+    """Frees what nobody uses any more, also of what a start has made. That is frozen (`process`), so that no collection
+    scans it, and none would ever free a part of it whose objects refer to each other: the first resolver and the first
+    guard know the names that were visited until they were replaced. Takes some tens of milliseconds."""
+    gc.unfreeze()
+    gc.collect()
 
 
 def _c_library() -> Any:

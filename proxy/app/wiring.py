@@ -61,6 +61,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(SignalWaits, lambda it: on_trouble.connectivity.on_signal_waits(it))
     events.on(HostsForgotten, lambda it: forget_remembered(), lambda it: on_trouble.interception.on_hosts_forgotten(it))
     events.on(HostsForgotten, lambda it: services.findings.clear_all(), lambda it: services.flows.forget_hosts())
+    events.on(HostsForgotten, lambda it: services.tcp_info.split_tcp.forget_hosts())
     if to.show is not None:
         events.on(Rescued, lambda it: on_trouble.notifications.on_rescued(it))
         events.on(SignalWaits, lambda it: on_trouble.notifications.on_signal_waits(it))

@@ -40,13 +40,19 @@ class SplitTcpDetector:
         if len(self._late) > detect.middlebox_hosts:
             self._late_count -= self._late.popitem(last=False)[1]
         known = len(self._late)
-        self.detected = 2 * known >= detect.middlebox_hosts and 2 * self._late_count > known
+        if 2 * known >= detect.middlebox_hosts:
+            self.detected = 2 * self._late_count > known
 
     def reset(self) -> None:
         """The network changed: forgets all hosts."""
         self._late.clear()
         self._late_count = 0
         self.detected = False
+
+    def forget_hosts(self) -> None:
+        """Forgets all hosts, and not what they have shown: that stands until enough others are known."""
+        self._late.clear()
+        self._late_count = 0
 
     def __repr__(self) -> str:
         state = "detected" if self.detected else "not detected"

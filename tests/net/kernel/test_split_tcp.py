@@ -73,3 +73,18 @@ def test_the_count_is_that_of_the_last_eight_hosts(seed: int) -> None:
         last = dict([*last.items(), (host, times)][-8:])
         late = [first_byte_s >= 5 * syn_s for syn_s, first_byte_s in last.values()]
         assert middlebox.detected == (len(last) >= 4 and statistics.mean(late) > 0.5)
+
+
+def test_what_hosts_have_shown_stands_when_they_are_forgotten() -> None:
+    """Until enough others are known."""
+    middlebox = SplitTcpDetector(DetectTuning())
+    for number in range(8):
+        middlebox.note(f"site-{number}.example", *NEAR)
+    middlebox.forget_hosts()
+    assert not middlebox._late
+    assert middlebox.detected
+    for number in range(3):
+        middlebox.note(f"other-{number}.example", *USUAL)
+    assert middlebox.detected
+    middlebox.note("another.example", *USUAL)
+    assert not middlebox.detected
