@@ -27,14 +27,19 @@ STORED = "No Byway is running. The next one uses it."
 
 
 def edited_configuration(call: Invocation) -> tuple[Paths, Client | None]:
-    """Returns the paths of the configuration to edit, and the running Byway that uses it; None: none does. Raises
-    NotAllowed."""
-    running = call.running()
-    if running is None or call.flags.config is None:
+    """Returns the paths of the configuration to edit, and the running Byway that uses it; None: none does. One that
+    --config or BYWAY_CONFIG names is edited though the running Byway uses another, which is said. Raises NotAllowed."""
+    from proxy.config.paths import Paths
+
+    running, named = call.running(), call.paths
+    if running is None or not named.config_given:
         return call.for_config_of(running).paths, running
-    used = running.get("/v1/config")["path"] or replace(call, flags=replace(call.flags, config=None)).paths.config_file
-    is_used = os.path.realpath(used) == os.path.realpath(call.paths.config_file)
-    return call.paths, running if is_used else None
+    by_default = {key: value for key, value in os.environ.items() if key != "BYWAY_CONFIG"}
+    used = running.get("/v1/config")["path"] or Paths.locate(by_default, state=call.flags.state).config_file
+    if os.path.realpath(used) == os.path.realpath(named.config_file):
+        return named, running
+    call.output.hint(f"The running Byway uses another configuration: {used}")
+    return named, None
 
 
 def take_into_use(call: Invocation, client: Client | None, file: Path) -> bool:

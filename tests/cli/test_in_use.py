@@ -73,3 +73,30 @@ def test_another_configuration_is_not_that_of_the_running_byway(home: Home, runn
     link.symlink_to(home.config)
     assert edited_configuration(call(home, link))[1] is not None
     assert edited_configuration(call(home, tmp_path / "other.toml"))[1] is None
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_a_configuration_that_is_named_and_not_used_is_edited_and_said_to_be_another(
+    home: Home,
+    running: Running,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_environment: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whether --config or BYWAY_CONFIG names it."""
+    other = tmp_path / "other.toml"
+    if by_environment:
+        monkeypatch.setenv("BYWAY_CONFIG", str(other))
+    named = Invocation(Flags(config=None if by_environment else other, state=home.state), Output())
+    paths, used = edited_configuration(named)
+    assert (paths.config_file, used) == (other, None)
+    assert "The running Byway uses another configuration: " in capsys.readouterr().err
+
+
+def test_a_configuration_that_the_environment_names_is_that_of_the_running_byway_if_it_uses_it(
+    home: Home, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BYWAY_CONFIG", str(home.config))
+    paths, used = edited_configuration(Invocation(Flags(state=home.state), Output()))
+    assert (paths.config_file, used is not None) == (home.config, True)
