@@ -18,6 +18,7 @@ from dataclasses import replace
 from proxy.app.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
 from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.file_watch import FileWatch
+from proxy.config.files import shown
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig, Settings
@@ -223,6 +224,7 @@ class ActiveSetup:
     def _read_files(self) -> tuple[Material, Fingerprint]:
         """Returns the content of the files, and their fingerprint from before they were read: an edit meanwhile is then
         noticed by the next poll. Which files a list includes is known only then. Raises ConfigError."""
+        self._check_folder_stays()
         config, *_ = fingerprint(self.setup.settings, self._paths)
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
         _, *others = fingerprint(loaded.settings, self._paths)
@@ -230,6 +232,15 @@ class ActiveSetup:
         material = self._builder.read(loaded, port=self.port, pause_s=PAUSE_S)
         self._check_lists_stay(material)
         return material, (config, *others, *self._included(material))
+
+    def _check_folder_stays(self) -> None:
+        """Raises ConfigError when rules are in use and their folder is gone: it was moved, or its disk was unmounted.
+        Without it BLOCK and RELAY rules would end, and nobody removed one."""
+        folder = self._paths.rules_file.parent
+        if len(self.setup.router.rules) and not folder.is_dir():
+            raise ConfigError(
+                f"{shown(folder)}: the folder of the configuration is gone; put it back, or restart Byway"
+            )
 
     def _check_lists_stay(self, material: Material) -> None:
         """Raises ConfigError when a list that is in use can no longer be read, whatever the rules do with it: a proxy

@@ -114,6 +114,24 @@ async def test_a_wrong_edit_changes_nothing_until_it_is_mended(
     assert (in_use.problem, configured.rules) == ("", 1)
 
 
+async def test_rules_whose_folder_is_gone_stay_until_it_is_back(tmp_path: Path) -> None:
+    """A disk that is unmounted, or a folder that is moved; rules.txt alone may be removed."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    (folder / "rules.txt").write_text("DOMAIN,a.example,BLOCK\n")
+    configured = Configured(folder)
+    folder.rename(tmp_path / "elsewhere")
+    (problem,) = await configured.in_use.reload()
+    assert "config: the configuration's folder is gone" in problem
+    assert configured.rules == 1
+    (tmp_path / "elsewhere").rename(folder)
+    assert await configured.in_use.reload() == []
+    (folder / "rules.txt").unlink()
+    assert await configured.in_use.reload() == []
+    assert configured.rules == 0
+    configured.close()
+
+
 async def test_what_site_set_says_outlives_an_edit(configured: Configured) -> None:
     in_use = configured.in_use
     in_use.override("a.example", Override(Action.BLOCK))
