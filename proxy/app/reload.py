@@ -238,9 +238,7 @@ class ActiveSetup:
         Without it BLOCK and RELAY rules would end, and nobody removed one."""
         folder = self._paths.rules_file.parent
         if len(self.setup.router.rules) and not folder.is_dir():
-            raise ConfigError(
-                f"{shown(folder)}: the folder of the configuration is gone; put it back, or restart Byway"
-            )
+            raise ConfigError(f"{shown(folder)}: the configuration's folder is gone; put it back, or restart Byway")
 
     def _check_lists_stay(self, material: Material) -> None:
         """Raises ConfigError when a list that is in use can no longer be read, whatever the rules do with it: a proxy
