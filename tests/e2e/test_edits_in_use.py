@@ -109,7 +109,8 @@ async def test_a_configuration_that_the_running_byway_does_not_use_is_not_said_t
     async with world(tmp_path) as (byway, _origin):
         for words in (("rule", "add", "DOMAIN,one.test,BLOCK"), ("relay", "add", "socks5h://127.0.0.1:1", "--no-test")):
             ran = await byway.command(*words, "--config", str(other))
-            assert "running Byway uses" not in ran.stderr
+            assert "running Byway uses it" not in ran.stderr
+            assert f"The running Byway uses another configuration: {byway.config}" in ran.stderr
 
 
 async def test_an_edit_that_the_running_byway_refuses_is_said_to_be_refused_and_why(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from tests.support.waiting import GIVEN_UP_S, until
 
 _TAKE_CONTROL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it for all that it starts
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """

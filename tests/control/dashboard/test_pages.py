@@ -329,7 +329,7 @@ async def test_a_fault_of_our_own_is_told_without_its_message(
     status, text = await browser.get(f"{browser.base}sites/{BLOCKED}")
     assert status == 500
     assert "Byway has an internal error" in text
-    status, text = await browser.post(f"{browser.base}why", {"token": token, "site": "blog.example.net"})
+    status, text = await browser.post(f"{browser.base}why", {"token": token, "site": "https://blog.example.net/"})
     assert (status, text.count("Byway has an internal error")) == (200, 1)
     assert text.rstrip().endswith("</html>")
     assert BLOCKED not in caplog.text
