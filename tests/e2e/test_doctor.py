@@ -23,6 +23,7 @@ from tests.support.byway import Byway, NotReady
 from tests.support.client import fetch
 from tests.support.desktops import run_in, stand_ins
 from tests.support.origin import Origin
+from tests.support.waiting import until_read
 
 ROOT = Path(__file__).parents[2]
 DEAD = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'
@@ -221,6 +222,11 @@ async def test_what_the_checks_of_the_configuration_say_is_found(tmp_path: Path)
             assert "correct it" in found["do"]
             byway.config.write_text(good)
             byway.rules.unlink(missing_ok=True)
+            if byway.process is not None:
+                await until_read(is_mended)  # it polls its files, and has told this fault meanwhile
+
+    async def is_mended() -> bool:
+        return not any(problem["subject"] == "configuration" for problem in (await byway.read("status"))["problems"])
 
     await look(1)
     async with byway:

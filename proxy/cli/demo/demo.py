@@ -118,8 +118,10 @@ async def _play(story: _Story) -> None:
             await _visit_twice(story, stage, byway)
             await _read_log(story, byway)
     byway_command = typed_here()
-    story.show(f"Next: run `{byway_command} run`.")
-    story.show(f"Then, in a second terminal: `{byway_command} browser`.")
+    story.show("Next:")
+    story.show(f"  {byway_command} run")
+    story.show("Then, in a second terminal:")
+    story.show(f"  {byway_command} browser")
 
 
 def _config(stage: DemoWorld) -> str:

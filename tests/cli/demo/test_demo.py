@@ -30,10 +30,11 @@ def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
         "direct was reset, the relay delivered",
         "the relay at once: Byway remembers",
         "direct: connection reset after the TLS ClientHello",
-        f"Next: run `{sys.executable} -m proxy run`",
+        f"Next:\n  {sys.executable} -m proxy run\n",
     ):
         assert said in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(f"  {sys.executable} ")]
+    assert max(map(len, lines)) <= 80  # a command has its line alone, since the path to it may be long
 
 
 def test_for_programs_it_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
