@@ -30,7 +30,7 @@ _SILENT = frozenset({Symptom.TIMEOUT, Symptom.DROPPED, Symptom.SILENT})
 class Slots:
     """The slots of one remote relay, shared by all dials through it."""
 
-    __slots__ = ("_handshakes", "_paths", "_wait_s", "spacing")
+    __slots__ = ("_handshakes", "_paths", "_turn", "_wait_s", "spacing")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Slots:
         self._handshakes = asyncio.Semaphore(handshakes_max)
         self._paths = asyncio.Semaphore(paths_max)
         self._wait_s = wait_s
+        self._turn = asyncio.Lock()
 
     async def take(self, relay: str) -> Slot:
         """Takes both slots, and waits until a handshake may begin. The caller releases them. Raises DialError, with a
@@ -66,7 +67,7 @@ class Slots:
         slot = Slot(self._handshakes, self._paths, spacing)
         if spacing is not None:
             try:
-                await slot.wait_for_turn(spacing, asked_at)
+                await slot.wait_for_turn(spacing, self._turn, asked_at)
             except BaseException:
                 slot.release()
                 raise
@@ -89,13 +90,20 @@ class Slot:
         self.held_s = 0.0
         """How long Byway itself held the dial back, which is no fault of the relay's."""
 
-    async def wait_for_turn(self, spacing: HelloSpacing, asked_at: float) -> None:
-        """Waits until the handshake may begin, where they begin apart."""
-        now = asyncio.get_running_loop().time()
-        self._begun_at = spacing.take(now)
-        if self._begun_at > now:
-            await asyncio.sleep(self._begun_at - now)
-            self.held_s = asyncio.get_running_loop().time() - asked_at
+    async def wait_for_turn(self, spacing: HelloSpacing, turn: asyncio.Lock, asked_at: float) -> None:
+        """Waits until the handshake may begin, where they begin apart. One dial waits for its moment at a time, and
+        the others for `turn`: a busy machine wakes a dial late, and the next one must still begin as long after it."""
+        clock = asyncio.get_running_loop().time
+        now = clock()
+        if spacing.is_active(now):
+            async with turn:
+                while (at := spacing.next_at(clock())) > clock():  # noqa: ASYNC110  # other dials may begin meanwhile
+                    await asyncio.sleep(at - clock())
+                now = spacing.take(clock())
+            self.held_s = now - asked_at
+        else:
+            spacing.take(now)
+        self._begun_at = now
 
     def connected(self) -> None:
         """The relay can be spoken to: its handshake of TLS, if it has one, was answered."""
