@@ -50,8 +50,8 @@ def read_lines(text: str, source: str) -> Given:
 
 
 def read_relay(text: str) -> NewRelay:
-    """Reads a URL, a chain or a link, also one that was copied with the quotation marks around it or with characters
-    that is not seen. Raises ValueError with a sentence."""
+    """Reads a URL, a chain or a link, also one that was copied with the quotation marks around it or with invisible
+    characters. Raises ValueError with a sentence."""
     text = as_meant(text)
     items = [relay_url.without_label(item) for item in share_links.to_relay_url(text).split(">")]
     url, label = ">".join(item for item, _ in items), items[-1][1]

@@ -22,7 +22,7 @@ _MIXED_LENGTH = 8
 many of them in words that mix letters and digits."""
 
 _SWITCHES = 3
-"""Changes between letters and digits in a word of _MIXED_LENGTH that nobody has chosen to be read."""
+"""A word of _MIXED_LENGTH that changes so often between letters and digits is random."""
 _LONG_LENGTH = 24
 """A word of so many letters."""
 _SWITCH = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")

@@ -108,7 +108,7 @@ ROWS: tuple[Row, ...] = (
          tests(21, _FROZEN, "test_what_a_measurement_proved_is_known_to_the_first_visit")),
         (tests(40, _FROZEN, "test_an_innocent_page_that_stops_alone_goes_on_and_nothing_is_believed"),
          tests(26, _FROZEN, "test_a_server_that_takes_no_large_forms_is_innocent",
-               "test_after_a_sleep_in_a_lone_download_nobody_is_blamed",
+               "test_after_a_sleep_in_a_lone_download_no_host_is_blamed",
                "test_a_change_of_network_in_a_lone_stall_is_no_freeze"))),
     Row("freeze-alone-12", "twelve hosts of a provider freeze, at once and in turn",
         (tests(32, _FROZEN, "test_twelve_hosts_of_a_provider_come_at_the_second_try_and_a_new_one_at_the_first",

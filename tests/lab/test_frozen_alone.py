@@ -137,7 +137,7 @@ async def test_a_server_that_takes_no_large_forms_is_innocent(country: Country, 
     assert await winners(byway, site) == ["direct"]
 
 
-async def test_after_a_sleep_in_a_lone_download_nobody_is_blamed(country: Country, byway: Running) -> None:
+async def test_after_a_sleep_in_a_lone_download_no_host_is_blamed(country: Country, byway: Running) -> None:
     """The process stands still while the kernel goes on, long enough for a flow to look stalled."""
     site = country.add_site("file.test", conduct=Conduct(bytes_per_s=10_000))
     download = spawn(visit(country, byway, site, "/bytes/150000"), name="a download")

@@ -102,7 +102,7 @@ async def test_what_was_measured_is_said_in_every_place(folder: Path) -> None:
         assert await survey(byway, urls) == {}
         said, wrong = await disagreements(country, byway, urls)
         assert wrong == {}
-        assert len(said) == len(urls), "nothing changes while nobody visits"
+        assert len(said) == len(urls), "nothing changes without a visit"
 
         said = await states(byway, urls)
         country.change_network()

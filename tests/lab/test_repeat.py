@@ -1,4 +1,4 @@
-"""The runner of seeds: its rows are there to run, some run at once, each is bounded, and a failure is told and kept."""
+"""The runner of seeds: every row names tests that exist, some run at once, each has a limit, and failures are kept."""
 
 from __future__ import annotations
 

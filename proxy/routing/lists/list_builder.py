@@ -77,7 +77,7 @@ class ListBuilder:
         self.line = 1
         """Of the last line about which something was told: where a fault of the reader is sought."""
         self.is_needed = False
-        """Whether sites are missing without what is told now: see `DomainList.missing`."""
+        """Whether the skipped part may have listed sites: see `DomainList.missing`."""
         self._allow_empty = allow_empty
         self._allow_suffixes = allow_suffixes
         self._listed = _Entries(size)
