@@ -11,8 +11,8 @@ from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.hello_spacing import APART_S, HelloSpacing
 from proxy.net.dialers.slots import Slot, Slots
+from tests.support.clock import Clock
 from tests.support.clock import run as play
-from tests.support.late import stall
 
 
 def silence(stage: Stage = Stage.RELAY, how: Symptom = Symptom.TIMEOUT) -> DialError:
@@ -112,17 +112,18 @@ def test_thirty_hosts_wait_for_their_turn_and_none_is_refused() -> None:
 
 def test_they_are_apart_also_where_a_busy_machine_wakes_them_late() -> None:
     """Those whose moment has passed meanwhile do not begin at once."""
+    clock = Clock(0.0)
 
     async def scene() -> None:
         slots = Slots(wait_s=10.0, spacing=HelloSpacing())
         await eight_in_silence(slots, silence())
         loop = asyncio.get_running_loop()
-        loop.call_later(3.5 * APART_S, stall, 2.3 * APART_S)
-        loop.call_later(8.2 * APART_S, stall, 0.4 * APART_S)
+        loop.call_later(3.5 * APART_S, clock.advance, 2.3 * APART_S)
+        loop.call_later(8.2 * APART_S, clock.advance, 0.4 * APART_S)
         began = sorted(await twelve(slots))
         assert min(after - before for before, after in pairwise(began)) > 0.99 * APART_S, began
 
-    play(scene())
+    play(scene(), clock)
 
 
 def test_a_dial_that_is_cancelled_while_it_waits_returns_its_slots() -> None:
