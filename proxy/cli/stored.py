@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -22,20 +23,21 @@ from proxy.app.saved_relay_health import RelayHealthFile, known_here
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning, as_misuse
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.config.relays import expanded, groups_of
+from proxy.config.relays import enabled_relays, expanded, groups_of
 from proxy.config.schema import Settings
 from proxy.control.answers.connections import ConnectionJson, LogAnswer
 from proxy.control.answers.measurements import MeasurementsAnswer
 from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer, groups_json, relays_json
-from proxy.control.answers.sites import ChangeJson, OverrideJson, SiteAnswer, SiteJson, SitesAnswer, overrides_json
+from proxy.control.answers.sites import ChangeJson, OverrideJson, SiteAnswer, SitesAnswer, overrides_json
 from proxy.control.document import Document, document
 from proxy.control.relay_visits import RelayVisits, read_visits
-from proxy.control.site import is_of_same_site, scope, with_or_without_www
+from proxy.control.site import scope
+from proxy.control.site_states import KnownSite, SiteStates, control_hosts
 from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health, RelayHealth
-from proxy.model import UNKNOWN_NETWORK, NetworkId, Override, State
+from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.net.uplink.network_id import network_here
 from proxy.store import queries, route_queries
@@ -102,49 +104,55 @@ class Stored:
         return tuple(map(ConnectionJson.of_row, rows))
 
     def _sites(self) -> SitesAnswer:
+        states = self._states()
         return SitesAnswer(
-            network=self._network(),
-            sites=tuple(map(SiteJson.of, self._beliefs().all(now=time.time()))),
+            network=states.network,
+            sites=tuple(site.answer() for site in _known(states)),
             overrides=overrides_json(self._overrides()),
         )
 
     def _site(self, host: str) -> SiteAnswer:
-        now, beliefs, network = time.time(), self._beliefs(), self._network()
-        meant, other = host, with_or_without_www(host)
-        here = beliefs.lookup(host, network=network, now=now)
-        if here.state is State.UNKNOWN and other:
-            there = beliefs.lookup(other, network=network, now=now)
-            meant, here = (other, there) if there.state is not State.UNKNOWN else (host, here)
-        known = beliefs.all(now=now)
-        elsewhere = [it for it in known if it.scope in (host, meant) and it.network != network]
-        hosts = [it for it in known if it.network == network and is_of_same_site(it.scope, meant)]
+        states = self._states()
+        meant = states.meant(host)
         rows = [row for name in scopes(meant) for row in self._ask(partial(queries.changes, scope=name))]
         changes = sorted((ChangeJson(**row) for row in rows), key=lambda change: change.at, reverse=True)
         override = _covering(host, self._overrides())
         return SiteAnswer(
             host=host,
-            belief=SiteJson.of(here, site=meant),
-            ports=(),
-            hosts=tuple(map(SiteJson.of, sorted(hosts, key=lambda it: it.scope))),
-            elsewhere=tuple(map(SiteJson.of, elsewhere)),
+            belief=states.host(meant).answer(),
+            ports=tuple(site.answer() for site in states.ports(meant)),
+            hosts=tuple(states.of_same_site(meant, _known(states))),
+            elsewhere=states.elsewhere(host, meant),
             override=None if override is None else OverrideJson.of(*override),
-            timeline=spells(changes, beliefs.held(scopes(meant), now=now)),
+            timeline=spells(changes, states.beliefs.held(scopes(meant), now=states.now)),
             changes=tuple(changes),
         )
 
     def _relays(self, visits: Mapping[str, RelayVisits]) -> tuple[RelayJson, ...]:
         used = _health(self._ask(route_queries.relays_used))
-        relays = expanded(self._settings).relay
-        file = RelayHealthFile(saved_relay_health.place(self._paths, self._settings.log))
-        kept = Health(self._settings.detect)
-        kept.restore(known_here(file.load(), self._network(), relays))
+        relays, kept = expanded(self._settings).relay, self._kept_health()
         used |= {known.relay: kept.of(known.relay) for known in kept.remembered()}
         tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
         return relays_json(relays, tests, lambda name: used.get(name, RelayHealth()), visits=visits)
 
-    def _beliefs(self) -> Beliefs:
-        beliefs, _ = self._ask(queries.beliefs)
-        return Beliefs(self._settings.detect, beliefs)
+    def _kept_health(self) -> Health:
+        """What the last Byway kept of the relays, as the next one would know it."""
+        file = RelayHealthFile(saved_relay_health.place(self._paths, self._settings.log))
+        kept = Health(self._settings.detect)
+        kept.restore(known_here(file.load(), self._network(), expanded(self._settings).relay))
+        return kept
+
+    def _states(self) -> SiteStates:
+        """What the next Byway would say of sites, with nothing known yet of the network as a whole."""
+        now, settings = time.time(), self._settings
+        (beliefs, _), (results, _) = self._ask(queries.beliefs), self._ask(queries.results)
+        return SiteStates(
+            Beliefs(settings.detect, beliefs, results=results),
+            self._network(),
+            self._kept_health().working([relay.name for relay in enabled_relays(settings.relay)], now),
+            now,
+            controls=control_hosts(settings),
+        )
 
     def _overrides(self) -> dict[str, Override]:
         overrides, _ = self._ask(queries.overrides)
@@ -176,6 +184,10 @@ def stored_groups(
     made = groups_of(settings)
     leading = partial(groups.leading, now=time.time())
     return groups_json(made, relays, visits, leading, groups.lost_selections(made))
+
+
+def _known(states: SiteStates) -> list[KnownSite]:
+    return list(chain.from_iterable(map(states.rows, states.subjects())))
 
 
 def _ask(file: Path, query: Query[T]) -> T:

@@ -214,6 +214,7 @@ class Measurements:
                 stored = (await plan(page.destination))[0]
                 verdict = self._judge(
                     steps,
+                    page.host,
                     stored,
                     network,
                     self._sites_with_same_page(steps, page, network),
@@ -248,6 +249,7 @@ class Measurements:
     def _judge(
         self,
         steps: Sequence[MeasurementStep],
+        host: str,
         stored: Belief,
         network: NetworkId,
         sites_with_same_page: int,
@@ -259,7 +261,7 @@ class Measurements:
         settings = self._parts.setup().settings
         relays = [relay.name for relay in enabled_relays(settings.relay)]
         state = self._parts.beliefs.network_state(network)
-        last = self._parts.beliefs.last_result(stored.scope, network=network, now=time.time())
+        last = self._parts.beliefs.last_result(host, network=network, now=time.time())
         return decide(
             steps,
             as_measured(stored, last),

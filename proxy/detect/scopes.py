@@ -62,6 +62,11 @@ def domain_scope(host: str) -> str:
     return f"*.{domain}" if "." in domain and not domain[-1].isdigit() and ":" not in domain else ""
 
 
+def is_host(scope: str) -> bool:
+    """Whether a scope is one host."""
+    return not scope.startswith("*.") and "/" not in scope
+
+
 def prefix_scope(address: IPAddress) -> str:
     """The /24 or /48 around an address: prefixes that are announced and filtered as one (docs/detection.md,
     "Scopes")."""

@@ -95,7 +95,7 @@ async def test_the_last_results_since_a_moment_are_forgotten_with_the_beliefs(tm
         paths=Paths.locate({}, config=tmp_path / "config.toml", state=tmp_path),
     )
     await backend.forget(Forgotten(since=50.0))
-    left = {host for host, _ in beliefs.recent_results(network=HOME, now=99.0, within_s=99.0)}
+    left = {host for host, _ in beliefs.recent_results(network=HOME, now=99.0)}
     assert left == {"old.test"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from proxy.cli import stored
 from proxy.config.paths import Paths
 from proxy.config.schema import Log
-from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, Symptom
+from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, StoredResult, Symptom
 from proxy.model.errors import BywayError
 from proxy.store.file import open_reader
 from proxy.store.store import Store
@@ -68,6 +68,35 @@ def test_the_sites(byway: Byway, kept: Path) -> None:
     assert shown["timeline"][0]["state"] in ("blocked", "suspect")
     assert byway("site", "show", "a.example.org", "--json").json["override"]["scope"] == "example.org"
     assert byway("site", "show", "a..b").code == 2
+
+
+def test_what_last_happened_is_said_as_a_running_byway_says_it(byway: Byway, kept: Path) -> None:
+    """As long as it holds, in the list as on its own."""
+    now = time.time()
+    store = Store(kept, Log(hosts="all"))
+    store.start()
+    for host, port, status, cause, hours in (
+        ("dead.example", 443, "site down", "down", 5),
+        ("typo.example", 443, "no such name", "name", 0.5),
+        ("old.example", 443, "site down", "down", 25),
+        (BLOG, 443, "slow", "frozen", 0.1),
+        ("fine.example", 8443, "site down", "down", 2),
+    ):
+        at = now - hours * 3600
+        text, source = "as it was seen", "measurement"
+        store.keep_result(StoredResult(HOME, host, port, status, at, source, cause, text, (), "not tested", 0.0, ""))
+    assert store.flush()
+    store.close()
+    rows = [row for row in byway("site", "list", "--json").json["sites"] if row["network"] == HOME]
+    listed = {row["site"]: row["words"] for row in rows}
+    assert listed == {BLOG: "slow", "dead.example": "site down", "typo.example": "no such name",
+                      "fine.example:8443": "site down"}  # fmt: skip
+    for host in ("dead.example", "typo.example", BLOG):
+        assert byway("site", "show", host, "--json").json["belief"]["words"] == listed[host]
+    assert byway("site", "show", "old.example", "--json").json["belief"]["words"] == "not tested"
+    assert byway("site", "show", "fine.example", "--json").json["belief"]["port"] == 8443, (
+        "nothing else is stored of it"
+    )
 
 
 def test_a_report(byway: Byway, kept: Path) -> None:

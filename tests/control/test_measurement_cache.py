@@ -252,6 +252,25 @@ def test_dns_tampering_that_a_measurement_proved_is_not_less_sure_the_next_time(
     assert as_measured(other, proven) == other, "that is measured anew each time"
 
 
+async def test_a_proof_is_of_the_host_also_where_its_domain_is_suspect(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = LastResult(SiteStatus.BLOCKED, time.time() - 5, Source.MEASUREMENT, Cause.DNS)
+    asked.world.beliefs.measured(PAGE.host, proven, network=HOME)
+    decided, judged = list[Belief](), measurement_cache.decide
+
+    def decide(steps: Any, belief: Belief, **how: Any) -> Verdict:
+        decided.append(belief)
+        return judged(steps, belief, **how)
+
+    async def plan(_: Destination) -> tuple[Belief, Plan]:
+        return Belief("*.site.test", HOME, State.SUSPECT, Cause.DNS), PLAN
+
+    monkeypatch.setattr(measurement_cache, "decide", decide)
+    await asked.measurements.brief(PAGE, plan, None)
+    assert [belief.state for belief in decided] == [State.BLOCKED]
+
+
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked.measurements, "_cache", Bounded(2))
     for number in range(3):

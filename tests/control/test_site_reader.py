@@ -56,7 +56,9 @@ async def test_each_site_is_read_as_it_is_alone() -> None:
         world.beliefs.measured(host, down, network=HOME)
     reader = SiteReader(world.parts)
     sites = await reader.known(now)
-    assert [site.answer() for site in sites] == [reader.site(site.stored, now) for site in sites]
+    states = reader.states(now)
+    alone = [states.host(site.name) if site.stored.network == HOME else states.stored(site.stored) for site in sites]
+    assert sites == alone
     assert {site.stored.network for site in sites} == {HOME, AWAY}
     assert "only.failed.example" in {site.name for site in sites}
     assert [site.name for site in sites if site.state.status is SiteStatus.SITE_DOWN] == [
@@ -75,10 +77,11 @@ async def test_a_closed_port_is_a_row_of_its_own_and_not_the_site() -> None:
     reader = SiteReader(world.parts)
     (row,) = [site.answer() for site in await reader.known(time.time())]
     assert (row.site, row.scope, row.port, row.words) == ("okaysite.com:8443", "okaysite.com", 8443, "site down")
-    whole = reader.site(reader.belief("okaysite.com", now), time.time(), "okaysite.com")
+    states = reader.states(time.time())
+    whole = states.host("okaysite.com").answer()
     assert (whole.site, whole.words) == ("okaysite.com", "works")
-    assert reader.ports("okaysite.com", time.time()) == [row]
-    assert reader.ports("other.example", now) == []
+    assert [site.answer() for site in states.ports("okaysite.com")] == [row]
+    assert states.ports("other.example") == []
     world.store.close()
 
 
@@ -107,11 +110,11 @@ async def test_to_measure_a_block_again_does_not_begin_it() -> None:
     world, now = World(), time.time()
     world.beliefs = Beliefs(world.settings.detect, [replace(known(1, now), began=now - 9 * 86_400, signal_at=now - 60)])
     reader, host = SiteReader(world.parts), "www1.example"
-    before = reader.site(reader.belief(host, now), now, host)
+    before = reader.states(now).host(host).answer()
     assert (before.since, before.found_at) == (now - 9 * 86_400, now - 60)
     measured = LastResult(SiteStatus.BLOCKED, now, Source.MEASUREMENT, "dns", "DNS tampering", works_by="direct|doh")
     world.beliefs.measured(host, measured, network=HOME)
-    after = reader.site(reader.belief(host, now), now, host)
+    after = reader.states(now).host(host).answer()
     assert (after.since, after.found_at, after.cause, after.works_by) == (before.since, now, "dns", "direct|doh")
     (row,) = [site.answer() for site in await reader.known(now)]
     assert row == after

@@ -89,11 +89,11 @@ class ListEndpoints:
                 visited[row.host] = max(visited.get(row.host, 0.0), row.at)
         for host, at in parts.beliefs.working_direct(network=network):
             visited[host] = max(visited.get(host, 0.0), at)
+        states = self.sites.states(now)
         open_hosts = {
             host: at
             for host, at in visited.items()
-            if not parts.store.is_private(host)
-            and self.sites.belief(host, now).state not in (State.SUSPECT, State.BLOCKED)
+            if not parts.store.is_private(host) and states.belief(host).state not in (State.SUSPECT, State.BLOCKED)
         }
         here = [
             site

@@ -122,7 +122,7 @@ class MeasurementEndpoints:
         now = time.time()
         rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes, timeline = await self.sites.history(destination.host, now)
-        shown = self.sites.site(stored, now, destination.host)
+        shown = self.sites.states(now).host(destination.host).answer()
         return KnownSiteAnswer(
             host=destination.host,
             port=destination.port,
@@ -140,7 +140,7 @@ class MeasurementEndpoints:
     def _meant(self, text: str, host: str) -> str:
         """Returns the host that people mean by `text`, in which `host` stands: what is known of `www.example.org` is
         meant by `example.org`, but not by a URL."""
-        return host if names_port(text) else self.sites.meant(host, time.time())
+        return host if names_port(text) else self.sites.states(time.time()).meant(host)
 
     async def _page(self, text: str, *, fold_www: bool = False) -> tuple[ProbeTarget, ProbeTarget | None]:
         """Returns the page that `text` means, and the one to measure when no server listens there. With `fold_www`,

@@ -70,22 +70,16 @@ class SiteEndpoints:
         """Shows the status, the override and the history of a site."""
         host = parse_field(scope, host)
         now = time.time()
-        meant = self.sites.meant(host, now)
-        here = self.sites.belief(meant, now)
-        hosts = await self.sites.of_same_site(meant, now)
-        elsewhere = [
-            belief
-            for belief in self.parts.beliefs.all(now=now)
-            if belief.scope in (host, meant) and belief.network != here.network
-        ]
+        known, states = await self.sites.known(now), self.sites.states(now)
+        meant = states.meant(host)
         covering = self._override_of(host)
         changes, timeline = await self.sites.history(meant, now)
         return SiteAnswer(
             host=host,
-            belief=self.sites.site(here, now, meant),
-            ports=tuple(self.sites.ports(meant, now)),
-            hosts=tuple(hosts),
-            elsewhere=tuple(self.sites.site(belief, now) for belief in elsewhere),
+            belief=states.host(meant).answer(),
+            ports=tuple(site.answer() for site in states.ports(meant)),
+            hosts=tuple(states.of_same_site(meant, known)),
+            elsewhere=states.elsewhere(host, meant),
             override=None if covering is None else OverrideJson.of(*covering),
             timeline=timeline,
             changes=changes,

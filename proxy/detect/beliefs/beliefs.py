@@ -250,10 +250,10 @@ class Beliefs:
         self._update_clock(now)
         return self._results.of((network, host), now)
 
-    def recent_results(self, *, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
-        """The hosts with a result of the last `within_s`, the latest first, once for each port."""
+    def recent_results(self, *, network: NetworkId, now: float) -> list[tuple[str, LastResult]]:
+        """The hosts with a result that `last_result` knows, the latest first, once for each port."""
         self._update_clock(now)
-        return self._results.recent(network, now, within_s)
+        return self._results.recent(network, now)
 
     def results_since(self, at: float) -> set[str]:
         """The hosts with a result that came then or later, on any network."""

@@ -197,22 +197,20 @@ class Results:
 
     def by_port(self, key: Key, now: float) -> tuple[LastResult, ...]:
         """The last result of each port of a host, as far as they are not older than `known_s`."""
-        results = self._results.get(key) or ()
-        return tuple(result for result in results if 0 <= now - result.at <= self._settings.known_s)
+        return self._holding(self._results.get(key) or (), now)
 
     def visited(self, key: Key) -> Visited | None:
         """The last visit to a host; None: there was none."""
         return self._visited.get(key)
 
-    def recent(self, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
-        """The hosts with a result of the last `within_s` on a network, the latest first; a host stands there once for
-        each of its ports."""
+    def recent(self, network: NetworkId, now: float) -> list[tuple[str, LastResult]]:
+        """The results on a network that are not older than `known_s`, with their hosts, the latest first; a host stands
+        there once for each of its ports."""
         found = [
             (host, result)
             for (where, host), results in self._results.items()
             if where == network
-            for result in results
-            if 0 <= now - result.at <= within_s
+            for result in self._holding(results, now)
         ]
         return sorted(found, key=lambda pair: pair[1].at, reverse=True)
 
@@ -242,6 +240,9 @@ class Results:
         for key in self._results:
             self.forget(key)
         self.waiting.clear()
+
+    def _holding(self, results: Iterable[LastResult], now: float) -> tuple[LastResult, ...]:
+        return tuple(result for result in results if 0 <= now - result.at <= self._settings.known_s)
 
     def _replace(self, key: Key, port: int, result: LastResult | None) -> None:
         before = self._results.get(key) or ()

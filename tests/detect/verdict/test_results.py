@@ -274,9 +274,11 @@ def test_what_came_while_a_portal_was_there_is_forgotten(results: Results) -> No
 def test_recent_results_of_one_network_the_latest_first(results: Results) -> None:
     for place, (network, host) in enumerate([(HOME, "a.test"), (AWAY, "b.test"), (HOME, "c.test")]):
         results.learn(outcome(RESET, REFUSES, host=host), (network, host), NOW + place, direct_works=True)
-    found = results.recent(HOME, NOW + 2, within_s=600)
+    found = results.recent(HOME, NOW + 2)
     assert [host for host, _ in found] == ["c.test", "a.test"]
-    assert results.recent(HOME, NOW + 601, within_s=600) == found[:1]
+    a_day_later = NOW + 86_401
+    assert results.recent(HOME, a_day_later) == found[:1]
+    assert [results.of((HOME, host), a_day_later) for host in ("a.test", "c.test")] == [None, found[0][1]]
 
 
 @pytest.mark.parametrize(

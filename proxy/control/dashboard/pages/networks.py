@@ -17,7 +17,7 @@ from proxy.config.load import load
 from proxy.control.access import Refused
 from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
-from proxy.control.site_reader import KnownSite
+from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import BLOCKS, status_of
 from proxy.model import UNKNOWN_NETWORK, NetworkId, NetworkState

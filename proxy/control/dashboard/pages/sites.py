@@ -15,7 +15,7 @@ from proxy.control.dashboard.route_matrix import RouteMatrix, route_matrix
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site import names_of, scope
-from proxy.control.site_reader import KnownSite
+from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import NetworkId, Override
