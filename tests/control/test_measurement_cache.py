@@ -16,6 +16,7 @@ from proxy.control import measurement_cache
 from proxy.control.measurement_cache import Finished, Measurements, Planned, _as_found_before, as_measured
 from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered
 from proxy.detect.relay_faults import RelayFault
+from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
@@ -257,16 +258,16 @@ async def test_a_proof_is_of_the_host_also_where_its_domain_is_suspect(
 ) -> None:
     proven = LastResult(SiteStatus.BLOCKED, time.time() - 5, Source.MEASUREMENT, Cause.DNS)
     asked.world.beliefs.measured(PAGE.host, proven, network=HOME)
-    decided, judged = list[Belief](), measurement_cache.decide
+    decided = list[Belief]()
 
-    def decide(steps: Any, belief: Belief, **how: Any) -> Verdict:
+    def noted(steps: Any, belief: Belief, **how: Any) -> Verdict:
         decided.append(belief)
-        return judged(steps, belief, **how)
+        return decide(steps, belief, **how)
 
     async def plan(_: Destination) -> tuple[Belief, Plan]:
         return Belief("*.site.test", HOME, State.SUSPECT, Cause.DNS), PLAN
 
-    monkeypatch.setattr(measurement_cache, "decide", decide)
+    monkeypatch.setattr(measurement_cache, "decide", noted)
     await asked.measurements.brief(PAGE, plan, None)
     assert [belief.state for belief in decided] == [State.BLOCKED]
 
