@@ -48,7 +48,7 @@ from proxy.model import (
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.controls import SharedControls
-from proxy.probe.measure.inputs import MeasurementRequest, measured_routes
+from proxy.probe.measure.inputs import MeasurementRequest, is_at_home, measured_routes
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
 from proxy.session.events import Learned
@@ -203,7 +203,8 @@ class Measurements:
             where = network, before.network_state
             if self._controls is None or self._controls[0] != where:
                 self._controls = where, SharedControls()
-            steps_of_site = measure(self._parts.probe_environment(), request, self._controls[1])
+            env = self._parts.probe_environment()
+            steps_of_site = measure(env, request, self._controls[1])
             self._under_way[mark] = page.host, network
             try:
                 async with contextlib.aclosing(steps_of_site) as coming:
@@ -218,7 +219,7 @@ class Measurements:
                     stored,
                     network,
                     self._sites_with_same_page(steps, page, network),
-                    is_home=made.is_home,
+                    is_home=is_at_home(env, request),
                 )
                 if not thorough:
                     verdict = _as_found_before(self._last(page, network), verdict, time.time())

@@ -175,6 +175,8 @@ class NameServer:
     make: MakeSocket
     view: View
     asked: list[Question] = field(default_factory=list)
+    delay_s: float = 0.0
+    """Before each answer over UDP, as where the server has to ask others first."""
     _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def __aenter__(self) -> NameServer:
@@ -314,7 +316,9 @@ class _Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         with contextlib.suppress(dns.exception.DNSException, IndexError):  # no query: nobody waits for an answer
             reply = self._server.answer(data, "udp", addr[0])
-            if reply is not None:
+            if reply is not None and self._server.delay_s:
+                asyncio.get_running_loop().call_later(self._server.delay_s, self._transport.sendto, reply, addr)
+            elif reply is not None:
                 self._transport.sendto(reply, addr)
 
 

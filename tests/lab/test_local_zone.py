@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.lab import places
-from tests.lab.country import Country
+from tests.lab.country import RELAY, Country
 from tests.lab.name_servers import Addresses
 
 pytestmark = pytest.mark.namespaces
 
 SEARCHED, ZONE, HOME = "db.office.test", "box.zone.test", "nas.localdomain"
+IN_FILES = "mapped.hosts.test"
 CENSORED = "censored.test"
 RESOLV = f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\nsearch office.test\n"
 
@@ -56,3 +57,37 @@ async def test_no_relay_hears_of_a_local_zone(folder: Path, secure: bool) -> Non
     assert hosts.isdisjoint({SEARCHED, ZONE, HOME}), hosts
     assert opened.genuine, "the control: a private answer for a public name is rescued"
     assert {row["words"] for row in told["sites"]} <= {"not reachable on this network", "not tested"}
+
+
+WAYS = {
+    "why": ("why",),
+    "fresh": ("why", "--fresh"),
+    "test": ("test",),
+    "relay": ("test", "--routes", RELAY),
+}
+"""The commands that measure a site."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_measurement_before_any_visit_asks_the_network_first(folder: Path, way: str) -> None:
+    """Its resolver takes its time, in which a relay would long have been asked."""
+    here = {SEARCHED, ZONE, "www.office.test", IN_FILES}
+    async with Country(folder) as country:
+        country.provider_resolver.delay_s = 0.5
+        site = country.add_site(CENSORED)
+        for name in (SEARCHED, ZONE, "www.office.test", CENSORED):
+            country.provider.lies[name] = Addresses((places.BOGON,))
+        country.client.put_file("/etc/resolv.conf", RESOLV.encode())
+        country.client.put_file("/etc/hosts", f"127.0.0.1 localhost\n10.20.30.40 {IN_FILES}\n".encode())
+        settings = country.config(detect="syn_s = 2.0\n").replace("[auto]", "[limits]\nconnect_timeout_s = 2.5\n[auto]")
+        async with country.byway(folder / "byway", config=settings) as byway:
+            first = {name: await byway.command(*WAYS[way], name, check=False) for name in here}
+            rescued = await byway.command(*WAYS[way], site.url(), check=False)
+            told = {name: await byway.command("why", "--fresh", name, check=False) for name in here}
+    hosts = {asked.rpartition(":")[0] for asked in country.relay.asked}
+    assert hosts == {CENSORED}, "the control: a private answer for a public name, which a relay brings"
+    assert "blocked" in rescued.stdout or way == "relay", rescued.stdout
+    for name in here:
+        said = (first[name].stdout if way != "relay" else "") + told[name].stdout
+        assert "blocked" not in said, said
+        assert "not reachable on this network" in said or "not tested" in said, said

@@ -11,7 +11,7 @@ from proxy.config.schema import Settings
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.detect.tls_interception import KnownRoots
-from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
+from proxy.model import DIRECT, Action, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -68,6 +68,9 @@ class ProbeEnvironment(Protocol):
     def finding(self, host: str, /) -> DnsFinding | None:
         """The same as far as it is known, without asking."""
 
+    def is_local_zone(self, host: str, /) -> bool:
+        """Whether the lookups so far found `host` to be a name of the local network's own. Asks nobody."""
+
     def hello_turn(self, name: str, /) -> Awaitable[None]:
         """Waits until a ClientHello with this name may be sent on a direct route, and notes it."""
 
@@ -117,6 +120,9 @@ class SetupEnvironment:
     def finding(self, host: str, /) -> DnsFinding | None:
         return self._setup.resolver.finding(host)
 
+    def is_local_zone(self, host: str, /) -> bool:
+        return self._setup.resolver.is_local_zone(host)
+
     async def hello_turn(self, name: str, /) -> None:
         await self._services.hello_turn(name)
 
@@ -138,10 +144,24 @@ class MeasurementRequest:
         return self.page.destination
 
     @property
+    def must_find_place(self) -> bool:
+        """Whether lookups must show first that the site is not on the home network: AUTO sends a name to relays, and
+        direct may ask for it."""
+        plan, is_name = self.plan, self.destination.address is None
+        return plan.action is Action.AUTO and is_name and any(route.is_direct for route in plan.routes)
+
+    @property
     def needs_transfer(self) -> bool:
         """Whether a page of the usual size would show nothing: the stored status says that larger transfers stall, or
         are slow."""
         return self.thorough and self.belief.state in TROUBLED and self.belief.cause in NEEDS_BYTES_PROOF
+
+
+def is_at_home(env: ProbeEnvironment, request: MeasurementRequest) -> bool:
+    """Whether the site is on the home network, by its plan or by what lookups have found since."""
+    if request.plan.is_home:
+        return True
+    return request.plan.action in (Action.AUTO, Action.DIRECT) and env.is_local_zone(request.page.host)
 
 
 def measured_routes(settings: Settings) -> tuple[Route, ...]:

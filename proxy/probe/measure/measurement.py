@@ -1,7 +1,8 @@
 """Measures one site over all routes, and yields the steps as they end.
 
-Routes through relays are probed at the same time as the direct ones. Direct begins with the name lookups and ends with
-a control page where something failed. A step that is not allowed is "not tested", with the reason.
+Routes through relays are probed at the same time as the direct ones, once the name lookups have shown that the site is
+not on the home network. Direct begins with these lookups and ends with a control page where something failed. A step
+that is not allowed is "not tested", with the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.tasks import spawn
 from proxy.probe.measure.controls import Controls, SharedControls
-from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
+from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment, is_at_home
 from proxy.probe.measure.name_lookups import NameLookups
 from proxy.probe.site_probe import SiteProbe
 from proxy.probe.throughput import measure_throughput
@@ -88,6 +89,9 @@ class _Measurement:
             hello_turn=env.hello_turn,
         )
         self._controls = Controls(env, request, self._probe, shared)
+        # They are made for direct. Without direct their steps would be of a route that was not asked for.
+        is_direct = any(route.is_direct for route in request.routes)
+        self._lookups = NameLookups(env, request, self._emit_step if is_direct else lambda step: None)
         self._answered_neutral: set[str] = set()  # addresses
         self._opened: set[str] = set()  # `address:port` of direct connections that were opened
         # Also where direct delivered: a control explains or supports what it shows. A resolver that is not asked for a
@@ -106,6 +110,8 @@ class _Measurement:
             async with asyncio.TaskGroup() as group:
                 if local := [route for route in routes if route.is_direct]:
                     group.create_task(self._probe_direct_routes(local))
+                elif self._request.must_find_place:
+                    group.create_task(self._lookups.addresses())
                 slots = asyncio.Semaphore(self._detect.measure_routes)
                 for route in routes:
                     if not route.is_direct:
@@ -149,6 +155,11 @@ class _Measurement:
             else:
                 self._skip(route, _("not allowed by {reason}", reason=plan.why) if has_relays else plan.why)
             return
+        if self._request.must_find_place:
+            await self._lookups.place_known.wait()
+            if is_at_home(self._env, self._request):
+                self._skip(route, _AT_HOME)
+                return
         async with slots:
             dialer = self._env.dialer(route)
             if await self._probe.visit(route, dialer, destination, self._request.page, connect_s=_RELAY_TIMEOUT_S):
@@ -191,11 +202,11 @@ class _Measurement:
             for route in routes:
                 self._skip(route, _("relays only: {reason}", reason=self._request.plan.why))
             return
-        plain, secure = await NameLookups(self._env, self._request, self._emit_step).addresses()
+        plain, secure = await self._lookups.addresses()
         reached: list[IPAddress] = []
         if DIRECT in routes:
             reached += [address for address in plain if await self._probe_address(DIRECT, address)]
-        if self._request.plan.is_home:
+        if is_at_home(self._env, self._request):
             for route in routes:
                 if route != DIRECT:
                     self._skip(route, _AT_HOME)
@@ -215,7 +226,8 @@ class _Measurement:
             return False
         dialed, dialer, page = self._dialed(address), self._env.dialer(DIRECT), self._request.page
         # Another SNI goes first: a censor that has seen the site's may block the address for minutes.
-        neutral_first = self._request.thorough and page.protocol is Protocol.TLS and not self._request.plan.is_home
+        neutral_first = self._request.thorough and page.protocol is Protocol.TLS
+        neutral_first = neutral_first and not is_at_home(self._env, self._request)
         if neutral_first and not await self._probe_neutral_name(route, dialer, dialed):
             return False
         if not await self._probe.visit(route, dialer, dialed, page, connect_s=self._detect.syn_s):

@@ -1,7 +1,7 @@
 """The name lookups of a measurement: by the system's resolver, and by encrypted DNS.
 
 A suspect name, or one that the system's resolver answered wrongly before, is not looked up unencrypted again; a local
-name is never sent to an outside resolver.
+name is never sent to an outside resolver. They also show whether the network's own resolver alone knows the name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import DIRECT, DOH, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model import (
+    DIRECT,
+    DOH,
+    Evidence,
+    IPAddress,
+    MeasurementStep,
+    Route,
+    SignalId,
+    StepKind,
+    StepResult,
+    Symptom,
+)
 from proxy.model.errors import DialError
 from proxy.model.phrase import _
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
@@ -26,6 +37,9 @@ class NameLookups:
         self._env = env
         self._request = request
         self._emit = emit
+        self._is_private = False  # the system's resolver gave an address to which no public name leads
+        self.place_known = asyncio.Event()
+        """Set when the lookups have shown whether the name is one of the local network, or cannot show it."""
 
     async def addresses(self) -> tuple[list[IPAddress], list[IPAddress]]:
         """Returns the addresses from the system's resolver, and those from encrypted DNS: the first of each family, or
@@ -34,9 +48,13 @@ class NameLookups:
         literal = self._request.destination.address
         if literal is not None:
             return [literal], []
-        why_not = self._why_not_plain()
+        why_not, finding = self._why_not_plain(), self._env.finding(host)
+        self._is_private = finding is not None and finding.signal is SignalId.DNS_BOGON
         plain = await self._lookup(StepKind.RESOLVE, DIRECT, self._env.resolve, host, why_not)
+        if not self._is_private:
+            self.place_known.set()
         secure = await self._lookup(StepKind.SECURE, DOH, self._env.secure, host, self._why_not_secure(host, plain))
+        self.place_known.set()
         if why_not:
             plain = secure  # direct connects to these addresses now
         elif plain and secure:
@@ -60,6 +78,7 @@ class NameLookups:
             found = list(await resolve(host))
         except DialError as error:
             elapsed = round(loop.time() - began, 4)
+            self._is_private = self._is_private or error.symptom is Symptom.FORGED
             result = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
             self._emit(
                 MeasurementStep(kind, route, result, error.symptom, str(error), "", elapsed, error.evidence.copy())
