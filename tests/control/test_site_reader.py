@@ -10,7 +10,7 @@ from proxy.config.schema import Auto
 from proxy.control.site_reader import SiteReader, answers
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import Belief, NetworkId, Stage, State, Symptom
+from proxy.model import Belief, NetworkId, Stage, State, StoredResult, Symptom
 from proxy.net.tasks import spawn
 from tests.control.world import World
 from tests.support.outcomes import HOME, delivered, failed, outcome
@@ -102,6 +102,15 @@ async def test_control_pages_that_nobody_visited_are_no_sites() -> None:
     assert [site.name for site in await reader.known(now)] == ["asked.example"]
     world.see(outcome(delivered(), host="other.test", at=now), outcome(CLOSED, host="control.example", at=now))
     assert {site.name for site in await reader.known(time.time())} == {"asked.example", "control.example"}
+    world.store.close()
+
+
+async def test_a_control_page_that_somebody_visited_is_a_site_also_after_a_restart() -> None:
+    """Only the result of the visit is known then."""
+    world, now = Controlled(), time.time()
+    visited = StoredResult(HOME, "control.example", 443, "site down", now, "connection", "down", otherwise="not tested")
+    world.beliefs = Beliefs(world.settings.detect, results=[visited])
+    assert [site.name for site in await SiteReader(world.parts).known(now)] == ["control.example"]
     world.store.close()
 
 

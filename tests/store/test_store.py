@@ -23,7 +23,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import Log
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State, StoredResult
-from proxy.store import database, file, rows
+from proxy.store import database, file, queries, rows
 from proxy.store import retention as retiring
 from proxy.store import store as writer
 from proxy.store.file import open_reader
@@ -284,6 +284,8 @@ def test_the_last_results_are_known_after_a_restart(path: Path, open_at: Opener)
     store.drop_result(failed_at("gone.example").key)
     store.flush()
     assert b"fine.example" not in on_disk(path.parent)
+    with contextlib.closing(open_reader(path)) as reader:
+        assert queries.results(reader) == ([failed_at("down.example", AT + 5)], 0), "also of a Byway that is killed"
     store.close()
     again = open_at(path)
     assert again.load_results() == [failed_at("down.example", AT + 5)]

@@ -428,6 +428,16 @@ def test_a_relay_url_is_not_kept() -> None:
     assert "secret" not in result.text
 
 
+def test_of_a_long_sentence_the_beginning_is_kept() -> None:
+    """It may come from a relay, or from an addon."""
+    kept = Kept()
+    down = LastResult(SiteStatus.SITE_DOWN, NOW, Source.CONNECTION, text="no answer, " * 10_000)
+    Results(DetectTuning(), store=kept).note(KEY, down)
+    (result,) = kept.results.values()
+    assert result.text.startswith("no answer, no answer")
+    assert len(result.text) <= 2_000
+
+
 def test_the_own_port_of_a_site_is_that_of_http_only_where_that_was_visited_last(results: Results) -> None:
     assert results.own_port(KEY) == 443
     for protocol, port, own in ((Protocol.HTTP, 80, 80), (Protocol.TLS, 8443, 443), (Protocol.TLS, 443, 443)):
