@@ -63,6 +63,8 @@ class ConnectivityCheck:
             pages = await self._usable_pages(setup, network)
             if pages and services.beliefs.control_wanted(network, services.now()):
                 asked = tuple(pages)
+                if not services.beliefs.network_state(network).is_restricted:  # else they may well fail
+                    services.flows.witness_asked()
                 results = await self._check_some(setup, pages, network)
                 if set(results) == {ConnectivityResult.FAILED}:
                     await self._check_portal(setup, asked, network)
@@ -78,12 +80,15 @@ class ConnectivityCheck:
 
     async def _find_relay_as_witness(self, setup: Setup, network: NetworkId) -> None:
         """Connects to some relays at once, since no control page may be requested: the first that accepts shows that
-        the network is there. Nothing is said to it. Where the stalled flow's relay is the only one, nobody can tell it
-        from the network, and a client that asks again would have no other way either."""
+        the network is there. Nothing is said to it. One that has just worked should accept; where only the stalled
+        flow's relay has, nobody can tell it from the network."""
         registry, services = setup.registry, self._services
         by_endpoint = {
             registry.first_endpoint(name): name for name in services.health.order(registry.relay_names, services.now())
         }
+        some = [*by_endpoint.values()][:_RELAYS_MAX]
+        if len(services.health.working(some, services.now())) > 1:
+            services.flows.witness_asked()
         is_found = False
 
         async def ask(name: str) -> None:
@@ -98,7 +103,7 @@ class ConnectivityCheck:
                 else:
                     stream.abort()
 
-        await asyncio.gather(*map(ask, [*by_endpoint.values()][:_RELAYS_MAX]))
+        await asyncio.gather(*map(ask, some))
 
     async def _check_some(
         self, setup: Setup, pages: list[ControlPage], network: NetworkId

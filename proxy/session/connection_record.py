@@ -379,6 +379,10 @@ class ConnectionRecord:
         self._observer.on_relay_stalled(self.outcome, tunnel, bytes_down)
         tunnel.abort(f"the connection to the relay froze after {bytes_down} bytes")
 
+    def on_relay_silent(self, silent_s: float, tunnel: Tunnel) -> None:
+        """It is ended, so that the client asks again; it says nothing of the relay, since the network may be gone."""
+        tunnel.abort(f"the relay was silent for {silent_s:.0f} s: it or the network is gone")
+
     def on_way_stalled(self, tunnel: Tunnel) -> None:
         """Its client opens a new one, by another way if there is one."""
         tunnel.abort("it was idle, and another connection over the same way to the relay froze")

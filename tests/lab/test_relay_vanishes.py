@@ -32,13 +32,24 @@ pytestmark = pytest.mark.namespaces
 
 def relays_of(country: Country, first: str) -> Sequence[tuple[str, str]]:
     """Two relays, on machines of their own. The first one speaks SOCKS, or HTTP within TLS, which is copied."""
-    urls = {"socks": country.socks_url, "https": country.https_url}
-    return [(name, urls[name]) for name in sorted(urls, key=lambda name: name != first)]
+    return sorted([one(country, "socks"), one(country, "https")], key=lambda relay: relay[0] != first)
+
+
+def one(country: Country, kind: str) -> tuple[str, str]:
+    """A relay with its URL. The one in the clear speaks SOCKS and HTTP on one port."""
+    urls = {
+        "socks": country.socks_url,
+        "http": country.socks_url.replace("socks5h", "http"),
+        "https": country.https_url,
+    }
+    return kind, urls[kind]
 
 
 @contextlib.asynccontextmanager
-async def running(country: Country, folder: Path, first: str, rules: str = RULES) -> AsyncIterator[Running]:
-    config = country.config(relays=relays_of(country, first))
+async def running(
+    country: Country, folder: Path, first: str, rules: str = RULES, *, alone: bool = False
+) -> AsyncIterator[Running]:
+    config = country.config(relays=[one(country, first)] if alone else relays_of(country, first))
     async with country.byway(folder / "byway", config=config, rules=rules) as byway:
         yield byway
 
@@ -77,21 +88,49 @@ async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
     assert len(asked) == (rules == RULES)
 
 
+@pytest.mark.parametrize("rules", [RULES, ONLY_RELAYS], ids=["a control page", "no control page"])
+@pytest.mark.parametrize("only", ["socks", "http", "https"])
+async def test_a_download_through_the_only_relay_is_ended(
+    country: Country, tmp_path: Path, only: str, rules: str
+) -> None:
+    """Where nobody shows that the network is there, the relay is not said to be at fault."""
+    site = country.add_site("file.by-relay.test", conduct=SLOWLY)
+    address = places.HTTPS_RELAY if only == "https" else places.SOCKS_RELAY
+    async with running(country, tmp_path, only, rules, alone=True) as byway:
+        download = spawn(visit(country, byway, site), name="a download")
+        await asyncio.sleep(2.0)  # so that it is under way
+        country.rules.set([AddressDrop(f"{address}/32")])
+        seen = await download
+        assert not seen.genuine
+        assert "reset" in seen.error.lower(), "so that a browser asks again"
+        assert await faults(byway) == ({only: "stalled"} if rules == RULES else {})
+        country.rules.clear()
+        assert (await visit(country, byway, country.add_site("page.by-relay.test"), "/")).genuine
+
+
 @pytest.mark.parametrize(
-    ("conduct", "rules", "texts"),
+    ("conduct", "rules", "texts", "alone"),
     [
-        (Conduct(pause_after=20_000, pause_s=15), [], RULES),
-        (SLOWLY, [Outage(3.0, 5.0)], RULES),
-        (SLOWLY, [Outage(3.0, 5.0)], ONLY_RELAYS),
+        (Conduct(pause_after=20_000, pause_s=15), [], RULES, False),
+        (Conduct(pause_after=20_000, pause_s=15), [], ONLY_RELAYS, True),
+        (SLOWLY, [Outage(3.0, 5.0)], RULES, False),
+        (SLOWLY, [Outage(3.0, 5.0)], ONLY_RELAYS, False),
+        (SLOWLY, [Outage(3.0, 5.0)], ONLY_RELAYS, True),
     ],
-    ids=["a server that pauses for 15 s", "5 s without a network", "the same where no control page may be asked"],
+    ids=[
+        "a server that pauses for 15 s",
+        "the same through the only relay",
+        "5 s without a network",
+        "the same where no control page may be asked",
+        "the same with the only relay",
+    ],
 )
 @pytest.mark.parametrize("first", ["socks", "https"])
 async def test_a_relay_that_lives_is_not_left(
-    country: Country, tmp_path: Path, first: str, conduct: Conduct, rules: list[Rule], texts: str
+    country: Country, tmp_path: Path, first: str, conduct: Conduct, rules: list[Rule], texts: str, alone: bool
 ) -> None:
     site = country.add_site("file.by-relay.test", conduct=conduct)
-    async with running(country, tmp_path, first, texts) as byway:
+    async with running(country, tmp_path, first, texts, alone=alone) as byway:
         country.rules.set(rules)
         seen = await visit(country, byway, site, "/bytes/60000" if conduct.pause_s else DOWNLOAD)
         assert seen.genuine, seen.error

@@ -17,6 +17,7 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Event
+from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
@@ -70,11 +71,16 @@ class Scene:
         router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
         self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
         self.witnesses: list[Stream] = []
+        self.expected: list[float] = []  # when somebody was asked who answers whenever the network is there
+        self.health = Health(self.settings.detect)
         self.relay_names = tuple(relays)
         self.relays = relays
         self.connectivity = ConnectivityCheck(
             services(
-                flows=SimpleNamespace(take_witness=self.witnesses.append),
+                flows=SimpleNamespace(
+                    take_witness=self.witnesses.append, witness_asked=lambda: self.expected.append(self.now())
+                ),
+                health=self.health,
                 setup=lambda: self.setup,
                 beliefs=self.beliefs,
                 network=lambda: self.network,
@@ -289,6 +295,41 @@ def test_where_no_page_may_be_requested_a_relay_that_accepts_is_the_witness() ->
         assert (witness.closed, [stream.closed for stream in (*near.streams, *far.streams)]) == (False, [False, True])
         assert witness is near.streams[0]
         assert not [stream.sent for stream in (*near.streams, *far.streams) if stream.sent]
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("worked", "is_expected"), [((), False), (("one",), False), (("one", "two"), True)], ids=["none", "one", "two"]
+)
+def test_only_relays_that_work_are_expected_to_accept(worked: tuple[str, ...], is_expected: bool) -> None:
+    """Of those that worked, one is the stalled flow's own."""
+
+    async def story() -> None:
+        scene = Scene(rules="MATCH,RELAY", relays=dict.fromkeys(("one", "two", "dead"), Script(connect=UNREACHABLE)))
+        await asyncio.sleep(10_000.0)
+        for name in worked:
+            scene.health.worked(name, scene.now())
+        scene.stalls()
+        await asyncio.sleep(5.0)
+        assert len(scene.asked) == 3
+        assert scene.expected == ([10_000.0] if is_expected else [])
+
+    play(story())
+
+
+@pytest.mark.parametrize("is_restricted", [False, True])
+def test_a_control_page_is_expected_to_answer_but_on_a_restricted_network(
+    is_restricted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        scene = Scene()
+        if is_restricted:
+            monkeypatch.setattr(scene.beliefs, "network_state", lambda network: NetworkState.RESTRICTED)
+        scene.stalls()
+        await asyncio.sleep(5.0)
+        assert scene.asked == [(0.0, "one.test")]
+        assert scene.expected == ([] if is_restricted else [0.0])
 
     play(story())
 

@@ -756,6 +756,16 @@ def test_a_relays_connection_that_stalls_is_ended_and_says_nothing_of_the_host(n
     assert scene.changes == []
 
 
+def test_a_relay_that_may_be_gone_or_the_network_is_ended_and_blamed_for_nothing() -> None:
+    scene = Watched(VPS, peer=VPS_PEER)
+    scene.watch()
+    scene.flows.listener.on_relay_silent(8.02, cast(Any, scene.tunnel))
+    assert scene.tunnel.aborted == ["the relay was silent for 8 s: it or the network is gone"]
+    assert scene.shared.relay_ways.obstacle(VPS_AT, HOME, 1000.0) is None
+    assert scene.shared.health.faults() == {}
+    assert scene.changes == []
+
+
 def test_an_idle_connection_to_a_relay_is_ended_with_one_that_stalled_and_shows_nothing_more() -> None:
     scene = Watched(VPS, peer=VPS_PEER)
     scene.watch()

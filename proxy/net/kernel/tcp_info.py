@@ -29,10 +29,11 @@ _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
 _BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as its struct has
 
-# The same for a flow that is under way: tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24 (segments),
-# tcpi_last_ack_recv 56 (ms ago), tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_received 128
-# (Linux 4.1), tcpi_data_segs_in 152 (Linux 4.6).
-_PULSE = struct.Struct("=3xB16xII28xI8xI28xI24xQ16xI")
+# The same for a flow that is under way: tcpi_state 0, tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24
+# (segments), tcpi_last_ack_recv 56 (ms ago), tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_received
+# 128 (Linux 4.1), tcpi_data_segs_in 152 (Linux 4.6).
+_CLOSED = 7  # TCP_CLOSE (<net/tcp_states.h>)
+_PULSE = struct.Struct("=B2xB16xII28xI8xI28xI24xQ16xI")
 
 
 @frozen_dataclass
@@ -67,6 +68,7 @@ class FlowSample:
     bytes_in: int = 0
     segments_in: int = 0  # that held data
     rtt_s: float = 0.0  # smoothed, as it was while acknowledgements came
+    is_over: bool = False  # the other end reset the connection, or the kernel gave it up
 
 
 PROBE_EVERY_S = 1  # the kernel's least
@@ -169,8 +171,18 @@ class TcpInfo:
         data = _info(sock)
         if len(data) < _PULSE.size:
             return None
-        probes, segment, unacked, heard_ms, rtt_us, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
-        return FlowSample(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in, rtt_us / 1e6)
+        state, probes, segment, unacked, heard_ms, rtt_us, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
+        return FlowSample(
+            probes,
+            retransmits,
+            unacked,
+            heard_ms / 1000,
+            segment,
+            bytes_in,
+            segments_in,
+            rtt_us / 1e6,
+            is_over=state == _CLOSED,
+        )
 
     def silence_retransmits(self, sock: socket.SocketType) -> None:
         """Bounds how long the kernel retransmits on a connection that is no longer needed. The caller then resets it

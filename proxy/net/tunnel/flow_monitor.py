@@ -4,8 +4,9 @@ Some censors let a connection begin and then pass nothing more, or a trickle, or
 does not notice that, and must not become slower: this monitor polls the byte counters of each tunnel once a second and
 never sees its bytes. A direct flow that has stalled gets keepalive probes. Unanswered probes count only in seconds in
 which another direct flow received bytes, so that an outage of our own uplink freezes nothing. When none does, the
-listener is told, who may find a witness: a connection that is probed as well. What a signal means, and whether another
-route does better, is for `detect`.
+listener is told, who may find a witness: a connection that is probed as well. Where nobody could be asked, a relay that
+stays silent is given up all the same: it may be the only way out. What a signal means, and whether another route does
+better, is for `detect`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ _HEARD_S = 1.5
 """Seconds since a witness was heard in which the network counts as there: it is probed a second after its last answer,
 and the next one takes a round trip."""
 
+_SILENT_S = 7.5
+"""Seconds without a byte or an acknowledgement of a relay after which its flow is ended though nobody shows that the
+network is there: at the eighth poll, so within 10 s. A shorter outage ends nothing, nor does any of our own link, which
+`reset` is called for."""
+
 _NEVER = float("-inf")
 _HOSTS = 4096
 _HOUR_S = 3600.0
@@ -83,6 +89,10 @@ class FlowListener(Protocol):
 
     def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
         """A flow through a relay stopped for good: the relay's own connection answers no probe."""
+
+    def on_relay_silent(self, silent_s: float, tunnel: Tunnel) -> None:
+        """A flow through a relay gets nothing, its relay answers no probe for `silent_s`, and nobody could be asked
+        whether the network is there: either of them is gone."""
 
     def on_way_stalled(self, tunnel: Tunnel) -> None:
         """Another young flow over the same way to the relay stopped for good. This one is idle, and it would stop too
@@ -200,6 +210,7 @@ class FlowMonitor:
         self._broke_at: Bounded[str, int] = Bounded(_HOSTS)  # host → bytes of its last reset
         self._witness: Witness | None = None
         self._witness_end: asyncio.TimerHandle | None = None
+        self._asked_in_vain = False  # for a witness, and nothing was received since
 
     @property
     def _window(self) -> int:
@@ -240,12 +251,17 @@ class FlowMonitor:
         if flow.direct and result.bytes_down and result.error and result.was_reset:
             self._on_reset(flow, result.bytes_down)
 
+    def witness_asked(self) -> None:
+        """Somebody is asked who answers whenever the network is there. Until anything is heard, it may be at fault."""
+        self._asked_in_vain = True
+
     def take_witness(self, stream: Stream) -> None:
         """Takes over a direct connection that has delivered, and closes it when another control page may be requested.
         Until then it shows whether the network is there while a flow stalls."""
         from proxy.net.tunnel.witness import Witness  # of most runs no flow stalls alone
 
         self._dismiss_witness()
+        self._asked_in_vain = False
         self._witness = Witness(stream, self._tcp_info)
         self._witness_end = self._loop.call_later(self._settings.control_interval_s, self._dismiss_witness)
 
@@ -262,6 +278,7 @@ class FlowMonitor:
         self._slow_windows.clear()
         self._broke_at.clear()
         self._dismiss_witness()
+        self._asked_in_vain = False
         now = self._loop.time()
         for flow in self._flows:
             self._stop_keepalive(flow)
@@ -293,10 +310,13 @@ class FlowMonitor:
         moved, stalled = self._collect(now)
         received, self._received = self._received, False
         relay_received, self._relay_received = self._relay_received, False
+        self._asked_in_vain = self._asked_in_vain and not (received or relay_received)
         for flow, count in moved:
             self._on_bytes(flow, count, now, within_s)
         if self._witness is not None:
-            if stalled and not received:
+            if stalled and self._witness.is_broken:
+                self._dismiss_witness()
+            elif stalled and not received:
                 received = self._witness.ask(_HEARD_S)
             else:
                 self._witness.rest()
@@ -415,8 +435,24 @@ class FlowMonitor:
             sample.unacked and stall.retransmits >= self._settings.frozen_retransmits
         ):
             self._freeze(flow, stall, now)
+        elif not others_receive and self._is_given_up(flow, stall, now):
+            self._stop_keepalive(flow)
+            flow.listener.on_relay_silent(now - flow.progress_at, flow.tunnel)
         elif now - stall.began >= self._settings.frozen_give_up_s:
             self._stop_keepalive(flow)
+
+    def _is_given_up(self, flow: WatchedFlow, stall: _Stall, now: float) -> bool:
+        """Whether nobody can tell a silent relay from an outage, and to wait is worse than to ask again. An old
+        connection that brings little at a time is a terminal's session, which cannot be opened again: it waits."""
+        return (
+            not flow.direct
+            and self._witness is None
+            and not self._asked_in_vain
+            and self._is_unanswered(stall, now)
+            # The kernel notes no acknowledgement for what it receives while it sends nothing.
+            and min(now - flow.progress_at, stall.sample.heard_s) >= _SILENT_S
+            and (now - flow.opened_at <= YOUNG_S or _were_full(FlowSample(), stall.sample))
+        )
 
     def _is_unanswered(self, stall: _Stall, now: float) -> bool:
         """Whether nothing was heard of a stalled flow's peer for `stalled_s`, though data was to be acknowledged, or a

@@ -31,6 +31,12 @@ class Witness:
         self._keepalive: Keepalive | None = None
         self._probe()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether its peer has reset it, since it was idle for long: it can show nothing any more."""
+        sample = self._tcp_info.sample(self._stream.lowest_socket)
+        return sample is None or sample.is_over
+
     def ask(self, within_s: float) -> bool:
         """Has it probed each second. Returns whether its peer was heard within the last `within_s`."""
         sample = self._tcp_info.sample(self._stream.lowest_socket)

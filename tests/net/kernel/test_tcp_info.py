@@ -197,6 +197,16 @@ async def test_what_came_is_counted(tcp_info: TcpInfo) -> None:
         assert sampled(tcp_info, near).unacked == 1
 
 
+async def test_who_was_reset_while_idle_is_over(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near:
+        assert not sampled(tcp_info, near).is_over
+        far.close()
+        assert not sampled(tcp_info, near).is_over, "its kernel still answers"
+        near.send(b"?")  # nobody takes it, as nobody takes a probe once the other kernel has forgotten the connection
+        await until(lambda: sampled(tcp_info, near).is_over)
+
+
 def sampled(tcp_info: TcpInfo, sock: socket.socket) -> FlowSample:
     found = tcp_info.sample(sock)
     assert found is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -86,6 +86,9 @@ class Listener:
     def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
         self.world.stalled.append((self.host, bytes_down))
 
+    def on_relay_silent(self, silent_s: float, tunnel: Tunnel) -> None:
+        self.world.silent.append((self.host, round(silent_s)))
+
     def on_way_stalled(self, tunnel: Tunnel) -> None:
         self.world.beside.append(self.host)
 
@@ -100,6 +103,7 @@ class World:
     proven: list[tuple[int, float]] = field(default_factory=list)
     carried: list[tuple[str, int]] = field(default_factory=list)
     stalled: list[tuple[str, int]] = field(default_factory=list)
+    silent: list[tuple[str, int]] = field(default_factory=list)  # given up after so many seconds, unwitnessed
     beside: list[str] = field(default_factory=list)  # idle, on a way on which another one stalled
     taken: list[tuple[str, int]] = field(default_factory=list)
     brought: list[tuple[str, float]] = field(default_factory=list)
@@ -399,6 +403,81 @@ def test_a_witness_whose_connection_broke_says_nothing() -> None:
         assert world.found == []
 
     tell(story)
+
+
+# -- a relay that is silent, and nobody to ask
+
+SILENT = FlowSample(probes=3, heard_s=99.0, segment=1400, bytes_in=16_000, segments_in=12)
+CHATTING = replace(SILENT, segments_in=200)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A flow through the only relay, of which nothing more is heard."""
+
+    what: str
+    is_given_up: bool
+    sample: FlowSample = SILENT
+    direct: bool = False
+    age_s: float = 10.0  # when it delivered for the last time
+    asks: bool = False  # somebody who should answer is asked, and does not
+    witness: FlowSample | None = None
+    heard_again_after: float = 999.0  # seconds
+    beside_s: float = 999.0  # when another flow through a relay receives, seconds
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Alone("a download", True),
+        Alone("a request that is not acknowledged", True, sample=replace(SILENT, probes=0, unacked=2)),
+        Alone("the same, direct", False, direct=True),
+        Alone("a relay whose kernel answers", False, sample=replace(SILENT, probes=0, heard_s=0.4)),
+        Alone("an outage of 6 s", False, heard_again_after=6.0),
+        Alone("an outage in which others were asked", False, asks=True),
+        Alone("others were asked, and then the network was there", True, asks=True, beside_s=4.5),
+        Alone("a witness that is silent as well", False, witness=FlowSample(heard_s=9.0)),
+        Alone("a witness that has been closed", True, witness=FlowSample(heard_s=9.0, is_over=True)),
+        Alone("a young terminal", True, sample=CHATTING),
+        Alone("an old terminal", False, sample=CHATTING, age_s=400.0),
+        Alone("a long download", True, age_s=400.0),
+    ],
+    ids=lambda one: one.what,
+)  # fmt: skip
+def test_a_silent_relay_is_given_up_within_ten_seconds_where_nobody_could_be_asked(one: Alone) -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=one.direct, received=16_000, stalls_count=True)
+        other, _ = world.open("news.test", direct=False)
+        await asyncio.sleep(one.age_s - 0.5)
+        if one.witness is not None:
+            witness = Witnessing(world)
+            witness.sample = one.witness
+            world.watch.take_witness(cast(Stream, witness))
+        fake.down.moved += 1
+        fake.sample = one.sample
+        for second in range(10):
+            if second >= one.heard_again_after:
+                fake.sample = replace(SILENT, probes=0, heard_s=0.3)
+            if one.asks and second == 4:
+                world.watch.witness_asked()
+            if second > one.beside_s:
+                other.down.moved = 2
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert world.silent == ([("blog.test", 8)] if one.is_given_up else [])
+    assert (world.stalled, world.found) == ([], []), "nobody is blamed"
+
+
+def test_after_a_change_of_network_nobody_has_been_asked() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", direct=False, received=16_000, stalls_count=True)
+        world.watch.witness_asked()
+        world.watch.reset()
+        fake.sample = SILENT
+        await asyncio.sleep(10)
+
+    assert tell(story).silent == [("blog.test", 8)]
 
 
 @pytest.mark.parametrize(("rtt_s", "heard_s", "is_told"), [(0.05, 5.0, True), (2.0, 6.9, False), (2.0, 7.1, True)])
