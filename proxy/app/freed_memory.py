@@ -32,10 +32,9 @@ def return_freed_pages() -> None:
 
 
 def collect_replaced() -> None:
-    """Frees what nobody uses any more, also of what a start has made. That is frozen (`process`), so that no collection
-    scans it, and none would ever free a part of it whose objects refer to each other: the first resolver and the first
-    guard know the names that were visited until they were replaced. Takes some tens of milliseconds."""
-    gc.unfreeze()
+    """Frees what nobody uses any more though its objects refer to each other: a resolver and a guard that were replaced
+    know the names that were visited. Nothing that was there before the first Setup is scanned (`process`), so it takes
+    some milliseconds, however long the lists are."""
     gc.collect()
 
 
