@@ -27,7 +27,7 @@ from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.decision import decide
-from proxy.detect.verdict.evidence import block_measured
+from proxy.detect.verdict.evidence import block_measured, open_measured
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import BLOCKS, LastResult, SiteStatus, Source, site_state
 from proxy.detect.verdict.verdict import Verdict
@@ -282,7 +282,8 @@ class Measurements:
         if verdict.status not in _OF_NO_ROUTE:
             conditions = parts.beliefs.relay_conditions(host, network=network, now=now)
             parts.health.learn_steps(measured.steps, measured.at, now, conditions)
-        event = block_measured(host, measured.page.protocol, measured.steps, verdict, now)
+        protocol, steps = measured.page.protocol, measured.steps
+        event = block_measured(host, protocol, steps, verdict, now) or open_measured(host, protocol, steps, verdict)
         if event is not None and measured.learns:
             parts.events.emit(Learned(parts.beliefs.learn(event, network=network, now=now)))
         self._learn_network(measured, now)

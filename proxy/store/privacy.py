@@ -58,11 +58,12 @@ class LogPrivacy:
         """Whether the belief of this change is stored, so that it is known after a restart."""
         return is_storable(change) and self.may_list(change)
 
-    def may_keep(self, result: StoredResult) -> bool:
-        """Whether a result is stored, so that it is known after a restart: by default not of a site that works."""
+    def may_keep(self, result: StoredResult, *, is_troubled: bool = False) -> bool:
+        """Whether a result is stored, so that it is known after a restart: by default not of a site that works, unless
+        a block of it is stored (`is_troubled`), which that result contradicts."""
         if self._hosts == "off" or result.network == UNKNOWN_NETWORK or self.is_private(result.host):
             return False
-        return self._hosts == "all" or result.status != State.WORKS
+        return self._hosts == "all" or is_troubled or result.status != State.WORKS
 
 
 def is_storable(change: Change) -> bool:

@@ -74,6 +74,7 @@ class _Overridden(NamedTuple):
 class _Result(NamedTuple):
     key: ResultKey
     result: StoredResult | None
+    is_troubled: bool = False
 
 
 _Item = _Recorded | DirectSums | Change | _Overridden | _Result
@@ -182,9 +183,9 @@ class Store:
         for change in changes:
             self._append(change)
 
-    def keep_result(self, result: StoredResult) -> None:
-        """Queues the last result of a site, as far as `[log]` allows."""
-        self._append(_Result(result.key, result))
+    def keep_result(self, result: StoredResult, *, is_troubled: bool = False) -> None:
+        """Queues the last result of a site, as far as `[log]` allows. `is_troubled`: a block of it is stored."""
+        self._append(_Result(result.key, result, is_troubled))
 
     def drop_result(self, key: ResultKey) -> None:
         """Queues the removal of a result, which is over or forgotten."""
@@ -469,4 +470,5 @@ class Store:
 
     def _kept(self, item: _Result) -> StoredResult | None:
         """What is stored of a result; None: nothing, and what was stored before is over."""
-        return item.result if item.result is not None and self._privacy.may_keep(item.result) else None
+        result, may_keep = item.result, self._privacy.may_keep
+        return result if result is not None and may_keep(result, is_troubled=item.is_troubled) else None

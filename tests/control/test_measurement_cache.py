@@ -14,7 +14,8 @@ import pytest
 
 from proxy.control import measurement_cache
 from proxy.control.measurement_cache import Finished, Measurements, Planned, _as_found_before, as_measured
-from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered
+from proxy.control.site_reader import SiteReader
+from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered, DirectDelivered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -45,7 +46,7 @@ from proxy.session.events import Learned
 from proxy.store.forgetting import Forgotten
 from tests.control.world import NoWay, World
 from tests.probe.measure.scene import ORIGIN, Scene, made
-from tests.support.outcomes import AWAY, HOME, failed, outcome, rescued
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued
 
 PAGE = page_of("site.test")
 PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
@@ -309,6 +310,44 @@ async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked,
     assert told.measured.page.url == ("http://site.test/" if served else "https://site.test/")
     assert told.measured.verdict.status == ("works" if served else "site down"), told.measured.verdict
     assert control.measured.page.url == "https://site.test/", "the error is that of the only page there is"
+
+
+@pytest.mark.parametrize("learns", [True, False])
+async def test_a_guess_that_a_measurement_refuted_does_not_come_back_with_a_visit_by_the_relay(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, learns: bool
+) -> None:
+    """Nor is it forgotten where nothing may be learned: what was measured stands until direct fails."""
+    world, now, host = asked.world, time.time(), PAGE.host
+    world.beliefs.learn(DirectDelivered("uplink.example"), network=HOME, now=now)
+    by_http: dict[str, Any] = {"host": host, "at": now, "protocol": Protocol.HTTP, "port": 80}
+    world.see(outcome(failed(), delivered(TOR), **by_http))
+    reader = SiteReader(world.parts)
+
+    async def plan(to: Destination) -> tuple[Belief, Plan]:
+        stored, made_ = await reader.plan(to)
+        return stored, replace(made_, learns=learns)
+
+    def said() -> tuple[str, str, float]:
+        state = reader.states(time.time()).host(host).state
+        return state.status, state.works_by, state.since
+
+    assert said()[:2] == ("likely blocked", "tor")
+    async with made() as scene:
+        scene.addresses[host] = [ORIGIN]
+        world.measured_with = replace(scene.means, dialer=lambda _: ToOrigin(scene), carries=lambda *_: True)
+        lines = asked.measurements.lines(page_of(f"http://{host}/bytes/500"), plan)
+        async with aclosing(lines):
+            *_, last = [line async for line in lines]
+    assert isinstance(last, Finished)
+    assert last.measured.verdict.status == "works"
+    works, opened_by, since = said()
+    assert (works, since > now) == ("works", True)
+    world.see(outcome(delivered(TOR), **by_http))
+    assert said() == (works, opened_by, since)
+    state = world.beliefs.lookup(host, network=HOME, now=time.time()).state
+    assert state is (State.WORKS if learns else State.SUSPECT)
+    world.see(outcome(failed(), delivered(TOR), **{**by_http, "at": time.time()}))
+    assert said()[0] == "likely blocked"
 
 
 @pytest.mark.parametrize("relay_gets_it_too", [False, True])

@@ -115,3 +115,5 @@ def test_which_results_are_kept(settings: dict[str, Any], host: str, status: str
     result = StoredResult(HOME, host, 443, status, 0.0, "connection")
     assert said(**settings).may_keep(result) is is_kept
     assert not said(**settings).may_keep(replace(result, network=UNKNOWN_NETWORK))
+    is_allowed = settings["hosts"] != "off" and host == HOST
+    assert said(**settings).may_keep(result, is_troubled=True) is is_allowed

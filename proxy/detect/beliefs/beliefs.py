@@ -270,7 +270,9 @@ class Beliefs:
     def measured(self, host: str, result: LastResult, *, network: NetworkId) -> None:
         """Takes the result of a measurement of `host`."""
         key = (network, host)
-        self._results.note(key, result)
+        known_at = max(result.at, self._table.now)
+        is_troubled = self.lookup(host, network=network, now=known_at).state in TROUBLED
+        self._results.note(key, result, is_troubled=is_troubled)
         self._outcome_learning.disturb(key)  # else the fast paths of `learn` would not clear this result
 
     def visited(self, host: str, *, network: NetworkId) -> Visited | None:

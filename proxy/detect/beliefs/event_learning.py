@@ -15,15 +15,17 @@ from proxy.detect.beliefs.events import (
     DirectDelivered,
     EventBeside,
     Intercepted,
+    OpenMeasured,
     Retested,
     StrategyTried,
 )
+from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.network_health import Delivery, NetworkHealth
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import SignalCounting
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed
+from proxy.detect.signals import NEEDS_BYTES_PROOF, Observed, concerns
 from proxy.model import DIRECT, Attempt, Cause, Change, ConnectivityResult, NetworkId, NetworkState, Stage
 
 
@@ -51,6 +53,8 @@ class EventLearning:
                 return self._control_answered(event, network, now)
             case BlockMeasured():
                 return self._block_measured(event, network, now)
+            case OpenMeasured():
+                return self._open_measured(event, network, now)
             case Intercepted():
                 return self._intercepted(event, network, now)
             case Retested():
@@ -111,6 +115,36 @@ class EventLearning:
         changes += counting.aggregation.consider(key, now)
         return changes + counting.prefix_froze(key, event.winner, seen, now)
 
+    def _open_measured(self, event: OpenMeasured, network: NetworkId, now: float) -> list[Change]:
+        """A success like that of a re-test. Another program's hello opened the site: where the hello of browsers is
+        what is blocked, that shows nothing."""
+        key = (network, event.host)
+        if self._table.is_near(event.host) or not self._network_health.may_learn(network, now):
+            return []
+        belief = self._table.troubled(self._counting.governing(key, now), now)
+        if belief is not None and (belief.cause == Cause.ECH or not concerns(belief.cause, event.protocol)):
+            return []
+        self._table.transient.pop(key)
+        changes = self._counting.aggregation.note_success(network, event.address, now)
+        return changes + self._direct_opens(key, now, "direct delivered in a measurement")
+
+    def _direct_opens(self, host_key: Key, now: float, why: str) -> list[Change]:
+        """Direct brought what the cause of a block would have prevented, as `why` says."""
+        network, host = host_key
+        key = self._counting.governing(host_key, now)
+        represents_scope = self._counting.aggregation.represents(key, host)
+        belief = self._table.troubled(key, now)
+        if belief is not None and (key == host_key or not represents_scope):
+            self._table.mark_working(host_key, now)
+        self._recovery.release(key)
+        changes: list[Change] = []
+        if belief is not None and represents_scope:
+            changes += self._recovery.succeeded(key, belief, now, why)
+        if belief is not None and belief.cause in NEEDS_BYTES_PROOF:
+            changes += self._counting.aggregation.note_thawed(host_key, now)
+        self._counting.pending.cancel(host_key)
+        return changes + self._direct_delivered(DirectDelivered(host), network, now)
+
     def _intercepted(self, event: Intercepted, network: NetworkId, now: float) -> list[Change]:
         key = (network, event.host)
         if event.known:
@@ -120,33 +154,19 @@ class EventLearning:
         return self._post_delivery.intercepted(key, event.fingerprint, now)
 
     def _retested(self, event: Retested, network: NetworkId, now: float) -> list[Change]:
-        host, direct_ok, other_ok = event.host, event.direct_ok, event.other_ok
+        host = event.host
+        if event.direct_ok:
+            return self._direct_opens((network, host), now, "direct delivered in a re-test")
         key = self._counting.governing((network, host), now)
-        represents_scope = self._counting.aggregation.represents(key, host)
-        if (
-            direct_ok
-            and (key == (network, host) or not represents_scope)
-            and self._table.troubled(key, now) is not None
-        ):
-            self._table.mark_working((network, host), now)
         sent = now - self._settings.retest_pair_s
         well = self._network_health.well_since(network, registrable(host), sent) and self._network_health.may_learn(
             network, now
         )
         belief = self._table.troubled(key, now)
         alike = event.forged or belief is None or belief.cause != Cause.INTERCEPTION
-        changes: list[Change] = []
-        if direct_ok and not represents_scope:
-            self._recovery.release(key)
-        else:
-            changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, counts=well and alike)
-        if not direct_ok and other_ok:
+        changes = self._recovery.failed(key, now, other_ok=event.other_ok, counts=well and alike)
+        if event.other_ok:
             self._counting.aggregation.note_under(key, host, now)
-        if not direct_ok and other_ok and alike and not well:
-            self._counting.failed_again_later(key, (network, host), sent, now)
-        if direct_ok:
-            if belief is not None and belief.cause in NEEDS_BYTES_PROOF:
-                changes += self._counting.aggregation.note_thawed((network, host), now)
-            self._counting.pending.cancel((network, host))
-            changes += self._direct_delivered(DirectDelivered(host), network, now)
+            if alike and not well:
+                self._counting.failed_again_later(key, (network, host), sent, now)
         return changes

@@ -63,6 +63,16 @@ class BlockMeasured:
 
 
 @frozen_dataclass
+class OpenMeasured:
+    """A measurement of `host` opened it direct, at `address` ("address:port"), and had no doubt that the page was the
+    site's own. In `protocol` direct brought what a block would have prevented."""
+
+    host: str
+    protocol: Protocol
+    address: str
+
+
+@frozen_dataclass
 class Intercepted:
     """Direct got a certificate for `host` that is not the site's, while a relay got the site's. `known`: a root that is
     known to intercept signed it; else `trusted` says whether the system trusts it, as it does a company proxy's.
@@ -94,7 +104,9 @@ class StrategyTried:
     ok: bool
 
 
-EventBeside = DirectDelivered | Carried | ControlAnswered | BlockMeasured | Intercepted | Retested | StrategyTried
+EventBeside = (
+    DirectDelivered | Carried | ControlAnswered | BlockMeasured | OpenMeasured | Intercepted | Retested | StrategyTried
+)
 """What is found out beside connections."""
 
 Event = Outcome | EventBeside

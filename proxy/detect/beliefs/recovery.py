@@ -93,15 +93,13 @@ class Recovery:
             return []
         return self._table.write(key, belief, replace(belief, rungs_failed=failed, rungs_failed_at=now), now)
 
-    def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, counts: bool) -> list[Change]:
-        """Takes the result of a re-test. When both routes failed, only the next date changes. `counts`: a failure of
-        direct adds to the score."""
+    def failed(self, key: Key, now: float, *, other_ok: bool, counts: bool) -> list[Change]:
+        """Direct failed in a re-test. When both routes failed, only the next date changes. `counts`: it adds to the
+        score."""
         self._claimed.pop(key, None)
         belief = self._table.troubled(key, now)
         if belief is None:
             return []
-        if direct_ok:
-            return self.succeeded(key, belief, now, "direct delivered in a re-test")
         if not other_ok:
             self._table.stored.correct(key, self._table.schedule.after_failure(belief, now))
             return []

@@ -1,16 +1,20 @@
-"""What a measurement teaches: the event by which the beliefs learn that a site is blocked on the direct route.
+"""What a measurement teaches: the event by which the beliefs learn that the direct route to a site is blocked, or open.
 
-Only what a visit cannot show by itself, or not while it is alone, is taken: transfers that freeze or are throttled, a
-ClientHello that fails where another SNI is answered, and false answers to DNS queries. Both gates must have been open:
-another site was reached direct, and another route delivered.
+Of a block only what a visit cannot show by itself, or not while it is alone, is taken: transfers that freeze or are
+throttled, a ClientHello that fails where another SNI is answered, and false answers to DNS queries. Both gates must have
+been open: another site was reached direct, and another route delivered. That direct opens a site needs no comparison,
+but a page of which nothing says that it may be another one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.detect.beliefs.events import BlockMeasured
+from proxy.detect.beliefs.events import BlockMeasured, OpenMeasured
+from proxy.detect.verdict.confidence import Confidence
+from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import WeightedSignal
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import DIRECT, Cause, MeasurementStep, Protocol, Signal, SignalId, StepKind, StepResult
 
@@ -30,6 +34,21 @@ def block_measured(
     heaviest = max(proven, key=lambda signal: signal.weight)
     signal = Signal(heaviest.id, heaviest.weight, heaviest.cause, at)
     return BlockMeasured(host, signal, winner, protocol, _address(steps), str(heaviest.text))
+
+
+def open_measured(
+    host: str, protocol: Protocol, steps: Sequence[MeasurementStep], verdict: Verdict
+) -> OpenMeasured | None:
+    """Returns what a measurement of `host` teaches that direct opened it; None: it did not, or what came may be the
+    page of a network that blocks the site, as behind a redirect that no relay got."""
+    is_certain = verdict.status is SiteStatus.WORKS and verdict.confidence is Confidence.HIGH
+    if not is_certain or DIRECT not in verdict.delivered_by:
+        return None
+    routes = MeasuredRoutes.of(steps)
+    domain = routes.redirect_domain(DIRECT)
+    if domain and domain not in (routes.redirect_domain(route) for route in routes.delivered if route.relays):
+        return None
+    return OpenMeasured(host, protocol, _address(steps))
 
 
 def _is_proven(signal: WeightedSignal) -> bool:

@@ -88,8 +88,8 @@ class Visited:
 class ResultStore(Interface):
     """Keeps results over a restart, as far as the user's settings allow. Returns at once and never raises."""
 
-    def keep_result(self, result: StoredResult) -> None:
-        """Takes the place of what was kept of the same port."""
+    def keep_result(self, result: StoredResult, *, is_troubled: bool = False) -> None:
+        """Takes the place of what was kept of the same port. `is_troubled`: a block of the site is stored."""
         ...
 
     def drop_result(self, key: ResultKey) -> None:
@@ -100,7 +100,7 @@ class ResultStore(Interface):
 class NoResultStore:
     """Keeps nothing."""
 
-    def keep_result(self, result: StoredResult) -> None:
+    def keep_result(self, result: StoredResult, *, is_troubled: bool = False) -> None:
         pass
 
     def drop_result(self, key: ResultKey) -> None:
@@ -164,12 +164,12 @@ class Results:
                 if not is_old and shown is not None and shown.at == result.at:
                     self.note(key, result)
 
-    def note(self, key: Key, result: LastResult) -> None:
-        """Stores the result of a measurement, or of a connection."""
+    def note(self, key: Key, result: LastResult, *, is_troubled: bool = False) -> None:
+        """Stores the result of a measurement, or of a connection. `is_troubled`: a block of the site is stored."""
         before = self.of_port(key, result.port, result.at)
         if before is not None and says_the_same(before.status, result.status):
             result = replace(result, since=before.began)
-        self._replace(key, result.port, result)
+        self._replace(key, result.port, result, is_troubled=is_troubled)
 
     def forget_recent(self, network: NetworkId, since: float) -> None:
         """Forgets what came on a network since then: it was the network's doing, and says nothing about the sites."""
@@ -244,11 +244,11 @@ class Results:
     def _holding(self, results: Iterable[LastResult], now: float) -> tuple[LastResult, ...]:
         return tuple(result for result in results if 0 <= now - result.at <= self._settings.known_s)
 
-    def _replace(self, key: Key, port: int, result: LastResult | None) -> None:
+    def _replace(self, key: Key, port: int, result: LastResult | None, *, is_troubled: bool = False) -> None:
         before = self._results.get(key) or ()
         if result is not None:
             self._results.put(key, _with(before, result))
-            self._store.keep_result(_to_store(key, result))
+            self._store.keep_result(_to_store(key, result), is_troubled=is_troubled)
             return
         if others := tuple(other for other in before if other.port != port):
             self._results.put(key, others)
@@ -382,7 +382,7 @@ def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
     like the page, and an alert is no page; and that another route than direct delivers is what a block means. What a
     measurement doubts of a page that opens, another visit leaves as it is."""
     if result.status is SiteStatus.WORKS:
-        return outcome.winner == DIRECT
+        return outcome.winner == DIRECT or not _failed_direct(outcome)
     won = [attempt for attempt in outcome.attempts if attempt.route == outcome.winner]
     is_tunnel = outcome.protocol is Protocol.TLS
     if result.status in BLOCKS:
@@ -393,6 +393,12 @@ def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
     if result.status is SiteStatus.SITE_DOWN:
         return any(attempt.evidence.get("alert") for attempt in won)
     return result.status is SiteStatus.BAD_CERTIFICATE and is_tunnel
+
+
+def _failed_direct(outcome: Outcome) -> bool:
+    """Whether direct was tried and did not deliver. An attempt that was overtaken is judged later."""
+    tried = [attempt for attempt in outcome.attempts if attempt.route == DIRECT and attempt.symptom not in NOT_JUDGED]
+    return any(attempt.symptom not in (Symptom.NONE, Symptom.ABANDONED) for attempt in tried)
 
 
 def _sentence(attempt: Attempt, protocol: Protocol) -> str:

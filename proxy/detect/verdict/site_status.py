@@ -11,7 +11,8 @@ from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from proxy.model import DIRECT, DOH, UNKNOWN_NETWORK, Belief, Cause, NetworkState, State
+from proxy.detect.signals import concerns
+from proxy.model import DIRECT, DOH, UNKNOWN_NETWORK, Belief, Cause, NetworkState, Protocol, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase, _, pgettext
 
@@ -240,7 +241,9 @@ def site_state(
     if last is None:
         return stored
     is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
-    changed_at = max(belief.since, belief.signal_at, belief.last_good_at)
+    # That another route delivers says nothing against a measurement that direct opens the site.
+    is_opened = last.status is SiteStatus.WORKS and last.works_by == str(DIRECT)
+    changed_at = max(belief.since, belief.signal_at, 0.0 if is_opened else belief.last_good_at)
     is_older = last.at < changed_at and not (_is_certain(last) and stored.status is SiteStatus.LIKELY_BLOCKED)
     if is_stored and (is_older or last.status in _WITHOUT_CONCLUSION):
         return stored
@@ -300,6 +303,9 @@ def _is_of_one_port(last: LastResult, belief: Belief, own_port: int) -> bool:
     if last.port in (_PORTS[0], own_port) or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
         return False
     if last.port in _PORTS:
+        is_troubled = belief.state in (State.SUSPECT, State.BLOCKED)
+        if is_troubled and last.status is SiteStatus.WORKS and not concerns(belief.cause, Protocol.HTTP):
+            return True  # a filter of SNIs lets plain HTTP pass
         return belief.state is State.WORKS and last.status.is_trouble
     return belief.state is State.WORKS or last.status not in BLOCKS
 

@@ -33,9 +33,11 @@ def works_direct(comparison: Comparison) -> Verdict:
         )
     if (step := routes.failed_step(DIRECT)) is not None:
         reasons.append(_("one step failed: {reason}", reason=step.text))
-    if comparison.is_stored_as_blocked:
-        stored = status_of(belief.state, belief.cause).in_words
+    stored = status_of(belief.state, belief.cause).in_words
+    if belief.state is State.BLOCKED or (doubts and belief.state is State.SUSPECT):
         reasons.append(_('the stored status is "{status}"; it changes once re-tests agree', status=stored))
+    elif belief.state is State.SUSPECT:
+        reasons.append(_('before this, the stored status was "{status}"', status=stored))
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,

@@ -8,7 +8,10 @@ from dataclasses import fields, replace
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Belief, Outcome, Protocol, Stage, State, Symptom
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.verdict.results import NoResultStore
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.model import Belief, Cause, Outcome, Protocol, Stage, State, StoredResult, Symptom
 from tests.detect.world import DAY, HOUR, T0, World
 from tests.support.outcomes import (
     AWAY,
@@ -359,3 +362,19 @@ def test_whatever_happens_states_and_numbers_stay_sane() -> None:
             assert held.state is State.UNKNOWN or held.since <= world.now < held.until
             assert held.last_good_at <= world.now
             assert len(held.exits) < 1000
+
+
+def test_that_a_blocked_site_opened_direct_is_kept_over_a_restart() -> None:
+    """By default it is not stored which sites work; of this one a block is."""
+    kept: dict[str, bool] = {}
+
+    class Noted(NoResultStore):
+        def keep_result(self, result: StoredResult, *, is_troubled: bool = False) -> None:
+            kept[result.host] = is_troubled
+
+    held = Belief(HOST, HOME, State.BLOCKED, Cause.SNI_RESET, since=1000.0, until=9e5)
+    beliefs = Beliefs(DetectTuning(), [held], store=Noted())
+    opened = LastResult(SiteStatus.WORKS, 2000.0, Source.MEASUREMENT, works_by="direct")
+    for host in (HOST, "other.example"):
+        beliefs.measured(host, opened, network=HOME)
+    assert kept == {HOST: True, "other.example": False}

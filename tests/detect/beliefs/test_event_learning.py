@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
@@ -13,6 +15,7 @@ from proxy.detect.beliefs.events import (
     DirectDelivered,
     Event,
     Intercepted,
+    OpenMeasured,
     Retested,
     StrategyTried,
 )
@@ -28,7 +31,7 @@ from proxy.model import (
     SignalId,
     State,
 )
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, works
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued, works
 
 NOW = 1_700_000_000.0
 TLSREC = Route((), ("tlsrec",))
@@ -40,6 +43,7 @@ EVENTS: tuple[Event, ...] = (
     Carried(HOST, TOR, count=10**6),
     ControlAnswered("control.example", ConnectivityResult.WELL, started=NOW),
     BlockMeasured(HOST, Signal(SignalId.SNI_SWAP, 4.0, Cause.SNI_DROP, NOW), TOR, Protocol.TLS, "", "no answer"),
+    OpenMeasured(HOST, Protocol.TLS, "203.0.113.5:443"),
     Intercepted(HOST, "f", known=False),
     Retested(HOST, direct_ok=True, other_ok=True),
     StrategyTried(HOST, TLSREC, ok=True),
@@ -126,13 +130,56 @@ def test_measurements_in_a_row_are_one_piece_of_evidence_and_a_minute_apart_two(
     assert beliefs.lookup(HOST, network=HOME, now=NOW + 80).state is State.BLOCKED
 
 
+OPEN = OpenMeasured(HOST, Protocol.TLS, "203.0.113.5:443")
+
+
+def suspect(cause: Cause = Cause.SNI_RESET, host: str = HOST) -> Belief:
+    return replace(blocked(host, cause), state=State.SUSPECT)
+
+
+@pytest.mark.parametrize(
+    ("cause", "ends"),
+    [
+        (Cause.NONE, True), (Cause.SNI_RESET, True), (Cause.SNI_DROP, True), (Cause.IP, True), (Cause.DNS, True),
+        (Cause.FROZEN, True), (Cause.INTERCEPTION, True),
+        (Cause.HTTP_HOST, False), (Cause.BLOCK_PAGE, False),  # met by plain HTTP
+        (Cause.ECH, False),  # of the hello of browsers
+    ],
+)  # fmt: skip
+def test_a_guess_ends_where_a_measurement_opens_the_site_direct(cause: Cause, ends: bool) -> None:
+    changes = learned(OPEN, suspect(cause))
+    assert [(change.before, change.after) for change in changes] == [(State.SUSPECT, State.WORKS)] * ends
+    if ends:
+        assert changes[0].why == "direct delivered in a measurement"
+
+
+def test_a_block_ends_by_measurements_as_by_retests() -> None:
+    beliefs = Beliefs(DetectTuning(), [blocked()])
+    for after_s, state in ((0, State.BLOCKED), (60, State.BLOCKED), (700, State.WORKS)):
+        beliefs.learn(OPEN, network=HOME, now=NOW + after_s)
+        assert beliefs.lookup(HOST, network=HOME, now=NOW + after_s).state is state
+
+
+def test_a_host_that_was_measured_works_while_its_domain_stays_suspect() -> None:
+    """The trouble was of two other hosts; one of them ends it."""
+    beliefs = Beliefs(DetectTuning())
+    for number, host in enumerate(("a.example.org", "b.example.org")):
+        at = NOW + 20 * number
+        beliefs.learn(DirectDelivered("www.uplink.example"), network=HOME, now=at)
+        beliefs.learn(rescued(host=host, at=at), network=HOME, now=at)
+    assert beliefs.lookup("c.example.org", network=HOME, now=NOW + 21).scope == "*.example.org"
+    beliefs.learn(OpenMeasured("c.example.org", Protocol.TLS, ""), network=HOME, now=NOW + 22)
+    assert beliefs.lookup("c.example.org", network=HOME, now=NOW + 23).state is State.WORKS
+    assert beliefs.lookup("d.example.org", network=HOME, now=NOW + 23).scope == "*.example.org"
+
+
 def test_where_nothing_is_learned_a_measurement_teaches_nothing_either() -> None:
     near = Beliefs(DetectTuning(), near=lambda host: True)
-    assert near.learn(measured(), network=HOME, now=NOW) == []
+    assert near.learn(measured(), network=HOME, now=NOW) == near.learn(OPEN, network=HOME, now=NOW) == []
     portal = Beliefs(DetectTuning())
     portal.learn(ControlAnswered("c.example", ConnectivityResult.PORTAL, started=NOW), network=HOME, now=NOW)
     assert portal.network_state(HOME) is NetworkState.PORTAL
-    assert portal.learn(measured(), network=HOME, now=NOW) == []
+    assert portal.learn(measured(), network=HOME, now=NOW) == portal.learn(OPEN, network=HOME, now=NOW) == []
     woken = Beliefs(DetectTuning())
     woken.on_resume(NOW)
     assert woken.learn(measured(), network=HOME, now=NOW + 1) == []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.events import BlockMeasured
+from proxy.detect.beliefs.events import BlockMeasured, OpenMeasured
 from proxy.detect.verdict.decision import decide
-from proxy.detect.verdict.evidence import block_measured
-from proxy.model import DIRECT, DOH, Cause, Protocol, Route, SignalId, StepKind, Symptom
+from proxy.detect.verdict.evidence import block_measured, open_measured
+from proxy.model import DIRECT, DOH, Belief, Cause, Protocol, Route, SignalId, State, StepKind, Symptom
 from tests.detect.verdict.test_decision import (
     AT,
     BLOCK_PAGE,
@@ -29,7 +31,7 @@ from tests.detect.verdict.test_decision import (
     ok,
     page,
 )
-from tests.support.outcomes import TOR
+from tests.support.outcomes import HOME, TOR
 
 FROZEN = (ok(StepKind.CERTIFICATE), bad(StepKind.ANSWER, Symptom.FROZEN, bytes=16384))
 
@@ -86,3 +88,32 @@ def test_what_is_proven_becomes_evidence(steps: Steps, kind: SignalId, cause: Ca
 )
 def test_nothing_else_does(steps: tuple[Steps, ...]) -> None:
     assert taught(*steps) is None
+
+
+def opened(*steps: Steps, belief: Belief = UNKNOWN, same_page: int = 0, protocol: Protocol = Protocol.TLS) -> bool:
+    all_of_them = tuple(step for some in steps for step in some)
+    verdict = decide(all_of_them, belief, detect=DetectTuning(), relays=["tor"], sites_with_same_page=same_page)
+    event = open_measured("site.test", protocol, all_of_them, verdict)
+    assert event in (None, OpenMeasured("site.test", protocol, AT))
+    return event is not None
+
+
+SUSPECT = Belief("site.test", HOME, State.SUSPECT, Cause.SNI_RESET)
+
+
+@pytest.mark.parametrize("belief", [UNKNOWN, SUSPECT, replace(SUSPECT, state=State.BLOCKED)])
+def test_that_direct_opens_a_site_is_evidence_too(belief: Belief) -> None:
+    assert opened(page(DIRECT), page(TOR), WELL, belief=belief)
+    assert opened(page(DIRECT), belief=belief), "it needs no comparison"
+
+
+def test_what_may_be_the_page_of_a_censor_is_none() -> None:
+    moved = (ok(StepKind.ANSWER, elsewhere="other.test", status=302),)
+    assert not opened(moved, WELL), "no relay got that redirect"
+    assert not opened(page(DIRECT), WELL, same_page=3), "three unrelated sites show the same page"
+    assert not opened(BLOCK_PAGE, page(TOR), WELL)
+    assert not opened(RESET, page(TOR), WELL)
+    dns = Belief("site.test", HOME, State.SUSPECT, Cause.DNS)
+    assert not opened(page(DIRECT), WELL, belief=dns), "at the address from encrypted DNS"
+    frozen = Belief("site.test", HOME, State.SUSPECT, Cause.FROZEN)
+    assert not opened(page(DIRECT), WELL, belief=frozen), "too little of it"

@@ -352,7 +352,7 @@ class Kept:
     def __init__(self) -> None:
         self.results: dict[ResultKey, StoredResult] = {}
 
-    def keep_result(self, result: StoredResult) -> None:
+    def keep_result(self, result: StoredResult, *, is_troubled: bool = False) -> None:
         self.results[result.key] = result
 
     def drop_result(self, key: ResultKey) -> None:

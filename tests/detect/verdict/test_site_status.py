@@ -210,6 +210,17 @@ def test_a_resolver_that_fails_for_all_is_no_block_of_one(held: Belief, word: st
     assert site_state(held).status != "works"
 
 
+def test_that_direct_opened_it_holds_until_direct_fails() -> None:
+    """Visits by the relay, which go on until re-tests agree, show nothing of direct."""
+    opened = LastResult(SiteStatus.WORKS, AT + 60, Source.MEASUREMENT, text="it opens direct", works_by="direct")
+    held = replace(BLOCKED, last_good="tor", last_good_at=AT + 4000, retest_at=AT + 5000)
+    shown = site_state(held, opened)
+    assert (shown.status, shown.since, shown.found_at, shown.works_by) == ("works", AT + 60, AT + 60, "direct")
+    assert shown.retest_at == AT + 5000
+    assert site_state(replace(held, signal_at=AT + 61), opened).status == "blocked"
+    assert site_state(held, replace(opened, works_by="tor")).status == "blocked", "that says nothing of direct"
+
+
 # -- ports -------------------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +232,8 @@ def test_a_resolver_that_fails_for_all_is_no_block_of_one(held: Belief, word: st
         (WORKS, 443, SiteStatus.SITE_DOWN, "site down"),
         (BLOCKED, 8443, SiteStatus.SITE_DOWN, "blocked"),
         (BLOCKED, 8443, SiteStatus.WORKS, "blocked"),
-        (BLOCKED, 80, SiteStatus.WORKS, "works"),
+        (BLOCKED, 80, SiteStatus.WORKS, "blocked"),  # a filter of SNIs lets plain HTTP pass
+        (replace(BLOCKED, cause="ip"), 80, SiteStatus.WORKS, "works"),
         (UNKNOWN, 80, SiteStatus.SITE_DOWN, "site down"),
         (UNKNOWN, 8443, SiteStatus.SITE_DOWN, "site down"),
     ],
