@@ -1,9 +1,9 @@
 """What a measurement teaches: the event by which the beliefs learn that the direct route to a site is blocked, or open.
 
 Of a block only what a visit cannot show by itself, or not while it is alone, is taken: transfers that freeze or are
-throttled, a ClientHello that fails where another SNI is answered, and false answers to DNS queries. Both gates must have
-been open: another site was reached direct, and another route delivered. That direct opens a site needs no comparison,
-but a page of which nothing says that it may be another one.
+throttled, a ClientHello that fails where another SNI is answered, and false answers to DNS queries. Both gates must
+have been open: another site was reached direct, and another route delivered. That direct opens a site needs no
+comparison, but a page of which nothing says that it may be another one.
 """
 
 from __future__ import annotations
