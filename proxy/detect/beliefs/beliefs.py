@@ -13,7 +13,7 @@ keeps the states, `recovery` ends blocks, and `post_delivery` reads what goes wr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Collection, Iterable
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases, Basis
@@ -80,7 +80,7 @@ class Beliefs:
         )
         self._event_learning = EventLearning(settings, self._counting, self._post_delivery, self._recovery)
         self._ignored: list[Collection[int]] = []
-        self.prefixes: Set[Key] = self._counting.aggregation.prefixes
+        self.prefixes: Collection[Key] = self._counting.aggregation.prefixes
         """The prefixes that are in trouble. While there is none, `lookup` needs no addresses."""
         self.residual = self._counting.residual
         """Addresses in a residual blocking window: whatever is tried there may fail."""

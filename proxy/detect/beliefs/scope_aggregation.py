@@ -24,6 +24,8 @@ KEEPS_S = 600.0
 """A host that worked direct at most this long before its domain was aggregated stays direct."""
 
 PREFIXES_MAX = 1024
+"""Prefixes that are suspect, and those that are on the way to it."""
+
 HOSTS_MAX = 8
 """Failing hosts remembered of one prefix."""
 
@@ -39,7 +41,11 @@ class ScopeAggregation:
         self._settings = settings
         self._table = table
         self.domains = {key for key in table.stored if key[1].startswith("*.")}
-        self.prefixes = {key for key in table.stored if "/" in key[1]}
+        suspect = [
+            (belief.until, key) for key, belief in table.stored.items() if "/" in key[1] and belief.state in TROUBLED
+        ]
+        self.prefixes: dict[Key, None] = dict.fromkeys(key for _, key in sorted(suspect))
+        """The suspect prefixes, in the order in which they end: all are suspect for the same time."""
         self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # hosts that failed in a domain
         self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # hosts that failed at the SYN in a prefix
         self._frozen = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # hosts whose transfers froze in a prefix
@@ -70,6 +76,7 @@ class ScopeAggregation:
     def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
         """The belief of a suspect prefix, when all addresses are in such ones."""
         found = None
+        self._drop_ended(now)
         for address in addresses:
             key = (network, prefix_scope(address))
             found = self._table.troubled(key, now) if key in self.prefixes else None
@@ -164,8 +171,13 @@ class ScopeAggregation:
         belief = self._table.troubled(prefix, now)
         if belief is not None and belief.cause != cause:
             return []
-        self.prefixes.discard(prefix)
+        self.prefixes.pop(prefix, None)
         return self._table.remove(prefix, now, why)
+
+    def _drop_ended(self, now: float) -> None:
+        """Leaves the prefixes whose time is over: while there is one, first visits are looked up."""
+        while self.prefixes and self._table.troubled(first := next(iter(self.prefixes)), now) is None:
+            del self.prefixes[first]
 
     def clear(self) -> None:
         """Forgets the failures that no belief was made from yet: the clock was set."""
@@ -175,8 +187,9 @@ class ScopeAggregation:
 
     def forget(self, meant: Callable[[Key], bool]) -> None:
         """Forgets the hosts, domains and prefixes that are meant, but for what the table holds of them."""
-        for scopes in (self.domains, self.prefixes):
-            scopes.difference_update([*filter(meant, scopes)])
+        self.domains.difference_update([*filter(meant, self.domains)])
+        for key in [*filter(meant, self.prefixes)]:
+            del self.prefixes[key]
         self._failing.forget(meant)
         self._frozen.forget(meant)
         self._failed.forget(meant)
@@ -240,5 +253,12 @@ class ScopeAggregation:
             family=6 if ":" in prefix[1] else 4,
             why=why,
         )
-        self.prefixes.add(prefix)
-        return self._table.write(prefix, before, after, now)
+        changes = []
+        self._drop_ended(now)
+        self.prefixes.pop(prefix, None)
+        if len(self.prefixes) >= PREFIXES_MAX:
+            oldest = next(iter(self.prefixes))
+            del self.prefixes[oldest]
+            changes = self._table.remove(oldest, now, "removed to limit memory: the oldest suspect prefix")
+        self.prefixes[prefix] = None
+        return changes + self._table.write(prefix, before, after, now)

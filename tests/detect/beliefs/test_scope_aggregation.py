@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs import scope_aggregation
+from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import BlockMeasured, Carried, Intercepted, Retested
 from proxy.model import (
     DIRECT,
@@ -248,6 +251,50 @@ def test_three_hosts_of_a_prefix_lift_it_for_an_hour() -> None:
     assert seen.held("new.example", addresses=[INSIDE, OUTSIDE]).state is State.UNKNOWN
     assert seen.held("new.example").state is State.UNKNOWN
     assert seen.after(3600).held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_a_prefix_whose_hour_is_over_is_none_any_more_also_after_a_restart() -> None:
+    """Else every first visit would be looked up because of it, for as long as Byway runs."""
+    seen = Seen()
+    _prefix_fails(seen)
+    assert len(seen.beliefs.prefixes) == 1
+    kept = seen.beliefs.held(["203.0.113.0/24"], now=seen.now)
+    assert len(Beliefs(DetectTuning(), kept).prefixes) == 1, "the control"
+    seen.after(3600).held("new.example")
+    assert not seen.beliefs.prefixes
+    kept = seen.beliefs.held(["203.0.113.0/24"], now=seen.now)
+    assert [belief.state for belief in kept] == [State.UNKNOWN], "what is kept of it"
+    assert not Beliefs(DetectTuning(), kept).prefixes
+    _prefix_fails(seen)
+    assert len(seen.beliefs.prefixes) == 1
+
+
+def test_prefixes_that_are_never_asked_about_again_do_not_add_up() -> None:
+    """A censor, or a site with many addresses, can name any number of them."""
+    seen, most = Seen(), 0
+    for network in range(60):
+        for number in range(3):
+            seen.rescued(
+                f"site{number}x{network}.example", Symptom.TIMEOUT, Stage.CONNECT,
+                evidence={"addresses": f"203.0.{network}.{number + 1}"},
+            )  # fmt: skip
+            seen.after(100)
+        most = max(most, len(seen.beliefs.prefixes))
+    assert most == 12, "as many as an hour has seen"
+
+
+def test_the_oldest_prefix_gives_way_with_its_belief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_aggregation, "PREFIXES_MAX", 2)
+    seen = Seen()
+    for network in range(4):
+        for number in range(3):
+            seen.rescued(
+                f"site{number}x{network}.example", Symptom.TIMEOUT, Stage.CONNECT,
+                evidence={"addresses": f"203.0.{network}.{number + 1}"},
+            )  # fmt: skip
+    assert [scope for _, scope in seen.beliefs.prefixes] == ["203.0.2.0/24", "203.0.3.0/24"]
+    assert {it.scope for it in seen.beliefs.all(now=seen.now) if "/" in it.scope} == {"203.0.2.0/24", "203.0.3.0/24"}
+    assert [change.scope for change in seen.changes if "limit memory" in change.why] == ["203.0.0.0/24", "203.0.1.0/24"]
 
 
 @pytest.mark.parametrize("worked", ["before", "after"])
