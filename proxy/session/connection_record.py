@@ -8,7 +8,9 @@ facts will come, and the last `release` emits the outcome to the log, exactly on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.model import (
@@ -34,7 +36,7 @@ from proxy.net.notify import Notify
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.terms import DialerFor
 from proxy.net.tasks import spawn
-from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
+from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow, WatchedTransfer
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 from proxy.session.events import Delivered, Ended, Rescued, TunnelEnded
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
@@ -342,7 +344,14 @@ class ConnectionRecord:
         if self.winner is not None:
             self._flow = self._observer.watch(tunnel, self.winner, self.plan, self.host, self)
 
-    def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
+    def watch_exchange(self, exchange: WatchedTransfer, route: Route) -> Callable[[TunnelResult], None]:
+        """Watches a plain HTTP exchange over `route` as a tunnel is. Returns what is to be called at its end."""
+        flow = self._observer.watch(exchange, route, self.plan, self.host, self)
+        if flow is None:
+            return lambda result: None
+        return partial(self._services.flows.ended, flow)
+
+    def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
         """A direct flow that had delivered froze, was throttled or was reset. A frozen one is ended, so that the client
         retries and gets another route."""
         attempt = next((a for a in self.attempts if a.route == DIRECT), None)
@@ -364,7 +373,7 @@ class ConnectionRecord:
         if self.protocol is Protocol.TLS:
             self._observer.on_direct_bytes(self.host, within_s)
 
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: WatchedTransfer) -> None:
         self._observer.on_relay_bytes(self.outcome, tunnel, bytes_down, bytes_s)
 
     def on_direct_carried(self, bytes_down: int) -> None:
@@ -373,17 +382,17 @@ class ConnectionRecord:
     def on_relay_upload(self, bytes_up: int) -> None:
         self._observer.on_relay_upload(self.outcome, bytes_up)
 
-    def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
+    def on_relay_stalled(self, bytes_down: int, tunnel: WatchedTransfer) -> None:
         """A relay's own connection stopped for good. It is ended, so that the client retries, by another way if there
         is one."""
         self._observer.on_relay_stalled(self.outcome, tunnel, bytes_down)
         tunnel.abort(f"the connection to the relay froze after {bytes_down} bytes")
 
-    def on_relay_silent(self, silent_s: float, tunnel: Tunnel) -> None:
+    def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
         """It is ended, so that the client asks again; it says nothing of the relay, since the network may be gone."""
         tunnel.abort(f"the relay was silent for {silent_s:.0f} s: it or the network is gone")
 
-    def on_way_stalled(self, tunnel: Tunnel) -> None:
+    def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
         """Its client opens a new one, by another way if there is one."""
         tunnel.abort("it was idle, and another connection over the same way to the relay froze")
 

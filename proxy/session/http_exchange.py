@@ -121,8 +121,8 @@ class Exchange:
     """The state that both directions share, and the coroutine that steps them. Used once."""
 
     __slots__ = (
-        "_answer", "_client", "_continue_due", "_head", "_keep_client", "_notify", "_refused", "_sent_before",
-        "_server", "_uploaded",
+        "_answer", "_broken_off", "_client", "_continue_due", "_head", "_keep_client", "_notify", "_refused",
+        "_sent_before", "_server", "_uploaded",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +142,7 @@ class Exchange:
         self._head = head
         self._uploaded = False  # the whole request has gone out
         self._refused: DialError | None = None  # why it could not
+        self._broken_off: DialError | None = None  # why it is to end now
         self._continue_due = False  # the client waits for a 100, and the server sends none
         # The final answer, once it is read. Then follow what the client had got before it, and whether it is kept.
         self._answer: ResponseHead | None = None
@@ -152,6 +153,16 @@ class Exchange:
     def bytes_moved(self) -> tuple[int, int]:
         """Up and down, so far, with the heads."""
         return self._server.sent, self._client.sent
+
+    @property
+    def client_is_slow(self) -> bool:
+        """Whether something waits for the client to take it."""
+        return self._client.sending
+
+    def break_off(self, why: str) -> None:
+        """Ends the exchange as one whose server broke off: nothing more is to be expected of it."""
+        self._broken_off = _server_fault(why, Symptom.SILENT)
+        self._notify.set()
 
     @property
     def is_half_closed(self) -> bool:
@@ -177,6 +188,8 @@ class Exchange:
             if self._uploaded and client.stream.drained and server.stream.drained and not server.reader:
                 await self._notify.wait(moved_at + idle_timeout_s)  # mostly there is nothing to do before an answer
             while True:
+                if self._broken_off is not None:
+                    raise self._broken_off
                 again: object = False
                 if not (self._uploaded and client.stream.drained):
                     upward = upward or self._upward(unsent)

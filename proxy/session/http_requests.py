@@ -162,8 +162,13 @@ class HttpRequests:
         client, limits = self._client, record.setup.settings.limits
         exchange = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, client.news)
         record.transfer = exchange
+        run = exchange.run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
+        if origin.route.relays:
+            from proxy.session.watched_exchange import watched  # most runs send no plain request to a relay
+
+            run = watched(exchange, run, record, origin.route, origin.stream)
         try:
-            exchanged = await exchange.run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
+            exchanged = await run
         except DialError:
             record.transfer = None
             origin.stream.abort()

@@ -24,8 +24,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
-from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
-from proxy.net.tunnel.pump import Tunnel
+from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow, WatchedTransfer
 from proxy.session.events import Learned, SignalWaits
 from proxy.session.services import Services
 from proxy.wire.tls import CertificateReply
@@ -115,7 +114,9 @@ class OutcomeObserver:
             if failed and services.beliefs.suspect_portal_if_quiet(self._network, now):
                 services.events.emit(SignalWaits())
 
-    def watch(self, tunnel: Tunnel, winner: Route, plan: Plan, host: str, listener: FlowListener) -> WatchedFlow | None:
+    def watch(
+        self, tunnel: WatchedTransfer, winner: Route, plan: Plan, host: str, listener: FlowListener
+    ) -> WatchedFlow | None:
         """Watches a tunnel for stalls, throttling and early resets, where that can teach something. Returns None when
         it is not watched.
 
@@ -173,7 +174,7 @@ class OutcomeObserver:
         if changes := services.beliefs.learn(event, network=self._network, now=now):
             services.events.emit(Learned(changes))
 
-    def on_relay_bytes(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int, bytes_s: float) -> None:
+    def on_relay_bytes(self, outcome: Outcome, tunnel: WatchedTransfer, bytes_down: int, bytes_s: float) -> None:
         """A relay carried so much: what direct did not, or what another way to it did not."""
         services, route = self._services, outcome.winner
         if route is None or services.network() != self._network:
@@ -198,7 +199,7 @@ class OutcomeObserver:
         if services.beliefs.lookup(outcome.host, network=self._network, now=services.now()).cause == Cause.FROZEN:
             services.learn(Carried(outcome.host, DIRECT, bytes_down), self._network)
 
-    def on_relay_stalled(self, outcome: Outcome, tunnel: Tunnel, bytes_down: int) -> None:
+    def on_relay_stalled(self, outcome: Outcome, tunnel: WatchedTransfer, bytes_down: int) -> None:
         """The connection to a relay stopped for good. That says nothing of the host behind it."""
         services, route = self._services, outcome.winner
         if route is None or services.network() != self._network:

@@ -54,8 +54,8 @@ async def running(
         yield byway
 
 
-async def visit(country: Country, byway: Running, site: Site, path: str = DOWNLOAD) -> Visit:
-    return await limited(country.visitor(byway), site.url(path), PATIENCE_S)
+async def visit(country: Country, byway: Running, site: Site, path: str = DOWNLOAD, *, secure: bool = True) -> Visit:
+    return await limited(country.visitor(byway), site.url(path, secure=secure), PATIENCE_S)
 
 
 async def faults(byway: Running) -> dict[str, str]:
@@ -88,16 +88,23 @@ async def test_a_download_through_it_is_ended_and_comes_by_another_relay(
     assert len(asked) == (rules == RULES)
 
 
-@pytest.mark.parametrize("rules", [RULES, ONLY_RELAYS], ids=["a control page", "no control page"])
-@pytest.mark.parametrize("only", ["socks", "http", "https"])
+@pytest.mark.parametrize(
+    ("only", "rules", "secure"),
+    [
+        *((only, rules, True) for only in ("socks", "http", "https") for rules in (RULES, ONLY_RELAYS)),
+        ("socks", RULES, False),
+        ("https", ONLY_RELAYS, False),
+    ],
+    ids=lambda value: {RULES: "a control page", ONLY_RELAYS: "no control page", True: "TLS", False: "plain"}.get(value),
+)
 async def test_a_download_through_the_only_relay_is_ended(
-    country: Country, tmp_path: Path, only: str, rules: str
+    country: Country, tmp_path: Path, only: str, rules: str, secure: bool
 ) -> None:
     """Where nobody shows that the network is there, the relay is not said to be at fault."""
     site = country.add_site("file.by-relay.test", conduct=SLOWLY)
     address = places.HTTPS_RELAY if only == "https" else places.SOCKS_RELAY
     async with running(country, tmp_path, only, rules, alone=True) as byway:
-        download = spawn(visit(country, byway, site), name="a download")
+        download = spawn(visit(country, byway, site, secure=secure), name="a download")
         await asyncio.sleep(2.0)  # so that it is under way
         country.rules.set([AddressDrop(f"{address}/32")])
         seen = await download
@@ -125,14 +132,21 @@ async def test_a_download_through_the_only_relay_is_ended(
         "the same with the only relay",
     ],
 )
-@pytest.mark.parametrize("first", ["socks", "https"])
+@pytest.mark.parametrize(("first", "secure"), [("socks", True), ("https", True), ("socks", False)])
 async def test_a_relay_that_lives_is_not_left(
-    country: Country, tmp_path: Path, first: str, conduct: Conduct, rules: list[Rule], texts: str, alone: bool
+    country: Country,
+    tmp_path: Path,
+    first: str,
+    secure: bool,
+    conduct: Conduct,
+    rules: list[Rule],
+    texts: str,
+    alone: bool,
 ) -> None:
     site = country.add_site("file.by-relay.test", conduct=conduct)
     async with running(country, tmp_path, first, texts, alone=alone) as byway:
         country.rules.set(rules)
-        seen = await visit(country, byway, site, "/bytes/60000" if conduct.pause_s else DOWNLOAD)
+        seen = await visit(country, byway, site, "/bytes/60000" if conduct.pause_s else DOWNLOAD, secure=secure)
         assert seen.genuine, seen.error
         assert await faults(byway) == {}
         assert [row["winner"] for row in await byway.rows(site.name)] == [first]

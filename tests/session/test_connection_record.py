@@ -766,6 +766,18 @@ def test_a_relay_that_may_be_gone_or_the_network_is_ended_and_blamed_for_nothing
     assert scene.changes == []
 
 
+@pytest.mark.parametrize(("peer", "is_watched"), [(VPS_PEER, True), ("127.0.0.1:9050", False)])
+def test_an_exchange_through_a_remote_relay_is_watched_until_its_end(peer: str, is_watched: bool) -> None:
+    scene = Watched(VPS, peer=peer)
+    finish = scene.record.watch_exchange(cast(Any, scene.tunnel), VPS)
+    result = TunnelResult(30, 500, ClosedBy.SERVER)
+    finish(result)
+    assert [ended for _, ended in scene.flows.ends] == ([result] if is_watched else [])
+    if is_watched:
+        assert scene.flows.named == {"direct": False, "stalls_count": True}
+        assert cast(object, scene.flows.listener) is scene.record
+
+
 def test_an_idle_connection_to_a_relay_is_ended_with_one_that_stalled_and_shows_nothing_more() -> None:
     scene = Watched(VPS, peer=VPS_PEER)
     scene.watch()

@@ -62,8 +62,8 @@ class Wires:
         head = await read_with(self.client, self.client_reader, http1.read_request_head(self.client_reader))
         notify = Notify()
         self.client.notify = notify.set
-        exchange = Exchange(self.client, self.client_reader, self.upstream, self.upstream_reader, head, notify)
-        return spawn(exchange.run(head_sent=head_sent, idle_timeout_s=idle_timeout_s), name="exchange")
+        self.exchange = Exchange(self.client, self.client_reader, self.upstream, self.upstream_reader, head, notify)
+        return spawn(self.exchange.run(head_sent=head_sent, idle_timeout_s=idle_timeout_s), name="exchange")
 
     def close(self) -> None:
         for end in (self.browser, self.client, self.upstream, self.server):
@@ -315,6 +315,28 @@ async def test_A37_a_reset_is_not_taken_for_the_end(wires: Wires) -> None:
     assert (await task).error
     with pytest.raises(ConnectionResetError):
         await take_all(wires.browser)
+
+
+async def test_an_answer_that_is_broken_off_from_outside_does_not_look_complete(wires: Wires) -> None:
+    running = await wires.start(GET)
+    await take_head(wires.server)
+    await wires.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello")
+    await take(wires.browser, len(HELLO_FORWARDED))
+    assert not wires.exchange.client_is_slow
+    wires.exchange.break_off("the relay was silent")
+    exchanged = await running
+    assert (exchanged.error, exchanged.closed_by) == ("the relay was silent", ClosedBy.SERVER)
+    with pytest.raises(ConnectionResetError):
+        await take_all(wires.browser)
+
+
+async def test_one_that_is_broken_off_before_the_answer_can_still_be_told(wires: Wires) -> None:
+    running = await wires.start(GET)
+    await take_head(wires.server)
+    wires.exchange.break_off("the relay was silent")
+    with pytest.raises(DialError, match="the relay was silent") as caught:
+        await running
+    assert (caught.value.stage, caught.value.symptom) == (Stage.FIRST_BYTE, Symptom.SILENT)
 
 
 async def test_A17_an_answer_that_stops(wires: Wires) -> None:

@@ -23,7 +23,7 @@ from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.kernel.tcp_info import PROBE_EVERY_S, PROBES_MAX, FlowSample, Keepalive
 from proxy.net.stream import Stream
-from proxy.net.tunnel.pump import Tunnel, TunnelResult
+from proxy.net.tunnel.pump import TunnelResult
 
 if TYPE_CHECKING:
     from proxy.net.tunnel.witness import Witness
@@ -81,20 +81,45 @@ class FlowSampler(Protocol):
     def answered_after(self, sock: socket.SocketType) -> float | None: ...
 
 
+class Moved(Protocol):
+    """The bytes that went one way."""
+
+    @property
+    def moved(self) -> int: ...
+
+
+class WatchedTransfer(Protocol):
+    """What is watched: a tunnel, or a plain HTTP exchange."""
+
+    @property
+    def up(self) -> Moved: ...
+    @property
+    def down(self) -> Moved: ...
+    @property
+    def upstream(self) -> Stream: ...
+    @property
+    def client_is_slow(self) -> bool: ...
+    @property
+    def over(self) -> bool: ...
+
+    def abort(self, why: str) -> None:
+        """Ends it with a reset, for this reason."""
+
+
 class FlowListener(Protocol):
     """Whom the monitor tells of one tunnel. No method may raise."""
 
-    def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
+    def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
         """A direct flow froze, was throttled or was reset."""
 
-    def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
+    def on_relay_stalled(self, bytes_down: int, tunnel: WatchedTransfer) -> None:
         """A flow through a relay stopped for good: the relay's own connection answers no probe."""
 
-    def on_relay_silent(self, silent_s: float, tunnel: Tunnel) -> None:
+    def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
         """A flow through a relay gets nothing, its relay answers no probe for `silent_s`, and nobody could be asked
         whether the network is there: either of them is gone."""
 
-    def on_way_stalled(self, tunnel: Tunnel) -> None:
+    def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
         """Another young flow over the same way to the relay stopped for good. This one is idle, and it would stop too
         before it has brought more."""
 
@@ -111,7 +136,7 @@ class FlowListener(Protocol):
     def on_relay_upload(self, bytes_up: int) -> None:
         """A relay took `bytes_up`, at least `proof_bytes`, and the site answered. Called once."""
 
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: WatchedTransfer) -> None:
         """A relay's flow brought `bytes_down` bytes in all, at least `proof_bytes`, and `bytes_s` in its best second.
         Called again after a better one."""
 
@@ -152,7 +177,14 @@ class WatchedFlow:
     )  # fmt: skip
 
     def __init__(
-        self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool, stalls_count: bool, now: float
+        self,
+        tunnel: WatchedTransfer,
+        host: str,
+        listener: FlowListener,
+        *,
+        direct: bool,
+        stalls_count: bool,
+        now: float,
     ) -> None:
         self.tunnel = tunnel
         self.host = host
@@ -220,7 +252,7 @@ class FlowMonitor:
         return len(self._flows)
 
     def watch(
-        self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool, stalls_count: bool = False
+        self, tunnel: WatchedTransfer, host: str, listener: FlowListener, *, direct: bool, stalls_count: bool = False
     ) -> WatchedFlow:
         """Watches a tunnel until `ended` is called for it. It is `direct`, or a relay's. A direct one is probed when it
         stalls, and with `stalls_count` a relay's is."""

@@ -17,7 +17,7 @@ from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream, Stream
 from proxy.net.tunnel import flow_monitor as flow_watch
-from proxy.net.tunnel.flow_monitor import FlowMonitor, FlowSignal, WatchedFlow
+from proxy.net.tunnel.flow_monitor import FlowMonitor, FlowSignal, WatchedFlow, WatchedTransfer
 from proxy.net.tunnel.pump import Pump, Tunnel, TunnelResult
 from tests.support import clock
 from tests.support.filters import drop_all
@@ -65,7 +65,7 @@ class Listener:
     world: World
     host: str
 
-    def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
+    def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
         self.world.found.append((self.host, signal))
 
     def on_unwitnessed_stall(self) -> None:
@@ -80,16 +80,16 @@ class Listener:
     def on_relay_upload(self, bytes_up: int) -> None:
         self.world.taken.append((self.host, bytes_up))
 
-    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: Tunnel) -> None:
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: WatchedTransfer) -> None:
         self.world.proven.append((bytes_down, bytes_s))
 
-    def on_relay_stalled(self, bytes_down: int, tunnel: Tunnel) -> None:
+    def on_relay_stalled(self, bytes_down: int, tunnel: WatchedTransfer) -> None:
         self.world.stalled.append((self.host, bytes_down))
 
-    def on_relay_silent(self, silent_s: float, tunnel: Tunnel) -> None:
+    def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
         self.world.silent.append((self.host, round(silent_s)))
 
-    def on_way_stalled(self, tunnel: Tunnel) -> None:
+    def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
         self.world.beside.append(self.host)
 
 
