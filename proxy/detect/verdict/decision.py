@@ -15,9 +15,9 @@ from proxy.detect.verdict import labels
 from proxy.detect.verdict.blocked import blocked, still_blocked, still_slow
 from proxy.detect.verdict.comparison import Comparison, route_names
 from proxy.detect.verdict.confidence import Confidence
+from proxy.detect.verdict.failed_visit import cause_of_step
 from proxy.detect.verdict.home import at_home
 from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
-from proxy.detect.verdict.results import cause_of_step
 from proxy.detect.verdict.site_faults import (
     bad_certificate,
     does_not_open,

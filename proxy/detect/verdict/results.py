@@ -1,14 +1,13 @@
 """The last result of each site, so that a site that has just failed is not "not tested"; and the last visit.
 
 A connection that a route delivered needs no result: the stored status says that the site works. For one that failed on
-every route, the result is found here: the name does not exist, the relays themselves fail, or the site is down. A
-measurement has its verdict. A port of a site has its own results: that nothing listens on one says nothing of the
-others. Results are limited like the beliefs; a `ResultStore` keeps them, so that they are known after a restart.
+every route, `failed_visit` finds it. A measurement has its verdict. A port of a site has its own results: that nothing
+listens on one says nothing of the others. Results are limited like the beliefs; a `ResultStore` keeps them, so that
+they are known after a restart.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -17,7 +16,6 @@ from typing import Protocol as Interface
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.site_refusals import REFUSALS
-from proxy.detect.relay_faults import relay_fault
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.site_status import (
@@ -30,26 +28,18 @@ from proxy.detect.verdict.site_status import (
 )
 from proxy.model import (
     DIRECT,
-    Attempt,
     Cause,
-    ClosedBy,
-    MeasurementStep,
     NetworkId,
     Outcome,
     Protocol,
     ResultKey,
     Stage,
-    StepKind,
     StoredResult,
     Symptom,
 )
 from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.model.phrase import _, semicolons
 from proxy.wire.relay_url import redact
-
-_NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
-"""Of the home network an address to which no way leads is not reachable, and says nothing about others."""
 
 HTTP, HTTPS = 80, 443
 """The ports that people mean when they name a site."""
@@ -142,6 +132,8 @@ class Results:
             if is_over and any(result.port == port for result in known):
                 self._replace(key, port, None)
             return
+        from proxy.detect.verdict.failed_visit import result_of  # most visits do not fail
+
         result = result_of(outcome, now, gave_up_s=self._settings.gave_up_s)
         if result is None:
             return
@@ -308,75 +300,6 @@ _NEED_A_ROUTE = (SiteStatus.SITE_DOWN, SiteStatus.DOES_NOT_OPEN, SiteStatus.DOES
 """What can be said only by a route that works for other sites: direct, or a relay that was asked for this one."""
 
 
-def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult | None:
-    """The result of a connection that no route delivered; None when it is not known: the client left before every
-    route was judged, or nothing was tried. A client that waited for `gave_up_s` leaves for want of an answer."""
-    not_judged = _NOT_JUDGED_AT_HOME if outcome.plan.is_home else NOT_JUDGED
-    attempts = [attempt for attempt in outcome.attempts if attempt.symptom not in not_judged]
-    has_left = outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER)
-    # It is learned from before its duration is known.
-    if has_left and max((tried.started + tried.elapsed for tried in attempts), default=0.0) < gave_up_s:
-        return None
-    patience_s = gave_up_s if has_left else math.inf
-    tried = [judged for attempt in attempts if (judged := _judged(attempt, patience_s)) is not None]
-    is_undecided = {attempt.route for attempt in attempts} != {attempt.route for attempt in tried}
-    if not tried or (is_undecided and not has_left):
-        return None
-    relayed = [attempt for attempt in tried if attempt.route.relays]
-    failing = [attempt for attempt in relayed if relay_fault(attempt) is not None]
-    unanswered = [attempt for attempt in relayed if _is_unanswered(attempt)]
-    compared = [attempt for attempt in relayed if attempt not in failing and attempt not in unanswered]
-    text = semicolons(
-        [_sentence(attempt, outcome.protocol) for attempt in {attempt.route: attempt for attempt in tried}.values()]
-    )
-    port = outcome.request.destination.port
-    result = LastResult(SiteStatus.SITE_DOWN, now, Source.CONNECTION, Cause.DOWN, text, port=port)
-    if outcome.plan.is_home:
-        return replace(result, status=SiteStatus.NOT_REACHABLE, cause=Cause.NONE)
-    from proxy.detect.verdict.missing_name import Lookup, answers_of  # most visits do not fail
-
-    answers = answers_of(outcome.attempts, compared, has_relays=bool(relayed))
-    if answers.status is SiteStatus.NO_SUCH_NAME:
-        return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
-    if answers.is_local and not relayed:
-        return replace(result, status=SiteStatus.NOT_REACHABLE, cause=Cause.NONE)
-    if answers.status is SiteStatus.DOES_NOT_RESOLVE:
-        from proxy.detect.verdict.labels import DOES_NOT_RESOLVE
-
-        # Where nothing works and no resolver answers, it may be the network.
-        otherwise = SiteStatus.NOT_TESTED if answers.system is Lookup.FAILED else answers.status
-        return replace(
-            result, status=answers.status, cause=Cause.UNRESOLVED, text=DOES_NOT_RESOLVE, otherwise=otherwise
-        )
-    if compared:
-        return replace(result, otherwise=result.status)  # a relay that answers is a route that works
-    if unanswered:
-        return replace(result, relays=_names(unanswered), otherwise=SiteStatus.RELAYS_FAIL)
-    if failing:
-        return replace(result, status=SiteStatus.RELAYS_FAIL, cause=Cause.RELAYS_FAIL)
-    direct = min(tried, key=lambda attempt: attempt.route != DIRECT)  # without it, a local strategy
-    cause = cause_of_failure(direct.symptom, direct.stage, outcome.protocol)
-    return result if cause is Cause.DOWN else replace(result, status=SiteStatus.DOES_NOT_OPEN, cause=cause)
-
-
-def _judged(attempt: Attempt, patience_s: float) -> Attempt | None:
-    """The attempt, if it was decided; one that had no answer for `patience_s` was silent."""
-    if not attempt.pending and attempt.symptom is not Symptom.ABANDONED:
-        return attempt
-    if attempt.elapsed < patience_s:
-        return None
-    return replace(attempt, symptom=Symptom.SILENT if attempt.stage is Stage.FIRST_BYTE else Symptom.TIMEOUT)
-
-
-def _names(relayed: Sequence[Attempt]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(">".join(attempt.route.relays) for attempt in relayed))
-
-
-def _is_unanswered(attempt: Attempt) -> bool:
-    """Whether a relay took the request and did not answer: it waits for the site, or is dead itself."""
-    return attempt.stage is Stage.RELAY and attempt.symptom is Symptom.TIMEOUT
-
-
 def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
     """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate, or a refusal,
     like the page, and an alert is no page; and that another route than direct delivers is what a block means. What a
@@ -399,48 +322,3 @@ def _failed_direct(outcome: Outcome) -> bool:
     """Whether direct was tried and did not deliver. An attempt that was overtaken is judged later."""
     tried = [attempt for attempt in outcome.attempts if attempt.route == DIRECT and attempt.symptom not in NOT_JUDGED]
     return any(attempt.symptom not in (Symptom.NONE, Symptom.ABANDONED) for attempt in tried)
-
-
-def _sentence(attempt: Attempt, protocol: Protocol) -> str:
-    from proxy.detect.verdict.labels import symptom_in_words  # most visits do not fail
-
-    fault = relay_fault(attempt)
-    reason = fault.text if fault is not None else symptom_in_words(attempt.symptom, attempt.stage, protocol)
-    return _("{route}: {reason}", route=str(attempt.route), reason=reason)
-
-
-# -- without another route, a block and a fault of the site look the same ----------------------------------------------
-
-_AFTER_FLIGHT: Mapping[Symptom, Cause] = MappingProxyType(
-    {
-        Symptom.RESET: Cause.HELLO_RESET,
-        Symptom.EOF: Cause.HELLO_CLOSED,
-        Symptom.DROPPED: Cause.HELLO_SILENCE,
-        Symptom.SILENT: Cause.HELLO_SILENCE,
-        Symptom.TIMEOUT: Cause.HELLO_SILENCE,
-    }
-)
-
-
-def cause_of_failure(symptom: Symptom, stage: Stage, protocol: Protocol) -> Cause:
-    """What a failure of direct may come from while nothing else was compared; `Cause.DOWN` for one that shows the
-    site's own machine: it refused the connection, or answered something else than the site."""
-    if stage is Stage.RESOLVE:
-        return Cause.NO_ADDRESS if symptom is Symptom.RESOLVE_FAILED else Cause.DOWN
-    if stage is Stage.CONNECT:
-        return Cause.UNREACHED if symptom in (Symptom.TIMEOUT, Symptom.UNREACHABLE) else Cause.DOWN
-    cause = _AFTER_FLIGHT.get(symptom)
-    if cause is None:
-        return Cause.DOWN
-    return cause if protocol is Protocol.TLS else Cause.UNANSWERED
-
-
-def cause_of_step(step: MeasurementStep) -> Cause:
-    """The same for the step of a measurement at which direct failed."""
-    protocol = Protocol.TLS if step.kind is StepKind.HELLO else Protocol.HTTP
-    return cause_of_failure(step.symptom, _STAGES.get(step.kind, Stage.FIRST_BYTE), protocol)
-
-
-_STAGES: Mapping[StepKind, Stage] = MappingProxyType(
-    {StepKind.RESOLVE: Stage.RESOLVE, StepKind.SECURE: Stage.RESOLVE, StepKind.CONNECT: Stage.CONNECT}
-)
