@@ -115,34 +115,35 @@ async def test_a_download_through_the_only_relay_is_ended(
         assert (await visit(country, byway, country.add_site("page.by-relay.test"), "/")).genuine
 
 
+PAUSES = Conduct(pause_after=20_000, pause_s=15)
+AWAY = [Outage(3.0, 5.0)]
+
+
 @pytest.mark.parametrize(
-    ("conduct", "rules", "texts", "alone"),
+    ("first", "secure", "conduct", "rules", "texts", "alone"),
     [
-        (Conduct(pause_after=20_000, pause_s=15), [], RULES, False),
-        (Conduct(pause_after=20_000, pause_s=15), [], ONLY_RELAYS, True),
-        (SLOWLY, [Outage(3.0, 5.0)], RULES, False),
-        (SLOWLY, [Outage(3.0, 5.0)], ONLY_RELAYS, False),
-        (SLOWLY, [Outage(3.0, 5.0)], ONLY_RELAYS, True),
+        *((first, True, PAUSES, [], RULES, False) for first in ("socks", "https")),
+        *((first, True, SLOWLY, AWAY, RULES, False) for first in ("socks", "https")),
+        *((first, True, SLOWLY, AWAY, ONLY_RELAYS, False) for first in ("socks", "https")),
+        ("https", True, PAUSES, [], ONLY_RELAYS, True),
+        ("socks", False, PAUSES, [], ONLY_RELAYS, True),
+        ("socks", True, SLOWLY, AWAY, ONLY_RELAYS, True),
+        ("https", False, SLOWLY, AWAY, ONLY_RELAYS, True),
     ],
     ids=[
-        "a server that pauses for 15 s",
-        "the same through the only relay",
-        "5 s without a network",
-        "the same where no control page may be asked",
-        "the same with the only relay",
+        *(f"{first}: a server that pauses for 15 s" for first in ("socks", "https")),
+        *(f"{first}: 5 s without a network" for first in ("socks", "https")),
+        *(f"{first}: the same where no control page may be asked" for first in ("socks", "https")),
+        "https: a server that pauses behind the only relay",
+        "socks: the same, plain",
+        "socks: 5 s without a network and the only relay",
+        "https: the same, plain",
     ],
 )
-@pytest.mark.parametrize(("first", "secure"), [("socks", True), ("https", True), ("socks", False)])
 async def test_a_relay_that_lives_is_not_left(
-    country: Country,
-    tmp_path: Path,
-    first: str,
-    secure: bool,
-    conduct: Conduct,
-    rules: list[Rule],
-    texts: str,
+    country: Country, tmp_path: Path, first: str, secure: bool, conduct: Conduct, rules: list[Rule], texts: str,
     alone: bool,
-) -> None:
+) -> None:  # fmt: skip
     site = country.add_site("file.by-relay.test", conduct=conduct)
     async with running(country, tmp_path, first, texts, alone=alone) as byway:
         country.rules.set(rules)

@@ -79,7 +79,7 @@ SECONDS = {
     "tests/regular_expressions/test_regular_expressions.py": 120,
     "tests/e2e/test_browser.py": 115,
     "tests/lab/test_hello_count.py": 115,
-    "tests/lab/test_relay_vanishes.py": 350,
+    "tests/lab/test_relay_vanishes.py": 280,
     "tests/lab/test_one_state.py": 90,
     "tests/lab/test_resolver_fails.py": 90,
     "tests/lab/test_wrong_clock.py": 85,
