@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy.app.freed_memory import collect_replaced
+from proxy.app.library_caches import empty_library_caches
 from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -25,7 +26,7 @@ from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.on_demand import InspectorOnDemand
-from proxy.model import NetworkId, Outcome, Override, Plan, Request
+from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.faults import Faults
@@ -147,24 +148,14 @@ class ControlBackend:
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
         return self.feed.follow()
 
+    def forget_status(self, what: Forgotten) -> list[Change]:
+        return self._forget_in_memory(what, self._begun(what))
+
     async def forget(self, what: Forgotten) -> list[str]:
-        beliefs, now = self.services.beliefs, self.services.now()
-        gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since, it.network)]
-        if what.since:
-            gone += sorted(beliefs.results_since(what.since) - set(gone))
-        scopes: list[str | None] = [None] if what.is_all else [what.host] if what.host else [*gone]
-        network = NetworkId(what.network) if what.network else None
-        if network is not None:
-            scopes = [None]
-        for scope in scopes:
-            self.services.events.emit(Learned(beliefs.forget(scope, network)))
         begun = self._begun(what)
-        beliefs.ignore(begun)
         self.store.leave_out(begun)
+        self._forget_in_memory(what, begun)
         self.services.rule_hits.clear()
-        self.active.forget_caches()
-        self.services.events.emit(HostsForgotten())
-        collect_replaced()
         await asyncio.to_thread(self.store.forget, what)
         health = self.saved_health()
         files: list[SavedValues[Any]] = [self.ways_file, *([] if health is None else [health.file])]
@@ -177,6 +168,30 @@ class ControlBackend:
                 file.save(())  # what was learned meanwhile
                 await file.written()
         return deleted
+
+    def _forget_in_memory(self, what: Forgotten, begun: Collection[int]) -> list[Change]:
+        """Forgets it everywhere in memory, and what was learned in the log too. `begun` are requests whose connections
+        may end later."""
+        beliefs, now = self.services.beliefs, self.services.now()
+        gone = [it.scope for it in beliefs.all(now=now) if what.covers(it.scope, it.since, it.network)]
+        if what.since:
+            gone += sorted(beliefs.results_since(what.since) - set(gone))
+        scopes: list[str | None] = [None] if what.is_all else [what.host] if what.host else [*gone]
+        network = NetworkId(what.network) if what.network else None
+        if network is not None:
+            scopes = [None]
+        changes = [change for scope in scopes for change in beliefs.forget(scope, network)]
+        if what.since:
+            changes += beliefs.forget_unstored()
+        self.services.events.emit(Learned(changes))
+        beliefs.ignore(begun)
+        self.services.groups.forget_sites(what.names)
+        self.inspector.forget_hosts(what.names)
+        self.active.forget_caches()
+        self.services.events.emit(HostsForgotten())
+        collect_replaced()
+        empty_library_caches()
+        return changes
 
     def _begun(self, what: Forgotten) -> Collection[int]:
         """The ids of requests that are to be forgotten, and whose connections may end later."""

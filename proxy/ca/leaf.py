@@ -94,6 +94,11 @@ class Leaves:
         self._cache[wanted] = leaf  # also one that was there: the least recently used is dropped first
         return leaf
 
+    def forget(self, meant: Callable[[str], bool]) -> None:
+        """Forgets the leaves for the hosts that are meant, and those that name one beside another."""
+        for hosts in [hosts for hosts in self._cache if any(map(meant, hosts))]:
+            del self._cache[hosts]
+
     def _issue(self, hosts: tuple[str, ...], now: datetime.datetime) -> Leaf:
         issuer = self.authority.certificate
         begin = max(now - SLACK, issuer.not_valid_before_utc)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.detect.relay_health import Health
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.extend.manager import AddonState
-    from proxy.model import AutoMode, NetworkId, Outcome, Override, Plan, RelayGroup, Request
+    from proxy.model import AutoMode, Change, NetworkId, Outcome, Override, Plan, RelayGroup, Request
     from proxy.net.client_programs import ClientPrograms
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
@@ -215,6 +215,10 @@ class Dependencies(Protocol):
 
     def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
         """Outcomes from now on, as they are recorded, each with the network where its connection began."""
+
+    def forget_status(self, what: Forgotten) -> list[Change]:
+        """Removes from memory and disk what was learned, and from memory all names that are meant; what is logged
+        stays."""
 
     async def forget(self, what: Forgotten) -> list[str]:
         """Removes visited names from memory and disk. Returns what was deleted beside the log, in words. Raises

@@ -12,7 +12,7 @@ Whenever an order may change, the version of Health grows, or `order_until` name
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -293,6 +293,12 @@ class RelayGroups:
                 del self._exits[key]
                 self._health.version += 1
         return (first, *(member for member in ranked if member != first))
+
+    def forget_sites(self, covers: Callable[[str], bool]) -> None:
+        """Forgets with which member these sites stay."""
+        for key in [key for key in self._exits if covers(key[2])]:
+            del self._exits[key]
+            self._health.version += 1
 
     def _keep_exit(self, key: tuple[str, NetworkId, str], member: str, now: float) -> None:
         for other in [other for other, exit_ in self._exits.items() if exit_.until <= now]:

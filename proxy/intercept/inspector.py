@@ -166,6 +166,13 @@ class MitmInspector:
         """Inspects all hosts again: after a change by the user, clients may accept our certificate."""
         self._passthrough = Passthrough()
 
+    def forget_hosts(self, meant: Callable[[str], bool]) -> None:
+        """Forgets what is known of hosts, but for those of open connections."""
+        self._passthrough.forget(meant)
+        self._origin_checks.forget_hosts(meant)
+        if self._leaves is not None:
+            self._leaves.forget(meant)
+
     async def close(self) -> None:
         """Ends every inspected connection."""
         if self._engine is not None:

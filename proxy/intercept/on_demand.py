@@ -56,6 +56,10 @@ class InspectorOnDemand:
         if self._made is not None:
             self._made.forget_rejections()
 
+    def forget_hosts(self, meant: Callable[[str], bool]) -> None:
+        if self._made is not None:
+            self._made.forget_hosts(meant)
+
     async def close(self) -> None:
         if self._made is not None:
             await self._made.close()

@@ -80,6 +80,11 @@ class OriginChecks:
         for asked in [asked for asked in self._cache if asked.destination == destination]:
             del self._cache[asked]
 
+    def forget_hosts(self, meant: Callable[[str], bool]) -> None:
+        """Removes the results for the hosts that are meant."""
+        for asked in [asked for asked in self._cache if meant(asked.host) or meant(asked.destination.host)]:
+            del self._cache[asked]
+
     async def _check(
         self, asked: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], keep_s: float
     ) -> CertificateCheck:

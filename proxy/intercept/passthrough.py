@@ -7,6 +7,8 @@ accepted certificate between them. The table is in memory only. No I/O, no clock
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.model.bounded import Bounded
 
 HOSTS_MAX = 1000
@@ -45,6 +47,12 @@ class Passthrough:
     def client_accepted(self, host: str) -> None:
         """Forgets closed connections: they had other causes."""
         self._hang_ups.pop(host, None)
+
+    def forget(self, meant: Callable[[str], bool]) -> None:
+        """Forgets hosts: they are inspected again."""
+        for hosts in (self._until, self._hang_ups):
+            for host in [host for host in hosts if meant(host)]:
+                del hosts[host]
 
     def hosts(self, now: float) -> list[str]:
         """The hosts that are passed through, the latest last."""

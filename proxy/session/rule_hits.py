@@ -42,6 +42,10 @@ class RuleHits:
         if (hits := self._hits.get(text)) is not None:
             hits.count -= 1
 
+    def forget(self, text: str) -> None:
+        """Forgets one count, of what is there no more."""
+        self._hits.pop(text, None)
+
     def clear(self) -> None:
         """Forgets all counts."""
         self._hits.clear()

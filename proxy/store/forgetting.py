@@ -36,13 +36,33 @@ class Forgotten:
     def is_all(self) -> bool:
         return not self.host and not self.since and not self.network
 
+    def names(self, host: str) -> bool:
+        """Whether a host is to be forgotten that is remembered without its time and network."""
+        return not self.host or host == self.host or host.endswith(f".{self.host}")
+
+    def is_named_in(self, text: str) -> bool:
+        """Whether a text names the host or a subdomain of it, and not only a longer name that has it in the middle."""
+        host = self.host
+        at = text.find(host) if host else -1
+        while at >= 0:
+            before, after = text[:at][-1:], text[at + len(host) :]
+            is_longer = _is_of_label(after[:1]) or (after[:1] == "." and _is_of_label(after[1:2]))
+            if not is_longer and not _is_of_label(before):
+                return True
+            at = text.find(host, at + 1)
+        return False
+
     def covers(self, scope: str, since: float, network: str) -> bool:
         """Whether a belief about `scope` on a network, held since then, is to be forgotten."""
         if self.host:
-            return scope == self.host or scope.endswith(f".{self.host}")
+            return self.names(scope)
         if self.network:
             return network == self.network
         return since >= self.since
+
+
+def _is_of_label(character: str) -> bool:
+    return character.isalnum() or character in tuple("-_")
 
 
 def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
@@ -66,9 +86,26 @@ def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
         db.execute(f"DELETE FROM attempt WHERE outcome_id IN (SELECT id FROM outcome WHERE {outcome})", values)  # noqa: S608
         for table, condition in {"outcome": outcome, **conditions}.items():
             db.execute(f"DELETE FROM {table} WHERE {condition}", values)  # noqa: S608  # from the words above
+        if what.host:
+            _forget_mentions(db, what)
     truncate_wal(db)
     db.execute("VACUUM")
     truncate_wal(db)
+
+
+_EXPLAINED = {"outcome": ("why", "error", "plan"), "attempt": ("error",), "belief": ("why",), "change": ("why",),
+              "result": ("text",)}  # fmt: skip
+"""The columns that say why, by table: of a site too whose domain was found to be blocked by what happened to others."""
+
+
+def _forget_mentions(db: sqlite3.Connection, what: Forgotten) -> None:
+    """Empties the texts about other hosts in which the host is named."""
+    db.create_function("is_named_in", 1, lambda text: what.is_named_in(str(text)), deterministic=True)
+    for table, columns in _EXPLAINED.items():
+        for column in columns:
+            empty = "NULL" if column == "plan" else "''"
+            where = f"instr({column}, :host) > 0 AND is_named_in({column})"
+            db.execute(f"UPDATE {table} SET {column} = {empty} WHERE {where}", {"host": what.host})  # noqa: S608  # as above
 
 
 def forget_files(paths: Paths, what: Forgotten) -> list[str]:

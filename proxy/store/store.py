@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar, Unpack
@@ -255,9 +256,13 @@ class Store:
             for key, belief in list(self._state.beliefs.items()):
                 if what.covers(key[0], belief.since, key[1]):
                     self._state.set_belief(*key, None)
+                elif what.is_named_in(belief.why):
+                    self._state.set_belief(*key, replace(belief, why=""))
             for of, result in list(self._state.results.items()):
                 if what.covers(result.host, result.at, result.network):
                     self._state.set_result(of, None)
+                elif what.is_named_in(result.text):
+                    self._state.set_result(of, replace(result, text=""))
             forget_rows(db, what)
 
         if not self._database.run(forget):

@@ -66,10 +66,12 @@ async def test_of_what_is_open_and_forgotten_nothing_is_learned_or_recorded(
     ]
     beliefs, store, ways_file = Mock(), Mock(), Mock(written=AsyncMock())
     beliefs.all.return_value, beliefs.results_since.return_value = [], set()
+    beliefs.forget.return_value = beliefs.forget_unstored.return_value = []
     open_connections = Mock(newest_first=lambda: iter(connections))
     services = Mock(beliefs=beliefs, request_ids=itertools.count(7), open_connections=open_connections)
     backend = _backend(
         services=services,
+        inspector=Mock(),
         store=store,
         active=Mock(),
         ways_file=ways_file,
@@ -88,6 +90,7 @@ async def test_the_last_results_since_a_moment_are_forgotten_with_the_beliefs(tm
         beliefs.measured(host, LastResult(SiteStatus.SITE_DOWN, at, Source.CONNECTION), network=HOME)
     backend = _backend(
         services=Mock(beliefs=beliefs, now=lambda: 99.0, open_connections=Mock(newest_first=lambda: iter([]))),
+        inspector=Mock(),
         store=Mock(),
         active=Mock(),
         ways_file=Mock(written=AsyncMock()),

@@ -380,3 +380,12 @@ async def test_curl_fetches_from_a_server_that_shows_a_leaf(host: str, tmp_path:
         assert await curl(host, *trust) == (0, "shown")
         assert (await curl("other.example", *trust))[0] == 60
         assert (await curl(host))[0] == 60
+
+
+def test_a_leaf_is_forgotten_with_each_of_its_hosts(leaves: Leaves) -> None:
+    kept = leaves.leaf("kept.test")
+    for host, names in (("gone.test", ()), ("other.test", ("www.gone.test",))):
+        leaves.leaf(host, names)
+    leaves.forget(lambda host: host.endswith("gone.test"))
+    assert len(leaves) == 1
+    assert leaves.leaf("kept.test") is kept

@@ -40,6 +40,7 @@ from proxy.model import (
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay
 from proxy.net.stream import Stream
+from proxy.routing.router import override_text
 from tests.control.opened import Opened, open_three
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
@@ -310,11 +311,14 @@ async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: Worl
     shown = await read(api, f"/v1/sites/{BLOG}")
     assert shown["override"]["scope"] == "example.net"  # the override covers what is below
     assert shown["belief"]["state"] == "suspect"
+    counted = override_text("example.net", world.overrides["example.net"])
+    world.rule_hits.count(counted, time.time())
     async with api.delete("/v1/sites/example.net") as answer:
         gone = await answer.json()
     assert gone["forgotten"] == [BLOG]
     assert gone["overrides"] == ["example.net"]
     assert world.overrides == {}
+    assert world.rule_hits.of(counted).count == 0, "of the override that is gone"
     assert [change.scope for change in world.believed] == [BLOG]
     shown = await read(api, f"/v1/sites/{BLOG}")
     assert (shown["belief"]["words"], shown["override"]) == ("not tested", None)

@@ -59,7 +59,7 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rule import Situation
 from proxy.routing.rule_parser import parse_rules
 from proxy.routing.rules import Rules
-from proxy.session.events import Ended, Events
+from proxy.session.events import Ended, Events, HostsForgotten, Learned
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -227,6 +227,7 @@ class Parts:
     ending: dependencies.EndControl
     rules_file: dependencies.RulesFile
     forget: Callable[[Forgotten], Coroutine[Any, Any, list[str]]]
+    forget_status: Callable[[Forgotten], list[Change]]
     config_file: Path
 
 
@@ -343,6 +344,7 @@ class World:
             ending=self.ending,
             rules_file=RulesFile(self),
             forget=self._forget,
+            forget_status=self._forget_status,
             config_file=self.path or Path("/nonexistent/config.toml"),
         )
 
@@ -422,6 +424,12 @@ class World:
         else:
             self.overrides[host] = said
         self.overrides_changed()
+
+    def _forget_status(self, what: Forgotten) -> list[Change]:
+        changes = self.beliefs.forget(what.host or None)
+        self.events.emit(Learned(changes))
+        self.events.emit(HostsForgotten())
+        return changes
 
     async def _forget(self, what: Forgotten) -> list[str]:
         self.forgotten.append(what)

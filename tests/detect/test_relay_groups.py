@@ -233,6 +233,18 @@ def test_sticky_takes_another_when_its_member_fails_and_stays_with_that_for_an_h
     assert world.after(1).order(STICKY, site)[0] == "a"
 
 
+def test_a_site_that_is_forgotten_stays_with_no_member(world: World) -> None:
+    site = next(site for site in SITES if world.order(STICKY, site)[0] == "a")
+    other = next(site for site in SITES if world.order(STICKY, site)[0] == "b")
+    world.visit(("a", None), ("b", 0.1), host=other)
+    assert world.order(STICKY, site)[0] != "a"
+    world.after(REST_S).visit(("a", 0.1), host=other)
+    world.groups.forget_sites(lambda name: name == other)
+    assert world.order(STICKY, site)[0] != "a", "the control"
+    world.groups.forget_sites(lambda name: name == site)
+    assert world.order(STICKY, site)[0] == "a"
+
+
 def test_sticky_stays_with_what_delivered_when_its_member_failed_for_this_site_alone(world: World) -> None:
     site = next(site for site in SITES if world.order(STICKY, site)[0] == "a")
     silent = outcome(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +18,11 @@ from proxy.model.relay_way import KnownWay, RelayWay
 from proxy.store.relay_ways import RelayWaysFile
 from proxy.store.store import Store
 from tests.support.byway import Byway
+from tests.support.censor import Behaviour, Censor
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.outcomes import HOME, rescued
+from tests.support.relay import Relay
 from tests.support.waiting import until, until_read
 
 NAMES = 10_000
@@ -187,31 +191,42 @@ def search():
 none of them: the configuration."""
 
 
+class _Search:
+    """An addon that searches the memory of this Byway, which is not running yet."""
+
+    def __init__(self, byway: Byway) -> None:
+        self._byway = byway
+        self._file, self._told = byway.config.parent / "found", 0
+        addon = byway.config.parent / "addons" / "search.py"
+        addon.parent.mkdir()
+        addon.write_text(SEARCH.format(file=str(self._file), mark=MARK.decode()))
+
+    async def found(self, url: str) -> set[str]:
+        """The kinds of objects that hold a visited name, and did not at the first search. `url` is one of last.test."""
+        assert (await fetch(url, via=self._byway.proxy)).status == 200
+        self._told += 1
+        await until(lambda: self._file.exists() and self._file.read_text().count("\n") == self._told)
+        return set(self._file.read_text().splitlines()[-1].split())
+
+
 async def test_no_name_stays_in_memory(tmp_path: Path) -> None:
     names = [f"{MARK.decode()}{number}.test" for number in range(3)]
     hosts = "".join(f'"{name}" = "127.0.0.1"\n' for name in (*names, "last.test"))
     byway = Byway(tmp_path, config=f"[dns.hosts]\n{hosts}")
-    addon, file, told = byway.config.parent / "addons" / "search.py", byway.config.parent / "found", list[str]()
-    addon.parent.mkdir()
-    addon.write_text(SEARCH.format(file=str(file), mark=MARK.decode()))
+    search = _Search(byway)
     async with Origin() as origin, byway:
-
-        async def found() -> set[str]:
-            assert (await fetch(f"http://last.test:{origin.http_port}/", via=byway.proxy)).status == 200
-            told.append("")
-            await until(lambda: file.exists() and file.read_text().count("\n") == len(told))
-            return set(file.read_text().splitlines()[-1].split())
+        url = f"http://last.test:{origin.http_port}/"
 
         async def is_gone() -> bool:
-            return not await found()  # a check of a certificate may be under way
+            return not await search.found(url)  # a check of a certificate may be under way
 
         await byway.command("forget", "--all")  # the names that were read with the configuration
-        assert await found() == set()
+        assert await search.found(url) == set()
         trust = origin.authority.client()
         for name in names:
             assert (await fetch(f"http://{name}:{origin.http_port}/", via=byway.proxy)).status == 200
             assert (await fetch(f"https://{name}:{origin.https_port}/", via=byway.proxy, trust=trust)).status == 200
-        assert await found() >= {"_lru_cache_wrapper", "Bounded", "Working"}, (
+        assert await search.found(url) >= {"_lru_cache_wrapper", "Bounded", "Working"}, (
             "the control: there is something to forget"
         )
         # A tunnel that stays open does not hold what its Setup knew.
@@ -223,6 +238,73 @@ async def test_no_name_stays_in_memory(tmp_path: Path) -> None:
         await byway.command("forget", "--all")
         await until_read(is_gone)
         tunnel.close()
+
+
+SITE = f"{MARK.decode()}x.test"
+HOW_FORGOTTEN = [("forget", "--host", SITE), ("site", "forget", SITE), ("forget", "--since", "1h"), ("forget", "--all")]
+
+
+@pytest.mark.parametrize("words", HOW_FORGOTTEN, ids=" ".join)
+async def test_no_name_of_a_forgotten_site_stays_in_memory(tmp_path: Path, words: Sequence[str]) -> None:
+    """After visits that worked, were rescued, failed and had no name, each over http and https, through a group that
+    keeps to a relay, and after measurements and reports of them."""
+    fine, reset, dead, sticky, typo = (f"{kind}.{SITE}" for kind in ("www", "reset", "dead", "sticky", "typo"))
+    async with contextlib.AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(Origin())
+        names = {reset: "127.0.0.1", sticky: "127.0.0.1", fine: "127.0.0.1"}
+        relays = [await stack.enter_async_context(Relay(names, f"127.0.0.{number}")) for number in (9, 10)]
+        for port in (origin.http_port, origin.https_port):
+            censor = await stack.enter_async_context(Censor("127.0.0.2", port, origin="127.0.0.1"))
+            await censor.set(Behaviour.RESET)
+        at = {
+            fine: "127.0.0.1",
+            reset: "127.0.0.2",
+            dead: "127.0.0.3",
+            "last.test": "127.0.0.1",
+            "ok.test": "127.0.0.1",
+        }
+        byway = Byway(
+            tmp_path,
+            config=f'[auto]\ncontrols = ["https://ok.test:{origin.https_port}/"]\n[dns.hosts]\n'
+            + "".join(f'"{name}" = "{address}"\n' for name, address in at.items())
+            + "".join(
+                f'[[relay]]\nname = "{name}"\nurl = "socks5h://{relay.address}:{relay.port}"\n'
+                for name, relay in zip("ab", relays, strict=True)
+            )
+            + '[[group]]\nname = "kept"\npolicy = "sticky"\nrelays = ["a", "b"]\n',
+            rules="DOMAIN-KEYWORD,sticky,RELAY:kept\n",
+        )
+        search = _Search(byway)
+        await stack.enter_async_context(byway)
+        url = f"http://last.test:{origin.http_port}/"
+        await byway.command(*words)  # the names that were read with the configuration
+        await search.found(url)
+        trust = origin.authority.client()
+        for _ in range(2):
+            for name in (fine, reset, dead, sticky, typo):
+                for each in (f"http://{name}:{origin.http_port}/", f"https://{name}:{origin.https_port}/"):
+                    with contextlib.suppress(OSError, EOFError, ssl.SSLError):
+                        await fetch(each, via=byway.proxy, trust=trust)
+            for name in (fine, reset, dead, typo):
+                await byway.command("why", f"http://{name}:{origin.http_port}/", "--fresh", check=False)
+                await byway.command("site", "show", name)
+            await byway.command("test", f"http://{fine}:{origin.http_port}/", f"https://{reset}/", check=False)
+            for asked in (
+                ("site", "list"),
+                ("status",),
+                ("log",),
+                ("report", reset),
+                ("rule", "test", f"http://{reset}/"),
+            ):
+                await byway.command(*asked, check=False)
+        held = await search.found(url)
+        assert held >= {"_lru_cache_wrapper", "Bounded", "Working"}, "the control: there is something to forget"
+        await byway.command(*words)
+
+        async def is_gone() -> bool:
+            return not await search.found(url)  # what is under way may end a little later
+
+        await until_read(is_gone)
 
 
 FIRST = """

@@ -36,3 +36,13 @@ def test_its_memory_is_bounded() -> None:
     assert len(passing.hosts(0)) == HOSTS_MAX
     assert not passing.applies("0.test", 0), "the oldest is forgotten"
     assert len(passing._hang_ups) <= HOSTS_MAX
+
+
+def test_a_host_is_forgotten() -> None:
+    passing = Passthrough()
+    for host in ("a.test", "b.test"):
+        passing.client_rejected(host, 0, by_alert=True, keep_s=10)
+        for _ in range(HANG_UPS - 1):
+            passing.client_rejected(host, 0, by_alert=False, keep_s=10)
+    passing.forget(lambda host: host == "a.test")
+    assert (passing.hosts(1), list(passing._hang_ups)) == (["b.test"], ["b.test"])

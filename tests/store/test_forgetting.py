@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +59,31 @@ def test_a_host_and_a_time_are_forgotten_and_the_rest_stays(tmp_path: Path, stor
     assert [belief.scope for belief in again.load_beliefs()] == [OTHER]
     assert [result.host for result in again.load_results()] == [OTHER]
     again.close()
+
+
+def test_what_is_said_of_others_does_not_name_a_forgotten_host(tmp_path: Path, store: Store) -> None:
+    """A domain is blocked since two of its hosts were, and so the plan for a third one names them."""
+    why = f"www.{SECRET} and shop.site.example fail the same way (sni_reset); status applied to *.site.example"
+    belief = Belief("*.site.example", HOME, State.BLOCKED, since=NOW, until=NOW + 1e6, why=why)
+    store.believe([Change(NOW, belief.scope, HOME, State.UNKNOWN, State.BLOCKED, "sni_reset", why, belief)])
+    visited = rescued(host="third.site.example", at=NOW)
+    visited = replace(visited, plan=replace(visited.plan, why=f"AUTO: blocked: {why}"), error=f"no way to {SECRET}")
+    store.record(visited, network=HOME)
+    longer = f"my-{SECRET} and {SECRET}.net were reset"
+    store.keep_result(StoredResult(HOME, "else.example", 443, "site down", NOW, "connection", "down", longer))
+    store.flush()
+    with contextlib.closing(sqlite3.connect(tmp_path / "byway.sqlite")) as db, db:
+        db.execute("UPDATE outcome SET plan = NULL WHERE host = ?", (OTHER,))  # as an early Byway left it
+    store.forget(Forgotten(SECRET))
+    store.close()
+    again = Store(tmp_path / "byway.sqlite", Log(hosts="all"))
+    again.start()
+    assert [row["why"] for row in again.log() if row["host"] == "third.site.example"] == [""]
+    assert {belief.scope for belief in again.load_beliefs()} == {"*.site.example", OTHER}
+    assert longer in {result.text for result in again.load_results()}, "other names, which have it in the middle"
+    again.forget(Forgotten("else.example"))
+    again.close()
+    assert left_in(tmp_path, SECRET) == []
 
 
 def test_a_network_is_forgotten_and_the_others_stay(tmp_path: Path, store: Store) -> None:

@@ -23,8 +23,8 @@ from proxy.control.site import scope
 from proxy.control.site_reader import FLUSH_S, SiteReader, answers
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.router import override_text
 from proxy.routing.rule_parser import parse_action
-from proxy.session.events import HostsForgotten, Learned
 from proxy.store.forgetting import Forgotten
 
 OVERRIDE_MAX_S = 366 * 86_400
@@ -101,13 +101,13 @@ class SiteEndpoints:
     async def forget_site(self, host: str) -> ForgottenSiteAnswer:
         """Forgets the status of a site, and removes its overrides and those below it."""
         host = parse_field(scope, host)
-        below = [name for name in self.parts.setup().router.overrides if name == host or name.endswith(f".{host}")]
+        overrides = dict(self.parts.setup().router.overrides)
+        below = [name for name in overrides if name == host or name.endswith(f".{host}")]
         for name in below:
+            self.parts.rule_hits.forget(override_text(name, overrides[name]))
             self.parts.override(name, None)
         self.measured.forget(Forgotten(host))
-        changes = self.parts.beliefs.forget(host)
-        self.parts.events.emit(Learned(changes))
-        self.parts.events.emit(HostsForgotten())
+        changes = self.parts.forget_status(Forgotten(host))
         forgotten = tuple(sorted({change.scope for change in changes}))
         return ForgottenSiteAnswer(host, forgotten, tuple(sorted(below)))
 

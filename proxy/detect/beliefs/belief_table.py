@@ -226,7 +226,11 @@ class BeliefTable:
         for key in self.stored:
             if meant(key):
                 gone += self.remove(key, at, why)
-        tables: tuple[HostLru[Working] | HostLru[Belief], ...] = (self.works, self.transient)
+        tables: tuple[HostLru[Working] | HostLru[Belief] | HostLru[float], ...] = (
+            self.works,
+            self.transient,
+            self._priors,
+        )
         for table in tables:
             for key in table:
                 if meant(key):

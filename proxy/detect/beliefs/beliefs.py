@@ -430,7 +430,18 @@ class Beliefs:
 
     def forget(self, scope: str | None = None, network: NetworkId | None = None) -> list[Change]:
         """Forgets a host and its subdomains, with the belief of its domain, or all hosts; on one network, or on all."""
-        meant = on_network(network, scope)
+        changes = self._forget(on_network(network, scope))
+        if scope is None:
+            self._counting.network_health.forget(network)
+        return changes
+
+    def forget_unstored(self) -> list[Change]:
+        """Forgets every host without a stored status and without a result: of others it is not known when they were
+        visited."""
+        known = {*self._table.stored, *self._results.with_result()}
+        return self._forget(lambda key: key not in known)
+
+    def _forget(self, meant: Callable[[Key], bool]) -> list[Change]:
         self._outcome_learning.disturb()
         self._counting.forget(meant)
         self._post_delivery.forget(meant)
@@ -439,8 +450,7 @@ class Beliefs:
         for key in self._results.known():
             if meant(key):
                 self._results.forget(key)
-        if scope is None:
-            self._counting.network_health.forget(network)
+        self._counting.network_health.forget_hosts(meant)
         return self._table.forget(meant)
 
     def forget_home(self, is_home: Callable[[str], bool]) -> list[Change]:

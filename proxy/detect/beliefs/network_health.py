@@ -8,11 +8,13 @@ resume. Relays are no control: they may work while direct is cut, and the revers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases
+from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.scopes import registrable
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from proxy.model.bounded import Bounded
@@ -365,6 +367,25 @@ class NetworkHealth:
         controls = any(was_control for domains in record.resigned.values() for was_control in domains.values())
         if record.state is NetworkState.INSPECTED and not controls:
             self._enter(record, NetworkState.OK)
+
+    def forget_hosts(self, meant: Callable[[Key], bool]) -> None:
+        """Forgets the hosts and domains that are meant, and no state that they have led to."""
+
+        def is_meant(network: NetworkId, domain: str) -> bool:
+            return meant((network, domain)) or meant((network, f"*.{domain}"))
+
+        for network, record in self.records.items():
+            tables: list[Bounded[str, float] | Bounded[str, bool]] = [record.failing, record.stalls]
+            for table in (*tables, *record.resigned.values()):
+                for domain in [domain for domain in table if is_meant(network, domain)]:
+                    del table[domain]
+            for host in [host for host in record.control_results if meant((network, host))]:
+                del record.control_results[host]
+            if record.last.domain and is_meant(network, record.last.domain):
+                record.last = Delivery("", record.before_at)
+            self._on_failing_changed(record)
+        for network, domains in [*self.unresolved.items()]:
+            self.unresolved[network] = frozenset(name for name in domains if not is_meant(network, name))
 
     def forget(self, network: NetworkId | None = None) -> None:
         """Forgets one network, or all."""

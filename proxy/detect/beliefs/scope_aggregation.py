@@ -150,7 +150,7 @@ class ScopeAggregation:
         changes: list[Change] = []
         for prefix in self._frozen.places_of(*key):
             self._frozen.pop(prefix)
-            changes += self._end_prefix(prefix, Cause.FROZEN, f"direct carried enough of {key[1]}", now)
+            changes += self._end_prefix(prefix, Cause.FROZEN, "direct carried enough of a host in it", now)
         return changes
 
     def note_success(self, network: NetworkId, address: str, now: float) -> list[Change]:

@@ -223,6 +223,10 @@ class Results:
         visited = self._visited.get(key)
         return HTTP if visited is not None and visited.port == HTTP else HTTPS
 
+    def with_result(self) -> set[Key]:
+        """All hosts with a result."""
+        return {*self._results}
+
     def known(self) -> set[Key]:
         """All hosts with a result or a visit."""
         return {*self._results, *self._visited}

@@ -122,9 +122,12 @@ def test_a_list_weighs_less_the_longer_ago_a_host_was_first_seen_in_trouble() ->
     seen = Seen(listed=[HOST])
     seen.rescued()
     assert seen.held().score == 2.0
-    seen.beliefs.forget(HOST)
+    seen.beliefs.forget_home(lambda _: True)  # the belief alone
     seen.after(DetectTuning().half_life_s).rescued()
     assert seen.held().score == pytest.approx(1.0)
+    seen.beliefs.forget(HOST)
+    seen.rescued()
+    assert seen.held().score == pytest.approx(2.0), "with the host it is forgotten when it was first in trouble"
 
 
 def test_a_host_that_worked_here_is_not_doubted_for_a_list() -> None:

@@ -4,6 +4,7 @@ import math
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.basis import Bases
+from proxy.detect.beliefs.belief_table import on_network
 from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Delivery, NetworkHealth
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from tests.support.outcomes import AWAY, HOME
@@ -418,3 +419,26 @@ def test_a_resolver_fails_once_it_failed_for_two_domains_and_until_it_resolves_o
     for number in range(NETWORKS_MAX + 1):
         health.on_unresolved(NetworkId(f"n{number}"), "a", "b")
     assert len(health.unresolved) == NETWORKS_MAX
+
+
+def test_a_host_is_forgotten_with_the_domain_that_stands_for_it() -> None:
+    """What the others have led to stays."""
+    health = NetworkHealth(DetectTuning())
+    for domain in ("gone.test", "kept.test"):
+        for network in (HOME, AWAY):
+            health.failed(network, domain, NOW)
+            health.on_unresolved(network, domain)
+            health.on_unwitnessed_stall(network, domain, NOW)
+            health.resigned(network, f"www.{domain}", "issuer", control=False)
+            health.on_control_answer(network, f"www.{domain}", ConnectivityResult.FAILED, NOW, domestic=False)
+        health.on_direct_delivery(HOME, Delivery(domain, NOW + len(domain)))
+        health.failed(HOME, domain, NOW)
+    health.on_direct_delivery(HOME, Delivery("gone.test", NOW + 20))
+    health.failed(HOME, "gone.test", NOW)
+    health.forget_hosts(on_network(HOME, "www.gone.test"))
+    assert "gone.test" not in repr(health.records[HOME])
+    assert "gone.test" in repr(health.records[AWAY])
+    assert (health.unresolved[HOME], len(health.unresolved[AWAY])) == (frozenset({"kept.test"}), 2)
+    assert (health.failed_at(HOME, "kept.test"), health.stall_waits(HOME, NOW, domain="kept.test")) == (NOW, True)
+    assert [health.well_since(HOME, domain, NOW + 9) for domain in ("kept.test", "gone.test")] == [True, True]
+    assert not health.well_since(HOME, "other.test", NOW + 10), "nor does it show any more that direct works"
