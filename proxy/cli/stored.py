@@ -149,7 +149,7 @@ class Stored:
         return SiteStates(
             Beliefs(settings.detect, beliefs, results=results),
             self._network(),
-            self._kept_health().working([relay.name for relay in enabled_relays(settings.relay)], now),
+            self._kept_health().delivering([relay.name for relay in enabled_relays(settings.relay)]),
             now,
             controls=control_hosts(settings),
         )

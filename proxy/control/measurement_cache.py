@@ -336,7 +336,7 @@ class Measurements:
         parts, setup, now = self._parts, self._parts.setup(), time.time()
         relays = [relay.name for relay in enabled_relays(setup.settings.relay)]
         failing = frozenset(name for name in relays if parts.health.of(name).failures)
-        network_state, working = parts.beliefs.network_state(network), parts.health.working(relays, now)
+        network_state, working = parts.beliefs.network_state(network), parts.health.delivering(relays)
         known, fails = setup.resolver.known(page.host), parts.beliefs.resolver_fails(network)
         stored = parts.beliefs.lookup(page.host, network=network, now=now, addresses=known)
         said = site_state(stored, self._last(page, network), network_state, working, page.port, fails)

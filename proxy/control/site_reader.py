@@ -46,7 +46,7 @@ class SiteReader:
         return SiteStates(
             parts.beliefs,
             parts.network(),
-            parts.health.working([relay.name for relay in enabled_relays(settings.relay)], now),
+            parts.health.delivering([relay.name for relay in enabled_relays(settings.relay)]),
             now,
             setup.resolver.known,
             control_hosts(settings),

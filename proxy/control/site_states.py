@@ -41,8 +41,9 @@ class KnownSite:
 
 @frozen_dataclass
 class SiteStates:
-    """What the states of all sites rest on at one moment, `now`. `working_relays` delivered lately, and when each last
-    did; `addresses` returns those that a name is known to have; `controls` are the hosts of control pages."""
+    """What the states of all sites rest on at one moment, `now`. `working_relays` have delivered and not failed since,
+    and when each last did; `addresses` returns those that a name is known to have; `controls` are the hosts of control
+    pages."""
 
     beliefs: Beliefs
     network: NetworkId

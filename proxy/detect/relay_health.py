@@ -292,12 +292,13 @@ class Health:
     def working(self, names: Iterable[str], now: float) -> Mapping[str, float]:
         """The relays among `names` that delivered in the last WORKED_S and have not failed since, and when each last
         did."""
+        return {name: at for name, at in self.delivering(names).items() if 0 <= now - at <= WORKED_S}
+
+    def delivering(self, names: Iterable[str]) -> Mapping[str, float]:
+        """The relays among `names` that have delivered and not failed since, and when each last did, however long ago:
+        what is said of a site does not change while nothing happens."""
         known = {name: self.of(name) for name in names}
-        return {
-            name: relay.worked_at
-            for name, relay in known.items()
-            if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
-        }
+        return {name: relay.worked_at for name, relay in known.items() if relay.worked_at and not relay.failures}
 
     def is_open(self, name: str, now: float) -> bool:
         """Whether its breaker is open."""

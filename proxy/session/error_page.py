@@ -99,5 +99,5 @@ def _verdict(record: ConnectionRecord, services: Services) -> SiteState:
         Belief(record.host, record.network),
         next((result for result in results if result.port == port), None),
         services.beliefs.network_state(record.network),
-        services.health.working(record.setup.registry.relay_names, now),
+        services.health.delivering(record.setup.registry.relay_names),
     )

@@ -101,11 +101,14 @@ _EXPLAINED = {"outcome": ("why", "error", "plan"), "attempt": ("error",), "belie
 def _forget_mentions(db: sqlite3.Connection, what: Forgotten) -> None:
     """Empties the texts about other hosts in which the host is named."""
     db.create_function("is_named_in", 1, lambda text: what.is_named_in(str(text)), deterministic=True)
-    for table, columns in _EXPLAINED.items():
-        for column in columns:
-            empty = "NULL" if column == "plan" else "''"
-            where = f"instr({column}, :host) > 0 AND is_named_in({column})"
-            db.execute(f"UPDATE {table} SET {column} = {empty} WHERE {where}", {"host": what.host})  # noqa: S608  # as above
+    try:
+        for table, columns in _EXPLAINED.items():
+            for column in columns:
+                empty = "NULL" if column == "plan" else "''"
+                where = f"instr({column}, :host) > 0 AND is_named_in({column})"
+                db.execute(f"UPDATE {table} SET {column} = {empty} WHERE {where}", {"host": what.host})  # noqa: S608  # as above
+    finally:
+        db.create_function("is_named_in", 1, None)  # else the connection would hold the name
 
 
 def forget_files(paths: Paths, what: Forgotten) -> list[str]:

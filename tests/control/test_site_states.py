@@ -11,6 +11,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.control.site_states import SiteStates
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, Cause, NetworkId, State
 from tests.control.world import World
@@ -99,6 +100,23 @@ def test_a_host_that_its_domain_speaks_for_is_listed_as_its_page_says() -> None:
     at = states(beliefs, NOW + 1)
     # After a start the domain is not aggregated until it is looked up: whichever speaks, the list says the same.
     assert listed(at)[HOST] == [one(at, HOST)]
+
+
+REFUSED = LastResult(SiteStatus.SITE_DOWN, NOW, Source.CONNECTION, Cause.DOWN, relays=("tor",))
+FAILED = LastResult(SiteStatus.RELAYS_FAIL, NOW, Source.CONNECTION, Cause.RELAYS_FAIL)
+
+
+@pytest.mark.parametrize(("result", "word"), [(REFUSED, "site down"), (FAILED, "not tested")], ids=["down", "mended"])
+def test_a_word_does_not_change_while_nothing_happens(result: LastResult, word: str) -> None:
+    """The relay delivered another site a minute after the visit. That is as true five hours later."""
+    beliefs, health = Beliefs(DetectTuning()), Health(DetectTuning())
+    beliefs.measured(HOST, result, network=HOME)
+    health.worked("tor", NOW + 60, elapsed_s=0.1)
+    for hours in (0.1, 0.9, 1.1, 5):
+        at = SiteStates(beliefs, HOME, health.delivering(["tor"]), NOW + hours * 3600)
+        assert at.host(HOST).state.status == word
+    health.failed("tor", NOW + 6 * 3600)
+    assert health.delivering(["tor"]) == {}
 
 
 def test_another_network_has_what_is_stored() -> None:

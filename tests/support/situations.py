@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import DIRECT, DOH, Cause, ClosedBy, ConnectivityResult, Protocol, Stage, Symptom
+from proxy.model import DIRECT, DOH, Action, Cause, ClosedBy, ConnectivityResult, Protocol, Stage, Symptom
 from tests.control.world import World
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued
 
 REFUSED_RELAY = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), evidence={"relay": "refused"})
 CLOSED, UNREACHED = failed(Symptom.REFUSED, Stage.CONNECT), failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR)
+UNANSWERED = failed(Symptom.TIMEOUT, Stage.RELAY, TOR)
 NO_NAME = failed(Symptom.NO_NAME, Stage.RESOLVE)
 
 Happen = Callable[[World, str], None]
@@ -56,6 +57,13 @@ def _left(host: str) -> object:
     return replace(outcome(silent, host=host, at=time.time()), closed_by=ClosedBy.CLIENT, duration=40.0)
 
 
+def _forgotten(world: World, host: str) -> None:
+    """It was blocked, a user has had it forgotten, and then it works."""
+    world.see(rescued(host=host, at=time.time()))
+    world.store.believe(world.beliefs.forget(host))
+    world.see(outcome(delivered(), host=host, at=time.time()))
+
+
 SITUATIONS = (
     Situation("www.works.example", visits(lambda host: outcome(delivered(), host=host, at=time.time())), "works",
               is_listed=False),
@@ -81,6 +89,28 @@ SITUATIONS = (
     ), lambda host: outcome(
         replace(delivered(TOR), evidence={"status": 200}), host=host, at=time.time(), protocol=Protocol.HTTP,
     )), "refuses this route", "refused"),
+    Situation("www.waits.example", visits(lambda host: outcome(failed(), UNANSWERED, host=host, at=time.time())),
+              "site down", "down"),
+    Situation("www.recovered.example", visits(
+        lambda host: rescued(host=host, at=time.time()),
+        *[lambda host: outcome(delivered(), host=host, at=time.time())] * 2,
+        lambda host: outcome(failed(), UNREACHED, host=host, at=time.time()),
+    ), "site down", "down"),
+    Situation("www.six.example", visits(lambda host: outcome(
+        replace(failed(Symptom.TIMEOUT, Stage.CONNECT), address="[2001:db8::1]:443"), delivered(TOR), host=host,
+        at=time.time(),
+    )), "likely blocked", "ip"),
+    Situation("www.ports.example", visits(
+        lambda host: rescued(host=host, at=time.time()),
+        lambda host: outcome(CLOSED, host=host, at=time.time(), port=8443),
+    ), "likely blocked", "sni_reset"),
+    Situation("www.forgotten.example", _forgotten, "works", is_listed=False),
+    Situation("www.ruled.example", visits(
+        lambda host: rescued(host=host, at=time.time()),
+        lambda host: outcome(delivered(TOR), host=host, at=time.time(), action=Action.RELAY),
+    ), "likely blocked", "sni_reset"),
+    Situation("www.alone6.example", visits(lambda host: outcome(failed(Symptom.UNREACHABLE, Stage.CONNECT), host=host,
+                                                                at=time.time())), "does not open", "unreached"),
     Situation("www.stuck.example", visits(lambda host: outcome(failed(), REFUSED_RELAY, host=host, at=time.time())),
               "relays fail", "relays"),
 )  # fmt: skip

@@ -6,11 +6,13 @@ state of the network, and the relays that fail. Each word has a glyph, so that c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from proxy.detect.relay_health import WORKED_S
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, DOH, UNKNOWN_NETWORK, Belief, Cause, NetworkState, Protocol, State
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -217,8 +219,8 @@ def site_state(
     own_port: int = 443,
     resolver_fails: bool = False,
 ) -> SiteState:
-    """What is said of a site now. `working_relays` are the relays that delivered other sites lately, and when each
-    last did; `own_port` is the one that people mean when they name the site;
+    """What is said of a site now. `working_relays` are the relays that have delivered and not failed since, and when
+    each last did; `own_port` is the one that people mean when they name the site;
     `resolver_fails`: the system's resolver fails for all names, so that it failed for this one shows no block.
 
     While the network is offline or behind a portal, nothing can be said about any site beyond it. Else the newer of the
@@ -249,7 +251,7 @@ def site_state(
         return stored
     if belief.state is State.WORKS and last.status in BLOCKS and last.at < belief.since:
         return stored
-    if last.relays and not set(last.relays) & working_relays.keys():
+    if last.relays and not any(working_relays.get(name, -math.inf) >= last.at - WORKED_S for name in last.relays):
         cause = Cause.RELAYS_FAIL if last.otherwise is SiteStatus.RELAYS_FAIL else Cause.NONE
         last = replace(last, status=last.otherwise, cause=cause)
     is_same = belief.began and last.status in BLOCKS

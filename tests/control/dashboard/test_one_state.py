@@ -33,7 +33,9 @@ def restarted(world: World) -> None:
     world.beliefs = Beliefs(
         world.settings.detect, world.store.load_beliefs(), results=world.store.load_results(), store=world.store
     )
+    kept = world.health.remembered()
     world.health = Health(world.settings.detect)
+    world.health.restore(kept)
 
 
 MOMENTS: dict[str, Callable[[World], None]] = {

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.detect.relay_health import WORKED_S
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source, port_state, site_state, status_of
 from proxy.model import Belief, NetworkState, State
 from tests.support.outcomes import HOME
@@ -111,6 +112,8 @@ def test_a_site_is_down_only_by_a_relay_that_works_for_others() -> None:
     assert (site_state(DOWN, refused).status, site_state(DOWN, refused).cause) == ("not tested", "")
     assert site_state(DOWN, refused, working_relays={"tor": AT}).status == "site down"
     assert site_state(DOWN, last(SiteStatus.SITE_DOWN)).status == "site down", "another site works direct"
+    long_before = {"tor": AT + 60 - WORKED_S - 1}
+    assert site_state(DOWN, refused, working_relays=long_before).status == "not tested"
 
 
 def test_without_a_result_what_is_stored_decides() -> None:
