@@ -5,9 +5,9 @@ All problems are found here, at start and at each reload, and reported together;
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from proxy.app.build_guard import guard_of, guard_of_relays, public_addresses
@@ -103,18 +103,18 @@ class SetupBuilder:
         """Reads every file, and runs every password command, that `loaded` names. It blocks for as long as that takes,
         and may run in a thread; `pause_s` as in `read_rules`. Raises ConfigError with all problems."""
         settings, problems = loaded.settings, list[str]()
-        with _gathered(problems):
+        with _Gathered(problems):
             relays = self._relays(loaded)
-        with _gathered(problems):
+        with _Gathered(problems):
             credentials = self._credentials(loaded)
-        with _gathered(problems):
+        with _Gathered(problems):
             guard_of(loaded, port=port)
-        with _gathered(problems):
+        with _Gathered(problems):
             rules = read_rules(settings, self._paths, pause_s=pause_s, copies=self._copies)
             check_supported(rules)
-        with _gathered(problems):
+        with _Gathered(problems):
             servers = secure_servers(settings, self._paths)
-        with _gathered(problems):
+        with _Gathered(problems):
             pages = block_pages(self._paths)
         if problems:
             raise ConfigError(dict.fromkeys(problems))
@@ -247,13 +247,25 @@ class SetupBuilder:
         return Credentials(listen.user, password)
 
 
-@contextlib.contextmanager
-def _gathered(problems: list[str]) -> Iterator[None]:
-    """Adds the problems of a ConfigError to `problems`, so that the next part is checked too."""
-    try:
-        yield
-    except ConfigError as error:
-        problems += error.problems
+class _Gathered:
+    """Adds the problems of a ConfigError to `problems`, so that the next part is checked too.
+
+    It is no generator: an error that one catches knows its frame, which knows the error. So what was read until then,
+    such as a long list, would stay in memory until the next collection."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self._problems = problems
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, ConfigError):
+            return False
+        self._problems += error.problems
+        return True
 
 
 def check_supported(rules: Rules) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from proxy.app import setup_builder
 from proxy.model import DIRECT, Destination, IPAddress, Route, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.resolver import Resolver
@@ -41,6 +44,35 @@ password_cmd = "false"
     assert relay == "[[relay]] mute: its password command failed with exit code 1"
     assert "config.toml:2" in guard
     assert rule.startswith("rules.txt:1: ")
+
+
+async def test_what_was_read_of_a_refused_configuration_is_freed_at_once(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error knows the frames that raised it, and in one of them is a long list. A collection may be hours away."""
+
+    class Long(ConfigError):
+        pass
+
+    seen: list[weakref.ref[Long]] = []
+
+    def noted() -> Long:
+        error = Long(["rules.txt:1: no"])
+        seen.append(weakref.ref(error))
+        return error
+
+    def read_rules(*_: object, **__: object) -> None:
+        raise noted()  # in no variable of this frame, which the error knows
+
+    monkeypatch.setattr(setup_builder, "read_rules", read_rules)
+    maker.write("")
+    gc.disable()
+    try:
+        with pytest.raises(ConfigError, match=r"rules\.txt:1: no"):
+            maker.make()
+        assert [ref() for ref in seen] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_a_password_is_asked_for_once(maker: Maker) -> None:
