@@ -156,3 +156,32 @@ async def test_relays_that_fail_and_are_mended(folder: Path) -> None:
                 assert await survey(byway, urls) == {}
                 said, wrong = await disagreements(country, byway, urls)
                 assert ((said[RESET].words, said[RESET].cause), wrong) == (("blocked", "sni_reset"), {})
+
+
+async def test_a_block_that_was_lifted_and_measured(folder: Path) -> None:
+    """What a measurement opened direct works in every place, whichever route the next visits take, and after a
+    restart."""
+    address = (places.LYING_RELAY, 1081)
+    async with Country(folder) as country:
+        settings = country.config(
+            detect=DETECT, auto="ladder = []", relays=[("abroad", f"socks5h://{address[0]}:{address[1]}")]
+        )
+        relay = Relay(country.relay_space.socket, country.zone.truth, address, source=address[0])
+        async with relay, country.byway(folder / "byway", config=settings) as byway:
+            urls = {name: country.add_site(name).url() for name in (HEALTHY, RESET)}
+            country.rules.set([rules.SniReset(RESET)])
+            await visit_all(country, byway, urls)
+            said, wrong = await disagreements(country, byway, urls)
+            assert (said[RESET].words, wrong) == ("likely blocked", {})
+            country.rules.set([])
+            assert await why(byway, urls, fresh=True) == {}
+            before, wrong = await disagreements(country, byway, urls)
+            assert (before[RESET].words, before[RESET].cause, wrong) == ("works", "", {})
+            await byway.command("site", "set", RESET, "relay")
+            await visit_all(country, byway, urls)
+            said, wrong = await disagreements(country, byway, urls)
+            assert (said[RESET], wrong) == (before[RESET], {})
+            await byway.stop()
+            await byway.start()
+            said, wrong = await disagreements(country, byway, urls)
+            assert (said[RESET], wrong) == (before[RESET], {})
