@@ -68,6 +68,9 @@ class SetupPolicy:
     def is_local_zone(self, host: str) -> bool:
         return self._resolver.is_local_zone(host)
 
+    def may_be_local_zone(self, host: str) -> bool:
+        return self._resolver.may_be_local_zone(host)
+
     def is_portal(self) -> bool:
         return self._runtime.is_portal()
 

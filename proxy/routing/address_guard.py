@@ -191,6 +191,11 @@ class Guard:
             return reason, lasts
         return None, lasts
 
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether `[safety] allow` says anything."""
+        return bool(self._exceptions)
+
     def is_bogon(self, host: str, address: IPAddress) -> bool:
         """Whether `address` is neither public nor allowed by the user for `host`: then the answer is forged."""
         _, kinds = _judged(address)
@@ -200,6 +205,10 @@ class Guard:
             return False
         entries = self._exceptions
         return True not in [e.name == host or (e.network is not None and address in e.network) for e in entries]
+
+    def is_home(self, address: IPAddress) -> bool:
+        """Whether `address` is one of the home network, also if the user allows it."""
+        return any(kind in _HOME for kind in _judged(address)[1])
 
     def _is_near(self, host: str) -> bool:
         address = literal(host)
@@ -212,9 +221,9 @@ class Guard:
     def leads_home(self, destination: Destination, address: IPAddress) -> bool:
         """Whether `address`, which the user's own files give for the name of `destination`, is on the home network or
         this computer's. One of this computer that `[safety] allow` opens is not: trials have nothing else."""
-        _, kinds = _judged(address)
-        if True in [kind in _HOME for kind in kinds]:
+        if self.is_home(address):
             return True
+        _, kinds = _judged(address)
         if True not in [kind in _THIS_COMPUTER for kind in kinds]:
             return False
         return destination.port in self._own_ports or not self._opens(destination, address)

@@ -282,6 +282,8 @@ class ConnectionRecord:
         self._race = None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
         self.closed_by = closed_by
+        if race.leads_home and self.plan.action is Action.AUTO:  # as the next plan will say
+            self.plan = replace(self.plan, is_home=True)
         if closed_by is ClosedBy.CLIENT:
             self.error = _CLIENT_LEFT
         elif closed_by is ClosedBy.IDLE:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.lab import places
 from tests.lab.country import RELAY, Country
-from tests.lab.name_servers import Addresses
+from tests.lab.name_servers import Addresses, Answer, Said
 
 pytestmark = pytest.mark.namespaces
 
@@ -91,3 +91,56 @@ async def test_a_measurement_before_any_visit_asks_the_network_first(folder: Pat
         said = (first[name].stdout if way != "relay" else "") + told[name].stdout
         assert "blocked" not in said, said
         assert "not reachable on this network" in said or "not tested" in said, said
+
+
+PRIVATE, CARRIER, UNIQUE = Addresses(("192.168.5.5",)), Addresses(("100.70.1.1",)), Addresses((), ("fd00::5",))
+ALLOWED_HERE = ("192.168.0.0/16", "10.0.0.0/8", "100.64.0.0/10", "fc00::/7")
+AT_HOME: Mapping[str, tuple[Answer | None, Answer | None]] = {
+    "device.test": (PRIVATE, PRIVATE),
+    "hidden.test": (Said.NO_SUCH_NAME, PRIVATE),
+    "empty.test": (Addresses(), PRIVATE),
+    "zero.test": (Addresses(("0.0.0.0",)), PRIVATE),
+    "refused.test": (Said.REFUSED, PRIVATE),
+    "silent.test": (Said.NOTHING, PRIVATE),
+    "parent.test": (PRIVATE, Addresses()),
+    "carrier.test": (CARRIER, None),
+    "unique.test": (UNIQUE, None),
+    "translated.test": (Addresses((), ("64:ff9b::a00:5",)), None),
+    "host.office.test": (PRIVATE, None),
+}
+"""What this network's resolver says, and what encrypted DNS says; None: there is no such name. Devices with a name that
+leads to a private address everywhere (also where a router hides that), and names that only this network has."""
+
+
+@pytest.mark.parametrize("way", ["visit", "why", "test"])
+@pytest.mark.parametrize(("allow", "delay_s"), [((), 0.0), (ALLOWED_HERE, 0.0), ((), 2.0)], ids=["", "allowed", "late"])
+async def test_no_relay_hears_of_a_name_with_a_private_address(
+    folder: Path, way: str, allow: Sequence[str], delay_s: float
+) -> None:
+    """Not by the first visit or measurement either, also where the user allows such addresses, and where the network's
+    resolver answers after another route is due."""
+    async with Country(folder) as country:
+        country.provider_resolver.delay_s = delay_s
+        for name, (here, elsewhere) in AT_HOME.items():
+            if here is not None:
+                country.provider.lies[name] = here
+            if elsewhere is not None:
+                country.zone.names[name] = elsewhere
+        site = country.add_site(CENSORED)
+        country.provider.lies[CENSORED] = Addresses((places.BOGON,))
+        country.client.put_file("/etc/resolv.conf", RESOLV.encode())
+        settings = country.config(detect="syn_s = 2.0\n").replace("[auto]", "[limits]\nconnect_timeout_s = 2.5\n[auto]")
+        arguments = [text for prefix in allow for text in ("--allow", prefix)]
+        async with country.byway(folder / "byway", config=settings, arguments=arguments) as byway:
+            visitor = country.visitor(byway)
+            for _ in range(2):
+                if way == "visit":
+                    await asyncio.gather(*(visitor.visit(f"https://{name}/") for name in AT_HOME))
+                else:
+                    await asyncio.gather(*(byway.command(way, name, check=False) for name in AT_HOME))
+            told = await byway.read("site", "list")
+            opened = await visitor.visit(site.url())
+    hosts = {asked.rpartition(":")[0] for asked in country.relay.asked}
+    assert hosts.isdisjoint(AT_HOME), hosts
+    assert opened.genuine, "the control: a private answer for a public name is rescued"
+    assert {row["words"] for row in told["sites"]} <= {"not reachable on this network", "not tested"}, told

@@ -98,6 +98,7 @@ class Race:
     def __init__(self, *attempts: Attempt, later: asyncio.Future[Attempt] | None = None) -> None:
         self.attempts = attempts
         self.flight_age = 0.3
+        self.leads_home = False
         self.closed = False
         self.overtaken = later
         self._later = later
@@ -246,6 +247,17 @@ async def test_an_overtaken_attempt_that_cannot_be_judged_does_not_keep_the_entr
     record.release()
     later.set_exception(OSError("lost"))
     await until(lambda: bool(world.written))
+
+
+@pytest.mark.parametrize("leads_home", [True, False])
+async def test_a_race_that_found_the_home_network_says_so(world: World, leads_home: bool) -> None:
+    record = world.record()
+    race = Race(failed(Symptom.TIMEOUT, Stage.CONNECT))
+    race.leads_home = leads_home
+    record.on_lost(cast(Any, race))
+    record.release()
+    assert world.outcome.plan.is_home is leads_home
+    assert ("is not reachable on this network" in world.outcome.error) is leads_home
 
 
 async def test_a_loss_names_what_was_tried(world: World) -> None:
@@ -878,7 +890,7 @@ def entry_for(
 
 
 def raced(*attempts: Attempt) -> Any:
-    return SimpleNamespace(attempts=attempts, overtaken=None, flight_age=0.3, close=lambda: None)
+    return SimpleNamespace(attempts=attempts, overtaken=None, flight_age=0.3, leads_home=False, close=lambda: None)
 
 
 def test_each_attempt_is_told_once_it_is_judged_under_the_name() -> None:

@@ -45,6 +45,7 @@ class FakeEnvironment:
     compare: Callable[[str], Coroutine[Any, Any, DnsFinding | None]] = _nothing_wrong
     finding: Callable[[str], DnsFinding | None] = lambda _: None
     is_local_zone: Callable[[str], bool] = lambda _: False
+    may_be_local_zone: Callable[[str], bool] = lambda _: False
     may_go_direct: Callable[[Destination], Coroutine[Any, Any, bool]] = _always
     is_troubled: Callable[[str], bool] = lambda _: False
     classifier: AnswerClassifier = NO_POLICY

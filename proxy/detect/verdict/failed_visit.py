@@ -62,8 +62,6 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     answers = answers_of(outcome.attempts, compared, has_relays=bool(relayed))
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
-    if answers.is_local and not relayed:
-        return replace(result, status=SiteStatus.NOT_REACHABLE, cause=Cause.NONE)
     if answers.status is SiteStatus.DOES_NOT_RESOLVE:
         # Where nothing works and no resolver answers, it may be the network.
         otherwise = SiteStatus.NOT_TESTED if answers.system is Lookup.FAILED else answers.status

@@ -50,11 +50,6 @@ class NameAnswers:
         return [self.system, self.secure].count(Lookup.DENIED) + self.by_relays
 
     @property
-    def is_local(self) -> bool:
-        """Whether the system's resolver alone knows the name, with a private address: it is the local network's own."""
-        return self.system is Lookup.FORGED and self.secure is Lookup.DENIED
-
-    @property
     def status(self) -> SiteStatus | None:
         """The word for the site; None when the relays decide it, or when a resolver has found an address."""
         denied = Lookup.DENIED in (self.system, self.secure)

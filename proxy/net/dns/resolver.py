@@ -125,6 +125,7 @@ class Resolver:
         self._getaddrinfo = GetaddrinfoThreads(lookup)
         self._system = system
         self._encrypted = encrypted
+        self._has_exceptions = guard is not None and guard.has_exceptions
         self._tampering = TamperingChecks(
             self._ask_system_unchecked,
             policy,
@@ -236,13 +237,21 @@ class Resolver:
 
     @property
     def zone_names(self) -> Container[str]:
-        """The names for which `is_local_zone` was once true. It stays the same object."""
+        """The names for which `is_local_zone` may be true. It stays the same object."""
         return self._tampering.zone_names
 
     def is_local_zone(self, host: str) -> bool:
         """Whether `host` was found to be a name of this network's own: its resolver gave a private address, and
-        encrypted DNS knows no such name, or the search list has its suffix. Sends no query."""
+        encrypted DNS has none, or the search list has its suffix; or encrypted DNS itself gave a private address. Sends
+        no query."""
         return self._tampering.is_local(host)
+
+    def may_be_local_zone(self, host: str) -> bool:
+        """Whether `host` may turn out to be such a name: this network's resolver gave it a private address, and
+        encrypted DNS has not been asked whether that is right; or the search list has its suffix, and that resolver has
+        not answered. Sends no query."""
+        answer = self._tampering.system_answer(host)
+        return self._is_local(host) if answer is None else self._tampering.may_be_local(host)
 
     def is_fake(self, address: IPAddress) -> bool:
         """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
@@ -312,8 +321,11 @@ class Resolver:
             return
         if result.addresses:
             self._store(self._secured, network, host, result)
-        elif result.code is Rcode.NO_NAME and network == self._network():
-            self._tampering.mark_local(host)
+        if network == self._network():
+            if result.addresses:
+                self._tampering.note_encrypted_answer(host, result.addresses)
+            elif result.code in (Rcode.NO_NAME, Rcode.OK):
+                self._tampering.mark_local(host)
         settle(result.addresses[:ADDRESSES] or _no_address(host, result))
 
     async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
@@ -397,6 +409,8 @@ class Resolver:
             )
             forged = str(answer.addresses[0])
             return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON, "forged": forged})
+        if self._has_exceptions and self._is_local(host) and self._tampering.are_home(answer.addresses):
+            self._tampering.mark_local(host)  # the user allows these addresses: no less is the name the network's own
         if (
             is_current and self._tampering.finding(host) is None
         ):  # with a finding, the next lookup goes to encrypted DNS

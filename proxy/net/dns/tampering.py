@@ -87,9 +87,10 @@ class TamperingChecks:
         self._now = now
         self._system_answers = ExpiringCache[LookupResult]()
         self._findings = ExpiringCache[DnsFinding]()
-        self._local = ExpiringCache[bool]()  # names whose private addresses encrypted DNS found to be right
+        self._local = ExpiringCache[bool]()  # names that encrypted DNS does not know, or is not asked for
+        self._home = ExpiringCache[bool]()  # names that lead into the home network by encrypted DNS
         self.zone_names: Bounded[str, None] = Bounded(CACHED_NAMES)
-        """The names that were marked as local, on any network."""
+        """The names that were marked as local or as home, on any network."""
         self._prefixes = ExpiringCache[tuple[ipaddress.IPv6Network, ...]]()
         self._fakes = ExpiringCache[bool]()  # whether controls lead to fake addresses
         self._answers = ExpiringCache[bool]()  # whether controls are answered
@@ -134,25 +135,48 @@ class TamperingChecks:
         until = asyncio.get_running_loop().time() + self._keep_s
         self._system_answers.put((self._policy.network(), host), until, answer)
 
+    def system_answer(self, host: str) -> LookupResult | None:
+        """Returns the system's last answer for `host` on this network, good or bad; None: there is none."""
+        return self._system_answers.get(self._key(host), _time())
+
     def mark_local(self, host: str) -> None:
-        """Encrypted DNS knows no such name, so the system's addresses for it are the local network's own: they count as
-        right from now on."""
-        key = self._key(host)
-        answer = self._system_answers.get(key, _time())
+        """Encrypted DNS has no address for the name, so the system's addresses for it are the local network's own: they
+        count as right from now on, also those that come later."""
+        key, answer = self._key(host), self.system_answer(host)
         if answer is not None and answer.addresses:
             self._findings.drop(key)
-            self._local.put(key, _time() + self._keep_s, True)
+        self._local.put(key, _time() + self._keep_s, True)
+        self.zone_names[host] = None
+
+    def note_encrypted_answer(self, host: str, addresses: Sequence[IPAddress]) -> None:
+        """Notes whether the addresses of encrypted DNS are of the home network: then the name leads there on every
+        network, as those do that people give to their own devices."""
+        key = self._key(host)
+        if self.are_home(addresses):
+            self._findings.drop(key)
+            self._home.put(key, _time() + self._keep_s, True)
             self.zone_names[host] = None
+        else:
+            self._home.drop(key)
+            self._local.drop(key)
 
     def is_local(self, host: str) -> bool:
-        """Whether the name is marked as local and the system's last answer for it has private addresses alone."""
+        """Whether the name leads into the home network: by encrypted DNS, or it is marked as local and the system's
+        last answer for it has private addresses alone."""
         key = self._key(host)
-        if not self._local.get(key, _time()):
-            return False
-        answer = self._system_answers.get(key, _time())
+        if self._home.get(key, _time()):
+            return True
+        return bool(self._local.get(key, _time())) and self._is_answer_private(host)
+
+    def may_be_local(self, host: str) -> bool:
+        """Whether the system's last answer has private addresses alone, and encrypted DNS has not been asked yet."""
+        return self._is_answer_private(host) and not self._local.get(self._key(host), _time())
+
+    def _is_answer_private(self, host: str) -> bool:
+        answer = self.system_answer(host)
         if answer is None or not answer.addresses or any(map(self.is_fake, answer.addresses)):
             return False
-        return self.are_bogons(host, answer.addresses)
+        return self.are_bogons(host, answer.addresses) or self.are_home(answer.addresses)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
@@ -161,9 +185,15 @@ class TamperingChecks:
         guard = self._guard
         return guard is not None and False not in [guard.is_bogon(host, address) for address in addresses]
 
+    def are_home(self, addresses: Sequence[IPAddress]) -> bool:
+        """Whether all are addresses of the home network, also those that the user allows."""
+        guard = self._guard
+        return guard is not None and all(map(guard.is_home, addresses))
+
     async def is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         """Whether `addresses`, which are bogons, are forged: they are not local ones, nor those of another proxy."""
-        if self._local.get(self._key(host), _time()):
+        key = self._key(host)
+        if self._local.get(key, _time()) or self._home.get(key, _time()):
             return False
         return not (all(address in FAKE for address in addresses) and await self._controls_are_fake())
 
@@ -173,7 +203,7 @@ class TamperingChecks:
         """Compares the system's last answer for `host` with that of encrypted DNS. Returns the finding; None when both
         agree, or when one is missing."""
         key = self._key(host)
-        answer = self._system_answers.get(key, _time())
+        answer = self.system_answer(host)
         if answer is None:
             return self.finding(host)
         try:
@@ -184,6 +214,8 @@ class TamperingChecks:
             return None
         if key != self._key(host):  # the network has changed meanwhile
             return None
+        if self._home.get(key, _time()):
+            return None  # a resolver that gives no such addresses protects from DNS rebinding
         if not answer.addresses:
             if not await self._answers_others(host) or key != self._key(host):
                 return None

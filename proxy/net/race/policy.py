@@ -52,7 +52,11 @@ class RacePolicy(AnswerClassifier, Protocol):
 
     def is_local_zone(self, host: str) -> bool:
         """Whether `host` was found to be a name of the local network: its resolver alone knows it, with a private
-        address."""
+        address, or it has one everywhere."""
+        ...
+
+    def may_be_local_zone(self, host: str) -> bool:
+        """Whether `host` may turn out to be such a name, by what the resolvers have said so far."""
         ...
 
     def is_portal(self) -> bool:
@@ -89,6 +93,9 @@ class NoPolicy:
         return NO_EVIDENCE
 
     def is_local_zone(self, host: str) -> bool:
+        return False
+
+    def may_be_local_zone(self, host: str) -> bool:
         return False
 
     def is_portal(self) -> bool:

@@ -107,6 +107,11 @@ class Race:
         return tuple([candidate.attempt(tries.began_at, tries.pause, now) for candidate in self._candidates])
 
     @property
+    def leads_home(self) -> bool:
+        """Whether its lookups have shown that the destination is on the local network, where no relay leads."""
+        return self._tries.is_in_local_zone
+
+    @property
     def flight_age(self) -> float:
         """Seconds since the flight was complete; since the race began, when there is none yet."""
         return self._loop.time() - self._flight_at

@@ -92,22 +92,34 @@ class Tries:
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether no path is open and both resolvers deny the name, or it is one of the local network that direct may
-        not reach: the race is over, and no relay is asked. A relay would open what its own network calls so. Where the
-        plan asks a relay first, its answer is awaited: it may know names of its own network."""
+        """Whether no path is open and both resolvers deny the name, or it is one of the local network and no direct
+        route is under way: the race is over. Where the plan asks a relay first, its answer is awaited: it may know
+        names of its own network."""
         if not self.candidates or self.candidates[0].route.relays:
             return False
-        if self._denials(relays=False) < 2 and not self._is_in_local_zone():
+        if self.is_in_local_zone:
+            return not any(candidate.active for candidate in self.candidates if not candidate.route.relays)
+        if self._denials(relays=False) < 2:
             return False
         return not any(candidate.phase in (Phase.OPEN, Phase.AWAITING_ANSWER) for candidate in self.candidates)
 
-    def _is_in_local_zone(self) -> bool:
-        """Whether direct was given a private address by the local network's resolver, which alone knows the name."""
-        has_private = any(
-            candidate.route == DIRECT and candidate.symptom in (Symptom.FORGED, Symptom.FORBIDDEN)
+    @property
+    def is_in_local_zone(self) -> bool:
+        """Whether the name leads into the local network, as lookups of this race may have shown: no relay is asked,
+        which would open what its own network calls so. Never where the plan asks a relay first."""
+        is_direct_first = bool(self.routes) and not self.routes[0].relays
+        return is_direct_first and self.policy.is_local_zone(self._destination.host)
+
+    def _may_be_in_local_zone(self) -> bool:
+        """Whether the local network's resolver has not answered yet, and encrypted DNS has no address for the name, or
+        is not asked for it."""
+        is_asked = any(
+            candidate.route == DIRECT and candidate.phase is Phase.DIALING and candidate.stage is Stage.RESOLVE
             for candidate in self.candidates
         )
-        return has_private and self.policy.is_local_zone(self._destination.host)
+        if not is_asked:
+            return False
+        return self._denials(relays=False) > 0 or self.policy.may_be_local_zone(self._destination.host)
 
     def _denials(self, *, relays: bool) -> int:
         """How many deny the name: direct, `direct|doh` and, if asked for, relays."""
@@ -154,6 +166,11 @@ class Tries:
         return Retries(self._terms.schedule, self._terms.detect, self._notify)
 
     def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
+        if any(route.relays for route in left):
+            if self.is_in_local_zone or self._may_be_in_local_zone():
+                left = [route for route in left if not route.relays]
+            elif DOH in left and self.policy.may_be_local_zone(self._destination.host):
+                return DOH  # says whether it is one
         if not left:
             return None
         for candidate in self.candidates:
@@ -185,9 +202,9 @@ class Tries:
 
     def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
         """The relays that may be retried: when, and their latest try."""
-        if self.is_name_denied:
-            return []
         relayed = [candidate for route, candidate in latest.items() if route.relays]
+        if not relayed or self.is_name_denied or self.is_in_local_zone:
+            return []
         return [(at, candidate) for candidate in relayed if (at := self.retries.due_at(candidate)) is not None]
 
     def _latest(self) -> dict[Route, Candidate]:

@@ -71,6 +71,9 @@ class ProbeEnvironment(Protocol):
     def is_local_zone(self, host: str, /) -> bool:
         """Whether the lookups so far found `host` to be a name of the local network's own. Asks nobody."""
 
+    def may_be_local_zone(self, host: str, /) -> bool:
+        """Whether `host` may turn out to be such a name, by what the resolvers have said so far. Asks nobody."""
+
     def hello_turn(self, name: str, /) -> Awaitable[None]:
         """Waits until a ClientHello with this name may be sent on a direct route, and notes it."""
 
@@ -122,6 +125,9 @@ class SetupEnvironment:
 
     def is_local_zone(self, host: str, /) -> bool:
         return self._setup.resolver.is_local_zone(host)
+
+    def may_be_local_zone(self, host: str, /) -> bool:
+        return self._setup.resolver.may_be_local_zone(host)
 
     async def hello_turn(self, name: str, /) -> None:
         await self._services.hello_turn(name)

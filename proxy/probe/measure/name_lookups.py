@@ -17,7 +17,6 @@ from proxy.model import (
     IPAddress,
     MeasurementStep,
     Route,
-    SignalId,
     StepKind,
     StepResult,
     Symptom,
@@ -37,7 +36,6 @@ class NameLookups:
         self._env = env
         self._request = request
         self._emit = emit
-        self._is_private = False  # the system's resolver gave an address to which no public name leads
         self.place_known = asyncio.Event()
         """Set when the lookups have shown whether the name is one of the local network, or cannot show it."""
 
@@ -48,10 +46,9 @@ class NameLookups:
         literal = self._request.destination.address
         if literal is not None:
             return [literal], []
-        why_not, finding = self._why_not_plain(), self._env.finding(host)
-        self._is_private = finding is not None and finding.signal is SignalId.DNS_BOGON
+        why_not = self._why_not_plain()
         plain = await self._lookup(StepKind.RESOLVE, DIRECT, self._env.resolve, host, why_not)
-        if not self._is_private:
+        if (plain or why_not) and not self._env.may_be_local_zone(host):
             self.place_known.set()
         secure = await self._lookup(StepKind.SECURE, DOH, self._env.secure, host, self._why_not_secure(host, plain))
         self.place_known.set()
@@ -78,7 +75,6 @@ class NameLookups:
             found = list(await resolve(host))
         except DialError as error:
             elapsed = round(loop.time() - began, 4)
-            self._is_private = self._is_private or error.symptom is Symptom.FORGED
             result = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
             self._emit(
                 MeasurementStep(kind, route, result, error.symptom, str(error), "", elapsed, error.evidence.copy())
@@ -123,7 +119,7 @@ class NameLookups:
         is_local = "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local)
         if is_local or self._request.plan.is_home:
             return _("local names are not sent to encrypted DNS")
-        if plain and not self._request.thorough:
+        if plain and not self._request.thorough and not self._env.may_be_local_zone(host):
             return _("the system's DNS answered")
         return ""
 

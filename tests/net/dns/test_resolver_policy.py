@@ -394,6 +394,93 @@ async def test_a_private_address_that_nobody_else_knows_is_local(place: Place) -
     assert await resolved(resolver) == [INJECTED]
 
 
+async def test_a_name_without_an_address_elsewhere_is_local(place: Place) -> None:
+    """It exists in the public DNS, as the names above those of an office do."""
+    place.plain.say = saying(INJECTED)
+    place.secure.say = saying(code="NOERROR")
+    resolver = place.resolver()
+    await failure(resolver)
+    await failure(EncryptedLookup(resolver))
+    assert resolver.is_local_zone("a.test")
+
+
+async def test_what_encrypted_dns_knows_first_counts_for_a_later_answer(place: Place) -> None:
+    place.secure.say = saying(code="NXDOMAIN")
+    resolver = place.resolver()
+    await failure(EncryptedLookup(resolver))
+    assert "a.test" in resolver.zone_names
+    assert not resolver.is_local_zone("a.test"), "nobody gave an address"
+    place.plain.say = saying(INJECTED)
+    assert await resolved(resolver) == [INJECTED]
+    assert resolver.is_local_zone("a.test")
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [saying("192.168.1.9"), saying("10.9.9.9"), saying("0.0.0.0"), saying(code="NXDOMAIN"), saying(code="REFUSED")],
+)
+@pytest.mark.parametrize("allow", [(), ("192.168.0.0/16",)])
+async def test_a_name_that_leads_into_a_home_network_for_everybody(
+    place: Place, plain: Say, allow: tuple[str, ...]
+) -> None:
+    """As people name their own devices. A router that protects from DNS rebinding hides such an address."""
+    place.plain.say, place.secure.say = plain, saying("192.168.1.9")
+    resolver = place.resolver(allow=allow)
+    with contextlib.suppress(DialError):
+        await resolver.resolve("a.test")
+    await EncryptedLookup(resolver).resolve("a.test")
+    assert resolver.is_local_zone("a.test")
+    assert "a.test" in resolver.zone_names
+    assert await resolver.compare("a.test") is None
+    assert resolver.finding("a.test") is None, "it is no sign of tampering"
+    place.network_id = NetworkId("train")
+    assert not resolver.is_local_zone("a.test")
+
+
+@pytest.mark.parametrize("address", [HONEST, "127.0.0.1", "0.0.0.0", "198.18.0.9"])
+async def test_other_answers_of_encrypted_dns_lead_to_no_home(place: Place, address: str) -> None:
+    """Some servers block names by such addresses. A name may get a public one later."""
+    place.plain.say, place.secure.say = saying(INJECTED), saying("10.0.0.9")
+    resolver = place.resolver(keep_s=0.0)
+    await failure(resolver)
+    await EncryptedLookup(resolver).resolve("a.test")
+    assert resolver.is_local_zone("a.test")
+    place.secure.say = saying(address)
+    resolver._secured.items.clear()
+    await EncryptedLookup(resolver).resolve("a.test")
+    assert not resolver.is_local_zone("a.test")
+
+
+@pytest.mark.parametrize(
+    ("allow", "is_searched"), [(("10.0.0.0/8",), False), (("a.test",), False), (("10.0.0.0/8",), True)]
+)
+async def test_a_private_address_that_the_user_allows_may_still_be_the_networks_own(
+    place: Place, allow: tuple[str, ...], is_searched: bool
+) -> None:
+    """`[safety] allow` opens it for direct. Encrypted DNS says whether it is a lie; names of the search list are not
+    asked of it."""
+    host = "db.office.test" if is_searched else "a.test"
+    machine_files(place.folder, LOOPBACK, more="search office.test")
+    place.plain.say, place.secure.say = saying(INJECTED), saying(code="NXDOMAIN")
+    resolver = place.resolver(allow=allow)
+    assert resolver.may_be_local_zone(host) is is_searched
+    assert [str(address) for address in await resolver.resolve(host)] == [INJECTED]
+    assert resolver.may_be_local_zone(host) is not is_searched
+    assert resolver.is_local_zone(host) is is_searched
+    if not is_searched:
+        await failure(EncryptedLookup(resolver))
+        assert resolver.is_local_zone(host)
+        assert not resolver.may_be_local_zone(host)
+
+
+async def test_a_public_answer_needs_no_second_opinion(place: Place) -> None:
+    resolver = place.resolver(allow=("10.0.0.0/8",))
+    assert not resolver.may_be_local_zone("a.test")
+    assert await resolved(resolver)
+    assert not resolver.may_be_local_zone("a.test")
+    assert not resolver.is_local_zone("a.test")
+
+
 async def test_what_a_captive_portal_answers_is_no_finding(place: Place) -> None:
     """Neither before it is known nor after: once somebody has logged in, all names resolve as before."""
     place.plain.say = saying(INJECTED)

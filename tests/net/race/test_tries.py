@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, Evidence, Route, Stage, Symptom
+from proxy.model import DIRECT, DOH, Destination, Evidence, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
@@ -108,6 +108,13 @@ class Zone(NoPolicy):
         return True
 
 
+class PrivateAnswer(NoPolicy):
+    """The local network's resolver gave a private address, or may give one."""
+
+    def may_be_local_zone(self, host: str) -> bool:
+        return True
+
+
 @pytest.mark.parametrize(
     ("stage", "symptom", "first", "policy", "in_vain"),
     [
@@ -115,16 +122,79 @@ class Zone(NoPolicy):
         (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, Zone(), True),
         (Stage.RESOLVE, Symptom.FORGED, DIRECT, NoPolicy(), False),
         (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, NoPolicy(), False),
-        (Stage.CONNECT, Symptom.TIMEOUT, DIRECT, Zone(), False),
+        (Stage.CONNECT, Symptom.TIMEOUT, DIRECT, Zone(), True),
+        (None, Symptom.NONE, DIRECT, Zone(), False),
         (Stage.RELAY, Symptom.FORBIDDEN, RELAY, Zone(), False),
     ],
 )
 def test_a_private_address_of_a_local_zone_ends_the_race(
-    stage: Stage, symptom: Symptom, first: Route, policy: NoPolicy, in_vain: bool
+    stage: Stage | None, symptom: Symptom, first: Route, policy: NoPolicy, in_vain: bool
 ) -> None:
     tried = Trial(first, DIRECT if first is RELAY else RELAY, policy=policy)
     tried.starts(NOW, stage, symptom)
     assert tried.is_in_vain is in_vain
+
+
+@pytest.mark.parametrize("policy", [Zone(), NoPolicy()])
+@pytest.mark.parametrize("phase", [Phase.OPEN, Phase.AWAITING_ANSWER, Phase.DIALING])
+def test_a_relay_under_way_does_not_keep_a_race_to_the_local_network(policy: NoPolicy, phase: Phase) -> None:
+    """It may have been asked while the network's resolver took its time."""
+    tries = Trial(DIRECT, RELAY, policy=NoPolicy())
+    direct, relay = tries.starts(NOW), tries.starts(NOW)
+    relay.phase = phase
+    tries.policy = policy
+    assert not tries.is_in_vain
+    direct.failed(Stage.CONNECT, Symptom.FORBIDDEN, "private", NOW)
+    assert tries.is_in_vain is isinstance(policy, Zone)
+
+
+@pytest.mark.parametrize(("policy", "follows"), [(Zone(), None), (NoPolicy(), RELAY)])
+def test_no_relay_follows_direct_to_the_local_network(policy: NoPolicy, follows: Route | None) -> None:
+    """Also where direct may connect, as the user allows its address, and looks dropped."""
+    tries = Trial(DIRECT, RELAY, OTHER, policy=policy)
+    tries.starts(NOW).hedged_at = NOW
+    assert tries.next_route(None, NOW) == follows
+    rule = Trial(RELAY, DIRECT, OTHER, policy=policy)
+    assert [rule.starts(NOW).route for _ in range(3)] == [RELAY, DIRECT, OTHER], "a rule or an override holds"
+
+
+def test_no_relay_is_retried_for_the_local_network() -> None:
+    tries = Trial(DIRECT, RELAY)
+    tries.starts(NOW, Stage.CONNECT, Symptom.REFUSED)
+    tries.starts(NOW, Stage.RELAY, Symptom.RELAY_DOWN)
+    due_at = tries.next_retry_at(NOW)
+    assert tries.next_route(None, due_at) == RELAY
+    tries.policy = Zone()
+    assert tries.next_route(None, due_at) is None
+    assert tries.next_retry_at(NOW) == math.inf
+
+
+def test_encrypted_dns_is_asked_about_a_private_address_that_did_not_connect() -> None:
+    """Only it tells a lie from the truth, and a relay would open what its own network calls so."""
+    tries = Trial(DIRECT, RELAY, DOH, policy=PrivateAnswer())
+    tries.starts(NOW, Stage.CONNECT, Symptom.TIMEOUT)
+    assert tries.starts(NOW, Stage.RESOLVE, Symptom.SKIPPED).route == DOH
+    assert tries.next_route(None, NOW) == RELAY, "it did not answer"
+
+
+@pytest.mark.parametrize(
+    ("policy", "symptom", "waits"),
+    [
+        (NoPolicy(), Symptom.NO_NAME, True),
+        (NoPolicy(), Symptom.SKIPPED, False),
+        (PrivateAnswer(), Symptom.SKIPPED, True),
+    ],
+)
+def test_a_name_that_encrypted_dns_does_not_know_waits_for_the_networks_own_resolver(
+    policy: NoPolicy, symptom: Symptom, waits: bool
+) -> None:
+    tries = Trial(DIRECT, DOH, RELAY, policy=policy)
+    direct = tries.starts(NOW)
+    direct.stage, direct.hedged_at = Stage.RESOLVE, NOW
+    tries.starts(NOW, Stage.RESOLVE, symptom)
+    assert tries.next_route(None, NOW) == (None if waits else RELAY)
+    direct.failed(Stage.RESOLVE, Symptom.RESOLVE_FAILED, "no answer", NOW)
+    assert tries.next_route(None, NOW) == RELAY
 
 
 def test_other_routes_order_the_candidates_anew() -> None:

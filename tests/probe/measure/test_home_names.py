@@ -44,7 +44,11 @@ class Network:
     @property
     def means(self) -> FakeEnvironment:
         return replace(
-            self.scene.means, resolve=self.resolve, secure=self.secure, is_local_zone=lambda host: self.is_zone
+            self.scene.means,
+            resolve=self.resolve,
+            secure=self.secure,
+            is_local_zone=lambda host: self.is_zone,
+            may_be_local_zone=lambda host: self.is_private and not self.is_zone,
         )
 
     async def resolve(self, host: str) -> Sequence[IPAddress]:
@@ -107,6 +111,30 @@ async def test_the_control_a_name_that_others_know_is_asked_of_relays(
     assert bool(network.heard["secure"]) is not is_private
     if is_private and DIRECT in routes:
         assert judged(steps).cause == "dns"
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize("routes", ROUTES, ids=lambda routes: ",".join(map(str, routes)))
+@pytest.mark.parametrize("plain", ["private and allowed", "denied"])
+async def test_a_name_that_leads_into_the_home_network_by_encrypted_dns(
+    scene: Scene, plain: str, routes: Sequence[Route], thorough: bool
+) -> None:
+    """The network's resolver gave no address that shows it, as one that protects from DNS rebinding does not."""
+    network = Network(scene, is_private=False, is_known_elsewhere=True)
+    if plain == "denied":
+        scene.addresses.clear()
+
+    async def secure(host: str) -> Sequence[IPAddress]:
+        await network._answer("secure")
+        network.is_zone = True
+        return await scene.secure(host)
+
+    may_be = plain == "private and allowed"
+    means = replace(network.means, secure=secure, may_be_local_zone=lambda host: may_be and not network.is_zone)
+    steps = await steps_of(scene, scene.question(routes=routes, thorough=thorough), means)
+    assert network.heard == {"plain": [], "secure": []}
+    assert scene.relay.asked == []
+    assert not any(step.kind is StepKind.CONTROL or step.symptom is Symptom.FORGED for step in steps)
 
 
 async def test_a_name_whose_private_answer_is_known_waits_for_encrypted_dns(scene: Scene) -> None:
