@@ -22,9 +22,7 @@ from typing import TYPE_CHECKING
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
 from proxy.app.greeting import print_greeting
-from proxy.app.interruptions import on_network_change, on_resumed
 from proxy.app.mode_switch import ModeSwitch
-from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.rule_files import try_lists
@@ -33,7 +31,7 @@ from proxy.app.runtime import AppRuntime
 from proxy.app.saved_relay_ways import SavedRelayWays
 from proxy.app.setup_builder import SetupBuilder
 from proxy.app.system_proxy import SystemProxySwitch
-from proxy.app.wiring import Subscribers, subscribe, subscribe_refresh
+from proxy.app.wiring import NetworkWarnings, Subscribers, on_network_change, on_resumed, subscribe, subscribe_refresh
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private

@@ -11,11 +11,16 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from proxy.app.network_warnings import NetworkWarnings
 from proxy.config.schema import ListConfig
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.verdict.site_status import status_of
 from proxy.extend.dispatch import Addons
+from proxy.model import Cause, Change, NetworkId, NetworkState, State
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.remembered import forget_remembered
+from proxy.net.tasks import spawn
+from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
+from proxy.net.uplink.sleep_watch import Resumed, reset_stale_connections
 from proxy.session.events import (
     Delivered,
     Ended,
@@ -189,3 +194,86 @@ class Subscribers:
         ago."""
         if not self.services.beliefs.may_blame_relays(self.services.network(), time.time()):
             self.services.health.clear_faults()
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------------
+
+AGAIN_S = 3600.0
+"""Seconds before the same warning is logged again."""
+
+WARNED_MAX = 64
+"""Networks and states of which the time of the last warning is remembered."""
+
+
+class NetworkWarnings:
+    """Warns in the log, at once, when something is wrong with the network as a whole, or TLS is intercepted. All else
+    that is learned waits for `byway status`. There is at most one warning an hour for each network and state, however
+    often the state changes. Belongs to one loop."""
+
+    def __init__(
+        self, beliefs: Beliefs, network: Callable[[], NetworkId], now: Callable[[], float], *, names: bool
+    ) -> None:
+        """`names`: whether the log may hold the names of sites."""
+        self._beliefs = beliefs
+        self._network = network
+        self._now = now
+        self._names = names
+        self._warned_at: dict[tuple[NetworkId, NetworkState], float] = {}
+
+    def check_network(self) -> None:
+        """Warns when something is wrong with the network. To be called when its state may have changed."""
+        network = self._network()
+        state = self._beliefs.network_state(network)
+        if state is NetworkState.OK:
+            return
+        from proxy.detect.verdict.labels import network_in_words  # with the first trouble
+
+        warning = network_in_words(state, self._beliefs.portal_page(network))
+        if warning is None or 0 <= self._now() - self._warned_at.get((network, state), float("-inf")) < AGAIN_S:
+            return
+        if len(self._warned_at) >= WARNED_MAX:
+            self._warned_at.clear()
+        self._warned_at[network, state] = self._now()
+        text, advice = warning
+        log.warning("%s → %s", text, advice)
+
+    def report(self, changes: Sequence[Change]) -> None:
+        """Warns of TLS interception, and logs every other change of state for those who want the details."""
+        for change in changes:
+            if change.before is change.after:
+                continue
+            name = change.scope if self._names else "a site"
+            before, after = status_of(change.before), status_of(change.after, change.cause)
+            log.info("%s: %s → %s%s", name, before, after, f" ({change.cause})" if change.cause else "")
+            if change.after is State.BLOCKED and change.cause == Cause.INTERCEPTION:
+                log.warning("TLS interception detected for %s; using relays only", name)
+        self.check_network()
+
+
+# -- after a change of network, a sleep or a change of the clock: what is untrue now is discarded ----------------------
+
+
+def on_network_change(services: Services, change: NetworkChange) -> None:
+    """Closes the tunnels whose local address was lost, so that their clients connect again instead of waiting for a
+    timeout. On another network, also forgets what was measured on the last one."""
+    why = "its network is gone"
+    lost = services.pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
+    if change.is_elsewhere:
+        services.events.emit(Learned(services.beliefs.network_changed(services.now())))
+        services.health.clear_faults()
+        services.findings.clear_all()
+        services.flows.reset()
+        services.tcp_info.split_tcp.reset()
+        log.info("Network changed; closed %d connections", lost)
+
+
+def on_resumed(services: Services, network: NetworkWatch, resumed: Resumed) -> None:
+    """Discards what a sleep, or a change of the clock, has made untrue."""
+    log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", resumed.slept_s, resumed.jumped_s)
+    services.beliefs.on_resume(services.now())
+    services.health.clear_faults()
+    services.flows.reset()
+    network.read_now()
+    if resumed.slept_s >= services.setup().settings.detect.wake_stale_s:
+        upstreams = [upstream.lowest_socket for upstream in services.pump.upstreams]
+        spawn(reset_stale_connections(upstreams), name="reset tunnels that did not outlive the sleep")

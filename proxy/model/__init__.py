@@ -14,9 +14,14 @@ from proxy.model.belief import (
     Change,
     ConnectivityResult,
     DnsFinding,
+    MeasurementStep,
     NetworkState,
+    ResultKey,
     Signal,
     State,
+    StepKind,
+    StepResult,
+    StoredResult,
 )
 from proxy.model.connection import (
     DIRECT,
@@ -28,6 +33,7 @@ from proxy.model.connection import (
     AutoMode,
     ClosedBy,
     Destination,
+    GroupPolicy,
     HttpRequest,
     Inbound,
     IPAddress,
@@ -36,6 +42,7 @@ from proxy.model.connection import (
     Override,
     Plan,
     Protocol,
+    RelayGroup,
     Request,
     Route,
     Stage,
@@ -45,8 +52,6 @@ from proxy.model.connection import (
     literal,
 )
 from proxy.model.evidence import NO_EVIDENCE, REUSED, Evidence, SignalId, as_evidence, frozen_evidence
-from proxy.model.measurement import MeasurementStep, ResultKey, StepKind, StepResult, StoredResult
-from proxy.model.relay_group import GroupPolicy, RelayGroup
 
 __all__ = [
     "DIRECT",

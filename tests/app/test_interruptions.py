@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.app.interruptions import on_network_change, on_resumed
+from proxy.app.wiring import on_network_change, on_resumed
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import UNKNOWN_NETWORK, Change, NetworkId
 from proxy.net.uplink.network_watch import NetworkChange

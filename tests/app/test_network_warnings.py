@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from proxy.app.network_warnings import AGAIN_S, NetworkWarnings
+from proxy.app.wiring import AGAIN_S, NetworkWarnings
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered, Intercepted
@@ -100,6 +100,6 @@ def test_an_unknown_reader_is_told_of_when_seen_twice(caplog: pytest.LogCaptureF
 
 def test_who_wants_to_know_more_reads_the_words_for_a_site(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene(names=True)
-    with caplog.at_level(logging.INFO, logger="proxy.app.network_warnings"):
+    with caplog.at_level(logging.INFO, logger="proxy"):
         scene.intercepted(known=True)
     assert f"{HOST}: not tested → intercepted (interception)" in caplog.messages

@@ -26,7 +26,7 @@ from proxy.model import (
     Route,
     State,
 )
-from proxy.model.relay_group import GroupPolicy, RelayGroup
+from proxy.model.connection import GroupPolicy, RelayGroup
 from proxy.routing.address_guard import Guard
 from proxy.routing.home_network import HomeNetwork
 from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router

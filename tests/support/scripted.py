@@ -14,8 +14,7 @@ from typing import Any
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination
 from proxy.model.errors import DialError
-from proxy.net.kernel.split_tcp import SplitTcpDetector
-from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
+from proxy.net.kernel.tcp_info import Reading, Snapshot, SplitTcpDetector, TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.stream import CHUNK, Stream
 from proxy.net.tasks import spawn

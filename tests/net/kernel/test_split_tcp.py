@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.net.kernel.split_tcp import SplitTcpDetector
+from proxy.net.kernel.tcp_info import SplitTcpDetector
 
 NEAR = (0.001, 0.3)  # seconds until the SYN and the flight were answered
 USUAL = (0.02, 0.03)

@@ -15,7 +15,7 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.kernel.split_tcp import SplitTcpDetector
+from proxy.net.kernel.tcp_info import SplitTcpDetector
 from proxy.net.notify import Notify
 from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
 from proxy.net.race.race import OpenPath, Race, Winner
