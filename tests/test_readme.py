@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.first_steps import FirstSteps
+from proxy.features.desktop.first_steps import FirstSteps
 from proxy.model import Destination
 from proxy.net.poller import make_poller
 from tests.support.byway import Byway

@@ -14,7 +14,7 @@ from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.session.setup import Setup
 
 if TYPE_CHECKING:
-    from proxy.app.notifications import Show
+    from proxy.features.desktop.notifications import Show
 
 
 @frozen_dataclass
@@ -43,6 +43,6 @@ class AddonBackend:
 
     async def notify(self, title: str, text: str) -> None:
         if self.show is not None:
-            from proxy.app.notifications import show_aside  # few addons show any
+            from proxy.features.desktop.notifications import show_aside  # few addons show any
 
             await show_aside(self.show, title, text)

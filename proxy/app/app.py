@@ -22,28 +22,20 @@ from typing import TYPE_CHECKING
 from proxy import __version__
 from proxy.app.addon_backend import AddonBackend
 from proxy.app.greeting import print_greeting
-from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
-from proxy.app.reload import ActiveSetup
-from proxy.app.rule_files import try_lists
 from proxy.app.run_options import Ending, RunOptions
-from proxy.app.runtime import AppRuntime
 from proxy.app.saved_relay_ways import SavedRelayWays
-from proxy.app.setup_builder import SetupBuilder
-from proxy.app.system_proxy import SystemProxySwitch
 from proxy.app.wiring import NetworkWarnings, Subscribers, on_network_change, on_resumed, subscribe, subscribe_refresh
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
 from proxy.control.server import ControlServer
-from proxy.desktop.notification import has_desktop, show_notification
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
-from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import AutoMode, Destination, Inbound, IPAddress, Request, Route
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.remembered import forget_remembered
@@ -60,11 +52,19 @@ from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.net.uplink.sleep_watch import SleepWatch
 from proxy.session.events import Events, Learned
+from proxy.session.inspector_on_demand import InspectorOnDemand
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.setup.desktop.notification import has_desktop, show_notification
+from proxy.setup.desktop.switch import SystemProxySwitch
+from proxy.setup.mode_switch import ModeSwitch
+from proxy.setup.reload import ActiveSetup
+from proxy.setup.rule_files import try_lists
+from proxy.setup.runtime import AppRuntime
+from proxy.setup.setup_builder import SetupBuilder
 from proxy.store import relay_addresses, relay_ways
 from proxy.store.list_copies import ListCopies
 from proxy.store.network_key import read_network_key
@@ -78,12 +78,12 @@ from proxy.store.store import Store
 if TYPE_CHECKING:
     from proxy.app.control_backend import ControlBackend
     from proxy.app.override_clock import OverrideClock
-    from proxy.app.saved_relay_health import SavedRelayHealth
     from proxy.config.schema import ListConfig
     from proxy.detect.tls_interception import KnownRoots
-    from proxy.intercept.inspector import MitmInspector
+    from proxy.features.inspection.inspector import MitmInspector
     from proxy.probe.list_refresh import ListRefresh
     from proxy.session.services import TransferChecker
+    from proxy.setup.saved_relay_health import SavedRelayHealth
 
 log = logging.getLogger("proxy")
 
@@ -373,7 +373,7 @@ class App:
             log.warning("%s", sentence)
 
     def _make_inspector(self) -> MitmInspector:
-        from proxy.intercept.inspector import Folders, MitmInspector
+        from proxy.features.inspection.inspector import Folders, MitmInspector
 
         return MitmInspector(
             lambda: self._services,
@@ -489,7 +489,7 @@ class App:
     def _keep_health(self) -> None:
         """Has the health of relays kept over a restart, once there are any."""
         if self._setup.registry.relay_names and self._saved_health is None:
-            from proxy.app.saved_relay_health import RelayHealthFile, SavedRelayHealth, place  # with the first relay
+            from proxy.setup.saved_relay_health import RelayHealthFile, SavedRelayHealth, place  # with the first relay
 
             self._saved_health = SavedRelayHealth(
                 self._health,
@@ -499,7 +499,7 @@ class App:
             )
             self._saved_health.restore()
         elif self._saved_health is not None:
-            from proxy.app.saved_relay_health import place
+            from proxy.setup.saved_relay_health import place
 
             self._saved_health.keep_in(place(self._paths, self._setup.settings.log, ephemeral=self._options.ephemeral))
 
@@ -557,7 +557,7 @@ class App:
 
     def _control_backend(self) -> ControlBackend:
         from proxy.app.control_backend import ControlBackend  # a run that nobody asks anything does without
-        from proxy.app.rule_edits import RulesFileEditor
+        from proxy.setup.rule_edits import RulesFileEditor
 
         return ControlBackend(
             self._active,

@@ -11,21 +11,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy.app.freed_memory import collect_replaced
 from proxy.app.library_caches import empty_library_caches
-from proxy.app.mode_switch import ModeSwitch
 from proxy.app.outcome_feed import OutcomeFeed
-from proxy.app.reload import ActiveSetup
-from proxy.app.rule_edits import RulesFileEditor
 from proxy.app.run_options import Ending
-from proxy.app.system_proxy import SystemProxySwitch
 from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
-from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
@@ -33,6 +27,7 @@ from proxy.net.faults import Faults
 from proxy.probe.list_refresh import ListRefresh
 from proxy.routing.rule import Situation
 from proxy.session.events import Events, HostsForgotten, Learned
+from proxy.session.inspector_on_demand import InspectorOnDemand
 from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -40,6 +35,11 @@ from proxy.session.rule_hits import RuleHits
 from proxy.session.server import Server
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.setup.desktop.switch import SystemProxySwitch
+from proxy.setup.freed_memory import collect_replaced
+from proxy.setup.mode_switch import ModeSwitch
+from proxy.setup.reload import ActiveSetup
+from proxy.setup.rule_edits import RulesFileEditor
 from proxy.store.forgetting import Forgotten, forget_files
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_selection import write_selection
@@ -49,9 +49,9 @@ from proxy.store.saved_values import SavedValues
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
-    from proxy.app.saved_relay_health import SavedRelayHealth
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.probe.measure.inputs import ProbeEnvironment
+    from proxy.setup.saved_relay_health import SavedRelayHealth
 
 
 @frozen_dataclass

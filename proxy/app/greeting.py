@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from proxy.app.reload import ActiveSetup
 from proxy.config.command_name import typed_here
 from proxy.model import Destination
 from proxy.net.poller import Poller
 from proxy.net.tasks import spawn
+from proxy.setup.reload import ActiveSetup
 
 
 def print_greeting(active: ActiveSetup, address: Destination, poller: Poller) -> None:
@@ -25,7 +25,7 @@ def print_greeting(active: ActiveSetup, address: Destination, poller: Poller) ->
             print(f"{listens} ({through}{advice}).", flush=True)
             print(f"Set {address} as your browser's proxy, then see `{typed_here()} status`. Ctrl-C stops.", flush=True)
         return
-    from proxy.app.first_steps import FirstSteps
+    from proxy.features.desktop.first_steps import FirstSteps
 
     steps = FirstSteps(address.from_here(), poller, command=typed_here())
     steps.print_line(f"{listens} ({through}). Ctrl-C stops it.")

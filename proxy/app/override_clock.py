@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxy.app.reload import JUMP_S, steady_clock
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.setup.reload import JUMP_S, steady_clock
 from proxy.store.saved_values import SavedValues, number, text
 
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")

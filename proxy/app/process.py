@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from proxy.app.app import App
-from proxy.app.freed_memory import return_freed_pages
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.command_name import as_typed, typed_here
 from proxy.config.load import Loaded, load
@@ -29,6 +28,7 @@ from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.faults import Faults, place_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
+from proxy.setup.freed_memory import return_freed_pages
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger("proxy")
@@ -112,7 +112,7 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
 
 def _remove_left_over(paths: Paths) -> None:
     """Removes browser profiles that should have gone with their window. Takes seconds for a large one."""
-    from proxy.desktop.temporary_profiles import places, remove_left_over
+    from proxy.features.desktop.temporary_profiles import places, remove_left_over
 
     for place in places(paths.runtime_dir, Path(os.path.expanduser("~"))):
         try:
@@ -194,7 +194,7 @@ class _Formatter(logging.Formatter):
         typed = as_typed(text, typed_here()) if "byway " in text else text
         if sys.stderr is None or not sys.stderr.isatty():
             return typed
-        from proxy.app.terminal_lines import fitted  # a service does without it
+        from proxy.terminal.lines import fitted  # a service does without it
 
         return fitted(typed, sys.stderr)
 

@@ -36,7 +36,7 @@ from proxy.session.services import Services
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
-    from proxy.app.notifications import Notifications, Show
+    from proxy.features.desktop.notifications import Notifications, Show
     from proxy.probe.connectivity_check import ConnectivityCheck
     from proxy.probe.dns_check import DnsCheck
     from proxy.probe.interception_check import InterceptionCheck
@@ -139,7 +139,7 @@ class _OnTrouble:
 
     @cached_property
     def notifications(self) -> Notifications:
-        from proxy.app.notifications import Notifications
+        from proxy.features.desktop.notifications import Notifications
 
         return Notifications(self._services, self._show, ephemeral=self._ephemeral)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from proxy import __version__
-from proxy.cli.terminal import leave_stdout, prepare_streams
+from proxy.terminal.terminal import leave_stdout, prepare_streams
 
 _YOUNG_OBJECTS = 20_000
 """Allocations between two collections of the youngest. Imports and connections make many values and hardly a cycle:
@@ -46,7 +46,7 @@ def _run(words: Sequence[str]) -> None:
     options = read_run_options(words)
     if options is not None:
         from proxy.app.process import run
-        from proxy.cli.exit_codes import Exit, translated
+        from proxy.terminal.exit_codes import Exit, translated
 
         sys.exit(translated(lambda: Exit(run(options)), debug=options.verbose > 1))
     from proxy.cli.commands import app

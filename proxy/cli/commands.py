@@ -12,40 +12,40 @@ import typer
 from typer.main import get_group
 
 from proxy import __version__
-from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress
-from proxy.cli.help import Group
+from proxy.terminal.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress
+from proxy.terminal.help import Group
 
 if TYPE_CHECKING:
     from typer import _click as click
 
 _MODULES = {
     "run": "proxy.cli.run",
-    "stop": "proxy.cli.stop",
-    "restart": "proxy.cli.stop",
-    "status": "proxy.cli.status",
-    "why": "proxy.cli.why",
-    "test": "proxy.cli.survey.survey",
-    "report": "proxy.cli.report.report",
-    "demo": "proxy.cli.demo.command",
-    "browser": "proxy.cli.browser",
-    "open": "proxy.cli.open",
-    "pac": "proxy.cli.pac",
-    "env": "proxy.cli.env",
-    "log": "proxy.cli.log",
-    "relay": "proxy.cli.relay.commands",
-    "rule": "proxy.cli.rule.commands",
-    "list": "proxy.cli.list",
-    "site": "proxy.cli.site",
-    "mode": "proxy.cli.mode",
-    "pause": "proxy.cli.mode",
-    "resume": "proxy.cli.mode",
-    "system": "proxy.cli.system",
-    "doctor": "proxy.cli.doctor.command",
-    "forget": "proxy.cli.forget",
-    "addons": "proxy.cli.addons.commands",
-    "config": "proxy.cli.config",
-    "ca": "proxy.cli.ca.commands",
-    "service": "proxy.cli.service",
+    "stop": "proxy.features.today.stop_commands",
+    "restart": "proxy.features.today.stop_commands",
+    "status": "proxy.features.today.commands",
+    "why": "proxy.features.sites.why_command",
+    "test": "proxy.features.sites.survey_command",
+    "report": "proxy.features.sites.report_command",
+    "demo": "proxy.features.demo.command",
+    "browser": "proxy.features.desktop.browser_command",
+    "open": "proxy.features.desktop.open_command",
+    "pac": "proxy.features.desktop.pac_command",
+    "env": "proxy.features.desktop.env_command",
+    "log": "proxy.features.traffic.commands",
+    "relay": "proxy.features.relays.commands",
+    "rule": "proxy.features.rules.commands",
+    "list": "proxy.features.rules.list_commands",
+    "site": "proxy.features.sites.commands",
+    "mode": "proxy.features.today.mode_commands",
+    "pause": "proxy.features.today.mode_commands",
+    "resume": "proxy.features.today.mode_commands",
+    "system": "proxy.features.desktop.system_command",
+    "doctor": "proxy.features.doctor.command",
+    "forget": "proxy.features.settings.forget_command",
+    "addons": "proxy.features.addons.commands",
+    "config": "proxy.features.settings.commands",
+    "ca": "proxy.features.inspection.commands",
+    "service": "proxy.features.desktop.service_command",
 }
 """The module of each command, in the order of the help. Its `add_to` adds the command to a Typer."""
 
@@ -122,7 +122,7 @@ def _help(
 def _version(call: Invocation) -> None:
     """Show the version."""
     if call.output.as_json:
-        from proxy.control.document import versioned
+        from proxy.model.document import versioned
 
         call.output.document(versioned(byway=__version__))
     else:

@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from proxy import __version__
-from proxy.cli.exit_codes import Exit
-from proxy.cli.help import COMMON_FLAGS
+from proxy.terminal.exit_codes import Exit
+from proxy.terminal.help import COMMON_FLAGS
 
 if TYPE_CHECKING:
     import typer

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.command import Invocation, command
-from proxy.cli.exit_codes import Exit
-from proxy.cli.options import whole
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit
+from proxy.terminal.options import whole
 
 
 def add_to(app: typer.Typer) -> None:

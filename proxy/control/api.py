@@ -18,11 +18,11 @@ from aiohttp.typedefs import Middleware
 
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
 from proxy.control.answers.errors import ErrorAnswer
-from proxy.control.document import document
 from proxy.control.endpoint import ASKED, Endpoint
 from proxy.control.request_parsing import BODY_LIMIT, Nothing, parse_body, parse_query
 from proxy.control.streaming import FAULT, Followers, phrases_as
 from proxy.control.subjects import Subjects
+from proxy.model.document import document
 from proxy.model.errors import BywayError
 from proxy.wire.relay_url import redact
 

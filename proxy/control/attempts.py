@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from proxy.control.amounts import span
 from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
+from proxy.languages.amounts import span
 from proxy.model import Protocol, Stage, Symptom
 from proxy.model.phrase import _, pgettext
 

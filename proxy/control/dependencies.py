@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config.schema import ListConfig, Settings
-    from proxy.control.relay_test import Relays
-    from proxy.desktop.proxy_settings import DesktopName
-    from proxy.desktop.system_proxy import Restored
     from proxy.detect.beliefs.beliefs import Beliefs
     from proxy.detect.relay_groups import RelayGroups
     from proxy.detect.relay_health import Health
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.measure.inputs import ProbeEnvironment
+    from proxy.probe.relay_trial import Relays
     from proxy.routing.edited_rules import AddedRule, RulesText
     from proxy.routing.router import Router
     from proxy.routing.rule import Situation
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from proxy.session.open_connections import OpenConnections
     from proxy.session.recent_clients import RecentClients
     from proxy.session.rule_hits import RuleHits
+    from proxy.setup.desktop.proxy_settings import DesktopName
+    from proxy.setup.desktop.system_proxy import Restored
     from proxy.store.forgetting import Forgotten
     from proxy.store.list_copies import ListCopies
     from proxy.store.relay_tests import RelayTests

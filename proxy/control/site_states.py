@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from proxy.config.schema import Settings
 from proxy.control.answers.sites import SiteJson
-from proxy.control.site import is_of_same_site, with_or_without_www
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.scopes import is_host
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, Source, port_state, site_state
 from proxy.model import Belief, IPAddress, NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.site_name import is_of_same_site, with_or_without_www
 
 
 @frozen_dataclass

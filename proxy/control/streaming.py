@@ -18,12 +18,12 @@ from aiohttp import web
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.answers.errors import ErrorAnswer
-from proxy.control.document import PHRASES_HEADER, document, phrase_parts
 from proxy.control.request_parsing import parse_field
-from proxy.control.site import scope
 from proxy.model import DIRECT, Outcome
+from proxy.model.document import PHRASES_HEADER, document, phrase_parts
 from proxy.model.errors import BywayError
 from proxy.model.phrase import Phrase, _
+from proxy.probe.site_name import scope
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)

@@ -8,20 +8,20 @@ from proxy.control.config_edits import ConfigEdits
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.endpoints.connections import ConnectionEndpoints
-from proxy.control.endpoints.lists import ListEndpoints
-from proxy.control.endpoints.log import LogEndpoints
-from proxy.control.endpoints.measurements import MeasurementEndpoints
-from proxy.control.endpoints.relays import RelayEndpoints
-from proxy.control.endpoints.rules import RuleEndpoints
-from proxy.control.endpoints.settings import SettingsEndpoints
 from proxy.control.endpoints.sign_in import SignInEndpoints
-from proxy.control.endpoints.sites import SiteEndpoints
-from proxy.control.endpoints.status import StatusEndpoints
-from proxy.control.measurement_cache import Measurements
-from proxy.control.relay_edits import RelayEdits
 from proxy.control.relay_reader import RelayReader
 from proxy.control.site_reader import SiteReader
+from proxy.features.relays.edits import RelayEdits
+from proxy.features.relays.endpoints import RelayEndpoints
+from proxy.features.rules.endpoints import RuleEndpoints
+from proxy.features.rules.list_endpoints import ListEndpoints
+from proxy.features.settings.endpoints import SettingsEndpoints
+from proxy.features.sites.endpoints import SiteEndpoints
+from proxy.features.sites.measurement_cache import Measurements
+from proxy.features.sites.measurement_endpoints import MeasurementEndpoints
+from proxy.features.today.endpoints import StatusEndpoints
+from proxy.features.traffic.connection_endpoints import ConnectionEndpoints
+from proxy.features.traffic.log_endpoints import LogEndpoints
 
 
 class Subjects(NamedTuple):

@@ -16,9 +16,9 @@ from proxy.control.dashboard.dashboard import Dashboard
 from proxy.control.dashboard.guard import FORM_LIMIT
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
-from proxy.control.own_pages import Use, home_page, setup_page
 from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
 from proxy.control.subjects import Subjects
+from proxy.features.desktop.own_pages import Use, home_page, setup_page
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
 from proxy.model.phrase import _

@@ -50,7 +50,7 @@ STALE_TIMES = 2.0
 _ROUTES_SHOWN = 3
 _LONGEST = 1000  # characters of a reason
 _PAUSE_S = 0.001
-"""Between the pieces of a list that is checked, as in a reload (app/reload.py)."""
+"""Between the pieces of a list that is checked, as in a reload (setup/reload.py)."""
 
 
 class Result(StrEnum):
@@ -282,7 +282,7 @@ class ListRefresh:
     def _check(self, item: ListConfig, found: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
         """Reads what arrived, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not
         replace the last good copy."""
-        from proxy.routing.lists.acceptance import is_web_page, refusal  # as in app/rule_files.py
+        from proxy.routing.lists.acceptance import is_web_page, refusal  # as in setup/rule_files.py
         from proxy.routing.lists.formats import parse_list
 
         if is_web_page(found.content, found.content_type):

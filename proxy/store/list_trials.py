@@ -39,7 +39,7 @@ MEMORY_LIMIT = 1024 * 1024 * 1024
 NEEDS_MEMORY = 3
 """Exit code of the other process that came to MEMORY_LIMIT."""
 
-_WORKER = (sys.executable, "-P", "-m", "proxy.app.list_trial")  # -P: the current folder is not on sys.path
+_WORKER = (sys.executable, "-P", "-m", "proxy.setup.list_trial")  # -P: the current folder is not on sys.path
 _TOO_LONG = "takes too long to read, and was stopped; it may be made to do harm"
 _TOO_LARGE = f"takes more than {MEMORY_LIMIT // 1024 // 1024} MB of memory to read; it may be made to do harm"
 _OUT_OF_TIME: int = getattr(signal, "SIGXCPU", 0)

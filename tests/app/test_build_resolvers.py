@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from proxy.app.runtime import NoRuntime
 from proxy.model import DIRECT, Destination, Route, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.tasks import cancel_all
 from proxy.session.setup import Setup
+from proxy.setup.runtime import NoRuntime
 from tests.support.authority import Authority
 from tests.support.configured import Maker, making
 from tests.support.name_servers import NameServer, Speaks, machine_files, plain_server, saying, tls_server
@@ -65,7 +65,7 @@ NAMES = ("site.test", "printer", "nas.lan", "x.home.arpa")
 async def names(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NameServer]:
     """A secure name server of everything, and the configuration of a machine whose own ones would be on loopback."""
     monkeypatch.setattr(
-        "proxy.app.build_resolvers.StubResolver",
+        "proxy.setup.build_resolvers.StubResolver",
         partial(StubResolver, folder=machine_files(maker.folder, "127.0.0.77")),
     )
     authority = Authority()
@@ -197,7 +197,7 @@ async def test_D5_a_forged_answer_is_told_with_what_opens_it(maker: Maker, names
         with pytest.MonkeyPatch.context() as patch:
             folder = machine_files(maker.folder, "127.0.0.1")
             patch.setattr(
-                "proxy.app.build_resolvers.StubResolver",
+                "proxy.setup.build_resolvers.StubResolver",
                 lambda **given: StubResolver(folder=folder, port=plain.port, **given),
             )
             setup = maker.make()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.first_steps import FirstSteps
-from proxy.desktop.programs import DesktopError
+from proxy.features.desktop.first_steps import FirstSteps
 from proxy.model import Destination
 from proxy.net.poller import make_poller
 from proxy.probe.local_proxies import KnownPort, Listener
+from proxy.setup.desktop.programs import DesktopError
 from proxy.wire.relay_url import RelayKind
 from tests.support import netns
 from tests.support.byway import Byway

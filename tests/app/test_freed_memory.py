@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import sys
 from pathlib import Path
-from proxy.app.freed_memory import return_freed_pages, return_large_blocks
+from proxy.setup.freed_memory import return_freed_pages, return_large_blocks
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

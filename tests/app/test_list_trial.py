@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.rule_files import read_lists, try_lists
 from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig
+from proxy.setup.rule_files import read_lists, try_lists
 from proxy.store.list_copies import ListCopies
 from proxy.store.list_trials import ListTrials
 from tests.support.byway import Byway
@@ -24,7 +24,7 @@ from tests.support.waiting import until
 LIST = '[[list]]\nname = "mine"\nsource = "mine.txt"\n'
 PLANT = """
 import os, sys
-if "proxy.app.list_trial" in sys.orig_argv:
+if "proxy.setup.list_trial" in sys.orig_argv:
     data = sys.stdin.buffer.read()
     if b"forever" in data:
         import re, resource
@@ -88,7 +88,7 @@ async def test_a_known_list_is_not_tried_out_at_the_next_start(tmp_path: Path, m
         assert await byway.stop() == 0
         before = kept.read_text()
         (tmp_path / "planted" / "sitecustomize.py").write_text(
-            "import os, sys\nif 'proxy.app.list_trial' in sys.orig_argv:\n    os._exit(9)\n"
+            "import os, sys\nif 'proxy.setup.list_trial' in sys.orig_argv:\n    os._exit(9)\n"
         )
         await byway.start()
         assert kept.read_text() == before
@@ -98,7 +98,7 @@ def test_the_plant_hangs(tmp_path: Path, marker: Path) -> None:
     """The control: without an end from outside it would not end."""
     import subprocess
 
-    command = [sys.executable, "-P", "-m", "proxy.app.list_trial", "auto", ""]
+    command = [sys.executable, "-P", "-m", "proxy.setup.list_trial", "auto", ""]
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(command, input=b"forever", env={"PYTHONPATH": str(tmp_path / "planted")}, timeout=2, check=False)
 

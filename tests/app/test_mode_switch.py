@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.mode_switch import ModeSwitch
 from proxy.model import PAUSE_MAX_S, AutoMode
 from proxy.model.errors import BywayError
+from proxy.setup.mode_switch import ModeSwitch
 
 
 class Clocks:

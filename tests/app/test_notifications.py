@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.app.notifications import AGAIN_S, RELAYS_FAIL, RESCUED, Notifications
 from proxy.config.schema import Desktop, Log, Settings
+from proxy.features.desktop.notifications import AGAIN_S, RELAYS_FAIL, RESCUED, Notifications
 from proxy.model import Action, NetworkId, Outcome
 from proxy.session.events import SignalWaits
 from tests.support.outcomes import HOME, rescued, works

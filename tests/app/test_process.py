@@ -225,10 +225,10 @@ LATER = frozenset((
     "aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "tomlkit", "importlib.metadata",
     "csv", "http",
     "proxy.app.control_backend",  # when somebody asks
-    "proxy.app.notifications",
-    "proxy.app.rule_edits",
+    "proxy.features.desktop.notifications",
+    "proxy.setup.rule_edits",
     "proxy.control.pac",  # with the first browser that asks for its file
-    "proxy.desktop.system_proxy",
+    "proxy.setup.desktop.system_proxy",
     "proxy.detect.pages.page_classifier",  # with the first answer of plain HTTP
     "proxy.detect.verdict.labels",  # these three: with the first visit that fails
     "proxy.detect.verdict.missing_name",
@@ -236,7 +236,7 @@ LATER = frozenset((
     "proxy.extend.api",
     "proxy.extend.guard.runner",
     "proxy.extend.loading.loader",  # with the first addon
-    "proxy.intercept.inspector",  # with the first rule that INSPECTs a connection
+    "proxy.features.inspection.inspector",  # with the first rule that INSPECTs a connection
     "proxy.net.dialers.relay_handshake",  # these two: with the first relay
     "proxy.net.dialers.tls",
     "proxy.net.dialers.relay_ways",  # with the first relay that has several ways

@@ -13,9 +13,6 @@ from typing import Any
 
 import pytest
 
-from proxy.app import reload
-from proxy.app.reload import ActiveSetup, OverrideEnds, steady_clock
-from proxy.app.setup_builder import Material, SetupBuilder
 from proxy.config.files import PIECE
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
@@ -24,6 +21,9 @@ from proxy.model.errors import ConfigError
 from proxy.net.poller import make_poller
 from proxy.routing.rule import ANYWHERE
 from proxy.session.setup import Setup
+from proxy.setup import reload
+from proxy.setup.reload import ActiveSetup, OverrideEnds, steady_clock
+from proxy.setup.setup_builder import Material, SetupBuilder
 
 WHERE = Destination("a.example", 443)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app import rule_edits, setup_builder
-from proxy.app.rule_edits import RulesFileEditor, add_rule
 from proxy.config.schema import Settings
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
+from proxy.setup import rule_edits, setup_builder
+from proxy.setup.rule_edits import RulesFileEditor, add_rule
 from proxy.store.list_copies import ListCopies
 from tests.app.test_reload import Configured
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.app.rule_files import fingerprint, fingerprint_of_included, read_block_pages, read_rules
 from proxy.config import files
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model.errors import ConfigError
 from proxy.routing.lists import formats
 from proxy.routing.lists.formats import LIST_LIMIT
+from proxy.setup.rule_files import fingerprint, fingerprint_of_included, read_block_pages, read_rules
 from proxy.store.list_copies import COPY_LIMIT, CopyInfo, ListCopies
 
 LISTED = '[[list]]\nname = "mine"\nsource = "mine.txt"\n'

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from proxy.app.runtime import AppRuntime, WaysHere
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.events import ControlAnswered
@@ -20,6 +19,7 @@ from proxy.extend.dispatch import Addons
 from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId, Symptom
 from proxy.model.relay_way import RelayWay
 from proxy.net.race.shared_findings import SharedFindings
+from proxy.setup.runtime import AppRuntime, WaysHere
 
 HOME = NetworkId("home")
 

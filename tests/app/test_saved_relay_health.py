@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.saved_relay_health import RelayHealthFile, SavedRelayHealth, known_here, place, saved
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.paths import Paths
 from proxy.config.schema import Log, RelayConfig
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import Health, KnownHealth
+from proxy.setup.saved_relay_health import RelayHealthFile, SavedRelayHealth, known_here, place, saved
 from tests.support.outcomes import AWAY, HOME
 
 TOR = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")

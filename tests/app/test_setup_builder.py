@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app import setup_builder
 from proxy.model import DIRECT, Destination, IPAddress, Route, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.resolver import Resolver
 from proxy.net.tasks import spawn
 from proxy.session.setup import Setup
+from proxy.setup import setup_builder
 from tests.support.configured import Maker, making
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from proxy.app.runtime import NO_RUNTIME, NoRuntime
-from proxy.app.setup_policy import SetupPolicy
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.detect.pages.page_classifier import classify_page
 from proxy.model import Symptom
 from proxy.net.race.policy import ClassifiedAnswer
+from proxy.setup.runtime import NO_RUNTIME, NoRuntime
+from proxy.setup.setup_policy import SetupPolicy
 from proxy.wire.tls import Verdict
 from tests.support.calls import counting
 

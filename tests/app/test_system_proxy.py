@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.system_proxy import SystemProxySwitch
-from proxy.desktop.proxy_settings import DesktopName, Values
-from proxy.desktop.system_proxy import Restored, SystemProxy
 from proxy.model.errors import BywayError
+from proxy.setup.desktop.proxy_settings import DesktopName, Values
+from proxy.setup.desktop.switch import SystemProxySwitch
+from proxy.setup.desktop.system_proxy import Restored, SystemProxy
 from tests.support.desktops import MemorySettings
 from tests.support.waiting import until
 

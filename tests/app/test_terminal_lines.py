@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app.terminal_lines import fitted
+from proxy.terminal.lines import fitted
 from tests.support.byway import Byway
 
 CONFIG = "".join(f'[[relay]]\nname = "relay-number-{n}"\nurl = "socks5h://127.0.0.1:{n}"\n' for n in range(1, 7))

@@ -17,7 +17,7 @@ from proxy.app.process import _log_fault
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.control.problems import StatusSnapshot, problems
+from proxy.features.today.problems import StatusSnapshot, problems
 from proxy.model import Action, Destination, NetworkState
 from proxy.net.faults import Faults
 from tests.support.waiting import until

@@ -28,14 +28,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from proxy.app.freed_memory import return_large_blocks
-from proxy.app.reload import ActiveSetup
-from proxy.app.setup_builder import SetupBuilder
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model import Destination
 from proxy.net.poller import make_poller
 from proxy.net.tasks import spawn
+from proxy.setup.freed_memory import return_large_blocks
+from proxy.setup.reload import ActiveSetup
+from proxy.setup.setup_builder import SetupBuilder
 
 _ROOT = Path(__file__).parents[2]
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 1024 / 1024

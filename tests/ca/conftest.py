@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ca import trust_stores
-from proxy.ca.system_stores import AnchorFolder
+from proxy.features.inspection import trust_stores
+from proxy.features.inspection.system_stores import AnchorFolder
 from tests.support.authority import Authority as Public
 
 

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from proxy.ca.authority import (
+from proxy.features.inspection.authority import (
     LIFETIME,
     PURPOSE,
     Authority,
@@ -45,7 +45,7 @@ from proxy.ca.authority import (
     remove_authority,
     replace_authority,
 )
-from proxy.ca.leaf import Leaves
+from proxy.features.inspection.leaf import Leaves
 from proxy.model.errors import BywayError
 from tests.support import programs
 
@@ -170,7 +170,7 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_importing_makes_nothing(tmp_path: Path) -> None:
-    script = "import proxy.ca.authority, proxy.ca.leaf, proxy.app.app"
+    script = "import proxy.features.inspection.authority, proxy.features.inspection.leaf, proxy.app.app"
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60, env=environment)
     assert list(tmp_path.iterdir()) == []
@@ -178,7 +178,8 @@ def test_importing_makes_nothing(tmp_path: Path) -> None:
 
 def test_many_processes_at_once_end_with_one(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom proxy.ca.authority import fingerprint, open_authority\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from proxy.features.inspection.authority import fingerprint, open_authority\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
         "print(fingerprint(open_authority(Path(sys.argv[1]), now=time.time()).certificate))\n"
     )

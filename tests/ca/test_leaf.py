@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.ca.authority import Authority, certificate_file, make_authority, open_authority
-from proxy.ca.leaf import LEAVES_MAX, LIFETIME, NAMES_MAX, Leaf, Leaves
+from proxy.features.inspection.authority import Authority, certificate_file, make_authority, open_authority
+from proxy.features.inspection.leaf import LEAVES_MAX, LIFETIME, NAMES_MAX, Leaf, Leaves
 from proxy.model.errors import BywayError
 from proxy.wire import certificates, hostnames
 from tests.support import programs
@@ -253,7 +253,8 @@ def test_J7_ten_thousand_hosts_take_little_memory(tmp_path: Path) -> None:
     """In a process of its own; each leaf has as many long names as it may."""
     script = (
         "import time\n"
-        "from proxy.ca.authority import make_authority\nfrom proxy.ca.leaf import NAMES_MAX, Leaves\n"
+        "from proxy.features.inspection.authority import make_authority\n"
+        "from proxy.features.inspection.leaf import NAMES_MAX, Leaves\n"
         "def resident():\n"
         "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "leaves = Leaves(make_authority(now=time.time()))\n"

@@ -15,10 +15,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from proxy.ca import nss_stores as module
-from proxy.ca.authority import certificate_file, common_name, open_authority
-from proxy.ca.nss_stores import NssStore, nss_stores
-from proxy.ca.trust_stores import run, trust, untrust
+from proxy.features.inspection import nss_stores as module
+from proxy.features.inspection.authority import certificate_file, common_name, open_authority
+from proxy.features.inspection.nss_stores import NssStore, nss_stores
+from proxy.features.inspection.trust_stores import run, trust, untrust
 from proxy.model.errors import BywayError
 from tests.support import programs
 from tests.support.authority import Authority as Public
@@ -140,7 +140,7 @@ def test_without_certutil_it_is_still_known_what_is_in_there(
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
     run(profile.commands_to_trust(certificate, str(certificate_file(tmp_path / "ca")))[0])
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("proxy.ca.trust_stores.find_program", lambda _: None)
+    monkeypatch.setattr("proxy.features.inspection.trust_stores.find_program", lambda _: None)
     result = untrust(profile, [certificate])
     assert result.trusted
     assert "libnss3-tools" in result.error

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ca import system_stores
-from proxy.ca.authority import certificate_file, common_name, open_authority
-from proxy.ca.system_stores import SYSTEMS, AnchorFolder, Keychain, WindowsRoots, this_system
-from proxy.ca.trust_stores import TrustEntry, TrustStep, short_id, trust, untrust
+from proxy.features.inspection import system_stores
+from proxy.features.inspection.authority import certificate_file, common_name, open_authority
+from proxy.features.inspection.system_stores import SYSTEMS, AnchorFolder, Keychain, WindowsRoots, this_system
+from proxy.features.inspection.trust_stores import TrustEntry, TrustStep, short_id, trust, untrust
 from proxy.model.errors import BywayError
 from tests.ca.conftest import Debian
 from tests.support import programs

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from proxy.ca import trust_stores as module
-from proxy.ca.authority import PURPOSE, certificate_file, make_authority, open_authority
-from proxy.ca.trust_stores import (
+from proxy.features.inspection import trust_stores as module
+from proxy.features.inspection.authority import PURPOSE, certificate_file, make_authority, open_authority
+from proxy.features.inspection.trust_stores import (
     TrustEntry,
     TrustStep,
     find_byway_cas,

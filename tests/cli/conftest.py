@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from proxy.cli.commands import app
-from proxy.cli.output import Output
 from proxy.control.server import ControlServer
+from proxy.terminal.output import Output
 from tests.control.documented import watch
 from tests.control.world import World
 from tests.support.waiting import GIVEN_UP_S

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.browser import _arguments
-from proxy.cli.exit_codes import Misused
-from proxy.control.version import VERSION
-from proxy.desktop import browsers
+from proxy.features.desktop import browsers
+from proxy.features.desktop.browser_command import _arguments
+from proxy.model.document_version import VERSION
+from proxy.terminal.exit_codes import Misused
 from tests.cli.conftest import Byway, Home, Running
 
 HOME_PAGE = "http://byway.internal/"
@@ -100,7 +100,7 @@ def test_print_starts_nothing(byway: Byway, home: Home, here: Browsers) -> None:
 def test_a_rule_that_inspects_makes_the_ca_trusted_in_this_profile(
     byway: Byway, home: Home, running: Running, here: Browsers
 ) -> None:
-    from proxy.ca.authority import key_hash, read_certificate
+    from proxy.features.inspection.authority import key_hash, read_certificate
 
     running.world.rules = "DOMAIN,a.test,AUTO,INSPECT\n"
     running.do(running.world.overrides_changed)

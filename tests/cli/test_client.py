@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.client import Client
-from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths, private_folder
 from proxy.model.errors import BywayError
+from proxy.terminal.client import Client
+from proxy.terminal.exit_codes import Misused, NotAllowed, NotRunning
 from tests.cli.conftest import Home, Running
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -96,7 +96,7 @@ def test_another_users_state_is_not_ours(home: Home, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     run_file(home, socket=str(home.state / "c.sock"))
-    monkeypatch.setattr("proxy.cli.client.read_own_file", refuse)
+    monkeypatch.setattr("proxy.terminal.client.read_own_file", refuse)
     with pytest.raises(NotAllowed, match="another user"):
         Client.find(home.state)
 
@@ -121,7 +121,7 @@ def test_a_socket_of_another_user_is_not_spoken_to(home: Home, monkeypatch: pyte
     with answering(path, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}") as heard:
         run_file(home, socket=str(path), token=TOKEN)
         client = Client.find(home.state)
-        monkeypatch.setattr("proxy.cli.client.peer_uid", lambda _: os.getuid() + 1)
+        monkeypatch.setattr("proxy.terminal.client.peer_uid", lambda _: os.getuid() + 1)
         for ask in (lambda: client.get("/v1/status"), lambda: Client.find(home.state)):
             with pytest.raises(NotAllowed, match=rf"belongs to another user \(uid {os.getuid() + 1}\)"):
                 ask()

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from proxy import __version__
-from proxy.cli import commands, exit_codes
-from proxy.cli.command import Flags
-from proxy.cli.exit_codes import Exit, Misused, NotAllowed, NotRunning, translated
+from proxy.cli import commands
 from proxy.model.errors import BywayError, ConfigError
+from proxy.terminal import exit_codes
+from proxy.terminal.command import Flags
+from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning, translated
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import rescued
 
@@ -178,7 +179,7 @@ def test_reading_commands_load_neither_aiohttp_nor_the_proxy(home: Home, running
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code, ended.code\n"
         "heavy = {'aiohttp', 'pydantic', 'rich', 'cryptography', 'tomlkit', 'sqlite3', 'asyncio', 'proxy.app.app'}\n"
-        "heavy |= {'proxy.config.schema', 'proxy.cli.why', 'proxy.cli.relay.commands'}\n"
+        "heavy |= {'proxy.config.schema', 'proxy.features.sites.why_command', 'proxy.features.relays.commands'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

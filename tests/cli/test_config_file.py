@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cli.config_file import ConfigFile
 from proxy.config.load import load
 from proxy.config.paths import write_private
 from proxy.config.schema import Settings
+from proxy.features.settings.config_file import ConfigFile
 from proxy.model import Action, Override
 from proxy.model.errors import ConfigError
 from proxy.store.salvage import read_overrides
@@ -404,7 +404,7 @@ def test_two_imports_within_a_second_keep_both(
     file, now = tmp_path / "x.toml", time.time()
     file.write_text(ConfigFile({"config.toml": "config_version = 1\n", "rules.txt": "MATCH,AUTO\n"}, {}).text(note="x"))
     with monkeypatch.context() as patch:
-        patch.setattr("proxy.cli.config_file.time.time", lambda: now)
+        patch.setattr("proxy.features.settings.config_file.time.time", lambda: now)
         backups = [byway("config", "import", str(file), "--yes", "--json").json["backup"] for _ in range(2)]
     assert CONFIG in ConfigFile.parse(Path(backups[0]).read_text(), "x").files["config.toml"]
     assert backups[0] < backups[1]
@@ -671,7 +671,7 @@ def test_a_write_that_fails_half_way_is_undone(
             raise OSError(28, "No space left on device")
         write_private(path, content)
 
-    monkeypatch.setattr("proxy.cli.config_file.write_private", fails_once)
+    monkeypatch.setattr("proxy.features.settings.config_file.write_private", fails_once)
     ran = byway("config", "import", str(file), "--yes")
     assert (ran.code, "nothing was imported" in ran.err) == (1, True)
     assert filled.config.read_text() == CONFIG

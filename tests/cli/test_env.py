@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.control.version import VERSION
+from proxy.model.document_version import VERSION
 from proxy.wire.home_network import NO_PROXY
 from tests.cli.conftest import Byway
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import in_use
-from proxy.cli.client import Client
-from proxy.cli.command import Flags, Invocation
-from proxy.cli.in_use import edited_configuration, take_into_use
-from proxy.cli.output import Output
 from proxy.model import Destination
 from proxy.model.errors import BywayError
+from proxy.terminal import in_use
+from proxy.terminal.client import Client
+from proxy.terminal.command import Flags, Invocation
+from proxy.terminal.in_use import edited_configuration, take_into_use
+from proxy.terminal.output import Output
 from tests.cli.conftest import Byway, Home, Running
 
 RULE = ("rule", "add", "DOMAIN,one.test,BLOCK")

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from proxy.cli.output import Output
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
 from proxy.model.phrase import _
+from proxy.terminal.output import Output
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import rescued
 
@@ -114,8 +114,10 @@ def test_the_setting_is_stronger_than_the_locale(
 
 def test_no_catalogue_is_loaded_for_english() -> None:
     code = (
-        "import sys, proxy.cli.commands, proxy.cli.status, proxy.cli.why, proxy.cli.doctor.command;"
-        "from pathlib import Path; from proxy.config.paths import Paths; from proxy.cli.language import spoken_here;"
+        "import sys, proxy.cli.commands, proxy.features.doctor.command;"
+        "import proxy.features.today.commands, proxy.features.sites.why_command;"
+        "from pathlib import Path; from proxy.config.paths import Paths;"
+        "from proxy.terminal.language import spoken_here;"
         "assert spoken_here(Paths.locate({'HOME': '/nowhere'})) is None;"
         "assert 'proxy.languages.catalogue' not in sys.modules and 'tomllib' not in sys.modules"
     )

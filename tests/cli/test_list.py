@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.exit_codes import Exit
 from proxy.config.schema import ListConfig
 from proxy.model import Belief, State
 from proxy.net.dialers import tls
 from proxy.routing.lists.formats import parse_list
 from proxy.store.list_copies import CopyInfo, ListCopies
+from proxy.terminal.exit_codes import Exit
 from tests.cli.conftest import Byway, Home, Running
 from tests.control.world import World
 from tests.routing.lists.patching import patched

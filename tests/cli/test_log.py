@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy.cli.client import Client
-from proxy.cli.exit_codes import Misused
-from proxy.cli.options import moment
 from proxy.control.answers.connections import ConnectionJson
-from proxy.control.document import document
-from proxy.control.log_cells import HEADINGS
-from proxy.control.log_filter import OUTCOMES
+from proxy.features.traffic.cells import HEADINGS
+from proxy.features.traffic.filter import OUTCOMES
 from proxy.model import Stage, Symptom
+from proxy.model.document import document
 from proxy.store import queries
+from proxy.terminal.client import Client
+from proxy.terminal.exit_codes import Misused
+from proxy.terminal.options import moment
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 from tests.support.waiting import until

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.commands import app
-from proxy.cli.exit_codes import Exit
 from proxy.cli.manual import _EXIT_CODES, manual
+from proxy.terminal.exit_codes import Exit
 from tests.cli.test_commands import COMMANDS
 from tests.support.programs import require
 

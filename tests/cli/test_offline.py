@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.cli.offline import make_setup, read_configuration, without_passwords
 from proxy.config.paths import Paths
 from proxy.config.schema import Listen, RelayConfig, Settings
 from proxy.model.errors import ConfigError
+from proxy.terminal.offline import make_setup, read_configuration, without_passwords
 from tests.cli.conftest import Home
 from tests.support.sockets import descriptors
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.control.amounts import clock
+from proxy.languages.amounts import clock
 from tests.cli.conftest import Byway, Running
 from tests.support.situations import SITUATIONS, happen_all, measured_again, network_changed
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cli import output
-from proxy.cli.output import Output
-from proxy.control.inert_text import inert
+from proxy.terminal import output
+from proxy.terminal.output import Output
+from proxy.wire.inert_text import inert
 
 
 @pytest.mark.parametrize(

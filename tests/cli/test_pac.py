@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.control.pac import Pac, pac_text
-from proxy.control.version import VERSION
 from proxy.model import Destination
+from proxy.model.document_version import VERSION
 from tests.cli.conftest import Byway, Home
 
 RUNNING = Destination("127.0.0.1", 8119)

@@ -57,7 +57,7 @@ def test_every_command_that_a_text_names_is_one_that_there_is() -> None:
 def test_hints_name_the_program_as_it_was_started(
     byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("proxy.cli.output.typed_here", lambda: ".venv/bin/byway")
+    monkeypatch.setattr("proxy.terminal.output.typed_here", lambda: ".venv/bin/byway")
     ran = byway(*words)
     named = re.findall(r"(\S*)byway (?=[a-z-])", ran.out + ran.err)
     assert set(named) <= {".venv/bin/", "`.venv/bin/"}, ran

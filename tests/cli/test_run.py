@@ -158,9 +158,9 @@ main()
 NOT_FOR_A_START = """
     typer rich shellingham aiohttp jinja2 pydantic cryptography dns h2 mitmproxy tomlkit http.client email html.entities
     filelock decimal tempfile shutil ctypes difflib tomllib gettext uuid encodings.idna
-    proxy.cli.commands proxy.cli.command proxy.cli.output proxy.control.api proxy.control.relay_test
+    proxy.cli.commands proxy.terminal.command proxy.terminal.output proxy.control.api proxy.probe.relay_trial
     proxy.routing.lists.formats proxy.routing.lists.domain_list proxy.routing.pattern proxy.extend.guard.runner
-    proxy.config.toml_lines proxy.probe.measure proxy.intercept.engine proxy.ca proxy.testing
+    proxy.config.toml_lines proxy.probe.measure proxy.features.inspection.engine proxy.ca proxy.testing
 """
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.cli.site import _retest
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.features.sites.commands import _retest
 from proxy.model import Action, Belief, Change, Override, Stage, State, Symptom
 from proxy.store.file import open_store, transaction
 from proxy.store.rows import Batch

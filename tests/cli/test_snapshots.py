@@ -26,12 +26,12 @@ from typing import Any
 import pytest
 
 from proxy import __version__
-from proxy.cli.output import Output
 from proxy.config.paths import Paths
-from proxy.control.answers.measurements import RouteResultJson, StepJson
 from proxy.control.answers.relays import TrialJson
+from proxy.features.sites.measurement_answers import RouteResultJson, StepJson
 from proxy.model import UNKNOWN_NETWORK, StepResult
 from proxy.net.uplink.network_id import network_id, read_uplink
+from proxy.terminal.output import Output
 from tests.cli.conftest import Byway, Home, Ran
 from tests.cli.seeded import BLOCKED, DOWN, LONG, SeededWorld, leave
 from tests.control.world import World

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import stored
 from proxy.config.paths import Paths
 from proxy.config.schema import Log
 from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, StoredResult, Symptom
 from proxy.model.errors import BywayError
 from proxy.store.file import open_reader
 from proxy.store.store import Store
+from proxy.terminal import stored
 from tests.cli.conftest import Byway, Home
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued, works
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import Listen
-from proxy.desktop.proxy_settings import MODE, ONLY_PLACE, DesktopName, Kde
-from proxy.desktop.system_proxy import SystemProxy
+from proxy.setup.desktop.proxy_settings import MODE, ONLY_PLACE, DesktopName, Kde
+from proxy.setup.desktop.system_proxy import SystemProxy
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.desktops import run_in, stand_ins
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cli.table import lay_out, wrap
-from proxy.cli.terminal import columns_of
+from proxy.terminal.table import lay_out, wrap
+from proxy.terminal.terminal import columns_of
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from proxy.cli import terminal
+from proxy.terminal import terminal
 from tests.cli.conftest import Home, Running
 from tests.support.outcomes import rescued
 

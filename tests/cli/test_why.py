@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.why import LINES_MAX, brief
+from proxy.features.sites.why_command import LINES_MAX, brief
 from tests.cli.conftest import Byway, Ran, Running
 from tests.control.world import nowhere
 from tests.support.outcomes import rescued

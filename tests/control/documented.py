@@ -17,8 +17,8 @@ from aiohttp import web
 
 from proxy.control import api
 from proxy.control.access import Handler
-from proxy.control.document import document, phrase_of
 from proxy.control.streaming import Followers
+from proxy.model.document import document, phrase_of
 from tests.control.openapi import FILE, Schema
 
 

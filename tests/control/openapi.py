@@ -20,7 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.endpoint import Endpoint
 from proxy.control.subjects import Subjects
-from proxy.control.version import VERSION
+from proxy.model.document_version import VERSION
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
 _JSON, _LINES = "application/json", "application/x-ndjson"

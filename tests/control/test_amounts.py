@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.control.amounts import ago, share, size, span
+from proxy.languages.amounts import ago, share, size, span
 
 
 @pytest.mark.parametrize(

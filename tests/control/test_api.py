@@ -15,7 +15,6 @@ from aiohttp import ClientSession
 
 from proxy.config.schema import GroupConfig, RelayConfig
 from proxy.control import api as api_module
-from proxy.control.document import document
 from proxy.control.streaming import FAULT
 from proxy.detect.beliefs.events import ControlAnswered, Intercepted
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
@@ -37,6 +36,7 @@ from proxy.model import (
     Symptom,
     as_evidence,
 )
+from proxy.model.document import document
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay
 from proxy.net.stream import Stream

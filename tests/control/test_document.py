@@ -8,10 +8,10 @@ from types import MappingProxyType
 import pytest
 
 from proxy.control.answers.connections import AttemptJson, DestinationJson, PlanJson
-from proxy.control.answers.status import ProblemJson, ProblemSubject
-from proxy.control.document import document, phrase_of, phrase_parts, to_json, versioned
-from proxy.control.version import VERSION
+from proxy.features.today.answers import ProblemJson, ProblemSubject
 from proxy.model import Action
+from proxy.model.document import document, phrase_of, phrase_parts, to_json, versioned
+from proxy.model.document_version import VERSION
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext
 

@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from proxy.config.schema import Log
-from proxy.control.empty_log import why_empty
+from proxy.features.traffic.empty_log import why_empty
 
 
 def test_a_first_log_says_how_to_log_more() -> None:

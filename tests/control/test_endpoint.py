@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from proxy.control.answers.lists import RefreshedLine, RefreshEndLine
 from proxy.control.answers.sites import OverrideAnswer
 from proxy.control.answers.switches import SystemProxyOffAnswer, SystemProxyOnAnswer
 from proxy.control.endpoint import Endpoint
-from proxy.control.endpoints.sites import OverrideRequest
+from proxy.features.rules.list_answers import RefreshedLine, RefreshEndLine
+from proxy.features.sites.endpoints import OverrideRequest
 
 
 class Handlers:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.control.answers.status import AddonsAnswer
-from proxy.control.endpoints.status import StatusEndpoints
+from proxy.features.today.answers import AddonsAnswer
+from proxy.features.today.endpoints import StatusEndpoints
 from tests.control.documented import Documented
 from tests.control.fuzzing import fuzz, make_world, serving
 from tests.control.world import World

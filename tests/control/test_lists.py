@@ -12,8 +12,8 @@ import pytest
 from aiohttp import ClientSession
 
 from proxy.config.schema import ListConfig, Log
-from proxy.control.lists import Compared, compare, wanted_lists
 from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.features.rules.lists import Compared, compare, wanted_lists
 from proxy.model import Belief, NetworkId, State
 from proxy.routing.lists.domain_list import DomainList
 from proxy.routing.lists.formats import parse_list

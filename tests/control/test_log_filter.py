@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from proxy.control.log_filter import OUTCOMES, LogSelection, parse_filter
+from proxy.features.traffic.filter import OUTCOMES, LogSelection, parse_filter
 from proxy.store import queries
 
 NOW = 1_700_000_000.0

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from proxy.control import measurement_cache
-from proxy.control.measurement_cache import Finished, Measurements, Planned, _as_found_before, as_measured
 from proxy.control.site_reader import SiteReader
 from proxy.detect.beliefs.events import BlockMeasured, ControlAnswered, DirectDelivered
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Verdict
+from proxy.features.sites import measurement_cache
+from proxy.features.sites.measurement_cache import Finished, Measurements, Planned, _as_found_before, as_measured
 from proxy.model import (
     Action,
     Belief,

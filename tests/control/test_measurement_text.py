@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.control.measurement_text import route_result, step_cells
+from proxy.features.sites.measurement_text import route_result, step_cells
 
 STEP = {"route": "direct", "part": "connect", "result": "ok", "text": "", "address": "", "elapsed_s": 0.25}
 

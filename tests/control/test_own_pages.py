@@ -10,8 +10,8 @@ from email.parser import Parser
 
 import pytest
 
-from proxy.control.own_pages import Family, Use, family_of, home_page, setup_page
 from proxy.control.server import ControlServer
+from proxy.features.desktop.own_pages import Family, Use, family_of, home_page, setup_page
 from proxy.languages.language import Language
 from proxy.model import Destination
 from proxy.wire.home_network import LOOPBACK, PREFIXES

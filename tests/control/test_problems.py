@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import ListConfig, RelayConfig
-from proxy.control.answers.lists import ListJson
 from proxy.control.answers.relays import RelayJson
 from proxy.control.answers.sites import SiteJson
-from proxy.control.problems import StatusSnapshot, problems
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
+from proxy.features.rules.list_answers import ListJson
+from proxy.features.today.problems import StatusSnapshot, problems
 from proxy.model import Belief, Destination, NetworkState, State, Symptom
 from proxy.model.relay_way import RelayWay
 from proxy.routing.domain_set import DomainSet

@@ -12,7 +12,7 @@ from proxy.config.load import load
 from proxy.config.relays import public_only_hosts
 from proxy.control.access import Refused
 from proxy.control.config_edits import ConfigEdits
-from proxy.control.relay_edits import RelayEdits
+from proxy.features.relays.edits import RelayEdits
 from tests.control.world import World
 
 

@@ -9,7 +9,6 @@ from ipaddress import ip_address
 import pytest
 
 from proxy.config.schema import RelayConfig
-from proxy.control.relay_test import Trial, carriable, remembered_tests, try_relay, try_relays
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.registry import Registry, Relay
@@ -17,6 +16,7 @@ from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.stream import Stream
+from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relay, try_relays
 from tests.support import relay as lab
 from tests.support.clock import run as play
 from tests.support.sockets import descriptors
@@ -129,7 +129,7 @@ async def test_a_shortage_of_ours_is_an_error_and_no_crash() -> None:
         async def dial(self, destination: Destination) -> object:
             raise OSError(24, "Too many open files")
 
-    from proxy.control.relay_test import try_relay
+    from proxy.probe.relay_trial import try_relay
 
     trial = await try_relay("x", Short(), Destination("h", 1))  # type: ignore[arg-type]  # it never returns
     assert isinstance(trial, Trial)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.control.site import is_of_same_site, names_of, scope, site, with_or_without_www
 from proxy.model import Destination
+from proxy.probe.site_name import is_of_same_site, names_of, scope, site, with_or_without_www
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.control.traffic import failing_traffic
+from proxy.features.today.traffic import failing_traffic
 from proxy.store.queries import FailedVisit
 
 NOW = 1_700_000_000.0

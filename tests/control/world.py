@@ -16,14 +16,11 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
-from proxy.app.mode_switch import ModeSwitch
 from proxy.app.run_options import Ending
 from proxy.config.load import load
 from proxy.config.relays import expanded, groups_of, relay_names
 from proxy.config.schema import ListConfig, Log, RelayConfig, Settings
 from proxy.control import dependencies
-from proxy.desktop.proxy_settings import DesktopName
-from proxy.desktop.system_proxy import Restored
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
@@ -64,6 +61,9 @@ from proxy.session.open_connections import OpenConnections
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
 from proxy.session.rule_hits import RuleHits
+from proxy.setup.desktop.proxy_settings import DesktopName
+from proxy.setup.desktop.system_proxy import Restored
+from proxy.setup.mode_switch import ModeSwitch
 from proxy.store.forgetting import Forgotten
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_tests import RelayTests

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from proxy.desktop import browsers
-from proxy.desktop.browsers import Browser, BrowserKind, Packaging, closed_folders, find_browser, installed_browsers
+from proxy.features.desktop import browsers
+from proxy.features.desktop.browsers import (
+    Browser,
+    BrowserKind,
+    Packaging,
+    closed_folders,
+    find_browser,
+    installed_browsers,
+)
 
 
 def program(path: Path, text: str = "#!/bin/sh\n") -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.notification import has_desktop, show_notification
+from proxy.setup.desktop.notification import has_desktop, show_notification
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.browsers import Browser, BrowserKind, Packaging
-from proxy.desktop.profiles import launch, make_profile, open_profiles, profile_folder
+from proxy.features.desktop.browsers import Browser, BrowserKind, Packaging
+from proxy.features.desktop.profiles import launch, make_profile, open_profiles, profile_folder
 from proxy.model import Destination
 from proxy.wire import home_network
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from proxy.desktop.programs import DesktopError, run_program
+from proxy.setup.desktop.programs import DesktopError, run_program
 
 
 def test_it_returns_what_the_program_prints() -> None:

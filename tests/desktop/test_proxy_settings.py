@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.programs import DesktopError, RunProgram
-from proxy.desktop.proxy_settings import (
+from proxy.setup.desktop.programs import DesktopError, RunProgram
+from proxy.setup.desktop.proxy_settings import (
     MODE,
     ONLY_PLACE,
     DesktopName,

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from proxy.desktop.programs import DesktopError, ProgramFailed
-from proxy.desktop.service import Launchd, ServiceState, Systemd, TaskScheduler, find_manager
+from proxy.features.desktop.service import Launchd, ServiceState, Systemd, TaskScheduler, find_manager
 from proxy.model.errors import BywayError
+from proxy.setup.desktop.programs import DesktopError, ProgramFailed
 from tests.support.programs import require
 
 ODD = 'by way "quoted" 50%h $HOME \\n é'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.shell_env import Shell, script, shell_of, variables
+from proxy.features.desktop.shell_env import Shell, script, shell_of, variables
 from proxy.model import Destination
 from tests.support import programs
 

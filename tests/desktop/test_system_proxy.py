@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from proxy.desktop.programs import DesktopError
-from proxy.desktop.proxy_settings import DesktopName, Values
-from proxy.desktop.system_proxy import Restored, Saved, SystemProxy, given_back
+from proxy.setup.desktop.programs import DesktopError
+from proxy.setup.desktop.proxy_settings import DesktopName, Values
+from proxy.setup.desktop.system_proxy import Restored, Saved, SystemProxy, given_back
 from tests.support.desktops import Killed, MemorySettings
 
 

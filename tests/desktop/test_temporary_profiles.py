@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.temporary_profiles import places, remove_left_over, temporary_profile
+from proxy.features.desktop.temporary_profiles import places, remove_left_over, temporary_profile
 from proxy.model.errors import BywayError
 
 VISITED = "visited.example"
@@ -19,7 +19,7 @@ ENDS_S = 30.0
 HOLDS = f"""
 import subprocess, sys
 from pathlib import Path
-from proxy.desktop.temporary_profiles import temporary_profile
+from proxy.features.desktop.temporary_profiles import temporary_profile
 
 with temporary_profile(Path(sys.argv[1])) as made:
     (made.folder / "History").write_text("{VISITED}")

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.client import Client
+from proxy.terminal.client import Client
 from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch
 from tests.support.descriptors import descriptors

@@ -14,14 +14,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from proxy.ca.authority import Authority, certificate_file, open_authority
-from proxy.ca.leaf import Leaves
-from proxy.ca.nss_stores import NssStore
-from proxy.ca.trust_stores import trust, untrust
 from proxy.control.access import SameUser
 from proxy.control.api import make_app
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.subjects import Subjects
+from proxy.features.inspection.authority import Authority, certificate_file, open_authority
+from proxy.features.inspection.leaf import Leaves
+from proxy.features.inspection.nss_stores import NssStore
+from proxy.features.inspection.trust_stores import trust, untrust
 from tests.ca.test_authority import secrets_of
 from tests.control.world import World
 from tests.support.byway import Byway

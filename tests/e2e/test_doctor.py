@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from proxy import __version__
-from proxy.desktop.proxy_settings import MODE, ONLY_PLACE, Kde
+from proxy.setup.desktop.proxy_settings import MODE, ONLY_PLACE, Kde
 from tests.support.byway import Byway, NotReady
 from tests.support.client import fetch
 from tests.support.desktops import run_in, stand_ins

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.exit_codes import Exit
+from proxy.terminal.exit_codes import Exit
 from tests.support.byway import TYPED, Byway, NotReady
 from tests.support.client import fetch
 from tests.support.descriptors import descriptors_for_tunnels

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.control.own_pages import Use, home_page, setup_page
+from proxy.features.desktop.own_pages import Use, home_page, setup_page
 from proxy.model import Destination
 from tests.support import programs
 from tests.support.byway import Byway

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.control.report.formats import FORMATS
+from proxy.features.sites.report_formats import FORMATS
 from tests.support.byway import Byway
 from tests.support.client import fetch
 

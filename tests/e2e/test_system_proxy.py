@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.proxy_settings import (
+from proxy.setup.desktop.proxy_settings import (
     MODE,
     ONLY_PLACE,
     DesktopName,
@@ -24,7 +24,7 @@ from proxy.desktop.proxy_settings import (
     Values,
     Windows,
 )
-from proxy.desktop.system_proxy import is_in_use
+from proxy.setup.desktop.system_proxy import is_in_use
 from tests.support.byway import TYPED, Byway
 from tests.support.desktops import run_in, session_bus, stand_ins
 from tests.support.waiting import until

@@ -18,15 +18,15 @@ from unittest import mock
 
 from proxy.app.app import App
 from proxy.app.run_options import Ending, RunOptions
-from proxy.ca import authority as ca
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.extend.loading.addon import Addon
-from proxy.intercept.engine import Engine
-from proxy.intercept.inspector import MitmInspector
+from proxy.features.inspection import authority as ca
+from proxy.features.inspection.engine import Engine
+from proxy.features.inspection.inspector import MitmInspector
 from proxy.model import Outcome
 from proxy.net.dialers import tls
 from proxy.net.faults import Faults

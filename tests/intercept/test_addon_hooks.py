@@ -15,8 +15,8 @@ from mitmproxy.proxy.server_hooks import ClientConnectedHook
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.extend.loading.addon import Addon
-from proxy.intercept.addon_hooks import GuardedAddon, has_hooks, traverse
-from proxy.intercept.client_context import AddonHooks
+from proxy.features.inspection.addon_hooks import GuardedAddon, has_hooks, traverse
+from proxy.features.inspection.client_context import AddonHooks
 
 
 def addon_hooks(*objects: object) -> AddonHooks:

@@ -23,10 +23,10 @@ from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.tls import TlsData
 
-from proxy.ca.authority import make_authority
-from proxy.ca.leaf import Leaves
 from proxy.config.mitmproxy_version import unavailable
-from proxy.intercept import addon_hooks, handler, mitm_tls
+from proxy.features.inspection import addon_hooks, handler, mitm_tls
+from proxy.features.inspection.authority import make_authority
+from proxy.features.inspection.leaf import Leaves
 
 
 def parameters(function: Any) -> list[str]:

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from proxy.config.schema import Limits
-from proxy.intercept.handler import MESSAGES_KEPT
+from proxy.features.inspection.handler import MESSAGES_KEPT
 from proxy.model import Outcome
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site

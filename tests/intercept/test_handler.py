@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.intercept import handler
-from proxy.intercept.handler import close_writer, connect_streams
+from proxy.features.inspection import handler
+from proxy.features.inspection.handler import close_writer, connect_streams
 from tests.intercept.inspecting import inspecting
 from tests.intercept.site import Site
 from tests.support.authority import Authority

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.intercept.http1_compat import HEAD_LIMIT
+from proxy.features.inspection.http1_compat import HEAD_LIMIT
 from tests.intercept.inspecting import inspecting
 from tests.intercept.site import Site
 from tests.support.authority import Authority

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ca import authority as ca
-from proxy.ca.leaf import Leaves
 from proxy.config import mitmproxy_version
-from proxy.intercept.passthrough import HANG_UPS
+from proxy.features.inspection import authority as ca
+from proxy.features.inspection.leaf import Leaves
+from proxy.features.inspection.passthrough import HANG_UPS
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Site
 from tests.support.authority import Authority

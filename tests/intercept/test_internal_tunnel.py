@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.intercept.internal_tunnel import InnerDialer, make_pair, without_log
+from proxy.features.inspection.internal_tunnel import InnerDialer, make_pair, without_log
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import DialError
 from proxy.probe.certificate_chain import fetch_chain

@@ -11,12 +11,12 @@ import pytest
 from mitmproxy import connection, exceptions, tls
 from mitmproxy.proxy.context import Context
 
-from proxy.ca.authority import make_authority
-from proxy.ca.leaf import Leaves
 from proxy.config.schema import Settings
 from proxy.extend.dispatch import Addons
-from proxy.intercept.engine import Engine
-from proxy.intercept.mitm_tls import OURS, LocalCaTls, trust_options
+from proxy.features.inspection.authority import make_authority
+from proxy.features.inspection.engine import Engine
+from proxy.features.inspection.leaf import Leaves
+from proxy.features.inspection.mitm_tls import OURS, LocalCaTls, trust_options
 
 NOW = 1_800_000_000.0
 

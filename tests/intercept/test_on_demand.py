@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from proxy.intercept.on_demand import InspectorOnDemand
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
+from proxy.session.inspector_on_demand import InspectorOnDemand
 
 
 class Inspector:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from proxy.detect.tls_interception import CHAIN_LIMIT, KnownRoots, Root
-from proxy.intercept.origin_check import CertificateCheck, CertificateStatus, OriginChecks, OriginKey
+from proxy.features.inspection.origin_check import CertificateCheck, CertificateStatus, OriginChecks, OriginKey
 from proxy.model import DIRECT, UNKNOWN_NETWORK, Destination, Symptom
 from proxy.probe.certificate_chain import FetchedChain
 from tests.intercept.inspecting import inspecting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.intercept.passthrough import HANG_UPS, HOSTS_MAX, Passthrough
+from proxy.features.inspection.passthrough import HANG_UPS, HOSTS_MAX, Passthrough
 
 
 def test_one_alert_is_enough_and_it_holds_for_a_time() -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.control.amounts import moment
+from proxy.languages.amounts import moment
 from tests.lab.country import Country, Running
 from tests.lab.sockets import connect
 from tests.support.dashboard import Browser, Pages

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.exit_codes import Exit
 from proxy.model import NetworkState
+from proxy.terminal.exit_codes import Exit
 from tests.lab import places, rules
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.scenarios import portal

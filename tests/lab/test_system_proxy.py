@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.desktop.proxy_settings import MODE, ONLY_PLACE, Gnome
+from proxy.setup.desktop.proxy_settings import MODE, ONLY_PLACE, Gnome
 from tests.lab import leaks, places
 from tests.lab.country import Country, Running, Site
 from tests.support import chromium, programs

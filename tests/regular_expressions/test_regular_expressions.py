@@ -43,9 +43,10 @@ MADE: Made = {
         (r"/site/(?P<host>[^/]+)/of/(?P<network>[^/]+)", 0)
     ],
     # Of names of relays, lists, groups and networks: plain text, each as a whole.
-    ("proxy.control.report.redact", r"'|'.join((f'(?<![\\w.-]){re.escape(each)}(?![\\w-])' for each in longest))"): [
-        (r"(?<![\w.-])office(?![\w-])|(?<![\w.-])of\-fice\.2(?![\w-])", 0)
-    ],
+    (
+        "proxy.features.sites.report_redact",
+        r"'|'.join((f'(?<![\\w.-]){re.escape(each)}(?![\\w-])' for each in longest))",
+    ): [(r"(?<![\w.-])office(?![\w-])|(?<![\w.-])of\-fice\.2(?![\w-])", 0)],
     # Plain text and single dots: `_PIECE` lets nothing else in.
     ("proxy.detect.pages.block_pages", "run"): [(r"a..a\.\*", 0), ("." * 50, 0)],
     ("proxy.net.uplink.network_id", r"f'^[ \\t]*+{name}: (\\S++)[ \\t\\r]*+$'"): [

@@ -41,7 +41,7 @@ EXPONENTIAL = worker("import re; re.match('(a|a)*b', 'a' * 100)")
 """Holds the interpreter's lock: nothing in its own process could end it."""
 
 HUNGRY = worker(
-    "import sys, proxy.app.list_trial as trial\n"
+    "import sys, proxy.setup.list_trial as trial\n"
     "from proxy.routing.lists import formats\n"
     "trial.MEMORY_LIMIT = 300 * 1024 * 1024\n"
     "def parse(pieces, builder): bytearray(1024 * 1024 * 1024)\n"
@@ -71,7 +71,7 @@ def test_one_that_takes_for_ever_is_ended_and_refused(monkeypatch: pytest.Monkey
 def test_its_time_is_that_of_a_processor() -> None:
     """A busy computer ends no trial."""
     code = (
-        "import re, sys, proxy.app.list_trial as trial\n"
+        "import re, sys, proxy.setup.list_trial as trial\n"
         "trial.CPU_S = 1\n"
         "trial.parse_list = lambda *_, **__: re.match('(a|a)*b', 'a' * 100)\n"
         "sys.exit(trial.main())"
@@ -82,7 +82,7 @@ def test_its_time_is_that_of_a_processor() -> None:
 
 def test_the_other_process_ends_by_itself_when_nobody_is_left_to_end_it() -> None:
     code = (
-        "import re, sys, proxy.app.list_trial as trial\n"
+        "import re, sys, proxy.setup.list_trial as trial\n"
         "trial.TRIAL_S = -4.5\n"
         "trial.parse_list = lambda *_, **__: re.match('(a|a)*b', 'a' * 100)\n"
         "sys.exit(trial.main())"
@@ -186,7 +186,7 @@ def test_a_list_is_tried_with_the_options_with_which_it_is_read() -> None:
     with pytest.raises(ConfigError, match="ended with 9"):
         require(trials, allow_suffixes=True)
     code = (
-        "import sys, proxy.app.list_trial as trial\n"
+        "import sys, proxy.setup.list_trial as trial\n"
         "trial.parse_list = lambda *_, **options: sys.exit(5 + options['allow_suffixes'])\n"
         "sys.exit(trial.main())"
     )

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.app.runtime import NO_RUNTIME, Runtime
-from proxy.app.setup_builder import SetupBuilder
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
+from proxy.setup.runtime import NO_RUNTIME, Runtime
+from proxy.setup.setup_builder import SetupBuilder
 
 
 class Maker:

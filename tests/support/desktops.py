@@ -19,8 +19,8 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from proxy.desktop.programs import DesktopError, RunProgram
-from proxy.desktop.proxy_settings import MODE, DesktopName, Values
+from proxy.setup.desktop.programs import DesktopError, RunProgram
+from proxy.setup.desktop.proxy_settings import MODE, DesktopName, Values
 from tests.support import programs
 
 _START_S = 15.0

@@ -12,8 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_what_imports_mitmproxy_by_itself_or_through_others_is_found() -> None:
-    assert inspection.imports_mitmproxy(ROOT / "proxy/intercept/engine.py")
-    assert not inspection.imports_mitmproxy(ROOT / "proxy/intercept/inspector.py"), "it imports the engine when needed"
+    assert inspection.imports_mitmproxy(ROOT / "proxy/features/inspection/engine.py")
+    assert not inspection.imports_mitmproxy(ROOT / "proxy/features/inspection/inspector.py"), (
+        "it imports the engine when needed"
+    )
     found = {path.relative_to(ROOT).as_posix() for path in inspection.files()}
     assert {
         "tests/intercept/test_contract.py",

@@ -8,7 +8,6 @@ from enum import StrEnum
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig
 from proxy.control.answers.connections import DestinationJson
-from proxy.control.relay_test import Trial, result_words
 from proxy.control.relay_visits import NO_VISITS, WINDOW_S, RelayVisits, together
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
@@ -16,6 +15,7 @@ from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.model import GroupPolicy, RelayGroup
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, pgettext
+from proxy.probe.relay_trial import Trial, result_words
 from proxy.store.relay_tests import RelayTest
 from proxy.wire.relay_url import redact
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.desktop.proxy_settings import DesktopName
-from proxy.desktop.system_proxy import Restored
 from proxy.model import AutoMode
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.setup.desktop.proxy_settings import DesktopName
+from proxy.setup.desktop.system_proxy import Restored
 
 if TYPE_CHECKING:
     from proxy.control.dependencies import ModeControl

@@ -17,19 +17,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from proxy.config.command_name import as_typed, typed_here
-from proxy.control.amounts import ago, clock, dated, size, span
 from proxy.control.answers.connections import AttemptJson, ConnectionJson
-from proxy.control.answers.measurements import MeasuredSiteLine, StepLine
 from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.kinds import relay_glyph, relay_kind, status_kind
 from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
 from proxy.control.dashboard.sign_in import Session
-from proxy.control.document import fields_of
-from proxy.control.measurement_text import grouped_routes, route_result, step_cells
 from proxy.detect.verdict.labels import symptom_in_words
+from proxy.features.sites.measurement_answers import MeasuredSiteLine, StepLine
+from proxy.features.sites.measurement_text import grouped_routes, route_result, step_cells
+from proxy.languages.amounts import ago, clock, dated, size, span
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.language import Language
 from proxy.model import Protocol, Stage, Symptom
+from proxy.model.document import fields_of
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 from proxy.wire.html_page import prose
 

@@ -10,24 +10,22 @@ from aiohttp import web
 
 from proxy.control.dashboard import tab_updates
 from proxy.control.dashboard.answer import PAGE_HEADERS
-from proxy.control.dashboard.pages import (
-    addons,
-    home,
-    live,
-    log,
-    networks,
-    relays,
-    rules,
-    settings,
-    setup,
-    site,
-    site_override,
-    site_report,
-    sites,
-    why,
-)
 from proxy.control.dashboard.rendering import asset
 from proxy.control.dashboard.visit import Handler, Route, Visit
+from proxy.features.addons import page as addons
+from proxy.features.desktop import page as setup
+from proxy.features.networks import page as networks
+from proxy.features.relays import page as relays
+from proxy.features.rules import page as rules
+from proxy.features.settings import page as settings
+from proxy.features.sites import list_page as sites
+from proxy.features.sites import override_page as site_override
+from proxy.features.sites import page as site
+from proxy.features.sites import report_page as site_report
+from proxy.features.sites import why_page as why
+from proxy.features.today import page as home
+from proxy.features.traffic import live_page as live
+from proxy.features.traffic import log_page as log
 
 
 async def _style(visit: Visit) -> web.Response:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol, cast
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.amounts import clock
 from proxy.control.dashboard.answer import PAGE_HEADERS, html, log_fault
 from proxy.control.dashboard.guard import FORM_LIMIT, SIGNED_OUT, posted_form
 from proxy.control.dashboard.rendering import STREAM, render, render_part
@@ -23,6 +22,7 @@ from proxy.control.dependencies import Dependencies, ModeControl
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
 from proxy.control.subjects import Subjects
+from proxy.languages.amounts import clock
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
 from proxy.model import AutoMode

@@ -1,7 +1,7 @@
 """What the resolver asks of the layers above it: the current network, which names are suspect, which addresses bogus.
 
 `net` looks names up and compares answers. What is believed about a name is the business of `detect`, which addresses
-are public that of `routing`; `net` imports neither. `proxy/app/build_resolvers.py` wires them.
+are public that of `routing`; `net` imports neither. `proxy/setup/build_resolvers.py` wires them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a race asks of the layers above it: which route may help now, and what an HTTP answer is.
 
 `net` opens paths and sees what comes back. That a route cannot help against a lying resolver, or that a page is a known
-block page, is the business of `routing` and `detect`, which `net` does not import: `proxy/app/setup_policy.py` answers.
+block page, is the business of `routing` and `detect`, which `net` does not import: `setup/setup_policy.py` answers.
 """
 
 from __future__ import annotations

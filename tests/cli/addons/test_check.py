@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.addons.check import check
+from proxy.features.addons.check import check
 from proxy.model.errors import ConfigError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.addons import isolated_run
 from proxy.extend.hooks import HOOKS
+from proxy.features.addons import isolated_run
 from tests.cli.addon_files import PIN, addons_dir, write
 from tests.cli.conftest import Byway, Home
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.addons import isolated_run
-from proxy.cli.addons.isolated_run import run_isolated
-from proxy.cli.command import Flags
+from proxy.features.addons import isolated_run
+from proxy.features.addons.isolated_run import run_isolated
 from proxy.model.errors import ConfigError
+from proxy.terminal.command import Flags
 
 
 @pytest.fixture

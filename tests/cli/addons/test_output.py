@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.addons.output import hooks_in_short, show_checked, show_replayed
-from proxy.cli.command import Flags, Invocation
-from proxy.cli.output import Output
+from proxy.features.addons.output import hooks_in_short, show_checked, show_replayed
+from proxy.terminal.command import Flags, Invocation
+from proxy.terminal.output import Output
 
 CALL = Invocation(Flags(), Output(plain=True))
 NOTHING = dict.fromkeys(("unnamed", "older", "senseless", "guarded", "signals", "cut"), 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.control.amounts import clock
+from proxy.languages.amounts import clock
 from proxy.model import DIRECT, Action, Outcome, Plan
 from proxy.store.file import open_store, transaction
 from proxy.store.rows import Batch
@@ -77,8 +77,8 @@ def test_other_addons_take_part_and_one_of_that_name_is_replaced(byway: Byway, h
 
 
 def test_what_the_guard_refused_was_never_an_addons_to_decide(byway: Byway, home: Home, draft: Path) -> None:
-    from proxy.cli.offline import make_setup
     from proxy.config.paths import Paths
+    from proxy.terminal.offline import make_setup
 
     guard = make_setup(Paths.locate({}, config=home.config, state=home.state)).guard
     seen = visit("127.0.0.1")

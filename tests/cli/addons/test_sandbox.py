@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.cli.addons.sandbox import within
 from proxy.extend.guard.time_limit import BrokenOff
+from proxy.features.addons.sandbox import within
 
 
 def _loop_within(limit_s: float) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.addons.skeletons import KINDS, skeleton
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.loader import load
+from proxy.features.addons.skeletons import KINDS, skeleton
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.addons import worker
+from proxy.features.addons import worker
 
 
 def answer_to(**request: Any) -> dict[str, Any]:

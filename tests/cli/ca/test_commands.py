@@ -13,11 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from proxy.ca import trust_stores
-from proxy.ca.authority import common_name, fingerprint, open_authority, read_certificate
-from proxy.ca.nss_stores import NssStore
-from proxy.ca.system_stores import SYSTEMS
-from proxy.cli.ca import trust as cli_trust
+from proxy.features.inspection import trust as cli_trust
+from proxy.features.inspection import trust_stores
+from proxy.features.inspection.authority import common_name, fingerprint, open_authority, read_certificate
+from proxy.features.inspection.nss_stores import NssStore
+from proxy.features.inspection.system_stores import SYSTEMS
 from tests.ca.conftest import Debian, make_debian
 from tests.ca.test_authority import NOW, YEAR, secrets_of
 from tests.cli.conftest import Byway, Home, Running

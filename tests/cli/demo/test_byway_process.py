@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.demo import byway_process as instance
+from proxy.features.demo import byway_process as instance
 from proxy.model.errors import BywayError
 from tests.support.client import fetch
 from tests.support.origin import Origin

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.demo import byway_process as instance
-from proxy.cli.demo import demo
-from proxy.cli.demo.demo_world import DemoWorld
-from proxy.control.version import VERSION
+from proxy.features.demo import byway_process as instance
+from proxy.features.demo import demo
+from proxy.features.demo.demo_world import DemoWorld
+from proxy.model.document_version import VERSION
 
 
 def test_tells_a_story_that_came_true(tmp_path: Path) -> None:

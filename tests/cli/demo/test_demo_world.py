@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import socks
 
-from proxy.cli.demo.demo_world import LOOPBACK, DemoWorld, page_of
+from proxy.features.demo.demo_world import LOOPBACK, DemoWorld, page_of
 
 
 @pytest.fixture

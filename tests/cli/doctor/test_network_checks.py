@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.doctor.findings import Step
-from proxy.cli.doctor.network_checks import of_network, of_relays
+from proxy.features.doctor.findings import Step
+from proxy.features.doctor.network_checks import of_network, of_relays
 
 
 def why(words: str, cause: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.demo.byway_process import command
+from proxy.features.demo.byway_process import command
 from tests.cli.conftest import Byway, Home, Running
 from tests.cli.real_relays import PASSWORD, USER, RealRelays, real_relays
 

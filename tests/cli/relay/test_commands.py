@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.relay.pysocks_check import Opinion
 from proxy.config.schema import GroupConfig, RelayConfig, Settings
-from proxy.control.endpoints import relays as relay_endpoints
-from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
+from proxy.features.relays import endpoints as relay_endpoints
+from proxy.features.relays.pysocks_check import Opinion
 from proxy.model import Action, Destination, Outcome, Override, Stage, Symptom
 from proxy.model.relay_way import RelayWay
+from proxy.probe.relay_trial import Trial
 from proxy.store.store import Store
 from tests.cli.conftest import Byway, Home, Running
 from tests.support import relay as lab
@@ -338,7 +338,7 @@ def test_a_faulty_configuration_ends_with_7(byway: Byway, home: Home) -> None:
 
 
 def test_a_disagreement_is_told(byway: Byway, home: Home, street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxy.cli.relay import offline_test as relay_trial
+    from proxy.features.relays import offline_test as relay_trial
 
     async def wrong(*_: object, **__: object) -> Opinion:
         return Opinion(asked=True, error="odd")

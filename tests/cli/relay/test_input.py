@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.exit_codes import Misused
-from proxy.cli.relay.input import FILE_LIMIT, ask_password, read_given
 from proxy.config.edit import NewRelay
+from proxy.features.relays.input import FILE_LIMIT, ask_password, read_given
 from proxy.model.errors import ConfigError
+from proxy.terminal.exit_codes import Misused
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.cli.relay.offline_test import disagreement
-from proxy.cli.relay.pysocks_check import Opinion
-from proxy.control.relay_test import Trial
+from proxy.features.relays.offline_test import disagreement
+from proxy.features.relays.pysocks_check import Opinion
+from proxy.probe.relay_trial import Trial
 
 
 def test_a_disagreement_is_a_sentence() -> None:

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from proxy.cli.relay import pysocks_check as module
-from proxy.cli.relay.pysocks_check import NAME_LIMIT, second_opinion
+from proxy.features.relays import pysocks_check as module
+from proxy.features.relays.pysocks_check import NAME_LIMIT, second_opinion
 from proxy.model import Destination
 from proxy.wire.relay_url import parse
 from tests.support import relay as lab

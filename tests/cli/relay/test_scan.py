@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.relay.scan import scan, try_out
+from proxy.features.relays.scan import scan, try_out
 from proxy.model import Destination
 from proxy.probe.local_proxies import KnownPort
 from tests.cli.conftest import Byway, Home

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.relay.usable import relay_warning
 from proxy.detect.relay_faults import RelayFault
+from proxy.terminal.usable import relay_warning
 from tests.cli.conftest import Byway, Home, Running
 
 DO = "run X"

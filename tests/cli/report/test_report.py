@@ -15,11 +15,11 @@ import pytest
 
 from proxy import __version__
 from proxy.config.schema import AddonConfig, GroupConfig, ListConfig, RelayConfig, Settings
-from proxy.control.report.formats import FORMATS, to_csv, to_har, to_markdown, to_ooni
-from proxy.control.report.redact import Redact, private_values, redacted
-from proxy.control.report.rounding import DAY_S
-from proxy.control.report.sites import Examination, Site, site_of
-from proxy.control.report.vantage import Vantage
+from proxy.features.sites.report_formats import FORMATS, to_csv, to_har, to_markdown, to_ooni
+from proxy.features.sites.report_redact import Redact, private_values, redacted
+from proxy.features.sites.report_rounding import DAY_S
+from proxy.features.sites.report_sites import Examination, Site, site_of
+from proxy.features.sites.report_vantage import Vantage
 from proxy.model import Symptom
 from tests.cli.conftest import Byway, Home, Running
 from tests.control.world import SECRET

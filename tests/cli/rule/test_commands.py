@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.control.amounts import clock
+from proxy.languages.amounts import clock
 from proxy.model import Action, Override
 from tests.cli.conftest import Byway, Home, Running
 

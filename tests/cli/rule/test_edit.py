@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.app.rule_edits import add_rule, remove_rule
-from proxy.app.rule_files import read_rules
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.setup.rule_edits import add_rule, remove_rule
+from proxy.setup.rule_files import read_rules
 from tests.cli.conftest import Byway, Home, Running
 
 RULES = """\

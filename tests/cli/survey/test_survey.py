@@ -19,11 +19,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from proxy.cli.client import Client
-from proxy.cli.exit_codes import NotRunning
-from proxy.cli.survey.state import SurveyFile
 from proxy.config.detect_tuning import DetectTuning
 from proxy.config.schema import Auto, Log, RelayConfig, Settings
+from proxy.features.sites.survey_state import SurveyFile
 from proxy.model import IPAddress
 from proxy.model.errors import BywayError
 from proxy.net.dialers.registry import Registry, Relay
@@ -31,6 +29,8 @@ from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
 from proxy.store.store import Store
+from proxy.terminal.client import Client
+from proxy.terminal.exit_codes import NotRunning
 from tests.cli.conftest import Byway, Home, Running
 from tests.cli.test_commands import BYWAY, on_terminal
 from tests.control.world import World, nowhere
@@ -313,7 +313,7 @@ def test_json_has_it_all(byway: Byway, running: Running) -> None:
 
 
 def test_a_cell_is_no_formula(tmp_path: Path) -> None:
-    from proxy.cli.survey.output import write_csv
+    from proxy.features.sites.survey_output import write_csv
 
     verdict = {"words": "works", "cause": "", "confidence": "", "anomaly": False, "confirmed": False, "seen": "=1+1"}
     row = {"url": "https://a.example/", "verdict": verdict, "routes": [], "measured_at": 0.0, "measured_s": 0.0}

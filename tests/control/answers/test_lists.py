@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.config.schema import ListConfig
-from proxy.control.answers.lists import FetchJson, ListJson
+from proxy.features.rules.list_answers import FetchJson, ListJson
 from proxy.store.list_copies import CopyInfo
 from tests.control.test_lists import FETCHED, FILE, NOW, URL, parsed
 

@@ -6,9 +6,9 @@ import pytest
 
 from proxy.config.schema import RelayConfig
 from proxy.control.answers.relays import RelayFaultJson, RelayJson, TrialJson
-from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
+from proxy.probe.relay_trial import Trial
 
 SECRET = "correct-horse"
 LEAK = f"relay socks5h://u:{SECRET}@h:1 refused"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from proxy.config.schema import AddonConfig, Dns, Listen, Log, RelayConfig, Settings
-from proxy.control.answers.settings import settings_json
+from proxy.features.settings.answers import settings_json
 
 SECRET = "correct-horse"
 

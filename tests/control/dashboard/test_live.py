@@ -10,7 +10,7 @@ from html import unescape
 
 import pytest
 
-from proxy.control.dashboard.pages import live
+from proxy.features.traffic import live_page as live
 from proxy.model import DIRECT, Action, Override
 from proxy.model.errors import ConfigError
 from tests.control.opened import Opened, open_three

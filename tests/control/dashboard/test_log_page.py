@@ -11,8 +11,8 @@ from html import unescape
 
 import pytest
 
-from proxy.control.dashboard.pages import log
-from proxy.control.dashboard.pages.log import ROWS
+from proxy.features.traffic import log_page as log
+from proxy.features.traffic.log_page import ROWS
 from tests.control.world import World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import failed, outcome, rescued, works

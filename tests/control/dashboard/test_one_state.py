@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from proxy.control.amounts import clock, moment
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.labels import cause_in_words
+from proxy.languages.amounts import clock, moment
 from tests.control.world import World
 from tests.support.dashboard import dashboard
 from tests.support.situations import (

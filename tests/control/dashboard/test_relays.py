@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
-from proxy.control.dashboard.pages.relay_handshakes import CHARTS, RelayHours, handshakes_view
+from proxy.features.relays.handshakes import CHARTS, RelayHours, handshakes_view
 from proxy.model import Action, Override, Stage, Symptom, as_evidence
 from tests.control.world import SECRET, World
 from tests.support.dashboard import Browser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.control.dashboard.route_matrix import ROUTES_MAX, SITES_MAX, route_matrix
+from proxy.features.sites.route_matrix import ROUTES_MAX, SITES_MAX, route_matrix
 from proxy.store.route_queries import SiteRoute
 
 

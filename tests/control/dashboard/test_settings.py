@@ -13,9 +13,9 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.schema import Settings
-from proxy.control.dashboard.pages.settings import SETTINGS, parse_settings, settings_fields
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
+from proxy.features.settings.page import SETTINGS, parse_settings, settings_fields
 from proxy.store.forgetting import Forgotten
 from tests.control.world import World
 from tests.support.dashboard import Browser

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.schema import Listen
-from proxy.desktop.system_proxy import Restored
 from proxy.model.errors import BywayError
+from proxy.setup.desktop.system_proxy import Restored
 from tests.cli.seeded import SeededWorld
 from tests.control.test_own_pages import CHROMIUM, FIREFOX
 from tests.control.world import World

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.control.report.formats import FORMATS, to_csv, to_markdown
-from proxy.control.report.rounding import DAY_S, HOUR_S, rounded
-from proxy.control.report.sites import Examination, Site
+from proxy.features.sites.report_formats import FORMATS, to_csv, to_markdown
+from proxy.features.sites.report_rounding import DAY_S, HOUR_S, rounded
+from proxy.features.sites.report_sites import Examination, Site
 from tests.cli.report.test_report import EXAMINED, SITE, route
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.control.report.vantage import PROVIDER_LENGTH, UNTOLD, Vantage
+from proxy.features.sites.report_vantage import PROVIDER_LENGTH, UNTOLD, Vantage
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,0 @@
-"""The local certificate authority: its key, the certificates it issues, and the trust stores it is added to."""

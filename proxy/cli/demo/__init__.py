@@ -1,1 +1,0 @@
-"""`byway demo`: a censor, a site and a relay on this computer."""

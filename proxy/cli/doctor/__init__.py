@@ -1,1 +1,0 @@
-"""`byway doctor`: what keeps Byway from working, step by step, and mending what is Byway's own."""

@@ -1,1 +1,0 @@
-"""`byway relay`."""

@@ -1,1 +1,0 @@
-"""`byway rule`: the commands about rules."""

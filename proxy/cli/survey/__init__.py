@@ -1,1 +1,0 @@
-"""`byway test`: many sites."""

@@ -1,0 +1,1 @@
+"""What Byway offers beside its core, one folder a feature."""

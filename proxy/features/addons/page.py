@@ -1,0 +1,87 @@
+"""The page of the addons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from aiohttp import web
+
+from proxy.config import edit
+from proxy.config.suggestions import quoted, suggestion
+from proxy.control.access import Refused
+from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.features.today.answers import AddonJson, AddonsAnswer, AddonWord
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, pgettext, sentences
+
+_WORDS = {
+    AddonWord.OFF: ("quiet", "·", pgettext("addon", "off")),
+    AddonWord.RUNS: ("good", "✓", pgettext("addon", "runs")),
+    AddonWord.STOPPED: ("bad", "✗", _("disabled after faults")),
+    AddonWord.FAULTY: ("bad", "✗", _("does not load")),
+}
+"""Of each state: its class in the style sheet, its sign, and its words."""
+
+
+@frozen_dataclass
+class AddonRow:
+    """An addon, with its state as people read it."""
+
+    addon: AddonJson
+    kind: str
+    glyph: str
+    words: str
+
+
+@frozen_dataclass
+class AddonsView:
+    """What the page shows."""
+
+    sentence: str
+    rows: Sequence[AddonRow]
+    errors: Sequence[str]
+
+
+def addons_view(answer: AddonsAnswer, errors: Sequence[str] = ()) -> AddonsView:
+    """Returns the page: those with a problem first, then those that run."""
+    order = (AddonWord.FAULTY, AddonWord.STOPPED, AddonWord.RUNS, AddonWord.OFF)
+    addons = sorted(answer.addons, key=lambda addon: (order.index(addon.state), addon.name))
+    running = sum(addon.state is AddonWord.RUNS for addon in addons)
+    # An earlier version may still run of one whose file has a problem.
+    wrong = sum(addon.state is AddonWord.STOPPED or bool(addon.problems) for addon in addons)
+    said = [
+        ngettext("{count} addon runs.", "{count} addons run.", running),
+        ngettext("{count} has a problem.", "{count} have a problem.", wrong) if wrong else "",
+    ]
+    return AddonsView(sentences(said), [AddonRow(addon, *_WORDS[addon.state]) for addon in addons], errors)
+
+
+async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
+    view = addons_view(await visit.subjects.status.addons(), errors)
+    return await visit.page("addons.html", title=PAGE_NAMES["addons"], here="addons", view=view, status=status)
+
+
+async def _addons(visit: Visit) -> web.Response:
+    visit.query()
+    return await _page(visit)
+
+
+async def _switch(visit: Visit) -> web.Response:
+    """Enables or disables an addon that is there. What it does is in its own file; nothing of that is posted."""
+    form = await visit.form("addon", "do")
+    name, action = form.get("addon", ""), form.get("do", "")
+    known = [addon.name for addon in (await visit.subjects.status.addons()).addons]
+    try:
+        if name not in known or action not in ("enable", "disable"):
+            raise Refused(400, f"there is no addon {quoted(name)}{suggestion(name, known)}")
+        change = partial(edit.set_addon, name=name, enabled=action == "enable")
+        await visit.subjects.settings.edits.run(change)
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    enabled = _("{addon} is enabled. What it does: see its state.", addon=name)
+    return visit.see_other("addons", enabled if action == "enable" else _("{addon} is disabled.", addon=name))
+
+
+ROUTES = (Route("GET", "addons", _addons), Route("POST", "addons", _switch))

@@ -1,0 +1,19 @@
+"""`byway demo`: what Byway does, shown in a few seconds."""
+
+from __future__ import annotations
+
+import typer
+
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "demo", example="byway demo")(_demo)
+
+
+def _demo(call: Invocation) -> Exit:
+    """Show what Byway does, in a few seconds, on this computer alone."""
+    from proxy.features.demo import demo  # TLS, cryptography and asyncio: no other command pays for them
+
+    return Exit(demo.main(as_json=call.output.as_json))

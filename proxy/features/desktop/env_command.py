@@ -1,0 +1,42 @@
+"""`byway env`: the environment variables through which programs of a terminal use Byway."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit
+from proxy.terminal.options import choice_option
+
+_SHELLS = ("bash", "zsh", "fish", "pwsh", "nu", "cmd")
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "env", example="byway env --shell fish")(_env)
+
+
+def _env(
+    call: Invocation,
+    shell: Annotated[
+        str | None, choice_option("--shell", "SHELL", _SHELLS, "bash, zsh, fish, pwsh, nu or cmd. Default: $SHELL.")
+    ] = None,
+) -> Exit | None:
+    """Print the variables that make a terminal's programs use Byway.
+
+    The last lines, comments, show how to use and to unset them."""
+    from proxy.config.command_name import words_here
+    from proxy.features.desktop.proxy_address import proxy_address
+    from proxy.features.desktop.shell_env import Shell, script, shell_of, variables
+    from proxy.model.document_version import VERSION
+
+    values = variables(proxy_address(call).proxy)
+    chosen = Shell(shell) if shell else shell_of(os.environ, windows=sys.platform == "win32")
+    if call.output.as_json:
+        call.output.document({"version": VERSION, "shell": str(chosen), "variables": values})
+    else:
+        call.output.now(script(chosen, values, command=words_here()))
+    return None

@@ -1,0 +1,92 @@
+"""Notifications on the desktop: the first rescue on a network, and that all relays fail. At most one an hour.
+
+They name no site and no relay: somebody may look at the screen. With `--ephemeral` and `[log] hosts = "off"` there are
+none, nor with `[desktop] notify = false`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from proxy.config.schema import Settings
+from proxy.model import Action, NetworkId
+from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.tasks import spawn
+from proxy.session.events import Rescued, SignalWaits
+from proxy.session.services import Services
+from proxy.setup.desktop.programs import DesktopError
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 3600.0
+
+_NETWORKS_MAX = 64
+"""Networks whose first rescue is remembered, in memory only."""
+
+Show = Callable[[str, str], None]
+"""Shows a title and a text. Raises DesktopError."""
+
+
+@frozen_dataclass
+class Notification:
+    """What is shown."""
+
+    title: str
+    text: str
+
+
+RESCUED = Notification("Byway opened a blocked site", "This network blocks sites. `byway status` lists them.")
+RELAYS_FAIL = Notification("All relays fail", "Blocked sites do not open. `byway relay test` shows why.")
+
+
+class Notifications:
+    """Belongs to one loop."""
+
+    def __init__(self, services: Services, show: Show | None, *, ephemeral: bool) -> None:
+        """`show` None: there is no desktop."""
+        self._services = services
+        self._show = show
+        self._ephemeral = ephemeral
+        self._rescued_on: Bounded[NetworkId, bool] = Bounded(_NETWORKS_MAX)
+        self._shown_at = float("-inf")
+
+    def on_rescued(self, rescued: Rescued) -> None:
+        """A blocked site was opened: direct failed under AUTO, and another route delivered."""
+        network, outcome = rescued.record.network, rescued.outcome
+        if network in self._rescued_on or outcome.plan.action is not Action.AUTO:
+            return
+        direct = outcome.direct_attempt
+        if direct is None or direct.delivered:
+            return
+        if self._notify(RESCUED):
+            self._rescued_on[network] = True
+
+    def on_signal_waits(self, _: SignalWaits) -> None:
+        """A relay may have failed."""
+        names = self._services.setup().registry.relay_names
+        if names and set(names) <= set(self._services.health.faults()):
+            self._notify(RELAYS_FAIL)
+
+    def _is_wanted(self, settings: Settings) -> bool:
+        return settings.desktop.notify and settings.log.hosts != "off" and not self._ephemeral
+
+    def _notify(self, notification: Notification) -> bool:
+        """Returns whether it is shown."""
+        now = self._services.now()
+        show = self._show
+        if show is None or not self._is_wanted(self._services.setup().settings) or 0 <= now - self._shown_at < AGAIN_S:
+            return False
+        self._shown_at = now
+        spawn(show_aside(show, notification.title, notification.text), name="show a notification")
+        return True
+
+
+async def show_aside(show: Show, title: str, text: str) -> None:
+    """Shows it in a thread. A desktop that shows none is no fault of Byway's: only -vv says so."""
+    try:
+        await asyncio.to_thread(show, title, text)
+    except DesktopError as error:
+        log.debug("no notification is shown: %s", error)

@@ -1,0 +1,38 @@
+"""`byway pac`: the URL and the text of the proxy configuration file for browsers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "pac", example="byway pac --strict")(_pac)
+
+
+def _pac(
+    call: Invocation,
+    strict: Annotated[bool, typer.Option("--strict", help="The file that names no direct route.")] = False,
+) -> Exit | None:
+    """Show the PAC file for browsers: its URL and its text.
+
+    While Byway does not run, browsers go direct. The file of --strict names no direct route, but a browser that cannot
+    load a PAC file goes direct as well: only the address of the proxy, as `byway browser` sets it, prevents that."""
+    from proxy.control.pac import Pac, pac_text
+    from proxy.features.desktop.proxy_address import proxy_address
+    from proxy.model.document_version import VERSION
+
+    address = proxy_address(call)
+    variant = Pac.STRICT if strict else Pac.LENIENT
+    url, text = f"http://{address.proxy}{variant}", pac_text(variant, address.proxy)
+    if call.output.as_json:
+        call.output.document(
+            {"version": VERSION, "url": url, "running": address.running, "strict": strict, "text": text}
+        )
+        return None
+    call.output.now(f"// {url}\n{text.rstrip()}")
+    return None

@@ -1,0 +1,152 @@
+"""The page of the set-up: whether this browser uses Byway, how to set it, the system proxy, and what is wrong.
+
+It says what the commands do that a page may not: start a browser, listen for other computers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from proxy.config.suggestions import quoted
+from proxy.control.access import Refused
+from proxy.control.answers.switches import SystemProxyOffAnswer, SystemProxyOnAnswer
+from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.pac import Pac
+from proxy.features.desktop.own_pages import browser_steps, family_of
+from proxy.features.settings.endpoints import SystemProxyRequest
+from proxy.features.today.answers import ProblemJson
+from proxy.model import Destination
+from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, sentences
+from proxy.session.recent_clients import RECENT_S
+from proxy.setup.desktop.proxy_settings import this_desktop
+from proxy.setup.desktop.system_proxy import Restored
+from proxy.wire.home_network import TYPED_BYPASS
+from proxy.wire.hostnames import OWN_NAME
+
+_RESTORED = {
+    Restored.NOTHING: _("Byway was not the system proxy. Nothing was changed."),
+    Restored.RESTORED: _("The earlier system proxy setting was restored."),
+    Restored.KEPT_NEWER: _("The system proxy was changed by another program since. That value was kept."),
+}
+
+
+@frozen_dataclass
+class SetupView:
+    """What the page shows. `uses` is whether a browser of this kind has just used the proxy."""
+
+    uses: bool
+    browser: str
+    test_url: str
+    steps: Sequence[str]
+    pac: str
+    strict_pac: str
+    proxy: str
+    no_proxy: str
+    desktop: str
+    is_system_proxy: bool
+    others: str
+    problems: Sequence[ProblemJson]
+    errors: Sequence[str]
+
+
+async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
+    parts = visit.parts
+    listen = parts.setup().settings.listen
+    port = int(parts.counters().get("port", listen.port))
+    address = str(parts.counters().get("listen", listen.address))
+    proxy = Destination(address, port).from_here()
+    user_agent = visit.request.headers.get("User-Agent", "")
+    uses, family = parts.recent_clients.has_used(user_agent), family_of(user_agent)
+    view = SetupView(
+        uses=uses,
+        browser=_of_browser(uses),
+        test_url=f"http://{OWN_NAME}/",
+        steps=[] if family is None else browser_steps(family, proxy, is_here=True),
+        pac=f"http://{proxy}{Pac.LENIENT}",
+        strict_pac=f"http://{proxy}{Pac.STRICT}",
+        proxy=str(proxy),
+        no_proxy=TYPED_BYPASS,
+        desktop=this_desktop(os.environ).label,
+        is_system_proxy=parts.system_proxy.is_on,
+        others=_of_others(address, port),
+        problems=(await visit.subjects.status.status()).problems,
+        errors=errors,
+    )
+    return await visit.page("setup.html", title=PAGE_NAMES["setup"], here="setup", view=view, status=status)
+
+
+def _of_browser(uses: bool) -> str:
+    if uses:
+        return ngettext(
+            "It seems so: a browser of exactly this kind used the proxy in the last {count} second.",
+            "It seems so: a browser of exactly this kind used the proxy in the last {count} seconds.",
+            round(RECENT_S),
+        )
+    return ngettext(
+        "Not seen: no request of this browser came to the proxy in the last {count} second. Open any site first.",
+        "Not seen: no request of this browser came to the proxy in the last {count} seconds. Open any site first.",
+        round(RECENT_S),
+    )
+
+
+def _of_others(address: str, port: int) -> str:
+    """Returns what phones and other computers can do."""
+    if ipaddress.ip_address(address).is_loopback:
+        return _(
+            "Byway listens for this computer only. For a phone, set `address`, `user` and `password_cmd` in `[listen]` "
+            "of `config.toml`, and restart Byway: everybody on your network is then asked for the user and password."
+        )
+    return _(
+        "Byway listens on {address}, port {port}, for other computers and phones too. There, set this computer's "
+        "address and this port as HTTP proxy, with the user and password of `[listen]`.",
+        address=address,
+        port=str(port),
+    )
+
+
+async def _setup(visit: Visit) -> web.Response:
+    visit.query()
+    return await _page(visit)
+
+
+async def _switch(visit: Visit) -> web.Response:
+    """Makes Byway the system proxy of this desktop, or restores what was there before."""
+    action = (await visit.form("do")).get("do", "")
+    try:
+        if action not in ("on", "off"):
+            raise Refused(400, f"unknown action {quoted(action)}")
+        desktop = this_desktop(os.environ)
+        request = SystemProxyRequest(on=action == "on", desktop=str(desktop) if action == "on" else "")
+        answer = await visit.subjects.settings.set_system_proxy(request)
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    except BywayError as error:
+        return await _page(visit, errors=[str(error)], status=409)
+    return visit.see_other("setup", _told(answer))
+
+
+def _told(answer: SystemProxyOnAnswer | SystemProxyOffAnswer) -> str:
+    if isinstance(answer, SystemProxyOffAnswer):
+        return _RESTORED[answer.restored]
+    strict = _(
+        "It is strict, because of {reason}: if Byway crashes, no site opens until `byway system off` or the next "
+        "start of Byway.",
+        reason=answer.strict_by,
+    )
+    said = [
+        _("The system proxy of {desktop} is now {url}.", desktop=answer.desktop.label, url=answer.url),
+        strict if answer.strict_by else _("It is lenient: while Byway is not running, programs connect direct."),
+        _("Every program asks for the user name and the password of `[listen]`.") if answer.asks_password else "",
+        _("Programs that are open may have to be restarted."),
+    ]
+    return sentences(said)
+
+
+ROUTES = (Route("GET", "setup", _setup), Route("POST", "setup/system", _switch))

@@ -1,0 +1,184 @@
+"""`byway doctor`: an ordered ladder of what can be wrong, each step with one thing to do; `--fix` mends what is
+Byway's own.
+
+With a running Byway its knowledge is used, and `why` about control pages. Without one, nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.phrase import _
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit, NotAllowed
+from proxy.wire.relay_url import redact
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
+    from proxy.config.schema import Settings
+    from proxy.features.doctor.findings import Finding
+    from proxy.terminal.client import Client
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "doctor", example="byway doctor --fix", is_translated=True)(_doctor)
+
+
+def _doctor(
+    call: Invocation,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what is Byway's own: system proxy, files, log.")] = False,
+) -> Exit | None:
+    """Find out what keeps Byway from working, and what to do about it.
+
+    It finds what `run`, `config check`, `addons check` and `status` would say, too. Nothing is requested but control
+    pages, by the running Byway. --fix mends a system proxy that was left over, file modes, a stale socket and a damaged
+    log. Exit code 1: Byway does not start with what was found."""
+    from proxy.features.doctor.findings import LABELS, NO_NETWORK
+
+    try:
+        running, refusal = call.running(), ""
+    except NotAllowed as error:  # that of another user
+        running, refusal = None, str(error)
+    findings = sorted(_findings(call, running, refusal), key=lambda found: list(LABELS).index(found.step))
+    fixed: list[Finding] = []
+    failures: dict[int, str] = {}
+    for number, found in enumerate(findings):
+        if fix and found.mend is not None:
+            try:
+                found.mend()
+                fixed.append(found)
+            except BywayError as error:
+                failures[number] = str(error)
+    left = [found for found in findings if found not in fixed]
+    if call.output.as_json:
+        from proxy.model.document_version import VERSION
+
+        rows = [
+            {
+                "step": it.step,
+                "text": redact(it.text),
+                "do": redact(it.do),
+                "fixed": it in fixed,
+                "error": redact(failures.get(number, "")),
+            }
+            for number, it in enumerate(findings)
+        ]
+        call.output.document({"version": VERSION, "running": running is not None, "findings": rows})
+    elif call.output.fancy:
+        for number, found in enumerate(findings):
+            said = _("✓ fixed {step}: {text}") if found in fixed else _("! {step}: {text}")
+            call.output.line(said.given(step=LABELS[found.step], text=found.text))
+            if found not in fixed:
+                call.output.line(failures.get(number) or found.do, before="  → ")
+        if not findings:
+            call.output.line(_("✓ Nothing is wrong."))
+    else:
+        call.output.table(
+            ("step", "state", "text", "do"),
+            [
+                (it.step, "fixed" if it in fixed else "wrong", it.text, failures.get(number) or it.do)
+                for number, it in enumerate(findings)
+            ],
+        )
+    if running is None:
+        call.output.hint(_("No Byway is running, so network and relays were not tested. Start it with `byway run`."))
+    if not left:
+        return None
+    if left[0].step in NO_NETWORK:
+        return Exit.NO_NETWORK
+    return Exit.FAILED if running is None and any(found.prevents_start for found in left) else Exit.BAD
+
+
+def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterator[Finding]:
+    """Yields what each step found, in no order. `refusal`: why a Byway that runs cannot be asked."""
+    from proxy.features.doctor import local_checks, network_checks
+    from proxy.net.uplink.network_id import read_uplink
+
+    paths = call.for_config_of(running).paths
+    has_link = read_uplink() is not None
+    files = list(local_checks.open_configuration(paths))
+    yield from files
+    yield from local_checks.proxy_package()
+    folder = list(local_checks.state_folder(paths))
+    yield from folder
+    if refusal or folder:
+        if not folder:
+            yield local_checks.not_ours(refusal)
+        return
+    yield from local_checks.file_modes(paths)
+    disk = list(local_checks.disk(paths))
+    yield from disk
+    configuration, settings = _configuration(paths, files)
+    yield from configuration
+    if running is not None:
+        status = running.get("/v1/status")
+        answers = _ask_why(running) if has_link else []
+        why, steps = answers[0] if answers else (None, [])
+        works = ["direct" in answer["verdict"]["through"] for answer, _ in answers]
+        only_domestic = len(works) > 2 and works[-1] and not any(works[:-1])
+        asked = running.get("/v1/status")  # what was found out by asking is in it
+        network = network_checks.of_network(
+            asked["network_state"], why, steps, has_link=has_link, only_domestic=only_domestic
+        )
+        found = [*disk, *configuration, *network, *network_checks.of_relays(asked["relays"])]
+        yield from found[len(disk) + len(configuration) :]
+        yield from network_checks.of_problems(asked["problems"], found)
+        yield from network_checks.of_traffic(status["traffic"])
+        yield from local_checks.old_process(status)
+        return
+    yield from network_checks.of_network("ok", None, [], has_link=has_link)
+    yield from local_checks.system_proxy(paths)
+    yield from local_checks.stale_socket(paths)
+    yield from local_checks.damaged_log(paths)
+    if settings is None:
+        return
+    from proxy.features.addons.lookup import check_files, select_files
+
+    try:
+        _checked, problems = check_files(call, select_files(call, []))
+    except ConfigError as error:  # files that others could change
+        problems = [each for each in error.problems if not any(file.text in each for file in files)]
+    yield from local_checks.addons(problems)
+    yield from local_checks.port(settings.listen.address, settings.listen.port)
+    if not any(relay.enabled for relay in settings.relay):
+        yield from network_checks.of_relays([])
+
+
+def _configuration(paths: Paths, files: Sequence[Finding]) -> tuple[list[Finding], Settings | None]:
+    """Returns what `byway config check` says beside `files`, which others could change, and the settings; None: they
+    cannot be used."""
+    from proxy.features.doctor import local_checks
+    from proxy.terminal.offline import make_setup, read_configuration
+
+    try:
+        setup = make_setup(paths)
+    except ConfigError as error:
+        problems = [each for each in error.problems if not any(file.text in each for file in files)]
+        try:
+            settings = read_configuration(paths).settings
+        except ConfigError:
+            settings = None
+        return list(local_checks.configuration(problems, ())), settings
+    notices = (*setup.loaded.notices, *setup.router.rules.notices)
+    return list(local_checks.configuration((), notices)), setup.settings
+
+
+def _ask_why(running: Client) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Returns what `why` says about control pages, each with its steps: the first, and where that does not work direct,
+    the others too, the domestic one last."""
+    answers = []
+    for page in running.get("/v1/config")["settings"]["auto"]["controls"]:
+        steps: list[dict[str, Any]] = []
+        for line in running.post_and_follow("/v1/why", {"site": page, "fresh": True}):
+            if "verdict" in line:
+                answers.append((line, steps))
+            elif isinstance(line.get("step"), dict):
+                steps.append(line["step"])
+        verdict = answers[-1][0]["verdict"] if answers else {"words": "", "cause": ""}
+        if verdict["words"] in ("works", "portal", "no network") or verdict["cause"] == "clock":
+            break
+    return answers

@@ -1,0 +1,356 @@
+"""`byway relay`: list and test relays; add, remove, order, enable and disable them in the configuration; select one in
+a group."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from proxy.features.relays.additions import about_passwords, added_document, show_added, test_added, warn_of_withheld
+from proxy.features.relays.display import (
+    configured,
+    show_listeners,
+    show_results,
+    show_table,
+    state_words,
+    visits_cells,
+)
+from proxy.features.relays.edit import configuration_at, named_in, run_edit
+from proxy.languages.amounts import ago, clock
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.completion import complete_relays, complete_selections
+from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
+from proxy.terminal.help import Group
+from proxy.terminal.in_use import edited_configuration, hint_saved, take_into_use
+from proxy.terminal.terminal import confirm
+
+if TYPE_CHECKING:
+    from proxy.config.edit import Added
+    from proxy.config.paths import Paths
+
+group = typer.Typer(help="Relays and groups of relays: list, find, test, edit, select.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="relay", cls=Group)
+
+
+Document = dict[str, Any]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.", autocompletion=complete_relays)]
+
+
+@command(group, "list", example="byway relay list")
+def list_relays(call: Invocation) -> Exit | None:
+    """List the relays, the preferred first, and the groups.
+
+    Success, handshake and last fault are those of visits in the last 24 hours: nothing is sent to find them. `when` is
+    when the state was found; the handshake is the median time in which the relay opened a path to a site.
+    """
+    try:
+        shown = call.reader().get("/v1/relays")
+    except NotRunning:
+        shown = configured(call.paths)
+        call.output.hint("No Byway is running. This is from its configuration.")
+    if call.output.as_json:
+        call.output.document(shown)
+        return None
+    when = ago if call.output.fancy else clock
+    rows = [
+        (
+            relay["name"],
+            state_words(relay),
+            when(relay["found_at"]) if relay["found_at"] else "",
+            *visits_cells(call, relay),
+            relay["url"],
+        )
+        for relay in shown["relays"]
+    ]
+    visits = ("success", "handshake", "last fault")
+    show_table(call, ("relay", "state", "when", *visits, "url"), rows)
+    if groups := shown["groups"]:
+        call.output.line()
+        rows = [
+            (group["name"], group["policy"], group["words"], *visits_cells(call, group), ", ".join(group["relays"]))
+            for group in groups
+        ]
+        show_table(call, ("group", "policy", "state", *visits, "relays"), rows)
+        for problem in dict.fromkeys(group["problem"] for group in groups if group["problem"]):
+            call.output.hint(f"{problem[0].upper()}{problem[1:]}.")
+    return None
+
+
+@command(group, "scan", example="byway relay scan")
+def scan_local(
+    call: Invocation,
+    ports: Annotated[
+        str | None,
+        typer.Option("--ports", metavar="PORT,…", help="Ask only these ports (default: known ones of other programs)."),
+    ] = None,
+    try_out: Annotated[
+        bool,
+        typer.Option(
+            "--try-out",
+            help="Open two connections through each (by Byway and by PySocks), to the first of `[auto] controls`.",
+        ),
+    ] = False,
+    add_found: Annotated[bool, typer.Option("--add", help="Add the proxies found as relays.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: as with --try-out and --add.")] = False,
+) -> Exit | None:
+    """Find SOCKS and HTTP proxies on this computer, such as Tor, Clash, v2rayN or `ssh -D`.
+
+    Known ports of 127.0.0.1 are asked what they are, with questions that no proxy passes on: nothing leaves this
+    computer. At a terminal you are asked before a connection is opened through them, and before a relay is added.
+    """
+    from proxy.features.relays.local_scan import LocalScan
+
+    paths, client = edited_configuration(call)
+    try_out, add_found = try_out or yes, add_found or yes
+    running = client.get("/v1/status") if client is not None else None
+    local = LocalScan(
+        configuration_at(paths).settings, own_port=None if running is None else running["live"].get("port")
+    )
+    asks = call.output.fancy and not call.output.as_json and sys.stdin is not None and sys.stdin.isatty()
+    local.ask(ports)
+    if not call.output.as_json and not (asks and local.proxies):
+        left = "" if try_out else "; nothing left it"
+        call.output.hint(f"Asked {len(local.asked)} ports of this computer{left}.")
+    if asks and local.proxies:
+        show_listeners(call, local)
+        if not try_out:
+            question = f"Open two connections to {local.destination} through each, to see whether it leads out?"
+            try_out = confirm(question)
+    if try_out:
+        local.try_out()
+    added: list[Added] = []
+    if not call.output.as_json and (try_out or not (asks and local.proxies)):
+        show_listeners(call, local)
+    if asks and not add_found and local.addable:
+        names = ", ".join(str(listener.known.port) for listener in local.addable)
+        add_found = confirm(f"Add as relays: {names}?")
+    if add_found and local.addable:
+        from proxy.config.edit import NewRelay, add_relays
+
+        with as_misuse():
+            added = add_relays(paths.config_file, [NewRelay(each.url, label=each.known.name) for each in local.addable])
+        take_into_use(call, client, paths.config_file)
+    if call.output.as_json:
+        call.output.document(local.document([each.name for each in added]))
+        return None
+    if added:
+        call.output.line(f"Added: {', '.join(each.name for each in added)}")
+        hint_saved(call, paths, running=client is not None)
+    for sentence in local.hints():
+        call.output.hint(sentence)
+    return None
+
+
+@command(group, "use", example="byway relay use vps")
+def use(
+    call: Invocation,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[GROUP] RELAY",
+            help='A relay, after its group where several groups have it. The group has policy = "select".',
+            autocompletion=complete_selections,
+        ),
+    ],
+) -> Exit | None:
+    """Select the relay of a group whose policy is "select".
+
+    It is used from the next connection on, also after a restart. The group uses no other relay: if the selected one
+    fails, what a rule sends to the group does not open.
+    """
+    from proxy.config.relays import check_selection, group_to_select_in
+
+    if len(names) > 2:
+        raise typer.BadParameter("one relay can be selected, after its group")
+    relay, group_name = names[-1], names[0] if len(names) == 2 else ""
+    fault = None
+    try:
+        client = call.client()
+    except NotRunning:
+        from proxy.config.paths import private_folder
+        from proxy.model.document import versioned
+        from proxy.store.relay_selection import read_selection, write_selection
+
+        settings = configuration_at(call.paths).settings
+        with as_misuse():
+            selectable = {each.name: each.relays for each in settings.group if each.policy == "select"}
+            group_name = group_name or group_to_select_in(selectable, relay)
+            check_selection(settings, group_name, relay)
+        file = call.paths.relay_selection_file
+        private_folder(file.parent)
+        write_selection(file, {**read_selection(file), group_name: relay})
+        answer = versioned(group=group_name, use=relay)
+    else:
+        shown = client.get("/v1/relays")
+        fault = next((each["fault"] for each in shown["relays"] if each["name"] == relay), None)
+        if not group_name:
+            with as_misuse():
+                group_name = group_to_select_in(
+                    {each["name"]: each["relays"] for each in shown["groups"] if each["selects_by"] == each["name"]},
+                    relay,
+                )
+        answer = client.put(f"/v1/groups/{quote(group_name, safe='')}", {"use": relay})
+    if call.output.as_json:
+        call.output.document(answer)
+    else:
+        call.output.line(f"Group {answer['group']} uses {answer['use']}")
+    if fault is not None:
+        call.output.hint(f"Relay {relay} fails: {fault['text']}. To do: {fault['do']}")
+    return None
+
+
+@command(group, "test", example="byway relay test tor --to example.org:443")
+def try_relays(
+    call: Invocation,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Relays to test (default: all).", autocompletion=complete_relays),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="HOST:PORT", help="Destination to connect to; default: the first of `[auto] controls`."
+        ),
+    ] = None,
+) -> Exit | None:
+    """Connect to a destination through each relay. The result is saved for `relay list`. Exit code 5 if a relay fails.
+
+    Without a running Byway, PySocks also tests each relay whose URL has an IP address.
+    """
+    try:
+        client = call.client()
+    except NotRunning:
+        from proxy.features.relays.offline_test import try_offline
+
+        warn_of_withheld(call, call.paths)
+        results = try_offline(call.paths, names or [], to)
+    else:
+        warn_of_withheld(call, call.for_config_of(client).paths)
+        results = client.post("/v1/relays/test", {"names": names or [], **({} if to is None else {"to": to})})
+    if call.output.as_json:
+        call.output.document(results)
+    else:
+        call.output.hint(f"Connecting to {results['to']['host']}:{results['to']['port']} through each relay:")
+        show_results(call, results["results"])
+    return None if all(result["ok"] for result in results["results"]) else Exit.BAD
+
+
+@command(group, "add", example="byway relay add socks5h://127.0.0.1:9050 --name tor")
+def add(
+    call: Invocation,
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|FILE|-",
+            help="socks5h://HOST:PORT, http://…, https://…, a chain A>B; or a file, or - for standard input, "
+            "with one URL a line.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name for rules and the log.")] = None,
+    no_test: Annotated[bool, typer.Option("--no-test", help="Add it without a test.")] = False,
+    allow_plaintext_credentials: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plaintext-credentials", help="Send user and password unencrypted, over any network, if need be."
+        ),
+    ] = False,
+) -> Exit | None:
+    """Add relays to the configuration and test them. A running Byway uses them at once.
+
+    A relay that fails its test is added all the same, with a warning. One that is there already is not added again.
+    For a user without a password, the password is asked for and stored in the configuration file, which only you can
+    read; `password_cmd` there takes it from elsewhere.
+    """
+    from proxy.config.edit import add_relays, relays_in
+    from proxy.features.relays.input import ask_password, read_given
+
+    given = read_given(url)
+    if name is not None and len(given.relays) + len(given.problems) > 1:
+        raise Misused("--name is for one relay, and several were given")
+    paths, client = edited_configuration(call)
+    is_there = relays_in(paths.config_file)
+    news = [
+        replace(
+            new if is_there(new) else ask_password(new),
+            name=name,
+            allow_plaintext_credentials=allow_plaintext_credentials,
+        )
+        for new in given.relays
+    ]
+    with as_misuse():
+        added = add_relays(paths.config_file, news)
+    if given.from_arguments and ":" in url and "/" not in url and ">" not in url:
+        call.output.hint(f"Read as {added[0].url}. For an HTTP proxy, write http:// before the host.")
+    if any(new.url != asked.url for new, asked in zip(given.relays, news, strict=True)):
+        call.output.hint(
+            f"The password is stored in {paths.config_file}, which only you can read. To keep it elsewhere, use "
+            "password_cmd there."
+        )
+    new_relays = [each for each in added if each.was_there is None]
+    running = take_into_use(call, client, paths.config_file) if new_relays else client is not None
+    for sentence in about_passwords(given.from_arguments, [new.url for new in given.relays], paths, new_relays):
+        call.output.hint(sentence)
+    tests = {} if no_test else dict(test_added(call, client, paths, new_relays))
+    if call.output.as_json:
+        call.output.document(added_document(paths, added, tests, given.problems, running=running))
+    else:
+        show_added(call, added, tests)
+        if new_relays:
+            hint_saved(call, paths, running=running)
+    for problem in given.problems:
+        call.output.hint(problem)
+    return Exit.USAGE if given.problems else None
+
+
+@command(group, "rm", example="byway relay rm vps")
+def remove(call: Invocation, names: Names) -> Exit | None:
+    """Remove relays from the configuration.
+
+    Refused while a rule, a chain, a group, an override or an addon names one."""
+    from proxy.config.edit import remove_relays
+
+    def edit(paths: Paths) -> None:
+        if named := named_in(call, paths, names):
+            lines = "\n".join(f"  {place} names {relay}" for relay, place in named)
+            raise Misused(f"not removed, because other settings need it; change these first:\n{lines}")
+        remove_relays(paths.config_file, names)
+
+    return run_edit(call, names, edit, f"Removed: {', '.join(names)}")
+
+
+@command(group, "order", example="byway relay order vps tor")
+def order(call: Invocation, names: Names) -> Exit | None:
+    """Put these relays first, in this order. The others follow in their old order."""
+    from proxy.config.edit import order_relays
+
+    return run_edit(call, names, lambda paths: order_relays(paths.config_file, names), "")
+
+
+@command(group, "enable", example="byway relay enable vps")
+def enable(call: Invocation, names: Names) -> Exit | None:
+    """Use these relays again."""
+    from proxy.config.edit import enable_relays
+
+    return run_edit(
+        call, names, lambda paths: enable_relays(paths.config_file, names, True), f"Enabled: {', '.join(names)}"
+    )
+
+
+@command(group, "disable", example="byway relay disable vps")
+def disable(call: Invocation, names: Names) -> Exit | None:
+    """Keep these relays in the configuration and do not use them, nor chains that name them."""
+    from proxy.config.edit import enable_relays
+
+    def edit(paths: Paths) -> None:
+        for relay, place in named_in(call, paths, names):
+            call.output.hint(f"Warning: {place} names {relay}, which is not used now.")
+        enable_relays(paths.config_file, names, False)
+
+    return run_edit(call, names, edit, f"Disabled: {', '.join(names)}")

@@ -1,0 +1,95 @@
+"""How relays, groups and results of tests are shown. A person sees rough times, and no empty column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from proxy.features.relays.edit import configuration_at
+from proxy.languages.amounts import ago, clock, span
+from proxy.terminal.command import Invocation
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
+    from proxy.features.relays.local_scan import LocalScan
+
+Document = dict[str, Any]
+
+_NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
+
+
+def configured(paths: Paths) -> Document:
+    """Returns the configured relays with their last tests, for when there is no log either."""
+    from proxy.config.relays import expanded
+    from proxy.control.answers.relays import RelaysAnswer, relays_json
+    from proxy.detect.relay_health import RelayHealth
+    from proxy.model.document import document
+    from proxy.store.relay_tests import RelayTests, place
+    from proxy.terminal.stored import stored_groups
+
+    settings = configuration_at(paths).settings
+    relays = expanded(settings).relay
+    tests = RelayTests(place(paths, settings.log)).of_all(relays)
+    shown = relays_json(relays, tests, lambda _: RelayHealth(), visits={})
+    return document(RelaysAnswer(shown, stored_groups(settings, paths, shown, {})))
+
+
+def state_words(relay: Document) -> str:
+    """The state of a relay, with its usual time to the first byte, or the time of the last test; and what is in the way
+    to it."""
+    tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
+    took_s = relay["usual_s"] or tested
+    words = f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
+    return words if relay["obstacle"] is None else f"{words}; {relay['obstacle']['words']}"
+
+
+def show_listeners(call: Invocation, local: LocalScan) -> None:
+    rows = [local.row(listener) for listener in local.found]
+    empty = "No proxy was found. If one listens on another port: `byway relay scan --ports PORT`."
+    call.output.table(("port", "usually", "found", "leads out", "relay"), rows, empty=empty)
+
+
+def show_table(call: Invocation, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Shows relays or groups. A person does not see a column in which nothing stands."""
+    used = [place for place in range(len(headings)) if not call.output.fancy or any(row[place] for row in rows)]
+    call.output.table(
+        [headings[place] for place in used], [[row[place] for place in used] for row in rows], empty=_NO_RELAY
+    )
+
+
+def visits_cells(call: Invocation, shown: Document) -> tuple[str, str, str]:
+    """What visits showed of a relay or a group: the share that was delivered, the median handshake, the last fault."""
+    visits, fault = shown["visits"], shown["last_fault"]
+    count = visits["delivered"] + visits["failed"]
+    share = f"{visits['share']:.0%} of {count}" if count else ""
+    handshake = span(visits["handshake_s"]) if visits["handshake_s"] else ""
+    if fault is None or (call.output.fancy and shown["words"].endswith(f": {fault['text']}")):
+        return share, handshake, ""  # a person reads it in the state already
+    member = "" if fault["relay"] == shown["name"] else f"{fault['relay']}: "
+    return share, handshake, f"{member}{fault['text']}, {(ago if call.output.fancy else clock)(fault['seen_at'])}"
+
+
+def show_results(call: Invocation, results: Sequence[Document]) -> None:
+    rows = [
+        (
+            result["relay"],
+            result["words"],
+            span(result["elapsed_s"]) if call.output.fancy else result["elapsed_s"],
+            details(result),
+        )
+        for result in results
+    ]
+    call.output.table(("relay", "result", "time", "details"), rows, empty=_NO_RELAY)
+    for result in results:
+        if not result["ok"] and result["do"]:
+            call.output.hint(f"To do: {result['do']}")
+        if result.get("obstacle"):
+            call.output.hint(result["obstacle"]["text"])
+            call.output.hint(f"To do: {result['obstacle']['do']}")
+        if result.get("disagreement"):
+            call.output.hint(f"{result['relay']}: {result['disagreement']}")
+
+
+def details(test: Document) -> str:
+    """The sentence of a failed test without the relay's name, which the caller prints before it."""
+    return str(test["error"]).removeprefix(f"relay {test['relay']}").lstrip(": ")

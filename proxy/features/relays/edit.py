@@ -1,0 +1,54 @@
+"""Edits of relays in the configuration, and what else names a relay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from proxy.terminal.command import Invocation
+from proxy.terminal.exit_codes import Exit, as_misuse
+from proxy.terminal.in_use import edited_configuration, hint_saved, take_into_use
+
+if TYPE_CHECKING:
+    from proxy.config.load import Loaded
+    from proxy.config.paths import Paths
+
+
+def run_edit(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> Exit | None:
+    """Runs an edit, reloads a running Byway, and shows the result."""
+    paths, client = edited_configuration(call)
+    with as_misuse():
+        edit(paths)
+    running = take_into_use(call, client, paths.config_file)
+    relays = configuration_at(paths).settings.relay
+    if call.output.as_json:
+        from proxy.model.document import versioned
+
+        shown = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
+        call.output.document(versioned(relays=shown, config=str(paths.config_file), running=running))
+        return None
+    call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
+    hint_saved(call, paths, running=running)
+    return None
+
+
+def named_in(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the references to these relays, each with its place. Raises Misused for what is no relay."""
+    from proxy.config.edit import check_relay
+    from proxy.routing.relay_references import references
+    from proxy.setup.rule_files import read_rules
+    from proxy.terminal.overrides import overrides_now
+
+    loaded = configuration_at(paths)
+    relays = [relay.name for relay in loaded.settings.relay]
+    groups = {group.name: group.relays for group in loaded.settings.group}
+    with as_misuse():
+        for name in names:
+            check_relay(name, relays, groups)
+    return list(references(set(names), loaded, read_rules(loaded.settings, paths).rules, overrides_now(call)))
+
+
+def configuration_at(paths: Paths) -> Loaded:
+    from proxy.terminal.offline import read_configuration
+
+    return read_configuration(paths)

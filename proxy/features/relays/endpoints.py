@@ -1,0 +1,136 @@
+"""Relays and groups: state, selection, tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+from proxy.config.relays import check_selection, relays_meant
+from proxy.config.suggestions import quoted, suggestion
+from proxy.control.access import Refused
+from proxy.control.answers.connections import DestinationJson
+from proxy.control.answers.relays import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
+from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
+from proxy.control.relay_reader import RelayReader
+from proxy.control.request_parsing import parse_field
+from proxy.control.site_reader import FLUSH_S
+from proxy.detect.relay_faults import RelayFault
+from proxy.detect.relay_health import RelayHealth
+from proxy.features.relays.edits import RelayEdits
+from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.relay_trial import each_trial, remembered_tests
+from proxy.probe.site_name import site
+
+
+@frozen_dataclass
+class SelectionRequest:
+    """The relay that the group is to use."""
+
+    use: str
+
+
+@frozen_dataclass
+class RelayTestRequest:
+    """Which relays and groups; empty: all relays that are in use. `to`: the host or URL to reach; without it, a page
+    that should always open."""
+
+    names: tuple[str, ...] = ()
+    to: str | None = None
+
+
+@frozen_dataclass
+class RelayTest:
+    """A test that was asked for: where each relay is to connect to, which relays, and their results, each as soon as it
+    is there."""
+
+    to: Destination
+    names: Sequence[str]
+    results: AsyncGenerator[TrialJson, None]
+
+
+@frozen_dataclass
+class RelayEndpoints:
+    """Answers about relays, selects and tests them."""
+
+    parts: Dependencies
+    relays: RelayReader
+    edits: RelayEdits
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/relays", self.list_relays),
+            Endpoint("PUT", "/v1/groups/{name}", self.select_relay),
+            Endpoint("POST", "/v1/relays/test", self.test_relays, refuses=(404,)),
+        ]
+
+    async def list_relays(self) -> RelaysAnswer:
+        """Lists the relays and groups, with their state."""
+        now = time.time()
+        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
+        visits = await self.relays.visits(now)
+        relays = await self.relays.all(now, visits)
+        return RelaysAnswer(relays, self.relays.groups(relays, visits, now))
+
+    async def select_relay(self, name: str, asked: SelectionRequest) -> SelectionAnswer:
+        """Selects the relay of a group whose policy is "select"."""
+        settings = self.parts.setup().loaded.settings
+        parse_field(lambda relay: check_selection(settings, name, relay), asked.use)
+        await self.parts.select(name, asked.use)
+        return SelectionAnswer(name, asked.use)
+
+    async def test_relays(self, asked: RelayTestRequest) -> RelayTestsAnswer:
+        """Opens a path through each relay, and closes it again."""
+        test = self.begin_test(asked)
+        results = {result.relay: result async for result in test.results}
+        return RelayTestsAnswer(DestinationJson.of(test.to), tuple(results[name] for name in test.names))
+
+    def begin_test(self, asked: RelayTestRequest) -> RelayTest:
+        """Checks what is asked. Raises Refused. The test begins when its results are read."""
+        known, groups = self.relays.enabled(), self.parts.setup().groups
+        try:
+            wanted = relays_meant(asked.names or known, groups, known)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        for name in wanted:
+            if name not in self.relays.configured():
+                raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self.relays.usable_names())}")
+            if name not in known:
+                raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
+        target = self._control() if asked.to is None else parse_field(site, asked.to)
+        return RelayTest(target, wanted, self._results(wanted, target, given=asked.to is not None))
+
+    async def _results(
+        self, names: Sequence[str], target: Destination, *, given: bool
+    ) -> AsyncGenerator[TrialJson, None]:
+        """Yields each result as soon as it is there, and stores it. `given`: the user named the target."""
+        # Such a target may be private, so no name server is asked for it; a control is no secret, but for
+        # one that a rule keeps to relays.
+        setup = self.parts.setup()
+        may_resolve = not given and setup.router.may_go_direct(target, self.parts.network(), time.time())
+        trials = each_trial(setup.registry, names, target, resolver=setup.resolver if may_resolve else None)
+        async with contextlib.aclosing(trials):
+            async for trial in trials:
+                now = time.time()
+                if trial.ok and _may_be_cleared(self.parts.health.of(trial.relay)):
+                    self.parts.health.worked(trial.relay, now)
+                may_blame = self.parts.beliefs.may_blame_relays(self.parts.network(), now)
+                tests = remembered_tests([trial], setup.settings.relay, now, whatever_target=given, may_blame=may_blame)
+                await asyncio.to_thread(self.parts.relay_tests.record, tests, known=self.relays.configured())
+                yield TrialJson.of(trial, self.parts.relay_obstacles().get(trial.relay))
+
+    def _control(self) -> Destination:
+        """Returns the destination of a relay test when the user names none."""
+        controls = self.parts.setup().settings.auto.controls
+        if not controls:
+            raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
+        return parse_field(site, controls[0])
+
+
+def _may_be_cleared(health: RelayHealth) -> bool:
+    """Whether an open path proves that the relay's fault is over: not for a relay whose paths open and then deliver
+    nothing."""
+    return health.fault is None or health.fault.fault is not RelayFault.DELIVERS_NOTHING

@@ -1,0 +1,76 @@
+"""Reads the input of `byway relay add`: a URL, a file of URLs or standard input; and the password that a URL lacks.
+
+The input is never printed without *** in place of passwords.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from proxy.config.edit import NewRelay
+from proxy.config.files import read_text
+from proxy.config.relay_input import Given, read_lines, read_relay
+from proxy.terminal.exit_codes import Misused
+from proxy.wire import relay_url
+from proxy.wire.relay_url import RelayKind
+
+FILE_LIMIT = 256 * 1024
+STANDARD_INPUT = "-"
+
+_OF_FILES = (".txt", ".list", ".lst", ".conf", ".csv", ".json", ".yaml", ".yml", ".toml")
+"""Ends of names of files, which no host's name has."""
+
+
+def read_given(text: str) -> Given:
+    """Reads a URL, the file of that name, or standard input for "-". Raises Misused for a URL that cannot be parsed,
+    and ConfigError for a file that cannot be read."""
+    if text == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise Misused("standard input is closed; name a file, or pipe the URLs into the command")
+        try:
+            return read_lines(sys.stdin.read(FILE_LIMIT), "standard input")
+        except UnicodeDecodeError:
+            raise Misused("standard input is not UTF-8 text") from None
+    if "://" not in text and Path(text).is_file():
+        return read_lines(read_text(Path(text), limit=FILE_LIMIT), text)
+    try:
+        return Given((read_relay(text),), from_arguments=True)
+    except ValueError as error:
+        if _names_file(text):
+            raise Misused(f"there is no file {text}; as a URL of a relay: {error}") from None
+        raise Misused(str(error)) from None
+
+
+def _names_file(text: str) -> bool:
+    """Whether a text that is no URL may be meant as a file. Links of other clients (`t.me/socks?server=…`) are not:
+    they may hold a password."""
+    has_name = "/" in text or Path(text).suffix.lower() in _OF_FILES
+    return has_name and not any(sign in text for sign in ":@?=&#>") and text.isprintable()
+
+
+def ask_password(new: NewRelay) -> NewRelay:
+    """Asks for the password when the URL has a user without one and stdin is a terminal, and returns the relay with
+    it. It is not shown while it is typed; an empty one means that the relay has none. Raises KeyboardInterrupt at the
+    end of the input too."""
+    if not (_lacks_password(new.url) and sys.stdin is not None and sys.stdin.isatty()):
+        return new
+    url = relay_url.parse(new.url)
+    try:
+        password = getpass.getpass(f"Password of {url.user} at {url.endpoint} (Enter: none): ", stream=sys.stderr)
+    except EOFError:
+        raise KeyboardInterrupt from None
+    if not password:
+        return new
+    before, _, after = new.url.rpartition("@")
+    return replace(new, url=f"{before.removesuffix(':')}:{quote(password, safe='')}@{after}")
+
+
+def _lacks_password(url: str) -> bool:
+    if ">" in url:
+        return False
+    parsed = relay_url.parse(url)
+    return bool(parsed.user) and not parsed.password and parsed.kind not in (RelayKind.SOCKS4, RelayKind.SOCKS4A)

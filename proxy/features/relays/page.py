@@ -1,0 +1,311 @@
+"""The page of the relays and groups: their state and their handshakes, and forms that add, test, order, enable, disable
+and remove relays, and select one in a group.
+
+The focus stays where the work goes on: on the row that was moved, on the undo of a removal. `autofocus` does that
+without JavaScript."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Collection, Sequence
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from proxy.config.suggestions import quoted
+from proxy.control.access import Refused
+from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer
+from proxy.control.dashboard.kinds import relay_kind
+from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.rendering import STREAM, render_part
+from proxy.control.dashboard.visit import Part, Route, Visit
+from proxy.features.relays.edits import Additions
+from proxy.features.relays.endpoints import RelayTest, RelayTestRequest, SelectionRequest
+from proxy.features.relays.handshakes import HandshakesView, RelayHours, handshakes_view, read_hours
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons, sentences
+
+_LABELS = {
+    "test": pgettext("button", "Test"),
+    "up": pgettext("button", "Up"),
+    "down": pgettext("button", "Down"),
+    "enable": pgettext("button", "Enable"),
+    "disable": pgettext("button", "Disable"),
+    "remove": pgettext("button", "Remove"),
+}
+"""What can be done with a relay, as the form posts it."""
+
+_OPPOSITES = {"up": "down", "down": "up", "enable": "disable", "disable": "enable"}
+
+
+@frozen_dataclass
+class RelayRow:
+    """A relay, and what can be done with it: as the form posts it, with the words of its button. `is_withheld`: its
+    user and password are not sent, because they would cross the network unencrypted."""
+
+    relay: RelayJson
+    actions: Sequence[tuple[str, str]]
+    is_withheld: bool = False
+
+
+@frozen_dataclass
+class Focus:
+    """Where the focus is when the page opens: a button of a row; the undo of a removal is `UNDO`."""
+
+    relay: str = ""
+    action: str = ""
+
+
+NOWHERE, UNDO = Focus(), Focus(action="undo")
+
+
+@frozen_dataclass
+class RelaysView:
+    """What the page shows. `errors` are sentences about the last form, `text` is what it had to add, and `name` the
+    name for it."""
+
+    sentence: str
+    rows: Sequence[RelayRow]
+    groups: Sequence[GroupJson]
+    handshakes: HandshakesView
+    removed: Sequence[str]
+    focus: Focus
+    errors: Sequence[str]
+    text: str
+    name: str
+
+
+def relays_view(
+    answer: RelaysAnswer,
+    written: Sequence[str],
+    hours: Sequence[RelayHours],
+    now: float,
+    *,
+    removed: Sequence[str] = (),
+    after: Focus = NOWHERE,
+    errors: Sequence[str] = (),
+    text: str = "",
+    name: str = "",
+    withheld: Collection[str] = (),
+) -> RelaysView:
+    """Returns the page. `written` are the names in the configuration, in order: a chain over a group has a relay for
+    each member besides. `removed` are the relays that can be restored, `after` is what the last form did, and
+    `withheld` are the relays whose credentials are not sent."""
+    rows = [RelayRow(relay, _actions(relay, written), relay.name in withheld) for relay in answer.relays]
+    return RelaysView(
+        _sentence(answer.relays),
+        rows,
+        answer.groups,
+        handshakes_view(hours, now),
+        removed,
+        _focus(rows, after),
+        errors,
+        text,
+        name,
+    )
+
+
+def _sentence(relays: Sequence[RelayJson]) -> str:
+    in_use = [relay for relay in relays if relay.enabled]
+    failing = [relay.name for relay in in_use if relay_kind(relay) == "bad"]
+    if not in_use:
+        return _("There is no relay in use. Blocked sites open only where a local strategy is enough.")
+    if failing:
+        return ngettext(
+            "{count} of {all} relays in use fails: {names}.",
+            "{count} of {all} relays in use fail: {names}.",
+            len(failing),
+            all=len(in_use),
+            names=commas(failing),
+        )
+    return ngettext("{count} relay is in use; it does not fail.", "None of {count} relays fails.", len(in_use))
+
+
+def _actions(relay: RelayJson, written: Sequence[str]) -> Sequence[tuple[str, str]]:
+    found = ["test"] if relay.enabled else []
+    if relay.name in written:
+        place = written.index(relay.name)
+        found += ["up"] if place else []
+        found += ["down"] if place < len(written) - 1 else []
+        found += ["disable" if relay.enabled else "enable", "remove"]
+    return [(action, _LABELS[action]) for action in found]
+
+
+def _focus(rows: Sequence[RelayRow], after: Focus) -> Focus:
+    """Returns the same button of the same row, else its opposite, else the first of the row."""
+    for row in rows:
+        if row.relay.name == after.relay and row.is_withheld and after.action == "allow":
+            return after
+        if row.relay.name == after.relay and row.actions:
+            there = [action for action, _ in row.actions]
+            wanted = (after.action, _OPPOSITES.get(after.action, ""))
+            return Focus(after.relay, next((action for action in wanted if action in there), there[0]))
+    return after if after == UNDO else NOWHERE
+
+
+async def _page(
+    visit: Visit,
+    *,
+    after: Focus = NOWHERE,
+    errors: Sequence[str] = (),
+    text: str = "",
+    name: str = "",
+    status: int = 200,
+) -> web.Response:
+    now, parts, removed = time.time(), visit.parts, visit.session.removed_relays
+    view = relays_view(
+        await visit.subjects.relays.list_relays(),
+        [relay.name for relay in parts.setup().loaded.settings.relay],
+        await asyncio.to_thread(read_hours, parts.store, now),
+        now,
+        removed=() if removed is None else [name for name, _, _ in removed.tables],
+        after=after,
+        errors=errors,
+        text=text,
+        name=name,
+        withheld=visit.subjects.relays.edits.withheld(),
+    )
+    return await visit.page("relays.html", title=PAGE_NAMES["relays"], here="relays", view=view, status=status)
+
+
+async def _relays(visit: Visit) -> web.Response:
+    asked = visit.query("row", "did")
+    return await _page(visit, after=Focus(asked.get("row", ""), asked.get("did", "")))
+
+
+def _done(visit: Visit, notice: str, *, row: str = "", did: str) -> web.Response:
+    return visit.see_other(f"relays?{urlencode({'row': row, 'did': did})}", notice)
+
+
+async def _add(visit: Visit) -> web.StreamResponse:
+    """Adds what was pasted, and tests what is new, but for relays that wait for an answer: may they have their password
+    unencrypted?"""
+    form = await visit.form("urls", "name")
+    text, name = form.get("urls", ""), form.get("name", "").strip()
+    try:
+        made = await visit.subjects.relays.edits.add(text, name)
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], text=text, name=name, status=refused.status)
+    visit.session.notice = notice = _added(made)
+    if made.problems:
+        return await _page(visit, errors=made.problems, text="\n".join(made.left), name=name, status=400)
+    new = [each.name for each in made.added if each.was_there is None and each.name not in made.withheld]
+    if not new:
+        return _done(visit, notice, row=made.added[-1].name, did="allow" if made.withheld else "test")
+    return await _tested(visit, new)
+
+
+async def _allow(visit: Visit) -> web.StreamResponse:
+    """Lets a relay have its user and password unencrypted, and tests it."""
+    name = (await visit.form("relay")).get("relay", "")
+    try:
+        await visit.subjects.relays.edits.allow_plaintext(name)
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    visit.session.notice = _("{relay} gets its user and password unencrypted.", relay=name)
+    return await _tested(visit, [name])
+
+
+def _added(made: Additions) -> str:
+    new = [each.name for each in made.added if each.was_there is None]
+    there = [each.name for each in made.added if each.was_there is not None]
+    added = _("Added: {names}.", names=commas(new)) if new else ""
+    known = _("There already, with the same host, port and user: {names}.", names=commas(there)) if there else ""
+    return sentences([added, known])
+
+
+async def _edit(visit: Visit) -> web.Response:
+    form = await visit.form("relay", "do")
+    name, action = form.get("relay", ""), form.get("do", "")
+    edits = visit.subjects.relays.edits
+    try:
+        if action in ("up", "down"):
+            place = await edits.move(name, by=-1 if action == "up" else 1)
+            notice: str = _("{relay} is now relay {place} in the order.", relay=name, place=place)
+        elif action == "enable":
+            await edits.enable(name, True)
+            notice = _("{relay} is used again.", relay=name)
+        elif action == "disable":
+            places = await edits.enable(name, False)
+            notice = _("{relay} is not used any more.", relay=name)
+            if places:
+                needed = _("Other settings still name it: {places}.", places=semicolons(places))
+                notice = sentences([notice, needed])
+        elif action == "remove":
+            visit.session.removed_relays = await edits.remove(name)
+            return _done(visit, _("{relay} was removed.", relay=name), did=UNDO.action)
+        else:
+            raise Refused(400, f"unknown action {quoted(action)}")
+    except Refused as refused:
+        return await _page(visit, after=Focus(name, action), errors=[refused.text], status=refused.status)
+    return _done(visit, notice, row=name, did=action)
+
+
+async def _undo(visit: Visit) -> web.Response:
+    form, removed = await visit.form("relays"), visit.session.removed_relays
+    if removed is None:
+        return await _page(visit, errors=[_("There is no removal to undo.")], status=409)
+    names = [name for name, _, _ in removed.tables]
+    if form.get("relays", "") != " ".join(names):  # of a page that was opened before another removal
+        return await _page(visit, after=UNDO, errors=[_("Another relay was removed since.")], status=409)
+    visit.session.removed_relays = None  # a form that is posted twice undoes once
+    try:
+        await visit.subjects.relays.edits.restore(removed)
+    except Refused as refused:
+        visit.session.removed_relays = visit.session.removed_relays or removed
+        return await _page(visit, after=UNDO, errors=[refused.text], status=refused.status)
+    return _done(visit, _("Restored: {names}.", names=commas(names)), row=names[0], did="remove")
+
+
+async def _select(visit: Visit) -> web.Response:
+    form = await visit.form("group", "use")
+    group, relay = form.get("group", ""), form.get("use", "")
+    await visit.subjects.relays.select_relay(group, SelectionRequest(relay))
+    return visit.see_other("relays", _("Group {group} uses {relay}.", group=group, relay=relay))
+
+
+async def _test(visit: Visit) -> web.StreamResponse:
+    """Tests one relay, or all, and sends each result as soon as it is there."""
+    form = await visit.form("relay", "do")
+    name = form.get("relay", "")
+    return await _tested(visit, [name] if name else [])
+
+
+async def _tested(visit: Visit, names: Sequence[str]) -> web.StreamResponse:
+    """Tests these relays, or all. Raises nothing: what cannot be tested is said on the page."""
+    try:
+        test = visit.subjects.relays.begin_test(RelayTestRequest(tuple(names)))
+    except Refused as refused:
+        return await _page(visit, errors=[refused.text], status=refused.status)
+    name = names[0] if len(names) == 1 else ""
+    view = {"to": f"{test.to}", "count": len(test.names), "stream": STREAM}
+    page = visit.render("relay_test.html", title=_("Test of relays"), here="relays", view=view)
+    return await visit.stream(page, _results(visit, test, name))
+
+
+async def _results(visit: Visit, test: RelayTest, name: str) -> AsyncGenerator[Part, None]:
+    working = 0
+    async with contextlib.aclosing(test.results):
+        async for result in test.results:
+            working += result.ok
+            yield Part(render_part("relay_trial.html", visit.session, visit.language, result))
+    end = {
+        "working": working,
+        "count": len(test.names),
+        "relay": name,
+        "place": urlencode({"row": name, "did": "test"}),
+    }
+    yield Part(render_part("relay_tested.html", visit.session, visit.language, end), is_behind_list=True)
+
+
+ROUTES = (
+    Route("GET", "relays", _relays),
+    Route("POST", "relays", _add),
+    Route("POST", "relays/allow", _allow),
+    Route("POST", "relays/edit", _edit),
+    Route("POST", "relays/undo", _undo),
+    Route("POST", "relays/test", _test),
+    Route("POST", "relays/group", _select),
+)

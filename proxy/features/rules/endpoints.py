@@ -1,0 +1,70 @@
+"""Rules and their hits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from proxy.control.answers.connections import PlanJson
+from proxy.control.answers.switches import ModeJson
+from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
+from proxy.control.request_parsing import parse_field
+from proxy.control.site_reader import NO_REQUEST_ID
+from proxy.features.rules.answers import RulesAnswer, RuleTestAnswer
+from proxy.model import Inbound, NetworkId, Request
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.site_name import site
+from proxy.routing.rule import Situation
+from proxy.routing.rule_values import parse_network
+from proxy.wire.relay_url import redact
+
+
+@frozen_dataclass
+class RuleTestRequest:
+    """Which URL or host; asked by which program, and on which network: its id or its name; without it, the current
+    one."""
+
+    url: str
+    process: str = ""
+    network: str | None = None
+
+
+@frozen_dataclass
+class RuleEndpoints:
+    """Lists the rules, and tests them on a URL."""
+
+    parts: Dependencies
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/rules", self.rules),
+            Endpoint("POST", "/v1/rules/test", self.test_rules),
+        ]
+
+    async def rules(self) -> RulesAnswer:
+        """Lists the rules and overrides in use, with their hits. The first notice says why an edited file is not."""
+        router = self.parts.setup().router
+        answer = RulesAnswer.of(router.rules, router.overrides, self.parts.rule_hits)
+        if problem := redact(str(self.parts.counters().get("config_problem", ""))):
+            told = f"These are the rules in use; the edited configuration is not: {problem}"
+            answer = replace(answer, notices=(told, *answer.notices))
+        return answer
+
+    async def test_rules(self, asked: RuleTestRequest) -> RuleTestAnswer:
+        """Explains the plan for a URL; nothing is sent."""
+        destination, networks = parse_field(site, asked.url), self.parts.setup().settings.networks
+        network = self.parts.network()
+        if asked.network is not None:
+            named = parse_field(lambda text: parse_network(text, networks), asked.network)
+            network = NetworkId(networks.get(named, named))
+        situation = Situation(network, asked.process.lower())
+        made = await self.parts.plan(Request(NO_REQUEST_ID, destination, Inbound.CONNECT, client=""), situation)
+        trace = self.parts.setup().router.trace(destination, situation, now=time.time())
+        return RuleTestAnswer(
+            host=destination.host,
+            port=destination.port,
+            plan=PlanJson.of(made),
+            trace=tuple(trace),
+            mode=ModeJson.of(self.parts.modes),
+        )

@@ -1,0 +1,338 @@
+"""`byway list`: what each list names, fetching those whose source is a URL, and what visits say about a list.
+
+A running Byway fetches them itself. Without one, this process does, as Byway would: through the configured relays only,
+unless the list says `via = "direct"`. So a list that a rule needs can be fetched before the first start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from proxy.languages.amounts import ago, clock, size
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.completion import complete_lists
+from proxy.terminal.exit_codes import Exit, Misused, NotRunning, as_misuse
+from proxy.terminal.help import Group
+from proxy.terminal.output import Output
+from proxy.wire.inert_text import inert
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
+    from proxy.model import Destination, Route
+    from proxy.session.setup import Setup
+
+Document = dict[str, Any]
+
+group = typer.Typer(help="Lists: show, fetch, compare with your visits.", no_args_is_help=True)
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Lists (default: all).", autocompletion=complete_lists),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="list", cls=Group)
+
+
+@command(group, "show", example="byway list show gfwlist")
+def show(call: Invocation, names: Names = None) -> Exit | None:
+    """Show where lists come from, what they name, and which lines are skipped.
+
+    Exit code 5: a list could not be fetched, or covers almost nothing."""
+    try:
+        answer = call.client().get("/v1/lists")
+    except NotRunning:
+        call.output.hint("No Byway is running. This is from the files.")
+        answer = _described_offline(call.paths)
+    known = {shown["name"]: shown for shown in answer["lists"]}
+    for name in names or ():
+        if name not in known:
+            from proxy.config.suggestions import quoted, suggestion
+
+            raise Misused(f"unknown list {quoted(name)}{suggestion(name, known)}")
+    chosen = [known[name] for name in dict.fromkeys(names or known)]
+    if call.output.as_json:
+        call.output.document({**answer, "lists": chosen})
+    elif names and call.output.fancy:
+        for number, shown in enumerate(chosen):
+            if number:
+                call.output.line()
+            call.output.facts(list_facts(shown))
+    elif names:
+        call.output.table(("list", "what", "value"), ((it["name"], *fact) for it in chosen for fact in list_facts(it)))
+    else:
+        _overview(call.output, chosen)
+    is_bad = any(shown["problem"] or (shown["fetch"] or {}).get("error") for shown in chosen)
+    return Exit.BAD if is_bad else None
+
+
+@command(group, "report", example="byway list report gfwlist --diff > gfwlist.diff")
+def report(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The list.", autocompletion=complete_lists)],
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Print a diff of the list, in its own format, for `patch`.")
+    ] = False,
+) -> Exit | None:
+    """Compare a list with your own visits on this network. Nothing is sent.
+
+    Shows the sites that are listed and worked direct here, and those that are blocked here and in no list. A diff
+    removes and adds them; it names sites that you visited, so read it before you send it."""
+    answer = call.client().get(f"/v1/lists/{quote(name, safe='')}/report", **({"diff": 1} if diff else {}))
+    if call.output.as_json:
+        call.output.document(answer)
+        return None
+    if diff:
+        made = answer["diff"] or {"text": "", "unwritten": []}
+        lines = made["text"].split("\n")[:-1]  # a carriage return is a part of the list's line
+        for line in lines:
+            call.output.now(inert(line) if call.output.fancy else line)
+        if not lines:
+            call.output.hint("Nothing to change.")
+        for domain in made["unwritten"]:
+            call.output.hint(f"{domain}: left out, because the list has no line for it alone, or to model one on.")
+        return None
+    when = ago if call.output.fancy else clock
+    rows = [("free", it["host"], f"listed as {it['entry']}", when(it["at"])) for it in answer["free"]]
+    rows += [
+        ("blocked", site["site"], f"{site['words']}: {site['because']}" if site["because"] else site["words"],
+         when(site["since"]) if site["since"] else "")
+        for site in answer["blocked"]
+    ]  # fmt: skip
+    call.output.table(
+        ("here", "site", "why", "when"), rows, empty=f"Your visits on this network say nothing about list {name}."
+    )
+    if answer["network_state"] in ("offline", "portal"):
+        call.output.hint("There is no internet access now, so it is not known which sites are blocked.")
+    if relayed := [action for action in answer["rules"] if action in ("RELAY", "BLOCK")]:
+        call.output.hint(f"A {relayed[0]} rule uses the list, so its sites are not tried direct.")
+    return None
+
+
+def _overview(out: Output, shown: Sequence[Document]) -> None:
+    when = ago if out.fancy else clock
+    rows = [
+        (
+            it["name"],
+            _state(it),
+            it["entries"],
+            it["lines_skipped"],
+            when(it["fetch"]["fetched_at"]) if it["fetch"] and it["fetch"]["fetched_at"] else "",
+            it["source"],
+        )
+        for it in shown
+    ]
+    empty = "There is no list. Add one with a [[list]] table in the configuration: `byway config path`."
+    out.table(("list", "state", "entries", "skipped", "fetched", "source"), rows, empty=empty)
+
+
+def _state(shown: Document) -> str:
+    fetch = shown["fetch"]
+    if fetch and not fetch["has_copy"]:
+        return "cannot be read" if fetch["error"] and not fetch["failures"] else "not fetched yet"
+    if not shown["in_use"]:
+        return "not in use"
+    if fetch and fetch["error"]:
+        return "last fetch failed"
+    if shown["problem"]:
+        return "covers almost nothing"
+    return "out of date" if fetch and fetch["stale"] else "in use"
+
+
+_COVERED = {
+    "site": "with subdomains",
+    "host": "without subdomains",
+    "subdomains": "only their subdomains",
+    "children": "only one label below",
+}
+"""What the domains of a list stand for."""
+
+
+def list_facts(shown: Document) -> Iterator[tuple[str, str]]:
+    """Yields what is known about a list (`proxy.features.rules.list_answers.ListJson`), as names and values."""
+    yield "list", shown["name"]
+    yield "state", _state(shown)
+    yield "source", shown["source"]
+    yield "format", shown["format"]
+    kinds = ", ".join(f"{count:,} {kind}{'' if count == 1 else 'es' if kind == 'prefix' else 's'}"
+                      for kind, count in shown["kinds"].items())  # fmt: skip
+    yield "entries", f"{shown['entries']:,}{f' ({kinds})' if kinds else ''}"
+    if covers := ", ".join(f"{count:,} {_COVERED[kind]}" for kind, count in shown["covers"].items()):
+        yield "domains", covers
+    if shown["exceptions"]:
+        yield "exceptions", f"{shown['exceptions']:,}"
+    if shown["problem"]:
+        yield "problem", shown["problem"]
+    for skipped in shown["skipped"]:
+        explained = "" if skipped["examples"] else f", since it {skipped['text']}"
+        yield "skipped", f"{_lines(skipped['lines'])}: {skipped['reason'].replace('-', ' ')}{explained}"
+        for example in skipped["examples"]:
+            yield "", example
+    if shown["lines_widened"]:
+        yield "widened", f"{_lines(shown['lines_widened'])}: a scheme or path, read as its whole host"
+        for example in shown["widened"]:
+            yield "", example
+    if shown["bytes"]:
+        yield "size", size(shown["bytes"])
+    if (fetch := shown["fetch"]) is not None:
+        yield from _fetch_facts(fetch)
+    elif shown["written_at"]:
+        yield "changed", f"{clock(shown['written_at'])} ({ago(shown['written_at'])})"
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"
+
+
+def _fetch_facts(fetch: Document) -> Iterator[tuple[str, str]]:
+    yield "fetched", f"{clock(fetch['fetched_at'])} ({ago(fetch['fetched_at'])})" if fetch["fetched_at"] else "never"
+    if fetch["changed_at"]:
+        yield "changed", clock(fetch["changed_at"])
+    yield "through", "relays only" if fetch["via"] == "relay" else "direct"
+    if fetch["due_at"] is None:
+        yield "next", "only by `byway list refresh`"
+    else:
+        yield "next", f"with a visit after {clock(fetch['due_at'])} (refresh {fetch['refresh']})"
+    if fetch["error"]:
+        yield "last error", fetch["error"] + (f" ({ago(fetch['failed_at'])})" if fetch["failed_at"] else "")
+
+
+@command(group, "refresh", example="byway list refresh gfwlist")
+def refresh(
+    call: Invocation,
+    names: Names = None,
+    accept_smaller: Annotated[
+        bool, typer.Option("--accept-smaller", help="Take a list that has shrunk below half.")
+    ] = False,
+) -> Exit | None:
+    """Fetch lists whose source is an https:// URL.
+
+    What arrives is checked first: the last good copy stays in use when a web page came, or less than half of the
+    entries. Exit code 5: a list could not be fetched."""
+    results: list[Document] = []
+    problem = ""
+
+    def take(line: Document) -> None:
+        results.append({key: value for key, value in line.items() if key != "version"})
+        if not call.output.as_json:
+            _say(call.output, line)
+
+    try:
+        client = call.client()
+    except NotRunning:
+        call.output.hint("No Byway is running. This command fetches the lists itself.")
+        asyncio.run(_refresh_offline(call.paths, names or [], take, accept_smaller=accept_smaller))
+    else:
+        asked = {"names": names or [], "accept_smaller": accept_smaller}
+        for line in client.post_and_follow("/v1/lists/refresh", asked):
+            if "problem" in line:
+                problem = line["problem"]
+            else:
+                take(line)
+    if call.output.as_json:
+        from proxy.model.document import versioned
+
+        call.output.document(versioned(results=results, problem=problem))
+    elif problem:
+        call.output.hint(f"The edited configuration is not in use: {problem}")
+    return Exit.BAD if any(line["result"] == "failed" for line in results) else None
+
+
+def _say(out: Output, line: Document) -> None:
+    if not out.fancy:
+        out.row((line["list"], line["result"], line["entries"], line["why"]))
+        return
+    entries = f"{line['entries']:,} entr{'y' if line['entries'] == 1 else 'ies'}"
+    if line["result"] != "failed":
+        out.line(f"{line['list']}: {'fetched' if line['result'] == 'replaced' else 'unchanged'}; {entries}")
+        return
+    out.line(f"{line['list']}: not fetched: {line['why']}")
+    if line["entries"]:
+        out.line(f"  The last good copy stays in use: {entries}.")
+
+
+def _described_offline(paths: Paths) -> Document:
+    """The answer that a running Byway would give."""
+    from proxy.features.rules import lists
+    from proxy.model.document import versioned
+    from proxy.setup.rule_files import read_lists
+    from proxy.store.list_copies import ListCopies
+    from proxy.terminal.offline import read_configuration
+
+    configured = read_configuration(paths).settings.list
+    copies = ListCopies(paths.lists_dir)
+    in_use = read_lists(configured, paths, copies=copies)
+    return versioned(lists=asyncio.run(lists.describe(configured, in_use, copies, time.time())))
+
+
+async def _refresh_offline(
+    paths: Paths, names: Sequence[str], take: Callable[[Document], None], *, accept_smaller: bool
+) -> None:
+    """Fetches lists as a running Byway would, by its rules, overrides and relays, and gives each result to `take`.
+    Raises ConfigError and Misused."""
+    from proxy.config.load import load
+    from proxy.config.paths import private_folder
+    from proxy.features.rules import lists
+    from proxy.features.rules.list_answers import RefreshedLine
+    from proxy.model import Belief, Inbound, Request
+    from proxy.model.document import to_json
+    from proxy.net.poller import make_poller
+    from proxy.net.uplink.network_id import network_here
+    from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
+    from proxy.routing.rule import Situation
+    from proxy.setup.setup_builder import SetupBuilder
+    from proxy.store.list_copies import ListCopies
+    from proxy.store.salvage import read_overrides
+
+    loaded = load(paths.config_to_read, env=os.environ)
+    with as_misuse():
+        wanted = lists.wanted_lists(loaded.settings.list, names)
+    private_folder(paths.state_dir)
+    copies, poller = ListCopies(paths.lists_dir), make_poller(asyncio.get_running_loop())
+    # A rule may need the very list that is to be fetched.
+    tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
+    network = network_here(paths.network_key_file)
+    try:
+        setup = SetupBuilder(poller, paths, copies=copies).make(
+            replace(loaded, settings=tolerant), read_overrides(paths.store_file), port=loaded.settings.listen.port
+        )
+
+        async def may_go_direct(setup: Setup, destination: Destination) -> bool:
+            return setup.router.may_go_direct(destination, network, time.time())
+
+        async def only_relays(setup: Setup, destination: Destination) -> Sequence[Route] | None:
+            plan = setup.router.plan(
+                Request(0, destination, Inbound.CONNECT, client=""),
+                Belief(destination.host, network),
+                relays=setup.registry.relay_names,
+                now=time.time(),
+                situation=Situation(network),
+            )
+            return relays_left_by(plan)
+
+        async def apply() -> None:
+            """No process has the lists in use."""
+
+        context = RefreshContext(
+            setup=lambda: setup,
+            may_go_direct=may_go_direct,
+            only_relays=only_relays,
+            order=lambda relays: relays,
+            is_private=lambda _host: False,  # the user asks
+            apply=apply,
+            now=time.time,
+        )
+        refresh = ListRefresh(context, copies)
+        async for result in refresh.refresh(wanted, asked=True, accept_smaller=accept_smaller):
+            take(to_json(RefreshedLine.of(result)))
+    finally:
+        poller.close()

@@ -1,0 +1,121 @@
+"""Lists: what they hold, fetching them, and comparing them with visits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+
+from proxy.config.suggestions import quoted, suggestion
+from proxy.control.access import Refused
+from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
+from proxy.control.site_reader import SiteReader, answers
+from proxy.features.rules import lists
+from proxy.features.rules.list_answers import ListReportAnswer, ListsAnswer, RefreshedLine, RefreshEndLine
+from proxy.model import State
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.rule import RuleType
+from proxy.wire.relay_url import redact
+
+_VISITS_LIMIT = 10_000
+"""Rows of the log that a report reads, at most."""
+
+
+@frozen_dataclass
+class ListRefreshRequest:
+    """Which lists to fetch; empty: all whose source is a URL. `accept_smaller`: also a copy that has shrunk below
+    half."""
+
+    names: tuple[str, ...] = ()
+    accept_smaller: bool = False
+
+
+@frozen_dataclass
+class ListReportQuery:
+    """`diff`: any text, for a diff of the list's text as well."""
+
+    diff: str | None = None
+
+
+@frozen_dataclass
+class ListEndpoints:
+    """Answers about lists, and fetches them."""
+
+    parts: Dependencies
+    sites: SiteReader
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/lists", self.lists),
+            Endpoint("POST", "/v1/lists/refresh", self.refresh_lists),
+            Endpoint("GET", "/v1/lists/{name}/report", self.report_list),
+        ]
+
+    async def lists(self) -> ListsAnswer:
+        """Describes the configured lists."""
+        parts, configured = self.parts, await self.parts.configured_lists()
+        in_use = parts.setup().router.rules.lists
+        return ListsAnswer(await lists.describe(configured, in_use, parts.copies, time.time()))
+
+    async def refresh_lists(self, asked: ListRefreshRequest) -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
+        """Fetches lists: streams the result of each when it is there, then the end."""
+        configured = await self.parts.configured_lists()
+        try:
+            wanted = lists.wanted_lists(configured, asked.names)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        results = self.parts.list_refresh.refresh(wanted, asked=True, accept_smaller=asked.accept_smaller)
+
+        async def results_then_end() -> AsyncGenerator[RefreshedLine | RefreshEndLine, None]:
+            async with contextlib.aclosing(results):
+                async for result in results:
+                    yield RefreshedLine.of(result)
+            yield RefreshEndLine(redact(str(self.parts.counters().get("config_problem", ""))))
+
+        return results_then_end()
+
+    async def report_list(self, name: str, asked: ListReportQuery) -> ListReportAnswer:
+        """Compares a list with the user's visits on this network; with `diff`, returns a diff of its text as well."""
+        parts, now = self.parts, time.time()
+        in_use = parts.setup().router.rules.lists
+        item = next((item for item in parts.setup().settings.list if item.name == name), None)
+        if item is None or name not in in_use:
+            raise Refused(404, f"unknown list {quoted(name)}{suggestion(name, in_use)}")
+        network, visited = parts.network(), dict[str, float]()
+        for row in await self.sites.rows(outcome="direct", limit=_VISITS_LIMIT):
+            if row.network == network:
+                visited[row.host] = max(visited.get(row.host, 0.0), row.at)
+        for host, at in parts.beliefs.working_direct(network=network):
+            visited[host] = max(visited.get(host, 0.0), at)
+        states = self.sites.states(now)
+        open_hosts = {
+            host: at
+            for host, at in visited.items()
+            if not parts.store.is_private(host) and states.belief(host).state not in (State.SUSPECT, State.BLOCKED)
+        }
+        here = [
+            site
+            for site in await self.sites.known(now)
+            if site.stored.network == network and not parts.store.is_private(site.stored.scope)
+        ]
+        troubled = await answers(here)
+        compared = await asyncio.to_thread(lists.compare, name, in_use, open_hosts, troubled)
+        diff = None
+        if asked.diff is not None and (compared.remove or compared.add):
+            text = await parts.list_text(item)
+            diff = await asyncio.to_thread(lists.diff, name, text, in_use[name], compared)
+        return ListReportAnswer(
+            name=name,
+            network=network,
+            network_state=parts.beliefs.network_state(network),
+            rules=tuple(
+                str(rule.action)
+                for rule in parts.setup().router.rules.rules.of_kind(lambda kind: kind.type is RuleType.LIST)
+                if rule.value == name
+            ),
+            free=compared.free,
+            blocked=compared.blocked,
+            diff=diff,
+        )

@@ -1,0 +1,113 @@
+"""`byway forget`: removes visited names from memory and disk. It works with and without a running Byway."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proxy.config.suggestions import quoted, suggestion
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.completion import complete_sites
+from proxy.terminal.exit_codes import Exit, Misused, as_misuse
+from proxy.terminal.options import moment
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "forget", example="byway forget --all")(_forget)
+
+
+def _forget(
+    call: Invocation,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that names a visited site.")] = False,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="HOST", help="This host and its subdomains.", autocompletion=complete_sites),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="What came since TIME: 30m, 2h or a date.")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option("--network", metavar="NAME|ID", help="What was learned and logged on this network."),
+    ] = None,
+    _yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; this command never does.")] = False,
+) -> Exit | None:
+    """Delete visited names: log, stored status, caches, interrupted tests, browser profile.
+
+    Nothing of them stays in Byway's files. Your settings stay: configuration, rules and overrides of
+    `byway site set`. --all also deletes configurations that `byway config import` has kept. --host, --since and
+    --network keep those and the browser profile."""
+    from proxy.features.desktop.profiles import open_profiles
+    from proxy.terminal.offline import read_configuration
+
+    if sum((everything, host is not None, since is not None, bool(network))) != 1:
+        raise Misused("say what to forget: --all, --host HOST, --since TIME or --network NAME")
+    asked: dict[str, Any] = {"all": True}
+    if host is not None:
+        asked = {"host": host}
+    elif since is not None:
+        asked = {"since": max(1.0, moment(since, now=time.time()))}
+    running = call.running()
+    paths = call.for_config_of(running).paths
+    if network is not None:
+        asked = {"network": _network_id(network, read_configuration(paths).settings.networks)}
+    open_now = list(open_profiles(paths.state_dir, Path(os.path.expanduser("~"))))
+    answer = running.post("/v1/forget", asked) if running is not None else _without_byway(call, asked)
+    if call.output.as_json:
+        call.output.document(answer)
+        return None
+    if everything:
+        what = "All visited sites were"
+    elif host:
+        what = f"{host} was"
+    else:
+        what = f"Everything since {since} was" if since else f"Everything on network {network} was"
+    call.output.line(f"{what} deleted from the log, the stored status and the caches.")
+    if answer["deleted"]:
+        call.output.line(f"Also deleted: {', '.join(answer['deleted'])}.")
+    call.output.hint("Overrides of `byway site set` and rules stay: see `byway site list` and `byway rule list`.")
+    if not everything and (backups := paths.backups):
+        call.output.hint(f"What earlier imports have replaced stays in {backups[-1]}: `byway forget --all` deletes it.")
+    for folder in open_now:
+        call.output.hint(f"A browser is open with the profile {folder}. Close it, then run this again.")
+    return None
+
+
+def _network_id(text: str, names: Mapping[str, str]) -> str:
+    """Returns the id of a network, given by its name in `[networks]` or by its id. Raises Misused."""
+    if text not in names and re.fullmatch(r"[0-9a-f]{16}", text) is None:
+        known = suggestion(text, names) if names else "; no network has a name"
+        raise Misused(f"there is no network {quoted(text)}{known}")
+    return names.get(text, text)
+
+
+def _without_byway(call: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
+    """Wipes the files, with the lock of the state folder, so that no Byway starts meanwhile."""
+    from proxy.config.state_lock import alone
+    from proxy.model.document import versioned
+    from proxy.probe.site_name import scope
+    from proxy.store.forgetting import Forgotten, forget_files
+    from proxy.store.store import Store
+
+    with as_misuse():
+        what = Forgotten(
+            scope(asked["host"]) if "host" in asked else "", asked.get("since", 0.0), asked.get("network", "")
+        )
+    paths = call.paths
+    if not paths.state_dir.is_dir():
+        return versioned(deleted=forget_files(paths, what))
+    with alone(paths):
+        if paths.store_file.exists():
+            store = Store(paths.store_file)
+            store.start()
+            try:
+                store.forget(what)
+            finally:
+                store.close()
+        return versioned(deleted=forget_files(paths, what))

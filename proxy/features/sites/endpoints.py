@@ -1,0 +1,122 @@
+"""Sites: status, history and overrides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+from proxy.control.answers.sites import (
+    ForgottenSiteAnswer,
+    OverrideAnswer,
+    OverrideJson,
+    SiteAnswer,
+    SitesAnswer,
+    overrides_json,
+)
+from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
+from proxy.control.relay_reader import RelayReader
+from proxy.control.request_parsing import Between, parse_field
+from proxy.control.site_reader import FLUSH_S, SiteReader, answers
+from proxy.features.sites.measurement_cache import Measurements
+from proxy.model import Override
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.site_name import scope
+from proxy.routing.router import override_text
+from proxy.routing.rule_parser import parse_action
+from proxy.store.forgetting import Forgotten
+
+OVERRIDE_MAX_S = 366 * 86_400
+"""An override that ends lasts a year at most."""
+
+
+@frozen_dataclass
+class OverrideRequest:
+    """What to do with the site (auto, direct, relay, relay:NAME, prefer-relay or block), and for how many seconds;
+    without them, until it is changed."""
+
+    action: str
+    for_s: Annotated[int, Between(1, OVERRIDE_MAX_S)] | None = None
+
+
+@frozen_dataclass
+class SiteEndpoints:
+    """Lists sites, and sets what is done with one."""
+
+    parts: Dependencies
+    sites: SiteReader
+    relays: RelayReader
+    measured: Measurements
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/sites", self.list_sites),
+            Endpoint("GET", "/v1/sites/{host}", self.show_site),
+            Endpoint("PUT", "/v1/sites/{host}", self.set_site),
+            Endpoint("DELETE", "/v1/sites/{host}", self.forget_site),
+        ]
+
+    async def list_sites(self) -> SitesAnswer:
+        """Lists the sites with a stored status or a recent failure, and the overrides."""
+        overrides = self.parts.setup().router.overrides
+        return SitesAnswer(
+            network=self.parts.network(),
+            sites=await answers(await self.sites.known(time.time())),
+            overrides=overrides_json(overrides),
+        )
+
+    async def show_site(self, host: str) -> SiteAnswer:
+        """Shows the status, the override and the history of a site."""
+        host = parse_field(scope, host)
+        now = time.time()
+        known, states = await self.sites.known(now), self.sites.states(now)
+        meant = states.meant(host)
+        covering = self._override_of(host)
+        changes, timeline = await self.sites.history(meant, now)
+        return SiteAnswer(
+            host=host,
+            belief=states.host(meant).answer(),
+            ports=tuple(site.answer() for site in states.ports(meant)),
+            hosts=tuple(states.of_same_site(meant, known)),
+            elsewhere=states.elsewhere(host, meant),
+            override=None if covering is None else OverrideJson.of(*covering),
+            timeline=timeline,
+            changes=changes,
+        )
+
+    async def set_site(self, host: str, asked: OverrideRequest) -> OverrideAnswer:
+        """Sets what is done with a site and its subdomains, whatever the rules say."""
+        host = parse_field(scope, host)
+        action, relay = parse_field(lambda text: parse_action(text, relays=self.relays.usable_names()), asked.action)
+        override = Override(action, relay, 0.0 if asked.for_s is None else time.time() + asked.for_s)
+        await self.set_override(host, override)
+        return OverrideAnswer(host, OverrideJson.of(host, override))
+
+    async def set_override(self, host: str, override: Override | None) -> None:
+        """Sets an override, or removes it. Returns once that is stored."""
+        self.parts.override(host, override)
+        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
+
+    async def forget_site(self, host: str) -> ForgottenSiteAnswer:
+        """Forgets the status of a site, and removes its overrides and those below it."""
+        host = parse_field(scope, host)
+        overrides = dict(self.parts.setup().router.overrides)
+        below = [name for name in overrides if name == host or name.endswith(f".{host}")]
+        for name in below:
+            self.parts.rule_hits.forget(override_text(name, overrides[name]))
+            self.parts.override(name, None)
+        self.measured.forget(Forgotten(host))
+        changes = self.parts.forget_status(Forgotten(host))
+        forgotten = tuple(sorted({change.scope for change in changes}))
+        return ForgottenSiteAnswer(host, forgotten, tuple(sorted(below)))
+
+    def _override_of(self, host: str) -> tuple[str, Override] | None:
+        """Returns the most specific override that covers the host, with its scope."""
+        overrides = self.parts.setup().router.overrides
+        while True:
+            if host in overrides:
+                return host, overrides[host]
+            _, dot, host = host.partition(".")
+            if not dot:
+                return None

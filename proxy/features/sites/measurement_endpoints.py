@@ -1,0 +1,173 @@
+"""Measurements of sites: what `byway why`, `test` and `report` ask for."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+from proxy.config.suggestions import nearest, one_of, quoted
+from proxy.control.access import Refused
+from proxy.control.advice import advice
+from proxy.control.answers.connections import PlanJson
+from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
+from proxy.control.answers.switches import ModeJson
+from proxy.control.dependencies import Dependencies
+from proxy.control.endpoint import Endpoint
+from proxy.control.relay_reader import RelayReader
+from proxy.control.request_parsing import parse_field
+from proxy.control.site_reader import SiteReader
+from proxy.detect.verdict.results import PAGES
+from proxy.features.sites.measurement_answers import (
+    BriefMeasurementAnswer,
+    KnownSiteAnswer,
+    MeasuredSiteLine,
+    MeasurementsAnswer,
+    StepLine,
+)
+from proxy.features.sites.measurement_cache import Finished, Measurements
+from proxy.model import Destination, Protocol, Route
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.probe.measure.inputs import measured_routes
+from proxy.probe.site_name import scope, site
+from proxy.probe.target import ProbeTarget, names_port, page_of
+
+_LAST_CONNECTIONS = 5
+
+
+@frozen_dataclass
+class WhyQuery:
+    """Which site: a host or a URL."""
+
+    host: str
+
+
+@frozen_dataclass
+class MeasurementRequest:
+    """Which site: a host or a URL. `fresh`: measure it even if it was just measured."""
+
+    site: str
+    fresh: bool = False
+
+
+@frozen_dataclass
+class BriefMeasurementRequest:
+    """Which site: a host or a URL. `routes`: only these; empty: all."""
+
+    site: str
+    routes: tuple[str, ...] = ()
+
+
+@frozen_dataclass
+class MeasurementEndpoints:
+    """Measures sites, and answers with what is known of one."""
+
+    parts: Dependencies
+    sites: SiteReader
+    relays: RelayReader
+    measured: Measurements
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/why", self.why),
+            Endpoint("POST", "/v1/why", self.measure),
+            Endpoint("POST", "/v1/test", self.test),
+            Endpoint("GET", "/v1/measurements/{host}", self.measurements),
+        ]
+
+    async def why(self, asked: WhyQuery) -> KnownSiteAnswer:
+        """Says what is known of a site, without measuring it."""
+        destination = parse_field(site, asked.host)
+        return await self.known(replace(destination, host=self._meant(asked.host, destination.host)))
+
+    async def measure(self, asked: MeasurementRequest) -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
+        """Measures a site: streams each step as it is done, then the verdict."""
+        page, otherwise = await self._page(asked.site, fold_www=True)
+        lines = self.measured.lines(page, self.sites.plan, otherwise=otherwise, skip_cache=asked.fresh)
+
+        async def steps_then_end() -> AsyncGenerator[StepLine | MeasuredSiteLine, None]:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    if isinstance(line, Finished):
+                        known = await self.known(line.measured.page.destination)
+                        made = line.measured.to_answer()
+                        yield MeasuredSiteLine.of(known, made, measured_again=line.measured_again)
+                    else:
+                        yield line
+
+        return steps_then_end()
+
+    async def test(self, asked: BriefMeasurementRequest) -> BriefMeasurementAnswer:
+        """Measures one site of many, briefly."""
+        page, _ = await self._page(asked.site)
+        routes = tuple(map(self._route, asked.routes)) or None
+        end = await self.measured.brief(page, self.sites.plan, routes)
+        kept = self.parts.setup().settings.log.hosts != "off" and not self.parts.store.is_private(page.host)
+        return BriefMeasurementAnswer.of(
+            end.measured.to_answer(),
+            page.destination,
+            measured_again=end.measured_again,
+            kept=kept and self.parts.store.has_file,
+        )
+
+    async def measurements(self, host: str) -> MeasurementsAnswer:
+        """Returns the measurements of a site in the last minutes, for reports."""
+        host = parse_field(scope, host)
+        return MeasurementsAnswer(host, tuple(measured.to_answer() for measured in self.measured.of(host)))
+
+    async def known(self, destination: Destination) -> KnownSiteAnswer:
+        """Returns all that is stored about a site, and the plan for a request to it now."""
+        stored, made = await self.sites.plan(destination)
+        now = time.time()
+        rows = await self.sites.rows(site=destination.host, limit=_LAST_CONNECTIONS)
+        changes, timeline = await self.sites.history(destination.host, now)
+        shown = self.sites.states(now).host(destination.host).answer()
+        return KnownSiteAnswer(
+            host=destination.host,
+            port=destination.port,
+            belief=shown,
+            relay_faults=tuple(RelayFaultJson.of(*noted) for noted in self.parts.health.faults().items()),
+            relay_obstacles=tuple(RelayObstacleJson.of(*found) for found in self.parts.relay_obstacles().items()),
+            plan=PlanJson.of(made),
+            mode=ModeJson.of(self.parts.modes),
+            advice=advice(stored, made, self.relays.enabled(), shown.words, shown.works_by),
+            connections=tuple(row for row in rows if row.host == destination.host),
+            timeline=timeline,
+            changes=changes,
+        )
+
+    def _meant(self, text: str, host: str) -> str:
+        """Returns the host that people mean by `text`, in which `host` stands: what is known of `www.example.org` is
+        meant by `example.org`, but not by a URL."""
+        return host if names_port(text) else self.sites.states(time.time()).meant(host)
+
+    async def _page(self, text: str, *, fold_www: bool = False) -> tuple[ProbeTarget, ProbeTarget | None]:
+        """Returns the page that `text` means, and the one to measure when no server listens there. With `fold_www`,
+        the name with or without `www.` may be meant, where only that is known.
+
+        For a host alone these are the page last visited, or, without a visit, the https page and then the http page."""
+        page = parse_field(page_of, text)
+        if names_port(text):
+            return page, None
+        if fold_www:
+            page = replace(page, host=self._meant(text, page.host))
+        visited = self.parts.beliefs.visited(page.host, network=self.parts.network())
+        if visited is not None:
+            return replace(page, protocol=visited.protocol, port=visited.port), None
+        rows = await self.sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
+        for row in sorted(rows, key=lambda row: row.at, reverse=True):
+            protocol = PAGES.get(Protocol(row.protocol) or row.port)
+            if row.host == page.host and protocol is not None:
+                return replace(page, protocol=protocol, port=row.port), None
+        return page, replace(page, protocol=Protocol.HTTP, port=80)
+
+    def _route(self, text: str) -> Route:
+        known = measured_routes(self.parts.setup().settings)
+        for route in known:
+            if str(route) == text:
+                return route
+        names = [str(route) for route in known]
+        meant = nearest(text, names)
+        choices = f"; did you mean {meant}?" if meant is not None else f"; it can be {one_of(names)}"
+        raise Refused(400, f"unknown route {quoted(text)}{choices}")

@@ -1,0 +1,52 @@
+"""The page of a measurement: each step when it is done, then the verdict. Without JavaScript too."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from aiohttp import web
+
+from proxy.control.access import Refused
+from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.rendering import STREAM, render_line
+from proxy.control.dashboard.visit import Part, Route, Visit
+from proxy.control.request_parsing import parse_field
+from proxy.features.sites.measurement_answers import MeasuredSiteLine, StepLine
+from proxy.features.sites.measurement_endpoints import MeasurementRequest
+from proxy.model.phrase import _
+from proxy.probe.site_name import site
+
+
+async def _why(visit: Visit) -> web.Response:
+    asked = visit.query("site").get("site", "").strip()
+    return await visit.page("why.html", title=PAGE_NAMES["why"], here="why", view={"site": asked, "stream": ""})
+
+
+async def _measure(visit: Visit) -> web.StreamResponse:
+    form = await visit.form("site", "fresh")
+    text = form.get("site", "").strip()
+    page = visit.render("why.html", title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
+    return await stream_measurement(visit, text, fresh="fresh" in form, page=page)
+
+
+async def stream_measurement(visit: Visit, text: str, *, fresh: bool, page: str) -> web.StreamResponse:
+    """Measures a site, and sends a page as far as the measurement is. STREAM stands twice on the page: where the steps
+    go, and behind their list, where the verdict goes. Raises Refused for a site that is not on the internet."""
+    destination = parse_field(site, text)
+    is_here = destination.address is not None and not destination.address.is_global
+    if is_here or visit.parts.beliefs.is_near(destination.host):
+        sentence = _("{host} is not on the internet. To test it: `byway why {host}`", host=destination.host)
+        raise Refused(400, sentence)
+    lines = await visit.subjects.measurements.measure(MeasurementRequest(text, fresh=fresh))
+    return await visit.stream(page, _parts(visit, lines))
+
+
+async def _parts(visit: Visit, lines: AsyncGenerator[StepLine | MeasuredSiteLine, None]) -> AsyncGenerator[Part, None]:
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            text = render_line(line, visit.session, visit.language)
+            yield Part(text, is_behind_list=isinstance(line, MeasuredSiteLine))
+
+
+ROUTES = (Route("GET", "why", _why), Route("POST", "why", _measure))

@@ -1,0 +1,150 @@
+"""`byway status`: problems first, then the instance, the success of each route, the relays and the blocked sites."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from proxy.detect.verdict.site_status import status_in_words
+from proxy.languages.amounts import ago, clock, share, short_moment
+from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit
+from proxy.terminal.mode_text import mode_sentences
+from proxy.terminal.output import action_of, override_of
+
+_WATCH_S = 2.0
+_CLEAR = "\x1b[H\x1b[2J"
+_HEADINGS = ("kind", "name", "state", "detail")
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "status", example="byway status --watch", is_translated=True)(_status)
+
+
+def _status(
+    call: Invocation,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat every 2 seconds, until Ctrl-C.")] = False,
+) -> Exit | None:
+    """Show problems, routes, relays and blocked sites."""
+    client = call.client()
+    while True:
+        answer = client.get("/v1/status")
+        if watch and call.output.fancy:
+            sys.stdout.write(_CLEAR)
+        if call.output.as_json:
+            call.output.document(answer)
+        elif call.output.fancy:
+            _show(call, answer)
+        else:
+            call.output.table(_HEADINGS, _lines(answer))
+        if not watch:
+            return None
+        sys.stdout.flush()
+        time.sleep(_WATCH_S)
+
+
+def _show(call: Invocation, answer: dict[str, Any]) -> None:
+    out, now = call.output, answer["now"]
+    for text, do in mode_sentences(answer["mode"]):
+        out.line(text)
+        out.line(do, before="  → ")
+    for problem in answer["problems"]:
+        out.line(problem["text"], before="! ")
+        out.line(problem["do"], before="  → ")
+    if answer["problems"] or any(mode_sentences(answer["mode"])):
+        out.line()
+    out.line(_headline(answer))
+    for title, headings, rows in (
+        (_("Routes, last {hours} h", hours=answer["routes_hours"]), (
+            pgettext("column", "route"),
+            pgettext("column", "delivered"),
+            pgettext("column", "failed"),
+            pgettext("column", "success"),
+        ), [
+            (route["route"], route["delivered"], route["failed"], _share(route)) for route in answer["routes"]
+        ]),
+        (_("Relays"), (
+            pgettext("column", "relay"), pgettext("column", "state"), pgettext("column", "when"), "url"
+        ), [
+            (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in answer["relays"]
+        ]),
+        (_("Overrides that end"), (pgettext("column", "site"), pgettext("column", "override")), [
+            (override["scope"], override_of(override, fancy=True)) for override in answer["overrides"]
+        ]),
+        (_("Problem sites on this network"), (
+            pgettext("column", "site"),
+            pgettext("column", "status"),
+            pgettext("column", "since"),
+            pgettext("column", "works by"),
+        ), [
+            (site["site"], _status_word(site), short_moment(site["since"]), site["works_by"])
+            for site in answer["sites"]
+        ]),
+    ):  # fmt: skip
+        if rows:
+            out.line()
+            out.line(title)
+            out.table(headings, rows)
+    if not answer["sites"] and answer["traffic"] is None:
+        out.line()
+        out.line(_("No problem sites on this network."))
+    for notice in answer["notices"]:
+        out.hint(notice)
+
+
+def _headline(answer: dict[str, Any]) -> str:
+    live = answer["live"]
+    is_unknown = answer["network"] == "unknown"
+    started = ago(live.get("started_at"), now=answer["now"])
+    listens: str = _("Byway {version} listens on {address}", version=answer["byway"], address=answer["listen"])
+    if started:
+        listens = commas([listens, _("started {when}", when=started)])
+    connections = int(live.get("tunnels", 0))
+    network = (
+        _("unknown network: results are not stored") if is_unknown else _("network {network}", network=_network(answer))
+    )
+    opened = ngettext("{count} open connections", "{count} open connections", connections)
+    return _("{facts}.", facts=semicolons([listens, opened, network]))
+
+
+def _status_word(site: dict[str, Any]) -> str:
+    """The glyph and the word for a site."""
+    return _("{glyph} {status}", glyph=site["glyph"], status=status_in_words(site["words"]))
+
+
+def _network(answer: dict[str, Any]) -> str:
+    """The network in use: its id, after the name that the user gave it."""
+    name = answer["network_name"]
+    return f"{name} ({answer['network']})" if name else str(answer["network"])
+
+
+def _share(route: dict[str, Any]) -> str:
+    return share(route["delivered"], route["delivered"] + route["failed"])
+
+
+def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yields the rows of the same answer for programs."""
+    for text, do in mode_sentences(answer["mode"]):
+        yield "mode", "", text, do
+    for problem in answer["problems"]:
+        yield "problem", "", problem["text"], problem["do"]
+    yield (
+        "byway",
+        answer["listen"],
+        "running",
+        f"version {answer['byway']}, pid {answer['pid']}, network {_network(answer)}",
+    )
+    for route in answer["routes"]:
+        detail = f"{route['delivered']} of {route['delivered'] + route['failed']} delivered"
+        yield "route", route["route"], _share(route), detail
+    for relay in answer["relays"]:
+        yield "relay", relay["name"], relay["words"], relay["url"]
+    for override in answer["overrides"]:
+        yield "override", override["scope"], action_of(override), clock(override["until"])
+    for site in answer["sites"]:
+        yield "site", site["site"], site["words"], site["evidence"]

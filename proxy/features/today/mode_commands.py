@@ -1,0 +1,114 @@
+"""`byway pause`, `byway resume` and `byway mode`: what AUTO means at the moment. Rules and overrides hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.completion import complete_words
+from proxy.terminal.exit_codes import Exit, as_misuse
+from proxy.terminal.in_use import STORED
+from proxy.terminal.mode_text import MEANINGS, mode_sentences
+from proxy.terminal.options import length
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
+
+Document = Mapping[str, Any]
+
+_MODES = ("auto", "direct", "relay")
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "pause", example="byway pause 15m")(_pause)
+    command(app, "resume", example="byway resume")(_resume)
+    command(app, "mode", example="byway mode relay")(_mode)
+
+
+def _pause(
+    call: Invocation,
+    duration: Annotated[
+        str, typer.Argument(metavar="TIME", help="How long: 30s, 15m, 2h.", show_default=False)
+    ] = "15m",
+) -> Exit | None:
+    """Send AUTO direct for a while (default: 15 min).
+
+    The pause ends by itself, also after a restart. RELAY and BLOCK rules and overrides hold; nothing is learned
+    meanwhile."""
+    return _change(call, {"pause_s": length(duration)})
+
+
+def _resume(call: Invocation) -> Exit | None:
+    """End a pause."""
+    return _change(call, {"pause_s": 0.0})
+
+
+def _mode(
+    call: Invocation,
+    mode: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODE", help="auto, direct or relay; without: show it.", autocompletion=complete_words(_MODES)
+        ),
+    ] = None,
+) -> Exit | None:
+    """Show or set what AUTO does.
+
+    As usual (auto), direct only (direct) or relays only (relay). A mode stays until it is set again, also after a
+    restart. Rules, overrides and [auto] never_relay hold; nothing is learned in direct and relay."""
+    return _change(call, {} if mode is None else {"mode": mode.lower()})
+
+
+def _change(call: Invocation, asked: Document) -> Exit | None:
+    """Changes what AUTO does, also while no Byway runs, and shows it. Nothing asked: shows it."""
+    from proxy.terminal.usable import relay_warning, relays_now
+
+    client = call.running()
+    if client is None:
+        answer = _change_stopped(call.paths, asked)
+    else:
+        answer = client.put("/v1/mode", asked) if asked else client.get("/v1/mode")
+    if call.output.as_json:
+        call.output.document(answer)
+    else:
+        _show(call, answer["mode"])
+    if answer["mode"]["mode"] == "relay":
+        known = relays_now(call.for_config_of(client).paths, client)
+        if warning := relay_warning(known, then="no site under AUTO opens"):
+            call.output.hint(warning)
+    if client is None:
+        call.output.hint(STORED if asked else "No Byway is running. This is what the next one does.")
+    return None
+
+
+def _change_stopped(paths: Paths, asked: Document) -> Document:
+    """Changes what the next Byway does. Returns what a running one answers. Raises Misused and BywayError."""
+    from proxy.config.paths import private_folder
+    from proxy.config.state_lock import alone
+    from proxy.control.answers.switches import ModeAnswer, ModeJson
+    from proxy.control.mode_change import change_mode
+    from proxy.model.document import document
+    from proxy.setup.mode_switch import ModeSwitch
+    from proxy.terminal.offline import read_configuration
+
+    relays = read_configuration(paths).settings.relay
+    modes = ModeSwitch(paths.mode_file, lambda _mode: None, stores=True)
+    if asked:
+        private_folder(paths.state_dir)
+        with alone(paths), as_misuse():
+            modes.load()
+            change_mode(modes, asked.get("mode"), asked.get("pause_s"))
+    else:
+        modes.load()
+    return document(ModeAnswer(ModeJson.of(modes), sum(relay.enabled for relay in relays)))
+
+
+def _show(call: Invocation, mode: Document) -> None:
+    if mode["paused_until"] is None:
+        call.output.line(f"Mode {mode['mode']}: {MEANINGS[mode['mode']]}")
+    for text, _do in mode_sentences(mode):
+        if mode["paused_until"] is not None:
+            call.output.line(text)

@@ -1,0 +1,280 @@
+"""The home page: one sentence first, then problems, the mode, the routes of the last day, and what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from aiohttp import web
+from markupsafe import Markup
+
+from proxy.config.suggestions import one_of, quoted
+from proxy.control.access import Refused
+from proxy.control.answers.relays import RelayJson
+from proxy.control.answers.sites import ChangeJson, SiteJson
+from proxy.control.answers.switches import ModeJson
+from proxy.control.dashboard.charts import Series, stacked_bars
+from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field, parse_number
+from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
+from proxy.features.sites.route_matrix import route_kind
+from proxy.features.today.answers import ProblemJson, StatusAnswer
+from proxy.languages.amounts import clock, share
+from proxy.model import AutoMode, State
+from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
+from proxy.probe.site_name import names_of
+from proxy.store.route_queries import RouteHour
+from proxy.store.rows import HOUR_S
+
+HOURS = 24
+"""Hours that the chart shows, the present one included."""
+
+_DAY_S = 86_400.0
+_NAMED = 3
+"""Routes that the sentence names."""
+
+MODES: Mapping[AutoMode, str] = {
+    AutoMode.AUTO: _("direct first, another route if a site is blocked"),
+    AutoMode.DIRECT: _("direct only"),
+    AutoMode.RELAY: _("relays only"),
+}
+_MEANINGS: Mapping[AutoMode, str] = {
+    AutoMode.AUTO: _("Sites go direct first, and another route if they are blocked."),
+    AutoMode.DIRECT: _("Sites go direct only, and blocked ones do not open. Nothing is learned."),
+    AutoMode.RELAY: _("Sites go through relays only. Nothing is learned."),
+}
+
+_PAUSED = _("Byway is paused until {time}: sites go direct, and blocked ones do not open.")
+_REPLACED: Mapping[AutoMode, str] = {
+    AutoMode.DIRECT: _("All sites go direct, and blocked ones do not open: the mode is direct only."),
+    AutoMode.RELAY: _("All sites go through relays: the mode is relays only."),
+}
+"""What the page says first while a pause or a mode replaces AUTO: which route opens a site is of no use then."""
+
+
+@frozen_dataclass
+class NewStatus:
+    """A site whose status changed."""
+
+    scope: str
+    because: str
+    at: float
+
+
+@frozen_dataclass
+class HomeView:
+    """What the page shows."""
+
+    sentence: str
+    problems: Sequence[ProblemJson]
+    mode: ModeJson
+    mode_sentence: str
+    modes: Mapping[AutoMode, str]
+    has_visits: bool
+    picture: Markup
+    conclusion: str
+    series: Sequence[Series]
+    hours: Sequence[Sequence[str | int]]
+    blocked: Sequence[NewStatus]
+    free: Sequence[NewStatus]
+    relays: Sequence[RelayJson]
+    known: Sequence[str]
+    """Names of sites, to complete what is typed."""
+
+
+def home_view(status: StatusAnswer, hours: Sequence[RouteHour], changes: Sequence[ChangeJson]) -> HomeView:
+    """Returns the page. `hours` are those since `first_hour`, `changes` those of the last day on any network."""
+    series = _series(hours, status.now)
+    newest = {change.scope: change for change in sorted(changes, key=_at) if change.network == status.network}
+    troubled = {site.scope for site in status.sites}
+    paused = status.mode.paused_until
+    return HomeView(
+        sentence=_PAUSED.given(time=clock(paused)[11:16])
+        if paused
+        else _REPLACED.get(AutoMode(status.mode.mode))
+        or (status.traffic.text if status.traffic else sentence(status.sites, status.network_name)),
+        problems=status.problems,
+        mode=status.mode,
+        mode_sentence=sentences(
+            [
+                _("Paused until {time}.", time=clock(paused)[11:16]) if paused else "",
+                _MEANINGS[AutoMode.DIRECT if paused else AutoMode(status.mode.mode)],
+                _("Rules and overrides hold."),
+            ]
+        ),
+        modes=MODES,
+        has_visits=any(map(sum, (each.values for each in series))),
+        picture=stacked_bars(series),
+        conclusion=_conclusion(series),
+        series=series,
+        hours=_table(series, status.now),
+        blocked=_latest_first(
+            NewStatus(site.site, site.because, site.since or 0.0)
+            for site in status.sites
+            if site.words in BLOCKS and (site.since or 0.0) >= status.now - _DAY_S
+        ),
+        free=_latest_first(
+            NewStatus(change.scope, "", change.at)
+            for change in newest.values()
+            if change.before in TROUBLED and change.after == State.WORKS and change.scope not in troubled
+        ),
+        relays=status.relays,
+        known=names_of(site.scope for site in status.sites),
+    )
+
+
+def sentence(sites: Sequence[SiteJson], network_name: str) -> str:
+    """Returns how many sites are blocked here, and which route opens them."""
+    here = _("on {network}", network=network_name) if network_name else _("on this network")
+    blocked = [site for site in sites if BLOCKS & {site.words, site.stored_words}]
+    if not blocked:
+        return _("No blocked sites are known {here}.", here=here)
+    routes = Counter(_route_name(_works_by(site)) for site in blocked)
+    failed = sum(_has_failed(site) for site in blocked)
+    unknown = routes.pop("", 0) - failed
+    working: list[str] = [
+        ngettext("{count} works through {route}", "{count} work through {route}", count, route=route)
+        for route, count in routes.most_common(_NAMED)
+    ]
+    if rest := routes.total() - sum(count for _, count in routes.most_common(_NAMED)):
+        working.append(ngettext("{count} through other routes", "{count} through other routes", rest))
+    if failed:
+        working.append(
+            ngettext("{count} does not open", "{count} do not open", failed)
+            if working or unknown
+            else pgettext("blocked sites", "none opens")
+        )
+    if unknown:
+        working.append(
+            ngettext("no route is known for {count} of them", "no routes are known for {count} of them", unknown)
+        )
+    return ngettext(
+        "{count} site is blocked {here}: {details}.",
+        "{count} sites are blocked {here}: {details}.",
+        len(blocked),
+        here=here,
+        details=commas(working),
+    )
+
+
+def first_hour(now: float) -> int:
+    """Returns when the first hour of the chart began."""
+    return (int(now) // HOUR_S - HOURS + 1) * HOUR_S
+
+
+def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
+    first = first_hour(now)
+    sums = {kind: [0] * HOURS for kind in ("direct", "strategy", "relay", "failed")}
+    for each in hours:
+        place = (each.at - first) // HOUR_S
+        if 0 <= place < HOURS:
+            sums[route_kind(each.route)][place] += each.delivered
+            sums["failed"][place] += each.failed
+    names = {
+        "direct": pgettext("route", "Direct"),
+        "strategy": _("Local strategy"),
+        "relay": _("Relay"),
+        "failed": _("Failed attempts"),
+    }
+    return [Series(name, kind, tuple(sums[kind])) for kind, name in names.items()]
+
+
+def _conclusion(series: Sequence[Series]) -> str:
+    direct, strategy, relay, failed = (sum(each.values) for each in series)
+    delivered = direct + strategy + relay
+    shares = (
+        (direct, _("{share} direct")),
+        (strategy, _("{share} by a local strategy")),
+        (relay, _("{share} through a relay")),
+    )
+    parts = [said.given(share=share(count, delivered)) for count, said in shares if count]
+    visits = ngettext("{count} connection was delivered", "{count} connections were delivered", delivered)
+    return sentences(
+        [
+            _("{visits}: {shares}.", visits=visits, shares=commas(parts)) if parts else _("{visits}.", visits=visits),
+            ngettext("{count} attempt failed.", "{count} attempts failed.", failed),
+        ]
+    )
+
+
+def _table(series: Sequence[Series], now: float) -> Sequence[Sequence[str | int]]:
+    first = first_hour(now)
+    rows: list[tuple[str | int, ...]] = []
+    for place in reversed(range(HOURS)):
+        counts = [each.values[place] for each in series]
+        if any(counts):
+            rows.append((clock(first + place * HOUR_S)[11:16], *counts))
+    return rows
+
+
+def _route_name(route: str) -> str:
+    return _("a local strategy") if route.startswith("direct|") else route
+
+
+def _works_by(site: SiteJson) -> str:
+    """The route that opens a blocked site; behind a portal, the one that did."""
+    return site.last_good if site.words in OF_NETWORKS else site.works_by
+
+
+def _has_failed(site: SiteJson) -> bool:
+    """Whether a blocked site did not open the last time, on any route."""
+    return site.words not in BLOCKS and not _works_by(site) and site.words not in OF_NETWORKS
+
+
+def _latest_first(found: Iterable[NewStatus]) -> list[NewStatus]:
+    return sorted(found, key=lambda site: -site.at)
+
+
+def _at(change: ChangeJson) -> float:
+    return change.at
+
+
+async def _home(visit: Visit) -> web.Response:
+    visit.query()
+    status = await visit.subjects.status.status()
+    rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
+    changes = await visit.subjects.sites.sites.recent_changes(status.now - _DAY_S)
+    view = home_view(status, rows, changes)
+    return await visit.page("home.html", title=PAGE_NAMES["home"], here="", view=view)
+
+
+async def _set_mode(visit: Visit) -> web.Response:
+    form = await visit.form("mode")
+    name, settable = form.get("mode", ""), [mode for mode in AutoMode if mode is not AutoMode.PAUSED]
+    if name not in settable:
+        raise Refused(400, _("unknown mode {name}; it can be {modes}", name=quoted(name), modes=one_of(settable)))
+    return _switched(
+        visit, lambda: visit.parts.modes.set_mode(AutoMode(name)), _("Mode: {mode}.", mode=MODES[AutoMode(name)])
+    )
+
+
+async def _set_pause(visit: Visit) -> web.Response:
+    form = await visit.form("minutes")
+    minutes = parse_field(lambda text: parse_number(text, least=0, most=24 * 60), form.get("minutes", ""))
+    modes = visit.parts.modes
+    if not minutes:
+        return _switched(visit, modes.resume, _("Resumed."))
+    return _switched(
+        visit,
+        lambda: modes.pause(minutes * 60),
+        ngettext(
+            "Paused for {minutes:g} minute.", "Paused for {minutes:g} minutes.", math.ceil(minutes), minutes=minutes
+        ),
+    )
+
+
+def _switched(visit: Visit, switch: Callable[[], None], notice: str) -> web.Response:
+    try:
+        switch()
+    except BywayError as error:  # it is in effect, and not stored
+        notice = sentences([notice, str(error)])
+    return visit.see_other("", notice)
+
+
+ROUTES = (Route("GET", "", _home), Route("POST", "mode", _set_mode), Route("POST", "pause", _set_pause))

@@ -1,0 +1,199 @@
+"""Lists the present problems, which `byway status` shows first: each in a sentence, with the one thing to do about it.
+
+A problem is something that the user can end: a file to correct, a relay to add, a certificate to trust. What Byway
+recovers from by itself is not one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from proxy.control.answers.relays import RelayJson, RelayState
+from proxy.control.answers.sites import SiteJson
+from proxy.detect.verdict.labels import network_in_words, wrong_clock
+from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
+from proxy.extend.manager import AddonState
+from proxy.features.rules.list_answers import ListJson
+from proxy.features.today.answers import ProblemJson, ProblemSubject, TrafficJson
+from proxy.model import NetworkState
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext
+from proxy.wire.relay_url import redact
+
+Problems = Iterator[tuple[str, str]]
+"""For each problem, what is wrong and what to do."""
+
+_NAMED = 3  # sites that a sentence names
+
+
+@frozen_dataclass
+class StatusSnapshot:
+    """The status of all parts at one moment."""
+
+    live: Mapping[str, int | float | str]
+    """Counters of the moment."""
+    network: NetworkState
+    relays: Sequence[RelayJson]
+    troubled: Sequence[SiteJson]
+    """Sites that are in trouble on this network."""
+    addons: Sequence[AddonState]
+    log_trouble: str
+    """Why the log cannot be written; empty when it can."""
+    lists: Sequence[ListJson] = ()
+    now: float = 0.0
+    """Seconds since the epoch."""
+    portal_page: str = ""
+    """The URL of the login page of a captive portal; empty: not known."""
+    clock_s: float = 0.0
+    """How far this computer's clock is ahead, as certificates and a control page showed; 0: it may be right."""
+    traffic: TrafficJson | None = None
+
+
+def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
+    """Returns the problems: that nothing opens first, and failing relays, since without them no blocked site opens;
+    then the user's files, the network, the sites and the log."""
+    parts = (
+        (ProblemSubject.TRAFFIC, _of_traffic),
+        (ProblemSubject.RELAYS, _of_relays),
+        (ProblemSubject.CONFIGURATION, _of_configuration),
+        (ProblemSubject.ADDONS, _of_addons),
+        (ProblemSubject.NETWORK, _of_network),
+        (ProblemSubject.SITES, _of_sites),
+        (ProblemSubject.LOG, _of_log),
+        (ProblemSubject.BYWAY, _of_faults),
+    )
+    return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
+
+
+def _of_traffic(status: StatusSnapshot) -> Problems:
+    if status.traffic is not None:
+        yield status.traffic.text, status.traffic.do
+
+
+def _of_configuration(status: StatusSnapshot) -> Problems:
+    if rejected := status.live.get("config_problem"):
+        text = _("The edited configuration is not in use: {reason}", reason=redact(str(rejected)))
+        yield text, "byway config check"
+    yield from _of_lists(status)
+
+
+def _of_addons(status: StatusSnapshot) -> Problems:
+    for addon in status.addons:
+        if addon.problems:
+            text = (
+                _("Addon {name} does not load: {reason}; the previous version keeps running.")
+                if addon.running
+                else _("Addon {name} does not load: {reason}.")
+            )
+            yield text.given(name=addon.name, reason=redact(addon.problems[0])), "byway addons list"
+        elif addon.is_off:
+            text = _("Addon {name} was disabled after repeated faults: {fault}.")
+            fix = _("edit {file}", file=str(addon.file.path))
+            yield text.given(name=addon.name, fault=redact(addon.last_fault)), fix
+    if missing := status.live.get("addons_missing"):
+        yield redact(str(missing)), "byway addons list"
+
+
+def _of_lists(status: StatusSnapshot) -> Problems:
+    for shown in status.lists:
+        name, fetch = shown.name, shown.fetch
+        refresh = f"byway list refresh {name}"
+        if fetch is None or not fetch.has_copy:
+            if shown.problem:
+                error = fetch.error if fetch is not None else ""
+                text = _("{problem} ({reason}).", problem=shown.problem, reason=error) if error else f"{shown.problem}."
+                yield text, "byway rule check" if fetch is None else refresh
+            continue
+        if shown.problem:
+            yield f"{shown.problem}.", f"byway list show {name}"
+        age = _days(status.now - (fetch.fetched_at or 0.0))
+        if fetch.error:
+            text = _("List {name} could not be fetched: {error}; its last good copy, of {age} ago, is in use.")
+            yield text.given(name=name, error=fetch.error, age=age), refresh
+        elif fetch.stale:
+            text = _(
+                "List {name} is out of date: its last good copy, of {age} ago, is in use, and its refresh is {refresh}."
+            )
+            yield text.given(name=name, age=age, refresh=str(fetch.refresh)), refresh
+
+
+def _days(seconds: float) -> str:
+    """`3 days`, `5 hours`."""
+    if seconds >= 86_400:
+        return ngettext("{count} day", "{count} days", max(1, round(seconds / 86_400)))
+    return ngettext("{count} hour", "{count} hours", max(1, round(seconds / 3600)))
+
+
+def _of_network(status: StatusSnapshot) -> Problems:
+    if uninspected := status.live.get("uninspected"):
+        text = _("{hosts}: a client rejected Byway's certificate; inspection is off for 6 h.", hosts=str(uninspected))
+        yield text, _("byway ca trust, or remove INSPECT from its rule")
+    if status.clock_s:
+        yield wrong_clock(status.clock_s), _("set the clock")
+    if problem := network_in_words(status.network, status.portal_page):
+        yield problem
+
+
+def _of_sites(status: StatusSnapshot) -> Problems:
+    intercepted = [site.site for site in status.troubled if SiteStatus.INTERCEPTED in _called(site)]
+    if intercepted:
+        names = ", ".join(intercepted[:_NAMED])
+        if intercepted[_NAMED:]:
+            names = _("{sites} and others", sites=names)
+        text = (
+            _("TLS interception: {sites}. Using relays only.")
+            if status.relays
+            else _("TLS interception: {sites}. Without a relay it is not opened.")
+        )
+        yield text.given(sites=names), f"byway why {intercepted[0]}"
+    blocked = [site for site in status.troubled if not BLOCKS.isdisjoint(_called(site))]
+    # What a local strategy opens, such as direct|tlsrec, needs no relay.
+    blocked = [site for site in blocked if not site.works_by.startswith("direct|")]
+    if blocked and not status.relays:
+        text = ngettext(
+            "{count} site is blocked, and there is no relay.",
+            "{count} sites are blocked, and there is no relay.",
+            len(blocked),
+        )
+        yield text, "byway relay add URL"
+
+
+def _called(site: SiteJson) -> tuple[SiteStatus, SiteStatus]:
+    """Returns the current word for a site and the stored one: behind a portal the current one is the network's."""
+    return site.words, site.stored_words
+
+
+def _of_relays(status: StatusSnapshot) -> Problems:
+    for relay in status.relays:
+        if (fault := relay.fault) is not None:
+            yield _("Relay {relay} fails: {fault}.", relay=relay.name, fault=fault.text), fault.do
+        elif relay.state is RelayState.FAILING:
+            text = _("Relay {relay} keeps failing: {error}", relay=relay.name, error=relay.error)
+            yield text, f"byway relay test {relay.name}"
+        if (obstacle := relay.obstacle) is not None:
+            yield obstacle.text, obstacle.do
+
+
+def _of_log(status: StatusSnapshot) -> Problems:
+    if not_stored := status.live.get("not_stored"):
+        text = _("Nothing is stored: {reason}", reason=str(not_stored))
+        yield text, _("free space or make the folder writable, then restart Byway")
+    if status.log_trouble:
+        text = _("The log cannot be written: {reason}", reason=status.log_trouble)
+        yield text, _("check whether the disk is full")
+    elif dropped := status.live.get("dropped_rows"):
+        text = ngettext("{count} log entry was lost.", "{count} log entries were lost.", int(dropped))
+        yield text, _("nothing: new ones are written again")
+
+
+def _of_faults(status: StatusSnapshot) -> Problems:
+    if place := status.live.get("fault"):
+        since = time.strftime("%H:%M", time.localtime(float(status.live["fault_since"])))
+        text = _(
+            "Internal error in {work}, since {time}: {place}. Byway continues to run.",
+            work=str(status.live["fault_work"]),
+            time=since,
+            place=str(place),
+        )
+        yield text, "byway restart"

@@ -1,0 +1,101 @@
+"""`byway stop` and `byway restart`: end the running Byway, through its control socket.
+
+No process is sent a signal: a pid that was written down may be another process by now.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxy.config.state_lock import is_locked
+from proxy.model.errors import BywayError
+from proxy.terminal.command import Invocation, command
+from proxy.terminal.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from proxy.terminal.client import Client
+
+Document = dict[str, Any]
+
+_ENDS_WITHIN_S = 15.0
+"""Beyond the time for open tunnels: addons and a desktop that does not answer take seconds."""
+
+_STARTS_WITHIN_S = 30.0
+"""The largest lists take seconds to read, on a busy computer more."""
+
+_POLL_S = 0.05
+"""Between two looks at the lock or the socket. Both are what the next command needs, and neither tells of a change. The
+end of a process could be waited for, but its pid may be another's by now or lie in another namespace."""
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "stop", example="byway stop")(_stop)
+    command(app, "restart", example="byway restart")(_restart)
+
+
+AtOnce = Annotated[bool, typer.Option("--now", help="Close open connections at once.")]
+
+
+def _stop(call: Invocation, now: AtOnce = False) -> Exit | None:
+    """Stop the running Byway, as Ctrl-C in its terminal does.
+
+    It restores the system proxy and lets open connections finish for a few seconds. When this ends, its port and its
+    state directory are free. Exit code 3: none runs."""
+    client = call.client()
+    answer = client.post("/v1/stop", {"at_once": now})
+    _wait_for_end(client, answer)
+    if call.output.as_json:
+        call.output.document({**answer, "stopped": True})
+        return None
+    call.output.line(f"Byway (process {answer['pid']}) has stopped. Port {answer['port']} is free.")
+    return None
+
+
+def _restart(call: Invocation, now: AtOnce = False) -> Exit | None:
+    """Restart the running Byway with the same options.
+
+    It stays in its terminal, or the same service. The configuration is checked first: with an error, nothing is
+    stopped. Exit code 3: none runs."""
+    from proxy.terminal.offline import make_setup
+
+    client = call.client()
+    before = client.get("/v1/status")
+    make_setup(call.for_config_of(client).paths)
+    answer = client.post("/v1/stop", {"restart": True, "at_once": now})
+    after = _wait_for_start(call, answer, float(before["live"].get("started_at", 0.0)))
+    if call.output.as_json:
+        call.output.document({**answer, "restarted": True, "listen": after["listen"]})
+        return None
+    call.output.line(f"Byway (process {after['pid']}) has restarted. It listens on {after['listen']}.")
+    return None
+
+
+def _wait_for_end(client: Client, answer: Document) -> None:
+    """Returns when the process has ended, whose lock of the state folder then is free. Raises BywayError."""
+    assert client.folder is not None  # it was found by its run.json
+    ends_at = time.monotonic() + answer["drain_s"] + _ENDS_WITHIN_S
+    while is_locked(client.folder / "lock"):
+        if time.monotonic() > ends_at:
+            raise BywayError(
+                f"Byway (process {answer['pid']}) is asked to stop and has not ended yet; to close open connections at "
+                "once: `byway stop --now`"
+            )
+        time.sleep(_POLL_S)
+
+
+def _wait_for_start(call: Invocation, answer: Document, started_at: float) -> Document:
+    """Returns the status of the Byway that has started since. Raises BywayError when none answers in time."""
+    ends_at = time.monotonic() + answer["drain_s"] + _ENDS_WITHIN_S + _STARTS_WITHIN_S
+    while time.monotonic() < ends_at:
+        try:
+            client = call.running()
+            status = None if client is None else client.get("/v1/status")
+        except BywayError:  # it is just ending
+            status = None
+        if status is not None and float(status["live"].get("started_at", 0.0)) > started_at:
+            return status
+        time.sleep(_POLL_S)
+    raise BywayError("Byway has stopped and does not answer again; its terminal says why, or the log of its service")

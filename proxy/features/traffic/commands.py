@@ -1,0 +1,275 @@
+"""`byway log`: the routes that were tried for each connection, and the one that delivered.
+
+A person gets one line a connection; `--long` and `byway log show` have the attempts. Programs get all of it, one row or
+one JSON object a connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from proxy.control import attempts
+from proxy.control.attempts import failures
+from proxy.features.traffic.cells import HEADINGS, cells
+from proxy.features.traffic.empty_log import why_empty
+from proxy.features.traffic.filter import OUTCOMES, LogSelection, parse_filter
+from proxy.languages.amounts import ago, clock, size, span
+from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.terminal.command import Invocation, command, default_command
+from proxy.terminal.completion import complete_routes, complete_sites
+from proxy.terminal.exit_codes import Exit, Misused, as_misuse
+from proxy.terminal.help import Group
+from proxy.terminal.options import choice_option, moment, since_option, until_option, whole
+from proxy.terminal.output import Output
+from proxy.terminal.table import GAP, row_lines
+from proxy.terminal.terminal import bold, columns_of, width
+from proxy.wire.inert_text import inert
+
+Row = Mapping[str, Any]
+
+group = typer.Typer()
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="log", cls=Group)
+
+
+_FIRST_ROWS = 10
+"""Rows shown before the new ones with --follow, as tail -f does."""
+
+_USUAL_PORTS = (80, 443)
+_INDENT = 6
+
+
+@default_command(group, example="byway log -f --site livejournal.com")
+def show_log(
+    call: Invocation,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new connections as they end (Ctrl-C).")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Show every attempt of each connection.")] = False,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site", metavar="SITE", help="Only this host and its subdomains.", autocompletion=complete_sites
+        ),
+    ] = None,
+    route: Annotated[
+        str | None,
+        typer.Option(
+            "--route", metavar="ROUTE", help="Only connections that tried this route.", autocompletion=complete_routes
+        ),
+    ] = None,
+    outcome: Annotated[
+        str | None,
+        choice_option(
+            "--outcome",
+            "OUTCOME",
+            OUTCOMES,
+            "Only direct, relay, rescued (direct failed, another route delivered) or failed.",
+        ),
+    ] = None,
+    since: Annotated[str | None, since_option("30m, 2h, 1d, 18:30, yesterday")] = None,
+    until: Annotated[str | None, until_option()] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="WORDS",
+            help="All of these in one, as in the dashboard: 'site:example.org outcome:failed since:2h'.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", metavar="N", parser=whole(1, 10_000), help="Show at most N connections, the newest."
+        ),
+    ] = None,
+) -> Exit | None:
+    """Show the log of connections, oldest first."""
+    now = time.time()
+    with as_misuse():
+        asked = LogSelection() if words is None else parse_filter(words, now=now)
+    site, route, outcome = asked.site or site, asked.route or route, asked.outcome or outcome
+    begin = asked.since if since is None else moment(since, now=now)
+    end = asked.until if until is None else moment(until, now=now, is_end=True)
+    shown = limit or (_FIRST_ROWS if follow and begin is None else 200)
+    # opened before the log is read, so that nothing is missed between the two
+    coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
+    answer = call.reader().get("/v1/log", since=begin, until=end, site=site, route=route, outcome=outcome, limit=shown)
+    rows = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
+    if coming is None and call.output.as_json:
+        call.output.document({**answer, "rows": rows})
+        return None
+    if coming is None and not rows:
+        is_filtered = any(it is not None for it in (site, route, outcome, begin, end))
+        call.output.hint(why_empty(answer["hosts"], is_filtered=is_filtered))
+    printer = _Printer(call.output, answer["version"], rows, long=long or call.flags.verbose > 0)
+    for row in rows:
+        printer.print(row)
+    if coming is not None:
+        _follow(printer, rows, coming)
+        call.output.hint("The running Byway has ended.")
+    return None
+
+
+@command(group, "show", example="byway log show 1234")
+def show(
+    call: Invocation,
+    which: Annotated[
+        str, typer.Argument(metavar="ID|HOST", help="A number from `byway log`, or a host: its last connection.")
+    ],
+) -> Exit | None:
+    """Show one connection with every attempt."""
+    asked = {"id": int(which)} if which.isascii() and which.isdigit() else {"site": which}
+    answer = call.reader().get("/v1/log", limit=1, **asked)
+    if not answer["rows"]:
+        raise Misused(f"the log has no connection {which}")
+    (row,) = answer["rows"]
+    if call.output.as_json:
+        call.output.document({"version": answer["version"], **row})
+    else:
+        _show_one(call.output, row)
+    return None
+
+
+def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> None:
+    """Prints connections as they end. One that ended while the log was read comes from both and is printed once."""
+    printed = {_mark(row) for row in rows}
+    for row in coming:
+        if _mark(row) not in printed:
+            printer.print(row)
+
+
+def _mark(row: Row) -> tuple[float, str, int]:
+    """Returns a key that identifies a row in the log and in the stream alike; its id differs between them."""
+    return (row["at"], row["host"], row["port"])
+
+
+class _Printer:
+    """Prints rows one by one, for people, as TSV or as JSON lines."""
+
+    def __init__(self, out: Output, version: int, rows: Sequence[Row], *, long: bool) -> None:
+        self._out = out
+        self._version = version
+        self._long = long
+        self._shape = Shape.of(rows, width())
+        self._day = ""
+        if not out.as_json and not out.fancy:
+            out.row(HEADINGS)
+
+    def print(self, row: Row) -> None:
+        if self._out.as_json:
+            self._out.json_line({"version": self._version, **row})
+        elif self._out.fancy:
+            self._print_for_people(row)
+        else:
+            self._out.row(cells(row))
+
+    def _print_for_people(self, row: Row) -> None:
+        day, _, _ = clock(row["at"]).partition("T")
+        if day != self._day:
+            self._out.now(bold(day))
+            self._day = day
+        self._out.now(self._shape.line(row))
+        for tried in row["attempts"] if self._long else ():
+            for line in row_lines(
+                ("", inert(attempts.attempt(tried, row["protocol"]))), (_INDENT, width() - _INDENT - GAP)
+            ):
+                self._out.now(line)
+
+
+@frozen_dataclass
+class Shape:
+    """Widths of the columns, chosen so that a connection fits on one line of `width` columns if the site's name and
+    the route allow it."""
+
+    id: int
+    site: int
+    route: int
+    width: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], width: int) -> Shape:
+        room = max(12, width - 56)
+        site = max((columns_of(_site(row)) for row in rows), default=0)
+        route = max((columns_of(_route(row)) for row in rows), default=0)
+        number = max((len(str(row["id"])) for row in rows), default=0)
+        return cls(max(3, number), min(max(16, site), room), min(max(6, route), 14), width)
+
+    def line(self, row: Row) -> str:
+        """`1234 09:12:33 ✓ blog.example.org  tor     1.2 s  34 kB  direct: reset`."""
+        came = row["winner"] is not None
+        took, moved = (span(row["duration_s"]), size(row["bytes_up"] + row["bytes_down"])) if came else ("", "")
+        line = (
+            f"{row['id']:>{self.id}} {clock(row['at'])[11:19]:8} {'✓' if came else '✗'} "
+            f"{_padded(inert(_site(row)), self.site)} {_padded(inert(_route(row)), self.route)} {took:>6} {moved:>6}"
+        )
+        why = failures(row) or ([_reason(row)] if row["error"] else [])
+        return f"{line}  {_fitted(list(map(inert, why)), self.width - columns_of(line) - 2)}".rstrip()
+
+
+def _fitted(parts: Sequence[str], room: int) -> str:
+    """Joins as many of `parts` as fit, and counts the rest: `direct: reset +2`. The first part is cut when even it is
+    too long."""
+    for count in range(len(parts), 0, -1):
+        text = ", ".join(parts[:count]) + (f" +{len(parts) - count}" if count < len(parts) else "")
+        if columns_of(text) <= room:
+            return text
+    if not parts or room < len("x…"):
+        return ""
+    more = f" +{len(parts) - 1}" if len(parts) > 1 and room > 8 else ""
+    return f"{parts[0][: max(1, room - 1 - len(more))].rstrip()}…{more}"
+
+
+def _reason(row: Row) -> str:
+    """Why a connection failed. What was not tried has the reason of its plan, such as an addon's sentence: the site
+    stands in the line already."""
+    error, why = str(row["error"]), str(row["why"])
+    return why if why and not row["attempts"] and error.endswith(why) else error
+
+
+def _padded(text: str, columns: int) -> str:
+    return text + " " * (columns - columns_of(text))
+
+
+def _site(row: Row) -> str:
+    """The host, with its port unless that is 80 or 443."""
+    destination = Destination(row["host"], row["port"])
+    return row["host"] if row["port"] in _USUAL_PORTS else str(destination)
+
+
+def _route(row: Row) -> str:
+    return row["winner"] or "none"
+
+
+def _show_one(out: Output, row: Row) -> None:
+    route = f"delivered by {row['winner']}" if row["winner"] else f"failed{': ' if row['error'] else ''}{row['error']}"
+    moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
+    closed = f"; closed by the {row['closed_by']}" if row["closed_by"] in ("client", "server", "user") else ""
+    facts = [
+        ("site", str(Destination(row["host"], row["port"]))),
+        ("result", f"{'✗' if row['winner'] is None else '✓'} {route}" if out.fancy else route),
+        ("time", f"{clock(row['at'])}, {ago(row['at'])}" if out.fancy else clock(row["at"])),
+        ("plan", row["why"]),
+        ("network", row["network"]),
+        ("traffic", f"{moved}{closed}"),
+        ("id", str(row["id"])),
+    ]
+    if out.fancy:
+        out.facts(facts)
+        out.line()
+        headings = ("route", "result", "time", "address")
+        out.table(headings, [
+            (tried["route"], attempts.result(tried, row["protocol"]), span(tried["elapsed_s"]), tried["address"])
+            for tried in row["attempts"]
+        ])  # fmt: skip
+        for tried in row["attempts"]:
+            if tried["error"]:
+                out.line(f"{tried['route']}: {tried['error']}")
+    else:
+        tried_lines = [("attempt", attempts.attempt(tried, row["protocol"])) for tried in row["attempts"]]
+        out.table(("what", "value"), [*facts, *tried_lines])

@@ -1,0 +1,254 @@
+"""The page of the open connections: which way each goes and why, closing one, and an override or a rule made from one.
+
+An override takes one of two actions here, and a rule is made of a host or a program and an action that are chosen: no
+text of a rule is taken. Both are checked as commands check them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from proxy.config.suggestions import one_of, quoted
+from proxy.control.access import Refused
+from proxy.control.answers.connections import OpenConnectionJson, OpenConnectionsAnswer
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field
+from proxy.detect.scopes import registrable
+from proxy.features.sites.override_page import (
+    NO_OVERRIDE,
+    Undo,
+    action_names,
+    change_override,
+    undo_of,
+    undo_override,
+)
+from proxy.features.traffic.connection_endpoints import OpenConnectionsQuery, connection_id
+from proxy.model import literal
+from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.model.phrase import _, ngettext, semicolons, sentences
+from proxy.net.client_programs import unsupported
+from proxy.probe.site_name import scope
+from proxy.routing.rule import RuleType
+from proxy.routing.rule_parser import parse_action
+from proxy.session.open_connections import ConnectionState
+
+ROWS = 100
+"""Connections on the page: the newest that match. A tab asks for it again every second or two."""
+
+_FILTER = ("site", "route", "program", "paused")
+_PROGRAM = re.compile(r"[\w.+][\w.+ -]{0,63}")
+"""What a PROCESS-NAME rule made here may name: without what begins a comment, or another part of the rule."""
+
+_STATES = {
+    ConnectionState.CONNECTING: ("warn", "◔", _("connecting")),
+    ConnectionState.OPEN: ("good", "✓", _("open")),
+    ConnectionState.HALF_CLOSED: ("quiet", "·", _("half-closed")),
+}
+"""Of each state: its class in the style sheet, its sign, and its words."""
+
+
+@frozen_dataclass
+class LiveFilter:
+    """Which connections are asked for. `paused`: the page does not change by itself."""
+
+    site: str = ""
+    route: str = ""
+    program: str = ""
+    paused: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> LiveFilter:
+        """Takes the fields of a query or of a form."""
+        site, route, program = (given.get(name, "").strip() for name in ("site", "route", "program"))
+        return cls(site, route, program, paused=bool(given.get("paused")))
+
+    @property
+    def path(self) -> str:
+        """The page with this filter."""
+        return self.with_pause(paused=self.paused)
+
+    def with_pause(self, *, paused: bool) -> str:
+        """The same page, paused or not."""
+        given = {"site": self.site, "route": self.route, "program": self.program, "paused": "1" if paused else ""}
+        query = urlencode({name: value for name, value in given.items() if value})
+        return f"live?{query}" if query else "live"
+
+
+@frozen_dataclass
+class LiveRow:
+    """An open connection, with its state as people read it. `rule` is the path of the page that makes a rule of it."""
+
+    connection: OpenConnectionJson
+    age_s: float
+    kind: str
+    glyph: str
+    words: str
+    rule: str
+
+
+@frozen_dataclass
+class LiveView:
+    """What the page shows. `undo` is the override that was changed last from here, if that can be undone."""
+
+    sentence: str
+    asked: LiveFilter
+    rows: Sequence[LiveRow]
+    has_relays: bool
+    undo: Undo | None
+    empty: str
+
+
+def live_view(
+    answer: OpenConnectionsAnswer,
+    asked: LiveFilter,
+    *,
+    relays: Sequence[str],
+    undo: Undo | None,
+    now: float,
+) -> LiveView:
+    """Returns the page. `relays` are the names that an override may have, `undo` the last change of one."""
+    count = ngettext("{count} connection is open", "{count} connections are open", answer.open)
+    parts = [count]
+    if answer.matching != answer.open:
+        parts.append(ngettext("{count} matches", "{count} match", answer.matching))
+    if len(answer.connections) < answer.matching:
+        parts.append(ngettext("the newest is shown", "the newest {count} are shown", len(answer.connections)))
+    return LiveView(
+        sentence=_("{facts}.", facts=semicolons(parts)),
+        asked=asked,
+        rows=[
+            LiveRow(
+                each,
+                max(0.0, now - each.opened_at),
+                *_STATES[each.state],
+                rule=f"live/rule?{urlencode({'host': each.host, 'program': each.program or ''})}",
+            )
+            for each in answer.connections
+        ],
+        has_relays=bool(relays),
+        undo=undo,
+        empty=(
+            _("No open connection matches.")
+            if answer.open
+            else _("Nothing is open. Open a site through Byway, and it appears here.")
+        ),
+    )
+
+
+@frozen_dataclass
+class RuleView:
+    """What the page shows that makes a rule: what it can be for, by the word that the form posts, and the actions."""
+
+    host: str
+    program: str
+    subjects: Mapping[str, str]
+    actions: Mapping[str, str]
+
+
+def rule_view(host: str, program: str, relays: Sequence[str]) -> RuleView:
+    """Returns the page for a connection to `host` of a `program`; empty: it is not known."""
+    subjects = {word: text for word, (_type, _value, text) in _subjects(host, program).items()}
+    actions = {word: text for word, text in action_names(relays).items() if word not in (NO_OVERRIDE, "auto")}
+    actions["auto"] = _("direct first, another route if it is blocked")
+    return RuleView(host, program, subjects, actions)
+
+
+def _subjects(host: str, program: str) -> Mapping[str, tuple[RuleType, str, str]]:
+    """Returns what a rule can be for: its type, its value, and what it means in words."""
+    address, domain = literal(host), registrable(host)
+    found: dict[str, tuple[RuleType, str, str]] = {}
+    if address is not None:
+        prefix = f"{address}/{address.max_prefixlen}"
+        found["address"] = (RuleType.IP_CIDR, prefix, _("the address {host}", host=host))
+    else:
+        found["site"] = (RuleType.DOMAIN_SUFFIX, host, _("{host} and its subdomains", host=host))
+        found["host"] = (RuleType.DOMAIN, host, _("{host} alone", host=host))
+        if domain != host:
+            found["domain"] = (RuleType.DOMAIN_SUFFIX, domain, _("{host} and its subdomains", host=domain))
+    if _PROGRAM.fullmatch(program) and not unsupported():
+        text = _("everything that the program {program} opens", program=program)
+        found["program"] = (RuleType.PROCESS_NAME, program, text)
+    return found
+
+
+async def _live(visit: Visit) -> web.Response:
+    asked = LiveFilter.of(visit.query(*_FILTER))
+    wanted = OpenConnectionsQuery(asked.site or None, asked.route or None, asked.program or None, ROWS)
+    answer = await visit.subjects.connections.list_open(wanted)
+    relays = visit.subjects.relays.relays.usable_names()
+    view = live_view(answer, asked, relays=relays, undo=undo_of(visit), now=time.time())
+    return await visit.page("live.html", title=_("Live"), here="live", view=view)
+
+
+async def _close(visit: Visit) -> web.Response:
+    form = await visit.form("close", *_FILTER)
+    closed = visit.parts.open_connections.close(parse_field(connection_id, form.get("close", "")))
+    notice = _("That connection had ended already.") if closed is None else _("Closed: {host}.", host=closed.host)
+    return visit.see_other(LiveFilter.of(form).path, notice)
+
+
+async def _override(visit: Visit) -> web.Response:
+    form = await visit.form("direct", "relay", "undo", *_FILTER)
+    words = [word for word in ("direct", "relay", "undo") if word in form]
+    if len(words) != 1:
+        raise Refused(400, _("One of `direct`, `relay` and `undo` is needed."))
+    if (word := words[0]) == "undo":
+        notice = await undo_override(visit, form[word])
+    else:
+        notice = await change_override(visit, parse_field(scope, form[word]), word)
+    notice = sentences([notice, _("Open connections keep their route.")])
+    return visit.see_other(LiveFilter.of(form).path, notice)
+
+
+async def _rule(visit: Visit) -> web.Response:
+    asked = visit.query("host", "program")
+    host = parse_field(scope, asked.get("host", ""))
+    view = rule_view(host, asked.get("program", ""), visit.subjects.relays.relays.usable_names())
+    return await visit.page("live_rule.html", title=_("New rule"), here="live", view=view)
+
+
+async def _add_rule(visit: Visit) -> web.Response:
+    form = await visit.form("host", "program", "subject", "action")
+    host, program = parse_field(scope, form.get("host", "")), form.get("program", "")
+    subjects = _subjects(host, program)
+    subject = subjects.get(form.get("subject", ""))
+    if subject is None:
+        word, words = quoted(form.get("subject", "")), one_of(list(subjects))
+        raise Refused(400, _("unknown subject {word}; it can be {words}", word=word, words=words))
+    usable = visit.subjects.relays.relays.usable_names()
+    action, relay = parse_field(lambda text: parse_action(text, relays=usable), form.get("action", ""))
+    type_, value, _text = subject
+    try:
+        added = await visit.parts.rules_file.add(f"{type_},{value},{action}{f':{relay}' if relay else ''}")
+    except ConfigError as error:
+        return visit.see_other("live", sentences([_("No rule was added."), *error.problems]))
+    except BywayError as error:
+        return visit.see_other("live", sentences([_("No rule was added."), str(error)]))
+    notices = [_("Added: {rule}.", rule=added.rule.why), *added.notices()]
+    if covering := _covering(host, visit.parts.setup().router.overrides):
+        notices.append(_("The override of {site} still decides about {host}.", site=covering, host=host))
+    elif added.covered_by is None:
+        notices.append(_("New connections follow it, open ones keep their route."))
+    return visit.see_other("live", sentences(notices))
+
+
+def _covering(host: str, overrides: Collection[str]) -> str:
+    """Returns the host whose override decides about `host`; empty: none does."""
+    while host and host not in overrides:
+        host = host.partition(".")[2]
+    return host
+
+
+ROUTES = (
+    Route("GET", "live", _live),
+    Route("POST", "live/close", _close),
+    Route("POST", "live/override", _override),
+    Route("GET", "live/rule", _rule),
+    Route("POST", "live/rule", _add_rule),
+)

@@ -1,0 +1,96 @@
+"""Turns the values of `proxy.control.answers` into JSON documents. This is the only serializer.
+
+A dataclass becomes an object with all its fields, in their order; an enum its value; a tuple an array. A field that is
+None is null, and none is ever left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from operator import attrgetter
+from types import NoneType
+from typing import Any
+
+from proxy.model.document_version import VERSION
+from proxy.model.phrase import Phrase
+
+Document = dict[str, Any]
+
+
+def versioned(**content: Any) -> Document:
+    """Returns a complete document: `content` with the version of the API."""
+    return {"version": VERSION, **{name: to_json(value) for name, value in content.items()}}
+
+
+def document(answer: object, said: Callable[[Phrase], Any] = str) -> Document:
+    """Returns the document of an answer: its fields, with the version of the API. `said` makes JSON of a phrase; by
+    default its English text, and with `phrase_parts` what the commands say in another language."""
+    return {"version": VERSION, **to_json(answer, said)}
+
+
+def to_json(value: Any, said: Callable[[Phrase], Any] = str) -> Any:
+    """Returns `value` as what `json.dumps` takes. Raises TypeError for a value of a type that no answer has."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if is_dataclass(kind):
+        names, read = _fields_of(kind)
+        return {
+            name: part if type(part) in _PLAIN else to_json(part, said)
+            for name, part in zip(names, read(value), strict=True)
+        }
+    if issubclass(kind, list | tuple):
+        return [to_json(part, said) for part in value]
+    if issubclass(kind, Mapping):
+        return {str(name): to_json(part, said) for name, part in value.items()}
+    if kind is Phrase:
+        return said(value)
+    if issubclass(kind, str):  # an enum of texts
+        return str(value)
+    raise TypeError(f"no answer has a {kind.__name__}")
+
+
+PHRASES_HEADER = "Byway-Phrases"
+"""With the value "parts", a request asks for phrases as `phrase_parts` writes them."""
+
+
+def phrase_parts(phrase: Phrase) -> Document:
+    """Returns the message of a phrase, which the catalogues translate, and its values."""
+    return {
+        "phrase": phrase.message,
+        "plural": phrase.plural,
+        "number": phrase.number,
+        "context": phrase.context,
+        "values": to_json(phrase.values, phrase_parts),
+    }
+
+
+def phrase_of(document: Document) -> Document | Phrase:
+    """Returns the phrase of which `phrase_parts` made an object; any other object as it is."""
+    if document.keys() != _PARTS:
+        return document
+    return Phrase(*map(document.__getitem__, ("phrase", "plural", "number", "context", "values")))
+
+
+_PARTS = {"phrase", "plural", "number", "context", "values"}
+
+
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """Returns the fields of one answer as they are, with phrases that can still be said in another language."""
+    kind: Any = type(value)
+    names, read = _fields_of(kind)
+    return dict(zip(names, read(value), strict=True))
+
+
+_PLAIN = frozenset({str, int, float, bool, NoneType})
+
+
+@lru_cache(maxsize=256)
+def _fields_of(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Returns the names of the fields, and what reads them all: a page of the log has ten thousand rows."""
+    names = tuple(field.name for field in fields(kind))
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda value: tuple(getattr(value, name) for name in names)

@@ -1,0 +1,89 @@
+"""The process in which a list is tried out: it reads the list to the end, or to its first fault, and tells no more.
+
+    python -m proxy.setup.list_trial FORMAT OPTION FOLDER < LIST
+
+OPTION is `allow_suffixes`, or empty. FOLDER has the files that the list may include; empty: there are none. Exits with
+0 also when the list is refused: the process that asked reads it then by itself, and tells why. It is ended from outside
+when it takes too long, or ends by itself when that process has ended. See `store/list_trials.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from proxy.config.files import decode_pieces, read_bytes
+from proxy.config.schema import ListFormatName
+from proxy.model.errors import ConfigError
+from proxy.routing.lists.formats import LIST_LIMIT, parse_list
+from proxy.routing.lists.list_builder import no_siblings
+from proxy.store.list_trials import CPU_S, MEMORY_LIMIT, NEEDS_MEMORY, TRIAL_S
+
+if sys.platform == "win32":
+
+    def _bound() -> None:
+        """Windows bounds no process for itself: the clock alone does there."""
+
+else:
+    import resource
+
+    def _bound() -> None:
+        for kind, wanted in (
+            (resource.RLIMIT_CPU, CPU_S),
+            (resource.RLIMIT_AS, MEMORY_LIMIT),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            _, most = resource.getrlimit(kind)
+            limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+            with contextlib.suppress(OSError, ValueError):  # macOS bounds no memory
+                resource.setrlimit(kind, (limit, most))
+
+
+def main() -> int:
+    """Reads the list on standard input. Returns the exit code."""
+    format_name, option, folder = sys.argv[1:4]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this at once
+    # A thread without the interpreter's lock, which ends also a search of `re`; later than who waits for this process.
+    faulthandler.dump_traceback_later(TRIAL_S + 5, exit=True)
+    _bound()
+    try:
+        data = sys.stdin.buffer.read()
+        parse_list(
+            decode_pieces(Path("list"), data),
+            size=len(data),
+            source="list",
+            format=cast(ListFormatName, format_name),
+            allow_suffixes=option == "allow_suffixes",
+            siblings=_Siblings(Path(folder)) if folder else no_siblings,
+        )
+    except ConfigError as error:
+        return NEEDS_MEMORY if isinstance(error.__cause__, MemoryError) else 0
+    except MemoryError:
+        return NEEDS_MEMORY
+    return 0
+
+
+class _Siblings:
+    """The files in a folder; as `rule_files.Siblings`, which also looks at their owners."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._left = LIST_LIMIT
+
+    def __call__(self, name: str) -> tuple[str, Iterator[str]] | None:
+        file = self._folder / name
+        if not os.path.lexists(file):
+            return None
+        data = read_bytes(file, limit=self._left)
+        self._left -= len(data)
+        return name, decode_pieces(file, data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

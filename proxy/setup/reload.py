@@ -1,0 +1,287 @@
+"""The Setup in use, and how an edited configuration replaces it: completely or not at all.
+
+Edited files are read again and become a new Setup for the next request; open connections keep theirs. When an edit has
+a problem, the problem is reported and the previous Setup stays. The listening address and the stored status of sites
+follow the configuration of the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from proxy.config.file_watch import FileWatch
+from proxy.config.files import shown
+from proxy.config.load import Loaded, load
+from proxy.config.paths import Paths
+from proxy.config.schema import ListConfig, Settings
+from proxy.model import AutoMode, Override
+from proxy.model.errors import ConfigError
+from proxy.net.faults import place_of
+from proxy.net.tasks import report_fault
+from proxy.session.setup import Setup
+from proxy.setup.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
+from proxy.setup.setup_builder import Material, SetupBuilder
+from proxy.store.list_copies import ListCopies
+
+log = logging.getLogger(__name__)
+
+READING_LIMIT_S = 120.0
+"""For all files together. The largest lists take seconds of a processor, and a minute beside busy programs; a disk or a
+password command that hangs takes longer."""
+
+PAUSE_S = 0.001
+"""Between the pieces of a list, which take as long. Beside a thread that only computes, the loop makes an eighth of the
+system calls that it makes alone; with the pauses, a third to a half (measured)."""
+
+
+JUMP_S = 30.0
+"""A clock that is corrected by less has not jumped."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""Goes on while the computer sleeps: on Linux CLOCK_BOOTTIME, on macOS CLOCK_MONOTONIC, on Windows `time.monotonic`."""
+
+
+def steady_clock() -> float:
+    """Seconds since some moment, whatever the clock is set to."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
+class OverrideEnds:
+    """When the overrides of one Byway end: by a clock that is never set.
+
+    An override with an end closes what would be open without it. Who can set this computer's clock, such as a network
+    that forges NTP, must not end it. So its time is counted by a steady clock from when it was set, or from the start
+    of Byway. The stored end is a time of day, since a steady clock begins anew with each boot; it follows the clock
+    when that jumps."""
+
+    def __init__(
+        self,
+        overrides: Mapping[str, Override],
+        now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady_clock,
+    ) -> None:
+        self._now = now
+        self._steady = steady
+        self._ends_at: dict[str, float] = {}  # by the steady clock
+        for host, override in overrides.items():
+            self.set(host, override)
+
+    def set(self, host: str, override: Override | None) -> None:
+        """Notes an override that was set, or removed."""
+        if override is None or not override.until:
+            self._ends_at.pop(host, None)
+        else:
+            self._ends_at[host] = self._steady() + override.until - self._now()
+
+    def __bool__(self) -> bool:
+        return bool(self._ends_at)
+
+    def has_ended(self, host: str) -> bool:
+        """Whether the override of a host has ended."""
+        ends_at = self._ends_at.get(host)
+        return ends_at is not None and ends_at <= self._steady()
+
+    def ended(self) -> list[str]:
+        """Returns the hosts whose override has ended."""
+        if not self._ends_at:
+            return []
+        steady = self._steady()
+        return [host for host, ends_at in self._ends_at.items() if ends_at <= steady]
+
+    def moved(self, overrides: Mapping[str, Override]) -> dict[str, Override]:
+        """Returns those whose end is another time of day, because the clock has jumped."""
+        if not self._ends_at:
+            return {}
+        offset = self._now() - self._steady()
+        return {
+            host: replace(overrides[host], until=ends_at + offset)
+            for host, ends_at in self._ends_at.items()
+            if abs(ends_at + offset - overrides[host].until) > JUMP_S
+        }
+
+
+class ActiveSetup:
+    """Holds the Setup in use as `setup`. Raises ConfigError when the first one cannot be made."""
+
+    def __init__(
+        self,
+        builder: SetupBuilder,
+        paths: Paths,
+        loaded: Loaded,
+        overrides: Mapping[str, Override],
+        *,
+        flags: Mapping[str, object],
+        on_replaced: Callable[[Setup], None],
+        port: int | None = None,
+    ) -> None:
+        """`loaded` is the configuration of the start, `flags` are the settings of the command line, `overrides` those
+        of `byway site set`. `on_replaced` is called with each Setup that replaces another. `port`: the one that Byway
+        listens on, which the guard refuses; None: that of the configuration."""
+        self._builder = builder
+        self._paths = paths
+        self._at_start = loaded
+        self._flags = flags
+        self._overrides = dict(overrides)
+        self._override_ends = OverrideEnds(overrides)
+        self._on_replaced = on_replaced
+        self._mode = AutoMode.AUTO
+        self.port = loaded.settings.listen.port if port is None else port
+        state = fingerprint(loaded.settings, paths)
+        self._material = builder.read(loaded, port=self.port)
+        self._watch = FileWatch((*state, *self._included(self._material)))
+        self.setup = self._build(self._material)
+        self._reloading = asyncio.Lock()
+        self.problem = ""
+        """Why an edited configuration is not in use; empty when it is."""
+
+    def forget_caches(self) -> None:
+        """Replaces the Setup by one whose resolver and plans know no name yet."""
+        self.setup = self._build(self._material)
+
+    def set_mode(self, mode: AutoMode) -> None:
+        """Replaces AUTO from the next request on. The new Setup has kept no plan."""
+        self._mode = mode
+        self.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
+
+    def _build(self, material: Material) -> Setup:
+        setup = self._builder.build(material, self._overrides, port=self.port)
+        setup = replace(setup, router=setup.router.with_ends(self._override_ends.has_ended))
+        if self._mode is AutoMode.AUTO:
+            return setup
+        return replace(setup, router=setup.router.with_mode(self._mode))
+
+    def override(self, host: str, override: Override | None) -> None:
+        """Applies an override of `byway site set` from the next request on; None removes it."""
+        if override is None:
+            self._overrides.pop(host, None)
+        else:
+            self._overrides[host] = override
+        self._override_ends.set(host, override)
+        self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
+
+    def ended_overrides(self) -> list[str]:
+        """Returns the hosts whose override has ended. To be called a few times a second."""
+        return self._override_ends.ended()
+
+    @property
+    def has_override_ends(self) -> bool:
+        """Whether an override will end by itself."""
+        return bool(self._override_ends)
+
+    def moved_overrides(self) -> Mapping[str, Override]:
+        """Returns the overrides that end at another time of day now, because the clock has jumped."""
+        return self._override_ends.moved(self._overrides)
+
+    async def configured(self) -> Settings:
+        """Returns the settings of the configuration file as it is now: it may not be in use yet because a rule needs a
+        list that has not been fetched. When the file cannot be used, returns those in use."""
+        try:
+            loaded = await asyncio.to_thread(load, self._paths.config_to_read, env=os.environ, flags=self._flags)
+        except ConfigError:
+            loaded = self.setup.loaded
+        return loaded.settings
+
+    async def list_text(self, item: ListConfig, copies: ListCopies) -> str:
+        """Returns the text of a list as it is now. Raises ConfigError."""
+        return await asyncio.to_thread(read_list_text, item, self._paths, copies)
+
+    async def poll(self) -> None:
+        """Reloads after an edit. To be called a few times a second."""
+        if self._watch.changed(self._state()):
+            await self.reload()
+
+    async def reload(self, *, ask_passwords: bool = False) -> list[str]:
+        """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
+        problems; with any, the previous Setup stays. `ask_passwords`: the password commands are run again, too."""
+        async with self._reloading:
+            if ask_passwords:
+                self._builder.forget_passwords()
+            self._watch.use(self._state())
+            try:
+                material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
+                self._watch.use(state)
+                self.setup = self._build(material)
+                self._material = material
+            except TimeoutError:
+                return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
+            except ConfigError as error:
+                return self._refuse(error.problems)
+            except Exception as error:  # a fault of ours, which the next edit may not meet
+                report_fault("reading the configuration", error)
+                return self._refuse([f"a fault of Byway stopped the reading ({place_of(error)}): please report it"])
+            self.problem = ""
+            self.log_notices()
+            self._on_replaced(self.setup)
+            log.info("Configuration reloaded")
+            return []
+
+    def _read_files(self) -> tuple[Material, Fingerprint]:
+        """Returns the content of the files, and their fingerprint from before they were read: an edit meanwhile is then
+        noticed by the next poll. Which files a list includes is known only then. Raises ConfigError."""
+        self._check_folder_stays()
+        config, *_ = fingerprint(self.setup.settings, self._paths)
+        loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
+        _, *others = fingerprint(loaded.settings, self._paths)
+        self._check_stays_closed(loaded)
+        material = self._builder.read(loaded, port=self.port, pause_s=PAUSE_S)
+        self._check_lists_stay(material)
+        return material, (config, *others, *self._included(material))
+
+    def _check_folder_stays(self) -> None:
+        """Raises ConfigError when rules are in use and their folder is gone: it was moved, or its disk was unmounted.
+        Without it BLOCK and RELAY rules would end, and nobody removed one."""
+        folder = self._paths.rules_file.parent
+        if len(self.setup.router.rules) and not folder.is_dir():
+            raise ConfigError(f"{shown(folder)}: the configuration's folder is gone; put it back, or restart Byway")
+
+    def _check_lists_stay(self, material: Material) -> None:
+        """Raises ConfigError when a list that is in use can no longer be read, whatever the rules do with it: a proxy
+        in between sent a page, or a download was cut short. What was read of it before is better than nothing."""
+        before = self._material.rules.lists
+        broken = [
+            f"{listed.problem}. To use it as it is, set allow_empty = true in its [[list]]"
+            for name, listed in material.rules.lists.items()
+            if listed.problem and not (listed.absent or listed.allow_empty)
+            if name in before and not before[name].problem
+        ]
+        if broken:
+            raise ConfigError(broken)
+
+    def _state(self) -> Fingerprint:
+        return (*fingerprint(self.setup.settings, self._paths), *self._included(self._material))
+
+    def _included(self, material: Material) -> Fingerprint:
+        return fingerprint_of_included(material.loaded.settings, self._paths, material.rules.lists)
+
+    def _refuse(self, problems: Sequence[str]) -> list[str]:
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("Keeping the previous configuration until this is fixed")
+        self.problem = "; ".join(problems)
+        return list(problems)
+
+    def log_notices(self) -> None:
+        """Logs what is not an error in the configuration but should be known."""
+        settings, at_start = self.setup.settings, self._at_start.settings
+        if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
+            log.warning("[listen] address and port: the change takes effect after a restart")
+        if settings.detect != at_start.detect:
+            log.warning("[detect]: the change takes full effect after a restart")
+        for notice in (*self.setup.loaded.notices, *self.setup.router.rules.notices):
+            log.warning("%s", notice)
+
+    def _check_stays_closed(self, loaded: Loaded) -> None:
+        """Byway keeps the listening address of the start. Raises ConfigError when that would now serve other computers
+        without a password."""
+        address = self._at_start.settings.listen.address
+        if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
+            raise ConfigError(
+                f"{loaded.place('listen', 'user')}: without listen.user, {address} lets everyone who can reach "
+                "this computer use the proxy; to change the address, restart Byway"
+            )

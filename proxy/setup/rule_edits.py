@@ -1,0 +1,275 @@
+"""Edits rules.txt, for commands and for the dashboard.
+
+The new text is checked as Byway would check it, and takes the place of the old one in one step; a text with a fault is
+not written. With an edit of one line every other line, its end and a byte order mark stay as they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.config.edit_lock import edit_lock
+from proxy.config.file_owners import check_obeyed, read_obeyed
+from proxy.config.files import decode, read_bytes, shown
+from proxy.config.paths import Paths, make_folder, write_private
+from proxy.config.schema import Settings
+from proxy.model.errors import BywayError, ConfigError, reason_of
+from proxy.routing.coverage import covered, covering
+from proxy.routing.edited_rules import AddedRule, NotInUse, RemovedRule, RulesText
+from proxy.routing.rule import RuleType
+from proxy.routing.rules import Rules
+from proxy.setup.reload import ActiveSetup
+from proxy.setup.rule_files import FILE_LIMIT, check_rules, read_lists
+from proxy.setup.setup_builder import check_supported
+from proxy.store.list_copies import ListCopies
+
+if TYPE_CHECKING:
+    from proxy.routing.lists.domain_list import DomainList
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_SOURCE = "the new rule"
+_VERSION_LENGTH = 16  # hex digits: an edit by chance has another one
+_COMMENT = re.compile(r"\s*(?:#|//)")
+
+
+def add_rule(
+    paths: Paths,
+    settings: Settings,
+    expr: str,
+    *,
+    at: int | None = None,
+    lists: Mapping[str, DomainList] | None = None,
+) -> AddedRule:
+    """Adds a rule to rules.txt, which is made when there is none. It becomes rule number `at`; by default it goes
+    before the first MATCH, or to the end. `lists` are those that rules may name; None: they are read.
+
+    Raises ValueError for a number that cannot be, ConfigError when the rule or the file has a fault, and BywayError
+    when the file cannot be written."""
+    lists = read_lists(settings.list, paths) if lists is None else lists
+    line = expr.strip()
+    if "\n" in line or "\r" in line:
+        raise ConfigError("a rule is one line; add one rule at a time")
+    try:
+        alone = check_rules(line, settings, source=_SOURCE, lists=lists)
+    except ConfigError as error:
+        mark = f"{_SOURCE}:1: "
+        raise ConfigError([problem.removeprefix(mark) for problem in error.problems]) from None
+    if not alone.rules:
+        raise ConfigError("there is no rule in it; write TYPE,value,ACTION")
+    with edit_lock(paths.rules_file.resolve().parent):
+        file = _File.open(paths, settings, lists)
+        rules = file.rules.rules
+        if at is None:
+            matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
+            at = next(matches, len(rules) + 1)
+            if alone.rules[0].type is RuleType.MATCH:
+                at = len(rules) + 1
+        if not 1 <= at <= len(rules) + 1:
+            raise ValueError(f"--at {at}: a new rule can be number 1 to {len(rules) + 1}")
+        after = file.insert([line], at)
+        place = at - 1
+        added = AddedRule(
+            at,
+            after.rules[place],
+            after.rules[place + 1] if at <= len(rules) else None,
+            covering(after, place),
+            tuple(covered(after, place)),
+        )
+        file.save()
+    return added
+
+
+def add_rules(paths: Paths, settings: Settings, lines: Sequence[str]) -> int:
+    """Adds rules to rules.txt in one step, before the first MATCH or to the end. Returns the number of the first.
+
+    Raises ConfigError when a rule or the file has a fault, and BywayError when the file cannot be written."""
+    lists = read_lists(settings.list, paths)
+    with edit_lock(paths.rules_file.resolve().parent):
+        file = _File.open(paths, settings, lists)
+        rules = file.rules.rules
+        matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
+        at = next(matches, len(rules) + 1)
+        file.insert(lines, at)
+        file.save()
+    return at
+
+
+def remove_rule(paths: Paths, settings: Settings, number: int) -> RemovedRule:
+    """Removes the rule with this number from rules.txt.
+
+    Raises ValueError when there is none, ConfigError when the file has a fault, and BywayError when it cannot be
+    written."""
+    lists = read_lists(settings.list, paths)
+    with edit_lock(paths.rules_file.resolve().parent):
+        file = _File.open(paths, settings, lists)
+        rules = file.rules.rules
+        if not 1 <= number <= len(rules):
+            there = f"there are rules 1 to {len(rules)}" if rules else "there are no rules"
+            raise ValueError(f"there is no rule {number}; {there}, see `byway rule list`")
+        rule = rules[number - 1]
+        removed = RemovedRule(number, rule, file.remove(rule.line))
+        file.save()
+    return removed
+
+
+class RulesFileEditor:
+    """Edits rules.txt while Byway runs: an edit is in use when its method returns. Implements
+    `control.dependencies.RulesFile`. Belongs to one loop; files are read and written in threads."""
+
+    def __init__(self, active: ActiveSetup, paths: Paths, copies: ListCopies) -> None:
+        self._active = active
+        self._paths = paths
+        self._copies = copies
+        self._editing = asyncio.Lock()
+
+    async def read(self) -> RulesText:
+        settings = await self._active.configured()
+        file = await asyncio.to_thread(self._open, settings)
+        return RulesText(file.text, file.version)
+
+    async def check(self, text: str) -> Rules:
+        settings = await self._active.configured()
+        return await asyncio.to_thread(lambda: self._open(settings).check(text))
+
+    async def replace(self, text: str, *, version: str) -> Rules | None:
+        settings = await self._active.configured()
+        async with self._editing:
+            rules = await asyncio.to_thread(self._replace, text, settings, version)
+            if rules is not None:
+                await self._use()
+            return rules
+
+    async def add(self, line: str) -> AddedRule:
+        settings = await self._active.configured()
+        async with self._editing:
+            added = await asyncio.to_thread(
+                lambda: add_rule(self._paths, settings, line, lists=self._lists(settings)),
+            )
+            await self._use()
+            return added
+
+    def _replace(self, text: str, settings: Settings, version: str) -> Rules | None:
+        lists = self._lists(settings)
+        with edit_lock(self._paths.rules_file.resolve().parent):
+            file = _File.open(self._paths, settings, lists)
+            rules = file.replace(text)
+            if file.is_changed:  # a form that is posted twice finds its own text there
+                if file.version != version:
+                    return None
+                file.save()
+        return rules
+
+    async def _use(self) -> None:
+        """Takes what was written into use. Raises NotInUse."""
+        if problems := await self._active.reload():
+            name = self._paths.rules_file.name
+            raise NotInUse([f"{name} is saved, but not in use yet: {problems[0]}", *problems[1:]])
+
+    def _open(self, settings: Settings) -> _File:
+        return _File.open(self._paths, settings, self._lists(settings))
+
+    def _lists(self, settings: Settings) -> Mapping[str, DomainList]:
+        """Returns the lists in use, and those that the configuration has had for less time than a reload takes."""
+        in_use = self._active.setup.router.rules.lists
+        new = [item for item in settings.list if item.name not in in_use]
+        return {**in_use, **read_lists(new, self._paths, copies=self._copies)}
+
+
+class _File:
+    """rules.txt while it is edited: its lines, each with its end. `check` parses a text as Byway would."""
+
+    def __init__(self, path: Path, data: bytes, check: Callable[[str], Rules]) -> None:
+        self._path = path
+        self._data = data
+        self._mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+        self._check = check
+        self.text = decode(path, data)
+        self._lines: list[str] = _LINE.findall(self.text)
+        self.version = hashlib.sha256(data).hexdigest()[:_VERSION_LENGTH] if data else ""
+
+    @classmethod
+    def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList]) -> _File:
+        """Raises ConfigError when it cannot be read, or when another user could change it."""
+        path, data = paths.rules_file, b""
+        # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
+        if os.path.lexists(path):
+            data = read_obeyed(path, limit=FILE_LIMIT).data
+        else:
+            check_obeyed(paths.config_dir)
+        return cls(path.resolve(), data, lambda text: check_rules(text, settings, source=path.name, lists=lists))
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What the text meant before. Raises ConfigError when it has a fault."""
+        return self._check(self.text)
+
+    def check(self, text: str) -> Rules:
+        """Returns what a text means. Raises ConfigError when it has a fault."""
+        decode(Path(self._path.name), text.encode())
+        checked = self._check(text)
+        check_supported(checked)
+        return checked
+
+    def replace(self, text: str) -> Rules:
+        """Takes another text, with the line ends of the old one. Returns what it means."""
+        rules = self.check(text)
+        ending = next((line[len(line.rstrip("\r\n")) :] for line in self._lines), "") or "\n"
+        self._lines = [line.rstrip("\r\n") + ending for line in _LINE.findall(text)]
+        return rules
+
+    def insert(self, added: Sequence[str], number: int) -> Rules:
+        """Adds lines, of which the first makes its rule number `number`. Returns what the text then means."""
+        lines = self._lines
+        if number <= len(self.rules):
+            place = self._top(self.rules.rules[number - 1].line - 1)
+        else:
+            place = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
+        # That of a line beside it: where ends are mixed, another one could be one with the end that follows.
+        ends = (each[len(each.rstrip("\r\n")) :] for each in (*reversed(lines[:place]), *lines[place:]))
+        ending = next(filter(None, ends), "\n")
+        if place and not lines[place - 1].endswith(("\r", "\n")):
+            lines[place - 1] += ending
+        lines[place:place] = [line + ending for line in added]
+        return self.check("".join(lines))
+
+    def remove(self, number: int) -> str:
+        """Removes a line by its number, and returns it without its end."""
+        line = self._lines.pop(number - 1).rstrip("\r\n")
+        self.check("".join(self._lines))
+        return line
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is another one than when it was opened."""
+        return self._content != self._data
+
+    @property
+    def _content(self) -> bytes:
+        return self._mark + "".join(self._lines).encode()
+
+    def save(self) -> None:
+        """Raises BywayError, also when the file was changed since it was read: that edit must not be lost."""
+        try:
+            make_folder(self._path.parent)
+        except OSError as error:
+            raise BywayError(f"{self._path.parent} cannot be made: {reason_of(error)}") from None
+        now = read_bytes(self._path, limit=FILE_LIMIT) if self._path.exists() else b""
+        if now != self._data:
+            raise BywayError(f"{shown(self._path)} was edited meanwhile, so nothing was changed: try again")
+        write_private(self._path, self._content)
+
+    def _top(self, place: int) -> int:
+        """Returns where the comments directly above a line begin: they belong to its rule, unless they begin the
+        file."""
+        top = place
+        while top > 0 and _COMMENT.match(self._lines[top - 1]):
+            top -= 1
+        return top or place

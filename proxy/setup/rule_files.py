@@ -1,0 +1,237 @@
+"""The files beside config.toml: rules.txt, the lists it names, and imported block pages.
+
+They are read into values and polled for edits. A missing file counts as empty; one that exists and cannot be read or
+parsed is an error with its line. The formats of lists are a tenth of all code that a start would load, so they are
+imported with the first list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from proxy.config.file_owners import read_obeyed
+from proxy.config.files import decode, decode_pieces, read_bytes, read_text, shown
+from proxy.config.paths import Paths
+from proxy.config.relays import relay_names
+from proxy.config.schema import ListConfig, Settings
+from proxy.detect import pages
+from proxy.model import NetworkId
+from proxy.model.errors import ConfigError
+from proxy.routing.rule_parser import parse_rules
+from proxy.routing.rules import Rules
+from proxy.setup.freed_memory import return_large_blocks
+from proxy.store.list_copies import COPY_LIMIT, ListCopies
+
+if TYPE_CHECKING:
+    from proxy.detect.pages.block_pages import BlockPages
+    from proxy.routing.lists.domain_list import DomainList
+
+FILE_LIMIT = 16 * 1024 * 1024
+"""Bytes of rules.txt and of a file of block pages."""
+
+_SHIPPED_PAGES = Path(pages.__file__).with_name("block_pages.csv")
+
+
+def read_rules(
+    settings: Settings,
+    paths: Paths,
+    *,
+    file: Path | None = None,
+    lists: Mapping[str, DomainList] = MappingProxyType({}),
+    pause_s: float = 0.0,
+    copies: ListCopies | None = None,
+) -> Rules:
+    """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name, which are read
+    as in `read_lists`. `lists` take the place of those with their names, whose files may then be missing or damaged.
+
+    Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
+    checked and not applied, so any user may own it."""
+    others = [item for item in settings.list if item.name not in lists]
+    lists = {**read_lists(others, paths, pause_s=pause_s, copies=copies), **lists}
+    # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
+    if file is None and not os.path.lexists(paths.rules_file):
+        return Rules(lists=lists)
+    if file is not None:
+        return check_rules(read_text(file, limit=FILE_LIMIT), settings, source=file.name, lists=lists)
+    text = read_obeyed(paths.rules_file, limit=FILE_LIMIT).text
+    return check_rules(text, settings, source=paths.rules_file.name, lists=lists)
+
+
+def read_lists(
+    configured: Sequence[ListConfig], paths: Paths, *, pause_s: float = 0.0, copies: ListCopies | None = None
+) -> dict[str, DomainList]:
+    """Reads lists: from their files, and those whose source is a URL from their last good copy in `copies` (None: in
+    the state folder). Without a copy a list is empty, and its `problem` says what to do. Returns them by name.
+
+    `pause_s` is slept after each thousand lines of a list or so: for a thread beside which others work. Raises
+    ConfigError, with the problems of all lists."""
+    if not configured:
+        return {}
+    from proxy.routing.lists.domain_list import DomainList
+    from proxy.routing.lists.formats import LIST_LIMIT, parse_list
+    from proxy.routing.lists.list_builder import no_siblings
+    from proxy.routing.lists.matcher import NO_ENTRIES
+
+    return_large_blocks()
+    copies = copies or ListCopies(paths.lists_dir, ephemeral=True)  # who only reads writes nothing
+    lists = {}
+    problems: list[str] = []
+    for item in configured:
+        file = copies.file(item.url) if item.url else paths.named(item.source)
+        source = f"list {item.name}" if item.url else shown(file)
+        try:
+            if not item.url and not os.path.lexists(file):
+                raise ConfigError(f"{shown(file)}: no such file; put list {item.name} there, or remove its [[list]]")
+            data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
+            if data is None:
+                absent = f"not fetched yet; run `byway list refresh {item.name}`"
+                lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+                continue
+            _require(copies, data, item, source, file)
+            listed = parse_list(
+                decode_pieces(file, data, pause_s=pause_s),
+                size=len(data),
+                source=source,
+                format=item.format,
+                allow_empty=item.allow_empty,
+                allow_suffixes=item.allow_suffixes,
+                siblings=no_siblings if item.url else Siblings(file, pause_s=pause_s),
+            )
+            lists[item.name] = replace(listed, size=len(data), changed_at=_changed_at(file))
+        except ConfigError as error:
+            if not item.url:
+                problems += error.problems
+                continue
+            absent = f"its copy cannot be used ({error.problems[0]}); run `byway list refresh {item.name}`"
+            lists[item.name] = DomainList(NO_ENTRIES, source=source, absent=absent, allow_empty=item.allow_empty)
+    if problems:
+        raise ConfigError(problems)
+    return lists
+
+
+def try_lists(configured: Sequence[ListConfig], paths: Paths, copies: ListCopies) -> None:
+    """Tries out each list, as `read_lists` does before it reads one, so that it then need not wait. What cannot be read
+    is left to it to tell."""
+    for item in configured:
+        file = copies.file(item.url) if item.url else paths.named(item.source)
+        with contextlib.suppress(ConfigError):
+            data = copies.content(item.url) if item.url else read_obeyed(file, limit=COPY_LIMIT).data
+            if data is not None:
+                _require(copies, data, item, item.name, file)
+
+
+def _require(copies: ListCopies, data: bytes, item: ListConfig, source: str, file: Path) -> None:
+    folder = None if item.url else file.parent
+    copies.trials.require(data, source=source, format=item.format, allow_suffixes=item.allow_suffixes, folder=folder)
+
+
+def _changed_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # a copy that is in memory, or a file that was removed since it was read
+        return 0.0
+
+
+def read_list_text(item: ListConfig, paths: Paths, copies: ListCopies) -> str:
+    """Returns the text of a list: of its file, or of its last good copy. Raises ConfigError, also without a copy."""
+    from proxy.routing.lists.formats import LIST_LIMIT
+
+    file = copies.file(item.url) if item.url else paths.named(item.source)
+    data = copies.content(item.url) if item.url else read_obeyed(file, limit=LIST_LIMIT).data
+    if data is None:
+        raise ConfigError(f"list {item.name}: not fetched yet; run `byway list refresh {item.name}`")
+    return decode(file, data)
+
+
+def check_rules(text: str, settings: Settings, *, source: str, lists: Mapping[str, DomainList]) -> Rules:
+    """Parses rules under these settings; `source` names them in messages. Raises ConfigError with all problems."""
+    relays = relay_names(settings)
+    networks = {name: NetworkId(text) for name, text in settings.networks.items()}
+    return parse_rules(text, source=source, lists=lists, relays=relays, networks=networks)
+
+
+class Siblings:
+    """Reads files in the folder of a list, which the list includes. All of them together may be as large as a list."""
+
+    def __init__(self, list_file: Path, *, only_obeyed: bool = True, pause_s: float = 0.0) -> None:
+        """Without `only_obeyed` the files may be somebody else's: the user asked for them."""
+        from proxy.routing.lists.formats import LIST_LIMIT
+
+        self._folder = list_file.parent
+        self._only_obeyed = only_obeyed
+        self._pause_s = pause_s
+        self._left = LIST_LIMIT
+
+    def __call__(self, name: str) -> tuple[str, Iterator[str]] | None:
+        file = self._folder / name
+        if not os.path.lexists(file):
+            return None
+        data = read_obeyed(file, limit=self._left).data if self._only_obeyed else read_bytes(file, limit=self._left)
+        self._left -= len(data)
+        return shown(file), decode_pieces(file, data, pause_s=self._pause_s)
+
+
+def block_pages(paths: Paths) -> Callable[[], BlockPages]:
+    """Returns what returns the fingerprints of block pages. Imported ones are read now, so that their faults are told.
+    Without any, those that Byway ships are read when the first answer of plain HTTP is to be compared: that takes some
+    milliseconds, and with what it imports a start would be a fiftieth longer. Raises ConfigError."""
+    if not os.path.lexists(paths.block_pages_file):
+        return _shipped_pages
+    pages = read_block_pages(paths)
+    return lambda: pages
+
+
+def read_block_pages(paths: Paths) -> BlockPages:
+    """Reads the fingerprints of block pages that Byway ships, and those that were imported. Raises ConfigError."""
+    from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+
+    texts = [(_SHIPPED_PAGES, read_text(_SHIPPED_PAGES, limit=FILE_LIMIT))]
+    if os.path.lexists(paths.block_pages_file):
+        texts.append((paths.block_pages_file, read_obeyed(paths.block_pages_file, limit=FILE_LIMIT).text))
+    return BlockPages(
+        fingerprint for file, text in texts for fingerprint in parse_fingerprints(text, file.name).fingerprints
+    )
+
+
+@cache
+def _shipped_pages() -> BlockPages:
+    from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+
+    text = read_text(_SHIPPED_PAGES, limit=FILE_LIMIT)
+    return BlockPages(parse_fingerprints(text, _SHIPPED_PAGES.name).fingerprints)
+
+
+Fingerprint = tuple[object, ...]
+
+
+def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
+    """Returns the state of the configuration file, which is first, and of each file that the settings name. It changes
+    when one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed.
+    Copies of fetched lists are not among them: who replaces one asks for a reload."""
+    lists = (paths.named(item.source) for item in settings.list if not item.url)
+    files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
+    return tuple((*_state(file, with_content=True), *_state(file.parent, with_content=False)) for file in files)
+
+
+def fingerprint_of_included(settings: Settings, paths: Paths, lists: Mapping[str, DomainList]) -> Fingerprint:
+    """Returns the same of the files that the lists included when they were read."""
+    folders = {item.name: paths.named(item.source).parent for item in settings.list if not item.url}
+    files = [folders[name] / file for name, it in lists.items() if name in folders for file in it.included]
+    return tuple(_state(file, with_content=True) for file in files)
+
+
+def _state(path: Path, *, with_content: bool) -> tuple[int, ...]:
+    """Returns what changes with a file or a folder, () when it cannot be read. Symbolic links are followed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    content = (status.st_mtime_ns, status.st_size) if with_content else ()
+    return (status.st_ino, status.st_mode, status.st_uid, *content)

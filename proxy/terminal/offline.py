@@ -1,0 +1,45 @@
+"""The configuration and the rules as the files have them, for commands that need no running Byway.
+
+Everything is checked as `byway run` would check it, except that no password command is run: no connection is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+
+from proxy.config.load import Loaded, load
+from proxy.config.paths import Paths
+from proxy.config.schema import Settings
+from proxy.net.poller import make_poller
+from proxy.session.setup import Setup
+from proxy.setup.setup_builder import SetupBuilder
+
+
+def read_configuration(paths: Paths) -> Loaded:
+    """Loads the configuration and the environment. Raises ConfigError with all problems."""
+    return load(paths.config_to_read, env=os.environ)
+
+
+def make_setup(paths: Paths) -> Setup:
+    """Builds the setup that a start of Byway would have now, without flags and without overrides of `site set`. It is
+    for reading: its routes must not be dialed. Raises ConfigError with all problems."""
+    return asyncio.run(_make(paths))
+
+
+async def _make(paths: Paths) -> Setup:
+    loaded = read_configuration(paths)
+    poller = make_poller(asyncio.get_running_loop())
+    try:
+        without_commands = replace(loaded, settings=without_passwords(loaded.settings))
+        return SetupBuilder(poller, paths).make(without_commands, {}, port=loaded.settings.listen.port)
+    finally:
+        poller.close()
+
+
+def without_passwords(settings: Settings) -> Settings:
+    """Returns the settings without password commands and without a user of the proxy."""
+    listen = replace(settings.listen, user="", password_cmd="")
+    relays = tuple(replace(relay, password_cmd="") for relay in settings.relay)
+    return replace(settings, listen=listen, relay=relays)

@@ -1,0 +1,39 @@
+"""What to know of an action that needs a relay: without a usable one, the sites that it is for do not open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.config.paths import Paths
+from proxy.features.relays.display import configured
+from proxy.terminal.client import Client
+
+Document = Mapping[str, Any]
+
+
+def relays_now(paths: Paths, client: Client | None) -> Document:
+    """Returns the relays and groups as the running Byway knows them, else as they are configured."""
+    return configured(paths) if client is None else client.get("/v1/relays")
+
+
+def relay_warning(known: Document, *, relay: str = "", then: str) -> str:
+    """Returns the sentence for an action that uses `relay`, a relay or a group ("": any relay), when none of these is
+    usable; "" when one is. `known` are those of `relays_now`, `then` is what follows, such as `nothing opens`."""
+    groups = {group["name"]: group["relays"] for group in known["groups"]}
+    members = groups.get(relay, [relay]) if relay else [each["name"] for each in known["relays"]]
+    meant = [each for each in known["relays"] if each["name"] in members]
+    enabled = [each for each in meant if each["enabled"]]
+    if not meant:
+        return f"No relay is configured, so {then}. Add one with `byway relay add URL`."
+    if not enabled:
+        names = " ".join(each["name"] for each in meant)
+        subject = f"Relay {names} is disabled" if len(meant) == 1 else "All of these relays are disabled"
+        return f"{subject}, so {then}. Use it again with `byway relay enable {names}`."
+    faults = [each["fault"] for each in enabled if each["state"] == "failing"]
+    if len(faults) < len(enabled):
+        return ""
+    subject = f"Relay {enabled[0]['name']} fails" if len(enabled) == 1 else "All of these relays fail"
+    fault = faults[0]
+    reason = f" ({fault['text']})" if fault is not None else ""
+    return f"{subject}{reason}, so {then}. To do: {fault['do'] if fault is not None else '`byway relay test`'}"
