@@ -10,8 +10,9 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning, Weights
 from proxy.config.setting_types import keys_of
-from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.features.table import FEATURES
 from proxy.model import Cause, SignalId
+from proxy.model.feature import pages_of
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for folder in ("proxy", "tests", "addons") for path in (ROOT / folder).rglob("*.py"))
@@ -142,7 +143,10 @@ def test_the_tables_that_newcomers_add_to_are_where_the_page_says() -> None:
 def test_every_page_of_the_dashboard_is_shown() -> None:
     text = (ROOT / "docs" / "dashboard.md").read_text("utf-8")
     pictures = re.findall(r"^!\[.+\]\((dashboard/[a-z-]+\.webp)\)$", text, re.MULTILINE)
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Five questions", *PAGE_NAMES.values()]
-    assert {f"dashboard/{name}.webp" for name in PAGE_NAMES} <= set(pictures)
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+        "Five questions",
+        *(page.title for page in pages_of(FEATURES).values()),
+    ]
+    assert {f"dashboard/{name}.webp" for name in pages_of(FEATURES)} <= set(pictures)
     kept = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs" / "dashboard").iterdir()}
     assert kept == set(pictures), "and no other picture is kept"

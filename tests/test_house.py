@@ -36,6 +36,12 @@ def test_imports_run_one_way() -> None:
         ("proxy/wire/sniff.py", "import proxy.net.stream", "imports run one way"),
         ("proxy/net/tasks.py", "import proxy.store", "imports run one way"),
         ("proxy/detect/verdict/labels.py", "import time", "the pure half does no I/O"),
+        (
+            "proxy/features/demo/command.py",
+            "import proxy.features.doctor.command",
+            "features know nothing of each other",
+        ),
+        ("proxy/probe/site_name.py", "import typer", "the core has neither commands nor pages"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:

@@ -14,7 +14,7 @@ from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.session.setup import Setup
 
 if TYPE_CHECKING:
-    from proxy.features.desktop.notifications import Show
+    from proxy.setup.desktop.notification import Show
 
 
 @frozen_dataclass
@@ -43,6 +43,6 @@ class AddonBackend:
 
     async def notify(self, title: str, text: str) -> None:
         if self.show is not None:
-            from proxy.features.desktop.notifications import show_aside  # few addons show any
+            from proxy.setup.desktop.notification import show_aside  # few addons show any
 
             await show_aside(self.show, title, text)

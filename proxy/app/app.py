@@ -38,6 +38,7 @@ from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.model import AutoMode, Destination, Inbound, IPAddress, Request, Route
 from proxy.model.errors import BywayError, reason_of
+from proxy.model.feature import Feature, Role, offers, provided
 from proxy.model.remembered import forget_remembered
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.deadline import deadline
@@ -52,6 +53,7 @@ from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.net.uplink.sleep_watch import SleepWatch
 from proxy.session.events import Events, Learned
+from proxy.session.inspector import MadeInspector
 from proxy.session.inspector_on_demand import InspectorOnDemand
 from proxy.session.plan import plan_for
 from proxy.session.recent_clients import RecentClients
@@ -80,7 +82,6 @@ if TYPE_CHECKING:
     from proxy.app.override_clock import OverrideClock
     from proxy.config.schema import ListConfig
     from proxy.detect.tls_interception import KnownRoots
-    from proxy.features.inspection.inspector import MitmInspector
     from proxy.probe.list_refresh import ListRefresh
     from proxy.session.services import TransferChecker
     from proxy.setup.saved_relay_health import SavedRelayHealth
@@ -106,12 +107,16 @@ class App:
         options: RunOptions,
         paths: Paths,
         loaded: Loaded,
+        features: Sequence[Feature],
         ending: Ending,
         faults: Faults,
         renew_lock: Callable[[], None] = lambda: None,
     ) -> None:
         """`renew_lock` takes the lock of the state folder again, where that was removed."""
         self._options = options
+        self._features = features
+        self.broken_features: Mapping[str, str] = {}
+        """By name, why a feature does not work."""
         self._renew_lock = renew_lock
         self._is_announced = False
         self._ending = ending
@@ -175,6 +180,7 @@ class App:
             copies=self._copies,
             relay_addresses=self._relay_addresses,
             tcp_info=self._tcp_info,
+            inspects=offers(features, Role.INSPECTOR),
         )
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
@@ -213,7 +219,7 @@ class App:
         subscribe(
             self._services,
             Subscribers(
-                *(self._services, self._store, self._addons, warnings, show),
+                *(self._services, self._features, self._store, self._addons, warnings, show),
                 ephemeral=options.ephemeral,
                 verbose=verbose,
             ),
@@ -312,11 +318,22 @@ class App:
         stored. Returns the problems: with any, all stays as it was."""
         return await self._active.reload(ask_passwords=True)
 
+    async def check_features(self) -> None:
+        """Finds features that do not work, and warns of each."""
+        from proxy.app.feature_check import broken_features
+
+        try:
+            self.broken_features = await broken_features()
+        except (BywayError, OSError) as error:
+            log.warning("%s", error)
+        for sentence in self.broken_features.values():
+            log.warning("%s", sentence)
+
     def print_greeting(self) -> None:
         """Prints where Byway listens and what to do next, unless `--quiet`."""
         if not self._options.quiet:
             address = Destination(self._loaded.settings.listen.address, self._active.port)
-            print_greeting(self._active, address, self._poller)
+            print_greeting(self._active, address, self._poller, self._features)
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Gives back the system proxy, takes no more clients and lets those there are finish, for a bounded time or
@@ -372,17 +389,17 @@ class App:
         for sentence in self._groups.lost_selections(self._setup.groups).values():
             log.warning("%s", sentence)
 
-    def _make_inspector(self) -> MitmInspector:
-        from proxy.features.inspection.inspector import Folders, MitmInspector
-
-        return MitmInspector(
+    def _make_inspector(self) -> MadeInspector:
+        made: MadeInspector = provided(self._features, Role.INSPECTOR)(
             lambda: self._services,
             self._poller,
-            Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
+            self._paths,
             lambda: self._setup.settings,
             self._addons,
+            ephemeral=self._options.ephemeral,
             roots=self._services.roots(),
         )
+        return made
 
     @cached_property
     def _list_refresh(self) -> ListRefresh:
@@ -560,6 +577,8 @@ class App:
         from proxy.setup.rule_edits import RulesFileEditor
 
         return ControlBackend(
+            self._features,
+            lambda: self.broken_features,
             self._active,
             self._services,
             self._store,
@@ -577,7 +596,7 @@ class App:
             self._faults,
             self._ways_file,
             lambda: self._saved_health,
-            RulesFileEditor(self._active, self._paths, self._copies),
+            RulesFileEditor(self._active, self._paths, self._copies, inspects=self._builder.inspects),
             self._paths,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,

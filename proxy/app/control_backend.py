@@ -21,6 +21,7 @@ from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
 from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
+from proxy.model.feature import Feature
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.faults import Faults
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 class ControlBackend:
     """The parts of one running Byway, as the control server uses them."""
 
+    features: Sequence[Feature]
+    broken_features: Callable[[], Mapping[str, str]]
     active: ActiveSetup
     services: Services
     store: Store

@@ -13,9 +13,9 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from proxy.app.app import App
@@ -25,6 +25,7 @@ from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.config.state_lock import StateLock, alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
+from proxy.model.feature import Feature, Role, usable
 from proxy.net.faults import Faults, place_of
 from proxy.net.polling_loop import new_loop
 from proxy.net.tasks import spawn
@@ -36,7 +37,7 @@ log = logging.getLogger("proxy")
 _TERMINAL = "/dev/tty"
 
 
-def run(options: RunOptions) -> int:
+def run(options: RunOptions, features: Sequence[Feature]) -> int:
     """Runs Byway in the foreground until it is stopped. Returns the exit code; a restart begins a new process."""
     _log_to_stderr(options)
     try:
@@ -44,7 +45,7 @@ def run(options: RunOptions) -> int:
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
         with alone(paths) as lock, asyncio.Runner(loop_factory=new_loop) as runner:
-            code, begins_again = runner.run(_live(options, paths, loaded, lock))
+            code, begins_again = runner.run(_live(options, paths, loaded, features, lock))
         if begins_again:
             begin_again()
         return code
@@ -110,23 +111,21 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
     return options, paths
 
 
-def _remove_left_over(paths: Paths) -> None:
-    """Removes browser profiles that should have gone with their window. Takes seconds for a large one."""
-    from proxy.features.desktop.temporary_profiles import places, remove_left_over
-
-    for place in places(paths.runtime_dir, Path(os.path.expanduser("~"))):
-        try:
-            remove_left_over(place)
-        except BywayError as error:
-            log.warning("%s", error)
+def _remove_left_over(features: Sequence[Feature], paths: Paths) -> None:
+    """Removes what earlier runs should have removed. Takes seconds for much."""
+    if (remove := usable(features, Role.LEFT_OVER)) is not None:
+        for problem in remove(paths):
+            log.warning("%s", problem)
 
 
-async def _live(options: RunOptions, paths: Paths, loaded: Loaded, lock: StateLock) -> tuple[int, bool]:
+async def _live(
+    options: RunOptions, paths: Paths, loaded: Loaded, features: Sequence[Feature], lock: StateLock
+) -> tuple[int, bool]:
     """Returns the exit code, and whether it is to begin again."""
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
     ending = Ending()
-    app = App(options, paths, loaded, ending, faults, lock.renew)
+    app = App(options, paths, loaded, features, ending, faults, lock.renew)
     try:
         # What was imported and made so far lives as long as the process: no collection need scan it again. The Setup,
         # which is made next, does not: another one takes its place, and its objects refer to each other. No collection
@@ -137,7 +136,8 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded, lock: StateLo
         app.announce()
         app.print_greeting()
         return_freed_pages()
-        spawn(asyncio.to_thread(_remove_left_over, paths), name="remove temporary profiles")
+        spawn(app.check_features(), name="check the features")
+        spawn(asyncio.to_thread(_remove_left_over, features, paths), name="remove temporary profiles")
         await ending.asked.wait()
         if not ending.hurry.is_set():
             await app.drain(ending.hurry)

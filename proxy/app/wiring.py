@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from proxy.config.schema import ListConfig
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.site_status import status_of
 from proxy.extend.dispatch import Addons
 from proxy.model import Cause, Change, NetworkId, NetworkState, State
+from proxy.model.feature import Feature, Role, usable
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.remembered import forget_remembered
 from proxy.net.tasks import spawn
@@ -36,12 +37,12 @@ from proxy.session.services import Services
 from proxy.store.store import Store
 
 if TYPE_CHECKING:
-    from proxy.features.desktop.notifications import Notifications, Show
     from proxy.probe.connectivity_check import ConnectivityCheck
     from proxy.probe.dns_check import DnsCheck
     from proxy.probe.interception_check import InterceptionCheck
     from proxy.probe.list_refresh import ListRefresh
     from proxy.probe.retest import DirectRetest
+    from proxy.setup.desktop.notification import Show
 
 log = logging.getLogger("proxy")
 
@@ -50,7 +51,7 @@ E = TypeVar("E", bound=Event)
 
 def subscribe(services: Services, to: Subscribers) -> None:
     """Subscribes the probes, the log, the addons and the warnings to `services.events`, in the order of calling."""
-    on_trouble = _OnTrouble(services, to.show, ephemeral=to.ephemeral)
+    on_trouble = _OnTrouble(services, to.features, to.show, ephemeral=to.ephemeral)
 
     events = services.events
     _from_the_first(events, Delivered, lambda: on_trouble.interception.on_delivered)
@@ -68,8 +69,8 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(HostsForgotten, lambda it: services.findings.clear_all(), lambda it: services.flows.forget_hosts())
     events.on(HostsForgotten, lambda it: services.tcp_info.split_tcp.forget_hosts())
     if to.show is not None:
-        events.on(Rescued, lambda it: on_trouble.notifications.on_rescued(it))
-        events.on(SignalWaits, lambda it: on_trouble.notifications.on_signal_waits(it))
+        events.on(Rescued, on_trouble.notify_of_rescue)
+        events.on(SignalWaits, on_trouble.notify_of_signal)
 
 
 def _subscribe_addons(events: Events, to: Subscribers) -> None:
@@ -104,11 +105,19 @@ def _from_the_first(events: Events, kind: type[E], handler: Callable[[], Callabl
     events.on(kind, first)
 
 
+class Notifications(Protocol):
+    """Notifies the user on the desktop."""
+
+    def on_rescued(self, rescued: Rescued) -> None: ...
+    def on_signal_waits(self, waits: SignalWaits) -> None: ...
+
+
 class _OnTrouble:
     """What acts on what visits show, most of it when a site is blocked or the network is not well. Each is imported and
     made with the first such event."""
 
-    def __init__(self, services: Services, show: Show | None, *, ephemeral: bool) -> None:
+    def __init__(self, services: Services, features: Sequence[Feature], show: Show | None, *, ephemeral: bool) -> None:
+        self._features = features
         self._services = services
         self._show = show
         self._ephemeral = ephemeral
@@ -138,10 +147,17 @@ class _OnTrouble:
         return DnsCheck(self._services)
 
     @cached_property
-    def notifications(self) -> Notifications:
-        from proxy.features.desktop.notifications import Notifications
+    def notifications(self) -> Notifications | None:
+        make = usable(self._features, Role.NOTIFICATIONS)
+        return None if make is None else make(self._services, self._show, ephemeral=self._ephemeral)
 
-        return Notifications(self._services, self._show, ephemeral=self._ephemeral)
+    def notify_of_rescue(self, rescued: Rescued) -> None:
+        if self.notifications is not None:
+            self.notifications.on_rescued(rescued)
+
+    def notify_of_signal(self, waits: SignalWaits) -> None:
+        if self.notifications is not None:
+            self.notifications.on_signal_waits(waits)
 
 
 @frozen_dataclass
@@ -149,6 +165,7 @@ class Subscribers:
     """Hands events on to the parts that know nothing of events."""
 
     services: Services
+    features: Sequence[Feature]
     store: Store
     addons: Addons
     warnings: NetworkWarnings

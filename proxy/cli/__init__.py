@@ -46,9 +46,10 @@ def _run(words: Sequence[str]) -> None:
     options = read_run_options(words)
     if options is not None:
         from proxy.app.process import run
+        from proxy.features.table import FEATURES
         from proxy.terminal.exit_codes import Exit, translated
 
-        sys.exit(translated(lambda: Exit(run(options)), debug=options.verbose > 1))
+        sys.exit(translated(lambda: Exit(run(options, FEATURES)), debug=options.verbose > 1))
     from proxy.cli.commands import app
 
     app(prog_name="byway")

@@ -12,69 +12,88 @@ import typer
 from typer.main import get_group
 
 from proxy import __version__
+from proxy.features.table import FEATURES
+from proxy.model.feature import BrokenFeature
 from proxy.terminal.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress
+from proxy.terminal.exit_codes import translated
 from proxy.terminal.help import Group
 
 if TYPE_CHECKING:
     from typer import _click as click
 
-_MODULES = {
-    "run": "proxy.cli.run",
-    "stop": "proxy.features.today.stop_commands",
-    "restart": "proxy.features.today.stop_commands",
-    "status": "proxy.features.today.commands",
-    "why": "proxy.features.sites.why_command",
-    "test": "proxy.features.sites.survey_command",
-    "report": "proxy.features.sites.report_command",
-    "demo": "proxy.features.demo.command",
-    "browser": "proxy.features.desktop.browser_command",
-    "open": "proxy.features.desktop.open_command",
-    "pac": "proxy.features.desktop.pac_command",
-    "env": "proxy.features.desktop.env_command",
-    "log": "proxy.features.traffic.commands",
-    "relay": "proxy.features.relays.commands",
-    "rule": "proxy.features.rules.commands",
-    "list": "proxy.features.rules.list_commands",
-    "site": "proxy.features.sites.commands",
-    "mode": "proxy.features.today.mode_commands",
-    "pause": "proxy.features.today.mode_commands",
-    "resume": "proxy.features.today.mode_commands",
-    "system": "proxy.features.desktop.system_command",
-    "doctor": "proxy.features.doctor.command",
-    "forget": "proxy.features.settings.forget_command",
-    "addons": "proxy.features.addons.commands",
-    "config": "proxy.features.settings.commands",
-    "ca": "proxy.features.inspection.commands",
-    "service": "proxy.features.desktop.service_command",
-}
-"""The module of each command, in the order of the help. Its `add_to` adds the command to a Typer."""
+_ORDER = (
+    *("run", "stop", "restart", "status", "why", "test", "report", "demo", "browser", "open", "pac", "env", "log"),
+    *("relay", "rule", "list", "site", "mode", "pause", "resume", "system", "doctor", "forget", "addons", "config"),
+    *("ca", "service"),
+)
+"""Of the help. Commands that it does not have follow behind."""
+
+
+_OWN = frozenset(("run", "open"))
+"""Commands of no feature."""
+
+
+def names() -> list[str]:
+    """Returns the names of all commands but `help` and `version`, in the order of the help."""
+    known = {*_OWN}.union(*(feature.commands for feature in FEATURES))
+    return sorted(known, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
+def _add(name: str, to: typer.Typer) -> None:
+    """Imports the module of a command, and adds it."""
+    if name in _OWN:
+        import_module(f"proxy.cli.{name}").add_to(to)
+    for feature in FEATURES:
+        if name in feature.commands:
+            try:
+                feature.load(feature.commands[name])(to)
+            except BrokenFeature as error:
+                _add_broken(name, to, error)
+
+
+def _add_broken(name: str, to: typer.Typer, error: BrokenFeature) -> None:
+    """Adds a command that says why it cannot be used, whatever words follow it."""
+
+    def run() -> None:
+        def fail() -> None:
+            raise error
+
+        raise typer.Exit(translated(fail))
+
+    words = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    to.command(name, help="(does not work)", context_settings=words, add_help_option=False)(run)
 
 
 class _Commands(Mapping[str, "click.Command"]):
-    """The commands of the root by name: those of _MODULES, which are imported one by one, and after them others."""
+    """The commands of the root by name: those of the features, which are imported one by one, and after them others."""
 
     def __init__(self, others: Mapping[str, click.Command]) -> None:
         self._others = others
+        self._names = names()
         self._imported: dict[str, click.Command] = {}
 
     def __getitem__(self, name: str) -> click.Command:
         if name in self._others:
             return self._others[name]
         if name not in self._imported:
+            if name not in self._names:
+                raise KeyError(name)
             alone = typer.Typer(rich_markup_mode=None)
-            import_module(_MODULES[name]).add_to(alone)
+            _add(name, alone)
             self._imported |= get_group(alone).commands
         return self._imported[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from _MODULES
+        yield from self._names
         yield from self._others
 
     def __len__(self) -> int:
-        return len(_MODULES) + len(self._others)
+        return len(self._names) + len(self._others)
 
 
 class _Root(Group):
+    features = FEATURES
+
     def __init__(self, *, commands: Mapping[str, click.Command], **given: Any) -> None:
         super().__init__(**given)
         self.commands = _Commands(commands)  # type: ignore[assignment]  # nothing adds commands to the root later

@@ -33,6 +33,7 @@ def _run(
     """Run the proxy in the foreground, until Ctrl-C."""
     from proxy.app.process import run
     from proxy.app.run_options import RunOptions
+    from proxy.features.table import FEATURES
 
     options = RunOptions(
         config=call.flags.config,
@@ -44,4 +45,4 @@ def _run(
         verbose=call.flags.verbose,
         quiet=call.flags.quiet,
     )
-    return Exit(run(options))
+    return Exit(run(options, FEATURES))

@@ -19,9 +19,10 @@ from aiohttp.typedefs import Middleware
 from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
 from proxy.control.answers.errors import ErrorAnswer
 from proxy.control.endpoint import ASKED, Endpoint
+from proxy.control.endpoints.sign_in import SignInEndpoints
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import BODY_LIMIT, Nothing, parse_body, parse_query
 from proxy.control.streaming import FAULT, Followers, phrases_as
-from proxy.control.subjects import Subjects
 from proxy.model.document import document
 from proxy.model.errors import BywayError
 from proxy.wire.relay_url import redact
@@ -29,11 +30,11 @@ from proxy.wire.relay_url import redact
 log = logging.getLogger(__name__)
 
 
-def make_app(subjects: Subjects, guard: Guard) -> web.Application:
+def make_app(frame: Frame, guard: Guard) -> web.Application:
     """Returns the API, for the clients that `guard` admits."""
     followers = Followers()
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
-    for endpoint in subjects.endpoints():
+    for endpoint in endpoints_of(frame):
         handler = _handler(endpoint, followers)
         if endpoint.method == "GET":
             app.router.add_get(endpoint.path, handler, allow_head=not endpoint.streams)
@@ -42,6 +43,12 @@ def make_app(subjects: Subjects, guard: Guard) -> web.Application:
     app.on_response_prepare.append(secure_headers)
     app.on_shutdown.append(followers.stop)
     return app
+
+
+def endpoints_of(frame: Frame) -> list[Endpoint]:
+    """Returns all endpoints: those of the features, and that of signing in."""
+    kinds = frame.loaded((feature, name) for feature in frame.features for name in feature.endpoints)
+    return [endpoint for kind in (*kinds, SignInEndpoints) for endpoint in frame.one(kind).routes()]
 
 
 def _handler(endpoint: Endpoint, followers: Followers) -> Handler:

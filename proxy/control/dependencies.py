@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.detect.relay_ways import RelayObstacle
     from proxy.extend.manager import AddonState
     from proxy.model import AutoMode, Change, NetworkId, Outcome, Override, Plan, RelayGroup, Request
+    from proxy.model.feature import Feature
     from proxy.net.client_programs import ClientPrograms
     from proxy.net.dns.resolver import Resolver
     from proxy.probe.list_refresh import ListRefresh
@@ -236,6 +237,11 @@ class Dependencies(Protocol):
 
     async def plan(self, request: Request, situation: Situation | None = None) -> Plan:
         """The plan that a session would make for a request now, or in a situation."""
+
+    @property
+    def features(self) -> Sequence[Feature]: ...
+    def broken_features(self) -> Mapping[str, str]:
+        """Returns why a feature does not work, in a sentence, by its name."""
 
     def addons(self) -> Sequence[AddonState]:
         """All addons that were found."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from proxy.config.relays import enabled_relays, relay_names
-from proxy.control.answers.relays import GroupJson, RelayJson, groups_json, relays_json
+from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer, groups_json, relays_json
 from proxy.control.dependencies import Dependencies
 from proxy.control.relay_visits import RelayVisits, read_visits
+from proxy.control.site_reader import FLUSH_S
 
 
 class RelayReader:
@@ -47,6 +49,14 @@ class RelayReader:
             visits=visits,
             obstacles=self._parts.relay_obstacles(),
         )
+
+    async def answer(self) -> RelaysAnswer:
+        """Returns the relays and groups, with their state, after what visits have shown is stored."""
+        now = time.time()
+        await asyncio.to_thread(self._parts.store.flush, FLUSH_S)
+        visits = await self.visits(now)
+        relays = await self.all(now, visits)
+        return RelaysAnswer(relays, self.groups(relays, visits, now))
 
     def groups(
         self, relays: Sequence[RelayJson], visits: Mapping[str, RelayVisits], now: float

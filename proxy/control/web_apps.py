@@ -16,14 +16,15 @@ from proxy.control.dashboard.dashboard import Dashboard
 from proxy.control.dashboard.guard import FORM_LIMIT
 from proxy.control.dashboard.sign_in import SignIn
 from proxy.control.dependencies import Dependencies
+from proxy.control.frame import Frame
 from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
-from proxy.control.subjects import Subjects
-from proxy.features.desktop.own_pages import Use, home_page, setup_page
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
+from proxy.model.feature import Role, usable
 from proxy.model.phrase import _
 from proxy.session.error_page import prefers_html
 from proxy.session.inbound import reached_address
+from proxy.session.recent_clients import Use
 from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from proxy.wire.http1_fields import HEAD_LIMIT
@@ -43,11 +44,10 @@ def make_runners(
     """Returns what serves the control API, and what serves pages to clients of the proxy's own port. The API is for
     those who have the token, on loopback at `port`; without a token for this user's processes. The caller sets both up
     and cleans them up."""
-    sign_in = SignIn()
-    subjects = Subjects.of(parts, sign_in)
+    frame = Frame(parts, SignIn())
     guard = SameUser() if token is None else Bearer(token, hosts_of(port))
-    dashboard = Dashboard(parts, subjects, sign_in, proxy_port)
-    return _runner(make_app(subjects, guard)), _runner(_page_app(parts, dashboard, proxy_port))
+    dashboard = Dashboard(frame, proxy_port)
+    return _runner(make_app(frame, guard)), _runner(_page_app(frame, dashboard, proxy_port))
 
 
 class _InOneLine(logging.Filter):
@@ -81,7 +81,9 @@ def _runner(app: web.Application) -> web.AppRunner:
     )
 
 
-def _page_app(parts: Dependencies, dashboard: Dashboard, port: int) -> web.Application:
+def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
+    parts = frame.parts
+
     def reached(request: web.Request) -> Destination:
         """The address at which the client has reached us, with the port of the proxy."""
         name = request.transport.get_extra_info("sockname") if request.transport is not None else None
@@ -129,10 +131,11 @@ def _page_app(parts: Dependencies, dashboard: Dashboard, port: int) -> web.Appli
         user_agent = request.headers.get("User-Agent", "")
         language = language_of(request)
         address = reached(request).address
-        if address is None or not address.is_loopback:
-            text = setup_page(proxy(request), user_agent, language)
-        else:
-            text = home_page(proxy(request), use(request, user_agent), user_agent, language)
+        is_here = address is not None and address.is_loopback
+        front_page = usable(frame.features, Role.FRONT_PAGE)
+        if front_page is None:
+            raise web.HTTPNotFound
+        text = front_page(proxy(request), use(request, user_agent) if is_here else None, user_agent, language)
         return web.Response(text=text, content_type="text/html")
 
     def is_by_name(request: web.Request) -> bool:

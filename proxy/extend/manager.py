@@ -75,6 +75,11 @@ class AddonState:
     def name(self) -> str:
         return self.file.name
 
+    @property
+    def runs(self) -> bool:
+        """Whether a version of it runs and has not been stopped."""
+        return self.file.enabled and not self.is_off and bool(self.running)
+
 
 @dataclass(slots=True)
 class _LiveAddon:

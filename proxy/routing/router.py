@@ -111,6 +111,15 @@ def override_text(host: str, override: Override) -> str:
     return f"site set {host} {override.action}{relay}"
 
 
+def covering(host: str, overrides: Mapping[str, Override]) -> tuple[str, Override] | None:
+    """Returns the most specific override that decides about a host, behind the host that it is of; None: none does."""
+    while host:
+        if host in overrides:
+            return host, overrides[host]
+        host = host.partition(".")[2]
+    return None
+
+
 def _reason_of(host: str, override: Override) -> _Reason:
     text = override_text(host, override)
     return _Reason(override.action, override.relay, text, text=text, until=override.until)

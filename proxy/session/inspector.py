@@ -45,3 +45,24 @@ class Inspector(Protocol):
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:
         """Takes the place of an origin, for one plain HTTP request and its answer. Raises OSError."""
+
+
+class MadeInspector(Inspector, Protocol):
+    """An Inspector, for those who made it."""
+
+    @property
+    def uninspected(self) -> str:
+        """The hosts that are not inspected for now, since a client rejected their certificate; empty: none."""
+        ...
+
+    def on_addons_changed(self) -> None:
+        """Other addons see requests from now on."""
+
+    def forget_rejections(self) -> None:
+        """Inspects again what clients had rejected."""
+
+    def forget_hosts(self, meant: Callable[[str], bool]) -> None:
+        """Forgets what is known of hosts, but for those of open connections."""
+
+    async def close(self) -> None:
+        """Ends all inspected connections."""

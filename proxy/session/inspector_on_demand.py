@@ -1,38 +1,39 @@
 """Implements session's Inspector in a run that may never inspect anything.
 
-The MitmInspector and what it imports are made when a rule INSPECTs the first connection.
+The inspector and what it imports are made when a rule INSPECTs the first connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from proxy.model import Outcome
+from proxy.model.errors import BywayError
 from proxy.net.stream import SocketStream
-from proxy.session.inspector import InspectedOrigin, InspectionDecision
+from proxy.session.inspector import InspectedOrigin, InspectionDecision, MadeInspector
 from proxy.wire.flight import Flight
-
-if TYPE_CHECKING:
-    from proxy.features.inspection.inspector import MitmInspector
 
 
 class InspectorOnDemand:
     """Hands on to the inspector, which it makes when a session asks for it."""
 
-    def __init__(self, make: Callable[[], MitmInspector]) -> None:
+    def __init__(self, make: Callable[[], MadeInspector]) -> None:
         self._make = make
-        self._made: MitmInspector | None = None
+        self._made: MadeInspector | None = None
 
-    def needed(self) -> MitmInspector:
-        """Returns the inspector."""
+    def needed(self) -> MadeInspector:
+        """Returns the inspector. Raises BywayError where none can be made."""
         if self._made is None:
             self._made = self._make()
         return self._made
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """See Inspector."""
-        return await self.needed().decide(outcome, flight)
+        try:
+            inspector = self.needed()
+        except BywayError as error:  # no inspection is no reason to let it pass
+            return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
+        return await inspector.decide(outcome, flight)
 
     async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
         """See Inspector."""
@@ -42,7 +43,7 @@ class InspectorOnDemand:
         """See Inspector."""
         return await self.needed().serve(outcome)
 
-    # The same as of MitmInspector, where there is one: without it there is nothing to do.
+    # The same as of MadeInspector, where there is one: without it there is nothing to do.
 
     def on_addons_changed(self) -> None:
         if self._made is not None:

@@ -7,6 +7,7 @@ recognise the browser that opens it. Two browsers with the same User-Agent canno
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 
 RECENT_S = 10.0
 _KEPT = 64
@@ -31,3 +32,11 @@ class RecentClients:
     def has_used(self, user_agent: str) -> bool:
         """Whether a client with this User-Agent used the proxy in the last RECENT_S seconds."""
         return time.monotonic() - self._noted.get(hash(user_agent), float("-inf")) <= RECENT_S
+
+
+class Use(StrEnum):
+    """What is known of the browser that asks for the page."""
+
+    CONFIRMED = "confirmed"  # its request came through the proxy
+    RECENT = "recent"  # one with its User-Agent has just used the proxy
+    NOT_SEEN = "not seen"

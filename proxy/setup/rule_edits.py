@@ -47,9 +47,11 @@ def add_rule(
     *,
     at: int | None = None,
     lists: Mapping[str, DomainList] | None = None,
+    inspects: bool = True,
 ) -> AddedRule:
     """Adds a rule to rules.txt, which is made when there is none. It becomes rule number `at`; by default it goes
-    before the first MATCH, or to the end. `lists` are those that rules may name; None: they are read.
+    before the first MATCH, or to the end. `lists` are those that rules may name; None: they are read. `inspects`:
+    whether a feature can INSPECT.
 
     Raises ValueError for a number that cannot be, ConfigError when the rule or the file has a fault, and BywayError
     when the file cannot be written."""
@@ -65,7 +67,7 @@ def add_rule(
     if not alone.rules:
         raise ConfigError("there is no rule in it; write TYPE,value,ACTION")
     with edit_lock(paths.rules_file.resolve().parent):
-        file = _File.open(paths, settings, lists)
+        file = _File.open(paths, settings, lists, inspects=inspects)
         rules = file.rules.rules
         if at is None:
             matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
@@ -87,13 +89,13 @@ def add_rule(
     return added
 
 
-def add_rules(paths: Paths, settings: Settings, lines: Sequence[str]) -> int:
+def add_rules(paths: Paths, settings: Settings, lines: Sequence[str], *, inspects: bool) -> int:
     """Adds rules to rules.txt in one step, before the first MATCH or to the end. Returns the number of the first.
 
     Raises ConfigError when a rule or the file has a fault, and BywayError when the file cannot be written."""
     lists = read_lists(settings.list, paths)
     with edit_lock(paths.rules_file.resolve().parent):
-        file = _File.open(paths, settings, lists)
+        file = _File.open(paths, settings, lists, inspects=inspects)
         rules = file.rules.rules
         matches = (number for number, rule in enumerate(rules, 1) if rule.type is RuleType.MATCH)
         at = next(matches, len(rules) + 1)
@@ -124,7 +126,8 @@ class RulesFileEditor:
     """Edits rules.txt while Byway runs: an edit is in use when its method returns. Implements
     `control.dependencies.RulesFile`. Belongs to one loop; files are read and written in threads."""
 
-    def __init__(self, active: ActiveSetup, paths: Paths, copies: ListCopies) -> None:
+    def __init__(self, active: ActiveSetup, paths: Paths, copies: ListCopies, *, inspects: bool = True) -> None:
+        self._inspects = inspects
         self._active = active
         self._paths = paths
         self._copies = copies
@@ -151,7 +154,7 @@ class RulesFileEditor:
         settings = await self._active.configured()
         async with self._editing:
             added = await asyncio.to_thread(
-                lambda: add_rule(self._paths, settings, line, lists=self._lists(settings)),
+                lambda: add_rule(self._paths, settings, line, lists=self._lists(settings), inspects=self._inspects),
             )
             await self._use()
             return added
@@ -159,7 +162,7 @@ class RulesFileEditor:
     def _replace(self, text: str, settings: Settings, version: str) -> Rules | None:
         lists = self._lists(settings)
         with edit_lock(self._paths.rules_file.resolve().parent):
-            file = _File.open(self._paths, settings, lists)
+            file = _File.open(self._paths, settings, lists, inspects=self._inspects)
             rules = file.replace(text)
             if file.is_changed:  # a form that is posted twice finds its own text there
                 if file.version != version:
@@ -174,7 +177,7 @@ class RulesFileEditor:
             raise NotInUse([f"{name} is saved, but not in use yet: {problems[0]}", *problems[1:]])
 
     def _open(self, settings: Settings) -> _File:
-        return _File.open(self._paths, settings, self._lists(settings))
+        return _File.open(self._paths, settings, self._lists(settings), inspects=self._inspects)
 
     def _lists(self, settings: Settings) -> Mapping[str, DomainList]:
         """Returns the lists in use, and those that the configuration has had for less time than a reload takes."""
@@ -186,7 +189,8 @@ class RulesFileEditor:
 class _File:
     """rules.txt while it is edited: its lines, each with its end. `check` parses a text as Byway would."""
 
-    def __init__(self, path: Path, data: bytes, check: Callable[[str], Rules]) -> None:
+    def __init__(self, path: Path, data: bytes, check: Callable[[str], Rules], *, inspects: bool) -> None:
+        self._inspects = inspects
         self._path = path
         self._data = data
         self._mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
@@ -196,7 +200,7 @@ class _File:
         self.version = hashlib.sha256(data).hexdigest()[:_VERSION_LENGTH] if data else ""
 
     @classmethod
-    def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList]) -> _File:
+    def open(cls, paths: Paths, settings: Settings, lists: Mapping[str, DomainList], *, inspects: bool = True) -> _File:
         """Raises ConfigError when it cannot be read, or when another user could change it."""
         path, data = paths.rules_file, b""
         # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
@@ -204,7 +208,12 @@ class _File:
             data = read_obeyed(path, limit=FILE_LIMIT).data
         else:
             check_obeyed(paths.config_dir)
-        return cls(path.resolve(), data, lambda text: check_rules(text, settings, source=path.name, lists=lists))
+        return cls(
+            path.resolve(),
+            data,
+            lambda text: check_rules(text, settings, source=path.name, lists=lists),
+            inspects=inspects,
+        )
 
     @cached_property
     def rules(self) -> Rules:
@@ -215,7 +224,7 @@ class _File:
         """Returns what a text means. Raises ConfigError when it has a fault."""
         decode(Path(self._path.name), text.encode())
         checked = self._check(text)
-        check_supported(checked)
+        check_supported(checked, inspects=self._inspects)
         return checked
 
     def replace(self, text: str) -> Rules:

@@ -79,9 +79,10 @@ class SetupBuilder:
         copies: ListCopies | None = None,
         relay_addresses: RelayAddresses | None = None,
         tcp_info: TcpInfo | None = None,
+        inspects: bool = True,
     ) -> None:
         """`copies`: of the lists that were fetched; None: those in the state folder. `relay_addresses` None: they are
-        remembered in memory only. `tcp_info` None: one of its own."""
+        remembered in memory only. `tcp_info` None: one of its own. `inspects`: whether a feature can INSPECT."""
         self._poller = poller
         self._paths = paths
         self._runtime = runtime
@@ -89,6 +90,7 @@ class SetupBuilder:
         self._relay_addresses = relay_addresses or RelayAddresses(None)
         self._tcp_info = tcp_info or TcpInfo()
         self._passwords = Passwords()
+        self.inspects = inspects
         self._recent_clients = recent_clients or RecentClients()
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -111,7 +113,7 @@ class SetupBuilder:
             guard_of(loaded, port=port)
         with _Gathered(problems):
             rules = read_rules(settings, self._paths, pause_s=pause_s, copies=self._copies)
-            check_supported(rules)
+            check_supported(rules, inspects=self.inspects)
         with _Gathered(problems):
             servers = secure_servers(settings, self._paths)
         with _Gathered(problems):
@@ -268,10 +270,14 @@ class _Gathered:
         return True
 
 
-def check_supported(rules: Rules) -> None:
-    """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME."""
+_NO_INSPECTION = "INSPECT needs the feature inspection, which is not here; install Byway again, or remove INSPECT"
+
+
+def check_supported(rules: Rules, *, inspects: bool) -> None:
+    """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME. `inspects`: whether
+    a feature can INSPECT."""
     rule = next(rules.rules.of_kind(lambda kind: kind.intercept), None)
-    if rule is not None and (reason := unavailable()):
+    if rule is not None and (reason := unavailable() if inspects else _NO_INSPECTION):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
     rule = next(rules.rules.of_kind(lambda kind: kind.type is RuleType.PROCESS_NAME), None)
     if rule is not None and (reason := unsupported()):

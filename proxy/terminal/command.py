@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proxy.model.feature import Role, offers
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.terminal.exit_codes import Exit, NotRunning, translated
 from proxy.terminal.help import Command
@@ -23,6 +24,7 @@ from proxy.terminal.output import Output, say
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
+    from proxy.model.feature import Feature
     from proxy.terminal.client import Client
     from proxy.terminal.stored import Stored
 
@@ -70,6 +72,12 @@ class Invocation:
 
     flags: Flags
     output: Output
+    features: Sequence[Feature] = ()
+
+    @property
+    def inspects(self) -> bool:
+        """Whether a feature can INSPECT."""
+        return offers(self.features, Role.INSPECTOR)
 
     @property
     def paths(self) -> Paths:
@@ -113,7 +121,7 @@ class Invocation:
             from proxy.terminal.stored import Stored
 
             try:
-                stored = Stored(self.paths)
+                stored = Stored(self.paths, self.features)
             except NotRunning:
                 raise none from None
             self.output.hint("No Byway is running. This is from its log.")
@@ -123,6 +131,12 @@ class Invocation:
         """Prints one line to stderr; without -v nothing."""
         if self.flags.verbose:
             say(text)
+
+
+def features_of(ctx: typer.Context) -> Sequence[Feature]:
+    """Returns those of the command line in which a command stands."""
+    features: Sequence[Feature] = getattr(ctx.find_root().command, "features", ())
+    return features
 
 
 def common_parameters() -> list[inspect.Parameter]:
@@ -168,7 +182,7 @@ def _runner(body: Body, *, is_translated: bool = False) -> Callable[..., None]:
             ctx.obj = flags
             return
         output = Output(as_json=flags.json, plain=flags.plain, quiet=flags.quiet, verbose=flags.verbose)
-        call = Invocation(flags, output)
+        call = Invocation(flags, output, features_of(ctx))
         if is_translated and output.fancy:
             call = replace(call, output=replace(output, spoken=spoken_here(call.paths)))
         raise typer.Exit(translated(lambda: body(call, **given), debug=flags.verbose > 1, out=call.output))

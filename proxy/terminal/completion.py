@@ -32,76 +32,42 @@ def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
         answer = _get(ctx, "/v1/sites")
         names += [override["scope"] for override in answer["overrides"]]
         names += names_of(site["scope"] for site in answer["sites"])
-    return _starting(names, incomplete)
+    return starting(names, incomplete)
 
 
 def complete_relays(ctx: typer.Context, incomplete: str) -> list[str]:
     """Relays by name."""
-    return _starting(_relays(ctx), incomplete)
+    return starting(_relays(ctx), incomplete)
 
 
 def complete_lists(ctx: typer.Context, incomplete: str) -> list[str]:
     """Lists by name."""
-    return _starting(_configured_names(ctx, "list"), incomplete)
+    return starting(_configured_names(ctx, "list"), incomplete)
 
 
 def complete_selections(ctx: typer.Context, incomplete: str) -> list[str]:
     """Relays and groups by name."""
-    return _starting((*_relays(ctx), *_relays(ctx, "group")), incomplete)
+    return starting((*_relays(ctx), *_relays(ctx, "group")), incomplete)
 
 
 def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:
     """`direct`, and relays by name."""
-    return _starting(["direct", *_relays(ctx)], incomplete)
+    return starting(["direct", *_relays(ctx)], incomplete)
 
 
 def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
     """Actions of `byway site set`; after a colon, relays and groups."""
     action, colon, _ = incomplete.partition(":")
     if colon:
-        return _starting((f"{action}:{name}" for name in (*_relays(ctx), *_relays(ctx, "group"))), incomplete)
-    return _starting(_ACTIONS, incomplete)
-
-
-def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Addons by name: the user's, and those that ship."""
-    names: list[str] = []
-    with contextlib.suppress(Exception):
-        from proxy.config.bundled import bundled_folder
-
-        for folder in (_paths(ctx).addons_dir, bundled_folder("addons")):
-            if folder is not None:
-                names += [file.stem for file in sorted(folder.glob("*.py"))]
-    return _starting(names, incomplete)
-
-
-def complete_hooks(incomplete: str) -> list[str]:
-    """Hooks of addons."""
-    from proxy.extend.hooks import HOOKS
-
-    return _starting(HOOKS, incomplete)
-
-
-def complete_kinds(incomplete: str) -> list[str]:
-    """Templates of `byway addons new`."""
-    from proxy.features.addons.skeletons import KINDS
-
-    return _starting(KINDS, incomplete)
-
-
-def complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Tests that can be continued."""
-    names: list[str] = []
-    with contextlib.suppress(Exception):
-        names += [file.stem for file in sorted((_paths(ctx).state_dir / "surveys").glob("*.jsonl"))]
-    return _starting(names, incomplete)
+        return starting((f"{action}:{name}" for name in (*_relays(ctx), *_relays(ctx, "group"))), incomplete)
+    return starting(_ACTIONS, incomplete)
 
 
 def complete_settings(incomplete: str) -> list[str]:
     """Settings by name."""
     from proxy.config.one_setting import settings_by_name
 
-    return _starting(settings_by_name(), incomplete)
+    return starting(settings_by_name(), incomplete)
 
 
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
@@ -109,7 +75,7 @@ def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
     known = tuple(words)
 
     def complete(incomplete: str) -> list[str]:
-        return _starting(known, incomplete)
+        return starting(known, incomplete)
 
     return complete
 
@@ -126,7 +92,7 @@ def _configured_names(ctx: typer.Context, section: str) -> list[str]:
     with contextlib.suppress(Exception):
         import tomllib
 
-        text = _paths(ctx).config_file.read_text("utf-8")
+        text = paths_typed(ctx).config_file.read_text("utf-8")
         return [str(table["name"]) for table in tomllib.loads(text).get(section, ()) if "name" in table]
     return []
 
@@ -136,16 +102,17 @@ def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
     from proxy.terminal.client import Client
     from proxy.terminal.exit_codes import NotRunning
 
-    paths = _paths(ctx)
+    paths = paths_typed(ctx)
     try:
         return replace(Client.find(paths.state_dir), timeout_s=_TIMEOUT_S).get(path)
     except NotRunning:
+        from proxy.terminal.command import features_of
         from proxy.terminal.stored import Stored
 
-        return Stored(paths).get(path)
+        return Stored(paths, features_of(ctx)).get(path)
 
 
-def _paths(ctx: typer.Context) -> Paths:
+def paths_typed(ctx: typer.Context) -> Paths:
     """Builds the Paths from the flags typed so far."""
     from proxy.config.paths import Paths
 
@@ -162,7 +129,7 @@ def _given(ctx: typer.Context | None, name: str) -> Path | None:
     return None
 
 
-def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+def starting(names: Iterable[str], incomplete: str) -> list[str]:
     """Returns those of the names that begin with the typed text, each once, at most _LIMIT."""
     unique = dict.fromkeys(name for name in names if name.isprintable() and name.startswith(incomplete))
     return list(unique)[:_LIMIT]

@@ -22,18 +22,21 @@ def read_configuration(paths: Paths) -> Loaded:
     return load(paths.config_to_read, env=os.environ)
 
 
-def make_setup(paths: Paths) -> Setup:
+def make_setup(paths: Paths, *, inspects: bool = True) -> Setup:
     """Builds the setup that a start of Byway would have now, without flags and without overrides of `site set`. It is
-    for reading: its routes must not be dialed. Raises ConfigError with all problems."""
-    return asyncio.run(_make(paths))
+    for reading: its routes must not be dialed. `inspects`: whether a feature can INSPECT. Raises ConfigError with all
+    problems."""
+    return asyncio.run(_make(paths, inspects=inspects))
 
 
-async def _make(paths: Paths) -> Setup:
+async def _make(paths: Paths, *, inspects: bool) -> Setup:
     loaded = read_configuration(paths)
     poller = make_poller(asyncio.get_running_loop())
     try:
         without_commands = replace(loaded, settings=without_passwords(loaded.settings))
-        return SetupBuilder(poller, paths).make(without_commands, {}, port=loaded.settings.listen.port)
+        return SetupBuilder(poller, paths, inspects=inspects).make(
+            without_commands, {}, port=loaded.settings.listen.port
+        )
     finally:
         poller.close()
 

@@ -11,18 +11,13 @@ from urllib.parse import quote
 
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.config.relays import relay_names
-from proxy.control.answers.sites import ForgottenSiteAnswer, OverrideAnswer, OverrideJson
 from proxy.model import Action, Override
-from proxy.model.document import document
 from proxy.model.errors import BywayError
-from proxy.probe.site_name import scope
-from proxy.routing.rule_parser import parse_action
 from proxy.store.salvage import read_overrides
 from proxy.store.store import Store
 from proxy.terminal.client import Client
 from proxy.terminal.command import Invocation
-from proxy.terminal.exit_codes import NotRunning, as_misuse
+from proxy.terminal.exit_codes import NotRunning
 
 Document = dict[str, Any]
 
@@ -70,33 +65,3 @@ def stopped_store(paths: Paths) -> Iterator[Store]:
                 raise BywayError(f"nothing was stored: {store.trouble or 'the disk does not answer'}")
         finally:
             store.close()
-
-
-def set_stopped(paths: Paths, site: str, action: str, for_s: int | None) -> Document:
-    """Sets an override while no Byway runs. Returns what a running one answers. Raises Misused and BywayError."""
-    from proxy.terminal.offline import read_configuration
-
-    settings = read_configuration(paths).settings
-    with as_misuse():
-        host = scope(site)
-        parsed, relay = parse_action(action, relays=relay_names(settings))
-    override = Override(parsed, relay, 0.0 if for_s is None else time.time() + for_s)
-    set_overrides(paths, None, {host: override})
-    return document(OverrideAnswer(host, OverrideJson.of(host, override)))
-
-
-def forget_stopped(paths: Paths, site: str) -> Document:
-    """Forgets the stored status and the overrides of a site while no Byway runs. Returns what a running one answers."""
-    from proxy.detect.beliefs.beliefs import Beliefs
-
-    with as_misuse():
-        host = scope(site)
-    with stopped_store(paths) as store:
-        below = [name for name in store.load_overrides() if name == host or name.endswith(f".{host}")]
-        for name in below:
-            store.clear_override(name)
-        detect = load(paths.config_to_read).settings.detect
-        changes = Beliefs(detect, store.load_beliefs(), results=store.load_results(), store=store).forget(host)
-        store.believe(changes)
-    forgotten = tuple(sorted({change.scope for change in changes}))
-    return document(ForgottenSiteAnswer(host, forgotten, tuple(sorted(below))))

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.features.relays.display import configured
+from proxy.config.relays import enabled_relays, expanded, groups_of
 from proxy.terminal.client import Client
 
 Document = Mapping[str, Any]
 
 
 def relays_now(paths: Paths, client: Client | None) -> Document:
-    """Returns the relays and groups as the running Byway knows them, else as they are configured."""
-    return configured(paths) if client is None else client.get("/v1/relays")
+    """Returns the relays and groups as the running Byway knows them, else as they are configured: without a fault."""
+    if client is not None:
+        return client.get("/v1/relays")
+    settings = load(paths.config_to_read, env=os.environ).settings
+    relays = expanded(settings).relay
+    in_use = {each.name for each in enabled_relays(relays)}
+    return {
+        "relays": [
+            {"name": each.name, "enabled": each.name in in_use, "state": "untried", "fault": None} for each in relays
+        ],
+        "groups": [{"name": group.name, "relays": group.members} for group in groups_of(settings)],
+    }
 
 
 def relay_warning(known: Document, *, relay: str = "", then: str) -> str:

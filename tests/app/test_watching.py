@@ -17,7 +17,9 @@ from proxy.app.process import _log_fault
 from proxy.app.run_options import Ending, RunOptions
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.features.today.problems import StatusSnapshot, problems
+from proxy.features.addons.problems import present as of_addons
+from proxy.features.table import FEATURES
+from proxy.features.today.problems import StatusSnapshot, present
 from proxy.model import Action, Destination, NetworkState
 from proxy.net.faults import Faults
 from tests.support.waiting import until
@@ -57,7 +59,11 @@ class Watching(App):
 
     def problems(self) -> list[str]:
         live = self._control_backend().counters()
-        return [it.text for it in problems(StatusSnapshot(live, NetworkState.OK, [], [], [], ""))]
+        found = [
+            *present(StatusSnapshot(live, NetworkState.OK, [], [], "")),
+            *of_addons([], live.get("addons_missing")),
+        ]
+        return [it.text for it in found]
 
     @property
     def rules_file(self) -> Path:
@@ -77,7 +83,7 @@ async def watching(folder: Path) -> AsyncIterator[Watching]:
     private_folder(paths.state_dir)
     faults = Faults()
     asyncio.get_running_loop().set_exception_handler(partial(_log_fault, faults))
-    app = Watching(options, paths, load(paths.config_to_read, env={}, flags=options.flags), Ending(), faults)
+    app = Watching(options, paths, load(paths.config_to_read, env={}, flags=options.flags), FEATURES, Ending(), faults)
     try:
         await app.start()
         yield app

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from proxy.app import process
 from proxy.app.run_options import RunOptions
 from proxy.cli.commands import app
 from proxy.cli.run_options import read_run_options
+from proxy.model.feature import Feature
 from tests.cli.conftest import Byway, Home
 
 
@@ -24,7 +26,7 @@ from tests.cli.conftest import Byway, Home
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
     asked: list[RunOptions] = []
 
-    def run(options: RunOptions) -> int:
+    def run(options: RunOptions, _features: Sequence[Feature]) -> int:
         asked.append(options)
         return 1 if options.port == 1 else 0
 
@@ -110,7 +112,7 @@ FOR_TYPER = [
 def typer_reads(words: list[str]) -> list[RunOptions]:
     asked: list[RunOptions] = []
 
-    def run(options: RunOptions) -> int:
+    def run(options: RunOptions, _features: Sequence[Feature]) -> int:
         asked.append(options)
         return 0
 

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.config.paths import Paths
 from proxy.config.schema import Log
+from proxy.features.table import FEATURES
 from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, StoredResult, Symptom
 from proxy.model.errors import BywayError
 from proxy.store.file import open_reader
@@ -162,7 +163,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(kept: Path, monkeypatch: py
 
 
 def test_only_what_the_files_hold_is_answered(home: Home, kept: Path) -> None:
-    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state))
+    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), FEATURES)
     assert reader.get("/v1/measurements/x.example")["measurements"] == []
     with pytest.raises(BywayError, match="needs a running Byway"):
         reader.get("/v1/status")
@@ -181,7 +182,7 @@ def test_it_answers_as_the_running_byway_does(home: Home, kept: Path) -> None:
         (row, _) = world.store.log()
     finally:
         world.close()
-    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state))
+    reader = stored.Stored(Paths.locate({}, config=home.config, state=home.state), FEATURES)
     assert set(reader.get("/v1/log")["rows"][0]) == set(row)
     assert isinstance(reader.get("/v1/sites")["network"], str)
     assert NetworkId(reader.get("/v1/sites")["network"]) == HOME

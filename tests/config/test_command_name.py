@@ -79,6 +79,6 @@ def test_the_commands_in_a_text_are_said_as_they_are_typed(text: str, said: str)
 
 
 def test_every_command_is_known_to_the_texts() -> None:
-    from proxy.cli.commands import _MODULES
+    from proxy.cli.commands import names
 
-    assert sorted({*_MODULES, "help", "version"}) == sorted(COMMANDS)
+    assert sorted({*names(), "help", "version"}) == sorted(COMMANDS)

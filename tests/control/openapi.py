@@ -12,14 +12,17 @@ import inspect
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from proxy.control.answers.errors import ErrorAnswer
+from proxy.control.api import endpoints_of
 from proxy.control.endpoint import Endpoint
-from proxy.control.subjects import Subjects
+from proxy.control.frame import Frame
+from proxy.features.table import FEATURES
 from proxy.model.document_version import VERSION
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -94,13 +97,14 @@ class _Schemas(GenerateJsonSchema):
 
 def make_document() -> Schema:
     """Returns the document."""
-    nothing: Any = None  # no endpoint is asked for anything
-    endpoints = sorted(Subjects.of(nothing, nothing).endpoints(), key=lambda each: (each.path, each.method))
+    parts: Any = SimpleNamespace(features=FEATURES)  # no endpoint is asked for anything
+    nothing: Any = None
+    endpoints = sorted(endpoints_of(Frame(parts, nothing)), key=lambda each: (each.path, each.method))
     answers = dict.fromkeys((*(kind for each in endpoints for kind in each.answers), ErrorAnswer))
     bodies = dict.fromkeys(each.asked for each in endpoints if each.has_body and each.asked is not None)
-    parts: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in answers]
-    parts += [(kind, "validation", TypeAdapter(kind)) for kind in bodies]
-    _, made = TypeAdapter.json_schemas(parts, ref_template="#/components/schemas/{model}", schema_generator=_Schemas)
+    kinds: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in answers]
+    kinds += [(kind, "validation", TypeAdapter(kind)) for kind in bodies]
+    _, made = TypeAdapter.json_schemas(kinds, ref_template="#/components/schemas/{model}", schema_generator=_Schemas)
     schemas = {name: _untitled(schema) for name, schema in sorted(made["$defs"].items())}
     for kind in answers:
         schema = schemas[kind.__name__]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from proxy.control.answers.connections import AttemptJson, DestinationJson, PlanJson
-from proxy.features.today.answers import ProblemJson, ProblemSubject
+from proxy.control.answers.problems import ProblemJson, ProblemSubject
 from proxy.model import Action
 from proxy.model.document import document, phrase_of, phrase_parts, to_json, versioned
 from proxy.model.document_version import VERSION

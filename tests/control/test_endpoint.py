@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from proxy.control.answers.sites import OverrideAnswer
-from proxy.control.answers.switches import SystemProxyOffAnswer, SystemProxyOnAnswer
 from proxy.control.endpoint import Endpoint
+from proxy.features.desktop.answers import SystemProxyOffAnswer, SystemProxyOnAnswer
 from proxy.features.rules.list_answers import RefreshedLine, RefreshEndLine
 from proxy.features.sites.endpoints import OverrideRequest
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.features.today.answers import AddonsAnswer
-from proxy.features.today.endpoints import StatusEndpoints
+from proxy.features.addons.answers import AddonsAnswer
+from proxy.features.addons.endpoints import AddonEndpoints
 from tests.control.documented import Documented
 from tests.control.fuzzing import fuzz, make_world, serving
 from tests.control.world import World
@@ -34,12 +34,12 @@ async def test_no_request_gets_a_server_error_or_an_undocumented_answer(world: W
 async def test_a_fault_is_found(
     world: World, documented: Documented, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    async def broken(_: StatusEndpoints) -> AddonsAnswer:
+    async def broken(_: AddonEndpoints) -> AddonsAnswer:
         if fault == "a server error":
             raise ZeroDivisionError
         return AddonsAnswer(("pin",))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(StatusEndpoints, "addons", broken)
+    monkeypatch.setattr(AddonEndpoints, "addons", broken)
     async with serving(world) as server:
         fuzzed = await fuzz(server, cases=1, seed=1, path="/v1/addons")
     assert not fuzzed.ok

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, web
 
 from proxy.control import api
 from proxy.control.dashboard.sign_in import SignIn
-from proxy.control.subjects import Subjects
+from proxy.control.frame import Frame
 from tests.control.documented import Documented
 from tests.control.openapi import FILE, as_text, make_document
 from tests.control.world import World, read
@@ -26,7 +26,7 @@ def test_the_document_is_what_the_endpoints_are() -> None:
 
 
 def test_every_route_is_documented(world: World) -> None:
-    app = api.make_app(Subjects.of(world.parts, SignIn()), guard=None)  # type: ignore[arg-type]  # nothing is asked
+    app = api.make_app(Frame(world.parts, SignIn()), guard=None)  # type: ignore[arg-type]  # nothing is asked
     routes = {(route.resource.canonical, route.method.lower()) for route in app.router.routes() if route.resource}
     assert {(path, method) for path, method in routes if method != "head"} == set(OPERATIONS)
 

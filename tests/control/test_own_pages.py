@@ -11,9 +11,10 @@ from email.parser import Parser
 import pytest
 
 from proxy.control.server import ControlServer
-from proxy.features.desktop.own_pages import Family, Use, family_of, home_page, setup_page
+from proxy.features.desktop.own_pages import Family, family_of, home_page, setup_page
 from proxy.languages.language import Language
 from proxy.model import Destination
+from proxy.session.recent_clients import Use
 from proxy.wire.home_network import LOOPBACK, PREFIXES
 from tests.control.test_server import OURS, adopted
 from tests.control.world import SECRET, World

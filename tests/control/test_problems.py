@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import ListConfig, RelayConfig
+from proxy.control.answers.problems import ProblemJson
 from proxy.control.answers.relays import RelayJson
 from proxy.control.answers.sites import SiteJson
 from proxy.detect.relay_faults import NotedFault, RelayFault
@@ -15,8 +16,11 @@ from proxy.detect.relay_health import RelayHealth
 from proxy.detect.relay_ways import Obstacle, RelayObstacle
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
+from proxy.features.addons.problems import present as of_addons
 from proxy.features.rules.list_answers import ListJson
-from proxy.features.today.problems import StatusSnapshot, problems
+from proxy.features.rules.problems import present as of_lists
+from proxy.features.today import problems as today
+from proxy.features.today.problems import StatusSnapshot
 from proxy.model import Belief, Destination, NetworkState, State, Symptom
 from proxy.model.relay_way import RelayWay
 from proxy.routing.domain_set import DomainSet
@@ -63,9 +67,17 @@ def listed(item: ListConfig, found: DomainList, info: CopyInfo | None = None) ->
     return ListJson.of(item, found, info, NOW)
 
 
-WELL = StatusSnapshot(
-    {"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "", now=NOW
-)
+WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], "", now=NOW)
+
+Standing = StatusSnapshot | list[AddonState] | list[ListJson]
+
+
+def problems(standing: Standing) -> tuple[ProblemJson, ...]:
+    """Those that the feature finds whose state this is."""
+    if isinstance(standing, StatusSnapshot):
+        return today.present(standing)
+    addons = [each for each in standing if isinstance(each, AddonState)]
+    return (*of_addons(addons, ""), *of_lists([each for each in standing if isinstance(each, ListJson)], NOW))
 
 
 @pytest.mark.parametrize(
@@ -77,22 +89,22 @@ WELL = StatusSnapshot(
             "byway config check",
         ),
         (
-            replace(WELL, addons=[AddonState(PIN, problems=(f"pin.py:3: at {URL}",))]),
+            [AddonState(PIN, problems=(f"pin.py:3: at {URL}",))],
             "Addon pin does not load: pin.py:3: at https://u:***@h.",
             "byway addons list",
         ),
         (
-            replace(WELL, addons=[AddonState(PIN, running="abc", problems=("pin.py:3: not valid Python",))]),
+            [AddonState(PIN, running="abc", problems=("pin.py:3: not valid Python",))],
             "Addon pin does not load: pin.py:3: not valid Python; the previous version keeps running.",
             "byway addons list",
         ),
         (
-            replace(WELL, addons=[AddonState(PIN, is_off=True, faults=3, last_fault=f"pin.py:3: at {URL}")]),
+            [AddonState(PIN, is_off=True, faults=3, last_fault=f"pin.py:3: at {URL}")],
             "Addon pin was disabled after repeated faults: pin.py:3: at https://u:***@h.",
             "edit /home/me/addons/pin.py",
         ),
         (
-            replace(WELL, lists=[listed(GFW, DomainList(NO_ENTRIES, source="gfw.txt"))]),
+            [listed(GFW, DomainList(NO_ENTRIES, source="gfw.txt"))],
             "gfw.txt: the list is empty.",
             "byway rule check",
         ),
@@ -103,35 +115,30 @@ WELL = StatusSnapshot(
             "add another name of its certificate (?sni=NAME) or address (?alt=HOST:PORT), then byway relay test tor",
         ),
         (
-            replace(WELL, lists=[listed(FETCHED, ABSENT, CopyInfo(FETCHED.url))]),
+            [listed(FETCHED, ABSENT, CopyInfo(FETCHED.url))],
             "list gfw: not fetched yet; run `byway list refresh gfw`.",
             "byway list refresh gfw",
         ),
         (
-            replace(WELL, lists=[listed(FETCHED, ABSENT, CopyInfo(FETCHED.url, failures=1, error="answered 404"))]),
+            [listed(FETCHED, ABSENT, CopyInfo(FETCHED.url, failures=1, error="answered 404"))],
             "list gfw: not fetched yet; run `byway list refresh gfw` (answered 404).",
             "byway list refresh gfw",
         ),
         (
-            replace(WELL, lists=[listed(FETCHED, ONE, replace(COPY, failures=2, error=f"through tor: {URL} failed"))]),
+            [listed(FETCHED, ONE, replace(COPY, failures=2, error=f"through tor: {URL} failed"))],
             "List gfw could not be fetched: through tor: https://u:***@h failed; its last good copy, of 1 day ago, "
             "is in use.",
             "byway list refresh gfw",
         ),
         (
-            replace(WELL, lists=[listed(FETCHED, ONE, replace(COPY, fetched_at=NOW - 3 * 86_400))]),
+            [listed(FETCHED, ONE, replace(COPY, fetched_at=NOW - 3 * 86_400))],
             "List gfw is out of date: its last good copy, of 3 days ago, is in use, and its refresh is 1d.",
             "byway list refresh gfw",
         ),
         (
-            replace(WELL, lists=[listed(FETCHED, DomainList(NO_ENTRIES, source="list gfw"), COPY)]),
+            [listed(FETCHED, DomainList(NO_ENTRIES, source="list gfw"), COPY)],
             "list gfw: the list is empty.",
             "byway list show gfw",
-        ),
-        (
-            replace(WELL, live={"addons_missing": "there is no addon pinn"}),
-            "there is no addon pinn",
-            "byway addons list",
         ),
         (
             replace(WELL, live={"uninspected": "app.example"}),
@@ -175,8 +182,13 @@ WELL = StatusSnapshot(
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_what_to_do(standing: StatusSnapshot, text: str, do: str) -> None:
+def test_what_is_wrong_is_told_with_what_to_do(standing: Standing, text: str, do: str) -> None:
     assert [(each.text, each.do) for each in problems(standing)] == [(text, do)]
+
+
+def test_an_addon_that_is_configured_and_not_there_is_told_of() -> None:
+    (told,) = of_addons([AddonState(PIN, running="abc")], "there is no addon pinn")
+    assert (told.text, told.do) == ("there is no addon pinn", "byway addons list")
 
 
 def test_a_network_in_trouble_is_told_of() -> None:
@@ -205,7 +217,7 @@ def test_a_site_that_refuses_or_is_down_is_none_that_is_blocked(state: State, ca
 
 
 def test_where_all_is_well_nothing_is_said() -> None:
-    assert problems(WELL) == ()
+    assert problems(WELL) == problems([AddonState(PIN, running="abc")]) == problems([listed(FETCHED, ONE, COPY)]) == ()
 
 
 @pytest.mark.parametrize(("last_good", "is_problem"), [("direct|tlsrec", False), ("tor", True), ("direct", True)])

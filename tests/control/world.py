@@ -26,6 +26,7 @@ from proxy.detect.relay_groups import RelayGroups
 from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayObstacle
 from proxy.extend.manager import AddonState
+from proxy.features.table import FEATURES
 from proxy.model import (
     AutoMode,
     Change,
@@ -42,6 +43,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.errors import DialError
+from proxy.model.feature import Feature
 from proxy.net.client_programs import ClientPrograms
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.resolver import Resolver
@@ -197,6 +199,8 @@ class RulesFile:
 class Parts:
     """The Dependencies of a server, each of which a test may replace."""
 
+    features: Sequence[Feature]
+    broken_features: Callable[[], Mapping[str, str]]
     setup: Callable[[], dependencies.SetupView]
     beliefs: Beliefs
     health: Health
@@ -314,6 +318,8 @@ class World:
     @property
     def parts(self) -> Parts:
         return Parts(
+            features=FEATURES,
+            broken_features=dict,
             setup=lambda: self._setup,
             beliefs=self.beliefs,
             health=self.health,

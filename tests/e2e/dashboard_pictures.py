@@ -15,8 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.features.table import FEATURES
 from proxy.model import Cause, Change, Route, State
+from proxy.model.feature import pages_of
 from tests.cli.seeded import BLOCKED, SeededWorld
 from tests.control.opened import open_three
 from tests.e2e.test_dashboard import SHOWN, sign_in
@@ -91,7 +92,7 @@ async def take(folder: Path) -> None:
             world.see(rescued(host="new.example.org", at=time.time()))
             home = await sign_in(page, pages)
             await page.look(dark=False, width=WIDTH)
-            for shown in (*PAGE_NAMES, "site"):
+            for shown in (*pages_of(FEATURES), "site"):
                 path = SHOWN[shown]
                 await page.open(home + path)
                 (folder / f"{shown}.webp").write_bytes(await picture(page))

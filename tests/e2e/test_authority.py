@@ -17,7 +17,7 @@ from yarl import URL
 from proxy.control.access import SameUser
 from proxy.control.api import make_app
 from proxy.control.dashboard.sign_in import SignIn
-from proxy.control.subjects import Subjects
+from proxy.control.frame import Frame
 from proxy.features.inspection.authority import Authority, certificate_file, open_authority
 from proxy.features.inspection.leaf import Leaves
 from proxy.features.inspection.nss_stores import NssStore
@@ -79,7 +79,7 @@ def questions() -> list[str]:
     """Every path of the control server that answers and ends, and some that somebody might try."""
     world = World()
     try:
-        app = make_app(Subjects.of(world.parts, SignIn()), SameUser())
+        app = make_app(Frame(world.parts, SignIn()), SameUser())
     finally:
         world.close()
     paths = {resource.canonical.replace("{host}", "example.org") for resource in app.router.resources()}

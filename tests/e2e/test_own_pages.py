@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.features.desktop.own_pages import Use, home_page, setup_page
+from proxy.features.desktop.own_pages import home_page, setup_page
 from proxy.model import Destination
+from proxy.session.recent_clients import Use
 from tests.support import programs
 from tests.support.byway import Byway
 from tests.support.chromium import Refused, Tab, tab

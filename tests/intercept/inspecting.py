@@ -27,6 +27,7 @@ from proxy.extend.loading.addon import Addon
 from proxy.features.inspection import authority as ca
 from proxy.features.inspection.engine import Engine
 from proxy.features.inspection.inspector import MitmInspector
+from proxy.features.table import FEATURES
 from proxy.model import Outcome
 from proxy.net.dialers import tls
 from proxy.net.faults import Faults
@@ -52,7 +53,9 @@ class Inspecting(App):
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         self.folder = folder
         self.outcomes: list[Outcome] = []
-        super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags), Ending(), Faults())
+        super().__init__(
+            options, paths, load(paths.config_to_read, env={}, flags=options.flags), FEATURES, Ending(), Faults()
+        )
         self._services.events.on(Ended, lambda ended: self.outcomes.append(ended.outcome))
 
     def add(
@@ -76,7 +79,9 @@ class Inspecting(App):
 
     @property
     def bridge(self) -> MitmInspector:
-        return self._inspector.needed()
+        made = self._inspector.needed()
+        assert isinstance(made, MitmInspector)
+        return made
 
     @property
     def proxy(self) -> tuple[str, int]:
@@ -98,7 +103,7 @@ class Inspecting(App):
 
     @property
     def engine(self) -> Engine | None:
-        return self._inspector.needed()._engine
+        return self.bridge._engine
 
     def ours(self) -> Path:
         """The authority's certificate, which a client has to trust. Made when it is not there yet."""

@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.store.rows import HOUR_S
 
 WIDTH, HEIGHT = 600, 120
 """Of a bar chart, in units of its own; it is as wide as its column."""
+
+HOURS = 24
+"""Hours that a chart of hours shows, the present one included."""
 
 LANE = 20
 """Height of one lane of a timeline."""
@@ -134,3 +138,8 @@ def _svg(height: int, inner: str) -> Markup:
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true"'
         f' focusable="false">{inner}</svg>'
     )
+
+
+def first_hour(now: float) -> int:
+    """Returns when the first hour of the chart began."""
+    return (int(now) // HOUR_S - HOURS + 1) * HOUR_S

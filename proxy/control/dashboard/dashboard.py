@@ -8,36 +8,38 @@ use Byway. Every request passes `guard` first. The pages are imported with the f
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from proxy.control.access import Refused, hosts_of
 from proxy.control.dashboard.answer import SIGN_IN_HEADERS, html, log_fault, message
 from proxy.control.dashboard.guard import check_client, check_origin, cookie_name, posted_form, session_of
-from proxy.control.dashboard.sign_in import CODE_S, Session, SignIn
-from proxy.control.dependencies import Dependencies
+from proxy.control.dashboard.sign_in import CODE_S, Session
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import query_fields
 from proxy.control.speaker import speaker
 from proxy.control.streaming import FAULT
-from proxy.control.subjects import Subjects
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
 from proxy.model.phrase import _
 from proxy.session.foreign_requests import SIGN_IN_PATH
 from proxy.wire.html_page import Html, document, element, prose
 
+if TYPE_CHECKING:
+    from proxy.control.dashboard.routes import Routes
+
 
 class Dashboard:
     """The dashboard of one Byway. Belongs to one loop."""
 
-    def __init__(self, parts: Dependencies, subjects: Subjects, sign_in: SignIn, port: int) -> None:
+    def __init__(self, frame: Frame, port: int) -> None:
         """`port` is the proxy's own."""
-        self._parts = parts
-        self._subjects = subjects
-        self._sign_in = sign_in
+        self._frame = frame
+        self._parts = frame.parts
+        self._sign_in = frame.sign_in
         self._port = port
+        self._routes: Routes | None = None
         self._streams: set[asyncio.Task[Any]] = set()
 
     def routes(self) -> list[web.RouteDef]:
@@ -116,23 +118,23 @@ class Dashboard:
             self._sign_in.sign_out(session)
             return message(_("Signed out"), _("To sign in again: `byway open`"), 200, language)
         # In a thread: connections go on while jinja2 and the pages are imported, and a catalogue is read.
-        await asyncio.to_thread(_load_pages, language)
-        from proxy.control.dashboard.routes import find
+        self._routes = routes = await asyncio.to_thread(_load_pages, language, self._frame, self._routes)
         from proxy.control.dashboard.visit import Visit
 
-        handler, fields = find(request.method, path)
+        handler, fields = routes.find(request.method, path)
         began = _now()
-        answer = await handler(Visit(request, session, language, fields, self._parts, self._subjects, self._streams))
+        answer = await handler(Visit(request, session, language, fields, self._frame, self._streams))
         if request.method == "GET" and isinstance(answer, web.Response):
             session.page_took_s = max(_now() - began, session.page_took_s * 0.7)  # several tabs share it
         return answer
 
 
-def _load_pages(language: Language) -> None:
-    import_module("proxy.control.dashboard.routes")
+def _load_pages(language: Language, frame: Frame, loaded: Routes | None) -> Routes:
     from proxy.control.dashboard.rendering import environment
+    from proxy.control.dashboard.routes import Routes
 
     environment(language)
+    return loaded or Routes(frame)
 
 
 def _now() -> float:

@@ -32,3 +32,10 @@ def relay_kind(relay: RelayJson) -> str:
 def relay_glyph(relay: RelayJson) -> str:
     """Returns the sign of a relay's state, so that colour is never the only difference."""
     return {"good": "✓", "bad": "✗", "warn": "◔", "quiet": "·"}[relay_kind(relay)]
+
+
+def route_kind(route: str) -> str:
+    """Returns the kind of pattern of a route that delivers."""
+    if route == "direct":
+        return "direct"
+    return "strategy" if route.startswith("direct|") else "relay"

@@ -7,7 +7,7 @@ own. Imported in a thread when the first page is asked for: jinja2 takes 40 ms a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,18 @@ from proxy.config.command_name import as_typed, typed_here
 from proxy.control.answers.connections import AttemptJson, ConnectionJson
 from proxy.control.dashboard.charts import PATTERNS
 from proxy.control.dashboard.kinds import relay_glyph, relay_kind, status_kind
-from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
 from proxy.control.dashboard.sign_in import Session
 from proxy.detect.verdict.labels import symptom_in_words
-from proxy.features.sites.measurement_answers import MeasuredSiteLine, StepLine
-from proxy.features.sites.measurement_text import grouped_routes, route_result, step_cells
 from proxy.languages.amounts import ago, clock, dated, size, span
 from proxy.languages.catalogue import Catalogue, catalogue
 from proxy.languages.language import Language
 from proxy.model import Protocol, Stage, Symptom
-from proxy.model.document import fields_of
+from proxy.model.feature import Page
 from proxy.model.phrase import Phrase, _, commas, ngettext, pgettext, semicolons
 from proxy.wire.html_page import prose
 
 _FOLDER = Path(__file__).parent
+_FEATURES = Path(__file__).parents[2] / "features"
 
 STREAM = "<!-- stream -->"
 """Stands on a page for what is sent later."""
@@ -77,7 +75,7 @@ def environment(language: Language) -> Environment:
         return prose_in_language(f"`{text}`" if is_command else text)
 
     made = Environment(
-        loader=FileSystemLoader(_FOLDER / "templates"),
+        loader=FileSystemLoader([_FOLDER / "templates", *sorted(_FEATURES.glob("*/templates"))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -126,6 +124,7 @@ def render(
     template: str,
     session: Session,
     language: Language,
+    pages: Iterable[Page],
     *,
     title: str,
     here: str,
@@ -134,8 +133,9 @@ def render(
     is_answer: bool,
     view: Any,
 ) -> str:
-    """Returns a page. `here` is its path behind that of the session; `notice` says what the last form did, and `mode`
-    what replaces AUTO, if anything does. `is_answer`: it answers a form, and holds what was typed there."""
+    """Returns a page. `pages` are those of the menu, `here` is its path behind that of the session; `notice` says what
+    the last form did, and `mode` what replaces AUTO, if anything does. `is_answer`: it answers a form, and holds what
+    was typed there."""
     return (
         environment(language)
         .get_template(template)
@@ -143,7 +143,7 @@ def render(
             title=title,
             base=session.path,
             here=here,
-            pages=[{"path": path_of(name), "title": title} for name, title in PAGE_NAMES.items()],
+            pages=pages,
             patterns=PATTERNS,
             notice=notice,
             mode=mode,
@@ -154,27 +154,10 @@ def render(
     )
 
 
-def render_part(template: str, session: Session, language: Language, view: Any) -> str:
+def render_part(template: str, session: Session, language: Language, **values: Any) -> str:
     """Returns a part of a page."""
     made = environment(language).get_template(template)
-    return made.render(base=session.path, token=_token(session), view=view)
-
-
-def render_line(line: StepLine | MeasuredSiteLine, session: Session, language: Language) -> str:
-    """Returns a step of a measurement, or its end, as a part of a page."""
-    if isinstance(line, StepLine):
-        route, what, ended = step_cells(fields_of(line.step))
-        return environment(language).get_template("step.html").render(route=route, what=what, ended=ended)
-    routes = [
-        (row["route"], route_result(row), row["elapsed_s"])
-        for row in grouped_routes([fields_of(route) for route in line.routes])
-    ]
-    token = _token(session)
-    return (
-        environment(language)
-        .get_template("verdict.html")
-        .render(base=session.path, end=line, routes=routes, token=token)
-    )
+    return made.render(base=session.path, token=_token(session), **values)
 
 
 def asset(name: str) -> bytes:

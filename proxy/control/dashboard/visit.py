@@ -19,9 +19,9 @@ from proxy.control.dashboard.guard import FORM_LIMIT, SIGNED_OUT, posted_form
 from proxy.control.dashboard.rendering import STREAM, render, render_part
 from proxy.control.dashboard.sign_in import Session
 from proxy.control.dependencies import Dependencies, ModeControl
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import query_fields
 from proxy.control.streaming import FAULT
-from proxy.control.subjects import Subjects
 from proxy.languages.amounts import clock
 from proxy.languages.catalogue import catalogue
 from proxy.languages.language import Language
@@ -43,9 +43,13 @@ class Visit:
     session: Session
     language: Language
     fields: Mapping[str, str]
-    parts: Dependencies
-    subjects: Subjects
+    frame: Frame
     streams: set[asyncio.Task[Any]]
+
+    @property
+    def parts(self) -> Dependencies:
+        """Those of the running Byway."""
+        return self.frame.parts
 
     def query(self, *names: str) -> Mapping[str, str]:
         """Returns the fields of the query, each of which has to be one of `names`. Raises Refused."""
@@ -55,22 +59,24 @@ class Visit:
         """Returns the fields of a form that a page of this session posted, of at most `limit` bytes. Raises Refused."""
         return await posted_form(self.request, self.session, *names, limit=limit)
 
-    async def page(self, template: str, *, title: str, here: str, view: Any, status: int = 200) -> web.Response:
-        """Returns a page. `here` is its path in the menu. It is made in a thread: a long list takes 30 ms."""
+    async def page(self, template: str, *, here: str, view: Any, title: str = "", status: int = 200) -> web.Response:
+        """As `render`. It is made in a thread: a long list takes 30 ms."""
         text = await asyncio.to_thread(self.render, template, title=title, here=here, view=view)
         return html(text, PAGE_HEADERS, status)
 
-    def render(self, template: str, *, title: str, here: str, view: Any) -> str:
-        """Returns the text of a page. `here` is its path in the menu. A page that the browser goes to takes the notice;
+    def render(self, template: str, *, here: str, view: Any, title: str = "") -> str:
+        """Returns the text of a page. `here` is its path in the menu, or that of the page of the menu from which it is
+        reached; without a `title` it has that page's. A page that the browser goes to takes the notice;
         one that another tab asks for, to bring itself up to date, leaves it to that."""
-        notice = ""
+        notice, pages = "", [*self.frame.pages.values()]
         if self.request.headers.get("Sec-Fetch-Dest", "document") == "document":
             notice, self.session.notice = self.session.notice, ""
         return render(
             template,
             self.session,
             self.language,
-            title=title,
+            pages,
+            title=title or next(page.title for page in pages if page.path == here),
             here=here,
             notice=notice,
             mode=mode_mark(self.parts.modes),
@@ -80,7 +86,9 @@ class Visit:
 
     async def part(self, template: str, view: Any) -> web.Response:
         """Returns a part of a page, for the module."""
-        return html(await asyncio.to_thread(render_part, template, self.session, self.language, view), PAGE_HEADERS)
+        return html(
+            await asyncio.to_thread(render_part, template, self.session, self.language, view=view), PAGE_HEADERS
+        )
 
     def file(self, text: str, name: str, content_type: str) -> web.Response:
         """Returns a file for the browser to save. `name` is of letters, digits, dots and hyphens."""

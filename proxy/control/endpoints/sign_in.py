@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.sign_in import CodeLine, CodeUsedLine
-from proxy.control.dashboard.page_names import PAGE_NAMES, path_of
-from proxy.control.dashboard.sign_in import CODE_S, SignIn
+from proxy.control.dashboard.sign_in import CODE_S
 from proxy.control.endpoint import Endpoint
+from proxy.control.frame import Frame
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 
@@ -21,20 +21,21 @@ class SignInRequest:
     page: str = "home"
 
 
-@frozen_dataclass
 class SignInEndpoints:
     """Hands out codes to those who may use the API anyway."""
 
-    sign_in: SignIn
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
 
     def routes(self) -> list[Endpoint]:
         return [Endpoint("POST", "/v1/sign-in", self.new_code)]
 
     async def new_code(self, asked: SignInRequest) -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
         """Makes a code that opens a page: streams it at once, then whether it was used, at the latest when it ends."""
-        if asked.page not in PAGE_NAMES:
-            raise Refused(400, f"unknown page {quoted(asked.page)}; it can be {one_of(list(PAGE_NAMES))}")
-        code = self.sign_in.new_code(path_of(asked.page), asyncio.get_running_loop().time())
+        pages = self._frame.pages
+        if asked.page not in pages:
+            raise Refused(400, f"unknown page {quoted(asked.page)}; it can be {one_of(list(pages))}")
+        code = self._frame.sign_in.new_code(pages[asked.page].path, asyncio.get_running_loop().time())
 
         async def lines() -> AsyncGenerator[CodeLine | CodeUsedLine, None]:
             yield CodeLine(code.text, CODE_S)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from proxy.features.addons.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.features.addons.install import copy_and_enable, own_file, print_state, set_enabled, use_addon, write_new
 from proxy.features.addons.lookup import (
     by_name,
@@ -24,7 +25,6 @@ from proxy.features.addons.output import hooks_in_short, show_checked, show_repl
 from proxy.model.document_version import VERSION
 from proxy.model.errors import ConfigError
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.terminal.exit_codes import Exit, Misused
 from proxy.terminal.help import Group
 from proxy.terminal.in_use import hint_in_use

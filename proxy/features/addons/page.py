@@ -10,9 +10,9 @@ from aiohttp import web
 from proxy.config import edit
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
-from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
-from proxy.features.today.answers import AddonJson, AddonsAnswer, AddonWord
+from proxy.features.addons.answers import AddonJson, AddonsAnswer, AddonWord
+from proxy.features.addons.endpoints import AddonEndpoints
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, pgettext, sentences
 
@@ -59,8 +59,8 @@ def addons_view(answer: AddonsAnswer, errors: Sequence[str] = ()) -> AddonsView:
 
 
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
-    view = addons_view(await visit.subjects.status.addons(), errors)
-    return await visit.page("addons.html", title=PAGE_NAMES["addons"], here="addons", view=view, status=status)
+    view = addons_view(await visit.frame.one(AddonEndpoints).addons(), errors)
+    return await visit.page("addons.html", here="addons", view=view, status=status)
 
 
 async def _addons(visit: Visit) -> web.Response:
@@ -72,12 +72,12 @@ async def _switch(visit: Visit) -> web.Response:
     """Enables or disables an addon that is there. What it does is in its own file; nothing of that is posted."""
     form = await visit.form("addon", "do")
     name, action = form.get("addon", ""), form.get("do", "")
-    known = [addon.name for addon in (await visit.subjects.status.addons()).addons]
+    known = [addon.name for addon in (await visit.frame.one(AddonEndpoints).addons()).addons]
     try:
         if name not in known or action not in ("enable", "disable"):
             raise Refused(400, f"there is no addon {quoted(name)}{suggestion(name, known)}")
         change = partial(edit.set_addon, name=name, enabled=action == "enable")
-        await visit.subjects.settings.edits.run(change)
+        await visit.frame.edits.run(change)
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     enabled = _("{addon} is enabled. What it does: see its state.", addon=name)

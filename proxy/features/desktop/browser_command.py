@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.model.errors import BywayError
+from proxy.model.feature import Role, provided
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_words
 from proxy.terminal.exit_codes import Exit, Misused
@@ -168,22 +169,12 @@ def _prepare(
 
     make_profile(browser, folder, client.proxy)
     spki = ""
-    if any(rule["text"].upper().endswith(",INSPECT") for rule in client.get("/v1/rules")["rules"]):
-        from proxy.features.inspection.authority import certificate_file, has_key, key_hash
-        from proxy.features.inspection.trust import open_or_create
-
-        if client.ephemeral and not has_key(call.paths.ca_dir):
-            call.output.hint("Inspected sites show a warning: this Byway stores no CA (--ephemeral).")
-        else:
-            certificate = open_or_create(call.paths).certificate
-            spki = key_hash(certificate)
-            if browser.kind is BrowserKind.FIREFOX:
-                from proxy.features.inspection.nss_stores import NssStore
-                from proxy.features.inspection.trust_stores import trust
-
-                result = trust(NssStore("Firefox", folder), certificate, certificate_file(call.paths.ca_dir))
-                if not result.trusted:
-                    call.output.hint(f"Inspected sites show a warning: {result.error}")
+    inspects = any(rule["text"].upper().endswith(",INSPECT") for rule in client.get("/v1/rules")["rules"])
+    if inspects and (trust := provided(call.features, Role.PROFILE_TRUST)) is not None:
+        firefox = folder if browser.kind is BrowserKind.FIREFOX else None
+        spki, problem = trust(call.paths, firefox, ephemeral=client.ephemeral)
+        if problem:
+            call.output.hint(f"Inspected sites show a warning: {problem}")
     return launch(browser, folder, client.proxy, page, spki=spki, options=options)
 
 

@@ -6,9 +6,7 @@ none, nor with `[desktop] notify = false`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
 
 from proxy.config.schema import Settings
 from proxy.model import Action, NetworkId
@@ -17,7 +15,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.tasks import spawn
 from proxy.session.events import Rescued, SignalWaits
 from proxy.session.services import Services
-from proxy.setup.desktop.programs import DesktopError
+from proxy.setup.desktop.notification import Show, show_aside
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +23,6 @@ AGAIN_S = 3600.0
 
 _NETWORKS_MAX = 64
 """Networks whose first rescue is remembered, in memory only."""
-
-Show = Callable[[str, str], None]
-"""Shows a title and a text. Raises DesktopError."""
 
 
 @frozen_dataclass
@@ -82,11 +77,3 @@ class Notifications:
         self._shown_at = now
         spawn(show_aside(show, notification.title, notification.text), name="show a notification")
         return True
-
-
-async def show_aside(show: Show, title: str, text: str) -> None:
-    """Shows it in a thread. A desktop that shows none is no fault of Byway's: only -vv says so."""
-    try:
-        await asyncio.to_thread(show, title, text)
-    except DesktopError as error:
-        log.debug("no notification is shown: %s", error)

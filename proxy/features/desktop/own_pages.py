@@ -14,7 +14,7 @@ from proxy.control.speaker import speaker
 from proxy.languages.language import Language
 from proxy.model import Destination
 from proxy.model.phrase import _, ngettext
-from proxy.session.recent_clients import RECENT_S
+from proxy.session.recent_clients import RECENT_S, Use
 from proxy.wire.home_network import TYPED_BYPASS
 from proxy.wire.hostnames import OWN_NAME
 from proxy.wire.html_page import Html, document, element, facts, link
@@ -31,14 +31,6 @@ class Family(StrEnum):
     SAFARI = "Safari"
 
 
-class Use(StrEnum):
-    """What is known of the browser that asks for the page."""
-
-    CONFIRMED = "confirmed"  # its request came through the proxy
-    RECENT = "recent"  # one with its User-Agent has just used the proxy
-    NOT_SEEN = "not seen"
-
-
 def family_of(user_agent: str) -> Family | None:
     """Returns the kind of browser that a User-Agent names; None for any other client."""
     if "Firefox/" in user_agent:
@@ -46,6 +38,13 @@ def family_of(user_agent: str) -> Family | None:
     if "Chrome/" in user_agent or "Chromium/" in user_agent:
         return Family.CHROMIUM
     return Family.SAFARI if "Safari/" in user_agent else None
+
+
+def front_page(proxy: Destination, use: Use | None, user_agent: str, language: Language) -> str:
+    """Returns the page for a browser. `use` None: it is on another computer."""
+    if use is None:
+        return setup_page(proxy, user_agent, language)
+    return home_page(proxy, use, user_agent, language)
 
 
 def home_page(proxy: Destination, use: Use, user_agent: str, language: Language = Language.ENGLISH) -> str:

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import time
 from collections.abc import Sequence
 
 from aiohttp import web
 
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.answers.switches import SystemProxyOffAnswer, SystemProxyOnAnswer
-from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.answers.problems import ProblemJson
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.pac import Pac
+from proxy.features.desktop.answers import SystemProxyOffAnswer, SystemProxyOnAnswer
+from proxy.features.desktop.endpoints import SystemProxyEndpoints, SystemProxyRequest
 from proxy.features.desktop.own_pages import browser_steps, family_of
-from proxy.features.settings.endpoints import SystemProxyRequest
-from proxy.features.today.answers import ProblemJson
 from proxy.model import Destination
 from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -76,10 +76,10 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
         desktop=this_desktop(os.environ).label,
         is_system_proxy=parts.system_proxy.is_on,
         others=_of_others(address, port),
-        problems=(await visit.subjects.status.status()).problems,
+        problems=await visit.frame.problems(time.time()),
         errors=errors,
     )
-    return await visit.page("setup.html", title=PAGE_NAMES["setup"], here="setup", view=view, status=status)
+    return await visit.page("setup.html", here="setup", view=view, status=status)
 
 
 def _of_browser(uses: bool) -> str:
@@ -124,7 +124,7 @@ async def _switch(visit: Visit) -> web.Response:
             raise Refused(400, f"unknown action {quoted(action)}")
         desktop = this_desktop(os.environ)
         request = SystemProxyRequest(on=action == "on", desktop=str(desktop) if action == "on" else "")
-        answer = await visit.subjects.settings.set_system_proxy(request)
+        answer = await visit.frame.one(SystemProxyEndpoints).set_system_proxy(request)
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     except BywayError as error:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy.config.paths import private_folder, snap_name, write_private
+from proxy.config.paths import Paths, private_folder, snap_name, write_private
 from proxy.features.desktop.browsers import Browser, BrowserKind, Packaging
 from proxy.model import Destination
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -183,3 +183,9 @@ def _merged(current: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         merged[key] = _merged(merged.get(key), value) if isinstance(value, Mapping) else value
     return merged
+
+
+def hints(paths: Paths) -> Iterator[str]:
+    """Yields the profiles that `forget` leaves, since a browser is open with them."""
+    for folder in open_profiles(paths.state_dir, Path(os.path.expanduser("~"))):
+        yield f"A browser is open with the profile {folder}. Close it, then run this again."

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.config.paths import is_own_folder, make_folder
+from proxy.config.paths import Paths, is_own_folder, make_folder
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
 
@@ -115,3 +115,12 @@ def _remove(folder: Path) -> None:
             return
         time.sleep(_PAUSE_S)
     raise BywayError(f"the temporary profile {folder} cannot be removed; remove it by hand")
+
+
+def remove_all_left_over(paths: Paths) -> Iterator[str]:
+    """Removes browser profiles that should have gone with their window. Yields why one could not be."""
+    for place in places(paths.runtime_dir, Path(os.path.expanduser("~"))):
+        try:
+            remove_left_over(place)
+        except BywayError as error:
+            yield str(error)

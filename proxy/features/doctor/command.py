@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.model.errors import BywayError, ConfigError
+from proxy.model.feature import BrokenFeature
 from proxy.model.phrase import _
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Exit, NotAllowed
+from proxy.terminal.findings import Step
 from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.config.schema import Settings
-    from proxy.features.doctor.findings import Finding
     from proxy.terminal.client import Client
+    from proxy.terminal.findings import Finding
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,7 +39,7 @@ def _doctor(
     It finds what `run`, `config check`, `addons check` and `status` would say, too. Nothing is requested but control
     pages, by the running Byway. --fix mends a system proxy that was left over, file modes, a stale socket and a damaged
     log. Exit code 1: Byway does not start with what was found."""
-    from proxy.features.doctor.findings import LABELS, NO_NETWORK
+    from proxy.terminal.findings import LABELS, NO_NETWORK
 
     try:
         running, refusal = call.running(), ""
@@ -112,7 +114,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
     yield from local_checks.file_modes(paths)
     disk = list(local_checks.disk(paths))
     yield from disk
-    configuration, settings = _configuration(paths, files)
+    configuration, settings = _configuration(paths, files, inspects=call.inspects)
     yield from configuration
     if running is not None:
         status = running.get("/v1/status")
@@ -136,26 +138,22 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
     yield from local_checks.damaged_log(paths)
     if settings is None:
         return
-    from proxy.features.addons.lookup import check_files, select_files
-
-    try:
-        _checked, problems = check_files(call, select_files(call, []))
-    except ConfigError as error:  # files that others could change
-        problems = [each for each in error.problems if not any(file.text in each for file in files)]
-    yield from local_checks.addons(problems)
+    for finding in _of_features(call):
+        if not any(file.text in finding.text for file in files):  # files that others could change are named already
+            yield finding
     yield from local_checks.port(settings.listen.address, settings.listen.port)
     if not any(relay.enabled for relay in settings.relay):
         yield from network_checks.of_relays([])
 
 
-def _configuration(paths: Paths, files: Sequence[Finding]) -> tuple[list[Finding], Settings | None]:
+def _configuration(paths: Paths, files: Sequence[Finding], *, inspects: bool) -> tuple[list[Finding], Settings | None]:
     """Returns what `byway config check` says beside `files`, which others could change, and the settings; None: they
     cannot be used."""
     from proxy.features.doctor import local_checks
     from proxy.terminal.offline import make_setup, read_configuration
 
     try:
-        setup = make_setup(paths)
+        setup = make_setup(paths, inspects=inspects)
     except ConfigError as error:
         problems = [each for each in error.problems if not any(file.text in each for file in files)]
         try:
@@ -182,3 +180,12 @@ def _ask_why(running: Client) -> list[tuple[dict[str, Any], list[dict[str, Any]]
         if verdict["words"] in ("works", "portal", "no network") or verdict["cause"] == "clock":
             break
     return answers
+
+
+def _of_features(call: Invocation) -> Iterator[Finding]:
+    """Yields what features find out about themselves, and those that do not work."""
+    for feature in call.features:
+        try:
+            yield from feature.load(feature.checks)(call) if feature.checks else ()
+        except BrokenFeature as error:
+            yield Finding(Step.PROXY_PACKAGE, f"{error}.", _("install Byway again"))

@@ -18,9 +18,9 @@ from typing import Any
 import proxy
 from proxy.config.file_owners import close_to_others, trust_in
 from proxy.config.paths import ROOM, NotWritable, Paths, check_own, check_room
-from proxy.features.doctor.findings import Finding, Step
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.phrase import _, ngettext
+from proxy.terminal.findings import Finding, Step
 
 _FILES_MAX = 10_000
 """Files of the state folder that are looked at."""
@@ -170,13 +170,6 @@ def configuration(problems: Sequence[str], notices: Sequence[str]) -> Iterator[F
         yield Finding(Step.CONFIGURATION, problem, do, prevents_start=True)
     for notice in notices:
         yield Finding(Step.CONFIGURATION, notice, "byway config check")
-
-
-def addons(problems: Sequence[str]) -> Iterator[Finding]:
-    """What `byway addons check` says."""
-    for problem in problems:
-        do = _("correct it, then run `byway addons check`")
-        yield Finding(Step.ADDONS, problem, do, prevents_start=True)
 
 
 def damaged_log(paths: Paths) -> Iterator[Finding]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.detect.verdict.labels import network_in_words, wrong_clock
-from proxy.features.doctor.findings import Finding, Step
 from proxy.model import NetworkState
 from proxy.model.phrase import _
+from proxy.terminal.findings import Finding, Step
 
 Document = Mapping[str, Any]
 

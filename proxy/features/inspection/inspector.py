@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.config.mitmproxy_version import unavailable
+from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
@@ -320,3 +321,18 @@ def _can_inspect(flight: Flight, host: str) -> bool:
         return True
     log.info("not inspecting %s: the client's TLS handshake names %s (SNI)", host, flight.server_name)
     return False
+
+
+def make(
+    services: Callable[[], Services],
+    poller: Poller,
+    paths: Paths,
+    settings: Callable[[], Settings],
+    addons: Addons,
+    *,
+    ephemeral: bool,
+    roots: KnownRoots,
+) -> MitmInspector:
+    """Makes the inspector of a run."""
+    folders = Folders(paths.ca_dir, paths.engine_dir, ephemeral=ephemeral)
+    return MitmInspector(services, poller, folders, settings, addons, roots=roots)

@@ -128,3 +128,21 @@ def _certificates_in(store: TrustStore) -> list[x509.Certificate]:
         return [entry.certificate for entry in store.entries()]
     except BywayError:
         return []
+
+
+def trust_in_profile(paths: Paths, firefox: Path | None, *, ephemeral: bool) -> tuple[str, str]:
+    """Makes what a browser profile needs to open inspected sites: returns the hash of the CA's key, for a Chromium's
+    command line, and why those sites show a warning; both may be empty. `firefox`: the profile, of a Firefox.
+    `ephemeral`: the running Byway stores no CA."""
+    from proxy.features.inspection.authority import key_hash
+    from proxy.features.inspection.nss_stores import NssStore
+    from proxy.features.inspection.trust_stores import trust
+
+    if ephemeral and not has_key(paths.ca_dir):
+        return "", "this Byway stores no CA (--ephemeral)."
+    certificate = open_or_create(paths).certificate
+    if firefox is not None:
+        result = trust(NssStore("Firefox", firefox), certificate, certificate_file(paths.ca_dir))
+        if not result.trusted:
+            return key_hash(certificate), result.error
+    return key_hash(certificate), ""

@@ -15,7 +15,6 @@ from proxy.config import edit
 from proxy.config.edit import Value
 from proxy.config.load import load
 from proxy.control.access import Refused
-from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import network_in_words
@@ -86,10 +85,10 @@ def _is_blocked(site: KnownSite) -> bool:
 async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) -> web.Response:
     parts, here = visit.parts, visit.parts.network()
     names = {id_: name for name, id_ in parts.setup().settings.networks.items()}
-    sites = await visit.subjects.sites.sites.known(time.time())
+    sites = await visit.frame.sites.known(time.time())
     state, login = parts.beliefs.network_state(here), parts.beliefs.portal_page(here)
     view = await asyncio.to_thread(networks_view, sites, names, here, state, errors, login)
-    return await visit.page("networks.html", title=PAGE_NAMES["networks"], here="networks", view=view, status=status)
+    return await visit.page("networks.html", here="networks", view=view, status=status)
 
 
 async def _networks(visit: Visit) -> web.Response:
@@ -102,7 +101,7 @@ async def _name(visit: Visit) -> web.Response:
     form = await visit.form("id", "name")
     id_, name = form.get("id", ""), form.get("name", "").strip()
     try:
-        await visit.subjects.settings.edits.run(partial(_rename, id_=id_, name=name))
+        await visit.frame.edits.run(partial(_rename, id_=id_, name=name))
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     return visit.see_other("networks", _("Its name is {name}.", name=name) if name else _("It has no name any more."))

@@ -23,9 +23,9 @@ def configured(paths: Paths) -> Document:
     from proxy.config.relays import expanded
     from proxy.control.answers.relays import RelaysAnswer, relays_json
     from proxy.detect.relay_health import RelayHealth
+    from proxy.features.relays.stored import stored_groups
     from proxy.model.document import document
     from proxy.store.relay_tests import RelayTests, place
-    from proxy.terminal.stored import stored_groups
 
     settings = configuration_at(paths).settings
     relays = expanded(settings).relay

@@ -12,11 +12,9 @@ from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
 from proxy.control.answers.connections import DestinationJson
 from proxy.control.answers.relays import RelaysAnswer, RelayTestsAnswer, SelectionAnswer, TrialJson
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.relay_reader import RelayReader
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.control.site_reader import FLUSH_S
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.features.relays.edits import RelayEdits
@@ -52,13 +50,13 @@ class RelayTest:
     results: AsyncGenerator[TrialJson, None]
 
 
-@frozen_dataclass
 class RelayEndpoints:
     """Answers about relays, selects and tests them."""
 
-    parts: Dependencies
-    relays: RelayReader
-    edits: RelayEdits
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
+        self.relays = frame.relays
+        self.edits = RelayEdits(frame.parts, frame.edits)
 
     def routes(self) -> list[Endpoint]:
         return [
@@ -69,11 +67,7 @@ class RelayEndpoints:
 
     async def list_relays(self) -> RelaysAnswer:
         """Lists the relays and groups, with their state."""
-        now = time.time()
-        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
-        visits = await self.relays.visits(now)
-        relays = await self.relays.all(now, visits)
-        return RelaysAnswer(relays, self.relays.groups(relays, visits, now))
+        return await self.relays.answer()
 
     async def select_relay(self, name: str, asked: SelectionRequest) -> SelectionAnswer:
         """Selects the relay of a group whose policy is "select"."""

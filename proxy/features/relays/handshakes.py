@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from proxy.control.dashboard.charts import Band, bands
-from proxy.features.today.page import HOURS, first_hour
+from proxy.control.dashboard.charts import HOURS, Band, bands, first_hour
 from proxy.languages.amounts import clock, span
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences

@@ -18,11 +18,10 @@ from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.answers.relays import GroupJson, RelayJson, RelaysAnswer
 from proxy.control.dashboard.kinds import relay_kind
-from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.rendering import STREAM, render_part
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.features.relays.edits import Additions
-from proxy.features.relays.endpoints import RelayTest, RelayTestRequest, SelectionRequest
+from proxy.features.relays.endpoints import RelayEndpoints, RelayTest, RelayTestRequest, SelectionRequest
 from proxy.features.relays.handshakes import HandshakesView, RelayHours, handshakes_view, read_hours
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, semicolons, sentences
@@ -156,7 +155,7 @@ async def _page(
 ) -> web.Response:
     now, parts, removed = time.time(), visit.parts, visit.session.removed_relays
     view = relays_view(
-        await visit.subjects.relays.list_relays(),
+        await visit.frame.one(RelayEndpoints).list_relays(),
         [relay.name for relay in parts.setup().loaded.settings.relay],
         await asyncio.to_thread(read_hours, parts.store, now),
         now,
@@ -165,9 +164,9 @@ async def _page(
         errors=errors,
         text=text,
         name=name,
-        withheld=visit.subjects.relays.edits.withheld(),
+        withheld=visit.frame.one(RelayEndpoints).edits.withheld(),
     )
-    return await visit.page("relays.html", title=PAGE_NAMES["relays"], here="relays", view=view, status=status)
+    return await visit.page("relays.html", here="relays", view=view, status=status)
 
 
 async def _relays(visit: Visit) -> web.Response:
@@ -185,7 +184,7 @@ async def _add(visit: Visit) -> web.StreamResponse:
     form = await visit.form("urls", "name")
     text, name = form.get("urls", ""), form.get("name", "").strip()
     try:
-        made = await visit.subjects.relays.edits.add(text, name)
+        made = await visit.frame.one(RelayEndpoints).edits.add(text, name)
     except Refused as refused:
         return await _page(visit, errors=[refused.text], text=text, name=name, status=refused.status)
     visit.session.notice = notice = _added(made)
@@ -201,7 +200,7 @@ async def _allow(visit: Visit) -> web.StreamResponse:
     """Lets a relay have its user and password unencrypted, and tests it."""
     name = (await visit.form("relay")).get("relay", "")
     try:
-        await visit.subjects.relays.edits.allow_plaintext(name)
+        await visit.frame.one(RelayEndpoints).edits.allow_plaintext(name)
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     visit.session.notice = _("{relay} gets its user and password unencrypted.", relay=name)
@@ -219,7 +218,7 @@ def _added(made: Additions) -> str:
 async def _edit(visit: Visit) -> web.Response:
     form = await visit.form("relay", "do")
     name, action = form.get("relay", ""), form.get("do", "")
-    edits = visit.subjects.relays.edits
+    edits = visit.frame.one(RelayEndpoints).edits
     try:
         if action in ("up", "down"):
             place = await edits.move(name, by=-1 if action == "up" else 1)
@@ -252,7 +251,7 @@ async def _undo(visit: Visit) -> web.Response:
         return await _page(visit, after=UNDO, errors=[_("Another relay was removed since.")], status=409)
     visit.session.removed_relays = None  # a form that is posted twice undoes once
     try:
-        await visit.subjects.relays.edits.restore(removed)
+        await visit.frame.one(RelayEndpoints).edits.restore(removed)
     except Refused as refused:
         visit.session.removed_relays = visit.session.removed_relays or removed
         return await _page(visit, after=UNDO, errors=[refused.text], status=refused.status)
@@ -262,7 +261,7 @@ async def _undo(visit: Visit) -> web.Response:
 async def _select(visit: Visit) -> web.Response:
     form = await visit.form("group", "use")
     group, relay = form.get("group", ""), form.get("use", "")
-    await visit.subjects.relays.select_relay(group, SelectionRequest(relay))
+    await visit.frame.one(RelayEndpoints).select_relay(group, SelectionRequest(relay))
     return visit.see_other("relays", _("Group {group} uses {relay}.", group=group, relay=relay))
 
 
@@ -276,7 +275,7 @@ async def _test(visit: Visit) -> web.StreamResponse:
 async def _tested(visit: Visit, names: Sequence[str]) -> web.StreamResponse:
     """Tests these relays, or all. Raises nothing: what cannot be tested is said on the page."""
     try:
-        test = visit.subjects.relays.begin_test(RelayTestRequest(tuple(names)))
+        test = visit.frame.one(RelayEndpoints).begin_test(RelayTestRequest(tuple(names)))
     except Refused as refused:
         return await _page(visit, errors=[refused.text], status=refused.status)
     name = names[0] if len(names) == 1 else ""
@@ -290,14 +289,14 @@ async def _results(visit: Visit, test: RelayTest, name: str) -> AsyncGenerator[P
     async with contextlib.aclosing(test.results):
         async for result in test.results:
             working += result.ok
-            yield Part(render_part("relay_trial.html", visit.session, visit.language, result))
+            yield Part(render_part("relay_trial.html", visit.session, visit.language, view=result))
     end = {
         "working": working,
         "count": len(test.names),
         "relay": name,
         "place": urlencode({"row": name, "did": "test"}),
     }
-    yield Part(render_part("relay_tested.html", visit.session, visit.language, end), is_behind_list=True)
+    yield Part(render_part("relay_tested.html", visit.session, visit.language, view=end), is_behind_list=True)
 
 
 ROUTES = (

@@ -82,7 +82,7 @@ def list_rules(call: Invocation) -> Exit | None:
         from proxy.terminal.offline import make_setup
 
         call.output.hint("No Byway is running. These are the rules in the file.")
-        answer = document(RulesAnswer.of(make_setup(call.paths).router.rules, {}))
+        answer = document(RulesAnswer.of(make_setup(call.paths, inspects=call.inspects).router.rules, {}))
     if call.output.as_json:
         call.output.document(answer)
         return None
@@ -120,11 +120,13 @@ def check(
 
     Every error is shown with its line. Exit code 7: there are errors."""
     from proxy.setup.rule_files import read_rules
+    from proxy.setup.setup_builder import check_supported
     from proxy.terminal.offline import read_configuration
 
     paths = call.paths
     checked = file or paths.rules_file
     rules = read_rules(read_configuration(paths).settings, paths, file=file)
+    check_supported(rules, inspects=call.inspects)
     if call.output.as_json:
         lists = [
             {"name": name, "file": it.source, "lines_read": it.lines_read, "lines_skipped": it.lines_skipped}
@@ -169,7 +171,13 @@ def add(
         raise Misused("give either --top or --at")
     paths, client = edited_configuration(call)
     with as_misuse():
-        added = add_rule(paths, read_configuration(paths).settings, expr, at=1 if top else at)
+        added = add_rule(
+            paths,
+            read_configuration(paths).settings,
+            expr,
+            at=1 if top else at,
+            inspects=call.inspects,
+        )
     running = take_into_use(call, client, paths.rules_file)
     notices = [*added.notices(), *_relay_notices(added.rule, paths, client)]
     if call.output.as_json:
@@ -298,7 +306,7 @@ def _tested_offline(call: Invocation, url: str, process: str, network: str | Non
     from proxy.routing.rule_values import parse_network
     from proxy.terminal.offline import make_setup
 
-    setup = make_setup(call.paths)
+    setup = make_setup(call.paths, inspects=call.inspects)
     networks = setup.settings.networks
     with as_misuse():
         destination = site(url)

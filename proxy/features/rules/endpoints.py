@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 
 from proxy.control.answers.connections import PlanJson
-from proxy.control.answers.switches import ModeJson
-from proxy.control.dependencies import Dependencies
+from proxy.control.answers.mode import ModeJson
 from proxy.control.endpoint import Endpoint
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
 from proxy.control.site_reader import NO_REQUEST_ID
 from proxy.features.rules.answers import RulesAnswer, RuleTestAnswer
@@ -30,11 +30,11 @@ class RuleTestRequest:
     network: str | None = None
 
 
-@frozen_dataclass
 class RuleEndpoints:
     """Lists the rules, and tests them on a URL."""
 
-    parts: Dependencies
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
 
     def routes(self) -> list[Endpoint]:
         return [

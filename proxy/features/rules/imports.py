@@ -302,7 +302,7 @@ def _offer_rules(
             taken.append(line)
             own.add(line)
     told = [f"{shown(file)}:{number}: not taken: {why}" for number, why in sorted(not_taken)]
-    first = add_rules(paths, settings, taken) if add and taken else None
+    first = add_rules(paths, settings, taken, inspects=call.inspects) if add and taken else None
     running = first is not None and use(paths.rules_file)
     if call.output.as_json:
         call.output.document(versioned(rules=taken, not_taken=told, added_at=first, running=running))

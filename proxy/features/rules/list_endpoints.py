@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 
 from proxy.config.suggestions import quoted, suggestion
 from proxy.control.access import Refused
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.site_reader import SiteReader, answers
+from proxy.control.frame import Frame
+from proxy.control.site_reader import answers
 from proxy.features.rules import lists
 from proxy.features.rules.list_answers import ListReportAnswer, ListsAnswer, RefreshedLine, RefreshEndLine
 from proxy.model import State
@@ -39,12 +39,12 @@ class ListReportQuery:
     diff: str | None = None
 
 
-@frozen_dataclass
 class ListEndpoints:
     """Answers about lists, and fetches them."""
 
-    parts: Dependencies
-    sites: SiteReader
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
+        self.sites = frame.sites
 
     def routes(self) -> list[Endpoint]:
         return [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import time
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -14,16 +15,17 @@ from aiohttp import web
 from proxy.control.access import Refused
 from proxy.control.answers.connections import PlanJson
 from proxy.control.answers.sites import OverrideJson, SiteJson
+from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.features.rules.answers import CountedOverrideJson, RuleJson
-from proxy.features.rules.endpoints import RuleTestRequest
+from proxy.features.rules.endpoints import RuleEndpoints, RuleTestRequest
 from proxy.features.rules.list_answers import ListJson
-from proxy.features.sites.override_page import override_text
-from proxy.features.today.answers import AddonWord
+from proxy.features.rules.list_endpoints import ListEndpoints
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
 from proxy.routing.edited_rules import NotInUse, RulesText
+from proxy.routing.router import covering
 
 EDITOR_LIMIT = 256 * 1024
 """Bytes of the text in the editor, at most."""
@@ -34,6 +36,7 @@ _FORM_LIMIT = 4 * EDITOR_LIMIT
 _DIFF_LINES = 200
 
 _PLACE = re.compile(r"[^:]*:(?P<line>\d+): (?P<text>.*)", re.DOTALL)
+
 _ADDON_HOOK = "plan"
 
 
@@ -165,8 +168,7 @@ def _too_large() -> str:
 
 
 async def _page(visit: Visit, editor: RulesEditor, url: str = "") -> web.Response:
-    subjects = visit.subjects
-    answer, listed = await subjects.rules.rules(), await subjects.lists.lists()
+    answer, listed = await visit.frame.one(RuleEndpoints).rules(), await visit.frame.one(ListEndpoints).lists()
     view = RulesView(
         rules_sentence(answer.rules),
         editor,
@@ -181,17 +183,17 @@ async def _page(visit: Visit, editor: RulesEditor, url: str = "") -> web.Respons
 
 
 async def _trace(visit: Visit, url: str) -> Trace:
-    subjects = visit.subjects
-    tested = await subjects.rules.test_rules(RuleTestRequest(url))
-    site = await subjects.sites.show_site(tested.host)
-    addons = (await subjects.status.addons()).addons
+    tested = await visit.frame.one(RuleEndpoints).test_rules(RuleTestRequest(url))
+    decides = covering(tested.host, visit.parts.setup().router.overrides)
+    override = None if decides is None else OverrideJson.of(*decides)
+    states = visit.frame.sites.states(time.time())
     return Trace(
         tested.host,
-        site.override,
-        "" if site.override is None else override_text(site.override),
+        override,
+        "" if override is None else override_text(override),
         tested.trace,
-        site.belief,
-        [addon.name for addon in addons if addon.state is AddonWord.RUNS and _ADDON_HOOK in addon.hooks],
+        states.host(states.meant(tested.host)).answer(),
+        [addon.name for addon in visit.parts.addons() if addon.runs and _ADDON_HOOK in addon.hooks],
         tested.plan,
     )
 

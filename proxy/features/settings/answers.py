@@ -53,3 +53,18 @@ class ConfigAnswer:
     path: str | None
     notices: tuple[str, ...]
     settings: Mapping[str, Any]
+
+
+@frozen_dataclass
+class ReloadAnswer:
+    """Whether the configuration was taken; otherwise, every problem with its file and line."""
+
+    taken: bool
+    problems: tuple[str, ...]
+
+
+@frozen_dataclass
+class ForgetAnswer:
+    """What was deleted beside the log, in words."""
+
+    deleted: tuple[str, ...]

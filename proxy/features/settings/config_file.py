@@ -304,9 +304,11 @@ class Import:
     notices: tuple[str, ...]
 
 
-def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], source: str) -> Import:
+def check(
+    given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], source: str, *, inspects: bool = True
+) -> Import:
     """Checks a file as a whole, as `byway config check` would after the import. Raises ConfigError with all problems.
-    `overrides` are those of now."""
+    `overrides` are those of now. `inspects`: whether a feature can INSPECT."""
     before = _settings(paths)
     config, notices = _with_passwords_of(given.files[CONFIG], before)
     files = {**given.files, CONFIG: config}
@@ -318,7 +320,7 @@ def check(given: ConfigFile, paths: Paths, overrides: Mapping[str, Override], so
         except (OSError, BywayError) as error:
             raise ConfigError(f"{source}: its files cannot be written: {_reason(error, folder)}") from None
         try:
-            setup = make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True))
+            setup = make_setup(replace(paths, config_file=Path(folder, CONFIG), config_given=True), inspects=inspects)
             after = load(Path(folder, CONFIG)).settings
         except ConfigError as error:
             raise ConfigError(

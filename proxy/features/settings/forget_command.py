@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from proxy.config.paths import Paths
 from proxy.config.suggestions import quoted, suggestion
+from proxy.model.feature import BrokenFeature, Feature
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_sites
 from proxy.terminal.exit_codes import Exit, Misused, as_misuse
@@ -43,7 +43,6 @@ def _forget(
     Nothing of them stays in Byway's files. Your settings stay: configuration, rules and overrides of
     `byway site set`. --all also deletes configurations that `byway config import` has kept. --host, --since and
     --network keep those and the browser profile."""
-    from proxy.features.desktop.profiles import open_profiles
     from proxy.terminal.offline import read_configuration
 
     if sum((everything, host is not None, since is not None, bool(network))) != 1:
@@ -57,7 +56,7 @@ def _forget(
     paths = call.for_config_of(running).paths
     if network is not None:
         asked = {"network": _network_id(network, read_configuration(paths).settings.networks)}
-    open_now = list(open_profiles(paths.state_dir, Path(os.path.expanduser("~"))))
+    hints = [*_hints(call.features, paths)]
     answer = running.post("/v1/forget", asked) if running is not None else _without_byway(call, asked)
     if call.output.as_json:
         call.output.document(answer)
@@ -74,9 +73,18 @@ def _forget(
     call.output.hint("Overrides of `byway site set` and rules stay: see `byway site list` and `byway rule list`.")
     if not everything and (backups := paths.backups):
         call.output.hint(f"What earlier imports have replaced stays in {backups[-1]}: `byway forget --all` deletes it.")
-    for folder in open_now:
-        call.output.hint(f"A browser is open with the profile {folder}. Close it, then run this again.")
+    for hint in hints:
+        call.output.hint(hint)
     return None
+
+
+def _hints(features: Sequence[Feature], paths: Paths) -> Iterator[str]:
+    """Yields what could not be deleted."""
+    for feature in features:
+        try:
+            yield from feature.load(feature.hints)(paths) if feature.hints else ()
+        except BrokenFeature as error:
+            yield f"{error}. What it keeps was not looked at."
 
 
 def _network_id(text: str, names: Mapping[str, str]) -> str:

@@ -21,10 +21,9 @@ from proxy.config.schema import Settings
 from proxy.config.setting_types import bare, keys_of
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
-from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
-from proxy.features.settings.endpoints import ForgetRequest
+from proxy.features.settings.endpoints import ForgetRequest, SettingsEndpoints
 from proxy.languages.amounts import size
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
@@ -242,7 +241,7 @@ async def _page(
     fields = settings_fields(loaded.settings, loaded.sources, posted.texts if posted else {}, field_errors or {})
     shown = posted.shown if posted else {field.setting.name: field.text for field in fields}
     view = SettingsView(_sentence(fields), fields, urlencode(shown), await _stored(visit), errors)
-    here = {"title": PAGE_NAMES["settings"], "here": "settings"}
+    here = {"here": "settings"}
     return await visit.page("settings.html", **here, view=view, status=status)
 
 
@@ -313,7 +312,7 @@ async def _save(visit: Visit) -> web.Response:
     if not changes:
         return visit.see_other("settings", _("Nothing was changed."))
     try:
-        await visit.subjects.settings.edits.run(partial(edit.change_settings, values=changes))
+        await visit.frame.edits.run(partial(edit.change_settings, values=changes))
     except Refused as refused:
         return await _page(visit, posted=posted, errors=[refused.text], status=refused.status)
     labels = {(each.table, each.key): each.label for each in SETTINGS}
@@ -364,7 +363,7 @@ async def _forget(visit: Visit) -> web.Response:
         host=view.value if view.what == "host" else None,
         network=view.value if view.what == "network" else None,
     )
-    answer = await visit.subjects.settings.forget(asked)
+    answer = await visit.frame.one(SettingsEndpoints).forget(asked)
     notice = sentences(
         [
             _("Deleted from the log, the stored status and the caches. Overrides and rules stay."),

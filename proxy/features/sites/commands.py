@@ -115,7 +115,7 @@ def set_action(
     if client is not None:
         answer = client.put(path, {"action": action, **ends})
     else:
-        from proxy.terminal.overrides import set_stopped
+        from proxy.features.sites.stopped import set_stopped
 
         answer = set_stopped(call.paths, site, action, ends.get("for_s"))
     host, override = answer["host"], answer["override"]
@@ -145,7 +145,7 @@ def forget(call: Invocation, site: Site) -> Exit | None:
     if client is not None:
         answer = client.delete(path)
     else:
-        from proxy.terminal.overrides import forget_stopped
+        from proxy.features.sites.stopped import forget_stopped
 
         answer = forget_stopped(call.paths, site)
     if call.output.as_json:

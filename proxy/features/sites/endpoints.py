@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated
 
@@ -14,16 +13,15 @@ from proxy.control.answers.sites import (
     SitesAnswer,
     overrides_json,
 )
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.relay_reader import RelayReader
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import Between, parse_field
-from proxy.control.site_reader import FLUSH_S, SiteReader, answers
-from proxy.features.sites.measurement_cache import Measurements
+from proxy.control.site_reader import answers
+from proxy.features.sites.measurement_cache import measurements
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
-from proxy.routing.router import override_text
+from proxy.routing.router import covering, override_text
 from proxy.routing.rule_parser import parse_action
 from proxy.store.forgetting import Forgotten
 
@@ -40,14 +38,15 @@ class OverrideRequest:
     for_s: Annotated[int, Between(1, OVERRIDE_MAX_S)] | None = None
 
 
-@frozen_dataclass
 class SiteEndpoints:
     """Lists sites, and sets what is done with one."""
 
-    parts: Dependencies
-    sites: SiteReader
-    relays: RelayReader
-    measured: Measurements
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self.parts = frame.parts
+        self.sites = frame.sites
+        self.relays = frame.relays
+        self.measured = frame.one(measurements)
 
     def routes(self) -> list[Endpoint]:
         return [
@@ -72,7 +71,7 @@ class SiteEndpoints:
         now = time.time()
         known, states = await self.sites.known(now), self.sites.states(now)
         meant = states.meant(host)
-        covering = self._override_of(host)
+        override = covering(host, self.parts.setup().router.overrides)
         changes, timeline = await self.sites.history(meant, now)
         return SiteAnswer(
             host=host,
@@ -80,7 +79,7 @@ class SiteEndpoints:
             ports=tuple(site.answer() for site in states.ports(meant)),
             hosts=tuple(states.of_same_site(meant, known)),
             elsewhere=states.elsewhere(host, meant),
-            override=None if covering is None else OverrideJson.of(*covering),
+            override=None if override is None else OverrideJson.of(*override),
             timeline=timeline,
             changes=changes,
         )
@@ -90,13 +89,8 @@ class SiteEndpoints:
         host = parse_field(scope, host)
         action, relay = parse_field(lambda text: parse_action(text, relays=self.relays.usable_names()), asked.action)
         override = Override(action, relay, 0.0 if asked.for_s is None else time.time() + asked.for_s)
-        await self.set_override(host, override)
+        await self._frame.set_override(host, override)
         return OverrideAnswer(host, OverrideJson.of(host, override))
-
-    async def set_override(self, host: str, override: Override | None) -> None:
-        """Sets an override, or removes it. Returns once that is stored."""
-        self.parts.override(host, override)
-        await asyncio.to_thread(self.parts.store.flush, FLUSH_S)
 
     async def forget_site(self, host: str) -> ForgottenSiteAnswer:
         """Forgets the status of a site, and removes its overrides and those below it."""
@@ -110,13 +104,3 @@ class SiteEndpoints:
         changes = self.parts.forget_status(Forgotten(host))
         forgotten = tuple(sorted({change.scope for change in changes}))
         return ForgottenSiteAnswer(host, forgotten, tuple(sorted(below)))
-
-    def _override_of(self, host: str) -> tuple[str, Override] | None:
-        """Returns the most specific override that covers the host, with its scope."""
-        overrides = self.parts.setup().router.overrides
-        while True:
-            if host in overrides:
-                return host, overrides[host]
-            _, dot, host = host.partition(".")
-            if not dot:
-                return None

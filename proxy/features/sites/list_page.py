@@ -10,12 +10,12 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from proxy.control.answers.sites import OverrideJson, SiteJson
+from proxy.control.dashboard.override_forms import override_text
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.control.site_states import KnownSite
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.site_status import SiteStatus
-from proxy.features.sites.override_page import override_text
 from proxy.features.sites.route_matrix import RouteMatrix, route_matrix
 from proxy.model import NetworkId, Override
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -138,7 +138,7 @@ async def _list(visit: Visit) -> web.Response:
         asked.get("status", ""), asked.get("cause", ""), asked.get("network", ""), asked.get("name", ""), page
     )
     overrides, network = visit.parts.setup().router.overrides, visit.parts.network()
-    known = await visit.subjects.sites.sites.known(time.time())
+    known = await visit.frame.sites.known(time.time())
     rows = await asyncio.to_thread(visit.parts.store.site_routes, time.time() - _MATRIX_S, network)
     # In a thread: to sort 10,000 sites takes 20 ms.
     view = await asyncio.to_thread(sites_view, known, network, overrides, chosen, rows)

@@ -7,9 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from proxy.control.answers.connections import ConnectionJson, PlanJson
+from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
 from proxy.control.answers.sites import ChangeJson, SiteJson, SpellJson
-from proxy.control.answers.switches import ModeJson
 from proxy.detect.verdict.confidence import Confidence
 from proxy.detect.verdict.labels import cause_in_words
 from proxy.detect.verdict.measured_routes import MeasuredRoutes

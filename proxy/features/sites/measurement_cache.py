@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from proxy.config.relays import enabled_relays
 from proxy.control.dependencies import Dependencies, SetupView
+from proxy.control.frame import Frame
 from proxy.detect.beliefs.events import ControlAnswered
 from proxy.detect.scopes import registrable
 from proxy.detect.verdict.confidence import Confidence
@@ -118,6 +119,16 @@ class Finished:
 
     measured: Measured
     measured_again: bool
+
+
+def measurements(frame: Frame) -> Measurements:
+    """Returns those of one Byway: `frame.one(measurements)`."""
+    return Measurements(frame.parts)
+
+
+def forget(frame: Frame, what: Forgotten) -> None:
+    """Forgets what is in the cache."""
+    frame.one(measurements).forget(what)
 
 
 class Measurements:

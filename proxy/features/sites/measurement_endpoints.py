@@ -11,13 +11,11 @@ from proxy.config.suggestions import nearest, one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.advice import advice
 from proxy.control.answers.connections import PlanJson
+from proxy.control.answers.mode import ModeJson
 from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
-from proxy.control.answers.switches import ModeJson
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.relay_reader import RelayReader
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.control.site_reader import SiteReader
 from proxy.detect.verdict.results import PAGES
 from proxy.features.sites.measurement_answers import (
     BriefMeasurementAnswer,
@@ -26,7 +24,7 @@ from proxy.features.sites.measurement_answers import (
     MeasurementsAnswer,
     StepLine,
 )
-from proxy.features.sites.measurement_cache import Finished, Measurements
+from proxy.features.sites.measurement_cache import Finished, measurements
 from proxy.model import Destination, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
@@ -59,14 +57,14 @@ class BriefMeasurementRequest:
     routes: tuple[str, ...] = ()
 
 
-@frozen_dataclass
 class MeasurementEndpoints:
     """Measures sites, and answers with what is known of one."""
 
-    parts: Dependencies
-    sites: SiteReader
-    relays: RelayReader
-    measured: Measurements
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
+        self.sites = frame.sites
+        self.relays = frame.relays
+        self.measured = frame.one(measurements)
 
     def routes(self) -> list[Endpoint]:
         return [

@@ -13,21 +13,25 @@ from markupsafe import Markup
 from proxy.control.answers.connections import ConnectionJson, PlanJson
 from proxy.control.answers.sites import SiteAnswer, SiteJson
 from proxy.control.dashboard.charts import Period, Series, timeline
-from proxy.control.dashboard.rendering import STREAM
-from proxy.control.dashboard.visit import Route, Visit
-from proxy.control.request_parsing import parse_field
-from proxy.detect.verdict.labels import cause_in_words
-from proxy.features.sites.evidence import Evidence, evidence_of
-from proxy.features.sites.measurement_answers import KnownSiteAnswer, MeasurementJson
-from proxy.features.sites.override_page import (
+from proxy.control.dashboard.override_forms import (
     LENGTHS,
     NO_OVERRIDE,
     Undo,
     action_names,
     action_value,
+    change_override,
     override_text,
     undo_of,
+    undo_override,
 )
+from proxy.control.dashboard.rendering import STREAM
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.features.sites.endpoints import SiteEndpoints
+from proxy.features.sites.evidence import Evidence, evidence_of
+from proxy.features.sites.measurement_answers import KnownSiteAnswer, MeasurementJson
+from proxy.features.sites.measurement_endpoints import MeasurementEndpoints
 from proxy.features.sites.report_page import EXPORTS, LEVELS
 from proxy.features.sites.why_page import stream_measurement
 from proxy.languages.amounts import ago, clock, moment
@@ -185,15 +189,15 @@ async def _site(visit: Visit) -> web.Response:
 
 
 async def _view_of(visit: Visit, host: str) -> SiteView:
-    now, subjects = time.time(), visit.subjects
-    answer = await subjects.sites.show_site(host)
+    now, frame, measurements = time.time(), visit.frame, visit.frame.one(MeasurementEndpoints)
+    answer = await frame.one(SiteEndpoints).show_site(host)
     meant = host if answer.belief.port else answer.belief.site
-    known = await subjects.measurements.known(Destination(meant, 443))
-    rows = await subjects.sites.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
+    known = await measurements.known(Destination(meant, 443))
+    rows = await frame.sites.rows(site=host, since=now - _CONNECTIONS_S, limit=_CONNECTIONS)
     networks = {id_: name for name, id_ in visit.parts.setup().settings.networks.items()}
-    relays, last = subjects.relays.relays.usable_names(), undo_of(visit)
+    relays, last = frame.relays.usable_names(), undo_of(visit)
     undo = last if last is not None and last.host == host else None
-    measured = (await subjects.measurements.measurements(meant)).measurements
+    measured = (await measurements.measurements(meant)).measurements
     return site_view(answer, known, rows, measured, relays=relays, undo=undo, now=now, networks=networks)
 
 
@@ -206,7 +210,18 @@ async def _measure(visit: Visit) -> web.StreamResponse:
     return await stream_measurement(visit, host, fresh="fresh" in form, page=page)
 
 
+async def _set_override(visit: Visit) -> web.Response:
+    form = await visit.form("action", "hours", "undo")
+    host = parse_field(scope, visit.fields["host"])
+    if "undo" in form:
+        notice = await undo_override(visit, form["undo"])
+    else:
+        notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""))
+    return visit.see_other(f"sites/{visit.fields['host']}", notice)
+
+
 ROUTES = (
     Route("GET", "sites/{host}", _site),
+    Route("POST", "sites/{host}/override", _set_override),
     Route("POST", "sites/{host}/measure", _measure),
 )

@@ -11,6 +11,8 @@ from aiohttp import web
 from proxy.control.access import Refused
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field
+from proxy.features.sites.endpoints import SiteEndpoints
+from proxy.features.sites.measurement_endpoints import MeasurementEndpoints
 from proxy.features.sites.report_formats import Writer, to_csv, to_markdown, to_ooni
 from proxy.features.sites.report_redact import Redact, private_values, redacted
 from proxy.features.sites.report_rounding import rounded
@@ -57,11 +59,11 @@ async def _report(visit: Visit) -> web.Response:
         vantage = Vantage.parse(asked.get("provider", ""), asked.get("country", ""))
     except ValueError as error:
         raise Refused(400, error.args[0]) from None
-    subjects = visit.subjects
-    shown = await subjects.sites.show_site(host)
-    measured = await subjects.measurements.measurements(host)
-    rows = await subjects.sites.sites.rows(site=host, limit=REPORT_ROWS)
-    relays = (await subjects.relays.list_relays()).relays
+    frame = visit.frame
+    shown = await frame.one(SiteEndpoints).show_site(host)
+    measured = await frame.one(MeasurementEndpoints).measurements(host)
+    rows = await frame.sites.rows(site=host, limit=REPORT_ROWS)
+    relays = (await frame.relays.answer()).relays
 
     settings = visit.parts.setup().loaded.settings
 

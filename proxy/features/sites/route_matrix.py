@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from proxy.control.dashboard.kinds import route_kind
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, sentences
 from proxy.store.route_queries import SiteRoute
@@ -30,13 +31,6 @@ class RouteMatrix:
     conclusion: str
     routes: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Cell]]]
-
-
-def route_kind(route: str) -> str:
-    """Returns the kind of pattern of a route that delivers."""
-    if route == "direct":
-        return "direct"
-    return "strategy" if route.startswith("direct|") else "relay"
 
 
 def route_matrix(seen: Sequence[SiteRoute]) -> RouteMatrix | None:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proxy.features.sites.completion import complete_surveys
 from proxy.model.errors import BywayError
 from proxy.terminal.command import Invocation, command
-from proxy.terminal.completion import complete_sites, complete_surveys
+from proxy.terminal.completion import complete_sites
 from proxy.terminal.exit_codes import Exit, Misused, NotAllowed, NotRunning
 from proxy.terminal.options import number, whole
 from proxy.terminal.output import say

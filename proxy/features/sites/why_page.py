@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from aiohttp import web
 
 from proxy.control.access import Refused
-from proxy.control.dashboard.page_names import PAGE_NAMES
-from proxy.control.dashboard.rendering import STREAM, render_line
+from proxy.control.dashboard.rendering import STREAM, render_part
 from proxy.control.dashboard.visit import Part, Route, Visit
 from proxy.control.request_parsing import parse_field
 from proxy.features.sites.measurement_answers import MeasuredSiteLine, StepLine
-from proxy.features.sites.measurement_endpoints import MeasurementRequest
+from proxy.features.sites.measurement_endpoints import MeasurementEndpoints, MeasurementRequest
+from proxy.features.sites.measurement_text import grouped_routes, route_result, step_cells
+from proxy.model.document import fields_of
 from proxy.model.phrase import _
 from proxy.probe.site_name import site
 
 
 async def _why(visit: Visit) -> web.Response:
     asked = visit.query("site").get("site", "").strip()
-    return await visit.page("why.html", title=PAGE_NAMES["why"], here="why", view={"site": asked, "stream": ""})
+    return await visit.page("why.html", here="why", view={"site": asked, "stream": ""})
 
 
 async def _measure(visit: Visit) -> web.StreamResponse:
     form = await visit.form("site", "fresh")
     text = form.get("site", "").strip()
-    page = visit.render("why.html", title=PAGE_NAMES["why"], here="why", view={"site": text, "stream": STREAM})
+    page = visit.render("why.html", here="why", view={"site": text, "stream": STREAM})
     return await stream_measurement(visit, text, fresh="fresh" in form, page=page)
 
 
@@ -38,15 +40,27 @@ async def stream_measurement(visit: Visit, text: str, *, fresh: bool, page: str)
     if is_here or visit.parts.beliefs.is_near(destination.host):
         sentence = _("{host} is not on the internet. To test it: `byway why {host}`", host=destination.host)
         raise Refused(400, sentence)
-    lines = await visit.subjects.measurements.measure(MeasurementRequest(text, fresh=fresh))
+    lines = await visit.frame.one(MeasurementEndpoints).measure(MeasurementRequest(text, fresh=fresh))
     return await visit.stream(page, _parts(visit, lines))
 
 
 async def _parts(visit: Visit, lines: AsyncGenerator[StepLine | MeasuredSiteLine, None]) -> AsyncGenerator[Part, None]:
     async with contextlib.aclosing(lines):
         async for line in lines:
-            text = render_line(line, visit.session, visit.language)
-            yield Part(text, is_behind_list=isinstance(line, MeasuredSiteLine))
+            yield Part(_line(visit, line), is_behind_list=isinstance(line, MeasuredSiteLine))
+
+
+def _line(visit: Visit, line: StepLine | MeasuredSiteLine) -> str:
+    """Returns a step of a measurement, or its end, as a part of a page."""
+    render = partial(render_part, session=visit.session, language=visit.language)
+    if isinstance(line, StepLine):
+        route, what, ended = step_cells(fields_of(line.step))
+        return render("step.html", route=route, what=what, ended=ended)
+    routes = [
+        (row["route"], route_result(row), row["elapsed_s"])
+        for row in grouped_routes([fields_of(route) for route in line.routes])
+    ]
+    return render("verdict.html", end=line, routes=routes)
 
 
 ROUTES = (Route("GET", "why", _why), Route("POST", "why", _measure))

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.problems import ProblemJson
 from proxy.control.answers.relays import GroupJson, RelayJson
 from proxy.control.answers.sites import OverrideJson, SiteJson
-from proxy.control.answers.switches import ModeJson
 from proxy.model import NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:
-    from proxy.extend.manager import AddonState
-
-
-class ProblemSubject(StrEnum):
-    """What a problem is with."""
-
-    TRAFFIC = "traffic"  # nothing opens
-    RELAYS = "relays"
-    CONFIGURATION = "configuration"
-    ADDONS = "addons"
-    NETWORK = "network"
-    SITES = "sites"
-    LOG = "log"
-    BYWAY = "byway"
-    """A fault of its own."""
-
-
-@frozen_dataclass
-class ProblemJson:
-    """A problem that the user can end: what it is with, what is wrong in a sentence, and the one thing to do."""
-
-    subject: ProblemSubject
-    text: str
-    do: str
+    pass
 
 
 @frozen_dataclass
@@ -65,66 +41,6 @@ class RouteSuccessJson:
     bytes_down: int
 
 
-class AddonWord(StrEnum):
-    """The state of an addon."""
-
-    OFF = "off"
-    RUNS = "runs"
-    STOPPED = "stopped"  # disabled after faults, until its file is edited
-    FAULTY = "faulty"  # it does not load
-
-
-@frozen_dataclass
-class AddonJson:
-    """An addon. One that runs may have `problems` too: the edited version of its file does not load. `version` is that
-    of the running one. `dropped` are notifications for which it was too slow."""
-
-    name: str
-    file: str
-    shipped: bool
-    enabled: bool
-    state: AddonWord
-    version: str
-    since: float | None
-    hooks: tuple[str, ...]
-    problems: tuple[str, ...]
-    faults: int
-    last_fault: str
-    slowest_s: float
-    dropped: int
-
-    @classmethod
-    def of(cls, state: AddonState) -> AddonJson:
-        if not state.file.enabled:
-            word = AddonWord.OFF
-        elif state.is_off:
-            word = AddonWord.STOPPED
-        else:
-            word = AddonWord.RUNS if state.running else AddonWord.FAULTY
-        return cls(
-            name=state.name,
-            file=str(state.file.path),
-            shipped=state.file.shipped,
-            enabled=state.file.enabled,
-            state=word,
-            version=state.running,
-            since=state.since or None,
-            hooks=tuple(state.hooks),
-            problems=tuple(map(redact, state.problems)),
-            faults=state.faults,
-            last_fault=redact(state.last_fault),
-            slowest_s=round(state.slowest_s, 4),
-            dropped=state.dropped,
-        )
-
-
-@frozen_dataclass
-class AddonsAnswer:
-    """All addons that were found."""
-
-    addons: tuple[AddonJson, ...]
-
-
 @frozen_dataclass
 class StatusAnswer:
     """What is on, and what is wrong. `byway` is its version, `listen` the address of the proxy, `network_name` the name
@@ -150,3 +66,20 @@ class StatusAnswer:
     routes: tuple[RouteSuccessJson, ...]
     routes_hours: int
     sites: tuple[SiteJson, ...]
+
+
+@frozen_dataclass
+class ModeAnswer:
+    """What AUTO does, and how many relays it may use."""
+
+    mode: ModeJson
+    relays: int
+
+
+@frozen_dataclass
+class StopAnswer:
+    """Byway ends now, as the process with this pid. Open tunnels may finish for `drain_s`."""
+
+    pid: int
+    port: int
+    drain_s: float

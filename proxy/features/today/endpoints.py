@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 import time
 
 from proxy import __version__
 from proxy.config.relays import lost_overrides
+from proxy.control.access import Refused
+from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.problems import ProblemJson
 from proxy.control.answers.sites import overrides_json
-from proxy.control.answers.switches import ModeJson
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
-from proxy.control.relay_reader import RelayReader
-from proxy.control.site_reader import SiteReader, answers
-from proxy.features.rules import lists
-from proxy.features.today.answers import AddonJson, AddonsAnswer, RouteSuccessJson, StatusAnswer, TrafficJson
-from proxy.features.today.problems import StatusSnapshot, problems
+from proxy.control.frame import Frame
+from proxy.control.site_reader import answers
+from proxy.features.today.answers import ModeAnswer, RouteSuccessJson, StatusAnswer, StopAnswer, TrafficJson
+from proxy.features.today.mode_change import change_mode
+from proxy.features.today.problems import StatusSnapshot, present
 from proxy.features.today.traffic import WITHIN_S, failing_traffic
 from proxy.model import NetworkId, bracketed
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -27,36 +29,34 @@ from proxy.wire.relay_url import redact
 _SUCCESS_WINDOW_S = 86_400.0
 
 
-@frozen_dataclass
+async def problems(frame: Frame, now: float) -> tuple[ProblemJson, ...]:
+    """Returns the problems that are of no other feature."""
+    return present(await frame.one(StatusEndpoints).moment(now))
+
+
 class StatusEndpoints:
     """Answers with the state of everything."""
 
-    parts: Dependencies
-    sites: SiteReader
-    relays: RelayReader
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._last: StatusSnapshot | None = None
+        self.parts = frame.parts
+        self.sites = frame.sites
+        self.relays = frame.relays
 
     def routes(self) -> list[Endpoint]:
         return [
             Endpoint("GET", "/v1/status", self.status),
-            Endpoint("GET", "/v1/addons", self.addons),
         ]
 
     async def status(self) -> StatusAnswer:
         """Says what is on, what is wrong, which sites are in trouble, and how the routes do."""
         parts, now = self.parts, time.time()
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
-        network = parts.network()
-        state = parts.beliefs.network_state(network)
-        known = await self.sites.known(now)
-        troubled = await answers(site for site in known if site.stored.network == network and site.is_trouble)
-        traffic = await self._traffic(network, now)
-        visits = await self.relays.visits(now)
-        relays = await self.relays.all(now, visits)
-        in_use = [relay for relay in relays if relay.enabled]
+        moment = await self.moment(now)
         settings = parts.setup().settings
-        listen = settings.listen
-        live = dict(parts.counters())
-        known_lists = await lists.describe(settings.list, parts.setup().router.rules.lists, parts.copies, now)
+        listen, live = settings.listen, moment.live
+        network = parts.network()
         notices = (
             *parts.setup().loaded.notices,
             *self.relays.lost_selections().values(),
@@ -70,35 +70,43 @@ class StatusEndpoints:
             listen=f"{bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             network_name=next((name for name, its in settings.networks.items() if its == network), ""),
-            network_state=state,
+            network_state=moment.network,
             mode=ModeJson.of(parts.modes),
-            traffic=traffic,
-            problems=problems(
-                StatusSnapshot(
-                    live,
-                    state,
-                    in_use,
-                    troubled,
-                    parts.addons(),
-                    parts.store.trouble,
-                    known_lists,
-                    now,
-                    parts.beliefs.portal_page(network),
-                    parts.beliefs.clock_ahead(now),
-                    traffic,
-                )
-            ),
+            traffic=moment.traffic,
+            problems=await self._frame.problems(now),
             notices=tuple(map(redact, notices)),
             live=live,
             overrides=overrides_json(
                 {host: override for host, override in parts.setup().router.overrides.items() if override.until}
             ),
-            relays=relays,
-            groups=self.relays.groups(relays, visits, now),
+            relays=tuple(moment.relays),
+            groups=self.relays.groups(moment.relays, moment.visits, now),
             routes=tuple(RouteSuccessJson(**row) for row in success),
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
-            sites=troubled,
+            sites=tuple(moment.troubled),
         )
+
+    async def moment(self, now: float) -> StatusSnapshot:
+        """Returns the status of all parts; for the same `now` as before, the one of before."""
+        if self._last is not None and self._last.now == now:
+            return self._last
+        parts = self.parts
+        network = parts.network()
+        known = await self.sites.known(now)
+        visits = await self.relays.visits(now)
+        self._last = StatusSnapshot(
+            live=dict(parts.counters()),
+            network=parts.beliefs.network_state(network),
+            relays=await self.relays.all(now, visits),
+            visits=visits,
+            troubled=await answers(site for site in known if site.stored.network == network and site.is_trouble),
+            log_trouble=parts.store.trouble,
+            now=now,
+            portal_page=parts.beliefs.portal_page(network),
+            clock_s=parts.beliefs.clock_ahead(now),
+            traffic=await self._traffic(network, now),
+        )
+        return self._last
 
     async def _traffic(self, network: NetworkId, now: float) -> TrafficJson | None:
         """Says how traffic fails as a whole, if it does."""
@@ -110,6 +118,55 @@ class StatusEndpoints:
         relays_at = self.relays.worked_at()
         return failing_traffic(failed, max(logged_at, relays_at, self.parts.beliefs.delivered_at(network)), now)
 
-    async def addons(self) -> AddonsAnswer:
-        """Lists the addons."""
-        return AddonsAnswer(tuple(map(AddonJson.of, self.parts.addons())))
+
+@frozen_dataclass
+class ModeRequest:
+    """Either a mode (auto, direct or relay), or a pause of so many seconds (0: ends one)."""
+
+    mode: str | None = None
+    pause_s: float | None = None
+
+
+@frozen_dataclass
+class StopRequest:
+    """Whether Byway begins again, and whether open tunnels end at once."""
+
+    restart: bool = False
+    at_once: bool = False
+
+
+class ModeEndpoints:
+    """Shows and sets what AUTO does, and ends Byway."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
+        self.relays = frame.relays
+
+    def routes(self) -> list[Endpoint]:
+        return [
+            Endpoint("POST", "/v1/stop", self.stop),
+            Endpoint("GET", "/v1/mode", self.mode),
+            Endpoint("PUT", "/v1/mode", self.set_mode),
+        ]
+
+    async def stop(self, asked: StopRequest) -> StopAnswer:
+        """Ends Byway, or restarts it."""
+        settings = self.parts.setup().settings
+        drain_s = 0.0 if asked.at_once else settings.limits.drain_s
+        port = int(self.parts.counters().get("port", settings.listen.port))
+        if asked.restart and sys.platform == "win32":
+            raise Refused(400, "Byway cannot restart itself on Windows: run `byway stop`, then `byway run`")
+        self.parts.ending.stop(restart=asked.restart, at_once=asked.at_once)
+        return StopAnswer(os.getpid(), port, drain_s)
+
+    async def mode(self) -> ModeAnswer:
+        """Shows what AUTO does."""
+        return ModeAnswer(ModeJson.of(self.parts.modes), len(self.relays.enabled()))
+
+    async def set_mode(self, asked: ModeRequest) -> ModeAnswer:
+        """Sets the mode, or begins or ends a pause."""
+        try:
+            change_mode(self.parts.modes, asked.mode, asked.pause_s)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        return ModeAnswer(ModeJson.of(self.parts.modes), len(self.relays.enabled()))

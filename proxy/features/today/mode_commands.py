@@ -88,8 +88,9 @@ def _change_stopped(paths: Paths, asked: Document) -> Document:
     """Changes what the next Byway does. Returns what a running one answers. Raises Misused and BywayError."""
     from proxy.config.paths import private_folder
     from proxy.config.state_lock import alone
-    from proxy.control.answers.switches import ModeAnswer, ModeJson
-    from proxy.control.mode_change import change_mode
+    from proxy.control.answers.mode import ModeJson
+    from proxy.features.today.answers import ModeAnswer
+    from proxy.features.today.mode_change import change_mode
     from proxy.model.document import document
     from proxy.setup.mode_switch import ModeSwitch
     from proxy.terminal.offline import read_configuration

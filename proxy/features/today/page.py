@@ -12,17 +12,18 @@ from markupsafe import Markup
 
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
+from proxy.control.answers.mode import ModeJson
+from proxy.control.answers.problems import ProblemJson
 from proxy.control.answers.relays import RelayJson
 from proxy.control.answers.sites import ChangeJson, SiteJson
-from proxy.control.answers.switches import ModeJson
-from proxy.control.dashboard.charts import Series, stacked_bars
-from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.control.dashboard.charts import HOURS, Series, first_hour, stacked_bars
+from proxy.control.dashboard.kinds import route_kind
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.site_status import BLOCKS, OF_NETWORKS
-from proxy.features.sites.route_matrix import route_kind
-from proxy.features.today.answers import ProblemJson, StatusAnswer
+from proxy.features.today.answers import StatusAnswer
+from proxy.features.today.endpoints import StatusEndpoints
 from proxy.languages.amounts import clock, share
 from proxy.model import AutoMode, State
 from proxy.model.errors import BywayError
@@ -31,9 +32,6 @@ from proxy.model.phrase import _, commas, ngettext, pgettext, sentences
 from proxy.probe.site_name import names_of
 from proxy.store.route_queries import RouteHour
 from proxy.store.rows import HOUR_S
-
-HOURS = 24
-"""Hours that the chart shows, the present one included."""
 
 _DAY_S = 86_400.0
 _NAMED = 3
@@ -163,11 +161,6 @@ def sentence(sites: Sequence[SiteJson], network_name: str) -> str:
     )
 
 
-def first_hour(now: float) -> int:
-    """Returns when the first hour of the chart began."""
-    return (int(now) // HOUR_S - HOURS + 1) * HOUR_S
-
-
 def _series(hours: Sequence[RouteHour], now: float) -> Sequence[Series]:
     first = first_hour(now)
     sums = {kind: [0] * HOURS for kind in ("direct", "strategy", "relay", "failed")}
@@ -237,11 +230,11 @@ def _at(change: ChangeJson) -> float:
 
 async def _home(visit: Visit) -> web.Response:
     visit.query()
-    status = await visit.subjects.status.status()
+    status = await visit.frame.one(StatusEndpoints).status()
     rows = await asyncio.to_thread(visit.parts.store.route_hours, first_hour(status.now))
-    changes = await visit.subjects.sites.sites.recent_changes(status.now - _DAY_S)
+    changes = await visit.frame.sites.recent_changes(status.now - _DAY_S)
     view = home_view(status, rows, changes)
-    return await visit.page("home.html", title=PAGE_NAMES["home"], here="", view=view)
+    return await visit.page("home.html", here="", view=view)
 
 
 async def _set_mode(visit: Visit) -> web.Response:

@@ -1,4 +1,5 @@
-"""Lists the present problems, which `byway status` shows first: each in a sentence, with the one thing to do about it.
+"""Lists the present problems that are of no other feature, for `byway status` and Home: each in a sentence, with the
+one thing to do about it.
 
 A problem is something that the user can end: a file to correct, a relay to add, a certificate to trust. What Byway
 recovers from by itself is not one.
@@ -8,14 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 
+from proxy.control.answers.problems import ProblemJson, ProblemSubject
 from proxy.control.answers.relays import RelayJson, RelayState
 from proxy.control.answers.sites import SiteJson
+from proxy.control.relay_visits import RelayVisits
 from proxy.detect.verdict.labels import network_in_words, wrong_clock
 from proxy.detect.verdict.site_status import BLOCKS, SiteStatus
-from proxy.extend.manager import AddonState
-from proxy.features.rules.list_answers import ListJson
-from proxy.features.today.answers import ProblemJson, ProblemSubject, TrafficJson
+from proxy.features.today.answers import TrafficJson
 from proxy.model import NetworkState
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext
@@ -35,12 +37,11 @@ class StatusSnapshot:
     """Counters of the moment."""
     network: NetworkState
     relays: Sequence[RelayJson]
+    """All that are configured."""
     troubled: Sequence[SiteJson]
     """Sites that are in trouble on this network."""
-    addons: Sequence[AddonState]
     log_trouble: str
     """Why the log cannot be written; empty when it can."""
-    lists: Sequence[ListJson] = ()
     now: float = 0.0
     """Seconds since the epoch."""
     portal_page: str = ""
@@ -48,22 +49,26 @@ class StatusSnapshot:
     clock_s: float = 0.0
     """How far this computer's clock is ahead, as certificates and a control page showed; 0: it may be right."""
     traffic: TrafficJson | None = None
+    visits: Mapping[str, RelayVisits] = field(default_factory=dict)
+    """Of the relays, by name."""
 
 
-def problems(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
-    """Returns the problems: that nothing opens first, and failing relays, since without them no blocked site opens;
-    then the user's files, the network, the sites and the log."""
+def present(status: StatusSnapshot) -> tuple[ProblemJson, ...]:
+    """Returns the problems."""
     parts = (
         (ProblemSubject.TRAFFIC, _of_traffic),
         (ProblemSubject.RELAYS, _of_relays),
         (ProblemSubject.CONFIGURATION, _of_configuration),
-        (ProblemSubject.ADDONS, _of_addons),
         (ProblemSubject.NETWORK, _of_network),
         (ProblemSubject.SITES, _of_sites),
         (ProblemSubject.LOG, _of_log),
         (ProblemSubject.BYWAY, _of_faults),
     )
     return tuple(ProblemJson(subject, text, do) for subject, part in parts for text, do in part(status))
+
+
+def _in_use(status: StatusSnapshot) -> list[RelayJson]:
+    return [relay for relay in status.relays if relay.enabled]
 
 
 def _of_traffic(status: StatusSnapshot) -> Problems:
@@ -75,54 +80,6 @@ def _of_configuration(status: StatusSnapshot) -> Problems:
     if rejected := status.live.get("config_problem"):
         text = _("The edited configuration is not in use: {reason}", reason=redact(str(rejected)))
         yield text, "byway config check"
-    yield from _of_lists(status)
-
-
-def _of_addons(status: StatusSnapshot) -> Problems:
-    for addon in status.addons:
-        if addon.problems:
-            text = (
-                _("Addon {name} does not load: {reason}; the previous version keeps running.")
-                if addon.running
-                else _("Addon {name} does not load: {reason}.")
-            )
-            yield text.given(name=addon.name, reason=redact(addon.problems[0])), "byway addons list"
-        elif addon.is_off:
-            text = _("Addon {name} was disabled after repeated faults: {fault}.")
-            fix = _("edit {file}", file=str(addon.file.path))
-            yield text.given(name=addon.name, fault=redact(addon.last_fault)), fix
-    if missing := status.live.get("addons_missing"):
-        yield redact(str(missing)), "byway addons list"
-
-
-def _of_lists(status: StatusSnapshot) -> Problems:
-    for shown in status.lists:
-        name, fetch = shown.name, shown.fetch
-        refresh = f"byway list refresh {name}"
-        if fetch is None or not fetch.has_copy:
-            if shown.problem:
-                error = fetch.error if fetch is not None else ""
-                text = _("{problem} ({reason}).", problem=shown.problem, reason=error) if error else f"{shown.problem}."
-                yield text, "byway rule check" if fetch is None else refresh
-            continue
-        if shown.problem:
-            yield f"{shown.problem}.", f"byway list show {name}"
-        age = _days(status.now - (fetch.fetched_at or 0.0))
-        if fetch.error:
-            text = _("List {name} could not be fetched: {error}; its last good copy, of {age} ago, is in use.")
-            yield text.given(name=name, error=fetch.error, age=age), refresh
-        elif fetch.stale:
-            text = _(
-                "List {name} is out of date: its last good copy, of {age} ago, is in use, and its refresh is {refresh}."
-            )
-            yield text.given(name=name, age=age, refresh=str(fetch.refresh)), refresh
-
-
-def _days(seconds: float) -> str:
-    """`3 days`, `5 hours`."""
-    if seconds >= 86_400:
-        return ngettext("{count} day", "{count} days", max(1, round(seconds / 86_400)))
-    return ngettext("{count} hour", "{count} hours", max(1, round(seconds / 3600)))
 
 
 def _of_network(status: StatusSnapshot) -> Problems:
@@ -143,14 +100,14 @@ def _of_sites(status: StatusSnapshot) -> Problems:
             names = _("{sites} and others", sites=names)
         text = (
             _("TLS interception: {sites}. Using relays only.")
-            if status.relays
+            if _in_use(status)
             else _("TLS interception: {sites}. Without a relay it is not opened.")
         )
         yield text.given(sites=names), f"byway why {intercepted[0]}"
     blocked = [site for site in status.troubled if not BLOCKS.isdisjoint(_called(site))]
     # What a local strategy opens, such as direct|tlsrec, needs no relay.
     blocked = [site for site in blocked if not site.works_by.startswith("direct|")]
-    if blocked and not status.relays:
+    if blocked and not _in_use(status):
         text = ngettext(
             "{count} site is blocked, and there is no relay.",
             "{count} sites are blocked, and there is no relay.",
@@ -165,7 +122,7 @@ def _called(site: SiteJson) -> tuple[SiteStatus, SiteStatus]:
 
 
 def _of_relays(status: StatusSnapshot) -> Problems:
-    for relay in status.relays:
+    for relay in _in_use(status):
         if (fault := relay.fault) is not None:
             yield _("Relay {relay} fails: {fault}.", relay=relay.name, fault=fault.text), fault.do
         elif relay.state is RelayState.FAILING:

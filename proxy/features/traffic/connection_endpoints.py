@@ -10,8 +10,8 @@ from typing import Annotated
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.answers.connections import ClosedConnectionAnswer, OpenConnectionJson, OpenConnectionsAnswer
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import Between, parse_field
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
@@ -46,11 +46,11 @@ class OpenConnectionsQuery:
     limit: Annotated[int, Between(1, CONNECTIONS_LIMIT)] = 200
 
 
-@frozen_dataclass
 class ConnectionEndpoints:
     """Lists open connections, and closes one."""
 
-    parts: Dependencies
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
 
     def routes(self) -> list[Endpoint]:
         return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -16,10 +16,7 @@ from aiohttp import web
 from proxy.config.suggestions import one_of, quoted
 from proxy.control.access import Refused
 from proxy.control.answers.connections import OpenConnectionJson, OpenConnectionsAnswer
-from proxy.control.dashboard.visit import Route, Visit
-from proxy.control.request_parsing import parse_field
-from proxy.detect.scopes import registrable
-from proxy.features.sites.override_page import (
+from proxy.control.dashboard.override_forms import (
     NO_OVERRIDE,
     Undo,
     action_names,
@@ -27,13 +24,17 @@ from proxy.features.sites.override_page import (
     undo_of,
     undo_override,
 )
-from proxy.features.traffic.connection_endpoints import OpenConnectionsQuery, connection_id
+from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.request_parsing import parse_field
+from proxy.detect.scopes import registrable
+from proxy.features.traffic.connection_endpoints import ConnectionEndpoints, OpenConnectionsQuery, connection_id
 from proxy.model import literal
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, ngettext, semicolons, sentences
 from proxy.net.client_programs import unsupported
 from proxy.probe.site_name import scope
+from proxy.routing.router import covering
 from proxy.routing.rule import RuleType
 from proxy.routing.rule_parser import parse_action
 from proxy.session.open_connections import ConnectionState
@@ -180,8 +181,8 @@ def _subjects(host: str, program: str) -> Mapping[str, tuple[RuleType, str, str]
 async def _live(visit: Visit) -> web.Response:
     asked = LiveFilter.of(visit.query(*_FILTER))
     wanted = OpenConnectionsQuery(asked.site or None, asked.route or None, asked.program or None, ROWS)
-    answer = await visit.subjects.connections.list_open(wanted)
-    relays = visit.subjects.relays.relays.usable_names()
+    answer = await visit.frame.one(ConnectionEndpoints).list_open(wanted)
+    relays = visit.frame.relays.usable_names()
     view = live_view(answer, asked, relays=relays, undo=undo_of(visit), now=time.time())
     return await visit.page("live.html", title=_("Live"), here="live", view=view)
 
@@ -209,7 +210,7 @@ async def _override(visit: Visit) -> web.Response:
 async def _rule(visit: Visit) -> web.Response:
     asked = visit.query("host", "program")
     host = parse_field(scope, asked.get("host", ""))
-    view = rule_view(host, asked.get("program", ""), visit.subjects.relays.relays.usable_names())
+    view = rule_view(host, asked.get("program", ""), visit.frame.relays.usable_names())
     return await visit.page("live_rule.html", title=_("New rule"), here="live", view=view)
 
 
@@ -221,7 +222,7 @@ async def _add_rule(visit: Visit) -> web.Response:
     if subject is None:
         word, words = quoted(form.get("subject", "")), one_of(list(subjects))
         raise Refused(400, _("unknown subject {word}; it can be {words}", word=word, words=words))
-    usable = visit.subjects.relays.relays.usable_names()
+    usable = visit.frame.relays.usable_names()
     action, relay = parse_field(lambda text: parse_action(text, relays=usable), form.get("action", ""))
     type_, value, _text = subject
     try:
@@ -231,18 +232,11 @@ async def _add_rule(visit: Visit) -> web.Response:
     except BywayError as error:
         return visit.see_other("live", sentences([_("No rule was added."), str(error)]))
     notices = [_("Added: {rule}.", rule=added.rule.why), *added.notices()]
-    if covering := _covering(host, visit.parts.setup().router.overrides):
-        notices.append(_("The override of {site} still decides about {host}.", site=covering, host=host))
+    if deciding := covering(host, visit.parts.setup().router.overrides):
+        notices.append(_("The override of {site} still decides about {host}.", site=deciding[0], host=host))
     elif added.covered_by is None:
         notices.append(_("New connections follow it, open ones keep their route."))
     return visit.see_other("live", sentences(notices))
-
-
-def _covering(host: str, overrides: Collection[str]) -> str:
-    """Returns the host whose override decides about `host`; empty: none does."""
-    while host and host not in overrides:
-        host = host.partition(".")[2]
-    return host
 
 
 ROUTES = (

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from proxy.control.access import Refused
 from proxy.control.answers.connections import ConnectionLine, LogAnswer
-from proxy.control.dependencies import Dependencies
 from proxy.control.endpoint import Endpoint
+from proxy.control.frame import Frame
 from proxy.control.request_parsing import FAR_FUTURE, Between, parse_field
-from proxy.control.site_reader import SiteReader
 from proxy.control.streaming import outcome_filter
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.site_name import scope
@@ -42,12 +41,12 @@ class LogQuery(FollowQuery):
     limit: Annotated[int, Between(1, LOG_LIMIT)] = 200
 
 
-@frozen_dataclass
 class LogEndpoints:
     """Answers with rows of the log, and streams new ones."""
 
-    parts: Dependencies
-    sites: SiteReader
+    def __init__(self, frame: Frame) -> None:
+        self.parts = frame.parts
+        self.sites = frame.sites
 
     def routes(self) -> list[Endpoint]:
         return [

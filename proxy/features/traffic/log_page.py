@@ -13,7 +13,6 @@ from aiohttp import web
 
 from proxy.control.access import Refused
 from proxy.control.answers.connections import ConnectionJson
-from proxy.control.dashboard.page_names import PAGE_NAMES
 from proxy.control.dashboard.visit import Route, Visit
 from proxy.control.request_parsing import parse_field, parse_number
 from proxy.features.traffic.cells import to_csv
@@ -127,7 +126,7 @@ async def _log(visit: Visit) -> web.Response:
         view, status = log_view([], chosen, hosts, error=refused.text), refused.status
     else:
         view, status = log_view(rows, chosen, hosts), 200
-    return await visit.page("log.html", title=PAGE_NAMES["log"], here="log", view=view, status=status)
+    return await visit.page("log.html", here="log", view=view, status=status)
 
 
 async def _csv(visit: Visit) -> web.StreamResponse:
@@ -165,7 +164,7 @@ async def _rows(visit: Visit, chosen: LogFilterForm, limit: int) -> Sequence[Con
     before = parse_field(connection_id, chosen.before) if chosen.before else None
     since = now - hours * 3600 if hours else 0.0
     try:
-        return await visit.subjects.sites.sites.rows(
+        return await visit.frame.sites.rows(
             since=since if words.since is None else words.since,
             until=words.until,
             before=before,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 
-from proxy.setup.desktop.programs import RunProgram, find_program, run_program
+from proxy.setup.desktop.programs import DesktopError, RunProgram, find_program, run_program
 
 _SERVICE = "org.freedesktop.Notifications"
 _SCRIPT = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
@@ -46,3 +48,17 @@ def show_notification(
         run(
             "notify-send", "--app-name=Byway", "--hint=int:transient:1", f"--expire-time={_SHOWN_MS}", "--", title, text
         )
+
+
+log = logging.getLogger(__name__)
+
+Show = Callable[[str, str], None]
+"""Shows a title and a text. Raises DesktopError."""
+
+
+async def show_aside(show: Show, title: str, text: str) -> None:
+    """Shows it in a thread. A desktop that shows none is no fault of Byway's: only -vv says so."""
+    try:
+        await asyncio.to_thread(show, title, text)
+    except DesktopError as error:
+        log.debug("no notification is shown: %s", error)

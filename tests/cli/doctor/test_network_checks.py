@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from proxy.features.doctor.findings import Step
 from proxy.features.doctor.network_checks import of_network, of_relays
+from proxy.terminal.findings import Step
 
 
 def why(words: str, cause: str = "") -> dict[str, Any]:

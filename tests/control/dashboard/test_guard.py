@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.control.dashboard.guard import cookie_name
-from proxy.control.dashboard.routes import _ROUTES
+from proxy.features.table import FEATURES
 from tests.control.world import World
 from tests.support.dashboard import Browser, Pages
 
@@ -204,7 +204,10 @@ async def test_the_policy_of_a_page_allows_nothing_from_elsewhere(browser: Brows
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
-FORMS = [route.path for route in _ROUTES if route.method == "POST"]
+ROUTES = [
+    route for feature in FEATURES for page in feature.pages for name in page.routes for route in feature.load(name)
+]
+FORMS = [route.path for route in ROUTES if route.method == "POST"]
 
 
 @pytest.mark.parametrize("path", FORMS)

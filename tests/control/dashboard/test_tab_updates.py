@@ -6,14 +6,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp import ClientPayloadError
 
 from proxy.control.dashboard import dashboard
+from proxy.control.dashboard.routes import Routes
 from proxy.control.dashboard.tab_updates import pause_s
 from proxy.detect.relay_faults import RelayFault
-from proxy.languages.language import Language
 from proxy.model import Stage, Symptom
 from proxy.session.events import Learned
 from tests.control.world import World
@@ -82,9 +83,12 @@ async def test_nothing_goes_on_for_a_session_that_ends_while_it_is_asked_for(
     token, headers = await browser.token(), {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"}
     is_asked, is_signed_out = threading.Event(), threading.Event()
 
-    def load_pages(_: Language) -> None:
+    load = dashboard._load_pages
+
+    def load_pages(*given: Any) -> Routes:
         is_asked.set()
         assert is_signed_out.wait(20)
+        return load(*given)
 
     monkeypatch.setattr(dashboard, "_load_pages", load_pages)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:

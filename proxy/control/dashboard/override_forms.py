@@ -1,23 +1,20 @@
-"""The override of one site, as forms show it and post it."""
+"""The override of one site, as forms of several pages show it and post it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 
-from aiohttp import web
-
 from proxy.config.suggestions import quoted
 from proxy.control.access import Refused
 from proxy.control.answers.sites import OverrideJson
 from proxy.control.dashboard.sign_in import OverrideChange
-from proxy.control.dashboard.visit import Route, Visit
+from proxy.control.dashboard.visit import Visit
 from proxy.control.request_parsing import parse_field
 from proxy.languages.amounts import ago
 from proxy.model import Override
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import _, commas, pgettext
-from proxy.probe.site_name import scope
 from proxy.routing.rule_parser import parse_action
 
 NO_OVERRIDE = "none"
@@ -70,7 +67,7 @@ class Undo:
 def undo_of(visit: Visit) -> Undo | None:
     """Returns the last change of an override by this session, if it can be undone: nothing has been set since, by
     another tab or a command, and no relay is gone that is needed."""
-    change, relays = visit.session.override_change, visit.subjects.relays.relays.usable_names()
+    change, relays = visit.session.override_change, visit.frame.relays.usable_names()
     if change is None or visit.parts.setup().router.overrides.get(change.host) != change.after:
         return None
     if (before := change.before) is None or before.has_ended(time.time()):
@@ -81,16 +78,6 @@ def undo_of(visit: Visit) -> Undo | None:
         return None
     ends = _("ends {when}", when=ago(before.until)) if before.until else ""
     return Undo(change.host, commas([text, ends] if ends else [text]), change.id)
-
-
-async def _set_override(visit: Visit) -> web.Response:
-    form = await visit.form("action", "hours", "undo")
-    host = parse_field(scope, visit.fields["host"])
-    if "undo" in form:
-        notice = await undo_override(visit, form["undo"])
-    else:
-        notice = await change_override(visit, host, form.get("action", ""), form.get("hours", ""))
-    return visit.see_other(f"sites/{visit.fields['host']}", notice)
 
 
 async def undo_override(visit: Visit, id_: str) -> str:
@@ -109,7 +96,7 @@ async def change_override(visit: Visit, host: str, word: str, hours: str = "") -
         raise Refused(400, _("unknown length {hours}", hours=quoted(hours)))
     override = None
     if word != NO_OVERRIDE:
-        usable = visit.subjects.relays.relays.usable_names()
+        usable = visit.frame.relays.usable_names()
         action, relay = parse_field(lambda text: parse_action(text, relays=usable), word)
         override = Override(action, relay, time.time() + float(hours) * 3600 if hours else 0.0)
     return await _set(visit, host, override)
@@ -118,9 +105,6 @@ async def change_override(visit: Visit, host: str, word: str, hours: str = "") -
 async def _set(visit: Visit, host: str, override: Override | None) -> str:
     before = visit.parts.setup().router.overrides.get(host)
     visit.session.override_change = OverrideChange(host, before, override)
-    await visit.subjects.sites.set_override(host, override)
+    await visit.frame.set_override(host, override)
     what = _("no override") if override is None else override_text(OverrideJson.of(host, override))
     return _("{host} and its subdomains: {what}.", host=host, what=what)
-
-
-ROUTES = (Route("POST", "sites/{host}/override", _set_override),)

@@ -12,11 +12,14 @@ from typing import Annotated
 
 import typer
 
-from proxy.control.dashboard.page_names import PAGE_NAMES
+from proxy.features.table import FEATURES
 from proxy.model.errors import BywayError
+from proxy.model.feature import pages_of
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.completion import complete_words
 from proxy.terminal.exit_codes import Exit
+
+_PAGES = tuple(pages_of(FEATURES))
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
@@ -38,9 +41,7 @@ def _open(
     call: Invocation,
     page: Annotated[
         str,
-        typer.Argument(
-            metavar="PAGE", help=f"{', '.join(PAGE_NAMES)}.", autocompletion=complete_words(tuple(PAGE_NAMES))
-        ),
+        typer.Argument(metavar="PAGE", help=f"{', '.join(_PAGES)}.", autocompletion=complete_words(_PAGES)),
     ] = "home",
     print_only: Annotated[
         bool, typer.Option("--print", help="Print the address and a code to type, for another browser.")

@@ -1,0 +1,31 @@
+"""Imports everything that the table of features names, for `app.feature_check`, and prints what cannot be used.
+
+python -m proxy.cli.check_features
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from proxy.features.table import FEATURES
+from proxy.model.feature import BrokenFeature
+
+
+def main() -> None:
+    """Prints a JSON object: by feature, why it does not work."""
+    with contextlib.suppress(AttributeError, OSError):  # Windows has none
+        os.nice(19)
+    broken: dict[str, str] = {}
+    for feature in FEATURES:
+        for name in feature.names():
+            try:
+                feature.load(name)
+            except BrokenFeature as error:
+                broken.setdefault(feature.name, str(error))
+    print(json.dumps(broken))
+
+
+if __name__ == "__main__":
+    main()

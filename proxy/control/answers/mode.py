@@ -1,0 +1,23 @@
+"""What AUTO does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.model import AutoMode
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+if TYPE_CHECKING:
+    from proxy.control.dependencies import ModeControl
+
+
+@frozen_dataclass
+class ModeJson:
+    """What AUTO does. `paused_until` is null when it is not paused."""
+
+    mode: AutoMode
+    paused_until: float | None
+
+    @classmethod
+    def of(cls, modes: ModeControl) -> ModeJson:
+        return cls(modes.mode, modes.paused_until or None)

@@ -1,0 +1,28 @@
+"""What is said of the system proxy."""
+
+from __future__ import annotations
+
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.setup.desktop.proxy_settings import DesktopName
+from proxy.setup.desktop.system_proxy import Restored
+
+
+@frozen_dataclass
+class SystemProxyOnAnswer:
+    """Byway is the system proxy of a desktop now, by `url`. `strict_by` is the setting that chose the strict PAC file,
+    empty when none did; `asks_password`: whether programs must give a user and a password."""
+
+    on: bool
+    desktop: DesktopName
+    url: str
+    strict_by: str
+    listen: str
+    asks_password: bool
+
+
+@frozen_dataclass
+class SystemProxyOffAnswer:
+    """Byway is not the system proxy any more. `restored` is what was done with the settings that were there before."""
+
+    on: bool
+    restored: Restored

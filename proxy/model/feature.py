@@ -1,0 +1,147 @@
+"""What a feature of Byway gives beside the core, by names: a module of it is imported when something of it is used.
+
+A name is `module:attribute` of the feature's own folder, `proxy/features/NAME/`. The only table of features is
+`proxy/features/table.py`; the command line imports it, and hands it to all others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
+
+log = logging.getLogger(__name__)
+
+
+class Role(StrEnum):
+    """What a feature can be for the core, or for another feature. Both work where no feature is."""
+
+    INSPECTOR = "inspector"  # makes a `session.inspector.MadeInspector`
+    FRONT_PAGE = "front page"  # the page of the proxy's own address
+    FIRST_STEPS = "first steps"  # what `byway run` tells at a terminal: an `app.greeting.FirstSteps`
+    LEFT_OVER = "left over"  # removes what earlier runs have left, and yields sentences for what it could not
+    NOTIFICATIONS = "notifications"  # makes an `app.wiring.Notifications`
+    PROFILE_TRUST = "profile trust"  # lets a browser profile open inspected sites
+
+
+@frozen_dataclass
+class Page:
+    """A page of the menu, with the pages that it leads to."""
+
+    name: str  # in `byway open`; its path too, but for that of Home
+    title: str
+    routes: Sequence[str]  # names of tuples of `control.dashboard.visit.Route`
+
+    @property
+    def path(self) -> str:
+        """Behind that of the session."""
+        return "" if self.name == "home" else self.name
+
+
+@frozen_dataclass
+class Feature:
+    """One feature."""
+
+    name: str
+    """Of its folder."""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """By command, the name of what adds it to a Typer."""
+    endpoints: Sequence[str] = ()
+    """Of the control API: names of classes that are made with a `control.frame.Frame` and have `routes()`."""
+    pages: Sequence[Page] = ()
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """By a path of the API, without `/v1/`, the name of what answers it from the files while no Byway runs: it takes a
+    `terminal.stored.Stored`, a site for `{host}`, and the query."""
+    problems: str = ""
+    """The name of what takes a Frame and the time, and returns the `control.answers.problems.ProblemJson` of now, for
+    `status` and Home: a coroutine function."""
+    checks: str = ""
+    """The name of what takes a `terminal.command.Invocation` and yields `terminal.findings.Finding`s, for `doctor`
+    while no Byway runs and its configuration can be used."""
+    hints: str = ""
+    """The name of what takes the Paths, and yields what `forget` could not delete, and what to do about it."""
+    provides: Mapping[Role, str] = field(default_factory=dict)
+    """What the feature is for the core, or for another feature."""
+    forgets: str = ""
+    """The name of what takes such a Frame and a `store.forgetting.Forgotten`, and clears what the feature holds in
+    memory; empty: nothing."""
+
+    def names(self) -> Iterator[str]:
+        """Yields all names that the line has."""
+        yield from self.commands.values()
+        yield from self.endpoints
+        for page in self.pages:
+            yield from page.routes
+        yield from self.stored.values()
+        yield from self.provides.values()
+        yield from filter(None, (self.problems, self.checks, self.hints, self.forgets))
+
+    def load(self, name: str) -> Any:
+        """Imports what is called so. Raises BrokenFeature."""
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(import_module(f"proxy.features.{self.name}.{module}"), attribute)
+        except Exception as error:  # whatever is wrong there, the other features work
+            raise BrokenFeature(self.name, error) from error
+
+
+class BrokenFeature(BywayError):
+    """A feature whose code cannot be used: it says where."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.feature = name
+        super().__init__(f"the feature {name} does not work: {_place(name, error)}: {type(error).__name__}: {error}")
+
+
+def _place(name: str, error: Exception) -> str:
+    """Returns the file and the line of the feature where it went wrong; where none of its lines was reached, the line
+    of the table that names it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    from traceback import extract_tb  # few features are broken
+
+    frames = [(it.filename, it.lineno) for it in extract_tb(error.__traceback__)]
+    inside = [place for place in frames if Path(place[0]).parent.name == name]
+    if inside:
+        return f"{inside[-1][0]}:{inside[-1][1]}"
+    return f"{Path(__file__).parents[1] / 'features' / 'table.py'}"
+
+
+def offers(features: Sequence[Feature], role: Role) -> bool:
+    """Whether one of the features has this role."""
+    return any(role in feature.provides for feature in features)
+
+
+def provided(features: Sequence[Feature], role: Role) -> Any:
+    """Imports what one of the features is for others in this role; None: none is. Raises BrokenFeature."""
+    for feature in features:
+        if role in feature.provides:
+            return feature.load(feature.provides[role])
+    return None
+
+
+def usable(features: Sequence[Feature], role: Role) -> Any:
+    """As `provided`, for what nothing depends on: where the feature does not work, it is as if it were not there, and
+    the log says why."""
+    try:
+        return provided(features, role)
+    except BrokenFeature as error:
+        log.warning("%s", error)
+        return None
+
+
+def pages_of(features: Sequence[Feature]) -> Mapping[str, Page]:
+    """Returns the pages of the menu by their names, in its order."""
+    pages = {page.name: page for feature in features for page in feature.pages}
+    return {name: pages[name] for name in (*_MENU, *pages) if name in pages}
+
+
+_MENU = ("home", "sites", "live", "relays", "rules", "log", "why", "networks", "addons", "settings", "setup")
+"""Others follow behind."""

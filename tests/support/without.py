@@ -1,0 +1,47 @@
+"""A copy of Byway without one of its features: without the feature's folder, and its line in the table."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TABLE = Path("proxy", "features", "table.py")
+
+
+def line_of(table: str, name: str) -> tuple[int, int]:
+    """Returns where a feature stands in the text of the table: its first line and the one behind its last, from 0."""
+    (features,) = (
+        node.value.elts
+        for node in ast.parse(table).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
+    )
+    (found,) = (
+        each
+        for each in features
+        if isinstance(each, ast.Call) and isinstance(each.args[0], ast.Constant) and each.args[0].value == name
+    )
+    assert found.end_lineno is not None
+    return found.lineno - 1, found.end_lineno
+
+
+def copy_of_byway(to: Path) -> Path:
+    """Copies the package, and what it finds beside itself in a checkout. Returns `to`, which goes on PYTHONPATH."""
+    shutil.copytree(ROOT / "proxy", to / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
+    for beside in ("addons", "certs", "pyproject.toml"):
+        (to / beside).symlink_to(ROOT / beside)
+    return to
+
+
+def remove_folder(at: Path, name: str) -> None:
+    """Half a removal: the line stays."""
+    shutil.rmtree(at / "proxy" / "features" / name)
+
+
+def remove_line(at: Path, name: str) -> None:
+    """The other half: the folder stays."""
+    table = (at / TABLE).read_text()
+    first, end = line_of(table, name)
+    lines = table.splitlines(keepends=True)
+    (at / TABLE).write_text("".join(lines[:first] + lines[end:]))

@@ -1,0 +1,1 @@
+"""Tests of the whole product: each needs several features at once."""
