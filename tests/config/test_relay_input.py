@@ -1,4 +1,4 @@
-"""Pasted relays, beside what `byway relay add` reads: see tests/cli/relay/test_input.py."""
+"""Pasted relays, beside what `byway relay add` reads: see tests/features/relays/test_input.py."""
 
 from __future__ import annotations
 

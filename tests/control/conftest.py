@@ -1,43 +1,8 @@
-"""A control server over a Unix socket, and a client of it."""
+"""The fixtures of `tests/support` for the tests of this folder."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from tests.support.control_server import api, documented, server, world
+from tests.support.dashboard_pages import browser, pages
 
-import aiohttp
-import pytest
-
-from proxy.control.server import ControlServer
-from tests.control.documented import Documented, watch
-from tests.control.world import World
-
-
-@pytest.fixture(autouse=True)
-def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
-    """Whatever a test is about: the API answers nothing that docs/openapi.json does not say."""
-    documented = watch(monkeypatch)
-    yield documented
-    assert documented.problems == []
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
-
-
-@pytest.fixture
-async def server(world: World, tmp_path: Path) -> AsyncIterator[ControlServer]:
-    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
-    await server.start()
-    yield server
-    await server.close()
-
-
-@pytest.fixture
-async def api(server: ControlServer) -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
-    async with aiohttp.ClientSession("http://byway", connector=connector) as session:
-        yield session
+__all__ = ["api", "browser", "documented", "pages", "server", "world"]

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from proxy.control import access as guard
 from proxy.control.access import Bearer, SameUser, hosts_of
 from proxy.control.server import ControlServer
-from tests.control.world import World
+from tests.support.control_world import World
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

@@ -1,4 +1,4 @@
-"""One attempt in words. How a list of them is shown: tests/cli/test_log."""
+"""One attempt in words. How a list of them is shown: tests/features/traffic/test_commands."""
 
 from __future__ import annotations
 

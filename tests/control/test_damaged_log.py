@@ -26,7 +26,7 @@ from proxy.control.server import ControlServer
 from proxy.model import Action, Belief, Change, Override, State
 from proxy.store import store as writer
 from proxy.store.store import Store
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.outcomes import HOME, rescued, works
 from tests.support.wal import move_into_file
 

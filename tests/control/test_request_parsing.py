@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from proxy.control import request_parsing, web_apps
 from proxy.control.server import ControlServer
-from tests.control.world import World
+from tests.support.control_world import World
 
 SITE = "/v1/sites/example.org"
 JSON = {"Content-Type": "application/json"}

@@ -20,7 +20,7 @@ from proxy.control.server import ControlServer
 from proxy.model.errors import BywayError
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from tests.control.test_access import ask
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.sockets import descriptors, tcp_pair
 from tests.support.waiting import until
 

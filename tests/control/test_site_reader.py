@@ -12,7 +12,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, NetworkId, Stage, State, StoredResult, Symptom
 from proxy.net.tasks import spawn
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.outcomes import HOME, delivered, failed, outcome
 
 SITES = 1_000

@@ -14,7 +14,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Belief, Cause, NetworkId, State
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.outcomes import AWAY, HOME, down, open_uplink, works
 
 HOST, SIBLING = "www.example.org", "blog.example.org"

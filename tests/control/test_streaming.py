@@ -15,7 +15,7 @@ from proxy.control.answers.connections import ConnectionJson
 from proxy.control.server import ControlServer
 from proxy.model import Symptom
 from proxy.model.errors import BywayError
-from tests.control.world import World, follow, read
+from tests.support.control_world import World, follow, read
 from tests.support.outcomes import AWAY, failed, outcome, rescued, works
 from tests.support.waiting import until
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.seeded import SeededWorld
-from tests.control.world import World
 from tests.support.chromium import Tab, tab
+from tests.support.control_world import World
 from tests.support.dashboard import Pages, dashboard
+from tests.support.seeded import SeededWorld
 
 
 @pytest.fixture

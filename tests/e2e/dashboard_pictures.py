@@ -18,12 +18,12 @@ from pathlib import Path
 from proxy.features.table import FEATURES
 from proxy.model import Cause, Change, Route, State
 from proxy.model.feature import pages_of
-from tests.cli.seeded import BLOCKED, SeededWorld
-from tests.control.opened import open_three
 from tests.e2e.test_dashboard import SHOWN, sign_in
 from tests.support.chromium import Tab, tab
 from tests.support.dashboard import dashboard
+from tests.support.opened import open_three
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, rescued
+from tests.support.seeded import BLOCKED, SeededWorld
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboard"
 WIDTH = 1100

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_inspection import get, inspecting
-from tests.intercept.site import Site
+from tests.features.inspection.mitm.site import Site
 from tests.support.authority import Authority
 
 

@@ -22,10 +22,10 @@ from proxy.features.inspection.authority import Authority, certificate_file, ope
 from proxy.features.inspection.leaf import Leaves
 from proxy.features.inspection.nss_stores import NssStore
 from proxy.features.inspection.trust_stores import trust, untrust
-from tests.ca.test_authority import secrets_of
-from tests.control.world import World
+from tests.features.inspection.test_authority import secrets_of
 from tests.support.byway import Byway
 from tests.support.chromium import browse
+from tests.support.control_world import World
 
 PAGE = b"<!doctype html><title>inspected</title><p>shown by us"
 NAME = "inspected.test"

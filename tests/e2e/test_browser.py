@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_inspection import inspecting
-from tests.intercept.site import Site
+from tests.features.inspection.mitm.site import Site
 from tests.support import chromium, firefox, programs
 from tests.support.authority import Authority
 from tests.support.browsers import is_running, pid_of

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from proxy.net.tasks import spawn
-from tests.cli.seeded import BLOCKED, SeededWorld
-from tests.control.opened import open_three
-from tests.control.world import World
 from tests.e2e.test_own_pages import check_looks
 from tests.support.byway import Byway
 from tests.support.chromium import Refused, Tab
+from tests.support.control_world import World
 from tests.support.dashboard import Pages
+from tests.support.opened import open_three
 from tests.support.outcomes import rescued
+from tests.support.seeded import BLOCKED, SeededWorld
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("chromium", "axe-core")

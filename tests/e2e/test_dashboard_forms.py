@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
-from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.e2e.test_own_pages import check_looks
 from tests.support.byway import Byway
 from tests.support.chromium import Tab
 from tests.support.client import fetch
+from tests.support.control_world import World
 from tests.support.dashboard import Pages, dashboard
 from tests.support.origin import Origin
 from tests.support.relay import Relay

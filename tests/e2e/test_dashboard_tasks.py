@@ -13,12 +13,12 @@ import pytest
 
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Action, Belief, State, Symptom
-from tests.cli.seeded import SeededWorld
-from tests.control.world import World
 from tests.e2e.test_dashboard import shows, sign_in
 from tests.support.chromium import Tab, tab
+from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.outcomes import HOME, failed, outcome, rescued
+from tests.support.seeded import SeededWorld
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("chromium")

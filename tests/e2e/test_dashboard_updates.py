@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.model import AutoMode
-from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.support.byway import Byway
 from tests.support.chromium import Tab, tab
+from tests.support.control_world import World
 from tests.support.dashboard import Pages, dashboard
 from tests.support.outcomes import rescued
 from tests.support.waiting import until

@@ -19,11 +19,11 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.control.dashboard.guard import cookie_name
-from tests.cli.seeded import BLOCKED
-from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, shows, sign_in
 from tests.support.chromium import Tab, tab
+from tests.support.control_world import World
 from tests.support.dashboard import Pages
+from tests.support.seeded import BLOCKED
 
 pytestmark = pytest.mark.needs("chromium")
 

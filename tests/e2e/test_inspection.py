@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from proxy.model import Destination
-from tests.intercept.inspecting import HOSTS, RULES
-from tests.intercept.site import Site
+from tests.features.inspection.mitm.inspecting import HOSTS, RULES
+from tests.features.inspection.mitm.site import Site
 from tests.support import programs
 from tests.support.authority import Authority
 from tests.support.byway import Byway

@@ -17,12 +17,12 @@ import aiohttp
 import pytest
 
 from proxy.model import DIRECT
-from tests.control.opened import Opened, open_three
-from tests.control.world import World
 from tests.e2e.test_dashboard import arrived, press_to, shows, sign_in
 from tests.support.byway import Byway
 from tests.support.chromium import Tab, tab
+from tests.support.control_world import World
 from tests.support.dashboard import Browser, Pages, dashboard
+from tests.support.opened import Opened, open_three
 from tests.support.relay import Relay
 from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read

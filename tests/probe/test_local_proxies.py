@@ -1,4 +1,4 @@
-"""What listens on a port of this computer, by what it answers. Real programs: tests/cli/relay/test_scan.py."""
+"""What listens on a port of this computer, by what it answers. Real programs: tests/features/relays/test_scan.py."""
 
 from __future__ import annotations
 

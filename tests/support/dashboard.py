@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from proxy.control.server import ControlServer
-from tests.control.world import World
+from tests.support.control_world import World
 
 
 @dataclass

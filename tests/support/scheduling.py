@@ -93,7 +93,7 @@ SECONDS = {
     "tests/lab/test_ready_browser.py": 55,
     "tests/lab/test_relay_faults.py": 52,
     "tests/lab/test_leaks.py": 48,
-    "tests/control/test_fuzzing.py": 40,
+    "tests/whole/test_fuzzing.py": 40,
     "tests/lab/test_uncompared.py": 40,
     "tests/e2e/test_home_network.py": 35,
     "tests/lab/test_denied_names.py": 35,

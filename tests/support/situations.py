@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from proxy.detect.beliefs.events import ControlAnswered, DirectDelivered
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import DIRECT, DOH, Action, Cause, ClosedBy, ConnectivityResult, Protocol, Stage, Symptom
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued
 
 REFUSED_RELAY = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, VPS), evidence={"relay": "refused"})

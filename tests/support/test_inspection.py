@@ -18,11 +18,13 @@ def test_what_imports_mitmproxy_by_itself_or_through_others_is_found() -> None:
     )
     found = {path.relative_to(ROOT).as_posix() for path in inspection.files()}
     assert {
-        "tests/intercept/test_contract.py",
-        "tests/intercept/test_engine.py",
+        "tests/features/inspection/mitm/test_contract.py",
+        "tests/features/inspection/mitm/test_engine.py",
         "tests/e2e/test_inspection.py",
     } <= found
-    assert not [name for name in found if not name.startswith(("tests/intercept/", "tests/e2e/", "tests/addons/"))]
+    assert not [
+        name for name in found if not name.startswith(("tests/features/inspection/", "tests/e2e/", "tests/addons/"))
+    ]
 
 
 def test_all_of_byway_but_inspection_can_be_imported_without_it() -> None:
@@ -55,10 +57,10 @@ def run_without_it(*arguments: str, **environment: str) -> subprocess.CompletedP
 
 
 def test_on_an_older_python_they_are_listed_as_not_run(tmp_path: Path) -> None:
-    done = run_without_it("tests/intercept/test_contract.py", "tests/config/test_mitmproxy_version.py")
+    done = run_without_it("tests/features/inspection/mitm/test_contract.py", "tests/config/test_mitmproxy_version.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not run: INSPECT needs Python 3.12 or newer; this is 3.11" in done.stdout
-    assert "tests/intercept/test_contract.py" in done.stdout
+    assert "tests/features/inspection/mitm/test_contract.py" in done.stdout
 
 
 def test_ci_does_not_start_without_it() -> None:

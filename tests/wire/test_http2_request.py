@@ -1,5 +1,5 @@
 """HTTP/2 requests: what browsers send passes, what would be another request in HTTP/1 does not. The whole way, over
-real connections, is in `tests/intercept/test_http2_compat.py`."""
+real connections, is in `tests/features/inspection/mitm/test_http2_compat.py`."""
 
 from __future__ import annotations
 

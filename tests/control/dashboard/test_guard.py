@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from proxy.control.dashboard.guard import cookie_name
 from proxy.features.table import FEATURES
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.dashboard import Browser, Pages
 
 POSTS = {"mode": {"mode": "relay"}, "pause": {"minutes": "15"}, "sites/open.example/override": {"action": "direct"}}

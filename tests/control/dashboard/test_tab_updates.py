@@ -17,7 +17,7 @@ from proxy.control.dashboard.tab_updates import pause_s
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import Stage, Symptom
 from proxy.session.events import Learned
-from tests.control.world import World
+from tests.support.control_world import World
 from tests.support.dashboard import Browser
 from tests.support.outcomes import HOME, failed, outcome, rescued
 from tests.support.waiting import until

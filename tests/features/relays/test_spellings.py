@@ -1,0 +1,245 @@
+"""What people type and paste as a relay, through the real `byway relay add`: what is added, and the exact sentence for
+what is not. One row a spelling: good, foreign, damaged."""
+
+from __future__ import annotations
+
+import base64
+import tomllib
+
+import pytest
+
+from tests.support.command_line import Byway, Home
+
+SECRET = "hunter2hunter2"
+LOCAL_PORT = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
+CONFIGURATION = (
+    "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start that client "
+    f"and {LOCAL_PORT} (Clash: 7890, v2rayN: 10808)"
+)
+BRIDGE = (
+    "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port with "
+    "`byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)"
+)
+PAGE = (
+    "a relay URL has no path; this is a page, a subscription or a PAC file: import it in its own client, start that "
+    f"client and {LOCAL_PORT}"
+)
+SETTING = (
+    "this is a command or a setting of another program: give only the URL of its proxy; one without a scheme is "
+    "http://HOST:PORT in nearly all of them"
+)
+BEFORE = "host and port stand before the user: write socks5h://USER:PASSWORD@HOST:PORT"
+LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
+PORT = "the port must be a number from 1 to 65535"
+V2RAYN = base64.b64encode(f"me:{SECRET}".encode()).decode()
+
+GOOD = [
+    # typed, name, URL in the file
+    ("socks5h://127.0.0.1:9050", "tor", "socks5h://127.0.0.1:9050"),
+    ("socks5://127.0.0.1:7890", "clash", "socks5://127.0.0.1:7890"),
+    ("socks://relay.example:1080", "relay", "socks://relay.example:1080"),
+    ("SOCKS5://Relay.Example:1080", "relay", "SOCKS5://Relay.Example:1080"),
+    ("socks5://relay.example", "relay", "socks5://relay.example"),
+    ("socks5://192.0.2.1:1080?resolve=local", "relay-192-0-2-1", "socks5://192.0.2.1:1080?resolve=local"),
+    ("socks4a://relay.example", "relay", "socks4a://relay.example"),
+    ("http://relay.example", "relay", "http://relay.example"),
+    ("http://192.0.2.1:3128/", "relay-192-0-2-1", "http://192.0.2.1:3128/"),
+    (f"https://me:{SECRET}@relay.example", "relay", f"https://me:{SECRET}@relay.example"),
+    ("https://bücher.example:8443", "xn--bcher-kva", "https://bücher.example:8443"),
+    ("https://me@relay.example", "relay", "https://me@relay.example"),
+    ("127.0.0.1:9050", "tor", "socks5h://127.0.0.1:9050"),
+    (f"me:{SECRET}@relay.example:1080", "relay", f"socks5h://me:{SECRET}@relay.example:1080"),
+    ("[2001:db8::1]:1080", "relay-2001-db8-1", "socks5h://[2001:db8::1]:1080"),
+    ("  socks5://relay.example:1080\n", "relay", "socks5://relay.example:1080"),
+    ("socks5://192.0.2.1:1080#My%20server", "My-server", "socks5://192.0.2.1:1080"),
+    ("socks5://192.0.2.1:1080#🇩🇪 Frankfurt", "Frankfurt", "socks5://192.0.2.1:1080"),
+    ("socks5://192.0.2.1:1080#Berlin @proxies", "Berlin-proxies", "socks5://192.0.2.1:1080"),
+    (f"socks5://me:{SECRET}@192.0.2.1:1080#@proxies", "proxies", f"socks5://me:{SECRET}@192.0.2.1:1080"),
+    ("socks5h://127.0.0.1:9050>https://relay.example", "relay", "socks5h://127.0.0.1:9050>https://relay.example"),
+    (
+        "socks5h://127.0.0.1:9050#first>https://relay.example#My exit",
+        "My-exit",
+        "socks5h://127.0.0.1:9050>https://relay.example",
+    ),
+    ("addon://tunnel", "tunnel", "addon://tunnel"),
+    (f"tg://socks?server=192.0.2.1&port=1080&user=me&pass={SECRET}", "relay-192-0-2-1",
+     f"socks5h://me:{SECRET}@192.0.2.1:1080"),
+    ("https://t.me/socks?server=relay.example&port=443", "relay", "socks5h://relay.example:443"),
+    ('"socks5://relay.example:1080"', "relay", "socks5://relay.example:1080"),
+    ("“socks5://relay.example:1080”", "relay", "socks5://relay.example:1080"),
+    ("'socks5://relay.example:1080'", "relay", "socks5://relay.example:1080"),
+    ("«relay.example:1080»", "relay", "socks5h://relay.example:1080"),
+    ("socks5://relay\u200b.example:1080", "relay", "socks5://relay.example:1080"),
+    (f"socks://{V2RAYN}@192.0.2.1:1080#home", "home", f"socks5h://me:{SECRET}@192.0.2.1:1080"),
+]  # fmt: skip
+
+
+def other(client: str, scheme: str) -> str:
+    return f"Byway cannot use {client} links ({scheme}://) directly: start your {client} client and {LOCAL_PORT}"
+
+
+FOREIGN = [
+    (f"ss://{V2RAYN}@192.0.2.1:8388#My%20server", other("Shadowsocks", "ss")),
+    (f"ssr://{V2RAYN}", other("ShadowsocksR", "ssr")),
+    (f"vmess://{V2RAYN}", other("VMess", "vmess")),
+    (f"vless://{SECRET}@192.0.2.1:443?security=reality&pbk=x#x", other("VLESS", "vless")),
+    (f"trojan://{SECRET}@relay.example:443#x y", other("Trojan", "trojan")),
+    (f"hysteria2://{SECRET}@relay.example:443/?insecure=1#x", other("Hysteria 2", "hysteria2")),
+    (f"hy2://{SECRET}@relay.example", other("Hysteria 2", "hy2")),
+    (f"tuic://{SECRET}:x@relay.example:443", other("TUIC", "tuic")),
+    (f"wireguard://{SECRET}@relay.example:51820", other("WireGuard", "wireguard")),
+    (f"naive+https://me:{SECRET}@relay.example", other("NaiveProxy", "naive+https")),
+    (f"anytls://{SECRET}@relay.example:443", other("AnyTLS", "anytls")),
+    (
+        f"clash://install-config?url=https%3A%2F%2Frelay.example%2F{SECRET}",
+        "this is a subscription link (clash://), not a relay: import it in its own client, start that client and "
+        f"{LOCAL_PORT}",
+    ),
+    (
+        "ssh://me@relay.example",
+        "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+        "`byway relay add socks5h://127.0.0.1:1080`",
+    ),
+    (
+        f"https://t.me/proxy?server=relay.example&port=443&secret={SECRET}",
+        "this is an MTProto proxy, which carries Telegram only: Byway cannot use it. Set it in Telegram itself",
+    ),
+    (
+        f"tg://proxy?server=relay.example&port=443&secret={SECRET}",
+        "this is an MTProto proxy, which carries Telegram only: Byway cannot use it. Set it in Telegram itself",
+    ),
+    (
+        "tg://socks?server=relay.example",
+        "this Telegram link names no server or no port: it reads https://t.me/socks?server=HOST&port=PORT",
+    ),
+    (f"obfs4 192.0.2.1:443 {SECRET} cert=x iat-mode=0", BRIDGE),
+    (f'{{"outbounds": [{{"type": "vless", "uuid": "{SECRET}"}}]}}', CONFIGURATION),
+    (f"{{name: x, type: ss, server: relay.example, port: 1, password: {SECRET}}}", CONFIGURATION),
+    (f"192.0.2.1:443 {'4352E58420E68F5E40BA' * 2} cert={SECRET}", BRIDGE),
+    (f"Bridge [2001:db8::1]:443 {'4352E58420E68F5E40BA' * 2}", BRIDGE),
+    ("http://relay.example:8080/proxy.pac", PAGE),
+    (f"https://relay.example/api/v1/client/subscribe?token={SECRET}", PAGE),
+    *(
+        (written, SETTING)
+        for written in (
+            f"curl -x http://me:{SECRET}@192.0.2.1:8080 https://example.com",
+            f'export https_proxy="http://me:{SECRET}@192.0.2.1:8080"',
+            f"ALL_PROXY=socks5://me:{SECRET}@127.0.0.1:1080",
+            '$env:HTTPS_PROXY="http://192.0.2.1:8080"',
+            "http=192.0.2.1:80;https=192.0.2.1:80",
+        )
+    ),
+    ("ftp://relay.example", 'unknown scheme "ftp"; use socks5h, http, https or socks4a'),
+]
+
+DAMAGED = [
+    ("sock5://127.0.0.1:1080", 'unknown scheme "sock5"; did you mean socks5h?'),
+    ("socks6://127.0.0.1:1080", 'unknown scheme "socks6"; did you mean socks5h?'),
+    ("htps://relay.example", 'unknown scheme "htps"; did you mean https?'),
+    ("socks5:/127.0.0.1:1080", "the URL lacks its ://; did you mean socks5h://127.0.0.1:1080?"),
+    ("socks5;//127.0.0.1:1080", "the URL lacks its ://; did you mean socks5h://127.0.0.1:1080?"),
+    ("socks5://relay.example:99999", PORT),
+    ("socks5://relay.example:0", PORT),
+    ("socks5://relay.example:http", PORT),
+    ("socks5://relay.example:", "the port is missing: write socks5h://HOST:PORT, for example socks5h://HOST:1080"),
+    ("relay.example", "the port is missing: write socks5h://HOST:PORT, for example socks5h://HOST:1080"),
+    ("socks5://", "the host is missing: write socks5h://HOST:PORT"),
+    ("http://:8080", "the host is missing: write http://HOST:PORT"),
+    (f"socks5://me:{SECRET}@", "the host is missing: write socks5h://HOST:PORT"),
+    ("<socks5://127.0.0.1:1080>", "the URL stands in brackets: remove them"),
+    ("socks5://127.0.0.1:1080;", 'the URL ends with ";": remove it'),
+    ("socks5://127.0.0.1:1080,", 'the URL ends with ",": remove it'),
+    ("socks5://127.0.0.1:1080.", 'the URL ends with ".": remove it'),
+    ("socks5://127.0.0.1 :1080", "the URL contains a space: remove it, or write it as %20 in a user or password"),
+    ("socks5 127.0.0.1 1080", "the parts of a URL stand without spaces: write socks5h://HOST:PORT"),
+    ("127.0.0.1 1080", "a colon stands between host and port: write socks5h://HOST:PORT"),
+    (
+        f"http relay.example 8080 me {SECRET}",
+        "the parts of a URL stand without spaces: write http://USER:PASSWORD@HOST:PORT",
+    ),
+    ("socks5://2001:db8::1:1080", "an IPv6 address needs brackets: write it like socks5h://[2001:db8::1]:1080"),
+    ("::1:1080", "an IPv6 address needs brackets: write it like socks5h://[2001:db8::1]:1080"),
+    (
+        f"192.0.2.1:1080:me:{SECRET}",
+        "this reads HOST:PORT:USER:PASSWORD: write it as socks5h://USER:PASSWORD@HOST:PORT",
+    ),
+    (
+        f"http://relay.example:8080:me:{SECRET}",
+        "this reads HOST:PORT:USER:PASSWORD: write it as http://USER:PASSWORD@HOST:PORT",
+    ),
+    (
+        f"me:{SECRET}:relay.example:1080",
+        "this reads USER:PASSWORD:HOST:PORT: write it as socks5h://USER:PASSWORD@HOST:PORT",
+    ),
+    *(
+        (written, f"this reads HOST:PORT{reads}: write it as {kind}://USER:PASSWORD@HOST:PORT")
+        for written, reads, kind in (
+            (f"192.0.2.1:1080:me:{SECRET}@x", ":USER:PASSWORD", "socks5h"),
+            (f"192.0.2.1:1080:me:{SECRET}@relay.example:80", ":USER:PASSWORD", "socks5h"),
+            (f"http://relay.example:8080:me:{SECRET}@x", ":USER:PASSWORD", "http"),
+            (f"192.0.2.1:1080|me|{SECRET}", "|USER|PASSWORD", "socks5h"),
+            (f"relay.example:1080;me;{SECRET}", ";USER;PASSWORD", "socks5h"),
+        )
+    ),
+    (f"192.0.2.1:1080@me:{SECRET}", BEFORE),
+    ("192.0.2.1:1080@me:12345", BEFORE),
+    (f"socks5://192.0.2.1:1080@me:{SECRET}", BEFORE),
+    ("PROXY 192.0.2.1:8080", "the parts of a URL stand without spaces: write http://HOST:PORT"),
+    (f"socks5://me:{SECRET}@x@relay.example:1080", "the user or password contains @: write it as %40"),
+    (f"socks5://me:{SECRET}/x@relay.example:1080", "the user or password contains /: write it as %2F"),
+    (f"socks5://me:{SECRET}?x@relay.example:1080", "the user or password contains ?: write it as %3F"),
+    (
+        f"socks5://me:{SECRET}#x@relay.example:1080",
+        "the URL contains #, which begins a name: in a user or password write # as %23",
+    ),
+    (
+        f"socks5://me:1080#{SECRET}@relay.example:1080",
+        "the URL contains #, which begins a name: in a user or password write # as %23",
+    ),
+    (
+        f"socks5://me:{SECRET}%@relay.example:1080",
+        "the relay's password is not percent-encoded UTF-8: write % as %25",
+    ),
+    (f"socks5://:{SECRET}@relay.example:1080", "the user is missing before @: write socks5h://USER:PASSWORD@HOST:PORT"),
+    ("socks5://relay.example:1080/x", "a relay URL has no path: remove / and all that follows the port"),
+    ("socks5://-relay.example:1080", "the host is not a valid name or IP address: check its spelling"),
+    (
+        f"socks4://me:{SECRET}@relay.example",
+        "SOCKS4 has no passwords: remove it, or write socks5h:// if the relay speaks SOCKS5",
+    ),
+    ("http://relay.example?sni=x", "the only option of a http:// relay is alt=HOST:PORT: remove any other"),
+    (
+        "socks5h://relay.example?resolve=local",
+        "the options of a SOCKS5 relay are alt=HOST:PORT, and socks5://HOST:PORT?resolve=local for one that takes "
+        "addresses only: remove any other",
+    ),
+    (
+        "socks5://a.example:1, socks5://b.example:1",
+        "these are several URLs: add one at a time, or put one a line in a file and name the file",
+    ),
+    ("", "the relay URL is empty"),
+]
+
+
+@pytest.mark.parametrize(("typed", "name", "url"), GOOD)
+def test_a_good_spelling_is_added(byway: Byway, home: Home, typed: str, name: str, url: str) -> None:
+    ran = byway("relay", "add", typed, "--no-test")
+    assert ran.code == 0, ran.err
+    assert ran.rows[1][:2] == [name, "not tested"]
+    assert tomllib.loads(home.config.read_text())["relay"] == [{"name": name, "url": url}]
+    assert SECRET not in ran.out + ran.err
+    assert byway("config", "check").code == 0
+
+
+@pytest.mark.parametrize(("typed", "sentence"), [*FOREIGN, *DAMAGED])
+def test_anything_else_gets_its_sentence(byway: Byway, home: Home, typed: str, sentence: str) -> None:
+    ran = byway("relay", "add", typed)
+    assert (ran.code, ran.out, ran.err) == (2, "", f"byway: {sentence}\n")
+    assert SECRET not in ran.err
+    assert V2RAYN not in ran.err
+    assert home.config.read_text() == "config_version = 1\n"
+
+
+def test_there_are_enough_of_each_kind() -> None:
+    assert len(GOOD) + len(FOREIGN) + len(DAMAGED) >= 40
+    assert min(len(GOOD), len(FOREIGN), len(DAMAGED)) >= 15

@@ -1,0 +1,248 @@
+"""The page of the settings: what it changes in the configuration file, what it never changes, and what it forgets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from proxy.config.load import load
+from proxy.config.schema import Settings
+from proxy.extend.loading.addon import AddonFile
+from proxy.extend.manager import AddonState
+from proxy.features.settings.page import SETTINGS, parse_settings, settings_fields
+from proxy.store.forgetting import Forgotten
+from tests.support.control_world import World
+from tests.support.dashboard import Browser
+from tests.support.outcomes import rescued
+
+CONFIG = f"""\
+# Mine.
+[log]
+hosts = "all"  # for now
+
+[networks]
+office = "{"a" * 16}"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    file = tmp_path / "config.toml"
+    file.write_text(CONFIG)
+    world = World(settings=load(file).settings, path=file, reads_file=True, rules="")
+    yield world
+    world.close()
+
+
+def text_of(world: World) -> str:
+    assert world.path is not None
+    return world.path.read_text()
+
+
+def form_of(world: World, **changed: str) -> dict[str, str]:
+    """What the page posts. A name has two underscores in the place of its dot."""
+    texts = {field.setting.name: field.text for field in settings_fields(world.settings, {}, {}, {})}
+    return texts | {name.replace("__", "."): text for name, text in changed.items()}
+
+
+async def refused(browser: Browser, path: str, **form: str) -> str:
+    status, html = await browser.post(browser.base + path, {"token": await browser.token(), **form})
+    assert status in (400, 409), html
+    return html
+
+
+async def test_settings_are_changed_in_the_file(world: World, browser: Browser) -> None:
+    text = await browser.text("settings")
+    assert "1 setting differs from its default: Log sites by name." in text
+    form = form_of(world, log__keep_days="3", auto__never_relay="bank.example, *.gov.kz", desktop__notify="off")
+    assert await browser.send("settings", **form) == "settings"
+    assert (world.settings.log.keep_days, world.settings.desktop.notify) == (3, False)
+    assert world.settings.auto.never_relay == ("bank.example", "gov.kz")
+    assert text_of(world).startswith('# Mine.\n[log]\nhosts = "all"  # for now\nkeep_days = 3\n')
+    text = await browser.text("settings")
+    assert "Changed: Never through a relay, Days to keep, Notifications." in text
+    assert "4 settings differ" in text
+    assert "default: on" in text
+    await browser.send("settings", **form_of(world, log__keep_days="14", log__hosts="decisions"))
+    assert world.settings.log.keep_days == 14
+    assert "keep_days" not in text_of(world), "a default is not written"
+
+
+async def test_nothing_is_written_when_nothing_changes(world: World, browser: Browser) -> None:
+    await browser.send("settings", **form_of(world))
+    assert "Nothing was changed." in await browser.text("settings")
+    assert text_of(world) == CONFIG
+    assert not world.reloads
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("log__keep_days", "-1", "log.keep_days must be"),
+        ("log__keep_days", "many", "log.keep_days must be"),
+        ("log__keep_days", "nan", "log.keep_days must be"),
+        ("log__hosts", "al", "did you mean &#34;all&#34;?"),
+        ("auto__ladder", "doh, magic", "auto.ladder"),
+        ("auto__never_relay", "no..name", "auto.never_relay"),
+        ("auto__retest", "1", "auto.retest must be"),
+        ("limits__drain_s", "1e999", "limits.drain_s must be"),
+    ],
+)
+async def test_what_cannot_be_is_said_beside_its_field_and_nothing_is_lost(
+    world: World, browser: Browser, name: str, text: str, sentence: str
+) -> None:
+    form = form_of(world, ui__language="ru", **{name: text})
+    html = await refused(browser, "settings", **form)
+    assert sentence in html
+    if name not in ("log__hosts", "auto__retest"):
+        assert f'value="{text}"' in html
+    assert '<option value="ru" selected' in html
+    assert text_of(world) == CONFIG
+    token = await browser.token()
+    status, part = await browser.post(f"{browser.base}settings/check", {"token": token, **form, "part": "1"})
+    assert (status, sentence in part) == (200, True)
+    assert "<html" not in part
+
+
+async def test_a_page_that_was_opened_before_another_change_takes_nothing_of_it_back(
+    world: World, browser: Browser
+) -> None:
+    """An old tab has a text in every field. Only what its user typed is a change: also after an error, and beside a
+    change in the file."""
+    opened = await posted_by(browser)
+    assert await browser.send("settings", **{**opened, "log.hosts": "off"}) == "settings"
+    html = await refused(browser, "settings", **{**opened, "ui.language": "ru", "log.keep_days": "-1"})
+    again = fields_of(html)
+    assert again["log.hosts"] == "all"
+    assert world.path is not None
+    world.path.write_text(world.path.read_text().replace("[log]\n", "[auto]\nretest = false\n\n[log]\n"))
+    await world.parts.reload()
+    await browser.send("settings", **{**again, "log.keep_days": "3"})
+    settings = world.settings
+    assert (settings.log.hosts, settings.auto.retest) == ("off", False), "what others changed stays"
+    assert (settings.ui.language, settings.log.keep_days) == ("ru", 3)
+
+
+async def posted_by(browser: Browser) -> dict[str, str]:
+    """What the form of the page posts when nothing is typed."""
+    return fields_of((await browser.get(f"{browser.base}settings"))[1])
+
+
+def fields_of(html: str) -> dict[str, str]:
+    form = html[html.index('data-check="settings/check"') :]
+    form = form[: form.index("</form>")]
+    inputs = re.findall(r'<input (?:id="[^"]*"|type="hidden") name="([^"]+)" value="([^"]*)"', form)
+    selects = re.findall(r'<select [^>]*name="([^"]+)"[^>]*>.*?<option value="([^"]*)" selected', form)
+    return {name: unescape(value) for name, value in [*inputs, *selects] if name != "token"}
+
+
+async def test_of_two_names_at_once_a_network_has_one(world: World, browser: Browser) -> None:
+    token, id_ = await browser.token(), "a" * 16
+    forms = [{"token": token, "id": id_, "name": name} for name in ("work", "desk")]
+    answers = await asyncio.gather(*(browser.post(f"{browser.base}networks/name", form) for form in forms))
+    assert [status for status, _ in answers] == [303, 303]
+    assert [*world.settings.networks.values()] == [id_]
+
+
+async def test_settings_of_safety_are_not_on_the_page(world: World, browser: Browser) -> None:
+    assert not {each.table for each in SETTINGS} & {"listen", "safety", "relay", "list", "addons", "networks", "detect"}
+    keys = {each.key for each in SETTINGS}
+    assert not keys & {"servers", "controls", "local", "hosts "} | {key for key in keys if key.endswith("cmd")}
+    token = await browser.token()
+    for name in ("safety.allow", "listen.address", "dns.servers", "dns.local", "auto.controls", "addons.x", "relay"):
+        form = {"token": token, **form_of(world), name: "x"}
+        assert (await browser.post(f"{browser.base}settings", form))[0] == 400
+    assert text_of(world) == CONFIG
+
+
+def test_every_setting_of_the_page_is_one_of_the_configuration() -> None:
+    values, errors = parse_settings(form_of_defaults())
+    assert errors == {}
+    assert set(values) == {each.name for each in SETTINGS}
+    for field in settings_fields(Settings(), {}, {}, {}):
+        assert not field.differs
+        if field.setting.choices is not None:
+            assert field.text in field.setting.choices
+
+
+def form_of_defaults() -> dict[str, str]:
+    return {field.setting.name: field.text for field in settings_fields(Settings(), {}, {}, {})}
+
+
+async def test_what_the_command_line_fixes_cannot_be_changed(world: World, browser: Browser) -> None:
+    world.sources = {"log.keep_days": "environment BYWAY_LOG__KEEP_DAYS"}
+    world.overrides_changed()
+    _, html = await browser.get(f"{browser.base}settings")
+    assert "Fixed by environment BYWAY_LOG__KEEP_DAYS while Byway runs." in html
+    assert re.search(r'name="log.keep_days"[^>]* disabled>', html)
+    await browser.send("settings", **form_of(world, log__keep_days="3"))
+    assert text_of(world) == CONFIG
+
+
+async def test_a_file_that_is_faulty_is_named(world: World, browser: Browser) -> None:
+    assert world.path is not None
+    world.path.write_text(CONFIG + "[auto]\nretests = 1\n")
+    html = await refused(browser, "settings", **form_of(world, log__keep_days="3"))
+    assert f"{world.path}:8: unknown key" in html
+    assert 'value="3"' in html
+
+
+async def test_forgetting_is_asked_for_first(world: World, browser: Browser) -> None:
+    world.see(rescued(host="new.example.org", at=time.time()))
+    text = await browser.text("forget?what=host&value=%20New.Example.org")
+    assert "Delete what is stored about new.example.org and its subdomains?" in text
+    assert not world.forgotten
+    assert await browser.send("forget", what="host", value="new.example.org") == "settings"
+    assert await browser.send("forget", what="all", value="") == "settings"
+    text = await browser.text("settings")
+    assert "Deleted from the log, the stored status and the caches." in text
+    assert "Also deleted: interrupted tests." in text
+    assert "Delete what was learned and logged on office?" in await browser.text(
+        f"forget?what=network&value={'a' * 16}"
+    )
+    assert await browser.send("forget", what="network", value="a" * 16) == "networks"
+    assert world.forgotten == [Forgotten("new.example.org"), Forgotten(), Forgotten(network="a" * 16)]
+    for query in ("", "?what=disk", "?what=host&value=no..name", "?what=network", "?what=host"):
+        assert (await browser.get(f"{browser.base}forget{query}"))[0] == 400
+    for form in ({}, {"what": "all", "path": "/"}, {"what": "network"}):
+        assert (await browser.post(f"{browser.base}forget", {"token": await browser.token(), **form}))[0] == 400
+
+
+async def test_a_network_is_named(world: World, browser: Browser) -> None:
+    id_ = "b" * 16
+    await browser.send("networks/name", id=id_, name="home")
+    assert world.settings.networks == {"office": "a" * 16, "home": id_}
+    await browser.send("networks/name", id=id_, name="flat")
+    assert world.settings.networks == {"office": "a" * 16, "flat": id_}
+    assert text_of(world).startswith(CONFIG)
+    assert "Another network has the name office." in await refused(browser, "networks/name", id=id_, name="office")
+    for form in ({"id": id_, "name": "my home"}, {"id": "../x", "name": "x"}, {"id": id_, "name": "x" * 40}):
+        assert "config.toml:" in await refused(browser, "networks/name", **form)
+    await browser.send("networks/name", id=id_, name="")
+    assert world.settings.networks == {"office": "a" * 16}
+    assert text_of(world) == CONFIG
+
+
+async def test_an_addon_is_enabled_and_disabled(world: World, browser: Browser) -> None:
+    a, b = (AddonFile(name, Path(f"/home/me/{name}.py"), shipped=False, enabled=name == "b") for name in "ab")
+    world.addons = (AddonState(a), AddonState(b, running="1", since=time.time()))
+    html = (await browser.get(f"{browser.base}addons"))[1]
+    assert 'value="enable" aria-label="Enable: a"' in html
+    assert 'value="disable" aria-label="Disable: b"' in html
+    await browser.send("addons", addon="a", do="enable")
+    await browser.send("addons", addon="b", do="disable")
+    assert {name: addon.enabled for name, addon in world.settings.addons.items()} == {"a": True, "b": False}
+    before = text_of(world)
+    for form in ({"addon": "c", "do": "enable"}, {"addon": "../a", "do": "enable"}, {"addon": "a", "do": "run"}, {}):
+        assert "there is no addon" in await refused(browser, "addons", **form)
+    token = await browser.token()
+    for field in ("options", "relay", "file"):
+        form = {"token": token, "addon": "a", "do": "enable", field: "x"}
+        assert (await browser.post(f"{browser.base}addons", form))[0] == 400
+    assert text_of(world) == before

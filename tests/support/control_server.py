@@ -1,0 +1,43 @@
+"""A control server over a Unix socket, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.control.server import ControlServer
+from tests.support.control_world import World
+from tests.support.documented import Documented, watch
+
+
+@pytest.fixture
+def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
+    """Whatever a test with a `world` is about: the API answers nothing that docs/openapi.json does not say."""
+    documented = watch(monkeypatch)
+    yield documented
+    assert documented.problems == []
+
+
+@pytest.fixture
+def world(documented: Documented) -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+async def server(world: World, tmp_path: Path) -> AsyncIterator[ControlServer]:
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
+    await server.start()
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def api(server: ControlServer) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
+    async with aiohttp.ClientSession("http://byway", connector=connector) as session:
+        yield session

@@ -1,0 +1,114 @@
+"""A Byway with something of everything to show: connections, sites in trouble, relays that work and fail, overrides.
+
+All of it happened a fixed time ago, so that what commands print of it does not change from one second to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from proxy.config.schema import Auto, ListConfig, Log
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_faults import RelayFault
+from proxy.model import Action, Belief, Change, NetworkId, Override, Route, Stage, State, Symptom
+from proxy.routing.lists.formats import parse_list
+from proxy.store.list_copies import CopyInfo
+from proxy.store.store import Store
+from tests.support.control_world import World
+from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
+
+BLOCKED = "user.livejournal.com"
+LIKELY = "pics.livejournal.com"
+LONG = "a-rather-long-name.of-many-labels.livejournal.com"
+DOWN = "nothing.example.net"
+
+LIST = "https://lists.example/gfwlist.txt"
+OWN = "news.example.org\n192.0.2.0/24\n?? ?\ncom\n"
+GFWLIST = "[AutoProxy 0.2.9]\n||livejournal.com\n||a.example\n|https://b.example/page\n@@||ok.a.example\n/^x/\n"
+
+_HOUR = 3600
+_SINCE = {BLOCKED: 50 * _HOUR, LIKELY: 5 * _HOUR, LONG: 3 * _HOUR}
+
+
+class SeededWorld(World):
+    """The scripted Byway of the snapshots."""
+
+    def __post_init__(self) -> None:
+        own, fetched = ListConfig(name="own", source="own.txt"), ListConfig(name="gfwlist", source=LIST, refresh="1d")
+        self.settings = replace(self.settings, auto=Auto(controls=("https://example.com/",)), list=(own, fetched))
+        self.lists = {
+            "own": parse_list(iter([OWN]), size=len(OWN), source="own.txt"),
+            "gfwlist": parse_list(iter([GFWLIST]), size=len(GFWLIST), source="list gfwlist"),
+        }
+        super().__post_init__()
+        now = time.time()
+        self.counters |= {"started_at": now - 30 * _HOUR}
+        self.beliefs = Beliefs(self.settings.detect, [_belief(host, now) for host in _SINCE])
+        self.health.worked("tor", now - 5 * 60, elapsed_s=0.5)
+        refused = "relay vps: user or password refused by relay.example:443"
+        self.health.failed("vps", now - 10 * 60, error=refused, fault=RelayFault.CREDENTIALS_REFUSED)
+        fill(self.store, now)
+        self.copies.replace(
+            CopyInfo(LIST, fetched_at=now - 3 * _HOUR, changed_at=now - 50 * _HOUR, entries=3), GFWLIST.encode()
+        )
+        self.overrides |= {"example.org": Override(Action.RELAY, "tor"), "bank.example": Override(Action.DIRECT)}
+        self.overrides_changed()
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def leave(file: Path, network: NetworkId) -> None:
+    """The same in a log that a Byway left behind; all of it happened on `network`."""
+    store, now = Store(file, Log(hosts="all")), time.time()
+    store.start()
+    fill(store, now, network)
+    for host in _SINCE:
+        held = _belief(host, now, network)
+        store.believe([Change(held.since, host, network, State.UNKNOWN, held.state, held.cause, held.why, held)])
+    store.set_override("example.org", Override(Action.RELAY, "tor"))
+    assert store.flush()
+    store.close()
+
+
+def fill(store: Store, now: float, network: NetworkId = HOME) -> None:
+    """Connections of two days."""
+    doh, records = Route.parse("direct|doh"), Route.parse("direct|tlsrec")
+    refused = failed(
+        Symptom.RELAY_AUTH, Stage.RELAY, VPS, error="relay vps: user or password refused by relay.example:443"
+    )
+    yesterday = now - 26 * _HOUR
+    for seen in (
+        replace(works("news.example.org", at=yesterday), bytes_up=900, bytes_down=120_000, duration=3.2),
+        replace(rescued(host=BLOCKED, at=yesterday + 9), bytes_up=2_100, bytes_down=85_000, duration=12.4),
+        replace(rescued(Symptom.DROPPED, host=LIKELY, at=yesterday + 19), bytes_down=8_500_000, duration=62.4),
+        replace(
+            outcome(
+                failed(Symptom.DROPPED), failed(Symptom.DROPPED, route=doh), failed(Symptom.RESET, route=records),
+                delivered(TOR), host=LONG, at=now - 3 * _HOUR,
+            ),
+            bytes_up=2_100, bytes_down=500, duration=2.4,
+        ),
+        outcome(
+            failed(Symptom.DROPPED), refused, host=DOWN, at=now - 2 * _HOUR,
+            error=f"no route to {DOWN}: direct: no answer; vps: user or password refused",
+        ),
+        outcome(
+            host="ads.example", at=now - 2 * _HOUR + 1, action=Action.BLOCK, error="blocked by rules.txt:1",
+            why="rules.txt:1 DOMAIN-SUFFIX,ads.example,BLOCK",
+        ),
+        replace(outcome(delivered(TOR), host="2001:db8::7", port=8443, at=now - 2 * _HOUR + 2), duration=3_000),
+    ):  # fmt: skip
+        store.record(seen, network=network)
+    assert store.flush()
+
+
+def _belief(host: str, now: float, network: NetworkId = HOME) -> Belief:
+    state = State.BLOCKED if host == BLOCKED else State.SUSPECT
+    return Belief(
+        host, network, state, "sni_reset" if host == BLOCKED else "sni_drop", score=4.0, since=now - _SINCE[host],
+        until=now + 9e5, last_good="tor", last_good_at=now - 600, scored_at=now, signal_at=now - _SINCE[host],
+        retest_at=now + 5.4 * _HOUR, why="direct: connection reset after the TLS ClientHello; tor delivered",
+    )  # fmt: skip

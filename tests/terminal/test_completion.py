@@ -1,0 +1,82 @@
+"""What the shell completes, with a running Byway, from the files, and when nothing can be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.command_line import Byway, Home, Running
+from tests.support.outcomes import rescued
+
+BLOG = "blog.example.net"
+
+
+def completed(home: Home, line: str) -> list[str]:
+    """What bash is offered for the last word of `byway FLAGS LINE`."""
+    words = ["byway", *home.flags, *line.split(" ")]
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy"],
+        env={**os.environ, "_BYWAY_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words),
+             "COMP_CWORD": str(len(words) - 1)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.fixture
+def relays(home: Home) -> None:
+    home.config.write_text('[[relay]]\nname = "filed"\nurl = "socks5h://127.0.0.1:9050"\n')
+    (home.config.parent / "addons").mkdir()
+    (home.config.parent / "addons" / "mine.py").write_text("")
+
+
+@pytest.mark.usefixtures("relays")
+def test_from_the_running_byway(byway: Byway, home: Home, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    byway("site", "set", "example.org", "relay:tor")
+    assert completed(home, "site show ") == ["example.org", BLOG, "example.net"]
+    assert completed(home, "site forget b") == [BLOG]
+    assert completed(home, "site set x.org relay:") == ["relay:tor", "relay:vps"]
+    assert completed(home, "relay test ") == ["tor", "vps"]
+    assert completed(home, "log --route ") == ["direct", "tor", "vps"]
+    assert completed(home, "log --site ") == ["example.org", BLOG, "example.net"]
+    assert completed(home, "why b") == [BLOG]
+
+
+@pytest.mark.usefixtures("relays")
+def test_from_the_files(home: Home) -> None:
+    assert completed(home, "site set x.org relay:") == ["relay:filed"]
+    assert completed(home, "relay test ") == ["filed"]
+    assert "mine" in completed(home, "addons enable ")
+    assert "notify" in completed(home, "addons enable n")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("site set x.org ", ["auto", "direct", "relay", "prefer-relay", "block"]),
+        ("report --format ", ["ooni", "json", "csv", "har", "md"]),
+        ("report --redact f", ["full"]),
+        ("log --outcome r", ["relay", "rescued"]),
+        ("addons docs pl", ["plan"]),
+        ("addons new x --kind ins", ["inspect"]),
+        ("sta", ["status"]),
+        ("config set log.", ["log.hosts", "log.keep_days", "log.never"]),
+        ("relay test ", []),
+        ("site show ", []),
+    ],
+)
+def test_words_and_nothing_where_nothing_is_known(home: Home, line: str, found: list[str]) -> None:
+    assert completed(home, line) == found
+
+
+def test_nobody_who_types_is_told_of_an_error(home: Home) -> None:
+    home.config.write_text("nonsense")
+    home.state.rmdir()
+    assert completed(home, "relay test ") == []
+    assert completed(home, "site show ") == []

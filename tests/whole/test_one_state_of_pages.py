@@ -1,0 +1,120 @@
+"""One state of a site for all: the list, its page, Home, the report and each JSON document say the same word, cause and
+since of it, in every situation; also after a restart, and after a relay was mended, the network changed and it was
+measured again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.detect.verdict.labels import cause_in_words
+from proxy.languages.amounts import clock, moment
+from tests.support.control_world import World
+from tests.support.dashboard import dashboard
+from tests.support.situations import (
+    SITUATIONS,
+    behind_a_portal,
+    happen_all,
+    measured_again,
+    network_changed,
+    relay_mended,
+)
+
+
+def restarted(world: World) -> None:
+    assert world.store.flush()
+    world.beliefs = Beliefs(
+        world.settings.detect, world.store.load_beliefs(), results=world.store.load_results(), store=world.store
+    )
+    kept = world.health.remembered()
+    world.health = Health(world.settings.detect)
+    world.health.restore(kept)
+
+
+MOMENTS: dict[str, Callable[[World], None]] = {
+    "as it is": lambda world: None,
+    "relay mended": relay_mended,
+    "network changed": network_changed,
+    "measured": measured_again,
+    "restarted": restarted,
+    "behind a portal": behind_a_portal,
+}
+
+
+@pytest.mark.parametrize("then", MOMENTS)
+async def test_every_surface_says_the_same_of_a_site(tmp_path: Path, then: str) -> None:
+    world = World(store_file=tmp_path / "byway.sqlite")
+    happen_all(world)
+    MOMENTS[then](world)
+    async with dashboard(world, tmp_path) as pages, pages.signed_in() as browser:
+        listed = {site["site"]: site for site in (await read(pages.api, "/v1/sites"))["sites"]}
+        status = await read(pages.api, "/v1/status")
+        in_status = {site["site"]: site for site in status["sites"]}
+        home, sites = await browser.text(), await browser.text("sites")
+        for situation in SITUATIONS:
+            host = situation.host
+            shown = (await read(pages.api, f"/v1/sites/{host}"))["belief"]
+            known = (await read(pages.api, f"/v1/why?host={host}"))["belief"]
+            assert known == shown, host
+            if then == "as it is" or (then == "restarted" and situation.words != "works"):
+                assert (shown["words"], shown["cause"]) == (situation.words, situation.cause), host
+            is_listed = situation.is_listed and shown["words"] not in ("not tested", "works")
+            if then == "behind a portal":  # what was learned in the last minutes may have been its doing
+                assert (shown["words"], shown["cause"]) == ("portal", "portal"), host
+                is_listed = host in listed
+            assert (host in listed) is is_listed, host
+            is_trouble = shown["is_trouble"] and is_listed
+            assert (host in in_status) is is_trouble, host
+            for document in (listed.get(host, shown), in_status.get(host, shown)):
+                assert {**document, "score": 0} == {**shown, "score": 0}, host
+            _, page = await browser.get(f"{browser.base}sites/{host}")
+            text = await browser.text(f"sites/{host}")
+            assert _said(shown) in text, host
+            if shown["since"]:
+                assert f"Since {moment(shown['since'])} (" in text, host
+                assert clock(shown["since"]) in page, host
+            if is_trouble:
+                row = sites[sites.index(f" {host} ") :]
+                assert row.startswith(f" {host} {shown['glyph']} {shown['words']} {shown['because'] or '–'} "), host
+                assert not shown["since"] or moment(shown["since"]) in row[:400], host
+            is_new = shown["words"] in ("blocked", "likely blocked", "intercepted", "slow")
+            assert (f" {host} {shown['because']}, {moment(shown['since'])}" in home) is is_new, host
+            if shown["words"] != "not tested" and (is_listed or then != "behind a portal"):
+                _, report = await browser.get(f"{browser.base}sites/{host}/report?format=md&redact=none&exact=on")
+                (head,) = [line for line in report.splitlines() if line.startswith(f"**{shown['glyph']} ")]
+                assert shown["words"] in head, host
+                assert cause_in_words(shown["cause"]).split(" (")[0] in head.replace("\\", ""), host
+    world.close()
+
+
+async def read(api: ClientSession, path: str) -> Any:
+    async with api.get(path) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
+def _said(shown: dict[str, Any]) -> str:
+    said = f"{shown['glyph']} {shown['words']}"
+    return f"{said} : {shown['because']}" if shown["because"] else said
+
+
+async def test_the_beginning_stays_over_all_of_them(tmp_path: Path) -> None:
+    """To measure, to leave the network and to restart do not begin a block; time between them goes by."""
+    world = World(store_file=tmp_path / "byway.sqlite")
+    began = time.time() - 3600
+    happen_all(world)
+    blocked = SITUATIONS[1].host
+    held = world.beliefs.lookup(blocked, network=world.parts.network(), now=time.time())
+    assert held.began >= began
+    for change in (relay_mended, network_changed, measured_again, restarted):
+        change(world)
+        again = world.beliefs.lookup(blocked, network=world.parts.network(), now=time.time())
+        assert again.began == held.began, change.__name__
+    world.close()
