@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from proxy.config import relays
-from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS
 from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
 from proxy.wire import dns_url, https_url, relay_url
@@ -74,6 +73,10 @@ def _listen_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _addon_faults(settings: Settings) -> Iterator[Fault]:
+    if not settings.addons:
+        return
+    from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS  # a run without addons does without it
+
     for name, table in settings.addons.items():
         for key in table.options:
             if key.startswith(FORBIDDEN_OPTIONS):

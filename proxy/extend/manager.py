@@ -25,7 +25,6 @@ from proxy.config.files import shown
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.extend.dispatch import Addons
-from proxy.extend.guard.task_tracking import TaskTracking
 from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.addon import Addon, AddonFile
@@ -37,6 +36,7 @@ from proxy.net.tasks import spawn
 if TYPE_CHECKING:
     from proxy.extend.api import Api, ApiBackend
     from proxy.extend.guard.runner import AddonRunner
+    from proxy.extend.guard.task_tracking import TaskTracking
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class AddonManager:
         self._limit = limit if limit is not None else TimeLimit()
         self._load_s = load_s
         self._by_module: WeakValueDictionary[str, AddonRunner] = WeakValueDictionary()  # while anything of it runs
-        self._task_tracking = TaskTracking(self._by_module.get)
+        self._task_tracking: TaskTracking | None = None  # from the first addon on
         self._loaded = Loaded(Settings())
         self._files: tuple[AddonFile, ...] = ()
         self._live: dict[str, _LiveAddon] = {}
@@ -164,7 +164,8 @@ class AddonManager:
             await asyncio.gather(*(self._unload(live) for live in self._live.values()))
             self._live.clear()
         self._limit.close()
-        self._task_tracking.close()
+        if self._task_tracking is not None:
+            self._task_tracking.close()
 
     def states(self) -> tuple[AddonState, ...]:
         """The status of every addon that was found, by name."""
@@ -290,8 +291,11 @@ class AddonManager:
         """Runs `start` of a loaded version. Raises ConfigError when it fails."""
         from proxy.extend.api import Api  # a run without addons does without them
         from proxy.extend.guard.runner import AddonRunner
+        from proxy.extend.guard.task_tracking import TaskTracking
 
         self._limit.start()
+        if self._task_tracking is None:
+            self._task_tracking = TaskTracking(self._by_module.get)
         self._task_tracking.start()
         runner = AddonRunner(addon, self._limit, self._on_disabled)
         self._by_module[addon.module.__name__] = runner

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from proxy.config.file_owners import check_obeyed
 from proxy.config.load import Loaded
-from proxy.config.mitmproxy_version import unavailable
 from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays, expanded, groups_of
@@ -277,8 +276,11 @@ def check_supported(rules: Rules, *, inspects: bool) -> None:
     """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME. `inspects`: whether
     a feature can INSPECT."""
     rule = next(rules.rules.of_kind(lambda kind: kind.intercept), None)
-    if rule is not None and (reason := unavailable() if inspects else _NO_INSPECTION):
-        raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
+    if rule is not None:
+        from proxy.config.mitmproxy_version import unavailable  # a run without such a rule does without it
+
+        if reason := unavailable() if inspects else _NO_INSPECTION:
+            raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
     rule = next(rules.rules.of_kind(lambda kind: kind.type is RuleType.PROCESS_NAME), None)
     if rule is not None and (reason := unsupported()):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")

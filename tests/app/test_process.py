@@ -236,12 +236,14 @@ LATER = frozenset((
     "proxy.session.refusal_text",
     "proxy.extend.api",
     "proxy.extend.guard.runner",
+    "proxy.extend.guard.task_tracking",
     "proxy.extend.loading.loader",  # with the first addon
     "proxy.features.inspection.inspector",  # with the first rule that INSPECTs a connection
     "proxy.net.dialers.relay_handshake",  # these two: with the first relay
     "proxy.net.dialers.tls",
     "proxy.net.dialers.relay_ways",  # with the first relay that has several ways
     "proxy.net.dialers.hello_spacing",  # with the first https relay
+    "proxy.net.dialers.addon_relay",  # with the first relay that is an addon's
     "proxy.net.race.late_direct",  # these two: with the first visit for which a second route is tried
     "proxy.net.race.sharing",
     "proxy.net.dns.transport",  # with the first suspect name
@@ -258,6 +260,7 @@ LATER = frozenset((
     "proxy.session.http_requests",  # with the first plain HTTP
     "proxy.session.server_first",  # with the first server that speaks first
     "proxy.store.list_trials",  # with the first list
+    "proxy.config.mitmproxy_version",  # with the first rule that INSPECTs, or setting of an addon
     "proxy.wire.share_links",
     "proxy.wire.url_spelling",  # with the first relay URL that is wrong
 ))  # fmt: skip

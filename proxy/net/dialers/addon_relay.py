@@ -6,21 +6,11 @@ addon, or it opens no path, the relay is down; nothing goes direct instead.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
+from proxy.net.dialers.dialer import AskAddon
 from proxy.net.stream import Stream
-
-AskAddon = Callable[[str, Route, Destination], Awaitable[Stream | None]]
-"""Asks the addon of that name for a path over this route; None: there is no such addon, or it had a fault. Raises
-DialError and OSError."""
-
-
-async def no_addon(_name: str, _route: Route, _destination: Destination) -> Stream | None:
-    """Where there are no addons."""
-    return None
 
 
 class AddonDialer:

@@ -6,9 +6,10 @@ that uses a path asks of what kind it is.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from proxy.model import Destination
+from proxy.model import Destination, Route
 from proxy.net.stream import Stream
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -24,3 +25,8 @@ class Dialer(Protocol):
         Raises DialError with the stage and the symptom. When it fails or is cancelled nothing is left open.
         """
         ...
+
+
+AskAddon = Callable[[str, Route, Destination], Awaitable[Stream | None]]
+"""Asks the addon of that name for a path over this route; None: there is no such addon, or it had a fault. Raises
+DialError and OSError."""

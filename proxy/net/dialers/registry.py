@@ -19,8 +19,7 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
-from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, AskAddon, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
@@ -101,6 +100,11 @@ class StrategyPolicy(Protocol):
         """Whether a relay could serve `destination` instead. If none can, an address with a residual block is tried:
         better than nothing."""
         ...
+
+
+async def no_addon(_name: str, _route: Route, _destination: Destination) -> Stream | None:
+    """Where there are no addons."""
+    return None
 
 
 class NoResidualBlocks:
@@ -298,6 +302,8 @@ class Registry:
 
     def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
         if url.kind is RelayKind.ADDON:
+            from proxy.net.dialers.addon_relay import AddonDialer  # few relays are an addon's
+
             return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
         return self._hop(self._to_relays, label, url, trust, self._slots_of(url), self._road)
 

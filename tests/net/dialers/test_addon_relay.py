@@ -9,8 +9,9 @@ import pytest
 
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
-from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
-from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.addon_relay import AddonDialer
+from proxy.net.dialers.dialer import AskAddon
+from proxy.net.dialers.registry import Registry, Relay, no_addon
 
 THERE = Destination("far.test", 443)
 STREAM: Any = object()
