@@ -27,7 +27,7 @@ from proxy.config.state_lock import StateLock, alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.feature import Feature, Role, usable
 from proxy.net.faults import Faults, place_of
-from proxy.net.polling_loop import new_loop
+from proxy.net.loop.polling_loop import new_loop
 from proxy.net.tasks import spawn
 from proxy.setup.freed_memory import return_freed_pages
 from proxy.wire.relay_url import redact

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from proxy.net.timers import Timer, call_at, cancel
+from proxy.net.loop.timers import Timer, call_at, cancel
 
 PASSES = 16
 """Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes six: a lookup

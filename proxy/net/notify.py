@@ -10,7 +10,7 @@ import asyncio
 import math
 
 from proxy.net.deadline import POLLS
-from proxy.net.timers import Timer, call_at, cancel
+from proxy.net.loop.timers import Timer, call_at, cancel
 
 
 class Notify:

@@ -20,7 +20,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.net.polling_loop import PollingLoop
+from proxy.net.loop.polling_loop import PollingLoop
 
 READABLE = 1
 WRITABLE = 4

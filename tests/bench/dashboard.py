@@ -52,7 +52,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
 _WATCH = """
 import functools, json, os, signal, sys, time
 if "run" in sys.orig_argv:
-    from proxy.net.polling_loop import PollingLoop
+    from proxy.net.loop.polling_loop import PollingLoop
     _longest = {}
     signal.signal(signal.SIGUSR2, lambda *_: _longest.update(clock=0.0, own=0.0, of=""))
     def _timed(callback, *args):

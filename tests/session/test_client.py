@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from proxy.net.poller import make_poller
-from proxy.net.polling_loop import new_loop
+from proxy.net.loop.polling_loop import new_loop
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.wire import socks

@@ -18,7 +18,7 @@ from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import DIRECT, ClosedBy, Outcome, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.poller import make_poller
-from proxy.net.polling_loop import new_loop
+from proxy.net.loop.polling_loop import new_loop
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.pump import Pump
 from proxy.routing.address_guard import Guard

@@ -21,8 +21,8 @@ from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import PASSES, Deadline
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.slots import Slot, Slots
+from proxy.net.loop.timers import call_at
 from proxy.net.stream import CHUNK, Stream
-from proxy.net.timers import call_at
 from proxy.wire.home_network import LOOPBACK, PREFIXES
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl

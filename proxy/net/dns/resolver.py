@@ -23,9 +23,9 @@ from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, 
 from proxy.net.dns.policy import NO_RESOLVER_POLICY, BogonCheck, EncryptedFor, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
+from proxy.net.loop.timers import Timer, call_at, cancel
 from proxy.net.notify import Notify
 from proxy.net.tasks import spawn
-from proxy.net.timers import Timer, call_at, cancel
 from proxy.wire.dns import Rcode
 from proxy.wire.hostnames import PRIVATE_SUFFIXES
 

@@ -33,9 +33,9 @@ from proxy.model import IPAddress
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import POLLS, Deadline, poll_again
+from proxy.net.loop.timers import Timer, call_at, cancel
 from proxy.net.notify import Notify
 from proxy.net.poller import READABLE, LoopPoller, Poller
-from proxy.net.timers import Timer, call_at, cancel
 from proxy.wire import dns
 from proxy.wire.dns import Answer, Rcode, RecordType
 

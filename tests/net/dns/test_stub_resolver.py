@@ -16,7 +16,7 @@ from proxy.model import IPAddress
 from proxy.net.dns import stub_resolver as dns_system
 from proxy.net.dns.stub_resolver import QUESTIONS, LookupResult, StubResolver
 from proxy.net.poller import make_poller
-from proxy.net.polling_loop import new_loop
+from proxy.net.loop.polling_loop import new_loop
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Rcode
 from tests.support.late import stall

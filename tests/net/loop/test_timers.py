@@ -4,8 +4,8 @@ import asyncio
 import random
 from functools import partial
 
-from proxy.net import timers
-from proxy.net.timers import call_at, cancel
+from proxy.net.loop import timers
+from proxy.net.loop.timers import call_at, cancel
 
 
 async def test_timers_are_due_in_the_order_of_their_times() -> None:

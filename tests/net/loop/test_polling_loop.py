@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from proxy.net.poller import EpollPoller
-from proxy.net.polling_loop import PollingLoop, new_loop
+from proxy.net.loop.polling_loop import PollingLoop, new_loop
 from proxy.net.stream import SocketStream
 from tests.support.sockets import tcp_pair
 from tests.support.streams import close, listening
