@@ -16,7 +16,6 @@ import hashlib
 import os
 import socket
 import ssl
-import sys
 from datetime import UTC, datetime
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom, frozen_evidence
@@ -101,11 +100,16 @@ class TlsStream(Stream):
         return self._tls.getpeercert(binary_form=True) or b""
 
     def presented_chain(self) -> tuple[bytes, ...]:
-        """All certificates that the peer presented, DER, its own first, verified or not."""
-        if sys.version_info >= (3, 13):
-            return tuple(self._tls.get_unverified_chain())
-        found = self._tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # the same, before it was public
-        return tuple(certificate.public_bytes(_DER) for certificate in found or ())
+        """All certificates that the peer presented in the handshake, DER, its own first, verified or not. Its own alone
+        where Python does not tell the others."""
+        chain = getattr(self._tls, "get_unverified_chain", None)
+        if chain is not None:  # public from Python 3.13 on
+            return tuple(chain())
+        chain = getattr(getattr(self._tls, "_sslobj", None), "get_unverified_chain", None)
+        if chain is not None:  # the same, before it was public
+            return tuple(certificate.public_bytes(_DER) for certificate in chain() or ())
+        own = self.certificate()
+        return (own,) if own else ()
 
     @property
     def plain_socket(self) -> socket.SocketType | None:

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -146,6 +147,43 @@ async def stream_all(stream: Stream) -> bytes:
     while piece := await stream.receive():
         pieces.append(piece)
     return b"".join(pieces)
+
+
+class OtherPython:
+    """The SSLObject of a Python that has not all that this one has."""
+
+    def __init__(self, tls: ssl.SSLObject, lacks: tuple[str, ...]) -> None:
+        self._tls = tls
+        self._lacks = lacks
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._lacks:
+            raise AttributeError(name)
+        return getattr(self._tls, name)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [
+        pytest.param((), 2, id="this Python"),
+        pytest.param(("get_unverified_chain",), 2, id="before 3.13"),
+        pytest.param(("get_unverified_chain", "_sslobj"), 1, id="one that tells no chain"),
+    ],
+)
+async def test_the_chain_is_what_the_server_sent(
+    poller: Poller, authority: trustme.CA, ca: str, lacks: tuple[str, ...], told: int
+) -> None:
+    certificate = authority.create_child_ca().issue_cert("relay.test")
+    server = Server(poller, shaking(server_context(certificate), receive_all))
+    sent = tuple(ssl.PEM_cert_to_DER_cert(pem.bytes().decode()) for pem in certificate.cert_chain_pems)
+    async with asyncio.timeout(30):
+        stream = TlsStream(server.inner, context_trusting(ca), "relay.test")
+        stream._tls = cast(ssl.SSLObject, OtherPython(stream._tls, lacks))
+        await stream.handshake()
+        assert stream.presented_chain() == sent[:told]
+        stream.close()
+        await server.done
+    assert len(sent) == 2
 
 
 # -- the stream --------------------------------------------------------------------------------------------------------
