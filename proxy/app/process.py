@@ -27,7 +27,7 @@ from proxy.config.state_lock import StateLock, alone
 from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.model.feature import Feature, Role, usable
 from proxy.net.faults import Faults, place_of
-from proxy.net.loop.polling_loop import new_loop
+from proxy.net.loop.choice import new_loop
 from proxy.net.tasks import spawn
 from proxy.setup.freed_memory import return_freed_pages
 from proxy.wire.relay_url import redact
@@ -44,7 +44,8 @@ def run(options: RunOptions, features: Sequence[Feature]) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
-        with alone(paths) as lock, asyncio.Runner(loop_factory=new_loop) as runner:
+        loop_factory = partial(new_loop, loaded.settings.limits.event_loop)
+        with alone(paths) as lock, asyncio.Runner(loop_factory=loop_factory) as runner:
             code, begins_again = runner.run(_live(options, paths, loaded, features, lock))
         if begins_again:
             begin_again()

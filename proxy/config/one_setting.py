@@ -55,7 +55,7 @@ class OneSetting:
     @property
     def needs_restart(self) -> bool:
         """Whether a running Byway uses a change fully only after a restart."""
-        return self.table == "detect" or self.name in ("listen.address", "listen.port")
+        return self.table == "detect" or self.name in ("listen.address", "listen.port", "limits.event_loop")
 
     def meaning(self) -> str:
         """What it takes, in a line."""

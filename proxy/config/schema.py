@@ -214,9 +214,13 @@ class Inspect(Section):
     pass_s: Seconds = setting(21_600, "how long a site is left uninspected after a client rejected our certificate")
 
 
+EventLoop = Literal["auto", "asyncio"]
+"""Event loops of `net.loop.choice`."""
+
+
 @frozen_dataclass
 class Limits(Section):
-    """Timeouts and sizes."""
+    """Timeouts and sizes, and the event loop."""
 
     head_timeout_s: Seconds = setting(10, "timeout for a client's request head or SOCKS greeting")
     late_flight_s: Seconds = setting(
@@ -239,6 +243,9 @@ class Limits(Section):
     drain_s: Seconds = setting(5, "how long open tunnels may finish at shutdown")
     clients_max: Count = setting(20_000, "maximum concurrent client connections")
     descriptors_reserve: Count = setting(64, "file descriptors reserved for relays and the log")
+    event_loop: EventLoop = setting(
+        "auto", "event loop: auto is Byway's own where it can run, which takes less CPU time; asyncio is Python's"
+    )
 
 
 RelayConfigs = Annotated[tuple[RelayConfig, ...], Size(at_most=256)]
@@ -267,4 +274,4 @@ class Settings(Section):
     ui: Ui = setting(Ui(), "how Byway speaks to people")
     inspect: Inspect = setting(Inspect(), "inspection of connections by INSPECT rules")
     detect: DetectTuning = setting(DetectTuning(), "tuning of detection")
-    limits: Limits = setting(Limits(), "timeouts and sizes")
+    limits: Limits = setting(Limits(), "timeouts and sizes, and the event loop")

@@ -18,9 +18,10 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from proxy.net.loop.polling_loop import PollingLoop
+if TYPE_CHECKING:
+    from proxy.net.loop.polling_loop import PollingLoop
 
 READABLE = 1
 WRITABLE = 4
@@ -92,13 +93,13 @@ class EpollPoller:
         self._new: set[int] = set()
         """Numbers registered since the last wait: what that reports of one is of a socket that was closed since."""
         self._selector_fd = -1
-        self._has_pass_end = isinstance(loop, PollingLoop)
         self.has_pass_end_work = False
         self._at_pass_end: list[Callable[[], None]] = []
         self._closing: list[int] = []
-        if isinstance(loop, PollingLoop):
-            loop.wait_in(self)
-        else:
+        polling = _polling(loop)
+        self._polling = polling if polling is not None and polling.wait_in(self) else None
+        self._has_pass_end = self._polling is not None
+        if self._polling is None:
             loop.add_reader(self._epoll.fileno(), self.wait, 0.0)
 
     def register(self, watched: Watched, *, writes: bool = True) -> None:
@@ -158,8 +159,8 @@ class EpollPoller:
         self.end_pass()
         self._has_pass_end = False
         if not self._epoll.closed:
-            if isinstance(self._loop, PollingLoop):
-                self._loop.wait_in(None)
+            if self._polling is not None:
+                self._polling.leave(self)
             else:
                 self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -204,6 +205,12 @@ class EpollPoller:
 
     def _make_room(self, fd: int) -> None:
         self._watched += [None] * (fd + 1 - len(self._watched))
+
+
+def _polling(loop: asyncio.AbstractEventLoop) -> PollingLoop | None:
+    """Returns the loop if it waits in the set of a poller itself. Its class is not imported here: where a Python
+    differs inside, that may fail, and Byway runs without it (`loop.choice`)."""
+    return cast("PollingLoop", loop) if hasattr(loop, "wait_in") else None
 
 
 class LoopPoller:

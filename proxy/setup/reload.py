@@ -271,6 +271,8 @@ class ActiveSetup:
         settings, at_start = self.setup.settings, self._at_start.settings
         if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
             log.warning("[listen] address and port: the change takes effect after a restart")
+        if settings.limits.event_loop != at_start.limits.event_loop:
+            log.warning("[limits] event_loop: the change takes effect after a restart")
         if settings.detect != at_start.detect:
             log.warning("[detect]: the change takes full effect after a restart")
         for notice in (*self.setup.loaded.notices, *self.setup.router.rules.notices):

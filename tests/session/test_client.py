@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
+from proxy.net.loop.choice import new_loop
 from proxy.net.poller import make_poller
-from proxy.net.loop.polling_loop import new_loop
 from proxy.net.stream import SocketStream
 from proxy.session.client import Client
 from proxy.wire import socks

@@ -17,8 +17,8 @@ from proxy.config.schema import Auto, Limits, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import DIRECT, ClosedBy, Outcome, Route, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.loop.choice import new_loop
 from proxy.net.poller import make_poller
-from proxy.net.loop.polling_loop import new_loop
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel.pump import Pump
 from proxy.routing.address_guard import Guard

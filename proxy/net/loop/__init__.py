@@ -1,1 +1,36 @@
-"""The event loop of a running Byway, and its timers: what is built on the inside of asyncio stays in here."""
+"""The event loop of a running Byway, its timers, and what Byway borrows from the inside of Python's library.
+
+No documentation promises what is borrowed, and a later Python may change it. So each use stands here, with what is lost
+without it; the rest of Byway calls only what is documented. Read in the source of Python 3.11 and 3.13, and tried on
+both.
+
+`choice` tries the loop before it is used, and takes asyncio's own where something that it borrows is not as expected,
+or where `[limits] event_loop` says so. So what is lost without any of the first three groups is CPU time, and nothing
+else: a tunnel takes more of it (docs/performance.md, "What costs what").
+
+of asyncio.SelectorEventLoop, by `polling_loop`:
+  _run_once               replaced: a pass waits in the poller's epoll set
+  _process_events         hands over what asyncio's own descriptors report
+  _ready                  callbacks of the next pass: `call_soon` adds to it, a pass empties it
+  _scheduled              the heap of timers
+  _timer_cancelled_count  cancelled timers in that heap, so that they do not pile up
+  _stopping               `stop` was called, so the pass is the last one
+  _closed, _debug         `call_soon` is asyncio's then, which refuses or checks
+of asyncio.Handle, by `polling_loop`, which makes one without its constructor, and calls it:
+  _callback, _args        what is called
+  _context                in which it is called
+  _cancelled              it is not called
+  _loop                   whose it is
+  _repr                   the text that a cancelled one keeps in debug mode; None
+  _source_traceback       where it was made, in debug mode; None
+of asyncio.TimerHandle, by `polling_loop`:
+  _when                   when it is due
+  _scheduled              it is in the heap, so that asyncio counts it when it is cancelled
+of asyncio.Handle, by `faults`:
+  _callback               the name of the function that failed; without it the log says "a callback"
+of ssl.SSLObject, by `dialers.tls`, before Python 3.13 alone:
+  _sslobj                 the certificates that a server sent; without it Byway has the site's own alone, and names a
+                          known interception authority only where that signed it itself
+
+`timers` borrows nothing.
+"""

@@ -6,13 +6,15 @@ entry, and tells the owners of sockets at once. A task that they wake runs in th
 
 Every event of every connection comes through a pass of the loop and a callback. So both are written out here: a pass
 takes two calls of Python functions where asyncio takes four, a callback one instead of five.
+
+What it borrows from the inside of asyncio is listed on the page of this package, and tried before a loop is used
+(`choice`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import select
 import selectors
 import time
 from collections import deque
@@ -75,19 +77,19 @@ class _Timer(asyncio.TimerHandle):
 class PollingLoop(asyncio.SelectorEventLoop):
     """See the module's docstring. Only where there is epoll. In debug mode it does not report slow callbacks."""
 
-    # Attributes of asyncio's base class since Python 3.4.
-    _clock_resolution: float
+    # Attributes of asyncio's base classes.
     _closed: bool
     _debug: bool
     _process_events: Callable[[list[tuple[selectors.SelectorKey, int]]], None]
     _ready: deque[_Callback | _Timer]
     _scheduled: list[_Timer]
-    _selector: selectors.EpollSelector
     _stopping: bool
     _timer_cancelled_count: int
 
     def __init__(self) -> None:
-        super().__init__(selectors.EpollSelector())
+        self._descriptors = selectors.EpollSelector()  # asyncio's selector: all that have no owner
+        super().__init__(self._descriptors)
+        self._clock_step_s = time.get_clock_info("monotonic").resolution
         self._edges: EdgeSet | None = None
         # asyncio calls both dozens of times for each connection. These do the same, and are no functions of Python.
         self.time = time.monotonic  # type: ignore[method-assign]
@@ -108,11 +110,18 @@ class PollingLoop(asyncio.SelectorEventLoop):
         self._ready.append(handle)
         return handle
 
-    def wait_in(self, edges: EdgeSet | None) -> None:
-        """Waits in this set from now on; None: in none. Its owner closes it after that."""
+    def wait_in(self, edges: EdgeSet) -> bool:
+        """Waits in this set from now on, until `leave`. Returns False, and does nothing, while it waits in another."""
+        if self._edges is not None:
+            return False
         self._edges = edges
-        if edges is not None:
-            edges.watch_selector(self._selector.fileno())
+        edges.watch_selector(self._descriptors.fileno())
+        return True
+
+    def leave(self, edges: EdgeSet) -> None:
+        """Waits no longer in this set. Its owner closes it after that."""
+        if self._edges is edges:
+            self._edges = None
 
     def _run_once(self) -> None:
         """Passes of the loop, each as asyncio's: waits, tells who has news, and calls what is due. What is added
@@ -140,12 +149,12 @@ class PollingLoop(asyncio.SelectorEventLoop):
                 if not 0.0 <= timeout_s <= _WAIT_MAX_S:
                     timeout_s = 0.0 if timeout_s < 0.0 else _WAIT_MAX_S
             if self._edges is None:
-                self._process_events(self._selector.select(None if timeout_s < 0 else timeout_s))
+                self._process_events(self._descriptors.select(None if timeout_s < 0 else timeout_s))
             elif self._edges.wait(timeout_s):
-                self._process_events(self._selector.select(0))
+                self._process_events(self._descriptors.select(0))
 
             if timers:
-                now = clock() + self._clock_resolution
+                now = clock() + self._clock_step_s
                 while timers and timers[0]._when < now:
                     timer = heapq.heappop(timers)
                     timer._scheduled = False
@@ -165,8 +174,3 @@ class PollingLoop(asyncio.SelectorEventLoop):
                 timer = handle = None  # what they hold need not live until the next event
             if self._stopping:
                 return
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """Returns the loop for a process that runs Byway. The caller closes it."""
-    return PollingLoop() if hasattr(select, "epoll") else asyncio.new_event_loop()

@@ -15,8 +15,8 @@ import pytest
 from proxy.model import IPAddress
 from proxy.net.dns import stub_resolver as dns_system
 from proxy.net.dns.stub_resolver import QUESTIONS, LookupResult, StubResolver
+from proxy.net.loop.choice import new_loop
 from proxy.net.poller import make_poller
-from proxy.net.loop.polling_loop import new_loop
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Rcode
 from tests.support.late import stall

@@ -1,4 +1,5 @@
-"""asyncio on the loop that waits in the poller's epoll set: sockets with owners beside everything else."""
+"""asyncio on the loop that waits in the poller's epoll set: sockets with owners beside everything else. All but
+the end of a pass holds on asyncio's own loop as well."""
 
 from __future__ import annotations
 
@@ -7,25 +8,43 @@ import contextvars
 import os
 import select
 import socket
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 import pytest
 
+from proxy.net.loop.polling_loop import PollingLoop
 from proxy.net.poller import EpollPoller
-from proxy.net.loop.polling_loop import PollingLoop, new_loop
 from proxy.net.stream import SocketStream
+from tests.support.loops import both_loops
 from tests.support.sockets import tcp_pair
 from tests.support.streams import close, listening
+from tests.support.waiting import until
 
 T = TypeVar("T")
+
+BOTH = both_loops()
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: epoll is Linux")
 
 
-def run(story: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def run_on_ours(story: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=PollingLoop) as runner:
         return runner.run(story)
+
+
+@pytest.fixture(params=tuple(BOTH.values()), ids=tuple(BOTH))
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a story on each loop."""
+
+    def run_story(story: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(story)
+
+    return run_story
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +60,7 @@ async def ask(port: int) -> bytes:
     return answer
 
 
-def test_an_owned_socket_wakes_its_task() -> None:
+def test_an_owned_socket_wakes_its_task(run: Run) -> None:
     async def story() -> bytes:
         poller = EpollPoller(asyncio.get_running_loop())
         near, far = tcp_pair()
@@ -56,10 +75,9 @@ def test_an_owned_socket_wakes_its_task() -> None:
     assert run(story()) == b"news"
 
 
-def test_asyncio_works_beside_it_and_before_and_after() -> None:
+def test_asyncio_works_beside_it_and_before_and_after(run: Run) -> None:
     async def story() -> list[bytes]:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, PollingLoop)
         async with listening(echo, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             answers = [await ask(port)]
@@ -79,7 +97,7 @@ def test_asyncio_works_beside_it_and_before_and_after() -> None:
     assert run(story()) == [b"hello\n", b"hello\n", b"from a thread", b"owned", b"hello\n"]
 
 
-def test_no_timer_comes_too_early() -> None:
+def test_no_timer_comes_too_early(run: Run) -> None:
     async def story() -> list[float]:
         loop = asyncio.get_running_loop()
         poller = EpollPoller(loop)
@@ -94,7 +112,7 @@ def test_no_timer_comes_too_early() -> None:
     assert all(seconds <= 0.0001 for seconds in run(story()))
 
 
-def test_a_fault_of_one_owner_is_reported_and_costs_the_others_nothing() -> None:
+def test_a_fault_of_one_owner_is_reported_and_costs_the_others_nothing(run: Run) -> None:
     class Faulty:
         def __init__(self, sock: socket.socket) -> None:
             self.fileno = sock.fileno
@@ -112,7 +130,7 @@ def test_a_fault_of_one_owner_is_reported_and_costs_the_others_nothing() -> None
         far.send(b"x")
         other_far.send(b"y")
         received = await asyncio.wait_for(stream.receive(), 20)
-        await asyncio.sleep(0)
+        await until(lambda: bool(faults))
         for sock in (far, near, other_far):
             sock.close()
         stream.close()
@@ -122,7 +140,7 @@ def test_a_fault_of_one_owner_is_reported_and_costs_the_others_nothing() -> None
     assert run(story()) == ({"a fault"}, b"y")
 
 
-def test_the_loop_without_a_poller_is_asyncios() -> None:
+def test_the_loop_without_a_poller_is_asyncios(run: Run) -> None:
     async def story() -> str:
         await asyncio.sleep(0.01)
         return await asyncio.to_thread(lambda: "done")
@@ -130,7 +148,7 @@ def test_the_loop_without_a_poller_is_asyncios() -> None:
     assert run(story()) == "done"
 
 
-def test_callbacks_run_in_their_order_and_context_and_not_on_a_closed_loop() -> None:
+def test_callbacks_run_in_their_order_and_context_and_not_on_a_closed_loop(run: Run) -> None:
     number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
     other = contextvars.copy_context()
     other.run(number.set, 7)
@@ -153,7 +171,7 @@ def test_callbacks_run_in_their_order_and_context_and_not_on_a_closed_loop() -> 
         loop.call_soon(note, "late")
 
 
-def test_a_fault_of_a_callback_is_reported_and_costs_the_others_nothing() -> None:
+def test_a_fault_of_a_callback_is_reported_and_costs_the_others_nothing(run: Run) -> None:
     calls: list[str] = []
 
     def fail() -> None:
@@ -172,17 +190,16 @@ def test_a_fault_of_a_callback_is_reported_and_costs_the_others_nothing() -> Non
     assert calls == ["after it"]
 
 
-def test_timers_are_called_in_their_order_and_cancelled_ones_do_not_pile_up() -> None:
+def test_timers_are_called_in_their_order_and_cancelled_ones_do_not_pile_up(run: Run) -> None:
     async def story() -> tuple[list[int], int]:
         loop, called = asyncio.get_running_loop(), list[int]()
-        assert isinstance(loop, PollingLoop)
         for number in (3, 1, 2):
             loop.call_later(number * 0.002, called.append, number)
         for _ in range(1000):
             loop.call_later(3600, called.append, 0).cancel()
             await asyncio.sleep(0)
         await asyncio.sleep(0.01)
-        return called, len(loop._scheduled)
+        return called, len(cast(Any, loop)._scheduled)
 
     called, left = run(story())
     assert called == [1, 2, 3]
@@ -214,10 +231,10 @@ def test_sockets_are_closed_at_the_end_of_the_pass() -> None:
         poller.close()
         return ended
 
-    assert run(story()) == b""
+    assert run_on_ours(story()) == b""
 
 
-def test_one_that_is_reset_is_closed_then_as_well() -> None:
+def test_one_that_is_reset_is_closed_then_as_well(run: Run) -> None:
     async def story() -> None:
         poller = EpollPoller(asyncio.get_running_loop())
         near, far = tcp_pair()
@@ -260,11 +277,11 @@ def test_a_pass_ends_with_its_calls_and_then_closes() -> None:
             assert far.recv(1) == b""
         poller.close()
 
-    run(story())
+    run_on_ours(story())
     assert done == ["this pass", "a fault", "call", "call of a call", "next pass"]
 
 
-def test_a_poller_that_is_closed_leaves_nothing_undone() -> None:
+def test_a_poller_that_is_closed_leaves_nothing_undone(run: Run) -> None:
     async def story() -> list[str]:
         poller, done = EpollPoller(asyncio.get_running_loop()), list[str]()
         near, far = tcp_pair()
@@ -281,3 +298,22 @@ def test_a_poller_that_is_closed_leaves_nothing_undone() -> None:
         return done
 
     assert run(story()) == ["called", "called at once"]
+
+
+def test_a_second_poller_gets_its_events_too_and_the_first_keeps_its_own(run: Run) -> None:
+    async def story() -> list[bytes]:
+        pollers = [EpollPoller(asyncio.get_running_loop()) for _ in range(2)]
+        received = []
+        for poller in (*pollers, pollers[0]):
+            near, far = tcp_pair()
+            stream = SocketStream(near, poller, "near")
+            asyncio.get_running_loop().call_soon(far.send, b"news")
+            received.append(await asyncio.wait_for(stream.receive(), 20))
+            stream.close()
+            far.close()
+            if poller is pollers[1]:
+                poller.close()
+        pollers[0].close()
+        return received
+
+    assert run(story()) == [b"news"] * 3

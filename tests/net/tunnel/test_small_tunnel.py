@@ -23,8 +23,11 @@ from tests.support.programs import require
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
 
-CALLS = 35
+CALLS = 31
 """Python functions of Byway that a small tunnel calls: 15 of the pump, the others of the poller and the streams."""
+
+OF_A_PASS = frozenset(("EpollPoller.wait", "EpollPoller.end_pass", "PollingLoop._run_once", "PollingLoop.call_soon"))
+"""Not counted: there are as many as passes of the loop, of which this test makes some for itself."""
 
 TO_CONNECT = {"accept4": 2, "connect": 1, "ioctl": 2, "setsockopt": 2, "socket": 1}
 TO_CONNECT |= {"getpeername": 1, "getsockname": 1, "getsockopt": 1}
@@ -59,8 +62,9 @@ async def carry(pump: Pump, poller: EpollPoller) -> Counter[str]:
         assert (near.receive_nowait(), upstream.receive_nowait()) == (None, None)  # a session has done so
 
         def count(frame: FrameType, event: str, _: object) -> None:
-            if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
-                counted[frame.f_code.co_qualname] += 1
+            name = frame.f_code.co_qualname
+            if event == "call" and frame.f_code.co_filename.startswith(PACKAGE) and name not in OF_A_PASS:
+                counted[name] += 1
 
         sys.setprofile(count)
         try:
