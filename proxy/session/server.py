@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable
 
 from proxy.config.schema import Limits
+from proxy.net.loop.accepting import Accept, accept_of
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
@@ -46,7 +47,9 @@ class Server:
         self._adopted = adopted
         self._room = 0
         """How many more clients are accepted without counting anew."""
-        self._sock: socket.SocketType | None = None
+        self._sock: socket.socket | None = None
+        self._accept_client: Accept
+        self._family = 0
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
         self._next_turn: asyncio.Handle | None = None
@@ -58,7 +61,8 @@ class Server:
     def listen(self, address: str, port: int) -> int:
         """Starts to listen, and returns the port; clients wait until `serve`. Raises OSError when the address cannot be
         used."""
-        sock = socket.SocketType(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        self._family = int(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        sock = socket.socket(self._family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: accepted with its first bytes, or after a second without
@@ -73,6 +77,7 @@ class Server:
             sock.close()
             raise
         self._sock = sock
+        self._accept_client = accept_of(sock)
         bound: int = sock.getsockname()[1]
         return bound
 
@@ -102,7 +107,7 @@ class Server:
                 self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
                 return
             try:
-                descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # in C: what `accept` calls
+                descriptor, address = self._accept_client()
             except BlockingIOError:
                 if not self._poller.edge_triggered:
                     self._poller.want_read(self)
@@ -112,7 +117,7 @@ class Server:
                     self._pause(error.strerror or str(error))
                     return
                 continue  # the client left while it waited
-            sock = socket.SocketType(self._sock.family, socket.SOCK_STREAM, 0, descriptor)
+            sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
             sock.setblocking(False)
             host, port = address[:2]
             peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

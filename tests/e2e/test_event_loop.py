@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
 import select
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from proxy.net.loop.choice import BORROWED
 from tests.e2e.test_budgets import HOST, Visitor, answer
 from tests.support.byway import Byway
-from tests.support.other_python import environment, without
+from tests.support.other_python import Change, environment, without
 from tests.support.streams import listening
 from tests.support.waiting import until
 
@@ -75,6 +77,38 @@ async def test_a_python_that_lacks_it_gets_asyncios_loop_and_one_line_names_it(t
     assert not found
     (line,) = (line for line in said.splitlines() if "event loop" in line)
     assert f"needs {borrowed}, which Python " in line
+    assert "Traceback" not in said
+
+
+WITHOUT_ACCEPT: list[Change] = [
+    ("socket", r"self\._accept\(\)", "_socket.socket._accept(self)"),
+    ("socket", r'( +)__slots__ = \["__weakref__"', r"\1_accept = property()  # which has no value\n\n\g<0>"),
+]
+WITHOUT_SSLOBJ: list[Change] = [("ssl", r"\b_sslobj\b", "_as_it_is_called_now")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        pytest.param(WITHOUT_ACCEPT, "from socket import socket; socket()._accept", id="socket._accept"),
+        pytest.param(
+            WITHOUT_SSLOBJ,
+            "from ssl import *; SSLContext(PROTOCOL_TLS_SERVER).wrap_bio(MemoryBIO(), MemoryBIO(), True)._sslobj",
+            id="SSLObject._sslobj",
+        ),
+    ],
+)
+async def test_a_python_that_lacks_what_else_is_borrowed_keeps_our_loop(
+    tmp_path: Path, changes: list[Change], lacks: str
+) -> None:
+    variables = environment(tmp_path / "python", changes)
+    shown = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", lacks), env={**os.environ, **variables}, stderr=asyncio.subprocess.PIPE
+    )
+    assert b"\nAttributeError" in (await shown.communicate())[1]  # the control: it is not there
+    found, said = await visit(tmp_path, variables=variables)
+    assert found
+    assert "event loop" not in said
     assert "Traceback" not in said
 
 

@@ -13,10 +13,13 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.net.loop.accepting import accept_of
+from proxy.net.loop.polling_loop import PollingLoop
 from proxy.net.poller import READABLE, make_poller
 from proxy.net.stream import SocketStream
 from proxy.session.server import Server
-from tests.support.sockets import descriptors
+from tests.support.loops import OWN
+from tests.support.sockets import descriptors, public_alone
 from tests.support.waiting import until
 
 
@@ -74,12 +77,26 @@ class Clients:
 
     def fail_to_accept(self, monkeypatch: pytest.MonkeyPatch, *errors: int) -> None:
         """So often, with these; after that it goes on as before."""
-        assert self.server._sock is not None
-        monkeypatch.setattr(self.server, "_sock", Short(self.server._sock, *errors))
+        accept, left = self.server._accept_client, list(errors)
+
+        def short() -> tuple[int, Any]:
+            if left:
+                number = left.pop(0)
+                raise OSError(number, os.strerror(number))
+            return accept()
+
+        monkeypatch.setattr(self.server, "_accept_client", short)
 
     def leave(self) -> None:
         while self._open:
             self._open.pop().close()
+
+
+@pytest.fixture(autouse=True, params=["descriptors", "sockets"])
+def accepts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python lets a server accept: descriptors, or no more than sockets."""
+    if request.param == "sockets":
+        monkeypatch.setattr("proxy.session.server.accept_of", lambda sock: accept_of(public_alone(sock)))
 
 
 @pytest.fixture
@@ -100,6 +117,10 @@ async def clients(sessions: Sessions) -> AsyncIterator[Clients]:
     server.stop_listening()
     await until(lambda: server.sessions == 0)
     poller.close()
+
+
+async def test_the_tests_of_this_file_run_on_both_loops(request: pytest.FixtureRequest) -> None:
+    assert isinstance(asyncio.get_running_loop(), PollingLoop) == (OWN in request.node.name)
 
 
 def shortages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -213,23 +234,6 @@ async def test_clients_of_our_own_pages_count(sessions: Sessions, caplog: pytest
     server.stop_listening()
     await until(lambda: server.sessions == 0)
     poller.close()
-
-
-class Short:
-    """A listening socket that fails, then is itself again."""
-
-    def __init__(self, sock: Any, *errors: int) -> None:
-        self._sock = sock
-        self._errors = list(errors)
-
-    def _accept(self) -> Any:
-        if self._errors:
-            number = self._errors.pop(0)
-            raise OSError(number, os.strerror(number))
-        return self._sock._accept()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])

@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 
 def tcp_pair(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
@@ -42,6 +44,11 @@ def reset(sock: socket.socket) -> None:
     """Closes with a RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def public_alone(sock: socket.socket) -> Any:
+    """A listening socket of a Python that has nothing to accept with but `accept`."""
+    return SimpleNamespace(accept=sock.accept)
 
 
 def descriptors() -> int:

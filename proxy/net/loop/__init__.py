@@ -28,6 +28,9 @@ of asyncio.TimerHandle, by `polling_loop`:
   _scheduled              it is in the heap, so that asyncio counts it when it is cancelled
 of asyncio.Handle, by `faults`:
   _callback               the name of the function that failed; without it the log says "a callback"
+of socket.socket, by `accepting`:
+  _accept                 a client's descriptor without a socket object; without it a client costs 12 calls of Python
+                          functions more
 of ssl.SSLObject, by `dialers.tls`, before Python 3.13 alone:
   _sslobj                 the certificates that a server sent; without it Byway has the site's own alone, and names a
                           known interception authority only where that signed it itself
