@@ -26,7 +26,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""On every answer (safety.md, "A web page against the control server")."""
+"""On every answer (docs/safety.md, "Who attacks, and what must hold": a web page against the control server)."""
 
 _OF_BROWSERS = (
     *("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Access-Control-Request-Method"),

@@ -1,5 +1,5 @@
 """Request heads that two readers could read in two ways, as a client says them to a server: what a parser that is as
-strict as ours refuses, wherever it stands. The catalogue is faults.md, A1 to A31.
+strict as ours refuses, wherever it stands. The catalogue is docs/faults.md, A1 to A31.
 """
 
 from __future__ import annotations
