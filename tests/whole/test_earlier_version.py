@@ -1,0 +1,97 @@
+"""What a user has of the version 8f95f8b1 is read and kept: configuration with comments, rules, a list, an addon, a
+state folder, and a file that `config export` wrote. That version made the files, by visits in an emulated country."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from proxy.model import Action
+from tests.support.byway import Byway as Running
+from tests.support.command_line import Byway, Home
+
+MADE = Path(__file__).parent / "fixtures" / "8f95f8b1"
+LAYOUT, APPLICATION = 4, 1_652_127_585  # of its log: `PRAGMA user_version` and `application_id`
+
+
+def lay_out(config: Path, state: Path) -> None:
+    """Puts the files where a user has them."""
+    shutil.copytree(MADE / "config", config, dirs_exist_ok=True)
+    addon = config / "addons" / "pin.py.txt"  # no code of ours, which is checked
+    addon.rename(addon.with_suffix(""))
+    state.mkdir(mode=0o700, exist_ok=True)
+    (state / "network.key").write_bytes(bytes.fromhex((MADE / "state" / "network.key.hex").read_text()))
+    (state / "network.key").chmod(0o600)
+    with sqlite3.connect(state / "byway.sqlite") as db:
+        db.executescript((MADE / "state" / "byway.sql").read_text("utf-8"))
+        db.execute(f"PRAGMA user_version = {LAYOUT}")
+        db.execute(f"PRAGMA application_id = {APPLICATION}")
+    db.close()
+    (state / "byway.sqlite").chmod(0o600)
+
+
+@pytest.fixture
+def kept(home: Home) -> Home:
+    lay_out(home.config.parent, home.state)
+    return home
+
+
+def test_the_configuration_and_the_rules_are_read(kept: Home, byway: Byway) -> None:
+    done = byway("config", "check", "--json")
+    assert done.code == 0, done.err
+    rules = byway("rule", "list", "--json").json["rules"]
+    written = [line.split("#")[0].strip() for line in (MADE / "config" / "rules.txt").read_text().splitlines()]
+    assert [rule["text"] for rule in rules] == [line for line in written if line]
+    assert [relay["name"] for relay in byway("relay", "list", "--json").json["relays"]] == ["vps", "abroad", "hop"]
+
+
+def test_an_edit_changes_its_line_alone(kept: Home, byway: Byway) -> None:
+    """Comments, order and spacing stay."""
+    config, rules = kept.config.read_text(), (kept.config.parent / "rules.txt").read_text()
+    for words in (
+        ("relay", "enable", "abroad"),
+        ("relay", "disable", "abroad"),
+        ("rule", "add", "DOMAIN,new.example,BLOCK"),
+        ("rule", "rm", "10"),
+    ):
+        done = byway(*words)
+        assert done.code == 0, done.err
+    assert kept.config.read_text() == config
+    assert (kept.config.parent / "rules.txt").read_text() == rules
+    assert byway("config", "set", "log.keep_days", "30").code == 0
+    assert kept.config.read_text() == config.replace("keep_days = 3650", "keep_days = 30")
+
+
+def test_the_log_and_the_overrides_are_there(kept: Home, byway: Byway) -> None:
+    rows = byway("log", "--json").json["rows"]
+    assert {row["host"] for row in rows} >= {"livejournal.test", "fine.test", "ruled.test", "listed.test", "dead.test"}
+    assert {row["winner"] for row in rows} == {"direct", "vps"}
+    overrides = {each["scope"]: each["action"] for each in byway("site", "list", "--json").json["overrides"]}
+    assert overrides["kept.example"] == Action.RELAY
+
+
+def test_an_exported_file_is_imported(home: Home, byway: Byway, tmp_path: Path) -> None:
+    file = tmp_path / "byway.txt"
+    shutil.copy(MADE / "exported.txt", file)
+    done = byway("config", "import", str(file), "--yes", "--allow-commands")
+    assert done.code == 0, done.err
+    assert home.config.read_text().strip() == (MADE / "config" / "config.toml").read_text().strip()
+    assert (home.config.parent / "rules.txt").read_text().strip() == (MADE / "config" / "rules.txt").read_text().strip()
+    overrides = {each["scope"]: each["action"] for each in byway("site", "list", "--json").json["overrides"]}
+    assert overrides["kept.example"] == Action.RELAY
+
+
+async def test_byway_starts_with_it_and_goes_on(tmp_path: Path) -> None:
+    byway = Running(tmp_path)
+    lay_out(byway.config.parent, byway.state)
+    async with byway:
+        status = await byway.read("status")
+        assert [relay["name"] for relay in status["relays"]] == ["vps", "abroad", "hop"]
+        addons = (await byway.read("addons", "list"))["addons"]
+        assert [(each["name"], each["state"]) for each in addons if not each["shipped"]] == [("pin", "runs")]
+        assert await byway.stop() == 0
+    assert "Traceback" not in byway.said.read_text()
+    assert not [path.name for path in byway.state.iterdir() if "corrupt" in path.name]
