@@ -1,0 +1,277 @@
+"""What the objects of the beliefs hold, and how much of it: each table with what it is kept by, and its bound.
+
+A field that is not named here fails `test_reflection`. The state machine checks the bounds after each step, and
+compares what all tables hold before and after a call that may not write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from enum import Enum
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs import (
+    basis,
+    network_health,
+    outcome_learning,
+    pending_signals,
+    residual_censorship,
+    retest_schedule,
+    scope_aggregation,
+    signal_counting,
+)
+from proxy.detect.beliefs.basis import Basis
+from proxy.detect.beliefs.belief_table import Working
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.host_lru import HostLru
+from proxy.detect.beliefs.name_counter import NameCounter
+from proxy.detect.beliefs.network_health import NetworkRecord
+from proxy.detect.verdict import results
+
+CONTAINERS = (dict, list, set, frozenset, deque, HostLru, NameCounter)
+RECORDS = (NetworkRecord, Working, Basis)
+"""Values that change in place, and have fields of their own."""
+
+Bound = Callable[[DetectTuning], int]
+
+
+class By(Enum):
+    """What `forget` must find in a table."""
+
+    HOST = "hosts, domains or scopes, on a network"
+    NETWORK = "networks"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    by: By
+    most: Bound | None
+    """Entries at most. None: the code has no bound; `why` says what bounds it in practice."""
+    each: Bound | None = None
+    """Of a table of tables: entries of each at most. Of a HostLru: of one domain."""
+    why: str = ""
+
+
+def _fixed(number: int) -> Bound:
+    return lambda _: number
+
+
+def _claims(settings: DetectTuning) -> int:
+    return settings.retest_per_hour * retest_schedule.NETWORKS_MAX
+
+
+def _lru(by: By = By.HOST) -> Table:
+    return Table(by, lambda settings: settings.hosts_max, lambda settings: settings.hosts_per_domain_max)
+
+
+def _counter(places: int, names: int) -> Table:
+    return Table(By.HOST, _fixed(places), _fixed(names))
+
+
+_NETWORKS = _fixed(network_health.NETWORKS_MAX)
+_FAILING = _fixed(network_health.FAILING_MAX)
+
+TABLES: Mapping[str, Table] = {
+    # What is believed.
+    "BeliefTable.stored": _lru(),
+    "BeliefTable.works": _lru(),
+    "BeliefTable.transient": _lru(),
+    "BeliefTable._priors": _lru(),
+    "BeliefTable._pending": Table(By.HOST, None, why="the next call of `learn` returns it"),
+    # What waits.
+    "PendingSignals._unexplained": _lru(),
+    "PendingSignals._unproven": _lru(),
+    "PendingSignals.waiting": Table(
+        By.HOST, None, _fixed(pending_signals.WAITING_MAX), why="a change of network clears it"
+    ),
+    # Scopes.
+    "ScopeAggregation.domains": Table(By.HOST, None, why="those that no lookup asked for since they ended"),
+    "ScopeAggregation.prefixes": Table(By.HOST, _fixed(scope_aggregation.PREFIXES_MAX)),
+    "ScopeAggregation._failed": _counter(scope_aggregation.DOMAINS_MAX, scope_aggregation.FAILED_MAX),
+    "ScopeAggregation._failing": _counter(scope_aggregation.PREFIXES_MAX, scope_aggregation.HOSTS_MAX),
+    "ScopeAggregation._frozen": _counter(scope_aggregation.PREFIXES_MAX, scope_aggregation.HOSTS_MAX),
+    "ScopeAggregation._worked": Table(By.HOST, _fixed(scope_aggregation.PREFIXES_MAX)),
+    # Signals.
+    "SignalCounting._shared": _counter(signal_counting.SHARED_PLACES_MAX, signal_counting.SHARED_DOMAINS_MAX),
+    "SignalCounting._counted": Table(By.NEITHER, _fixed(signal_counting.COUNTED_MAX)),
+    "ResidualCensorship._since": Table(By.HOST, _fixed(residual_censorship.ADDRESSES_MAX)),
+    "PostDelivery._early": _lru(),
+    "SiteRefusals._statuses": _lru(),
+    # Networks.
+    "NetworkHealth.records": Table(By.NETWORK, _NETWORKS),
+    "NetworkHealth.unresolved": Table(By.HOST, _NETWORKS, _fixed(network_health.UNRESOLVED_DOMAINS + 1)),
+    "NetworkRecord.failing": Table(By.HOST, _FAILING),
+    "NetworkRecord.stalls": Table(By.HOST, _FAILING),
+    "NetworkRecord.resigned": Table(By.HOST, _NETWORKS, _FAILING),
+    "NetworkRecord.control_results": Table(By.HOST, None, why="as many as `[auto] controls` names"),
+    # Re-tests.
+    "Recovery._claimed": Table(By.HOST, _claims),
+    "Budget._spent": Table(By.NETWORK, _fixed(retest_schedule.NETWORKS_MAX), lambda s: s.retest_per_hour),
+    # Results, and what is kept of visits.
+    "Results._results": _lru(),
+    "Results._visited": _lru(),
+    "Results.waiting": Table(By.HOST, _fixed(results.WAITING_MAX)),
+    "OutcomeLearning._settled": Table(By.HOST, _fixed(outcome_learning._SETTLED_MAX)),
+    "Bases._bases": Table(By.HOST, _fixed(basis.BASES_MAX)),
+    "Bases._hosts": Table(By.HOST, _fixed(basis.BASES_MAX), _fixed(basis.BASES_MAX)),
+    "Beliefs._ignored": Table(By.NEITHER, None, why="one for each time that a user forgets"),
+}  # fmt: skip
+
+PLAIN: Mapping[str, frozenset[str]] = {
+    "Beliefs": frozenset({"is_near", "needs_control"}),
+    "BeliefTable": frozenset({"_listed", "is_near", "now", "latest"}),
+    "NetworkHealth": frozenset({"_quiet_until", "_clock"}),
+    "NetworkRecord": frozenset(
+        {
+            "last",  # its domain counts as a host: see LOOSE
+            "before_at",
+            "state",
+            "passes",
+            "failed_relay_count",
+            "control_at",
+            "delivered_before_control",
+            "portal_page",
+            "portal_suspected",
+            "trusted_at",
+        }
+    ),
+    "Working": frozenset({"at", "belief", "domain", "is_near", "is_undisturbed", "renew_at"}),
+    "Basis": frozenset({"until", "changed"}),
+    "OutcomeLearning": frozenset({"_addresses"}),
+    "SignalCounting": frozenset({"_refine"}),
+    "PostDelivery": frozenset({"statuses_of"}),
+    "SiteRefusals": frozenset({"statuses_of"}),
+    "Bases": frozenset({"get"}),
+    "Budget": frozenset({"_per_hour"}),
+    "ResidualCensorship": frozenset({"_lasts_s"}),
+    "RetestSchedule": frozenset({"_rng"}),
+    "Results": frozenset({"_store"}),
+}
+"""By class: the fields that hold neither a table nor another part. `settings` may be in each."""
+
+ALIASES = frozenset({"Beliefs.prefixes"})
+"""Fields that name a table of another part."""
+
+
+def fields_of(part: object) -> Iterator[tuple[str, object]]:
+    """The fields of an object with their values, also where it has slots."""
+    names = [*getattr(part, "__dict__", ())]
+    for kind in type(part).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        names += [slots] if isinstance(slots, str) else slots
+    yield from ((name, getattr(part, name)) for name in names if hasattr(part, name))
+
+
+def is_part(value: object) -> bool:
+    """Whether a value is one of the objects that the beliefs are made of: a class of `detect` that can be changed."""
+    kind = type(value)
+    return (
+        kind.__module__.startswith("proxy.detect.")
+        and not isinstance(value, (*CONTAINERS, Enum))
+        and "__dataclass_fields__" not in vars(kind)
+        and not isinstance(value, RECORDS)
+    )
+
+
+def parts_of(beliefs: Beliefs) -> list[object]:
+    """All objects that the beliefs are made of, each once."""
+    found: dict[int, object] = {}
+    left: list[object] = [beliefs]
+    while left:
+        part = left.pop()
+        if id(part) not in found:
+            found[id(part)] = part
+            left += [value for _, value in fields_of(part) if is_part(value)]
+    return [*found.values()]
+
+
+def tables_of(beliefs: Beliefs) -> dict[str, list[object]]:
+    """Every table by its name, `Class.field`; those of the records of networks, one for each."""
+    found: dict[str, list[object]] = {}
+    parts = parts_of(beliefs)
+    parts += beliefs._counting.network_health.records.values()
+    for part in parts:
+        for name, value in fields_of(part):
+            path = f"{type(part).__name__}.{name}"
+            if isinstance(value, CONTAINERS) and path not in ALIASES:
+                found.setdefault(path, []).append(value)
+    return found
+
+
+def sizes(table: object) -> tuple[int, int]:
+    """The entries of a table, and those of the largest table in it (of a HostLru: of one domain)."""
+    if isinstance(table, HostLru):
+        assert sum(map(len, table._domains.values())) == len(table._values), "both halves of a HostLru differ"
+        return len(table), max(map(len, table._domains.values()), default=0)
+    if isinstance(table, NameCounter):
+        return len(table._places), max(map(len, table._places.values()), default=0)
+    assert isinstance(table, dict | list | set | frozenset | deque)
+    inner = table.values() if isinstance(table, dict) else ()
+    return len(table), max((len(each) for each in inner if isinstance(each, Sized)), default=0)
+
+
+def beyond(beliefs: Beliefs, settings: DetectTuning) -> list[str]:
+    """The tables that hold more than they may, in words."""
+    found = []
+    for name, tables in tables_of(beliefs).items():
+        table = TABLES[name]
+        for held in tables:
+            entries, inner = sizes(held)
+            if table.most is not None and entries > table.most(settings):
+                found.append(f"{name} has {entries} entries, of {table.most(settings)}")
+            if table.each is not None and inner > table.each(settings):
+                found.append(f"one of {name} has {inner} entries, of {table.each(settings)}")
+    return found
+
+
+def held_by(beliefs: Beliefs) -> dict[str, object]:
+    """All that the tables hold, by their names, as values that can be compared later. The order in which tables drop
+    their entries belongs to it."""
+    return {name: tuple(map(_value, tables)) for name, tables in tables_of(beliefs).items()}
+
+
+def _value(held: object) -> object:
+    if isinstance(held, HostLru):
+        return _value(held._values), tuple((domain, tuple(hosts)) for domain, hosts in held._domains.items())
+    if isinstance(held, NameCounter):
+        return _value(held._places)
+    if isinstance(held, dict):
+        return tuple((key, _value(value)) for key, value in held.items())
+    if isinstance(held, set):
+        return frozenset(held)
+    if isinstance(held, list | tuple | deque):
+        return tuple(map(_value, held))
+    if isinstance(held, RECORDS):
+        return type(held).__name__, tuple((name, _value(value)) for name, value in fields_of(held))
+    return held
+
+
+def texts(root: object) -> Iterator[tuple[str, str]]:
+    """Every string that can be reached from an object, with the fields that lead to it. Of mappings both keys and
+    values are searched; of methods, the object."""
+    seen = set[int]()
+    left: list[tuple[object, str]] = [(root, "")]
+    while left:
+        it, path = left.pop()
+        if isinstance(it, int | float | bytes | type | Enum):
+            continue
+        if isinstance(it, str):
+            yield path, it
+            continue
+        if id(it) in seen:
+            continue
+        seen.add(id(it))
+        if isinstance(it, dict):
+            left += [(part, path) for item in it.items() for part in item]
+        elif isinstance(it, list | tuple | set | frozenset | deque):
+            left += [(part, path) for part in it]
+        elif type(it).__module__.startswith(("proxy.detect", "proxy.model")):
+            kind = type(it).__name__
+            for name, value in fields_of(it):
+                if is_part(it) or isinstance(it, NetworkRecord):
+                    left.append((value, f"{kind}.{name}"))
+                else:
+                    left.append((value, path if isinstance(it, HostLru | NameCounter) else f"{path} {kind}.{name}"))

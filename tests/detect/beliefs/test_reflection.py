@@ -1,0 +1,237 @@
+"""Every field of the objects behind Beliefs is named in `inside`: what it is kept by, and what bounds it.
+
+A new field without a line there fails here, so that nobody adds a table which `forget` does not reach, or which grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.basis import Basis
+from proxy.detect.beliefs.belief_table import Working
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import Carried, ControlAnswered
+from proxy.detect.beliefs.name_counter import NameCounter
+from proxy.detect.beliefs.network_health import NetworkRecord
+from proxy.detect.scopes import is_host
+from proxy.model import Belief, ConnectivityResult, NetworkId, Protocol, Stage, Symptom
+from tests.detect.beliefs.inside import (
+    ALIASES,
+    CONTAINERS,
+    PLAIN,
+    TABLES,
+    By,
+    Table,
+    beyond,
+    fields_of,
+    is_part,
+    parts_of,
+    tables_of,
+    texts,
+)
+from tests.detect.beliefs.machine import left_of
+from tests.detect.beliefs.told import PAGES, SYMPTOMS, UPLINK, Call, Visit, learn, new_beliefs
+from tests.detect.world import T0
+from tests.support.outcomes import AWAY, HOME, TOR
+
+MONTH = 29 * 86_400.0
+
+UNBOUNDED = {
+    "BeliefTable._pending",
+    "Beliefs._ignored",
+    "NetworkRecord.control_results",
+    "PendingSignals.waiting",
+    "ScopeAggregation.domains",
+}
+"""Tables without a bound of their own. Take a name away with its mend; none may be added."""
+
+
+def unnamed(parts: list[object]) -> set[str]:
+    """The fields that neither TABLES nor PLAIN names."""
+    found = set()
+    for part in parts:
+        kind = type(part).__name__
+        for name, value in fields_of(part):
+            path = f"{kind}.{name}"
+            is_known = (
+                (path in TABLES or path in ALIASES)
+                if isinstance(value, CONTAINERS)
+                else is_part(value) or name in PLAIN.get(kind, ()) or isinstance(value, DetectTuning)
+            )
+            if not is_known:
+                found.add(path)
+    return found
+
+
+def records() -> list[object]:
+    """One of each value that changes in place."""
+    return [NetworkRecord(), Working(Belief("a.test", HOME), T0, T0, is_near=False), Basis(T0)]
+
+
+def test_every_field_is_named() -> None:
+    assert unnamed([*parts_of(Beliefs(DetectTuning())), *records()]) == set()
+
+
+def test_every_name_is_a_field() -> None:
+    """So that no line outlives its field, or names one that is no table."""
+    beliefs = Beliefs(DetectTuning())
+    beliefs._counting.network_health.records[HOME] = NetworkRecord()
+    assert tables_of(beliefs).keys() == TABLES.keys()
+    fields = {
+        f"{type(part).__name__}.{name}" for part in (*parts_of(beliefs), *records()) for name, _ in fields_of(part)
+    }
+    assert {f"{kind}.{name}" for kind, names in PLAIN.items() for name in names} | ALIASES <= fields
+
+
+@pytest.mark.parametrize("kind", ["a table", "a value", "of a part", "of a record"])
+def test_a_new_field_without_a_line_is_found(kind: str) -> None:
+    """The control."""
+    beliefs, record = Beliefs(DetectTuning()), NetworkRecord()
+
+    class WithMore(NetworkRecord):
+        more: int
+
+    match kind:
+        case "a table":
+            vars(beliefs)["more"] = {}
+        case "a value":
+            vars(beliefs)["more"] = 1.0
+        case "of a part":
+            vars(beliefs._counting.residual)["more"] = set()
+        case "of a record":
+            record = WithMore()
+            record.__class__.__name__ = "NetworkRecord"
+            record.more = 1
+    assert {path.partition(".")[2] for path in unnamed([*parts_of(beliefs), record])} == {"more"}
+
+
+def test_tables_without_a_bound_are_those_that_are_known() -> None:
+    assert {name for name, table in TABLES.items() if table.most is None} == UNBOUNDED
+    assert all(TABLES[name].why for name in UNBOUNDED)
+
+
+def test_a_table_beyond_its_bound_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control of what the state machine checks after each step."""
+    tuning = DetectTuning()
+    beliefs = learned(*everywhere(HOME), *everywhere(AWAY, T0 + MONTH + 1000), tuning=tuning)
+    assert beyond(beliefs, tuning) == []
+    fewer = replace(tuning, hosts_max=3, hosts_per_domain_max=1)
+    assert {found.split()[0] for found in beyond(beliefs, fewer)} >= {"BeliefTable.stored", "one"}
+    monkeypatch.setitem(TABLES, "NetworkHealth.records", Table(By.NETWORK, lambda _: 1))
+    assert beyond(beliefs, tuning) == ["NetworkHealth.records has 2 entries, of 1"]
+
+
+def learned(*calls: Call, tuning: DetectTuning | None = None) -> Beliefs:
+    beliefs = new_beliefs(tuning or DetectTuning())
+    for call in calls:
+        call(beliefs)
+    return beliefs
+
+
+def test_the_set_of_domains_grows_beyond_the_beliefs_that_it_names() -> None:
+    """Half of F3: what is evicted, or lapses, leaves it only when a lookup asks for that domain."""
+    calls, now = [], T0
+    for number in range(60):
+        for host in (f"a.dom{number}.test", f"b.dom{number}.test"):
+            now += 15.0
+            calls += [learn(UPLINK, HOME, now), Visit("rescued", host).call(HOME, now)]
+        now += 2400.0
+    beliefs = learned(*calls, tuning=replace(DetectTuning(), hosts_max=20))
+    domains = beliefs._counting.aggregation.domains
+    assert len(domains) == 60
+    assert len(domains & set(beliefs._table.stored)) <= 20
+
+
+def everywhere(network: NetworkId = HOME, start: float = T0) -> Iterator[Call]:
+    """What puts something into each table, on one network, in a month from `start`."""
+    now = start + MONTH
+
+    def visit(kind: str, host: str, *fault: object, **more: Any) -> Call:
+        return Visit(kind, host, *fault, **more).call(network, now)  # type: ignore[arg-type]
+
+    yield learn(UPLINK, network, start)
+    yield Visit("rescued", "long.ago.test").call(network, start)
+    for host in ("alpha.example.org", "beta.example.org"):
+        yield learn(UPLINK, network, now)
+        yield visit("rescued", host)
+        now += 15
+    yield learn(UPLINK, network, now)
+    yield visit("rescued", "listed.news.test", (Symptom.REDIRECTED, Stage.FIRST_BYTE), protocol=Protocol.HTTP)
+    for number in range(3):
+        yield visit("rescued", f"www.cdn{number}.test", (Symptom.TIMEOUT, Stage.CONNECT), is_shared=True)
+        yield visit("spoiled", f"www.slow{number}.test")
+        yield learn(Carried(f"www.slow{number}.test", TOR, 10**6), network, now)
+    now += 125
+    yield visit("down", "down.test")
+    yield visit("spoiled", "freezes.test")
+    yield visit("spoiled", "resets.test", SYMPTOMS[2])
+    yield visit("refused", "refuses.test")
+    yield visit("works", "works.test")
+    for page in PAGES[:2]:
+        yield learn(ControlAnswered(page, ConnectivityResult.RESIGNED, now, issuer="office"), network, now)
+    now += 100  # no site works any more
+    yield visit("alone", "shell.test", (Symptom.TIMEOUT, Stage.CONNECT), port=22, protocol=Protocol.NONE)
+    yield visit("rescued", "waits.test")
+    yield Call("on_resolver_measured", (network, ("unresolved.test",)))
+    yield Call("on_unwitnessed_stall", ("stalls.test",), {"network": network, "now": now})
+    for method in ("retest_due", "basis"):
+        yield Call(method, ("alpha.example.org",), {"network": network, "now": now})
+    for _ in range(2):
+        yield visit("relay", "alpha.example.org")
+        yield Call("basis", ("alpha.example.org",), {"network": network, "now": now})
+    yield Call("ignore", ({1, 2},))
+    yield Call("lookup", ("long.ago.test",), {"network": network, "now": now})
+
+
+def held_in(table: object) -> int:
+    return len(table._places) if isinstance(table, NameCounter) else len(table)  # type: ignore[arg-type]
+
+
+def filled(beliefs: Beliefs, by: By) -> set[str]:
+    """The tables that hold anything."""
+    return {name for name, held in tables_of(beliefs).items() if TABLES[name].by is by and any(map(held_in, held))}
+
+
+def test_what_is_kept_by_host_is_empty_when_all_is_forgotten() -> None:
+    beliefs = learned(*everywhere())
+    for by in By:
+        assert filled(beliefs, by) == {name for name, table in TABLES.items() if table.by is by}, "else it shows little"
+    beliefs.forget()
+    assert filled(beliefs, By.HOST) == set()
+
+
+def named_hosts() -> list[str]:
+    """Every host of `everywhere`, and a domain."""
+    beliefs = learned(*everywhere())
+    return sorted({text for _, text in texts(beliefs) if is_host(text) and text.endswith((".test", ".org"))})
+
+
+@pytest.mark.parametrize("host", named_hosts())
+def test_of_each_host_nothing_is_left(host: str) -> None:
+    beliefs = learned(*everywhere())
+    assert any(host in text for _, text in texts(beliefs))
+    beliefs.forget(host)
+    assert left_of(host, beliefs) == []
+
+
+def test_what_is_kept_by_host_or_network_goes_with_the_network() -> None:
+    beliefs = learned(*everywhere(HOME), *everywhere(AWAY, T0 + MONTH + 1000))
+    beliefs.forget(network=HOME)
+    kept = {place for place, text in texts(beliefs) if text == HOME}
+    assert kept == {"Budget._spent"}, "else forgetting would renew the budget"
+    assert filled(beliefs, By.HOST) >= {name for name, table in TABLES.items() if table.by is By.HOST} - EMPTIED
+
+
+EMPTIED = {"OutcomeLearning._settled", "Bases._bases", "Bases._hosts"}
+"""Tables that forgetting empties of all networks: the next visit is read as a whole, and planned anew."""
+
+
+def test_what_is_kept_by_neither_holds_no_name() -> None:
+    beliefs = learned(*everywhere())
+    named = {place for place, text in texts(beliefs) if "." in text or text == HOME}
+    assert named & {name for name, table in TABLES.items() if table.by is By.NEITHER} == set()
