@@ -1,4 +1,4 @@
-"""docs/faults.md, G8: whatever an addon does, requests take the way that the user's rules give them, and RELAY stays closed.
+"""docs/faults.md, G8: whatever an addon does, requests take the way of the user's rules, and RELAY stays closed.
 
 Each fault is put into a `plan` hook and tried with the relay dead: closed.test would be reached direct if the fault
 opened it, and the origin would see that. The control is an addon that does open it, on purpose.

@@ -217,7 +217,7 @@ def visit(planner: Planner, host: str) -> None:
     learn(replace(outcome(delivered(plan.routes[0]), host=host, at=T0), plan=plan), HOME, T0)(planner.beliefs)
 
 
-def test_F16_a_relay_that_an_override_named_stays_first_for_a_blocked_site() -> None:
+def test_L16_a_relay_that_an_override_named_stays_first_for_a_blocked_site() -> None:
     """As the route that worked last. So this site is not planned as before the override."""
     planner = Planner(told([Visit("rescued", "other.test")]))
     assert planner.plan("other.test").routes[0] == Route(("tor",))

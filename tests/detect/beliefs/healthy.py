@@ -46,7 +46,7 @@ class Healthy(Machine):
 
     def pass_gate(self, host: str) -> None:
         """A site that was dead stays so until what was seen of that can be compared with nothing any more."""
-        if "F14" in KNOWN:
+        if "L14" in KNOWN:
             self.now = max(self.now, self.dead_until.get(host, 0.0) + 0.1)
 
     def is_troubled(self, host: str, network: NetworkId = HOME) -> bool:
@@ -95,7 +95,7 @@ class Healthy(Machine):
     def reset(self, host: str, opens: bool = True) -> None:
         """One connection in many is reset, and a relay opens the site."""
         domain = registrable(host)
-        alike = [other for other in HOSTS if registrable(other) == domain] if "F17" in KNOWN else [host]
+        alike = [other for other in HOSTS if registrable(other) == domain] if "L17" in KNOWN else [host]
         if self.quiet.get(host, QUIET) < QUIET or any(map(self.is_troubled, alike)):
             return
         if opens:

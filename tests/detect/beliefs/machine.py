@@ -104,12 +104,12 @@ def differing(told: Told, now: float) -> dict[Key, tuple[Belief | None, Belief |
     """Beliefs that are stored, as of `now`, and those that the Changes told, where both differ."""
     stored = dict(told.beliefs._table.stored.items())
     known = dict(told.stored)
-    if "F4" in KNOWN:
+    if "L4" in KNOWN:
         keep(known, told.beliefs._table._pending)
     found = {}
     for key in stored.keys() | known.keys():
         here, there = stored.get(key), known.get(key)
-        if "F7" in KNOWN and here is not None and there is not None:
+        if "L7" in KNOWN and here is not None and there is not None:
             until = max(here.until, there.until) if here.state is State.SUSPECT is there.state else there.until
             there = replace(there, retest_at=here.retest_at, retest_step=here.retest_step, until=until)
         seen = as_of(here, now, told.tuning), as_of(there, now, told.tuning)
@@ -379,7 +379,7 @@ def order_shows(
     """What differs between beliefs that are told two events in one order and in the other, as far as that is not
     known."""
     health, waiting = told.beliefs._counting.network_health, told.beliefs._counting.pending.waiting
-    if "F15" in KNOWN and not health.may_learn(network, now):
+    if "L15" in KNOWN and not health.may_learn(network, now):
         return
     if is_ordered_today(pair, {host for _, host in waiting.get(network, ())}):
         return
@@ -394,11 +394,11 @@ def is_ordered_today(pair: Sequence[Visit | Beside], waiting: Collection[str]) -
     """Whether the order of two events shows with the code of today. `waiting`: hosts with signals at the control
     gate."""
     opening = {each.host for each in pair if each.opens_direct}
-    if "F11" in KNOWN and len(opening) == 1 and {*map(registrable, opening)} & {*map(registrable, waiting)}:
+    if "L11" in KNOWN and len(opening) == 1 and {*map(registrable, opening)} & {*map(registrable, waiting)}:
         return True
-    if "F19" in KNOWN and opening and any(isinstance(each, Beside) and each.is_of_a_stranger for each in pair):
+    if "L19" in KNOWN and opening and any(isinstance(each, Beside) and each.is_of_a_stranger for each in pair):
         return True
-    return "F12" in KNOWN and any(each.host in waiting and opening - {each.host} for each in pair)
+    return "L12" in KNOWN and any(each.host in waiting and opening - {each.host} for each in pair)
 
 
 def differences(here: Beliefs, there: Beliefs, now: float) -> Iterator[tuple[str, object, object]]:
@@ -431,8 +431,8 @@ def left_of(host: str, beliefs: Beliefs) -> list[tuple[str, str]]:
     return own + [each for each in found if each[1] in (domain, f"*.{domain}") and each[0] not in _DOMAINS]
 
 
-_DOMAINS = frozenset({"SignalCounting._shared"} if "F13" in KNOWN else ())
-_LEFT = (("Results.waiting",) if "F8" in KNOWN else ()) + ((".story", ".why") if "F18" in KNOWN else ())
+_DOMAINS = frozenset({"SignalCounting._shared"} if "L13" in KNOWN else ())
+_LEFT = (("Results.waiting",) if "L8" in KNOWN else ()) + ((".story", ".why") if "L18" in KNOWN else ())
 
 
 def run(machine: type[Machine], histories: int, steps: int, *, is_random: bool = False, shrinks: bool = False) -> None:

@@ -91,11 +91,11 @@ def told(*calls: Call, tuning: DetectTuning | None = None) -> Told:
 
 def test_each_that_is_left_out_has_its_test() -> None:
     """And nothing is left out that holds."""
-    tests = [name.split("_")[1] for name in globals() if name.startswith(("test_F", "test_I"))]
+    tests = [name.split("_")[1] for name in globals() if name.startswith(("test_L", "test_I"))]
     assert sorted(tests) == sorted(KNOWN)
 
 
-def test_F4_what_lapses_is_told_with_the_next_event_alone() -> None:
+def test_L4_what_lapses_is_told_with_the_next_event_alone() -> None:
     made = told(learn(UPLINK, HOME, T0), Visit("rescued", ALPHA).call(HOME, T0))
     long_after = T0 + 30 * 86_400.0
     assert made.beliefs.lookup(ALPHA, network=HOME, now=long_after).state is State.UNKNOWN
@@ -105,7 +105,7 @@ def test_F4_what_lapses_is_told_with_the_next_event_alone() -> None:
     assert (HOME, ALPHA) not in made.stored
 
 
-def test_F7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
+def test_L7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
     made = told(learn(UPLINK, HOME, T0), Visit("rescued", ALPHA).call(HOME, T0))
     before = made.beliefs.lookup(ALPHA, network=HOME, now=T0).retest_at
     made(learn(Retested(ALPHA, direct_ok=False, other_ok=False), HOME, T0 + 130))
@@ -114,7 +114,7 @@ def test_F7_the_date_of_a_re_test_is_corrected_without_a_Change() -> None:
     assert made.stored[key].retest_at == before, "a Byway that starts anew re-tests at once"
 
 
-def test_F8_a_failure_that_waits_for_another_site_outlives_forgetting() -> None:
+def test_L8_a_failure_that_waits_for_another_site_outlives_forgetting() -> None:
     """Of a port that no page is on: its host has no visit, and no result once it opened."""
     made = told(
         Visit("alone", ALPHA, TIMEOUT, port=22, protocol=Protocol.NONE).call(HOME, T0),
@@ -124,7 +124,7 @@ def test_F8_a_failure_that_waits_for_another_site_outlives_forgetting() -> None:
     assert {place for place, text in texts(made.beliefs) if text == ALPHA} == {"Results.waiting"}
 
 
-def test_F10_an_eviction_is_told_before_the_Change_that_stored_what_it_evicts() -> None:
+def test_L10_an_eviction_is_told_before_the_Change_that_stored_what_it_evicts() -> None:
     """So a store keeps what the memory has dropped."""
     made = Told(DetectTuning(hosts_max=10))
     for number in range(20):
@@ -139,7 +139,7 @@ def order_of(*before: Call, one: Call, other: Call) -> dict[str, tuple[object, o
     return {name: (first, second) for name, first, second in differences(here, there, T0 + 1)}
 
 
-def test_F11_a_host_that_a_relay_opened_opens_the_gate_if_another_delivered_at_this_very_instant() -> None:
+def test_L11_a_host_that_a_relay_opened_opens_the_gate_if_another_delivered_at_this_very_instant() -> None:
     """What waits is about a host of the domain that delivered, which is no control for it."""
     waits = learn(Intercepted(ALPHA, "stranger", known=False), HOME, T0)
     direct = learn(DirectDelivered(BETA), HOME, T0 + 1)
@@ -149,7 +149,7 @@ def test_F11_a_host_that_a_relay_opened_opens_the_gate_if_another_delivered_at_t
     assert found["waiting"] == (set(), {(HOME, ALPHA)})
 
 
-def test_F12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not_commute() -> None:
+def test_L12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not_commute() -> None:
     waits = Visit("rescued", ALPHA).call(HOME, T0)
     itself = Visit("works", ALPHA).call(HOME, T0 + 1)
     another = Visit("works", NEWS).call(HOME, T0 + 1)
@@ -157,7 +157,7 @@ def test_F12_what_is_released_in_an_instant_and_what_its_host_shows_in_it_do_not
     assert found[f"{ALPHA}: score"] == (0.0, 2.0), "it opened before its reset could count, or after"
 
 
-def test_F13_forgetting_a_host_leaves_its_domain_among_those_that_share_a_place() -> None:
+def test_L13_forgetting_a_host_leaves_its_domain_among_those_that_share_a_place() -> None:
     moved = (Symptom.REDIRECTED, Stage.FIRST_BYTE)
     made = told(
         Visit("rescued", ALPHA, moved, protocol=Protocol.HTTP, port=80).call(HOME, T0), Call("forget", (ALPHA,))
@@ -167,7 +167,7 @@ def test_F13_forgetting_a_host_leaves_its_domain_among_those_that_share_a_place(
     }
 
 
-def test_F14_a_site_that_is_down_on_all_routes_and_then_up_counts_as_rescued() -> None:
+def test_L14_a_site_that_is_down_on_all_routes_and_then_up_counts_as_rescued() -> None:
     """It restarts: no route reaches it, and half a minute later a relay has its first answer sooner than direct. That
     the relay had failed as well is not held against it. Twice in some hours, and the site is blocked."""
     made = Told(DetectTuning())
@@ -181,7 +181,7 @@ def test_F14_a_site_that_is_down_on_all_routes_and_then_up_counts_as_rescued() -
     assert (belief.state, belief.cause, belief.episodes) == (State.BLOCKED, Cause.SNI_RESET, 2)
 
 
-def test_F15_a_re_test_that_fails_just_after_waking_counts_when_that_is_over() -> None:
+def test_L15_a_re_test_that_fails_just_after_waking_counts_when_that_is_over() -> None:
     """Nothing is to be learned for `wake_s`, 10 s."""
     made = Told(DetectTuning())
     for at in (T0, T0 + 61):
@@ -195,7 +195,7 @@ def test_F15_a_re_test_that_fails_just_after_waking_counts_when_that_is_over() -
     assert made.stored[HOME, ALPHA].score == pytest.approx(before + 2.0, abs=0.01)
 
 
-def test_F17_two_hosts_of_a_domain_that_are_each_reset_once_block_the_domain() -> None:
+def test_L17_two_hosts_of_a_domain_that_are_each_reset_once_block_the_domain() -> None:
     """However often the second one works in between; within the hours in which the first one is suspect, and is not
     visited. By docs/detection.md, "Scopes"."""
     made = told(learn(UPLINK, HOME, T0), Visit("rescued", ALPHA).call(HOME, T0))
@@ -209,7 +209,7 @@ def test_F17_two_hosts_of_a_domain_that_are_each_reset_once_block_the_domain() -
     assert (belief.scope, belief.state) == ("*.example.org", State.BLOCKED)
 
 
-def test_F18_what_waits_about_one_host_names_another_one_that_was_forgotten() -> None:
+def test_L18_what_waits_about_one_host_names_another_one_that_was_forgotten() -> None:
     """Its sentence is that of their domain, and becomes that of its own belief once the signal counts."""
     made = Told(DetectTuning())
     for number, host in enumerate((ALPHA, BETA)):
@@ -222,7 +222,7 @@ def test_F18_what_waits_about_one_host_names_another_one_that_was_forgotten() ->
     assert ALPHA in made.stored[HOME, BETA].why
 
 
-def test_F19_whether_a_domain_is_intercepted_depends_on_when_the_gate_opened() -> None:
+def test_L19_whether_a_domain_is_intercepted_depends_on_when_the_gate_opened() -> None:
     """Where it is open already, nobody considers the domain of a host with a stranger's certificate."""
 
     def scope_of(*, opens_first: bool) -> str:

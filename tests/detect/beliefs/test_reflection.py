@@ -134,7 +134,7 @@ def learned(*calls: Call, tuning: DetectTuning | None = None) -> Beliefs:
 
 
 def test_the_set_of_domains_grows_beyond_the_beliefs_that_it_names() -> None:
-    """Half of F3: what is evicted, or lapses, leaves it only when a lookup asks for that domain."""
+    """Half of L3: what is evicted, or lapses, leaves it only when a lookup asks for that domain."""
     calls, now = [], T0
     for number in range(60):
         for host in (f"a.dom{number}.test", f"b.dom{number}.test"):
