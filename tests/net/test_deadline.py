@@ -231,7 +231,7 @@ async def test_who_keeps_time_himself_can_poll_again(stream: SocketStream, pair:
 # -- the rule of the house ---------------------------------------------------------------------------------------------
 
 PROXY = Path(__file__).parents[2] / "proxy"
-PEERS = ("net", "probe", "session", "intercept")
+PEERS = ("net", "probe", "session", "features/inspection")
 """Where peers are waited for. Elsewhere it is programs, threads and addons, for which a plain timeout is right."""
 
 BANNED = {"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for"}
