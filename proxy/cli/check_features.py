@@ -16,7 +16,7 @@ from proxy.model.feature import BrokenFeature
 def main() -> None:
     """Prints a JSON object: by feature, why it does not work."""
     with contextlib.suppress(AttributeError, OSError):  # Windows has none
-        os.nice(19)
+        os.nice(10)
     broken: dict[str, str] = {}
     for feature in FEATURES:
         for name in feature.names():

@@ -31,7 +31,8 @@ _SUCCESS_WINDOW_S = 86_400.0
 
 async def problems(frame: Frame, now: float) -> tuple[ProblemJson, ...]:
     """Returns the problems that are of no other feature."""
-    return present(await frame.one(StatusEndpoints).moment(now))
+    status = frame.one(StatusEndpoints)
+    return present(status.answering.get(now) or await status.moment(now))
 
 
 class StatusEndpoints:
@@ -39,7 +40,8 @@ class StatusEndpoints:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._last: StatusSnapshot | None = None
+        self.answering: dict[float, StatusSnapshot] = {}
+        """What `status` has read of the moment about which it is asking for problems. Nothing stays: it names sites."""
         self.parts = frame.parts
         self.sites = frame.sites
         self.relays = frame.relays
@@ -53,7 +55,11 @@ class StatusEndpoints:
         """Says what is on, what is wrong, which sites are in trouble, and how the routes do."""
         parts, now = self.parts, time.time()
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
-        moment = await self.moment(now)
+        moment = self.answering[now] = await self.moment(now)
+        try:
+            problems = await self._frame.problems(now)
+        finally:
+            self.answering.pop(now, None)
         settings = parts.setup().settings
         listen, live = settings.listen, moment.live
         network = parts.network()
@@ -73,7 +79,7 @@ class StatusEndpoints:
             network_state=moment.network,
             mode=ModeJson.of(parts.modes),
             traffic=moment.traffic,
-            problems=await self._frame.problems(now),
+            problems=problems,
             notices=tuple(map(redact, notices)),
             live=live,
             overrides=overrides_json(
@@ -87,14 +93,12 @@ class StatusEndpoints:
         )
 
     async def moment(self, now: float) -> StatusSnapshot:
-        """Returns the status of all parts; for the same `now` as before, the one of before."""
-        if self._last is not None and self._last.now == now:
-            return self._last
+        """Reads the status of all parts."""
         parts = self.parts
         network = parts.network()
         known = await self.sites.known(now)
         visits = await self.relays.visits(now)
-        self._last = StatusSnapshot(
+        return StatusSnapshot(
             live=dict(parts.counters()),
             network=parts.beliefs.network_state(network),
             relays=await self.relays.all(now, visits),
@@ -106,7 +110,6 @@ class StatusEndpoints:
             clock_s=parts.beliefs.clock_ahead(now),
             traffic=await self._traffic(network, now),
         )
-        return self._last
 
     async def _traffic(self, network: NetworkId, now: float) -> TrafficJson | None:
         """Says how traffic fails as a whole, if it does."""
