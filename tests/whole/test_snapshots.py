@@ -133,9 +133,10 @@ class Shown:
 
     def compare(self, kind: str, words: str) -> None:
         """Holds it against the snapshot, and to the rules for all."""
-        both = [Terminal(self.home, words, NO_COLOR="1"), Terminal(self.home, words, NO_COLOR="1", LC_ALL="C")]
+        # One after the other: what a measurement finds is said of the site by the next command.
         wide = self._wide(words)
-        narrow, ascii_only = (terminal.read() for terminal in both)
+        narrow = Terminal(self.home, words, NO_COLOR="1").read()
+        ascii_only = Terminal(self.home, words, NO_COLOR="1", LC_ALL="C").read()
         assert "\x1b" not in narrow
         assert ascii_only.isascii()
         assert "Traceback" not in narrow + ascii_only
