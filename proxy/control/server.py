@@ -177,7 +177,9 @@ class ControlServer:
         parts = await asyncio.to_thread(self._parts)
         from aiohttp.web import SockSite
 
-        from proxy.control.web_apps import make_runners
+        from proxy.control.web_apps import import_features, make_runners
+
+        await asyncio.to_thread(import_features, parts.features)
 
         token = None if self._path is not None else self._token
         running = _Applications(parts, *make_runners(parts, token, self._port or 0, self._proxy_port))

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -20,7 +22,7 @@ from proxy.control.frame import Frame
 from proxy.control.pac import CONTENT_TYPE, PATHS, pac_text
 from proxy.languages.language import Language, language_of_browser
 from proxy.model import Destination
-from proxy.model.feature import Role, usable
+from proxy.model.feature import BrokenFeature, Feature, Role, usable
 from proxy.model.phrase import _
 from proxy.session.error_page import prefers_html
 from proxy.session.inbound import reached_address
@@ -36,6 +38,16 @@ _CLOSE_S = 1.0
 _LINGER_S = 2.0
 """Seconds for which the rest of a body is read and dropped, so that its sender gets the answer."""
 _IDLE_S = 15.0
+
+
+def import_features(features: Sequence[Feature]) -> None:
+    """Imports what the API and the front page will use of features: on the loop, connections would wait for it. What
+    cannot be imported is told of where it is used."""
+    for feature in features:
+        pages = [name for role, name in feature.provides.items() if role is Role.FRONT_PAGE]
+        for name in filter(None, (*feature.endpoints, *pages, feature.problems, feature.forgets)):
+            with contextlib.suppress(BrokenFeature):
+                feature.load(name)
 
 
 def make_runners(
@@ -83,6 +95,7 @@ def _runner(app: web.Application) -> web.AppRunner:
 
 def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
     parts = frame.parts
+    front_page = usable(frame.features, Role.FRONT_PAGE)
 
     def reached(request: web.Request) -> Destination:
         """The address at which the client has reached us, with the port of the proxy."""
@@ -132,7 +145,6 @@ def _page_app(frame: Frame, dashboard: Dashboard, port: int) -> web.Application:
         language = language_of(request)
         address = reached(request).address
         is_here = address is not None and address.is_loopback
-        front_page = usable(frame.features, Role.FRONT_PAGE)
         if front_page is None:
             raise web.HTTPNotFound
         text = front_page(proxy(request), use(request, user_agent) if is_here else None, user_agent, language)

@@ -7,8 +7,10 @@ import logging
 import os
 import socket
 import stat
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from proxy.control.access import SECURITY_HEADERS
 from proxy.control.dependencies import Dependencies
 from proxy.control.server import ControlServer
 from proxy.model.errors import BywayError
+from proxy.model.feature import Feature
 from proxy.wire.html_page import CONTENT_SECURITY_POLICY
 from tests.control.test_access import ask
 from tests.support.control_world import World
@@ -25,6 +28,26 @@ from tests.support.sockets import descriptors, tcp_pair
 from tests.support.waiting import until
 
 OURS = "Host: 127.0.0.1:8119\r\n"
+
+
+async def test_features_are_imported_beside_the_loop(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their imports take a tenth of a second, in which no connection would go on."""
+    first: dict[tuple[str, str], bool] = {}  # by feature and name, whether the loop's thread asked for it first
+    load = Feature.load
+
+    def watched(feature: Feature, name: str) -> Any:
+        first.setdefault((feature.name, name), threading.current_thread() is threading.main_thread())
+        return load(feature, name)
+
+    monkeypatch.setattr(Feature, "load", watched)
+    server = ControlServer(lambda: world.parts, tmp_path / "c.sock", "unused", port=8119)
+    await server.start()
+    assert (await ask(server.address, "GET /v1/status HTTP/1.1", "Host: byway\r\n"))[0] == 200
+    await server.close()
+    assert ("today", "endpoints:StatusEndpoints") in first
+    assert [name for name, is_on_the_loop in first.items() if is_on_the_loop] == []
 
 
 async def test_the_socket_is_the_users_alone_whatever_the_umask(world: World, tmp_path: Path) -> None:

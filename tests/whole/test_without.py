@@ -127,6 +127,13 @@ async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_wor
         assert done.returncode == 1
         assert re.search(place, done.stderr), done.stderr
         assert "Traceback" not in done.stderr
+    if feature.name != "doctor":
+        config, state = tmp_path / "alone" / "config.toml", tmp_path / "alone" / "state"
+        state.mkdir(mode=0o700, parents=True)
+        config.write_text("config_version = 1\n")
+        done = python(at, "-m", "proxy", "--config", str(config), "--state", str(state), "doctor")
+        assert re.search(place, done.stdout), done
+        assert "Traceback" not in done.stderr
 
     async with Origin() as origin, Relay({"far.test": "127.0.0.1"}) as relay:
         async with Byway(tmp_path, config=config_of(relay), rules=RULES, environment={"PYTHONPATH": str(at)}) as byway:

@@ -16,14 +16,13 @@ from proxy.model.feature import BrokenFeature
 from proxy.model.phrase import _
 from proxy.terminal.command import Invocation, command
 from proxy.terminal.exit_codes import Exit, NotAllowed
-from proxy.terminal.findings import Step
+from proxy.terminal.findings import Finding, Step
 from proxy.wire.relay_url import redact
 
 if TYPE_CHECKING:
     from proxy.config.paths import Paths
     from proxy.config.schema import Settings
     from proxy.terminal.client import Client
-    from proxy.terminal.findings import Finding
 
 
 def add_to(app: typer.Typer) -> None:
@@ -186,6 +185,8 @@ def _of_features(call: Invocation) -> Iterator[Finding]:
     """Yields what features find out about themselves, and those that do not work."""
     for feature in call.features:
         try:
+            for name in feature.names():
+                feature.load(name)
             yield from feature.load(feature.checks)(call) if feature.checks else ()
         except BrokenFeature as error:
             yield Finding(Step.PROXY_PACKAGE, f"{error}.", _("install Byway again"))
