@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
+from proxy.model import Override
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
 from proxy.setup.runtime import NO_RUNTIME, Runtime
@@ -27,15 +29,15 @@ class Maker:
         (self.folder / "config.toml").write_text(config)
         (self.folder / "rules.txt").write_text(rules)
 
-    def make(self) -> Setup:
-        return self._maker.make(load(self._paths.config_to_read, env={}), {}, port=8119)
+    def make(self, overrides: Mapping[str, Override] = MappingProxyType({})) -> Setup:
+        return self._maker.make(load(self._paths.config_to_read, env={}), overrides, port=8119)
 
 
 @asynccontextmanager
-async def making(folder: Path, runtime: Runtime = NO_RUNTIME) -> AsyncIterator[Maker]:
+async def making(folder: Path, runtime: Runtime = NO_RUNTIME, *, inspects: bool = True) -> AsyncIterator[Maker]:
     poller = make_poller(asyncio.get_running_loop())
     paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
     try:
-        yield Maker(folder, SetupBuilder(poller, paths, runtime), paths)
+        yield Maker(folder, SetupBuilder(poller, paths, runtime, inspects=inspects), paths)
     finally:
         poller.close()
