@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import tomllib
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -19,7 +18,7 @@ from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
-from proxy.config.toml_tables import Tables
+from proxy.config.toml_edit import TomlText
 from proxy.model.errors import BywayError, ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
@@ -64,7 +63,7 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
 
     Raises ValueError with a sentence for a URL or name that cannot be, ConfigError when the file is faulty as it is or
     would be with the relays, and BywayError when it cannot be written."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     there = {relay.name: (_identity(relay.url), relay) for relay in edited.relays}
     added, is_changed = [], False
     for new in relays:
@@ -73,7 +72,7 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
         same = next((relay for known, relay in there.values() if known == identity), None)
         if same is not None:
             if same.public_only and not new.public_only:  # who adds it in a terminal may reach the local network
-                edited.set_flag(edited.place(same.name), "public_only", False)
+                edited.set("relay", edited.place(same.name), "public_only", value=False)
                 is_changed = True
             added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
             continue
@@ -107,14 +106,14 @@ def add_list(file: Path, table: Mapping[str, str | bool]) -> None:
 
     Raises ConfigError when the file is faulty as it is or would be with the list, and BywayError when it cannot be
     written."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     edited.append("list", table)
     edited.save()
 
 
 def relays_in(file: Path) -> Callable[[NewRelay], bool]:
     """Whether a relay is in the file already. Raises ConfigError when the file is faulty."""
-    there = {_identity(relay.url) for relay in _Edited.open(file).relays}
+    there = {_identity(relay.url) for relay in _Edited(file).relays}
     return lambda new: _identity(new.url) in there
 
 
@@ -122,7 +121,7 @@ def remove_relays(file: Path, names: Sequence[str]) -> Removal:
     """Removes these relays. The caller has checked that nothing refers to them.
 
     Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     names = list(dict.fromkeys(names))
     places = [edited.place(name) for name in names]
     tables = edited.remove_relays(places)
@@ -135,7 +134,7 @@ def restore_relays(file: Path, removed: Removal) -> None:
 
     Raises ValueError when another relay has such a name now, ConfigError when the file is faulty or would be, and
     BywayError."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     for name, _, _ in removed.tables:
         if any(relay.name == name for relay in edited.relays):
             raise ValueError(f"relay {name} exists already")
@@ -147,7 +146,7 @@ def move_relay(file: Path, name: str, *, by: int) -> int:
     """Moves a relay by so many positions, at most to an end, and returns its position, counted from 1.
 
     Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     place = edited.place(name)
     order = [each for each in range(len(edited.relays)) if each != place]
     target = min(max(place + by, 0), len(order))
@@ -162,7 +161,7 @@ def order_relays(file: Path, names: Sequence[str]) -> list[str]:
     """Puts these relays first, in this order; the others follow as they stood. Returns all names in their new order.
 
     Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     first = list(dict.fromkeys(edited.place(name) for name in names))
     order = [*first, *(place for place in range(len(edited.relays)) if place not in first)]
     if order != sorted(order):
@@ -175,10 +174,10 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     """Sets `enabled` of these relays. Returns those for which that was a change.
 
     Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
     for name in changed:
-        edited.set_flag(edited.place(name), "enabled", enabled)
+        edited.set("relay", edited.place(name), "enabled", value=enabled)
     if changed:
         edited.save()
     return changed
@@ -188,10 +187,10 @@ def allow_plaintext_credentials(file: Path, name: str) -> None:
     """Lets a relay have its user and password unencrypted.
 
     Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
-    edited = _Edited.open(file)
+    edited = _Edited(file)
     place = edited.place(name)
     if not edited.relays[place].allow_plaintext_credentials:
-        edited.set_flag(place, "allow_plaintext_credentials", True)
+        edited.set("relay", place, "allow_plaintext_credentials", value=True)
         edited.save()
 
 
@@ -200,8 +199,8 @@ def change_settings(file: Path, values: Mapping[tuple[str, str], Value | None]) 
     key, so that its default holds. Returns False when nothing had to change.
 
     Raises ConfigError when the file is faulty as it is or would be, and BywayError when it cannot be written."""
-    edited = _Edited.open(file)
-    changed = [edited.set(table, key, value) for (table, key), value in values.items()]
+    edited = _Edited(file)
+    changed = [edited.set(table, key, value=value) for (table, key), value in values.items()]
     if any(changed):
         edited.save()
     return any(changed)
@@ -219,24 +218,14 @@ def put_back(file: Path, text: str, *, instead_of: str) -> None:
 
 
 class _Edited:
-    """A configuration file being edited: its text, and the settings that the text must have in the end."""
+    """A configuration file being edited, and its settings without the edits."""
 
-    def __init__(
-        self, file: Path, text: str, relays: Sequence[RelayConfig], groups: Mapping[str, Sequence[str]]
-    ) -> None:
-        self._file = file
-        self._text = text
-        self._before = text
-        self.relays = relays
-        """The relays as they are in the file, without the edits."""
-        self.groups = groups
-        self._wanted: dict[str, Any] = tomllib.loads(text)
-
-    @classmethod
-    def open(cls, file: Path) -> _Edited:
+    def __init__(self, file: Path) -> None:
         """Raises ConfigError when the file is faulty as it is."""
-        file, text, settings = _read(file)
-        return cls(file, text, settings.relay, {group.name: group.relays for group in settings.group})
+        self._file, self._before, self.settings = _read(file)
+        self._toml = TomlText(self._before)
+        self.relays = self.settings.relay
+        self.groups = {group.name: group.relays for group in self.settings.group}
 
     def place(self, name: str) -> int:
         """Raises ValueError for an unknown relay."""
@@ -246,111 +235,56 @@ class _Edited:
 
     def append(self, array: str, table: Mapping[str, str | bool]) -> None:
         """Adds a table to an array of tables: `[[relay]]`, `[[list]]`."""
-        import tomlkit
+        self._toml.append(array, table)
 
-        self._wanted.setdefault(array, []).append(dict(table))
-        lines = tomlkit.dumps(dict(table))
-        try:
-            self._text = Tables(self._text, array).append(f"[[{array}]]\n{lines}")
-        except ValueError:  # none yet, or written inline: relay = [{ … }]
-            document = tomlkit.parse(self._text)
-            tables = document.get(array)
-            if not tables:
-                document.pop(array, None)
-                document.append(array, tomlkit.aot())
-                document[array].append(tomlkit.item(dict(table)))
-            else:
-                inline = tomlkit.inline_table()
-                inline.update(table)
-                tables.append(inline)
-            self._text = tomlkit.dumps(document)
-
-    def set(self, table: str, key: str, value: Value | None) -> bool:
-        """Sets a key of a table, or removes it. Returns whether that is a change."""
-        import tomlkit
-
-        there = self._wanted.get(table, {})
+    def set(self, *path: str | int, value: Value | None) -> bool:
+        """Sets a key, or removes it. Returns whether that is a change."""
+        there: Any = self._toml.document
+        for name in path[:-1]:
+            there = there.get(name, {}) if isinstance(name, str) else there[name]
+        key = path[-1]
         if there.get(key) == value and type(there.get(key)) is type(value):
             return False
-        is_new_table, is_there = table not in self._wanted, key in there
-        document: Any = tomlkit.parse(self._text)
         if value is None:
-            del self._wanted[table][key]
-            del document[table][key]
-            self._text = tomlkit.dumps(document)
-            return True
-        written, literal = tomlkit.key(key).as_string(), tomlkit.item(value).as_string()
-        self._wanted.setdefault(table, {})[key] = value
-        if is_new_table:
-            self._text = f"{self._text.rstrip()}\n\n[{table}]\n{written} = {literal}\n"
-            return True
-        try:
-            if is_there:
-                raise ValueError
-            self._text = Tables(self._text, table).set(0, written, literal)
-        except ValueError:  # it is there, or the table is written inline
-            document[table][key] = value
-            self._text = tomlkit.dumps(document)
+            self._toml.remove(path)
+        else:
+            self._toml.set(path, value)
         return True
 
     def remove_relays(self, places: Sequence[int]) -> list[str]:
-        """Returns the tables as they were written."""
-        self._wanted["relay"] = [each for place, each in enumerate(self._wanted["relay"]) if place not in places]
-        if not self._wanted["relay"]:
-            del self._wanted["relay"]
-        tables = self._tables()
-        self._text = tables.remove(places)
-        return [tables.written(place) for place in places]
-
-    def restore_relays(self, removed: Removal) -> None:
-        for _, place, table in sorted(removed.tables, key=lambda each: each[1]):
-            there = self._wanted.setdefault("relay", [])
-            there += tomllib.loads(table)["relay"]
-            if len(there) == 1:
-                self._text = f"{self._text.rstrip()}\n\n{table}"
-            else:
-                self._text = self._tables().append(table)
-                order = list(range(len(there) - 1))
-                order.insert(place, len(there) - 1)
-                self.reorder_relays(order)
-        if self._before == removed.after:
-            self._text = removed.before
-
-    def reorder_relays(self, order: Sequence[int]) -> None:
-        self._wanted["relay"] = [self._wanted["relay"][place] for place in order]
-        self._text = self._tables().reorder(order)
-
-    def set_flag(self, place: int, key: str, value: bool) -> None:
-        """Sets a key of a relay that is true or false."""
-        import tomlkit
-
-        is_written = key in self._wanted["relay"][place]
-        self._wanted["relay"][place][key] = value
-        if is_written:
-            document = tomlkit.parse(self._text)
-            document["relay"][place][key] = value
-            self._text = tomlkit.dumps(document)
-        else:
-            self._text = self._tables().set(place, key, "true" if value else "false")
-
-    def save(self) -> tuple[str, str]:
-        """Writes the text, and returns it with that of before. Raises BywayError when it lacks the expected settings,
-        and what `_replace` raises."""
-        comments = [line for line in self._before.splitlines() if line.lstrip().startswith("#")]
+        """Returns the tables as they were written. Raises BywayError for relays that are written inline."""
         try:
-            is_right = tomllib.loads(self._text) == self._wanted and set(comments) <= set(self._text.splitlines())
-        except tomllib.TOMLDecodeError:
-            is_right = False
-        if not is_right:
-            raise self._by_hand()
-        _replace(self._file, self._text, before=self._before)
-        return self._before, self._text
-
-    def _tables(self) -> Tables:
-        try:
-            return Tables(self._text, "relay")
+            tables = [self._toml.written("relay", place) for place in places]
         except ValueError:
             raise self._by_hand() from None
+        self._toml.remove_tables("relay", places)
+        return tables
+
+    def restore_relays(self, removed: Removal) -> None:
+        if self._before == removed.after:
+            self._toml = TomlText(removed.before)
+            return
+        for _, place, table in sorted(removed.tables, key=lambda each: each[1]):
+            self._toml.append_written("relay", table)
+            order = list(range(len(self._toml.document["relay"]) - 1))
+            order.insert(place, len(order))
+            self.reorder_relays(order)
+
+    def reorder_relays(self, order: Sequence[int]) -> None:
+        self._toml.reorder_tables("relay", order)
+
+    def save(self) -> tuple[str, str]:
+        """Writes the text, and returns it with that of before. Raises BywayError for a file that cannot be edited, and
+        what `_replace` raises."""
+        try:
+            text = self._toml.finished()
+        except ValueError:
+            raise self._by_hand() from None
+        comments = {line for line in self._before.splitlines() if line.lstrip().startswith("#")}
+        if not comments <= set(text.splitlines()):  # such as those in the value of before
+            raise self._by_hand()
+        _replace(self._file, text, before=self._before)
+        return self._before, text
 
     def _by_hand(self) -> BywayError:
         return BywayError(f"{shown(self._file)} is written in a way that this command cannot edit: edit it by hand")
@@ -392,42 +326,13 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
     """Enables or disables an addon in `file`, which is created when missing. Returns False when nothing had to change.
 
     Raises ConfigError when the file is faulty as it is, and BywayError when it cannot be written."""
-    import tomlkit
-    from tomlkit.items import InlineTable
-
-    file, text, settings = _read(file)
-    configured = settings.addons.get(name)
+    edited = _Edited(file)
+    configured = edited.settings.addons.get(name)
     if configured is not None and configured.enabled is enabled:
         return False
-    document = tomlkit.parse(text)
-    addons = document.get("addons")
-    if addons is None:
-        addons = tomlkit.table(is_super_table=True)
-        document.append("addons", addons)
-        addons = document["addons"]
-    table = addons.get(name)
-    if table is not None and "enabled" not in table and (by_lines := _with_enabled(text, name, enabled)):
-        _replace(file, by_lines, before=text)
-        return True
-    if table is None:
-        table = tomlkit.inline_table() if isinstance(addons, InlineTable) else tomlkit.table()
-        table["enabled"] = enabled
-        addons[name] = table
-    else:
-        table["enabled"] = enabled
-    _replace(file, tomlkit.dumps(document), before=text)
+    edited.set("addons", name, "enabled", value=enabled)
+    edited.save()
     return True
-
-
-def _with_enabled(text: str, addon: str, enabled: bool) -> str:
-    """Returns the text with `enabled` in [addons.NAME], before the comments that follow; empty when impossible."""
-    wanted = tomllib.loads(text)
-    wanted["addons"][addon]["enabled"] = enabled
-    try:
-        changed = Tables(text, "addons", addon).set(0, "enabled", "true" if enabled else "false")
-        return changed if tomllib.loads(changed) == wanted else ""
-    except ValueError:
-        return ""
 
 
 def _replace(file: Path, text: str, *, before: str) -> None:

@@ -1,4 +1,4 @@
-"""On which line of a TOML document each key stands.
+"""Where each key of a TOML document stands.
 
 tomllib reads values but keeps no positions, and an error without a line is a hunt. This goes once through a document
 that tomllib has accepted, so it need not judge anything: it only follows keys, headers, inline tables and arrays, and
@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
+from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 
-_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|'[^'\n]*'|"(?:[^"\\\n]|\\.)*\"""")
 _STRING = re.compile(
@@ -22,35 +23,62 @@ _STRING = re.compile(
     r"""|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""",
     re.DOTALL,
 )
-_SCALAR = re.compile(r"[^,\]}\n#]+")
+_SCALAR = re.compile(r"[^,\]}\r\n#]+")
+
+
+class Place(NamedTuple):
+    """Where an assignment or an element of an array stands, by offsets in the text."""
+
+    start: int  # of its key; of an element, of its value
+    value: int
+    end: int  # of its value
+    table: Path  # whose header or brace it stands behind; () for the top of the document
+
+
+class Positions(NamedTuple):
+    """Where everything stands, in the order of the text."""
+
+    lines: dict[Path, int]  # from 1: of every key, header and element; the first, where there are several
+    values: dict[Path, Place]  # of every assignment and element
+    headers: dict[Path, int]  # offset of the header of each table, which for `[[…]]` has a number at its end
 
 
 def key_lines(text: str) -> dict[Path, int]:
     """The line, from 1, of every key, header and array element of a valid document; the first, where a table is
     mentioned more than once. Raises ValueError, perhaps, for a document that is not valid."""
-    return _Walk(text.replace("\r\n", "\n")).lines()
+    return positions(text).lines
+
+
+def positions(text: str) -> Positions:
+    """Returns where everything of a valid document stands. Raises ValueError, perhaps, for one that is not valid."""
+    return _Walk(text).positions()
 
 
 class _Walk:
-    __slots__ = ("_at", "_found", "_latest", "_line_starts", "_text")
+    __slots__ = ("_at", "_found", "_headers", "_latest", "_line_starts", "_text", "_values")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
         self._found: dict[Path, int] = {}
+        self._values: dict[Path, Place] = {}
+        self._headers: dict[Path, int] = {}
         self._latest: dict[Path, int] = {}  # array of tables → number of its latest element
         self._line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
-    def lines(self) -> dict[Path, int]:
+    def positions(self) -> Positions:
         table: Path = ()
         while True:
             self._skip(_BLANK)
-            if self._at >= len(self._text):
-                return self._found
+            start = self._at
+            if start >= len(self._text):
+                return Positions(self._found, self._values, self._headers)
             if self._accept("[["):
                 table = self._header(of_array=True)
+                self._headers[table] = start
             elif self._accept("["):
                 table = self._header(of_array=False)
+                self._headers[table] = start
             else:
                 self._assignment(table)
 
@@ -75,14 +103,14 @@ class _Walk:
         return (*path, self._latest[path]) if path in self._latest else path
 
     def _assignment(self, table: Path) -> None:
-        line = self._line()
+        line, start = self._line(), self._at
         path = table
         for key in self._dotted_key():
             path = (*path, key)
             self._note(path, line)
         self._accept("=")
         self._skip(_SPACE)
-        self._value(path)
+        self._value(path, start, table)
 
     def _dotted_key(self) -> list[str]:
         keys = []
@@ -93,7 +121,8 @@ class _Walk:
             if not self._accept("."):
                 return keys
 
-    def _value(self, path: Path) -> None:
+    def _value(self, path: Path, start: int, table: Path) -> None:
+        value, blanks = self._at, 0
         if self._accept("["):
             self._array(path)
         elif self._accept("{"):
@@ -101,14 +130,16 @@ class _Walk:
         elif self._text.startswith(('"', "'"), self._at):
             self._skip(_STRING)
         else:
-            self._skip(_SCALAR)
+            scalar = self._skip(_SCALAR)
+            blanks = len(scalar) - len(scalar.rstrip())  # before a comment or a bracket
+        self._values[path] = Place(start, value, self._at - blanks, table)
 
     def _array(self, path: Path) -> None:
         number = 0
         self._skip(_BLANK)
         while not self._accept("]"):
             self._note((*path, number), self._line())
-            self._value((*path, number))
+            self._value((*path, number), self._at, path)
             number += 1
             self._skip(_BLANK)
             self._accept(",")

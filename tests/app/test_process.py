@@ -223,7 +223,7 @@ OWN_MODULES = 218
 before anything in it runs."""
 
 LATER = frozenset((
-    "aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "tomlkit", "importlib.metadata",
+    "aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "importlib.metadata",
     "csv", "http",
     "proxy.app.control_backend",  # when somebody asks
     "proxy.features.desktop.notifications",

@@ -363,6 +363,45 @@ def test_windows_line_ends_stay(file: Path) -> None:
     assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
 
 
+@pytest.mark.parametrize("text", [OWNED, MANY])
+def test_what_is_added_has_the_line_ends_of_the_file(file: Path, text: str) -> None:
+    file.write_bytes(text.replace("\n", "\r\n").encode())
+    add_relay(file, "socks5h://127.0.0.1:1080", "new")
+    change_settings(file, {("log", "hosts"): "off", ("log", "keep_days"): 3, ("desktop", "notify"): False})
+    enable_relays(file, ["tor", "new"], False)
+    set_addon(file, "pin", True)
+    assert [name for name, _ in relays(file)][-1] == "new"
+    assert load(file).settings.log.keep_days == 3
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("values", "before", "after"),
+    [
+        ({("log", "hosts"): "off"}, 'hosts = "all"', 'hosts = "off"'),
+        ({("log", "hosts"): None}, 'hosts = "all"\n', ""),
+        ({("log", "keep_days"): 3}, 'hosts = "all"\n', 'hosts = "all"\nkeep_days = 3\n'),
+        ({("auto", "retest"): False}, "# for now\n", "# for now\n\n[auto]\nretest = false\n"),
+    ],
+)
+def test_tables_that_stand_apart_stay_where_they_are(
+    file: Path, values: dict[tuple[str, str], str | int | None], before: str, after: str
+) -> None:
+    """A `[[relay]]` behind another table is written so by its owner."""
+    file.write_text(MANY)
+    change_settings(file, values)
+    assert file.read_text() == MANY.replace(before, after)
+    file.write_text(MANY)
+    enable_relays(file, ["late"], False)
+    assert file.read_text() == MANY.replace("enabled = true", "enabled = false")
+
+
+def test_the_last_of_dotted_keys_is_removed(file: Path) -> None:
+    file.write_text('log.hosts = "off" # mine\n# end\n')
+    assert change_settings(file, {("log", "hosts"): None})
+    assert file.read_text() == "# end\n"
+
+
 def test_a_line_in_a_text_that_looks_like_a_table_is_none(file: Path) -> None:
     never = 'never = ["""\n# not a comment\n[[relay]]\n"""]'
     file.write_text(MANY.replace('hosts = "all"', never).replace('[[relay]]\n"', '[[relay]]x"'))

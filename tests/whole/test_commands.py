@@ -178,7 +178,7 @@ def test_reading_commands_load_neither_aiohttp_nor_the_proxy(home: Home, running
         "from proxy.cli import main\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code, ended.code\n"
-        "heavy = {'aiohttp', 'pydantic', 'rich', 'cryptography', 'tomlkit', 'sqlite3', 'asyncio', 'proxy.app.app'}\n"
+        "heavy = {'aiohttp', 'pydantic', 'rich', 'cryptography', 'sqlite3', 'asyncio', 'proxy.app.app'}\n"
         "heavy |= {'proxy.config.schema', 'proxy.features.sites.why_command', 'proxy.features.relays.commands'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

@@ -158,7 +158,7 @@ from proxy.cli import main
 main()
 """
 NOT_FOR_A_START = """
-    typer rich shellingham aiohttp jinja2 pydantic cryptography dns h2 mitmproxy tomlkit http.client email html.entities
+    typer rich shellingham aiohttp jinja2 pydantic cryptography dns h2 mitmproxy http.client email html.entities
     filelock decimal tempfile shutil ctypes difflib tomllib gettext uuid encodings.idna
     proxy.cli.commands proxy.terminal.command proxy.terminal.output proxy.control.api proxy.probe.relay_trial
     proxy.routing.lists.formats proxy.routing.lists.domain_list proxy.routing.pattern proxy.extend.guard.runner

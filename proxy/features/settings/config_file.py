@@ -26,6 +26,8 @@ from proxy.config.paths import Paths, is_backup, make_folder, write_private
 from proxy.config.relays import is_name, lost_overrides, relay_names
 from proxy.config.schema import ListConfig, Settings
 from proxy.config.suggestions import quoted
+from proxy.config.toml_edit import TomlText, literal
+from proxy.config.toml_lines import Path as TomlPath
 from proxy.features.settings.import_review import review
 from proxy.model import Override
 from proxy.model.errors import BywayError, ConfigError, reason_of
@@ -90,9 +92,9 @@ class ConfigFile:
         parts = [f"# Byway's configuration. {note}\n# `byway config import FILE` reads it.\nbyway_export = {FORMAT}\n"]
         for host, override in sorted(self.overrides.items()):
             until = f"until = {override.until!r}\n" if override.until else ""
-            parts.append(f"\n[[override]]\nsite = {_string(host)}\naction = {_string(_action(override))}\n{until}")
+            parts.append(f"\n[[override]]\nsite = {literal(host)}\naction = {literal(_action(override))}\n{until}")
         for name, content in self.files.items():
-            parts.append(f"\n[[file]]\nname = {_string(name)}\ntext = {_multiline(content)}\n")
+            parts.append(f"\n[[file]]\nname = {literal(name)}\ntext = {_multiline(content)}\n")
         text = "".join(parts)
         if ConfigFile.parse(text, "export") != self:
             raise BywayError("the files have text that cannot be exported")
@@ -123,20 +125,11 @@ def _override(table: Mapping[str, Any]) -> tuple[str, Override]:
     return hostnames.host(table["site"]), Override(action, relay, float(until))
 
 
-def _string(text: str) -> str:
-    escaped = _escaped(text).replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
 def _multiline(text: str) -> str:
     """A multi-line string: readable, and exact to the last carriage return."""
-    escaped = _QUOTES.sub(lambda run: '\\"' * len(run[0]), _escaped(text))
+    escaped = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\\", "\\\\"))
+    escaped = _QUOTES.sub(lambda run: '\\"' * len(run[0]), escaped)
     return f'"""\n{escaped}"""'
-
-
-def _escaped(text: str) -> str:
-    """Escapes what no string may have; not quotes."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\\", "\\\\"))
 
 
 # -- export ------------------------------------------------------------------------------------------------------------
@@ -207,48 +200,49 @@ def without_secrets(text: str, settings: Settings) -> tuple[str, list[str]]:
     """Returns the configuration without the passwords of relays, what may be a secret in the URL of a list, encrypted
     DNS servers whose URL names a user, commands in whose text the password may be, and options of addons that are
     secret by their name, or the URL of a webhook; and a sentence for each. What is left out is in no comment either."""
-    import tomlkit
-
-    document: Any = tomlkit.parse(text)
-    left_out, values = [], set[str]()
-    for table in document.get("relay", ()):
-        bare = ">".join(map(_without_password, str(table["url"]).split(">")))
+    edited, left_out, values = TomlText(text), list[str](), set[str]()
+    document = edited.document
+    for number, table in enumerate(document.get("relay", ())):
+        bare = ">".join(map(_without_password, table["url"].split(">")))
         if bare != table["url"]:
-            table["url"] = bare
+            edited.set(("relay", number, "url"), bare)
             left_out.append(f"the password of relay {table['name']} is left out")
-    for table in document.get("list", ()):
-        source = str(table["source"])
+    for number, table in enumerate(document.get("list", ())):
+        source = table["source"]
         if (bare := hide_secrets(source)) != source:
-            table["source"] = bare
+            edited.set(("list", number, "source"), bare)
             values.add(source)
             left_out.append(
                 f"what may be a secret in the URL of list {table['name']} is left out: write it in its source after an "
                 "import elsewhere"
             )
-    servers = [str(server) for server in document.get("dns", {}).get("servers", ())]
+    servers = document.get("dns", {}).get("servers", ())
     if shared := [server for server in servers if hide_paths(server) != server]:
         values.update(shared)
-        document["dns"]["servers"] = [server for server in servers if server not in shared]
         if len(shared) == len(servers):
-            del document["dns"]["servers"]
+            edited.remove(("dns", "servers"))
+        else:
+            edited.set(("dns", "servers"), [server for server in servers if server not in shared])
         left_out.append(
             "encrypted DNS servers whose URL may name you are left out: write them in [dns] servers after an "
             "import elsewhere"
         )
-    owners = [(f"relay {table['name']}", table) for table in document.get("relay", ())]
-    for owner, table in (*owners, ("[listen]", document.get("listen", {}))):
-        command = str(table.get("password_cmd", ""))
+    owners: list[tuple[str, TomlPath, Mapping[str, Any]]] = [
+        (f"relay {table['name']}", ("relay", number), table) for number, table in enumerate(document.get("relay", ()))
+    ]
+    for owner, path, table in (*owners, ("[listen]", ("listen",), document.get("listen", {}))):
+        command = table.get("password_cmd", "")
         if command and not _reads_a_store(command):
-            del table["password_cmd"]
+            edited.remove((*path, "password_cmd"))
             values.add(command)
             left_out.append(f"password_cmd of {owner} is left out, since the password may be in its text")
     for name, addon in settings.addons.items():
         for option, value in addon.options.items():
             if _SECRET.search(option) or hide_paths(str(value)) != str(value):
                 values.update([value] if isinstance(value, str) and len(value) >= _TOLD_APART else [])
-                del document["addons"][name][option]
+                edited.remove(("addons", name, option))
                 left_out.append(f"option {option} of addon {name} is left out")
-    exported = _bare_comments(redact(tomlkit.dumps(document)))
+    exported = _bare_comments(redact(_finished(edited)))
     for value in values:
         exported = exported.replace(value, HIDDEN)
     return exported, left_out
@@ -432,46 +426,54 @@ def _lay_out(folder: Path, config_dir: Path, files: Mapping[str, str]) -> None:
 def _with_passwords_of(text: str, before: Settings) -> tuple[str, list[str]]:
     """Returns the configuration with what is here of the same relays and lists, where these come without their secrets;
     and a sentence for each, and for each relay that has a user and no password."""
-    import tomlkit
-
     try:
-        document: Any = tomlkit.parse(text)
-        tables = [table for table in document.get("relay", ()) if isinstance(table.get("url"), str)]
-        lists = [table for table in document.get("list", ()) if isinstance(table.get("source"), str)]
+        edited = TomlText(text)
+        document = edited.document
+        tables = [(n, table) for n, table in enumerate(document.get("relay", ())) if isinstance(table.get("url"), str)]
+        lists = [(n, table) for n, table in enumerate(document.get("list", ())) if isinstance(table.get("source"), str)]
         listen = document.get("listen", {})
         is_user_here = bool(before.listen.user) and listen.get("user") == before.listen.user
-    except (ValueError, AttributeError, TypeError):
+        told = _servers_here(document.get("dns", {}).get("servers"), before)
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return text, []  # the check of the whole names what is wrong
-    notices, changed = [], False
+    notices = []
     if is_user_here and before.listen.password_cmd and not listen.get("password_cmd"):
-        listen["password_cmd"], changed = before.listen.password_cmd, True
+        edited.set(("listen", "password_cmd"), before.listen.password_cmd)
         notices.append("[listen] keeps the password_cmd that it has here")
-    if (told := _servers_here(document.get("dns", {}).get("servers"), before)) is not None:
-        document.setdefault("dns", tomlkit.table())["servers"], changed = told, True
+    if told is not None:
+        edited.set(("dns", "servers"), told)
         notices.append("[dns] keeps the servers that it has here")
     sources = {listed.name: listed.source for listed in before.list}
-    for table in lists:
-        source, here = str(table["source"]), sources.get(str(table.get("name")), "")
+    for number, table in lists:
+        source, here = table["source"], sources.get(str(table.get("name")), "")
         if here != source and hide_secrets(here) == source:
-            table["source"], changed = here, True
+            edited.set(("list", number, "source"), here)
             notices.append(f"list {table['name']} keeps the URL that it has here")
         elif f"={HIDDEN}" in source or f"/{HIDDEN}" in source or f"{HIDDEN}@" in source:
             notices.append(f"the URL of list {table.get('name')} lacks what was left out: write it in {CONFIG}")
-    for table in tables:
-        url = str(table["url"])
+    for number, table in tables:
+        url = table["url"]
         same = next((each for each in before.relay if same_relay(each.url, url) and each.url != url), None)
         if same is not None and ">".join(map(_without_password, same.url.split(">"))) == url:
-            table["url"], changed = same.url, True
+            edited.set(("relay", number, "url"), same.url)
             notices.append(f"relay {table.get('name')} keeps the password that it has here")
         elif same_command := _command_here(url, table, before):
-            table["password_cmd"], changed = same_command, True
+            edited.set(("relay", number, "password_cmd"), same_command)
             notices.append(f"relay {table.get('name')} keeps the password_cmd that it has here")
         elif not table.get("password_cmd") and _lacks_password(url):
             notices.append(
                 f"relay {table.get('name')} has a user and no password; if it needs one, write it in its url in "
                 f"{CONFIG}, or set password_cmd there"
             )
-    return (tomlkit.dumps(document) if changed else text), notices
+    return _finished(edited), notices
+
+
+def _finished(edited: TomlText) -> str:
+    """Raises ConfigError."""
+    try:
+        return edited.finished()
+    except ValueError:
+        raise ConfigError(f"{CONFIG} is written in a way that no password can be left out of or put in") from None
 
 
 def _servers_here(given: object, before: Settings) -> list[str] | None:
