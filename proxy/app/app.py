@@ -62,10 +62,10 @@ from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.setup.desktop.notification import has_desktop, show_notification
 from proxy.setup.desktop.switch import SystemProxySwitch
+from proxy.setup.knowledge import BywayKnows
 from proxy.setup.mode_switch import ModeSwitch
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.rule_files import try_lists
-from proxy.setup.runtime import AppRuntime
 from proxy.setup.setup_builder import SetupBuilder
 from proxy.store import relay_addresses, relay_ways
 from proxy.store.list_copies import ListCopies
@@ -161,8 +161,8 @@ class App:
         self._saved_health: SavedRelayHealth | None = None
         self._override_clock: OverrideClock | None = None
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
-        runtime = AppRuntime(
-            lambda: self._setup,
+        knowledge = BywayKnows(
+            partial(attrgetter("_active.setup"), self),
             self._network,
             self._beliefs,
             self._findings,
@@ -175,7 +175,7 @@ class App:
         self._builder = SetupBuilder(
             self._poller,
             paths,
-            runtime,
+            knowledge,
             self._recent_clients,
             copies=self._copies,
             relay_addresses=self._relay_addresses,

@@ -43,7 +43,7 @@ async def gets_page(setup: Setup, tcp_info: TcpInfo, visit: Outcome, route: Rout
     async with _delivery(setup, tcp_info, visit, _request("GET", visit), route) as winner:
         if winner is None:
             return False
-        answer, classify = winner.answer, setup.policy.classify
+        answer, classify = winner.answer, setup.knowledge.classify
         within_s = setup.settings.detect.retest_pair_s
         with contextlib.suppress(TimeoutError, OSError), deadline(within_s):  # what has come by then is classified
             while len(answer) < PAGE_LIMIT and classify(answer, visit.host, complete=False).verdict is Verdict.MORE:

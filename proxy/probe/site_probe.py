@@ -37,8 +37,8 @@ from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.hello_ledger import HelloTurn, no_turn
-from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
 from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
 from proxy.probe.target import ProbeTarget
@@ -61,7 +61,7 @@ class SiteProbe:
     """Gets each step as it ends."""
     detect: DetectTuning
     tcp_info: TcpInfo
-    classifier: AnswerClassifier = NO_POLICY
+    knowledge: Knowledge = NOTHING_KNOWN
     """Knows block pages and redirects in plain HTTP."""
     roots: KnownRoots = field(default_factory=KnownRoots)
     """The roots that are known to intercept."""
@@ -307,7 +307,7 @@ class _Visit:
         if head is not None and symptom is Symptom.NONE and target.protocol is Protocol.HTTP:
             if head.get("status") == 200:  # the pages of other statuses are those of the server's program
                 evidence["body"] = _body_digest(bytes(answer), target.host)
-            classified = self._probe.classifier.classify(bytes(answer), target.host, complete=True)
+            classified = self._probe.knowledge.classify(bytes(answer), target.host, complete=True)
             evidence |= classified.evidence
             if classified.symptom is Symptom.BLOCK_PAGE:
                 symptom = classified.symptom

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from proxy.config.load import Loaded
 from proxy.config.relays import expanded, groups_of
@@ -15,8 +17,8 @@ from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import GuardAddress
 from proxy.net.dns.resolver import Resolver
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.notify import Notify
-from proxy.net.race.policy import NO_POLICY, RacePolicy
 from proxy.net.race.race import Race
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import DialerFor, RaceTerms
@@ -24,6 +26,9 @@ from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import Router
 from proxy.session.inbound import InboundHandshake
+
+if TYPE_CHECKING:
+    from proxy.detect.pages.block_pages import BlockPages
 
 _PLANS_KEPT = 4096
 """Destinations whose plan is kept."""
@@ -54,7 +59,9 @@ class Setup:
     registry: Registry
     resolver: Resolver
     """The one for direct routes."""
-    policy: RacePolicy = NO_POLICY
+    pages: Callable[[], BlockPages] = field(kw_only=True)
+    """Returns the block pages that are known; asked for with each answer of plain HTTP."""
+    knowledge: Knowledge = NOTHING_KNOWN
     own_url: str = ""
     """Of the page of Byway's own address, for a client of the proxy."""
     settings: Settings = field(init=False)
@@ -91,7 +98,8 @@ class Setup:
                 direct=self.registry.direct,
                 tcp_info=tcp_info,
                 detect=self.settings.detect,
-                policy=self.policy,
+                knowledge=self.knowledge,
+                resolver=self.resolver,
                 findings=findings,
                 schedule=self.registry.schedule,
             )

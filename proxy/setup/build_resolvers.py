@@ -20,10 +20,11 @@ from proxy.model import IPAddress
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.policy import BogonCheck, EncryptedFor, NetworkOnly, ResolverPolicy
 from proxy.net.dns.relay_lookup import AddressMemory, RelayLookup
-from proxy.net.dns.resolver import Resolver, ResolverOptions
+from proxy.net.dns.resolver import EncryptedFor, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.dns.tampering import BogonCheck
+from proxy.net.knowledge import Knowledge, NothingKnown
 from proxy.net.poller import Poller
 from proxy.wire import dns_url
 from proxy.wire.dns_url import SecureServer
@@ -58,17 +59,17 @@ def for_direct(
     *,
     poller: Poller,
     guard: BogonCheck,
-    policy: ResolverPolicy,
+    knowledge: Knowledge,
 ) -> Resolver:
     """Returns the resolver of direct routes. `query_paths` dial the encrypted DNS servers, the preferred one first."""
     controls = tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname))
     return Resolver(
         settings.dns.hosts,
         options=replace(_options(settings), controls=controls),
-        policy=policy,
+        knowledge=knowledge,
         guard=guard,
-        system=_system_dns(settings, poller, policy),
-        encrypted=_encrypted_dns(settings, servers, query_paths, policy),
+        system=_system_dns(settings, poller, knowledge),
+        encrypted=_encrypted_dns(settings, servers, query_paths, knowledge),
     )
 
 
@@ -79,25 +80,25 @@ def for_relays(
     memory: AddressMemory,
     *,
     poller: Poller,
-    policy: ResolverPolicy,
+    knowledge: Knowledge,
     is_public: Callable[[IPAddress], bool] | None = None,
 ) -> RelayLookup:
     """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
-    takes only the network from `policy`. Names of relays that are for public addresses only
+    takes only the network from `knowledge`. Names of relays that are for public addresses only
     lead to addresses that `is_public`."""
     options = _options(settings)
     if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever is believed of sites
         options = replace(options, encrypted_for=EncryptedFor.PUBLIC)
     resolver = Resolver(
         options=options,
-        policy=NetworkOnly(policy.network),
-        system=_system_dns(settings, poller, policy),
-        encrypted=_encrypted_dns(settings, servers, query_paths, policy),
+        knowledge=NothingKnown(knowledge.network),
+        system=_system_dns(settings, poller, knowledge),
+        encrypted=_encrypted_dns(settings, servers, query_paths, knowledge),
     )
     return RelayLookup(
         resolver,
         memory,
-        network=policy.network,
+        network=knowledge.network,
         patience_s=settings.dns.secure_stagger_s,
         public_only=public_only_hosts(settings),
         is_public=is_public,
@@ -115,7 +116,7 @@ def _options(settings: Settings) -> ResolverOptions:
 
 
 def _encrypted_dns(
-    settings: Settings, servers: Sequence[SecureServer], query_paths: Sequence[Dialer], policy: ResolverPolicy
+    settings: Settings, servers: Sequence[SecureServer], query_paths: Sequence[Dialer], knowledge: Knowledge
 ) -> EncryptedDns | None:
     if not servers:
         return None
@@ -126,7 +127,7 @@ def _encrypted_dns(
         stagger_s=settings.dns.secure_stagger_s,
         down_s=settings.dns.secure_down_s,
         idle_s=settings.dns.secure_idle_s,
-        network=policy.network,
+        network=knowledge.network,
     )
 
 
@@ -134,7 +135,7 @@ _FILES_EVERY_S = 0.1
 """The names of one page are looked up at once: the machine's files are looked at once for them."""
 
 
-def _system_dns(settings: Settings, poller: Poller, policy: ResolverPolicy) -> StubResolver | None:
+def _system_dns(settings: Settings, poller: Poller, knowledge: Knowledge) -> StubResolver | None:
     """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
         return None
@@ -143,6 +144,6 @@ def _system_dns(settings: Settings, poller: Poller, policy: ResolverPolicy) -> S
         retry_s=settings.dns.retry_s,
         second_answer_s=settings.dns.second_answer_s,
         is_shared=is_public_suffix,
-        has_ipv6=policy.has_ipv6,
+        has_ipv6=knowledge.has_ipv6,
         files_every_s=_FILES_EVERY_S,
     )

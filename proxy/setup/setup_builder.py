@@ -16,7 +16,7 @@ from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays, expanded, groups_of
 from proxy.config.schema import RelayConfig, Settings
-from proxy.model import Destination, IPAddress, Override, Route, bracketed
+from proxy.model import Destination, Override, Route, bracketed
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.client_programs import unsupported
@@ -26,6 +26,7 @@ from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
@@ -40,8 +41,6 @@ from proxy.session.setup import Setup, refusal_by
 from proxy.setup.build_guard import guard_of, guard_of_relays, public_addresses
 from proxy.setup.build_resolvers import for_direct, for_relays, secure_servers
 from proxy.setup.rule_files import block_pages, read_rules
-from proxy.setup.runtime import NO_RUNTIME, Runtime
-from proxy.setup.setup_policy import SetupPolicy
 from proxy.store.list_copies import ListCopies
 from proxy.store.relay_addresses import RelayAddresses
 from proxy.wire.dns_url import SecureServer
@@ -72,7 +71,7 @@ class SetupBuilder:
         self,
         poller: Poller,
         paths: Paths,
-        runtime: Runtime = NO_RUNTIME,
+        knowledge: Knowledge = NOTHING_KNOWN,
         recent_clients: RecentClients | None = None,
         *,
         copies: ListCopies | None = None,
@@ -84,7 +83,7 @@ class SetupBuilder:
         remembered in memory only. `tcp_info` None: one of its own. `inspects`: whether a feature can INSPECT."""
         self._poller = poller
         self._paths = paths
-        self._runtime = runtime
+        self._knowledge = knowledge
         self._copies = copies
         self._relay_addresses = relay_addresses or RelayAddresses(None)
         self._tcp_info = tcp_info or TcpInfo()
@@ -124,8 +123,8 @@ class SetupBuilder:
     def build(self, material: Material, overrides: Mapping[str, Override], *, port: int) -> Setup:
         """Builds what sessions use, with Byway listening on `port`. It opens and reads nothing. Raises ConfigError when
         the guard cannot be made."""
-        settings, servers, runtime = material.loaded.settings, material.servers, self._runtime
-        limits, detect = settings.limits, settings.detect
+        settings, servers, knowledge = material.loaded.settings, material.servers, self._knowledge
+        limits, detect, never_relay = settings.limits, settings.detect, DomainSet.of(settings.auto.never_relay)
         guard = guard_of(material.loaded, port=port)
         relay_guard = refusal_by(guard_of_relays(port=port))
 
@@ -133,8 +132,7 @@ class SetupBuilder:
         by_address = TcpDialer(self._poller, Resolver(), relay_guard, connect_timeout_s=settings.dns.secure_timeout_s)
         # 2. To the first relay of a route. Its name is resolved directly, or through relays that have none: a lookup
         # through a relay that needs a lookup could have no end. The registry of step 4 dials these.
-        relays = _RelaysForDirect(DomainSet.of(settings.auto.never_relay), runtime)
-        through = {relay.name: _PathThroughRelay(relays, relay.name) for relay in material.relays}
+        through = {relay.name: _PathThroughRelay(relay.name) for relay in material.relays}
         unnamed = [path for name, path in through.items() if not first_hop_is_named(name, material.relays)]
         relay_lookup = for_relays(
             settings,
@@ -142,7 +140,7 @@ class SetupBuilder:
             [by_address, *unnamed],
             self._relay_addresses,
             poller=self._poller,
-            policy=runtime,
+            knowledge=knowledge,
             is_public=public_addresses() if any(relay.public_only for relay in settings.relay) else None,
         )
         to_relays = TcpDialer(
@@ -154,27 +152,27 @@ class SetupBuilder:
         )
         # 3. Direct. Encrypted queries may go through all relays.
         query_paths: list[Dialer] = [by_address, *through.values()]
-        resolver = for_direct(settings, servers, query_paths, poller=self._poller, guard=guard, policy=runtime)
+        resolver = for_direct(settings, servers, query_paths, poller=self._poller, guard=guard, knowledge=knowledge)
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
         secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
         # 4. Every route.
         groups = groups_of(settings)
-        registry = relays.registry = Registry(
+        registry = Registry(
             material.relays,
             direct=direct,
             to_relays=to_relays,
             road=RoadToRelays(
                 lookup=relay_lookup,
-                beliefs=runtime.relay_ways,
+                beliefs=knowledge.ways,
                 tcp_info=self._tcp_info,
                 detect=detect,
                 strategies=tuple(filter(cuts_hello, settings.auto.ladder)),
                 retests=settings.auto.retest,
             ),
             secure=secure if servers else None,
-            policy=relays,
-            ask_addon=runtime.dial_by_addon,
+            knowledge=knowledge,
+            may_relay=lambda host: never_relay.covering(host) is None,
             handshake_timeout_s=limits.handshake_timeout_s,
             path_timeout_s=detect.give_up_s,
             handshakes_max=detect.relay_handshakes_max,
@@ -182,6 +180,8 @@ class SetupBuilder:
             schedule=RetrySchedule(detect),
             groups={group.name: group.members for group in groups},
         )
+        for path in through.values():
+            path.registry = registry
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
             loaded=material.loaded,
@@ -197,7 +197,8 @@ class SetupBuilder:
             ),
             registry=registry,
             resolver=resolver,
-            policy=SetupPolicy(resolver, material.pages, runtime),
+            pages=material.pages,
+            knowledge=knowledge,
             own_url=_own_url(settings, port),
         )
 
@@ -301,41 +302,19 @@ def _own_url(settings: Settings, port: int) -> str:
     return f"http://{listen}/"
 
 
-class _RelaysForDirect:
-    """What the direct route asks of the relays. This is the one cycle of a Setup: the registry holds the direct dialer,
-    and that one's resolver and strategies ask for relays, which the registry dials. So `registry` is set as soon as it
-    is built; nothing is dialed before that."""
+class _PathThroughRelay:
+    """The path of encrypted DNS queries through one relay. This is the one cycle of a Setup: the registry holds the
+    direct dialer, and that one's resolver asks through relays, which the registry dials. So `registry` is set as soon
+    as it is built; nothing is dialed before that."""
 
     registry: Registry
 
-    def __init__(self, never_relay: DomainSet, runtime: Runtime) -> None:
-        self._never_relay = never_relay
-        self._runtime = runtime
-
-    def in_residual_window(self, address: IPAddress) -> bool:
-        """See StrategyPolicy."""
-        return self._runtime.in_residual_window(address)
-
-    def relay_may_serve(self, destination: Destination) -> bool:
-        """See StrategyPolicy."""
-        if self._never_relay.covering(destination.host) is not None:
-            return False
-        return any(
-            self.registry.carries(Route((name,)), destination) and not self._runtime.is_failing(name)
-            for name in self.registry.relay_names
-        )
-
-
-class _PathThroughRelay:
-    """The path of encrypted DNS queries through one relay."""
-
-    def __init__(self, relays: _RelaysForDirect, name: str) -> None:
-        self._relays = relays
+    def __init__(self, name: str) -> None:
         self._route = Route((name,))
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer."""
-        return await self._relays.registry.dialer(self._route).dial(destination)
+        return await self.registry.dialer(self._route).dial(destination)
 
     def __repr__(self) -> str:
         return f"<relay {self._route}>"

@@ -33,7 +33,7 @@ from tests.extend.making import made
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, outcome, rescued, works
 from tests.support.scripted import Script, ScriptedDialer, ScriptedStream
-from tests.support.services import NO_RESOLVER, services
+from tests.support.services import NO_PAGES, NO_RESOLVER, services
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 LOGIN = b"HTTP/1.1 302 Found\r\nLocation: http://login.portal.test/\r\nContent-Length: 0\r\n\r\n"
@@ -69,7 +69,7 @@ class Scene:
         self.changes: list[Change] = []
         unused = cast(Any, None)
         router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
-        self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
+        self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER, pages=NO_PAGES)
         self.witnesses: list[Stream] = []
         self.expected: list[float] = []  # when somebody was asked who answers whenever the network is there
         self.health = Health(self.settings.detect)

@@ -38,7 +38,7 @@ from proxy.wire.flight import Flight
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer
-from tests.support.services import services
+from tests.support.services import NO_PAGES, services
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
@@ -63,7 +63,9 @@ class Scene:
         self.settings = Settings(dns=dns or Dns())
         self.beliefs = Beliefs(self.settings.detect)
         unused = cast(Any, None)
-        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), cast(Any, self))
+        self.setup = Setup(
+            Loaded(self.settings), unused, unused, unused, cast(Any, self), cast(Any, self), pages=NO_PAGES
+        )
         self.services = services(
             setup=lambda: self.setup,
             beliefs=self.beliefs,

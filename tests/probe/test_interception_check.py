@@ -41,7 +41,7 @@ from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import LeadsTo, answering
 from tests.support.clock import Clock
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, outcome, rescued
-from tests.support.services import NO_RESOLVER, services, visit_of
+from tests.support.services import NO_PAGES, NO_RESOLVER, services, visit_of
 from tests.support.waiting import until
 
 HOST = "www.example.test"
@@ -75,7 +75,7 @@ class World:
     def __post_init__(self) -> None:
         unused = cast(Any, None)
         settings = Settings(detect=DetectTuning(hello_apart_s=APART_S))
-        setup = Setup(Loaded(settings), unused, unused, self.router, cast(Any, self), NO_RESOLVER)
+        setup = Setup(Loaded(settings), unused, unused, self.router, cast(Any, self), NO_RESOLVER, pages=NO_PAGES)
         roots = KnownRoots.parse(bundled("certs/known_roots.json").read_text("utf-8"), "known_roots.json")
         shared = services(
             setup=lambda: replace(setup, router=self.router),

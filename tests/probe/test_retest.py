@@ -23,7 +23,7 @@ from proxy.wire.tls import parse_client_hello
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, outcome, rescued, works
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect
-from tests.support.services import NO_RESOLVER, services, visit_of
+from tests.support.services import NO_PAGES, NO_RESOLVER, services, visit_of
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.ALPN, hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
@@ -60,7 +60,7 @@ class Scene:
             DirectDelivered("other.test"), network=HOME, now=self.now()
         )  # the uplink is well, so it counts
         unused = cast(Any, None)
-        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER)
+        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER, pages=NO_PAGES)
         self.way_back = DirectRetest(
             services(
                 setup=lambda: self.setup,

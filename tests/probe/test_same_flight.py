@@ -22,9 +22,9 @@ from proxy.model import DIRECT, Protocol, Route, Symptom
 from proxy.net.dialers import tls
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
+from proxy.net.knowledge import VALID, ClassifiedAnswer, NothingKnown
 from proxy.net.poller import make_poller
 from proxy.net.race.hello_ledger import no_turn
-from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.tasks import cancel_all, spawn
 from proxy.probe.same_flight import PAGE_LIMIT, gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.session.setup import Setup
@@ -35,7 +35,7 @@ from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
 from tests.support.outcomes import HOST, TOR, rescued
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
-from tests.support.services import NO_RESOLVER
+from tests.support.services import NO_PAGES, NO_RESOLVER
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
@@ -51,7 +51,7 @@ BLOCKED = ClassifiedAnswer(Verdict.GARBAGE, Symptom.BLOCK_PAGE)
 ELSEWHERE = ClassifiedAnswer(Verdict.GARBAGE, Symptom.REDIRECTED)
 
 
-class Pages(NoPolicy):
+class Pages(NothingKnown):
     """A page says itself what it is; one that says nothing is the site's."""
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
@@ -93,9 +93,10 @@ class Scene:
         self.turns: list[str] = []  # the names whose hellos waited for their turn
         self.settings = Settings()
         unused = cast(Any, None)
-        policy = Pages()
         self.setup = Setup(
-            Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER, policy=policy
+            *(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER),
+            pages=NO_PAGES,
+            knowledge=Pages(),
         )  # fmt: skip
 
     schedule = None

@@ -46,7 +46,7 @@ from proxy.session.plan import plan_for
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from tests.support.outcomes import HOME, TOR, delivered, failed, open_uplink, outcome, rescued, works
-from tests.support.services import services
+from tests.support.services import NO_PAGES, services
 
 NOBODY: Any = None
 SETTINGS = Settings()
@@ -75,6 +75,7 @@ def setup(rules: str = "") -> Setup:
         router=Router(parse_rules(rules, source="rules.txt"), {}, [RelayInfo("tor")], SETTINGS),
         registry=Registry([Relay.parse("tor", "127.0.0.1:9050")], direct=NOBODY, to_relays=NOBODY),
         resolver=Resolver(),
+        pages=NO_PAGES,
     )
 
 
@@ -403,7 +404,9 @@ class GroupPlanner(Planner):
         parsed = parse_rules(rules, source="rules.txt", relays=relay_names(settings))
         router = Router(parsed, {}, [RelayInfo(name) for name in registry.relay_names], settings, groups)
         self.router = CountingRouter(router)
-        self.setup = Setup(Loaded(settings), NOBODY, Guard(), cast(Any, self.router), registry, Resolver())
+        self.setup = Setup(
+            Loaded(settings), NOBODY, Guard(), cast(Any, self.router), registry, Resolver(), pages=NO_PAGES
+        )
         if addons is not None:
             self.services = replace(self.services, addons=addons)
 

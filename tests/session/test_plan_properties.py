@@ -52,7 +52,7 @@ from proxy.session.setup import Setup
 from tests.detect.beliefs.told import Visit, addresses_of, learn
 from tests.detect.world import T0, NoJitter
 from tests.support.outcomes import HOME, VPS, delivered, failed, open_uplink, outcome, restrict
-from tests.support.services import services
+from tests.support.services import NO_PAGES, services
 
 NOBODY: Any = None
 BANK, LITERAL = "www.bank.example", "93.184.216.34"
@@ -102,7 +102,7 @@ class Planner:
         infos = [RelayInfo(name) for name in registry.relay_names]
         router = Router(parsed, {}, infos, configured, self.groups, self.mode)
         resolver = cast(Resolver, SimpleNamespace(known=addresses_of))
-        self.setup = Setup(Loaded(configured), NOBODY, Guard(), router, registry, resolver)
+        self.setup = Setup(Loaded(configured), NOBODY, Guard(), router, registry, resolver, pages=NO_PAGES)
         self.services: Services = replace(services(beliefs=self.beliefs, addons=self.addons), now=lambda: self.now)
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> None:

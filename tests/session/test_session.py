@@ -32,7 +32,7 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME, HOST, TOR
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedDirect, ScriptedStream
-from tests.support.services import NO_RESOLVER, services
+from tests.support.services import NO_PAGES, NO_RESOLVER, services
 from tests.support.waiting import until
 from tests.wire import hellos
 
@@ -153,6 +153,7 @@ async def visit(
         router=Router(rules, {}, [RelayInfo(name) for name in registry.relay_names], settings),
         registry=cast(Any, registry),
         resolver=NO_RESOLVER,
+        pages=NO_PAGES,
     )
     outcomes: list[Outcome] = []
     far, near = socket.socketpair()

@@ -13,9 +13,9 @@ import pytest
 from proxy.model import DIRECT, Destination, Route, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.knowledge import NothingKnown
 from proxy.net.tasks import cancel_all
 from proxy.session.setup import Setup
-from proxy.setup.runtime import NoRuntime
 from tests.support.authority import Authority
 from tests.support.configured import Maker, making
 from tests.support.name_servers import NameServer, Speaks, machine_files, plain_server, saying, tls_server
@@ -174,7 +174,7 @@ async def test_a_relay_with_an_address_carries_the_query_for_one_with_a_name(mak
     assert set(names.names()) == {"relay.test"}, str(error)
 
 
-class Wary(NoRuntime):
+class Wary(NothingKnown):
     def is_suspect(self, host: str) -> bool:
         return host == "site.test"
 

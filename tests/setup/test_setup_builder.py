@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.model import DIRECT, Destination, IPAddress, Route, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.resolver import Resolver
@@ -132,20 +133,20 @@ async def test_a_certificate_that_another_user_could_change_is_not_trusted(open_
 PAGES_HEAD = "name,scope,location_found,pattern_type,pattern"
 
 
-def _seen(setup: Setup, body: bytes) -> tuple[Symptom, object]:
+def _seen(setup: Setup, body: bytes) -> str | None:
     answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
-    look = setup.policy.classify(answer, "blog.example", complete=True)
-    return look.symptom, look.evidence.get("page")
+    page = classify_page(answer, "blog.example", ended=True, pages=setup.pages())
+    return page.detail if page.kind is PageKind.BLOCK_PAGE else None
 
 
 async def test_shipped_and_imported_block_pages_are_known(maker: Maker) -> None:
     maker.write()
     shipped, mine = b'<html><iframe src="http://10.10.34.34?type=x">', b"<p>as stop.example/law says"
-    assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
-    assert _seen(maker.make(), mine) == (Symptom.NONE, None)
+    assert _seen(maker.make(), shipped) == "byway.ir_frame"
+    assert _seen(maker.make(), mine) is None
     (maker.folder / "block_pages.csv").write_text(f"{PAGES_HEAD}\nmine,isp,body,contains,stop.example/law\n")
-    assert _seen(maker.make(), mine) == (Symptom.BLOCK_PAGE, "mine")
-    assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
+    assert _seen(maker.make(), mine) == "mine"
+    assert _seen(maker.make(), shipped) == "byway.ir_frame"
     (maker.folder / "block_pages.csv").write_text("no list\n")
     with pytest.raises(ConfigError, match=r"block_pages\.csv:1: not an OONI fingerprint CSV"):
         maker.make()

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model import Override
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
-from proxy.setup.runtime import NO_RUNTIME, Runtime
 from proxy.setup.setup_builder import SetupBuilder
 
 
@@ -34,10 +34,10 @@ class Maker:
 
 
 @asynccontextmanager
-async def making(folder: Path, runtime: Runtime = NO_RUNTIME, *, inspects: bool = True) -> AsyncIterator[Maker]:
+async def making(folder: Path, knowledge: Knowledge = NOTHING_KNOWN, *, inspects: bool = True) -> AsyncIterator[Maker]:
     poller = make_poller(asyncio.get_running_loop())
     paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
     try:
-        yield Maker(folder, SetupBuilder(poller, paths, runtime, inspects=inspects), paths)
+        yield Maker(folder, SetupBuilder(poller, paths, knowledge, inspects=inspects), paths)
     finally:
         poller.close()

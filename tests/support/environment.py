@@ -13,8 +13,8 @@ from proxy.model import Destination, DnsFinding, IPAddress, Route, Stage, Sympto
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.hello_ledger import HelloTurn, no_turn
-from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.probe.target import ProbeTarget
 
 Resolve = Callable[[str], Coroutine[Any, Any, Sequence[IPAddress]]]
@@ -48,7 +48,7 @@ class FakeEnvironment:
     may_be_local_zone: Callable[[str], bool] = lambda _: False
     may_go_direct: Callable[[Destination], Coroutine[Any, Any, bool]] = _always
     is_troubled: Callable[[str], bool] = lambda _: False
-    classifier: AnswerClassifier = NO_POLICY
+    knowledge: Knowledge = NOTHING_KNOWN
     trust: ssl.SSLContext | None = None
     roots: KnownRoots = field(default_factory=KnownRoots)
     hello_turn: HelloTurn = no_turn

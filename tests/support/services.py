@@ -21,8 +21,16 @@ from proxy.session.services import Services
 from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME
 
-NO_RESOLVER: Any = SimpleNamespace(known=lambda _host: (), finding=lambda _host: None)
+NO_RESOLVER: Any = SimpleNamespace(
+    known=lambda _host: (),
+    finding=lambda _host: None,
+    is_local_zone=lambda _host: False,
+    may_be_local_zone=lambda _host: False,
+)
 """One that knows nothing and is asked nothing."""
+
+NO_PAGES: Any = None
+"""The block pages of a Setup under which nothing classifies an answer."""
 
 
 class NoFlows:

@@ -19,11 +19,12 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, AskAddon, Dialer
+from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S, Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.dialers.tcp import DirectDialer
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.wire.fragmentation import STRATEGIES
@@ -89,37 +90,6 @@ class RelayDialer(Dialer, Protocol):
         ...
 
 
-class StrategyPolicy(Protocol):
-    """What a registry asks of the layers above it before it dials with a local strategy."""
-
-    def in_residual_window(self, address: IPAddress) -> bool:
-        """Whether a flight was reset or dropped at `address` a short time ago."""
-        ...
-
-    def relay_may_serve(self, destination: Destination) -> bool:
-        """Whether a relay could serve `destination` instead. If none can, an address with a residual block is tried:
-        better than nothing."""
-        ...
-
-
-async def no_addon(_name: str, _route: Route, _destination: Destination) -> Stream | None:
-    """Where there are no addons."""
-    return None
-
-
-class NoResidualBlocks:
-    """A policy that avoids no address."""
-
-    def in_residual_window(self, address: IPAddress) -> bool:
-        return False
-
-    def relay_may_serve(self, destination: Destination) -> bool:
-        return False
-
-
-NO_RESIDUAL_BLOCKS: StrategyPolicy = NoResidualBlocks()
-
-
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
 _WORDS = ("doh", *_FAMILIES, *STRATEGY_DIALERS)  # in the order in which they may stand
 _DIRECT_ONLY = ("doh", *_FAMILIES, *(word for word, strategy in STRATEGIES.items() if strategy.first_piece_dies))
@@ -136,9 +106,9 @@ class Registry:
         direct: DirectDialer,
         to_relays: Dialer,
         secure: DirectDialer | None = None,
-        policy: StrategyPolicy = NO_RESIDUAL_BLOCKS,
+        knowledge: Knowledge = NOTHING_KNOWN,
+        may_relay: Callable[[str], bool] = lambda host: True,
         road: RoadToRelays | None = None,
-        ask_addon: AskAddon = no_addon,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         path_timeout_s: float | None = None,
         handshakes_max: int = HANDSHAKES_MAX,
@@ -147,9 +117,10 @@ class Registry:
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
-        `to_relays` dials first relays, and `road` knows their ways. `ask_addon` opens the paths of addon relays.
-        `path_timeout_s`: how long a relay may take to open a path once it has the request; None: `handshake_timeout_s`
-        covers both. `schedule`: when a relay that failed is retried. `groups` are the members of each group.
+        `to_relays` dials first relays, and `road` knows their ways. `may_relay`: whether a relay may be tried for a
+        host. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
+        `handshake_timeout_s` covers both. `schedule`: when a relay that failed is retried. `groups` are the members of
+        each group.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -160,8 +131,8 @@ class Registry:
         self._secure = secure
         self._to_relays = to_relays
         self._road = road
-        self._policy = policy
-        self._ask_addon = ask_addon
+        self._knowledge = knowledge
+        self._may_relay = may_relay
         self._timeout_s = handshake_timeout_s
         self._path_timeout_s = path_timeout_s
         self._handshakes_max = handshakes_max
@@ -215,12 +186,20 @@ class Registry:
             chosen = [address for address in addresses if address.version in (families or (4, 6))]
             if not chosen:
                 raise _skipped(f"{destination} has no address for {route}")
-            clean = [address for address in chosen if not self._policy.in_residual_window(address)]
-            if not clean and avoid_residual and self._policy.relay_may_serve(destination):
+            clean = [address for address in chosen if not self._knowledge.in_residual_window(address)]
+            if not clean and avoid_residual and self._relay_may_serve(destination):
                 raise _skipped(f"{route} skipped: {destination} was reset moments ago")
             return clean + [address for address in chosen if address not in clean]
 
         return direct.choosing(choose)
+
+    def _relay_may_serve(self, destination: Destination) -> bool:
+        """Whether a relay could serve `destination` instead of a local strategy. If none can, an address with a
+        residual block is tried: better than nothing."""
+        if not self._may_relay(destination.host):
+            return False
+        routes = (Route((name,)) for name in self.relay_names)
+        return any(self.carries(route, destination) and not self._knowledge.is_failing(route) for route in routes)
 
     def dialer_for_url(self, url: str) -> Dialer:
         """Returns the dialer for a relay URL, or for the name of a configured relay. Raises ValueError when `url` is
@@ -236,7 +215,7 @@ class Registry:
                 direct=self.direct,
                 to_relays=self._to_relays,
                 road=self._road,
-                ask_addon=self._ask_addon,
+                knowledge=self._knowledge,
                 handshake_timeout_s=self._timeout_s,
                 path_timeout_s=self._path_timeout_s,
                 handshakes_max=self._handshakes_max,
@@ -304,7 +283,7 @@ class Registry:
         if url.kind is RelayKind.ADDON:
             from proxy.net.dialers.addon_relay import AddonDialer  # few relays are an addon's
 
-            return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
+            return AddonDialer(self._knowledge.dial_by_addon, url.host, label, timeout_s=self._timeout_s)
         return self._hop(self._to_relays, label, url, trust, self._slots_of(url), self._road)
 
     def _slots_of(self, url: RelayUrl) -> Slots | None:

@@ -74,12 +74,15 @@ class NoWayBeliefs:
         return None
 
 
+NO_WAY_BELIEFS: WayBeliefs = NoWayBeliefs()
+
+
 @frozen_dataclass
 class RoadToRelays:
     """What all dialers of first relays share."""
 
     lookup: AddressLookup | None = None  # None: names are left to whoever is dialed through
-    beliefs: WayBeliefs = field(default_factory=NoWayBeliefs)
+    beliefs: WayBeliefs = NO_WAY_BELIEFS
     tcp_info: TcpInfo = field(default_factory=TcpInfo)
     detect: DetectTuning = field(default_factory=DetectTuning)
     strategies: tuple[str, ...] = ()  # for TLS, such as "tlsrec"

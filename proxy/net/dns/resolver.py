@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,9 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import PASSES
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, error_text, system_lookup
-from proxy.net.dns.policy import NO_RESOLVER_POLICY, BogonCheck, EncryptedFor, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
-from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
+from proxy.net.dns.tampering import BogonCheck, ExpiringCache, TamperingChecks, listed
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.loop.timers import Timer, call_at, cancel
 from proxy.net.notify import Notify
 from proxy.net.tasks import spawn
@@ -48,6 +49,15 @@ _LOCAL_SUFFIXES = (*PRIVATE_SUFFIXES, "localhost")
 """Encrypted DNS is never asked for names below these, nor below those of `[dns] local`."""
 
 _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+
+
+class EncryptedFor(StrEnum):
+    """Which names are asked of encrypted DNS, and then of no other. The value is the word of `[dns] secure`."""
+
+    NONE = "never"
+    SUSPECTS = "on-suspicion"  # those that are suspect, or with a finding against them, but no local ones
+    PUBLIC = "public"  # all but local ones; no setting: for the names of relays
+    ALL = "always"
 
 
 @frozen_dataclass
@@ -98,14 +108,14 @@ class PendingAnswer:
 
 
 class Resolver:
-    """Resolves names: by `[dns.hosts]` first, then by the resolver that the policy allows. Belongs to one loop."""
+    """Resolves names: by `[dns.hosts]` first, then by the resolver that may be asked. Belongs to one loop."""
 
     def __init__(
         self,
         hosts: Mapping[str, str] | None = None,
         *,
         options: ResolverOptions = ResolverOptions(),
-        policy: ResolverPolicy = NO_RESOLVER_POLICY,
+        knowledge: Knowledge = NOTHING_KNOWN,
         guard: BogonCheck | None = None,
         system: StubResolver | None = None,
         encrypted: EncryptedDns | None = None,
@@ -120,15 +130,15 @@ class Resolver:
         self._keep_s = options.keep_s
         self._encrypted_for = options.encrypted_for
         self._local = tuple(f".{suffix}" for suffix in (*_LOCAL_SUFFIXES, *options.local))
-        self._policy = policy
-        self._network = policy.network
+        self._knowledge = knowledge
+        self._network = knowledge.network
         self._getaddrinfo = GetaddrinfoThreads(lookup)
         self._system = system
         self._encrypted = encrypted
         self._has_exceptions = guard is not None and guard.has_exceptions
         self._tampering = TamperingChecks(
             self._ask_system_unchecked,
-            policy,
+            knowledge,
             guard,
             controls=options.controls,
             keep_s=options.finding_keep_s,
@@ -194,7 +204,7 @@ class Resolver:
         if self._encrypted is None or self._encrypted_for is EncryptedFor.NONE:
             return True
         if self._encrypted_for is EncryptedFor.SUSPECTS:
-            is_hidden = self._policy.is_suspect(host) or self._tampering.finding(host) is not None
+            is_hidden = self._knowledge.is_suspect(host) or self._tampering.finding(host) is not None
             return not is_hidden or self._is_local(host)
         return self._is_local(host)
 
@@ -388,7 +398,7 @@ class Resolver:
         detail = f"first {listed(first)}, then {listed(second)} to one query"
         finding = self._tampering.add_finding(host, SignalId.DNS_TWO_ANSWERS, detail)
         self._plain.drop((network, host))
-        self._policy.on_forged(host, finding)
+        self._knowledge.on_forged(host, finding)
 
     async def _check_system_answer(self, network: NetworkId, host: str, answer: SystemAnswer) -> Answer:
         """Checks an answer that the system gave on `network`, and caches a good one. After a change of network, it is

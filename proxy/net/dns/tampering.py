@@ -12,14 +12,14 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
 from proxy.net.dns.getaddrinfo import SystemAnswer
-from proxy.net.dns.policy import BogonCheck, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult
+from proxy.net.knowledge import Knowledge
 from proxy.wire import dns
 from proxy.wire.dns import Rcode
 
@@ -41,6 +41,23 @@ WITNESSED_S = 60.0
 
 Key = tuple[NetworkId, str]
 T = TypeVar("T")
+
+
+class BogonCheck(Protocol):
+    """Knows the addresses to which no public name leads."""
+
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether the user allows any of them."""
+        ...
+
+    def is_home(self, address: IPAddress) -> bool:
+        """Whether `address` is one of the home network, also if the user allows it."""
+        ...
+
+    def is_bogon(self, host: str, address: IPAddress) -> bool:
+        """Whether `address` as an answer for `host` is neither public nor allowed by the user."""
+        ...
 
 
 class ExpiringCache(Generic[T]):
@@ -69,7 +86,7 @@ class TamperingChecks:
     def __init__(
         self,
         ask_system: Callable[[str], Awaitable[SystemAnswer]],
-        policy: ResolverPolicy,
+        knowledge: Knowledge,
         guard: BogonCheck | None,
         *,
         controls: Sequence[str],
@@ -77,10 +94,10 @@ class TamperingChecks:
         now: Callable[[], float],
     ) -> None:
         """`ask_system` resolves a name and checks nothing. Without `guard` no address counts as forged. `controls` are
-        names of which no censor forges all; those that `policy` suspects are not asked for. Findings expire after
+        names of which no censor forges all; those that are suspect are not asked for. Findings expire after
         `keep_s`. `now` is the wall clock."""
         self._ask_system = ask_system
-        self._policy = policy
+        self._knowledge = knowledge
         self._guard = guard
         self._controls = tuple(controls)
         self._keep_s = keep_s
@@ -103,8 +120,8 @@ class TamperingChecks:
         portal answered is none, also what it answered before it was known."""
         if not self._findings.items:
             return None
-        if self._policy.is_portal():
-            network = self._policy.network()
+        if self._knowledge.is_portal():
+            network = self._knowledge.network()
             for key in [key for key in self._findings.items if key[0] == network]:
                 self._findings.drop(key)
             return None
@@ -114,7 +131,7 @@ class TamperingChecks:
         """Returns a finding against the system's answers for `host` on this network. It is stored, unless a captive
         portal answers for every name."""
         finding = DnsFinding(signal, detail, self._now())
-        if not self._policy.is_portal():
+        if not self._knowledge.is_portal():
             self._findings.put(self._key(host), _time() + self._keep_s, finding)
         return finding
 
@@ -133,7 +150,7 @@ class TamperingChecks:
                 code=Rcode.NO_NAME if answer.symptom is Symptom.NO_NAME else Rcode.FAILED, source="the system"
             )
         until = asyncio.get_running_loop().time() + self._keep_s
-        self._system_answers.put((self._policy.network(), host), until, answer)
+        self._system_answers.put((self._knowledge.network(), host), until, answer)
 
     def system_answer(self, host: str) -> LookupResult | None:
         """Returns the system's last answer for `host` on this network, good or bad; None: there is none."""
@@ -238,7 +255,7 @@ class TamperingChecks:
         async with self._witnessing:  # a page has many names, of which one asks for all
             answers_others = self._answers.get(key, _time())
             if answers_others is None:
-                names = [name for name in self._controls if name != host and not self._policy.is_suspect(name)]
+                names = [name for name in self._controls if name != host and not self._knowledge.is_suspect(name)]
                 results = await asyncio.gather(*map(self._ask_system, names[:WITNESSES]))
                 answered = any(isinstance(result, LookupResult) and result.addresses for result in results)
                 answers_others = not results or answered
@@ -268,7 +285,7 @@ class TamperingChecks:
         key = self._key("")
         is_fake = self._fakes.get(key, _time())
         if is_fake is None:
-            names = [control for control in self._controls if not self._policy.is_suspect(control)][:CONTROLS]
+            names = [control for control in self._controls if not self._knowledge.is_suspect(control)][:CONTROLS]
             results = [await self._ask_system(name) for name in names]
             addresses = [address for item in results if isinstance(item, LookupResult) for address in item.addresses]
             is_fake = any(address in FAKE for address in addresses)
@@ -282,7 +299,7 @@ class TamperingChecks:
         return is_fake
 
     def _key(self, host: str) -> Key:
-        return (self._policy.network(), host)
+        return (self._knowledge.network(), host)
 
 
 def listed(addresses: Sequence[IPAddress]) -> str:

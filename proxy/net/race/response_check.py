@@ -81,13 +81,13 @@ class ResponseCheck:
         has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
         patient = has_page and now < candidate.answer_due_at
         host = flight.server_name or self._host
-        page = self._tries.policy.classify(candidate.answer, host, complete=ended or not patient)
+        page = self._tries.knowledge.classify(candidate.answer, host, complete=ended or not patient)
         if page.verdict is Verdict.MORE and patient:
             return
         candidate.evidence.update(page.evidence)
         candidate.answer_fingerprint = page.answer_fingerprint
         accepted_redirect = page.symptom is Symptom.REDIRECTED and (
-            not any(route.relays for route in self._tries.routes) or self._tries.policy.is_portal()
+            not any(route.relays for route in self._tries.routes) or self._tries.knowledge.is_portal()
         )
         if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
             candidate.won(now)
@@ -119,14 +119,14 @@ class ResponseCheck:
         """Reports a flight that was reset or looks dropped on a direct route: a censor may go on blocking that
         address."""
         if not candidate.route.relays and candidate.stream is not None:
-            self._tries.policy.report_broken_flight(*self._named_there(candidate.stream, flight))
+            self._tries.knowledge.report_broken_flight(*self._named_there(candidate.stream, flight))
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Takes that back, and that direct looks down: a flight that looked dropped was answered after all."""
         if candidate.direct and self._terms.findings is not None:
             self._terms.findings.clear(self._host)
         if not candidate.route.relays and candidate.stream is not None:
-            self._tries.policy.report_answered_flight(*self._named_there(candidate.stream, flight))
+            self._tries.knowledge.report_answered_flight(*self._named_there(candidate.stream, flight))
 
     def _named_there(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
         """The address that a flight went to, and the host that it names."""

@@ -11,9 +11,10 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Route
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import DirectDialer
+from proxy.net.dns.resolver import Resolver
 from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.race.hedging import HedgePolicy
-from proxy.net.race.policy import NO_POLICY, RacePolicy
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.race.shared_findings import SharedFindings
 
@@ -30,7 +31,7 @@ class DialerFor(Protocol):
 class RaceTerms:
     """See the module's docstring. It is not changed once it is made."""
 
-    __slots__ = ("detect", "dialer", "direct", "findings", "hedging", "policy", "schedule", "tcp_info")
+    __slots__ = ("detect", "dialer", "direct", "findings", "hedging", "knowledge", "resolver", "schedule", "tcp_info")
 
     def __init__(
         self,
@@ -39,16 +40,18 @@ class RaceTerms:
         direct: DirectDialer,
         tcp_info: TcpInfo,
         detect: DetectTuning,
-        policy: RacePolicy = NO_POLICY,
+        knowledge: Knowledge = NOTHING_KNOWN,
+        resolver: Resolver | None = None,
         findings: SharedFindings | None = None,
         schedule: RetrySchedule | None = None,
     ) -> None:
-        """`direct`, the dialer of the direct route, connects without a task. `schedule` is shared by all races over the
-        same relays."""
+        """`direct`, the dialer of the direct route, connects without a task. `resolver`, that of direct routes, knows
+        what was found out about names. `schedule` is shared by all races over the same relays."""
         self.dialer = dialer
         self.tcp_info = tcp_info
         self.detect = detect
-        self.policy = policy
+        self.knowledge = knowledge
+        self.resolver = resolver
         self.direct = direct
         self.findings = findings
         self.schedule = schedule or RetrySchedule(detect)

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from proxy.model import DIRECT, DOH, Destination, Protocol, Route, Stage, Symptom
+from proxy.net.knowledge import NOTHING_KNOWN
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Pause, Phase
-from proxy.net.race.policy import NO_POLICY
 from proxy.net.race.retries import Retries
 from proxy.net.race.terms import RaceTerms
 from proxy.wire.flight import Flight
@@ -42,13 +42,15 @@ class Tries:
         self.routes = routes
         self.is_plain = routes == (DIRECT,)
         """Nothing is started beside direct or after it."""
-        self.policy = terms.policy if len(routes) > 1 else NO_POLICY
+        self.knowledge = terms.knowledge if len(routes) > 1 else NOTHING_KNOWN
+        self.resolver = terms.resolver if len(routes) > 1 else None
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
         """Takes other routes, which may also be more. The candidates are of these routes alone."""
         self.routes = tuple(routes)
         self.is_plain = self.routes == (DIRECT,)
-        self.policy = self._terms.policy if len(self.routes) > 1 else NO_POLICY
+        self.knowledge = self._terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
+        self.resolver = self._terms.resolver if len(self.routes) > 1 else None
         self.candidates.sort(key=lambda candidate: self.routes.index(candidate.route))
 
     def next_route(self, flight: Flight | None, now: float) -> Route | None:
@@ -107,8 +109,9 @@ class Tries:
     def is_in_local_zone(self) -> bool:
         """Whether the name leads into the local network, as lookups of this race may have shown: no relay is asked,
         which would open what its own network calls so. Never where the plan asks a relay first."""
-        is_direct_first = bool(self.routes) and not self.routes[0].relays
-        return is_direct_first and self.policy.is_local_zone(self._destination.host)
+        if self.resolver is None or not self.routes or self.routes[0].relays:
+            return False
+        return self.resolver.is_local_zone(self._destination.host)
 
     def _may_be_in_local_zone(self) -> bool:
         """Whether the local network's resolver has not answered yet, and encrypted DNS has no address for the name, or
@@ -119,7 +122,10 @@ class Tries:
         )
         if not is_asked:
             return False
-        return self._denials(relays=False) > 0 or self.policy.may_be_local_zone(self._destination.host)
+        return self._denials(relays=False) > 0 or self._may_be_local_zone()
+
+    def _may_be_local_zone(self) -> bool:
+        return self.resolver is not None and self.resolver.may_be_local_zone(self._destination.host)
 
     def _denials(self, *, relays: bool) -> int:
         """How many deny the name: direct, `direct|doh` and, if asked for, relays."""
@@ -148,7 +154,9 @@ class Tries:
     def add_evidence(self, direct: Candidate, flight: Flight | None) -> None:
         """Adds what is known of the resolver, the flight and the network to a direct attempt that failed, or that is
         overtaken."""
-        direct.evidence.update(self.policy.dns_evidence(self._destination.host))
+        finding = None if self.resolver is None else self.resolver.finding(self._destination.host)
+        if finding is not None:
+            direct.evidence.update({"dns": finding.signal, "dns_detail": finding.detail})
         if self._is_ech(flight):
             direct.evidence["ech"] = 1
         if self._terms.tcp_info.split_tcp.detected:
@@ -169,7 +177,7 @@ class Tries:
         if any(route.relays for route in left):
             if self.is_in_local_zone or self._may_be_in_local_zone():
                 left = [route for route in left if not route.relays]
-            elif DOH in left and self.policy.may_be_local_zone(self._destination.host):
+            elif DOH in left and self._may_be_local_zone():
                 return DOH  # says whether it is one
         if not left:
             return None
@@ -178,7 +186,7 @@ class Tries:
                 self.add_evidence(candidate, flight)
         attempts = tuple(c.presumed_attempt(self.began_at, self.pause, now) for c in self.candidates)
         protocol = flight.protocol if flight is not None else Protocol.NONE
-        may_help, ech = self.policy.may_help, self._is_ech(flight)
+        may_help, ech = self.knowledge.may_help, self._is_ech(flight)
         fitting = (
             route
             for last_resort in ((False,) if served else (False, True))
@@ -194,7 +202,7 @@ class Tries:
             if route.relays:
                 candidate = latest.get(route)
                 if candidate is None:
-                    if not self.policy.is_failing(route):
+                    if not self.knowledge.is_failing(route):
                         return True
                 elif candidate.active and (candidate.phase is not Phase.DIALING or not candidate.hedged):
                     return True

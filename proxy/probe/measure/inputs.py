@@ -15,7 +15,7 @@ from proxy.model import DIRECT, Action, Belief, Destination, DnsFinding, IPAddre
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.policy import AnswerClassifier
+from proxy.net.knowledge import Knowledge
 from proxy.probe.target import ProbeTarget
 from proxy.session.services import Services
 from proxy.session.setup import Setup, refusal_by
@@ -29,7 +29,7 @@ class ProbeEnvironment(Protocol):
     @property
     def tcp_info(self) -> TcpInfo: ...
     @property
-    def classifier(self) -> AnswerClassifier:
+    def knowledge(self) -> Knowledge:
         """Classifies answers to plain HTTP requests."""
 
     @property
@@ -89,7 +89,7 @@ class SetupEnvironment:
         self._refuse_address = refusal_by(setup.guard, setup.resolver)
         self.settings = setup.settings
         self.tcp_info = services.tcp_info
-        self.classifier = setup.policy
+        self.knowledge = setup.knowledge
         self.roots = services.roots()
 
     def dialer(self, route: Route, /) -> Dialer:

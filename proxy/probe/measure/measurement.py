@@ -83,7 +83,7 @@ class _Measurement:
             self._emit_step,
             detect=self._detect,
             tcp_info=env.tcp_info,
-            classifier=env.classifier,
+            knowledge=env.knowledge,
             roots=env.roots,
             trust=env.trust,
             hello_turn=env.hello_turn,

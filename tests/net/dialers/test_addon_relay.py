@@ -11,7 +11,9 @@ from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.addon_relay import AddonDialer
 from proxy.net.dialers.dialer import AskAddon
-from proxy.net.dialers.registry import Registry, Relay, no_addon
+from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.knowledge import NothingKnown
+from proxy.net.stream import Stream
 
 THERE = Destination("far.test", 443)
 STREAM: Any = object()
@@ -77,9 +79,20 @@ async def test_what_never_answers_has_a_handshakes_time() -> None:
         await dialer(ask, 0.01).dial(THERE)
 
 
-def registry(*relays: str, ask: AskAddon = no_addon) -> Registry:
+class ByAddon(NothingKnown):
+    """An addon opens the paths; None: there is no addon."""
+
+    def __init__(self, ask: AskAddon | None) -> None:
+        super().__init__()
+        self._ask = ask
+
+    async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
+        return None if self._ask is None else await self._ask(addon, route, destination)
+
+
+def registry(*relays: str, ask: AskAddon | None = None) -> Registry:
     made = [Relay.parse(f"r{number}", url) for number, url in enumerate(relays)]
-    return Registry(made, direct=NOBODY, to_relays=NOBODY, ask_addon=ask)
+    return Registry(made, direct=NOBODY, to_relays=NOBODY, knowledge=ByAddon(ask))
 
 
 async def test_a_relays_url_names_the_addon() -> None:

@@ -16,6 +16,7 @@ from proxy.net.dialers.registry import Registry, Relay, first_hop_is_named
 from proxy.net.dialers.relay_ways import RelayWaysDialer
 from proxy.net.dialers.road import RoadToRelays
 from proxy.net.dialers.tcp import Choose, Connecting, TcpDialer
+from proxy.net.knowledge import NothingKnown
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
@@ -542,38 +543,67 @@ async def test_one_address_family_alone() -> None:
     assert caught.value.symptom is Symptom.SKIPPED
 
 
-class Policy:
-    """A StrategyPolicy: which addresses have a residual block, and whether a relay could serve SITE."""
+class Known(NothingKnown):
+    """Which addresses have a residual block, and which relays fail."""
 
     def __init__(self, *addresses: str) -> None:
+        super().__init__()
         self.residual = set(addresses)
-        self.usable = True
+        self.failing: set[str] = set()
 
     def in_residual_window(self, address: IPAddress) -> bool:
         return str(address) in self.residual
 
-    def relay_may_serve(self, destination: Destination) -> bool:
-        return self.usable and destination == SITE
+    def is_failing(self, route: Route) -> bool:
+        return not self.failing.isdisjoint(route.relays)
 
 
 async def test_a_rung_stays_away_from_where_a_censor_was_just_seen() -> None:
     direct = Recorder()
-    policy = Policy("192.0.2.1")
-    made = Registry(
-        [],
-        direct=direct,
-        to_relays=Recorder(),
-        policy=policy,
-    )
+    known = Known("192.0.2.1")
+    relays = [Relay.parse("tor", "socks5h://127.0.0.1:9050")]
+    made = Registry(relays, direct=direct, to_relays=Recorder(), knowledge=known)
     assert await chosen(made, rung("tlsrec"), direct) == ["2001:db8::1", "192.0.2.2", "192.0.2.1"]
-    policy.residual |= {"192.0.2.2"}
+    known.residual |= {"192.0.2.2"}
     assert await chosen(made, rung("split"), direct) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
     with pytest.raises(DialError, match="was reset moments ago") as caught:
         await made.dialer(rung("ipv4")).dial(SITE)
     assert (caught.value.stage, caught.value.symptom) == (Stage.CONNECT, Symptom.SKIPPED)
-    policy.residual |= {"2001:db8::1"}
+    known.residual |= {"2001:db8::1"}
     with pytest.raises(DialError, match="was reset moments ago"):
         await made.dialer(rung("tlsrec")).dial(SITE)
-    policy.usable = False
+    known.failing = {"tor"}
     assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
     assert made.dialer(DIRECT) is direct, "direct itself is not held back"
+
+
+@pytest.mark.parametrize(
+    ("urls", "may_relay", "failing"),
+    [
+        ([], True, ""),
+        (["socks5h://127.0.0.1:9050"], False, ""),
+        (["socks5h://127.0.0.1:9050"], True, "r0"),
+        (["socks4://127.0.0.1:9050"], True, ""),  # takes addresses only
+        (["socks4://127.0.0.1:9050", "socks5h://127.0.0.1:9051"], True, "r1"),
+    ],
+)
+async def test_where_no_relay_may_serve_a_rung_goes_where_a_censor_was_seen(
+    urls: list[str], may_relay: bool, failing: str
+) -> None:
+    direct, known = Recorder(), Known("192.0.2.1", "192.0.2.2", "2001:db8::1")
+    known.failing = {failing}
+    asked: list[str] = []
+
+    def may(host: str) -> bool:
+        asked.append(host)
+        return may_relay
+
+    made = Registry(
+        [Relay.parse(f"r{number}", url) for number, url in enumerate(urls)],
+        direct=direct,
+        to_relays=Recorder(),
+        knowledge=known,
+        may_relay=may,
+    )
+    assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+    assert asked == [SITE.host]

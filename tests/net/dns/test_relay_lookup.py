@@ -11,10 +11,10 @@ import pytest
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.policy import EncryptedFor, NetworkOnly
 from proxy.net.dns.relay_lookup import RelayLookup
-from proxy.net.dns.resolver import Resolver, ResolverOptions
+from proxy.net.dns.resolver import EncryptedFor, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import LookupResult
+from proxy.net.knowledge import NothingKnown
 from proxy.net.tasks import cancel_all, spawn
 from proxy.store.relay_addresses import RelayAddresses
 from proxy.wire.dns import Rcode
@@ -58,7 +58,7 @@ class World:
         self.now = 1000.0
         resolver = Resolver(
             options=ResolverOptions(encrypted_for=encrypted_for, local=("lan",)),
-            policy=NetworkOnly(lambda: self.network),
+            knowledge=NothingKnown(lambda: self.network),
             encrypted=self.encrypted,
             lookup=self._system,
         )

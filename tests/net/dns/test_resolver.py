@@ -15,10 +15,10 @@ import pytest
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.getaddrinfo import THREADS, system_lookup
-from proxy.net.dns.policy import NetworkOnly
 from proxy.net.dns.resolver import ADDRESSES, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import CACHED_NAMES
+from proxy.net.knowledge import NothingKnown
 from proxy.net.tasks import cancel_all, spawn
 from tests.support.late import stall
 from tests.support.name_servers import machine_files, plain_server, reply, silent
@@ -97,7 +97,7 @@ async def test_D12_a_thousand_lookups_of_one_name_are_one_query(lookup: Lookup) 
 async def test_answers_are_kept_for_the_network_that_gave_them(lookup: Lookup) -> None:
     lookup.open.set()
     network = NetworkId("home")
-    resolver = Resolver(lookup=lookup, policy=NetworkOnly(lambda: network))
+    resolver = Resolver(lookup=lookup, knowledge=NothingKnown(lambda: network))
     for _ in range(3):
         await resolver.resolve("a.test")
     assert lookup.asked == ["a.test"]

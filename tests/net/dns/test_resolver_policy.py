@@ -17,10 +17,10 @@ from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Stage, Sympt
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.policy import EncryptedFor
-from proxy.net.dns.resolver import EncryptedLookup, Resolver, ResolverOptions
+from proxy.net.dns.resolver import EncryptedFor, EncryptedLookup, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import FAKE
+from proxy.net.knowledge import NothingKnown
 from proxy.net.poller import Poller
 from proxy.net.tasks import cancel_all, spawn
 from proxy.routing.address_guard import Guard
@@ -53,10 +53,11 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> str:
 _OPTIONS = {item.name for item in fields(ResolverOptions)}
 
 
-class Place:
+class Place(NothingKnown):
     """A network with its name server, a secure one elsewhere, and a machine with a resolver."""
 
     def __init__(self, folder: Path, plain: NameServer, secure: NameServer, ca: str, way: TcpDialer) -> None:
+        super().__init__()
         self.plain, self.secure = plain, secure
         self.network_id = NetworkId("home")
         self.suspects: set[str] = set()
@@ -78,7 +79,7 @@ class Place:
         return Resolver(
             given.get("hosts"),
             options=options,
-            policy=self,
+            knowledge=self,
             guard=Guard(allow, options.local),
             system=given.get("system", StubResolver(folder=self.folder, port=self.plain.port, second_answer_s=0.05)),
             encrypted=EncryptedDns([dns_url.parse(self._url)], [self._way]) if secure else None,
@@ -88,9 +89,6 @@ class Place:
 
     def network(self) -> NetworkId:
         return self.network_id
-
-    def has_ipv6(self) -> bool:
-        return True
 
     def is_suspect(self, host: str) -> bool:
         return host in self.suspects

@@ -16,8 +16,8 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.kernel.tcp_info import SplitTcpDetector
+from proxy.net.knowledge import NOTHING_KNOWN, ClassifiedAnswer, Knowledge, NothingKnown
 from proxy.net.notify import Notify
-from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.race.shared_findings import SharedFindings
@@ -40,7 +40,7 @@ OTHER = Route(("tor",))
 RESET = ConnectionResetError(104, "Connection reset by peer")
 
 
-class Policy(NoPolicy):
+class Known(NothingKnown):
     """The layers above a race, for one scenario."""
 
     def __init__(
@@ -51,6 +51,7 @@ class Policy(NoPolicy):
         portal: bool = False,
         failing: bool = False,
     ) -> None:
+        super().__init__()
         self._strategies = strategies  # may_help is that of routing
         self._pages = pages  # answers are classified as below
         self._portal = portal
@@ -93,7 +94,7 @@ class Scene:
         scripts: dict[Route, Script],
         *,
         tcp_info: bool = True,
-        policy: RacePolicy = NO_POLICY,
+        knowledge: Knowledge = NOTHING_KNOWN,
         findings: SharedFindings | None = None,
         destination: Destination = HERE,
         schedule: RetrySchedule | None = None,
@@ -107,7 +108,7 @@ class Scene:
             direct=ScriptedDirect(lambda: self.scripts[DIRECT]),
             tcp_info=self.tcp_info,
             detect=DetectTuning(),
-            policy=policy,
+            knowledge=knowledge,
             findings=findings,
             schedule=schedule,
         )
@@ -341,7 +342,7 @@ def test_F90_a_post_behind_a_flight_that_two_routes_have_goes_to_one_of_them(dir
 
     async def scene() -> None:
         relay = Script()
-        stage = Scene({DIRECT: direct, RELAY: relay}, policy=Policy(pages=True))
+        stage = Scene({DIRECT: direct, RELAY: relay}, knowledge=Known(pages=True))
         flight = Flight()
         flight.receive_data(GET)
         await stage.race.connect()
@@ -367,7 +368,7 @@ def test_F90_a_post_that_a_broken_route_has_begun_to_get_goes_to_no_other() -> N
 
     async def scene() -> None:
         relay = Script(stream=TakesPart)
-        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, policy=Policy(pages=True))
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, knowledge=Known(pages=True))
         flight = Flight()
         flight.receive_data(GET)
         await stage.race.connect()
@@ -464,7 +465,7 @@ def test_direct_that_connects_late_and_is_closed_before_the_flight_teaches_nothi
 
     async def scene() -> None:
         direct, relay = Script(connect=3.0, greeting=b"", after=5.0), Script(answer=OK)
-        stage = Scene({DIRECT: direct, RELAY: relay}, policy=Policy())
+        stage = Scene({DIRECT: direct, RELAY: relay}, knowledge=Known())
         assert await stage.race.connect()
         assert await wait_for_a_flight(stage.race, 20) is OpenPath.QUIET
         flight = Flight()
@@ -573,7 +574,7 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: http://warning.example/\r\n\r\n"
 def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
     seen: list[tuple[Symptom, Protocol]] = []
 
-    class Recording(NoPolicy):
+    class Recording(NothingKnown):
         def may_help(
             self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
         ) -> bool:
@@ -582,7 +583,7 @@ def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
 
     async def scene(data: bytes) -> tuple[Route, int]:
         scripts = {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=OK)}
-        stage = Scene(scripts, policy=Recording())
+        stage = Scene(scripts, knowledge=Recording())
         won = await stage.deliver(data)
         assert won is not None
         return won.route, len(scripts[CUT].dialed)
@@ -599,7 +600,7 @@ def test_without_a_relay_what_answers_the_sign_goes_before_what_may_help(cut_hel
     async def story() -> None:
         cut = Script(answer=SERVER_HELLO if cut_helps else RESET)
         scripts = {DIRECT: Script(answer=RESET), doh: Script(answer=SERVER_HELLO), CUT: cut}
-        stage = Scene(scripts, policy=Policy(strategies=True))
+        stage = Scene(scripts, knowledge=Known(strategies=True))
         won = await stage.deliver(HELLO)
         assert won is not None
         assert won.route == (CUT if cut_helps else doh)
@@ -611,7 +612,7 @@ def test_without_a_relay_what_answers_the_sign_goes_before_what_may_help(cut_hel
 def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
     seen: list[Symptom] = []
 
-    class Recording(NoPolicy):
+    class Recording(NothingKnown):
         def may_help(
             self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
         ) -> bool:
@@ -619,7 +620,7 @@ def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
             return True
 
     async def scene(direct: Script) -> None:
-        assert await Scene({DIRECT: direct, RELAY: Script(answer=OK)}, policy=Recording()).deliver() is not None
+        assert await Scene({DIRECT: direct, RELAY: Script(answer=OK)}, knowledge=Recording()).deliver() is not None
 
     play(scene(Script(connect=99.0)))
     play(scene(Script(acknowledged=False, retransmits=2)))
@@ -673,7 +674,7 @@ def test_pages_are_judged_by_what_the_other_route_gets(
     direct: bytes, relay: bytes, winner: Route, symptom: str, valid: bool
 ) -> None:
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=direct), RELAY: Script(answer=relay)}, policy=Policy(pages=True))
+        stage = Scene({DIRECT: Script(answer=direct), RELAY: Script(answer=relay)}, knowledge=Known(pages=True))
         won = await stage.deliver()
         assert won is not None
         assert (won.route, won.valid) == (winner, valid)
@@ -688,7 +689,7 @@ def test_pages_are_judged_also_when_only_the_name_brings_another_route() -> None
     """A rule sends the literal address direct, and none its name."""
 
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=PAGE)}, policy=Policy(pages=True))
+        stage = Scene({DIRECT: Script(answer=PAGE)}, knowledge=Known(pages=True))
         stage.scripts[RELAY] = Script(answer=OK)
         await stage.race.connect()
         stage.race.restrict_to((DIRECT, RELAY))
@@ -707,12 +708,12 @@ def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> N
     async def scene() -> None:
         asked = []
 
-        class Recording(NoPolicy):
+        class Recording(NothingKnown):
             def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
                 asked.append(complete)
                 return ClassifiedAnswer(Verdict.VALID if complete else Verdict.MORE)
 
-        stage = Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, policy=Recording())
+        stage = Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, knowledge=Recording())
         won = await stage.deliver(request_head)
         assert won is not None
         assert won.route == DIRECT
@@ -724,7 +725,7 @@ def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> N
 @pytest.mark.parametrize("relay", [Script(connect=10.0, answer=OK), Script(answer=None)])
 def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: Script) -> None:
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, policy=Policy(pages=True))
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, knowledge=Known(pages=True))
         won = await stage.deliver()
         assert won is not None
         assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
@@ -736,8 +737,8 @@ def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: 
 
 def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -> None:
     async def scene() -> None:
-        policy = Policy(pages=True, portal=True)
-        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: Script(answer=OK)}, policy=policy)
+        known = Known(pages=True, portal=True)
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: Script(answer=OK)}, knowledge=known)
         won = await stage.deliver()
         assert won is not None
         assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
@@ -748,7 +749,7 @@ def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -
 
 def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, policy=Policy(pages=True))
+        stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, knowledge=Known(pages=True))
         won = await stage.deliver()
         assert won is not None
         assert won.route == DIRECT
@@ -812,8 +813,8 @@ def test_of_two_answers_at_once_one_is_delivered_and_the_other_closed(routes: tu
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        scripts, policy, findings = {route: Script() for route in routes}, Policy(), SharedFindings(loop.time)
-        stage = Scene(scripts, policy=policy, findings=findings)
+        scripts, known, findings = {route: Script() for route in routes}, Known(), SharedFindings(loop.time)
+        stage = Scene(scripts, knowledge=known, findings=findings)
 
         def answer() -> None:
             for script in scripts.values():
@@ -828,37 +829,37 @@ def test_of_two_answers_at_once_one_is_delivered_and_the_other_closed(routes: tu
         kept, other = (scripts[route].streams[0] for route in routes)
         assert (kept.closed, other.closed, other.notify) == (False, True, None)
         assert [attempt.delivered for attempt in stage.race.attempts] == [True, True]
-        assert policy.broken_flights == policy.answered_flights == [("198.51.100.7", HERE.host)]
+        assert known.broken_flights == known.answered_flights == [("198.51.100.7", HERE.host)]
         assert not findings.is_down(HERE.host)
 
     play(scene())
 
 
 def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
-    policy = Policy()
+    known = Known()
 
     async def scene(direct: Script) -> None:
         scripts = {DIRECT: direct, RELAY: Script(answer=RESET), OTHER: Script(answer=OK)}
-        await Scene(scripts, policy=policy).deliver()
+        await Scene(scripts, knowledge=known).deliver()
 
     play(scene(Script(answer=RESET)))
     play(scene(Script(acknowledged=False, retransmits=2)))
-    assert policy.broken_flights == [("198.51.100.7", HERE.host)] * 2
+    assert known.broken_flights == [("198.51.100.7", HERE.host)] * 2
     play(scene(Script(answer=b"")))
     play(scene(Script(connect=refused())))
-    assert len(policy.broken_flights) == 2
+    assert len(known.broken_flights) == 2
 
 
 @pytest.mark.parametrize("censored", [Script(answer=RESET), Script(acknowledged=False, retransmits=2)])
 def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Script) -> None:
-    policy = Policy()
+    known = Known()
 
     async def scene() -> None:
         scripts = {DIRECT: Script(connect=refused()), CUT: censored, RELAY: Script(answer=OK)}
-        await Scene(scripts, policy=policy).deliver()
+        await Scene(scripts, knowledge=known).deliver()
 
     play(scene())
-    assert policy.broken_flights == [("198.51.100.7", HERE.host)]
+    assert known.broken_flights == [("198.51.100.7", HERE.host)]
 
 
 @pytest.mark.parametrize("first", [DIRECT, CUT])
@@ -867,11 +868,11 @@ def test_a_flight_that_looked_dropped_and_was_answered_is_taken_back(
     first: Route, relay: Script, winner: Route | None
 ) -> None:
     """Whether it wins for that, or answers when a relay has won: a local means is not watched any longer then."""
-    policy = Policy()
+    known = Known()
 
     async def scene() -> None:
         stalled = Script(acknowledged=False, retransmits=2, answer=OK, after=2.0)
-        stage = Scene({first: stalled, RELAY: relay}, policy=policy)
+        stage = Scene({first: stalled, RELAY: relay}, knowledge=known)
         won = await stage.deliver()
         assert won is not None
         assert won.route == (winner or first)
@@ -880,30 +881,30 @@ def test_a_flight_that_looked_dropped_and_was_answered_is_taken_back(
 
     play(scene())
     here = [("198.51.100.7", HERE.host)]
-    assert policy.broken_flights == here
-    assert policy.answered_flights == ([] if (first, winner) == (CUT, RELAY) else here)
+    assert known.broken_flights == here
+    assert known.answered_flights == ([] if (first, winner) == (CUT, RELAY) else here)
 
 
 def test_one_that_a_page_of_a_censor_answers_is_not_taken_back() -> None:
-    policy = Policy(pages=True)
+    known = Known(pages=True)
 
     async def scene() -> None:
         blocked = Script(acknowledged=False, retransmits=2, answer=PAGE, after=2.0)
-        await Scene({DIRECT: blocked, RELAY: Script(connect=3.0, answer=OK)}, policy=policy).deliver()
+        await Scene({DIRECT: blocked, RELAY: Script(connect=3.0, answer=OK)}, knowledge=known).deliver()
 
     play(scene())
-    assert policy.broken_flights
-    assert not policy.answered_flights
+    assert known.broken_flights
+    assert not known.answered_flights
 
 
 def test_one_that_never_looked_dropped_has_nothing_to_take_back() -> None:
-    policy = Policy()
+    known = Known()
 
     async def scene() -> None:
-        await Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, policy=policy).deliver()
+        await Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, knowledge=known).deliver()
 
     play(scene())
-    assert not policy.answered_flights
+    assert not known.answered_flights
 
 
 # -- what is noted beside a failure ------------------------------------------------------------------------------------
@@ -1133,7 +1134,7 @@ def test_a_request_begins_with_the_first_route_that_is_for_its_kind() -> None:
     cut, cut_too, cased = (Route(wrap=wrap) for wrap in (("tlsrec",), ("doh", "tlsrec"), ("hostcase",)))
 
     async def first(*routes: Route) -> Route:
-        stage = Scene({route: Script(answer=OK) for route in routes}, policy=Policy(strategies=True))
+        stage = Scene({route: Script(answer=OK) for route in routes}, knowledge=Known(strategies=True))
         request = Flight()
         request.receive_data(GET)
         won = await stage.race.deliver(request, lambda: True)
@@ -1386,7 +1387,7 @@ class Residual(Scene):
 def test_a_strategy_comes_back_when_no_relay_serves(direct: Script, relay: Script, bound_s: float) -> None:
     async def story() -> None:
         stage = Residual(
-            {DIRECT: direct, CUT: Script(answer=SERVER_HELLO), RELAY: relay}, policy=Policy(strategies=True)
+            {DIRECT: direct, CUT: Script(answer=SERVER_HELLO), RELAY: relay}, knowledge=Known(strategies=True)
         )
         won = await stage.deliver(HELLO)
         assert won is not None
@@ -1401,7 +1402,7 @@ def test_a_relay_that_serves_goes_before_a_strategy_that_a_censor_may_spoil() ->
     async def story() -> None:
         stage = Residual(
             {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=SERVER_HELLO)},
-            policy=Policy(strategies=True),
+            knowledge=Known(strategies=True),
         )
         won = await stage.deliver(HELLO)
         assert won is not None
@@ -1415,7 +1416,7 @@ def test_a_strategy_is_not_skipped_for_a_relay_that_is_known_to_fail(relays: dic
     async def story() -> None:
         stage = Residual(
             {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), **relays},
-            policy=Policy(strategies=True, failing=True),
+            knowledge=Known(strategies=True, failing=True),
         )
         won = await stage.deliver(HELLO)
         assert won is not None

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Protocol, Route
-from proxy.net.race.policy import NoPolicy
+from proxy.net.knowledge import NothingKnown
 from proxy.net.race.race import Race, Winner
 from proxy.net.race.shared_findings import SharedFindings
 from proxy.net.race.terms import RaceTerms
@@ -43,7 +43,7 @@ IS_DROPPED: dict[str, object] = {"answer": None, "connect": 0.02, "acknowledged"
 IS_SILENT: dict[str, object] = {"answer": None, "connect": 0.02}
 
 
-class Ladder(NoPolicy):
+class Ladder(NothingKnown):
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
     ) -> bool:
@@ -69,7 +69,7 @@ class Network:
                 direct=ScriptedDirect(lambda: self._script(DIRECT)),
                 tcp_info=FakeOracle(),
                 detect=DetectTuning(),
-                policy=Ladder(),
+                knowledge=Ladder(),
                 findings=self.findings,
             ),
         )

@@ -10,9 +10,9 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, DOH, Destination, Evidence, Route, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge, NothingKnown
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
-from proxy.net.race.policy import NoPolicy
 from proxy.net.race.terms import RaceTerms
 from proxy.net.race.tries import Tries
 from tests.support.scripted import FakeOracle
@@ -21,23 +21,37 @@ RELAY, OTHER, CUT = Route(("vps",)), Route(("tor",)), Route(wrap=("tlsrec",))
 NOW = 100.0
 
 
-class Failing(NoPolicy):
+class Failing(NothingKnown):
     """Every relay is known to fail."""
 
     def is_failing(self, route: Route) -> bool:
         return True
 
 
+class Found:
+    """What the resolver found out about the name: nothing."""
+
+    def finding(self, host: str) -> None:
+        pass
+
+    def is_local_zone(self, host: str) -> bool:
+        return False
+
+    def may_be_local_zone(self, host: str) -> bool:
+        return False
+
+
 class Trial(Tries):
     """Tries whose routes fail as soon as they are started."""
 
-    def __init__(self, *routes: Route, policy: NoPolicy | None = None) -> None:
+    def __init__(self, *routes: Route, knowledge: Knowledge = NOTHING_KNOWN, resolver: Found | None = None) -> None:
         terms = RaceTerms(
             cast(Any, None),
             direct=cast(Any, None),
             tcp_info=FakeOracle(),
             detect=DetectTuning(relay_backoff_jitter=0.0),
-            policy=policy or NoPolicy(),
+            knowledge=knowledge,
+            resolver=cast(Any, resolver),
         )
         super().__init__(Destination("blog.example", 443), routes, terms, Notify(), NOW)
 
@@ -91,9 +105,9 @@ def test_a_relay_that_refuses_by_closing_may_restart_and_is_asked_once_more(
             break
 
 
-@pytest.mark.parametrize(("policy", "waits"), [(NoPolicy(), True), (Failing(), False)])
-def test_a_strategy_keeps_out_of_a_residual_window_while_a_relay_may_serve(policy: NoPolicy, waits: bool) -> None:
-    tries = Trial(DIRECT, CUT, RELAY, policy=policy)
+@pytest.mark.parametrize(("knowledge", "waits"), [(NOTHING_KNOWN, True), (Failing(), False)])
+def test_a_strategy_keeps_out_of_a_residual_window_while_a_relay_may_serve(knowledge: Knowledge, waits: bool) -> None:
+    tries = Trial(DIRECT, CUT, RELAY, knowledge=knowledge)
     tries.starts(NOW, Stage.FIRST_BYTE, Symptom.RESET)
     cut = tries.starts(NOW, Stage.CONNECT, Symptom.SKIPPED)
     assert (cut.route, cut.avoids_residual) == (CUT, waits)
@@ -101,14 +115,14 @@ def test_a_strategy_keeps_out_of_a_residual_window_while_a_relay_may_serve(polic
     assert tries.next_route(None, NOW) == (CUT if waits else None)
 
 
-class Zone(NoPolicy):
+class Zone(Found):
     """The name is one of the local network."""
 
     def is_local_zone(self, host: str) -> bool:
         return True
 
 
-class PrivateAnswer(NoPolicy):
+class PrivateAnswer(Found):
     """The local network's resolver gave a private address, or may give one."""
 
     def may_be_local_zone(self, host: str) -> bool:
@@ -116,45 +130,45 @@ class PrivateAnswer(NoPolicy):
 
 
 @pytest.mark.parametrize(
-    ("stage", "symptom", "first", "policy", "in_vain"),
+    ("stage", "symptom", "first", "resolver", "in_vain"),
     [
         (Stage.RESOLVE, Symptom.FORGED, DIRECT, Zone(), True),
         (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, Zone(), True),
-        (Stage.RESOLVE, Symptom.FORGED, DIRECT, NoPolicy(), False),
-        (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, NoPolicy(), False),
+        (Stage.RESOLVE, Symptom.FORGED, DIRECT, Found(), False),
+        (Stage.CONNECT, Symptom.FORBIDDEN, DIRECT, Found(), False),
         (Stage.CONNECT, Symptom.TIMEOUT, DIRECT, Zone(), True),
         (None, Symptom.NONE, DIRECT, Zone(), False),
         (Stage.RELAY, Symptom.FORBIDDEN, RELAY, Zone(), False),
     ],
 )
 def test_a_private_address_of_a_local_zone_ends_the_race(
-    stage: Stage | None, symptom: Symptom, first: Route, policy: NoPolicy, in_vain: bool
+    stage: Stage | None, symptom: Symptom, first: Route, resolver: Found, in_vain: bool
 ) -> None:
-    tried = Trial(first, DIRECT if first is RELAY else RELAY, policy=policy)
+    tried = Trial(first, DIRECT if first is RELAY else RELAY, resolver=resolver)
     tried.starts(NOW, stage, symptom)
     assert tried.is_in_vain is in_vain
 
 
-@pytest.mark.parametrize("policy", [Zone(), NoPolicy()])
+@pytest.mark.parametrize("resolver", [Zone(), Found()])
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.AWAITING_ANSWER, Phase.DIALING])
-def test_a_relay_under_way_does_not_keep_a_race_to_the_local_network(policy: NoPolicy, phase: Phase) -> None:
+def test_a_relay_under_way_does_not_keep_a_race_to_the_local_network(resolver: Found, phase: Phase) -> None:
     """It may have been asked while the network's resolver took its time."""
-    tries = Trial(DIRECT, RELAY, policy=NoPolicy())
+    tries = Trial(DIRECT, RELAY, resolver=Found())
     direct, relay = tries.starts(NOW), tries.starts(NOW)
     relay.phase = phase
-    tries.policy = policy
+    tries.resolver = cast(Any, resolver)
     assert not tries.is_in_vain
     direct.failed(Stage.CONNECT, Symptom.FORBIDDEN, "private", NOW)
-    assert tries.is_in_vain is isinstance(policy, Zone)
+    assert tries.is_in_vain is isinstance(resolver, Zone)
 
 
-@pytest.mark.parametrize(("policy", "follows"), [(Zone(), None), (NoPolicy(), RELAY)])
-def test_no_relay_follows_direct_to_the_local_network(policy: NoPolicy, follows: Route | None) -> None:
+@pytest.mark.parametrize(("resolver", "follows"), [(Zone(), None), (Found(), RELAY)])
+def test_no_relay_follows_direct_to_the_local_network(resolver: Found, follows: Route | None) -> None:
     """Also where direct may connect, as the user allows its address, and looks dropped."""
-    tries = Trial(DIRECT, RELAY, OTHER, policy=policy)
+    tries = Trial(DIRECT, RELAY, OTHER, resolver=resolver)
     tries.starts(NOW).hedged_at = NOW
     assert tries.next_route(None, NOW) == follows
-    rule = Trial(RELAY, DIRECT, OTHER, policy=policy)
+    rule = Trial(RELAY, DIRECT, OTHER, resolver=resolver)
     assert [rule.starts(NOW).route for _ in range(3)] == [RELAY, DIRECT, OTHER], "a rule or an override holds"
 
 
@@ -164,31 +178,31 @@ def test_no_relay_is_retried_for_the_local_network() -> None:
     tries.starts(NOW, Stage.RELAY, Symptom.RELAY_DOWN)
     due_at = tries.next_retry_at(NOW)
     assert tries.next_route(None, due_at) == RELAY
-    tries.policy = Zone()
+    tries.resolver = cast(Any, Zone())
     assert tries.next_route(None, due_at) is None
     assert tries.next_retry_at(NOW) == math.inf
 
 
 def test_encrypted_dns_is_asked_about_a_private_address_that_did_not_connect() -> None:
     """Only it tells a lie from the truth, and a relay would open what its own network calls so."""
-    tries = Trial(DIRECT, RELAY, DOH, policy=PrivateAnswer())
+    tries = Trial(DIRECT, RELAY, DOH, resolver=PrivateAnswer())
     tries.starts(NOW, Stage.CONNECT, Symptom.TIMEOUT)
     assert tries.starts(NOW, Stage.RESOLVE, Symptom.SKIPPED).route == DOH
     assert tries.next_route(None, NOW) == RELAY, "it did not answer"
 
 
 @pytest.mark.parametrize(
-    ("policy", "symptom", "waits"),
+    ("resolver", "symptom", "waits"),
     [
-        (NoPolicy(), Symptom.NO_NAME, True),
-        (NoPolicy(), Symptom.SKIPPED, False),
+        (Found(), Symptom.NO_NAME, True),
+        (Found(), Symptom.SKIPPED, False),
         (PrivateAnswer(), Symptom.SKIPPED, True),
     ],
 )
 def test_a_name_that_encrypted_dns_does_not_know_waits_for_the_networks_own_resolver(
-    policy: NoPolicy, symptom: Symptom, waits: bool
+    resolver: Found, symptom: Symptom, waits: bool
 ) -> None:
-    tries = Trial(DIRECT, DOH, RELAY, policy=policy)
+    tries = Trial(DIRECT, DOH, RELAY, resolver=resolver)
     direct = tries.starts(NOW)
     direct.stage, direct.hedged_at = Stage.RESOLVE, NOW
     tries.starts(NOW, Stage.RESOLVE, symptom)

@@ -30,7 +30,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
+from proxy.net.knowledge import VALID, ClassifiedAnswer, NothingKnown
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.probe.measure.inputs import MeasurementRequest
@@ -45,10 +45,11 @@ from tests.support.outcomes import TOR
 from tests.support.streams import Connections
 
 
-class Scripted(NoPolicy):
+class Scripted(NothingKnown):
     """Classifies the first answer as told, and each later one as the site's."""
 
     def __init__(self, first: ClassifiedAnswer) -> None:
+        super().__init__()
         self._left = [first]
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
@@ -224,7 +225,7 @@ async def test_an_address_that_is_let_past_for_its_name_is_dialed_by_it(scene: S
 )
 async def test_plain_answers_are_looked_at(scene: Scene, look: ClassifiedAnswer, word: str, cause: str) -> None:
     async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN):
-        means = replace(scene.means, classifier=Scripted(look))
+        means = replace(scene.means, knowledge=Scripted(look))
         question = scene.question(protocol=Protocol.HTTP, routes=(DIRECT,))
         steps = await steps_of(scene, question, means)
         steps += await steps_of(scene, scene.question(protocol=Protocol.HTTP, routes=(TOR,)))

@@ -1,0 +1,143 @@
+"""What is known while Byway runs, for `net`: of the network, of names and relays, of pages, and by addons.
+
+It is made before any Setup, and is given to each. A Setup is frozen and is replaced by each reload; what is known
+changes with every connection. What the rules and lists of the Setup say is asked of the one in use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health, relay_name
+from proxy.detect.relay_ways import RelayWays
+from proxy.extend.dispatch import Addons
+from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, Symptom
+from proxy.model.evidence import frozen_evidence
+from proxy.model.relay_way import RelayWay, WayOrder
+from proxy.net.dialers.road import WayBeliefs
+from proxy.net.knowledge import ClassifiedAnswer
+from proxy.net.race.shared_findings import SharedFindings
+from proxy.net.stream import Stream
+from proxy.net.uplink.network_watch import NetworkWatch
+from proxy.routing.strategies import fits
+from proxy.session.setup import Setup
+from proxy.wire.tls import Verdict
+
+_MORE = ClassifiedAnswer(Verdict.MORE)
+
+
+@lru_cache(maxsize=1024)
+def _valid(status: int) -> ClassifiedAnswer:
+    return ClassifiedAnswer(Verdict.VALID, evidence=frozen_evidence({"status": status}))
+
+
+class WaysHere:
+    """The beliefs about ways to relays, of the current network and now. See WayBeliefs."""
+
+    def __init__(self, ways: RelayWays, network: Callable[[], NetworkId], now: Callable[[], float] = time.time) -> None:
+        self._ways = ways
+        self._network = network
+        self._now = now
+
+    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
+        return self._ways.order(relay, ways, self._network(), self._now(), filtered=filtered)
+
+    def used(self, relay: Destination, way: RelayWay) -> None:
+        self._ways.used(relay, way, self._network(), self._now())
+
+    def worked(self, relay: Destination, way: RelayWay) -> None:
+        self._ways.worked(relay, way, self._network(), self._now())
+
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+        self._ways.failed(relay, way, symptom, self._network(), self._now())
+
+    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+        self._ways.overtaken(relay, way, self._network(), self._now())
+
+    def avoid(self, relay: Destination, peer: str) -> None:
+        self._ways.avoid(relay, peer, self._network(), self._now())
+
+    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+        return self._ways.due(relay, ways, self._network(), self._now())
+
+
+class BywayKnows:
+    """The Knowledge of a running Byway."""
+
+    def __init__(
+        self,
+        setup: Callable[[], Setup],
+        network: NetworkWatch,
+        beliefs: Beliefs,
+        findings: SharedFindings,
+        health: Health,
+        relay_ways: RelayWays,
+        addons: Addons,
+    ) -> None:
+        """`setup` returns the Setup in use, which a reload replaces."""
+        self._setup = setup
+        self.network: Callable[[], NetworkId] = network.current  # asked a dozen times for each lookup
+        self._network_watch = network
+        self._beliefs = beliefs
+        self._findings = findings
+        self._health = health
+        self._addons = addons
+        self.ways: WayBeliefs = WaysHere(relay_ways, network.current)
+        self.may_help = fits
+
+    def has_ipv6(self) -> bool:
+        return self._network_watch.has_ipv6
+
+    def is_suspect(self, host: str) -> bool:
+        router, network, now = self._setup().router, self.network(), time.time()
+        return (
+            router.rules.is_listed(host)
+            or self._beliefs.lookup(host, network=network, now=now).hide_name_from_dns
+            or not router.may_go_direct(Destination(host, 443), network, now)
+        )
+
+    def is_portal(self) -> bool:
+        return self._beliefs.network_state(self.network()) is NetworkState.PORTAL
+
+    def is_failing(self, route: Route) -> bool:
+        return self._health.is_open(relay_name(route), time.time())
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        return self._beliefs.residual.in_residual_window(address, self.network(), time.time())
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        self._beliefs.residual.note(address, self.network(), time.time(), host=host)
+
+    def report_answered_flight(self, address: str, host: str) -> None:
+        self._beliefs.residual.take_back(address, self.network(), host)
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        """A race that waits for a direct route to `host` starts the next one."""
+        self._findings.mark_down(host)
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        from proxy.detect.pages.page_classifier import PageKind, classify_page  # TLS has no pages that could be read
+
+        by_addons = self._addons.classify if self._addons.classifies else None
+        page = classify_page(answer, host, ended=complete, pages=self._setup().pages(), classify=by_addons)
+        match page.kind:
+            case PageKind.MORE:
+                return _MORE
+            case PageKind.BLOCK_PAGE:
+                return ClassifiedAnswer(
+                    Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": page.detail, "status": page.status}
+                )
+            case PageKind.REDIRECTED:
+                return ClassifiedAnswer(
+                    Verdict.GARBAGE,
+                    Symptom.REDIRECTED,
+                    {"elsewhere": page.detail, "status": page.status},
+                    answer_fingerprint=f"elsewhere {page.detail}",
+                )
+        return _valid(page.status)
+
+    async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
+        return await self._addons.dial(addon, route, destination)

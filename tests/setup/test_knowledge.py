@@ -1,0 +1,201 @@
+"""What `net` is told while Byway runs: of names, relays and pages."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.events import ControlAnswered
+from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+from proxy.detect.pages.page_classifier import classify_page
+from proxy.detect.relay_faults import RelayFault
+from proxy.detect.relay_health import Health
+from proxy.detect.relay_ways import RelayWays
+from proxy.extend.dispatch import Addons
+from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId, Symptom
+from proxy.model.relay_way import RelayWay
+from proxy.net.knowledge import ClassifiedAnswer
+from proxy.net.race.shared_findings import SharedFindings
+from proxy.setup.knowledge import BywayKnows, WaysHere
+from proxy.wire.tls import Verdict
+from tests.support.calls import counting
+
+HOME = NetworkId("home")
+
+
+class Believed:
+    """Beliefs, rules and the network in one: what each says is set by the test."""
+
+    def __init__(self) -> None:
+        self.hidden: set[str] = set()
+        self.listed: set[str] = set()
+        self.relayed: set[str] = set()
+        self.router = self
+        self.rules = self
+
+    def pages(self) -> BlockPages:
+        return PAGES
+
+    def current(self) -> NetworkId:
+        return HOME
+
+    def lookup(self, host: str, *, network: NetworkId, now: float) -> Any:
+        assert network == HOME
+        assert now > 0
+        return SimpleNamespace(hide_name_from_dns=host in self.hidden)
+
+    def is_listed(self, host: str) -> bool:
+        return host in self.listed
+
+    def may_go_direct(self, destination: Destination, network: NetworkId, now: float) -> bool:
+        return destination.host not in self.relayed
+
+
+def asking(
+    known: Any, down: Any = None, *, beliefs: Any = None, health: Any = None, ways: Any = None, addons: Any = None
+) -> BywayKnows:
+    """`known` is the Setup, the network and all that is not given."""
+    return BywayKnows(lambda: known, known, beliefs or known, down, health or known, ways or known, addons or known)
+
+
+@pytest.mark.parametrize("why", ["hidden", "listed", "relayed"])
+async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str) -> None:
+    known = Believed()
+    asked = asking(known)
+    assert asked.network() == HOME
+    assert not asked.is_suspect("a.test")
+    getattr(known, why).add("a.test")
+    assert asked.is_suspect("a.test")
+    assert not asked.is_suspect("b.test")
+
+
+async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
+    down = SharedFindings(asyncio.get_running_loop().time, lasts_s=1)
+    asking(Believed(), down).on_forged("a.test", DnsFinding(SignalId.DNS_TWO_ANSWERS, "", 1.0))
+    assert down.is_down("a.test")
+    assert not down.is_down("b.test")
+
+
+async def test_it_reports_what_is_believed_now() -> None:
+    beliefs, health = Beliefs(DetectTuning()), Health(DetectTuning())
+    asked = asking(Believed(), beliefs=beliefs, health=health)
+    address = ipaddress.ip_address("192.0.2.1")
+    assert not asked.in_residual_window(address)
+    asked.report_broken_flight("192.0.2.1:443", "a.test")
+    assert asked.in_residual_window(address)
+    asked.report_answered_flight("192.0.2.1:443", "a.test")
+    assert not asked.in_residual_window(address)
+    assert not asked.is_portal()
+    now = time.time()
+    beliefs.learn(ControlAnswered("control.test", ConnectivityResult.PORTAL, started=now - 1), network=HOME, now=now)
+    assert asked.is_portal()
+    chain = Route(("vps", "tor"))
+    assert not asked.is_failing(chain)
+    for _ in range(10):
+        health.failed("vps>tor", now, fault=RelayFault.CONNECTION_REFUSED)
+    assert asked.is_failing(chain), "a chain has a name of its own"
+    assert not asked.is_failing(Route(("vps",)))
+
+
+async def test_an_addon_dials_only_where_one_has_the_hook() -> None:
+    asked = asking(Believed(), addons=Addons())
+    assert await asked.dial_by_addon("none", Route(("none",)), Destination("a.test", 1)) is None
+
+
+def test_ways_to_relays_are_believed_of_the_current_network_at_the_time() -> None:
+    relay, other = Destination("vps.test", 443), Destination("192.0.2.9", 8443)
+    main, second = RelayWay(relay, "192.0.2.1"), RelayWay(other, other.host)
+    network, now = [HOME], [1_700_000_000.0]
+    here = WaysHere(RelayWays(DetectTuning()), lambda: network[0], lambda: now[0])
+    here.used(relay, second)
+    assert here.order(relay, [main, second], ()).first == [second, main]
+    network[0] = NetworkId("cafe")
+    assert here.order(relay, [main, second], ()).first == [main, second]
+    network[0] = HOME
+    assert here.due(relay, [main, second]) == main
+    here.failed(relay, main, Symptom.TIMEOUT)
+    now[0] += 2000
+    assert here.order(relay, [main, second], ()).first == [second, main]
+    assert here.due(relay, [main, second]) == main
+    here.worked(relay, main)
+    assert here.order(relay, [main, second], ()).first == [main, second]
+    here.overtaken(relay, main)
+    assert here.order(relay, [main, second], ()).first == [second, main]
+    here.used(relay, second)
+    here.avoid(relay, str(other))
+    assert here.order(relay, [main, second], ()).first == [main, second]
+
+
+# -- what an answer is -------------------------------------------------------------------------------------------------
+
+ROWS = "name,scope,location_found,pattern_type,pattern\nstop,isp,body,contains,stop.test/law\n"
+PAGES = BlockPages(parse_fingerprints(ROWS, "rows.csv").fingerprints)
+HOST = "www.example.com"
+CLASSIFIES = asking(Believed(), addons=Addons())
+
+
+def answer(body: bytes, *fields: str, status: int = 200) -> bytes:
+    lines = (f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *fields)
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    ("data", "complete", "expected"),
+    [
+        (answer(b"hello"), False, ClassifiedAnswer(Verdict.VALID, evidence={"status": 200})),
+        (answer(b"", status=404), False, ClassifiedAnswer(Verdict.VALID, evidence={"status": 404})),
+        (b"no HTTP\r\n\r\n", True, ClassifiedAnswer(Verdict.VALID, evidence={"status": 0})),
+        (b"HTTP/1.1 200", False, ClassifiedAnswer(Verdict.MORE)),
+        (answer(b"hello")[:-1], False, ClassifiedAnswer(Verdict.MORE)),
+        (answer(b"hello")[:-1], True, ClassifiedAnswer(Verdict.VALID, evidence={"status": 200})),
+        (
+            answer(b"see stop.test/law", status=403),
+            False,
+            ClassifiedAnswer(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "stop", "status": 403}),
+        ),
+        (
+            answer(b"", "Location: http://elsewhere.test/", status=302),
+            False,
+            ClassifiedAnswer(
+                Verdict.GARBAGE,
+                Symptom.REDIRECTED,
+                {"elsewhere": "elsewhere.test", "status": 302},
+                answer_fingerprint="elsewhere elsewhere.test",
+            ),
+        ),
+    ],
+)
+def test_what_an_answer_means(data: bytes, complete: bool, expected: ClassifiedAnswer) -> None:
+    assert CLASSIFIES.classify(data, HOST, complete=complete) == expected
+
+
+def test_an_addon_may_tell_what_a_page_is() -> None:
+    addons = Addons()
+    addons.classifies = True
+    addons.classify = lambda *_: "its own page"  # type: ignore[method-assign]
+    page = asking(Believed(), addons=addons).classify(answer(b"hello"), HOST, complete=True)
+    assert (page.symptom, page.evidence) == (Symptom.BLOCK_PAGE, {"page": "its own page", "status": 200})
+
+
+def test_what_answers_share_cannot_be_written_to() -> None:
+    shared: Any = CLASSIFIES.classify(answer(b"hello"), HOST, complete=True).evidence
+    with pytest.raises(TypeError):
+        shared["status"] = 500
+
+
+def test_an_ordinary_answer_takes_one_call_more_than_its_page() -> None:
+    data = answer(b"hello")
+    for _ in range(2):
+        with counting() as asked:
+            CLASSIFIES.classify(data, HOST, complete=False)
+        with counting() as page:
+            classify_page(data, HOST, ended=False, pages=PAGES)
+
+    assert asked.total() - page.total() == 1
