@@ -36,7 +36,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
-from proxy.model import AutoMode, Destination, Inbound, IPAddress, Request, Route
+from proxy.model import AutoMode, Destination, Inbound, Request, Route
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.feature import Feature, Role, offers, provided
 from proxy.model.remembered import forget_remembered
@@ -62,7 +62,7 @@ from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.setup.desktop.notification import has_desktop, show_notification
 from proxy.setup.desktop.switch import SystemProxySwitch
-from proxy.setup.knowledge import BywayKnows
+from proxy.setup.knowledge import BywayKnows, SetupInUse
 from proxy.setup.mode_switch import ModeSwitch
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.rule_files import try_lists
@@ -129,6 +129,7 @@ class App:
         self._store.start()
         self._relay_tests = RelayTests(place(paths, settings.log, ephemeral=options.ephemeral))
         self._relay_addresses = RelayAddresses(relay_addresses.place(paths, settings.log, ephemeral=options.ephemeral))
+        self._in_use = SetupInUse()
         self._network = NetworkWatch(read_network_key(paths, ephemeral=options.ephemeral))
         self._network.on_change(lambda change: on_network_change(self._services, change))
         detect = settings.detect
@@ -140,14 +141,14 @@ class App:
         self._addons = Addons()
         addon_folder = None if options.ephemeral else paths.state_dir / "addons"
         show = show_notification if has_desktop(os.environ) else None
-        addon_backend = AddonBackend(lambda: self._setup, self._network, addon_folder, show)
+        addon_backend = AddonBackend(self._in_use.get, self._network, addon_folder, show)
         self._addon_manager = AddonManager(self._addons, paths.addons_dir, addon_backend)
         self._beliefs = Beliefs(
             settings.detect,
             self._store.load_beliefs(),
-            listed=self._is_listed,
-            near=self._is_near,
-            addresses=self._known_addresses,
+            listed=self._in_use.is_listed,
+            near=self._in_use.is_near,
+            addresses=self._in_use.known_addresses,
             refine=self._addons.refine,
             results=self._store.load_results(),
             store=self._store,
@@ -162,7 +163,7 @@ class App:
         self._override_clock: OverrideClock | None = None
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
         knowledge = BywayKnows(
-            partial(attrgetter("_active.setup"), self),
+            self._in_use,
             self._network,
             self._beliefs,
             self._findings,
@@ -190,7 +191,7 @@ class App:
         self._events = Events()
         self._feed = OutcomeFeed(self._events)
         self._services = Services(
-            setup=partial(attrgetter("_active.setup"), self),
+            setup=self._in_use.get,
             beliefs=self._beliefs,
             health=self._health,
             groups=self._groups,
@@ -272,6 +273,7 @@ class App:
         if lists := self._loaded.settings.list:  # in a thread: a signal ends the wait, and with it Byway
             await asyncio.to_thread(try_lists, lists, self._paths, self._copies)
         self._active = ActiveSetup(
+            self._in_use,
             self._builder,
             self._paths,
             self._loaded,
@@ -379,7 +381,7 @@ class App:
 
     @property
     def _setup(self) -> Setup:
-        return self._active.setup
+        return self._in_use.setup
 
     def _closing(self) -> str:
         """What keeps sites from going direct; see Router and Addons."""
@@ -551,20 +553,6 @@ class App:
 
         if changes := self._beliefs.forget_home(is_home):
             self._events.emit(Learned(changes))
-
-    # -- what beliefs ask of the Setup in use ----------------------------------------------------------------------
-
-    def _is_near(self, host: str) -> bool:
-        """Whether a host is in this computer's own network."""
-        return self._active.setup.guard.is_near(host)  # for each connection
-
-    def _known_addresses(self, host: str) -> Sequence[IPAddress]:
-        """The cached addresses of a name, without a query."""
-        return self._active.setup.resolver.known(host)  # for each first visit
-
-    def _is_listed(self, host: str) -> bool:
-        """Whether an imported list names a host as likely blocked."""
-        return self._active.setup.router.rules.is_listed(host)  # for each first visit
 
     # -- for the control server ------------------------------------------------------------------------------------
 

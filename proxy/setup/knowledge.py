@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import attrgetter
 
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health, relay_name
@@ -16,7 +17,6 @@ from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route, Symptom
 from proxy.model.evidence import frozen_evidence
-from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.road import WayBeliefs
 from proxy.net.knowledge import ClassifiedAnswer
 from proxy.net.race.shared_findings import SharedFindings
@@ -34,34 +34,27 @@ def _valid(status: int) -> ClassifiedAnswer:
     return ClassifiedAnswer(Verdict.VALID, evidence=frozen_evidence({"status": status}))
 
 
-class WaysHere:
-    """The beliefs about ways to relays, of the current network and now. See WayBeliefs."""
+class SetupInUse:
+    """Holds the Setup in use. It is made before the first one, for all that asks of whichever is in use; `ActiveSetup`
+    replaces what it holds."""
 
-    def __init__(self, ways: RelayWays, network: Callable[[], NetworkId], now: Callable[[], float] = time.time) -> None:
-        self._ways = ways
-        self._network = network
-        self._now = now
+    setup: Setup
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
-        return self._ways.order(relay, ways, self._network(), self._now(), filtered=filtered)
+    def __init__(self) -> None:
+        self.get: Callable[[], Setup] = partial(attrgetter("setup"), self)
+        """Returns the Setup. Each connection asks several times, so it is no function of Python's."""
 
-    def used(self, relay: Destination, way: RelayWay) -> None:
-        self._ways.used(relay, way, self._network(), self._now())
+    def is_near(self, host: str) -> bool:
+        """Whether a host is in this computer's own network."""
+        return self.setup.guard.is_near(host)  # for each connection
 
-    def worked(self, relay: Destination, way: RelayWay) -> None:
-        self._ways.worked(relay, way, self._network(), self._now())
+    def known_addresses(self, host: str) -> Sequence[IPAddress]:
+        """Returns the cached addresses of a name, without a query."""
+        return self.setup.resolver.known(host)  # for each first visit
 
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
-        self._ways.failed(relay, way, symptom, self._network(), self._now())
-
-    def overtaken(self, relay: Destination, way: RelayWay) -> None:
-        self._ways.overtaken(relay, way, self._network(), self._now())
-
-    def avoid(self, relay: Destination, peer: str) -> None:
-        self._ways.avoid(relay, peer, self._network(), self._now())
-
-    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
-        return self._ways.due(relay, ways, self._network(), self._now())
+    def is_listed(self, host: str) -> bool:
+        """Whether an imported list names a host as likely blocked."""
+        return self.setup.router.rules.is_listed(host)  # for each first visit
 
 
 class BywayKnows:
@@ -69,7 +62,7 @@ class BywayKnows:
 
     def __init__(
         self,
-        setup: Callable[[], Setup],
+        in_use: SetupInUse,
         network: NetworkWatch,
         beliefs: Beliefs,
         findings: SharedFindings,
@@ -77,22 +70,21 @@ class BywayKnows:
         relay_ways: RelayWays,
         addons: Addons,
     ) -> None:
-        """`setup` returns the Setup in use, which a reload replaces."""
-        self._setup = setup
+        self._in_use = in_use
         self.network: Callable[[], NetworkId] = network.current  # asked a dozen times for each lookup
         self._network_watch = network
         self._beliefs = beliefs
         self._findings = findings
         self._health = health
         self._addons = addons
-        self.ways: WayBeliefs = WaysHere(relay_ways, network.current)
+        self.ways: WayBeliefs = relay_ways
         self.may_help = fits
 
     def has_ipv6(self) -> bool:
         return self._network_watch.has_ipv6
 
     def is_suspect(self, host: str) -> bool:
-        router, network, now = self._setup().router, self.network(), time.time()
+        router, network, now = self._in_use.setup.router, self.network(), time.time()
         return (
             router.rules.is_listed(host)
             or self._beliefs.lookup(host, network=network, now=now).hide_name_from_dns
@@ -122,7 +114,7 @@ class BywayKnows:
         from proxy.detect.pages.page_classifier import PageKind, classify_page  # TLS has no pages that could be read
 
         by_addons = self._addons.classify if self._addons.classifies else None
-        page = classify_page(answer, host, ended=complete, pages=self._setup().pages(), classify=by_addons)
+        page = classify_page(answer, host, ended=complete, pages=self._in_use.setup.pages(), classify=by_addons)
         match page.kind:
             case PageKind.MORE:
                 return _MORE

@@ -25,6 +25,7 @@ from proxy.model.errors import ConfigError
 from proxy.net.faults import place_of
 from proxy.net.tasks import report_fault
 from proxy.session.setup import Setup
+from proxy.setup.knowledge import SetupInUse
 from proxy.setup.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
 from proxy.setup.setup_builder import Material, SetupBuilder
 from proxy.store.list_copies import ListCopies
@@ -107,10 +108,11 @@ class OverrideEnds:
 
 
 class ActiveSetup:
-    """Holds the Setup in use as `setup`. Raises ConfigError when the first one cannot be made."""
+    """Makes the Setup in use, and replaces it. Raises ConfigError when the first one cannot be made."""
 
     def __init__(
         self,
+        in_use: SetupInUse,
         builder: SetupBuilder,
         paths: Paths,
         loaded: Loaded,
@@ -120,9 +122,10 @@ class ActiveSetup:
         on_replaced: Callable[[Setup], None],
         port: int | None = None,
     ) -> None:
-        """`loaded` is the configuration of the start, `flags` are the settings of the command line, `overrides` those
-        of `byway site set`. `on_replaced` is called with each Setup that replaces another. `port`: the one that Byway
-        listens on, which the guard refuses; None: that of the configuration."""
+        """`in_use` gets each Setup. `loaded` is the configuration of the start, `flags` are the settings of the command
+        line, `overrides` those of `byway site set`. `on_replaced` is called with each Setup that replaces another.
+        `port`: the one that Byway listens on, which the guard refuses; None: that of the configuration."""
+        self._in_use = in_use
         self._builder = builder
         self._paths = paths
         self._at_start = loaded
@@ -135,19 +138,24 @@ class ActiveSetup:
         state = fingerprint(loaded.settings, paths)
         self._material = builder.read(loaded, port=self.port)
         self._watch = FileWatch((*state, *self._included(self._material)))
-        self.setup = self._build(self._material)
+        self._in_use.setup = self._build(self._material)
         self._reloading = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
 
+    @property
+    def setup(self) -> Setup:
+        """The Setup in use."""
+        return self._in_use.setup
+
     def forget_caches(self) -> None:
         """Replaces the Setup by one whose resolver and plans know no name yet."""
-        self.setup = self._build(self._material)
+        self._in_use.setup = self._build(self._material)
 
     def set_mode(self, mode: AutoMode) -> None:
         """Replaces AUTO from the next request on. The new Setup has kept no plan."""
         self._mode = mode
-        self.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
+        self._in_use.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
 
     def _build(self, material: Material) -> Setup:
         setup = self._builder.build(material, self._overrides, port=self.port)
@@ -163,7 +171,7 @@ class ActiveSetup:
         else:
             self._overrides[host] = override
         self._override_ends.set(host, override)
-        self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
+        self._in_use.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
     def ended_overrides(self) -> list[str]:
         """Returns the hosts whose override has ended. To be called a few times a second."""
@@ -206,7 +214,7 @@ class ActiveSetup:
             try:
                 material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
                 self._watch.use(state)
-                self.setup = self._build(material)
+                self._in_use.setup = self._build(material)
                 self._material = material
             except TimeoutError:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])

@@ -165,6 +165,7 @@ class SetupBuilder:
             road=RoadToRelays(
                 lookup=relay_lookup,
                 beliefs=knowledge.ways,
+                network=knowledge.network,
                 tcp_info=self._tcp_info,
                 detect=detect,
                 strategies=tuple(filter(cuts_hello, settings.auto.ladder)),

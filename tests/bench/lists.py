@@ -34,6 +34,7 @@ from proxy.model import Destination
 from proxy.net.poller import make_poller
 from proxy.net.tasks import spawn
 from proxy.setup.freed_memory import return_large_blocks
+from proxy.setup.knowledge import SetupInUse
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.setup_builder import SetupBuilder
 
@@ -150,7 +151,7 @@ async def _measure(folder: Path) -> list[float]:
     ticking.cancel()
     load_gaps = await ticking
 
-    active = ActiveSetup(builder, paths, loaded, {}, flags={}, on_replaced=lambda _: None)
+    active = ActiveSetup(SetupInUse(), builder, paths, loaded, {}, flags={}, on_replaced=lambda _: None)
     ticking = spawn(_longest_gaps(), name="ticks")
     await asyncio.sleep(0.01)
     cpu = _cpu_of_reading()

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,13 +17,11 @@ from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
 from proxy.detect.pages.page_classifier import classify_page
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
-from proxy.detect.relay_ways import RelayWays
 from proxy.extend.dispatch import Addons
 from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId, Symptom
-from proxy.model.relay_way import RelayWay
 from proxy.net.knowledge import ClassifiedAnswer
 from proxy.net.race.shared_findings import SharedFindings
-from proxy.setup.knowledge import BywayKnows, WaysHere
+from proxy.setup.knowledge import BywayKnows, SetupInUse
 from proxy.wire.tls import Verdict
 from tests.support.calls import counting
 
@@ -62,7 +60,9 @@ def asking(
     known: Any, down: Any = None, *, beliefs: Any = None, health: Any = None, ways: Any = None, addons: Any = None
 ) -> BywayKnows:
     """`known` is the Setup, the network and all that is not given."""
-    return BywayKnows(lambda: known, known, beliefs or known, down, health or known, ways or known, addons or known)
+    in_use = SetupInUse()
+    in_use.setup = known
+    return BywayKnows(in_use, known, beliefs or known, down, health or known, ways or known, addons or known)
 
 
 @pytest.mark.parametrize("why", ["hidden", "listed", "relayed"])
@@ -109,28 +109,23 @@ async def test_an_addon_dials_only_where_one_has_the_hook() -> None:
     assert await asked.dial_by_addon("none", Route(("none",)), Destination("a.test", 1)) is None
 
 
-def test_ways_to_relays_are_believed_of_the_current_network_at_the_time() -> None:
-    relay, other = Destination("vps.test", 443), Destination("192.0.2.9", 8443)
-    main, second = RelayWay(relay, "192.0.2.1"), RelayWay(other, other.host)
-    network, now = [HOME], [1_700_000_000.0]
-    here = WaysHere(RelayWays(DetectTuning()), lambda: network[0], lambda: now[0])
-    here.used(relay, second)
-    assert here.order(relay, [main, second], ()).first == [second, main]
-    network[0] = NetworkId("cafe")
-    assert here.order(relay, [main, second], ()).first == [main, second]
-    network[0] = HOME
-    assert here.due(relay, [main, second]) == main
-    here.failed(relay, main, Symptom.TIMEOUT)
-    now[0] += 2000
-    assert here.order(relay, [main, second], ()).first == [second, main]
-    assert here.due(relay, [main, second]) == main
-    here.worked(relay, main)
-    assert here.order(relay, [main, second], ()).first == [main, second]
-    here.overtaken(relay, main)
-    assert here.order(relay, [main, second], ()).first == [second, main]
-    here.used(relay, second)
-    here.avoid(relay, str(other))
-    assert here.order(relay, [main, second], ()).first == [main, second]
+async def test_the_setup_in_use_is_asked_whichever_it_is() -> None:
+    in_use, first, second = SetupInUse(), Believed(), Believed()
+    first.listed.add("a.test")
+    in_use.setup = cast(Any, first)
+    assert cast(Any, in_use.get()) is first
+    assert in_use.is_listed("a.test")
+    in_use.setup = cast(Any, second)
+    assert cast(Any, in_use.get()) is second
+    assert not in_use.is_listed("a.test")
+
+
+def test_to_ask_for_the_setup_in_use_calls_no_function_of_python() -> None:
+    in_use = SetupInUse()
+    in_use.setup = cast(Any, None)
+    with counting() as calls:
+        in_use.get()
+    assert calls.total() == 0
 
 
 # -- what an answer is -------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from proxy.net.poller import make_poller
 from proxy.routing.rule import ANYWHERE
 from proxy.session.setup import Setup
 from proxy.setup import reload
+from proxy.setup.knowledge import SetupInUse
 from proxy.setup.reload import ActiveSetup, OverrideEnds, steady_clock
 from proxy.setup.setup_builder import Material, SetupBuilder
 
@@ -41,7 +42,9 @@ class Configured:
         loaded = load(self.paths.config_file, env={}, flags=flags or {})
         maker = SetupBuilder(self._poller, self.paths)
         on_replaced = self.taken.append
-        self.in_use = ActiveSetup(maker, self.paths, loaded, {}, flags=flags or {}, on_replaced=on_replaced, port=port)
+        self.in_use = ActiveSetup(
+            SetupInUse(), maker, self.paths, loaded, {}, flags=flags or {}, on_replaced=on_replaced, port=port
+        )
 
     def close(self) -> None:
         self._poller.close()
@@ -343,7 +346,7 @@ class SetClock:
 async def test_the_hosts_whose_override_has_ended(configured: Configured) -> None:
     in_use, clock = configured.in_use, SetClock()
     in_use._override_ends = OverrideEnds({}, clock.now, clock.steady)
-    in_use.setup = in_use._build(in_use._material)
+    in_use.forget_caches()
     in_use.override("a.example", Override(Action.RELAY, until=clock.now() + 1000))
     in_use.override("b.example", Override(Action.BLOCK, until=clock.now() + 2000))
     in_use.override("c.example", Override(Action.BLOCK))

@@ -92,7 +92,7 @@ class RelayWaysDialer:
 
     def broke(self, stream: Stream) -> None:
         """The relay did not complete its handshake on a stream of this dialer."""
-        self.road.beliefs.avoid(self.endpoints[0], stream.peer)
+        self.road.beliefs.avoid(self.endpoints[0], stream.peer, *self.road.here())
 
     def ways_to(self, endpoint: Destination, addresses: Sequence[str]) -> list[RelayWay]:
         """Returns the ways by these addresses, each without a strategy first."""
@@ -135,7 +135,7 @@ class RelayWaysDialer:
         """Tries a way whose test is due, if there is one. To be called beside a dial that went well."""
         if self.spacing is not None and self.spacing.is_active(asyncio.get_running_loop().time()):
             return
-        way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways)
+        way = self.road.retests and self.road.beliefs.due(self.endpoints[0], ways, *self.road.here())
         if way and way not in self._judged:
             self._judged.add(way)
             spawn(self._judge(self.start(way, _nothing)), name=f"test a way to {self.relay}")
@@ -162,9 +162,9 @@ class RelayWaysDialer:
             if not isinstance(attempt.result, Stream):
                 symptom = attempt.symptom(self.policy)
                 if symptom not in _NOT_THE_WAYS and not self.is_punished(symptom):
-                    self.road.beliefs.failed(self.endpoints[0], attempt.way, symptom)
+                    self.road.beliefs.failed(self.endpoints[0], attempt.way, symptom, *self.road.here())
             else:
-                self.road.beliefs.worked(self.endpoints[0], attempt.way)
+                self.road.beliefs.worked(self.endpoints[0], attempt.way, *self.road.here())
         finally:
             self._judged.discard(attempt.way)
             attempt.drop()
@@ -324,7 +324,8 @@ class _WayRace:
     def _enqueue(self) -> None:
         """Puts the ways that may be tried, and were not yet, in their order."""
         started = {attempt.way for attempt in (*self._attempts, *self._failed)}
-        order = self._dialer.road.beliefs.order(self._relay, self._all_ways, self._filtered)
+        road = self._dialer.road
+        order = road.beliefs.order(self._relay, self._all_ways, *road.here(), filtered=self._filtered)
         self._queue = [way for way in order.first if way not in started]
         self._last = [way for way in order.last if way not in started]
         if self._at_last:
@@ -405,15 +406,15 @@ class _WayRace:
     def _win(self, attempt: _WayAttempt, stream: Stream) -> Stream:
         self._is_won = True
         self._attempts.remove(attempt)  # what is left is ended or judged; it may have looked dropped itself
-        beliefs = self._dialer.road.beliefs
-        beliefs.used(self._relay, attempt.way)
+        beliefs, here = self._dialer.road.beliefs, self._dialer.road.here()
+        beliefs.used(self._relay, attempt.way, *here)
         for overtaken in self._attempts:
             if overtaken.hedged:
-                beliefs.overtaken(self._relay, overtaken.way)
+                beliefs.overtaken(self._relay, overtaken.way, *here)
         for failed in self._failed:
             symptom = failed.symptom(self._dialer.policy)
             if symptom not in _NOT_THE_WAYS and not self._dialer.is_punished(symptom):
-                beliefs.failed(self._relay, failed.way, symptom)
+                beliefs.failed(self._relay, failed.way, symptom, *here)
         self._dialer.retest(self._all_ways)
         return stream
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import Destination, Symptom
+from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId, Symptom
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.tcp import AddressLookup
@@ -18,33 +19,41 @@ from proxy.net.kernel.tcp_info import TcpInfo
 
 
 class WayBeliefs(Protocol):
-    """What is believed of ways on the current network. `relay` is the endpoint of its URL."""
+    """What is believed of ways, by network. `relay` is the endpoint of its URL, `now` seconds since the epoch."""
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
+    def order(
+        self,
+        relay: Destination,
+        ways: Sequence[RelayWay],
+        network: NetworkId,
+        now: float,
+        *,
+        filtered: Sequence[RelayWay],
+    ) -> WayOrder:
         """Returns the ways to try; see `detect.relay_ways`. The hello was just filtered on `filtered`."""
         ...
 
-    def used(self, relay: Destination, way: RelayWay) -> None:
+    def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         """A dial took the way, which led to the relay."""
         ...
 
-    def worked(self, relay: Destination, way: RelayWay) -> None:
+    def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         """The way led to the relay, and nothing went over it."""
         ...
 
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
         """The way failed, and another way led to the relay."""
         ...
 
-    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+    def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         """The way looks dropped, and another way led to the relay: its verdict is to come."""
         ...
 
-    def avoid(self, relay: Destination, peer: str) -> None:
+    def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
         """The relay did not complete its handshake on the way to `peer`."""
         ...
 
-    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+    def due(self, relay: Destination, ways: Sequence[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
         """Returns a way to test now, beside a dial that went well; None: there is none."""
         ...
 
@@ -52,25 +61,33 @@ class WayBeliefs(Protocol):
 class NoWayBeliefs:
     """Believes nothing, and keeps the order of the configuration."""
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
+    def order(
+        self,
+        relay: Destination,
+        ways: Sequence[RelayWay],
+        network: NetworkId,
+        now: float,
+        *,
+        filtered: Sequence[RelayWay],
+    ) -> WayOrder:
         return WayOrder([way for way in ways if not way.strategy or way.plain in filtered])
 
-    def used(self, relay: Destination, way: RelayWay) -> None:
+    def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         pass
 
-    def worked(self, relay: Destination, way: RelayWay) -> None:
+    def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         pass
 
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
         pass
 
-    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+    def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         pass
 
-    def avoid(self, relay: Destination, peer: str) -> None:
+    def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
         pass
 
-    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+    def due(self, relay: Destination, ways: Sequence[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
         return None
 
 
@@ -83,7 +100,12 @@ class RoadToRelays:
 
     lookup: AddressLookup | None = None  # None: names are left to whoever is dialed through
     beliefs: WayBeliefs = NO_WAY_BELIEFS
+    network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
     tcp_info: TcpInfo = field(default_factory=TcpInfo)
     detect: DetectTuning = field(default_factory=DetectTuning)
     strategies: tuple[str, ...] = ()  # for TLS, such as "tlsrec"
     retests: bool = True  # whether failed ways are tried again beside dials that went well
+
+    def here(self) -> tuple[NetworkId, float]:
+        """Returns the current network, and now: the ways to a relay are believed of both."""
+        return self.network(), time.time()

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.model import Destination, IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.model.relay_way import RelayWay, WayOrder
 from proxy.net.dialers.dialer import HANDSHAKE_TIMEOUT_S
@@ -46,28 +46,36 @@ class Beliefs(NoWayBeliefs):
     def of(self, way: str) -> list[str]:
         return [what for what, about in self.reports if about == way]
 
-    def used(self, relay: Destination, way: RelayWay) -> None:
+    def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         self.reports.append(("used", str(way)))
 
-    def worked(self, relay: Destination, way: RelayWay) -> None:
+    def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         self.reports.append(("worked", str(way)))
 
-    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom) -> None:
+    def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
         self.reports.append((symptom, str(way)))
 
-    def overtaken(self, relay: Destination, way: RelayWay) -> None:
+    def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
         self.reports.append(("overtaken", str(way)))
 
-    def avoid(self, relay: Destination, peer: str) -> None:
+    def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
         self.reports.append(("avoid", peer))
 
-    def order(self, relay: Destination, ways: Sequence[RelayWay], filtered: Sequence[RelayWay]) -> WayOrder:
-        ways = super().order(relay, ways, filtered).first
+    def order(
+        self,
+        relay: Destination,
+        ways: Sequence[RelayWay],
+        network: NetworkId,
+        now: float,
+        *,
+        filtered: Sequence[RelayWay],
+    ) -> WayOrder:
+        ways = super().order(relay, ways, network, now, filtered=filtered).first
         return WayOrder(
             [way for way in ways if str(way) not in self.stalled], [way for way in ways if str(way) in self.stalled]
         )
 
-    def due(self, relay: Destination, ways: Sequence[RelayWay]) -> RelayWay | None:
+    def due(self, relay: Destination, ways: Sequence[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
         return self.to_retest.pop() if self.to_retest else None
 
 
