@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run test check test-deps judges bench lock messages clean FORCE
+.PHONY: setup run test test-all check check-style check-types check-imports test-deps judges bench lock messages clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -31,20 +31,33 @@ $(COMPLETE): $(RUNTIME) requirements-dev.lock
 run: $(RUNTIME)
 	@exec $(BIN)/byway run $(ARGS)
 
-# mypy checks for Python 3.11 wherever it runs, and needs mitmproxy's types, which only a newer one has.
+# Side by side, each with its lines together.
 check: $(COMPLETE)
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target check-style check-types check-imports
+
+check-style:
 	@$(BIN)/ruff check || { echo 'Next: $(BIN)/ruff check --fix, and by hand what it leaves' >&2; exit 1; }
 	@$(BIN)/ruff format --check || { echo 'Next: $(BIN)/ruff format' >&2; exit 1; }
+
+# mypy checks for Python 3.11 wherever it runs, and needs mitmproxy's types, which only a newer one has.
+check-types:
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
 	  echo $(BIN)/mypy; $(BIN)/mypy; \
 	else \
 	  echo "mypy: not run; it needs Python 3.12 or newer, for the types of mitmproxy"; \
 	fi
+
+check-imports:
 	$(BIN)/lint-imports
 
-# The tests come last: what could not run for want of a program is listed at the end.
+# The tests come last: what was left out as slow, and what could not run for want of a program, is listed at the end.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0
+
 test: check
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0 $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: check
+	$(PYTEST) $(ARGS)
 
 # The programs that tests run as relays and clients: Debian packages, as root. They are installed, not started. The rules
 # by which pages are checked, and what judges Adblock lists, come from npm, whose packages run no script of their own. The

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,20 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import inspection, other_users, programs
 from tests.support.hanging import Hanging
+from tests.support.scheduling import Durations, SlowFirst
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
-
-    from tests.support.scheduling import SlowFirst
+    from xdist.workermanage import WorkerController
 
 hanging = Hanging()
+durations = Durations()
 _NOT_RUN = "not run for want of"  # the property of a report that the summary is made of: workers print none
 _CLOSED = "namespaces"
 _INSPECTION = "inspection"
 _not_run: dict[str, list[str]] = {}  # program, _CLOSED or _INSPECTION → the tests that could not run without it
+_SLOW = "slow"
+_left_out: set[str] = set()  # tests marked slow that were not asked for
 
 
 def pytest_configure() -> None:
@@ -45,12 +48,26 @@ def pytest_configure() -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SlowFirst | None:
     if config.getoption("dist") != "loadfile":
         return None  # as pytest-xdist does it
-    from tests.support.scheduling import SlowFirst  # only where there are workers to schedule
-
     return SlowFirst(config, log)
 
 
-class _LeftOut(pytest.Module):
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    _left_out.update(item.nodeid for item in items if item.get_closest_marker(_SLOW))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output[_SLOW] = sorted(_left_out)
+    else:
+        durations.keep(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    _left_out.update(getattr(node, "workeroutput", {}).get(_SLOW, ()))
+
+
+class _NotImported(pytest.Module):
     """A test file that cannot be imported here. The summary lists it."""
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
@@ -59,7 +76,7 @@ class _LeftOut(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     if inspection.missing() and inspection.imports_mitmproxy(module_path):
-        return _LeftOut.from_parent(parent, path=module_path)
+        return _NotImported.from_parent(parent, path=module_path)
     return None  # pytest makes it
 
 
@@ -119,6 +136,7 @@ def _check_needs(item: pytest.Item) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Reports come here from every worker, and from the lab's own pytest."""
+    durations.add(report)
     if report.when == "setup":
         for name, wanted in report.user_properties:
             if name == _NOT_RUN and isinstance(wanted, list):
@@ -128,6 +146,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     _write_not_run(terminalreporter)
+    if _left_out:
+        terminalreporter.section("left out: slow tests")
+        files = {name.split("::", 1)[0] for name in _left_out}
+        terminalreporter.write_line(f"{_tests(sorted(_left_out))} of {len(files)} files. `make test-all` runs all.")
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
         terminalreporter.section("what to do next")
         terminalreporter.write_line("Those that failed, one after the other:  .venv/bin/pytest --last-failed")

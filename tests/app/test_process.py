@@ -22,6 +22,8 @@ from tests.support.byway import Byway
 from tests.support.origin import Origin
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.waits
+
 HOSTS = '[dns.hosts]\n"one.test" = "127.0.0.1"\n'
 
 

@@ -14,6 +14,8 @@ from proxy.config.state_lock import is_locked
 from tests.support.byway import TYPED, Byway
 from tests.support.waiting import until, until_read
 
+pytestmark = pytest.mark.waits
+
 RUN = ("run", "--port", "0")
 
 

@@ -13,12 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from tests.e2e.addon_scene import Scene
 from tests.e2e.country import Country
 from tests.support.censor import Behaviour
 from tests.support.waiting import until, until_read
+
+pytestmark = pytest.mark.waits
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = '[[relay]]\nname = "dead"\nurl = "socks5h://127.0.0.1:1"\n'

@@ -7,10 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
+
+pytestmark = pytest.mark.waits
 
 ROUNDS = 6
 OPEN, FORBIDDEN = 200, 403

@@ -25,7 +25,7 @@ from tests.support.control_world import World
 from tests.support.dashboard import Pages
 from tests.support.seeded import BLOCKED
 
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.alone]
 
 EVIL, REBOUND = "evil.test", "rebound.test"
 

@@ -20,7 +20,12 @@ from tests.e2e.land import CONTROL_PAGE, NAME_SERVER, ORIGIN, PASSWORD, AtHome, 
 from tests.support.netns import NEEDS
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDS), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.namespaces,
+    pytest.mark.needs(*NEEDS),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.waits,
+]
 
 HTTPS = ("stunnel", "tinyproxy")
 SSH = ("ssh", "ssh-keygen", "sshd")

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.namespaces,
     pytest.mark.needs(*NEEDS, "microsocks", "curl"),
     pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.waits,
 ]
 
 DEAD = (

@@ -24,6 +24,8 @@ from tests.support.relay import Relay
 from tests.support.streams import close, listening
 from tests.support.waiting import until, until_read
 
+pytestmark = pytest.mark.waits
+
 TAKEN_S = 1.0
 """How soon an edited file acts."""
 _SLOW_MACHINE_S = 2.0

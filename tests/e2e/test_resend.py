@@ -13,6 +13,8 @@ from proxy.wire.flight import Flight
 from tests.e2e import resend
 from tests.e2e.resend import Counts, Kind, Visit
 
+pytestmark = pytest.mark.waits
+
 VISITS = 50
 
 

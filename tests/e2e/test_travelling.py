@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import programs
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).parents[2]
 
 

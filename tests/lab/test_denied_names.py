@@ -16,7 +16,7 @@ from tests.lab import places, rules
 from tests.lab.country import Country
 from tests.lab.test_verdicts import DETECT, living, words_for, wrong
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 CENSORED, TYPO, HEALTHY = "censored.test", "tpyo.test", "healthy.test"
 

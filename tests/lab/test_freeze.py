@@ -12,6 +12,8 @@ from tests.lab.country import RELAY, Site
 from tests.lab.scenarios import BY_NAME, TROUBLED
 from tests.lab.trials import Stay, limited
 
+pytestmark = pytest.mark.waits
+
 PAGE = "/big"
 ROW = BY_NAME["freeze"]
 VISITS_MAX = 20

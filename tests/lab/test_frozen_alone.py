@@ -32,7 +32,7 @@ PATIENCE_S = 30.0
 _PLACE = 7  # of the provider's prefix: of its sites every 250th number is in one /24
 TROUBLED = (State.SUSPECT, State.BLOCKED)
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from tests.lab import healthy
 from tests.lab.healthy import BLOCKED, BROKEN, Found, main
 from tests.lab.links import Link
 
+pytestmark = pytest.mark.waits
+
 HURRIED = (
     "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 2.0\nretest_jitter = 0.0\nretest_pair_s = 5.0\n"
     "retest_per_hour = 100000\n"

@@ -15,6 +15,8 @@ import pytest
 
 from tests.lab.inner import InnerPytest
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).parents[2]
 
 

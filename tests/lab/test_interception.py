@@ -17,7 +17,7 @@ from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.visitor import Visit
 from tests.support.waiting import until_read
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 READS = "TLS interception detected for"
 INSPECTS = "TLS is intercepted here"

@@ -33,7 +33,7 @@ from tests.support.authority import Authority
 from tests.support.streams import listening
 from tests.support.waiting import until_read
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 PASSED = (View.STRING, View.PACKET, View.TCP)
 """Censors who are passed by a cut hello."""

@@ -19,7 +19,7 @@ from tests.lab.scenarios import portal
 from tests.lab.visitor import Visit
 from tests.support.waiting import until_read
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 WITHIN_S = 40.0
 

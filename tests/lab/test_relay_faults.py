@@ -14,6 +14,8 @@ from tests.lab.relay_faults import ROWS, Row, Trial, broken, table
 from tests.lab.run import chosen_faults
 from tests.lab.scenarios import Way
 
+pytestmark = pytest.mark.alone
+
 AT_ONCE = 4
 
 # The control: no strategy passes a censor who puts records together, so with a relay that is gone no page comes.

@@ -11,6 +11,8 @@ import pytest
 from tests.lab import relay_groups
 from tests.lab.relay_groups import ROWS, Row, Trial
 
+pytestmark = pytest.mark.alone
+
 QUICK = [row for row in ROWS if not row.takes_minutes]
 
 

@@ -16,6 +16,8 @@ from tests.lab.rules import Rule
 from tests.lab.run import chosen_roads
 from tests.lab.views import View
 
+pytestmark = pytest.mark.alone
+
 AT_ONCE = 4
 
 

@@ -27,7 +27,7 @@ ONLY_RELAYS = "MATCH,RELAY\n"
 DOWNLOAD = "/bytes/200000"
 SLOWLY = Conduct(bytes_per_s=25_000)
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 
 def relays_of(country: Country, first: str) -> Sequence[tuple[str, str]]:

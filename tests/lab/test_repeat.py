@@ -16,6 +16,8 @@ from tests.lab.run import chosen as scenarios
 from tests.lab.run import chosen_faults, chosen_roads
 from tests.support.clock import run as play
 
+pytestmark = pytest.mark.waits
+
 _TESTS = Path(__file__).parents[1]
 
 

@@ -13,7 +13,7 @@ from tests.lab.links import Link
 from tests.lab.router import Router
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 ADDRESSES = {
     "client": ["192.0.2.10/24", "2001:db8:1::10/64"],

@@ -18,6 +18,8 @@ from tests.lab.judging import Seen, Summary, Trial, summaries, table
 from tests.lab.run import BROKEN, chosen, main
 from tests.lab.scenarios import BY_NAME, SCENARIOS, Kind, Reach, Scenario, Way
 
+pytestmark = pytest.mark.alone
+
 _LONG = 20.0  # seconds that a visitor waits for a page: such rows are left to `lab.run`
 
 TOGETHER = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG and not row.detect)

@@ -19,7 +19,7 @@ from proxy.model import State
 from tests.lab.october import ALL_BLOGS, BLOGS, HURRIED, Opened, Story, living, play, without_controls
 from tests.support.waiting import until_read
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.waits]
 
 BY_NAME = pytest.mark.parametrize("secure", [True, False], ids=["sni", "host"])
 

@@ -27,6 +27,7 @@ from tests.support.waiting import until
 pytestmark = [
     pytest.mark.namespaces,
     pytest.mark.needs("chromium", "dbus-daemon", "gio", "glib-pacrunner", "gsettings", "gvfsd-http"),
+    pytest.mark.alone,
 ]
 """What loads http for `gio` and what evaluates PAC files for it come with packages of their own."""
 

@@ -29,7 +29,7 @@ from tests.lab.trials import stay
 from tests.lab.views import View
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.alone]
 
 AT_ONCE = 12
 COUNTRIES = 5

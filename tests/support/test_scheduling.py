@@ -8,19 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scheduling import HEAVY, SECONDS, WAITER, WAITING
+from tests.support.scheduling import WAITER
 
 ROOT = Path(__file__).parents[2]
 
-PLUGIN = """
-from tests.support import scheduling
-from tests.conftest import pytest_xdist_make_scheduler
-scheduling.SECONDS = {"test_slow.py": 20, "test_heavy_2.py": 5}
-scheduling.HEAVY = ("test_heavy",)
-scheduling.WAITING = ("test_waiting",)
-"""
+PLUGIN = "from tests.conftest import *\n"
+MARKS = {"heavy": "alone", "waiting": "waits"}
+"""First word of a file's name → its mark."""
 NOTES = """
 import os, time
+import pytest
+pytestmark = {mark}
 def test_it():
     with open("order", "a") as file:
         print(__name__, os.environ["PYTEST_XDIST_WORKER"], time.monotonic(), file=file)
@@ -32,11 +30,11 @@ def test_last(): pass
 """
 
 
-def run(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, workers: int, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "plugin.py").write_text(PLUGIN)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "plugin", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "plugin"]
     return subprocess.run(
-        [*command, "-n", str(workers), "--dist", "loadfile", "--max-worker-restart", "0"],
+        [*command, "-n", str(workers), "--dist", "loadfile", "--max-worker-restart", "0", *options],
         cwd=folder,
         env={"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -46,19 +44,26 @@ def run(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _text(name: str, sleeps: float) -> str:
+    mark = MARKS.get(name.split("_")[0])
+    return NOTES.format(sleeps=sleeps, mark=f"pytest.mark.{mark}" if mark else "[]")
+
+
 def order(folder: Path, names: dict[str, float], *, workers: int = 2) -> list[list[str]]:
     """The words of each line that the tests wrote, as they began and ended."""
     for name, sleeps in names.items():
-        (folder / f"test_{name}.py").write_text(NOTES.format(sleeps=sleeps))
+        (folder / f"test_{name}.py").write_text(_text(name, sleeps))
     done = run(folder, workers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{3 * len(names)} passed" in done.stdout
     return [line.split() for line in (folder / "order").read_text().splitlines()]
 
 
-def test_slow_files_begin_first(tmp_path: Path) -> None:
-    lines = order(tmp_path, {"a": 0, "b": 0, "slow": 0, "z": 0}, workers=1)
-    assert lines[0][0] == "test_slow"
+def test_the_files_that_took_longest_in_the_last_run_begin_first(tmp_path: Path) -> None:
+    names = {"a": 0, "b": 0, "slow": 0.3, "z": 0}
+    assert order(tmp_path, names, workers=1)[0][0] != "test_slow", "a first run knows nothing"
+    (tmp_path / "order").unlink()
+    assert order(tmp_path, names, workers=1)[0][0] == "test_slow"
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -67,7 +72,6 @@ def test_heavy_files_never_run_beside_each_other(tmp_path: Path, workers: int) -
         tmp_path, {"heavy_1": 0.3, "heavy_2": 0.3, "heavy_3": 0.3, "a": 0, "b": 0, "slow": 0.1}, workers=workers
     )
     heavy = [(line[0], line[1] == "end") for line in lines if line[0].startswith("test_heavy")]
-    assert heavy[0] == ("test_heavy_2", False), "the slowest of them"
     assert len(heavy) == 6
     for began, ended in zip(heavy[::2], heavy[1::2], strict=True):
         assert ended == (began[0], True), "each one ends before the next begins"
@@ -93,7 +97,7 @@ def test_where_all_are_heavy_one_worker_runs_them(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: str) -> None:
     """Also while another worker has been ended, since only heavy files were left."""
     for name in ("heavy_1", "heavy_2", "heavy_3", "slow"):
-        code = "import os\ndef test_dies(): os._exit(9)\n" if name == dies else NOTES.format(sleeps=0)
+        code = "import os\ndef test_dies(): os._exit(9)\n" if name == dies else _text(name, 0)
         (tmp_path / f"test_{name}.py").write_text(code)
     done = run(tmp_path, 2)
     assert done.returncode != 0
@@ -101,5 +105,16 @@ def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: s
     assert "crashed" in done.stdout
 
 
-def test_the_files_of_the_table_exist() -> None:
-    assert not [name for name in (*SECONDS, *HEAVY, *WAITING) if not (ROOT / name).is_file()]
+def test_what_is_slow_is_left_out_and_counted(tmp_path: Path) -> None:
+    """By workers, and without."""
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    slow = (
+        "import pytest\n@pytest.mark.slow\n@pytest.mark.parametrize('number', range(3))\ndef test_slow(number): pass\n"
+    )
+    (tmp_path / "test_a.py").write_text(slow + "def test_quick(): pass\n")
+    (tmp_path / "test_b.py").write_text(slow)
+    for workers in (0, 2):
+        said = run(tmp_path, workers, "-m", "not slow").stdout
+        assert "1 passed" in said
+        assert "6 tests of 2 files. `make test-all` runs all." in said
+        assert "make test-all" not in run(tmp_path, workers).stdout
