@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import inspection, other_users, programs
 from tests.support.hanging import Hanging
-from tests.support.scheduling import Durations, SlowFirst
+from tests.support.scheduling import Durations, SlowFirst, marks_of
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -28,7 +28,8 @@ _CLOSED = "namespaces"
 _INSPECTION = "inspection"
 _not_run: dict[str, list[str]] = {}  # program, _CLOSED or _INSPECTION → the tests that could not run without it
 _SLOW = "slow"
-_left_out: set[str] = set()  # tests marked slow that were not asked for
+_LEAVES_OUT = f"not {_SLOW}"  # the -m of `make test`
+_left_out: set[str] = set()  # tests marked slow, and files that are slow as a whole, that were not asked for
 
 
 def pytest_configure() -> None:
@@ -49,6 +50,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SlowFir
     if config.getoption("dist") != "loadfile":
         return None  # as pytest-xdist does it
     return SlowFirst(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """To import what is not run takes long. Returns None where others decide."""
+    if config.option.markexpr != _LEAVES_OUT or not collection_path.name.startswith("test_"):
+        return None
+    if collection_path.suffix != ".py" or _SLOW not in marks_of(collection_path):
+        return None
+    _left_out.add(str(collection_path.relative_to(config.rootpath)))
+    return True
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -148,8 +159,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     _write_not_run(terminalreporter)
     if _left_out:
         terminalreporter.section("left out: slow tests")
-        files = {name.split("::", 1)[0] for name in _left_out}
-        terminalreporter.write_line(f"{_tests(sorted(_left_out))} of {len(files)} files. `make test-all` runs all.")
+        tests = sorted(name for name in _left_out if "::" in name)
+        files = f"{len(_left_out) - len(tests)} whole files"
+        terminalreporter.write_line(f"{files}, and {_tests(tests)} of others. `make test-all` runs all.")
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
         terminalreporter.section("what to do next")
         terminalreporter.write_line("Those that failed, one after the other:  .venv/bin/pytest --last-failed")

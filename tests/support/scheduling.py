@@ -13,9 +13,10 @@ The controller imports no test, so it finds the marks in the text of the files.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ WAITER = "gw2"
 _SECONDS = "byway/seconds"
 """In pytest's cache: file → what its tests took in the last run that ended, in seconds. Without it, as in CI, the files
 with a mark and those with the most tests come first."""
+
+
+_MARK = re.compile(r"\bpytest\.mark\.(\w+)")
 
 
 class Durations:
@@ -71,7 +75,7 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
         return self._marked("waits")
 
     def _marked(self, mark: str) -> frozenset[str]:
-        return frozenset(file for file in self.workqueue if marks(self._root / file, mark))
+        return frozenset(file for file in self.workqueue if mark in marks_of(self._root / file))
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         """Ends a worker for which there is nothing: what is left then is run by another one."""
@@ -105,6 +109,8 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
         )
 
 
-def marks(path: Path, mark: str) -> bool:
-    """Whether the text of a test file names that mark."""
-    return f"pytest.mark.{mark}" in path.read_text(encoding="utf-8")
+@cache
+def marks_of(path: Path) -> frozenset[str]:
+    """Returns the marks that the text of a test file gives all its tests: those of its `pytestmark`."""
+    _, _, text = path.read_text(encoding="utf-8").partition("\npytestmark = ")
+    return frozenset(_MARK.findall(text.partition("\n\n")[0]))

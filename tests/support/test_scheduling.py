@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scheduling import WAITER
+from tests.support.scheduling import WAITER, marks_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,9 @@ MARKS = {"heavy": "alone", "waiting": "waits"}
 NOTES = """
 import os, time
 import pytest
+
 pytestmark = {mark}
+
 def test_it():
     with open("order", "a") as file:
         print(__name__, os.environ["PYTEST_XDIST_WORKER"], time.monotonic(), file=file)
@@ -108,13 +110,28 @@ def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: s
 def test_what_is_slow_is_left_out_and_counted(tmp_path: Path) -> None:
     """By workers, and without."""
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    slow = (
-        "import pytest\n@pytest.mark.slow\n@pytest.mark.parametrize('number', range(3))\ndef test_slow(number): pass\n"
-    )
-    (tmp_path / "test_a.py").write_text(slow + "def test_quick(): pass\n")
-    (tmp_path / "test_b.py").write_text(slow)
+    slow = "@pytest.mark.slow\n@pytest.mark.parametrize('number', range(3))\ndef test_slow(number): pass\n"
+    (tmp_path / "test_a.py").write_text(f"import pytest\n{slow}def test_quick(): pass\n")
+    (tmp_path / "test_b.py").write_text("import pytest\n\npytestmark = [pytest.mark.slow]\n\ndef test_slow(): pass\n")
     for workers in (0, 2):
         said = run(tmp_path, workers, "-m", "not slow").stdout
         assert "1 passed" in said
-        assert "6 tests of 2 files. `make test-all` runs all." in said
-        assert "make test-all" not in run(tmp_path, workers).stdout
+        assert "1 whole files, and 3 tests of others. `make test-all` runs all." in said
+        said = run(tmp_path, workers).stdout
+        assert "5 passed" in said
+        assert "make test-all" not in said
+
+
+def test_a_mark_of_a_file_is_read_from_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "test_a.py"
+    file.write_text("""import pytest
+
+pytestmark = [
+    pytest.mark.needs("chromium"),
+    pytest.mark.waits,
+]
+
+@pytest.mark.slow
+def test_it(): pass
+""")
+    assert marks_of(file) == {"needs", "waits"}
