@@ -180,7 +180,7 @@ class LogDatabase:
         self._close()
         if is_damage(error) and self._path is not None:
             with contextlib.suppress(OSError):
-                aside = set_aside(self._path)
+                aside = set_aside(self._path, error)
                 self._is_set_aside = True
                 self._state.salvage(aside)
                 self.notice(set_aside_notice(self._path, aside, error))

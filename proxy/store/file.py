@@ -1,8 +1,8 @@
 """The file that holds the log: created with mode 0600, checked before use, and set aside when it is damaged.
 
 A log that cannot be read must never stop the proxy: a file that is not Byway's, damaged, or of a newer Byway is renamed
-to `….corrupt-…` and a new one is created in its place. A file that is merely locked or on a full disk stays as it is,
-and opening it is tried again later.
+to `….corrupt-…`, one in a layout before OLDEST to `….layout-N-…`, and a new one is created in its place. A file that is
+merely locked or on a full disk stays as it is, and opening it is tried again later.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ APPLICATION_ID = 0x62797761
 """Stands in the header of the file and says that the database is Byway's: "bywa"."""
 
 VERSION = 6
+OLDEST = 4
+"""The oldest layout that is brought up to today's. A file in an older one is set aside, and keeps its name for good."""
+
 BUSY_S = 1.0
 """How long SQLite's busy handler waits for a lock of another process, such as a `byway log` that reads."""
 
@@ -36,13 +39,6 @@ LAST_ID = 2**62
 
 _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
-        1: (
-            "ALTER TABLE belief ADD COLUMN family INTEGER NOT NULL DEFAULT 0",
-            "ALTER TABLE belief ADD COLUMN rungs_failed TEXT NOT NULL DEFAULT '[]'",
-            "ALTER TABLE belief ADD COLUMN rungs_failed_at REAL NOT NULL DEFAULT 0",
-        ),
-        2: ("ALTER TABLE outcome ADD COLUMN plan TEXT",),
-        3: ("ALTER TABLE override ADD COLUMN until REAL NOT NULL DEFAULT 0",),
         4: (
             "ALTER TABLE belief ADD COLUMN began REAL NOT NULL DEFAULT 0",
             # The ledger has the beginning: the first change for the worse after the last one that took it back.
@@ -59,7 +55,8 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Migrations: the statements that bring each older layout to the next one. A released step is never changed."""
+"""Migrations: the statements that bring each layout from OLDEST on to the next one. A released step is never
+changed."""
 
 _MAGIC = b"SQLite format 3\0"
 _FORMATS = {1, 2}
@@ -87,6 +84,17 @@ _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 class Unusable(sqlite3.DatabaseError):
     """The file is no log of Byway, or a damaged one; the message says what is wrong."""
 
+    mark = "corrupt"
+    """What the name of the file gets when it is set aside."""
+
+
+class OldLayout(Unusable):
+    """The file is a log in a layout before OLDEST."""
+
+    def __init__(self, layout: int) -> None:
+        super().__init__(f"layout {layout} of an early Byway is not read any more")
+        self.mark = f"layout-{layout}"
+
 
 class Opened(NamedTuple):
     """The result of opening the log for writing. The caller closes `db`."""
@@ -113,7 +121,7 @@ def open_store(path: Path | None, *, check: bool = True) -> Opened:
     try:
         return _open_file(path, check=check)
     except Unusable as error:
-        aside = set_aside(path)
+        aside = set_aside(path, error)
         opened = _open_file(path, check=False)
         return opened._replace(notices=(set_aside_notice(path, aside, error), *opened.notices), aside=aside)
 
@@ -138,14 +146,25 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 def set_aside_notice(path: Path, aside: Path, error: BaseException) -> str:
     """Returns the sentence for the user about a file that was set aside."""
+    if isinstance(error, OldLayout):
+        return (
+            f"The log {path.name} is of an early Byway and cannot be read. It was renamed to {aside.name}, and a new "
+            "log was started, with the overrides of the old one. `byway forget --all` deletes the old one."
+        )
     return f"The log {path.name} is damaged ({error}). It was renamed to {aside.name}, and a new log was started."
 
 
-def set_aside(path: Path) -> Path:
-    """Renames a file and SQLite's files beside it, gives them mode 0600, and deletes the oldest such beyond
+def files_set_aside(path: Path) -> list[Path]:
+    """Returns the files beside a log that were set aside, with SQLite's files beside them, by name."""
+    return sorted(file for mark in ("corrupt", "layout") for file in path.parent.glob(f"{path.name}.{mark}-*"))
+
+
+def set_aside(path: Path, error: BaseException | None = None) -> Path:
+    """Renames a file and SQLite's files beside it, gives them mode 0600, and deletes the oldest damaged ones beyond
     SET_ASIDE_MAX. Returns the new name. Raises OSError."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    names = (path.with_name(f"{path.name}.corrupt-{stamp}{n}") for n in ("", *(f"-{i}" for i in range(1, 1000))))
+    mark = error.mark if isinstance(error, Unusable) else Unusable.mark
+    names = (path.with_name(f"{path.name}.{mark}-{stamp}{n}") for n in ("", *(f"-{i}" for i in range(1, 1000))))
     aside = next(name for name in names if not os.path.lexists(name))
     os.rename(path, aside)
     _make_private(aside)
@@ -221,6 +240,8 @@ def _open_file(path: Path, *, check: bool) -> Opened:
         raise Unusable("its text cannot be read") from None
     except sqlite3.Error as error:
         db.close()
+        if isinstance(error, Unusable):
+            raise
         if is_damage(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise Unusable(str(error)) from None
         raise
@@ -320,13 +341,16 @@ def check_layout(db: sqlite3.Connection) -> None:
 
 
 def _check_version(db: sqlite3.Connection) -> int:
-    """Returns the number of the file's layout. Raises Unusable for no log of Byway, and for a later layout."""
+    """Returns the number of the file's layout. Raises Unusable for no log of Byway, and for a layout that is not read
+    here."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version < 1:
         raise Unusable("not a log of Byway's")
     if version > VERSION:
         raise Unusable(f"written by a newer Byway, in layout {version}; this one knows {VERSION}")
+    if version < OLDEST:
+        raise OldLayout(version)
     return int(version)
 
 

@@ -1,8 +1,8 @@
 """Removes visited names from the disk: from the log, and from the files beside it that may hold some.
 
 A deleted row is overwritten (`secure_delete`), the file is rebuilt without free pages, and the write-ahead log is
-emptied, so that no raw byte of a name stays in them. Damaged logs that were set aside hold names too and cannot be
-edited: they are deleted whatever is asked.
+emptied, so that no raw byte of a name stays in them. Logs that were set aside hold names too and cannot be edited:
+they are deleted whatever is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.config.files import shown
 from proxy.config.paths import Paths, snap_name
 from proxy.model.errors import BywayError, reason_of
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.store.file import transaction, truncate_wal
+from proxy.store.file import files_set_aside, transaction, truncate_wal
 from proxy.store.rows import HOUR_S
 
 
@@ -116,8 +116,8 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
     BywayError when one cannot be deleted."""
     folder = paths.state_dir
     gone = []
-    if aside := sorted(folder.glob(f"{paths.store_file.name}.corrupt-*")):
-        gone.append("damaged logs that were set aside")
+    if aside := files_set_aside(paths.store_file):
+        gone.append("logs that were set aside")
     surveys = [survey for survey in sorted((folder / "surveys").glob("*")) if _is_meant(survey, what)]
     if surveys:
         gone.append("interrupted tests")

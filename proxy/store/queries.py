@@ -205,9 +205,6 @@ def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
 
 
 _ADDED: Mapping[str, str] = {
-    "family": "0",
-    "rungs_failed": "'[]'",
-    "rungs_failed_at": "0",
     "began": "CASE WHEN state IN ('suspect', 'blocked') THEN since ELSE 0 END",
 }
 """What stands for a column of beliefs that an older layout does not have."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(path: Path, database: LogDat
     assert database.query(queries.overrides) == (OVERRIDES, 0)
     assert len(database.notices) == 1
     assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+
+
+def test_a_file_of_an_early_layout_is_begun_anew_and_its_overrides_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "byway.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(Path(__file__).with_name("layout_3.sql").read_text("utf-8"))
+    database = LogDatabase(path, StateCopy())
+    database.start()
+
+    assert database.query(queries.overrides) == ({"bank.example": Override(Action.RELAY, "tor")}, 0)
+    assert database.query(queries.beliefs) == ([], 0)
+    (aside,) = tmp_path.glob("byway.sqlite.layout-3-*")
+    assert [aside.name in notice for notice in database.notices] == [True]
+    database.close()
 
 
 def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUTS = (1, 2, 3, 4, 5)
-"""The older ones: each has its dump, with one row or more in each table, as that version wrote it."""
+LAYOUTS = (4, 5)
+"""The older ones that are read: each has its dump, with one row or more in each table, as that version wrote it."""
+EARLY_LAYOUTS = (2, 3)
+"""Some that are not read any more, with their dumps."""
 
 
 @pytest.fixture
@@ -212,14 +214,14 @@ def test_H4_a_newer_layout_is_named(path: Path) -> None:
     assert "newer Byway" in opened.notices[0]
 
 
-def _older(path: Path, layout: int = 1) -> bytes:
+def _older(path: Path, layout: int = file.OLDEST) -> bytes:
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(Path(__file__).with_name(f"layout_{layout}.sql").read_text(encoding="utf-8"))
     return path.read_bytes()
 
 
 def test_every_older_layout_has_its_dump() -> None:
-    assert tuple(range(1, file.VERSION)) == LAYOUTS
+    assert tuple(range(file.OLDEST, file.VERSION)) == LAYOUTS
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -231,11 +233,11 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     ((belief,), senseless) = queries.beliefs(opened.db)
     assert (opened.is_new, opened.notices, senseless) == (False, (), 0)
     assert (belief.scope, belief.state, belief.exits) == (HOST, State.BLOCKED, (1_699_999_500.0,))
-    known = (0, (), 0.0) if layout == 1 else (4, ("direct|tlsrec",), 1_700_000_000.0)
-    assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == known
-    assert belief.began == (1_700_000_000.0 if layout < 4 else 1_699_999_000.0), "the ledger has the beginning"
+    known = belief.family, belief.rungs_failed, belief.rungs_failed_at
+    assert known == (4, ("direct|tlsrec",), 1_700_000_000.0)
+    assert belief.began == 1_699_999_000.0, "the ledger has the beginning"
     ((plan,),) = opened.db.execute("SELECT plan FROM outcome").fetchall()
-    assert (plan is None) is (layout < 3)
+    assert plan is not None
     assert queries.overrides(opened.db) == ({"bank.example": Override(Action.RELAY, "tor")}, 0)
     assert opened.db.execute("PRAGMA user_version").fetchone() == (file.VERSION,)
     opened.db.close()
@@ -243,6 +245,32 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     again = open_store(path)
     assert not again.is_new
     again.db.close()
+
+
+@pytest.mark.parametrize("layout", EARLY_LAYOUTS)
+@pytest.mark.usefixtures("open_umask")
+def test_a_log_of_an_early_layout_is_set_aside_by_its_name_and_stays(path: Path, layout: int) -> None:
+    before = _older(path, layout)
+    path.chmod(0o644)
+
+    opened = open_store(path)
+
+    (kept,) = path.parent.glob(f"{NAME}.layout-{layout}-*")
+    assert opened.is_new
+    assert opened.aside == kept
+    (notice,) = opened.notices
+    assert notice.startswith(f"The log {NAME} is of an early Byway and cannot be read. It was renamed to {kept.name}, ")
+    assert (kept.read_bytes(), mode(kept)) == (before, 0o600)
+    assert opened.db.execute("PRAGMA user_version").fetchone() == (file.VERSION,)
+    opened.db.close()
+    again = open_store(path)
+    assert (again.is_new, again.notices) == (False, ())
+    again.db.close()
+    for _ in range(file.SET_ASIDE_MAX + 1):  # damaged ones take each other's place, and not that of this one
+        path.write_text("damaged")
+        set_aside(path)
+    assert kept.read_bytes() == before
+    assert kept in file.files_set_aside(path)
 
 
 def test_an_older_log_that_is_not_whole_is_set_aside_as_it_was(path: Path) -> None:

@@ -151,15 +151,16 @@ def test_the_files_beside_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for folder in ("surveys", "browser/chromium", "addons/notes"):
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         for name in (
-            "byway.sqlite.corrupt-20260101T000000", "byway.sqlite.corrupt-20260101T000000-wal", "surveys/1.jsonl",
-            "browser/chromium/History", "addons/notes/a.json",
+            "byway.sqlite.corrupt-20260101T000000", "byway.sqlite.corrupt-20260101T000000-wal",
+            "byway.sqlite.layout-3-20260101T000000", "surveys/1.jsonl", "browser/chromium/History",
+            "addons/notes/a.json",
         ):  # fmt: skip
             (tmp_path / name).write_text(SECRET)
         (tmp_path / "surveys" / "2.jsonl").write_text(OTHER)
 
     fill()
     deleted = forget_files(paths, Forgotten(SECRET))
-    assert deleted == ["damaged logs that were set aside", "interrupted tests"]
+    assert deleted == ["logs that were set aside", "interrupted tests"]
     assert sorted(left_in(tmp_path, SECRET)) == ["History", "a.json"]
     assert left_in(tmp_path, OTHER) == ["2.jsonl"]
     assert forget_files(paths, Forgotten(since=1e11)) == []
