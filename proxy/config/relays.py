@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
-from proxy.model import GroupPolicy, Override, RelayGroup
+from proxy.model import Action, GroupPolicy, Override, RelayGroup
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind, RelayUrl
 
@@ -45,14 +45,33 @@ def relay_names(settings: Settings) -> tuple[str, ...]:
 
 
 def lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> list[str]:
-    """Returns a sentence for each override that names a relay or group that is not configured, LOST_SHOWN at most."""
+    """Returns a sentence for each override that names a relay or group that is not configured, or whose site does not
+    open because no relay that it may use is enabled; LOST_SHOWN at most."""
+    return list(itertools.islice(_lost_overrides(settings, overrides), LOST_SHOWN))
+
+
+def _lost_overrides(settings: Settings, overrides: Mapping[str, Override]) -> Iterator[str]:
     known = frozenset(relay_names(settings))
-    lost = ((host, it.relay) for host, it in overrides.items() if it.relay and it.relay not in known)
-    return [
-        f"the override of {host} names relay {relay}, which is not configured: set another, or run "
-        f"`byway site forget {host}`"
-        for host, relay in itertools.islice(lost, LOST_SHOWN)
-    ]
+    in_use = {relay.name for relay in enabled_relays(expanded(settings).relay)}
+    members = {group.name: group.members for group in groups_of(settings)}
+    written = {group.name: group.relays for group in settings.group}
+    for host, override in overrides.items():
+        relay, forget = override.relay, f"run `byway site forget {host}`"
+        if relay and relay not in known:
+            yield f"the override of {host} names relay {relay}, which is not configured: set another, or {forget}"
+        elif override.action is not Action.RELAY:
+            continue  # it goes direct
+        elif relay and in_use.isdisjoint(members.get(relay, (relay,))):
+            enable = " ".join(written.get(relay, (relay,)))
+            yield (
+                f"the override of {host} names relay {relay}, which is disabled, so {host} does not open: run "
+                f"`byway relay enable {enable}`, or {forget}"
+            )
+        elif not in_use:
+            yield (
+                f"the override of {host} needs a relay, and none is in use, so {host} does not open: add one with "
+                f"`byway relay add URL`, or {forget}"
+            )
 
 
 def expanded(settings: Settings) -> Settings:

@@ -31,8 +31,10 @@ class Step(StrEnum):
     STALE_SOCKET = "stale_socket"
     DISK_FULL = "disk_full"
     DAMAGED_LOG = "damaged_log"
+    BYWAY = "byway"
     PROXY_PACKAGE = "proxy_package"
     OLD_PROCESS = "old_process"
+    NOTICE = "notice"
 
 
 LABELS = {
@@ -55,8 +57,10 @@ LABELS = {
     Step.STALE_SOCKET: pgettext("doctor", "control socket"),
     Step.DISK_FULL: pgettext("doctor", "disk space"),
     Step.DAMAGED_LOG: pgettext("doctor", "log"),
+    Step.BYWAY: pgettext("doctor", "Byway itself"),
     Step.PROXY_PACKAGE: pgettext("doctor", "installation"),
     Step.OLD_PROCESS: pgettext("doctor", "version of the process"),
+    Step.NOTICE: pgettext("doctor", "notice"),
 }
 
 NO_NETWORK = frozenset({Step.LINK, Step.PORTAL})
@@ -65,7 +69,7 @@ NO_NETWORK = frozenset({Step.LINK, Step.PORTAL})
 
 @frozen_dataclass
 class Finding:
-    """What is wrong: one sentence, and the one thing to do about it."""
+    """What is wrong: one sentence, and the one thing to do about it, empty when the sentence says it."""
 
     step: Step
     text: str

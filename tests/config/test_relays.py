@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -155,3 +156,25 @@ def test_overrides_of_relays_that_are_gone() -> None:
         "`byway site forget c.example`"
     )
     assert len(others) == LOST_SHOWN - 1
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (Override(Action.RELAY), "needs a relay, and none is in use, so a.example does not open: add one with "
+         "`byway relay add URL`, or run `byway site forget a.example`"),
+        (Override(Action.RELAY, "us"), "names relay us, which is disabled, so a.example does not open: run "
+         "`byway relay enable us`, or run `byway site forget a.example`"),
+        (Override(Action.RELAY, "eu"), "names relay eu, which is disabled, so a.example does not open: run "
+         "`byway relay enable de fr`, or run `byway site forget a.example`"),
+        (Override(Action.PREFER_RELAY, "us"), ""),
+        (Override(Action.BLOCK), ""),
+    ],
+)  # fmt: skip
+def test_overrides_without_a_relay_in_use(override: Override, said: str) -> None:
+    relays = tuple(relay(name, f"socks5h://{name}.example:1", enabled=False) for name in ("us", "de", "fr"))
+    settings = Settings(relay=relays, group=(GroupConfig(name="eu", relays=("de", "fr")),))
+    told = lost_overrides(settings, {"a.example": override})
+    assert told == ([f"the override of a.example {said}"] if said else [])
+    one_more = replace(settings, relay=(*relays, relay("near", "socks5h://near.example:1")))
+    assert (lost_overrides(one_more, {"a.example": override}) == told) is bool(override.relay or not said)

@@ -299,6 +299,18 @@ async def test_one_dead_relay_of_two_is_found(tmp_path: Path) -> None:
         assert (found["step"], found["text"], found["do"]) == ("relays_fail", problem["text"], problem["do"])
 
 
+async def test_an_override_whose_relay_is_gone_is_found(tmp_path: Path) -> None:
+    async with Byway(tmp_path, config=RELAYS) as byway:
+        await byway.command("site", "set", "one.test", "relay:dead")
+        assert await _all(byway, code=0) == []
+        byway.config.write_text("config_version = 1\n" + RELAYS.replace('"dead"', '"another"'))
+        await byway.command("relay", "enable", "other")  # it reads all again
+        (notice,) = (await byway.read("status"))["notices"]
+        (found,) = await _all(byway)
+        assert (found["step"], found["text"]) == ("notice", notice)
+        assert "byway site forget one.test" in found["text"]
+
+
 @pytest.mark.root
 async def test_a_state_folder_of_another_user_has_a_next_step(tmp_path: Path) -> None:
     byway = _stopped(tmp_path)

@@ -142,6 +142,9 @@ async def test_one_that_does_not_work_is_named_with_its_place_and_all_others_wor
             if feature.name != "today":
                 told = [problem["text"] for problem in (await byway.read("status"))["problems"]]
                 assert [text for text in told if re.search(place, text)], told
+                if feature.name != "doctor":
+                    doctor = await byway.command("doctor", check=False)
+                    assert re.search(place, doctor.stdout), doctor
             assert await byway.stop() == 0
         assert "Traceback" not in byway.said.read_text()
 

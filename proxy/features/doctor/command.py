@@ -73,8 +73,8 @@ def _doctor(
         for number, found in enumerate(findings):
             said = _("✓ fixed {step}: {text}") if found in fixed else _("! {step}: {text}")
             call.output.line(said.given(step=LABELS[found.step], text=found.text))
-            if found not in fixed:
-                call.output.line(failures.get(number) or found.do, before="  → ")
+            if found not in fixed and (do := failures.get(number) or found.do):
+                call.output.line(do, before="  → ")
         if not findings:
             call.output.line(_("✓ Nothing is wrong."))
     else:
@@ -129,6 +129,7 @@ def _findings(call: Invocation, running: Client | None, refusal: str) -> Iterato
         yield from found[len(disk) + len(configuration) :]
         yield from network_checks.of_problems(asked["problems"], found)
         yield from network_checks.of_traffic(status["traffic"])
+        yield from network_checks.of_notices(asked["notices"], configuration)
         yield from local_checks.old_process(status)
         return
     yield from network_checks.of_network("ok", None, [], has_link=has_link)

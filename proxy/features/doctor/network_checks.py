@@ -7,10 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from proxy.control.answers.problems import ProblemSubject
 from proxy.detect.verdict.labels import network_in_words, wrong_clock
 from proxy.model import NetworkState
 from proxy.model.phrase import _
 from proxy.terminal.findings import Finding, Step
+from proxy.wire.relay_url import redact
 
 Document = Mapping[str, Any]
 
@@ -33,14 +35,15 @@ def of_relays(relays: Sequence[Document]) -> Iterator[Finding]:
         yield Finding(Step.RELAYS_FAIL, text, fault["do"] if fault is not None else _TEST)
 
 
-_STEPS = {
-    "traffic": Step.TRAFFIC,
-    "relays": Step.RELAYS_FAIL,
-    "configuration": Step.CONFIGURATION,
-    "addons": Step.ADDONS,
-    "network": Step.NETWORK,
-    "sites": Step.SITES,
-    "log": Step.DISK_FULL,
+_STEPS: Mapping[str, Step] = {
+    ProblemSubject.TRAFFIC: Step.TRAFFIC,
+    ProblemSubject.RELAYS: Step.RELAYS_FAIL,
+    ProblemSubject.CONFIGURATION: Step.CONFIGURATION,
+    ProblemSubject.ADDONS: Step.ADDONS,
+    ProblemSubject.NETWORK: Step.NETWORK,
+    ProblemSubject.SITES: Step.SITES,
+    ProblemSubject.LOG: Step.DISK_FULL,
+    ProblemSubject.BYWAY: Step.BYWAY,
 }
 """The step of each subject that `status` names a problem with."""
 
@@ -57,6 +60,12 @@ def of_problems(problems: Sequence[Document], found: Sequence[Finding]) -> Itera
         is_told = step in told or any(each.step is step and each.text in problem["text"] for each in found)
         if not is_told:
             yield Finding(step, problem["text"], problem["do"])
+
+
+def of_notices(notices: Sequence[str], found: Sequence[Finding]) -> Iterator[Finding]:
+    """Yields the notices of `status` that are not among `found`: an override whose relay is gone, say."""
+    told = {redact(each.text) for each in found}
+    return (Finding(Step.NOTICE, notice, "") for notice in notices if notice not in told)
 
 
 _OF_NETWORK = frozenset({Step.LINK, Step.PORTAL, Step.CLOCK, Step.RESOLVER, Step.DOMESTIC_ONLY})

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy.features.doctor.network_checks import of_network, of_relays
-from proxy.terminal.findings import Step
+from proxy.control.answers.problems import ProblemSubject
+from proxy.features.doctor.network_checks import of_network, of_notices, of_problems, of_relays
+from proxy.terminal.findings import Finding, Step
 
 
 def why(words: str, cause: str = "") -> dict[str, Any]:
@@ -74,3 +75,17 @@ def test_the_relays() -> None:
     assert found.text == "All relays fail (tor, tor): refuses the connection."
     (found,) = of_relays([relay(state="failing")])
     assert (found.text, found.do) == ("All relays fail (tor): it is silent.", "byway relay test")
+
+
+@pytest.mark.parametrize("subject", [it for it in ProblemSubject if it is not ProblemSubject.TRAFFIC])
+def test_a_problem_of_every_subject_is_found(subject: ProblemSubject) -> None:
+    """Of traffic there is a finding of its own."""
+    (found,) = of_problems([{"subject": str(subject), "text": "it fails", "do": "mend it"}], [])
+    assert (found.text, found.do) == ("it fails", "mend it")
+
+
+def test_a_notice_is_found_once() -> None:
+    """`config check` says some of them as well."""
+    found = [Finding(Step.CONFIGURATION, "rules.txt:1: is never used", "byway config check")]
+    notices = ["rules.txt:1: is never used", "the override of one.test names relay tor"]
+    assert [(it.step, it.text) for it in of_notices(notices, found)] == [(Step.NOTICE, notices[1])]
