@@ -266,7 +266,7 @@ class _Measurement:
         port = self._request.page.port
         opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
         if reached or not opened:
-            why = _("no address answers; this only hides the name") if addresses else _("no address is known")
+            why = _("no address answers, whatever name is sent") if addresses else _("no address is known")
             for route in routes:
                 self._skip(route, _("not needed: direct works") if reached else why)
             return
