@@ -109,11 +109,11 @@ class SystemProxyOn(Protocol):
 
 
 class SystemProxyControl(Protocol):
-    """Turns the system proxy on and off. Both raise BywayError."""
+    """Turns the system proxy on and off. All raise BywayError."""
 
-    @property
-    def is_on(self) -> bool:
-        """Whether Byway is the system proxy, as far as it knows without asking the desktop."""
+    async def is_in_use(self) -> bool:
+        """Whether Byway is the system proxy. Reads the setting of the desktop if this run has set it."""
+        ...
 
     async def turn_on(self, desktop: DesktopName) -> SystemProxyOn: ...
     async def turn_off(self) -> Restored: ...

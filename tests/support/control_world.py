@@ -154,8 +154,7 @@ class SystemProxy:
     strict_by: str = ""
     on: SystemProxyOn | None = None
 
-    @property
-    def is_on(self) -> bool:
+    async def is_in_use(self) -> bool:
         return self.on is not None
 
     async def turn_on(self, desktop: DesktopName) -> SystemProxyOn:

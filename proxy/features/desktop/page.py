@@ -63,6 +63,11 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
     address = str(parts.counters().get("listen", listen.address))
     proxy = Destination(address, port).from_here()
     user_agent = visit.request.headers.get("User-Agent", "")
+    is_system_proxy = False
+    try:
+        is_system_proxy = await parts.system_proxy.is_in_use()
+    except BywayError as error:
+        errors = [*errors, str(error)]
     uses, family = parts.recent_clients.has_used(user_agent), family_of(user_agent)
     view = SetupView(
         uses=uses,
@@ -74,7 +79,7 @@ async def _page(visit: Visit, *, errors: Sequence[str] = (), status: int = 200) 
         proxy=str(proxy),
         no_proxy=TYPED_BYPASS,
         desktop=this_desktop(os.environ).label,
-        is_system_proxy=parts.system_proxy.is_on,
+        is_system_proxy=is_system_proxy,
         others=_of_others(address, port),
         problems=await visit.frame.problems(time.time()),
         errors=errors,

@@ -63,6 +63,12 @@ class SystemProxySwitch:
     def is_on(self) -> bool:
         return self._is_on
 
+    async def is_in_use(self) -> bool:
+        """Whether Byway is the system proxy: this run has set it, and no other program has changed it since. Raises
+        BywayError."""
+        async with self._lock:
+            return self._is_on and await asyncio.to_thread(self._make(self._file).is_in_use)
+
     async def turn_on(self, desktop: DesktopName) -> SystemProxyOn:
         """Makes Byway the system proxy. Raises BywayError."""
         if self._refusal:

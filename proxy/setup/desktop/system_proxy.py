@@ -116,6 +116,15 @@ class SystemProxy:
                 "then delete this file"
             ) from None
 
+    def is_in_use(self) -> bool:
+        """Whether Byway is the system proxy in a place of this desktop. Raises DesktopError."""
+        saved = self.load()
+        return saved is not None and bool(self._places_in_use(saved))
+
+    def _places_in_use(self, saved: Saved) -> Mapping[str, Values]:
+        places = self._settings(saved.desktop).read().items()
+        return {place: values for place, values in places if any(is_in_use(values, own) for own in saved.ours)}
+
     def turn_on(self, name: DesktopName, listen: str, port: int, *, strict: bool) -> str:
         """Makes the Byway that listens there the system proxy, or changes it between lenient and strict. `listen` is an
         IP address. Returns the URL of the PAC file, or, if strict, of the proxy. Raises BywayError; the setting may
@@ -136,14 +145,9 @@ class SystemProxy:
         saved = self.load()
         if saved is None:
             return False
-        desktop = self._settings(saved.desktop)
-        now = {
-            place: values
-            for place, values in desktop.read().items()
-            if any(is_in_use(values, own) for own in saved.ours)
-        }
+        now = self._places_in_use(saved)
         if now:
-            self._turn_on(desktop, now, saved, listen, port, strict=strict)
+            self._turn_on(self._settings(saved.desktop), now, saved, listen, port, strict=strict)
         return bool(now)
 
     def _turn_on(

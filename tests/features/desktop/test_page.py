@@ -24,7 +24,7 @@ def world() -> Iterator[World]:
 
 
 def is_on(world: World) -> bool:
-    return world.system_proxy.is_on
+    return world.system_proxy.on is not None
 
 
 async def page(browser: Browser, user_agent: str) -> str:
@@ -84,3 +84,15 @@ async def test_what_cannot_be_turned_on_is_said(
     assert (status, "gsettings is not installed" in html) == (409, True)
     for form in ({"do": "exec"}, {}, {"do": "on", "desktop": "kde"}, {"do": "on", "command": "x"}):
         assert (await browser.post(f"{browser.base}setup/system", {"token": token, **form}))[0] == 400
+
+
+async def test_a_setting_that_cannot_be_read_is_said(
+    world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails() -> bool:
+        raise BywayError("gsettings failed: no bus")
+
+    monkeypatch.setattr(world.system_proxy, "is_in_use", fails)
+    text = await browser.text("setup")
+    assert "gsettings failed: no bus" in text
+    assert "✓ Byway is the system proxy" not in text

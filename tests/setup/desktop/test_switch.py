@@ -78,6 +78,20 @@ async def test_it_is_on_only_when_it_could_be_set(tmp_path: Path) -> None:
     assert await session.switch.turn_off() is Restored.RESTORED
 
 
+async def test_it_is_in_use_only_while_the_desktop_says_so(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    assert not await session.switch.is_in_use()
+    assert session.reads == 0  # no program of the desktop was run
+    await session.switch.turn_on(DesktopName.GNOME)
+    assert await session.switch.is_in_use()
+    session.desktop.places["here"]["mode"] = "none"  # another program turns it off
+    assert not await session.switch.is_in_use()
+    session.desktop.places["here"].update(mode="auto", url="http://office.example/proxy.pac")
+    assert not await session.switch.is_in_use()
+    assert await session.switch.turn_off() is Restored.KEPT_NEWER
+    assert session.desktop.places["here"]["url"] == "http://office.example/proxy.pac"
+
+
 async def test_a_run_that_stores_nothing_refuses(tmp_path: Path) -> None:
     session = Session(tmp_path, refusal="nothing is stored")
     with pytest.raises(BywayError, match="nothing is stored"):
