@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from proxy.extend.manager import AddonState
 from proxy.model import (
     DIRECT,
     Action,
+    Attempt,
     Belief,
     ConnectivityResult,
     Destination,
@@ -467,6 +469,38 @@ async def test_why_measures_what_was_visited(api: ClientSession, world: World) -
     world.see(outcome(delivered(), host=BLOG, protocol=Protocol.TLS, port=8443))
     assert await measured_url(api, BLOG) == f"https://{BLOG}:8443/"
     assert await measured_url(api, f"{BLOG}:443") == f"https://{BLOG}/"
+    assert await measured_url(api, f"http://{BLOG}/") == f"http://{BLOG}/"
+
+
+async def test_why_measures_the_site_and_not_a_closed_port_beside_it(api: ClientSession, world: World) -> None:
+    """By memory, and by the log after a restart."""
+    closed = failed(Symptom.REFUSED, Stage.CONNECT)
+    for host, see in ((BLOG, world.see), ("other.example", partial(world.store.record, network=HOME))):
+        for port, attempt, age in ((443, delivered(), 60), (8443, closed, 20)):
+            see(outcome(attempt, host=host, protocol=Protocol.TLS, port=port, at=time.time() - age))
+        assert await measured_url(api, host) == f"https://{host}/"
+        assert await measured_url(api, f"{host}:8443") == f"https://{host}:8443/"
+
+
+@pytest.mark.parametrize(
+    ("https", "measured"),
+    [
+        ([failed()], "https"),
+        ([failed(), delivered(TOR)], "https"),
+        ([delivered()], "http"),
+        ([failed(Symptom.REFUSED, Stage.CONNECT)], "http"),
+    ],
+    ids=["reset", "rescued", "works", "nobody listens"],
+)
+async def test_why_measures_https_that_failed_though_http_was_visited_since(
+    api: ClientSession, world: World, https: list[Attempt], measured: str
+) -> None:
+    """A filter of SNIs lets plain HTTP pass. Where nobody listens for https, the client has sent nothing."""
+    protocol = Protocol.NONE if https[0].stage is Stage.CONNECT else Protocol.TLS
+    world.see(outcome(*https, host=BLOG, protocol=protocol, port=443, at=time.time() - 20))
+    for _ in range(8):
+        world.see(outcome(delivered(), host=BLOG, protocol=Protocol.HTTP, port=80, at=time.time() - 10))
+    assert await measured_url(api, BLOG) == f"{measured}://{BLOG}/"
     assert await measured_url(api, f"http://{BLOG}/") == f"http://{BLOG}/"
 
 

@@ -42,6 +42,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
 HTTP, HTTPS = 80, 443
+USUAL = (HTTP, HTTPS)
 """The ports that people mean when they name a site."""
 
 PAGES: Mapping[Protocol | int, Protocol] = MappingProxyType(
@@ -69,7 +70,7 @@ WAITING_MAX = 256
 
 @frozen_dataclass
 class Visited:
-    """The protocol and port of the last visit to a host."""
+    """The protocol and port of a visit to a host."""
 
     protocol: Protocol
     port: int
@@ -122,7 +123,9 @@ class Results:
     def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
         """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
         port = outcome.request.destination.port
-        if (protocol := PAGES.get(outcome.protocol or port)) is not None:
+        if (protocol := PAGES.get(outcome.protocol or port)) is not None and (
+            port in USUAL or (last := self._visited.get(key)) is None or last.port not in USUAL
+        ):
             self._visited.put(key, Visited(protocol, port))
         if outcome.winner is not None:
             if (known := self._results.get(key)) is None:
@@ -192,7 +195,7 @@ class Results:
         return self._holding(self._results.get(key) or (), now)
 
     def visited(self, key: Key) -> Visited | None:
-        """The last visit to a host; None: there was none."""
+        """The last visit to a host, to one of the usual ports if there was one; None: there was none."""
         return self._visited.get(key)
 
     def recent(self, network: NetworkId, now: float) -> list[tuple[str, LastResult]]:

@@ -16,7 +16,7 @@ from proxy.control.answers.relays import RelayFaultJson, RelayObstacleJson
 from proxy.control.endpoint import Endpoint
 from proxy.control.frame import Frame
 from proxy.control.request_parsing import parse_field
-from proxy.detect.verdict.results import PAGES
+from proxy.detect.verdict.results import HTTP, HTTPS, PAGES, USUAL
 from proxy.features.sites.measurement_answers import (
     BriefMeasurementAnswer,
     KnownSiteAnswer,
@@ -25,13 +25,15 @@ from proxy.features.sites.measurement_answers import (
     StepLine,
 )
 from proxy.features.sites.measurement_cache import Finished, measurements
-from proxy.model import Destination, Protocol, Route
+from proxy.model import DIRECT, Destination, Protocol, Route
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.site_name import scope, site
 from proxy.probe.target import ProbeTarget, names_port, page_of
 
 _LAST_CONNECTIONS = 5
+_LAST_VISITS = 50
+"""Connections that tell which page of a host was visited."""
 
 
 @frozen_dataclass
@@ -144,21 +146,29 @@ class MeasurementEndpoints:
         """Returns the page that `text` means, and the one to measure when no server listens there. With `fold_www`,
         the name with or without `www.` may be meant, where only that is known.
 
-        For a host alone these are the page last visited, or, without a visit, the https page and then the http page."""
+        For a host alone these are the page last visited, or, without a visit, the https page and then the http page. A
+        visit to another port than the usual ones counts where there was none to these: a closed port is not the site.
+        Where https is spoken and direct did not deliver it, it is measured though http was visited since: a filter of
+        SNIs lets plain HTTP pass."""
         page = parse_field(page_of, text)
         if names_port(text):
             return page, None
         if fold_www:
             page = replace(page, host=self._meant(text, page.host))
+        rows = await self.sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_VISITS)
+        rows = sorted((row for row in rows if row.host == page.host), key=lambda row: row.at, reverse=True)
         visited = self.parts.beliefs.visited(page.host, network=self.parts.network())
+        visits = [(protocol, row.port) for row in rows if (protocol := PAGES.get(Protocol(row.protocol) or row.port))]
         if visited is not None:
-            return replace(page, protocol=visited.protocol, port=visited.port), None
-        rows = await self.sites.rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
-        for row in sorted(rows, key=lambda row: row.at, reverse=True):
-            protocol = PAGES.get(Protocol(row.protocol) or row.port)
-            if row.host == page.host and protocol is not None:
-                return replace(page, protocol=protocol, port=row.port), None
-        return page, replace(page, protocol=Protocol.HTTP, port=80)
+            visits.insert(0, (visited.protocol, visited.port))
+        if not visits:
+            return page, replace(page, protocol=Protocol.HTTP, port=HTTP)
+        protocol, port = next((visit for visit in visits if visit[1] in USUAL), visits[0])
+        if port == HTTP:
+            secure = next((row for row in rows if (row.protocol, row.port) == (Protocol.TLS, HTTPS)), None)
+            if secure is not None and secure.winner != str(DIRECT):
+                return page, None
+        return replace(page, protocol=protocol, port=port), None
 
     def _route(self, text: str) -> Route:
         known = measured_routes(self.parts.setup().settings)

@@ -261,6 +261,13 @@ def test_what_was_visited_is_remembered(results: Results) -> None:
     assert results.visited(KEY) == Visited(Protocol.HTTP, 8080)
     results.learn(outcome(delivered(), protocol=Protocol.OTHER, port=22), KEY, NOW, direct_works=True)
     assert results.visited(KEY) == Visited(Protocol.HTTP, 8080)
+    for protocol, port, visited in (
+        (Protocol.HTTP, 80, Visited(Protocol.HTTP, 80)),
+        (Protocol.TLS, 8443, Visited(Protocol.HTTP, 80)),
+        (Protocol.TLS, 443, Visited(Protocol.TLS, 443)),
+    ):
+        results.learn(outcome(delivered(), protocol=protocol, port=port), KEY, NOW, direct_works=True)
+        assert results.visited(KEY) == visited, "a visit to a usual port counts more than one to another"
     results.forget(KEY)
     assert results.visited(KEY) is None
 
@@ -362,6 +369,6 @@ def test_of_a_long_sentence_the_beginning_is_kept() -> None:
 
 def test_the_own_port_of_a_site_is_that_of_http_only_where_that_was_visited_last(results: Results) -> None:
     assert results.own_port(KEY) == 443
-    for protocol, port, own in ((Protocol.HTTP, 80, 80), (Protocol.TLS, 8443, 443), (Protocol.TLS, 443, 443)):
+    for protocol, port, own in ((Protocol.HTTP, 80, 80), (Protocol.TLS, 8443, 80), (Protocol.TLS, 443, 443)):
         results.learn(outcome(delivered(), protocol=protocol, port=port), KEY, NOW, direct_works=True)
         assert results.own_port(KEY) == own
