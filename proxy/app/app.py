@@ -60,13 +60,13 @@ from proxy.session.recent_clients import RecentClients
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
+from proxy.setup.checked import Parts
 from proxy.setup.desktop.notification import has_desktop, show_notification
 from proxy.setup.desktop.switch import SystemProxySwitch
 from proxy.setup.knowledge import BywayKnows, SetupInUse
 from proxy.setup.mode_switch import ModeSwitch
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.rule_files import try_lists
-from proxy.setup.setup_builder import SetupBuilder
 from proxy.store import relay_addresses, relay_ways
 from proxy.store.list_copies import ListCopies
 from proxy.store.network_key import read_network_key
@@ -162,7 +162,7 @@ class App:
         self._saved_health: SavedRelayHealth | None = None
         self._override_clock: OverrideClock | None = None
         self._groups = RelayGroups(self._health, read_selection(paths.relay_selection_file))
-        knowledge = BywayKnows(
+        self._knowledge = BywayKnows(
             self._in_use,
             self._network,
             self._beliefs,
@@ -173,16 +173,6 @@ class App:
         )
         self._recent_clients = RecentClients()
         self._copies = ListCopies(paths.lists_dir, ephemeral=options.ephemeral)
-        self._builder = SetupBuilder(
-            self._poller,
-            paths,
-            knowledge,
-            self._recent_clients,
-            copies=self._copies,
-            relay_addresses=self._relay_addresses,
-            tcp_info=self._tcp_info,
-            inspects=offers(features, Role.INSPECTOR),
-        )
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
@@ -274,13 +264,21 @@ class App:
             await asyncio.to_thread(try_lists, lists, self._paths, self._copies)
         self._active = ActiveSetup(
             self._in_use,
-            self._builder,
-            self._paths,
+            Parts(
+                self._poller,
+                self._paths,
+                port,
+                knowledge=self._knowledge,
+                copies=self._copies,
+                relay_addresses=self._relay_addresses,
+                tcp_info=self._tcp_info,
+                recent_clients=self._recent_clients,
+                inspects=offers(self._features, Role.INSPECTOR),
+            ),
             self._loaded,
             stored,
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
-            port=port,
         )
         self._keep_ways()
         self._modes.load()
@@ -584,7 +582,7 @@ class App:
             self._faults,
             self._ways_file,
             lambda: self._saved_health,
-            RulesFileEditor(self._active, self._paths, self._copies, inspects=self._builder.inspects),
+            RulesFileEditor(self._active, self._paths, self._copies, inspects=offers(self._features, Role.INSPECTOR)),
             self._paths,
             listen_address=self._loaded.settings.listen.address,
             started_at=self._started_at,

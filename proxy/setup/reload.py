@@ -18,16 +18,16 @@ from dataclasses import replace
 from proxy.config.file_watch import FileWatch
 from proxy.config.files import shown
 from proxy.config.load import Loaded, load
-from proxy.config.paths import Paths
 from proxy.config.schema import ListConfig, Settings
 from proxy.model import AutoMode, Override
 from proxy.model.errors import ConfigError
 from proxy.net.faults import place_of
 from proxy.net.tasks import report_fault
 from proxy.session.setup import Setup
+from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.knowledge import SetupInUse
 from proxy.setup.rule_files import Fingerprint, fingerprint, fingerprint_of_included, read_list_text
-from proxy.setup.setup_builder import Material, SetupBuilder
+from proxy.setup.steps import build
 from proxy.store.list_copies import ListCopies
 
 log = logging.getLogger(__name__)
@@ -113,32 +113,29 @@ class ActiveSetup:
     def __init__(
         self,
         in_use: SetupInUse,
-        builder: SetupBuilder,
-        paths: Paths,
+        parts: Parts,
         loaded: Loaded,
         overrides: Mapping[str, Override],
         *,
         flags: Mapping[str, object],
         on_replaced: Callable[[Setup], None],
-        port: int | None = None,
     ) -> None:
         """`in_use` gets each Setup. `loaded` is the configuration of the start, `flags` are the settings of the command
-        line, `overrides` those of `byway site set`. `on_replaced` is called with each Setup that replaces another.
-        `port`: the one that Byway listens on, which the guard refuses; None: that of the configuration."""
+        line, `overrides` those of `byway site set`. `on_replaced` is called with each Setup that replaces another."""
         self._in_use = in_use
-        self._builder = builder
-        self._paths = paths
+        self._parts = parts
+        self._paths = parts.paths
         self._at_start = loaded
         self._flags = flags
         self._overrides = dict(overrides)
         self._override_ends = OverrideEnds(overrides)
         self._on_replaced = on_replaced
         self._mode = AutoMode.AUTO
-        self.port = loaded.settings.listen.port if port is None else port
-        state = fingerprint(loaded.settings, paths)
-        self._material = builder.read(loaded, port=self.port)
-        self._watch = FileWatch((*state, *self._included(self._material)))
-        self._in_use.setup = self._build(self._material)
+        self.port = parts.port
+        state = fingerprint(loaded.settings, self._paths)
+        self._checked = check(parts, loaded)
+        self._watch = FileWatch((*state, *self._included(self._checked)))
+        self._in_use.setup = self._build(self._checked)
         self._reloading = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
@@ -150,15 +147,15 @@ class ActiveSetup:
 
     def forget_caches(self) -> None:
         """Replaces the Setup by one whose resolver and plans know no name yet."""
-        self._in_use.setup = self._build(self._material)
+        self._in_use.setup = self._build(self._checked)
 
     def set_mode(self, mode: AutoMode) -> None:
         """Replaces AUTO from the next request on. The new Setup has kept no plan."""
         self._mode = mode
         self._in_use.setup = replace(self.setup, router=self.setup.router.with_mode(mode))
 
-    def _build(self, material: Material) -> Setup:
-        setup = self._builder.build(material, self._overrides, port=self.port)
+    def _build(self, checked: Checked) -> Setup:
+        setup = build(self._parts, checked, self._overrides)
         setup = replace(setup, router=setup.router.with_ends(self._override_ends.has_ended))
         if self._mode is AutoMode.AUTO:
             return setup
@@ -209,13 +206,13 @@ class ActiveSetup:
         problems; with any, the previous Setup stays. `ask_passwords`: the password commands are run again, too."""
         async with self._reloading:
             if ask_passwords:
-                self._builder.forget_passwords()
+                self._parts.passwords.forget()
             self._watch.use(self._state())
             try:
-                material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
+                checked, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
                 self._watch.use(state)
-                self._in_use.setup = self._build(material)
-                self._material = material
+                self._in_use.setup = self._build(checked)
+                self._checked = checked
             except TimeoutError:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
             except ConfigError as error:
@@ -229,7 +226,7 @@ class ActiveSetup:
             log.info("Configuration reloaded")
             return []
 
-    def _read_files(self) -> tuple[Material, Fingerprint]:
+    def _read_files(self) -> tuple[Checked, Fingerprint]:
         """Returns the content of the files, and their fingerprint from before they were read: an edit meanwhile is then
         noticed by the next poll. Which files a list includes is known only then. Raises ConfigError."""
         self._check_folder_stays()
@@ -237,9 +234,9 @@ class ActiveSetup:
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
         _, *others = fingerprint(loaded.settings, self._paths)
         self._check_stays_closed(loaded)
-        material = self._builder.read(loaded, port=self.port, pause_s=PAUSE_S)
-        self._check_lists_stay(material)
-        return material, (config, *others, *self._included(material))
+        checked = check(self._parts, loaded, pause_s=PAUSE_S)
+        self._check_lists_stay(checked)
+        return checked, (config, *others, *self._included(checked))
 
     def _check_folder_stays(self) -> None:
         """Raises ConfigError when rules are in use and their folder is gone: it was moved, or its disk was unmounted.
@@ -248,13 +245,13 @@ class ActiveSetup:
         if len(self.setup.router.rules) and not folder.is_dir():
             raise ConfigError(f"{shown(folder)}: the configuration's folder is gone; put it back, or restart Byway")
 
-    def _check_lists_stay(self, material: Material) -> None:
+    def _check_lists_stay(self, checked: Checked) -> None:
         """Raises ConfigError when a list that is in use can no longer be read, whatever the rules do with it: a proxy
         in between sent a page, or a download was cut short. What was read of it before is better than nothing."""
-        before = self._material.rules.lists
+        before = self._checked.rules.lists
         broken = [
             f"{listed.problem}. To use it as it is, set allow_empty = true in its [[list]]"
-            for name, listed in material.rules.lists.items()
+            for name, listed in checked.rules.lists.items()
             if listed.problem and not (listed.absent or listed.allow_empty)
             if name in before and not before[name].problem
         ]
@@ -262,10 +259,10 @@ class ActiveSetup:
             raise ConfigError(broken)
 
     def _state(self) -> Fingerprint:
-        return (*fingerprint(self.setup.settings, self._paths), *self._included(self._material))
+        return (*fingerprint(self.setup.settings, self._paths), *self._included(self._checked))
 
-    def _included(self, material: Material) -> Fingerprint:
-        return fingerprint_of_included(material.loaded.settings, self._paths, material.rules.lists)
+    def _included(self, checked: Checked) -> Fingerprint:
+        return fingerprint_of_included(checked.loaded.settings, self._paths, checked.rules.lists)
 
     def _refuse(self, problems: Sequence[str]) -> list[str]:
         for problem in problems:

@@ -26,9 +26,9 @@ from proxy.routing.coverage import covered, covering
 from proxy.routing.edited_rules import AddedRule, NotInUse, RemovedRule, RulesText
 from proxy.routing.rule import RuleType
 from proxy.routing.rules import Rules
+from proxy.setup.checked import check_supported
 from proxy.setup.reload import ActiveSetup
 from proxy.setup.rule_files import FILE_LIMIT, check_rules, read_lists
-from proxy.setup.setup_builder import check_supported
 from proxy.store.list_copies import ListCopies
 
 if TYPE_CHECKING:

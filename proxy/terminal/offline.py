@@ -14,7 +14,8 @@ from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
-from proxy.setup.setup_builder import SetupBuilder
+from proxy.setup.checked import Parts
+from proxy.setup.steps import make
 
 
 def read_configuration(paths: Paths) -> Loaded:
@@ -34,9 +35,7 @@ async def _make(paths: Paths, *, inspects: bool) -> Setup:
     poller = make_poller(asyncio.get_running_loop())
     try:
         without_commands = replace(loaded, settings=without_passwords(loaded.settings))
-        return SetupBuilder(poller, paths, inspects=inspects).make(
-            without_commands, {}, port=loaded.settings.listen.port
-        )
+        return make(Parts(poller, paths, loaded.settings.listen.port, inspects=inspects), without_commands, {})
     finally:
         poller.close()
 

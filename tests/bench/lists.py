@@ -33,10 +33,11 @@ from proxy.config.paths import Paths
 from proxy.model import Destination
 from proxy.net.poller import make_poller
 from proxy.net.tasks import spawn
+from proxy.setup.checked import Parts, check
 from proxy.setup.freed_memory import return_large_blocks
 from proxy.setup.knowledge import SetupInUse
 from proxy.setup.reload import ActiveSetup
-from proxy.setup.setup_builder import SetupBuilder
+from proxy.setup.steps import make
 
 _ROOT = Path(__file__).parents[2]
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
@@ -134,24 +135,24 @@ async def _measure(folder: Path) -> list[float]:
     listed = folder / "large.txt"
     loaded = load(paths.config_file, env={})
     poller = make_poller(asyncio.get_running_loop())
-    builder = SetupBuilder(poller, paths)
+    parts = Parts(poller, paths, 1)
     listed.rename(folder / "aside")
     listed.write_text("a.example\n")
     paths.rules_file.write_text("LIST,large,DIRECT\n")
-    builder.make(loaded, {}, port=1)  # what each start makes, whatever the list
+    make(parts, loaded, {})  # what each start makes, whatever the list
     (folder / "aside").replace(listed)
     ticking = spawn(_longest_gaps(), name="ticks")
     await asyncio.sleep(0.01)
 
     resident, cpu = _resident_mib(), _cpu_of_reading()
-    first = await asyncio.to_thread(builder.read, loaded, port=1)
+    first = await asyncio.to_thread(check, parts, loaded)
     load_s, load_mib = _cpu_of_reading() - cpu, _resident_mib() - resident
     del first
     peak_mib = _most_resident_mib() - resident
     ticking.cancel()
     load_gaps = await ticking
 
-    active = ActiveSetup(SetupInUse(), builder, paths, loaded, {}, flags={}, on_replaced=lambda _: None)
+    active = ActiveSetup(SetupInUse(), parts, loaded, {}, flags={}, on_replaced=lambda _: None)
     ticking = spawn(_longest_gaps(), name="ticks")
     await asyncio.sleep(0.01)
     cpu = _cpu_of_reading()

@@ -22,9 +22,9 @@ from proxy.net.poller import make_poller
 from proxy.routing.rule import ANYWHERE
 from proxy.session.setup import Setup
 from proxy.setup import reload
+from proxy.setup.checked import Checked, Parts, check
 from proxy.setup.knowledge import SetupInUse
 from proxy.setup.reload import ActiveSetup, OverrideEnds, steady_clock
-from proxy.setup.setup_builder import Material, SetupBuilder
 
 WHERE = Destination("a.example", 443)
 
@@ -40,11 +40,9 @@ class Configured:
         self.paths.config_file.write_text(config)
         self.taken: list[Setup] = []
         loaded = load(self.paths.config_file, env={}, flags=flags or {})
-        maker = SetupBuilder(self._poller, self.paths)
+        parts = Parts(self._poller, self.paths, loaded.settings.listen.port if port is None else port)
         on_replaced = self.taken.append
-        self.in_use = ActiveSetup(
-            SetupInUse(), maker, self.paths, loaded, {}, flags=flags or {}, on_replaced=on_replaced, port=port
-        )
+        self.in_use = ActiveSetup(SetupInUse(), parts, loaded, {}, flags=flags or {}, on_replaced=on_replaced)
 
     def close(self) -> None:
         self._poller.close()
@@ -258,15 +256,14 @@ async def test_an_edit_during_the_reading_is_not_missed(
     configured: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_use, rules = configured.in_use, configured.paths.rules_file
-    real = SetupBuilder.read
 
-    def read(maker: SetupBuilder, loaded: Loaded, *, port: int, pause_s: float) -> Material:
-        found = real(maker, loaded, port=port, pause_s=pause_s)
+    def read(parts: Parts, loaded: Loaded, *, pause_s: float) -> Checked:
+        found = check(parts, loaded, pause_s=pause_s)
         if len(found.rules) == 0:
             rules.write_text("MATCH,AUTO\n")
         return found
 
-    monkeypatch.setattr(SetupBuilder, "read", read)
+    monkeypatch.setattr(reload, "check", read)
     assert await in_use.reload() == []
     for _ in range(2):
         await in_use.poll()

@@ -12,7 +12,7 @@ import pytest
 from proxy.config.schema import Settings
 from proxy.model import Destination
 from proxy.model.errors import BywayError, ConfigError
-from proxy.setup import rule_edits, setup_builder
+from proxy.setup import checked, rule_edits
 from proxy.setup.rule_edits import RulesFileEditor, add_rule
 from proxy.store.list_copies import ListCopies
 from tests.setup.test_reload import Configured
@@ -135,7 +135,7 @@ async def test_a_problem_elsewhere_is_told_with_the_edit(configured: Configured,
 async def test_a_rule_that_this_system_cannot_follow_is_not_written(
     configured: Configured, editor: RulesFileEditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup_builder, "unsupported", lambda: "PROCESS-NAME needs Linux")
+    monkeypatch.setattr(checked, "unsupported", lambda: "PROCESS-NAME needs Linux")
     with pytest.raises(ConfigError, match=r"^rules\.txt:1: PROCESS-NAME needs Linux$"):
         await editor.check("PROCESS-NAME,curl,DIRECT\n")
     with pytest.raises(ConfigError, match="PROCESS-NAME needs Linux"):

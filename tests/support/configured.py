@@ -14,23 +14,23 @@ from proxy.model import Override
 from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
-from proxy.setup.setup_builder import SetupBuilder
+from proxy.setup.checked import Parts
+from proxy.setup.steps import make
 
 
 class Maker:
     """Writes files and makes what Byway would be with them."""
 
-    def __init__(self, folder: Path, maker: SetupBuilder, paths: Paths) -> None:
+    def __init__(self, folder: Path, parts: Parts) -> None:
         self.folder = folder
-        self._maker = maker
-        self._paths = paths
+        self._parts = parts
 
     def write(self, config: str = "", rules: str = "") -> None:
         (self.folder / "config.toml").write_text(config)
         (self.folder / "rules.txt").write_text(rules)
 
     def make(self, overrides: Mapping[str, Override] = MappingProxyType({})) -> Setup:
-        return self._maker.make(load(self._paths.config_to_read, env={}), overrides, port=8119)
+        return make(self._parts, load(self._parts.paths.config_to_read, env={}), overrides)
 
 
 @asynccontextmanager
@@ -38,6 +38,6 @@ async def making(folder: Path, knowledge: Knowledge = NOTHING_KNOWN, *, inspects
     poller = make_poller(asyncio.get_running_loop())
     paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
     try:
-        yield Maker(folder, SetupBuilder(poller, paths, knowledge, inspects=inspects), paths)
+        yield Maker(folder, Parts(poller, paths, 8119, knowledge=knowledge, inspects=inspects))
     finally:
         poller.close()

@@ -29,7 +29,8 @@ from proxy.net.poller import make_poller
 from proxy.net.uplink.network_id import network_here
 from proxy.probe.relay_trial import Trial, carriable, remembered_tests, try_relays
 from proxy.probe.site_name import site
-from proxy.setup.setup_builder import SetupBuilder
+from proxy.setup.checked import Parts
+from proxy.setup.steps import make
 from proxy.store.relay_tests import RelayTest, RelayTests, place
 from proxy.store.salvage import read_overrides
 from proxy.terminal.exit_codes import Misused, as_misuse
@@ -53,7 +54,7 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
     target = _target(settings, to)
     poller = make_poller(asyncio.get_running_loop())
     try:
-        setup = SetupBuilder(poller, paths).make(loaded, read_overrides(paths.store_file), port=settings.listen.port)
+        setup = make(Parts(poller, paths, settings.listen.port), loaded, read_overrides(paths.store_file))
         registry = setup.registry
         with as_misuse():
             meant = relays_meant(names, setup.groups, registry.relay_names)

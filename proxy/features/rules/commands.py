@@ -119,8 +119,8 @@ def check(
     """Check a rules file.
 
     Every error is shown with its line. Exit code 7: there are errors."""
+    from proxy.setup.checked import check_supported
     from proxy.setup.rule_files import read_rules
-    from proxy.setup.setup_builder import check_supported
     from proxy.terminal.offline import read_configuration
 
     paths = call.paths

@@ -289,7 +289,8 @@ async def _refresh_offline(
     from proxy.net.uplink.network_id import network_here
     from proxy.probe.list_refresh import ListRefresh, RefreshContext, relays_left_by
     from proxy.routing.rule import Situation
-    from proxy.setup.setup_builder import SetupBuilder
+    from proxy.setup.checked import Parts
+    from proxy.setup.steps import make
     from proxy.store.list_copies import ListCopies
     from proxy.store.salvage import read_overrides
 
@@ -302,9 +303,8 @@ async def _refresh_offline(
     tolerant = replace(loaded.settings, list=tuple(replace(item, allow_empty=True) for item in loaded.settings.list))
     network = network_here(paths.network_key_file)
     try:
-        setup = SetupBuilder(poller, paths, copies=copies).make(
-            replace(loaded, settings=tolerant), read_overrides(paths.store_file), port=loaded.settings.listen.port
-        )
+        parts = Parts(poller, paths, tolerant.listen.port, copies=copies)
+        setup = make(parts, replace(loaded, settings=tolerant), read_overrides(paths.store_file))
 
         async def may_go_direct(setup: Setup, destination: Destination) -> bool:
             return setup.router.may_go_direct(destination, network, time.time())

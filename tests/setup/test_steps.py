@@ -18,7 +18,7 @@ from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.resolver import Resolver
 from proxy.net.tasks import spawn
 from proxy.session.setup import Setup
-from proxy.setup import setup_builder
+from proxy.setup import checked
 from tests.support.configured import Maker, making
 
 
@@ -65,7 +65,7 @@ async def test_what_was_read_of_a_refused_configuration_is_freed_at_once(
     def read_rules(*_: object, **__: object) -> None:
         raise noted()  # in no variable of this frame, which the error knows
 
-    monkeypatch.setattr(setup_builder, "read_rules", read_rules)
+    monkeypatch.setattr(checked, "read_rules", read_rules)
     maker.write("")
     gc.disable()
     try:

@@ -12,7 +12,7 @@ from proxy.model.errors import ConfigError
 from proxy.net.dns.resolver import Resolver
 from proxy.net.uplink.network_watch import source_address_for
 from proxy.session.setup import refusal_by
-from proxy.setup.build_guard import guard_of, guard_of_relays
+from proxy.setup.guard import guard_of, guard_of_relays
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 FAKE = ipaddress.ip_address("198.18.0.7")

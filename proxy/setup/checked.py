@@ -1,0 +1,201 @@
+"""What a Setup is made of: the parts of the process, and the configuration, read and checked.
+
+Every file that the configuration names is read here, and every password command is run. All problems are found at once,
+at start and at each reload, and told together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from proxy.config.file_owners import check_obeyed
+from proxy.config.load import Loaded
+from proxy.config.passwords import Passwords
+from proxy.config.paths import Paths
+from proxy.config.relays import enabled_relays, expanded
+from proxy.config.schema import RelayConfig
+from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.net.client_programs import unsupported
+from proxy.net.dialers.registry import Relay
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.knowledge import NOTHING_KNOWN, Knowledge
+from proxy.net.poller import Poller
+from proxy.routing.rule import RuleType
+from proxy.routing.rules import Rules
+from proxy.session.inbound import Credentials
+from proxy.session.recent_clients import RecentClients
+from proxy.setup.guard import guard_of
+from proxy.setup.rule_files import block_pages, read_rules
+from proxy.store.list_copies import ListCopies
+from proxy.store.relay_addresses import RelayAddresses
+from proxy.wire import dns_url
+from proxy.wire.dns_url import SecureServer
+from proxy.wire.relay_url import RelayUrl
+
+if TYPE_CHECKING:
+    from proxy.detect.pages.block_pages import BlockPages
+
+
+@frozen_dataclass
+class Parts:
+    """What all Setups of one process share. A command gives the first three."""
+
+    poller: Poller
+    paths: Paths
+    port: int
+    """The one that Byway listens on, which the guard refuses."""
+    knowledge: Knowledge = NOTHING_KNOWN
+    copies: ListCopies | None = None
+    """Of the lists that were fetched; None: those in the state folder."""
+    relay_addresses: RelayAddresses = field(default_factory=lambda: RelayAddresses(None))
+    tcp_info: TcpInfo = field(default_factory=TcpInfo)
+    recent_clients: RecentClients = field(default_factory=RecentClients)
+    inspects: bool = True
+    """Whether a feature can INSPECT."""
+    passwords: Passwords = field(default_factory=Passwords)
+    """An edit runs no password command again."""
+
+
+@frozen_dataclass
+class Checked:
+    """The content of the configuration and of the files that it names, not bound to an event loop."""
+
+    loaded: Loaded
+    relays: tuple[Relay, ...]
+    credentials: Credentials | None
+    rules: Rules
+    servers: tuple[SecureServer, ...]
+    """Those of `[dns] servers`; none with "never"."""
+    pages: Callable[[], BlockPages]
+
+
+def check(parts: Parts, loaded: Loaded, *, pause_s: float = 0.0) -> Checked:
+    """Reads every file, and runs every password command, that `loaded` names. It blocks for as long as that takes, and
+    may run in a thread; `pause_s` as in `read_rules`. Raises ConfigError with all problems."""
+    problems = _Problems()
+    with problems:
+        relays = _relays(parts, loaded)
+    with problems:
+        credentials = _credentials(parts, loaded)
+    with problems:
+        guard_of(loaded, port=parts.port)
+    with problems:
+        rules = read_rules(loaded.settings, parts.paths, pause_s=pause_s, copies=parts.copies)
+        check_supported(rules, inspects=parts.inspects)
+    with problems:
+        servers = _secure_servers(parts, loaded)
+    with problems:
+        pages = block_pages(parts.paths)
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return Checked(loaded, relays, credentials, rules, servers, pages)
+
+
+class _Problems(list[str]):
+    """Takes the problems of each ConfigError within its block, so that the next part is checked too.
+
+    It is no generator: an error that one catches knows its frame, which knows the error. So what was read until then,
+    such as a long list, would stay in memory until the next collection."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, ConfigError):
+            return False
+        self += error.problems
+        return True
+
+
+def _relays(parts: Parts, loaded: Loaded) -> tuple[Relay, ...]:
+    relays, problems = [], []
+    for config in enabled_relays(expanded(loaded.settings).relay):
+        try:
+            relays.append(_relay(parts, config, runs_command=loaded.runs_commands))
+        except ValueError as error:
+            problems.append(f"[[relay]] {config.name}: {error}")
+        except ConfigError as error:
+            problems += (f"[[relay]] {config.name}: {problem}" for problem in error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(relays)
+
+
+def _relay(parts: Parts, config: RelayConfig, *, runs_command: bool) -> Relay:
+    """With `runs_command` false the relay is used without its password, and refuses if it needs one. Raises ValueError,
+    and ConfigError when another user could change the file of `?ca=`."""
+    relay = Relay.parse(
+        config.name,
+        config.url,
+        password=parts.passwords.ask(config.password_cmd) if config.password_cmd and runs_command else "",
+        allow_plaintext_credentials=config.allow_plaintext_credentials,
+    )
+    hops: list[str | RelayUrl] = []
+    for hop in relay.hops:
+        if isinstance(hop, RelayUrl) and hop.ca:
+            file = parts.paths.named(hop.ca)
+            check_obeyed(file)
+            hop = replace(hop, ca=str(file))
+        hops.append(hop)
+    return replace(relay, hops=tuple(hops))
+
+
+def _credentials(parts: Parts, loaded: Loaded) -> Credentials | None:
+    listen = loaded.settings.listen
+    if not listen.user:
+        return None
+    if not loaded.runs_commands:
+        raise ConfigError(
+            f"{loaded.place('listen', 'password_cmd')}: listen.password_cmd is not run, because other users may be "
+            "able to change this file; move it to a folder that only you can enter"
+        )
+    try:
+        password = parts.passwords.ask(listen.password_cmd)
+    except ValueError as error:
+        raise ConfigError(f"[listen] password_cmd: {error}") from None
+    return Credentials(listen.user, password)
+
+
+def _secure_servers(parts: Parts, loaded: Loaded) -> tuple[SecureServer, ...]:
+    """Raises ConfigError for a `?ca=` that cannot be used."""
+    if loaded.settings.dns.secure == "never":
+        return ()
+    servers, problems = [], list[str]()
+    for server in map(dns_url.parse, loaded.settings.dns.servers):
+        if server.ca:
+            from proxy.net.dialers.tls import context_trusting  # few servers have a certificate of their own
+
+            file = parts.paths.named(server.ca)
+            server = replace(server, ca=str(file))
+            try:
+                check_obeyed(file)
+                context_trusting(server.ca)
+            except ConfigError as error:
+                problems += (f"[dns] servers: {problem}" for problem in error.problems)
+        servers.append(server)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(servers)
+
+
+_NO_INSPECTION = "INSPECT needs the feature inspection, which is not here; install Byway again, or remove INSPECT"
+
+
+def check_supported(rules: Rules, *, inspects: bool) -> None:
+    """Raises ConfigError when a rule asks for what is not available here: INSPECT, or PROCESS-NAME. `inspects`: whether
+    a feature can INSPECT."""
+    rule = next(rules.rules.of_kind(lambda kind: kind.intercept), None)
+    if rule is not None:
+        from proxy.config.mitmproxy_version import unavailable  # a run without such a rule does without it
+
+        if reason := unavailable() if inspects else _NO_INSPECTION:
+            raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
+    rule = next(rules.rules.of_kind(lambda kind: kind.type is RuleType.PROCESS_NAME), None)
+    if rule is not None and (reason := unsupported()):
+        raise ConfigError(f"{rule.source}:{rule.line}: {reason}")

@@ -1,0 +1,105 @@
+"""How names are resolved, as `[dns]` says: by the system, and by encrypted DNS servers.
+
+There are two resolvers. The one for direct routes may reach encrypted servers through every relay as well. The one for
+the relays' own names only through those that need no lookup themselves, and it asks no other DNS for them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from proxy.config.relays import public_only_hosts
+from proxy.config.schema import Settings
+from proxy.detect.scopes import is_public_suffix
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dns.encrypted import EncryptedDns
+from proxy.net.dns.relay_lookup import RelayLookup
+from proxy.net.dns.resolver import EncryptedFor, Resolver, ResolverOptions
+from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.dns.tampering import BogonCheck
+from proxy.net.knowledge import NothingKnown
+from proxy.setup.checked import Checked, Parts
+from proxy.setup.guard import public_addresses
+
+
+def for_direct(parts: Parts, checked: Checked, guard: BogonCheck, query_paths: Sequence[Dialer]) -> Resolver:
+    """Returns the resolver of direct routes. `query_paths` dial the encrypted DNS servers, the preferred one first."""
+    settings = checked.loaded.settings
+    controls = tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname))
+    return Resolver(
+        settings.dns.hosts,
+        options=replace(_options(settings), controls=controls),
+        knowledge=parts.knowledge,
+        guard=guard,
+        system=_system_dns(parts, settings),
+        encrypted=_encrypted_dns(parts, checked, query_paths),
+    )
+
+
+def for_relays(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]) -> RelayLookup:
+    """Returns the lookup of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere. It
+    knows the network alone. Names of relays that are for public addresses only lead to no others."""
+    settings = checked.loaded.settings
+    options = _options(settings)
+    if options.encrypted_for is EncryptedFor.SUSPECTS:  # a relay's name is always hidden, whatever is believed of sites
+        options = replace(options, encrypted_for=EncryptedFor.PUBLIC)
+    resolver = Resolver(
+        options=options,
+        knowledge=NothingKnown(parts.knowledge.network),
+        system=_system_dns(parts, settings),
+        encrypted=_encrypted_dns(parts, checked, query_paths),
+    )
+    return RelayLookup(
+        resolver,
+        parts.relay_addresses,
+        network=parts.knowledge.network,
+        patience_s=settings.dns.secure_stagger_s,
+        public_only=public_only_hosts(settings),
+        is_public=public_addresses() if any(relay.public_only for relay in settings.relay) else None,
+    )
+
+
+def _options(settings: Settings) -> ResolverOptions:
+    return ResolverOptions(
+        timeout_s=settings.limits.resolve_timeout_s,
+        keep_s=settings.limits.resolve_keep_s,
+        finding_keep_s=settings.dns.finding_keep_s,
+        encrypted_for=EncryptedFor(settings.dns.secure),
+        local=tuple(settings.dns.local),
+    )
+
+
+def _encrypted_dns(parts: Parts, checked: Checked, query_paths: Sequence[Dialer]) -> EncryptedDns | None:
+    if not checked.servers:
+        return None
+    dns = checked.loaded.settings.dns
+    return EncryptedDns(
+        checked.servers,
+        query_paths,
+        timeout_s=dns.secure_timeout_s,
+        stagger_s=dns.secure_stagger_s,
+        down_s=dns.secure_down_s,
+        idle_s=dns.secure_idle_s,
+        network=parts.knowledge.network,
+    )
+
+
+_FILES_EVERY_S = 0.1
+"""The names of one page are looked up at once: the machine's files are looked at once for them."""
+
+
+def _system_dns(parts: Parts, settings: Settings) -> StubResolver | None:
+    """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
+    if sys.platform != "linux":
+        return None
+    return StubResolver(
+        poller=parts.poller,
+        retry_s=settings.dns.retry_s,
+        second_answer_s=settings.dns.second_answer_s,
+        is_shared=is_public_suffix,
+        has_ipv6=parts.knowledge.has_ipv6,
+        files_every_s=_FILES_EVERY_S,
+    )
