@@ -1,7 +1,7 @@
 """The client of a session: its stream, the bytes it sent ahead, and whether it is still there.
 
-While a route is looked for, the client may send more or leave. Nothing here waits for it: its stream notifies the race
-or the exchange, which then asks. Once the pump or the control server owns the stream, the session must not touch it.
+While a race runs, the client may send more or leave: its stream notifies the race or the exchange, which then calls
+`waits`. Once the pump or the control server owns the stream, the session must not touch it.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ class Client:
         """Set by the stream."""
         stream.notify = self.news.set
         self.reader = Reader()
-        """What was received and is not parsed yet."""
+        """Bytes that were received and not parsed yet."""
         self.has_left = False
         self.handed_over = False
         """The pump or the control server owns the stream."""
         self.unsent_reply = b""
-        """What is still to be sent of its handshake."""
+        """The part of the handshake that is not sent yet."""
 
     def renew_news(self) -> None:
-        """Leaves its Notify to who waits for it now."""
+        """Makes a new Notify for the client. The old one stays with the task that waits for it."""
         self.news = Notify()
         self.stream.notify = self.news.set
 
     async def read(self, parser: Parser[T], ends_at: float) -> T:
-        """Runs a wire parser on what it sends. Bytes that the parser leaves stay in `reader`. Raises TimeoutError at
-        `ends_at`, by the loop's clock; OSError when it has left; PeerError as the parser does."""
+        """Runs a wire parser on the bytes of the client. Bytes that the parser leaves stay in `reader`. Raises
+        TimeoutError at `ends_at`, by the loop's clock; OSError when the client has left; PeerError as the parser
+        does."""
         try:
             while True:
                 if self.reader or self.reader.ended:
@@ -61,7 +62,7 @@ class Client:
             parser.close()
 
     async def receive(self, ends_at: float) -> None:
-        """Waits for what it sends next, or for its end, and adds that to `reader`. Raises as `read`."""
+        """Waits for the client's next bytes or EOF, and adds them to `reader`. Raises as `read`."""
         stream, loop = self.stream, asyncio.get_running_loop()
         while stream.drained or (data := stream.receive_nowait()) is None:
             if loop.time() >= ends_at:
@@ -71,20 +72,21 @@ class Client:
         self.reader.ended = not data
 
     def waits(self) -> bool:
-        """Whether it is there while no route has connected. Keeps what it sends ahead."""
+        """Whether the client is still there, before a route has connected. Keeps the bytes that it sends ahead."""
         reader = self.reader
         self.has_left = not self._read_ahead() or (reader.ended and not reader)
         return not self.has_left
 
     def waits_for_answer(self) -> bool:
-        """The same after a whole request: its client may have finished sending."""
+        """Whether the client is still there after a whole request. It may have finished sending."""
         self.has_left = not self._read_ahead()
         return not self.has_left
 
     def read_flight(self, flight: Flight) -> bool:
-        """Moves what it has sent into its flight. Returns whether it is there.
+        """Moves received bytes into the flight. Returns whether the client is still there.
 
-        A TLS client that finishes sending before the handshake has left; another may only have nothing more to send."""
+        A TLS client that sends EOF before the handshake has left. Another client may just have nothing more to
+        send."""
         stream, is_open = self.stream, True
         if not stream.drained:
             try:
@@ -99,20 +101,20 @@ class Client:
         return not self.has_left
 
     def ended(self, otherwise: ClosedBy) -> ClosedBy:
-        """Who ended a connection on which no route delivered: this client, if it has left."""
+        """Returns who ended a connection on which no route delivered: the client if it has left, else `otherwise`."""
         return ClosedBy.CLIENT if self.has_left else otherwise
 
     def reply(self, data: bytes) -> None:
-        """Answers in a handshake: sends `data` at the end of this pass of the loop, when many others are answered too.
-        What else is sent by this object comes after it. Who sends past it calls `send_reply` before, when there is an
-        `unsent_reply`."""
+        """Answers in a handshake: sends `data` at the end of this pass of the loop, together with the replies to other
+        clients. All that this object sends later comes after it. A caller that writes to the stream itself calls
+        `send_reply` first, when there is an `unsent_reply`."""
         is_first = not self.unsent_reply
         self.unsent_reply += data
         if is_first:
             self.stream.poller.at_pass_end(self.send_reply)
 
     def send_reply(self) -> None:
-        """Sends what `reply` has left to be sent. Harmless when that is nothing."""
+        """Sends the `unsent_reply`, if there is one."""
         reply, self.unsent_reply = self.unsent_reply, b""
         if not reply:
             return
@@ -120,12 +122,12 @@ class Client:
             is_sent = self.stream.send_nowait(reply) == len(reply)
         except OSError:
             is_sent = False
-        if not is_sent:  # it has left: the buffer of a new connection has room for this
+        if not is_sent:  # the client has left: the buffer of a new connection has room for a reply
             self.stream.abort()
             self.news.set()
 
     def close(self) -> None:
-        """Closes its stream, and what may wait for it."""
+        """Closes the stream, and ends every wait for news of it."""
         self.send_reply()
         self.stream.close()
         self.news.close()

@@ -1,8 +1,8 @@
-"""The outcome of one connection while it is being made.
+"""Collects the outcome of one connection, from its plan to its row in the log.
 
-Beliefs learn the moment a race is decided. A direct attempt that another route overtook is judged seconds later, and
-the bytes are known only when the tunnel ends. All of these add facts to one ConnectionRecord: `retain` says that more
-facts will come, and the last `release` emits the outcome to the log, exactly once.
+Beliefs learn when a race is decided. A direct attempt that another route overtook is judged seconds later, and the
+bytes are known only when the tunnel ends. `retain` says that more facts will come; the last `release` emits the
+outcome to the log, exactly once.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class ConnectionRecord:
         client: str,
         http: HttpRequest | None = None,
     ) -> ConnectionRecord:
-        """Plans a request of `client` (its address) under the Setup in force, and opens its record, which is among the
-        open connections until `leave` is called or its tunnel has ended."""
+        """Plans a request of `client` (its address) under the Setup in force, and opens its record. The record is in
+        the list of open connections until `leave` is called or its tunnel has ended."""
         setup, network = services.setup(), services.network()
         request = Request(next(services.request_ids), destination, inbound, client, http)
         plan: Plan | None = None
@@ -95,8 +95,8 @@ class ConnectionRecord:
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, setup: Setup, services: Services) -> None:
         self.network = network
         self.setup = setup
-        """The Setup of the plan. A reload changes nothing here: its relays are those of the plan. What the pump carries
-        has none any more: the names and lists of one that was replaced would stay in memory with it."""
+        """The Setup of the plan, also after a reload: the routes of the plan need its relays. The session deletes it
+        when the pump takes over, since a long tunnel would keep the lists of a replaced Setup in memory."""
         self._services = services
         # The fields of the outcome, see Outcome.
         self.request = request
@@ -119,13 +119,13 @@ class ConnectionRecord:
         self._race: Race | None = None  # the one under way
         self._task: asyncio.Task[Any] | None = None  # of the session
         self.transfer: Transfer | None = None
-        """What carries its bytes; those of it are not in `bytes_up` and `bytes_down` yet."""
+        """The tunnel or exchange under way. `bytes_up` and `bytes_down` do not count its bytes yet."""
         self.client_message = ""
-        """Why it failed, for a client that asked in plain HTTP."""
+        """The reason of a failure, for the client of a plain HTTP request."""
 
     @property
     def outcome(self) -> Outcome:
-        """All that is known so far, as a value."""
+        """The outcome so far."""
         return Outcome(
             self.request,
             self.plan,
@@ -146,7 +146,7 @@ class ConnectionRecord:
     # -- the plan --------------------------------------------------------------------------------------------------
 
     async def plan_again(self, host: str = "") -> None:
-        """Plans anew under `setup`; `host` is the name that the flight gave for a literal address."""
+        """Plans again under `setup`; `host` is the name in the flight to a literal address."""
         services, decided_by = self._services, self.plan.decided_by
         self.plan = await plan_for(self.request, services, self.setup, host=host)
         if self.plan.decided_by and self.plan.decided_by != decided_by and services.learns:
@@ -154,7 +154,7 @@ class ConnectionRecord:
         self.host = host or self.host
 
     def race(self, notify: Notify) -> Race:
-        """Returns a race over the routes of the plan, which `notify` wakes. The caller closes it."""
+        """Returns a race over the routes of the plan; `notify` wakes it. The caller closes it."""
         services, setup = self._services, self.setup
         dialer: DialerFor | None = None
         if (
@@ -167,8 +167,8 @@ class ConnectionRecord:
         return self._race
 
     async def inspection(self, flight: Flight | None = None) -> InspectionDecision:
-        """Asks the inspector about a connection that a rule INSPECTs: without a flight, whether the site has a good
-        certificate; with one, also whether it holds anything to inspect. Notes a refusal."""
+        """Asks the inspector about a connection that a rule INSPECTs: without a flight, whether the site's certificate
+        is good; with one, also whether the connection can be inspected. A refusal becomes the `error`."""
         if not self.plan.routes:
             return DO_NOT_INSPECT
         decision = await self._services.inspector.decide(self.outcome, flight)
@@ -179,11 +179,12 @@ class ConnectionRecord:
     # -- its life --------------------------------------------------------------------------------------------------
 
     def retain(self) -> None:
-        """Postpones the writing until one more `release`."""
+        """Postpones the outcome until one more `release`."""
         self._retained += 1
 
     def release(self, outcome: Outcome | None = None) -> None:
-        """Emits the outcome, which the caller may have made already, when nothing retains the record any more."""
+        """Emits the outcome when nothing retains the record any more. `outcome`: the present one, if the caller has
+        made it already."""
         self._retained -= 1
         if self._retained == 0:
             if not self.duration:  # of a tunnel it is known already
@@ -194,12 +195,12 @@ class ConnectionRecord:
                 self._services.events.emit(Ended(outcome or self.outcome, self.network))
 
     def leave(self) -> None:
-        """The connection has ended: it is not among the open ones any more."""
+        """Takes the connection off the list of open ones."""
         self._services.open_connections.entries.pop(self.request.id, None)
 
     def discard(self) -> None:
-        """Keeps this record out of the log, of the open connections and of the hits of its rule: the inspector's own
-        tunnel has a row."""
+        """Keeps this record out of the log, the list of open connections and the hits of its rule. The inspector's own
+        tunnel has a row instead."""
         self._retained += 1
         self.leave()
         if self._services.learns:
@@ -207,7 +208,7 @@ class ConnectionRecord:
 
     @property
     def open_connection(self) -> OpenConnection:
-        """What is known of it now, see Entry."""
+        """The state of the connection now, see Entry."""
         state, (up, down) = ConnectionState.CONNECTING, (0, 0)
         if self.transfer is not None:
             state = ConnectionState.HALF_CLOSED if self.transfer.is_half_closed else ConnectionState.OPEN
@@ -229,7 +230,7 @@ class ConnectionRecord:
         )
 
     def close_for_user(self) -> None:
-        """Ends it, see Entry. Nothing is learned from that."""
+        """Ends the connection, see Entry. Beliefs learn nothing from this."""
         self.leave()
         if isinstance(self.transfer, Tunnel):
             self.transfer.end(ClosedBy.USER)
@@ -246,8 +247,8 @@ class ConnectionRecord:
     # -- how a race ends -------------------------------------------------------------------------------------------
 
     def on_won(self, race: Race, winner: Winner, tunnel: Tunnel | None = None) -> Outcome | None:
-        """A route delivered, or was left alone with a request that cannot be sent twice. A `tunnel` carries what
-        follows, and releases the record at its end. Returns the outcome so far, if it was needed."""
+        """A route delivered, or was chosen for a request that cannot be sent twice. A `tunnel` carries the rest, and
+        releases the record at its end. Returns the outcome so far, if it was made."""
         self.transfer, self._race = tunnel, None
         self.winner = winner.route if winner.valid else None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
@@ -267,8 +268,8 @@ class ConnectionRecord:
         return outcome
 
     def report_delivered(self, flight: Flight, outcome: Outcome | None = None) -> None:
-        """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe.
-        `outcome`: the one of now, when the caller has it."""
+        """Lets probes start beside this visit, unless its Setup was replaced: its rules no longer allow a probe.
+        `outcome`: the present one, if the caller has made it already."""
         winner, services = self.winner, self._services
         if winner is not None and services.learns and self.plan.learns and self.setup is services.setup():
             if winner == DIRECT:
@@ -277,7 +278,7 @@ class ConnectionRecord:
                 services.events.emit(Rescued(self.setup, self, flight, outcome or self.outcome))
 
     def on_lost(self, race: Race, closed_by: ClosedBy = ClosedBy.BYWAY) -> None:
-        """No route delivered, or the client left before one did, or was idle (IDLE). Closes the race."""
+        """No route delivered, or the client left before, or it sent nothing in time (IDLE). Closes the race."""
         race.close()
         self._race = None
         self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
@@ -296,8 +297,8 @@ class ConnectionRecord:
         self._observer.judge_relays(self._learn())
 
     def on_delivered(self, reused: Attempt) -> None:
-        """A whole answer came, and no race has won with it: over the only route that could take the request, or over a
-        connection used before, when `reused` is its attempt."""
+        """A whole answer came without a race that was won: over the only route for a request that cannot be sent twice,
+        or over a connection used before. `reused` is the attempt of the latter."""
         if not self.attempts:
             self.attempts = (reused,)
         else:
@@ -308,7 +309,7 @@ class ConnectionRecord:
             self._learn()
 
     def on_broken(self, error: DialError) -> None:
-        """The chosen route broke before the head of an answer had come."""
+        """The chosen route broke before the head of an answer came."""
         attempt = next((a for a in self.attempts if a.pending), None)
         if attempt is not None:
             self._judge(self._failed_now(attempt, error.symptom, str(error)))
@@ -317,7 +318,8 @@ class ConnectionRecord:
         self.winner, self.is_routine = None, False
 
     def on_client_failed(self, error: OSError | PeerError) -> None:
-        """The client of a plain HTTP request left, or broke off what it sent, before the answer had come to it."""
+        """The client of a plain HTTP request left, or did not send the whole request as it should, before its answer
+        came."""
         if self.transfer is not None:
             self.bytes_up, self.bytes_down = self.transfer.bytes_moved
             self.transfer = None
@@ -330,8 +332,8 @@ class ConnectionRecord:
             self._learn()
 
     def on_broken_inside(self, error: DialError, inside: Outcome | None) -> None:
-        """The inspector closed without an answer. The reason is that of its own tunnel (`inside`), unless that tunnel
-        has none, or an addon made the inspector leave."""
+        """The inspector closed without an answer. The reason is the error of its own tunnel (`inside`), unless it has
+        none, or an addon made the inspector leave."""
         if inside is None or not inside.error or inside.closed_by is ClosedBy.CLIENT:
             self.on_broken(error)
             return
@@ -341,21 +343,20 @@ class ConnectionRecord:
         self.attempts, self.error = inside.attempts, inside.error
 
     def keep_open(self, tunnel: Tunnel) -> None:
-        """The tunnel releases the record when it has ended. Watches it for stalls, throttling and early resets, where
-        that can teach something."""
+        """Watches the tunnel for stalls, throttling and early resets, if that can teach something."""
         if self.winner is not None:
             self._flow = self._observer.watch(tunnel, self.winner, self.plan, self.host, self)
 
     def watch_exchange(self, exchange: WatchedTransfer, route: Route) -> Callable[[TunnelResult], None]:
-        """Watches a plain HTTP exchange over `route` as a tunnel is. Returns what is to be called at its end."""
+        """Watches a plain HTTP exchange over `route` like a tunnel. Returns a function to call at its end."""
         flow = self._observer.watch(exchange, route, self.plan, self.host, self)
         if flow is None:
             return lambda result: None
         return partial(self._services.flows.ended, flow)
 
     def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
-        """A direct flow that had delivered froze, was throttled or was reset. A frozen one is ended, so that the client
-        retries and gets another route."""
+        """A direct flow froze, was throttled or was reset after it had delivered. A frozen tunnel is aborted, so that
+        the client retries and gets another route."""
         attempt = next((a for a in self.attempts if a.route == DIRECT), None)
         if attempt is None:
             return
@@ -371,7 +372,7 @@ class ConnectionRecord:
         self._observer.on_unwitnessed_stall(self.host)
 
     def on_direct_bytes(self, within_s: float) -> None:
-        # A captive portal's login page may bring the rest of a plain HTTP connection.
+        # In plain HTTP, the bytes may come from the login page of a captive portal.
         if self.protocol is Protocol.TLS:
             self._observer.on_direct_bytes(self.host, within_s)
 
@@ -385,23 +386,23 @@ class ConnectionRecord:
         self._observer.on_relay_upload(self.outcome, bytes_up)
 
     def on_relay_stalled(self, bytes_down: int, tunnel: WatchedTransfer) -> None:
-        """A relay's own connection stopped for good. It is ended, so that the client retries, by another way if there
-        is one."""
+        """The connection to a relay stopped for good. The tunnel is aborted, so that the client retries, over another
+        way to the relay if there is one."""
         self._observer.on_relay_stalled(self.outcome, tunnel, bytes_down)
         tunnel.abort(f"the connection to the relay froze after {bytes_down} bytes")
 
     def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
-        """It is ended, so that the client asks again; it says nothing of the relay, since the network may be gone."""
+        """Aborts the tunnel, so that the client retries. The relay is not blamed: the network may be gone."""
         tunnel.abort(f"the relay was silent for {silent_s:.0f} s: it or the network is gone")
 
     def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
-        """Its client opens a new one, by another way if there is one."""
+        """Aborts the tunnel, so that the client retries, over another way to the relay if there is one."""
         tunnel.abort("it was idle, and another connection over the same way to the relay froze")
 
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""
         self.leave()
-        # What the tunnel was is freed now. In a cycle it waits for the collector, and so do many thousands of others.
+        # This breaks a cycle, so that the tunnel is freed now. Many thousands would otherwise wait for the collector.
         flow, self._flow, self.transfer = self._flow, None, None
         if flow is not None:
             self._services.flows.ended(flow, result)
@@ -426,30 +427,30 @@ class ConnectionRecord:
 
     @property
     def symptom(self) -> Symptom:
-        """The symptom reported to the client: that of the direct route, or of the last attempt without one."""
+        """The symptom reported to the client: that of the direct attempt; without one, that of the last attempt."""
         if self.plan.action is Action.BLOCK:
             return Symptom.FORBIDDEN
-        shown = self.outcome.direct_attempt or (self.attempts[-1] if self.attempts else None)
-        return shown.symptom if shown is not None else Symptom.RELAY_DOWN
+        attempt = self.outcome.direct_attempt or (self.attempts[-1] if self.attempts else None)
+        return attempt.symptom if attempt is not None else Symptom.RELAY_DOWN
 
     async def redirect_url(self) -> str | None:
         """The URL to which an addon redirects a plain HTTP client that got no answer; None: no redirect."""
         outcome, addons = self.outcome, self._services.addons
-        asked = outcome.request.http
+        http = outcome.request.http
         if (
             not addons.handles_unreachable
             or outcome.plan.action is Action.BLOCK
-            or asked is None
-            or asked.method not in _SAFE
+            or http is None
+            or http.method not in _SAFE
         ):
             return None
         return await addons.unreachable(outcome.request, outcome)
 
-    # -- what is known later ---------------------------------------------------------------------------------------
+    # -- results that come later -----------------------------------------------------------------------------------
 
     def _works_again(self) -> bool:
-        """Learns of a host that direct delivered at once, if it is one of those that work, and there is no more to
-        learn: most are. False: learn from its outcome."""
+        """Learns that direct delivered a working host once more, if there is no more to learn, as for most visits.
+        Returns False when beliefs have to learn from the outcome."""
         plan = self.plan
         if (
             len(self.attempts) != 1
@@ -476,7 +477,7 @@ class ConnectionRecord:
             self.release()
 
     def _judge_only_route(self, attempt: Attempt, result: TunnelResult) -> None:
-        """Judges the one route that got a request which cannot be sent twice: its result is known only at the end."""
+        """Judges the route of a request that cannot be sent twice: its result is known only when the tunnel ends."""
         if result.bytes_down:
             judged = replace(attempt, stage=Stage.DONE)
             self.winner = attempt.route
@@ -489,14 +490,14 @@ class ConnectionRecord:
         self._learn()
 
     def _failed_now(self, attempt: Attempt, symptom: Symptom, error: str) -> Attempt:
-        """The attempt, which was under way when its race ended. Its time goes on from there, without the wait for the
-        client's flight."""
+        """Returns a failed attempt that was under way when its race ended. Its time includes the time since the flight,
+        and not the wait for the client's flight."""
         now = self._services.now()
         elapsed = min(attempt.elapsed + now - self.flight_at, now - self.at - attempt.started)
         return replace(attempt, symptom=symptom, error=error, elapsed=max(attempt.elapsed, round(elapsed, 4)))
 
     def _judge(self, attempt: Attempt) -> None:
-        """Replaces the attempt of the same route."""
+        """Replaces the attempt of this route."""
         self.attempts = self.outcome.with_attempt(attempt).attempts
 
 

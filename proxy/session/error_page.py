@@ -1,6 +1,6 @@
 """The answer to a plain HTTP client whose site did not open: a page for browsers, a sentence for other programs.
 
-A script of the site may read both. So they name no relay, no rule and no stored status, which may name one: the page
+A script of the site may read both. So they name no relay, and no rule or stored status, which may name one. The page
 says how this connection ended, the likely reason, and what to do.
 """
 
@@ -16,21 +16,21 @@ from proxy.wire.html_page import CONTENT_SECURITY_POLICY, Html, document, elemen
 from proxy.wire.http1 import Headers, error_response, host_field
 
 
-def error_answer(record: ConnectionRecord, services: Services, asked: Headers) -> bytes:
-    """Returns the whole answer, in the form that the request (its headers are `asked`) prefers."""
+def error_answer(record: ConnectionRecord, services: Services, request_headers: Headers) -> bytes:
+    """Returns the whole answer, in the form that the request prefers, by its `request_headers`."""
     status = refusal_status(record.symptom)
-    # To a page of another site, a name that does not exist and our own (`foreign_requests`) fail in the same way.
+    # For a page of another site, our own name and a name that does not exist fail in the same way (`foreign_requests`).
     headers = [("Cross-Origin-Resource-Policy", "same-origin")]
-    if not prefers_html(asked):
+    if not prefers_html(request_headers):
         return error_response(status, record.client_message, headers=headers)
     headers += [("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
-    # Commands stay `byway …`: a script of the site's can read this page, and the path of a program may name the user.
+    # Commands stay `byway …`: a script of the site can read this page, and the path of a program may name the user.
     return error_response(status, _page(status, record, services), headers=headers, html=True)
 
 
 def prefers_html(headers: Headers) -> bool:
-    """Whether a client names HTML among what it accepts, and does not prefer plain text (RFC 9110, section 12.5.1).
-    Browsers do so for a page; curl, and a script that fetches something, accept anything."""
+    """Whether the Accept field names HTML and does not prefer plain text (RFC 9110, section 12.5.1). That is so when
+    a browser opens a page; curl and scripts accept anything."""
     weights: dict[str, float] = {}
     for name, value in headers:
         if name.lower() != "accept":
@@ -81,7 +81,7 @@ def _page(status: int, record: ConnectionRecord, services: Services) -> str:
             ("What to do", to_do),
         ]
     about: list[Html] = []
-    if record.setup.own_url:  # no link: a page of ours refuses what comes from another site's page, as this one is
+    if record.setup.own_url:  # no link: this page belongs to another site, and our pages refuse its requests
         about.append(element("p", f"About Byway, and how to set this browser: `{record.setup.own_url}`"))
     return document(
         f"{host_field(outcome.request.destination)} did not open",
@@ -92,7 +92,7 @@ def _page(status: int, record: ConnectionRecord, services: Services) -> str:
 
 
 def _verdict(record: ConnectionRecord, services: Services) -> SiteState:
-    """How this connection and the network are judged; what was stored about the site before stays out of it."""
+    """The status that this connection and the network give the site. The stored status is left out."""
     now, port = services.now(), record.outcome.request.destination.port
     results = services.beliefs.results_by_port(record.host, network=record.network, now=now)
     return site_state(

@@ -1,7 +1,7 @@
 """The events that sessions and probes emit; `app.wiring` subscribes their handlers.
 
-A handler runs at once, in the order of subscription, on the loop that emits. What one raises goes to the loop's
-exception handler, and costs neither the connection nor the other handlers.
+Handlers run at once, in the order of subscription, on the loop that emits. An exception in a handler goes to the loop's
+exception handler; the connection and the other handlers go on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from proxy.wire.tls import CertificateReply
 
 
 class OpenRecord(Protocol):
-    """A connection record that is not written yet. A handler may `retain` it, add evidence, and then `release` it."""
+    """A connection record that is not in the log yet. A handler may `retain` it, add evidence, and then `release`
+    it."""
 
     network: NetworkId
 
@@ -40,7 +41,7 @@ class Delivered:
 
 @frozen_dataclass
 class Rescued(Delivered):
-    """Another route than direct delivered them. `outcome` is what the record knew then."""
+    """Another route than direct delivered them. `outcome` is the one at that time."""
 
     outcome: Outcome
 
@@ -54,7 +55,7 @@ class TunnelEnded:
 
 
 class Routine(Protocol):
-    """A connection for which direct alone was tried, under AUTO, and delivered: only its sums may be of interest."""
+    """A connection under AUTO for which direct alone was tried, and delivered. Most handlers need only its bytes."""
 
     request: Request
     at: float
@@ -66,8 +67,8 @@ class Routine(Protocol):
 
 
 class Ended:
-    """A connection's record is complete: the row of the log. The outcome of a `routine` one is made when somebody asks
-    for it: mostly nobody does."""
+    """A connection's record is complete: the row of the log. The outcome of a `routine` connection is made when a
+    handler reads it, which is rare."""
 
     __slots__ = ("_outcome", "network", "routine")
 
@@ -94,12 +95,12 @@ class Learned:
 
 @frozen_dataclass
 class SignalWaits:
-    """A signal was observed that may have to wait for a control before it counts."""
+    """A signal was observed, which may count only after a control measurement."""
 
 
 @frozen_dataclass
 class HostsForgotten:
-    """A user has had hosts forgotten: who keeps names of his own drops them."""
+    """The user had hosts forgotten: every part that keeps names of hosts drops them."""
 
 
 Event = Delivered | Rescued | TunnelEnded | Ended | Learned | SignalWaits | HostsForgotten
@@ -117,11 +118,11 @@ class Events:
         self._handlers[kind] = (*self._handlers.get(kind, ()), *handlers)
 
     def off(self, kind: type[E], handler: Callable[[E], None]) -> None:
-        """Removes a handler of one kind of event. Harmless when it is none."""
+        """Removes a handler of one kind of event, if it is subscribed."""
         self._handlers[kind] = tuple(each for each in self._handlers.get(kind, ()) if each != handler)
 
     def emit(self, event: Event) -> None:
-        """Calls the handlers of its kind."""
+        """Calls the handlers of this kind of event."""
         for handler in self._handlers.get(type(event), ()):
             try:
                 handler(event)

@@ -3,10 +3,8 @@
 The request's body and the answer travel at the same time (RFC 9112 section 9.5): a server may answer before it has
 read everything. Both directions are generators that make non-blocking calls and yield when they can do no more; one
 coroutine steps them whenever a stream has news. So an exchange needs no task, and a direction holds at most one
-received and one unsent piece. Most requests are a head alone, which goes out at once and needs no direction. Nothing
-goes on as it came: `wire.http1` makes heads and chunks anew.
-
-Nothing is closed here, but that a client whose answer broke off is aborted: it must not look complete.
+received and one unsent piece. `wire.http1` writes heads and chunks anew. The caller closes both streams; only a client
+whose answer broke off is aborted here, so that the answer does not look complete.
 """
 
 from __future__ import annotations
@@ -27,21 +25,20 @@ from proxy.wire.reader import Parser, Reader
 T = TypeVar("T")
 
 Steps = Generator[bool, None, T]
-"""Yields when it can do no more until a stream has news; True: it has done enough for one turn, and can do more."""
+"""Yields False when it has to wait for news of a stream, and True when its turn is over and it could do more."""
 
 CONTINUE_AFTER_S = 1.0
-"""Seconds that a client waits for the server's `100 Continue` before it gets ours: as long as curl waits."""
+"""Seconds that a client waits for the server's `100 Continue` before it gets ours; curl waits as long."""
 
 LINGER_S = 2.0
-"""Seconds for which the rest of a request is still read after its answer is complete. To close with unread bytes would
-reset the connection, which could destroy the answer on its way (RFC 9112 section 9.6)."""
+"""Seconds for which the rest of a request is still read after its answer is complete. Closing with unread bytes would
+reset the connection, and could destroy the answer on its way (RFC 9112 section 9.6)."""
 
 INTERIM_LIMIT = 32
 """Interim answers (1xx) before the final one, at most."""
 
 AHEAD_LIMIT = 64 * 1024
-"""Bytes of later requests that are read while this one is served. Without reading, a client that leaves would not be
-noticed."""
+"""Bytes of later requests that are read while this one is served. Only a read shows that the client has left."""
 
 TURN = 4 * CHUNK
 """Bytes that a direction moves before other tasks have their turn."""
@@ -68,12 +65,12 @@ class _Stalled(Exception):
 
 
 class _End:
-    """One of the two peers: its stream, what was received and is not parsed yet, and the bytes moved."""
+    """One of the two peers: its stream, the bytes that are not parsed yet, and the counts of bytes moved."""
 
     __slots__ = ("failure", "reader", "received", "sending", "sent", "stream")
 
     def __init__(self, stream: Stream, reader: Reader, failure: Callable[[OSError | PeerError], Exception]) -> None:
-        """`failure` makes the error of the exchange from what the peer did."""
+        """`failure` makes the error of the exchange from an error of this peer."""
         self.stream = stream
         self.reader = reader
         self.failure = failure
@@ -82,7 +79,7 @@ class _End:
         self.sending = False  # something is waiting for the peer to take it
 
     def read_available(self) -> bool:
-        """Moves what has been received into the reader; False when there is nothing."""
+        """Moves received bytes, or EOF, into the reader. Returns False when there is neither."""
         if self.stream.drained:
             return False
         try:
@@ -103,7 +100,7 @@ class _End:
             yield False
 
     def send_nowait(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Sends what the peer takes now, nearly always all. Returns the rest."""
+        """Sends the bytes that the peer takes now, nearly always all. Returns the rest."""
         try:
             taken = self.stream.send_nowait(data)
         except OSError as error:
@@ -134,17 +131,18 @@ class Exchange:
         head: RequestHead,
         notify: Notify,
     ) -> None:
-        """`upstream_reader` may hold the first bytes of the answer; what the client sends beyond this request stays in
+        """`upstream_reader` may hold the first bytes of the answer. Bytes of the client beyond this request stay in
         `client_reader`. The client's stream sets `notify`, and the server's does while the exchange runs."""
         self._notify = notify
         self._client = _End(client, client_reader, _as_it_is)
         self._server = _End(upstream, upstream_reader, _server_failed)
         self._head = head
         self._uploaded = False  # the whole request has gone out
-        self._refused: DialError | None = None  # why it could not
-        self._broken_off: DialError | None = None  # why it is to end now
+        self._refused: DialError | None = None  # why it could not go out
+        self._broken_off: DialError | None = None  # why the exchange has to end now
         self._continue_due = False  # the client waits for a 100, and the server sends none
-        # The final answer, once it is read. Then follow what the client had got before it, and whether it is kept.
+        # The head of the final answer, once it is read. With it are set: the bytes that the client got before it, and
+        # whether the client's connection is kept.
         self._answer: ResponseHead | None = None
         self._sent_before: int
         self._keep_client: bool
@@ -160,7 +158,7 @@ class Exchange:
         return self._client.sending
 
     def break_off(self, why: str) -> None:
-        """Ends the exchange as one whose server broke off: nothing more is to be expected of it."""
+        """Ends the exchange as if the server had broken off."""
         self._broken_off = _server_fault(why, Symptom.SILENT)
         self._notify.set()
 
@@ -170,12 +168,13 @@ class Exchange:
         return self._client.reader.ended
 
     async def run(self, *, head_sent: int = 0, idle_timeout_s: float) -> Exchanged:
-        """Sends the head of the request, unless it has been sent already, in `head_sent` bytes, with its body, and
-        passes the answer on.
+        """Sends the request and passes the answer on. `head_sent` > 0: the head has been sent already, in so many
+        bytes.
 
-        Raises only before the answer has begun: PeerError, with the reply to send, for what the client did wrong;
-        OSError when it has left; DialError (stage first_byte) for what the server did wrong or did not do within
-        `idle_timeout_s`. The caller closes both streams then, and whatever is not reusable after a return.
+        Raises only before the client has got a byte of the answer: PeerError, with the reply to send, for an error of
+        the client; OSError when it has left; DialError (stage first_byte) for an error of the server. When no byte
+        moves for `idle_timeout_s`, that is an error of the side whose bytes are due. The caller then closes both
+        streams; after a return, those that are not reusable.
         """
         client, server, loop = self._client, self._server, asyncio.get_running_loop()
         server.stream.notify = self._notify.set
@@ -186,7 +185,7 @@ class Exchange:
             unsent = self._send_head(head_sent)
             moved, moved_at = server.sent, loop.time()
             if self._uploaded and client.stream.drained and server.stream.drained and not server.reader:
-                await self._notify.wait(moved_at + idle_timeout_s)  # mostly there is nothing to do before an answer
+                await self._notify.wait(moved_at + idle_timeout_s)  # usually the answer is the next thing to do
             while True:
                 if self._broken_off is not None:
                     raise self._broken_off
@@ -238,8 +237,8 @@ class Exchange:
     # -- the two directions ----------------------------------------------------------------------------------------
 
     def _send_head(self, head_sent: int) -> bytes | memoryview:
-        """Sends the head of a request without a body, nearly always whole. Returns what is left; of a request with a
-        body all, since its first bytes go with it."""
+        """Sends the head of a request without a body, nearly always whole. Returns the unsent part: for a request with
+        a body the whole head, which is sent together with the first bytes of the body."""
         self._server.sent += head_sent
         unsent: bytes | memoryview = b"" if head_sent else self._head.forwarded
         if self._head.bodiless:
@@ -252,8 +251,8 @@ class Exchange:
         return unsent
 
     def _upward(self, unsent: bytes | memoryview) -> Steps[None]:
-        """Sends what is left of the request. Then what the client sends ahead is read and kept, or, when the server
-        took only a part of the request, dropped."""
+        """Sends the rest of the request. Then reads the bytes that the client sends ahead, and keeps them; drops them
+        when the server took only a part of the request."""
         head, client = self._head, self._client
         try:
             if not head.bodiless:
@@ -273,7 +272,7 @@ class Exchange:
                 yield True  # a client may send as fast as this drops: others must run
 
     def _downward(self) -> Steps[None]:
-        """Passes the answer on: interim ones as they come, except to HTTP/1.0, which has none, then the final one."""
+        """Passes the answer on: interim answers as they come (not to an HTTP/1.0 client), then the final one."""
         asked, client, server, continued = self._head, self._client, self._server, False
         for _ in range(INTERIM_LIMIT):
             parser: Parser[ResponseHead] | None = None
@@ -293,7 +292,7 @@ class Exchange:
                     except PeerError as fault:
                         if not server.reader.ended or len(server.reader):
                             raise _server_fault(str(fault), Symptom.GARBAGE) from fault
-                        # The kernel reports a reset once: one that ended the sending is not reported to the receiving.
+                        # The kernel reports a reset once: if sending got it, receiving sees EOF.
                         unanswered = _server_fault("the server closed without an answer", Symptom.EOF)
                         raise self._refused or unanswered from None
                 while server.stream.drained or not server.read_available():
@@ -314,7 +313,7 @@ class Exchange:
             self._check_upgrade(answer.upgrade)
         self._answer, self._sent_before = answer, client.sent
         sent_as = answer.body_for(asked.version)
-        # Not while the request is not whole: it may never be, and the next one cannot be found before its end.
+        # Only after the whole request: the next one begins at its end, which may never come.
         may_keep = asked.keep_alive and self._uploaded and not client.reader.ended
         self._keep_client = may_keep and sent_as.kind is not BodyKind.UNTIL_EOF
         head = answer.forwarded(sent_as, keep_alive=self._keep_client)
@@ -323,7 +322,7 @@ class Exchange:
     def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, unsent: bytes) -> Steps[None]:
         """Sends a head (`unsent`) and the body after it. Small pieces are sent together."""
         if body.kind in _OF_LENGTH and body.length <= len(source.reader) and body.length <= CHUNK:
-            # It has come whole, as most do.
+            # The whole body is here already, as for most answers.
             if rest := sink.send_nowait(unsent + source.reader.take(body.length)):
                 yield False
                 yield from sink.send(rest)
@@ -380,7 +379,7 @@ class Exchange:
         return Exchanged(answer.status, server.sent, client.sent, keep_client, keep_server, upgraded, closed_by, error)
 
     def _raise(self, fault: Exception) -> NoReturn:
-        """Raises a fault that came before the answer, as `run` documents."""
+        """Raises a fault from before the answer, as `run` documents."""
         match fault:
             case PeerError():
                 reply = http1.error_response(400, f"This request is refused: {fault}.")

@@ -1,8 +1,8 @@
 """The plain HTTP requests of one client, each planned and raced on its own.
 
-A bodiless request is the flight, and has been sent when a route wins; any other may be sent only once, so the first
-route that connects gets it. The connection to the origin is kept for the client's next request, if the plan allows it
-then: never for another client.
+A request without a body is the flight, so it has been sent when a route wins. A request with a body may be sent only
+once, so the first route that connects gets it. The connection to the origin is kept for the next request of the same
+client, if its plan allows that.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ class HttpRequests:
         self._inspected = inspected
         self._idle: OriginConnection | None = None
 
-    async def serve(self, asked: ForwardRequest) -> InboundRequest | None:
-        """Serves requests, from `asked` on. Returns the first that is no plain HTTP request; None when the connection
-        ends. Raises PeerError, with the reply to send, for what the client did wrong; OSError when it has left."""
+    async def serve(self, request: ForwardRequest) -> InboundRequest | None:
+        """Serves `request` and all that follow it. Returns the first that is no plain HTTP request; None when the
+        connection ends. Raises PeerError, with the reply to send, for an error of the client; OSError when it has
+        left."""
         client, services = self._client, self._services
         while True:
             record = await ConnectionRecord.open(
-                services, asked.destination, Inbound.HTTP, client.stream.peer, asked.http
+                services, request.destination, Inbound.HTTP, client.stream.peer, request.http
             )
             try:
                 if record.plan.intercept and not self._inspected:
-                    exchanged = await self._exchange_inspected(asked, record)
+                    exchanged = await self._exchange_inspected(request, record)
                 else:
-                    exchanged = await self._exchange(asked, record)
+                    exchanged = await self._exchange(request, record)
             except DialError as error:
                 record.on_broken(error)
                 exchanged = None
-                await self._refuse(asked, record)
+                await self._refuse(request, record)
             except (OSError, PeerError) as error:
                 record.on_client_failed(error)
                 raise
@@ -69,28 +70,28 @@ class HttpRequests:
                 return None
             if not isinstance(following, ForwardRequest):
                 return following
-            asked = following
+            request = following
 
     def close(self) -> None:
         """Closes the idle connection to an origin."""
         if self._idle is not None:
             self._idle.stream.close()
 
-    def _exchange(self, asked: ForwardRequest, record: ConnectionRecord) -> Coroutine[Any, Any, Exchanged | None]:
-        """One request and its answer: over the idle origin connection when that fits the plan, otherwise over the
-        winner of a race. None: the client got a refusal, or has left. Raises DialError when the route broke before
-        anything was answered."""
+    def _exchange(self, request: ForwardRequest, record: ConnectionRecord) -> Coroutine[Any, Any, Exchanged | None]:
+        """Serves one request: over the idle connection to the origin if the plan allows it, else over the winner of a
+        race. Returns None when the client got a refusal or has left. Raises DialError when the route broke before an
+        answer came."""
         idle, self._idle = self._idle, None
         if idle is not None:
             setup = record.setup
             if idle.serves(record.request.destination, record.plan.routes, setup.registry, record.network):
-                return self._exchange_over(idle, asked, record)
+                return self._exchange_over(idle, request, record)
             idle.stream.close()
-        return self._exchange_raced(asked, record)
+        return self._exchange_raced(request, record)
 
-    async def _exchange_raced(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
-        """See `_exchange`."""
-        head = asked.head
+    async def _exchange_raced(self, request: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
+        """Serves one request over the winner of a race. Returns and raises as `_exchange`."""
+        head = request.head
         client, limits = self._client, record.setup.settings.limits
         race = record.race(client.news)
         record.protocol = Protocol.HTTP
@@ -101,17 +102,17 @@ class HttpRequests:
             elif await race.connect(client.waits):
                 winner = race.take_opened()
             if race.overtaken is not None:
-                client.renew_news()  # the race goes on to wait for what it had
+                client.renew_news()  # the overtaken attempt still waits on the old one
             if winner is None:
                 record.on_lost(race, client.ended(ClosedBy.BYWAY))
-                await self._refuse(asked, record)
+                await self._refuse(request, record)
                 return None
             record.on_won(race, winner)
             if head.bodiless:
                 record.report_delivered(flight)
             reusable = not winner.unsent and not (winner.route.wrap and rewrites_flight(winner.route))
             origin = OriginConnection(
-                asked.destination,
+                request.destination,
                 winner.route,
                 record.setup.registry,
                 record.network,
@@ -120,47 +121,48 @@ class HttpRequests:
                 reusable=reusable,
             )
             head_sent = len(flight.data) if head.bodiless else 0
-            exchanged = await self._exchange_over(origin, asked, record, head_sent=head_sent)
-            if not head.bodiless:  # known to have delivered only now
+            exchanged = await self._exchange_over(origin, request, record, head_sent=head_sent)
+            if not head.bodiless:  # only the answer shows that the route delivered
                 record.report_delivered(flight)
             return exchanged
         finally:
             race.close()
 
-    async def _exchange_inspected(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
-        """One exchange with the inspector in place of the origin, if it wants to inspect this request. The inspector
-        reaches the origin through a tunnel of its own, which has its own row in the log. Returns as `_exchange`."""
-        head = asked.head
+    async def _exchange_inspected(self, request: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
+        """Exchanges a request with the inspector in place of the origin, if it wants to inspect the request. The
+        inspector reaches the origin through its own tunnel, which has its own row in the log. Returns as
+        `_exchange`."""
+        head = request.head
         inspection = await record.inspection(Flight.of_http(head.forwarded, head.method, bodiless=False))
         if inspection.refusal:
             record.client_message = inspection.refusal
-            await self._refuse(asked, record)
+            await self._refuse(request, record)
             return None
         if not inspection.inspect:
-            return await self._exchange(asked, record)
+            return await self._exchange(request, record)
         record.discard()
         client, limits = self._client, record.setup.settings.limits
         origin, answers = await self._services.inspector.serve(record.outcome), Reader()
         try:
-            run = Exchange(client.stream, client.reader, origin.stream, answers, asked.head, client.news).run
+            run = Exchange(client.stream, client.reader, origin.stream, answers, request.head, client.news).run
             exchanged = await run(idle_timeout_s=limits.exchange_timeout_s)
             if exchanged.upgraded:
                 self._hand_over(origin.stream, answers, record)
             return exchanged
         except DialError as error:
             record.on_broken_inside(error, origin.inside())
-            await self._refuse(asked, record)
+            await self._refuse(request, record)
             return None
         finally:
             if not client.handed_over:
                 origin.stream.abort()
 
     async def _exchange_over(
-        self, origin: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: int = 0
+        self, origin: OriginConnection, request: ForwardRequest, record: ConnectionRecord, *, head_sent: int = 0
     ) -> Exchanged | None:
-        """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
+        """Sends one request, streams its answer back, and keeps the connection if it may serve the next request."""
         client, limits = self._client, record.setup.settings.limits
-        exchange = Exchange(client.stream, client.reader, origin.stream, origin.reader, asked.head, client.news)
+        exchange = Exchange(client.stream, client.reader, origin.stream, origin.reader, request.head, client.news)
         record.transfer = exchange
         run = exchange.run(head_sent=head_sent, idle_timeout_s=limits.exchange_timeout_s)
         if origin.route.relays:
@@ -172,16 +174,16 @@ class HttpRequests:
         except DialError:
             record.transfer = None
             origin.stream.abort()
-            if head_sent or not (asked.head.bodiless and asked.http.is_repeatable):
+            if head_sent or not (request.head.bodiless and request.http.is_repeatable):
                 raise
-            return await self._exchange_raced(asked, record)  # closed while it was idle: no evidence of anything
+            return await self._exchange_raced(request, record)  # the server closed it while it was idle: no evidence
         except BaseException:
             origin.stream.abort()
             raise
         record.transfer = None
         record.bytes_up, record.bytes_down = exchanged.bytes_up, exchanged.bytes_down
         record.closed_by = exchanged.closed_by
-        if record.winner is None:  # else a race has won with it
+        if record.winner is None:  # no race has recorded the answer
             record.on_delivered(origin.reused)
         if exchanged.upgraded:
             self._hand_over(origin.stream, origin.reader, record)
@@ -204,12 +206,12 @@ class HttpRequests:
             to_client=answers.rest(),
         )
 
-    async def _refuse(self, asked: ForwardRequest, record: ConnectionRecord) -> None:
+    async def _refuse(self, request: ForwardRequest, record: ConnectionRecord) -> None:
         """Sends the client the reason why no answer came, or an addon's redirect."""
         if self._client.has_left:
             return
         from proxy.session.error_page import error_answer  # most runs need no page, nor what it loads
 
         url = await record.redirect_url()
-        reply = http_redirect(url) if url else error_answer(record, self._services, asked.head.headers)
+        reply = http_redirect(url) if url else error_answer(record, self._services, request.head.headers)
         await self._client.finish(reply, record.setup.settings.limits.linger_s)

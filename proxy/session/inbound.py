@@ -1,11 +1,9 @@
 """The inbound handshake: reads a client's first request, in any protocol, and returns one of three values.
 
 The first byte tells HTTP from SOCKS. A TunnelRequest and a ForwardRequest name a destination; an OwnPageRequest comes
-from a browser that opened Byway's own address. Each knows how its client is answered. Credentials, when they are
-required, are checked on every connection and never remembered by address.
-
-A browser asks for the same tunnel again and again, in the same bytes, and a page that keeps itself up to date for the
-same URL. What those bytes say is remembered, unless credentials are required.
+from a browser that opened Byway's own address. Required credentials are checked on every connection and never
+remembered by address. Clients repeat the same bytes for the same tunnel or URL, so parsed requests are remembered by
+their bytes, unless credentials are required.
 """
 
 from __future__ import annotations
@@ -39,22 +37,22 @@ _SOCKS5_GRANTED = socks.socks5_reply(socks.Socks5Reply.GRANTED)
 _SOCKS4_GRANTED = socks.socks4_reply(granted=True)
 
 _USER_AGENT = ("User-Agent", "user-agent")
-"""As clients spell it."""
+"""The spellings that clients use."""
 
 _REMEMBERED = 512
 _REMEMBERED_SIZE = 1024
-"""CONNECTs and SOCKS5 requests that are remembered, and bytes of the longest."""
+"""The number of CONNECTs and of SOCKS5 requests that are remembered, and the bytes of the longest CONNECT."""
 
 _CONNECT_FORMS = 32
 _TARGET = b"\0"
-"""What browsers say in a CONNECT beside its target is the same for every site: so many such heads are remembered, with
-this, which no valid one holds, in place of the target."""
+"""A browser's CONNECT heads differ in their target alone. This many heads are remembered, with _TARGET, which no valid
+head holds, in place of the target."""
 
 _FORWARDS_REMEMBERED = 32
 """Requests in absolute form that are remembered. They may hold cookies, so only few are kept."""
 
 _USUAL_OFFERS = ((0,), (0, 1), (0, 2), (0, 1, 2), (2,), (2, 0))
-"""The ways to sign in that clients offer by SOCKS5 (RFC 1928 section 3): none, GSSAPI, a password."""
+"""The lists of SOCKS5 methods (RFC 1928 section 3) that clients usually offer: 0 none, 1 GSSAPI, 2 a password."""
 
 
 @frozen_dataclass
@@ -114,8 +112,8 @@ INNER_ACCEPTED, INNER_REFUSED = b"+", b"-"
 
 @frozen_dataclass
 class InnerTunnel(TunnelRequest):
-    """A tunnel that Byway itself opens. The answer is one byte: whether a route has connected; the reason is in the
-    log."""
+    """A tunnel that Byway itself opens. The answer is one byte, which says whether a route has connected. The log has
+    the reason."""
 
     @property
     def accepted(self) -> bytes:
@@ -132,12 +130,12 @@ class ForwardRequest:
     head: RequestHead
     destination: Destination
     http: HttpRequest
-    """What it asks for there."""
+    """The method and the target at that destination."""
 
 
 @frozen_dataclass
 class OwnPageRequest:
-    """A request for our own page. `received` is to be parsed again by the control server."""
+    """A request for our own page. The control server parses `received` again."""
 
     received: bytes
 
@@ -177,11 +175,11 @@ class _Known(NamedTuple, Generic[R]):
     """An HTTP request that is remembered."""
 
     request: R
-    user_agent: str  # empty: it names none
+    user_agent: str  # empty: the request has none
 
 
 def _user_agent(headers: Headers) -> str:
-    """Empty: there is none."""
+    """The value of the User-Agent field; empty when there is none."""
     for name, value in headers:
         if name in _USER_AGENT:
             return value
@@ -189,7 +187,7 @@ def _user_agent(headers: Headers) -> str:
 
 
 def _connect_target(received: bytes) -> bytes:
-    """The target of a head that begins as a CONNECT does; empty when it does not, or is none of the usual ones."""
+    """The target of a head that begins with CONNECT; empty for another head, and for one that holds _TARGET."""
     if _TARGET in received or not received.startswith(b"CONNECT "):
         return b""
     return received[len(b"CONNECT ") :].partition(b" ")[0]
@@ -201,8 +199,8 @@ def _forward_request(head: RequestHead, destination: Destination) -> ForwardRequ
 
 @remembered(_FORWARDS_REMEMBERED)
 def _whole_forward(received: bytes) -> _Known[ForwardRequest] | None:
-    """What bytes ask for that are one request in absolute form, whole and without a body; None: they are something
-    else. Raises PeerError as the parser does."""
+    """Parses bytes that are exactly one request in absolute form, without a body. Returns None for other bytes. Raises
+    PeerError as the parser does."""
     if received.startswith(b"CONNECT "):
         return None
     head = http1.whole_request_head(received)
@@ -223,24 +221,24 @@ class InboundHandshake:
         is_ours: Callable[[str], bool],
         recent_clients: RecentClients | None = None,
     ) -> None:
-        """`is_ours`: whether a Host header names this proxy itself. `recent_clients` are told of every HTTP request
-        through the proxy."""
+        """`is_ours` says whether a Host header names this proxy itself. `recent_clients` notes the User-Agent of every
+        HTTP request through the proxy."""
         self._limits = limits
         self._recent_clients = recent_clients or RecentClients()
         self.credentials = credentials
-        """Those that it asks for. A reload may bring others while a client is waited for, and what such a client asks
-        is not to be served."""
+        """The credentials that clients need. A reload may change them while `read` waits: the caller must then not
+        serve the request."""
         self._is_ours = is_ours
         self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
         self._socks5_choice = socks.socks5_method(self._socks5_method)
         self._socks5_greetings = frozenset(
             bytes((5, len(offer), *offer)) for offer in _USUAL_OFFERS if self._socks5_method in offer
         )
-        """Whole greetings that offer it: they need not be parsed."""
-        # By their head.
+        """Whole greetings that offer that method, and need not be parsed."""
+        # The next two are keyed by the head of the request.
         self._connects: Bounded[bytes, _Known[TunnelRequest]] = Bounded(_REMEMBERED if credentials is None else 0)
         self._connect_forms: Bounded[bytes, str] = Bounded(_CONNECT_FORMS if credentials is None else 0)
-        """The user agent of each."""
+        """The User-Agent of each head, whose target is replaced by _TARGET."""
         self._socks5_requests: Bounded[bytes, TunnelRequest] = Bounded(_REMEMBERED)
 
     async def read(self, client: Client) -> InboundRequest | None:
@@ -306,20 +304,20 @@ class InboundHandshake:
         return self._asked(client, head)
 
     def _forward(self, received: bytes) -> ForwardRequest | None:
-        """A request in absolute form that is all that has come: most are. None: these bytes are something else, or more
-        has to be checked. Raises as `read`."""
+        """Parses bytes that are exactly one request in absolute form, as most are. Returns None for other bytes, and
+        when credentials have to be checked. Raises as `read`."""
         if self.credentials is not None or len(received) > http1.REMEMBERED_LIMIT:
             return None
-        known = _whole_forward(received)
-        if known is None:
+        remembered_request = _whole_forward(received)
+        if remembered_request is None:
             return None
-        if known.user_agent:
-            self._recent_clients.note(known.user_agent)
-        return known.request
+        if remembered_request.user_agent:
+            self._recent_clients.note(remembered_request.user_agent)
+        return remembered_request.request
 
     def _usual_connect(self, received: bytes) -> TunnelRequest | None:
-        """A CONNECT that differs from an earlier one in its target alone. None: these bytes are something else, or more
-        has to be checked."""
+        """Returns the request of a CONNECT that differs from an earlier one in its target alone; None for other bytes,
+        and for a target that is not valid."""
         target = _connect_target(received)
         user_agent = self._connect_forms.get(received.replace(target, _TARGET)) if target else None
         if user_agent is None:
@@ -334,12 +332,13 @@ class InboundHandshake:
         return request
 
     def _asked(self, client: Client, head: RequestHead, received: bytes = b"") -> InboundRequest:
-        """What an HTTP request asks for. `received` is all that had come on the connection; empty when this is not its
-        first request. Raises PeerError for one that has no right to it, OSError when its client has left."""
+        """Classifies an HTTP request, and checks its credentials. `received` is all that came on the connection; empty
+        when this is not its first request. Raises PeerError for a request that is refused, OSError when its client has
+        left."""
         stream, reader = client.stream, client.reader
         if head.form is Form.ORIGIN:
             # A remote client cannot give the password in this form. It gets the set-up page, which does not name us,
-            # and only when it names the very address that it has reached: a scan does not learn what listens here.
+            # and only when Host is the address that it has reached, so that a scan does not learn what listens here.
             ours = self._is_ours(head.host) and (self.credentials is None or _is_near(stream))
             if not ours and not _names_own_address(head, stream):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
@@ -363,7 +362,7 @@ class InboundHandshake:
                     self._connect_forms[received.replace(target, _TARGET)] = user_agent
             return request
         if destination.host == OWN_NAME:
-            if head.named is not None and head.named != destination:  # no later reader checks it
+            if head.named is not None and head.named != destination:  # no later parser checks it
                 raise refusal(400, "This request is refused: its URL and its Host field name different servers.")
             from proxy.session.foreign_requests import as_unknown, is_foreign
 
@@ -373,7 +372,7 @@ class InboundHandshake:
         return _forward_request(head, destination)
 
     async def _socks5(self, client: Client, ends_at: float, *, is_usual: bool) -> TunnelRequest:
-        """`is_usual`: one of the usual greetings has come, and nothing behind it."""
+        """`is_usual`: `reader` holds exactly one of the usual greetings."""
         reader = client.reader
         if is_usual:
             reader.clear()
@@ -392,7 +391,7 @@ class InboundHandshake:
             reader.clear()
             return known
         request = TunnelRequest(await client.read(socks.read_socks5_request(reader), ends_at), Inbound.SOCKS5)
-        if received == socks.socks5_connect(request.destination):  # whole, and nothing behind it
+        if received == socks.socks5_connect(request.destination):  # exactly the request
             self._socks5_requests[received] = request
         return request
 
@@ -419,7 +418,7 @@ def _names_own_address(head: RequestHead, client: SocketStream) -> bool:
 
 
 def reached_address(name: object) -> Destination | None:
-    """Returns the address in a socket's name, such as `getsockname` returns; None for a socket of another family."""
+    """Returns the address and port in a socket's name, as `getsockname` returns it; None for another family."""
     if not isinstance(name, tuple):
         return None
     address = ipaddress.ip_address(str(name[0]).partition("%")[0])
@@ -427,7 +426,7 @@ def reached_address(name: object) -> Destination | None:
 
 
 def _as_received(head: RequestHead) -> bytes:
-    """Returns the head as text again, in origin form, for the control server to parse."""
+    """Returns the head in origin form, as bytes, for the control server to parse."""
     lines = [f"{head.method} {head.target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.headers), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 

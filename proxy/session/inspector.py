@@ -1,4 +1,4 @@
-"""What a session asks of the inspector of decrypted traffic, which `intercept` implements."""
+"""The interface between a session and the inspector of decrypted traffic, which the inspection feature implements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy.wire.flight import Flight
 
 @frozen_dataclass
 class InspectionDecision:
-    """The decision about one connection. With neither field set, it goes on uninspected."""
+    """The decision about one connection. With neither field set, the connection goes on uninspected."""
 
     inspect: bool = False
     refusal: str = ""
@@ -28,41 +28,42 @@ class InspectedOrigin:
     """The inspector in place of an origin, for one plain HTTP request."""
 
     stream: SocketStream
-    """Ends without a byte when there is no answer."""
+    """Carries the answer; EOF without a byte when there is none."""
     inside: Callable[[], Outcome | None]
-    """The outcome of the inspector's own tunnel to the origin; None: it opened none."""
+    """Returns the outcome of the inspector's own tunnel to the origin; None when it opened none."""
 
 
 class Inspector(Protocol):
     """Decrypts and inspects the connections that a rule INSPECTs."""
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
-        """Decides twice: without a `flight` before the client gets its "connected", and again with one."""
+        """Decides about a connection. Called before the client gets "connected", without a `flight`, and again with
+        it."""
 
     async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
-        """Takes over a client from which `received` was read. Returns the stream on which the inspector is the
-        session's client from then on; `outcome` returns the session's outcome so far. Raises OSError."""
+        """Takes over a client from which `received` was read. Returns a stream: its other end, the inspector, is the
+        client of the session from then on. `outcome` returns the session's outcome so far. Raises OSError."""
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:
         """Takes the place of an origin, for one plain HTTP request and its answer. Raises OSError."""
 
 
 class MadeInspector(Inspector, Protocol):
-    """An Inspector, for those who made it."""
+    """An Inspector, with the methods for its owner."""
 
     @property
     def uninspected(self) -> str:
-        """The hosts that are not inspected for now, since a client rejected their certificate; empty: none."""
+        """The hosts that are not inspected for now, because a client rejected their certificate; empty when none."""
         ...
 
     def on_addons_changed(self) -> None:
-        """Other addons see requests from now on."""
+        """Shows later requests to the present addons."""
 
     def forget_rejections(self) -> None:
-        """Inspects again what clients had rejected."""
+        """Inspects hosts again whose certificate a client had rejected."""
 
     def forget_hosts(self, meant: Callable[[str], bool]) -> None:
-        """Forgets what is known of hosts, but for those of open connections."""
+        """Forgets the data about the hosts that `meant` selects, except those of open connections."""
 
     async def close(self) -> None:
         """Ends all inspected connections."""

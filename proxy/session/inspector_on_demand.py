@@ -1,7 +1,4 @@
-"""Implements session's Inspector in a run that may never inspect anything.
-
-The inspector and what it imports are made when a rule INSPECTs the first connection.
-"""
+"""An Inspector that makes the real one, with its imports, when a rule INSPECTs the first connection."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from proxy.wire.flight import Flight
 
 
 class InspectorOnDemand:
-    """Hands on to the inspector, which it makes when a session asks for it."""
+    """Forwards all calls to the inspector, which the first session that needs it makes."""
 
     def __init__(self, make: Callable[[], MadeInspector]) -> None:
         self._make = make
@@ -31,7 +28,7 @@ class InspectorOnDemand:
         """See Inspector."""
         try:
             inspector = self.needed()
-        except BywayError as error:  # no inspection is no reason to let it pass
+        except BywayError as error:  # what cannot be inspected may not pass
             return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
         return await inspector.decide(outcome, flight)
 
@@ -43,7 +40,7 @@ class InspectorOnDemand:
         """See Inspector."""
         return await self.needed().serve(outcome)
 
-    # The same as of MadeInspector, where there is one: without it there is nothing to do.
+    # The methods of MadeInspector do nothing before the inspector is made.
 
     def on_addons_changed(self) -> None:
         if self._made is not None:

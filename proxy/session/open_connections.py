@@ -1,7 +1,7 @@
-"""The connections that are open now, for whoever asks.
+"""The list of the connections that are open now.
 
-A session adds its connection to `entries` and removes it at the end, which is all that it costs: what is told of a
-connection is read from it when somebody asks. A plain HTTP request counts as a connection of its own.
+A session adds its connection to `entries` and removes it at the end. The state of a connection is read only when the
+list is shown. Each plain HTTP request is a connection in this list.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class ConnectionState(StrEnum):
-    """How far an open connection is."""
+    """The progress of an open connection."""
 
     CONNECTING = "connecting"  # no route has delivered
     OPEN = "open"
@@ -25,8 +25,8 @@ class ConnectionState(StrEnum):
 
 @frozen_dataclass
 class OpenConnection:
-    """One open connection. `route` is the one that carries it, or that is tried now; None: none is. `opened_at` is in
-    seconds since the epoch."""
+    """One open connection. `route` carries it, or is tried now; None when there is none. `opened_at` is in seconds
+    since the epoch."""
 
     request: Request
     host: str
@@ -42,7 +42,7 @@ class OpenConnection:
 
 
 class Transfer(Protocol):
-    """What carries the bytes of a connection: a tunnel, or the exchange of a plain HTTP request."""
+    """A tunnel, or the exchange of a plain HTTP request: it carries the bytes of a connection."""
 
     @property
     def bytes_moved(self) -> tuple[int, int]:
@@ -58,11 +58,11 @@ class Entry(Protocol):
 
     @property
     def open_connection(self) -> OpenConnection:
-        """What is known of it now."""
+        """Its state now."""
         ...
 
     def close_for_user(self) -> None:
-        """Ends it: both sides are closed, and the log says that the user did it."""
+        """Closes both sides. The log says that the user did it."""
 
 
 class Programs(Protocol):
@@ -82,11 +82,11 @@ class OpenConnections:
         self._programs: dict[int, str | None] = {}
 
     def newest_first(self) -> Iterator[OpenConnection]:
-        """Yields those that are open when this is called, each as it is when it is taken: 3 µs."""
+        """Yields the connections that are open at the call. The state of each is read when it is taken (3 µs)."""
         return (entry.open_connection for entry in reversed([*self.entries.values()]))
 
     def close(self, request_id: int) -> OpenConnection | None:
-        """Closes a connection. Returns what it was; None when there is none with this id."""
+        """Closes a connection. Returns its last state; None when there is none with this id."""
         entry = self.entries.get(request_id)
         if entry is None:
             return None
@@ -96,12 +96,12 @@ class OpenConnections:
 
     async def programs(self, connections: Collection[OpenConnection], programs: Programs) -> Mapping[int, str | None]:
         """Returns the client program of each connection, by the id of its request: empty when the client is not on this
-        computer, None when it cannot be found out. A connection is looked up once."""
-        kept = self.entries.keys() | {each.request.id for each in connections}
-        known = {id_: name for id_, name in self._programs.items() if id_ in kept}
-        asked = {each.request.id: each.request.client for each in connections if each.request.id not in known}
-        found = await programs.of_all({*filter(None, asked.values())}) if asked else {}
-        self._programs = known | {id_: found.get(client, "") for id_, client in asked.items()}
+        computer, None when the program cannot be found out. Each connection is looked up once."""
+        ids = self.entries.keys() | {each.request.id for each in connections}
+        known = {id_: name for id_, name in self._programs.items() if id_ in ids}
+        clients = {each.request.id: each.request.client for each in connections if each.request.id not in known}
+        names = await programs.of_all({*filter(None, clients.values())}) if clients else {}
+        self._programs = known | {id_: names.get(client, "") for id_, client in clients.items()}
         return self._programs
 
     def __repr__(self) -> str:

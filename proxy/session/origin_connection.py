@@ -1,7 +1,7 @@
 """A connection to an origin over one route, for one client's plain HTTP requests.
 
-It may serve the client's next request too, if that has the same destination and route. It never serves another client,
-and no request that is planned otherwise or made on another network.
+It may serve the client's next request too, if that has the same destination, the same route and is made on the same
+network. It never serves another client.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ class OriginConnection:
         *,
         reusable: bool,
     ) -> None:
-        """`registry` is the one that dialed `route`: after a reload, the same name may mean another relay. `reader`
-        holds the bytes that were received and not parsed yet. `reusable` is False when the answer came before the
-        request's head was sent whole, so that nothing may follow it; and when the route changes the first request, and
-        only that, to pass a filter."""
+        """`registry` dialed `route`: after a reload, the same name may mean another relay. `reader` holds bytes that
+        were received and not parsed yet. `reusable` is False when the answer came before the whole head was sent, and
+        when the route changes only the first request to pass a filter."""
         self.destination = destination
         self.route = route
         self.registry = registry
@@ -52,7 +51,7 @@ class OriginConnection:
         return self._reused
 
     def serves(self, destination: Destination, routes: Sequence[Route], registry: Registry, network: NetworkId) -> bool:
-        """Whether it has the destination and the first route of a plan, and received nothing while idle, nor EOF."""
+        """Whether it has this destination and the first of these routes, and received no byte and no EOF while idle."""
         fits = (
             (self.destination is destination or self.destination == destination)
             and bool(routes)

@@ -1,7 +1,7 @@
-"""What one connection teaches: beliefs, the health of relays, and the addons that are told of attempts.
+"""Learns from the outcome of one connection: for beliefs, for the health of relays, and for addons.
 
-A ConnectionRecord gives its outcome to its observer whenever more of it is known. The observer does not know the
-record: what it adds to the outcome, it returns.
+A ConnectionRecord gives its outcome to its observer whenever it changes. The observer does not know the record: it
+returns an outcome with its additions.
 """
 
 from __future__ import annotations
@@ -38,14 +38,13 @@ class OutcomeObserver:
     __slots__ = ("_network", "_reported_attempts", "_services")
 
     def __init__(self, services: Services, network: NetworkId) -> None:
-        """`network` is where the connection began. What happens on another network is not learned: it tells nothing
-        about this one."""
+        """`network` is the one on which the connection began. Once the network is another one, nothing is learned."""
         self._services = services
         self._network = network
         self._reported_attempts: tuple[tuple[Route, Stage, Symptom], ...] = ()
 
     def learn(self, outcome: Outcome) -> Outcome:
-        """Learns from what is known so far. Returns the outcome with what addons made of its signals."""
+        """Learns from the outcome so far. Returns it with the weights that addons gave its signals."""
         services = self._services
         if not services.learns:
             return outcome
@@ -65,8 +64,9 @@ class OutcomeObserver:
         return outcome
 
     def works_again(self, plan: Plan, host: str, attempt: Attempt) -> bool:
-        """Learns from a connection whose only attempt was direct and delivered, if it shows no more than that its host
-        still works, and no addon is to be told: most connections. False: it may show more; learn from its outcome."""
+        """Learns from a connection whose only attempt was direct and delivered. Returns True when it shows only that
+        its host still works, and no addon wants it, as for most connections. Returns False when `learn` has to be
+        called with its outcome."""
         services = self._services
         if (
             not plan.learns
@@ -84,13 +84,13 @@ class OutcomeObserver:
         return True
 
     def _tell(self, changes: list[Change]) -> None:
-        """Tells what was learned, and that a signal may wait."""
+        """Emits what was learned, and that a signal may wait for a control."""
         if changes:
             self._services.events.emit(Learned(changes))
         self._services.events.emit(SignalWaits())
 
     def judge_relays(self, outcome: Outcome) -> None:
-        """Tells the relays' health what a race showed of them."""
+        """Updates the health of relays from the attempts of a race."""
         services = self._services
         if not outcome.plan.learns:
             return
@@ -101,10 +101,10 @@ class OutcomeObserver:
             if not services.health.unconfirmed:
                 return  # most connections
         if (check := services.transfer_check()) is not None and check.under_way:
-            return  # Byway itself holds visits back, so a relay that looks silent may not be
+            return  # the check holds visits back, so a relay may only look silent
         if services.network() == self._network:
             now = services.now()
-            if _delivered_at_once(outcome):  # nothing to blame a relay for
+            if _delivered_at_once(outcome):  # no relay is to blame for anything
                 conditions = NEAR if services.beliefs.is_near(outcome.host) else FAIR
             else:
                 conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
@@ -117,11 +117,11 @@ class OutcomeObserver:
     def watch(
         self, tunnel: WatchedTransfer, winner: Route, plan: Plan, host: str, listener: FlowListener
     ) -> WatchedFlow | None:
-        """Watches a tunnel for stalls, throttling and early resets, where that can teach something. Returns None when
-        it is not watched.
+        """Watches a tunnel for stalls, throttling and early resets, if that can teach something. Returns None when the
+        tunnel is not watched.
 
-        A host on our own network is not watched: its flow survives an outage of the uplink. A tunnel through a relay on
-        another computer is watched under every rule, since its stalls are the relay's."""
+        A direct tunnel to a host on our own network is not watched: it survives an outage of the uplink. A tunnel
+        through a relay on another computer is watched under every rule, because its stalls count against the relay."""
         services = self._services
         if tunnel.over or not services.learns or not plan.learns:
             return None
@@ -137,7 +137,7 @@ class OutcomeObserver:
         return None
 
     def _proves(self, plan: Plan, host: str) -> bool:
-        """Whether what a relay carries for this host decides what is believed of it."""
+        """Whether the bytes that a route carries for this host decide the belief about it."""
         services = self._services
         if plan.action is not Action.AUTO or services.beliefs.is_near(host):
             return False
@@ -145,8 +145,8 @@ class OutcomeObserver:
         return belief.cause in NEEDS_BYTES_PROOF
 
     def on_tunnel_ended(self, outcome: Outcome, reply: CertificateReply) -> None:
-        """Of TLS: a client that accepted the certificate which the direct route delivered shows that no captive portal
-        answers. A host on our own network does not: it is reached in front of the portal."""
+        """A tunnel with TLS ended. If the client accepted a certificate over direct, no captive portal answers. This
+        does not hold for a host on our own network, which is reached in front of the portal."""
         services = self._services
         if (
             reply is CertificateReply.ACCEPTED
@@ -158,14 +158,15 @@ class OutcomeObserver:
             services.beliefs.on_certificate_accepted(self._network, services.now())
 
     def on_unwitnessed_stall(self, host: str) -> None:
-        """A flow of `host` stalled while nothing shows that the network is there: a control page may."""
+        """A flow of `host` stalled, and nothing shows that the network works. A control page may show it."""
         services = self._services
         if services.network() == self._network:
             services.beliefs.on_unwitnessed_stall(host, network=self._network, now=services.now())
             services.events.emit(SignalWaits())
 
     def on_direct_bytes(self, host: str, within_s: float) -> None:
-        """A direct flow received bytes, so the uplink works: a page that stays open shows it as a visit does."""
+        """A direct flow received bytes within the last `within_s`, so the uplink works. A page that stays open shows
+        this as a visit does."""
         services = self._services
         if services.network() != self._network:
             return
@@ -175,7 +176,7 @@ class OutcomeObserver:
             services.events.emit(Learned(changes))
 
     def on_relay_bytes(self, outcome: Outcome, tunnel: WatchedTransfer, bytes_down: int, bytes_s: float) -> None:
-        """A relay carried so much: what direct did not, or what another way to it did not."""
+        """A relay carried `bytes_down`, which direct, or another way to this relay, may not carry."""
         services, route = self._services, outcome.winner
         if route is None or services.network() != self._network:
             return
@@ -186,13 +187,13 @@ class OutcomeObserver:
             services.learn(Carried(outcome.host, route, bytes_down, bytes_s), self._network)
 
     def on_relay_upload(self, outcome: Outcome, bytes_up: int) -> None:
-        """A relay took so much, which direct may not have let pass. It says nothing of the speed of downloads."""
+        """A relay took `bytes_up`, which direct may not let pass. This shows nothing about the speed of downloads."""
         services, route = self._services, outcome.winner
         if route is not None and services.network() == self._network and self._proves(outcome.plan, outcome.host):
             services.learn(Carried(outcome.host, route, bytes_up, bytes_s=0.0), self._network)
 
     def on_direct_carried(self, outcome: Outcome, bytes_down: int) -> None:
-        """Direct brought so much, so that a freeze is over. However slowly it came: of throttling it shows no end."""
+        """Direct carried `bytes_down`, so a freeze is over. It may have been slow, so this ends no throttling."""
         services = self._services
         if services.network() != self._network or not self._proves(outcome.plan, outcome.host):
             return
@@ -200,7 +201,7 @@ class OutcomeObserver:
             services.learn(Carried(outcome.host, DIRECT, bytes_down), self._network)
 
     def on_relay_stalled(self, outcome: Outcome, tunnel: WatchedTransfer, bytes_down: int) -> None:
-        """The connection to a relay stopped for good. That says nothing of the host behind it."""
+        """The connection to a relay stopped for good. This shows nothing about the host behind the relay."""
         services, route = self._services, outcome.winner
         if route is None or services.network() != self._network:
             return
@@ -211,12 +212,12 @@ class OutcomeObserver:
                 services.health.stalled(relay_name(route), now, error=f"a transfer stopped after {bytes_down} bytes")
 
     def _first_relay(self, route: Route) -> Destination | None:
-        """Where the first relay of a route listens; None when it is no longer configured."""
+        """The address of the first relay of a route; None when the relay is no longer configured."""
         registry = self._services.setup().registry
         return registry.first_endpoint(route.relays[0]) if route.relays[0] in registry.relay_names else None
 
     def _report_attempts(self, outcome: Outcome) -> None:
-        """Tells addons of each attempt when it is judged, and again when its stage or symptom changes."""
+        """Notifies addons of each attempt when it is judged, and again when its stage or symptom changes."""
         if self._services.is_private(outcome.host):
             return
         for attempt in outcome.attempts:
@@ -228,12 +229,12 @@ class OutcomeObserver:
 
 
 def _delivered_at_once(outcome: Outcome) -> bool:
-    """Whether one route was tried, and delivered: then no signal was observed."""
+    """Whether only one route was tried, and delivered. Such an outcome has no signal."""
     return len(outcome.attempts) == 1 and outcome.attempts[0].stage is Stage.DONE
 
 
 def _with_refinements(outcome: Outcome, refined: str) -> Outcome:
-    """Appends what addons did to the weight of signals: a replay compares all of it."""
+    """Appends the changes of addons to the weights of signals, for a replay to compare."""
     direct = outcome.direct_attempt
     before = "" if direct is None else direct.evidence.get("addons", "")
     evidence: Evidence = {"addons": f"{before}; {refined}" if before else refined}

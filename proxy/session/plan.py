@@ -3,9 +3,9 @@
 The address guard comes first and is final. Then come the user's rules, and under AUTO the belief about the host; addons
 may change the plan last. A plan resolves and sends nothing, so it can also be made only to show it.
 
-Most visits are to a host that was visited before, and nothing has changed since. The plan without the addons is kept
-in the Setup, and is valid until what is believed about the host, the health of relays or the network changes, or its
-time is over. A plan that depends on the client's program is not kept.
+The plan before the addons change it is kept in the Setup for the next visit. It is valid until the belief about the
+host, the health of relays or the network changes, or its time is over. A plan that depends on the client's program is
+not kept.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from proxy.wire.hostnames import OWN_NAME
 
 
 def kept_plan(request: Request, services: Services, setup: Setup, network: NetworkId, now: float) -> Plan | None:
-    """Returns the plan without the addons that was made for the destination of a request before, if it is still
-    valid."""
+    """Returns the kept plan for the destination of a request, before addons; None when there is no valid one."""
     destination, http = request.destination, request.http
     kept = setup.kept_plans.get((destination.host, destination.port))
     if (
@@ -41,8 +40,8 @@ def kept_plan(request: Request, services: Services, setup: Setup, network: Netwo
 async def plan_for(
     request: Request, services: Services, setup: Setup, *, host: str = "", situation: Situation | None = None
 ) -> Plan:
-    """Returns the plan for a request now. `host` is the name that the first bytes gave for a literal address. With a
-    `situation`, the plan is the one that would be made in it."""
+    """Returns the plan for a request now, or the one for a `situation`. `host` is the name in the flight to a literal
+    address."""
     destination, now = request.destination, services.now()
     network = services.network() if situation is None else situation.network
     beliefs, health, name = services.beliefs, services.health, host or destination.host
@@ -86,7 +85,7 @@ async def plan_for(
             situation=situation or ANYWHERE,
             order_group=order_group,
         )
-        # On a network where no relay gets through, the one that is tried changes with time.
+        # On a network where no relay gets through, the relay to try changes with time.
         if to_keep and network_state is not NetworkState.SHUT:
             basis = beliefs.basis(name, network=network, now=now)
             until = min(basis.until, health.order_until(now), setup.router.overrides_end)

@@ -1,7 +1,7 @@
-"""A belief about an address prefix covers a host only when its addresses are known, which a first visit's are not.
+"""Looks a name up before the plan is made, on a network that blocks address prefixes.
 
-The direct route, which such a visit would take first, looks the name up anyway. So it is looked up before, with the
-same query, and the plan is made once more: what is blocked by address is not tried in vain then.
+A belief about a prefix covers a host only when its addresses are known. On a first visit they are not, so the name is
+looked up, with the query of the direct route, and the plan is made again: a blocked address is not tried in vain.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ async def is_looked_up(
     destination: Destination, plan: Plan, services: Services, setup: Setup, network: NetworkId
 ) -> bool:
     """Looks the name of `destination` up when its `plan` goes direct first, a prefix is in trouble on this network, and
-    nothing is known of the host. Returns whether addresses are known now that were not: another plan may come of it.
-    Takes no longer than a lookup may before another route is started beside it."""
+    there is no belief about the host. Returns whether new addresses are known, so that the plan may change. Takes
+    `hedge_syn_s` at most, as a lookup in a race does before the next route starts."""
     host, beliefs = destination.host, services.beliefs
     if (
         plan.action is not Action.AUTO

@@ -1,7 +1,7 @@
-"""Which kinds of browsers have used the proxy port in the last seconds, for the page that says whether this one does.
+"""The User-Agents that used the proxy port in the last seconds, for the page that says whether this browser does.
 
-Kept is a keyed hash of the User-Agent, in memory alone, of a bounded number of clients: the page needs no more to
-recognise the browser that opens it. Two browsers with the same User-Agent cannot be told apart.
+Only a keyed hash of the User-Agent is kept, in memory, for a bounded number of clients. Two browsers with the same
+User-Agent cannot be told apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RecentClients:
         self._noted: dict[int, float] = {}
 
     def note(self, user_agent: str) -> None:
-        """Takes note of a request through the proxy. Called for every request that names its User-Agent."""
+        """Notes a request through the proxy. Called for every request that has a User-Agent."""
         noted, key = self._noted, hash(user_agent)  # SipHash with a key of this process
         noted.pop(key, None)
         noted[key] = time.monotonic()
@@ -35,7 +35,7 @@ class RecentClients:
 
 
 class Use(StrEnum):
-    """What is known of the browser that asks for the page."""
+    """Whether the browser that opens the page uses the proxy."""
 
     CONFIRMED = "confirmed"  # its request came through the proxy
     RECENT = "recent"  # one with its User-Agent has just used the proxy

@@ -8,7 +8,7 @@ from proxy.model import DIRECT, Action, Attempt, Outcome, Symptom
 
 
 def full_reason(outcome: Outcome) -> str:
-    """Returns the full reason, for the log, and for a client whose answer no script of a site can read."""
+    """Returns the full reason, for the log, and for a client whose answer no script can read."""
     destination = outcome.request.destination
     if not outcome.plan.routes:
         return f"{destination} was not tried: {outcome.plan.why}"
@@ -24,8 +24,8 @@ def full_reason(outcome: Outcome) -> str:
 
 
 def client_message(outcome: Outcome) -> str:
-    """Returns the reason for a plain HTTP client, whose answer a script of the site may read. So it names no relay, and
-    no rule or belief, which may name one; the log has the full reason."""
+    """Returns the reason for a plain HTTP client. A script of the site may read it, so it names no relay, and no rule
+    or belief, which may name one. The log has the full reason."""
     if outcome.plan.action is Action.BLOCK:
         return full_reason(outcome)
     tried = [f"direct: {_result(a)}" for a in outcome.attempts if a.route == DIRECT]

@@ -1,7 +1,6 @@
-"""Counts how often each rule and each override decided about a connection, since the start and in memory only.
+"""Counts the connections that each rule and each override decided, since the start and in memory only.
 
-A rule is counted under its text, so that it keeps its count when an edit moves its line. Connections that no rule
-matches are not counted here and cost nothing.
+A rule is counted under its text, so it keeps its count when an edit moves its line.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from dataclasses import dataclass
 from proxy.model.bounded import Bounded
 
 _COUNTED = 1 << 16
-"""Rules and overrides; edits can bring up new ones without end."""
+"""Rules and overrides that are counted at most: edits can make new ones without end."""
 
 
 @dataclass(slots=True)
 class Hits:
-    """How often, and when last, in seconds since the epoch; 0: never."""
+    """The count of one rule. `last_at` is in seconds since the epoch; 0: never."""
 
     count: int = 0
     last_at: float = 0.0
@@ -38,12 +37,12 @@ class RuleHits:
             hits.last_at = at
 
     def take_back(self, text: str) -> None:
-        """Counts one connection less: it is counted again as another one."""
+        """Takes one connection off the count, because it is counted again elsewhere."""
         if (hits := self._hits.get(text)) is not None:
             hits.count -= 1
 
     def forget(self, text: str) -> None:
-        """Forgets one count, of what is there no more."""
+        """Forgets the count of a rule that no longer exists."""
         self._hits.pop(text, None)
 
     def clear(self) -> None:

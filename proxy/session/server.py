@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _ACCEPTS_A_TURN = 16
-"""Clients of one pass of the loop. Each is served up to its first wait before another event has its turn, so this is
-how long a burst of clients holds up the others: a few milliseconds."""
+"""Clients accepted in one pass of the loop. Each is served up to its first wait, so a burst of clients holds up all
+other events for a few milliseconds."""
 
 _PAUSE_S = 0.1
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -40,13 +40,13 @@ class Server:
     def __init__(
         self, poller: Poller, services: Services, *, clients_max: int, adopted: Callable[[], int] = lambda: 0
     ) -> None:
-        """`adopted`: how many clients the control server has taken over; they count as well."""
+        """`adopted` returns the number of clients that the control server has taken over; they count as well."""
         self._poller = poller
         self._services = services
         self._clients_max = clients_max
         self._adopted = adopted
         self._room = 0
-        """How many more clients are accepted without counting anew."""
+        """Clients that may be accepted before the next count."""
         self._sock: socket.socket | None = None
         self._accept_client: Accept
         self._family = 0
@@ -55,12 +55,12 @@ class Server:
         self._next_turn: asyncio.Handle | None = None
         self._logged_at = float("-inf")
         self.sessions = 0
-        """How many sessions run. One whose client the pump or the control server owns has ended."""
+        """Running sessions. A session ends when the pump or the control server takes over its client."""
         self.accepted = 0
 
     def listen(self, address: str, port: int) -> int:
-        """Starts to listen, and returns the port; clients wait until `serve`. Raises OSError when the address cannot be
-        used."""
+        """Starts to listen, and returns the port. Clients wait in the backlog until `serve` is called. Raises OSError
+        when the address cannot be used."""
         self._family = int(socket.AF_INET6 if ":" in address else socket.AF_INET)
         sock = socket.socket(self._family, socket.SOCK_STREAM)
         try:
@@ -82,7 +82,7 @@ class Server:
         return bound
 
     def serve(self) -> None:
-        """Accepts clients from here on, those that wait first."""
+        """Accepts the waiting clients, and all later ones."""
         self._poller.register(self)
         self._poller.want_read(self)
 
@@ -90,15 +90,15 @@ class Server:
         return self._sock.fileno() if self._sock is not None else -1
 
     def ready(self, mask: int) -> None:
-        """Accepts waiting clients at the end of this pass of the loop, after those that are there: by then
-        more of them wait, and what is done for many at once costs less for each (5 % by SOCKS5, measured). The poller
-        reports them once, so turns go on until none waits or it has to pause. A client that comes between two turns
-        starts no third one: the clients that are there get their turns too."""
+        """Accepts waiting clients at the end of this pass of the loop. By then more of them wait, and a batch costs
+        less for each client (5 % by SOCKS5, measured). The poller reports waiting clients once, so turns follow each
+        other until none waits or accepting pauses. A report between two turns starts no additional turn, so that
+        accepted clients get their turns too."""
         if self._next_turn is None:
             self._next_turn = self._loop.call_soon(self._accept)
 
     def _accept(self) -> None:
-        """One turn."""
+        """Accepts up to _ACCEPTS_A_TURN clients."""
         self._next_turn = None
         if self._sock is None or self._paused is not None:
             return
@@ -139,7 +139,8 @@ class Server:
             self._paused = None
 
     def _find_room(self) -> bool:
-        """Counts the clients. Those that leave only make more room, so a few are accepted before it counts again."""
+        """Counts the clients, and returns whether there is room for more. A client that leaves only makes more room, so
+        up to _ACCEPTS_A_TURN clients are accepted before the next count."""
         clients = self.sessions + self._services.pump.active + self._adopted()
         self._room = max(0, min(self._clients_max - clients, _ACCEPTS_A_TURN))
         return self._room > 0
@@ -162,17 +163,17 @@ class Server:
 
 
 def _leave_unpaced(sock: socket.SocketType) -> None:
-    """Gives the clients of a listening socket Reno as congestion control, which every user may choose. BBR, the default
-    of some systems, sends a few packets at a time, by timers of the kernel: on the way to a program on this computer
-    that took more than a third of the throughput of bulk, and of its CPU time (measured)."""
+    """Sets Reno as congestion control for the clients of a listening socket; every user may choose it. BBR, the default
+    of some systems, sends a few packets at a time, paced by kernel timers. To a program on this computer, that cost
+    more than a third of the throughput of bulk transfers, and as much CPU time (measured)."""
     if hasattr(socket, "TCP_CONGESTION"):
         with contextlib.suppress(OSError):  # a kernel without a choice
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
 def clients_max(limits: Limits) -> int:
-    """Returns how many clients the limit on open files allows, at two descriptors a tunnel. Raises that limit as far as
-    this process may."""
+    """Returns the number of clients that the limit on open files allows, at two descriptors a tunnel. Raises that limit
+    as far as this process may."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -1,8 +1,8 @@
-"""A server that speaks before its client does, on a connection to a literal address: SSH, SMTP.
+"""Relays the greeting of a server that speaks before its client, on a connection to a literal address: SSH, SMTP.
 
-The plan for a literal address depends on the client's first bytes, which may name a host. The greeting goes on to the
-client, but no byte of the client goes to the server until its flight is complete. Otherwise one forged server byte
-would make Byway send a name directly that a rule sends through relays only.
+The plan for a literal address depends on the client's flight, which may name a host. So the client gets the greeting,
+but no byte of the client goes to the server until the flight is complete. Otherwise one forged server byte would make
+Byway send a name over direct that a rule sends through relays only.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from proxy.net.stream import Stream
 async def relay_server_greeting(
     opened: Winner, client: Stream, notify: Notify, is_incomplete: Callable[[], bool], *, idle_timeout_s: float
 ) -> tuple[int, ClosedBy]:
-    """Relays what the server of `opened` sends, until the client's flight is no longer `is_incomplete`, one side has
-    left, or nothing happened for `idle_timeout_s`. Returns the bytes sent to the client, and who ended it. Replaces the
-    `notify` of both streams."""
+    """Relays the bytes of the server of `opened` until the client's flight is no longer `is_incomplete`, one side has
+    left, or nothing happened for `idle_timeout_s`. Returns the number of bytes sent to the client, and who ended the
+    wait. Replaces the `notify` of both streams."""
     stream = opened.stream
     relayed = 0
     data: bytes | None = opened.answer

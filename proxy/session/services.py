@@ -1,7 +1,7 @@
-"""What sessions share: the Setup in use, and the services of this process.
+"""The services of this process that all sessions share; the application makes them.
 
-The application makes them. A session asks for the Setup again with each request, so that a reload takes effect with the
-next request and never in the middle of one.
+A session takes the Setup anew for each request, so a reload takes effect with the next request, never in the middle of
+one.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _OF_OUR_OWN = Plan(Action.AUTO, (DIRECT,), "Byway itself asks, to tell a block f
 
 
 class AddonCalls(Protocol):
-    """What a session asks of the addons, and reports to them."""
+    """The calls of a session to the addons."""
 
     decides: bool
     refines: bool
     handles_unreachable: bool
     wants_attempts: bool
-    """Whether some addon has a hook of the kind: for decisions, signals, unreachable sites, attempts. Without one, the
-    session makes no call."""
+    """Whether an addon has a hook for decisions, signals, unreachable sites, or attempts (in this order). Without one,
+    the session makes no call."""
 
     async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan: ...
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None: ...
@@ -66,7 +66,7 @@ class AddonCalls(Protocol):
 
 
 class TransferChecker(Protocol):
-    """What a session asks before it uses a relay that has alternatives."""
+    """Finds out, for a relay that has alternatives, which of its ways carry transfers."""
 
     @property
     def under_way(self) -> Collection[object]:
@@ -74,14 +74,14 @@ class TransferChecker(Protocol):
         ...
 
     def dialer_for(self, setup: Setup) -> DialerFor:
-        """Returns dialers that find out, beside the first visit through such a relay, on which of its ways transfers
-        pass, and take such a one."""
+        """Returns dialers that check the ways of such a relay beside the first visit through it, and take a way on
+        which transfers pass."""
         ...
 
 
 @frozen_dataclass
 class Services:
-    """What sessions share."""
+    """The shared services."""
 
     setup: Callable[[], Setup]
     beliefs: Beliefs
@@ -95,7 +95,8 @@ class Services:
     request_ids: Iterator[int]
     events: Events
     is_private: Callable[[str], bool]
-    """Whether a host is in `[log] never`: it is not logged, and Byway sends nothing there of its own accord."""
+    """Whether a host is in `[log] never`. Such a host is not logged, and Byway sends nothing there of its own
+    accord."""
     adopt: Callable[[SocketStream, bytes], None]
     """Hands a client that asked for our own page to the control server, with the bytes received from it."""
     findings: SharedFindings
@@ -114,11 +115,11 @@ class Services:
     """False for Byway's own probes: nothing is learned from their outcomes."""
 
     def learn(self, event: EventBeside, network: NetworkId) -> None:
-        """Has the beliefs learn from what was found out on a network just now, and tells of what they have changed."""
+        """Lets the beliefs learn from an event that happened on a network now, and emits their changes."""
         self.events.emit(Learned(self.beliefs.learn(event, network=network, now=self.now())))
 
     async def hello_turn(self, name: str) -> None:
-        """Waits until Byway may send a ClientHello of its own with this name on a direct route, and notes it."""
+        """Waits until Byway may send its own ClientHello with this name on a direct route, and notes it as sent."""
         await take_turn(self.findings.hellos, name, self.setup().settings.detect)
 
     async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:

@@ -40,7 +40,7 @@ class Session:
     """One client connection."""
 
     def __init__(self, stream: SocketStream, services: Services, *, inspected: bool = False) -> None:
-        """`inspected`: the client is the inspector, so that nothing here is to be inspected again."""
+        """`inspected`: the client is the inspector, so this connection is not inspected again."""
         self._client = Client(stream)
         self._services = services
         self._inspected = inspected
@@ -48,43 +48,43 @@ class Session:
         self.record: ConnectionRecord | None = None
         """The record of the tunnel."""
 
-    async def run(self, asked: InboundRequest | None = None) -> None:
-        """Serves the client until it leaves, or until the pump or the control server owns its stream. A request that is
-        known already (`asked`) is not read from the client. Closes the client unless another owner has it."""
+    async def run(self, request: InboundRequest | None = None) -> None:
+        """Serves the client until it leaves, or until the pump or the control server owns its stream. With a `request`,
+        none is read from the client. Closes the client unless another owner has it."""
         client, services = self._client, self._services
         setup, peer = services.setup(), client.stream.peer
         race: Race | None = None
         try:
-            if asked is None:
-                asked = await setup.inbound.read(client)
+            if request is None:
+                request = await setup.inbound.read(client)
                 if services.setup().inbound.credentials != setup.inbound.credentials:
                     log.info("%s: the password was changed, so it has to connect again", peer)
                     return None
-            if not isinstance(asked, TunnelRequest):
-                if isinstance(asked, ForwardRequest):
-                    from proxy.session.http_requests import HttpRequests  # many a run sees no plain HTTP
+            if not isinstance(request, TunnelRequest):
+                if isinstance(request, ForwardRequest):
+                    from proxy.session.http_requests import HttpRequests  # many runs see no plain HTTP
 
                     self._requests = HttpRequests(client, services, inspected=self._inspected)
-                    asked = await self._requests.serve(asked)
-                if isinstance(asked, OwnPageRequest):
+                    request = await self._requests.serve(request)
+                if isinstance(request, OwnPageRequest):
                     client.handed_over = True
-                    return services.adopt(client.stream, asked.received)
-                if not isinstance(asked, TunnelRequest):
+                    return services.adopt(client.stream, request.received)
+                if not isinstance(request, TunnelRequest):
                     return None
 
             # CONNECT and SOCKS: bytes both ways, once a route delivers.
-            record = self.record = await ConnectionRecord.open(services, asked.destination, asked.inbound, peer)
+            record = self.record = await ConnectionRecord.open(services, request.destination, request.inbound, peer)
             race, limits = record.race(client.news), record.setup.settings.limits
             # A site with a bad certificate is refused before "connected": afterwards no reason can be sent.
             if record.plan.intercept and not self._inspected and (await record.inspection()).refusal:
-                return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
+                return await client.finish(request.refused(record.symptom, record.error), limits.linger_s)
             if not await race.connect(client.waits):
                 record.on_lost(race, client.ended(ClosedBy.BYWAY))
-                return await client.finish(asked.refused(record.symptom, record.error), limits.linger_s)
-            client.reply(asked.accepted)
+                return await client.finish(request.refused(record.symptom, record.error), limits.linger_s)
+            client.reply(request.accepted)
 
             flight = Flight()
-            if client.reader:  # sent ahead, behind the request
+            if client.reader:  # bytes that the client sent right after the request
                 flight.receive_data(client.reader.rest())
             while True:
                 path = await receive_flight(client, flight, race, limits)
@@ -102,7 +102,7 @@ class Session:
                     await record.plan_again()
                     race, limits = record.race(client.news), record.setup.settings.limits
                 record.protocol = flight.protocol
-                if flight.server_name is not None and asked.destination.address is not None:
+                if flight.server_name is not None and request.destination.address is not None:
                     # A literal address was planned as it is; the name may change that, before a byte of it leaves.
                     await record.plan_again(flight.server_name)
                     race.restrict_to(record.plan.routes)
@@ -113,7 +113,7 @@ class Session:
                     return None
                 if not inspection.inspect:
                     break
-                # The inspector answers the client from here on, and sends a flight of its own.
+                # From here on the inspector answers the client, and sends its own flight.
                 client.stream = await services.inspector.intercept(client.stream, flight.data, lambda: record.outcome)
                 client.stream.notify = client.news.set
                 flight, self._inspected = Flight(), True
@@ -146,9 +146,9 @@ class Session:
                 self._requests.close()
 
     async def _serve_server_first(self, race: Race, record: ConnectionRecord, flight: Flight) -> None:
-        """The server spoke first. On a literal address the plan depends on the name in the client's first bytes, so
-        none of them is sent until they are complete. The greeting cannot be undone: when the plan then forbids the
-        route, the connection ends."""
+        """Serves a connection on which the server spoke first. For a literal address, the plan depends on the name in
+        the client's flight, so no byte of the flight is sent until it is complete. If the new plan forbids the route,
+        the connection ends: the client already has the greeting of this server."""
         client, opened = self._client, race.take_opened(flight)
         if record.request.destination.address is None:
             self._start_pump(opened, race, record, flight)
@@ -190,12 +190,11 @@ class Session:
 
 
 async def receive_flight(client: Client, flight: Flight, race: Race, limits: Limits) -> OpenPath:
-    """Waits for the flight of a client that was told "connected", while its path is open and nothing is sent on it.
-    Browsers open tunnels ahead of need, so that a flight may come late, and the path may have closed by then. Or the
-    server speaks first: then there is no flight to wait for.
+    """Waits for the flight of a client that got "connected"; nothing is sent on its path meanwhile. Browsers open
+    tunnels ahead of need, so the flight may come after the path has closed. If the server speaks first, the wait ends.
 
     Feeds `flight` until it is complete, the server has spoken, the client has left, or the time is over:
-    `idle_timeout_s`, and `late_flight_s` once the path has closed. Returns what the path did meanwhile."""
+    `idle_timeout_s`, and `late_flight_s` once the path has closed. Returns the state of the path."""
     loop = asyncio.get_running_loop()
     ends_at, path = loop.time() + limits.idle_timeout_s, OpenPath.QUIET
     while client.read_flight(flight) and not flight.complete:
@@ -204,7 +203,7 @@ async def receive_flight(client: Client, flight: Flight, race: Race, limits: Lim
             return path
         if path is OpenPath.CLOSED and not was_closed:
             ends_at = min(ends_at, loop.time() + limits.late_flight_s)
-        if loop.time() >= ends_at:  # notified for less than a complete flight, too
+        if loop.time() >= ends_at:  # an incomplete flight notifies, too
             break
         await client.news.wait(ends_at)
     return race.poll_open_path()

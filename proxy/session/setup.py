@@ -36,21 +36,21 @@ _PLANS_KEPT = 4096
 
 @frozen_dataclass
 class KeptPlan:
-    """A plan, and what it depends on beside its Setup."""
+    """A plan, and the conditions under which it is still valid in its Setup."""
 
     plan: Plan
     network: NetworkId
     made_at: float
     until: float
-    """Seconds since the epoch, as `made_at`: time alone may change the plan then."""
+    """Seconds since the epoch, as `made_at`. From then on, time alone may change the plan."""
     basis: Basis
-    """What is believed about the host."""
+    """The belief about the host."""
     health_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything that the user configured, ready for use. A reload makes a new one; running tunnels keep theirs."""
+    """A configuration, made ready for use. A reload makes a new Setup; running tunnels keep theirs."""
 
     loaded: Loaded
     inbound: InboundHandshake
@@ -58,23 +58,23 @@ class Setup:
     router: Router
     registry: Registry
     resolver: Resolver
-    """The one for direct routes."""
+    """Resolves names for direct routes."""
     pages: Callable[[], BlockPages] = field(kw_only=True)
-    """Returns the block pages that are known; asked for with each answer of plain HTTP."""
+    """Returns the known block pages; called for each answer of plain HTTP."""
     knowledge: Knowledge = NOTHING_KNOWN
     own_url: str = ""
-    """Of the page of Byway's own address, for a client of the proxy."""
+    """The URL of Byway's own page, for a client of the proxy."""
     settings: Settings = field(init=False)
-    """Those of `loaded`, with a chain for each member in place of a chain over a group."""
+    """The settings of `loaded`, where a chain over a group is replaced by a chain for each member."""
     groups: tuple[RelayGroup, ...] = field(init=False)
-    """The groups of relays, with the members that are in use."""
+    """The groups of relays, with their members in use."""
     kept_plans: Bounded[tuple[str, int], KeptPlan] = field(
         default_factory=lambda: Bounded(_PLANS_KEPT), init=False, compare=False
     )
     race_terms: dict[tuple[TcpInfo, SharedFindings | None], RaceTerms] = field(
         default_factory=dict, init=False, compare=False
     )
-    """Of sessions, and of probes: those mark no host as down."""
+    """The terms of sessions, and of probes: probes have no findings, so they mark no host as down."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", expanded(self.loaded.settings))
@@ -89,8 +89,8 @@ class Setup:
         notify: Notify | None = None,
         dialer: DialerFor | None = None,
     ) -> Race:
-        """Returns a race over routes that were planned under this Setup: a later one may not have their relays.
-        `dialer` None: that of the registry."""
+        """Returns a race over routes that were planned under this Setup; another Setup may lack their relays. With
+        `dialer` None, the race uses the dialers of the registry."""
         terms = self.race_terms.get((tcp_info, findings)) if dialer is None else None
         if terms is None:
             terms = RaceTerms(
@@ -111,10 +111,9 @@ class Setup:
 def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
     """Returns the check of addresses before they are dialed.
 
-    Whether a private address is this computer's own is checked at that moment: a laptop gets new addresses as it
-    travels. A name may resolve to a fake address where another proxy on this computer answers so, as `resolver`
-    knows. An address that the user's own files give for a name is judged as if it were asked for itself: no page of a
-    stranger can have written it there."""
+    The check looks up this computer's own addresses each time: a laptop gets new ones as it travels. A name may resolve
+    to a fake address of another proxy on this computer, as far as `resolver` knows. An address from the user's own
+    hosts files is judged like a literal address, because no website can write such a file."""
 
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):

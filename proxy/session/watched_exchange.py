@@ -1,6 +1,6 @@
-"""A plain HTTP exchange through a relay, watched as a tunnel is: the connection to the relay may stop for good.
+"""Watches a plain HTTP exchange through a relay like a tunnel: the connection to the relay may stop for good.
 
-An exchange has a socket of its own only for one request at a time, so it is watched for as long as it runs.
+A connection serves one exchange after the other, so each is watched only while it runs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Moved:
 
 
 class WatchedExchange:
-    """What the flow monitor reads of an exchange. Aborted, it ends as one whose server broke off."""
+    """An exchange in the form that the flow monitor watches. `abort` ends it as if the server had broken off."""
 
     __slots__ = ("_exchange", "down", "over", "up", "upstream")
 
@@ -51,7 +51,7 @@ class WatchedExchange:
 async def watched(
     exchange: Exchange, run: Coroutine[Any, Any, Exchanged], record: ConnectionRecord, route: Route, upstream: Stream
 ) -> Exchanged:
-    """Has `run`, of this exchange, watched while it runs. Returns and raises what it does."""
+    """Runs `run`, which is `exchange.run`, and watches it meanwhile. Returns and raises as it does."""
     transfer = WatchedExchange(exchange, upstream)
     finish = record.watch_exchange(transfer, route)
     error = "it broke off"
