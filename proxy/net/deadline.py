@@ -77,6 +77,7 @@ def deadline(seconds: float | None) -> Deadline:
 
 
 async def poll_again() -> None:
-    """For code that keeps time without a Deadline, before it gives up: lets the loop poll and handle what is ready."""
+    """Lets the loop poll, and handle sockets that are ready. Code that keeps time without a Deadline calls this before
+    it gives up."""
     for _ in range(POLLS):
         await asyncio.sleep(0)

@@ -1,8 +1,8 @@
-"""Faults of Byway itself: unexpected exceptions, in work that goes on all the same.
+"""Faults of Byway itself: unexpected exceptions in work that goes on.
 
-What a task or a callback raises ends at the loop's exception handler, and what watches files hands its exceptions
-there and goes on (`tasks.keep_watching`). The process notes each here by its place in the code, so that `byway status`
-can tell it, and the log does once and not each second. A fault that has not come again for a while is forgotten.
+Exceptions of tasks, of callbacks and of `tasks.keep_watching` reach the loop's exception handler. The process notes
+each fault here by its place in the code, so that `byway status` shows it, and the log has it once and not each second.
+A fault that has not come again for a while is forgotten.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 SHOWN_S = 600.0
-"""A fault is shown, and not logged again, for so long after it came last."""
+"""Seconds after its last occurrence for which a fault is shown, and not logged again."""
 
 LIMIT = 20
 
@@ -28,7 +28,7 @@ class Fault:
     place: str
     """`IndexError in pac.py:447`"""
     work: str
-    """What failed: the name of work that goes on, or of the function of a task. Names no host."""
+    """The name of the work that failed, or of the function of a task. Contains no host."""
     since: float
     last: float
     times: int = 1
@@ -42,21 +42,22 @@ class Faults:
         self._faults: dict[str, Fault] = {}
 
     def note(self, context: Mapping[str, Any]) -> bool:
-        """Notes what the loop's exception handler got. Returns whether it is new: then it belongs in the log."""
+        """Notes a call of the loop's exception handler. Returns whether it belongs in the log: the fault is new, or the
+        call has no exception."""
         error = context.get("exception")
         if error is None:
             return True
         now, place = self._now(), place_of(error)
-        known = self._faults.pop(place, None)
-        is_new = known is None or now - known.last > SHOWN_S
-        fault = Fault(place, _work(context), now, now) if known is None or is_new else known
+        earlier = self._faults.pop(place, None)
+        is_new = earlier is None or now - earlier.last > SHOWN_S
+        fault = Fault(place, _work(context), now, now) if earlier is None or is_new else earlier
         self._faults[place] = fault if is_new else replace(fault, last=now, times=fault.times + 1)
         while len(self._faults) > LIMIT:
             del self._faults[next(iter(self._faults))]
         return is_new
 
     def present(self) -> tuple[Fault, ...]:
-        """Returns the faults of the last SHOWN_S. First the one that was there first: others may follow from it."""
+        """Returns the faults of the last SHOWN_S, the oldest first: others may follow from it."""
         now = self._now()
         return tuple(sorted((it for it in self._faults.values() if now - it.last <= SHOWN_S), key=lambda it: it.since))
 
@@ -73,7 +74,7 @@ def place_of(error: BaseException) -> str:
 
 
 def _work(context: Mapping[str, Any]) -> str:
-    """Returns what failed: names of tasks may hold hosts, those of functions do not."""
+    """Returns the name of the work that failed. Names of tasks may hold hosts, so the name of the function is taken."""
     if (work := context.get("work")) is not None:
         return str(work)
     if (task := context.get("task")) is not None:

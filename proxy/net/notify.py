@@ -1,7 +1,7 @@
 """Wakes one coroutine for many sources, without a task for each (tokio calls it Notify).
 
-Streams, timers and dials call `set`; the coroutine that serves them all waits, and then checks each of them. A `set` is
-neither counted nor says what happened, so that none is missed and many at once cost one check.
+Streams, timers and dials call `set`; the coroutine that serves them all waits, and then checks each of them. A `set`
+carries no count and no cause, so none is missed, and many at once cost one check.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from proxy.net.loop.timers import Timer, call_at, cancel
 
 
 class Notify:
-    """Set by any source of events; one coroutine waits for it. Who waited until a time closes it in the end."""
+    """Set by any source of events; one coroutine waits for it. After a `wait` with a time limit, the owner calls
+    `close` in the end."""
 
     __slots__ = ("_is_set", "_timer", "_waiter", "_waits_until")
 
@@ -22,21 +23,21 @@ class Notify:
         self._is_set = False
         self._waiter: asyncio.Future[None] | None = None
         self._waits_until = math.inf
-        # One timer serves many waits: it is left as it is when a wait ends, and moved when it fires too early. Most
-        # waits end long before their timeout.
+        # One timer serves many waits, because most end long before their timeout. It keeps running when a wait ends,
+        # and is set again when it fires too early.
         self._timer: Timer | None = None
 
     def set(self) -> None:
         waiter = self._waiter
-        if waiter is None or waiter.done():  # who waited has not run again since, or checks already
+        if waiter is None or waiter.done():  # the waiting coroutine is about to run, or is checking now
             self._is_set = True
         else:
             waiter.set_result(None)
 
     def wait(self, until: float = math.inf) -> asyncio.Future[None]:
-        """Returns what is done when set (also when that was before the call), or at `until`, by the clock of the loop.
-        The loop polls its sockets once more before that, so that on a late loop the caller still decides by what came
-        in time. To be awaited at once: a future, since a coroutine would be one more step of each wake-up."""
+        """Returns a future that is done after a `set`, also one before the call, and at `until`, by the loop's clock.
+        The loop polls its sockets once more before `until` counts, so a late loop does not lose news that came in time.
+        Await the future at once. A coroutine would be one more step of each wake-up."""
         waiter: asyncio.Future[None] = asyncio.Future()  # as create_future(), in C
         self._waiter = waiter
         if self._is_set:
@@ -50,7 +51,7 @@ class Notify:
         return waiter
 
     def close(self) -> None:
-        """Cancels the timer. The next wait may make another one."""
+        """Cancels the timer. The next wait may set another one."""
         if self._timer is not None:
             cancel(self._timer)
             self._timer = None

@@ -1,4 +1,4 @@
-"""The user at the other end of a Unix socket, as the kernel reports it, since only that cannot be forged."""
+"""The user at the other end of a Unix socket, as the kernel reports it. No program can forge this."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _LOCAL_PEERCRED = 1  # of SOL_LOCAL, which is 0; Python has no names for them
 
 
 def peer_uid(sock: socket.socket) -> int | None:
-    """The user at the other end; None where the system does not tell. Raises OSError when the other end has gone."""
+    """Returns the user id at the other end; None on a system that does not report it. Raises OSError when the other end
+    has gone."""
     if hasattr(socket, "SO_PEERCRED"):
         _pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return int(uid)

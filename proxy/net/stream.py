@@ -1,8 +1,8 @@
-"""A path for bytes in both directions: what a Dialer returns and everything above it uses.
+"""A path for bytes in both directions. A Dialer returns one, and everything above it uses it.
 
-It has two layers of calls. The `_nowait` ones never block and report when they would have; the race and the pump use
-them and are woken through `notify`. `receive` and `send` do the same for a coroutine that has nothing else to do. A
-Stream has one owner at a time, who closes it; one task may receive while another sends.
+It has two layers of calls. The `_nowait` calls never block, and report when they would have; the race and the pump use
+them and are woken through `notify`. `receive` and `send` wait, for a coroutine that has nothing else to do. A Stream
+has one owner at a time, who closes it; one task may receive while another sends.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from proxy.wire.reader import Parser, Reader
 T = TypeVar("T")
 
 CHUNK = 64 * 1024
-"""Bytes read at most at once. With as many again waiting to be sent, a direction holds 128 KiB outside the kernel."""
+"""Bytes of one read at most. With as many again that wait to be sent, a direction holds 128 KiB outside the kernel."""
 
 BULK_RECORDS = 8 * (16 * 1024 + 22)
-"""The records of TLS 1.3 that hold 2 * CHUNK when each is full (RFC 8446 section 5.2: five bytes before, and a type and
-16 of authentication after it). None is cut then: a fifth less CPU for a GB than with one CHUNK at a time (measured)."""
+"""Bytes of the full TLS 1.3 records that hold 2 * CHUNK (RFC 8446 section 5.2: 5 bytes of header, 1 of type and 16 of
+authentication each). A read of this size cuts no record: a fifth less CPU for a GB than reads of one CHUNK
+(measured)."""
 
 LENT = memoryview(mmap.mmap(-1, BULK_RECORDS))
-"""Where `lend_nowait` puts what it received. All streams share it, so bulk takes no memory from the system. As a
-mapping of its own it takes none either before bulk comes."""
+"""The buffer of `lend_nowait`, shared by all streams. As an anonymous mapping, it takes no memory before the first bulk
+transfer."""
 
-_READS, _WRITES = READABLE | BROKEN, WRITABLE | BROKEN  # after these, a call may do more than before
-_FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without an edge of its own
+_READS, _WRITES = READABLE | BROKEN, WRITABLE | BROKEN  # after these events, a call may do more than before
+_FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without another edge
 
 _NEW_SEGMENT = socket.MSG_EOR if sys.platform == "linux" else 0
 _MORE_FOLLOWS = socket.MSG_MORE if sys.platform == "linux" else 0
@@ -46,7 +47,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 
 class Stream(ABC):
-    """See the module's docstring. All calls may raise OSError (ConnectionError for what the peer did)."""
+    """See the module's docstring. All calls may raise OSError (ConnectionError when the peer is the cause)."""
 
     __slots__ = ("_receiver", "_sender", "drained", "finished", "held_s", "notify", "peer", "syn_at")
 
@@ -56,13 +57,13 @@ class Stream(ABC):
         self.notify: Callable[[], None] | None = None
         """Called whenever a `_nowait` call may return more than before. Must not raise."""
         self.syn_at = 0.0
-        """When it began to connect, by the loop's clock; 0: not known."""
+        """The time when it began to connect, by the loop's clock; 0: not known."""
         self.held_s = 0.0
-        """Seconds for which Byway itself held back its dial or its delivery, so that they are not the route's."""
+        """Seconds for which Byway itself held back the dial or the delivery; they are not the route's."""
         self.drained = False
-        """A `receive_nowait` would return None: it need not be called before `notify` is."""
+        """`receive_nowait` would return None, so it need not be called before the next `notify`."""
         self.finished = False
-        """It is known before the call that the next `receive_nowait` returns b"". False: it may all the same."""
+        """The next `receive_nowait` returns b"". It may do so with False, too."""
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
 
@@ -71,7 +72,7 @@ class Stream(ABC):
         """Returns 1 to `limit` bytes; b"" when the peer has finished sending; None when nothing has come yet."""
 
     def lend_nowait(self, limit: int = CHUNK) -> bytes | memoryview | None:
-        """As `receive_nowait`, for one who has no use for the bytes after the next call on any stream: they may lie in
+        """Returns as `receive_nowait`, but the bytes are valid only until the next call on any stream: they may lie in
         LENT. `limit` is at most BULK_RECORDS."""
         return self.receive_nowait(limit)
 
@@ -84,12 +85,12 @@ class Stream(ABC):
         return self.send_nowait(data)
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
-        """Sends as `send_nowait`. The next bytes begin a TCP segment of their own, where the system can ensure it."""
+        """Sends as `send_nowait`. The next bytes begin a new TCP segment, if the system can ensure it."""
         return self.send_nowait(data)
 
     @abstractmethod
     def send_eof(self) -> None:
-        """Ends our direction after everything sent (half-close); the other one stays open. Harmless when repeated."""
+        """Ends our direction after the bytes sent (half-close); the other one stays open. Harmless when repeated."""
 
     @abstractmethod
     def close(self) -> None:
@@ -97,23 +98,23 @@ class Stream(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Closes both directions with a reset: what is unsent is discarded (SO_LINGER 0). Harmless when repeated."""
+        """Closes both directions with a reset; unsent bytes are discarded (SO_LINGER 0). Harmless when repeated."""
 
     def want_write(self) -> None:  # noqa: B027  only a plain socket has to do something
-        """To be called when a send past the stream, to its `plain_socket`, was cut short: `notify` will be called when
-        more can be sent."""
+        """Asks for a `notify` when more can be sent. A caller that sends to the `plain_socket` itself calls this when a
+        send was cut short."""
 
     def pause_reading(self) -> None:  # noqa: B027  as `want_write`
-        """To be called when nothing is read for now, so that `notify` need not be called for each packet that comes. It
-        is still called for an end and for a break."""
+        """Stops `notify` for each packet, for an owner that does not read for now. `notify` is still called at EOF and
+        when the connection breaks."""
 
     def resume_reading(self) -> None:  # noqa: B027
-        """Ends a pause: `notify` is called for what came in it."""
+        """Ends a pause. `notify` is called for bytes that came during the pause."""
 
     @property
     @abstractmethod
     def plain_socket(self) -> socket.SocketType | None:
-        """The socket, when its bytes are the stream's own, so that the kernel may move them (splice); else None."""
+        """The socket, if its bytes are the stream's own, so that the kernel may move them (splice); else None."""
 
     @property
     @abstractmethod
@@ -127,8 +128,8 @@ class Stream(ABC):
         return data
 
     def readable(self) -> asyncio.Future[None]:
-        """Returns what is done when `receive_nowait` may return more. To be awaited at once: a future, since a
-        coroutine would be one more step of each wake-up."""
+        """Returns a future that is done when `receive_nowait` may return more. Await it at once. A coroutine would be
+        one more step of each wake-up."""
         receiver: asyncio.Future[None] = asyncio.Future()
         self._receiver = receiver
         return receiver
@@ -179,15 +180,15 @@ class SocketStream(Stream):
         "plain_socket", "poller",
     )  # fmt: skip
 
-    # Every connection reads them many times, so they are attributes and no properties.
+    # Every connection reads these many times, so they are attributes and not properties.
     plain_socket: socket.SocketType | None
     lowest_socket: socket.SocketType
-    # As an attribute it would be a value of 72 bytes in each; as a method of Python, four calls a tunnel.
+    # An attribute would take 72 bytes in each stream; a method, four Python calls a tunnel.
     fileno = property(attrgetter("lowest_socket.fileno"))
 
     def __init__(self, sock: socket.SocketType, poller: Poller, peer: str, *, connected: bool = False) -> None:
-        """`connected`: it is already, so that what can be sent is no news before a send was cut short."""
-        # What Stream does. Every connection has two of these.
+        """`connected`: the socket is connected, so it is not watched for writing before a send was cut short."""
+        # The assignments of Stream.__init__, written out: every connection makes two of these.
         self.peer = peer
         self.notify = None
         self.syn_at = self.held_s = 0.0
@@ -199,7 +200,7 @@ class SocketStream(Stream):
         self._armed_by_poller = poller.edge_triggered
         self._writes_armed = poller.edge_triggered and not connected
         self._awaits_write = not connected  # it is connecting, or a send was cut short
-        self._edges = WRITABLE if connected else 0  # all that came
+        self._edges = WRITABLE if connected else 0  # all events so far
         self._eof_sent = False
         poller.register(self, writes=not connected)
 
@@ -211,14 +212,14 @@ class SocketStream(Stream):
             if mask & URGENT:
                 self.plain_socket = None  # splice(2) ends before an urgent byte as it ends at EOF
         elif not self._awaits_write:
-            return  # of a connect() that was found to have come through before it was reported
+            return  # a connect() that `is_connected` has already seen
         if self._receiver is not None or self._sender is not None:
             self._resume(receiver=mask & _READS > 0, sender=mask & _WRITES > 0)
         if self.notify is not None:
             self.notify()
 
     def is_connected(self) -> bool:
-        """Whether the connect() in progress has come through. Raises the OSError that it ended with."""
+        """Whether the connect() in progress has succeeded. Raises the OSError with which it failed."""
         if self._armed_by_poller and self._edges & WRITABLE and not self._edges & BROKEN:
             return True  # epoll calls a socket writable when it is connected, and not before
         try:
@@ -235,12 +236,12 @@ class SocketStream(Stream):
         return True
 
     async def connected(self) -> None:
-        """Waits for a connect() in progress. Raises the OSError that it ended with."""
+        """Waits for a connect() in progress. Raises the OSError with which it failed."""
         while not self.is_connected():
             await self._sendable()
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        if self.drained:  # recv would return EAGAIN: the system call is saved, and an edge will come
+        if self.drained:  # recv would return EAGAIN; an edge will come
             return None
         if self.finished:
             return b""
@@ -288,7 +289,7 @@ class SocketStream(Stream):
         return sent
 
     def send_last_nowait(self, data: bytes | memoryview) -> int:
-        # A packet less, and a wake-up of the other side, for each connection that ends with an answer.
+        # This saves a packet, and a wake-up of the other side, for each connection that ends with an answer.
         try:
             sent = self.lowest_socket.send(data, _MORE_FOLLOWS)
         except BlockingIOError:
@@ -306,7 +307,7 @@ class SocketStream(Stream):
             await super().send(memoryview(data)[sent:])
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
-        # A send of its own and TCP_NODELAY are not enough: the kernel joins small writes while the network card is busy
+        # A separate send and TCP_NODELAY are not enough: the kernel joins small writes while the network card is busy
         # (tcp_autocorking), and when it retransmits. MSG_EOR forbids that (Linux 4.7).
         try:
             sent = self.lowest_socket.send(data, _NEW_SEGMENT)
@@ -327,7 +328,7 @@ class SocketStream(Stream):
 
     def resume_reading(self) -> None:
         if self._edges & PEER_SHUT:
-            self._edges |= URGENT  # one that came in the pause is not reported yet, and the end does not come before it
+            self._edges |= URGENT  # an urgent byte may have come in the pause, unreported: then EOF comes after it
         self.poller.resume_reading(self, writes=self._writes_armed)
 
     def send_eof(self) -> None:
@@ -352,7 +353,7 @@ class SocketStream(Stream):
             self.close()
 
     def detach(self) -> socket.socket:
-        """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is unusable then."""
+        """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is then unusable."""
         self.poller.unregister(self)
         self.drained = self.finished = False
         family, kind = self.lowest_socket.family, self.lowest_socket.type
@@ -363,7 +364,8 @@ class SocketStream(Stream):
 
 
 async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:
-    """Runs a wire parser on the bytes of `stream`, and returns its value. Bytes that it leaves stay in `reader`."""
+    """Runs a wire parser on the bytes of `stream`, and returns its value. Bytes that the parser leaves stay in
+    `reader`. Raises OSError as the stream does, and PeerError as the parser does."""
     try:
         while True:
             if reader or reader.ended:

@@ -1,7 +1,7 @@
-"""Owned tasks: a reference is kept until they end, and what they raise is never lost.
+"""Owned tasks: a reference is kept until they end, and their exceptions are always reported.
 
-A plain `asyncio.create_task` may be collected while it runs, and its exception is reported only then, if at all; ruff
-bans it everywhere else.
+A task of a plain `asyncio.create_task` may be collected while it runs, and its exception is reported only then, if at
+all. Ruff bans it everywhere else.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _EAGER = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 def spawn(
     coro: Coroutine[Any, Any, T], *, name: str, on_end: Callable[[], None] | None = None, eager: bool = False
 ) -> asyncio.Task[T]:
-    """Starts `coro` as a task. An exception goes to the loop's exception handler when it ends, even if the task
-    is awaited: expected failures are caught within `coro`. `on_end` is called when it has ended in any way. `eager`
-    runs it up to its first wait before this returns, from Python 3.12 on."""
+    """Starts `coro` as a task. Its exception goes to the loop's exception handler, even if the task is awaited, so
+    `coro` catches expected failures itself. `on_end` is called when it has ended in any way. `eager` runs it up to its
+    first wait before this returns (from Python 3.12 on)."""
     options: dict[str, Any] = _EAGER if eager else {}
     task: asyncio.Task[T] = asyncio.Task(coro, loop=asyncio.get_running_loop(), name=name, **options)
     _running.add(task)
@@ -48,15 +48,15 @@ def _ended(task: asyncio.Task[Any], on_end: Callable[[], None] | None = None) ->
 
 
 BACK_OFF_MAX_S = 10.0
-"""Of work that fails: an edit that mends it takes effect within that."""
+"""The longest pause of work that fails: an edit that mends it takes effect within this time."""
 
 
 async def keep_watching(parts: Mapping[str, Callable[[], Awaitable[object] | None]], *, every_s: float) -> None:
-    """Calls each of `parts` every `every_s` seconds, and awaits what it returns, until cancelled. Their keys say what
-    they do. What one raises goes to the loop's exception handler, as the exceptions of tasks do; that part is called
-    again after twice as long each time, up to BACK_OFF_MAX_S, and the others go on."""
+    """Calls each of `parts` every `every_s` seconds, and awaits its result, until cancelled. Its key names its work. An
+    exception goes to the loop's exception handler, as the exceptions of tasks do. That part then pauses, twice as long
+    after each failure, up to BACK_OFF_MAX_S; the others go on."""
     loop = asyncio.get_running_loop()
-    failed: dict[str, tuple[float, float]] = {}  # part → when it is called again, and after what time
+    failed: dict[str, tuple[float, float]] = {}  # part → the time of its next call, and the length of its pause
     while True:
         await asyncio.sleep(every_s)
         for work, call in parts.items():
@@ -75,8 +75,8 @@ async def keep_watching(parts: Mapping[str, Callable[[], Awaitable[object] | Non
 
 
 def report_fault(work: str, error: Exception) -> None:
-    """Hands an unexpected exception to the loop's exception handler. `work` says what goes on without what
-    failed; it names no host."""
+    """Hands an unexpected exception to the loop's exception handler. `work` names the work that failed and goes on; it
+    contains no host."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # a command, without a loop
@@ -86,7 +86,7 @@ def report_fault(work: str, error: Exception) -> None:
 
 
 async def cancel_all(timeout_s: float = 5.0) -> None:
-    """Cancels every running task but the caller's and waits until they have ended, at most `timeout_s`."""
+    """Cancels every running task but the caller's, and waits until they have ended, for at most `timeout_s`."""
     current = asyncio.current_task()
     left = {task for task in _running if task is not current and not task.done()}
     for task in left:

@@ -1,10 +1,10 @@
-"""What the kernel knows of a flight: TCP_INFO, read without privileges on Linux.
+"""Reads the kernel's TCP_INFO about a connection, without privileges, on Linux.
 
-A flight that a censor drops is sent again by our kernel, and again, and stays unacknowledged; one that a slow server
-has taken is acknowledged and silent. So the wait for a dropped flight can be cut short without ever hurrying a slow
-server. A single lost segment makes one retransmission (tail loss probe included), hence two (`hedge_retransmits`).
-Fields are read by their offset in the kernel's `struct tcp_info`, which only ever grows at its end. Without it
-`usable` is False, and the race hedges by a timer.
+Our kernel retransmits a flight that a censor drops, and it stays unacknowledged; a slow server acknowledges the flight
+and is silent. So the wait for a dropped flight can be cut short without hurrying a slow server. A single lost segment
+causes one retransmission (tail loss probe included), hence two (`hedge_retransmits`). Fields are read by their offset
+in the kernel's `struct tcp_info`, which only grows at its end. Without it `usable` is False, and the race hedges by a
+timer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 GIVE_UP_MS = 5000
-"""After a plain close the kernel would retransmit the ClientHello, with the name in it, for 32 s (measured)."""
+"""Milliseconds for which the kernel retransmits on an abandoned connection. After a plain close it would retransmit the
+ClientHello, with the name in it, for 32 s (measured)."""
 
 # <linux/tcp.h>, offsets in bytes: tcpi_backoff 4 (doublings of tcpi_rto), tcpi_rto 8 (µs), tcpi_unacked 24 (segments),
 # tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
@@ -29,7 +30,7 @@ _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)  # Linux and macOS
 _BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as its struct has
 
-# The same for a flow that is under way: tcpi_state 0, tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24
+# For a flow that is under way: tcpi_state 0, tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24
 # (segments), tcpi_last_ack_recv 56 (ms ago), tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_received
 # 128 (Linux 4.1), tcpi_data_segs_in 152 (Linux 4.6).
 _CLOSED = 7  # TCP_CLOSE (<net/tcp_states.h>)
@@ -42,12 +43,12 @@ class Snapshot:
 
     total_retransmits: int  # segments
     bytes_acked: int
-    rtt_s: float = 0.0  # that of the SYN; 0: not known
+    rtt_s: float = 0.0  # of the SYN; 0: not known
 
 
 @frozen_dataclass
 class Reading:
-    """What became of a flight since its snapshot."""
+    """The state of a flight, compared with its snapshot."""
 
     retransmits: int = 0  # segments sent again
     unacked: int = 0  # segments sent and not acknowledged
@@ -64,7 +65,7 @@ class FlowSample:
     retransmits: int = 0  # segments sent again, ever
     unacked: int = 0  # segments sent and not acknowledged
     heard_s: float = 0.0  # since the last acknowledgement came
-    segment: int = 0  # bytes of a full segment, as the other end makes them
+    segment: int = 0  # bytes of a full segment of the other end
     bytes_in: int = 0
     segments_in: int = 0  # that held data
     rtt_s: float = 0.0  # smoothed, as it was while acknowledgements came
@@ -74,12 +75,12 @@ class FlowSample:
 PROBE_EVERY_S = 1  # the kernel's least
 
 PROBES_MAX = 127
-"""Probes without an answer after which the kernel breaks a connection; it takes no larger number. No connection gets so
-many: with a count of 3 a live connection dies in an outage of 3 s (measured)."""
+"""Unanswered probes after which the kernel breaks a connection: the largest number that it accepts, so that none is
+broken. With a count of 3, a live connection dies in an outage of 3 s (measured)."""
 
 
 class Keepalive:
-    """Probes on an idle connection, to be read by `TcpInfo.sample`. What was set before is set again at the end."""
+    """Probes on an idle connection, whose result `TcpInfo.sample` reads. `end` restores the socket's options."""
 
     __slots__ = ("_before",)
 
@@ -88,8 +89,8 @@ class Keepalive:
 
     @classmethod
     def begin(cls, sock: socket.SocketType, *, every_s: int, count: int) -> Keepalive:
-        """A probe each `every_s`, the first one `every_s` from now; the kernel breaks the connection after `count`
-        without an answer. Raises OSError when the connection is closed."""
+        """Sends a probe each `every_s`, the first one `every_s` from now. The kernel breaks the connection after
+        `count` unanswered probes. Raises OSError when the connection is closed."""
         options = (*_KEEPALIVE_TIMES, (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         before = tuple((level, option, sock.getsockopt(level, option)) for level, option in reversed(options))
         wanted = {"TCP_KEEPCNT": count}
@@ -99,7 +100,7 @@ class Keepalive:
         return cls(before)
 
     def end(self, sock: socket.SocketType) -> None:
-        """Harmless when the connection is closed."""
+        """Restores the socket's options. Harmless when the connection is closed."""
         with contextlib.suppress(OSError):
             for level, option, value in self._before:
                 sock.setsockopt(level, option, value)
@@ -124,7 +125,7 @@ class _Info:
 
 
 class TcpInfo:
-    """Reads TCP_INFO. `usable` is whether a self-test on loopback passed; if not, no method may be called. While
+    """Reads TCP_INFO. `usable` says whether a self-test on loopback passed; without it, no method may be called. While
     `split_tcp.detected`, the values describe a middlebox on the path and not the site."""
 
     def __init__(self, settings: DetectTuning | None = None) -> None:
@@ -145,7 +146,7 @@ class TcpInfo:
         return Snapshot(total_retransmits, bytes_acked, rtt_us / 1e6)
 
     def since(self, sock: socket.SocketType, snapshot: Snapshot) -> Reading:
-        """What became of the bytes that were sent since `snapshot`. An empty Reading when the socket is closed."""
+        """The state of the bytes that were sent since `snapshot`. An empty Reading when the socket is closed."""
         info = _read(sock)
         if info is None:
             return Reading()
@@ -158,8 +159,8 @@ class TcpInfo:
         )
 
     def answered_after(self, sock: socket.SocketType) -> float | None:
-        """Returns the seconds from the last byte sent to the last one received, by the kernel's clock, so that our own
-        delays do not count; None when they are not readable, or nothing was received since."""
+        """Returns the seconds from the last byte sent to the last byte received, by the kernel's clock, so that our own
+        delays do not count. None when they are not readable, or nothing was received after the last byte sent."""
         data = _info(sock)
         if len(data) < _TIMES.size:
             return None
@@ -192,7 +193,7 @@ class TcpInfo:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GIVE_UP_MS)
 
     def self_test(self) -> bool:
-        """Whether one byte and its acknowledgement on loopback are read as such. Takes under a millisecond."""
+        """Whether TCP_INFO shows one byte on loopback and its acknowledgement. Takes under a millisecond."""
         try:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 listener.settimeout(1.0)
@@ -202,7 +203,7 @@ class TcpInfo:
                     server, _ = listener.accept()
                     with server:
                         return self._reads_acknowledgement(client, server)
-        except OSError:  # no loopback, or none to be used: no oracle
+        except OSError:  # no loopback, or none that may be used
             return False
 
     def _reads_acknowledgement(self, client: socket.SocketType, server: socket.SocketType) -> bool:
@@ -219,7 +220,7 @@ class TcpInfo:
 
 
 def _info(sock: socket.SocketType) -> bytes:
-    """The kernel's structure; empty when there is none for this socket."""
+    """The kernel's `struct tcp_info`; empty when there is none for this socket."""
     if _TCP_INFO is None:
         return b""
     try:
@@ -229,7 +230,7 @@ def _info(sock: socket.SocketType) -> bytes:
 
 
 def _read(sock: socket.SocketType) -> _Info | None:
-    """None when this is no TCP socket, it is closed, or the kernel's structure ends before what we need."""
+    """None when this is no TCP socket, it is closed, or the kernel's structure lacks a field that is needed."""
     data = _info(sock)
     if len(data) < _FIELDS.size:
         return None
@@ -240,9 +241,9 @@ def _read(sock: socket.SocketType) -> _Info | None:
 
 # -- split TCP ---------------------------------------------------------------------------------------------------------
 # A middlebox that terminates TCP on the path (split TCP: a company's proxy, a satellite modem, some filters) also
-# acknowledges what we send, so TCP_INFO then describes the middlebox and not the site. It is near and the sites are
-# far, which shows in the times of hosts that work: their first bytes come many times later than their SYN-ACK. One slow
-# site shows the same; half of the latest sites rarely do. Nothing is sent to find out.
+# acknowledges our bytes, so TCP_INFO then describes the middlebox and not the site. The middlebox is near and sites are
+# far: the first bytes of working hosts come many times later than their SYN-ACK. One slow site shows the same; half of
+# the latest sites rarely do. The detector sends nothing.
 
 
 class SplitTcpDetector:
@@ -259,8 +260,8 @@ class SplitTcpDetector:
         """Whether a middlebox terminates TCP on the path."""
 
     def note(self, host: str, syn_s: float, first_byte_s: float) -> None:
-        """A host worked: its SYN was answered after `syn_s` (0: not known) and its flight after `first_byte_s`. With
-        enough hosts known, more than half of them late is the same as a median that is."""
+        """A host worked: its SYN was answered after `syn_s` (0: not known) and its flight after `first_byte_s`. Once
+        enough hosts are known, a middlebox is detected while more than half of them are late (a late median)."""
         if syn_s <= 0:
             return
         detect = self._detect
@@ -283,7 +284,7 @@ class SplitTcpDetector:
         self.detected = False
 
     def forget_hosts(self) -> None:
-        """Forgets all hosts, and not what they have shown: that stands until enough others are known."""
+        """Forgets all hosts. The result `detected` stands until enough other hosts are known."""
         self._late.clear()
         self._late_count = 0
 

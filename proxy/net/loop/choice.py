@@ -1,8 +1,8 @@
-"""Which event loop a process of Byway runs on: its own, or asyncio's where its own cannot run.
+"""Chooses the event loop of a process: Byway's own, or asyncio's where that cannot run.
 
-Its own is built on parts of asyncio that no documentation promises; the page of this package lists them. So it is
-tried before it is used, in an eighth of a millisecond (measured): each part must be there, and one pass must do what a
-pass of asyncio does. A Python in which something differs gets asyncio's loop, and the log says so.
+Byway's loop uses undocumented parts of asyncio, which the page of this package lists. So it is tried before it is used,
+in an eighth of a millisecond (measured): each part must exist, and one pass must do the same as a pass of asyncio. If
+something differs in this Python, Byway takes asyncio's loop, and the log says so.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ BORROWED = (
     *(f"{_HANDLE}.{name}" for name in _VALUES_OF_HANDLE),
     *(f"{_TIMER}.{name}" for name in _VALUES_OF_TIMER),
 )
-"""What Byway's loop uses of the inside of asyncio."""
+"""The undocumented parts of asyncio that Byway's loop uses."""
 
 _WAITS_MAX = 4
-"""Passes of a trial. It takes one; a loop that does not stop would go on for ever."""
+"""The most passes of a trial, which takes one: a loop that does not stop would go on for ever."""
 
 
 def new_loop(wanted: EventLoop = "auto") -> asyncio.AbstractEventLoop:
@@ -65,10 +65,10 @@ def new_loop(wanted: EventLoop = "auto") -> asyncio.AbstractEventLoop:
 
 
 def missing() -> str:
-    """Returns the first thing that Byway's loop borrows and that is not as it expects; empty when all are. Runs a loop
-    for one pass, so no other may run in this thread."""
+    """Returns the first part of asyncio that is not as Byway's loop expects it; empty when all are. Runs a loop for one
+    pass, so no other may run in this thread."""
     try:
-        # Not before, since a handle of another Python may be no class to derive one from.
+        # Imported in here: in another Python, asyncio's handle may be no class to derive from.
         from proxy.net.loop.polling_loop import PollingLoop
 
         loop = PollingLoop()
@@ -85,7 +85,7 @@ def missing() -> str:
 
 
 class _Differs(Exception):
-    """Something is not as Byway's loop expects it. The text names it."""
+    """A part of asyncio is not as Byway's loop expects it. The text names the part."""
 
 
 def _expect(is_so: bool, name: str) -> None:
@@ -94,11 +94,11 @@ def _expect(is_so: bool, name: str) -> None:
 
 
 def _nothing() -> None:
-    """Is cancelled before its turn."""
+    """A callback that is cancelled before its turn."""
 
 
 def _check_parts(loop: PollingLoop) -> None:
-    """Raises _Differs for a part that is not there. Where asyncio has changed, anything may be raised."""
+    """Raises _Differs for a missing part. If asyncio has changed, anything may be raised."""
     for name, kind in _VALUES_OF_LOOP.items():
         _expect(isinstance(getattr(loop, name, None), kind), f"{_LOOP}.{name}")
     for name in _METHODS_OF_LOOP:
@@ -107,7 +107,7 @@ def _check_parts(loop: PollingLoop) -> None:
     for name in _VALUES_OF_HANDLE:
         _expect(hasattr(theirs, name), f"{_HANDLE}.{name}")
     ours = loop.call_soon(_nothing)
-    for name in dir(theirs):  # also what a later asyncio sets in its handles
+    for name in dir(theirs):  # includes attributes that a later asyncio may add to its handles
         _expect(hasattr(ours, name) or not hasattr(theirs, name), f"{_HANDLE}.{name}")
     timer = loop.call_at(loop.time() - 1, _nothing)
     for name in _VALUES_OF_TIMER:
@@ -117,8 +117,8 @@ def _check_parts(loop: PollingLoop) -> None:
 
 
 def _check_pass(loop: PollingLoop) -> None:
-    """Lets the loop run: callbacks, a timer, a wake-up as by another thread, and the end, beside what `_check_parts`
-    has cancelled. Raises as that."""
+    """Runs the loop with callbacks, a timer, a wake-up as by another thread and a stop, beside the cancelled ones of
+    `_check_parts`. Raises as `_check_parts`."""
     called: list[str] = []
     raised: list[BaseException] = []
     loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
@@ -145,7 +145,7 @@ def _check_pass(loop: PollingLoop) -> None:
 
 
 class _NoEdges:
-    """An EdgeSet of no sockets, for a trial: it looks at the loop's own descriptors, and never waits."""
+    """An EdgeSet without sockets, for a trial: it polls the loop's own descriptors, and never waits."""
 
     has_pass_end_work = False
 

@@ -1,14 +1,10 @@
 """The event loop of a running Byway: asyncio's own, waiting in the epoll set of the poller.
 
-A loop that watches the epoll set like any other descriptor takes two system calls and two passes for each event: one to
-find the set ready, one to read it. This one waits in that set itself, in which the descriptors of asyncio are one
-entry, and tells the owners of sockets at once. A task that they wake runs in the same pass.
-
-Every event of every connection comes through a pass of the loop and a callback. So both are written out here: a pass
-takes two calls of Python functions where asyncio takes four, a callback one instead of five.
-
-What it borrows from the inside of asyncio is listed on the page of this package, and tried before a loop is used
-(`choice`).
+A loop that watches the epoll set like any other descriptor takes two system calls and two passes for each event. This
+loop waits in the set itself, in which asyncio's descriptors are one entry, and calls the owners of sockets at once.
+A task that they wake runs in the same pass. Pass and callback are written out, since every event needs both: a pass
+takes two calls of Python functions where asyncio takes four, a callback one instead of five. The page of this package
+lists the parts of asyncio that this uses, and `choice` tries them before a loop is used.
 """
 
 from __future__ import annotations
@@ -26,34 +22,34 @@ from typing import Protocol, TypeVarTuple, Unpack
 _Ts = TypeVarTuple("_Ts")
 
 _WAIT_MAX_S = 24 * 3600.0
-"""Longer, and epoll refuses. asyncio has the same limit."""
+"""The longest wait that epoll accepts; asyncio has the same limit."""
 
 _CANCELLED_MAX = 100
 """Cancelled timers that are kept until their time."""
 
 
 class EdgeSet(Protocol):
-    """An epoll set whose owners are told of its events by `wait`."""
+    """An epoll set. Its `wait` calls the owners of sockets that have events."""
 
     has_pass_end_work: bool
-    """`end_pass` has something to do. It need not be called else, which saves a call in most passes."""
+    """Whether `end_pass` has something to do. Otherwise it is not called, which saves a call in most passes."""
 
     def watch_selector(self, fd: int) -> None:
         """Adds the descriptor of the loop's own selector."""
         ...
 
     def end_pass(self) -> None:
-        """Does what waits for the end of the pass. Called last in it, before the wait."""
+        """Does the work that waits for the end of the pass. Called last in a pass, before the wait."""
         ...
 
     def wait(self, timeout_s: float) -> bool:
-        """Waits for at most `timeout_s`, for ever when it is negative, and tells owners. Returns whether something is
-        ready in the loop's own selector."""
+        """Waits for at most `timeout_s`, for ever when it is negative, and calls owners. Returns whether the loop's own
+        selector has something ready."""
         ...
 
 
 class _Callback(asyncio.Handle):
-    """What `call_soon` returns: asyncio's own, of which these attributes are as old as it is."""
+    """The handle that `call_soon` returns: asyncio's own. These attributes have always been in it."""
 
     __slots__ = ()
 
@@ -64,7 +60,7 @@ class _Callback(asyncio.Handle):
 
 
 class _Timer(asyncio.TimerHandle):
-    """What asyncio's `call_at` returns."""
+    """The handle that asyncio's `call_at` returns."""
 
     __slots__ = ()
 
@@ -87,21 +83,21 @@ class PollingLoop(asyncio.SelectorEventLoop):
     _timer_cancelled_count: int
 
     def __init__(self) -> None:
-        self._descriptors = selectors.EpollSelector()  # asyncio's selector: all that have no owner
+        self._descriptors = selectors.EpollSelector()  # asyncio's selector, for descriptors without an owner
         super().__init__(self._descriptors)
         self._clock_step_s = time.get_clock_info("monotonic").resolution
         self._edges: EdgeSet | None = None
-        # asyncio calls both dozens of times for each connection. These do the same, and are no functions of Python.
+        # asyncio calls both dozens of times for each connection. These C functions do the same.
         self.time = time.monotonic  # type: ignore[method-assign]
         self.get_debug = partial(bool, self.get_debug())  # type: ignore[method-assign]
 
     def call_soon(
         self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As asyncio's."""
+        """See asyncio's `call_soon`."""
         if self._closed or self._debug:
             return super().call_soon(callback, *args, context=context)
-        handle = _Callback.__new__(_Callback)  # what its __init__ would set follows
+        handle = _Callback.__new__(_Callback)  # the attributes that its __init__ would set follow
         handle._context = copy_context() if context is None else context
         handle._loop = self
         handle._callback = callback
@@ -111,7 +107,8 @@ class PollingLoop(asyncio.SelectorEventLoop):
         return handle
 
     def wait_in(self, edges: EdgeSet) -> bool:
-        """Waits in this set from now on, until `leave`. Returns False, and does nothing, while it waits in another."""
+        """Makes the loop wait in this set until `leave`. Returns False, and does nothing, while it waits in another
+        set."""
         if self._edges is not None:
             return False
         self._edges = edges
@@ -119,20 +116,20 @@ class PollingLoop(asyncio.SelectorEventLoop):
         return True
 
     def leave(self, edges: EdgeSet) -> None:
-        """Waits no longer in this set. Its owner closes it after that."""
+        """Stops waiting in this set. Its owner may then close it."""
         if self._edges is edges:
             self._edges = None
 
     def _run_once(self) -> None:
-        """Passes of the loop, each as asyncio's: waits, tells who has news, and calls what is due. What is added
-        meanwhile is called in the next pass. asyncio calls this until the loop is to stop; it goes on by itself until
-        then, which saves the call."""
+        """Runs passes of the loop, each like one of asyncio's: waits, reports events, and makes the calls that are due.
+        A callback that is added meanwhile runs in the next pass. asyncio calls this once for each pass; here one call
+        runs all passes until the loop stops."""
         timers, ready, clock = self._scheduled, self._ready, self.time
         timer: _Timer | None
         handle: _Callback | _Timer | None
         while True:
             if self._edges is not None and self._edges.has_pass_end_work:
-                self._edges.end_pass()  # what it calls may add a callback, so before the length of the wait is known
+                self._edges.end_pass()  # before the wait is computed, because this may add a callback
             if self._timer_cancelled_count > _CANCELLED_MAX and 2 * self._timer_cancelled_count > len(timers):
                 timers[:] = [timer for timer in timers if not timer._cancelled]
                 heapq.heapify(timers)
@@ -171,6 +168,6 @@ class PollingLoop(asyncio.SelectorEventLoop):
                     self.call_exception_handler(
                         {"message": f"fault in {handle!r}", "exception": error, "handle": handle}
                     )
-                timer = handle = None  # what they hold need not live until the next event
+                timer = handle = None  # so that their objects do not live until the next event
             if self._stopping:
                 return

@@ -1,10 +1,8 @@
 """Timers for code that sets one for each connection and nearly always cancels it.
 
-The earliest of them is one timer of the loop. The others wait in a heap of lists, which is ordered without a call of
-Python; a timer of asyncio takes about ten such calls. A cancelled timer stays in the heap until an earlier one is due,
-or until the heap has doubled.
-
-A timer that is due lets the loop go through a few passes before it calls: see `deadline`.
+All timers wait in a heap of lists, which is ordered without a Python call; the loop has one timer, for the earliest. A
+timer of asyncio takes about ten Python calls. A cancelled timer stays in the heap until an earlier one is due, or until
+the heap has doubled. A timer that is due lets the loop make a few passes before its callback runs: see `deadline`.
 """
 
 from __future__ import annotations
@@ -17,8 +15,9 @@ from itertools import count
 from typing import Any
 
 Timer = list[Any]
-"""[when, number, callback, passes]: made by `call_at`, for `cancel` alone. Numbers grow, so that timers of one time are
-due in the order of their making. `callback` is None in one that is cancelled or was called; `passes` are left."""
+"""[when, number, callback, passes], made by `call_at` for `cancel`. Numbers grow, so timers of the same time run in the
+order in which they were made. `callback` is None after a cancellation or the call; `passes` is the number of passes
+left."""
 
 _REBUILT_MIN = 64
 """A heap with fewer timers is left as it is."""
@@ -33,7 +32,7 @@ class _Timers:
         self.loop = loop
         self.heap: list[Timer] = []
         self.number = count()
-        self.rebuilt_at = _REBUILT_MIN  # timers in the heap, when those that are cancelled are removed
+        self.rebuilt_at = _REBUILT_MIN  # the size of the heap at which cancelled timers are removed
         self.armed_for = math.inf  # the time of the loop's timer
         self._handle: asyncio.TimerHandle | None = None
 
@@ -52,7 +51,7 @@ class _Timers:
     def _run_due(self) -> None:
         self._handle, self.armed_for = None, math.inf
         now = self.loop.time()
-        # Most are cancelled by now. The loop's timer is not set for those that are, also of later times.
+        # Most timers are cancelled by now. Cancelled ones of later times go too: the loop's timer is not set for them.
         while self.heap and (self.heap[0][0] <= now or self.heap[0][2] is None):
             timer = heapq.heappop(self.heap)
             if timer[2] is not None:
@@ -61,7 +60,7 @@ class _Timers:
             self.arm(self.heap[0][0])
 
     def _pass(self, timer: Timer) -> None:
-        """Calls a timer that is due, when no pass is left."""
+        """Runs the callback of a timer that is due, when no pass is left."""
         _, _, callback, passes = timer
         if callback is None:
             return
@@ -74,7 +73,7 @@ class _Timers:
 
 
 _latest: _Timers | None = None
-"""The timers of the loop that called last. A process has one loop; tests have more."""
+"""The timers of the loop that used `call_at` last. A process has one loop; tests have more."""
 
 
 def call_at(when: float, callback: Callable[[], object], *, passes: int = 0, instead_of: Timer | None = None) -> Timer:
@@ -96,5 +95,5 @@ def call_at(when: float, callback: Callable[[], object], *, passes: int = 0, ins
 
 
 def cancel(timer: Timer) -> None:
-    """The callback will not be called. Harmless when repeated, and after the call."""
+    """Cancels a timer. Harmless when repeated, and after the call."""
     timer[2] = None

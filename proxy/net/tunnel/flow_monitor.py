@@ -1,12 +1,11 @@
 """Detects flows that freeze, are throttled or are reset after they delivered.
 
-Some censors let a connection begin and then pass nothing more, or a trickle, or reset it after some bytes. The pump
-does not notice that, and must not become slower: this monitor polls the byte counters of each tunnel once a second and
-never sees its bytes. A direct flow that has stalled gets keepalive probes. Unanswered probes count only in seconds in
-which another direct flow received bytes, so that an outage of our own uplink freezes nothing. When none does, the
-listener is told, who may find a witness: a connection that is probed as well. Where nobody could be asked, a relay that
-stays silent is given up all the same: it may be the only way out. What a signal means, and whether another route does
-better, is for `detect`.
+Some censors let a connection begin and then pass nothing more, or a trickle, or reset it after some bytes. This monitor
+polls the byte counters of each tunnel once a second; it never sees the bytes, and the pump is not slower for it. A
+stalled flow gets keepalive probes. Unanswered probes count only in seconds in which another flow received bytes, so
+that an outage of our own uplink freezes nothing. Without such a flow, the listener may find a witness: a connection
+that is probed as well. Without a witness, a silent relay is given up anyway: it may be the only way out. `detect`
+decides what a signal means.
 """
 
 from __future__ import annotations
@@ -31,32 +30,32 @@ if TYPE_CHECKING:
 SAMPLE_S = 1.0
 
 _FULL = 0.5
-"""Mean size of the received segments, as a share of the full one, from which a sender has more to send. The mean
-allows for short ends of records and for retransmissions out of a slow queue; a chat's segments are smaller."""
+"""Mean size of the received segments, as a share of a full one, from which the sender is taken to have more to send.
+The mean allows for short ends of records and for retransmissions out of a slow queue; a chat's segments are smaller."""
 
 _WITNESSED = 0.3
-"""The share of seconds in which another flow must have been faster: pages come in bursts."""
+"""The share of seconds in which another flow must have been faster. It is small because pages come in bursts."""
 
 YOUNG_S = 300.0
-"""Seconds since it was opened in which a tunnel is closed when another one to its relay froze. Chromium uses an idle
-connection again for as long (net/socket/client_socket_pool.cc); a terminal's session is often older."""
+"""The age in seconds up to which a tunnel is closed when another one to its relay froze. Chromium uses an idle
+connection again for as long (net/socket/client_socket_pool.cc); a terminal session is often older."""
 
 ACKNOWLEDGED_MAX = 40
-"""Bytes that a client may send after an answer without asking for another: HTTP/2 acknowledges what it was sent, in
-frames of 9 to 17 bytes (RFC 9113, sections 6.5, 6.7 and 6.9), of which TLS makes records of 31 to 39. A request for a
-path that was asked for before is a record of 47 at least, with a browser's headers (by hpack)."""
+"""Bytes that a client may send after an answer without a new request. HTTP/2 acknowledges in frames of 9 to 17 bytes
+(RFC 9113, sections 6.5, 6.7 and 6.9), which are TLS records of 31 to 39 bytes. A repeated request of a browser is a
+record of at least 47 bytes (by hpack)."""
 
 _ROUND_TRIPS = 2
-"""Round trips for which nothing was heard of a frozen flow's peer, beside the seconds in which it was probed."""
+"""Round trips of silence that a frozen flow needs, beside the seconds of its unanswered probes."""
 
 _HEARD_S = 1.5
-"""Seconds since a witness was heard in which the network counts as there: it is probed a second after its last answer,
-and the next one takes a round trip."""
+"""Seconds for which an answer of a witness shows that the network works: the next probe follows after a second, and its
+answer after a round trip."""
 
 _SILENT_S = 7.5
-"""Seconds without a byte or an acknowledgement of a relay after which its flow is ended though nobody shows that the
-network is there: at the eighth poll, so within 10 s. A shorter outage ends nothing, nor does any of our own link, which
-`reset` is called for."""
+"""Seconds without a byte or an acknowledgement of a relay after which its flow is ended although nothing shows that the
+network works: at the eighth poll, so within 10 s. A shorter outage ends nothing. An outage of our own link ends nothing
+either, because `reset` is called after it."""
 
 _NEVER = float("-inf")
 _HOSTS = 4096
@@ -82,14 +81,14 @@ class FlowSampler(Protocol):
 
 
 class Moved(Protocol):
-    """The bytes that went one way."""
+    """The number of bytes in one direction."""
 
     @property
     def moved(self) -> int: ...
 
 
 class WatchedTransfer(Protocol):
-    """What is watched: a tunnel, or a plain HTTP exchange."""
+    """A tunnel, or a plain HTTP exchange."""
 
     @property
     def up(self) -> Moved: ...
@@ -103,42 +102,42 @@ class WatchedTransfer(Protocol):
     def over(self) -> bool: ...
 
     def abort(self, why: str) -> None:
-        """Ends it with a reset, for this reason."""
+        """Ends the transfer with a reset, for this reason."""
 
 
 class FlowListener(Protocol):
-    """Whom the monitor tells of one tunnel. No method may raise."""
+    """Gets the observations about one tunnel. No method may raise."""
 
     def on_flow_signal(self, signal: FlowSignal, tunnel: WatchedTransfer) -> None:
         """A direct flow froze, was throttled or was reset."""
 
     def on_relay_stalled(self, bytes_down: int, tunnel: WatchedTransfer) -> None:
-        """A flow through a relay stopped for good: the relay's own connection answers no probe."""
+        """A flow through a relay stopped for good: the relay answers no probe."""
 
     def on_relay_silent(self, silent_s: float, tunnel: WatchedTransfer) -> None:
-        """A flow through a relay gets nothing, its relay answers no probe for `silent_s`, and nobody could be asked
-        whether the network is there: either of them is gone."""
+        """A flow through a relay received nothing for `silent_s`, the relay answers no probe, and no witness could be
+        found. The relay or the network is gone."""
 
     def on_way_stalled(self, tunnel: WatchedTransfer) -> None:
-        """Another young flow over the same way to the relay stopped for good. This one is idle, and it would stop too
-        before it has brought more."""
+        """Another young flow over the same way to the relay stopped for good. This one is idle, and would stop as well
+        when it is used again."""
 
     def on_unwitnessed_stall(self) -> None:
-        """A flow has stalled, nothing of its peer was heard for `stalled_s`, and no direct flow receives: the network
-        may be at fault. Called each second until there is a witness."""
+        """A flow has stalled, its peer was silent for `stalled_s`, and no other flow receives: the network may be at
+        fault. Called each second until there is a witness."""
 
     def on_direct_bytes(self, within_s: float) -> None:
         """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
 
     def on_direct_carried(self, bytes_down: int) -> None:
-        """A direct flow has ended without a fault, and brought `bytes_down` bytes, at least `whole_bytes`."""
+        """A direct flow has ended without a fault after `bytes_down` bytes, which are at least `whole_bytes`."""
 
     def on_relay_upload(self, bytes_up: int) -> None:
-        """A relay took `bytes_up`, at least `proof_bytes`, and the site answered. Called once."""
+        """A relay took `bytes_up` bytes, at least `proof_bytes`, and the site answered. Called once."""
 
     def on_relay_bytes(self, bytes_down: int, bytes_s: float, tunnel: WatchedTransfer) -> None:
-        """A relay's flow brought `bytes_down` bytes in all, at least `proof_bytes`, and `bytes_s` in its best second.
-        Called again after a better one."""
+        """A relay's flow received `bytes_down` bytes in all, at least `proof_bytes`, and `bytes_s` in its best second.
+        Called again after a better second."""
 
 
 class _Stall:
@@ -150,8 +149,8 @@ class _Stall:
         self.began = began
         self.keepalive = keepalive
         self.sample = sample  # the last one
-        self.probes = 0  # unanswered in seconds in which others received
-        self.retransmits = 0  # likewise
+        self.probes = 0  # unanswered, counted in seconds in which others received
+        self.retransmits = 0  # counted in the same seconds
 
 
 class WatchedFlow:
@@ -192,12 +191,12 @@ class WatchedFlow:
         self.direct = direct
         self.stalls_count = stalls_count
         self.down = tunnel.down.moved
-        self.up = self.answered_up = tunnel.up.moved  # now, and when bytes came last
+        self.up = self.answered_up = tunnel.up.moved  # at the last change, and when bytes came down last
         self.opened_at = self.progress_at = now
         self.probed_at = _NEVER
         self.stall: _Stall | None = None
-        self.window: list[int] | None = None  # bytes of each second, while none was empty
-        self.segments: FlowSample | None = None  # as of the first of these
+        self.window: list[int] | None = None  # bytes of each second since the last pause
+        self.segments: FlowSample | None = None  # at the first of these seconds
         self._fastest = 0.0  # bytes a second
         self._has_taken = False
 
@@ -208,15 +207,15 @@ class WatchedFlow:
         self.listener.on_flow_signal(signal, self.tunnel)
 
     def report_relay_bytes(self, count: int, enough: int) -> None:
-        """A relay carried `count` more bytes: reports when it has carried `enough` in all, and again when it is faster
-        than before."""
+        """Counts `count` more bytes of a relay. Reports once it has carried `enough` in all, and again when it is
+        faster than before."""
         rate = count / SAMPLE_S
         faster, self._fastest = rate > self._fastest, max(rate, self._fastest)
         if self.down >= enough and (faster or self.down - count < enough):
             self.listener.on_relay_bytes(self.down, self._fastest, self.tunnel)
 
     def report_upload(self, count: int) -> None:
-        """A relay took `count` bytes in all, and the site answered: reports it once."""
+        """Reports once that a relay took `count` bytes in all, and that the site answered."""
         if not self._has_taken:
             self._has_taken = True
             self.listener.on_relay_upload(count)
@@ -232,17 +231,18 @@ class FlowMonitor:
         self._flows: set[WatchedFlow] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._polled_at = self._loop.time()
-        self._received = False  # a direct flow brought bytes since the last sample
-        self._relay_received = False  # a relay's flow did
-        self._answered = 0  # signs of life given on this network: its routers let probes through
-        self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last sample
+        self._received = False  # a direct flow received bytes since the last poll
+        self._relay_received = False  # a relay's flow received bytes since then
+        self._answered = 0  # stalled flows whose peer answered on this network: its routers let probes through
+        self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last poll
         self._fast: deque[tuple[float, str, float]] = deque(maxlen=self._window)
-        """Of each second: the fastest direct flow's bytes, its host, and those of the fastest to any other host."""
+        """For each second: the bytes of the fastest direct flow, its host, and the bytes of the fastest flow to another
+        host."""
         self._slow_windows: Bounded[str, tuple[float, ...]] = Bounded(_HOSTS)  # host → when each ended
         self._broke_at: Bounded[str, int] = Bounded(_HOSTS)  # host → bytes of its last reset
         self._witness: Witness | None = None
         self._witness_end: asyncio.TimerHandle | None = None
-        self._asked_in_vain = False  # for a witness, and nothing was received since
+        self._asked_in_vain = False  # a witness was asked for, and nothing was received since
 
     @property
     def _window(self) -> int:
@@ -254,8 +254,8 @@ class FlowMonitor:
     def watch(
         self, tunnel: WatchedTransfer, host: str, listener: FlowListener, *, direct: bool, stalls_count: bool = False
     ) -> WatchedFlow:
-        """Watches a tunnel until `ended` is called for it. It is `direct`, or a relay's. A direct one is probed when it
-        stalls, and with `stalls_count` a relay's is."""
+        """Watches a tunnel, `direct` or through a relay, until `ended` is called for it. A direct tunnel is probed when
+        it stalls; a relay's with `stalls_count`."""
         now = self._loop.time()
         flow = WatchedFlow(tunnel, host, listener, direct=direct, stalls_count=direct or stalls_count, now=now)
         self._flows.add(flow)
@@ -265,7 +265,8 @@ class FlowMonitor:
         return flow
 
     def ended(self, flow: WatchedFlow, result: TunnelResult) -> None:
-        """The tunnel ended. A short one may have lived between two polls, so its bytes are counted here."""
+        """The tunnel ended. A short one may have lived between two polls, so the bytes since the last poll are counted
+        here."""
         if flow not in self._flows:
             return
         self._flows.discard(flow)
@@ -284,13 +285,14 @@ class FlowMonitor:
             self._on_reset(flow, result.bytes_down)
 
     def witness_asked(self) -> None:
-        """Somebody is asked who answers whenever the network is there. Until anything is heard, it may be at fault."""
+        """A control page is requested, which answers whenever the network works. Until bytes come, the network may be
+        at fault."""
         self._asked_in_vain = True
 
     def take_witness(self, stream: Stream) -> None:
-        """Takes over a direct connection that has delivered, and closes it when another control page may be requested.
-        Until then it shows whether the network is there while a flow stalls."""
-        from proxy.net.tunnel.witness import Witness  # of most runs no flow stalls alone
+        """Takes over a direct connection that has delivered. It shows whether the network works while a flow stalls,
+        and is closed when another control page may be requested."""
+        from proxy.net.tunnel.witness import Witness  # in most runs no flow stalls alone
 
         self._dismiss_witness()
         self._asked_in_vain = False
@@ -304,8 +306,8 @@ class FlowMonitor:
             self._witness = self._witness_end = None
 
     def reset(self) -> None:
-        """The computer slept, or the network changed: earlier observations are no evidence now. The speeds of other
-        flows expire by themselves before the next signal."""
+        """The computer slept, or the network changed: forgets earlier observations. The speeds of other flows expire by
+        themselves before the next signal."""
         self._answered = 0
         self._slow_windows.clear()
         self._broke_at.clear()
@@ -318,14 +320,14 @@ class FlowMonitor:
             flow.window = None
 
     def forget_hosts(self) -> None:
-        """Forgets what is known of hosts, but for those of tunnels that are open."""
+        """Forgets the data about hosts, except those of open tunnels."""
         self._ended.clear()
         self._fast.clear()
         self._slow_windows.clear()
         self._broke_at.clear()
 
     def close(self) -> None:
-        """Stops monitoring, and puts all socket options back."""
+        """Stops monitoring, and restores all socket options."""
         if self._timer is not None:
             self._timer.cancel()
         for flow in self._flows:
@@ -353,12 +355,12 @@ class FlowMonitor:
             else:
                 self._witness.rest()
         for flow in stalled:
-            # On the way to a relay, another connection to it shows as well that the network is there.
+            # For a relay's flow, bytes from any relay show as well that the network works.
             self._on_stall(flow, now, others_receive=received or (relay_received and not flow.direct))
 
     def _collect(self, now: float) -> tuple[list[tuple[WatchedFlow, int]], list[WatchedFlow]]:
-        """The flows that received bytes, with how many, and those that stalled or get probes. This loop is all that an
-        idle tunnel costs."""
+        """Returns the flows that received bytes, with their number, and the flows that stalled or get probes. This loop
+        is the whole cost of an idle tunnel."""
         moved, stalled = [], []
         stalled_before, probed_before = now - self._settings.stalled_s, now - self._settings.stalled_again_s
         best, best_host, second = self._fastest_ended()
@@ -393,8 +395,8 @@ class FlowMonitor:
         return moved, stalled
 
     def _fastest_ended(self) -> tuple[int, str, int]:
-        """Of the direct tunnels that ended between two polls: the most bytes of one host, that host, and the most bytes
-        of another host. Pages come in tunnels that live for less than a second."""
+        """Returns, for the direct tunnels that ended between two polls: the most bytes of one host, that host, and the
+        most bytes of another host. Many pages come in tunnels that live for less than a second."""
         if not self._ended:
             return 0, "", 0
         (best_host, best), *others = sorted(self._ended.items(), key=lambda ended: -ended[1])
@@ -403,7 +405,7 @@ class FlowMonitor:
 
     @staticmethod
     def _on_no_bytes(flow: WatchedFlow) -> None:
-        """A second without a byte. Throttling by dropped packets makes single ones; two in a row are a pause."""
+        """Notes a second without a byte. Throttling by dropped packets causes single ones; two in a row are a pause."""
         if not flow.window or not flow.window[-1] or flow.tunnel.client_is_slow:
             flow.window = None
         else:
@@ -415,7 +417,7 @@ class FlowMonitor:
         self._stop_keepalive(flow)
         if not flow.direct:
             flow.report_relay_bytes(count, self._settings.proof_bytes)
-            # What went up may still be in our kernel's buffers: the relay has it once it has acknowledged all of it.
+            # Uploaded bytes may still be in our kernel's buffers: the relay has them once nothing is unacknowledged.
             if (
                 flow.up >= self._settings.proof_bytes
                 and (sample := self._sample(flow)) is not None
@@ -440,7 +442,7 @@ class FlowMonitor:
     # -- frozen ----------------------------------------------------------------------------------------------------
 
     def _on_stall(self, flow: WatchedFlow, now: float, *, others_receive: bool) -> None:
-        """A flow that had delivered receives nothing: starts probes, or reads what became of them."""
+        """Handles a flow that had delivered and receives nothing: starts probes, or reads their result."""
         stall = flow.stall
         if stall is None:
             self._start_keepalive(flow, now)
@@ -461,7 +463,7 @@ class FlowMonitor:
         if others_receive:
             stall.probes += max(0, sample.probes - before.probes)
             stall.retransmits += max(0, sample.retransmits - before.retransmits) if sample.unacked else 0
-        # On a long way, the answers to the first probes may still be under way, and one of them may be lost.
+        # On a long path, the answers to the first probes may still be under way, and one may be lost.
         overdue_s = self._settings.frozen_probes * PROBE_EVERY_S + _ROUND_TRIPS * sample.rtt_s
         if (stall.probes >= self._settings.frozen_probes and sample.heard_s >= overdue_s) or (
             sample.unacked and stall.retransmits >= self._settings.frozen_retransmits
@@ -474,21 +476,21 @@ class FlowMonitor:
             self._stop_keepalive(flow)
 
     def _is_given_up(self, flow: WatchedFlow, stall: _Stall, now: float) -> bool:
-        """Whether nobody can tell a silent relay from an outage, and to wait is worse than to ask again. An old
-        connection that brings little at a time is a terminal's session, which cannot be opened again: it waits."""
+        """Whether a silent relay cannot be told from an outage, and a new connection is better than more waiting. An
+        old connection with small segments waits: it may be a terminal session, which cannot be opened again."""
         return (
             not flow.direct
             and self._witness is None
             and not self._asked_in_vain
             and self._is_unanswered(stall, now)
-            # The kernel notes no acknowledgement for what it receives while it sends nothing.
+            # While the kernel sends nothing, received bytes do not count as acknowledgements.
             and min(now - flow.progress_at, stall.sample.heard_s) >= _SILENT_S
             and (now - flow.opened_at <= YOUNG_S or _were_full(FlowSample(), stall.sample))
         )
 
     def _is_unanswered(self, stall: _Stall, now: float) -> bool:
-        """Whether nothing was heard of a stalled flow's peer for `stalled_s`, though data was to be acknowledged, or a
-        probe to be answered for a second."""
+        """Whether a stalled flow's peer was silent for `stalled_s`, although data is unacknowledged, or a probe was
+        unanswered for a second."""
         sample, first_probe_at = stall.sample, stall.began + PROBE_EVERY_S
         is_probed = sample.probes > 0 and now >= first_probe_at + SAMPLE_S
         return sample.heard_s >= self._settings.stalled_s and (sample.unacked > 0 or is_probed)
@@ -524,9 +526,9 @@ class FlowMonitor:
                 other.listener.on_way_stalled(other.tunnel)
 
     def _idle_beside(self, frozen: WatchedFlow, bytes_in: int, now: float) -> list[WatchedFlow]:
-        """The tunnels over the way on which a young one froze after `bytes_in` that would freeze as well: as young, and
-        without more bytes. A client would use them for its next request, and wait again. Only idle ones, whose client
-        has asked for nothing since the last answer: the answer to a request may be short enough to pass."""
+        """Returns the tunnels that would freeze like a young one that froze after `bytes_in`: over the same way, as
+        young, without more bytes, and idle. A client would use them for its next request, and wait again. A tunnel with
+        an open request is left: its answer may be short enough to pass."""
         if now - frozen.opened_at > YOUNG_S or bytes_in >= self._settings.proof_bytes:
             return []
         return [
@@ -547,7 +549,7 @@ class FlowMonitor:
         ]
 
     def _stop_keepalive(self, flow: WatchedFlow) -> None:
-        """Stops the probes, and puts the socket's options back."""
+        """Stops the probes, and restores the socket's options."""
         stall, flow.stall = flow.stall, None
         if stall is not None and not flow.tunnel.over:
             stall.keepalive.end(flow.tunnel.upstream.lowest_socket)
@@ -558,8 +560,9 @@ class FlowMonitor:
     # -- throttled -------------------------------------------------------------------------------------------------
 
     def _on_slow_window(self, flow: WatchedFlow, rate: float, now: float) -> None:
-        """A whole window was slow, without a pause. It counts when the sender had more to send and another host's flow
-        was faster meanwhile. `throttled_times` of them in an hour are a signal, and so is each further one."""
+        """Handles a whole slow window, without a pause. It counts if the sender had more to send and another host's
+        flow was faster meanwhile. `throttled_times` such windows in an hour are a signal, and so is each further
+        one."""
         before, after = flow.segments, self._sample(flow)
         if before is None or after is None or not _were_full(before, after):
             return
@@ -583,7 +586,8 @@ class FlowMonitor:
     # -- early_reset -----------------------------------------------------------------------------------------------
 
     def _on_reset(self, flow: WatchedFlow, bytes_down: int) -> None:
-        """The server's connection was reset: a signal when that was early, or after as many bytes as the last time."""
+        """The server's connection was reset. That is a signal if it was early, or after as many bytes as the last
+        reset."""
         again = self._broke_at.pop(flow.host, -1) == bytes_down
         self._broke_at[flow.host] = bytes_down
         if bytes_down <= self._settings.early_reset_bytes or again:

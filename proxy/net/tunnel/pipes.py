@@ -14,13 +14,13 @@ PIPE_SIZE = 1024 * 1024
 """Bytes of one pipe."""
 
 PIPE_LIMIT = 40
-"""Pipes at most: 40 MiB of the 64 that a user has, the rest left to the user's other programs."""
+"""The largest number of pipes: they take 40 of the 64 MiB of a user; the rest is for the user's other programs."""
 
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux, the only system with splice
 
 
 class Pipe:
-    """Two descriptors, and how many bytes are between them."""
+    """Two descriptors, and the number of bytes in the pipe."""
 
     __slots__ = ("buffered", "reader", "writer")
 
@@ -53,7 +53,7 @@ class PipePool:
         return len(self._idle)
 
     def take(self) -> Pipe | None:
-        """An empty pipe, to be given back; None when all are lent or the kernel refuses another."""
+        """Returns an empty pipe, which the caller gives back; None when all are lent or the kernel refuses another."""
         if self._idle:
             self.lent += 1
             return self._idle.pop()
@@ -67,7 +67,7 @@ class PipePool:
         return pipe
 
     def give(self, pipe: Pipe) -> None:
-        """Takes a pipe back: closed when bytes are left in it, or when the pool has been closed."""
+        """Takes a pipe back. Closes it if it still holds bytes, or if the pool was closed."""
         self.lent -= 1
         if pipe.buffered or self.lent + len(self._idle) >= self._limit:
             pipe.close()

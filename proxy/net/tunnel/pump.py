@@ -27,8 +27,8 @@ CAN_SPLICE = hasattr(os, "splice") and hasattr(select, "epoll")
 """splice(2) bypasses the streams' own reads, which would arm a LoopPoller again, so it needs edge-triggered epoll."""
 
 _BULK_READ = 2 * CHUNK
-"""Bytes that bulk copies at a time to a plain socket, which holds nothing itself: a fifth less CPU than with one CHUNK
-(measured)."""
+"""Bytes that bulk copies at a time to a plain socket, which has no buffer outside the kernel: a fifth less CPU than
+with one CHUNK (measured)."""
 
 _TURN = 8 * CHUNK
 """Bytes after which a direction lets the others go first: copied or spliced, a few tenths of a millisecond."""
@@ -39,7 +39,7 @@ _WORTH_SPLICING = CHUNK // 4
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 HEAD_BYTES = 16
-"""Bytes of what comes from the client that are kept to its end: they show what it made of a certificate."""
+"""Bytes from the client that are kept to the end of a tunnel: they show whether it accepted a certificate."""
 
 _SWEEPS = 8
 """Sweeps within the shorter limit, so that a tunnel ends at most a fourth of the shorter limit too late."""
@@ -78,13 +78,13 @@ class _Flow:
         self.moved = 0  # bytes delivered
         self.head: bytes | None = None  # the first bytes that were read; None: they are not kept
         self.pending: bytes | memoryview = first  # read and not yet delivered
-        self.pipe: Pipe | None = None  # lent; what it holds comes after `pending`
+        self.pipe: Pipe | None = None  # lent; its bytes come after `pending`
         self.blocked = bool(first)  # something is read and not yet delivered
-        self.bulk = False  # the last read was full, and the sink holds nothing itself
-        self.paused = False  # while the sink takes none, nobody need be woken for each packet of the source
+        self.bulk = False  # the last read was full, and the sink has no buffer outside the kernel
+        self.paused = False  # the sink takes nothing, so packets of the source wake nobody
         self.queued = False  # waits for its next turn
         self.ended = False  # the source has finished, and EOF was passed on to the sink; or the tunnel is over
-        self.discarding = False  # the sink takes no more: what still comes is thrown away
+        self.discarding = False  # the sink takes no more: further bytes of the source are thrown away
 
 
 class Tunnel:
@@ -116,7 +116,7 @@ class Tunnel:
         self.progress_at = 0.0  # when a sweep first noticed it
         self._pump = pump
         self._ended = ended
-        self._splices = pump.splices  # until a socket of it turns out to be of another kind
+        self._splices = pump.splices  # until one of its sockets cannot be spliced
         self._first: ClosedBy | None = None  # who finished first
         self._fault = ""  # how upstream broke, while bytes that it sent before are still delivered to the client
         self.started = False  # `Pump.start` has returned
@@ -154,7 +154,7 @@ class Tunnel:
             self.move(self.down)
 
     def upstream_ready(self) -> None:
-        """The same for the upstream stream."""
+        """The upstream stream is ready or broke, see `client_ready`."""
         if self.down.blocked or self.down.ended:
             self._check_unread(self.upstream, self.up)
         elif not self.upstream.drained:
@@ -163,7 +163,7 @@ class Tunnel:
             self.move(self.up)
 
     def _check_unread(self, stream: Stream, writing: _Flow) -> None:
-        """A stream that is not read now: SO_ERROR must show a reset that a read would."""
+        """Finds a reset of a stream that is not read now: SO_ERROR shows it as a read would."""
         if code := stream.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._sink_broke(writing, OSError(code, os.strerror(code)))
 
@@ -198,7 +198,7 @@ class Tunnel:
                 continue
             if flow.head is not None and len(flow.head) < HEAD_BYTES:
                 flow.head += data[: HEAD_BYTES - len(flow.head)]
-            ends = source.finished and not self._fault  # after a fault comes a reset, which discards what is held
+            ends = source.finished and not self._fault  # after a fault comes a reset, which discards unsent bytes
             try:
                 sent = sink.send_last_nowait(data) if ends else sink.send_nowait(data)
             except OSError as error:
@@ -207,11 +207,11 @@ class Tunnel:
             flow.moved += sent
             flow.bulk = len(data) >= CHUNK and sink.plain_socket is not None
             if sent < len(data):
-                flow.pending = bytes(data[sent:])  # it is only lent
+                flow.pending = bytes(data[sent:])  # `data` is only lent
                 flow.blocked = True
 
     def _deliver(self, flow: _Flow) -> bool:
-        """Delivers what was read. Returns whether all of it was taken."""
+        """Delivers the bytes that were read. Returns whether the sink took all."""
         sink, ends = flow.sink, flow.source.finished and flow.pipe is None and not self._fault
         try:
             while flow.pending:
@@ -242,8 +242,8 @@ class Tunnel:
         flow.source.resume_reading()
 
     def _splice(self, flow: _Flow) -> int:
-        """Makes the kernel read into an empty pipe and deliver from it. Returns the bytes read: 0 when nothing has
-        come, and after an error; -1 when the flow has to copy, also at EOF."""
+        """Lets the kernel read into an empty pipe; `_drain` delivers from it. Returns the number of bytes: 0 when
+        nothing has come, and after an error; -1 when the flow has to copy, also at EOF."""
         pipes = self._pump.pipes
         pipe = flow.pipe
         if pipe is None and flow.source.plain_socket is not None:
@@ -262,11 +262,11 @@ class Tunnel:
             self._splices = False  # EINVAL: this kind of socket cannot be spliced
             self._give_back(flow)
             return -1
-        if not taken:  # EOF, or an urgent byte with more behind it: only a read tells which
+        if not taken:  # EOF, or an urgent byte with more after it: only a read tells which
             self._give_back(flow)
             return -1
         pipe.buffered = taken
-        flow.blocked = True  # until it is delivered
+        flow.blocked = True  # until `taken` is delivered
         flow.bulk = taken >= _WORTH_SPLICING
         return taken
 
@@ -291,7 +291,7 @@ class Tunnel:
             flow.pipe = None
 
     def _finish(self, flow: _Flow) -> None:
-        """The source has finished sending, and all it sent is delivered."""
+        """The source has finished sending, and all its bytes are delivered."""
         if flow is self.down and self._fault:  # it was a reset: see _upstream_broke
             self.end(ClosedBy.SERVER, self._fault, reset=True)
             return
@@ -411,7 +411,7 @@ class Pump:
         to_upstream: bytes = b"",
         to_client: bytes = b"",
     ) -> Tunnel:
-        """Takes both streams, delivers what is still to be delivered, then carries all that comes, and closes them.
+        """Takes both streams, delivers `to_upstream` and `to_client`, then carries all further bytes, and closes both.
 
         `ended` is called exactly once, after both are closed, and never before this returns. It must not raise.
         """
@@ -433,8 +433,8 @@ class Pump:
         return tunnel
 
     async def close(self, timeout_s: float) -> None:
-        """Lets the tunnels end by themselves for at most `timeout_s`, then resets those that are left. Whatever is
-        handed in afterwards is reset at once."""
+        """Lets the tunnels end by themselves for at most `timeout_s`, then resets those that are left. Tunnels that are
+        started afterwards are reset at once."""
         if self._tunnels and timeout_s > 0:
             self._drained = self._loop.create_future()
             await asyncio.wait((self._drained,), timeout=timeout_s)
@@ -449,7 +449,7 @@ class Pump:
         self.abort_where(lambda _: True, "Byway is shutting down")
 
     def abort_where(self, is_lost: Callable[[Stream], bool], why: str) -> int:
-        """Resets the tunnels whose upstream stream `is_lost`. Returns how many there were."""
+        """Resets the tunnels whose upstream stream `is_lost`. Returns their number."""
         lost = [tunnel for tunnel in self._tunnels if not tunnel.over and is_lost(tunnel.upstream)]
         for tunnel in lost:
             tunnel.abort(why)
@@ -461,8 +461,8 @@ class Pump:
         return [tunnel.upstream for tunnel in self._tunnels if not tunnel.over]
 
     def queue(self, tunnel: Tunnel, flow: _Flow) -> None:
-        """Called by a tunnel: gives its flow another turn after everything else that is ready. Bytes that it left
-        unread would cause no further edge."""
+        """Called by a tunnel: gives its flow another turn after everything else that is ready. The bytes that it left
+        unread cause no further edge."""
         flow.queued = True
         self._queue.append((tunnel, flow))
         if not self._turn_due:

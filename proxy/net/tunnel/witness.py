@@ -1,7 +1,7 @@
-"""An open connection whose keepalive probes show from second to second whether the network is there.
+"""An open connection whose keepalive probes show from second to second whether the network works.
 
-When a flow has stalled and no other one receives, a control page is requested. The connection that brought it is kept
-for a while: as long as its peer answers probes, and that of the stalled flow does not, the network is not at fault.
+When a flow has stalled and no other one receives, a control page is requested, and its connection is kept for a while.
+As long as its peer answers probes, and the peer of the stalled flow does not, the network is not at fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Sampler(Protocol):
 
 
 class Witness:
-    """One such connection, which it owns. It is probed until `rest`, and again from the next `ask` on."""
+    """Owns one such connection. It is probed until `rest`, and again from the next `ask` on."""
 
     __slots__ = ("_keepalive", "_stream", "_tcp_info")
 
@@ -33,24 +33,25 @@ class Witness:
 
     @property
     def is_broken(self) -> bool:
-        """Whether its peer has reset it, since it was idle for long: it can show nothing any more."""
+        """Whether its peer has reset it, as after a long idle time. It is then no witness any more."""
         sample = self._tcp_info.sample(self._stream.lowest_socket)
         return sample is None or sample.is_over
 
     def ask(self, within_s: float) -> bool:
-        """Has it probed each second. Returns whether its peer was heard within the last `within_s`."""
+        """Starts probes each second, if there are none. Returns whether its peer was heard within the last
+        `within_s`."""
         sample = self._tcp_info.sample(self._stream.lowest_socket)
         self._probe()
         return sample is not None and sample.heard_s <= within_s
 
     def _probe(self) -> None:
         if self._keepalive is None:
-            with contextlib.suppress(OSError):  # closed a moment ago: `ask` tells
+            with contextlib.suppress(OSError):  # closed a moment ago: `ask` then returns False
                 sock = self._stream.lowest_socket
                 self._keepalive = Keepalive.begin(sock, every_s=PROBE_EVERY_S, count=PROBES_MAX)
 
     def rest(self) -> None:
-        """Has it probed no more. Harmless when it is not."""
+        """Stops the probes. Harmless when there are none."""
         if self._keepalive is not None:
             self._keepalive.end(self._stream.lowest_socket)
             self._keepalive = None
