@@ -1,7 +1,7 @@
-"""Relays of a user's own kind: an addon opens the path.
+"""Relays that an addon implements: the addon opens the path.
 
-The addon gets names unresolved, and the stream that it returns is the path to the destination. When there is no such
-addon, or it opens no path, the relay is down; nothing goes direct instead.
+The addon gets names unresolved, and returns a stream that leads to the destination. Without such an addon, or when it
+opens no path, the relay is down; nothing goes direct instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from proxy.net.stream import Stream
 
 
 class AddonDialer:
-    """Through the relay `relay`, which is addon `addon`."""
+    """Dials through `relay`, which `addon` implements."""
 
     def __init__(self, ask: AskAddon, addon: str, relay: str, *, timeout_s: float) -> None:
         self._ask = ask
@@ -41,7 +41,8 @@ class AddonDialer:
         return stream
 
     def _down(self, what: str, symptom: Symptom = Symptom.RELAY_DOWN) -> DialError:
-        """Returns the error; a symptom beyond the relay becomes RELAY_DOWN, since this computer did not observe it."""
+        """Returns the error. A symptom of the path beyond the relay becomes RELAY_DOWN: this computer did not observe
+        it."""
         if not symptom.blames_relay and symptom is not Symptom.RELAY_REFUSED:
             symptom = Symptom.RELAY_DOWN
         text = f"relay {self._relay}: addon {self._addon} {what}"

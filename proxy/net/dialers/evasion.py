@@ -1,10 +1,10 @@
 """Dialers whose streams send the first flight fragmented, and then only pass bytes on.
 
-A FragmentingStream buffers what its owner sends until the flight is whole, since today's ClientHellos come in several
-pieces. It then sends the flight in the pieces that `wire.fragmentation` makes, each in a segment of its own, and passes
-everything else straight to the inner stream, down to the socket that the kernel may splice. In plain HTTP every request
-names the host, so each head is fragmented, up to the first request with a body. `send_nowait` counts the bytes that the
-owner gave, not those that went out.
+A FragmentingStream buffers bytes until the flight is whole, since today's ClientHellos come in several pieces. It then
+sends the flight in the pieces that `wire.fragmentation` makes, each in its own segment, and passes all later bytes
+straight to the inner stream, whose socket the kernel may splice. In plain HTTP every request names the host, so each
+head is fragmented, up to the first request with a body. `send_nowait` counts the bytes that it accepted, not those that
+went out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proxy.wire import fragmentation as shapes
 from proxy.wire.flight import Flight
 
 Shape = Callable[[Flight], tuple[bytes, ...]]
-"""From a whole flight to its pieces."""
+"""Returns the pieces of a whole flight."""
 
 _RECEIVED_TTL = getattr(socket, "IP_RECVTTL", 12) if sys.platform == "linux" else None  # in Python from 3.14 on
 
@@ -80,7 +80,7 @@ class FragmentingStream(Stream):
         self._inner.resume_reading()
 
     def send_eof(self) -> None:
-        """Sends the buffered flight before the end, whole or not."""
+        """Sends the buffered flight, whole or not, before the EOF."""
         self._eof_due = True
         with contextlib.suppress(OSError):  # broken: the next receive raises the error
             if self._flight is not None:
@@ -106,7 +106,7 @@ class FragmentingStream(Stream):
         self._flush()
 
     def _flush(self) -> bool:
-        """Hands pieces, and then a pending EOF, to the inner stream. Returns whether it has taken all of them."""
+        """Hands pieces, and then a pending EOF, to the inner stream. Returns whether it took all of them."""
         while self._pieces:
             piece = self._pieces[0]
             sent = self._inner.send_nowait(piece) if len(self._pieces) == 1 else self._send_apart(piece)
@@ -160,8 +160,8 @@ class FragmentingDialer:
 
 
 class DisorderDialer:
-    """Dials through `dialer`, whose socket leads to the site, and sends the first flight's pieces in disorder. The
-    route is skipped where the kernel ignores a socket's TTL: the strategy would change nothing there."""
+    """Dials through `dialer`, whose socket leads to the site, and sends the first flight's pieces in disorder. Skips
+    the route where the kernel ignores a socket's TTL: the strategy would change nothing."""
 
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
@@ -181,7 +181,7 @@ STRATEGY_DIALERS: Mapping[str, Callable[[Dialer], Dialer]] = {
     word: DisorderDialer if strategy.first_piece_dies else functools.partial(FragmentingDialer, shape=strategy.shape)
     for word, strategy in shapes.STRATEGIES.items()
 }
-"""By the word in a route: what wraps the dialer that the strategy goes through. The order is that of `STRATEGIES`."""
+"""The dialer of each strategy, by its word in a route, in the order of `STRATEGIES`. It wraps another dialer."""
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Relays that speak HTTP CONNECT. Over TLS (`https`) it is the same dialer around a TlsDialer.
+"""Relays that speak HTTP CONNECT; `https` is the same dialer around a TlsDialer.
 
-Only a 2xx opens the path (RFC 9110 section 9.3.6). Anything else is the relay's refusal, and its body is discarded: a
-relay's error page shown as the site's would be a page that anyone on the path could write.
+Only a 2xx opens the path (RFC 9110 section 9.3.6). Any other answer is the relay's refusal, and its body is discarded:
+if it were shown as the site's, anyone on the path could write that page.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Parser, Reader
 
 _NO_CONNECT = (405, 501)
-"""Whatever the destination is, the method is not supported: what most web servers answer."""
+"""Statuses of a server that does not support CONNECT, whatever the destination, as most web servers do not."""
 
 INTERIM_LIMIT = 8
-"""1xx answers before the real one. A relay has no reason for more than one."""
+"""The most 1xx answers before the final one. A relay has no reason for more than one."""
 
 
 class HttpConnectDialer(HandshakeDialer):
-    """Through an HTTP relay. A 407 is RELAY_AUTH, and so is a 401 to credentials; 405 and 501 are RELAY_GARBAGE;
-    any other status but 2xx RELAY_REFUSED."""
+    """Dials through an HTTP relay. A 407, and a 401 to credentials, are RELAY_AUTH; 101, 405 and 501 are RELAY_GARBAGE;
+    any other status but 2xx is RELAY_REFUSED."""
 
     def _authenticate(self, user: str, password: str) -> bytes:
         """Returns the header line of Basic authentication (RFC 7617). Raises ValueError for a user with a colon."""
@@ -48,7 +48,7 @@ class HttpConnectDialer(HandshakeDialer):
 
 
 def _basic(user: str, password: str) -> str:
-    """The header line (RFC 7617); base64 makes CR, LF and all else in a password harmless."""
+    """The header line (RFC 7617). Base64 makes CR, LF and other characters in a password harmless."""
     if ":" in user:
         raise ValueError("the user of an HTTP relay must not contain a colon")
     return f"Proxy-Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}\r\n"
@@ -64,13 +64,13 @@ def _read_answer(reader: Reader) -> Parser[ResponseHead]:
 
 
 def _check_answer(head: ResponseHead, *, signed_in: bool) -> None:
-    """Raises DialError unless the answer opens the path. `signed_in`: credentials of ours were sent."""
+    """Raises DialError unless the answer opens the path. `signed_in`: we sent credentials."""
     if head.status == 407:
         text = "the relay requires a user and password (407)"
         if signed_in:
             text = "the relay rejects the user and password, or wants another method than Basic, such as NTLM (407)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
-    if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy's no to a password
+    if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy sends it
         text = "the relay rejects the user and password (401)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
     if head.status == 101:
@@ -80,7 +80,7 @@ def _check_answer(head: ResponseHead, *, signed_in: bool) -> None:
     if not 200 <= head.status < 300:
         text = f"the relay refuses the connection ({head.status})"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
-    if head.declared_length:  # 0, and Transfer-Encoding, mean nothing here (RFC 9110 section 9.3.6); a page does
+    if head.declared_length:  # a body; 0 and Transfer-Encoding mean nothing here (RFC 9110 section 9.3.6)
         raise _garbage(f"the relay answers CONNECT with {head.status} and a page")
 
 

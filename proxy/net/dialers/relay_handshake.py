@@ -1,8 +1,8 @@
-"""What all handshakes with relays share.
+"""The common part of all handshakes with relays.
 
-One deadline for all of their bytes, one place where faults become DialErrors, a check where credentials may be sent,
-and a stream that returns bytes received together with the end of a handshake. A stream that failed its handshake is
-reset, and its bytes are discarded: a relay's error page must never be taken for the site's.
+A handshake has one deadline for all its bytes; its faults become DialErrors; credentials are sent only where they may
+be; bytes received together with its end belong to the stream. A stream that failed its handshake is reset, and its
+bytes are discarded: a relay's error page must never be taken for the site's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SendCredentials(Enum):
     """Where a relay's user and password may be sent."""
 
     ANYWHERE = "anywhere"  # the path is verified TLS, or the user allowed it
-    TO_LOOPBACK = "to loopback"  # this is the first hop: when it is on this machine
+    TO_LOOPBACK = "to loopback"  # only to a first hop on this computer
     NOWHERE = "nowhere"
 
     def check(self, stream: Stream) -> None:
@@ -46,7 +46,7 @@ class SendCredentials(Enum):
 
 
 def may_be_filtered(stream: Stream) -> bool:
-    """Whether what is sent on `stream` goes in the clear, and beyond the home network, where somebody may filter it."""
+    """Whether the bytes on `stream` go unencrypted beyond the home network, where a filter may read them."""
     return stream.plain_socket is not None and is_beyond_home(stream)
 
 
@@ -60,15 +60,15 @@ _AT_HOME = [ipaddress.ip_network(prefix) for prefix in (*LOOPBACK, *PREFIXES)]
 
 
 def _ends_on_loopback(sock: socket.SocketType) -> bool:
-    """Whether the kernel's peer address is on loopback: a name like `localhost` could have resolved elsewhere."""
+    """Whether the kernel's peer address is on loopback. A name like `localhost` could have resolved elsewhere."""
     return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
 
 
 class Handshake(Deadline):
-    """A handshake with a relay, for one block: `reader` holds what came and is not parsed yet.
+    """A handshake with a relay, as the context of one block. `reader` holds bytes that are not parsed yet.
 
-    Whatever goes wrong in the block leaves it as a DialError of stage RELAY, with the stream aborted; cancelled, it is
-    too."""
+    DialError, OSError and PeerError leave the block as a DialError of stage RELAY. The stream is aborted after every
+    exception, also when the task is cancelled."""
 
     __slots__ = ("_path_timeout_s", "_relay", "_slot", "_stream", "_timeout_s", "asked", "is_greeting", "reader")
 
@@ -81,8 +81,8 @@ class Handshake(Deadline):
         path_timeout_s: float | None = None,
         slot: Slot | None = None,
     ) -> None:
-        """`relay` is its name in messages. All is to be done within `timeout_s`. Once the relay has the request,
-        `slot` is told and `path_timeout_s` counts anew; None: no more than was left."""
+        """`relay` is the name in messages. The handshake may take `timeout_s`. Once the relay has the request, `slot`
+        is told, and the time is set to `path_timeout_s` from then; with None, the time that is left stays."""
         super().__init__(asyncio.get_running_loop().time() + timeout_s)
         self._stream = stream
         self._relay = relay
@@ -93,11 +93,11 @@ class Handshake(Deadline):
         self.asked = False
         """The relay has the request, so that its silence may be the destination's."""
         self.is_greeting = False
-        """A greeting of a known protocol is sent in the clear to another network, and not a byte has come since: so
-        networks that filter the protocol leave it."""
+        """The greeting of a known protocol was sent to the first relay of a route, and no byte came back. If it went
+        unencrypted to another network, that network may filter the protocol."""
 
     def request_sent(self) -> None:
-        """The relay has the request: from here on it waits for the destination."""
+        """The relay has the request. From now on it waits for the destination."""
         self.asked = True
         if self._slot is not None:
             self._slot.request_sent()
@@ -125,7 +125,7 @@ class Handshake(Deadline):
 def _classify(
     error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
 ) -> tuple[str, Symptom, Evidence]:
-    """A sentence, the symptom, and what stopped it as evidence."""
+    """Returns a sentence, the symptom, and the evidence."""
     if isinstance(error, DialError):
         return str(error), error.symptom, error.evidence
     if isinstance(error, PeerError):
@@ -142,20 +142,20 @@ def _classify(
 
 
 def _sentence(relay: str, text: str) -> str:
-    """One sentence: "the relay refused …" is said of `relay`, anything else stands behind its name."""
+    """Puts the name of the relay into a sentence: in place of "the relay" at its beginning, else before it."""
     generic = "the relay "
     return f"relay {relay} {text.removeprefix(generic)}" if text.startswith(generic) else f"relay {relay}: {text}"
 
 
 def sent_early() -> DialError:
-    """The error of a relay that has sent bytes before the request: they could not be an answer to it."""
+    """Returns the error of a relay that sent bytes before the request. They cannot be an answer to it."""
     text = "the relay sent data before the request"
     return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
 async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
-    """Dials a relay's own endpoint. Raises DialError: RELAY_DOWN when it cannot be reached, unless the cause is on this
-    computer, whose symptom is then kept."""
+    """Dials a relay's own endpoint. Raises DialError: RELAY_DOWN when the relay cannot be reached. A symptom with its
+    cause on this computer is kept."""
     try:
         return await via.dial(endpoint)
     except DialError as error:
@@ -172,46 +172,47 @@ _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, 
 _BROKEN = frozenset({Symptom.RELAY_DOWN, Symptom.RELAY_GARBAGE})
 
 _REQUESTS_KEPT = 512
-"""Destinations whose request to a relay is remembered."""
+"""The number of destinations whose request to a relay is remembered."""
 
 LOOP_REQUESTS = 128
-"""Requests for one destination that wait at once, beyond which the relay may lead back to us, and more go in rounds. As
-many as may wait at a remote relay, which therefore cannot make more of them."""
+"""Requests for one destination that wait at once. With more, the relay may lead back to us, and further requests go in
+rounds. No more than this may wait at a remote relay, so only a relay on this computer causes rounds."""
 
 LOOP_ROUNDS = 10
-"""Rounds of as many requests each, after which the relay is said to lead back."""
+"""The number of rounds with an equal number of requests that show that the relay leads back."""
 
 LOOP_ROUND_S = 0.05
-"""How long the requests of a round are held back."""
+"""Seconds for which the requests of a round are held back."""
 
 LOOP_GAP_S = 0.3
-"""How long a request takes to come back at most: through a few other programs, which hold it back as well."""
+"""The most seconds that a request takes to come back through a few other programs, which hold it back as well."""
 
 LOOP_LAST_ROUND_S = 0.4
-"""How long those of the last round are held back, which is longer than LOOP_GAP_S and a round: of a program that asks
-by a clock it has more requests than those before, of a loop as many."""
+"""Seconds for which the requests of the last round are held back: longer than LOOP_GAP_S and a round. A program that
+sends requests by a clock makes more of them in this round than in earlier ones; a loop makes as many."""
 
 LOOP_REST_S = 10.0
-"""How long a relay that leads back is asked for nothing, so that what went round ends."""
+"""Seconds without a request to a relay that leads back, so that the loop ends."""
 
 
 class _Request:
-    """What a relay is asked for one destination."""
+    """The request to a relay for one destination."""
 
     __slots__ = ("_held", "_released", "_released_at", "_round", "data", "rounds", "waiting")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.waiting: set[Stream] = set()  # those on which it was not answered yet
-        self._round: asyncio.Event | None = None  # set at its end
+        self.waiting: set[Stream] = set()  # the streams on which it is not answered yet
+        self._round: asyncio.Event | None = None  # set at the end of the round
         self._held = 0  # requests that are held back in this round
-        self._released = 0  # in the round before
+        self._released = 0  # requests of the round before
         self._released_at = 0.0
-        self.rounds = 0  # one after the other that had as many requests, while none was answered
+        self.rounds = 0  # consecutive rounds with an equal number of requests, while none was answered
 
     async def goes_round(self) -> bool:
-        """Holds a request back until the end of its round. Returns whether each brings the next one: then every round
-        has as many as the one before, however long it is, and soon after it. Clients come by chance, or by a clock."""
+        """Holds a request back until the end of its round. Returns whether each request causes the next one. Every
+        round then has as many requests as the one before, however long it is, and follows soon after it. Requests of
+        clients come at random, or by a clock."""
         loop = asyncio.get_running_loop()
         if self._round is None:
             if loop.time() > self._released_at + LOOP_GAP_S:
@@ -234,9 +235,9 @@ class _Request:
 class HandshakeDialer(ABC):
     """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes.
 
-    A relay may lead back here: another Byway whose relay this one is, or a client that obeys the system's proxy. Then
-    each request makes the next one, and none is answered. It is recognised by that, whatever is in between (a mark in
-    the request would tell networks of Byway), and not by the number of requests that wait: a slow relay has many.
+    A relay may lead back here: another Byway whose relay is this one, or a client that obeys the system's proxy. Each
+    request then causes the next one, and none is answered. This is how a loop is recognised. A mark in the request
+    would tell networks of Byway, and the number of waiting requests proves nothing: a slow relay has many.
     """
 
     def __init__(
@@ -251,12 +252,12 @@ class HandshakeDialer(ABC):
         slots: Slots | None = None,
         on_broken: Callable[[Stream], None] | None = None,
     ) -> None:
-        """`path_timeout_s`: how long the relay may take to open a path once it has the request; None: `timeout_s` is
-        for all of it. `on_broken` is told of a stream on which the relay did not complete its handshake.
+        """`path_timeout_s` is the time in which the relay has to open a path once it has the request; with None,
+        `timeout_s` covers this too. `on_broken` gets each stream on which the relay did not complete its handshake.
 
         Raises ValueError for credentials that this kind of relay cannot carry."""
         self._via = via
-        self._is_first = not isinstance(via, HandshakeDialer)  # of a chain
+        self._is_first = not isinstance(via, HandshakeDialer)  # the first relay of a chain
         self._relay = relay
         self._endpoint = relay.endpoint
         self._name = name or str(relay)
@@ -266,16 +267,16 @@ class HandshakeDialer(ABC):
         self._slots = slots
         self._on_broken = on_broken
         self._requests: Bounded[tuple[str, int], _Request] = Bounded(_REQUESTS_KEPT)  # by host and port
-        self._rests_until = 0.0  # it led back; 0: it did not
+        self._rests_until = 0.0  # the end of the rest of a relay that led back; 0: none
         self._credentials = self._authenticate(relay.user, relay.password) if relay.sends_credentials else b""
 
     @abstractmethod
     def _authenticate(self, user: str, password: str) -> bytes:
-        """Returns the credentials in this kind's encoding. Raises ValueError for what it cannot carry."""
+        """Returns the credentials in this kind's encoding. Raises ValueError for credentials that it cannot carry."""
 
     @abstractmethod
     def carries(self, destination: Destination) -> bool:
-        """Whether the relay can be asked for this destination."""
+        """Whether the relay takes this kind of destination: a name, or an address of this family."""
 
     @abstractmethod
     def _request(self, destination: Destination) -> bytes:
@@ -286,10 +287,10 @@ class HandshakeDialer(ABC):
         """Runs the handshake up to the last byte of the relay's reply. Raises DialError, PeerError and OSError."""
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer. Raises SKIPPED, with nothing sent, for what the relay cannot carry."""
-        asked = destination.host, destination.port
-        if (request := self._requests.get(asked)) is None:
-            request = self._requests[asked] = _Request(self._request_if_carried(destination))
+        """See Dialer. Raises SKIPPED, with nothing sent, for a destination that the relay cannot carry."""
+        key = destination.host, destination.port
+        if (request := self._requests.get(key)) is None:
+            request = self._requests[key] = _Request(self._request_if_carried(destination))
         if self._rests_until:
             self._check_rest()
         if len(request.waiting) > LOOP_REQUESTS and await request.goes_round():
@@ -312,7 +313,7 @@ class HandshakeDialer(ABC):
                         self._send_credentials.check(stream)
                     await self._shake_hands(stream, state, request.data)
             except DialError as error:
-                if self._rests_until:  # this one went round, and was ended
+                if self._rests_until:  # `_end_loop` aborted this request
                     raise self._leads_back() from error
                 if self._on_broken is not None and error.symptom in _BROKEN:
                     self._on_broken(stream)
@@ -329,14 +330,14 @@ class HandshakeDialer(ABC):
         return opened
 
     def _end_loop(self, request: _Request) -> None:
-        """Ends what goes round. Raises DialError."""
+        """Aborts all waiting requests of a loop. Raises DialError."""
         self._rests_until = asyncio.get_running_loop().time() + LOOP_REST_S
         for stream in tuple(request.waiting):
             stream.abort()
         raise self._leads_back()
 
     def _check_rest(self) -> None:
-        """Raises DialError while the relay rests, since it leads back here."""
+        """Raises DialError while the relay rests because it led back here."""
         if asyncio.get_running_loop().time() < self._rests_until:
             raise self._leads_back()
         self._rests_until = 0.0
@@ -346,7 +347,8 @@ class HandshakeDialer(ABC):
         return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_LOOP)
 
     def _request_if_carried(self, destination: Destination) -> bytes:
-        """Returns the request, before anything is dialed. Raises DialError SKIPPED."""
+        """Returns the request, before anything is dialed. Raises DialError SKIPPED for a destination that the relay
+        cannot carry."""
         if self.carries(destination):
             try:
                 return self._request(destination)
@@ -362,7 +364,7 @@ class HandshakeDialer(ABC):
 
 
 class PrefixedStream(Stream):
-    """A stream with bytes that were already read from it: they are received first."""
+    """A stream that returns bytes which were already read from it, before its further bytes."""
 
     __slots__ = ("_inner", "_prefix")
 

@@ -1,9 +1,9 @@
 """Limits how many connections are being opened at once through one remote relay.
 
 A handshake (TCP, greeting, password) takes a slot until the relay has the request: more at once would look like an
-attack, or give the proxy away. From then on the relay waits for the destination, which may take long: such paths have
-a larger limit of their own, so that a few silent hosts do not delay the others behind the relay. Where the network has
-punished a burst of ClientHellos to the relay, handshakes begin apart (`hello_spacing`).
+attack, or give the proxy away. Then the relay waits for the destination, which may take long. Such paths have their
+own, larger limit, so that a few silent hosts do not delay all others. Where the network has punished a burst of
+ClientHellos to the relay, handshakes begin apart (`hello_spacing`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HANDSHAKES_MAX = 8
 PATHS_MAX = 128
 
 SPACED_WAIT_S = 30.0
-"""How long a dial waits for a slot where handshakes begin apart: as long as a client waits for anything."""
+"""Seconds for which a dial waits for a slot where handshakes begin apart: as long as a client waits for an answer."""
 
 _SILENT = frozenset({Symptom.TIMEOUT, Symptom.DROPPED, Symptom.SILENT})
 
@@ -40,7 +40,7 @@ class Slots:
         wait_s: float,
         spacing: HelloSpacing | None = None,
     ) -> None:
-        """`wait_s`: how long a dial waits for a slot. `spacing`: of a relay that is spoken to by TLS."""
+        """`wait_s` is the longest wait of a dial for a slot. `spacing` is for a relay over TLS."""
         self.spacing = spacing
         self._handshakes = asyncio.Semaphore(handshakes_max)
         self._paths = asyncio.Semaphore(paths_max)
@@ -48,13 +48,13 @@ class Slots:
         self._turn = asyncio.Lock()
 
     async def take(self, relay: str) -> Slot:
-        """Takes both slots, and waits until a handshake may begin. The caller releases them. Raises DialError, with a
-        symptom that does not blame `relay`, when no slot was free within `wait_s`, or SPACED_WAIT_S where handshakes
-        begin apart."""
+        """Takes a slot of both kinds, and waits until a handshake may begin. The caller releases them. Raises
+        DialError, with a symptom that does not blame `relay`, when no slot was free within `wait_s`, or within
+        SPACED_WAIT_S where handshakes begin apart."""
         now, spacing = asyncio.get_running_loop().time, self.spacing
-        asked_at = now()
+        called_at = now()
         try:
-            with deadline(SPACED_WAIT_S if spacing is not None and spacing.is_active(asked_at) else self._wait_s):
+            with deadline(SPACED_WAIT_S if spacing is not None and spacing.is_active(called_at) else self._wait_s):
                 await self._paths.acquire()
                 try:
                     await self._handshakes.acquire()
@@ -67,7 +67,7 @@ class Slots:
         slot = Slot(self._handshakes, self._paths, spacing)
         if spacing is not None:
             try:
-                await slot.wait_for_turn(spacing, self._turn, asked_at)
+                await slot.wait_for_turn(spacing, self._turn, called_at)
             except BaseException:
                 slot.release()
                 raise
@@ -88,11 +88,11 @@ class Slot:
         self._in_handshake = True
         self._begun_at = 0.0
         self.held_s = 0.0
-        """How long Byway itself held the dial back, which is no fault of the relay's."""
+        """Seconds for which Byway itself held the dial back; they are not the relay's fault."""
 
     async def wait_for_turn(self, spacing: HelloSpacing, turn: asyncio.Lock, asked_at: float) -> None:
-        """Waits until the handshake may begin, where they begin apart. One dial waits for its moment at a time, and
-        the others for `turn`: a busy machine wakes a dial late, and the next one must still begin as long after it."""
+        """Waits until the handshake may begin, where handshakes begin apart. One dial at a time waits for its moment,
+        the others for `turn`: on a busy machine a dial wakes late, and the next one must still keep its distance."""
         clock = asyncio.get_running_loop().time
         now = clock()
         if spacing.is_active(now):
@@ -106,12 +106,12 @@ class Slot:
         self._begun_at = now
 
     def connected(self) -> None:
-        """The relay can be spoken to: its handshake of TLS, if it has one, was answered."""
+        """The path to the relay is open: its TLS handshake, if there is one, was answered."""
         if self._spacing is not None:
             self._spacing.answered()
 
     def failed(self, error: DialError) -> None:
-        """It cannot, because of `error`."""
+        """The path to the relay could not be opened, because of `error`."""
         is_silent = error.stage is Stage.RELAY and error.evidence.get("relay") in _SILENT
         if self._spacing is not None and is_silent:
             self._spacing.unanswered(self._begun_at, asyncio.get_running_loop().time())

@@ -1,7 +1,7 @@
 """Relays that speak SOCKS: 5 (RFC 1928, 1929), 4 and 4a.
 
-The bytes are the business of `wire.socks`; here is their order. A name is sent as a name or not at all: a relay that
-wants addresses does not get names resolved by us, since the query would tell the network what the relay was to hide.
+`wire.socks` makes the bytes; this module sends them in order. A name is sent as a name or not at all. Byway does not
+resolve names for a relay that wants addresses, since the query would tell the network the name that the relay hides.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _GREETINGS = {with_password: socks.socks5_greeting(with_password) for with_passw
 
 
 class Socks5Dialer(HandshakeDialer):
-    """Through a SOCKS5 relay; names are resolved there (socks5h), or are not carried (socks5)."""
+    """Dials through a SOCKS5 relay. It resolves names (socks5h), or does not take them (socks5)."""
 
     def _authenticate(self, user: str, password: str) -> bytes:
-        """At most 255 bytes each."""
+        """Returns the bytes of RFC 1929. Raises ValueError for an empty user, and for more than 255 bytes of either."""
         return socks.socks5_credentials(user, password)
 
     def carries(self, destination: Destination) -> bool:
-        """Names only when they are resolved at the relay."""
+        """Whether the relay takes it: addresses always, names only with socks5h."""
         return not self._relay.needs_address or destination.address is not None
 
     def _request(self, destination: Destination) -> bytes:
@@ -51,15 +51,15 @@ class Socks5Dialer(HandshakeDialer):
 
 
 class Socks4Dialer(HandshakeDialer):
-    """Through a SOCKS4 or 4a relay: 4 carries IPv4 addresses, 4a names as well."""
+    """Dials through a SOCKS4 relay, which takes IPv4 addresses, or a SOCKS4a relay, which takes names as well."""
 
     def _authenticate(self, user: str, password: str) -> bytes:
         if password:
             raise ValueError("SOCKS4 supports a user id but no password")
-        return user.encode()  # goes within the request
+        return user.encode()  # the request contains the user id
 
     def carries(self, destination: Destination) -> bool:
-        """IPv4 addresses; 4a everything else as a name."""
+        """Whether the relay takes it: SOCKS4 IPv4 addresses only; 4a everything, IPv6 addresses as a name."""
         address = destination.address
         return not self._relay.needs_address or (address is not None and address.version == 4)
 

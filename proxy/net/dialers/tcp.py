@@ -1,9 +1,9 @@
 """Plain TCP to a destination: the direct route, and the path to each first relay.
 
-A dial costs no task, where the lookup of the name needs none of its caller. A name is resolved once, every address
-passes the guard, and exactly those are dialed, so that a name cannot lead elsewhere between check and connect (DNS
-rebinding). With several addresses the tries are staggered and the first to connect wins (Happy Eyeballs, RFC 8305);
-the other sockets are closed.
+A dial needs no task, unless the lookup of the name does. A name is resolved once, every address passes the guard, and
+exactly those are dialed, so that a name cannot lead elsewhere between check and connect (DNS rebinding). With several
+addresses the tries are staggered and the first to connect wins (Happy Eyeballs, RFC 8305); the other sockets are
+closed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
 
 GuardAddress = Callable[[Destination, IPAddress], str | None]
-"""Returns why an address must not be dialed for a destination, as a sentence; None when it may."""
+"""Returns the reason why an address must not be dialed for a destination, as a sentence; None when it may."""
 
 Choose = Callable[[Destination, Sequence[IPAddress]], Sequence[IPAddress]]
-"""Returns which of the allowed addresses are dialed, in order; at least one. May raise DialError."""
+"""Returns the addresses to dial, of those that are allowed, in order; at least one. May raise DialError."""
 
 STAGGER_S = 0.25
 """RFC 8305 section 8: the recommended Connection Attempt Delay."""
@@ -52,7 +52,7 @@ class CachedLookup(Protocol):
     """An AddressLookup that may know addresses at once."""
 
     def cached(self, host: str) -> tuple[IPAddress, ...] | None:
-        """Returns the addresses that `resolve` would return now without asking anybody; None: it would ask."""
+        """Returns the addresses that `resolve` would return now without a query; None: it would send one."""
         ...
 
 
@@ -73,8 +73,7 @@ class PolledLookup(Protocol):
     """An AddressLookup that needs no task of its caller."""
 
     def begin(self, host: str, notify: Callable[[], None]) -> PendingAddresses:
-        """Looks up `host`. `notify` is called when `poll` of what is returned has something to tell. Raises
-        DialError."""
+        """Starts a lookup of `host`. `notify` is called when its `poll` has a result. Raises DialError."""
         ...
 
 
@@ -103,7 +102,7 @@ class DirectDialer(Dialer, Protocol):
 
 
 class TcpDialer:
-    """Dials destinations directly: sites, or relays, each under a guard of its own."""
+    """Dials destinations directly: sites, or relays. Each kind has its own guard."""
 
     def __init__(
         self,
@@ -115,8 +114,9 @@ class TcpDialer:
         stagger_s: float = STAGGER_S,
         speaks_at_once: bool = False,
     ) -> None:
-        """`speaks_at_once`: the first bytes are sent as soon as a stream has connected, as to a relay. On this computer
-        they then take the last packet of the TCP handshake along, so that the other side wakes once and not twice."""
+        """`speaks_at_once`: the owner sends the first bytes as soon as a stream has connected, as to a relay. On this
+        computer they are then joined with the last packet of the TCP handshake, so that the other side wakes once and
+        not twice."""
         self._poller = poller
         self._cached = resolver.cached if isinstance(resolver, CachedLookup) else _nothing
         self._look_up: Callable[[str, Callable[[], None]], PendingAddresses] = (
@@ -130,7 +130,7 @@ class TcpDialer:
         self._allowed: Bounded[tuple[str, int], tuple[Sequence[IPAddress], list[Target]]] = Bounded(_TARGETS_KEPT)
 
     def choosing(self, choose: Choose) -> TcpDialer:
-        """Returns a copy that asks `choose` which of the allowed addresses to dial."""
+        """Returns a copy that dials the addresses that `choose` returns."""
         dialer = copy.copy(self)
         dialer._choose = choose
         dialer._allowed = Bounded(_TARGETS_KEPT)
@@ -151,15 +151,14 @@ class TcpDialer:
             notify.close()
 
     def begin(self, destination: Destination, notify: Notify) -> Connecting:
-        """Starts to connect, or to look up the name before that. `notify` is set whenever `Connecting.poll` may do
-        better than before. Raises DialError, also when the guard allows none of the addresses that are known
-        already."""
+        """Starts to connect, or to look up the name before that. `notify` is set whenever `Connecting.poll` may return
+        more than before. Raises DialError, also when the addresses are known already and the guard allows none."""
         address = destination.address
         addresses: Sequence[IPAddress] | None = self._cached(destination.host) if address is None else (address,)
         lookup: PendingAddresses | None = None
         if addresses is None:
             lookup = self._look_up(destination.host, notify.set)
-            if (addresses := lookup.poll()) is not None:  # as by the hosts file: `notify` is not called then
+            if (addresses := lookup.poll()) is not None:  # from the hosts file, say: `notify` is not called then
                 lookup.close()
                 lookup = None
         targets: list[Target] = []
@@ -169,14 +168,14 @@ class TcpDialer:
                 targets = allowed[1]
             else:
                 targets = self.targets(destination, addresses)
-                # What the guard says of another private address changes as this computer travels.
+                # The guard's answer about other private addresses changes as this computer travels.
                 if self._choose is None and False not in [each.is_global or each.is_loopback for each in addresses]:
                     self._allowed[destination.host, destination.port] = (addresses, targets)
         return Connecting(self, self._poller, destination, notify, targets, lookup)
 
     def targets(self, destination: Destination, addresses: Sequence[IPAddress]) -> list[Target]:
-        """Returns what to connect to, in order, of the addresses that `destination` has. Raises DialError when the
-        guard allows none of them."""
+        """Returns the targets to connect to, in order, among the `addresses` of `destination`. Raises DialError when
+        the guard allows none of them."""
         reason = ""
         permitted = []
         for address in addresses:
@@ -205,8 +204,8 @@ def interleaved(addresses: Sequence[IPAddress]) -> list[IPAddress]:
 
 
 class Connecting:
-    """Connects to one of several addresses. The poller's edges and the owner's clock drive it: it has no task and no
-    timer. Its owner calls `poll` when notified and at `next_check_at`, and in the end `close`."""
+    """Connects to one of several addresses. It has no task and no timer: its owner calls `poll` when notified and at
+    `next_check_at`, and in the end `close`."""
 
     __slots__ = (
         "_destination", "_dialer", "_ends_at", "_failures", "_left", "_lookup", "_next_at", "_notify", "_poller",
@@ -222,7 +221,7 @@ class Connecting:
         targets: list[Target],
         lookup: PendingAddresses | None = None,
     ) -> None:
-        """`targets` are known, or will be when `lookup` has ended."""
+        """With a `lookup`, `targets` is empty: they are known when it has ended."""
         now = asyncio.get_running_loop().time()
         self._dialer = dialer
         self._poller = poller
@@ -237,15 +236,15 @@ class Connecting:
         self.began_at = now if lookup is None else 0.0
         """The loop time at which it began to connect; 0 while the name is looked up."""
         self.next_check_at = math.inf
-        """The loop time at which time alone may change it."""
+        """The loop time at which time alone may change the result of `poll`."""
         self.is_through = False
-        """One has connected at once, as on this computer: `poll` returns it."""
+        """A try has connected at once, as to this computer: `poll` returns it."""
         if lookup is None:
             self._start_next(now)
 
     def poll(self) -> SocketStream | None:
-        """Returns the stream that has connected, which is the caller's from now on, and closes the others; None while
-        there is none. Raises DialError when all tries have failed, or the dialer's time is over; it is closed then."""
+        """Returns the stream that has connected, and closes the others; the caller owns it from now on. Returns None
+        while there is none. Closes itself and raises DialError when all tries have failed, or the time is over."""
         if self._lookup is not None:
             try:
                 if (addresses := self._lookup.poll()) is None:
@@ -309,7 +308,7 @@ class Connecting:
                 if target.is_here and self._dialer.speaks_at_once:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
                 code = sock.connect_ex(target.address)  # a literal: Python asks no resolver, so this never blocks
-                if code == errno.EINPROGRESS and target.is_here:  # it says so although the answer has come: ask again
+                if code == errno.EINPROGRESS and target.is_here:  # the answer may have come by now: call it again
                     code = sock.connect_ex(target.address)
                 if code not in _UNDER_WAY:
                     raise OSError(code, os.strerror(code))
@@ -322,7 +321,7 @@ class Connecting:
             self._failed(target.peer, error)
         else:
             stream.syn_at = now
-            stream.drained = self._poller.edge_triggered  # registering makes an edge for what is there already
+            stream.drained = self._poller.edge_triggered  # registering makes an edge for bytes that are there already
             stream.notify = self._notify.set
             self._tries.append(stream)
             self.is_through = is_through
@@ -336,8 +335,8 @@ class Connecting:
         self._failures.append((symptom_of(error, on_the_way=on_the_way), text, host_and_port(peer)[0]))
 
     def _combined_failure(self) -> DialError:
-        """Returns one error for all failures: with the most telling symptom, and the addresses that showed it. On a
-        machine without IPv6 the failure of an IPv6 address is no evidence beside an IPv4 address that stays silent."""
+        """Returns one error for all failures, with the most telling symptom and the addresses that showed it. On a
+        computer without IPv6, the failure of an IPv6 address is no evidence beside a silent IPv4 address."""
         symptom = min((symptom for symptom, _, _ in self._failures), key=_MOST_TELLING_FIRST.index)
         text = "; ".join(text for _, text, _ in self._failures)
         if self._destination.address is None:  # a literal is named by its failure already
@@ -346,8 +345,8 @@ class Connecting:
         return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
 
     def unanswered(self) -> str:
-        """Returns the addresses that are silent, and those that failed in a way that may be the network's doing, with
-        spaces between; none are known before the lookup has ended."""
+        """Returns the silent addresses, and those that failed in a way that the network may cause, separated by spaces;
+        empty before the lookup has ended."""
         return " ".join(filter(None, (*map(self._addresses_with, _OF_THE_NETWORK), self._silent())))
 
     def _addresses_with(self, symptom: Symptom) -> str:
@@ -358,7 +357,7 @@ class Connecting:
 
 
 _UNDER_WAY = (0, errno.EINPROGRESS, errno.EINTR, errno.EALREADY, errno.EISCONN)
-_IS_BORN_NON_BLOCKING = hasattr(socket, "SOCK_NONBLOCK")  # on Linux, which saves a system call
+_IS_BORN_NON_BLOCKING = hasattr(socket, "SOCK_NONBLOCK")  # Linux; this saves a system call
 _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 
@@ -423,9 +422,9 @@ _SYMPTOMS = {
 
 def symptom_of(error: OSError, *, on_the_way: bool = False) -> Symptom:
     """Returns the symptom of a failed connect. `on_the_way`: the SYN had gone out, so ENETUNREACH came from a router
-    (ICMP), as for an address that a provider routes to nowhere; without a route of our own, connect() fails at once.
+    (ICMP), as for an address that a provider routes to nowhere. If this computer has no route, connect() fails at once.
     Errors that are not listed are this computer's own (EMFILE, EADDRNOTAVAIL, ENOBUFS, EPERM of a local firewall), and
-    no evidence."""
+    are no evidence."""
     if on_the_way and error.errno == errno.ENETUNREACH:
         return Symptom.UNREACHABLE
     return _SYMPTOMS.get(error.errno or 0, Symptom.LOCAL)

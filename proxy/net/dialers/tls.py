@@ -1,9 +1,9 @@
 """TLS to a relay, over any stream.
 
-`ssl.SSLObject` on memory buffers rather than asyncio's transports, which cannot half-close: here each direction ends
-by its own close_notify, and TLS runs in TLS as well as on a socket. Certificates are always verified against the
-system's roots or the relay's own `ca`; a `pin` is asked for on top of that. What the relay sends after its handshake
-is held to close_notify too, so that a cut connection is not taken for its end.
+It uses `ssl.SSLObject` on memory buffers, since asyncio's transports cannot half-close. Each direction ends with its
+own close_notify, and TLS runs in TLS as well as on a socket. Certificates are always verified against the system's
+roots or the relay's own `ca`; a `pin` is checked in addition. EOF without close_notify is an error, so that a cut
+connection is not taken for the end of an answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxy.net.dialers.relay_handshake import Handshake, dial_relay
 from proxy.net.stream import BULK_RECORDS, CHUNK, LENT, Stream
 
 LINGER_S = 5.0
-"""How long a closed stream goes on handing its last bytes to the kernel."""
+"""Seconds for which a closed stream goes on handing its last bytes to the kernel."""
 
 _UNSENT_LIMIT = 2 * CHUNK
 _DISCARDED_CHUNKS = 4
@@ -37,7 +37,7 @@ _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CE
 
 class TlsStream(Stream):
     """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB each way beside a record
-    or two; in a call that asks for more than a CHUNK, 128 KiB."""
+    or two; 128 KiB in a call with a `limit` above CHUNK."""
 
     __slots__ = (
         "_all_decrypted",
@@ -59,9 +59,9 @@ class TlsStream(Stream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-        self._all_decrypted = False  # OpenSSL has no whole record, so to ask it would only take an exception
-        self._decrypted = b""  # read ahead of our close_notify
-        self._failure: ssl.SSLError | None = None  # what ended reading: OpenSSL tells it only once
+        self._all_decrypted = False  # OpenSSL has no whole record, so a read would only raise
+        self._decrypted = b""  # bytes that were decrypted before our close_notify
+        self._failure: ssl.SSLError | None = None  # the error that ended reading: OpenSSL raises it only once
         self._unsent: bytes | memoryview = b""  # records that the inner stream has not taken yet
         self._eof_sent = False
         self._closed = False
@@ -69,7 +69,8 @@ class TlsStream(Stream):
         inner.notify = self._inner_ready
 
     async def handshake(self) -> None:
-        """Raises OSError; ssl.SSLCertVerificationError when the certificate is not good for the server's name."""
+        """Runs the handshake. Raises OSError; ssl.SSLCertVerificationError when the certificate is not valid for the
+        server's name."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -77,7 +78,7 @@ class TlsStream(Stream):
             except ssl.SSLWantReadError:
                 done = False
             except ssl.SSLError:
-                with contextlib.suppress(OSError):  # the alert, which must not hide what was wrong
+                with contextlib.suppress(OSError):  # sending the alert must not hide the error
                     self._flush()
                 raise
             await self._inner_send()
@@ -86,13 +87,13 @@ class TlsStream(Stream):
             self._take_in(await self._inner.receive())
 
     async def _inner_send(self) -> None:
-        """Hands over everything that TLS wants to say."""
+        """Hands all records to the inner stream."""
         while not self._flush():
             await self._sendable()
 
     @property
     def alpn(self) -> str | None:
-        """The protocol that the peer selected of those that the context offers (RFC 7301)."""
+        """The protocol that the peer selected among those that the context offers (RFC 7301)."""
         return self._tls.selected_alpn_protocol()
 
     def certificate(self) -> bytes:
@@ -100,8 +101,8 @@ class TlsStream(Stream):
         return self._tls.getpeercert(binary_form=True) or b""
 
     def presented_chain(self) -> tuple[bytes, ...]:
-        """All certificates that the peer presented in the handshake, DER, its own first, verified or not. Its own alone
-        where Python does not tell the others."""
+        """All certificates of the peer's handshake, DER, its own first, verified or not. Its own alone where Python
+        does not give the others."""
         chain = getattr(self._tls, "get_unverified_chain", None)
         if chain is not None:  # public from Python 3.13 on
             return tuple(chain())
@@ -143,13 +144,13 @@ class TlsStream(Stream):
                         self._all_decrypted = True
                         self.drained = self._inner.drained
                         break
-                return room[:size]  # or close_notify has come, which the next call meets again
+                return room[:size]  # if close_notify has come, the next call meets it again
             except ssl.SSLWantReadError:
                 self._all_decrypted = True
             except ssl.SSLError as error:
                 self._failure = error
             finally:
-                if self._outgoing.pending:  # a read may have something to say: an alert, an answer to a key update
+                if self._outgoing.pending:  # a read may cause a record: an alert, or the answer to a key update
                     self._flush()
             if size:
                 return room[:size]
@@ -157,7 +158,7 @@ class TlsStream(Stream):
             return b""
         if not isinstance(self._failure, ssl.SSLEOFError):
             raise self._failure
-        if self._eof_sent:  # it answers close_notify by closing, as many do
+        if self._eof_sent:  # the peer answers close_notify by closing, as many do
             return b""
         raise ConnectionAbortedError(errno.ECONNABORTED, "closed without close_notify") from self._failure
 
@@ -187,7 +188,7 @@ class TlsStream(Stream):
             records = self._outgoing.read()
             self._unsent = b"".join((self._unsent, records)) if self._unsent else records
         while self._unsent:
-            if len(self._unsent) > _UNSENT_LIMIT:  # only a peer that asks for key updates and reads no answer
+            if len(self._unsent) > _UNSENT_LIMIT:  # only if a peer requests key updates and reads no answer
                 raise ConnectionAbortedError(
                     errno.ECONNABORTED, "the peer sends TLS records that need answers and reads none"
                 )
@@ -206,15 +207,15 @@ class TlsStream(Stream):
         if self._eof_sent:
             return
         self._eof_sent = True
-        self.drained = False  # OpenSSL may tell of the end at once
+        self.drained = False  # OpenSSL may report the end at once
         self._read_ahead()
-        with contextlib.suppress(ssl.SSLError):  # SSLWantReadError: it is sent, and the peer's has not come
+        with contextlib.suppress(ssl.SSLError):  # SSLWantReadError: ours is sent, and the peer's has not come
             self._tls.unwrap()
-        with contextlib.suppress(OSError):  # broken: the reading side tells
+        with contextlib.suppress(OSError):  # broken: the next receive raises the error
             self._flush()
 
     def _read_ahead(self) -> None:
-        """Decrypts what has come, at most 64 KiB: OpenSSL takes it ill when data waits behind our close_notify."""
+        """Decrypts the bytes that have come, at most 64 KiB: OpenSSL fails if data waits after our close_notify."""
         pieces = [self._decrypted]
         try:
             while piece := self._tls.read(CHUNK):
@@ -261,7 +262,7 @@ class TlsStream(Stream):
             self.notify()
 
     def _finish(self) -> bool:
-        """Goes on closing: what is unsent goes out first. True when it is done, or never will be."""
+        """Continues to close: unsent bytes go out first. Returns whether closing is over, also by an error."""
         try:
             if not self._flush():
                 return False
@@ -274,9 +275,9 @@ class TlsStream(Stream):
         return True
 
     def _close_inner(self) -> None:
-        """A socket that is closed with something unread in it sends a reset, which would destroy our last bytes at the
-        other end; and with TLS 1.3 there is something, the session tickets, even when the peer has said nothing."""
-        with contextlib.suppress(OSError):  # BlockingIOError: there is nothing
+        """Reads the socket empty, and closes it. Closing with unread bytes sends a reset, which would destroy our last
+        bytes at the other end. With TLS 1.3 there are always such bytes: the session tickets."""
+        with contextlib.suppress(OSError):  # BlockingIOError: it is empty
             for _ in range(_DISCARDED_CHUNKS):
                 if not self.lowest_socket.recv(CHUNK):
                     break
@@ -284,8 +285,8 @@ class TlsStream(Stream):
         self._leave_inner()
 
     def _leave_inner(self) -> None:
-        """Both streams would hold each other until the next collection of garbage, with the 100 KiB that OpenSSL has
-        for a connection."""
+        """Breaks the cycle between both streams, which would live until the next garbage collection, with 100 KiB of
+        OpenSSL for each connection."""
         self._inner.notify = None
 
     def _check_open(self) -> None:
@@ -306,9 +307,9 @@ class TlsDialer:
         relay: str = "",
         timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> None:
-        """`server_name` is what the certificate must be for and what is sent as SNI (None: the host that is dialed);
-        `ca` a PEM file trusted in place of the system's roots; `pin` the SHA-256 of the certificate's public key
-        (SubjectPublicKeyInfo); `relay` its name in messages. Raises ConfigError when `ca` cannot be used."""
+        """`server_name` is the name in the certificate and the SNI (None: the host that is dialed); `ca` a PEM file
+        that is trusted in place of the system's roots; `pin` the SHA-256 of the certificate's public key
+        (SubjectPublicKeyInfo); `relay` the name in messages. Raises ConfigError when `ca` cannot be used."""
         self._via = via
         self.server_name = server_name or ""
         self._context = context_trusting(ca)
@@ -317,11 +318,12 @@ class TlsDialer:
         self._timeout_s = timeout_s
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer. A certificate that is refused is RELAY_AUTH, an answer that is not TLS RELAY_GARBAGE."""
+        """See Dialer. A refused certificate is RELAY_AUTH, an answer that is not TLS is RELAY_GARBAGE."""
         return await self.secure(await dial_relay(self._via, destination, self._relay or str(destination)), destination)
 
     async def secure(self, inner: Stream, destination: Destination) -> TlsStream:
-        """Speaks TLS over `inner`, which leads to `destination` and is aborted when that fails. Raises as `dial`."""
+        """Runs the TLS handshake over `inner`, which leads to `destination`, and aborts it on failure. Raises as
+        `dial`."""
         relay = self._relay or str(destination)
         with Handshake(inner, relay, self._timeout_s):
             stream = TlsStream(inner, self._context, self.server_name or destination.host)
@@ -333,8 +335,8 @@ class TlsDialer:
         return stream
 
     def _check_pin(self, stream: TlsStream) -> None:
-        if self._pin is not None and (found := public_key_sha256(stream.certificate())) != self._pin:
-            text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{found.hex()})"
+        if self._pin is not None and (key_hash := public_key_sha256(stream.certificate())) != self._pin:
+            text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{key_hash.hex()})"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence=_CERTIFICATE)
 
     def __repr__(self) -> str:
@@ -342,7 +344,7 @@ class TlsDialer:
 
 
 def public_key_sha256(certificate: bytes) -> bytes:
-    """The SHA-256 of the SubjectPublicKeyInfo of a DER certificate (RFC 7469 section 2.4)."""
+    """Returns the SHA-256 of the SubjectPublicKeyInfo of a DER certificate (RFC 7469 section 2.4)."""
     from cryptography import x509  # 50 ms to import, and only pins need it
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -358,13 +360,14 @@ def context_trusting(ca: str | None, *, alpn: tuple[str, ...] = ()) -> ssl.SSLCo
 
 @functools.cache
 def _system_context(alpn: tuple[str, ...]) -> ssl.SSLContext:
-    """One for all: to make one costs 5 ms and a copy of all roots."""
+    """The context that all share: making one costs 5 ms and a copy of all roots."""
     return _context(None, alpn)
 
 
 @functools.cache
 def trusting_all() -> ssl.SSLContext:
-    """Returns a context that verifies nothing, for probes that ask only what answers. No user data may go over it."""
+    """Returns a context that verifies nothing, for probes that test only whether something answers. No user data may
+    go over it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -372,8 +375,8 @@ def trusting_all() -> ssl.SSLContext:
 
 
 def handshake_symptom(error: OSError, *, first_byte: int = -1) -> Symptom:
-    """Returns what ended a client's handshake: CERTIFICATE, EOF, ALERT, GARBAGE (the answer is not TLS), DROPPED (the
-    kernel got no acknowledgement) or RESET. `first_byte` is the first byte that came, where it is known."""
+    """Returns the symptom of a client's failed handshake: CERTIFICATE, EOF, ALERT, GARBAGE (the answer is not TLS),
+    DROPPED (the kernel got no acknowledgement) or RESET. `first_byte` is the first byte received; -1: not known."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Symptom.CERTIFICATE
     if isinstance(error, ssl.SSLEOFError):
@@ -387,7 +390,7 @@ def handshake_symptom(error: OSError, *, first_byte: int = -1) -> Symptom:
 
 
 def clock_may_be_wrong(error: ssl.SSLCertVerificationError) -> bool:
-    """Whether the certificate was refused for its dates alone, as all are while this computer's clock is wrong."""
+    """Whether the certificate was refused for its dates alone, as every one is while this computer's clock is wrong."""
     return error.verify_code in (_EXPIRED, _NOT_YET_VALID)
 
 

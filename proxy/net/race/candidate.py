@@ -1,7 +1,7 @@
 """One route under way in a race.
 
-A Candidate is the mutable part of a race: it moves from dialing over an open path and a sent flight to its end.
-`attempt` returns how far it has come, as a value.
+A Candidate is the mutable part of a race: it goes from dialing to an open path, to a sent flight, to its end. `attempt`
+returns its state as a value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 
 _DELIVERABLE = (Symptom.GARBAGE, Symptom.ALERT, Symptom.BLOCK_PAGE, Symptom.REDIRECTED)
-"""Failures that came with an answer, which the client may still get when no route does better."""
+"""Failures with an answer. The client may still get it when no route has a better one."""
 
 _BEFORE_PATH = (Stage.RESOLVE, Stage.CONNECT, Stage.RELAY)
 _TRANSIENT = (Symptom.RELAY_DOWN, Symptom.TIMEOUT)
@@ -27,12 +27,12 @@ answer in another protocol are final: a retry would only repeat them."""
 
 
 Pause = tuple[float, float]
-"""From when to when, by the loop's clock, an open path waited for the client's flight. The time of attempts is without
-it: browsers open tunnels ahead of need, and no route is slow for that."""
+"""Begin and end, by the loop's clock, of the wait of an open path for the client's flight. The times of attempts do not
+include it: browsers open tunnels ahead of need, which makes no route slow."""
 
 
 class Phase(Enum):
-    """How far a candidate is."""
+    """The state of a candidate."""
 
     DIALING = auto()
     OPEN = auto()  # connected, no flight sent
@@ -60,24 +60,24 @@ class Candidate:
         self.stage = Stage.CONNECT
         self.symptom = Symptom.NONE
         self.error = ""
-        self.syn_at = 0.0  # when it began to connect, after the lookup; 0: not known
+        self.syn_at = 0.0  # the time when it began to connect, after the lookup; 0: not known
         self.connected_at = 0.0
         self.flight_sent_at = 0.0
         self.ended_at = 0.0
         self.stream: Stream | None = None
         self.task: asyncio.Task[None] | None = None
-        self.connecting: Connecting | None = None  # of a direct one, which needs no task
+        self.connecting: Connecting | None = None  # of a direct candidate, which needs no task
         self.sent = 0
         self.eof_sent = False
         self.reset = False
         self.answer = b""
-        self.answer_due_at = 0.0  # when an HTTP answer that began, and is not classified yet, is delivered all the same
+        self.answer_due_at = 0.0  # the time when a part of an HTTP answer is classified as it is; 0: no answer began
         self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
         self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
         self.is_retry = False  # its relay was tried before in this race
-        self.is_shared = False  # it tries a strategy for all races to the host, which wait for what comes of it
+        self.is_shared = False  # it tries a strategy for all races to the host, which wait for the result
         self.connected_late = False  # it was hedged before it connected
-        self.hedged_at = 0.0  # when the next route was started beside it; 0: not yet
+        self.hedged_at = 0.0  # the time from which the next route may start beside it; 0: not yet
         self.snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable
         self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
 
@@ -93,8 +93,9 @@ class Candidate:
 
     @property
     def failed_on_its_way(self) -> bool:
-        """Whether its relay failed before a path was open, in a way that may pass: a retry may help. One that closes in
-        place of its reply restarts, or refuses the destination: it is taken at its word the second time."""
+        """Whether its relay failed before a path was open, in a way that may pass, so that a retry may help. A relay
+        that closes in place of its reply restarts, or refuses the destination. After a second time it counts as a
+        refusal."""
         return (
             self.phase is Phase.FAILED
             and bool(self.route.relays)
@@ -110,7 +111,7 @@ class Candidate:
         )
 
     def poll_connect(self, connecting: Connecting, notify: Notify, now: float) -> None:
-        """Takes the result of the connect that is under way, if it has one."""
+        """Takes the result of the connect that is under way, if there is one."""
         try:
             stream = connecting.poll()
         except DialError as error:
@@ -129,7 +130,7 @@ class Candidate:
             self.evidence["addresses"] = addresses
 
     def opened(self, stream: Stream, notify: Notify, now: float) -> None:
-        """Its path is open: `notify` is woken whenever something comes on it."""
+        """The path is open. `notify` is set whenever something comes on it."""
         self.stream = stream
         self.syn_at = self.syn_at or stream.syn_at
         if stream.held_s:
@@ -160,7 +161,7 @@ class Candidate:
         self.phase, self.stage, self.symptom, self.error, self.ended_at = Phase.WON, Stage.DONE, Symptom.NONE, "", now
 
     def drop(self, now: float) -> None:
-        """Resets what it has. It is abandoned, if it might still have delivered."""
+        """Ends its dial, and resets its stream. A candidate that is still active becomes ABANDONED."""
         if self.task is not None and not self.task.done():
             self.task.cancel()
         if self.connecting is not None:
@@ -173,7 +174,8 @@ class Candidate:
             self.phase, self.symptom, self.ended_at = Phase.FAILED, Symptom.ABANDONED, now
 
     def presumed_attempt(self, began_at: float, pause: Pause, now: float) -> Attempt:
-        """The attempt; a hedged one that is still active gets the symptom that it would fail with now."""
+        """Returns the attempt. A hedged candidate that is still active gets the symptom with which it would fail
+        now."""
         attempt = self.attempt(began_at, pause, now)
         if not self.hedged or not self.active:
             return attempt
@@ -182,7 +184,7 @@ class Candidate:
         return replace(attempt, symptom=Symptom.SILENT if attempt.evidence.get("acknowledged") else Symptom.DROPPED)
 
     def attempt(self, began_at: float, pause: Pause, now: float) -> Attempt:
-        """How far it has come, in a race that began at the loop time `began_at` and had a `pause`."""
+        """Returns its state as a value. The race began at the loop time `began_at`, and had a `pause`."""
         paused_at, resumed_at = pause
         ended_at = self.ended_at or now
         started = self.started_at - began_at - max(0.0, min(self.started_at, resumed_at) - paused_at)
@@ -192,7 +194,7 @@ class Candidate:
             stage=self.stage,
             symptom=self.symptom,
             error=self.error,
-            started=round(started, 4) if started else 0.0,  # of most attempts: one value for all
+            started=round(started, 4) if started else 0.0,  # most attempts share this one float
             elapsed=round(ended - started, 4),
             address=self.stream.peer if self.stream is not None else "",
             evidence=self.evidence.copy() if self.evidence else NO_EVIDENCE,

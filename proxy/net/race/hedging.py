@@ -1,9 +1,8 @@
-"""When the next route starts beside one that is under way: hedging, as gRPC and Envoy call it.
+"""Decides when the next route starts beside one that is under way: hedging, as gRPC and Envoy call it.
 
 TCP_INFO shows within a few tenths of a second whether a flight was dropped or the server is only slow. Where it cannot
-be read, a timer in units of the round trip decides. When another connection has marked direct as down for the host, the
-wait ends at once. The numbers are those of docs/detection.md, "Two clocks" and "What the kernel knows"; this module
-decides nothing but time.
+be read, a timer in units of the round trip decides. If another connection has marked direct as down for the host, there
+is no wait. The numbers are in docs/detection.md, "Two clocks" and "What the kernel knows".
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from proxy.net.stream import Stream
 
 
 class UnderWay(Protocol):
-    """A connection under way, to a host or to a relay: what it waits for, and since when. Times are the loop's."""
+    """A connection under way, to a host or to a relay. Times are the loop's."""
 
     phase: Phase
     started_at: float
-    syn_at: float  # when it began to connect, after the lookup; 0: not known
+    syn_at: float  # the time when it began to connect, after the lookup; 0: not known
     connected_at: float
     flight_sent_at: float
     stream: Stream | None
@@ -44,25 +43,26 @@ class HedgePolicy:
         self._findings = findings
 
     def hedge_at(self, candidate: Candidate, host: str, now: float) -> float:
-        """When `candidate`, which is under way to `host`, is hedged: the next route then starts beside it. Not after
-        `now`: it looks dropped, because TCP_INFO says so or it took longer than its timeout. After `now`: it does not,
-        and this time is when to ask again, when an event has not changed it before."""
-        if candidate.answer_due_at:  # it answers, so it is not hedged; at its deadline what has come is delivered
+        """Returns the time at which `candidate`, which is under way to `host`, is hedged: the next route then starts
+        beside it. A time up to `now` means that it looks dropped, by TCP_INFO or because it exceeded its timeout. A
+        later time means that it does not, and has to be checked again then, or after an earlier event."""
+        if candidate.answer_due_at:  # it answers, so it is not hedged; its answer so far is classified at this time
             return candidate.answer_due_at if candidate.answer_due_at > now else math.inf
-        # Another connection to this host has waited already: waiting again would find the same.
+        # Another connection to this host has waited already: another wait would have the same result.
         findings = self._findings
         if findings is not None and findings.down_until and candidate.direct and findings.is_down(host):
             return now
         return self.looks_dropped_at(candidate, now, is_direct=not candidate.route.relays)
 
     def looks_dropped_at(self, attempt: UnderWay, now: float, *, is_direct: bool = True) -> float:
-        """The same of `attempt`, which has no answer yet, by its clocks alone. `is_direct`: through no relay."""
+        """Returns the same for `attempt`, which has no answer yet, by its times and TCP_INFO alone. `is_direct`: its
+        route has no relay."""
         detect, since = self._detect, attempt.syn_at or attempt.started_at
         if attempt.phase is Phase.DIALING:
             return since + (detect.hedge_syn_s if is_direct else detect.hedge_relay_s)
         flown_at = attempt.flight_sent_at
         if attempt.snapshot is None or attempt.stream is None:
-            # In units of the time that connecting took, as that is about one round trip.
+            # In units of the time for the connect, which is about one round trip.
             rtt_s = attempt.connected_at - since
             if is_direct:
                 return flown_at + detect.hedge_blind_s + detect.hedge_blind_rtts * rtt_s
@@ -82,9 +82,10 @@ class HedgePolicy:
         return min(poll_at, silent_at) if silent_at > now else poll_at
 
     def reserve_at(self, reserve: Candidate, candidates: Sequence[Candidate]) -> float:
-        """When an open path in reserve gets the flight, even if other candidates look promising: it does not wait long
-        for strategies that were started after direct had failed or looked dropped. A late SYN-ACK clears direct only
-        for a moment: it gave the kernel a long round trip, after three of which it retransmits the flight."""
+        """Returns the time at which an open path in reserve gets the flight, even if other candidates look promising:
+        it does not wait long for strategies that were started after direct had failed or looked dropped. Direct that
+        connected late does not stop this: the kernel measured a long round trip, and retransmits only after three of
+        them."""
         for candidate in candidates:
             if not candidate.direct:
                 continue
@@ -95,14 +96,14 @@ class HedgePolicy:
         return math.inf
 
     def is_in_vain(self, candidate: Candidate) -> bool:
-        """Whether one that looks dropped has no path, or its flight is not acknowledged: after `give_up_s` nothing is
-        expected of it."""
+        """Whether a candidate looks dropped and has no path, or no acknowledgement of its flight. A race does not wait
+        for it after `give_up_s`."""
         return candidate.hedged and (candidate.phase is Phase.DIALING or self.unacknowledged(candidate))
 
     def dropped_at(self, attempt: UnderWay) -> float:
-        """When a flight that is still unacknowledged counts as dropped: after some retransmission timeouts of the
-        kernel, so that a slow link is not blamed, but not later than the deadline for silence, when the kernel may have
-        given up itself."""
+        """Returns the time at which an unacknowledged flight counts as dropped: after some retransmission timeouts of
+        the kernel, so that a slow link is not blamed, and at the latest at the deadline for silence, when the kernel
+        may have given up itself."""
         rto_s = self.read_kernel(attempt).rto_s if attempt.snapshot is not None else 0.0
         patience_s = max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
         return attempt.flight_sent_at + min(patience_s, max(self._detect.dropped_s, self._detect.silent_s))
@@ -115,7 +116,7 @@ class HedgePolicy:
         return not reading.acked and reading.unacked > 0
 
     def read_kernel(self, attempt: UnderWay) -> Reading:
-        """What TCP_INFO says since the flight was sent. Writes it into the evidence."""
+        """Reads TCP_INFO about the time since the flight was sent, and writes it into the evidence."""
         assert attempt.stream is not None
         assert attempt.snapshot is not None
         reading = self._tcp_info.since(attempt.stream.lowest_socket, attempt.snapshot)

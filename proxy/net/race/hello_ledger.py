@@ -1,10 +1,9 @@
-"""When ClientHellos were sent, by the name in them and the address they went to: what a network may count. And the wait
-for one's turn.
+"""Records ClientHellos by name and address, as a network may count them, and spaces those that Byway adds.
 
-There are networks that freeze a client and an address once the client has sent there more than three ClientHellos of
-one name, each less than 0.4 s after the one before it. What a client sends is its own affair. But Byway sends more: the
-same hello cut in pieces, a check of the certificate, a re-test, a measurement. All who do so ask this ledger first. It
-is pure: times are arguments, of one clock. Who waits reads the loop's.
+Some networks freeze all traffic between a client and an address after more than three ClientHellos of one name, each
+less than 0.4 s after the one before it. Byway never delays a client's own hellos. But it adds more: the same hello in
+pieces, a check of the certificate, a re-test, a measurement. Each of them waits for its turn in this ledger. The ledger
+is pure: times are arguments, of one clock. `take_turn` and `until_quiet` read the loop's clock.
 """
 
 from __future__ import annotations
@@ -18,25 +17,25 @@ if TYPE_CHECKING:
     from proxy.config.detect_tuning import DetectTuning
 
 HELLOS_MAX = 4096
-"""Hellos that are remembered: those of two seconds, where a thousand sites are opened in each."""
+"""The number of hellos that are remembered: two seconds with a thousand sites in each."""
 
 
 SentHello = tuple[float, str, str, bool]
-"""When it was sent on a direct route, the name in it, the address that it went to with its port (empty where the sender
-does not know: it counts for every address), and whether it was extra: sent beside those of clients. A plain tuple, as a
-named one is made by a call of a Python function, and every connection makes one."""
+"""The time when a hello was sent on a direct route, the name in it, its address with the port (empty: not known, so it
+counts for every address), and whether it was extra, which means added by Byway. A plain tuple, because a named one
+costs a Python call, and every connection makes one."""
 
 
 class HelloLedger(deque[SentHello]):
-    """The last hellos, in the order of their times. A sender appends its own: that is no call of a Python function,
+    """The last hellos, in the order of their times. Senders append to the deque itself, which costs no Python call,
     since every connection does it."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=HELLOS_MAX)
 
     def extra_at(self, name: str, now: float, tuning: DetectTuning, *, address: str = "") -> float:
-        """When one more hello of `name` than clients send may go to `address` (empty: to any of them): `now`, or later.
-        It comes `hello_apart_s` after the last such one, and `hello_near_s` after a burst of `hello_burst`."""
+        """Returns the time at which an extra hello of `name` may go to `address` (empty: any address): `now`, or later.
+        It is at least `hello_apart_s` after the last extra hello, and `hello_near_s` after a burst of `hello_burst`."""
         latest = self._latest(name, address, now - max(tuning.hello_apart_s, tuning.hello_burst * tuning.hello_near_s))
         extras = [at for at, is_extra in latest if is_extra]
         may_at = max(now, extras[0] + tuning.hello_apart_s) if extras else now
@@ -48,36 +47,37 @@ class HelloLedger(deque[SentHello]):
         return max(may_at, latest[0][0] + tuning.hello_near_s) if burst >= tuning.hello_burst else may_at
 
     def quiet_at(self, name: str, now: float, tuning: DetectTuning) -> float:
-        """When no hello of `name` was sent for `hello_apart_s`: `now`, or later if there are no more of them."""
+        """Returns the time at which no hello of `name` was sent for `hello_apart_s`: `now`, or later, provided that no
+        further hello is sent."""
         latest = self._latest(name, "", now - tuning.hello_apart_s)
         return max(now, latest[0][0] + tuning.hello_apart_s) if latest else now
 
     def _latest(self, name: str, address: str, since: float) -> list[tuple[float, bool]]:
-        """The hellos of `name` that may have gone to `address`, after `since`, the last one first: when they were sent,
+        """Returns the hellos of `name` after `since` that may have gone to `address`, the last one first: their time,
         and whether they were extra."""
-        found = []
+        latest = []
         for at, sent_name, sent_to, is_extra in reversed(self):
             if at <= since:
                 break
             if sent_name == name and not (address and sent_to and sent_to != address):
-                found.append((at, is_extra))
-        return found
+                latest.append((at, is_extra))
+        return latest
 
 
 HelloTurn = Callable[[str], Awaitable[None]]
-"""Waits until a ClientHello with this name may leave on a direct route, and notes it. Awaited before each."""
+"""Waits until a ClientHello with this name may leave on a direct route, and notes it. Awaited before each hello."""
 
 WAITS_S = 5.0
-"""How long a hello of Byway's own waits for its turn."""
+"""The longest wait in seconds of Byway's own hello for its turn."""
 
 
 async def no_turn(_name: str) -> None:
-    """Of a ClientHello that no network counts: one through a relay, or of a command that runs without a Byway."""
+    """A HelloTurn without a wait: for a hello through a relay, and for a command without a running Byway."""
 
 
 async def take_turn(hellos: HelloLedger, name: str, tuning: DetectTuning) -> None:
-    """Waits until one more hello of `name` may be sent, and notes it: it has to be sent now. Where clients send one
-    burst after the other it waits no longer than WAITS_S: they are counted without it."""
+    """Waits until an extra hello of `name` may be sent, and notes it. The caller has to send it now. Waits WAITS_S at
+    most: clients may send one burst after the other, which are counted anyway."""
     loop = asyncio.get_running_loop()
     now = loop.time()
     ends_at = now + WAITS_S
@@ -88,7 +88,8 @@ async def take_turn(hellos: HelloLedger, name: str, tuning: DetectTuning) -> Non
 
 
 async def until_quiet(hellos: HelloLedger, name: str, tuning: DetectTuning, *, within_s: float) -> bool:
-    """Waits until no hello of `name` was sent for `hello_apart_s`. False: that did not come `within_s`."""
+    """Waits until no hello of `name` was sent for `hello_apart_s`. Returns False when that takes longer than
+    `within_s`."""
     loop = asyncio.get_running_loop()
     now = loop.time()
     ends_at = now + within_s

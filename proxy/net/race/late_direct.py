@@ -1,7 +1,8 @@
-"""The direct attempt that another route overtook: a slow site is not a blocked one, so it is judged later.
+"""Judges a direct attempt that another route overtook: a slow site is not a blocked one.
 
-It stays open until it has answered or failed, at the latest until the deadline of its signal (docs/detection.md, "Two
-clocks"). Nobody waits for it meanwhile. Bytes that came in time count, even when this process reads them late.
+The attempt stays open until it has answered or failed, at the latest until the deadline of its signal
+(docs/detection.md, "Two clocks"). The client does not wait for it. Bytes that came in time count, even when this
+process reads them late.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from proxy.wire.flight import Flight
 
 
 class LateDirect:
-    """Belongs to its race until that hands it out; who has it judges or closes it."""
+    """A direct attempt to be judged. It belongs to its race until the race hands it out; the owner judges or closes
+    it."""
 
     __slots__ = ("_candidate", "_check", "_flight", "_loop", "_notify", "_terms", "_tries")
 
@@ -32,7 +34,7 @@ class LateDirect:
         terms: RaceTerms,
         notify: Notify,
     ) -> None:
-        """`candidate` is one of `tries`. `notify` is set when something comes for it."""
+        """`candidate` is one of `tries`. `notify` is set when something happens to it."""
         self._candidate = candidate
         self._flight = flight
         self._tries = tries
@@ -42,14 +44,14 @@ class LateDirect:
         self._loop = asyncio.get_running_loop()
 
     async def judge(self) -> Attempt:
-        """Waits until it is decided, and closes it."""
+        """Waits until the attempt is decided, closes it, and returns it."""
         candidate, hedging = self._candidate, self._terms.hedging
         syn_s, silent_s = self._terms.detect.syn_s, self._terms.detect.silent_s
         if candidate.stream is not None:
             self._terms.tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
             if candidate.phase is Phase.DIALING:
-                if not candidate.syn_at:  # the resolver ends its lookup, with a reason: its silence may be no evidence
+                if not candidate.syn_at:  # the resolver ends its lookup itself, with the reason
                     await self._until(candidate.started_at + silent_s)
                 if candidate.syn_at and candidate.phase is Phase.DIALING:
                     await self._until(candidate.syn_at + syn_s)
@@ -68,7 +70,7 @@ class LateDirect:
         return candidate.attempt(self._tries.began_at, self._tries.pause, self._loop.time())
 
     def close(self) -> None:
-        """Closes it, judged or not."""
+        """Closes the attempt, judged or not."""
         self._candidate.drop(self._loop.time())
         self._notify.close()
 

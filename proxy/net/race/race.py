@@ -1,15 +1,13 @@
-"""The routes of one plan, tried in order, until one of them brings a valid server byte.
+"""Tries the routes of one plan in order, until one of them brings a valid server byte.
 
-The next route starts when the ones before it have failed or look dropped, never at once. First `connect` waits until a
-route has really connected. Then `deliver` sends the client's flight on it, and on the next ones as long as it may be
-sent twice; the first valid answer wins. A race ends after `give_up_s` when all that is left are attempts that are not
-connected, or whose flight is not acknowledged. It decides nothing about beliefs, and reads from the client only through
-`pull`.
+The next route starts when the ones before it have failed or look dropped. First `connect` waits until a route has
+really connected. Then `deliver` sends the client's flight on it, and on the next routes as long as the flight may be
+sent twice; the first valid answer wins. After `give_up_s`, a race ends when every attempt left is not connected, or its
+flight is not acknowledged. One coroutine does everything: streams, dials and timers set one Notify, and the loop then
+checks every candidate. It reads from the client only through `pull`.
 
-`tries` says which route is next, `hedging` when, `response_check` what an answer is; `late_direct` judges a direct
+`tries` chooses the next route, `hedging` its time; `response_check` classifies an answer; `late_direct` judges a direct
 attempt that another route overtook.
-
-One coroutine does everything: streams, dials and timers set one Notify, and the loop then checks every candidate.
 """
 
 from __future__ import annotations
@@ -40,15 +38,15 @@ if TYPE_CHECKING:
     from proxy.net.race.sharing import Sharing
 
 _LATE_S = 0.1
-"""So much later than it wanted, a race polls its sockets again before it goes on: this process stood still, and what
-came meanwhile may not have been told yet when something else has woken the race."""
+"""Seconds of delay after which a race polls its sockets again before it goes on: this process stood still, and events
+of that time may not have been reported yet when something else wakes the race."""
 
 _UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
 _MAY_BE_RETRIED = (Phase.DIALING, Phase.FAILED)
 
 
 class OpenPath(Enum):
-    """What an open path did before anything was sent on it."""
+    """The state of the open paths before anything was sent on them."""
 
     QUIET = auto()
     SERVER_FIRST = auto()  # the server speaks first: SSH, SMTP
@@ -63,9 +61,9 @@ class Winner:
     stream: Stream
     answer: bytes
     unsent: bytes
-    """The rest of the flight, which has not been sent yet."""
+    """The part of the flight that is not sent yet."""
     valid: bool
-    """False: the answer is not a valid one, but no route had a better one. Also False when the flight may not be sent
+    """False when the answer is not valid, but no route had a better one. Also False when the flight may not be sent
     twice and this route has it, but nothing has come back yet."""
 
 
@@ -75,8 +73,8 @@ class Race:
     def __init__(
         self, destination: Destination, routes: tuple[Route, ...], terms: RaceTerms, notify: Notify | None = None
     ) -> None:
-        """What wakes the race sets `notify`; no other coroutine may wait for that until the race is closed, and what it
-        handed out by `take_overtaken` as well. The caller calls `close`."""
+        """`notify` wakes the race. No other coroutine may wait for it until the race is closed, as well as the
+        LateDirect that `take_overtaken` handed out. The caller calls `close`."""
         self.notify = notify or Notify()
         self._destination = destination
         self._terms = terms
@@ -86,14 +84,14 @@ class Race:
         self._candidates = self._tries.candidates
         self._check = ResponseCheck(destination.host, self._tries, terms)
         self.overtaken: LateDirect | None = None
-        """A direct attempt under way that another route overtook, to be judged."""
+        """The direct attempt that the winner overtook, if it is still under way. It is to be judged."""
         self._lends_notify = False
         self._flight: Flight | None = None
         self._is_flown = False  # the flight, or a part of it, was sent
         self._is_won = False
         self._is_promising = False  # see `_start_next_if_due`
         self._sharing: Sharing | None = None  # from the second route on
-        self._check_at = self._redirect_at = math.inf  # when time alone may change the race
+        self._check_at = self._redirect_at = math.inf  # times at which time alone may change the race
         self._gives_up_at = now + terms.detect.give_up_s
         if terms.findings is not None and not self._tries.is_plain:  # another race may find out that direct is down
             terms.findings.waiting[self.notify] = destination.host
@@ -108,19 +106,19 @@ class Race:
 
     @property
     def leads_home(self) -> bool:
-        """Whether its lookups have shown that the destination is on the local network, where no relay leads."""
+        """Whether its lookups have shown that the destination is on the local network, which no relay reaches."""
         return self._tries.is_in_local_zone
 
     @property
     def flight_age(self) -> float:
-        """Seconds since the flight was complete; since the race began, when there is none yet."""
+        """Seconds since `deliver` got the flight; before that, since the race began."""
         return self._loop.time() - self._flight_at
 
     # -- the race --------------------------------------------------------------------------------------------------
 
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
-        """Waits until a route has connected. False when none did within `give_up_s`, or when the client no longer
-        `waits`, which is called on every event."""
+        """Waits until a route has connected. Returns False when none did within `give_up_s`, or when the client no
+        longer `waits`, which is called on every event."""
         if not self._tries.routes:
             return False
         now = self._tries.began_at
@@ -140,16 +138,16 @@ class Race:
             if not waits():
                 return False
             is_started = self._start_next_if_due(now)
-            is_open = is_started and self._candidates[-1].phase is Phase.OPEN  # through at once: no event will tell
+            is_open = is_started and self._candidates[-1].phase is Phase.OPEN  # connected at once, without an event
             if not (is_started or self._is_promising) and self._is_over():
                 return False
         self._tries.pause = (now, math.inf)
         return True
 
     def poll_open_path(self) -> OpenPath:
-        """What the open paths did by themselves; CLOSED when none is left. One that was closed is removed from the
-        race: a server may close a connection on which the client says nothing, and that is no evidence. That goes
-        also for one that was under way when the first opened, and has connected since."""
+        """Returns the state of the open paths; CLOSED when none is left. A path that the server closed is removed from
+        the race: a server may close a connection on which the client is silent, and that is no evidence. This includes
+        a path that opened after the first one."""
         path = OpenPath.CLOSED
         for candidate in tuple(self._candidates):
             if candidate.connecting is not None:
@@ -174,10 +172,10 @@ class Race:
 
     def take_opened(self, flight: Flight | None = None) -> Winner:
         """Hands out an open path, for a server that speaks first or a request that may not be sent twice. Resets the
-        others. The winner's `unsent` is all of `flight`. The caller closes its stream."""
+        others. The winner's `unsent` is the whole `flight`. The caller closes the stream."""
         now = self._loop.time()
         self._flight, self._flight_at = flight, now
-        self._tries.pause = (now, now)  # the wait was for the server, so it counts
+        self._tries.pause = (now, now)  # no pause: the race waited for the server
         opened: Candidate | None = None
         for candidate in self._candidates:
             if candidate.phase is Phase.OPEN and (opened is None or candidate.answer):
@@ -186,8 +184,8 @@ class Race:
         return self._won(opened, valid=bool(opened.answer))
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
-        """Takes the routes of the plan that was made on the flight's name, which may also be more. Resets candidates
-        whose route is not among them. No byte was sent on them."""
+        """Takes the routes of the plan for the name in the flight; there may be new ones. Resets the candidates of all
+        other routes. No byte was sent on them."""
         for candidate in tuple(self._candidates):
             if candidate.route not in routes:
                 self._candidates.remove(candidate)
@@ -197,10 +195,10 @@ class Race:
             self._terms.findings.waiting[self.notify] = self._destination.host
 
     async def deliver(self, flight: Flight, pull: Callable[[], bool], limit_s: float = math.inf) -> Winner | None:
-        """Sends `flight` until a route answers it; None when no route did within `limit_s`, or the client left.
+        """Sends `flight` until a route answers it. Returns None when no route did within `limit_s`, or the client left.
 
-        `pull` is called on every event from then on. It moves further bytes of the client into `flight`, and returns
-        False when the client has left. A flight that may not be sent twice goes to the first open route only.
+        `pull` is called on every event. It moves further bytes of the client into `flight`, and returns False when the
+        client has left. A flight that may not be sent twice goes to the first open route only.
         """
         time, candidates = self._loop.time, self._candidates
         now = time()
@@ -224,7 +222,7 @@ class Race:
                         has_answer = True
             if has_answer:
                 winner = None
-                for candidate in candidates:  # it may also let an earlier candidate win, or several at once
+                for candidate in candidates:  # an answer may also let an earlier candidate win, or several at once
                     if candidate.phase is Phase.WON:
                         if candidate.hedged_at:
                             self._check.report_answered_flight(candidate, flight)
@@ -253,14 +251,14 @@ class Race:
                 return None
 
     def take_overtaken(self) -> LateDirect:
-        """Hands out what `overtaken` is, and `notify` with it: the caller judges or closes it."""
+        """Hands out `overtaken`, and `notify` with it. The caller judges or closes it."""
         assert self.overtaken is not None
         late, self.overtaken, self._lends_notify = self.overtaken, None, True
         return late
 
     def close(self) -> None:
-        """Ends the race: unsubscribes from everything, and resets every candidate that it did not hand out. Harmless
-        when repeated."""
+        """Ends the race: `notify` gets no more findings, and every candidate is reset that was not handed out.
+        Harmless when repeated."""
         self._terms.schedule.waiting.discard(self.notify)
         if self._terms.findings is not None:
             self._terms.findings.waiting.pop(self.notify, None)
@@ -278,9 +276,9 @@ class Race:
     # -- moving on -------------------------------------------------------------------------------------------------
 
     def _start_next_if_due(self, now: float, flight: Flight | None = None) -> bool:
-        """Takes the next step when everything under way has failed or looks dropped. True: it did something. Notes in
-        `_is_promising` whether something under way does not look dropped, so that it is waited for, and in `_check_at`
-        when time alone may change the race."""
+        """Takes the next step when all candidates under way have failed or look dropped. Returns whether it did
+        something. Sets `_is_promising` when a candidate under way does not look dropped, so that the race waits for it,
+        and `_check_at` to the time at which time alone may change the race."""
         self._is_promising, self._check_at, self._redirect_at = False, math.inf, math.inf
         if flight is not None and self._is_flown and not flight.replayable:
             return False
@@ -300,7 +298,7 @@ class Race:
                         check_at = hedge_at
             elif phase is Phase.OPEN and flight is not None and reserve is None:
                 reserve = candidate
-            elif candidate.symptom is Symptom.REDIRECTED:  # delivered then, though no other route has confirmed it
+            elif candidate.symptom is Symptom.REDIRECTED:  # delivered at that time, though no other route confirmed it
                 self._redirect_at = min(self._redirect_at, candidate.ended_at + self._terms.detect.elsewhere_hold_s)
             elif candidate.symptom in DENIALS:
                 is_denied = True
@@ -334,7 +332,7 @@ class Race:
         self._check_at = check_at
         if self._is_promising:
             return False
-        # The first route needs no permission, and costs no call more.
+        # The first route is not shared with other races, and saves the call.
         route = self._next_route(flight, now) if self._candidates else self._tries.next_route(flight, now)
         if route is None:
             return False
@@ -342,7 +340,8 @@ class Race:
         return True
 
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """The next route, when there is one. Waits where another race to the host tries it."""
+        """Returns the next route, if there is one. Returns None and sets `_is_promising` while another race to the host
+        tries it."""
         findings = self._terms.findings
         if findings is None or flight is None:
             return self._tries.next_route(flight, now)
@@ -355,8 +354,8 @@ class Race:
         return route
 
     def _is_over(self) -> bool:
-        """Whether everything has failed, or `give_up_s` is over and everything under way looks dropped: then ends it
-        all. A candidate whose flight was acknowledged, or that is not hedged yet, keeps the race going."""
+        """Whether all candidates have failed, or `give_up_s` is over and all candidates under way look dropped; then
+        ends them. A candidate whose flight was acknowledged, or that is not hedged yet, keeps the race going."""
         now = self._loop.time()
         if self._tries.have_failed(now, self._gives_up_at):
             return True
@@ -453,8 +452,8 @@ class Race:
         self._send(candidate, flight)
 
     def _leave_one_flight(self) -> None:
-        """What came behind a flight that several routes have may not be sent twice: one route gets it, the first that
-        answers, or else that does not look dropped. Resets the others."""
+        """Keeps one of the routes that have the flight, and resets the others: further bytes of the client may not be
+        sent twice. Prefers a route that has begun to answer, then one that does not look dropped."""
         flown = [candidate for candidate in self._candidates if candidate.phase is Phase.AWAITING_ANSWER]
         kept = max(flown, key=lambda c: (bool(c.answer), not c.hedged), default=None)
         for candidate in flown:
@@ -471,7 +470,7 @@ class Race:
                 candidate.stream.send_eof()
         except OSError as error:
             if error.errno == errno.ECONNRESET:
-                # The kernel reports a reset once. Reading then returns what came before it, and EOF: see `_classify`.
+                # The kernel reports a reset once. Reading then returns the bytes before it, and EOF: see `_classify`.
                 candidate.reset = True
             elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
                 self._check.on_broken(candidate, error, flight)
@@ -479,7 +478,7 @@ class Race:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _won(self, winner: Candidate, *, valid: bool) -> Winner:
-        """Hands out the winner and resets the others, except a direct one that may still answer."""
+        """Hands out the winner. Resets the other candidates, except a direct one that may still answer."""
         assert winner.stream is not None
         winner.stream.notify = None
         winner.phase, self._is_won = Phase.WON, True
@@ -508,8 +507,8 @@ class Race:
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
 
     def _note_times(self, winner: Candidate) -> None:
-        """Tells the split-TCP detector how soon a SYN and a ClientHello were answered. A long time may be our own
-        delay, so the kernel's clock is read then."""
+        """Notes in the split-TCP detector how soon a SYN and a ClientHello were answered. A long time may be our own
+        delay, so it is then read from the kernel's clock."""
         assert winner.stream is not None
         first_byte_s = winner.ended_at - winner.flight_sent_at
         if first_byte_s >= self._terms.detect.middlebox_least_s:
@@ -518,9 +517,9 @@ class Race:
         self._terms.tcp_info.split_tcp.note(self._destination.host, winner.syn_s, first_byte_s)
 
     def _best_invalid_answer(self) -> Winner | None:
-        """The answer for the client when no route had a valid one; None: there is no answer. A redirect or a TLS alert
-        that no other route contradicts counts as the site's own. What came behind the flight and may not be sent twice
-        would go the same way, so that way is only one that got as much of it as any other."""
+        """Returns the answer for the client when no route had a valid one; None when there is no answer. A redirect or
+        a TLS alert that no other route contradicts counts as the site's own. Later bytes of a flight that may not be
+        sent twice would go to the same route, so only a route that got as many bytes as any other is eligible."""
         once = self._flight is not None and not self._flight.replayable
         sent = max((candidate.sent for candidate in self._candidates), default=0) if once else 0
         answered = [candidate for candidate in self._candidates if candidate.sent >= sent]

@@ -1,8 +1,7 @@
-"""Validates what comes back to the candidates of a race: a valid answer, a failure, or too few bytes to tell.
+"""Validates the answers to the candidates of a race: a valid answer, a failure, or too few bytes to tell.
 
-A valid answer wins. A reset, an early end and bytes of another protocol are failures. So are a block page and a
-redirect to another site, until another route that shares no relay with the first gets the same answer. This module does
-not decide which route starts when.
+A valid answer wins. A reset, an early EOF and bytes of another protocol are failures. So are a TLS alert, a block page
+and a redirect to another site, until a route with other relays gets the same answer.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
 
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of an answer that are buffered until it is classified."""
+"""The most bytes of an answer that are buffered until it is classified."""
 
 _DROPPED = "the request was never acknowledged"
 
@@ -51,7 +50,7 @@ class ResponseCheck:
             self._classify(candidate, flight, ended=not data)
 
     def _classify(self, candidate: Candidate, flight: Flight, *, ended: bool) -> None:
-        """Decides on the answer so far: it wins, it fails, or more bytes are needed."""
+        """Classifies the answer so far: it wins, it fails, or more bytes are needed."""
         now, answer = self._loop.time(), candidate.answer
         verdict = flight.judge(answer) if answer else Verdict.MORE
         if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
@@ -71,8 +70,8 @@ class ResponseCheck:
             candidate.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
 
     def _classify_page(self, candidate: Candidate, flight: Flight, *, ended: bool) -> None:
-        """Decides on an HTTP answer. It is held back for a moment, until enough has come to recognise a block page or a
-        redirect to another site."""
+        """Classifies an HTTP answer. It is held back for `page_hold_s` at most, until there are enough bytes to
+        recognise a block page or a redirect to another site."""
         now = self._loop.time()
         if len(self._tries.routes) == 1:
             candidate.won(now)
@@ -96,7 +95,8 @@ class ResponseCheck:
             self._accept_if_other_route_agrees(candidate)
 
     def _accept_if_other_route_agrees(self, candidate: Candidate) -> None:
-        """Two routes without a common relay got the same answer, so it is the site's own: the first of them wins."""
+        """Lets the first route with the same answer win, if its relays are others: the answer is then the site's
+        own."""
         fingerprint = candidate.answer_fingerprint
         same = (c for c in self._tries.candidates if fingerprint and c.answer_fingerprint == fingerprint)
         first = next(same, candidate)
@@ -116,20 +116,20 @@ class ResponseCheck:
             self.report_broken_flight(candidate, flight)
 
     def report_broken_flight(self, candidate: Candidate, flight: Flight | None) -> None:
-        """Reports a flight that was reset or looks dropped on a direct route: a censor may go on blocking that
+        """Reports a flight that was reset or looks dropped on a route without a relay: a censor may go on blocking that
         address."""
         if not candidate.route.relays and candidate.stream is not None:
             self._tries.knowledge.report_broken_flight(*self._named_there(candidate.stream, flight))
 
     def report_answered_flight(self, candidate: Candidate, flight: Flight | None) -> None:
-        """Takes that back, and that direct looks down: a flight that looked dropped was answered after all."""
+        """Takes back the report, and the mark of direct as down: a flight that looked dropped was answered."""
         if candidate.direct and self._terms.findings is not None:
             self._terms.findings.clear(self._host)
         if not candidate.route.relays and candidate.stream is not None:
             self._tries.knowledge.report_answered_flight(*self._named_there(candidate.stream, flight))
 
     def _named_there(self, stream: Stream, flight: Flight | None) -> tuple[str, str]:
-        """The address that a flight went to, and the host that it names."""
+        """Returns the address of a flight, and the host that the flight names."""
         host = (flight.server_name if flight is not None else None) or self._host
         return host_and_port(stream.peer)[0], host
 

@@ -1,4 +1,4 @@
-"""When a relay that failed before it opened a path is tried again, while a client waits.
+"""Decides when a relay that failed before it opened a path is retried, while a client waits.
 
 Relays restart and lose their own network for seconds. A race retries such a relay a few times, after waits that grow.
 All races share one schedule for each relay: together they retry it once a second at most, with jitter, and as soon as
@@ -23,8 +23,8 @@ class _Outage:
     """Failed tries of one relay, with no success between."""
 
     since: float
-    latest: float  # when the last of them failed
-    next_at: float  # no race tries it again before
+    latest: float  # the time of the last failure
+    next_at: float  # no race retries the relay before this time
 
 
 class RetrySchedule:
@@ -59,13 +59,13 @@ class RetrySchedule:
                 notify.set()
 
     def due_at(self, relays: Relays) -> float:
-        """When any race may retry the relay; 0: at once, since it works for another race."""
+        """The time from which any race may retry the relay; 0: at once, since it works for another race."""
         outage = self._outages.get(relays)
         return 0.0 if outage is None else outage.next_at
 
     def is_recent(self, relays: Relays, now: float) -> bool:
-        """Whether the outage is younger than `give_up_s`, so that a client may wait for its end with nothing else under
-        way."""
+        """Whether the outage is younger than `give_up_s`, so that a client may wait for its end while nothing else is
+        under way."""
         outage = self._outages.get(relays)
         return outage is None or now - outage.since < self._detect.give_up_s
 
@@ -74,7 +74,7 @@ class RetrySchedule:
 
 
 class Retries:
-    """The retries of one race: how many are left, and when the next one is due."""
+    """The retries of one race."""
 
     __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
 
@@ -84,10 +84,10 @@ class Retries:
         self._notify = notify
         self._started = 0
         self._failed_at = 0.0
-        self._next_at = 0.0  # no try of this race before, unless another one gets through
+        self._next_at = 0.0  # this race retries no relay before, unless the relay works for another race
 
     def due_at(self, candidate: Candidate) -> float | None:
-        """When the relay of `candidate`, which is its latest try, may be tried again; None: not at all.
+        """The time from which the relay of `candidate`, its latest try, may be retried; None: not at all.
 
         A relay is retried when it failed before it opened a path. It is also retried beside a try that was silent for
         `relay_silent_s`: a relay that restarted may answer new connections only."""
@@ -95,7 +95,7 @@ class Retries:
             return None
         due_at = self._schedule.due_at(candidate.route.relays)
         if candidate.failed_on_its_way:
-            if not due_at:  # it works for others; a relay may also fail for one destination alone
+            if not due_at:  # it works for other races; it may still fail for this destination alone
                 return self._failed_at + self._detect.relay_retry_s[0]
             return max(due_at, self._next_at)
         if candidate.phase is Phase.DIALING:
@@ -112,7 +112,7 @@ class Retries:
         self._schedule.retried(relays, now)
 
     def failed(self, relays: Relays, now: float) -> None:
-        """A try of a relay failed before it opened a path, the first one or a retry."""
+        """A try of a relay, the first one or a retry, failed before it opened a path."""
         self._schedule.failed(relays, now)
         self._schedule.waiting.add(self._notify)
         steps = self._detect.relay_retry_s

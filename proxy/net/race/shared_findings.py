@@ -1,10 +1,10 @@
-"""What races to one host find out for each other, within seconds: no belief, it only spares what would find the same.
+"""Shares the findings of a race with the other races to its host, for some seconds.
 
-A browser opens six connections at once to a site. When one race finds that direct looks down, the others would each
-wait as long for the same result: so it marks the host, and every race to it starts its next route at once. And each
-would then try the same local strategies, so that a network which counts ClientHellos sees six times as many. So one
-race tries a strategy, and the others wait until it has passed, failed or looks dropped: they take the one that passed,
-and pass over the one that failed. When the race that tries it ends, another one goes on.
+A browser opens six connections at once to a site. When direct looks down in one race, it marks the host, and every
+other race to it starts its next route at once, without the same wait. Local strategies are tried by one race only,
+because a network that counts ClientHellos would see six times as many. The others wait until the strategy passed,
+failed or looks dropped: they use one that passed, and skip one that failed. When the race that tries it ends, another
+race goes on. Findings are no beliefs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MARKS_MAX = 4096
 
 
 class FailedTry(NamedTuple):
-    """How a strategy failed in the race that tried it, and when."""
+    """The failure of a strategy in the race that tried it, and its time."""
 
     at: float
     stage: Stage
@@ -31,21 +31,21 @@ _Try = tuple[Destination, Route]
 
 
 class SharedFindings:
-    """What was found out of each host. Belongs to one loop."""
+    """The findings about all hosts. Belongs to one loop."""
 
     __slots__ = ("_clock", "_failed", "_lasts_s", "_passed", "_trying", "down_until", "hellos", "waiting")
 
     def __init__(self, clock: Callable[[], float], *, lasts_s: float = 7.0) -> None:
-        """`clock` is the loop's; a finding lasts `lasts_s`: as long as a direct attempt may go unjudged."""
+        """`clock` is the loop's. A finding lasts `lasts_s`: the longest time until a direct attempt is judged."""
         self._clock = clock
         self._lasts_s = lasts_s
         self.down_until: dict[str, float] = {}
-        """Until when each host's direct route is marked as down; most of the time there is none."""
+        """Host → the time until which its direct route is marked as down. Usually empty."""
         self._trying: dict[_Try, Notify] = {}  # the race that tries a strategy
-        self._passed: dict[_Try, float] = {}  # when a strategy last delivered
+        self._passed: dict[_Try, float] = {}  # the time at which a strategy last delivered
         self._failed: dict[_Try, FailedTry] = {}
         self.waiting: dict[Notify, str] = {}
-        """The races under way, and the host of each: they are notified of what is found out of it."""
+        """The races under way, and the host of each: findings about it notify them."""
         self.hellos = HelloLedger()
 
     # -- direct ----------------------------------------------------------------------------------------------------
@@ -65,54 +65,56 @@ class SharedFindings:
         return self.down_until.get(host, 0.0) > self._clock()
 
     def clear(self, host: str) -> None:
-        """Direct has answered, so the mark is gone."""
+        """Removes the mark, since direct has answered."""
         if self.down_until:
             self.down_until.pop(host, None)
 
     # -- local strategies ------------------------------------------------------------------------------------------
 
     def may_try(self, to: Destination, route: Route, race: Notify) -> bool:
-        """Whether this race may try a strategy now: it has just passed, or no other race tries it. Then this one does,
-        and has to call `passed`, `failed` or `left`. Otherwise `race` is notified of what comes of it."""
+        """Whether this race may use a strategy now: the strategy has just passed, or no other race tries it. In the
+        second case this race tries it from now on, and has to call `passed`, `failed` or `left`. With False, `race` is
+        notified of the result."""
         key = to, route
         if self._clock() < self._passed.get(key, -self._lasts_s) + self._lasts_s:
             return True
         return self._trying.setdefault(key, race) is race
 
     def tries(self, to: Destination, route: Route, race: Notify) -> bool:
-        """Whether it is this race that tries the strategy."""
+        """Whether this race tries the strategy."""
         return self._trying.get((to, route)) is race
 
     def passed(self, to: Destination, route: Route) -> None:
-        """A strategy delivered: the attempts that wait may use it."""
+        """A strategy delivered: the races that wait may use it."""
         self._trim(self._passed)
         self._passed[to, route] = self._clock()
         self._failed.pop((to, route), None)
         self._end(to, route)
 
     def failed(self, to: Destination, route: Route, race: Notify, stage: Stage, symptom: Symptom) -> None:
-        """The strategy that this race tried failed, or looks dropped: the attempts that wait skip it."""
+        """The strategy that this race tried failed, or looks dropped: the races that wait skip it."""
         if self.tries(to, route, race):
             self._trim(self._failed)
             self._failed[to, route] = FailedTry(self._clock(), stage, symptom)
             self._end(to, route)
 
     def left(self, race: Notify) -> None:
-        """The race has ended: another one tries what it tried."""
+        """The race has ended: another race may try its strategies."""
         for key in [key for key, trying in self._trying.items() if trying is race]:
             self._end(*key)
 
     def failed_since(self, to: Destination, route: Route, began_at: float) -> FailedTry | None:
-        """How a strategy failed in another race since this one began. A later race tries for itself."""
-        found = self._failed.get((to, route))
-        return found if found is not None and found.at >= began_at else None
+        """Returns the failure of a strategy in another race since this one began; None when there is none. A race that
+        began later tries the strategy itself."""
+        failure = self._failed.get((to, route))
+        return failure if failure is not None and failure.at >= began_at else None
 
     def _end(self, to: Destination, route: Route) -> None:
         if self._trying.pop((to, route), None) is not None:
             self._notify(to.host)
 
     def _notify(self, host: str) -> None:
-        for notify, waits_for in self.waiting.items():  # findings are rare, and races are not: a race costs no call
+        for notify, waits_for in self.waiting.items():  # a search, because findings are rare and races are frequent
             if waits_for == host:
                 notify.set()
 
@@ -121,8 +123,7 @@ class SharedFindings:
             findings.clear()
 
     def clear_all(self) -> None:
-        """The network changed, and every finding was about the old one; or the hosts are to be forgotten. What races
-        try now goes on."""
+        """Forgets all findings: the network changed, or the user has hosts forgotten. Tries under way go on."""
         self.down_until.clear()
         self._passed.clear()
         self._failed.clear()

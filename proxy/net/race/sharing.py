@@ -1,9 +1,9 @@
-"""A race's part in what races to one host share: which of them tries a local strategy, and when its hello may leave.
+"""Lets a race share its tries of local strategies with the other races to its host, and times their ClientHellos.
 
-One race tries a strategy, the others wait for what comes of it (`shared_findings`). That wait is bounded: the race that
-tries is won, fails, is hedged or ends. Each connection of a client has one ClientHello to an address that is its own;
-a further one within `hello_apart_s` is extra, and only the race that tries a strategy for all may send it. So within a
-second there is one more than the client sends, however many connections it has.
+One race tries a strategy, the others wait for the result (`shared_findings`). That wait is bounded: the race that tries
+is won, fails, is hedged or ends. Each connection of a client sends one ClientHello of its own to an address. A further
+one within `hello_apart_s` is extra, and only the race that tries a strategy for all may send it. So in a second there
+is one more hello than the client sends, however many connections it has.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from proxy.wire.flight import Flight
 from proxy.wire.fragmentation import STRATEGIES
 
 _NO_RESULT = frozenset({Symptom.ABANDONED, Symptom.LOCAL, Symptom.OFFLINE, Symptom.SKIPPED})
-"""Failures that say nothing of the strategy."""
+"""Failures that say nothing about the strategy."""
 
 
 class Sharing:
-    """Made when a race comes to its second route: most races need none."""
+    """The part of one race. It is made when the race comes to its second route: most races need none."""
 
     def __init__(
         self, findings: SharedFindings, destination: Destination, tries: Tries, terms: RaceTerms, notify: Notify
     ) -> None:
-        """`notify` is that of the race, and stands for it among the others."""
+        """`notify` is the one of the race, and identifies it in `findings`."""
         self._findings = findings
         self._destination = destination
         self._tries = tries
         self._terms = terms
         self._notify = notify
         self.waits = False
-        """Another race tries what would be this one's next route: its result is waited for."""
+        """Another race tries the next route of this one, which waits for the result."""
 
     def next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """As `Tries.next_route`, without strategies that failed in another race since this one began."""
+        """Returns as `Tries.next_route`, without strategies that failed in another race since this one began."""
         self.waits = False
         while (route := self._tries.next_route(flight, now)) is not None and _is_strategy(route):
-            found = self._findings.failed_since(self._destination, route, self._tries.began_at)
-            if found is None:
+            failure = self._findings.failed_since(self._destination, route, self._tries.began_at)
+            if failure is None:
                 self.waits = not self._findings.may_try(self._destination, route, self._notify)
                 return None if self.waits else route
             copy = Candidate(route, now)
             self._tries.note_start(copy, now)
-            copy.failed(found.stage, found.symptom, "another connection to the site has tried it", now)
+            copy.failed(failure.stage, failure.symptom, "another connection to the site has tried it", now)
             self._tries.candidates.append(copy)
         return route
 
     def tries_for_all(self, route: Route) -> bool:
-        """Whether the others wait for what comes of this route in this race."""
+        """Whether the other races wait for the result of this route in this race."""
         return _is_strategy(route) and self._findings.tries(self._destination, route, self._notify)
 
     def over(self, candidate: Candidate) -> None:
-        """What this race tried for all has failed or looks dropped: the others need not wait for it any more."""
+        """The strategy that this race tried for all has failed or looks dropped: the others need not wait for it."""
         candidate.is_shared = False
         symptom = candidate.symptom
         if candidate.active:
@@ -66,21 +66,22 @@ class Sharing:
             self._findings.failed(self._destination, candidate.route, self._notify, candidate.stage, symptom)
 
     def won(self, winner: Candidate) -> None:
-        """The race is won. If it was by a strategy, those that wait may take it, and otherwise try it themselves."""
+        """The race is won. If a strategy won, the races that wait may use it. Strategies without a result may be tried
+        by another race."""
         if _is_strategy(winner.route):
             self._findings.passed(self._destination, winner.route)
         self._findings.left(self._notify)
 
     def left(self) -> None:
-        """The race has ended: what it tried, another one tries."""
+        """The race has ended: another race may try its strategies."""
         self._findings.left(self._notify)
 
     def leads_nowhere_new(self, candidate: Candidate) -> bool:
-        """Whether the same bytes were sent to the same address in this race, so that they would meet the same."""
+        """Whether the same bytes were sent to the same address in this race, so that the result would be the same."""
         return any(_shape(sent.route) == _shape(candidate.route) for sent in self._sent_to_its_address(candidate))
 
     def hello_at(self, candidate: Candidate, flight: Flight, now: float) -> float:
-        """When the flight may leave on an open path: `now`, or later."""
+        """The time at which the flight may leave on an open path: `now`, or later."""
         sent = self._sent_to_its_address(candidate)
         if flight.protocol is not Protocol.TLS or not sent or candidate.stream is None:
             return now
@@ -92,14 +93,14 @@ class Sharing:
         return min(own_at, self._findings.hellos.extra_at(name, now, tuning, address=candidate.stream.peer))
 
     def is_extra(self, candidate: Candidate) -> bool:
-        """Whether a hello that leaves now is one more than the client's own."""
+        """Whether the hello of `candidate` is extra, beside the client's own."""
         sent = self._sent_to_its_address(candidate)
         return bool(sent) and candidate.flight_sent_at < (
             max(one.flight_sent_at for one in sent) + self._terms.detect.hello_apart_s
         )
 
     def _sent_to_its_address(self, candidate: Candidate) -> list[Candidate]:
-        """The other candidates on direct routes to the same address whose flight was sent."""
+        """The other candidates without a relay whose flight was sent to the same address."""
         if candidate.stream is None or candidate.route.relays:
             return []
         peer = candidate.stream.peer

@@ -1,7 +1,4 @@
-"""What all races under one configuration share: how routes are dialed, what the kernel tells, and the numbers.
-
-A race is made for every connection, and most of what it needs is the same for all. It is collected once.
-"""
+"""The parts that all races under one configuration share: dialers, TCP_INFO, policy and settings."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class DialerFor(Protocol):
 
 
 class RaceTerms:
-    """See the module's docstring. It is not changed once it is made."""
+    """The shared parts. They never change after the constructor, so one object serves every race."""
 
     __slots__ = ("detect", "dialer", "direct", "findings", "hedging", "knowledge", "resolver", "schedule", "tcp_info")
 
@@ -45,8 +42,8 @@ class RaceTerms:
         findings: SharedFindings | None = None,
         schedule: RetrySchedule | None = None,
     ) -> None:
-        """`direct`, the dialer of the direct route, connects without a task. `resolver`, that of direct routes, knows
-        what was found out about names. `schedule` is shared by all races over the same relays."""
+        """`direct` dials the direct route, without a task. `resolver` resolves for direct routes, and has the findings
+        about names. All races over the same relays share `schedule`."""
         self.dialer = dialer
         self.tcp_info = tcp_info
         self.detect = detect

@@ -1,8 +1,8 @@
-"""The routes of one race and what was tried of them: which attempts there were, and which route is started next.
+"""Chooses the next route of a race, and holds its candidates.
 
-Routes come in the order of the plan. One that cannot help after the failures so far is passed over; a local strategy
-that was skipped in favour of a relay is tried once no relay may deliver; a relay that failed before it opened a path is
-retried when its time has come. This module starts nothing and waits for nothing.
+Routes come in the order of the plan. A route that cannot help after the failures so far is passed over; a local
+strategy that was skipped in favour of a relay is tried once no relay may deliver; a relay that failed before it opened
+a path is retried when its time has come. This module starts nothing and waits for nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from proxy.net.race.terms import RaceTerms
 from proxy.wire.flight import Flight
 
 AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
-"""Answers that are delivered when no route has another one: the site itself may have sent them."""
+"""Failures whose answer is delivered when no route has another one: the site itself may have sent it."""
 
 DENIALS = (Symptom.NO_NAME, Symptom.FORGED, Symptom.FORBIDDEN)
-"""Ends of direct after which the name may be one that no relay knows."""
+"""Failures of direct after which the name may be one that no relay knows."""
 
 
 class Tries:
@@ -41,12 +41,12 @@ class Tries:
         self.candidates: list[Candidate] = []
         self.routes = routes
         self.is_plain = routes == (DIRECT,)
-        """Nothing is started beside direct or after it."""
+        """Direct is the only route."""
         self.knowledge = terms.knowledge if len(routes) > 1 else NOTHING_KNOWN
         self.resolver = terms.resolver if len(routes) > 1 else None
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
-        """Takes other routes, which may also be more. The candidates are of these routes alone."""
+        """Takes other routes; there may be new ones. All candidates must be of these routes."""
         self.routes = tuple(routes)
         self.is_plain = self.routes == (DIRECT,)
         self.knowledge = self._terms.knowledge if len(self.routes) > 1 else NOTHING_KNOWN
@@ -54,9 +54,9 @@ class Tries:
         self.candidates.sort(key=lambda candidate: self.routes.index(candidate.route))
 
     def next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """The first route that was not started and may help after the failures so far. At the start that is the first
-        of the plan, while there is no flight, or when it changes nothing of the flight, or no route fits its protocol.
-        Otherwise a route to be retried."""
+        """Returns the first route that was not started and may help after the failures so far; else a route to be
+        retried, or None. At the start that is the first route of the plan, as long as there is no flight, or the route
+        does not change the flight, or no route fits the flight's protocol."""
         routes = self.routes
         if not self.candidates and (flight is None or not routes or not routes[0].wrap):
             return routes[0] if routes else None
@@ -68,13 +68,14 @@ class Tries:
         if not served:
             for route, candidate in latest.items():
                 is_skipped = candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED
-                if is_skipped and candidate.stage is not Stage.RESOLVE:  # there encrypted DNS did not answer
+                if is_skipped and candidate.stage is not Stage.RESOLVE:  # RESOLVE: encrypted DNS did not answer
                     return route
         due = [candidate for at, candidate in self._retriable(latest) if at <= now]
         return min(due, key=lambda c: c.started_at).route if due else None
 
     def note_start(self, candidate: Candidate, now: float) -> None:
-        """To be called before a candidate joins the others, unless it is the first and has no strategy."""
+        """Marks a new candidate as a retry, or as one that avoids residual blocking. The caller calls this before it
+        appends the candidate, unless it is the first and has no strategy."""
         route, latest = candidate.route, self._latest()
         if not route.relays:
             candidate.avoids_residual = bool(route.wrap) and self._relay_may_serve(latest)
@@ -83,20 +84,20 @@ class Tries:
             self.retries.started(route.relays, now)
 
     def next_retry_at(self, now: float) -> float:
-        """When the next relay may be retried, after `now`."""
+        """The time after `now` at which the next relay may be retried; infinite: none."""
         return min([math.inf, *[at for at, _ in self._retriable(self._latest()) if now < at]])
 
     @property
     def is_name_denied(self) -> bool:
-        """Whether two say that the name does not exist: the system's resolver and encrypted DNS, or one of them and a
-        relay that opened no path to it. Then no relay that failed on its way is worth another try."""
+        """Whether two sources say that the name does not exist: the system's resolver and encrypted DNS, or one of them
+        and a relay that refused it. No failed relay is then worth a retry."""
         return self._denials(relays=True) > 1
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether no path is open and both resolvers deny the name, or it is one of the local network and no direct
-        route is under way: the race is over. Where the plan asks a relay first, its answer is awaited: it may know
-        names of its own network."""
+        """Whether the race is over: no path is open and both resolvers deny the name, or the name is of the local
+        network and no route without a relay is under way. Not where the plan begins with a relay, which may know names
+        of its own network."""
         if not self.candidates or self.candidates[0].route.relays:
             return False
         if self.is_in_local_zone:
@@ -107,15 +108,15 @@ class Tries:
 
     @property
     def is_in_local_zone(self) -> bool:
-        """Whether the name leads into the local network, as lookups of this race may have shown: no relay is asked,
-        which would open what its own network calls so. Never where the plan asks a relay first."""
+        """Whether lookups have shown that the name leads into the local network. No relay is then tried: it would open
+        a host of its own network. Never true where the plan begins with a relay."""
         if self.resolver is None or not self.routes or self.routes[0].relays:
             return False
         return self.resolver.is_local_zone(self._destination.host)
 
     def _may_be_in_local_zone(self) -> bool:
         """Whether the local network's resolver has not answered yet, and encrypted DNS has no address for the name, or
-        is not asked for it."""
+        gets no query for it."""
         is_asked = any(
             candidate.route == DIRECT and candidate.phase is Phase.DIALING and candidate.stage is Stage.RESOLVE
             for candidate in self.candidates
@@ -128,7 +129,7 @@ class Tries:
         return self.resolver is not None and self.resolver.may_be_local_zone(self._destination.host)
 
     def _denials(self, *, relays: bool) -> int:
-        """How many deny the name: direct, `direct|doh` and, if asked for, relays."""
+        """The number of sources that deny the name: direct, `direct|doh`, and with `relays`, all relays as one."""
         denying = {
             candidate.route
             for candidate in self.candidates
@@ -152,8 +153,7 @@ class Tries:
         return not any(self.retries.is_worth_the_wait(candidate, now) for _, candidate in retriable)
 
     def add_evidence(self, direct: Candidate, flight: Flight | None) -> None:
-        """Adds what is known of the resolver, the flight and the network to a direct attempt that failed, or that is
-        overtaken."""
+        """Adds facts about the resolver, the flight and the network to the evidence of a direct attempt."""
         finding = None if self.resolver is None else self.resolver.finding(self._destination.host)
         if finding is not None:
             direct.evidence.update({"dns": finding.signal, "dns_detail": finding.detail})
@@ -163,14 +163,14 @@ class Tries:
             direct.evidence["middlebox"] = 1
 
     def _is_ech(self, flight: Flight | None) -> bool:
-        """Whether the ClientHello is an encrypted one. Browsers always send an extension that looks like that (GREASE):
+        """Whether the ClientHello is encrypted (ECH). Browsers always send an extension that looks like ECH (GREASE);
         it is real when the SNI names another host."""
         named = self._destination.address is None
         return flight is not None and flight.ech and named and flight.server_name != self._destination.host
 
     @cached_property
     def retries(self) -> Retries:
-        """Made when a relay was tried: most races need none."""
+        """The retries of this race. They are made at the first use, since most races need none."""
         return Retries(self._terms.schedule, self._terms.detect, self._notify)
 
     def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
@@ -178,7 +178,7 @@ class Tries:
             if self.is_in_local_zone or self._may_be_in_local_zone():
                 left = [route for route in left if not route.relays]
             elif DOH in left and self._may_be_local_zone():
-                return DOH  # says whether it is one
+                return DOH  # its lookup shows whether the name is local
         if not left:
             return None
         for candidate in self.candidates:
@@ -196,8 +196,8 @@ class Tries:
         return next(fitting, None if self.candidates else left[0])
 
     def _relay_may_serve(self, latest: Mapping[Route, Candidate]) -> bool:
-        """Whether a relay of this race may deliver: it has an open path, may have one soon, or was not tried yet and is
-        not known to fail."""
+        """Whether a relay of this race may deliver: it has an open path, may have one soon, or was not tried yet and
+        does not fail at present."""
         for route in self.routes:
             if route.relays:
                 candidate = latest.get(route)
@@ -209,7 +209,7 @@ class Tries:
         return False
 
     def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
-        """The relays that may be retried: when, and their latest try."""
+        """The relays that may be retried: each with its time, and its latest try."""
         relayed = [candidate for route, candidate in latest.items() if route.relays]
         if not relayed or self.is_name_denied or self.is_in_local_zone:
             return []
