@@ -1,8 +1,8 @@
-"""Names resolved by encrypted DNS servers: one after the other, direct first and then through each relay.
+"""Resolves names by encrypted DNS servers: one after the other, direct first and then through each relay.
 
-A server that failed over one path is asked last over it for a while. When an answer is late, the next server is asked
-too (hedging). A certificate that is not valid is a failure like any other: the next server is asked, and never plain
-DNS.
+A server that failed over one path is queried after all others over it for a while. When an answer is late, the next
+server is queried too (hedging). An invalid certificate is a failure like any other: the next server is queried, and
+never plain DNS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REASONS_SHOWN = 2
-"""Of failed servers, in a message: each may be reached in several ways, and a person reads one line."""
+"""Reasons of failures in a message: each server may be reached over several paths, and a person reads one line."""
 
 TIMEOUT_S = 5.0
 """Seconds for one server's answer, and for opening a connection to it."""
@@ -57,8 +57,8 @@ class EncryptedDns:
         idle_s: float | None = None,
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
     ) -> None:
-        """Each server is asked over each of `paths`: every server over the first path, then over the next. After a
-        change of network, no server counts as down. `idle_s` None: as the transports' default."""
+        """Every server is queried over the first of `paths`, then over the next one. After a change of network, no
+        server counts as down. With `idle_s` None, the transports take their default."""
         self._servers = servers
         self._paths = paths
         self._timeout_s = timeout_s
@@ -66,24 +66,24 @@ class EncryptedDns:
         self._stagger_s = stagger_s
         self._down_s = down_s
         self._network = network
-        self._down: dict[DnsTransport, float] = {}  # → until
+        self._down: dict[DnsTransport, float] = {}  # → the time until which it counts as down
         self._down_on = network()
         self._has_warned = False
 
     @cached_property
     def _transports(self) -> tuple[DnsTransport, ...]:
-        from proxy.net.dns.transport import IDLE_S, make_transport  # where nothing is suspect, nobody asks
+        from proxy.net.dns.transport import IDLE_S, make_transport  # many runs need no encrypted query
 
         idle_s = IDLE_S if self._idle_s is None else self._idle_s
         make = partial(make_transport, timeout_s=self._timeout_s, idle_s=idle_s)
         return tuple(make(server, path) for path in self._paths for server in self._servers)
 
     async def ask(self, host: str) -> LookupResult:
-        """Returns the first conclusive answer for `host`: addresses, or that there are none; otherwise the first other
-        one, such as SERVFAIL.
+        """Returns the first conclusive answer for `host`: addresses, or that there are none. Without one, returns the
+        first other answer, such as SERVFAIL.
 
-        Raises DialError of stage RESOLVE when no server answers: SKIPPED, from which nothing is learned, with evidence
-        "doh"; OFFLINE or LOCAL when that explains every failure."""
+        Raises DialError of stage RESOLVE when no server answers: SKIPPED, from which nothing is learned; OFFLINE or
+        LOCAL when that explains every failure. Its evidence is "doh"."""
         waiting, failures = deque(self._by_availability()), list[DialError]()
         inconclusive: LookupResult | None = None
         under_way: dict[asyncio.Task[LookupResult | DialError], DnsTransport] = {}
@@ -120,7 +120,7 @@ class EncryptedDns:
         return result
 
     def _mark_slow(self, transports: Iterable[DnsTransport]) -> None:
-        """Queries servers that another one overtook after all others, as servers that failed."""
+        """Marks servers that another one overtook as down, so that they are queried after all others."""
         until = asyncio.get_running_loop().time() + self._down_s
         self._down.update(dict.fromkeys(transports, until))
 
@@ -155,7 +155,7 @@ class EncryptedDns:
 
 
 async def _ask_both_families(transport: DnsTransport, host: str) -> LookupResult | DialError:
-    """Asks one server for both families. Once one has addresses, the other is awaited for `FAMILY_WAIT_S` at most."""
+    """Queries one server for both families. Once one has addresses, waits `FAMILY_WAIT_S` at most for the other."""
     asking = {spawn(_answer(transport, host, kind), name=f"dns {kind.name}"): kind for kind in _RECORD_TYPES}
     answers: dict[RecordType, Answer] = {}
     failure: DialError | None = None

@@ -1,7 +1,7 @@
 """The system's own resolver, for special names: getaddrinfo, which blocks.
 
-Each lookup has a daemon thread of its own, so that a silent resolver delays neither the loop nor the end of the
-program. At most 32 run at once; the rest queue.
+Each lookup has its own daemon thread, so that a silent resolver delays neither the loop nor the end of the program. At
+most 32 run at once; the rest queue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SystemAnswer = LookupResult | DialError
 
 
 def system_lookup(host: str) -> list[IPAddress]:
-    """Returns what getaddrinfo returns, in its order, each address once. Blocks. Raises OSError (gaierror) and
+    """Returns the addresses of getaddrinfo, in its order, each once. Blocks. Raises OSError (gaierror) and
     UnicodeError."""
     results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in results))
@@ -41,8 +41,8 @@ class GetaddrinfoThreads:
         self._running = 0
 
     async def ask(self, host: str) -> SystemAnswer:
-        """Returns the system's answer, whose `ttl_s` is infinite, since getaddrinfo gives none; or the DialError of
-        stage RESOLVE. Takes as long as the system does."""
+        """Returns the system's answer, or a DialError of stage RESOLVE. The `ttl_s` is infinite, since getaddrinfo
+        gives none. Takes as long as the system does."""
         future: asyncio.Future[SystemAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((host, future))
         self._start()
@@ -61,7 +61,7 @@ class GetaddrinfoThreads:
                 self._running += 1
 
     def _run(self, loop: asyncio.AbstractEventLoop, host: str, future: asyncio.Future[SystemAnswer]) -> None:
-        """Runs in a thread of its own."""
+        """Runs in its own thread."""
         answer = self._answer(host)
         with contextlib.suppress(RuntimeError):  # the loop ended while getaddrinfo was blocked
             loop.call_soon_threadsafe(self._ended, future, answer)
@@ -71,7 +71,7 @@ class GetaddrinfoThreads:
             return LookupResult(tuple(self._lookup(host)), float("inf"), source="the system")
         except (OSError, UnicodeError) as error:
             return _failed(f"{host} does not resolve: {error_text(error)}", _symptom(error))
-        except Exception as error:  # also a fault of ours is an answer: otherwise the callers would wait for ever
+        except Exception as error:  # a fault of ours is an answer, too: the callers must not wait for ever
             return _failed(f"{host} cannot be looked up: {error!r}", Symptom.LOCAL)
 
     def _ended(self, future: asyncio.Future[SystemAnswer], answer: SystemAnswer) -> None:
@@ -96,7 +96,7 @@ def _symptom(error: OSError | UnicodeError) -> Symptom:
 
 
 def error_text(error: OSError | UnicodeError) -> str:
-    """Returns an error's own text, without its number."""
+    """Returns the text of an error, without its number."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

@@ -1,9 +1,9 @@
-"""The names of relays: by encrypted DNS alone, and by what it said before when no server of it answers.
+"""Resolves the names of relays by encrypted DNS alone, and by remembered answers when no server answers.
 
 A plain query for a relay's name tells the network which relay is used, and invites a forged answer. So none is sent,
-but for local names and where `[dns] secure` is "never". An answer is remembered for each network, so that a relay
-still works where the encrypted DNS servers are blocked. Then a lookup waits a moment for a fresh answer, or not at all
-when the last one failed, and goes on with the remembered one.
+except for local names and where `[dns] secure` is "never". Answers are remembered for each network, so that a relay
+still works where the encrypted DNS servers are blocked. A lookup then waits a moment for a fresh answer, or not at all
+when the last query failed, and takes the remembered one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AddressMemory(Protocol):
         ...
 
     def is_news(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> bool:
-        """Whether it is worth a call of `remember`."""
+        """Whether the answer differs enough from the remembered one to call `remember`."""
         ...
 
     def remember(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> None:
@@ -53,9 +53,9 @@ class RelayLookup:
         public_only: Collection[str] = (),
         is_public: Callable[[IPAddress], bool] | None = None,
     ) -> None:
-        """`resolver` decides which names may be asked of the system. With a remembered address, a lookup waits
-        `patience_s` for a fresh one. `now` is the wall clock. Of the names in `public_only`, addresses that are not
-        `is_public` are not used."""
+        """`resolver` decides which names may be resolved by the system. With a remembered address, a lookup waits
+        `patience_s` for a fresh one. `now` is the wall clock. For the names in `public_only`, only addresses that are
+        `is_public` are used."""
         self._resolver = resolver
         self._memory = memory
         self._network = network
@@ -64,26 +64,26 @@ class RelayLookup:
         self._public_only = frozenset(public_only if is_public is not None else ())
         self._is_public = is_public
         self._under_way: dict[tuple[NetworkId, str], asyncio.Task[Answer]] = {}
-        self._failed_on: NetworkId | None = None  # where the last query had no answer
-        self._failures = ExpiringCache[DialError]()  # a retry is told at once, while the next query is under way
+        self._failed_on: NetworkId | None = None  # the network on which the last query had no answer
+        self._failures = ExpiringCache[DialError]()  # a retry gets the last one at once, while a new query runs
         self._stale = ExpiringCache[tuple[IPAddress, ...]]()  # remembered addresses in use
 
     def cached(self, host: str) -> tuple[IPAddress, ...] | None:
         """See CachedLookup."""
-        found = (
+        addresses = (
             self._resolver.known(host)
             or self._stale.get((self._network(), host), asyncio.get_running_loop().time())
             or None
         )
-        return found if found is None or host not in self._public_only else self._public(found) or None
+        return addresses if addresses is None or host not in self._public_only else self._public(addresses) or None
 
     async def resolve(self, host: str) -> tuple[IPAddress, ...]:
-        """See Resolver.resolve. Raises RESOLVE_FAILED with evidence "doh" when no encrypted server answers and nothing
-        is remembered, and FORBIDDEN for a name that leads into the local network and must not."""
-        found = await self._resolve(host)
+        """See Resolver.resolve. Raises RESOLVE_FAILED with evidence "doh" when no encrypted server answers and no
+        address is remembered, and FORBIDDEN for a name in `public_only` that leads into the local network."""
+        addresses = await self._resolve(host)
         if host not in self._public_only:
-            return found
-        if public := self._public(found):
+            return addresses
+        if public := self._public(addresses):
             return public
         text = (
             f"{host} leads into the local network, and the dashboard added this relay; to allow it, remove the relay "
@@ -121,7 +121,7 @@ class RelayLookup:
         return 0.0 if self._failed_on == network else self._patience_s
 
     def _query(self, network: NetworkId, host: str) -> asyncio.Task[Answer]:
-        """The query under way for `host`, or a new one. It goes on when its callers have stopped waiting."""
+        """Returns the query under way for `host`, or a new one. It goes on when its callers have stopped waiting."""
         query = self._under_way.get((network, host))
         if query is None:
             query = self._under_way[network, host] = spawn(self._ask(network, host), name=f"resolve relay {host}")
@@ -148,7 +148,7 @@ class RelayLookup:
 
 
 def _unresolved(host: str, error: DialError) -> DialError:
-    """A new error for each caller, since raising one adds to its traceback."""
+    """Returns a new error for each caller, since raising an error adds to its traceback."""
     if error.symptom is not Symptom.SKIPPED:
         return DialError(str(error), stage=error.stage, symptom=error.symptom, evidence=error.evidence)
     text = (

@@ -1,8 +1,8 @@
-"""Names to addresses: decides which resolver may be asked for which name.
+"""Resolves names, and decides which resolver may get a query for which name.
 
-The stub resolver asks the system's name servers for ordinary names; getaddrinfo resolves special ones. A name that is
-suspect, or has a finding against it, is asked of encrypted DNS servers only. Concurrent lookups of one name share one
-query. An answer is cached for 30 s at most, for the network that gave it.
+The stub resolver queries the system's name servers for ordinary names; getaddrinfo resolves special ones. A name that
+is suspect, or has a finding, is queried only at encrypted DNS servers. Concurrent lookups of one name share one query.
+An answer is cached for 30 s at most, for the network that gave it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 KEEP_S = 30.0
 ADDRESSES = 16
-"""Addresses of one name at most: a dial reaches no more of them before its deadline."""
+"""The most addresses of one name: a dial reaches no more of them before its deadline."""
 
 TTL_MIN_S = 1.0
-"""The shortest time that an answer is cached, even where its TTL is 0: one page asks for a name many times."""
+"""The shortest time for which an answer is cached, even with a TTL of 0: one page looks a name up many times."""
 
 FINDING_KEEP_S = 3600.0
-"""Seconds for which a name with a finding against it is asked of encrypted DNS only, whatever else is believed."""
+"""Seconds for which a name with a finding is resolved by encrypted DNS only, whatever beliefs say."""
 
 Answer = tuple[IPAddress, ...] | DialError
 Settle = Callable[[Answer], None]
@@ -46,7 +46,7 @@ Take = Callable[[SystemAnswer], Awaitable[None]]
 Ask = Callable[[NetworkId, str, Settle], Coroutine[Any, Any, None]]
 
 _LOCAL_SUFFIXES = (*PRIVATE_SUFFIXES, "localhost")
-"""Encrypted DNS is never asked for names below these, nor below those of `[dns] local`."""
+"""Encrypted DNS never gets a query for a name below these suffixes, or below one of `[dns] local`."""
 
 _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
@@ -62,14 +62,14 @@ class EncryptedFor(StrEnum):
 
 @frozen_dataclass
 class ResolverOptions:
-    """What `[dns]` and `[limits]` say of resolving. Times are in seconds."""
+    """The settings of `[dns]` and `[limits]` for resolving. Times are in seconds."""
 
     timeout_s: float = 10.0  # of one lookup
-    keep_s: float = KEEP_S  # the longest that an answer is cached
+    keep_s: float = KEEP_S  # the longest time for which an answer is cached
     finding_keep_s: float = FINDING_KEEP_S
     encrypted_for: EncryptedFor = EncryptedFor.NONE
-    local: Sequence[str] = ()  # suffixes that encrypted DNS is never asked for
-    controls: Sequence[str] = ()  # names to which another proxy's fake addresses show
+    local: Sequence[str] = ()  # suffixes of names that encrypted DNS never gets
+    controls: Sequence[str] = ()  # control names, see TamperingChecks
 
 
 class PendingAnswer:
@@ -78,12 +78,12 @@ class PendingAnswer:
     __slots__ = ("_answer", "_notify", "timer")
 
     def __init__(self, notify: Callable[[], None], answer: Answer | None = None) -> None:
-        """`notify` is called once, when `poll` has something to tell; never after `close`, nor for an `answer` that is
-        known."""
+        """`notify` is called once, when `poll` has a result; never after `close`, and never for an `answer` that is
+        given here."""
         self._notify = notify if answer is None else None
         self._answer = answer
         self.timer: Timer | None = None
-        """Ends the wait."""
+        """The timer that ends the wait."""
 
     def poll(self) -> tuple[IPAddress, ...] | None:
         """Returns the addresses; None while there is no answer. Raises DialError."""
@@ -93,14 +93,14 @@ class PendingAnswer:
         return answer
 
     def settle(self, answer: Answer) -> None:
-        """Takes the answer, and notifies. Without effect when there is one, or after `close`."""
+        """Takes the answer, and notifies. Without effect when there is an answer, and after `close`."""
         if (notify := self._notify) is not None:
             self._answer = answer
             self.close()
             notify()
 
     def close(self) -> None:
-        """Ends the wait, not the lookup, which others may share. Harmless when repeated."""
+        """Ends the wait. The lookup goes on, since other callers may share it. Harmless when repeated."""
         self._notify = None
         if self.timer is not None:
             cancel(self.timer)
@@ -123,8 +123,8 @@ class Resolver:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`hosts` maps canonical names to addresses. Without `system`, getaddrinfo (`lookup`) resolves every name.
-        Without `guard`, no address counts as forged. `now` is the wall clock. Raises ConfigError when an address of
-        `hosts` is not one."""
+        Without `guard`, no address counts as forged. `now` is the wall clock. Raises ConfigError for an address in
+        `hosts` that is not valid."""
         self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
         self._timeout_s = options.timeout_s
         self._keep_s = options.keep_s
@@ -146,7 +146,7 @@ class Resolver:
         )
         self._plain = ExpiringCache[tuple[IPAddress, ...]]()
         self._secured = ExpiringCache[tuple[IPAddress, ...]]()
-        self._under_way: dict[tuple[bool, str], list[PendingAnswer]] = {}  # who waits, by (secure, host)
+        self._under_way: dict[tuple[bool, str], list[PendingAnswer]] = {}  # the waiting callers, by (secure, host)
 
     # -- lookups ---------------------------------------------------------------------------------------------------
 
@@ -154,8 +154,8 @@ class Resolver:
         """Returns 1 to 16 addresses in the system's order of preference.
 
         Raises DialError of stage RESOLVE: NO_NAME (it does not exist, or has no address), RESOLVE_FAILED (no answer),
-        OFFLINE (this machine has no route to any name server), FORGED (evidence "dns" names the signal), FORBIDDEN (a
-        name that must not be asked for), SKIPPED (it may be asked of encrypted DNS only, and no server answers), LOCAL
+        OFFLINE (this machine has no route to any name server), FORGED (evidence "dns" names the signal), FORBIDDEN (an
+        onion name, which the DNS must not get), SKIPPED (only encrypted DNS may get it, and no server answers), LOCAL
         (out of descriptors or memory). Evidence "code" says how the server answered."""
         if (cached := self.cached(host)) is not None:
             return cached
@@ -163,9 +163,9 @@ class Resolver:
         return await _awaited(self.begin(host, notify.set), notify)
 
     def begin(self, host: str, notify: Callable[[], None]) -> PendingAnswer:
-        """The same without a task of the caller's, for a name that is not `cached`. Raises DialError for what needs no
-        query."""
-        if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
+        """Starts a lookup as `resolve` does, for a name that is not `cached`; the caller needs no task. Raises
+        DialError when that is the result without a query."""
+        if host == "onion" or host.endswith(".onion"):  # RFC 7686: never sent to the DNS
             raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
         if self.may_ask_in_plain_text(host):
             return self._share_query(False, host, self._ask_system, notify)
@@ -174,8 +174,8 @@ class Resolver:
         return self._begin_encrypted(host, notify)
 
     async def secure(self, host: str) -> tuple[IPAddress, ...]:
-        """Returns the same from encrypted DNS only, for `direct|doh`. Raises DialError as `resolve` does; SKIPPED also
-        for names that encrypted DNS is never asked for."""
+        """Resolves by encrypted DNS only, for `direct|doh`. Returns and raises as `resolve` does; SKIPPED also for
+        names that encrypted DNS never gets."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
         if self._encrypted is None or self._encrypted_for is EncryptedFor.NONE:
@@ -197,8 +197,8 @@ class Resolver:
         return self._share_query(True, host, self._ask_encrypted, notify)
 
     def may_ask_in_plain_text(self, host: str) -> bool:
-        """Whether the system's name servers may be asked for `host`. With no encrypted server they may, but for
-        `EncryptedFor.ALL`."""
+        """Whether the system's name servers may get a query for `host`. Without an encrypted server they may, except
+        with `EncryptedFor.ALL`."""
         if self._encrypted_for is EncryptedFor.ALL:
             return False
         if self._encrypted is None or self._encrypted_for is EncryptedFor.NONE:
@@ -209,17 +209,17 @@ class Resolver:
         return self._is_local(host)
 
     def _is_local(self, host: str) -> bool:
-        """Whether encrypted DNS is never asked for `host`. Where all names are, the search list does not count, since
-        no other server may be asked instead."""
+        """Whether encrypted DNS never gets a query for `host`. With `EncryptedFor.ALL` the search list does not count,
+        since no other server may get the query instead."""
         if "." not in host or f".{host}".endswith(self._local):
             return True
         searched = self._encrypted_for in (EncryptedFor.SUSPECTS, EncryptedFor.PUBLIC)
         return searched and self._system is not None and self._system.is_searched(host)
 
-    # -- what is known ---------------------------------------------------------------------------------------------
+    # -- without a query -------------------------------------------------------------------------------------------
 
     def in_files(self, host: str) -> tuple[IPAddress, ...]:
-        """Returns the addresses that the user's own files give: `[dns.hosts]`, and this machine's hosts file. Sends no
+        """Returns the addresses in the user's own files: `[dns.hosts]`, and this machine's hosts file. Sends no
         query."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
@@ -228,7 +228,7 @@ class Resolver:
         return self._system.in_hosts(host) if self._system is not None else ()
 
     def cached(self, host: str) -> tuple[IPAddress, ...] | None:
-        """Returns the addresses that `resolve` would return without a query; None when it would ask."""
+        """Returns the addresses that `resolve` would return without a query; None when it would send one."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
         return self._plain.get((self._network(), host), asyncio.get_running_loop().time())
@@ -241,8 +241,8 @@ class Resolver:
         return self._plain.get(key, now) or self._secured.get(key, now) or ()
 
     def finding(self, host: str) -> DnsFinding | None:
-        """Returns the evidence that the system's answer for `host` is wrong on this network; None when there is none,
-        or it is older than `finding_keep_s`."""
+        """Returns the evidence that the system's answer for `host` is wrong on this network; None when there is none
+        younger than `finding_keep_s`."""
         return self._tampering.finding(host)
 
     @property
@@ -251,24 +251,23 @@ class Resolver:
         return self._tampering.zone_names
 
     def is_local_zone(self, host: str) -> bool:
-        """Whether `host` was found to be a name of this network's own: its resolver gave a private address, and
-        encrypted DNS has none, or the search list has its suffix; or encrypted DNS itself gave a private address. Sends
-        no query."""
+        """Whether `host` is known as a name of the local network. Its resolver gave a private address, and encrypted
+        DNS has none or the search list has its suffix; or encrypted DNS itself gave a private address. Sends no
+        query."""
         return self._tampering.is_local(host)
 
     def may_be_local_zone(self, host: str) -> bool:
-        """Whether `host` may turn out to be such a name: this network's resolver gave it a private address, and
-        encrypted DNS has not been asked whether that is right; or the search list has its suffix, and that resolver has
-        not answered. Sends no query."""
+        """Whether `host` may be such a name. The local network's resolver gave a private address, and encrypted DNS was
+        not queried yet; or the search list has its suffix, and that resolver has not answered. Sends no query."""
         answer = self._tampering.system_answer(host)
         return self._is_local(host) if answer is None else self._tampering.may_be_local(host)
 
     def is_fake(self, address: IPAddress) -> bool:
-        """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
+        """Whether `address` is a fake address, which another proxy on this machine gives in place of a real one."""
         return self._tampering.is_fake(address)
 
     async def compare(self, host: str) -> DnsFinding | None:
-        """Compares the system's last answer for `host` with that of encrypted DNS, without asking the system again.
+        """Compares the system's last answer for `host` with that of encrypted DNS, without another plain query.
 
         Returns the finding; None when both agree, or when encrypted DNS does not answer."""
         finding = await self._tampering.compare(host, self.secure)
@@ -300,7 +299,7 @@ class Resolver:
                     pending.settle(answer)
 
         def ended() -> None:
-            """A fault in the task must not leave the callers waiting."""
+            """Settles after a fault in the task, so that the callers do not wait for ever."""
             if self._under_way.get((secure, host)) is waiting:
                 settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL))
 
@@ -361,13 +360,13 @@ class Resolver:
             settle(_out_of_means(host, error))
 
     async def _searched(self, host: str, answer: SystemAnswer) -> SystemAnswer:
-        """Returns the answer, that there is no such name, or that of getaddrinfo for a name that may exist under a
-        suffix of the search list."""
+        """Returns `answer`, by which the name does not exist; with a search list, the answer of getaddrinfo, since the
+        name may exist under one of its suffixes."""
         may_exist = self._system is not None and self._system.has_search
         return await self._getaddrinfo.ask(host) if may_exist else answer
 
     async def _ask_system_unchecked(self, host: str) -> SystemAnswer:
-        """Asks the system and does not check the answer."""
+        """Queries the system, and does not check the answer."""
         if self._system is None or not self._system.handles(host):
             return await self._getaddrinfo.ask(host)
         first: asyncio.Future[SystemAnswer] = asyncio.get_running_loop().create_future()
@@ -392,7 +391,7 @@ class Resolver:
     def on_two_answers(
         self, network: NetworkId, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]
     ) -> None:
-        """Called by a lookup on `network` whose query got two different answers: one of them is forged."""
+        """Called by a lookup on `network` whose query got two different answers. One of them is forged."""
         if network != self._network():
             return
         detail = f"first {listed(first)}, then {listed(second)} to one query"
@@ -401,7 +400,7 @@ class Resolver:
         self._knowledge.on_forged(host, finding)
 
     async def _check_system_answer(self, network: NetworkId, host: str, answer: SystemAnswer) -> Answer:
-        """Checks an answer that the system gave on `network`, and caches a good one. After a change of network, it is
+        """Checks an answer of the system on `network`, and caches a good one. After a change of network, the answer is
         used once and not stored."""
         is_current = network == self._network()
         if is_current:
@@ -420,7 +419,7 @@ class Resolver:
             forged = str(answer.addresses[0])
             return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON, "forged": forged})
         if self._has_exceptions and self._is_local(host) and self._tampering.are_home(answer.addresses):
-            self._tampering.mark_local(host)  # the user allows these addresses: no less is the name the network's own
+            self._tampering.mark_local(host)  # the user allows these addresses, but the name is still a local one
         if (
             is_current and self._tampering.finding(host) is None
         ):  # with a finding, the next lookup goes to encrypted DNS
@@ -428,7 +427,7 @@ class Resolver:
         return answer.addresses[:ADDRESSES]
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        """Whether addresses to which no public name leads are forged ones."""
+        """Whether bogons (addresses to which no public name leads) are forged."""
         if self.in_files(host):
             return False
         if self._is_local(host):
@@ -438,7 +437,7 @@ class Resolver:
 
 
 class _StubListener:
-    """What one lookup by the stub resolver tells; see LookupListener."""
+    """The listener of one lookup by the stub resolver; see LookupListener."""
 
     __slots__ = ("_host", "_network", "_resolver", "on_result")
 
@@ -467,7 +466,7 @@ class EncryptedLookup:
 
 
 async def _awaited(pending: PendingAnswer, notify: Notify) -> tuple[IPAddress, ...]:
-    """Waits for what sets `notify`. Raises DialError."""
+    """Waits for the answer; `pending` sets `notify`. Raises DialError."""
     try:
         while (addresses := pending.poll()) is None:
             await notify.wait()
@@ -481,7 +480,7 @@ def _out_of_means(host: str, error: OSError) -> DialError:
 
 
 def _no_address(host: str, result: LookupResult) -> DialError:
-    """Returns the error that says why there is no address."""
+    """Returns the error with the reason why there is no address."""
     by = f" (answer of {result.source})" if result.source and result.source != "the system" else ""
     match result.code:
         case Rcode.OK:

@@ -1,12 +1,11 @@
-"""A stub resolver: asks the machine's name servers over UDP, as the C library would (Linux).
+"""A stub resolver: queries the machine's name servers over UDP, as the C library would (Linux).
 
-It sees what getaddrinfo hides: how a server failed, the TTL of an answer, and whether a second, different answer to the
-same query follows the first, as happens where somebody on the path forges answers. Only ordinary names are asked here;
-what the machine's files treat specially (search lists, /etc/hosts, other modules of nsswitch) is left to getaddrinfo.
-Where this machine has no IPv6 address, one is asked for only of a name that has no other, as with AI_ADDRCONFIG
-(RFC 3493 section 6.1).
-The sockets stay open for half a second after an answer, within the same coroutine. A lookup is a part of each first
-visit, so it wakes its coroutine once, when all that is needed has come.
+It sees facts that getaddrinfo hides: how a server failed, the TTL of an answer, and a second, different answer to the
+same query, as when an attacker on the path forges answers. It resolves ordinary names only; names that the machine's
+files treat specially (search lists, /etc/hosts, other modules of nsswitch) are left to getaddrinfo. Without an IPv6
+address on this machine, AAAA is queried only for a name without an A record, as with AI_ADDRCONFIG (RFC 3493 section
+6.1). The sockets stay open for half a second after an answer. Each first visit needs a lookup, so it wakes its
+coroutine only once, when all answers that it needs have come.
 """
 
 from __future__ import annotations
@@ -40,22 +39,22 @@ from proxy.wire import dns
 from proxy.wire.dns import Answer, Rcode, RecordType
 
 RETRY_S = 0.5
-"""Seconds after which a query goes to the next server too. glibc waits 5 s, in which a user gives up. With 0.5 s three
-queries are out before the race starts another route, so that lost packets are not taken for silence."""
+"""Seconds after which a query goes to the next server too. glibc waits 5 s, and a user gives up before that. With 0.5 s
+three queries are out before the race starts another route, so that lost packets are not taken for silence."""
 
 SECOND_ANSWER_S = 0.5
-"""Seconds in which a second answer is awaited [a]: the honest one has the longer way."""
+"""Seconds of the wait for a second answer [a]: the honest one has the longer path."""
 
 FAMILY_WAIT_S: Mapping[RecordType, float] = {RecordType.AAAA: 0.05, RecordType.A: 0.25}
-"""Seconds that the other family may be late once one has addresses: RFC 8305 section 3; longer for IPv4, which most
+"""Seconds of the wait for the other family once one has addresses (RFC 8305 section 3); longer for IPv4, which most
 sites need."""
 
 SERVERS = 3
-"""Servers in use at most, as in glibc (MAXNS)."""
+"""The most servers in use, as in glibc (MAXNS)."""
 
 QUESTIONS = 6
-"""Queries for one name until it counts as unanswered: where 5 % of the packets are lost each way, one name in 10,000
-loses four in a row."""
+"""Queries for one name until it counts as unanswered. With 5 % packet loss each way, one name in 10,000 loses four in a
+row."""
 
 LISTENING_MAX = 64
 """Lookups that await a second answer at once; beyond that, a lookup ends with its first answer."""
@@ -71,7 +70,7 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 @frozen_dataclass
 class LookupResult:
-    """The addresses of a name, or why there are none."""
+    """The addresses of a name, or the reason why there are none."""
 
     addresses: tuple[IPAddress, ...] = ()
     ttl_s: float = 0.0
@@ -81,7 +80,7 @@ class LookupResult:
 
 
 class LookupListener(Protocol):
-    """Is called with the results of one lookup. No method may raise."""
+    """Gets the results of one lookup. No method may raise."""
 
     @property
     def on_result(self) -> Callable[[LookupResult], Awaitable[None]]:
@@ -92,23 +91,23 @@ class LookupListener(Protocol):
         """Called when one query got two answers that have no address or prefix in common."""
 
     def may_ask_next(self) -> bool:
-        """Whether a further server may be asked."""
+        """Whether a further server may get the query."""
         ...
 
 
 @frozen_dataclass
 class _Files:
-    """What the files in /etc say about name resolution."""
+    """The content of the files in /etc about name resolution."""
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     dots: int = 1
     hosts: Mapping[str, tuple[IPAddress, ...]] = field(default_factory=dict)
-    is_special: bool = False  # they ask for something that only getaddrinfo does
+    is_special: bool = False  # they need something that only getaddrinfo does
 
 
 class StubResolver:
-    """Asks this machine's name servers. Belongs to one loop."""
+    """Queries this machine's name servers. Belongs to one loop."""
 
     def __init__(
         self,
@@ -122,10 +121,9 @@ class StubResolver:
         has_ipv6: Callable[[], bool] = lambda: True,
         files_every_s: float = 0.0,
     ) -> None:
-        """Without `poller`, the loop's own means are used. `folder` holds resolv.conf, nsswitch.conf and hosts, which
-        are read again when they change, and looked at every `files_every_s` at most. `is_shared` says whether unrelated
-        sites have their names below a suffix, as below `com`; `has_ipv6` whether this machine may reach IPv6
-        addresses."""
+        """Without `poller`, a LoopPoller is made. `folder` holds resolv.conf, nsswitch.conf and hosts, which are read
+        again when they change; that is checked every `files_every_s` at most. `is_shared` says whether unrelated sites
+        have their names below a suffix, as below `com`; `has_ipv6` whether this machine may reach IPv6 addresses."""
         self._poller = poller
         self._paths = tuple(str(folder / name) for name in ("resolv.conf", "nsswitch.conf", "hosts"))
         self._port = port
@@ -134,13 +132,13 @@ class StubResolver:
         self._is_shared = is_shared
         self._has_ipv6 = has_ipv6
         self._files_every_s = files_every_s
-        self._look_at = -math.inf  # at the files, by the monotonic clock
+        self._look_at = -math.inf  # the time of the next check of the files, by the monotonic clock
         self._stamps: tuple[object, ...] = ()
         self._files = _Files(is_special=True)
         self._listening = 0
 
     def handles(self, host: str) -> bool:
-        """Whether `host` is an ordinary name on this machine, so that it may be asked here instead of by
+        """Whether `host` is an ordinary name on this machine, so that this resolver may resolve it instead of
         getaddrinfo."""
         files = self._current()
         if files.is_special or host in files.hosts or host.count(".") < max(1, files.dots):
@@ -153,7 +151,7 @@ class StubResolver:
         return bool(self._current().search)
 
     def is_searched(self, host: str) -> bool:
-        """Whether `host` lies below a suffix of the search list, and so belongs to the local network. A shared suffix
+        """Whether `host` is below a suffix of the search list, and so belongs to the local network. A shared suffix
         does not count: otherwise a network could claim all of `com`."""
         name = f".{host}"
         return any(name.endswith(f".{suffix}") and not self._is_shared(suffix) for suffix in self._current().search)
@@ -163,8 +161,8 @@ class StubResolver:
         return self._current().hosts.get(host, ())
 
     async def ask(self, host: str, timeout_s: float, listener: LookupListener) -> None:
-        """Looks up `host`, which this resolver `handles`, and reports to `listener`. Returns once no further answer is
-        awaited. Raises OSError when this machine is out of descriptors or memory."""
+        """Looks up `host`, which this resolver `handles`, and reports to `listener`. Returns after the wait for second
+        answers. Raises OSError when this machine is out of descriptors or memory."""
         if self._poller is None:
             self._poller = LoopPoller(asyncio.get_running_loop())
         files = self._files if self._stamps else self._current()  # `handles` has just read them
@@ -194,7 +192,7 @@ class StubResolver:
 
 
 class _Lookup:
-    """One name, asked of one server after the other, for both address families at once."""
+    """Queries for one name, to one server after the other, for both address families at once."""
 
     def __init__(
         self,
@@ -208,7 +206,7 @@ class _Lookup:
         self._host = host
         self._wanted = wanted
         self._listener = listener
-        self._servers = [*itertools.islice(itertools.cycle(servers), QUESTIONS)]  # still to be asked
+        self._servers = [*itertools.islice(itertools.cycle(servers), QUESTIONS)]  # not queried yet
         self._port = port
         self._poller = poller
         self._loop = asyncio.get_running_loop()
@@ -219,10 +217,10 @@ class _Lookup:
         self._source = "no name server answered"
         self._unrouted = 0  # servers to which this machine has no route
         self._settles_at = float("inf")
-        self._settling: Timer | None = None  # at that time
+        self._settling: Timer | None = None  # fires at `_settles_at`
 
     async def run(self, timeout_s: float, retry_s: float) -> LookupResult:
-        """Asks until there is an answer, or no server is left."""
+        """Sends queries until there is an answer, no server is left, or `timeout_s` is over."""
         now = self._loop.time()
         ends_at, next_at = now + timeout_s, 0.0
         while now < ends_at and now < self._settles_at and len(self._answers) < len(self._wanted):
@@ -241,11 +239,11 @@ class _Lookup:
                 await self._retry_truncated(ends_at)
             now = self._loop.time()
         if len(self._answers) < len(self._wanted):
-            await poll_again()  # the deadline may have passed while the loop was blocked: an answer may lie unread
+            await poll_again()  # the deadline may have passed while the loop was blocked: an answer may be unread
         return self._result()
 
     async def listen(self, seconds: float) -> None:
-        """Stays for what comes later: the other family, and second answers."""
+        """Waits for later answers: the other family, and second answers."""
         ends_at = self._loop.time() + seconds
         count = len(self._answers)
         while self._loop.time() < ends_at:
@@ -261,18 +259,18 @@ class _Lookup:
             cancel(self._settling)
         for query in self._queries:
             query.close()
-        self._queries.clear()  # they refer to this: all of it would wait for the garbage collector
+        self._queries.clear()  # breaks a cycle, which would wait for the garbage collector
 
     def on_answer(self, query: _ServerQuery, kind: RecordType, answer: Answer) -> None:
         """Called by a query for its first answer of each type."""
-        is_waited_for = False  # more than this is
+        is_waited_for = False  # the lookup waits for more answers
         if answer.truncated:
             query.truncated.append(kind)
         elif answer.code.is_final:
             self._answers.setdefault(kind, answer)
             self._source = query.server
             if answer.code is Rcode.OK and not answer.addresses and self._wanted != _RECORD_TYPES:
-                self._wanted = _RECORD_TYPES  # it may have IPv6 addresses alone
+                self._wanted = _RECORD_TYPES  # it may have only IPv6 addresses
                 self._servers.insert(0, query.server)
             missing = [kind for kind in self._wanted if kind not in self._answers]
             if missing and (answer.addresses or answer.code is Rcode.NO_NAME):
@@ -285,7 +283,7 @@ class _Lookup:
             self._failures[kind] = answer
             self._source = query.server
         if len(query.answers) == len(query.kinds) and not query.truncated:
-            query.is_open = False  # fully answered: the next server may be asked, while second answers are awaited
+            query.is_open = False  # fully answered: the next server may get a query, while second answers may come
             is_waited_for = False
         if not is_waited_for:
             self._notify.set()
@@ -316,7 +314,7 @@ class _Lookup:
             self._source = f"{server}: {error.strerror or error}"
 
     async def _retry_truncated(self, ends_at: float) -> None:
-        """Asks again over TCP for what did not fit into a datagram (RFC 7766)."""
+        """Sends queries again over TCP whose answer did not fit into a datagram (RFC 7766)."""
         for query in self._queries:
             while query.truncated and self._loop.time() < ends_at:
                 kind = query.truncated.pop()
@@ -344,8 +342,8 @@ class _Lookup:
 
 
 class _ServerQuery:
-    """The queries for one name to one server, on a socket of their own. The socket is connected: the kernel chooses a
-    random port and drops datagrams that come from elsewhere."""
+    """The queries for one name to one server, on their own socket. The socket is connected: the kernel chooses a random
+    port and drops datagrams from other addresses."""
 
     def __init__(
         self,
@@ -359,7 +357,7 @@ class _ServerQuery:
         """Raises OSError."""
         self.server = server
         self.is_open = True  # an answer is still to come
-        self.truncated: list[RecordType] = []  # types whose answer did not fit
+        self.truncated: list[RecordType] = []  # types whose answer did not fit into a datagram
         self.kinds = dict(zip(_numbers(len(kinds)), kinds, strict=True))  # by the ID of their query
         self.answers: dict[RecordType, Answer] = {}
         self._lookup = lookup
@@ -378,7 +376,7 @@ class _ServerQuery:
         self._poller.close_socket(self._sock)
 
     def _send(self) -> None:
-        """At the end of a pass. A query that was closed meanwhile has no socket, so nothing leaves."""
+        """Sends the queries, at the end of a pass. After `close` nothing is sent: the socket has no descriptor."""
         try:
             for number, kind in self.kinds.items():
                 self._sock.send(dns.query(self._host, kind, number=number))
@@ -386,7 +384,7 @@ class _ServerQuery:
             self._lookup.on_error(self, error)
 
     def ready(self, mask: int) -> None:
-        """Called by the poller, once for all that has come."""
+        """Called by the poller: reads all datagrams that have come."""
         for _ in range(_DATAGRAMS):
             try:
                 data = self._sock.recv(_DATAGRAM)
@@ -399,20 +397,20 @@ class _ServerQuery:
                     self._poller.want_read(self)
                     return
                 self._lookup.on_error(self, error)
-                continue  # something may have come before it
+                continue  # a datagram may have come before the error
             number = int.from_bytes(data[:2], "big")
             if (kind := self.kinds.get(number)) is None:
                 continue
             try:
                 answer = dns.read_answer(data, self._host, kind, number=number)
             except PeerError:
-                continue  # ignored: a clumsy forgery must not end the query (RFC 5452 section 9.1)
+                continue  # a bad forgery must not end the query (RFC 5452 section 9.1)
             if (first := self.answers.get(kind)) is not None:
                 self._lookup.on_second_answer(first, answer)
             else:
                 self.answers[kind] = answer
                 self._lookup.on_answer(self, kind, answer)
-        asyncio.get_running_loop().call_soon(self._read_on)  # others first
+        asyncio.get_running_loop().call_soon(self._read_on)  # after other callbacks
 
     def _read_on(self) -> None:
         if self._sock.fileno() >= 0:
@@ -420,7 +418,7 @@ class _ServerQuery:
 
 
 def _numbers(count: int) -> tuple[int, ...]:
-    """Returns `count` different random IDs: the queries on one socket are told apart by them."""
+    """Returns `count` different random IDs, one for each query on a socket."""
     while True:
         numbers: tuple[int, ...] = struct.unpack(f"!{count}H", os.urandom(2 * count))
         if len(set(numbers)) == count:
@@ -429,7 +427,7 @@ def _numbers(count: int) -> tuple[int, ...]:
 
 def _connected(server: str, port: int) -> socket.SocketType:
     """Returns a connected UDP socket. Raises OSError."""
-    # The number of a zone (fe80::1%eth0) changes when its interface comes again.
+    # The index of a zone (fe80::1%eth0) changes when its interface comes back, so it is not cached.
     family, address = (_address_of.__wrapped__ if "%" in server else _address_of)(server, port)
     sock = socket.SocketType(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)  # without the wrapper in Python
     try:
@@ -442,8 +440,8 @@ def _connected(server: str, port: int) -> socket.SocketType:
 
 @lru_cache(maxsize=2 * SERVERS)
 def _address_of(server: str, port: int) -> tuple[int, Any]:
-    """Returns the family and the address for `connect`. `server` is a literal, with its zone where it has one, so
-    getaddrinfo asks no resolver. Raises OSError."""
+    """Returns the family and the address for `connect`. `server` is a literal, with a zone if it has one, so
+    getaddrinfo sends no query. Raises OSError."""
     family, _, _, _, address = socket.getaddrinfo(
         server, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     )[0]
@@ -451,7 +449,7 @@ def _address_of(server: str, port: int) -> tuple[int, Any]:
 
 
 async def _ask_over_tcp(server: str, port: int, host: str, kind: RecordType) -> Answer:
-    """Raises OSError, EOFError and PeerError."""
+    """Sends one query over TCP, and returns its answer. Raises OSError, EOFError and PeerError."""
     number = secrets.randbelow(1 << 16)
     query = dns.query(host, kind, number=number)
     reader, writer = await asyncio.open_connection(server, port, flags=socket.AI_NUMERICHOST)
@@ -502,16 +500,17 @@ def _dots(option: str) -> int:
 
 
 def _is_plain(nsswitch: Sequence[Sequence[str]]) -> bool:
-    """Whether nsswitch.conf names only modules for hosts that are handled here. Without the file the C library reads
-    the hosts file and then asks the DNS."""
+    """Whether nsswitch.conf names only modules for hosts that are handled here. Without the file, the C library reads
+    the hosts file and then queries the DNS."""
     line = next((words[1:] for words in nsswitch if words[0] == "hosts:"), ["files", "dns"])
     modules = {word for word in line if not word.startswith("[") and not word.endswith("]")}
-    known = all(module in _PLAIN_MODULES or module.startswith("mdns") for module in modules)  # mdns: .local alone
-    return known and not modules.isdisjoint({"dns", "resolve"})
+    are_plain = all(module in _PLAIN_MODULES or module.startswith("mdns") for module in modules)  # mdns: .local alone
+    return are_plain and not modules.isdisjoint({"dns", "resolve"})
 
 
 def _lines(path: Path) -> list[list[str]]:
-    """Returns the words of each line that has any, without comments; an empty list when the file cannot be read."""
+    """Returns the words of each line that is not empty, without comments; an empty list when the file cannot be
+    read."""
     try:
         with path.open("rb") as file:
             text = file.read(_FILE_LIMIT).decode("utf-8", "replace")

@@ -1,9 +1,9 @@
-"""Signs of tampering in the system resolver's answers, by network and name.
+"""Finds signs of tampering in the system resolver's answers, by network and name.
 
-An address to which no public name leads is forged, with three exceptions: the user's own files or settings name it,
-encrypted DNS found the name to be local, or another proxy on this machine answers every name with fake addresses. The
-system's last answer for each name is stored, to be compared with that of encrypted DNS. Plain queries sent from here
-are for control names and, where IPv6 addresses may be translated ones, for the network's NAT64 prefix.
+An address to which no public name leads (a bogon) is forged, with three exceptions: the user's own files or settings
+name it, encrypted DNS shows that the name is local, or another proxy on this machine answers every name with fake
+addresses. The system's last answer for each name is stored, to be compared with that of encrypted DNS. The only plain
+queries from here are for control names, and for the network's NAT64 prefix where IPv6 addresses may be translated.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ log = logging.getLogger(__name__)
 CACHED_NAMES = 1024
 
 FAKE = ipaddress.IPv4Network("198.18.0.0/15")
-"""Addresses for benchmarks (RFC 2544), with which other proxies on a machine answer instead of real ones."""
+"""Addresses for benchmarks (RFC 2544). Other proxies on a machine give them in place of real ones."""
 
 CONTROLS = 2
-"""Control names that are resolved to tell another proxy's fake addresses from a forgery."""
+"""The number of control names that are resolved to distinguish another proxy's fake addresses from a forgery."""
 
 WITNESSES = 3
-"""Control names that are resolved to tell a resolver that denies one name from one that is down."""
+"""The number of control names that are resolved to distinguish a resolver that denies one name from one that is
+down."""
 
 WITNESSED_S = 60.0
-"""Seconds for which their result is reused."""
+"""Seconds for which the result of the WITNESSES is reused."""
 
 Key = tuple[NetworkId, str]
 T = TypeVar("T")
@@ -61,13 +62,13 @@ class BogonCheck(Protocol):
 
 
 class ExpiringCache(Generic[T]):
-    """The latest values by network and name, each until its expiry; at most CACHED_NAMES."""
+    """The latest values by network and name, each until its expiry; at most CACHED_NAMES of them."""
 
     __slots__ = ("items",)
 
     def __init__(self) -> None:
         self.items: Bounded[Key, tuple[float, T]] = Bounded(CACHED_NAMES)
-        """Each with its expiry, also when that has passed."""
+        """Each value with its expiry. Expired ones stay until they are overwritten or pushed out."""
 
     def get(self, key: Key, now: float) -> T | None:
         item = self.items.get(key)
@@ -93,8 +94,8 @@ class TamperingChecks:
         keep_s: float,
         now: Callable[[], float],
     ) -> None:
-        """`ask_system` resolves a name and checks nothing. Without `guard` no address counts as forged. `controls` are
-        names of which no censor forges all; those that are suspect are not asked for. Findings expire after
+        """`ask_system` resolves a name without a check. Without `guard` no address counts as forged. `controls` are
+        control names: no censor forges all of them. Those that are suspect are not resolved. Findings expire after
         `keep_s`. `now` is the wall clock."""
         self._ask_system = ask_system
         self._knowledge = knowledge
@@ -104,20 +105,20 @@ class TamperingChecks:
         self._now = now
         self._system_answers = ExpiringCache[LookupResult]()
         self._findings = ExpiringCache[DnsFinding]()
-        self._local = ExpiringCache[bool]()  # names that encrypted DNS does not know, or is not asked for
+        self._local = ExpiringCache[bool]()  # names that encrypted DNS does not know, or never gets
         self._home = ExpiringCache[bool]()  # names that lead into the home network by encrypted DNS
         self.zone_names: Bounded[str, None] = Bounded(CACHED_NAMES)
         """The names that were marked as local or as home, on any network."""
         self._prefixes = ExpiringCache[tuple[ipaddress.IPv6Network, ...]]()
-        self._fakes = ExpiringCache[bool]()  # whether controls lead to fake addresses
-        self._answers = ExpiringCache[bool]()  # whether controls are answered
+        self._fakes = ExpiringCache[bool]()  # whether control names have fake addresses
+        self._answers = ExpiringCache[bool]()  # whether control names are answered
         self._witnessing = asyncio.Lock()
 
-    # -- what is known ---------------------------------------------------------------------------------------------
+    # -- findings and answers --------------------------------------------------------------------------------------
 
     def finding(self, host: str) -> DnsFinding | None:
-        """Returns the evidence that the system's answer for `host` is wrong on this network, or None. What a captive
-        portal answered is none, also what it answered before it was known."""
+        """Returns the evidence that the system's answer for `host` is wrong on this network, or None. Answers of a
+        captive portal are no evidence, also those from before it was detected."""
         if not self._findings.items:
             return None
         if self._knowledge.is_portal():
@@ -128,16 +129,16 @@ class TamperingChecks:
         return self._findings.get(self._key(host), _time())
 
     def add_finding(self, host: str, signal: SignalId, detail: str) -> DnsFinding:
-        """Returns a finding against the system's answers for `host` on this network. It is stored, unless a captive
-        portal answers for every name."""
+        """Makes a finding against the system's answers for `host` on this network, and returns it. It is stored, unless
+        there is a captive portal, which answers for every name."""
         finding = DnsFinding(signal, detail, self._now())
         if not self._knowledge.is_portal():
             self._findings.put(self._key(host), _time() + self._keep_s, finding)
         return finding
 
     def is_fake(self, address: IPAddress) -> bool:
-        """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
-        if not self._fakes.items:  # no answer was one
+        """Whether `address` is a fake address, which another proxy on this machine gives in place of a real one."""
+        if not self._fakes.items:  # no answer had a fake address
             return False
         return address.version == 4 and address in FAKE and bool(self._fakes.get(self._key(""), _time()))
 
@@ -157,8 +158,8 @@ class TamperingChecks:
         return self._system_answers.get(self._key(host), _time())
 
     def mark_local(self, host: str) -> None:
-        """Encrypted DNS has no address for the name, so the system's addresses for it are the local network's own: they
-        count as right from now on, also those that come later."""
+        """Marks a name as local, since encrypted DNS has no address for it. The system's addresses for it count as
+        right from now on, also those of later answers."""
         key, answer = self._key(host), self.system_answer(host)
         if answer is not None and answer.addresses:
             self._findings.drop(key)
@@ -166,8 +167,8 @@ class TamperingChecks:
         self.zone_names[host] = None
 
     def note_encrypted_answer(self, host: str, addresses: Sequence[IPAddress]) -> None:
-        """Notes whether the addresses of encrypted DNS are of the home network: then the name leads there on every
-        network, as those do that people give to their own devices."""
+        """Notes whether the addresses of encrypted DNS are all in the home network, as those of people's own devices
+        are. The name then leads there, whatever the system answers."""
         key = self._key(host)
         if self.are_home(addresses):
             self._findings.drop(key)
@@ -178,15 +179,15 @@ class TamperingChecks:
             self._local.drop(key)
 
     def is_local(self, host: str) -> bool:
-        """Whether the name leads into the home network: by encrypted DNS, or it is marked as local and the system's
-        last answer for it has private addresses alone."""
+        """Whether the name leads into the home network: by encrypted DNS; or it is marked as local, and the system's
+        last answer for it has only private addresses."""
         key = self._key(host)
         if self._home.get(key, _time()):
             return True
         return bool(self._local.get(key, _time())) and self._is_answer_private(host)
 
     def may_be_local(self, host: str) -> bool:
-        """Whether the system's last answer has private addresses alone, and encrypted DNS has not been asked yet."""
+        """Whether the system's last answer has only private addresses, and the name is not marked as local yet."""
         return self._is_answer_private(host) and not self._local.get(self._key(host), _time())
 
     def _is_answer_private(self, host: str) -> bool:
@@ -198,17 +199,17 @@ class TamperingChecks:
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def are_bogons(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        """Whether no public name leads to any of `addresses`, and no file or setting of the user allows it."""
+        """Whether no public name leads to any of `addresses`, and no file or setting of the user allows one."""
         guard = self._guard
         return guard is not None and False not in [guard.is_bogon(host, address) for address in addresses]
 
     def are_home(self, addresses: Sequence[IPAddress]) -> bool:
-        """Whether all are addresses of the home network, also those that the user allows."""
+        """Whether all are addresses of the home network, including those that the user allows."""
         guard = self._guard
         return guard is not None and all(map(guard.is_home, addresses))
 
     async def is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        """Whether `addresses`, which are bogons, are forged: they are not local ones, nor those of another proxy."""
+        """Whether `addresses`, which are bogons, are forged: neither local nor those of another proxy."""
         key = self._key(host)
         if self._local.get(key, _time()) or self._home.get(key, _time()):
             return False
@@ -232,7 +233,7 @@ class TamperingChecks:
         if key != self._key(host):  # the network has changed meanwhile
             return None
         if self._home.get(key, _time()):
-            return None  # a resolver that gives no such addresses protects from DNS rebinding
+            return None  # the system's resolver may hide private addresses, as protection from DNS rebinding
         if not answer.addresses:
             if not await self._answers_others(host) or key != self._key(host):
                 return None
@@ -249,10 +250,10 @@ class TamperingChecks:
         )
 
     async def _answers_others(self, host: str) -> bool:
-        """Whether the system resolves some control name. A resolver that fails for all names, as a router's does whose
-        own uplink is down, is no evidence about one. True also where no control may be asked for."""
+        """Whether the system resolves some control name. A resolver that fails for all names, like one of a router
+        whose uplink is down, is no evidence about one name. True also when no control name may be resolved."""
         key = self._key("")
-        async with self._witnessing:  # a page has many names, of which one asks for all
+        async with self._witnessing:  # a page has many names, and one result is enough for all
             answers_others = self._answers.get(key, _time())
             if answers_others is None:
                 names = [name for name in self._controls if name != host and not self._knowledge.is_suspect(name)]
@@ -271,7 +272,7 @@ class TamperingChecks:
         return dns.related([dns.unmapped(address, prefixes) for address in some], others)
 
     async def _nat64_prefixes(self) -> tuple[ipaddress.IPv6Network, ...]:
-        """Discovers the network's NAT64 prefixes (RFC 7050), once for each network."""
+        """Discovers the network's NAT64 prefixes (RFC 7050), once for each network within `keep_s`."""
         key = self._key(dns.IPV4_ONLY)
         prefixes = self._prefixes.get(key, _time())
         if prefixes is None:
@@ -281,7 +282,7 @@ class TamperingChecks:
         return prefixes
 
     async def _controls_are_fake(self) -> bool:
-        """Whether a control name leads to a fake address too, so that another proxy answers every name with one."""
+        """Whether a control name has a fake address too. Another proxy then answers every name with one."""
         key = self._key("")
         is_fake = self._fakes.get(key, _time())
         if is_fake is None:
@@ -303,7 +304,7 @@ class TamperingChecks:
 
 
 def listed(addresses: Sequence[IPAddress]) -> str:
-    """The first four addresses, for a sentence."""
+    """Returns the first four addresses, for a sentence."""
     return ", ".join(map(str, addresses[:4])) or "no address"
 
 

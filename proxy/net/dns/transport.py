@@ -1,9 +1,9 @@
 """Connections to one encrypted DNS server, over any dialer: reused for later queries, and closed when idle.
 
-Each connection is a task that owns its stream, so that none stays open whatever happens to its callers. Many queries
-share a connection over DoT, and over DoH when the server speaks HTTP/2, as nearly all do. Over HTTP/1.1 there is one
-query at a time on each of a few connections. A query that was on a reused connection when it ended is sent once more
-on a new one, since a server may close at any time.
+Each connection is a task that owns its stream, so that none stays open after its callers have left. Many queries share
+a connection over DoT, and over DoH when the server speaks HTTP/2, as nearly all do. Over HTTP/1.1 there is one query at
+a time on each of a few connections. A server may close a reused connection at any time; its query is then sent once
+more on a new one.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:  # it imports h2, which takes 15 ms
     from proxy.wire.doh_http2 import DohHttp2
 
 IDLE_S = 30.0
-"""Seconds after which an idle connection is closed (RFC 7858 section 3.4 names no time); few servers wait longer."""
+"""Seconds after which an idle connection is closed. RFC 7858 section 3.4 names no time; few servers wait longer."""
 
 HTTP1_CONNECTIONS = 4
-"""Connections to one DoH server that speaks HTTP/1.1: both address families of two names."""
+"""The most connections to one DoH server that speaks HTTP/1.1: both address families of two names."""
 
 WAITING_LIMIT = 1024
-"""Queries that wait for one server at most."""
+"""The most queries that wait for one server."""
 
-_CHUNK = 16 * 1024  # bytes; as much as h2 takes apart in 30 ms at worst
+_CHUNK = 16 * 1024  # bytes; h2 parses as many in 30 ms at worst
 _UNSENT_LIMIT = 256 * 1024  # bytes for the server, above which nothing is read from it
 
 Key = TypeVar("Key", bytes, int)
-"""What stands for a query on the wire: its ID over DoT, its stream over HTTP/2."""
+"""The identifier of a query on the wire: its ID over DoT, its stream over HTTP/2."""
 
 
 class _PendingQuery:
@@ -74,17 +74,17 @@ class DnsTransport(ABC):
     alpn: tuple[str, ...] = ()  # the protocols to offer
 
     def __init__(self, server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> None:
-        """`timeout_s` bounds the opening of a connection, with its TLS handshake, and each answer. Raises ConfigError
-        for the server's `ca`."""
+        """`timeout_s` is the limit for opening a connection, with its TLS handshake, and for each answer. Raises
+        ConfigError when the server's `ca` cannot be used."""
         self.server = server
         self._via = via
         self._context = context_trusting(server.ca, alpn=self.alpn) if server.ca else None
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._waiting: deque[_PendingQuery] = deque()
-        self._connections = 1  # at most
+        self._connections = 1  # the limit
         self._running: set[Notify] = set()  # of the connections that take queries, or will
-        self._idle: set[Notify] = set()  # of those that can take one now
+        self._idle: set[Notify] = set()  # of the connections that can take a query now
         self._callers = 0
 
     async def exchange(self, message: bytes) -> bytes:
@@ -105,14 +105,14 @@ class DnsTransport(ABC):
             query.answer.cancel()
 
     def _assign(self) -> None:
-        """Gives what waits to an idle connection, or to a new one."""
+        """Wakes an idle connection for the waiting queries, or opens a new one."""
         if self._idle:
             self._idle.pop().set()
         else:
             self._open_another()
 
     def _open_another(self) -> None:
-        """Opens one more connection, if there may be one."""
+        """Opens one more connection, unless the limit is reached."""
         if len(self._running) < self._connections:
             notify = Notify()
             self._running.add(notify)
@@ -126,7 +126,7 @@ class DnsTransport(ABC):
         return None
 
     async def _run(self, notify: Notify) -> None:
-        """One connection, from its first query to its end."""
+        """Runs one connection, from its first query to its end."""
         failure: DialError | None = None
         try:
             with deadline(self._timeout_s):
@@ -145,7 +145,7 @@ class DnsTransport(ABC):
         finally:
             self._running.discard(notify)
             notify.close()
-        # What still waits gets another connection, unless none can be opened.
+        # Waiting queries get another connection, unless none can be opened.
         if failure is None:
             if (query := self._next_query()) is not None:
                 self._waiting.appendleft(query)
@@ -175,8 +175,8 @@ class DnsTransport(ABC):
 
     @abstractmethod
     async def _serve(self, stream: TlsStream, notify: Notify) -> None:
-        """Sends queries until the connection ends or is idle. Settles or retries each one that it has taken. `notify`
-        wakes it, and stands for it in `_running` and `_idle`."""
+        """Sends queries until the connection ends or is idle. Settles or retries each query that it has taken. `notify`
+        wakes the connection, and identifies it in `_running` and `_idle`."""
 
     async def _share(self, connection: _SharedConnection[Key]) -> None:
         """Serves a connection that carries many queries at once."""
@@ -192,7 +192,8 @@ class DnsTransport(ABC):
                 self._retry_or_fail(query, self._failed(connection.error), is_retriable=connection.has_answered)
 
     async def _exchange_all(self, connection: _SharedConnection[Key]) -> None:
-        """Returns when the connection has ended or is idle. Raises OSError and PeerError."""
+        """Exchanges queries and answers until the connection has ended or was idle for `idle_s`. Raises OSError and
+        PeerError."""
         loop, notify = asyncio.get_running_loop(), connection.notify
         progress_at = loop.time()
         while not connection.has_ended:
@@ -205,14 +206,14 @@ class DnsTransport(ABC):
                 self._idle.add(notify)
             else:
                 self._idle.discard(notify)
-            if connection.is_ending and notify in self._running:  # what waits, and what comes, gets another one
+            if connection.is_ending and notify in self._running:  # waiting and new queries get another connection
                 self._running.remove(notify)
                 if self._waiting:
                     self._assign()
             if has_received or (was_idle and not connection.is_idle):
                 progress_at = loop.time()
             if has_received:
-                await asyncio.sleep(0)  # others have their turn, however much the server sends
+                await asyncio.sleep(0)  # other tasks have their turn, however much the server sends
                 continue
             if connection.is_ending and not connection.under_way:
                 return
@@ -237,7 +238,7 @@ class DnsTransport(ABC):
             ends_at = asyncio.get_running_loop().time() + self._idle_s
             while not self._waiting:
                 try:
-                    if stream.receive_nowait() is not None:  # its end, or bytes that answer no query
+                    if stream.receive_nowait() is not None:  # EOF, or bytes that answer no query
                         return False
                 except OSError:
                     return False
@@ -257,8 +258,8 @@ class DnsTransport(ABC):
             self._retry_or_fail(query, self._failed(reason), is_retriable=is_unprocessed)
 
     def _retry_or_fail(self, query: _PendingQuery, error: DialError, *, is_retriable: bool) -> None:
-        """A query got no answer. `is_retriable`: its connection had answered another one before, and may have been
-        closed as idle, or the server has not looked at the query; it gets a second try then."""
+        """Handles a query without an answer. `is_retriable`: its connection had answered another query before, and may
+        have been closed as idle; or the server did not process the query. Such a query gets a second try."""
         if is_retriable and not query.was_retried:
             query.was_retried = True
             self._waiting.appendleft(query)
@@ -273,7 +274,7 @@ class DnsTransport(ABC):
 
 
 class DohTransport(DnsTransport):
-    """RFC 8484 over HTTP/2, or over HTTP/1.1 if that is all that the server speaks."""
+    """DoH (RFC 8484) over HTTP/2, or over HTTP/1.1 if the server speaks only that."""
 
     alpn = ("h2", "http/1.1")
 
@@ -308,13 +309,13 @@ class DohTransport(DnsTransport):
                 self._retry_or_fail(query, self._failed(str(error)), is_retriable=is_retriable)
                 return
             query.settle(answer)
-            if not keep_alive or len(reader):  # bytes behind an answer cannot belong to a later query
+            if not keep_alive or len(reader):  # bytes after an answer cannot belong to a later query
                 return
             is_reused = True
 
 
 class DotTransport(DnsTransport):
-    """RFC 7858: each message follows its length, and answers come in any order."""
+    """DoT (RFC 7858): each message follows its length, and answers come in any order."""
 
     async def _serve(self, stream: TlsStream, notify: Notify) -> None:
         await self._share(_DotConnection(stream, notify))
@@ -335,13 +336,13 @@ class _SharedConnection(ABC, Generic[Key]):
         self._stream = stream
         self._unsent = b""
         self.failed: list[tuple[_PendingQuery, str, bool]] = []
-        """What the server will not answer, although the connection may go on: each query with the reason, and whether
-        it may be asked once more."""
+        """The queries that the server will not answer, although the connection may go on: each with the reason, and
+        whether it may be sent once more."""
         stream.notify = notify.set
 
     @property
     def is_idle(self) -> bool:
-        """Whether the server owes us nothing."""
+        """Whether no answer of the server is due."""
         return not self.under_way
 
     @property
@@ -354,14 +355,14 @@ class _SharedConnection(ABC, Generic[Key]):
         """Queues a query for `transfer`."""
 
     def probe(self) -> None:
-        """Asks a silent server for a sign of life, where the protocol has one. Until one comes, it is not idle."""
+        """Asks a silent server for a sign of life, if the protocol has one. Until one comes, `is_probed` is true."""
         self.is_probed = True
 
     def transfer(self) -> bool:
-        """Sends and receives without waiting, one chunk at most. Returns whether one came. Raises OSError and
+        """Sends, and receives one chunk at most, without waiting. Returns whether a chunk came. Raises OSError and
         PeerError."""
         self._flush()
-        if len(self._unsent) > _UNSENT_LIMIT:  # it asks for much and does not read
+        if len(self._unsent) > _UNSENT_LIMIT:  # the server requests much and does not read
             return False
         data = self._stream.receive_nowait(_CHUNK)
         self.has_ended = data == b""
@@ -372,7 +373,7 @@ class _SharedConnection(ABC, Generic[Key]):
         return True
 
     def end(self) -> None:
-        """Takes leave of the server, as far as that goes at once."""
+        """Tells the server that the connection ends, as far as that is possible without waiting."""
         self._stream.notify = None
 
     def _flush(self) -> None:
@@ -385,8 +386,8 @@ class _SharedConnection(ABC, Generic[Key]):
 
 
 class _DotConnection(_SharedConnection[bytes]):
-    """Over DoT. A query whose caller has left counts until it is answered, so that a connection on which the server
-    stays silent is closed."""
+    """A connection over DoT. A query whose caller has left counts until it is answered, so that a connection with a
+    silent server is closed."""
 
     can_add = True
 
@@ -396,7 +397,8 @@ class _DotConnection(_SharedConnection[bytes]):
         self._frames = _frames(self._reader)
 
     def add(self, query: _PendingQuery) -> None:
-        """The query gets an ID that is unique on this connection: the callers' may be equal."""
+        """See _SharedConnection. The query gets an ID that is unique on this connection; the IDs of callers may be
+        equal."""
         if len(self.under_way) >= WAITING_LIMIT:
             for key in [key for key, other in self.under_way.items() if other.answer.done()]:
                 del self.under_way[key]
@@ -415,8 +417,8 @@ class _DotConnection(_SharedConnection[bytes]):
 
 
 class _Http2Connection(_SharedConnection[int]):
-    """Over HTTP/2. The stream of a query whose caller has left is reset; a PING tells a slow answer from a connection
-    that is dead."""
+    """A connection over HTTP/2. The stream of a query whose caller has left is reset. A PING distinguishes a slow
+    answer from a dead connection."""
 
     def __init__(self, stream: Stream, notify: Notify, http2: DohHttp2) -> None:
         super().__init__(stream, notify)
@@ -432,7 +434,7 @@ class _Http2Connection(_SharedConnection[int]):
 
     def add(self, query: _PendingQuery) -> None:
         self.under_way[self._http2.ask(query.message)] = query
-        query.answer.add_done_callback(lambda _: self.notify.set())  # the caller may leave
+        query.answer.add_done_callback(lambda _: self.notify.set())  # also when the caller leaves
 
     def probe(self) -> None:
         super().probe()
@@ -486,5 +488,5 @@ _OURS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN})
 
 
 def _ours(symptom: Symptom) -> Symptom:
-    """What a dial's symptom says of a name server: our own troubles stay what they are."""
+    """Returns the symptom of a name server whose dial failed: the dial's, if the cause is on this computer."""
     return symptom if symptom in _OURS else Symptom.RESOLVE_FAILED

@@ -1,9 +1,9 @@
-"""Asks the Linux kernel about its routes, links, addresses and neighbours, and hears when they change (rtnetlink).
+"""Reads routes, links, addresses and neighbours from the Linux kernel, and reports their changes (rtnetlink).
 
-An ordinary user may ask all of this, nothing is sent to anybody, and the kernel answers while it is being asked. Unlike
-/proc/net/route the question "how would you reach this address?" sees what a VPN does with policy rules or with two
-halves of the internet in place of a default route. Only the few fields that we need are read: rtnetlink(7), and the
-layouts of <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_addr.h> and <linux/neighbour.h>.
+An ordinary user may read all of this, no packet is sent, and the kernel answers at once. The query for the route to an
+address sees more than /proc/net/route: policy rules of a VPN, and two halves of the internet in place of a default
+route. Only the few fields that we need are read: rtnetlink(7), and the layouts of <linux/netlink.h>,
+<linux/rtnetlink.h>, <linux/if_addr.h> and <linux/neighbour.h>.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _EVENT_GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """RTMGRP_LINK, _NEIGH, and addresses, routes and rules of IPv4 and IPv6."""
 
-_RECEIVE_SIZE = 256 * 1024  # bytes: the kernel makes no message of a dump longer than 32 KiB
+_RECEIVE_SIZE = 256 * 1024  # bytes; a message of a dump has 32 KiB at most
 _MESSAGES_MAX = 100_000  # of one dump
 _TIMEOUT_S = 1.0
 
 SCOPE_LINK = 253
-"""RT_SCOPE_LINK: addresses from here on are good on one link at most."""
+"""RT_SCOPE_LINK: addresses with this scope or above are valid on one link at most."""
 
 
 @frozen_dataclass
 class KernelRoute:
-    """How the kernel would reach an address."""
+    """The route of the kernel to an address."""
 
     index: int  # of the link
     gateway: IPAddress | None  # None: the address itself is on the link
-    source: IPAddress | None  # ours, that packets would come from
+    source: IPAddress | None  # our address in the packets
 
 
 @frozen_dataclass
@@ -60,8 +60,8 @@ class Link:
     """One network interface."""
 
     name: str
-    kind: str  # of a virtual one: wireguard, tun, veth, …
-    has_neighbours: bool  # it finds hardware addresses by asking (ARP, neighbour discovery)
+    kind: str  # of a virtual interface: wireguard, tun, veth, …
+    has_neighbours: bool  # it uses ARP or neighbour discovery
 
 
 @frozen_dataclass
@@ -74,7 +74,7 @@ class OwnAddress:
 
 
 class Netlink:
-    """A socket to ask with. All questions may raise OSError."""
+    """A socket for queries. All queries may raise OSError."""
 
     def __init__(self) -> None:
         """Raises OSError where the system has no rtnetlink, or does not let us use it."""
@@ -91,14 +91,14 @@ class Netlink:
         self._sock.close()
 
     def route_to(self, address: IPAddress) -> KernelRoute | None:
-        """None: there is no way there."""
+        """Returns the route to an address; None when there is none."""
         family = _family(address)
         body = _RTMSG.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(1, address.packed)
         try:
             answers = self._ask(RTM_GETROUTE, body)
         except OSError as error:
             if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):
-                return None  # none; or a route that says unreachable, prohibit or blackhole
+                return None  # no route; or one of type unreachable, prohibit or blackhole
             raise
         return next((parse_route(answer) for kind, answer in answers if kind == RTM_NEWROUTE), None)
 
@@ -107,36 +107,36 @@ class Netlink:
         return next((parse_link(answer) for kind, answer in answers if kind == RTM_NEWLINK), None)
 
     def addresses(self) -> list[OwnAddress]:
-        """All of ours, on every link."""
+        """Returns all addresses of this computer, on every link."""
         answers = self._ask(RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), dump=True)
-        found = (parse_address(answer) for kind, answer in answers if kind == RTM_NEWADDR)
-        return [address for address in found if address is not None]
+        parsed = (parse_address(answer) for kind, answer in answers if kind == RTM_NEWADDR)
+        return [address for address in parsed if address is not None]
 
     def hardware_address(self, index: int, address: IPAddress) -> str:
-        """The hardware address of a neighbour on a link, in hex; empty while the kernel does not know it."""
+        """Returns the hardware address of a neighbour on a link, in hex; empty while the kernel does not know it."""
         answers = self._ask(RTM_GETNEIGH, _NDMSG.pack(_family(address), 0, 0, 0, 0), dump=True)
         for kind, answer in answers:
             if kind == RTM_NEWNEIGH and len(answer) >= _NDMSG.size and _NDMSG.unpack_from(answer)[1] == index:
-                found = attributes(answer, _NDMSG.size)
-                if found.get(_NDA_DST) == address.packed:
-                    return found.get(_NDA_LLADDR, b"").hex()
+                by_type = attributes(answer, _NDMSG.size)
+                if by_type.get(_NDA_DST) == address.packed:
+                    return by_type.get(_NDA_LLADDR, b"").hex()
         return ""
 
     def _ask(self, kind: int, body: bytes, *, dump: bool = False) -> list[tuple[int, bytes]]:
-        """The answers: type and body each."""
+        """Sends a query, and returns the answers: type and body of each."""
         self._sequence += 1
         flags = _REQUEST | (_DUMP if dump else 0)
         self._sock.send(_NLMSGHDR.pack(_NLMSGHDR.size + len(body), kind, flags, self._sequence, 0) + body)
         answers: list[tuple[int, bytes]] = []
         while len(answers) < _MESSAGES_MAX:
-            for found, sequence, answer in messages(self._sock.recv(_RECEIVE_SIZE)):
+            for answer_kind, sequence, answer in messages(self._sock.recv(_RECEIVE_SIZE)):
                 if sequence != self._sequence:
-                    continue  # of a question that was given up
-                if found == _ERROR:
+                    continue  # an answer to a query that was given up
+                if answer_kind == _ERROR:
                     raise _error(answer)
-                if found == _DONE:
+                if answer_kind == _DONE:
                     return answers
-                answers.append((found, answer))
+                answers.append((answer_kind, answer))
             if answers and not dump:
                 return answers
         raise OSError(errno.EMSGSIZE, "the kernel's answer does not end")
@@ -150,8 +150,8 @@ _NDA_DST, _NDA_LLADDR = 1, 2
 
 
 def open_event_socket() -> socket.socket:
-    """A non-blocking socket that becomes readable when a link, an address, a route, a rule or a neighbour changes.
-    Raises OSError."""
+    """Returns a non-blocking socket that becomes readable when a link, an address, a route, a rule or a neighbour
+    changes. Raises OSError."""
     if not AVAILABLE:
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -164,14 +164,14 @@ def open_event_socket() -> socket.socket:
 
 
 def neighbour_of_event(kind: int, body: bytes) -> bytes | None:
-    """The packed address of the neighbour that a message is about; None when it is about something else."""
+    """Returns the packed address of the neighbour in a message; None when the message is about something else."""
     if kind not in (RTM_NEWNEIGH, RTM_DELNEIGH) or len(body) < _NDMSG.size:
         return None
     return attributes(body, _NDMSG.size).get(_NDA_DST, b"")
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, sequence number and body of each message. What is cut off is left out."""
+    """Yields type, sequence number and body of each message. A message that is cut off is left out."""
     at = 0
     while at + _NLMSGHDR.size <= len(data):
         length, kind, _, sequence, _ = _NLMSGHDR.unpack_from(data, at)
@@ -182,54 +182,55 @@ def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def attributes(body: bytes, at: int) -> dict[int, bytes]:
-    """The attributes behind a message's fixed part, by type. What is cut off is left out."""
-    found: dict[int, bytes] = {}
+    """Returns the attributes of a message, which begin at `at`, by type. An attribute that is cut off is left out."""
+    by_type: dict[int, bytes] = {}
     while at + _RTATTR.size <= len(body):
         length, kind = _RTATTR.unpack_from(body, at)
         if not _RTATTR.size <= length <= len(body) - at:
             break
-        found[kind & 0x3FFF] = body[at + _RTATTR.size : at + length]  # without the flags NESTED and NET_BYTEORDER
+        by_type[kind & 0x3FFF] = body[at + _RTATTR.size : at + length]  # without the flags NESTED and NET_BYTEORDER
         at += _aligned(length)
-    return found
+    return by_type
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded."""
+    """Returns one attribute, padded."""
     length = _RTATTR.size + len(value)
     return _RTATTR.pack(length, kind) + value + bytes(_aligned(length) - length)
 
 
 def parse_route(body: bytes) -> KernelRoute | None:
-    """An RTM_NEWROUTE. None: it names no link."""
-    found = attributes(body, _RTMSG.size)
-    if len(body) < _RTMSG.size or len(found.get(_RTA_OIF, b"")) != 4:
+    """Parses an RTM_NEWROUTE. Returns None when it names no link."""
+    by_type = attributes(body, _RTMSG.size)
+    if len(body) < _RTMSG.size or len(by_type.get(_RTA_OIF, b"")) != 4:
         return None
-    gateway = found.get(_RTA_GATEWAY) or found.get(_RTA_VIA, b"")[2:]  # of the other family: after its number
+    gateway = by_type.get(_RTA_GATEWAY) or by_type.get(_RTA_VIA, b"")[2:]  # VIA: of the other family, after its number
     return KernelRoute(
-        index=int(struct.unpack("=I", found[_RTA_OIF])[0]),
+        index=int(struct.unpack("=I", by_type[_RTA_OIF])[0]),
         gateway=_address(gateway),
-        source=_address(found.get(_RTA_PREFSRC, b"")),
+        source=_address(by_type.get(_RTA_PREFSRC, b"")),
     )
 
 
 def parse_link(body: bytes) -> Link | None:
-    """An RTM_NEWLINK."""
+    """Parses an RTM_NEWLINK. Returns None when it is cut off."""
     if len(body) < _IFINFOMSG.size:
         return None
     flags = _IFINFOMSG.unpack_from(body)[3]
-    found = attributes(body, _IFINFOMSG.size)
-    kind = attributes(found.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"")
+    by_type = attributes(body, _IFINFOMSG.size)
+    kind = attributes(by_type.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"")
     asks = not flags & (_IFF_LOOPBACK | _IFF_POINTOPOINT | _IFF_NOARP)
-    return Link(_text(found.get(_IFLA_IFNAME, b"")), _text(kind), asks)
+    return Link(_text(by_type.get(_IFLA_IFNAME, b"")), _text(kind), asks)
 
 
 def parse_address(body: bytes) -> OwnAddress | None:
-    """An RTM_NEWADDR. On a point-to-point link IFA_ADDRESS is the other side's, and IFA_LOCAL ours."""
+    """Parses an RTM_NEWADDR. On a point-to-point link IFA_ADDRESS is the other side's, and IFA_LOCAL ours. Returns None
+    when it is cut off or holds no valid address."""
     if len(body) < _IFADDRMSG.size:
         return None
     _, length, _, scope, index = _IFADDRMSG.unpack_from(body)
-    found = attributes(body, _IFADDRMSG.size)
-    address = _address(found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b""))
+    by_type = attributes(body, _IFADDRMSG.size)
+    address = _address(by_type.get(_IFA_LOCAL) or by_type.get(_IFA_ADDRESS, b""))
     if address is None or length > address.max_prefixlen:
         return None
     return OwnAddress(index, ipaddress.ip_interface((address, length)), scope)

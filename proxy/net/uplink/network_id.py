@@ -1,11 +1,11 @@
-"""Which network we are on: the router's hardware address and the prefix around us.
+"""Identifies the network of this computer by the router's hardware address and the on-link prefix.
 
-Both together tell one network from another even where a thousand homes say 192.168.1.1; kept is only a keyed hash, so
-that a stolen state folder tells nothing of places visited. On Linux the kernel is asked (`netlink`), else /proc; on
-macOS, the BSDs and Windows the system's own commands. Where the router's hardware is not known (mobile links, IPv6
-outside Linux), its address stands for it; where there is no router, a VPN's name and our address in it; a bare link
-tells nothing, and is an unknown network whose lessons are not kept. IPv6 counts only where there is no IPv4: router
-advertisements may come seconds later, and must not make a second network of one.
+Both together distinguish networks even where a thousand homes use 192.168.1.1. Only a keyed hash is kept, so that a
+stolen state folder does not reveal places visited. The facts come from the kernel (`netlink`) or /proc on Linux, and
+from the system's commands on macOS, the BSDs and Windows. Without the router's hardware address (mobile links, IPv6
+outside Linux), its IP address is used; without a router, a VPN's name and our address in it. A bare link is an unknown
+network, and its beliefs are not kept. IPv6 counts only without IPv4: router advertisements may come seconds later, and
+must not make two networks of one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.uplink.netlink import SCOPE_LINK, KernelRoute, Link, Netlink, OwnAddress
 
 OUTSIDE = (ipaddress.ip_address("198.41.0.4"), ipaddress.ip_address("2001:503:ba3e::2:30"))
-"""Addresses that only the way out leads to (a.root-servers.net). They are looked up in routing tables and never sent
-anything. The ranges for documentation will not do: they are on the link in many a laboratory."""
+"""Addresses that only the default route reaches (a.root-servers.net). They are looked up in routing tables; nothing is
+sent to them. The ranges for documentation are not used, because they are on the link in many laboratories."""
 
 _KEY_LIMIT = 1024
 
@@ -40,19 +40,19 @@ _VPN_KINDS = ("wireguard", "tun", "tap")
 
 @frozen_dataclass
 class UplinkFacts:
-    """The path to the internet, as far as the system reveals it."""
+    """The path to the internet, as far as the system describes it."""
 
-    gateway: str = ""  # the router's address; empty: none, everything is on the link
+    gateway: str = ""  # the router's address; empty: there is none, and everything is on the link
     hardware: str = ""  # the router's hardware address, hex
     prefix: str = ""  # the on-link prefix around us
     source: IPAddress | None = None  # our address on it
-    link: str = ""  # what tells a link without router and prefix from another
+    link: str = ""  # the name of a VPN's link, which may have no router and no prefix
     index: int = 0  # of the interface, where the system numbers them
-    router_is_discoverable: bool = False  # the router's hardware address is found out by sending it something
+    router_is_discoverable: bool = False  # a packet to the router makes the kernel ask for its hardware address
 
     @property
     def identity(self) -> str:
-        """The text that is hashed; empty when nothing distinguishes this network from others."""
+        """The text to hash; empty when nothing distinguishes this network from others."""
         if self.hardware:
             return f"{self.hardware} {self.prefix}"
         if self.gateway or self.prefix:
@@ -74,8 +74,8 @@ def network_id(uplink: UplinkFacts | None, key: bytes) -> NetworkId:
 
 
 def network_here(key_file: Path) -> NetworkId:
-    """Returns the network that this computer is on, for a command beside or without a running Byway; UNKNOWN_NETWORK
-    also when there is no key yet: no Byway has ever identified a network here."""
+    """Returns the network of this computer, for a command beside or without a running Byway. UNKNOWN_NETWORK also when
+    there is no key yet, since no Byway has identified a network here."""
     try:
         return network_id(read_uplink(), read_own_file(key_file, limit=_KEY_LIMIT))
     except OSError:
@@ -83,8 +83,8 @@ def network_here(key_file: Path) -> NetworkId:
 
 
 def read_uplink(platform: str = sys.platform) -> UplinkFacts | None:
-    """The present way out; None when there is none, or nothing can be told. Takes under a millisecond on Linux, tens of
-    them where commands are asked."""
+    """Returns the present path to the internet; None when there is none, or it cannot be read. Takes under a
+    millisecond on Linux, tens of milliseconds by commands."""
     if platform == "linux":
         try:
             with Netlink() as netlink:
@@ -100,7 +100,7 @@ def read_uplink(platform: str = sys.platform) -> UplinkFacts | None:
 
 
 def uplink_by_netlink(netlink: Netlink) -> UplinkFacts | None:
-    """Raises OSError."""
+    """Reads the uplink from the kernel. Raises OSError."""
     for outside in OUTSIDE:
         route = netlink.route_to(outside)
         if route is not None:
@@ -111,7 +111,7 @@ def uplink_by_netlink(netlink: Netlink) -> UplinkFacts | None:
 
 
 def uplink_of(route: KernelRoute, link: Link | None, addresses: Iterable[OwnAddress], hardware: str) -> UplinkFacts:
-    """All of it in one value."""
+    """Makes the facts of a route, its link, our addresses, and the router's hardware address."""
     ours = [own.interface for own in addresses if own.index == route.index and own.scope < SCOPE_LINK]
     around = [own for own in ours if route.gateway is not None and route.gateway in own.network]
     around = around or [own for own in ours if own.ip == route.source]
@@ -128,13 +128,13 @@ def uplink_of(route: KernelRoute, link: Link | None, addresses: Iterable[OwnAddr
 
 
 def uplink_by_proc(proc_net: Path) -> UplinkFacts | None:
-    """The same from the tables in /proc/net, where rtnetlink may not be used."""
+    """Reads the uplink from the tables in /proc/net, where rtnetlink may not be used."""
     uplink = ipv4_uplink(_text(proc_net / "route"), _text(proc_net / "arp"))
     return uplink or ipv6_uplink(_text(proc_net / "ipv6_route"))
 
 
 def ipv4_uplink(table: str, neighbours: str = "") -> UplinkFacts | None:
-    """Of the default route with the lowest metric in /proc/net/route."""
+    """Returns the uplink of the default route with the lowest metric in /proc/net/route."""
     rows = [row for line in table.splitlines()[1:_LINES] if len(row := line.split()) >= 8 and _is_up(row[3])]
     defaults = [row for row in rows if row[1] == row[7] == "00000000"]
     if not defaults:
@@ -150,7 +150,7 @@ def ipv4_uplink(table: str, neighbours: str = "") -> UplinkFacts | None:
 
 
 def ipv6_uplink(table: str) -> UplinkFacts | None:
-    """The same from /proc/net/ipv6_route."""
+    """Returns the uplink of the default route with the lowest metric in /proc/net/ipv6_route."""
     rows = [row for line in table.splitlines()[:_LINES] if len(row := line.split()) == 10 and _is_up(row[8])]
     nowhere = "0" * 32
     defaults = [row for row in rows if row[0] == nowhere and row[1] == "00" and row[9] != "lo"]
@@ -170,7 +170,7 @@ def ipv6_uplink(table: str) -> UplinkFacts | None:
 
 
 def _prefix_around(gateway: IPAddress, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
-    """The one that the router is in, else all of them."""
+    """The networks that contain the router, else all of them, as text."""
     around = [network for network in networks if gateway in network] or networks
     return " ".join(sorted(str(network) for network in around if not network.is_link_local))
 
@@ -180,7 +180,7 @@ def _is_up(flags: str) -> bool:
 
 
 def _ipv4(in_hex: str) -> ipaddress.IPv4Address:
-    """/proc/net/route prints addresses in host order."""
+    """Reads an address of /proc/net/route, which prints them in host byte order."""
     return ipaddress.IPv4Address(int(in_hex, 16).to_bytes(4, sys.byteorder))
 
 
@@ -217,13 +217,13 @@ def _uplink_by_bsd_commands() -> UplinkFacts | None:
 
 
 def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
-    """From what `route -n get default`, `ifconfig DEVICE` and `arp -n GATEWAY` print on macOS and the BSDs."""
+    """Reads the output of `route -n get default`, `ifconfig DEVICE` and `arp -n GATEWAY` on macOS and the BSDs."""
     if not bsd_field(route, "interface"):
         return None
     gateway = bsd_field(route, "gateway").partition("%")[0]
     if gateway.startswith("link#"):  # everything is on the link
         gateway = ""
-    found = re.search(r"\(([\d.]+)\) at ([0-9a-f:]+) ", arp)
+    entry = re.search(r"\(([\d.]+)\) at ([0-9a-f:]+) ", arp)
     prefixes = re.findall(r"^[ \t]*+inet ([\d.]+) (?:--> [\d.]+ )?netmask (0x[0-9a-f]{8})", interface, re.MULTILINE)
     interfaces = [_interface(address, str(ipaddress.IPv4Address(int(mask, 16)))) for address, mask in prefixes]
     around = [own for own in interfaces if _is_ipv4(gateway) and ipaddress.ip_address(gateway) in own.network]
@@ -231,7 +231,7 @@ def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
     is_vpn = bsd_field(route, "interface").startswith(("utun", "tun", "wg"))
     return UplinkFacts(
         gateway=gateway,
-        hardware=hardware(found[2]) if found and found[1] == gateway else "",
+        hardware=hardware(entry[2]) if entry and entry[1] == gateway else "",
         prefix=" ".join(sorted(str(own.network) for own in around if own.network.prefixlen < 32)),
         source=around[0].ip if around else None,
         link=bsd_field(route, "interface") if is_vpn else "",
@@ -245,8 +245,8 @@ def bsd_field(output: str, name: str) -> str:
 
 
 def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
-    """From what `route print` and `arp -a` print: only the columns of numbers are read, which are in no language. Asked
-    in place of Get-NetRoute, which starts a shell of its own that takes a second of processor time."""
+    """Reads the output of `route print` and `arp -a`: only the columns of numbers, which need no translation. They are
+    used in place of Get-NetRoute, which starts its own shell and takes a second of processor time."""
     rows = [row for line in route.splitlines()[:_LINES] if (row := _windows_row(line)) is not None]
     defaults = [row for row in rows if row[0] == row[1] == _ANY]
     if not defaults:
@@ -260,10 +260,10 @@ def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
         and mask not in ("255.255.255.255", _ANY)
         and not net.startswith(("224.", "169.254."))
     ]
-    found = re.search(rf"^[ \t]*+{re.escape(gateway)}[ \t]++([0-9a-f-]{{17}})\s", arp, re.MULTILINE)
+    entry = re.search(rf"^[ \t]*+{re.escape(gateway)}[ \t]++([0-9a-f-]{{17}})\s", arp, re.MULTILINE)
     return UplinkFacts(
         gateway=gateway if _is_ipv4(gateway) else "",
-        hardware=hardware(found[1]) if found else "",
+        hardware=hardware(entry[1]) if entry else "",
         prefix=" ".join(sorted({str(interface.network) for interface in own})),
         source=ipaddress.ip_address(source),
     )
@@ -273,8 +273,8 @@ _IPV4 = r"(\d+\.\d+\.\d+\.\d+)"
 
 
 def _windows_row(line: str) -> tuple[str, str, str, str, str] | None:
-    """Returns destination, mask, gateway, interface and metric; None when the line is no row. What stands for a gateway
-    on the link is words of some language."""
+    """Returns destination, mask, gateway, interface and metric; None when the line is no row. For a route on the link,
+    the gateway is words in the system's language."""
     words = line.split()
     if len(words) < 5:
         return None
@@ -292,13 +292,14 @@ def _is_ipv4(text: str) -> bool:
 
 
 def hardware(text: str) -> str:
-    """A hardware address in hex, from any system's spelling. Empty when it is none: all zeros, or a broadcast."""
+    """Returns a hardware address in hex, from any system's spelling; empty when it is not valid, all zeros, or the
+    broadcast address."""
     digits = "".join(part.zfill(2) for part in re.split("[:-]", text.lower()))
     return "" if digits in ("0" * 12, "f" * 12) or not re.fullmatch("[0-9a-f]{12}", digits) else digits
 
 
 def command_output(*command: str) -> str:
-    """Returns what a system command prints; empty when it fails."""
+    """Returns the output of a system command; empty when it fails."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_S, check=True,

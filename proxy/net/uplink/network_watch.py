@@ -1,9 +1,9 @@
 """Notices changes of the network, and addresses that this computer has lost.
 
-On Linux the kernel reports changes (rtnetlink), and everything is read again 0.1 s later. Elsewhere the source address
-of outgoing packets is polled each second, and the rest is read in a thread when that changed, or every 30 s. `current`
-returns a stored value, so that it costs a session nothing. The only packet ever sent is one empty datagram to a router
-whose hardware address the kernel does not know yet, so that the kernel asks for it: once for each new network.
+On Linux the kernel reports changes (rtnetlink), and all facts are read again 0.1 s later. Elsewhere the source address
+of outgoing packets is polled each second, and the rest is read in a thread when it changed, and every 30 s. `current`
+returns a stored value, so that it costs a session nothing. The only packet from here is an empty datagram to a router
+whose hardware address the kernel does not know, so that the kernel asks for it: once for each new network.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from proxy.net.uplink.network_id import OUTSIDE, UplinkFacts, network_id, read_u
 
 CACHE_S = 2.0
 _SETTLE_S = 0.1
-"""Changes come in bursts: a link, its addresses, its routes."""
+"""Seconds from a report to the reading: changes come in bursts of a link, its addresses and its routes."""
 
 _POLL_S = 1.0
 _FULL_READ_EVERY = 30  # polls
 
 _ROUTER_WAIT_S = 0.1
-"""How long the start waits for the router's hardware address: one ARP round trip on the link."""
+"""Seconds for which the start waits for the router's hardware address: one ARP round trip on the link."""
 
 _DISCARD = 9  # the discard port, RFC 863
 _RECEIVE_SIZE = 256 * 1024
@@ -43,18 +43,18 @@ class NetworkChange:
 
     before: NetworkId
     after: NetworkId
-    lost_addresses: frozenset[IPAddress] = frozenset()  # ours before, and not now
-    reused_address: IPAddress | None = None  # our address, when it is the same on both networks
+    lost_addresses: frozenset[IPAddress] = frozenset()  # addresses that were ours, and are not any more
+    reused_address: IPAddress | None = None  # our address, if it is the same on both networks
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this may be another network. Unknown networks cannot be told apart, so any change counts there."""
+        """Whether this may be another network. Unknown networks look alike, so any change to one counts."""
         return self.before != self.after or self.after == UNKNOWN_NETWORK
 
     def orphans(self, sock: socket.SocketType) -> bool:
         """Whether a connection cannot go on: its local address was lost, or is now ours on another network, or its
-        packets would take a path whose NAT does not know it. While there is no path at all, False: the old one may come
-        back."""
+        packets would take a path whose NAT does not know it. False while there is no path at all, since the old one may
+        come back."""
         ends = connection_ends(sock)
         if ends is None:
             return False
@@ -78,7 +78,7 @@ class NetworkWatch:
         own_addresses: Callable[[frozenset[IPAddress]], frozenset[IPAddress]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`key` is this installation's own secret."""
+        """`key` is the secret of this installation."""
         self._key = key
         self._read = read
         self._own_addresses = own_addresses or read_own_addresses
@@ -87,9 +87,9 @@ class NetworkWatch:
         self._uplink: UplinkFacts | None = None
         self._last_known: UplinkFacts | None = None
         self.id = UNKNOWN_NETWORK
-        """The network as of the last change that was noticed. Not read before `start`, unless by `current`."""
+        """The network at the last change that was noticed. It is first read by `start` or `current`."""
         self.has_ipv6 = True
-        """Whether this computer has an IPv6 address that is good beyond its link. True also before it is known."""
+        """Whether this computer has an IPv6 address that is valid beyond its link. True also before it is known."""
         self._addresses: frozenset[IPAddress] = frozenset()
         self._listeners: list[Callable[[NetworkChange], None]] = []
         self._kernel_events: socket.socket | None = None
@@ -99,7 +99,7 @@ class NetworkWatch:
         self._polls_since_read = 0
 
     def current(self) -> NetworkId:
-        """Returns the network as of the last change that was noticed; before `start`, one read at most 2 s ago."""
+        """Returns the network at the last change that was noticed; before `start`, one read at most 2 s ago."""
         if not self._started and self._clock() - self._read_at >= CACHE_S:
             self._apply(self._read(), self._addresses)
         return self.id
@@ -109,7 +109,7 @@ class NetworkWatch:
         self._listeners.append(callback)
 
     async def start(self) -> None:
-        """Starts watching. Returns once the network is known as well as the kernel can tell."""
+        """Starts watching. Returns once the network is known, after a short wait for the router's hardware address."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):  # no rtnetlink: polls instead
             self._kernel_events = netlink.open_event_socket()
@@ -158,7 +158,7 @@ class NetworkWatch:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._refresh)
 
     def _is_relevant(self, kind: int, body: bytes) -> bool:
-        """Whether a message matters: of neighbours, which come and go all the time, only the router does."""
+        """Whether a message matters. Of the neighbours, which come and go all the time, only the router does."""
         neighbour = netlink.neighbour_of_event(kind, body)
         if neighbour is None:
             return True
@@ -172,8 +172,8 @@ class NetworkWatch:
         return uplink.router_is_discoverable and not uplink.hardware
 
     async def _resolve_router(self, uplink: UplinkFacts) -> None:
-        """Waits for the router's hardware address, so that the first request already has the id of the network that the
-        later ones will have."""
+        """Waits for the router's hardware address, so that the first request already has the same network id as later
+        ones."""
         assert self._kernel_events is not None
         loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError), deadline(_ROUTER_WAIT_S):
@@ -221,23 +221,22 @@ class NetworkWatch:
             self._notify(NetworkChange(before, self.id, lost_addresses, reused_address))
 
     def _enter(self, uplink: UplinkFacts) -> IPAddress | None:
-        """Stores the network that this computer is on. Returns our address, when we had the same one on another network
-        before: connections made there would reach a stranger's computer here."""
+        """Stores the present network. Returns our address if it was the same on another network before: packets of
+        connections from there would reach a stranger's computer here."""
         last = self._last_known
         if last is not None and last.may_be_same_network(uplink):
-            self._last_known = uplink if uplink.hardware else last  # its router may still turn out to be another
+            self._last_known = uplink if uplink.hardware else last  # the hardware may still show another router
             return None
         self._last_known = uplink
         return last.source if last is not None and last.source == uplink.source else None
 
     def _carry_over_hardware(self, uplink: UplinkFacts | None) -> UplinkFacts | None:
-        """Returns `uplink` with the router's hardware address that was known before: the kernel forgets that of an idle
-        router."""
-        known = self._uplink
-        if uplink is None or uplink.hardware or known is None or not known.hardware:
+        """Returns `uplink` with the router's last known hardware address: the kernel forgets that of an idle router."""
+        last = self._uplink
+        if uplink is None or uplink.hardware or last is None or not last.hardware:
             return uplink
-        same = (known.index, known.gateway, known.prefix) == (uplink.index, uplink.gateway, uplink.prefix)
-        return replace(uplink, hardware=known.hardware) if same else uplink
+        same = (last.index, last.gateway, last.prefix) == (uplink.index, uplink.gateway, uplink.prefix)
+        return replace(uplink, hardware=last.hardware) if same else uplink
 
     def _notify(self, change: NetworkChange) -> None:
         for listener in tuple(self._listeners):
@@ -270,7 +269,7 @@ def source_address_for(address: IPAddress) -> IPAddress | None:
 
 def read_own_addresses(known: frozenset[IPAddress]) -> frozenset[IPAddress]:
     """Returns all addresses of this computer on Linux; elsewhere the source addresses of packets to the internet, and
-    those of `known` that are still ours."""
+    the addresses in `known` that are still ours."""
     try:
         with netlink.Netlink() as kernel:
             return frozenset(own.interface.ip for own in kernel.addresses())
@@ -291,7 +290,7 @@ def is_own_address(address: IPAddress) -> bool:
 
 
 def _trigger_neighbour_discovery(uplink: UplinkFacts) -> None:
-    """Makes the kernel find out the router's hardware address (ARP, neighbour discovery)."""
+    """Makes the kernel ask for the router's hardware address (ARP, neighbour discovery)."""
     gateway = ipaddress.ip_address(uplink.gateway)
     family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:

@@ -1,8 +1,8 @@
 """Notices suspend and resume, a stopped process, and jumps of the wall clock.
 
-Each second it compares the clock that runs on during sleep, and the wall clock, with one second ago. After a long sleep
-NAT routers have forgotten connections that both ends still consider open: keepalive probes are then sent on each, and
-the kernel closes those that get no answer.
+Each second it compares the clock that runs on during sleep, and the wall clock, with their last readings. After a long
+sleep, NAT routers have forgotten connections that both ends still consider open: keepalive probes are then sent on
+each, and the kernel closes those without an answer.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from proxy.net.uplink.network_watch import connection_ends
 TICK_S = 1.0
 
 _PROBES = 3
-_PROBE_S = 1  # the kernel's least; three and one more are over within 5 s
+_PROBE_S = 1  # the kernel's minimum; three probes and a last wait take less than 5 s
 
 
 @frozen_dataclass
 class Resumed:
     """The computer runs again after a sleep, or its clock was set."""
 
-    slept_s: float  # how long the process did not run; 0: only the wall clock was set
-    jumped_s: float = 0.0  # how far the wall clock was set forward beyond that; below 0: back
+    slept_s: float  # the time in which the process did not run; 0: only the wall clock was set
+    jumped_s: float = 0.0  # the distance by which the wall clock was set forward beyond that; below 0: back
 
 
 _ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -39,7 +39,7 @@ _ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOT
 class Clocks:
     """A reading of both clocks, in seconds."""
 
-    always: float  # runs on in sleep, and is never set
+    always: float  # it runs on during sleep, and is never set
     wall: float
 
     @classmethod
@@ -68,7 +68,7 @@ class SleepWatch:
         jump_s: float,
         read: Callable[[], Clocks] = Clocks.read,
     ) -> None:
-        """Gaps from `asleep_s` and jumps of the wall clock from `jump_s` on count."""
+        """Gaps of at least `asleep_s` and jumps of the wall clock of at least `jump_s` count."""
         self._on_wake = on_wake
         self._asleep_s = asleep_s
         self._jump_s = jump_s
@@ -81,7 +81,7 @@ class SleepWatch:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def close(self) -> None:
-        """Harmless when repeated, or never started."""
+        """Stops watching. Harmless when repeated, or never started."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -94,12 +94,12 @@ class SleepWatch:
 
 
 async def reset_stale_connections(connections: Iterable[socket.SocketType]) -> None:
-    """Sends keepalive probes on each connection; the kernel closes those without an answer for 3 s. Takes 5 s, and then
-    restores the options of the others. Skips connections within this computer, which no router can have forgotten."""
+    """Sends keepalive probes on each connection; the kernel closes those without an answer for 3 s. Takes 5 s, then
+    restores the options of the others. Skips connections within this computer, which need no router."""
     probed = []
     for sock in connections:
         if _is_beyond(sock):
-            with contextlib.suppress(OSError):  # it ended this moment
+            with contextlib.suppress(OSError):  # it has just ended
                 probed.append((sock, Keepalive.begin(sock, every_s=_PROBE_S, count=_PROBES)))
     try:
         if probed:
