@@ -1,8 +1,8 @@
-"""Fetches the certificate chain that is presented for a name, by TLS handshakes of Byway's own over any dialer.
+"""Fetches the certificate chain for a name, by Byway's own TLS handshakes over any dialer.
 
-The first handshake verifies the certificate. When it is refused, a second one on another connection verifies nothing
-and gets the whole chain, since OpenSSL keeps none that it refused. No data follows a handshake. What the chain means is
-decided in `detect.tls_interception`.
+The first handshake verifies the certificate. When it is refused, a second handshake on another connection verifies
+nothing and gets the whole chain, since OpenSSL keeps no chain that it refused. No data follows a handshake.
+`detect.tls_interception` decides what the chain means.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from proxy.net.race.hello_ledger import HelloTurn, no_turn
 
 @frozen_dataclass
 class FetchedChain:
-    """The chain that was presented, or why none was."""
+    """The chain that was presented, or the reason why none was."""
 
     chain: tuple[bytes, ...] = ()
     """DER, the site's own certificate first; empty when none came."""
     verified: bool = False
-    """The trust store accepts it for the name."""
+    """The trust store accepts the chain for the name."""
     expired: bool = False
-    """It is not valid today by this computer's clock, which may be wrong."""
-    error: str = ""  # one sentence: what is wrong with it, or why none came
+    """The certificate is not valid today by this computer's clock, which may be wrong."""
+    error: str = ""  # one sentence: why the chain is refused, or why none came
     stage: Stage = Stage.DONE  # of the failure, when there is no chain
-    symptom: Symptom = Symptom.NONE  # the same
+    symptom: Symptom = Symptom.NONE  # of the failure
 
 
 async def fetch_chain(
@@ -47,21 +47,21 @@ async def fetch_chain(
     turn: HelloTurn = no_turn,
 ) -> FetchedChain:
     """Returns the chain that `destination` presents for `name`, a canonical host. `timeout_s` limits both handshakes
-    together, and `turn` is waited for before each; `trust` verifies the chain (None: with the system's roots). Closes
-    what it opened; raises only CancelledError."""
+    together, and `turn` is awaited before each; `trust` verifies the chain (None: with the system's roots). Closes its
+    connections; raises only CancelledError."""
     try:
         with deadline(timeout_s):
-            found = await _fetch(dialer, destination, name, trust or context_trusting(None), turn)
+            fetched = await _fetch(dialer, destination, name, trust or context_trusting(None), turn)
     except TimeoutError:
         return _failed(f"no certificate came within {timeout_s:g} s", Symptom.SILENT)
-    if found.chain:
+    if fetched.chain:
         await load_certificate_reader()
-    return found
+    return fetched
 
 
 async def load_certificate_reader() -> None:
-    """Loads cryptography, by which `wire.certificates` reads. That takes 50 ms, in a thread: connections go on
-    meanwhile."""
+    """Imports cryptography, which `wire.certificates` needs. That takes 50 ms, so it runs in a thread, and connections
+    go on meanwhile."""
     if "cryptography.x509" not in sys.modules:
         await asyncio.to_thread(import_module, "cryptography.x509")
 
@@ -72,7 +72,7 @@ async def _fetch(
     await turn(name)
     try:
         return FetchedChain(await _handshake(dialer, destination, name, trust), verified=True)
-    except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
+    except ssl.SSLCertVerificationError as error:  # not kept: its traceback would hold the connection
         expired, text = clock_may_be_wrong(error), error.verify_message.rstrip(".")
     except DialError as error:
         return FetchedChain(error=str(error), stage=error.stage, symptom=error.symptom)
@@ -89,7 +89,7 @@ async def _fetch(
 
 
 async def _handshake(dialer: Dialer, destination: Destination, name: str, context: ssl.SSLContext) -> tuple[bytes, ...]:
-    """Returns the chain. Raises DialError and OSError, of which ssl.SSLError is one."""
+    """Returns the chain. Raises DialError and OSError (ssl.SSLError is one)."""
     stream = await dialer.dial(destination)
     try:
         stream = tls = TlsStream(stream, context, name)

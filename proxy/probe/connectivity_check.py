@@ -1,11 +1,11 @@
-"""Checks connectivity with control pages, sparingly, when a signal of blocking or a stalled flow waits for a control.
+"""Checks connectivity with control pages, when a signal of blocking or a stalled flow waits for a control.
 
-Most often the user's own traffic is the control: another site that delivered direct. Only when none did within a
-second, one control page is requested, at most one a minute and never of a suspect site. When so many sites fail that
-the network as a whole may be at fault, all control pages are requested at once; on a restricted network only the
-foreign ones, until they answer. Where no page may be requested, a relay that accepts a connection shows that the
-network is there, for a flow that stalls. Where one has failed, one page of plain http is requested, since a captive
-portal may leave https unanswered. `detect` decides what an answer means for the signal and for the network.
+Usually the user's own traffic is the control: another site that delivered direct. Only when none did within a second,
+one control page is requested, at most one a minute and never one of a suspect site. When so many sites fail that the
+network itself may be at fault, all control pages are requested at once; on a restricted network only the foreign ones,
+until they answer. When a page has failed, one page over plain http is requested, since a captive portal may not answer
+https. Where no page may be requested, a relay that accepts a connection shows that the network works. `detect` decides
+what an answer means.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from proxy.session.services import Services
 from proxy.session.setup import Setup
 
 _RELAYS_MAX = 4
-"""Relays that are connected to at once for a witness: most people have fewer."""
+"""The most relays to which a connection is opened at once for a witness: most people have fewer."""
 
 _RELAY_S = 3.0
-"""For one of them to accept. A stall that began 3 s before that is to end within 10 s."""
+"""Seconds for one of them to accept: a stall that began 3 s before has to end within 10 s."""
 
 
 class ConnectivityCheck:
@@ -48,7 +48,7 @@ class ConnectivityCheck:
             spawn(self._run(), name="check connectivity")
 
     async def check_one(self, setup: Setup) -> None:
-        """Requests one control page at once, to tell a fault of the network from one of a single site."""
+        """Requests one control page at once, to distinguish a fault of the network from one of a single site."""
         network = self._services.network()
         for page in (await self._usable_pages(setup, network))[:1]:
             if await self._check(setup, page, network) is ConnectivityResult.FAILED:
@@ -58,12 +58,12 @@ class ConnectivityCheck:
         try:
             setup, services = self._services.setup(), self._services
             if not self._stall_waits(services.network()):
-                await asyncio.sleep(setup.settings.detect.control_after_s)  # no flow received while it stalled
+                await asyncio.sleep(setup.settings.detect.control_after_s)  # time for the user's own traffic
             network = services.network()
             pages = await self._usable_pages(setup, network)
             if pages and services.beliefs.control_wanted(network, services.now()):
                 asked = tuple(pages)
-                if not services.beliefs.network_state(network).is_restricted:  # else they may well fail
+                if not services.beliefs.network_state(network).is_restricted:  # there the foreign pages may fail
                     services.flows.witness_asked()
                 results = await self._check_some(setup, pages, network)
                 if set(results) == {ConnectivityResult.FAILED}:
@@ -74,14 +74,14 @@ class ConnectivityCheck:
             self._under_way = False
 
     def _stall_waits(self, network: NetworkId) -> bool:
-        """Whether a flow of this network stalls and has no witness, and the network is still there."""
+        """Whether a flow of this network stalls without a witness, and this is still the network."""
         services = self._services
         return services.network() == network and services.beliefs.stall_waits(network=network, now=services.now())
 
     async def _find_relay_as_witness(self, setup: Setup, network: NetworkId) -> None:
-        """Connects to some relays at once, since no control page may be requested: the first that accepts shows that
-        the network is there. Nothing is said to it. One that has just worked should accept; where only the stalled
-        flow's relay has, nobody can tell it from the network."""
+        """Connects to some relays at once, since no control page may be requested. The first that accepts shows that
+        the network works; nothing is sent to it. A relay that has just worked should accept. If only the stalled flow's
+        relay has worked, its fault cannot be distinguished from one of the network."""
         registry, services = setup.registry, self._services
         by_endpoint = {
             registry.first_endpoint(name): name for name in services.health.order(registry.relay_names, services.now())
@@ -93,7 +93,7 @@ class ConnectivityCheck:
 
         async def ask(name: str) -> None:
             nonlocal is_found
-            from proxy.net.dialers.relay_handshake import is_beyond_home  # a run without relays does without handshakes
+            from proxy.net.dialers.relay_handshake import is_beyond_home  # a run without relays needs no handshakes
 
             with contextlib.suppress(DialError, OSError, TimeoutError), deadline(_RELAY_S):
                 stream = await registry.connect(name)
@@ -108,7 +108,7 @@ class ConnectivityCheck:
     async def _check_some(
         self, setup: Setup, pages: list[ControlPage], network: NetworkId
     ) -> list[ConnectivityResult | None]:
-        """Requests one page, and the others when `detect` wants all. Returns what `_check` does, for each."""
+        """Requests one page, and the others when `detect` wants all. Returns the result of `_check` for each."""
         beliefs, now = self._services.beliefs, self._services.now
         results: list[ConnectivityResult | None] = []
         if not beliefs.all_controls_wanted(network, now()):
@@ -121,8 +121,8 @@ class ConnectivityCheck:
         return [*results, *await asyncio.gather(*foreign)]
 
     async def _check_portal(self, setup: Setup, failed: Sequence[ControlPage], network: NetworkId) -> None:
-        """Requests the page of plain http, since these control pages failed: a captive portal answers it in place of
-        the site. Any other answer teaches nothing, since anybody on the way may give it."""
+        """Requests the page over plain http, since these control pages failed: a captive portal answers in place of the
+        site. Any other answer teaches nothing, since anybody on the path may give it."""
         page, services = portal_page(setup.settings.auto), self._services
         if page is None or any(page.url == asked.url for asked in failed):
             return
@@ -134,11 +134,11 @@ class ConnectivityCheck:
             self._learn(page, checked, network, services.now())
 
     async def _usable_pages(self, setup: Setup, network: NetworkId) -> list[ControlPage]:
-        """The pages that may be requested direct, shuffled: not those of suspect sites, nor those that a rule or an
-        addon sends through relays."""
+        """Returns the pages that may be requested direct, shuffled: not those of suspect sites, nor those that a rule
+        or an addon sends through relays."""
         services, pages = self._services, control_pages(setup.settings.auto)
         if services.beliefs.network_state(network).is_restricted:
-            # A domestic page answers all the time, so it does not show when the restriction ends.
+            # A domestic page always answers, so it does not show the end of the restriction.
             pages = [page for page in pages if not page.is_domestic]
         usable = [page for page in pages if await self._is_usable(setup, page, network)]
         self._rng.shuffle(usable)
@@ -150,11 +150,11 @@ class ConnectivityCheck:
         return may_be and await services.may_go_direct(setup, page.target.destination)
 
     async def _check(self, setup: Setup, page: ControlPage, network: NetworkId) -> ConnectivityResult | None:
-        """Requests a page, and learns from the answer. Returns what it showed; None: the network has changed."""
+        """Requests a page, and learns from the answer. Returns the result; None when the network has changed."""
         services, started = self._services, self._services.now()
 
         def keep(stream: Stream) -> bool:
-            """While a flow has stalled, the connection goes on to show that the network is there."""
+            """Keeps the connection as a witness while a flow has stalled."""
             if not self._stall_waits(network):
                 return False
             services.flows.take_witness(stream)

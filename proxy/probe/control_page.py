@@ -1,9 +1,9 @@
-"""Control pages: which there are, and what requesting one shows about the network.
+"""Requests control pages, and classifies their answers.
 
-A control page is one that censors have no reason to block: when it fails too, the network is at fault and not the
-suspected site. Over https no other server can answer in its place, so every verified answer is a good sign. Over plain
-http a captive portal shows: by a redirect to another host, by a page that is not the site's, or by status 511 (RFC
-6585). That is asked once a page over https has failed. A private address in place of a control's is a portal's too.
+Censors have no reason to block a control page: when it fails too, the network is at fault and not the suspected site.
+Over https no other server can answer in its place, so every verified answer shows a working network. Plain http, which
+is tried after https has failed, shows a captive portal: by a redirect to another host, by a page that is not the
+site's, or by status 511 (RFC 6585). A private address in place of the control page's shows a portal, too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from proxy.wire.reader import Reader
 _PORTAL_STATUS = 511
 _PAGE_BYTES = 16_384
 _PAGE_S = 3.0
-"""For what is read of a page of plain http: a login page shows in its first kilobytes."""
+"""Seconds in which _PAGE_BYTES of a page over plain http are read: a login page shows in its first kilobytes."""
 
 
 @frozen_dataclass
@@ -44,18 +44,18 @@ class ControlPage:
 
     url: str
     target: ProbeTarget
-    is_domestic: bool  # of the user's own country, so that it is reachable on a restricted network too
+    is_domestic: bool  # in the user's country, so that it is reachable on a restricted network too
 
 
 def control_pages(auto: Auto) -> list[ControlPage]:
-    """The configured control pages. The last of several is the domestic one."""
+    """Returns the configured control pages. The last of several is the domestic one."""
     last = len(auto.controls) - 1
     return [ControlPage(url, page_of(url), number == last > 0) for number, url in enumerate(auto.controls)]
 
 
 def portal_page(auto: Auto) -> ControlPage | None:
-    """The page of plain http that shows a captive portal: the configured one, or the first control page over http. None
-    where there are no control pages."""
+    """Returns the page over plain http that shows a captive portal: the configured one, or the first control page over
+    http. None when there are no control pages."""
     if not auto.controls:
         return None
     url = auto.portal_page or f"http://{bracketed(page_of(auto.controls[0]).host)}/"
@@ -64,9 +64,9 @@ def portal_page(auto: Auto) -> ControlPage | None:
 
 @frozen_dataclass
 class ControlPageResult:
-    """What requesting a control page showed. `issuer` identifies the CA that re-signed the page's certificate, see
-    `certificates.issuer_id`; empty when it was not re-signed. `portal` is the URL at which the login page of a captive
-    portal is. `clock_s` is how far this computer's clock is ahead of the server's; None: not known."""
+    """The result of a request for a control page. `issuer` identifies the CA that re-signed the page's certificate, see
+    `certificates.issuer_id`; empty when it was not re-signed. `portal` is the URL of a captive portal's login page.
+    `clock_s` is the number of seconds by which this computer's clock is ahead of the server's; None: not known."""
 
     result: ConnectivityResult
     detail: str = ""  # half a sentence
@@ -76,7 +76,7 @@ class ControlPageResult:
 
 
 Keep = Callable[[Stream], bool]
-"""Told of a connection over which a control page came. Returns whether it takes it over."""
+"""Gets the connection over which a control page came. Returns whether it takes the connection over."""
 
 
 def keep_none(_stream: Stream) -> bool:
@@ -87,9 +87,9 @@ def keep_none(_stream: Stream) -> bool:
 async def check_control_page(
     dialer: Dialer, url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None, keep: Keep = keep_none
 ) -> ControlPageResult:
-    """Requests an http or https URL once, and classifies the answer. `timeout_s` limits all of it; `trust` verifies the
-    certificate (None: with the system's roots). Closes what it opened, but for what `keep` takes over when the page
-    came. Raises ValueError when `url` is no such URL."""
+    """Requests an http or https URL once, and classifies the answer. `timeout_s` limits the whole request; `trust`
+    verifies the certificate (None: with the system's roots). Closes its connections, except one that `keep` takes over
+    when the page came. Raises ValueError when `url` is no such URL."""
     page = page_of(url)
     try:
         with deadline(timeout_s):
@@ -108,7 +108,7 @@ async def check_control_page(
 async def _request_page(
     dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext, keep: Keep
 ) -> ControlPageResult:
-    """Raises DialError, PeerError and OSError."""
+    """Requests the page. Raises DialError, PeerError and OSError."""
     stream, is_kept = await dialer.dial(page.destination), False
     try:
         if page.protocol is Protocol.HTTP:
@@ -124,7 +124,7 @@ async def _request_page(
             result = _classify_verified(tls.presented_chain(), head)
         is_kept = result.result is not ConnectivityResult.PORTAL and keep(stream)
         return result
-    except ssl.SSLCertVerificationError as error:  # which is not kept: its traceback holds the connection
+    except ssl.SSLCertVerificationError as error:  # not kept: its traceback would hold the connection
         reason = error.verify_message.rstrip(".")
     finally:
         if not is_kept:
@@ -138,7 +138,7 @@ async def _request_head(stream: Stream, page: ProbeTarget, reader: Reader) -> Re
 
 
 async def _page_start(stream: Stream, head: ResponseHead, reader: Reader) -> bytes:
-    """Returns at most _PAGE_BYTES of the body. What has not come within _PAGE_S does not count."""
+    """Returns at most _PAGE_BYTES of the body, of the bytes that come within _PAGE_S."""
     body = bytearray()
     with contextlib.suppress(TimeoutError, OSError, PeerError), deadline(_PAGE_S):
         for piece in read_body(reader, head.body):
@@ -173,8 +173,8 @@ def _classify_plain(head: ResponseHead, body: bytes, page: ProbeTarget) -> Contr
 
 
 def _login_page(host: str, port: int | None, *, is_secure: bool) -> str:
-    """The start page of the host that a redirect leads to; empty when that is none. Nothing else of the redirect is
-    shown: it may identify this computer."""
+    """Returns the URL of the start page of a redirect's host; empty when the host is not valid. The rest of the
+    redirect is not shown: it may identify this computer."""
     try:
         name = hostnames.host(host)
     except ValueError:
@@ -183,8 +183,8 @@ def _login_page(host: str, port: int | None, *, is_secure: bool) -> str:
 
 
 def _is_foreign(body: bytes, host: str) -> bool:
-    """Whether an HTML page is not one of `host`: it does not name it by its shortest name (`wikipedia`), or asks for a
-    password. What is no HTML is no login page."""
+    """Whether an HTML page is not one of `host`: it does not contain the shortest name of the host (`wikipedia`), or it
+    asks for a password. False for other content, which is no login page."""
     text = body.lower()
     if not _HTML.search(text):
         return False
@@ -197,7 +197,8 @@ _PASSWORD = re.compile(rb"""type=["']?password""")
 
 
 def _clock_ahead(date: str) -> float | None:
-    """Seconds by which this computer's clock is ahead of a Date field; None where that says nothing."""
+    """Returns the seconds by which this computer's clock is ahead of a Date field; None when the field is not
+    valid."""
     try:
         return time.time() - parsedate_to_datetime(date).timestamp()
     except (ValueError, OverflowError):
@@ -215,9 +216,9 @@ def _classify_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlP
 async def _classify_untrusted(
     dialer: Dialer, page: ProbeTarget, why: str, timeout_s: float, trust: ssl.SSLContext
 ) -> ControlPageResult:
-    """A certificate for another name is a captive portal's own. One for this very page is forged, or expired by this
-    computer's clock, which may be wrong."""
-    found = await fetch_chain(dialer, page.destination, page.host, timeout_s=timeout_s, trust=trust)
-    if found.chain and not certificates.is_for(found.chain[0], page.host):
+    """Classifies a refused certificate. One for another name is a captive portal's own. One for this name is forged, or
+    not valid today by this computer's clock, which may be wrong."""
+    fetched = await fetch_chain(dialer, page.destination, page.host, timeout_s=timeout_s, trust=trust)
+    if fetched.chain and not certificates.is_for(fetched.chain[0], page.host):
         return ControlPageResult(ConnectivityResult.PORTAL, f"wrong certificate ({why})")
-    return ControlPageResult(ConnectivityResult.FAILED, found.error or why)
+    return ControlPageResult(ConnectivityResult.FAILED, fetched.error or why)

@@ -1,9 +1,9 @@
 """Checks, after a rescued visit, whether direct failed because of a wrong DNS answer.
 
-The failure alone names no cause: a wrong address refuses, resets or stays silent like a blocked one. So the encrypted
-resolver is asked as well, and where it gives other addresses, they are probed. The finding is added to the evidence of
-the direct attempt, and `detect` learns once more from the outcome. The check does not delay the user and sends nothing
-to the system's resolver.
+The failure alone shows no cause: a wrong address refuses, resets or stays silent like a blocked one. So the name is
+resolved by encrypted DNS as well, and if that gives other addresses, they are probed. The finding is added to the
+evidence of the direct attempt, and `detect` learns again from the outcome. The check does not delay the user and sends
+nothing to the system's resolver.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class DnsCheck:
             record.release()
 
     async def _works_by_doh(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool | None:
-        """Whether direct works at the addresses from encrypted DNS; None when the finding needs no such proof. Other
-        addresses than the system's may be a CDN's, which answers by who asks: they explain the failure of direct only
-        when direct works there."""
+        """Whether direct works at the addresses from encrypted DNS; None when the finding needs no such proof. A CDN
+        gives different addresses to different resolvers, so other addresses explain the failure of direct only when
+        direct works there."""
         delivered_by_doh = any(a.delivered and a.route.is_direct and "doh" in a.route.wrap for a in visit.attempts)
         if finding.signal != SignalId.DNS_MISMATCH or delivered_by_doh:
             return None

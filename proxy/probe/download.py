@@ -1,8 +1,8 @@
-"""Downloads one file over https, for lists whose source is a URL. It sends as little as possible, and trusts little.
+"""Downloads one file over https, for lists whose source is a URL.
 
 A Dialer opens the path, so a download goes through a relay or direct like everything else. The certificate is verified,
-redirects lead only to https and never into a private network, every wait has an end, and sizes are bounded before and
-after decompression. A request names no language and carries no cookie; its User-Agent is the same for everybody.
+redirects lead only to https and never into a private network, every wait has a limit, and so has the size before and
+after decompression. A request contains no language and no cookie; its User-Agent is the same for everybody.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 REDIRECTS_MAX = 5
 CONNECT_S = 20.0
-"""For a path to be open: a slow circuit takes 11 s."""
+"""Seconds to open a path: a slow circuit takes 11 s."""
 ANSWER_S = 20.0
-"""For the TLS handshake, and again for the head of the answer."""
+"""Seconds for each of the TLS handshake, sending the request, and the head of the answer."""
 STALL_S = 20.0
-"""Between two pieces of the body."""
+"""Seconds between two pieces of the body."""
 TOTAL_S = 180.0
-"""For all of it, redirects included: 16 MB at 90 kB/s. What comes byte by byte ends here."""
+"""Seconds for the whole download, redirects included: 16 MB at 90 kB/s. It ends an answer that comes byte by byte."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
@@ -51,8 +51,8 @@ class Downloaded:
 
 
 class DownloadFailed(BywayError):
-    """Raised with half a sentence that follows the name of the source. `is_final`: another route would be answered the
-    same."""
+    """Raised with half a sentence that follows the name of the source. `is_final`: another route would get the same
+    answer."""
 
     def __init__(self, reason: str, *, is_final: bool = False) -> None:
         self.is_final = is_final
@@ -60,8 +60,8 @@ class DownloadFailed(BywayError):
 
 
 Refuse = Callable[[HttpsUrl, bool], Awaitable[str]]
-"""Returns why a URL must not be requested, as half a sentence; empty when it may. The second argument: whether a
-redirect led there."""
+"""Returns the reason why a URL must not be requested, as half a sentence; empty when it may. The second argument says
+whether a redirect led to the URL."""
 
 
 async def download(
@@ -73,9 +73,10 @@ async def download(
     refuse: Refuse,
     trust: ssl.SSLContext | None = None,
 ) -> Downloaded | None:
-    """Requests `url` and follows its redirects. `limit` bounds the bytes of the content; `trust` verifies certificates
-    (None: with the system's roots). Returns None when the source says that nothing has changed since the day of
-    `known_at` began (seconds since the epoch; 0: nothing is known). Closes what it opened. Raises DownloadFailed."""
+    """Requests `url` and follows its redirects. `limit` is the most bytes of the content; `trust` verifies certificates
+    (None: with the system's roots). Returns None when the source says that nothing has changed since the beginning of
+    the day of `known_at` (seconds since the epoch; 0: no copy is known). Closes its connections. Raises
+    DownloadFailed."""
     try:
         with deadline(TOTAL_S):
             return await _follow(dialer, url, known_at, limit, refuse, trust or context_trusting(None))
@@ -90,19 +91,19 @@ async def _follow(
         if reason := await refuse(url, number > 0):
             raise DownloadFailed(reason)
         try:
-            found = await _request(dialer, url, known_at, limit, trust)
+            result = await _request(dialer, url, known_at, limit, trust)
         except (DialError, PeerError, OSError) as error:
             raise DownloadFailed(_in_words(error)) from error
-        if not isinstance(found, HttpsUrl):
-            return found
-        url = found
+        if not isinstance(result, HttpsUrl):
+            return result
+        url = result
     raise DownloadFailed(f"redirects more than {REDIRECTS_MAX} times")
 
 
 async def _request(
     dialer: Dialer, url: HttpsUrl, known_at: float, limit: int, trust: ssl.SSLContext
 ) -> Downloaded | HttpsUrl | None:
-    """Makes one request. Returns the URL that it is redirected to, the file, or None for an unchanged one."""
+    """Makes one request. Returns the URL of a redirect, the file, or None for an unchanged file."""
     stream = await _within(CONNECT_S, "no connection", dialer.dial(url.destination))
     try:
         tls = TlsStream(stream, trust, url.host)
@@ -123,8 +124,9 @@ async def _request(
 
 
 def _head(url: HttpsUrl, known_at: float) -> bytes:
-    """The request. Nothing that the source chose is sent back to it, such as an ETag, which would be a cookie: it would
-    know us on each relay. The date is by our own clock, and the same for all who asked on that day."""
+    """Returns the request. It contains no value that the source chose, such as an ETag: that would be a cookie, by
+    which the source would recognise us on each relay. The date is by our own clock, and the same for all requests of
+    that day."""
     from email.utils import formatdate  # few runs fetch a list
 
     lines = [f"GET {url.target} HTTP/1.1", f"Host: {url.field}", f"User-Agent: {AGENT}", "Accept: */*"]
@@ -136,7 +138,7 @@ def _head(url: HttpsUrl, known_at: float) -> bytes:
 
 async def _final_head(stream: Stream, reader: Reader) -> ResponseHead:
     while (head := await read_with(stream, reader, read_response_head(reader, "GET"))).is_interim:
-        pass  # as many as come within the deadline
+        pass  # the deadline limits their number
     return head
 
 
@@ -164,7 +166,7 @@ async def _body(stream: Stream, reader: Reader, head: ResponseHead, limit: int) 
                 raise DownloadFailed(f"is larger than {limit:,} bytes")
             continue
         reader.receive_data(await _within(STALL_S, "stalls", stream.receive()))
-        await asyncio.sleep(0)  # bytes that lie ready are received without a wait: everything else goes on in between
+        await asyncio.sleep(0)  # waiting bytes are received without a wait, so other tasks get their turn here
     if head.body.kind is BodyKind.LENGTH and reader:
         raise DownloadFailed("goes on after the length that it declares")
     content = bytes(received)
@@ -181,7 +183,7 @@ def _field(head: ResponseHead, wanted: str) -> str:
 
 
 async def _within(seconds: float, late: str, work: Awaitable[T]) -> T:
-    """Raises DownloadFailed when the time is over."""
+    """Awaits `work`. Raises DownloadFailed when the time is over."""
     try:
         with deadline(seconds):
             return await work

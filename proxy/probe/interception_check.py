@@ -1,10 +1,10 @@
-"""Checks for TLS interception beside visits, sparingly, with a ClientHello of its own.
+"""Checks for TLS interception beside visits, with Byway's own ClientHello.
 
 An interceptor delivers, so nothing fails; only the certificate shows it. TLS 1.3 encrypts certificates, so Byway
 fetches one itself: for one host a minute that direct has just delivered, each host at most once a day, and soon after a
-client rejected a certificate by an alert. A network may count hellos of one name, so the check waits until the visit's
-connections are open and none was sent for a second. A certificate that is not the site's counts only
-when a relay gets a valid one at the same time, unless its root is known to intercept.
+client rejected a certificate. A network may count hellos of one name, so the check waits until none was sent for a
+second. A certificate that is not the site's counts only when a relay gets a valid one at the same time, unless its root
+is known to intercept.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from proxy.session.setup import Setup
 from proxy.wire.tls import CertificateReply
 
 HUNG_UP_S = 20.0
-"""A client that closes without a word because of a certificate does so within this time."""
+"""Seconds within which a client closes that rejects a certificate without an alert."""
 
 QUIET_WITHIN_S = 30.0
-"""A host of which a hello is sent every second for this long is checked at another visit."""
+"""Seconds of the wait for a second without a hello of the host. After that it is checked at another visit."""
 
 CHECKED_MAX = 4096
-"""Hosts of which the last check is remembered."""
+"""The number of hosts whose last check is remembered."""
 
 
 CHECKS_AT_ONCE = 4
-"""A page has several hosts, and where TLS is intercepted their certificates are rejected together. Each check waits for
-a second before its hello, so that they would be late one after the other."""
+"""The most checks at once. A page has several hosts, and an interceptor's certificates are rejected together. Each
+check waits a second before its hello, so checks in sequence would be late."""
 
 REJECTED_MAX = 64
-"""Hosts whose check waits for the end of another one."""
+"""The most hosts whose check waits for the end of another one."""
 
 
 class _Check(NamedTuple):
     """The last check of a host on a network."""
 
-    at: float  # when it began
+    at: float  # the time when it began
     is_sound: bool = False  # a visit caused it, and it got the site's own certificate
 
 
@@ -58,12 +58,12 @@ class InterceptionCheck:
         self._services = services
         self._check_control = check_control
         self._checked: Bounded[tuple[NetworkId, str], _Check] = Bounded(CHECKED_MAX)
-        self._last: dict[NetworkId, float] = {}  # when the last check began that no rejection caused
+        self._last: dict[NetworkId, float] = {}  # the time when the last check began that no rejection caused
         self._under_way: dict[tuple[NetworkId, str], asyncio.Task[None]] = {}
-        self._rejected: Bounded[str, Outcome] = Bounded(REJECTED_MAX)  # by host: they wait for the end of a check
+        self._rejected: Bounded[str, Outcome] = Bounded(REJECTED_MAX)  # by host; these wait for the end of a check
 
     def on_delivered(self, visit: Delivered) -> None:
-        """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
+        """Starts a check of a host that direct has just served, at most one in `probe_interval_s`."""
         if visit.flight.protocol is not Protocol.TLS:
             return
         network, now = self._services.network(), self._services.now()
@@ -74,9 +74,9 @@ class InterceptionCheck:
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
-        """Starts a check when the client rejected the certificate, also soon after one that found nothing. It said so,
-        or closed without another byte once the certificate had come, as Python's asyncio does. While many checks are
-        under way, or one of the same host, it waits for the end of one."""
+        """Starts a check when the client rejected the certificate, also soon after a check without a finding. A client
+        rejects by an alert, or closes without another byte after the certificate, as Python's asyncio does. While
+        CHECKS_AT_ONCE checks are under way, or one of the same host, the check waits for the end of one."""
         outcome = ended.outcome
         hung_up = (
             ended.reply is CertificateReply.NOTHING_SENT
@@ -89,8 +89,8 @@ class InterceptionCheck:
             self._check_rejected(outcome)
 
     def on_hosts_forgotten(self, _: HostsForgotten) -> None:
-        """Forgets which hosts were checked; each may be checked again. Ends the checks that are under way, which would
-        keep the names of their hosts in memory and bring others back."""
+        """Forgets all checked hosts; each may be checked again. Ends the checks under way: they hold names of hosts in
+        memory, and would report them again."""
         self._checked.clear()
         self._rejected.clear()
         for task in self._under_way.values():
@@ -108,8 +108,8 @@ class InterceptionCheck:
         self._start(outcome, network, self._services.now(), not_since_s=again_s, rejected=True)
 
     def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float, rejected: bool) -> bool:
-        """Starts a check unless the host was checked within `not_since_s`, or, where nothing was rejected, one is under
-        way. Returns whether."""
+        """Starts a check, unless the host was checked within `not_since_s`, or a check is under way and this one is not
+        `rejected`. Returns whether it started."""
         key = (network, outcome.host)
         last = self._checked.get(key)
         if (self._under_way and not rejected) or (last is not None and 0 <= now - last.at < not_since_s):
@@ -123,7 +123,7 @@ class InterceptionCheck:
         return True
 
     def _is_allowed(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
-        """Whether direct served the tunnel, and may serve another one by the rules and the stored status of now."""
+        """Whether direct served the tunnel, and may serve another one by the present rules and status."""
         return (
             outcome.winner == DIRECT
             and outcome.protocol is Protocol.TLS
@@ -145,7 +145,7 @@ class InterceptionCheck:
             ):
                 return
             if not await self._services.may_go_direct(setup, destination):
-                return  # an addon allows relays only by now
+                return  # a rule or an addon allows relays only, by now
             classified = await self._classify(setup, DIRECT, destination)
             if classified.kind is CertificateKind.SITE and not rejected and (network, outcome.host) in self._checked:
                 self._checked[network, outcome.host] = _Check(began, is_sound=True)
@@ -158,18 +158,18 @@ class InterceptionCheck:
             if classified.kind is CertificateKind.UNTRUSTED and not await self._relay_gets_valid(setup, destination):
                 return
             if self._services.network() == network and (network, outcome.host) in self._checked:
-                found = Intercepted(
+                event = Intercepted(
                     destination.host,
                     classified.fingerprint,
                     known=classified.kind is CertificateKind.KNOWN_ROOT,
                     trusted=classified.kind is CertificateKind.RESIGNED,
                 )
-                self._services.learn(found, network)
+                self._services.learn(event, network)
             is_inspected = self._services.beliefs.network_state(network) is NetworkState.INSPECTED
             if classified.kind is CertificateKind.RESIGNED and not is_inspected:
                 await self._check_control(setup)
         finally:
-            if self._under_way.get((network, outcome.host)) is asyncio.current_task():  # not another one since `forget`
+            if self._under_way.get((network, outcome.host)) is asyncio.current_task():  # not a later check of the host
                 del self._under_way[network, outcome.host]
             waiting = list(self._rejected.values())
             self._rejected.clear()
@@ -177,13 +177,13 @@ class InterceptionCheck:
                 self._check_rejected(one)
 
     async def _is_quiet(self, setup: Setup, name: str) -> bool:
-        """Waits until no hello of `name` was sent for a second. False: they do not end."""
+        """Waits until no hello of `name` was sent for a second. Returns False when that takes too long."""
         hellos, tuning = self._services.findings.hellos, setup.settings.detect
         return await until_quiet(hellos, name, tuning, within_s=QUIET_WITHIN_S)
 
     async def _relay_gets_valid(self, setup: Setup, destination: Destination) -> bool:
-        """Whether the first relay that gets a certificate gets a valid one. A bad one that the site presents everywhere
-        is its own fault and no interception."""
+        """Whether the first relay that gets a certificate gets a valid one. A bad certificate on every route is the
+        site's own fault, and no interception."""
         for name in self._services.health.order(setup.registry.relay_names, self._services.now()):
             route = Route((name,))
             if setup.registry.carries(route, destination):

@@ -1,9 +1,9 @@
 """Fetches the lists whose source is an https URL: when the user asks, and beside a visit once a refresh is due.
 
-There is no timer: an idle Byway fetches nothing, whatever is due. A source is fetched through relays only, the
-healthiest first, unless its list says `via = "direct"` and the rules allow that. What arrives is checked before it
-replaces the last good copy; when anything is wrong with it, the copy stays in use and the reason is kept for `byway
-list show` and `byway status`. Lists are fetched one at a time.
+There is no timer: an idle Byway fetches nothing. A source is fetched through relays only, the healthiest first, unless
+its list says `via = "direct"` and the rules allow that. A new copy is checked before it replaces the last good one. If
+anything is wrong with it, the last good copy stays in use, and `byway list show` and `byway status` show the reason.
+Lists are fetched one at a time.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from proxy.wire.relay_url import redact
 log = logging.getLogger(__name__)
 
 LIST_S = 600.0
-"""For one list over all relays."""
+"""Seconds for one list over all relays."""
 
 BACK_OFF_S = 600.0
 BACK_OFF_MAX_S = 86_400.0
-"""After a failed fetch the next one is due after BACK_OFF_S, which doubles with each further failure."""
+"""After a failed fetch, the next one is due after BACK_OFF_S; the time doubles with each further failure."""
 
 JITTER = 0.1
 """Due times are moved by up to this share."""
 
 STALE_TIMES = 2.0
-"""A copy is stale when it is older than so many times its `refresh`."""
+"""A copy is stale when it is older than this multiple of its `refresh`."""
 
 _ROUTES_SHOWN = 3
 _LONGEST = 1000  # characters of a reason
 _PAUSE_S = 0.001
-"""Between the pieces of a list that is checked, as in a reload (setup/reload.py)."""
+"""Seconds between the pieces of a list that is checked, as in a reload (setup/reload.py)."""
 
 
 class Result(StrEnum):
-    """How a fetch ended."""
+    """The result of a fetch."""
 
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
@@ -63,28 +63,30 @@ class Result(StrEnum):
 
 @frozen_dataclass
 class Refreshed:
-    """The result for one list. When it failed, `why` says why, and the last good copy, if there is one, is in use."""
+    """The result for one list. After a failure, `why` is the reason, and the last good copy, if there is one, is in
+    use."""
 
     name: str
     result: Result
     entries: int
-    """Of the copy in use now."""
+    """The number of entries of the copy in use now."""
     why: str = ""
 
 
 @frozen_dataclass
 class RefreshContext:
-    """What a refresh needs of the process that runs it."""
+    """The services of the process that a refresh needs."""
 
     setup: Callable[[], Setup]
     may_go_direct: Callable[[Setup, Destination], Awaitable[bool]]
-    """Whether rules and addons allow a direct route there."""
+    """Returns whether rules and addons allow a direct route to a destination."""
     only_relays: Callable[[Setup, Destination], Awaitable[Sequence[Route] | None]]
-    """Returns the only relayed routes there that rules, overrides and addons allow, as `relays_left_by` does."""
+    """Returns the relayed routes to a destination to which rules, overrides and addons limit it; see
+    `relays_left_by`."""
     order: Callable[[Sequence[str]], Sequence[str]]
     """Orders relays by health."""
     is_private: Callable[[str], bool]
-    """Whether a host is in `[log] never`: then nothing is sent there unasked."""
+    """Returns whether a host is in `[log] never`. Nothing is sent there unless the user asks for it."""
     apply: Callable[[], Awaitable[object]]
     """Reads the configuration again, with new copies."""
     now: Callable[[], float]
@@ -94,8 +96,8 @@ class RefreshContext:
 
 
 def relays_left_by(plan: Plan) -> Sequence[Route] | None:
-    """Returns the relayed routes of a plan, when it allows no others: none for one that blocks. None: any relay may be
-    used. That a plan goes direct says nothing against a relay that the list asks for."""
+    """Returns the relayed routes of a plan that allows no others; empty for a plan that blocks. Returns None when any
+    relay may be used: a plan that goes direct does not forbid the relay of a list."""
     if plan.action is Action.BLOCK:
         return ()
     if plan.action is not Action.RELAY:
@@ -104,8 +106,8 @@ def relays_left_by(plan: Plan) -> Sequence[Route] | None:
 
 
 def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
-    """Returns when a list is to be fetched beside a visit, in seconds since the epoch; infinity for never. Times that
-    are still to come were noted by a clock that was wrong, and count as never."""
+    """Returns the time at which a list is due beside a visit, in seconds since the epoch; infinite: never. A stored
+    time in the future comes from a wrong clock, and is ignored."""
     if not item.refresh_s:
         return float("inf")
     fetched_at = info.fetched_at if info.fetched_at <= now else 0.0
@@ -117,7 +119,7 @@ def due_at(item: ListConfig, info: CopyInfo, now: float) -> float:
 
 
 def is_stale(item: ListConfig, info: CopyInfo, now: float) -> bool:
-    """Whether a copy that should be fetched again has not been for STALE_TIMES as long."""
+    """Whether a copy with a `refresh` is older than STALE_TIMES of it."""
     return bool(item.refresh_s and info.has_copy) and now - info.fetched_at > STALE_TIMES * item.refresh_s
 
 
@@ -130,11 +132,11 @@ class ListRefresh:
         self._rng = rng if rng is not None else random.SystemRandom()
         self._one_at_a_time = asyncio.Lock()
         self._under_way = False
-        self._looked_at = 0.0  # when it was last looked for what is due
+        self._looked_at = 0.0  # the time of the last search for lists that are due
         self._look_again_at = 0.0
 
     def on_delivered(self, _: Delivered) -> None:
-        """Starts what is due, beside a visit. Mostly it only compares two numbers."""
+        """Starts fetching the lists that are due, beside a visit. Usually it only compares two numbers."""
         now = self._context.now()
         if self._under_way or self._looked_at <= now < self._look_again_at:
             return
@@ -142,7 +144,7 @@ class ListRefresh:
         spawn(self._refresh_due(), name="refresh lists")
 
     def on_configuration(self) -> None:
-        """Looks again at the next visit: another list, or another time, may be configured."""
+        """Searches again at the next visit: another list, or another time, may be configured."""
         self._look_again_at = 0.0
 
     async def _refresh_due(self) -> None:
@@ -162,8 +164,8 @@ class ListRefresh:
     async def refresh(
         self, lists: Sequence[ListConfig], *, asked: bool, accept_smaller: bool = False
     ) -> AsyncGenerator[Refreshed, None]:
-        """Fetches these lists, one after the other, and yields the result of each; then those that were replaced are
-        in use. `asked`: the user asked for it; `accept_smaller`: so that a list that shrank is taken."""
+        """Fetches these lists, one after the other, and yields the result of each; at the end the new copies come into
+        use. `asked`: the user asked for the fetch. `accept_smaller`: a list that shrank is accepted, too."""
         async with self._one_at_a_time:
             replaced = False
             try:
@@ -180,25 +182,25 @@ class ListRefresh:
     async def _refresh_one(self, item: ListConfig, *, asked: bool, accept_smaller: bool) -> Refreshed:
         before = await asyncio.to_thread(self._copies.info, item.url)
         kept = await asyncio.to_thread(self._kept, item.url)
-        # A copy that is lost, though something is known about it, is fetched whole.
+        # A lost copy is fetched whole, although its stored facts have a time.
         known_at = before.fetched_at if kept is not None else 0.0
         try:
             with deadline(LIST_S):
-                found = await self._fetch(item, known_at, asked=asked)
+                downloaded = await self._fetch(item, known_at, asked=asked)
             now = self._context.now()
             after = replace(before, fetched_at=now, jitter=self._jitter(), failed_at=0.0, failures=0, error="")
-            if found is None or found.content == kept:
+            if downloaded is None or downloaded.content == kept:
                 await asyncio.to_thread(self._copies.note, after)
                 return Refreshed(item.name, Result.UNCHANGED, after.entries)
             last = before.entries if kept is not None else 0
-            entries = await asyncio.to_thread(self._check, item, found, last, accept_smaller=accept_smaller)
+            entries = await asyncio.to_thread(self._check, item, downloaded, last, accept_smaller=accept_smaller)
             after = replace(after, changed_at=now, entries=entries)
-            await asyncio.to_thread(self._copies.replace, after, found.content)
+            await asyncio.to_thread(self._copies.replace, after, downloaded.content)
         except TimeoutError:
             return await self._failed(item, before, f"took longer than {LIST_S:g} s")
         except BywayError as error:
             return await self._failed(item, before, redact(str(error)))
-        except Exception as error:  # a fault of ours: this list backs off, and those behind it are fetched
+        except Exception as error:  # a fault of ours: this list backs off, and the next ones are fetched
             log.error("List %s: the fetch failed by a fault of Byway", item.name, exc_info=error)
             return await self._failed(item, before, f"a fault of Byway ({type(error).__name__}): please report it")
         return Refreshed(item.name, Result.REPLACED, entries)
@@ -219,7 +221,7 @@ class ListRefresh:
             error=why[:_LONGEST],
         )
         await asyncio.to_thread(self._copies.note, after)
-        if not before.failures:  # the log says it once, and names no host
+        if not before.failures:  # logged once, without a host
             serves = "the last good copy stays in use" if before.has_copy else "there is no copy of it"
             log.warning("List %s could not be fetched; %s: see `byway list show %s`", item.name, serves, item.name)
         return Refreshed(item.name, Result.FAILED, before.entries, why)
@@ -228,7 +230,7 @@ class ListRefresh:
         return self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     async def _fetch(self, item: ListConfig, known_at: float, *, asked: bool) -> Downloaded | None:
-        """Raises DownloadFailed."""
+        """Fetches one list over its routes, until one works. Raises DownloadFailed."""
         setup, url = self._context.setup(), https_url.parse(item.url)
         if item.via == "direct":
             return await self._download(setup, DIRECT, url, known_at, asked=asked)
@@ -254,13 +256,14 @@ class ListRefresh:
     async def _download(
         self, setup: Setup, route: Route, url: HttpsUrl, known_at: float, *, asked: bool
     ) -> Downloaded | None:
-        """Each URL on the way is checked before anything is sent for it. Raises DownloadFailed."""
+        """Downloads over one route. Each URL, also of a redirect, is checked before its request. Raises
+        DownloadFailed."""
 
         async def refuse(url: HttpsUrl, is_redirect: bool) -> str:
             destination = url.destination
             address = literal(url.host)
             is_public = not setup.guard.is_near(url.host) and (address is None or address.is_global)
-            if is_redirect and not is_public:  # whatever `[safety] allow` lets the user visit
+            if is_redirect and not is_public:  # even if `[safety] allow` lets the user visit it
                 return f"redirects to {url.host}, which is no public place"
             if reason := setup.guard.refuse_host(destination):
                 return f"is refused: {reason}"
@@ -279,22 +282,22 @@ class ListRefresh:
         dialer, trust = setup.registry.dialer(route), self._context.trust
         return await download(dialer, url, known_at, limit=COPY_LIMIT, refuse=refuse, trust=trust)
 
-    def _check(self, item: ListConfig, found: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
-        """Reads what arrived, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not
+    def _check(self, item: ListConfig, downloaded: Downloaded, last_entries: int, *, accept_smaller: bool) -> int:
+        """Parses a download, in a thread. Returns the number of its entries. Raises DownloadFailed when it must not
         replace the last good copy."""
         from proxy.routing.lists.acceptance import is_web_page, refusal  # as in setup/rule_files.py
         from proxy.routing.lists.formats import parse_list
 
-        if is_web_page(found.content, found.content_type):
+        if is_web_page(downloaded.content, downloaded.content_type):
             raise DownloadFailed("a web page came in place of the list")
-        pieces = decode_pieces(Path(item.name), found.content, pause_s=_PAUSE_S)
+        pieces = decode_pieces(Path(item.name), downloaded.content, pause_s=_PAUSE_S)
         try:
             self._copies.trials.require(
-                found.content, source=item.name, format=item.format, allow_suffixes=item.allow_suffixes
+                downloaded.content, source=item.name, format=item.format, allow_suffixes=item.allow_suffixes
             )
             listed = parse_list(
                 pieces,
-                size=len(found.content),
+                size=len(downloaded.content),
                 source=item.name,
                 format=item.format,
                 allow_empty=item.allow_empty,

@@ -1,8 +1,8 @@
-"""Which SOCKS and HTTP proxies listen on this computer, and what each one is.
+"""Finds the SOCKS and HTTP proxies that listen on this computer, and the kind of each.
 
-Known ports on 127.0.0.1 are connected to, and asked in the protocols that a relay may speak, with questions that no
-proxy passes on: a SOCKS5 greeting, an HTTP request about the server itself, a SOCKS4 command that does not exist. So
-nothing leaves this computer. Whether a proxy leads out shows only a connection through it, which the user has to allow.
+It connects to known ports on 127.0.0.1, and sends requests that no proxy passes on: a SOCKS5 greeting, an HTTP request
+about the server itself, a SOCKS4 command that does not exist. So nothing leaves this computer. Only a connection
+through a proxy shows whether it reaches the internet, and the user has to allow that.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from proxy.wire.relay_url import RelayKind
 
 LOOPBACK = "127.0.0.1"
 ANSWER_S = 2.0
-"""How long a listener may take to answer one question. It is on this computer; a Tor that starts answers as fast."""
+"""Seconds for the answer to one request. The listener is on this computer; a Tor that is starting answers as fast."""
 
 _ANSWER_LIMIT = 8192
 _NO_METHOD = 0xFF
 _SOCKS4_NOTHING = b"\x04\x00\x00\x01\x00\x00\x00\x01\x00\x00"
-"""SOCKS4 command 0, for port 1 of no host: it does not exist, so it can only be refused."""
+"""SOCKS4 command 0, for port 1 of no host. The command does not exist, so a proxy can only refuse it."""
 
-# Via is none of them: gateways before a web server, such as Caddy and Varnish, add it too.
+# Header fields of proxies. Via is not among them: gateways of web servers, such as Caddy and Varnish, add it too.
 _OF_PROXIES = re.compile(
     rb"^(?:proxy-[a-z-]+|x-squid-error|x-cache-lookup):|^server:.*(?:squid|tinyproxy|privoxy)", re.I | re.M
 )
@@ -42,7 +42,7 @@ _OF_PROXIES = re.compile(
 
 @frozen_dataclass
 class KnownPort:
-    """A port where programs offer a proxy by default. `name`: for a relay found there."""
+    """A port where programs offer a proxy by default. `name` is the name for a relay that is found there."""
 
     port: int
     name: str = "local"
@@ -51,9 +51,9 @@ class KnownPort:
 
 @frozen_dataclass
 class Listener:
-    """What listens on one port. `kind` is None when it answers neither as SOCKS nor as HTTP, which some proxies do not
-    before they are asked for a connection, or without TLS; `is_proxy` is False as long as
-    an HTTP server may be no proxy; `wants_user`: it wants a user and password, or another authentication."""
+    """A listener on one port. `kind` is None when it answers neither as SOCKS nor as HTTP: some proxies answer only a
+    request for a connection, or only over TLS. `is_proxy` is False for an HTTP server that may be no proxy.
+    `wants_user`: it requires a user and password, or another authentication."""
 
     known: KnownPort
     kind: RelayKind | None = None
@@ -66,7 +66,7 @@ class Listener:
 
     @property
     def words(self) -> str:
-        """What it is, for people."""
+        """The kind, in words for people."""
         if self.kind is None:
             return "listens, but does not answer as a SOCKS or HTTP proxy"
         word = _WORDS[self.kind] if self.is_proxy else "HTTP: a proxy, or a web server"
@@ -84,15 +84,15 @@ def known_ports() -> list[KnownPort]:
 
 
 async def find_listeners(ports: Iterable[KnownPort], poller: Poller, *, own: Collection[int]) -> list[Listener]:
-    """Asks what listens on these ports of 127.0.0.1, all at once, in at most 3 × ANSWER_S. `own` ports are Byway's, and
-    are not asked."""
+    """Returns the listeners on these ports of 127.0.0.1, in about 3 × ANSWER_S, since all are tried at once. `own` are
+    Byway's own ports, which are skipped."""
     dialer = loopback_dialer(poller)
-    found = await asyncio.gather(*(_listener(dialer, known) for known in ports if known.port not in own))
-    return [listener for listener in found if listener is not None]
+    listeners = await asyncio.gather(*(_listener(dialer, known) for known in ports if known.port not in own))
+    return [listener for listener in listeners if listener is not None]
 
 
 def loopback_dialer(poller: Poller) -> TcpDialer:
-    """Dials addresses on loopback alone: what is asked here never leaves this computer by itself."""
+    """Returns a dialer for 127.0.0.1 alone, so that requests from here never leave this computer."""
 
     def refuse_others(destination: Destination, address: object) -> str | None:
         return None if destination.host == LOOPBACK else f"{destination} is not on this computer"
@@ -101,9 +101,9 @@ def loopback_dialer(poller: Poller) -> TcpDialer:
 
 
 async def _listener(dialer: TcpDialer, known: KnownPort) -> Listener | None:
-    """Returns what listens on a port; None when nothing does."""
+    """Returns the listener on a port; None when there is none."""
     endpoint = Destination(LOOPBACK, known.port)
-    # Without a password, which Tor would choose where both are offered, although it wants none.
+    # Offers no password: Tor would choose it where both are offered, although it requires none.
     answer = await _ask(dialer, endpoint, socks.socks5_greeting(with_password=False), 2)
     if answer is None:
         return None
@@ -122,8 +122,8 @@ async def _listener(dialer: TcpDialer, known: KnownPort) -> Listener | None:
 
 
 async def _ask(dialer: TcpDialer, endpoint: Destination, question: bytes, size: int) -> bytes | None:
-    """Returns the first bytes of an answer, `size` at most; fewer when no more come in time or the other side closes.
-    None: nothing listens there."""
+    """Sends a request, and returns the first bytes of the answer: `size` at most, and fewer when no more come in time
+    or the other side closes. None: nothing listens there."""
     try:
         stream = await dialer.dial(endpoint)
     except DialError:

@@ -1,7 +1,7 @@
 """Tests relays: whether one can be reached, completes its handshake, and opens a path to a destination.
 
-The path is opened by the proxy's own Dialer, so a chain and an https relay are tested as they would be used. It is
-closed as soon as it is open: nothing is sent to the destination.
+The Dialer of the relay opens the path, so a chain and an https relay are tested as they are used. The path is closed at
+once: nothing is sent to the destination.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
 PATH_S = 20.0
-"""For a relay to open a path, longer than its handshake may take: a slow circuit takes 11 s. A visit waits longer, when
-it has nothing else to wait for."""
+"""Seconds for a relay to open a path, longer than its handshake may take: a slow circuit takes 11 s. A visit waits
+longer when there is no other route."""
 
 _DESTINATION_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
 """The handshake succeeded, and the relay answered that it cannot reach the destination, or did not answer in time."""
@@ -45,9 +45,9 @@ class Relays(Protocol):
 def remembered_tests(
     trials: Sequence[Trial], relays: Sequence[RelayConfig], at: float, *, whatever_target: bool, may_blame: bool = True
 ) -> list[RelayTest]:
-    """Returns the trials that tell something about the relay itself, to be stored.
+    """Returns the trials that show something about the relay itself, for the store.
 
-    A destination that is not reached counts against the relay when it is a page that should always open, and not with
+    An unreached destination counts against the relay if it is a page that should always open, which is not so with
     `whatever_target`. Without `may_blame` (offline, or behind a captive portal) no failure counts."""
     urls = {relay.name: relay.url for relay in relays}
 
@@ -74,8 +74,8 @@ class Trial:
     symptom: str = ""
     error: str = ""
     fault: str = ""  # in words, without hosts; empty when it works
-    is_relays_fault: bool = False  # whatever the destination is
-    do: str = ""  # what to do about it, ending with a command
+    is_relays_fault: bool = False  # it would fail with every destination
+    do: str = ""  # the advice, which ends with a command
 
     @property
     def words(self) -> str:
@@ -84,7 +84,7 @@ class Trial:
 
 
 def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
-    """Returns the result of a test as lists show it."""
+    """Returns the result of a test in the words of lists."""
     if not ok:
         return _("fails: {fault}", fault=fault)
     return pgettext("relay", "slow") if elapsed_s > SLOW_S else pgettext("relay", "works")
@@ -98,7 +98,7 @@ _OTHER_FAULTS = {
     Symptom.LOCAL: _("this computer is short of resources"),
     Symptom.FORBIDDEN: _("its address is not allowed"),
 }
-"""What fails without being the relay's fault, in words without hosts and addresses."""
+"""Failures that are not the relay's fault, in words without hosts and addresses."""
 
 _OTHER_FIXES = {
     Symptom.RELAY_REFUSED: _("test another destination: {test} --to HOST:PORT"),
@@ -110,7 +110,7 @@ _OTHER_FIXES = {
 async def try_relay(
     name: str, dialer: Dialer, destination: Destination, *, clock: Callable[[], float] = time.monotonic
 ) -> Trial:
-    """Opens a path to `destination` through the relay and closes it again."""
+    """Opens a path to `destination` through the relay, and closes it at once."""
     began = clock()
     try:
         stream = await _dial(name, dialer, destination)
@@ -132,7 +132,7 @@ async def try_relay(
 
 
 async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:
-    """Dials within PATH_S. Raises DialError, also when that is over."""
+    """Dials within PATH_S. Raises DialError, also when the time is over."""
     try:
         with deadline(PATH_S):
             return await dialer.dial(destination)
@@ -153,11 +153,11 @@ async def try_relays(
 async def each_trial(
     registry: Relays, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
 ) -> AsyncGenerator[Trial, None]:
-    """Tests relays at the same time, and yields a Trial for each as soon as it is there.
+    """Tests relays at the same time, and yields a Trial for each as soon as it has ended.
 
     A relay that takes only addresses is tested with an address of the destination, if there is a `resolver`; otherwise
-    its test fails. Give a resolver only when the destination's name may be asked of any name server. To be closed when
-    it is left early: it ends the tests then."""
+    its test fails. Pass a resolver only when any name server may get the destination's name. A caller that stops early
+    closes the generator, which ends the tests."""
     at_once = asyncio.Semaphore(TRIALS_AT_ONCE)
 
     async def one(name: str) -> Trial:
@@ -181,7 +181,7 @@ async def each_trial(
 async def carriable(
     registry: Relays, name: str, destination: Destination, resolver: AddressLookup | None
 ) -> Destination | None:
-    """Returns the destination in a form that the relay takes: as it is, or by an address; None when there is none."""
+    """Returns the destination in a form that the relay takes: unchanged, or as an address; None when there is none."""
     route = Route((name,))
     if registry.carries(route, destination):
         return destination

@@ -1,9 +1,9 @@
-"""Re-tests whether direct works again, and whether a local strategy would do: beside the user's own visit, never on a
+"""Re-tests whether direct works again, and whether a local strategy works: beside the user's own visit, never on a
 timer and never with the user's request.
 
-A due re-test is a pair, on connections of its own: direct, and the route that just worked. What direct must deliver
-depends on the kind of block; `detect` decides what the results of the pair mean. Where a relay carried a visit that a
-local strategy might have carried, the strategies are probed too, after the residual blocking has passed.
+A re-test is a pair on its own connections: direct, and the route that has just worked. The kind of block decides what
+direct must deliver; `detect` decides what the results of the pair mean. If a relay carried a visit that a local
+strategy might have carried, the strategies are probed too, after the end of the residual blocking.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
 Pair = Callable[[], Awaitable[tuple[bool, bool]]]
-"""Returns whether direct delivers what it must for the block to be over, and whether the other route does."""
+"""Returns whether direct delivers enough to show the end of the block, and whether the other route does."""
 
 _ENOUGH = 64 * 1024
-"""Bytes on one connection that a frozen or throttled one does not bring (docs/detection.md, "Re-tests")."""
+"""Bytes on one connection that a frozen or throttled route does not deliver (docs/detection.md, "Re-tests")."""
 
 _AS_MUCH = 0.9
-"""Share of what another route delivered: two answers to one request seldom have the same length."""
+"""The share of the other route's bytes that direct must deliver: two answers to one request seldom have the same
+length."""
 
 
 class DirectRetest:
-    """Starts re-tests after visits that another route than direct carried."""
+    """Starts re-tests after visits over another route than direct."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def on_rescued(self, visit: Rescued) -> None:
-        """Starts what is due."""
+        """Starts a re-test, or probes of strategies, if one is due."""
         setup, outcome, flight = visit.setup, visit.outcome, visit.flight
         if (
             outcome.winner in (None, DIRECT)
@@ -59,7 +60,7 @@ class DirectRetest:
         beliefs = self._services.beliefs
         belief = beliefs.lookup(outcome.host, network=network, now=now)
         if belief.cause == Cause.DNS and _hides_names(setup.settings.dns):
-            # Direct by encrypted DNS is no detour, and the system's resolver would learn the name again.
+            # Direct with encrypted DNS is no detour, and a re-test would send the name to the system's resolver.
             return
         if DIRECT not in outcome.plan.routes and belief.cause != Cause.INTERCEPTION:
             return
@@ -74,7 +75,7 @@ class DirectRetest:
             )
 
     def _pair_for(self, belief: Belief, setup: Setup, visit: Outcome, other_route: Route, flight: Flight) -> Pair:
-        """The re-test of what a route must deliver for this block to be over."""
+        """Returns the re-test that fits the kind of this block."""
         tcp_info, turn = self._services.tcp_info, self._services.hello_turn
         route_works: Callable[[Route], Awaitable[bool]]
         match retest_needs(belief):
@@ -85,7 +86,7 @@ class DirectRetest:
                 route_works = functools.partial(
                     gets_own_certificate, setup, self._services.roots(), turn, visit, logged=logged
                 )
-            case "page" | "verified":  # plain HTTP has no certificate, but a block page may be known
+            case "page" | "verified":  # plain HTTP has no certificate, but a block page may be recognised
                 route_works = functools.partial(gets_page, setup, tcp_info, visit)
             case _:
                 route_works = functools.partial(gets_answer, setup, tcp_info, turn, visit, flight)
@@ -138,8 +139,8 @@ async def _ask_both(route_works: Callable[[Route], Awaitable[bool]], other_route
 async def _measure_both(
     setup: Setup, turn: HelloTurn, visit: Outcome, other_route: Route, protocol: Protocol
 ) -> tuple[bool, bool]:
-    """Whether direct delivers enough bytes, or all of a small page: as much as the other route, and more than a relay
-    must carry to prove that direct was frozen."""
+    """Returns whether direct delivers _ENOUGH bytes, or all of a small page; and whether the other route delivers
+    `proof_bytes`. All of a small page is nearly as much as the other route, and at least `proof_bytes`."""
     detect = setup.settings.detect
 
     async def bytes_by(route: Route) -> int:
@@ -157,6 +158,6 @@ async def _measure_both(
 
 
 def _hides_names(dns: Dns) -> bool:
-    """Whether suspect names are resolved by encrypted DNS. Otherwise only the system's resolver can show that a block
-    by DNS is over."""
+    """Whether suspect names are resolved by encrypted DNS. If not, only the system's resolver can show the end of a
+    block by DNS."""
     return dns.secure != "never" and bool(dns.servers)

@@ -1,9 +1,9 @@
-"""Probes of the site that the user is visiting, with the same flight over a route of choice.
+"""Probes the site of a visit with the same flight over one route.
 
-They start only beside a visit, never on a timer, on connections of their own, and carry nothing of the user's. The
-ClientHello has the shape of the visit's (a censor may treat Python's and a browser's differently) with new random
-values; a plain request asks for `/`. Each function returns what one route gets, within the time of a re-test; before a
-ClientHello on a direct route it waits for its `turn`.
+Probes start only beside a visit, never on a timer, on their own connections, and carry no data of the user. The
+ClientHello has the shape of the visit's, with new random values, since a censor may treat Python's and a browser's
+differently; a plain request asks for `/`. Each function returns the result of one route, within the time of a re-test.
+Before a ClientHello on a direct route it waits for its `turn`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def gets_page(setup: Setup, tcp_info: TcpInfo, visit: Outcome, route: Rout
             return False
         answer, classify = winner.answer, setup.knowledge.classify
         within_s = setup.settings.detect.retest_pair_s
-        with contextlib.suppress(TimeoutError, OSError), deadline(within_s):  # what has come by then is classified
+        with contextlib.suppress(TimeoutError, OSError), deadline(within_s):  # the bytes so far are classified
             while len(answer) < PAGE_LIMIT and classify(answer, visit.host, complete=False).verdict is Verdict.MORE:
                 data = await winner.stream.receive()
                 if not data:
@@ -58,8 +58,8 @@ async def gets_own_certificate(
     setup: Setup, roots: KnownRoots, turn: HelloTurn, visit: Outcome, route: Route, *, logged: bool
 ) -> bool:
     """Whether `route` gets the site's own certificate: trusted by this system, and not signed by one of the `roots`
-    that are known to intercept, since some states make people install theirs. `logged`: it must stand in a public log
-    too, which excludes those of company proxies."""
+    that are known to intercept, since some states make people install theirs. `logged`: it must also be in a public
+    log, which excludes certificates of company proxies."""
     fetched = await _fetch_chain(setup, turn, visit, route)
     kind = classify_chain(
         fetched.chain, visit.host, verified=fetched.verified, expired=fetched.expired, roots=roots
@@ -83,7 +83,8 @@ async def _fetch_chain(setup: Setup, turn: HelloTurn, visit: Outcome, route: Rou
 async def _delivery(
     setup: Setup, tcp_info: TcpInfo, visit: Outcome, flight: Flight, route: Route
 ) -> AsyncIterator[Winner | None]:
-    """A race of one route, and its valid answer; None when none came in time. Closes the connection at the end."""
+    """Races one route, and yields the winner with its valid answer; None when none came in time. Closes the connection
+    at the end."""
     race = setup.race(visit.request, (route,), tcp_info)
     winner: Winner | None = None
     try:
@@ -99,10 +100,10 @@ async def _delivery(
 
 
 def _probe_flight(visit: Outcome, flight: Flight) -> Flight:
-    """A flight that a censor cannot tell from the visit's, and that asks for nothing else."""
+    """Returns a flight that a censor cannot distinguish from the visit's, without the user's data."""
     if flight.protocol is not Protocol.TLS:
         return _request("HEAD", visit)
-    # The early data behind the ClientHello is for the user's own connection alone.
+    # The early data after the ClientHello belongs to the user's own connection.
     hello = parse_client_hello(flight.data)
     data = flight.data if hello is None else flight.data[: hello.size]
     probe = Flight()

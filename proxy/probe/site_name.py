@@ -1,4 +1,4 @@
-"""Which site a person means, where its pages do not matter."""
+"""Parses the site that a person types, for uses without a page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from proxy.probe.target import page_of
 
 
 def site(text: str) -> Destination:
-    """The host and port meant by `text`; port 443 unless it says otherwise. Raises ValueError with a sentence."""
+    """Returns the host and port in `text`; port 443 unless it names one. Raises ValueError with a sentence."""
     return page_of(text).destination
 
 
 def scope(text: str) -> str:
-    """The host meant by `text`, which stands for all below it too: `*.example.org` and `.example.org` are the same as
-    `example.org`. Raises ValueError with a sentence, also for a prefix: its first address alone would be meant."""
+    """Returns the host in `text`, for a scope that includes its subdomains: `*.example.org` and `.example.org` are the
+    same as `example.org`. Raises ValueError with a sentence, also for a prefix of addresses, of which only the first
+    would be taken."""
     address, slash, length = text.strip().partition("/")
     if slash and length.isdecimal() and is_address(address):
         raise ValueError(
@@ -27,31 +28,31 @@ def scope(text: str) -> str:
 
 
 def with_or_without_www(host: str) -> str:
-    """The other name by which people know a site: `www.example.org` for `example.org`, and the other way round; empty
-    for an address and a single label."""
+    """Returns the other usual name of a site: `www.example.org` for `example.org`, and vice versa; empty for an address
+    and a single label."""
     if is_address(host) or "." not in host.removeprefix("www."):
         return ""
     return host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"
 
 
 def names_of(scopes: Iterable[str]) -> list[str]:
-    """The names to complete what a person types: hosts, and registrable domains for scopes below them."""
+    """Returns names for completion: hosts, and the registrable domains above them."""
     names = dict.fromkeys(scope.removeprefix("*.") for scope in scopes if "/" not in scope)
     return sorted(dict.fromkeys([*names, *map(registrable, names)]))[:NAMES_MAX]
 
 
 NAMES_MAX = 500
-"""A browser shows a few of them at a time."""
+"""The most names for completion; a browser shows a few of them at a time."""
 
 
 def is_of_same_site(name: str, host: str) -> bool:
-    """Whether a name, or a scope `*.example.org`, is of the same registrable domain as a host, and another one."""
+    """Whether a name, or a scope `*.example.org`, has the same registrable domain as a host, and differs from it."""
     domain = registrable(host)
     return name != host and "." in domain and not is_address(host) and registrable(name.removeprefix("*.")) == domain
 
 
 def is_address(text: str) -> bool:
-    """Whether it is an IP address in its usual spelling, without brackets."""
+    """Whether `text` is an IP address in its usual spelling, without brackets."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

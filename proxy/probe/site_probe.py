@@ -1,8 +1,8 @@
 """Probes a site over one route, step by step: connection, ClientHello, certificate, answer.
 
 A probe speaks TLS and HTTP itself, requests one page at most, and closes. A Dialer opens the path, so direct, a local
-strategy and a chain of relays are probed alike. Each step is emitted when it ends; what the steps mean is decided in
-`detect.verdict`.
+strategy and a chain of relays are probed alike. Each step is emitted when it ends; `detect.verdict` decides what the
+steps mean.
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ from proxy.probe.certificate_chain import fetch_chain, load_certificate_reader
 from proxy.probe.target import ProbeTarget
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of an answer without the end of its head, after which it is not HTTP."""
+"""Bytes without the end of a head after which an answer is not HTTP."""
 
 _DIGEST = 16
 """Hexadecimal digits of a page's digest."""
 
 _RATE_BYTES = 8192
-"""Fewer bytes show no speed."""
+"""The least bytes that show a speed."""
 
 
 @frozen_dataclass
 class SiteProbe:
-    """Makes probes, each on a connection of its own."""
+    """Makes probes, each on its own connection."""
 
     emit: Callable[[MeasurementStep], None]
     """Gets each step as it ends."""
     detect: DetectTuning
     tcp_info: TcpInfo
     knowledge: Knowledge = NOTHING_KNOWN
-    """Knows block pages and redirects in plain HTTP."""
+    """Recognises block pages and redirects in plain HTTP."""
     roots: KnownRoots = field(default_factory=KnownRoots)
     """The roots that are known to intercept."""
     trust: ssl.SSLContext | None = None
     """Verifies certificates; None: with the system's roots."""
     hello_turn: HelloTurn = no_turn
-    """Is waited for before each ClientHello on a direct route."""
+    """Awaited before each ClientHello on a direct route."""
 
     async def visit(
         self, route: Route, dialer: Dialer, destination: Destination, target: ProbeTarget, *, connect_s: float
     ) -> bool:
         """Requests `target` from `destination`, which is its host or one of the host's addresses. Returns whether an
-        answer came. Closes what it opened, also when it is cancelled."""
+        answer came. Closes the connection, also when it is cancelled."""
         visit = _Visit(self, route, dialer, destination)
         if target.protocol is Protocol.TLS:
             await self.turn(route)(target.host)
@@ -104,8 +104,8 @@ class SiteProbe:
         self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
     ) -> bool | None:
         """Sends a ClientHello with the SNI `name`, of a control site, to the address of the site under test. Any answer
-        shows that the address itself is not blocked. Returns whether one came; None: the connection failed, which is a
-        step of its own."""
+        shows that the address itself is not blocked. Returns whether an answer came; None when the connection failed,
+        which is emitted as a step."""
         visit = _Visit(self, route, dialer, destination)
         await self.turn(route)(name)
         stream = await visit.connect(connect_s, emit_success=False)  # the site's own visit emits that it connected
@@ -120,11 +120,12 @@ class SiteProbe:
             self._abort(path)
 
     def turn(self, route: Route) -> HelloTurn:
-        """What is waited for before a ClientHello on `route`: no network counts those within a relay's connection."""
+        """Returns the wait before a ClientHello on `route`. Networks do not count hellos within a relay's
+        connection."""
         return self.hello_turn if route.is_direct else no_turn
 
     def _abort(self, path: Stream) -> None:
-        # Else the kernel goes on retransmitting a name that was not answered.
+        # Without this, the kernel would go on retransmitting an unanswered ClientHello with its name.
         with contextlib.suppress(OSError):
             self.tcp_info.silence_retransmits(path.lowest_socket)
             path.abort()
@@ -186,8 +187,8 @@ class _Visit:
     # -- TLS -------------------------------------------------------------------------------------------------------
 
     async def handshake(self, stream: Stream, name: str, kind: StepKind, context: ssl.SSLContext) -> TlsStream | None:
-        """Sends a ClientHello with the SNI `name`. Returns None when the handshake fails; of a NEUTRAL step an alert is
-        an answer, too. Raises ssl.SSLCertVerificationError."""
+        """Sends a ClientHello with the SNI `name`. Returns None when the handshake fails; in a NEUTRAL step an alert
+        counts as an answer. Raises ssl.SSLCertVerificationError."""
         began = _now()
         snapshot = self._snapshot(stream)
         tls = _CountingTls(stream, context, name)
@@ -213,11 +214,11 @@ class _Visit:
     def _handshake_timeout(
         self, stream: Stream, tls: _CountingTls, snapshot: Snapshot | None, evidence: Evidence
     ) -> tuple[Symptom, str]:
-        """The symptom of a handshake that was not completed in time, in words too; adds to `evidence`."""
+        """Returns the symptom of a handshake that was not completed in time, and a sentence. Adds to `evidence`."""
         if tls.received:
             evidence["bytes"] = tls.received
             return Symptom.FROZEN, _("stopped after {count} bytes of its handshake", count=tls.received)
-        if snapshot is None or not self._route.is_direct:  # a relay acknowledges for itself
+        if snapshot is None or not self._route.is_direct:  # through a relay, acknowledgements are the relay's
             return Symptom.SILENT, _("no answer to the ClientHello")
         reading = self._probe.tcp_info.since(stream.lowest_socket, snapshot)
         evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
@@ -231,8 +232,8 @@ class _Visit:
         return Symptom.DROPPED, said
 
     def check_trusted_chain(self, chain: tuple[bytes, ...], host: str) -> bool:
-        """Whether a certificate that the system trusts is the site's own. It is not when a root signed it that is known
-        to intercept: some states made people install one."""
+        """Whether a certificate that the system trusts is the site's own. It is not if its root is known to intercept:
+        some states made people install one."""
         classified = classify_chain(chain, host, verified=True, expired=False, roots=self._probe.roots)
         if classified.kind is not CertificateKind.KNOWN_ROOT:
             self._emit(StepKind.CERTIFICATE, StepResult.OK, text=_("valid for the host name"))
@@ -242,14 +243,14 @@ class _Visit:
         return False
 
     async def report_untrusted(self, host: str, error: ssl.SSLCertVerificationError) -> None:
-        """Emits that the certificate was refused, and who issued it."""
+        """Emits that the certificate was refused, with its issuer."""
         began = _now()
         text: str = _("certificate not trusted: {reason}", reason=error.verify_message.rstrip("."))
         evidence: Evidence = {"verify_code": error.verify_code}
         if clock_may_be_wrong(error):
             text = _("{reason}; or this computer's clock is wrong", reason=text)
             evidence["clock"] = 1
-        # OpenSSL keeps no chain that it refused: it takes another connection.
+        # OpenSSL keeps no chain that it refused, so this needs another connection.
         fetched = await fetch_chain(
             self._dialer,
             self._destination,
@@ -294,7 +295,7 @@ class _Visit:
             received = path.received if isinstance(path, _CountingTls) else len(answer)
             symptom, text = self._answer_timeout(len(answer), received, rate, began, dropped=bool(drop_evidence))
         except OSError as error:
-            # A connection that breaks off late has delivered an answer all the same.
+            # A connection that breaks after the answer began has still delivered an answer.
             symptom = Symptom.NONE if answer else Symptom.RESET
             text = _("connection failed: {error}", error=str(error.strerror or error))
         if not answer and symptom is Symptom.NONE:
@@ -303,9 +304,9 @@ class _Visit:
         if head is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, _("answered {bytes}", bytes=repr(bytes(answer[:16])))
         evidence: Evidence = {"bytes": len(answer), **(head or {}), **drop_evidence}
-        # Inside verified TLS nobody but the site can send a block page.
+        # Inside verified TLS only the site itself can send a block page.
         if head is not None and symptom is Symptom.NONE and target.protocol is Protocol.HTTP:
-            if head.get("status") == 200:  # the pages of other statuses are those of the server's program
+            if head.get("status") == 200:  # pages of other statuses are the same for all sites of a server program
                 evidence["body"] = _body_digest(bytes(answer), target.host)
             classified = self._probe.knowledge.classify(bytes(answer), target.host, complete=True)
             evidence |= classified.evidence
@@ -325,9 +326,9 @@ class _Visit:
     def _answer_timeout(
         self, answered: int, received: int, rate: float | None, began: float, *, dropped: bool
     ) -> tuple[Symptom, str]:
-        """The symptom of an answer that stopped, or took too long as a whole, in words too. What came slowly and then
-        paused is slow; what came fast and stopped is frozen. `answered` bytes of HTTP came in `received` bytes, which
-        may end in an incomplete TLS record."""
+        """Returns the symptom of an answer that stopped, or took too long as a whole, and a sentence. A slow answer
+        with a pause is slow; a fast answer that stopped is frozen. `answered` bytes of HTTP came in `received` bytes,
+        which may end in an incomplete TLS record."""
         if dropped:
             return Symptom.DROPPED, _("the request was never acknowledged")
         if not answered:
@@ -352,8 +353,8 @@ class _Visit:
         is_answered: Callable[[], bool],
         evidence: Evidence,
     ) -> Iterator[None]:
-        """Limits the wait for an answer. Raises TimeoutError after `seconds`, or after `dropped_s` when the kernel has
-        retransmitted and got no acknowledgement, as a race does for a client; then `evidence` gets the count."""
+        """Limits the wait for an answer. Raises TimeoutError after `seconds`; or after `dropped_s`, as in a race, when
+        the kernel has retransmitted and got no acknowledgement. `evidence` then gets the count."""
         loop = asyncio.get_running_loop()
 
         def check() -> None:
@@ -373,13 +374,13 @@ class _Visit:
 
 
 class _CountingTls(TlsStream):
-    """TLS that counts what it received."""
+    """TLS that counts the bytes received."""
 
     __slots__ = ("first_byte", "received")
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(inner, context, server_name)
-        self.received = 0  # bytes, with those of records that are not complete
+        self.received = 0  # bytes, including those of incomplete records
         self.first_byte = -1
 
     def _take_in(self, data: bytes | memoryview) -> None:
@@ -394,7 +395,7 @@ class _CountingTls(TlsStream):
 
 
 def _handshake_text(symptom: Symptom, error: OSError, received: int) -> str:
-    """What ended a handshake, in words."""
+    """Returns a sentence about the end of a handshake."""
     if symptom is Symptom.EOF:
         after = _("closed after {count} bytes", count=received)
         return after if received else _("connection closed after the ClientHello")
@@ -418,7 +419,8 @@ def _certificate_evidence(classified: ClassifiedChain) -> Evidence:
 
 
 def _body_digest(answer: bytes, host: str) -> str:
-    """What tells whether other sites got the same page: block pages often name the host, and nothing else of it."""
+    """Returns a digest that is equal for other sites with the same page: block pages often differ only in the host's
+    name, which is left out."""
     _, _, body = answer.partition(b"\r\n\r\n")
     if not body:
         return ""
@@ -426,12 +428,12 @@ def _body_digest(answer: bytes, host: str) -> str:
 
 
 def _rate(answer: bytearray, seconds: float) -> float | None:
-    """Bytes a second until the last one came; None when too few came to tell."""
+    """Returns the bytes a second up to the last byte; None when there are too few."""
     return len(answer) / seconds if seconds > 0 and len(answer) >= _RATE_BYTES else None
 
 
 def _is_complete(answer: bytearray) -> bool:
-    """Whether all of the answer has come, by its Content-Length, or a head never will."""
+    """Whether the whole answer has come, by its Content-Length, or it is not HTTP by its size."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
         return len(answer) > HEAD_LIMIT
@@ -444,8 +446,9 @@ _TITLE_LIMIT = 200
 
 
 def _parse_answer(answer: bytes) -> Evidence | None:
-    """The status, the Location field and the title of an answer; None when it is not HTTP. What was cut off, or breaks
-    the rules of `wire.http1_response`, is read as far as it goes: a censor's answer is evidence too."""
+    """Returns the status, the Location field and the title of an answer; None when it is not HTTP. An answer that is
+    cut off, or breaks the rules of `wire.http1_response`, is parsed as far as possible: a censor's answer is evidence
+    too."""
     head, _, _ = answer.partition(b"\r\n\r\n")
     status_line = head.split(b"\r\n", 1)[0]
     if not status_line.startswith(b"HTTP/1.") or not status_line[9:12].isdigit():

@@ -1,4 +1,4 @@
-"""The target of a probe: a page of a site, parsed from what a person types.
+"""The target of a probe: a page of a site, parsed from a person's input.
 
 The input is a name or an address, with or without a port, or a URL, and may hold any characters. The request that is
 made from it is always well-formed.
@@ -15,7 +15,7 @@ from proxy.wire import hostnames as names
 
 _URL_LIMIT = 8192
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-"""By scheme: those whose sites a browser opens."""
+"""The default port of each scheme that a browser opens."""
 
 _SUGGESTED = ("http", "https")
 AGENT = "Mozilla/5.0"
@@ -46,7 +46,7 @@ class ProbeTarget:
         return f"{'https' if self.protocol is Protocol.TLS else 'http'}://{self.field}{self.target}"
 
     def request(self, *, is_last: bool = True) -> bytes:
-        """The request; unless it is the last one, the connection stays open for more."""
+        """Returns the request. Unless it is the last one, the connection stays open."""
         lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {AGENT}", "Accept: */*")
         return "\r\n".join((*lines, *(["Connection: close"] if is_last else []), "", "")).encode("ascii")
 
@@ -66,7 +66,7 @@ def page_of(text: str) -> ProbeTarget:
         raise ValueError(f"unknown scheme {quoted(scheme)}{suggestion(scheme, _SUGGESTED)}")
     if not parts.hostname:
         raise ValueError("no host is named")
-    port = parts.port  # the port raises ValueError, with a sentence, beyond 65535
+    port = parts.port  # raises ValueError, with a sentence, above 65535
     plain = scheme in ("http", "ws") or (not scheme and port == 80)
     if port is None:
         port = _PORTS.get(scheme, 443)
@@ -76,7 +76,7 @@ def page_of(text: str) -> ProbeTarget:
 
 
 def names_port(text: str) -> bool:
-    """Whether the text has a scheme or a port, so that no other one may be tried. `page_of` has accepted it."""
+    """Whether the text has a scheme or a port, so that no other port may be tried. `page_of` has accepted the text."""
     text = text.strip()
     if "://" in text:
         return True
@@ -84,6 +84,6 @@ def names_port(text: str) -> bool:
 
 
 def _ascii(target: str) -> str:
-    """The request target, at most 2048 bytes, with all bytes escaped that could end its line."""
+    """Returns the request target, of 2048 bytes at most, with all bytes escaped that could end its line."""
     safe = (f"%{byte:02X}" if not 0x21 <= byte <= 0x7E else chr(byte) for byte in target.encode("utf-8"))
     return "".join(safe)[:2048]

@@ -1,8 +1,8 @@
-"""Measures how many bytes a route delivers on one connection, for blocks that freeze or slow a connection later on.
+"""Measures the bytes that a route delivers on one connection, for blocks that freeze or slow a connection later on.
 
 The probe requests the site's first page again and again on one connection, without cookies or paths of the user, until
-enough bytes have come, the server ends it, or the time is over. Where the page is very small, enough never come; then
-the bytes that another route delivered of the same page tell whether it was all.
+there are enough bytes, the server ends the connection, or the time is over. A very small page never brings enough; the
+caller then compares with the bytes of another route.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from proxy.net.stream import Stream
 from proxy.probe.target import AGENT
 
 REQUESTS_MAX = 100
-"""Requests of one measurement, to spare a site whose first page is small. Apache ends a connection after as many
+"""The most requests of one measurement, to spare a site with a small first page. Apache ends a connection after as many
 (MaxKeepAliveRequests). For 64 KiB, answers of 656 bytes are enough, head included."""
 
 _QUIET_S = 1.0
-"""After this time without a byte the next requests are sent: where an answer ends is not parsed here. They are
-pipelined (RFC 9112 section 9.3.2), since one after the other they take longer than a measurement may."""
+"""Seconds without a byte after which the next requests are sent, since the end of an answer is not parsed here. They
+are pipelined (RFC 9112 section 9.3.2): one after the other they would take longer than a measurement may."""
 
 
 async def measure_throughput(
@@ -39,9 +39,10 @@ async def measure_throughput(
     request: bytes | None = None,
     trust: ssl.SSLContext | None = None,
 ) -> int:
-    """Returns the bytes that one connection to `host` delivers, over TLS or plain HTTP: until there are `enough`, or
-    all that `REQUESTS_MAX` requests get. 0 when the connection broke off, or delivered neither within `within_s`.
-    `request` is for another page than the first; `trust` verifies the certificate (None: with the system's roots)."""
+    """Returns the number of bytes that one connection to `host` delivers, over TLS or plain HTTP: until there are
+    `enough`, or all that `REQUESTS_MAX` requests get. Returns 0 when the connection broke, or delivered neither within
+    `within_s`. `request` is for another page than the first; `trust` verifies the certificate (None: with the system's
+    roots)."""
     stream: Stream | None = None
     try:
         with deadline(within_s):
@@ -58,7 +59,7 @@ async def measure_throughput(
 
 
 def first_page_request(host: str) -> bytes:
-    """The request for the first page of `host`, as anybody would send it, after which more may follow."""
+    """Returns a request for the first page of `host`, without anything of the user. The connection stays open."""
     return f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n\r\n".encode()
 
 
@@ -75,7 +76,8 @@ async def _request_until_enough(stream: Stream, request: bytes, enough: int) -> 
 
 
 async def _receive_until_quiet(stream: Stream, enough: int) -> tuple[int, bool]:
-    """Returns the bytes received until there are enough, or none came for `_QUIET_S`; and whether the server closed."""
+    """Returns the number of bytes received until there are enough, or none came for `_QUIET_S`; and whether the server
+    closed."""
     received = 0
     with contextlib.suppress(TimeoutError):
         while received < enough:

@@ -1,11 +1,11 @@
-"""Finds out on which way to a relay transfers pass, beside the first visit through it: so that no page stops half-way.
+"""Checks on which way to a relay transfers pass, beside the first visit through it, so that no page stops half-way.
 
 Some censors let a connection to a relay pass and freeze it after some kilobytes. A handshake does not show that, and a
-page that stopped cannot go on elsewhere. So where a relay has alternatives (`?alt=`) and the way that a visit has just
-taken was never seen to carry more, the visit waits, with its path open and nothing sent on it, while the first page of
-its site is requested through the same relay: without cookies and without the user's path. The kernel tells a way that
-stopped from a server that is slow. Where it stopped, the next way is tried alike, and the visit takes that one. All
-visits through one relay wait for one check. When nothing is shown they go on as they would have.
+page that stopped cannot go on elsewhere. So the first visit over an unproven way to a relay with alternatives (`?alt=`)
+waits, with its path open and nothing sent on it. Meanwhile the first page of its site is requested through the same
+relay, without cookies and without the user's path. The kernel distinguishes a way that stopped from a slow server. If
+it stopped, the next way is tried, and the visit takes that one. All visits through one relay wait for one check.
+Without a result they go on over their own path.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Reader
 
 WITHIN_S = 5.0
-"""For one way, which takes some ten round trips. Where these are long, a transfer has just stopped by then, or is about
-to: while that may show soon, a way has as long again, of the time of ways that were not tried."""
+"""Seconds for one way, which takes some ten round trips. On a long path, a transfer may have just stopped by then, or
+be about to. While that may show soon, a way gets the same time again, from the time of ways that were not tried."""
 
 WAYS_MAX = 3
-"""Ways that one check tries: the next one only after one that stalls."""
+"""The most ways that one check tries: the next way only after one that stalls."""
 
 CHECK_S = WAYS_MAX * WITHIN_S
-"""For all of them."""
+"""Seconds for the whole check."""
 
 REQUESTS_MAX = 64
-"""Requests on one way, where the first page is small: pages of 500 bytes bring 32 KiB (`proof_bytes`). It is less than
-a page with its pictures takes of many sites."""
+"""The most requests on one way, for a small first page: pages of 500 bytes bring 32 KiB (`proof_bytes`). Many sites
+need more requests for one page with its pictures."""
 
 REFUSED_MAX = 8
-"""The same of a site that refuses (4xx), as many do that ask whether a browser is there: their page for that has 5 to
-10 KB. One that is overloaded or wants fewer requests (5xx, 429) is asked once."""
+"""The most requests to a site that refuses (4xx), as many sites do that check for a browser: their page for it has 5 to
+10 KB. A site that is overloaded or wants fewer requests (5xx, 429) gets one."""
 
 EXTRA_MAX = 3
-"""Requests beside these, in pauses."""
+"""The most additional requests, in pauses."""
 
 QUIET_S = (0.3, 1.0)
-"""The least and the most seconds without a byte that are a pause; between them, twice the time that the first answer
-took."""
+"""The least and the most seconds without a byte that are a pause. Between these limits, it is twice the time of the
+first answer."""
 
 STALLED_S = 0.5
-"""Seconds in which nothing must have come of a connection that stalls, not even an acknowledgement."""
+"""Seconds without a byte or an acknowledgement that a stalled connection needs."""
 
 AGAIN_S = (10.0, 60.0, 600.0)
-"""Seconds until a visit may bring the next check when one showed nothing; the last one repeats."""
+"""Seconds until a visit may start the next check after one without a result; the last value repeats."""
 
 _LOOK_S = 0.05
 _RELAYS_MAX = 256
@@ -74,10 +74,10 @@ _TLS_PORT, _HTTP_PORT = 443, 80
 
 
 class Transfer(Enum):
-    """What became of a transfer."""
+    """The result of a transfer."""
 
-    UNKNOWN = auto()  # the site had no more to give, refused, or took too long
-    PASSES = auto()  # it brought more than stalled ones do
+    UNKNOWN = auto()  # the site had no more bytes, refused, or took too long
+    PASSES = auto()  # it carried more bytes than stalled ones do
     STALLS = auto()  # it stopped, and the other end of the connection acknowledges nothing
 
 
@@ -87,8 +87,8 @@ class _Trial:
 
     stream: Stream
     transfer: Transfer = Transfer.UNKNOWN
-    last: FlowSample = field(default_factory=FlowSample)  # when bytes came last
-    came_at: float = -math.inf  # by the loop's clock: when that was
+    last: FlowSample = field(default_factory=FlowSample)  # the sample when bytes came last
+    came_at: float = -math.inf  # the time of that sample, by the loop's clock
 
     @property
     def peer(self) -> str:
@@ -97,10 +97,10 @@ class _Trial:
 
 @dataclass
 class _InVain:
-    """Checks in a row that showed nothing."""
+    """Consecutive checks without a result."""
 
     count: int = 0
-    until: float = 0.0  # by the loop's clock: when the next one may begin
+    until: float = 0.0  # the time when the next check may begin, by the loop's clock
 
 
 class TransferCheck:
@@ -124,8 +124,8 @@ class TransferCheck:
         self._in_vain: Bounded[tuple[NetworkId, Destination], _InVain] = Bounded(_RELAYS_MAX)
 
     def dialer_for(self, setup: Setup) -> DialerFor:
-        """See TransferChecker. Nothing is checked without re-tests (`[auto] retest`), nor where the kernel cannot be
-        asked: a slow server would look like a stall."""
+        """See TransferChecker. There is no check without re-tests (`[auto] retest`), nor without TCP_INFO: a slow
+        server would look like a stall."""
         registry, relays = setup.registry, setup.registry.with_alternatives
         if not setup.settings.auto.retest or not self._tcp_info.usable:
             return registry.dialer
@@ -139,9 +139,9 @@ class TransferCheck:
 
     async def stalling(self, dialer: Dialer, relay: Destination, peer: str, site: Destination) -> Collection[str]:
         """Waits for the check of `relay`, and starts it if it is needed: `dialer` leads through the relay, and has just
-        taken the way to `peer`. Returns the peers at which transfers stall, as far as that was seen, while another way
-        is open; empty at once when there is nothing to find out. It ends by itself, also when nobody waits for
-        it any more: what it shows serves the next visit."""
+        taken the way to `peer`. Returns the peers at which transfers were seen to stall while another way is open;
+        empty at once when no check is needed. The check ends by itself, even if nobody waits for it any more: its
+        result serves the next visit."""
         key = network, _ = self._network(), relay
         if not self._ways.is_unproven(relay, peer, network, self._now()):
             return ()
@@ -184,12 +184,12 @@ class TransferCheck:
                 trial.stream.abort()
 
     def _learn(self, trials: Sequence[_Trial], relay: Destination, network: NetworkId) -> Collection[str]:
-        """Tells the beliefs what the trials show when they are compared. Returns what `stalling` does."""
+        """Compares the trials, and notes the result of each way in RelayWays. Returns as `stalling` does."""
         loop, now, key = asyncio.get_running_loop(), self._now(), (network, relay)
         last = trials[-1] if trials else None
         silent = [trial for trial in trials if trial.transfer is Transfer.STALLS and self._is_silent(trial)]
         peers = {trial.peer for trial in silent}
-        if all(trial.peer in peers for trial in trials):  # nothing goes on elsewhere
+        if all(trial.peer in peers for trial in trials):  # no way works, so this shows nothing
             silent, peers = [], set()
         for trial in silent:
             self._ways.stalled(relay, trial.peer, trial.last.bytes_in, network, now)
@@ -201,8 +201,8 @@ class TransferCheck:
         return peers
 
     async def _transfer(self, trial: _Trial, site: Destination, ends_at: float) -> None:
-        """Requests pages until the trial's result is known, and notes it. After `ends_at` only what may show soon is
-        awaited, for as long as one way has."""
+        """Requests pages until the trial's result is known, and notes it in `trial`. After `ends_at` it waits only
+        while a stall may show soon, for WITHIN_S at most."""
         loop = asyncio.get_running_loop()
         trial.last = self._sample(trial)
         bringing = spawn(_bring(trial, site, self._detect.proof_bytes), name=f"request pages of {site.host}")
@@ -223,22 +223,22 @@ class TransferCheck:
             bringing.cancel()
 
     def _has_stopped(self, sample: FlowSample, last: FlowSample) -> bool:
-        """Whether what was sent since bytes came `last` was sent again and again, and nothing at all was heard."""
+        """Whether the bytes sent since `last` were retransmitted several times, and the other end was silent."""
         again = sample.retransmits - last.retransmits
         return sample.unacked > 0 and again >= self._detect.frozen_retransmits and sample.heard_s >= STALLED_S
 
     def _is_silent(self, trial: _Trial) -> bool:
-        """Whether a trial that stopped still has no answer: it was no short outage."""
+        """Whether a trial that stopped still has no answer, so that it was no short outage."""
         sample = self._sample(trial)
         return sample.unacked > 0 and sample.bytes_in <= trial.last.bytes_in
 
     def _sample(self, trial: _Trial) -> FlowSample:
-        """What the kernel counted of the connection to the relay; nothing when it was closed."""
+        """Returns the kernel's counters of the connection to the relay; zeros when it was closed."""
         return self._tcp_info.sample(trial.stream.lowest_socket) or FlowSample()
 
 
 class _CheckedDialer:
-    """Dials through a relay that has alternatives, by a way on which transfers pass as far as that is known."""
+    """Dials through a relay that has alternatives, over a way on which transfers do not stall as far as is known."""
 
     def __init__(self, check: TransferCheck, dialer: Dialer, relay: Destination) -> None:
         self._check = check
@@ -246,7 +246,8 @@ class _CheckedDialer:
         self._relay = relay
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer. What is no web site is dialed as ever, and so is an address: no name can be verified there."""
+        """See Dialer. Another port than a website's is dialed without a check. So is an address, since it has no name
+        to verify."""
         stream = await self._dialer.dial(destination)
         if destination.address is not None or destination.port not in (_TLS_PORT, _HTTP_PORT):
             return stream
@@ -256,7 +257,7 @@ class _CheckedDialer:
             stalling = await self._check.stalling(self._dialer, self._relay, stream.peer, destination)
             stream.held_s = loop.time() - opened_at
             if stream.peer in stalling:
-                with contextlib.suppress(DialError):  # then what is open is all there is
+                with contextlib.suppress(DialError):  # then the open path is the only one
                     other = await self._dialer.dial(destination)
                     other.held_s = stream.held_s
                     stream.abort()
@@ -271,14 +272,14 @@ class _CheckedDialer:
 
 
 def _shows_soon(trial: _Trial, sample: FlowSample) -> bool:
-    """Whether a stall may show soon: bytes come, or a pause in them is not over, or what was sent after one is not
-    acknowledged yet."""
+    """Whether a stall may show soon: bytes come, a pause is not over, or bytes sent after one are not acknowledged
+    yet."""
     return sample.unacked > 0 or asyncio.get_running_loop().time() - trial.came_at <= QUIET_S[1] + 2 * _LOOK_S
 
 
 async def _bring(trial: _Trial, site: Destination, enough: int) -> None:
-    """Requests the site's first page again and again, over verified TLS or plain HTTP, until there is no more to be
-    had."""
+    """Requests the site's first page again and again, over verified TLS or plain HTTP, until there are `enough` bytes
+    or no more come."""
     with contextlib.suppress(OSError, PeerError):
         if site.port == _TLS_PORT:
             trial.stream = tls = TlsStream(trial.stream, context_trusting(None), site.host)
@@ -297,8 +298,8 @@ class _Pages:
         self._quiet_s = math.inf
 
     async def request(self, enough: int) -> None:
-        """Requests pages until they have `enough` bytes or are as many as the site may be asked for: first one, then
-        the others at once (RFC 9112 section 9.3.2). Raises OSError, and PeerError for what is no answer."""
+        """Requests pages until they have `enough` bytes, or the site has got its most requests: first one page, then
+        the others at once (RFC 9112 section 9.3.2). Raises OSError, and PeerError for bytes that are no answer."""
         loop = asyncio.get_running_loop()
         answered, limit, wanted = 0, 1, 1
         while wanted > 0:
@@ -333,8 +334,8 @@ class _Pages:
         return head
 
     async def _receive(self) -> None:
-        """Takes in more. After a pause in what comes one more page is requested, EXTRA_MAX times at most: whether that
-        is acknowledged tells a pause of the server from a stall."""
+        """Receives more bytes. After a pause one more page is requested, EXTRA_MAX times at most: whether that request
+        is acknowledged distinguishes a pause of the server from a stall."""
         while True:
             try:
                 with deadline(self._quiet_s if self._extra < EXTRA_MAX and self._received else None):
@@ -352,7 +353,7 @@ class _Pages:
 
 
 def _limit(status: int) -> int:
-    """Requests that a site may get that answers with this status."""
+    """Returns the most requests to a site that answers with this status."""
     if status < 400:
         return REQUESTS_MAX
     return REFUSED_MAX if status < 500 and status != 429 else 1

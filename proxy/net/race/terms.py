@@ -1,4 +1,4 @@
-"""The parts that all races under one configuration share: dialers, TCP_INFO, policy and settings."""
+"""The parts that all races under one configuration share: dialers, TCP_INFO, knowledge and settings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What every route to a site shows, measured on purpose and told step by step.
+"""Measures a site over every route, and reports step by step.
 
-For `byway why`, which asks thoroughly about one site, and `byway test`, which asks briefly about many. Nothing is sent
-that the user's own rules, or a suspicion once held, forbid; what the steps mean is the business of `detect.verdict`.
+`byway why` measures one site thoroughly, `byway test` many sites briefly. Nothing is sent that the user's rules, or the
+belief about a suspect name, forbid. `detect.verdict` decides what the steps mean.
 """

@@ -1,7 +1,7 @@
-"""The control of a measurement: another site, tested direct. Where it does not answer either, a failure says nothing
+"""The control of a measurement: another site, tested direct. If it does not answer either, a failure shows nothing
 about the measured site.
 
-Control pages are the user's own (`[auto] controls`), as far as rules and addons allow them direct and they work.
+Control pages are those of `[auto] controls` that rules and addons allow direct, and that are not in trouble themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proxy.probe.site_probe import SiteProbe
 from proxy.probe.target import ProbeTarget
 
 _CONTROLS_MAX = 2
-"""Pages that are requested at most: one that does not answer may be blocked itself, two at once would be chance."""
+"""The most pages that are requested: one without an answer may be blocked itself; two at once are improbable."""
 
 
 class SharedControls:
@@ -66,7 +66,7 @@ class Controls:
             text = _("no control site may be tested direct (`[auto] controls`)")
             emit(MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, text=text))
             return
-        random.shuffle(pages)  # Byway is not to be recognised by the page that it always requests first
+        random.shuffle(pages)  # a fixed first page would identify Byway
         keep_s = self._env.settings.detect.measure_control_s
         for page in pages[:_CONTROLS_MAX]:
             step = await self._shared.check(page, partial(self._probe_page, page), keep_s=keep_s)
@@ -78,8 +78,8 @@ class Controls:
             emit(await self._shared.check(plain.target, partial(self._probe_portal, plain), keep_s=keep_s))
 
     async def _probe_portal(self, page: ControlPage) -> MeasurementStep:
-        """Requests the page of plain http, since no control site answers. A captive portal answers in its place; any
-        other answer shows nothing but the time of day."""
+        """Requests the page over plain http, since no control site answers. A captive portal answers in its place. Any
+        other answer shows only the time of day."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         checked = await check_control_page(
@@ -128,13 +128,14 @@ class Controls:
         return [page for page in pages if await self._env.may_be_control(page)]
 
     async def neutral_name(self) -> str:
-        """A name that censors have no reason to block, for another SNI; empty when no control page may be used."""
+        """Returns a name that censors have no reason to block, for another SNI; empty when no control page may be
+        used."""
         return next((page.host for page in await self._pages() if page.host != self._request.page.host), "")
 
 
 def _kept_of(evidence: Evidence) -> Evidence:
-    """What the last step of a control page shows beside its result: a certificate that is not valid today, or a forged
-    address, which a captive portal gives for every name."""
+    """Returns the evidence of a control page's last step beside its result: a certificate that is not valid today, or a
+    forged address, which a captive portal gives for every name."""
     kept: Evidence = {}
     if "clock" in evidence:
         kept["clock"] = evidence["clock"]

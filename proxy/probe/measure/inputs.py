@@ -1,4 +1,4 @@
-"""The inputs of a measurement: what is to be measured, and the environment that it is measured in."""
+"""The inputs of a measurement: the request for it, and its environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy.session.setup import Setup, refusal_by
 
 
 class ProbeEnvironment(Protocol):
-    """What a measurement dials with, asks for names, and is allowed to do."""
+    """The dialers, the resolvers and the permissions of a measurement."""
 
     @property
     def settings(self) -> Settings: ...
@@ -41,38 +41,38 @@ class ProbeEnvironment(Protocol):
         """Verifies certificates; None: with the system's roots."""
 
     def dialer(self, route: Route, /) -> Dialer:
-        """Raises BywayError for a strategy that cannot be used here."""
+        """Returns the dialer of a route. Raises BywayError for a strategy that cannot be used here."""
 
     def carries(self, route: Route, destination: Destination, /) -> bool:
-        """Whether the relays of `route` can be asked for `destination`."""
+        """Whether the relays of `route` take `destination`."""
 
     def refuses(self, destination: Destination, address: IPAddress, /) -> str | None:
-        """Why this address may not be dialed for `destination`; None: it may."""
+        """Returns the reason why this address may not be dialed for `destination`; None when it may."""
 
     def is_private(self, host: str, /) -> bool:
-        """Whether nothing may be sent to `host` but what the user sends."""
+        """Whether Byway may send nothing of its own to `host`."""
 
     async def may_be_control(self, page: ProbeTarget, /) -> bool:
         """Whether a control page may be requested direct, and its site is not in trouble itself."""
 
     async def resolve(self, host: str, /) -> Sequence[IPAddress]:
-        """Asks the system's resolver, unencrypted. Raises DialError."""
+        """Resolves by the system, unencrypted. Raises DialError."""
 
     async def secure(self, host: str, /) -> Sequence[IPAddress]:
-        """Asks encrypted DNS. Raises DialError."""
+        """Resolves by encrypted DNS. Raises DialError."""
 
     async def compare(self, host: str, /) -> DnsFinding | None:
-        """What is wrong with the system's answer for `host`, once both resolvers were asked; None: nothing is. Raises
-        DialError."""
+        """Compares the answers of both resolvers for `host`. Returns the finding against the system's answer; None when
+        there is none. Raises DialError."""
 
     def finding(self, host: str, /) -> DnsFinding | None:
-        """The same as far as it is known, without asking."""
+        """Returns the stored finding for `host`, if there is one. Sends no query."""
 
     def is_local_zone(self, host: str, /) -> bool:
-        """Whether the lookups so far found `host` to be a name of the local network's own. Asks nobody."""
+        """Whether `host` is a name of the local network, by the lookups so far. Sends no query."""
 
     def may_be_local_zone(self, host: str, /) -> bool:
-        """Whether `host` may turn out to be such a name, by what the resolvers have said so far. Asks nobody."""
+        """Whether `host` may be a name of the local network, by the lookups so far. Sends no query."""
 
     def hello_turn(self, name: str, /) -> Awaitable[None]:
         """Waits until a ClientHello with this name may be sent on a direct route, and notes it."""
@@ -135,13 +135,13 @@ class SetupEnvironment:
 
 @frozen_dataclass
 class MeasurementRequest:
-    """What is to be measured, with the plan and the stored status of the site."""
+    """The page to measure, with the plan and the stored status of the site."""
 
     page: ProbeTarget
     plan: Plan
     belief: Belief
     routes: tuple[Route, ...]
-    """To be tested: direct, local strategies, relays."""
+    """The routes to test: direct, local strategies, relays."""
     thorough: bool = True
     """Whether to test both address families, another SNI at the same address, and encrypted DNS beside the system's."""
 
@@ -151,26 +151,26 @@ class MeasurementRequest:
 
     @property
     def must_find_place(self) -> bool:
-        """Whether lookups must show first that the site is not on the home network: AUTO sends a name to relays, and
-        direct may ask for it."""
+        """Whether lookups must first show that the site is not on the home network: under AUTO, relays would get the
+        name, and direct may look it up."""
         plan, is_name = self.plan, self.destination.address is None
         return plan.action is Action.AUTO and is_name and any(route.is_direct for route in plan.routes)
 
     @property
     def needs_transfer(self) -> bool:
-        """Whether a page of the usual size would show nothing: the stored status says that larger transfers stall, or
-        are slow."""
+        """Whether a page of the usual size would show nothing, since by the stored status larger transfers stall or are
+        slow."""
         return self.thorough and self.belief.state in TROUBLED and self.belief.cause in NEEDS_BYTES_PROOF
 
 
 def is_at_home(env: ProbeEnvironment, request: MeasurementRequest) -> bool:
-    """Whether the site is on the home network, by its plan or by what lookups have found since."""
+    """Whether the site is on the home network, by its plan or by later lookups."""
     if request.plan.is_home:
         return True
     return request.plan.action in (Action.AUTO, Action.DIRECT) and env.is_local_zone(request.page.host)
 
 
 def measured_routes(settings: Settings) -> tuple[Route, ...]:
-    """All routes that a measurement tests under these settings: direct, each local strategy, each relay."""
+    """Returns all routes that a measurement tests under these settings: direct, each local strategy, each relay."""
     local = [Route(wrap=tuple(rung.split("|"))) for rung in settings.auto.ladder]
     return (DIRECT, *local, *(Route((relay.name,)) for relay in enabled_relays(settings.relay)))

@@ -1,8 +1,8 @@
 """Measures one site over all routes, and yields the steps as they end.
 
 Routes through relays are probed at the same time as the direct ones, once the name lookups have shown that the site is
-not on the home network. Direct begins with these lookups and ends with a control page where something failed. A step
-that is not allowed is "not tested", with the reason.
+not on the home network. Direct begins with these lookups, and ends with a control page if something failed. A step that
+is not allowed is "not tested", with the reason.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from proxy.probe.throughput import measure_throughput
 from proxy.wire.fragmentation import idle_strategies
 
 _RELAY_TIMEOUT_S = 15.0
-"""A slow Tor circuit opens a path in 11 s. A client's connection waits longer when it has nothing else to wait for."""
+"""Seconds for a relay to open a path; a slow Tor circuit takes 11 s. A client's connection waits longer when there is
+no other route."""
 
 _AT_HOME = _("it is on the local network: direct only")
 
@@ -49,8 +50,8 @@ _AT_HOME = _("it is on the local network: direct only")
 async def measure(
     env: ProbeEnvironment, request: MeasurementRequest, controls: SharedControls | None = None
 ) -> AsyncGenerator[MeasurementStep, None]:
-    """Yields the steps as they end. Measurements that get the same `controls` share the results of control pages.
-    Closing the generator early cancels what is under way and closes it."""
+    """Yields the steps as they end. Measurements with the same `controls` share the results of control pages. Closing
+    the generator early cancels the probes and closes their connections."""
     steps: asyncio.Queue[MeasurementStep | None] = asyncio.Queue()
     measurement = _Measurement(env, request, controls or SharedControls(), steps.put_nowait)
     work = spawn(measurement.run(), name=f"measure {request.page.host}")
@@ -58,7 +59,7 @@ async def measure(
     try:
         while (step := await steps.get()) is not None:
             yield step
-        await work  # raises what went wrong in Byway itself
+        await work  # raises a fault of Byway itself
     finally:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -89,18 +90,18 @@ class _Measurement:
             hello_turn=env.hello_turn,
         )
         self._controls = Controls(env, request, self._probe, shared)
-        # They are made for direct. Without direct their steps would be of a route that was not asked for.
+        # The lookups belong to direct. Without direct, their steps would be of a route that was not requested.
         is_direct = any(route.is_direct for route in request.routes)
         self._lookups = NameLookups(env, request, self._emit_step if is_direct else lambda step: None)
         self._answered_neutral: set[str] = set()  # addresses
         self._opened: set[str] = set()  # `address:port` of direct connections that were opened
-        # Also where direct delivered: a control explains or supports what it shows. A resolver that is not asked for a
-        # name under suspicion may fail for all names.
+        # A control is needed after a failure, and also where it explains the result of direct. The system's resolver,
+        # which gets no query for a suspect name, may fail for all names.
         self._needs_control = request.belief.cause == Cause.DNS
-        self._is_out_of_date = False  # the certificate that direct got is of another day, or the clock is wrong
+        self._is_out_of_date = False  # direct got a certificate that is not valid today, or the clock is wrong
 
     async def run(self) -> None:
-        """Emits all steps within `measure_site_s`; what has not ended by then is dropped."""
+        """Emits all steps within `measure_site_s`. Probes that have not ended by then are cancelled."""
         routes = self._request.routes
         if refusal := self._refusal():
             for route in routes:
@@ -118,7 +119,7 @@ class _Measurement:
                         group.create_task(self._probe_relay(route, slots))
 
     def _refusal(self) -> str:
-        """Why nothing at all may be sent to the site; empty when it may."""
+        """Returns the reason why nothing may be sent to the site; empty when something may."""
         if self._request.plan.action is Action.BLOCK:
             return _("blocked: {reason}", reason=self._request.plan.why)
         if self._env.is_private(self._request.page.host):
@@ -166,7 +167,7 @@ class _Measurement:
                 await self._probe_transfer(route, dialer, destination)
 
     async def _probe_transfer(self, route: Route, dialer: Dialer, dialed: Destination) -> bool:
-        """Requests the page until enough has come, where its usual size would show nothing. Returns False when the
+        """Requests the page until `measure_bytes` have come, if one page would show nothing. Returns False when the
         transfer stopped, or took too long."""
         if not self._request.needs_transfer:
             return True
@@ -235,8 +236,8 @@ class _Measurement:
         return await self._probe_transfer(route, dialer, dialed)
 
     def _dialed(self, address: IPAddress) -> Destination:
-        """What is dialed for one address: the address, or the site's name where the guard allows the address only for
-        that name."""
+        """Returns the destination to dial for one address: the address itself, or the site's name if the guard allows
+        the address only for that name."""
         literal = Destination(str(address), self._request.page.port)
         return literal if self._env.refuses(literal, address) is None else self._request.destination
 
@@ -262,7 +263,7 @@ class _Measurement:
     async def _probe_strategies(
         self, routes: Sequence[Route], addresses: Sequence[IPAddress], reached: Sequence[IPAddress]
     ) -> None:
-        """Probes the strategies that change the flight, where direct fails after its connection was opened."""
+        """Probes the strategies that change the flight, if direct failed after its connection was opened."""
         port = self._request.page.port
         opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
         if reached or not opened:
@@ -270,7 +271,7 @@ class _Measurement:
             for route in routes:
                 self._skip(route, _("not needed: direct works") if reached else why)
             return
-        if self._is_out_of_date:  # each of them would wait for its turn, twice
+        if self._is_out_of_date:  # each strategy would get the same, after two waits for its turn
             for route in routes:
                 self._skip(route, _("its certificate would be the same"))
             return
@@ -285,8 +286,8 @@ class _Measurement:
                 await self._probe_strategy(route, address)
 
     async def _in_residual_window(self, address: IPAddress) -> bool:
-        """Whether another SNI that was answered at the address is not any more: then a strategy would fail there for
-        no fault of its own."""
+        """Whether the address does not answer another SNI any more, which it answered before. A strategy would then
+        fail there through no fault of its own."""
         if str(address) not in self._answered_neutral:
             return False
         discarded: list[MeasurementStep] = []

@@ -1,7 +1,8 @@
 """The name lookups of a measurement: by the system's resolver, and by encrypted DNS.
 
 A suspect name, or one that the system's resolver answered wrongly before, is not looked up unencrypted again; a local
-name is never sent to an outside resolver. They also show whether the network's own resolver alone knows the name.
+name is never sent to an outside resolver. The lookups also show whether only the local network's resolver knows the
+name.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class NameLookups:
         self._request = request
         self._emit = emit
         self.place_known = asyncio.Event()
-        """Set when the lookups have shown whether the name is one of the local network, or cannot show it."""
+        """Set when the lookups have shown whether the name is one of the local network, and when they cannot show
+        it."""
 
     async def addresses(self) -> tuple[list[IPAddress], list[IPAddress]]:
-        """Returns the addresses from the system's resolver, and those from encrypted DNS: the first of each family, or
-        the first alone when the measurement is brief. A literal host asks neither."""
+        """Returns the addresses from the system's resolver, and those from encrypted DNS: the first of each family;
+        only the first in a brief measurement. A literal host needs no lookup."""
         host = self._request.page.host
         literal = self._request.destination.address
         if literal is not None:
@@ -72,7 +74,7 @@ class NameLookups:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            found = list(await resolve(host))
+            addresses = list(await resolve(host))
         except DialError as error:
             elapsed = round(loop.time() - began, 4)
             result = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
@@ -80,11 +82,11 @@ class NameLookups:
                 MeasurementStep(kind, route, result, error.symptom, str(error), "", elapsed, error.evidence.copy())
             )
             return []
-        text = ", ".join(map(str, found[:4]))
-        if len(found) > 4:
-            text = _("{addresses} and {count} more", addresses=text, count=len(found) - 4)
+        text = ", ".join(map(str, addresses[:4]))
+        if len(addresses) > 4:
+            text = _("{addresses} and {count} more", addresses=text, count=len(addresses) - 4)
         self._emit(MeasurementStep(kind, route, StepResult.OK, text=text, elapsed=round(loop.time() - began, 4)))
-        return found
+        return addresses
 
     async def _compare(self, host: str) -> None:
         """Emits a failed step when the system's answer is wrong by comparison."""
@@ -114,7 +116,7 @@ class NameLookups:
     def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
         if self._env.settings.dns.secure == "never":
             return _('`[dns] secure` is "never"')
-        # Without `.localhost`, which the encrypted resolver refuses with a sentence of its own.
+        # Without `.localhost`, which the encrypted resolver refuses with its own sentence.
         local = (*PRIVATE_SUFFIXES, *self._env.settings.dns.local)
         is_local = "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local)
         if is_local or self._request.plan.is_home:
