@@ -1,7 +1,7 @@
 """What an addon may ask of Byway: the `api` that its `start` hook receives.
 
-Each addon has its own. Tasks that it starts end with it. Paths that it opens go through Byway's own dialers, so the
-same rules hold for a relay's handshake and certificate.
+Each addon has its own Api. Tasks that an addon starts end with it. Paths that it opens go through Byway's own dialers,
+with the same checks of a relay's handshake and certificate.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 
 class ApiBackend(Protocol):
-    """What Byway provides to the Api of every addon."""
+    """The part of Byway that serves the Api of every addon."""
 
     @property
     def folder(self) -> Path | None:
-        """The parent of the addons' folders. None: `--ephemeral`, nothing may be stored."""
+        """The parent of the addons' folders; None with `--ephemeral`, where nothing may be stored."""
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class Api:
     """Belongs to one addon. Everything here may be called from a hook."""
 
     def __init__(self, name: str, options: Any, backend: ApiBackend, spawn: Spawn) -> None:
-        """`spawn` starts a task that belongs to the addon: it is cancelled with it."""
+        """`spawn` starts a task that belongs to the addon: it is cancelled when the addon is unloaded."""
         self.options = options
         """An instance of the addon's `Options`, with the values of `[addons.NAME]`; None when it declares none."""
         self.name = name

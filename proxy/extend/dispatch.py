@@ -1,4 +1,4 @@
-"""The running addons, in the order of their names, and the calls of all their hooks but `start` and `stop`.
+"""The running addons, in the order of their names, and the calls of their hooks, except `start` and `stop`.
 
 Callers read a flag first (`decides`, `refines`, …), so that a hook that no addon has costs nothing. Addons receive
 read-only values, and `guard` checks their answers. `manager` adds and removes addons.
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 Callee: TypeAlias = "tuple[AddonRunner, Callable[..., Any]]"
 
 REFINED_MAX = 1024
-"""Requests whose refined signals are kept until `take_refinements` is called; the oldest is dropped."""
+"""The most requests whose refined signals are kept until `take_refinements` is called; the oldest is dropped."""
 
 _RETRIES_MAX = 20
-"""How often a decision starts again because addons were reloaded meanwhile, at most."""
+"""The most restarts of a decision because addons were reloaded meanwhile."""
 
 
 class Addons:
@@ -48,13 +48,13 @@ class Addons:
         self._refined: Bounded[int, list[str]] = Bounded(REFINED_MAX)  # by id of the request
         self._on_change: list[Callable[[], None]] = []
         self.decides = self.refines = self.classifies = self.handles_unreachable = False
-        """Whether any addon has a hook of the kind: admit or plan, signal, classify, unreachable."""
+        """Whether an addon has the hook: admit or plan, signal, classify, unreachable."""
         self.wants_attempts = self.wants_outcomes = self.wants_changes = False
 
     # -- the running addons --------------------------------------------------------------------------------------
     @property
     def running(self) -> tuple[AddonRunner, ...]:
-        """In the order of their names, without disabled ones."""
+        """The running addons, in the order of their names, without disabled ones."""
         return tuple(runner for runner in self._running.values() if not runner.is_off)
 
     @property
@@ -64,8 +64,8 @@ class Addons:
 
     @property
     def closing(self) -> str:
-        """The first addon that may keep sites from going direct (hooks `admit`, `plan`), in words; a disabled one
-        counts, since what it blocked stays blocked. Empty: there is none."""
+        """The first addon that may forbid direct for a site (hooks `admit`, `plan`), in words; empty when there is
+        none. A disabled one counts, since its blocks stay in force."""
         deciding = sorted(runner.name for runners in self._deciders.values() for runner in runners)
         return f"addon {deciding[0]}" if deciding else ""
 
@@ -78,8 +78,8 @@ class Addons:
         self._on_change.append(call)
 
     def put(self, runner: AddonRunner) -> None:
-        """Adds an addon, or replaces the one of the same name. What the old version blocked stays blocked until the new
-        one decides otherwise."""
+        """Adds an addon, or replaces the one of the same name. The blocks of the old version stay until the new one
+        decides otherwise."""
         if (before := self._running.get(runner.name)) is not None:
             runner.fail_closed = before.fail_closed
         self._set_running({**self._running, runner.name: runner})
@@ -90,7 +90,7 @@ class Addons:
             self._set_running({name: other for name, other in self._running.items() if other is not runner})
 
     def on_disabled(self, runner: AddonRunner) -> None:
-        """Stops calling a disabled addon. What it blocked stays blocked until it is edited or removed."""
+        """Stops calling a disabled addon. Its blocks stay until it is edited or removed."""
         if self._running.get(runner.name) is runner:
             self._set_running(self._running)
 
@@ -138,8 +138,8 @@ class Addons:
         return replace(plan.block("addons were edited again and again while this was decided"), before=plan)
 
     async def _decide_once(self, named: Request, plan: Plan, registry: Registry) -> Plan:
-        """Makes one pass over the addons that run now. One that is reloaded or disabled meanwhile gives no answer; the
-        caller then starts again, because what that addon blocks must stay blocked."""
+        """Makes one pass over the addons that run now. An addon that is reloaded or disabled meanwhile gives no answer.
+        The caller then starts again, because the blocks of that addon must stay."""
         made = plan
         for runner in self._deciders["admit"]:
             made = await _ask_to_admit(runner, named, made, registry)
@@ -162,7 +162,8 @@ class Addons:
         return signal
 
     def take_refinements(self, request_id: int) -> str:
-        """Returns in words how addons changed the signals of a request, and forgets it; "" when they did not."""
+        """Returns the addons' changes to the signals of a request, in words, and forgets them; "" when there are
+        none."""
         return "; ".join(self._refined.pop(request_id, ()))
 
     def classify(self, head: str, body: bytes) -> str | bool | None:
@@ -185,9 +186,9 @@ class Addons:
     async def dial(self, name: str, route: Route, destination: Destination) -> Stream | None:
         """Opens a path with the `dial` hook of addon `name`. Returns None when there is no such addon or it had a
         fault. The caller closes the stream. Raises DialError and OSError when the addon could not open one."""
-        asked: AddonRunner | None = None
-        while (runner := self._running.get(name)) is not asked and runner is not None:
-            asked = runner  # the loop asks the new version if the addon was reloaded meanwhile
+        last: AddonRunner | None = None
+        while (runner := self._running.get(name)) is not last and runner is not None:
+            last = runner  # if the addon was reloaded meanwhile, the loop calls the new version
             for function in runner.addon.hooks.get("dial", ()):
                 stream = await runner.call(HOOKS["dial"], function, route, destination, check=hook_results.stream)
                 if stream is not None:
@@ -212,7 +213,7 @@ class Addons:
 
 
 async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registry: Registry) -> Plan:
-    """Returns the same plan when an addon admits the request, a plan of BLOCK when it refuses."""
+    """Returns `plan` when an addon admits the request, and a plan of BLOCK when it refuses."""
     fallback = _fallback_plan(runner, "admit", named, plan, registry)
     for function in runner.addon.hooks["admit"]:
         check = partial(hook_results.refusal, plan=plan, addon=runner.name)
@@ -223,7 +224,7 @@ async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registr
 
 
 async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, registry: Registry) -> Plan:
-    """Returns the plan that one addon returns, or the plan before it."""
+    """Returns the plan of one addon; `before` when it keeps that."""
     made, fallback = before, _fallback_plan(runner, "plan", named, before, registry)
     for function in runner.addon.hooks["plan"]:
         check = partial(hook_results.plan, before=made, registry=registry)
@@ -238,7 +239,7 @@ async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, regist
 
 
 def _fallback_plan(runner: AddonRunner, hook: str, named: Request, before: Plan, registry: Registry) -> Plan | None:
-    """Returns the plan to use if the addon fails: what it last blocked or sent to relays for the host; or None."""
+    """Returns the plan to use if the addon fails: its last BLOCK or RELAY for the host; None when there is none."""
     remembered = runner.fail_closed.find(hook, named.destination.host)
     if remembered is None:
         return None
@@ -247,14 +248,14 @@ def _fallback_plan(runner: AddonRunner, hook: str, named: Request, before: Plan,
 
 
 def _remember(runner: AddonRunner, hook: str, named: Request, before: Plan, made: Plan, fallback: Plan | None) -> Plan:
-    """Remembers what an answer blocks, and returns it. A fallback is no answer and is not remembered."""
+    """Remembers an answer that blocks or relays, and returns it. A fallback is no answer and is not remembered."""
     if made is not fallback:
         runner.fail_closed.note(hook, named.destination, None if made is before else made)
     return made
 
 
 def read_only(outcome: Outcome) -> Outcome:
-    """Returns a copy in which nothing can be changed, for addons."""
+    """Returns a copy for addons in which nothing can be changed."""
     return replace(outcome, attempts=tuple(map(_read_only_attempt, outcome.attempts)))
 
 

@@ -1,10 +1,10 @@
-"""Declares every hook that an addon may have: its parameters, when it is called, what it returns, how long it may take.
+"""Declares every hook of an addon: its parameters, the time of the call, its result, and its time limit.
 
 An addon is an object, or a module, that has some of these as methods. The class below is their documentation and their
 type; an addon need not inherit from it. `HOOKS`, the check of signatures and `byway addons docs` are made from it.
 
-A hook that raises, returns a wrong value or takes too long is stopped, logged and counted; what the addon last refused
-or sent to relays stays so meanwhile. Three things cannot be stopped: `os._exit` ends Byway; C code that does not
+A hook that raises, returns a wrong value or takes too long is stopped, logged and counted. Sites that the addon last
+refused or sent to relays stay so meanwhile. Three things cannot be stopped: `os._exit` ends Byway; C code that does not
 return, and Python that catches every exception, block it (the log names the hook).
 """
 
@@ -117,7 +117,7 @@ class Hook:
 
     @property
     def doc(self) -> str:
-        """What `Hooks` says of it."""
+        """The documentation of the hook in `Hooks`."""
         return inspect.getdoc(getattr(Hooks, self.name)) or ""
 
 
@@ -126,14 +126,14 @@ _NEVER_ASYNC = frozenset({"signal", "classify"})
 
 
 def _declared() -> dict[str, Hook]:
-    found = {}
+    hooks = {}
     for name, function in vars(Hooks).items():
         if name.startswith("_") or not inspect.isfunction(function):
             continue
-        # Not `inspect.signature`, nor the text here: together they took 3 ms of each start.
+        # Without `inspect.signature`, and without the documentation: together they took 3 ms of each start.
         parameters = function.__code__.co_varnames[1 : function.__code__.co_argcount]
-        found[name] = Hook(name, parameters, name not in _NEVER_ASYNC, name in _WAITED_FOR)
-    return found
+        hooks[name] = Hook(name, parameters, name not in _NEVER_ASYNC, name in _WAITED_FOR)
+    return hooks
 
 
 HOOKS: Mapping[str, Hook] = MappingProxyType(_declared())

@@ -1,8 +1,8 @@
 """Loads, starts, reloads and stops addons, as their files and the configuration change.
 
-Each addon is reloaded by itself. The edited version is loaded and started beside the running one and takes its place;
-only then is the old one stopped, so that no request passes without the addon. A version that does not load is reported
-with its line, and the old one keeps running. A file is tried again when it or its options have changed.
+Each addon is reloaded separately. The edited version is loaded and started beside the running one and takes its place;
+then the old one is stopped, so that no request passes without the addon. A version that does not load is reported with
+its line, and the old one keeps running. A file is tried again when it or its options have changed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOAD_S = 10.0
-"""Time limit for loading one file. It is loaded in a thread: importing libraries may take a second or two."""
+"""Seconds for loading one file, in a thread: importing libraries may take a second or two."""
 
 STOP_S = 2.0
-"""Time limit for a `stop` hook. When Byway ends, all addons are stopped at the same time."""
+"""Seconds for a `stop` hook. When Byway ends, all addons are stopped at the same time."""
 
 _STOP_LOADING_S = 0.5
-"""How long to wait for the line at which loading was interrupted."""
+"""Seconds of the wait for the line at which loading was interrupted."""
 
 FileStamp = tuple[object, ...]
 
@@ -62,7 +62,7 @@ class AddonState:
     since: float = 0.0
     hooks: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    """Why the current file does not run. An earlier version may still run."""
+    """The reasons why the current file does not run. An earlier version may still run."""
     faults: int = 0
     last_fault: str = ""
     is_off: bool = False
@@ -83,7 +83,7 @@ class AddonState:
 
 @dataclass(slots=True)
 class _LiveAddon:
-    """One loaded version of an addon. It stays here when it was disabled after faults."""
+    """One loaded version of an addon, also while it is disabled after faults."""
 
     runner: AddonRunner
     api: Api
@@ -111,7 +111,7 @@ class AddonManager:
         self._shipped = shipped
         self._limit = limit if limit is not None else TimeLimit()
         self._load_s = load_s
-        self._by_module: WeakValueDictionary[str, AddonRunner] = WeakValueDictionary()  # while anything of it runs
+        self._by_module: WeakValueDictionary[str, AddonRunner] = WeakValueDictionary()  # while any of its code runs
         self._task_tracking: TaskTracking | None = None  # from the first addon on
         self._loaded = Loaded(Settings())
         self._files: tuple[AddonFile, ...] = ()
@@ -146,7 +146,8 @@ class AddonManager:
             self._reload_soon()
 
     async def settled(self) -> None:
-        """Returns when the addons are in line with the configuration and the files of the moment of the call."""
+        """Waits until the reloads under way have ended: the addons then match the configuration and files of the moment
+        of the call."""
         if self._reloading:
             await asyncio.wait(self._reloading.copy())
 
@@ -168,7 +169,7 @@ class AddonManager:
             self._task_tracking.close()
 
     def states(self) -> tuple[AddonState, ...]:
-        """The status of every addon that was found, by name."""
+        """Returns the status of every addon file, by name."""
         return tuple(self._state(file) for file in self._files)
 
     @property
@@ -204,7 +205,7 @@ class AddonManager:
         return tuple((file, file_stamp(file.path)) for file in files if file.enabled)
 
     async def _reload_all(self, *, log_problems: bool = False) -> None:
-        """Brings all addons in line with their files, one reload at a time.
+        """Reloads all addons whose files have changed, one reload at a time.
 
         Raises ConfigError when the folder cannot be read, unless `log_problems`: then problems go to the log."""
         async with self._lock:
@@ -274,7 +275,7 @@ class AddonManager:
 
     async def _load(self, file: AddonFile, options: Mapping[str, Any]) -> Addon:
         """Loads one version in a thread. Raises ConfigError, also when that takes longer than the limit."""
-        # A run without addons does without these, and the first addon without a stalled loop.
+        # Imported here, since a run without addons needs neither; in a thread, so that the loop does not stall.
         load = (await asyncio.to_thread(import_module, "proxy.extend.loading.loader")).load
         from proxy.extend.loading.options import prepare
 
@@ -289,7 +290,7 @@ class AddonManager:
 
     async def _start_version(self, addon: Addon) -> _LiveAddon:
         """Runs `start` of a loaded version. Raises ConfigError when it fails."""
-        from proxy.extend.api import Api  # a run without addons does without them
+        from proxy.extend.api import Api  # a run without addons needs none of these
         from proxy.extend.guard.runner import AddonRunner
         from proxy.extend.guard.task_tracking import TaskTracking
 
@@ -318,7 +319,7 @@ class AddonManager:
         live.runner.addon.forget()
 
     async def _stop(self, live: _LiveAddon) -> None:
-        """Runs its `stop` hook, after the notifications still queued. Does nothing the second time."""
+        """Runs its `stop` hook, after the queued notifications. Does nothing the second time."""
         if live.is_stopped:
             return
         live.is_stopped = True
@@ -330,7 +331,8 @@ class AddonManager:
                 await asyncio.wait_for(asked, STOP_S)
 
     def _on_disabled(self, runner: AddonRunner) -> None:
-        """Takes a disabled addon out and runs its `stop` hook: it ends what it started, such as a command."""
+        """Removes a disabled addon from the calls, and runs its `stop` hook, which may end a command that it
+        started."""
         self._addons.on_disabled(runner)
         live = self._live.get(runner.name)
         if live is not None and live.runner is runner:
@@ -350,7 +352,7 @@ class _Loading:
         self._thread.start()
 
     async def result(self, within_s: float) -> Addon | None:
-        """The loaded addon, or None when it takes longer than `within_s`. Raises ConfigError."""
+        """Returns the loaded addon; None when loading takes longer than `within_s`. Raises ConfigError."""
         await asyncio.wait((self._done,), timeout=within_s)
         return self._done.result() if self._done.done() else None
 
@@ -358,7 +360,7 @@ class _Loading:
         """Raises BrokenOff in the thread. Code written in C is not interrupted."""
         self._is_broken_off = True
         if self._thread.ident is not None:
-            import ctypes  # half a MiB, for what hardly ever happens
+            import ctypes  # half a MiB, and this is rare
 
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(BrokenOff))
 
@@ -367,7 +369,7 @@ class _Loading:
             finish = partial(self._succeed, self._call())
         except ConfigError as error:
             finish = partial(self._fail, error)
-        except BaseException as error:  # BrokenOff may arrive outside of the addon's own code too
+        except BaseException as error:  # BrokenOff may also arrive outside of the addon's own code
             finish = partial(self._fail, ConfigError(f"{self._what}: {type(error).__name__} while it was loaded"))
         with contextlib.suppress(RuntimeError):  # the loop is closed: Byway has ended meanwhile
             self._loop.call_soon_threadsafe(finish)
@@ -385,4 +387,4 @@ class _Loading:
 
 
 def _ignore_answer(answer: Any) -> None:
-    """`start` and `stop` return nothing that is used."""
+    """Ignores the result of `start` and `stop`."""

@@ -1,8 +1,8 @@
-"""Fail-closed: what an addon blocks or sends to relays stays so while the addon fails.
+"""Fail-closed: a site that an addon blocks or sends to relays stays so while the addon fails.
 
-What only an addon closes would be open after its first fault. So its last closing answer for each site is remembered,
-and replaces answers that fail: of this version, of an edited one, and of a disabled one. It ends with a valid answer
-that opens the site, or when the user removes the addon. In memory only.
+Otherwise a site that only an addon closes would be open after its first fault. So the last closing answer for each site
+is remembered, in memory only, and replaces answers that fail: of this version, of an edited one, and of a disabled one.
+It holds until a valid answer opens the site, or the user removes the addon.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from proxy.model import Action, Destination, Plan
 from proxy.model.bounded import Bounded
 
 KEPT_MAX = 4096
-"""Answers remembered for one addon; beyond that the oldest is dropped."""
+"""The most answers that are remembered for one addon; beyond that the oldest is dropped."""
 
 _CLOSING = (Action.BLOCK, Action.RELAY)
 
 Key = tuple[str, Action, str]
-"""The hook, the action of its answer, and the scope it holds for."""
+"""The hook, the action of its answer, and the scope of the answer."""
 
 
 class FailClosed:
@@ -37,9 +37,9 @@ class FailClosed:
         self._kept[hook, plan.action, _scope(plan.action, destination.host)] = destination, plan
 
     def find(self, hook: str, host: str) -> Plan | None:
-        """The plan that holds for a host while the addon fails; None when there is none."""
-        found = (self._kept[key][1] for key in _keys(hook, host) if key in self._kept)
-        return next(found, None) if self._kept else None
+        """Returns the plan for a host while the addon fails; None when there is none."""
+        plans = (self._kept[key][1] for key in _keys(hook, host) if key in self._kept)
+        return next(plans, None) if self._kept else None
 
 
 def _keys(hook: str, host: str) -> tuple[Key, ...]:
@@ -47,6 +47,6 @@ def _keys(hook: str, host: str) -> tuple[Key, ...]:
 
 
 def _scope(action: Action, host: str) -> str:
-    """Returns what an answer holds for: RELAY for the whole site, whose other names are as private; BLOCK for the host
+    """Returns the scope of an answer: RELAY is for the whole site, whose other names are as private; BLOCK for the host
     alone."""
     return registrable(host) if action is Action.RELAY else host

@@ -1,7 +1,7 @@
-"""Checks what hooks return. A wrong value is a fault of the addon, and counts as no answer.
+"""Checks the answers of hooks. A wrong value is a fault of the addon, and counts as no answer.
 
-A plan of an addon replaces the one that the user's rules made, so it must keep the promise of its action: RELAY with a
-direct route would open what was closed. A wrong plan of RELAY or BLOCK still closes: its intent is plain.
+An addon's plan replaces the one of the user's rules, so its routes must fit its action: RELAY with a direct route would
+open a site that was closed. A wrong plan of RELAY or BLOCK still closes the site, because its intent is clear.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ URL_LIMIT = 2048
 
 
 class WrongAnswer(Exception):
-    """A hook returned a wrong value. Its text says what is wrong."""
+    """A hook returned a wrong value. The text is the reason."""
 
     def __init__(self, sentence: str, instead: Any = None) -> None:
         super().__init__(sentence)
         self.instead = instead
-        """The answer to use in its place, where the intent is plain; None: there is none."""
+        """The answer to use in its place if the intent is clear; None: there is none."""
 
 
 def sentence(answer: object) -> str | None:
-    """Returns the reason for a refusal, in one line; None when the request is admitted."""
+    """Returns the reason of a refusal, in one line; None when the request is admitted."""
     if answer is None:
         return None
     if type(answer) is not str or not answer.strip():
@@ -42,13 +42,13 @@ def sentence(answer: object) -> str | None:
 
 
 def refusal(answer: object, plan: Plan, addon: str) -> Plan | None:
-    """Returns the plan changed to BLOCK; None when the request is admitted."""
+    """Returns `plan` as a BLOCK; None when the request is admitted."""
     why = sentence(answer)
     return None if why is None else plan.block(f"addon {addon}: {why}")
 
 
 def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
-    """Returns a plan whose routes exist and which keeps the promise of its action; None when it equals `before`."""
+    """Returns a plan whose routes exist and fit its action; None when it equals `before`."""
     if answer is None or answer is before:
         return None
     if type(answer) is not Plan:
@@ -57,17 +57,17 @@ def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
         return _checked(answer, before, registry)
     except WrongAnswer as error:
         if answer.action not in (Action.RELAY, Action.BLOCK) or answer.action is before.action:
-            raise  # keeping the plan as it was opens nothing
+            raise  # keeping the plan unchanged opens nothing
         raise WrongAnswer(str(error), instead=closed(answer, before, registry, str(error))) from None
 
 
 def closed(meant: Plan, before: Plan, registry: Registry, why: str) -> Plan:
-    """Returns the plan that keeps `meant` (RELAY or BLOCK) closed, with those of its relays that exist. Without any it
-    has the relays of the plan before it, if that was RELAY too; else no route."""
+    """Returns a plan with the action of `meant` (RELAY or BLOCK), and its existing relays. Without any, it has the
+    routes of `before` if that is RELAY too; else no route."""
     routes: tuple[Route, ...] = ()
     if meant.action is Action.RELAY:
-        given = meant.routes if type(meant.routes) is tuple else ()
-        routes = tuple(route for route in given if _is_relayed(route, registry))
+        routes_given = meant.routes if type(meant.routes) is tuple else ()
+        routes = tuple(route for route in routes_given if _is_relayed(route, registry))
         if not routes and before.action is Action.RELAY:
             routes = before.routes
     return dataclasses.replace(before, action=Action(meant.action), routes=routes, why=inert(why))
@@ -117,13 +117,13 @@ def _check_promise(made: Plan, before: Plan) -> None:
             raise WrongAnswer("returned a plan of RELAY with a direct route")
         case Action.DIRECT if len(direct) < len(made.routes):
             raise WrongAnswer("returned a plan of DIRECT with a relay")
-    was_closed = made.action is before.action and not before.routes  # there was no relay: it may stay so
+    was_closed = made.action is before.action and not before.routes  # a plan without a relay may stay so
     if not made.routes and made.action is not Action.BLOCK and not was_closed:
         raise WrongAnswer(f"returned a plan of {made.action} without a route; to refuse, use plan.block(why)")
 
 
 def signal(answer: object, before: Signal) -> Signal | None:
-    """Returns the same observation with another weight or cause; None when it is unchanged."""
+    """Returns the signal with the new weight and cause; None for no answer."""
     if answer is None:
         return None
     if type(answer) is not Signal:
@@ -171,7 +171,8 @@ def stream(answer: object) -> Stream | None:
 
 
 def inert(text: str) -> str:
-    """Returns the text as one line of bounded length, with control characters escaped: a terminal would act on them."""
+    """Returns the text as one line of at most SENTENCE_LIMIT, with control characters escaped, on which a terminal
+    would act."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:SENTENCE_LIMIT]
 

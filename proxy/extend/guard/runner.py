@@ -1,8 +1,8 @@
 """Runs one addon's hooks safely: the caller gets an answer of the right type or nothing.
 
-Everything that a hook raises is caught, SystemExit and KeyboardInterrupt too. A hook that takes too long is stopped; a
-slow one is counted. Each fault is logged once, with the addon's line and no traceback. After FAULTS_MAX faults the
-addon is disabled until its file is edited. No caller waits longer than the hook's limit.
+Every exception of a hook is caught, SystemExit and KeyboardInterrupt too. A hook that takes too long is stopped; a slow
+one is counted. Each fault is logged once, with the addon's line and no traceback. After FAULTS_MAX faults the addon is
+disabled until its file is edited. No caller waits longer than the hook's limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proxy.model.errors import DialError
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import redact
 
-if sys.platform == "linux":  # which alone counts by thread
+if sys.platform == "linux":  # only Linux counts by thread
     from resource import RUSAGE_THREAD, getrusage
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ Notification = tuple[Hook, Callable[..., Any], tuple[Any, ...]]
 log = logging.getLogger(__name__)
 
 QUEUE_MAX = 1000
-"""Notifications queued for one addon; beyond that the oldest is dropped."""
+"""The most queued notifications of one addon; beyond that the oldest is dropped."""
 
 _STAYS_CLOSED = "the request stays blocked, as intended"
 _CONSEQUENCES = {"admit": "the request continues", "plan": "the plan is unchanged", "dial": "the relay counts as down"}
@@ -60,7 +60,8 @@ class AddonRunner:
         self.calls = 0
         self.slowest_s = 0.0
         self.fail_closed = FailClosed()
-        """What the addon blocked or sent to relays. It holds while the addon fails, and passes to its next version."""
+        """The sites that the addon blocked or sent to relays. They stay so while the addon fails, and in its next
+        version."""
         self._limit = limit
         self._on_disabled = on_disabled
         self._patience_s = patience_s
@@ -77,7 +78,7 @@ class AddonRunner:
     def call_sync(
         self, hook: Hook, function: Callable[..., Any], *args: Any, check: Callable[[Any], T | None]
     ) -> T | None:
-        """The answer of a hook that may not be async; None when it had a fault or the addon is disabled."""
+        """Returns the answer of a hook that may not be async; None when it had a fault or the addon is disabled."""
         if self.is_off:
             return None
         try:
@@ -98,11 +99,11 @@ class AddonRunner:
         check: Callable[[Any], T | None],
         fallback: T | None = None,
     ) -> T | None:
-        """The answer of a hook; `fallback` when it had a fault, took too long, or the addon is disabled.
+        """Returns the answer of a hook; `fallback` when it had a fault, took too long, or the addon is disabled.
 
         When the caller is cancelled, so is the hook. Raises only DialError and OSError, from a `dial`: a path that
         cannot be opened is not a fault of the addon."""
-        if self.is_off and hook.name != "stop":  # a disabled addon still closes what it opened
+        if self.is_off and hook.name != "stop":  # `stop` of a disabled addon still closes its resources
             return fallback
         try:
             answer = self._run_measured(hook, function, lambda: function(*args))
@@ -159,7 +160,7 @@ class AddonRunner:
         return task
 
     async def run_task(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Runs `work`, of which the addon's code made a task by itself.
+        """Runs `work`, for which the addon's code made a task by itself.
 
         Exceptions reach the code that awaits the task. SystemExit and KeyboardInterrupt, which would end the event
         loop, count as a fault instead."""
@@ -193,7 +194,7 @@ class AddonRunner:
 
     # -- limits and faults ---------------------------------------------------------------------------------------
     async def _await_answer(self, hook: Hook, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
-        """Awaits an async hook in a task of its own, so that one which ignores its cancellation cannot hold the caller.
+        """Awaits an async hook in its own task, so that a hook that ignores its cancellation cannot hold the caller.
 
         A `dial` has no limit here: the dialer that called it has one. Raises _Failed."""
         work = _catch_all(_Stepped(answer, lambda step: self._run_measured(hook, function, step)))
@@ -217,7 +218,7 @@ class AddonRunner:
         return value
 
     def _run_measured(self, hook: Hook, function: Callable[..., Any] | None, call: Callable[[], T]) -> T:
-        """Runs the addon's code under the time limit and measures it. Raises what the code raises."""
+        """Runs the addon's code under the time limit, and measures it. Raises as the code does."""
         self.calls += 1
         waits, started, is_broken_off = _cpu_and_waits(), time.perf_counter(), False
         try:
@@ -233,7 +234,7 @@ class AddonRunner:
                 self._slow(hook, function, took_s, waits)
 
     def _slow(self, hook: Hook, function: Callable[..., Any] | None, took_s: float, before: tuple[float, int]) -> None:
-        """Reports a slow hook, unless it neither computed nor waited: then other processes had the CPU."""
+        """Reports a slow hook, unless it neither computed nor waited, because other processes had the CPU."""
         cpu_s, waited = (now - then for now, then in zip(_cpu_and_waits(), before, strict=True))
         if cpu_s < BUDGET_S and not waited:
             return
@@ -259,7 +260,7 @@ class AddonRunner:
         self._report(hook.name, line, type(error).__name__, what, counts=_substitute(error) is None)
 
     def _describe(self, hook: Hook, error: BaseException) -> str:
-        """What went wrong, in words. Texts of exceptions may name sites, so they need -v, except in `start`."""
+        """Returns the fault in words. Texts of exceptions may name sites, so they need -v, except in `start`."""
         if isinstance(error, BrokenOff):
             return f"was stopped after blocking all of Byway for {self._limit.limit_s:g} s"
         if isinstance(error, WrongAnswer):
@@ -275,7 +276,7 @@ class AddonRunner:
         if (hook, line, kind) not in self._reported:
             self._reported.add((hook, line, kind))
             self.last_fault = f"{at}: {what}"
-            if hook != "start":  # the manager reports that as a problem of the file
+            if hook != "start":  # the manager reports it as a problem of the file
                 log.warning("%s: addon %s: %s", at, self.name, what)
         self.faults += counts
         if self.faults >= FAULTS_MAX:
@@ -295,13 +296,13 @@ _MAY_TAKE_TIME = frozenset({"start", "stop"})
 
 
 def _substitute(error: BaseException) -> Any:
-    """The answer that replaces a wrong one, or None. Such a fault is logged but not counted: if the addon were
-    disabled, what it blocks would be open."""
+    """Returns the answer that replaces a wrong one, or None. Such a fault is logged but not counted: if the addon were
+    disabled, the sites that it blocks would be open."""
     return error.instead if isinstance(error, WrongAnswer) else None
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's text in one line, without passwords; empty when its `__str__` fails."""
+    """Returns an exception's text in one line, without passwords; empty when its `__str__` fails."""
     try:
         return redact(" ".join(str(error).split())[:200])
     except BaseException:
@@ -313,7 +314,8 @@ def _ignore_answer(answer: Any) -> None:
 
 
 def _cpu_and_waits() -> tuple[float, int]:
-    """This thread's CPU time in seconds, and its voluntary context switches: it slept or waited for I/O."""
+    """Returns this thread's CPU time in seconds, and its voluntary context switches, which count sleeps and waits for
+    I/O."""
     if sys.platform != "linux":
         return time.perf_counter(), 0  # not measured per thread here: all elapsed time counts
     return time.thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw
@@ -336,7 +338,7 @@ def _discard(answer: Any) -> None:
 
 
 def _abandon(task: asyncio.Task[Any]) -> None:
-    """Cancels a task that may finish all the same; what it returns is then closed."""
+    """Cancels a task. If it still finishes, its result is closed."""
     task.add_done_callback(_close_late)
     task.cancel()
 

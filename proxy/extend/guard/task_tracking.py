@@ -1,9 +1,10 @@
 """Tracks the work that an addon's code starts without its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup),
 callbacks of the loop, and threads.
 
-Without tracking, a SystemExit in such a task would end Byway, a loop would stop it, and the task would outlive an edit.
-So a task whose coroutine is defined in an addon's file belongs to the addon, like those of `api.spawn`. An exception in
-a task that is not awaited, in a callback or in a thread is a fault of the addon, not of Byway.
+Without tracking, a SystemExit in such a task would end Byway, an endless loop would block it, and the task would
+outlive an edit. So a task whose coroutine is defined in an addon's file belongs to the addon, like those of
+`api.spawn`. An exception in a task that is not awaited, in a callback or in a thread is a fault of the addon, not of
+Byway.
 """
 
 from __future__ import annotations

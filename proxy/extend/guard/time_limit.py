@@ -1,8 +1,8 @@
 """Limits how long an addon's code may block Byway: after LIMIT_S it is interrupted.
 
 All of Byway runs in one thread, so a hook that loops or sleeps would stop every tunnel. A system timer raises BrokenOff
-in such a hook (Unix, main thread). Code that catches everything, and C code that does not return, cannot be
-interrupted: then a watchdog thread logs whose hook it is. `os._exit` in a hook ends Byway.
+in such a hook (Unix, main thread). Code that catches every exception, and C code that does not return, cannot be
+interrupted: a watchdog thread then logs the addon and its hook. `os._exit` in a hook ends Byway.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FAULTS_MAX = 3
 """With this many faults an addon is disabled until its file is edited."""
 
 _AGAIN_S = 0.25
-"""A hook that catches BrokenOff gets it again after this time."""
+"""Seconds after which a hook that catches BrokenOff gets it again."""
 
 
 class BrokenOff(BaseException):
@@ -45,7 +45,7 @@ class TimeLimit:
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self.limit_s = limit_s
         self._inside = False
-        self._current: tuple[str, float] | None = None  # what runs, and since when (monotonic)
+        self._current: tuple[str, float] | None = None  # the name of the call, and its start (monotonic)
         self._before: Any = None
         self._has_timer = False
         self._ended = threading.Event()
@@ -56,7 +56,7 @@ class TimeLimit:
         if self._watchdog is not None:
             return
         if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
-            # SIGALRM is handled in the main thread only, so elsewhere there is no timer and the watchdog alone is left.
+            # SIGALRM is handled in the main thread only. In another thread there is only the watchdog.
             self._before = signal.signal(signal.SIGALRM, self._on_alarm)
             self._has_timer = True
         self._ended.clear()
@@ -75,7 +75,7 @@ class TimeLimit:
             signal.signal(signal.SIGALRM, self._before)
 
     def run(self, call: Callable[[], T], what: str) -> T:
-        """Returns what `call` returns; `what` names it in the log. Raises what `call` raises, and BrokenOff."""
+        """Runs `call`, and returns its result; `what` names it in the log. Raises as `call` does, and BrokenOff."""
         if self._inside:  # a hook that calls another one: the outer limit holds for both
             return call()
         self._current = (what, time.monotonic())

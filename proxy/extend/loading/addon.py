@@ -34,7 +34,7 @@ class AddonFile:
     shipped: bool
     enabled: bool
     problem: str = ""
-    """Why it may not be loaded, in one sentence with its place; empty when it may."""
+    """The reason why it may not be loaded, in one sentence with its place; empty when it may."""
 
 
 @frozen_dataclass
@@ -53,10 +53,10 @@ class Addon:
     """An instance of its `Options`; None when it declares none."""
     module: ModuleType
     for_mitmproxy: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
-    """The user's values of options that it declares to mitmproxy."""
+    """The user's values of the options that it declares to mitmproxy."""
 
     def forget(self) -> None:
-        """Removes the module from `sys.modules`. Call it when none of its code runs any more."""
+        """Removes the module from `sys.modules`. Call this when none of its code runs any more."""
         sys.modules.pop(self.module.__name__, None)
 
 

@@ -1,7 +1,7 @@
 """Finds the files of addons, and decides which may be loaded.
 
 Addons are the user's own code and run with the user's rights, so a file may be loaded only if no other user can change
-it or its folder. Nothing of it is read here: a run without addons has only this, several times a second.
+it or its folder. This module does not read the files: it runs several times a second, also without addons.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from proxy.extend.loading.addon import AddonFile, Place, nowhere
 from proxy.model.errors import ConfigError, reason_of
 
 FILES_MAX = 256
-"""Addons in one folder, at most."""
+"""The most addons in one folder."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-"""Valid names of addons: of the file, without `.py`."""
+"""Valid names of addons: the name of the file, without `.py`."""
 
 
 def find(
@@ -34,15 +34,15 @@ def find(
     replaces a shipped one of the same name. `tables` is `settings.addons`; `shipped` is the folder of the shipped ones,
     for tests. Raises ConfigError when a folder cannot be read."""
     folder = shipped if shipped is not None else bundled_folder("addons")
-    found = {} if folder is None else {path.stem: _addon_file(path, tables, shipped=True) for path in _files(folder)}
+    addons = {} if folder is None else {path.stem: _addon_file(path, tables, shipped=True) for path in _files(folder)}
     for path in _files(user_folder):
-        found[path.stem] = _addon_file(path, tables, shipped=False)
-    return tuple(found[name] for name in sorted(found))
+        addons[path.stem] = _addon_file(path, tables, shipped=False)
+    return tuple(addons[name] for name in sorted(addons))
 
 
 def missing(found: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place: Place = nowhere) -> list[str]:
-    """Returns a sentence for each `[addons.NAME]` that has no file. Without it, an addon whose name is misspelt there
-    would silently be off."""
+    """Returns a sentence for each `[addons.NAME]` without a file. An addon whose name is misspelt there would otherwise
+    be off silently."""
     names = [file.name for file in found]
     return [
         f"{place('addons', name)}: there is no addon {quoted(name)}{suggestion(name, names)}".removeprefix(": ")
@@ -52,8 +52,8 @@ def missing(found: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place
 
 
 def _files(folder: Path) -> list[Path]:
-    """Returns the files that may be addons. Those that begin with a dot or an underscore are an editor's or the
-    system's."""
+    """Returns the files that may be addons. A name with a leading dot or underscore belongs to an editor or the
+    system."""
     try:
         names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -79,6 +79,7 @@ def _addon_file(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool)
 
 
 def _others_may_change(path: Path) -> str:
-    """Says why an addon is not loaded: other users can, or may be able to, change it; "" when they cannot."""
+    """Returns the reason why an addon is not loaded: other users can, or may be able to, change it; "" when they
+    cannot."""
     trust = trust_in(path)
     return "; ".join(trust.problems) or (f"{shown(path)}: not loaded: {trust.doubt}" if trust.doubt else "")

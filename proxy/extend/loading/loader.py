@@ -1,7 +1,7 @@
-"""Loads a file of addons, which `files` has found, and finds its hooks.
+"""Loads a file that `files` has found, and finds its hooks.
 
-It is loaded by its path: the folder is never on `sys.path`, and the module has a name in `sys.modules` that no import
-statement can name. Every fault names the file and the line.
+It is loaded by its path: the folder is never on `sys.path`, and no import statement can name its module in
+`sys.modules`. Every fault names the file and the line.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from proxy.extend.loading.addon import Addon, Place, line_in, line_of, nowhere
 from proxy.model.errors import ConfigError
 
 FILE_LIMIT = 1024 * 1024
-"""Bytes of one addon, at most."""
+"""The most bytes of one addon."""
 
 _serial = itertools.count(1)
 
 
 def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}), *, place: Place = nowhere) -> Addon:
-    """Runs the file and finds its hooks. `table` is `[addons.NAME]` without `enabled`; `place` gives the place of a
-    value of it in the configuration. Runs the addon's own code, which may take any time. Raises ConfigError with all
-    problems."""
+    """Runs the file, and finds its hooks. `table` is `[addons.NAME]` without `enabled`; `place` returns the place of
+    one of its values in the configuration. Runs the addon's own code, which may take any time. Raises ConfigError with
+    all problems."""
     source = read_text(file, limit=FILE_LIMIT)
-    if not source.strip():  # a full disk leaves it so, or an editor that is still writing
+    if not source.strip():  # after a full disk, or while an editor is writing
         raise ConfigError(f"{shown(file)}: the file is empty")
     module = ModuleType(f"byway addon {name} {next(_serial)}")
     module.__file__ = str(file)
@@ -65,7 +65,7 @@ def _compiled(source: str, file: Path) -> CodeType:
 
 
 def _run(code: CodeType, module: ModuleType, file: Path) -> None:
-    """Runs the file in its module. Whatever that raises, SystemExit too, becomes a ConfigError."""
+    """Runs the file in its module. Every exception, SystemExit too, becomes a ConfigError."""
     try:
         exec(code, vars(module))  # noqa: S102  # an addon is the user's own code
     except BaseException as error:
@@ -107,7 +107,7 @@ def _objects(module: ModuleType, source: str, file: Path) -> tuple[object, ...]:
 
 
 def _hooks(objects: Sequence[object], file: Path) -> Mapping[str, tuple[Callable[..., Any], ...]]:
-    found: dict[str, tuple[Callable[..., Any], ...]] = {}
+    by_name: dict[str, tuple[Callable[..., Any], ...]] = {}
     problems = []
     for thing in objects:
         try:
@@ -117,10 +117,10 @@ def _hooks(objects: Sequence[object], file: Path) -> Mapping[str, tuple[Callable
             continue
         problems += [f"{_at(file, line_of(misfit.function))}: {misfit.sentence}" for misfit in misfits]
         for name, function in hooks.items():
-            found[name] = (*found.get(name, ()), function)
+            by_name[name] = (*by_name.get(name, ()), function)
     if problems:
         raise ConfigError(problems)
-    return MappingProxyType(found)
+    return MappingProxyType(by_name)
 
 
 def _line_of_name(source: str, name: str) -> int:

@@ -2,7 +2,7 @@
 
 Such a file may have only functions with the names of mitmproxy's hooks. It declares its options in one of them, `load`,
 which is called when the first connection is inspected. Until then the names in `[addons.NAME]` cannot be checked, so
-those that are not options of Byway are kept for that moment.
+names that are not options for Byway are kept for that call.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _WITH_ALL_HOOKS = ("mitmproxy.eventsequence", "mitmproxy.addonmanager", "mitmpro
 
 
 def prepare(source: str) -> None:
-    """Imports what a file for mitmproxy needs. Call it before the file is run. It does nothing for other files, and
-    when mitmproxy is missing: then the file's own import fails, and is reported."""
+    """Imports the modules that a file for mitmproxy needs. Call this before the file is run. It does nothing for other
+    files, and without mitmproxy: the file's own import then fails, and is reported."""
     if _IMPORTS.search(source):
         with contextlib.suppress(ImportError):
             for name in _WITH_ALL_HOOKS:

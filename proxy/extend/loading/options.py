@@ -24,8 +24,8 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 def prepare() -> None:
-    """Imports what `read` needs, which may take longer than an addon may take to be loaded: to be called before that
-    time begins. Byway without addons does without it: it is a quarter of a start, and ten megabytes."""
+    """Imports the modules that `read` needs. That may take longer than loading an addon may take, so call this before
+    that time begins. Without addons they are not imported: they take a quarter of a start, and ten megabytes."""
     from pydantic import TypeAdapter
 
     TypeAdapter(int)  # the first one imports the rest
@@ -38,7 +38,7 @@ class Option:
     name: str
     kind: str
     default: Any
-    """`dataclasses.MISSING`: it must be set."""
+    """`dataclasses.MISSING` when the option must be set."""
     help: str
 
 
@@ -96,8 +96,8 @@ def _declared(module: ModuleType) -> type[Any] | None:
 
 
 def _built(declared: type[Any], table: Mapping[str, Any]) -> Any:
-    """Makes an instance, through JSON: in pydantic's strict mode an array of JSON may become a list, a tuple or a set,
-    and a text a path or a time of day, but a text never becomes a number."""
+    """Makes an instance, through JSON. In pydantic's strict mode, an array in JSON may become a list, a tuple or a set,
+    and a text a path or a time of day; a text never becomes a number."""
     from pydantic import TypeAdapter
 
     try:

@@ -1,4 +1,4 @@
-"""Finds the hooks of an object, and checks that each can be called as it will be.
+"""Finds the hooks of an object, and checks that each takes the arguments of its calls.
 
 A misspelt hook would silently never run, and one with other parameters would fail at its first call, perhaps days
 later. Both are found when the file is loaded. mitmproxy's hooks and the addon's own functions are not checked, and
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from proxy.extend.hooks import HOOKS, Hook
 
 _TYPO_EDITS = 2
-"""A function with a hook's parameters whose name is at most this many edits from the hook's is taken for a misspelt
-one. `config.suggestions` compares by difflib's ratio, which would not do here, where nearness decides whether the file
-is refused: by ratio an addon's own `classify_page(head, body)` would be as near as a typo."""
+"""A function with a hook's parameters counts as a misspelt hook if its name has at most this distance from the hook's.
+Here a near name refuses the file, so difflib's ratio, by which `config.suggestions` compares, is not used: by ratio an
+addon's own `classify_page(head, body)` would be as near as a typo."""
 
 
 class Misfit(NamedTuple):
@@ -29,18 +29,18 @@ class Misfit(NamedTuple):
 
 def hooks_of(thing: object) -> tuple[dict[str, Callable[..., Any]], list[Misfit]]:
     """Returns the hooks of an object or module by name, and the functions that are wrong or misspelt hooks."""
-    found, misfits = {}, []
+    hooks, misfits = {}, []
     for name, function in _functions(thing):
         if name in HOOKS:
-            found[name] = function
+            hooks[name] = function
             sentence = _fault(HOOKS[name], function)
         elif isinstance(thing, ModuleType) and function.__module__ != thing.__name__:
-            continue  # imported: the addon's author did not choose its name
+            continue  # imported: its name is not the author's choice
         else:
             sentence = _near_miss(name, function)
         if sentence:
             misfits.append(Misfit(function, sentence))
-    return found, misfits
+    return hooks, misfits
 
 
 def declaration(hook: Hook, *, method: bool = True) -> str:
@@ -51,8 +51,8 @@ def declaration(hook: Hook, *, method: bool = True) -> str:
 def _functions(thing: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yields the callable attributes of an object by name. Properties are not run, and slots may still be empty."""
     for name in dir(thing):
-        found = None if name.startswith("_") else inspect.getattr_static(thing, name, None)
-        if found is None or inspect.isdatadescriptor(found):
+        attribute = None if name.startswith("_") else inspect.getattr_static(thing, name, None)
+        if attribute is None or inspect.isdatadescriptor(attribute):
             continue
         function = getattr(thing, name)
         if inspect.isclass(function) or not callable(function):
@@ -75,8 +75,8 @@ def _fault(hook: Hook, function: Callable[..., Any]) -> str:
 
 
 def _fits(hook: Hook, function: Callable[..., Any]) -> bool:
-    """Whether a function has the hook's parameters in their order. One that it does not use may have any name that
-    begins with an underscore, and more may follow if they have defaults."""
+    """Whether a function has the hook's parameters in their order. An unused parameter may have any name that begins
+    with an underscore, and further parameters may follow if they have defaults."""
     parameters = _parameters(function)
     if parameters is None:
         return False
@@ -84,7 +84,7 @@ def _fits(hook: Hook, function: Callable[..., Any]) -> bool:
         inspect.signature(function).bind(*hook.parameters)
     except TypeError:
         return False
-    named = zip(hook.parameters, parameters, strict=False)  # *args takes whatever is left
+    named = zip(hook.parameters, parameters, strict=False)  # *args takes the others
     return all(given == asked or given.startswith("_") for asked, given in named)
 
 
@@ -104,7 +104,7 @@ def _near_miss(name: str, function: Callable[..., Any]) -> str:
         return ""
     parameters = _parameters(function)
     for hook in HOOKS.values():
-        # Without parameters to compare, only one edit: an addon may well have a function `step` of its own.
+        # Without parameters to compare, only one edit: an addon may well have its own function `step`.
         edits_max = _TYPO_EDITS if hook.parameters else 1
         if parameters == hook.parameters and _edit_distance(name.lower(), hook.name) <= edits_max:
             return f"{name} is not a hook; did you mean {hook.name}? (If it is your own function, rename it to _{name})"
@@ -112,7 +112,7 @@ def _near_miss(name: str, function: Callable[..., Any]) -> str:
 
 
 def _edit_distance(one: str, other: str) -> int:
-    """Returns how many letters must be inserted, deleted or replaced to turn one word into the other (Levenshtein)."""
+    """Returns the Levenshtein distance: the letters to insert, delete or replace to turn one word into the other."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i

@@ -1,4 +1,4 @@
-"""Reads what an addon's file tells without being run, for lists of addons: a list must not run their code."""
+"""Reads the description and the hooks of an addon's file without running it, for lists of addons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proxy.model.errors import BywayError
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 _LIMIT = 1024 * 1024
-"""Bytes of one file, as for the loader."""
+"""The most bytes of one file, as for the loader."""
 
 MITMPROXY_HOOKS = frozenset(
     {
@@ -36,7 +36,7 @@ class StaticScan:
 
 
 def scan(file: Path) -> StaticScan:
-    """Parses a file. Raises nothing: the loader reports what is wrong with it."""
+    """Parses a file. Raises nothing: the loader reports its faults."""
     try:
         tree = ast.parse(read_text(file, limit=_LIMIT))
     except (BywayError, OSError, ValueError, SyntaxError, RecursionError, MemoryError):

@@ -1,7 +1,7 @@
-"""The Api of an addon in a test or a replay, where nothing may happen.
+"""The Api of an addon in a test or a replay, without any effect.
 
-The options are the real ones; the time and the network are set from outside. All other calls are only recorded: no path
-is opened, no task runs, no notification is shown.
+The options are the real ones; the test or the replay sets the time and the network. All other calls are only recorded:
+no path is opened, no task runs, no notification is shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.extend.api import Api, Log
 from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId
 
 SPAWNED_MAX = 1000
-"""Coroutines that are recorded; a replay of a week would start far more than anyone reads."""
+"""The most coroutines that are recorded; a replay of a week would start far more than anyone reads."""
 
 
 class Dialed(NamedTuple):
@@ -42,7 +42,7 @@ class RecordingApi(Api):
         """Coroutines given to `spawn`. Await one to run it; the others never run."""
         self.dialed: list[Dialed] = []
         self.stream: Any = None
-        """What `dial` returns: set it in your test."""
+        """The result of `dial`. Set it in your test."""
         self._relays = relays
         self._now = 0.0
         self._network = network

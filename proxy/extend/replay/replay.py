@@ -1,8 +1,8 @@
 """Replays logged connections through addons and compares their decisions with the logged ones.
 
 A logged connection has the plan that addons received and the plan that was used; its failed attempts yield the same
-signals again. Hooks run in the order, with the clock and on the network of that time, through the usual runner.
-Nothing is resolved and no connection is opened.
+signals again. Hooks run in the order, with the clock and on the network of that time, through the usual runner. No name
+is resolved and no connection is opened.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proxy.net.dialers.registry import Registry
 from proxy.store.recording import RecordedConnection
 
 REPLAYED = ("admit", "plan", "signal", "attempt", "outcome")
-"""The hooks that are called again. The log lacks what the others need, or they would open connections."""
+"""The hooks that are called again. The others would open connections, or need data that the log lacks."""
 
 
 @frozen_dataclass
@@ -53,7 +53,7 @@ class Replayed:
 
     plans: int = 0  # connections whose plan was decided again
     signals: int = 0
-    refused_by_guard: int = 0  # refused by the address guard, which no addon is asked about
+    refused_by_guard: int = 0  # refused by the address guard, before any addon was called
     unclear: int = 0  # signals whose weight depended on others at the time; it was not logged
     decisions: list[Decision] = field(default_factory=list)
     weighings: list[Weighing] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Scene:
 
 
 async def replay_connections(connections: Sequence[RecordedConnection], addons: Addons, scene: Scene) -> Replayed:
-    """Calls the hooks of `addons` for all connections. Does not raise for what they do: see their faults."""
+    """Calls the hooks of `addons` for all connections. Raises nothing for their faults, which the runners count."""
     result = Replayed()
     for event in sorted(_events(connections), key=lambda event: (event.at, event.kind)):
         outcome = event.recorded.outcome
@@ -113,7 +113,7 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
     for recorded in connections:
         outcome = recorded.outcome
         if outcome.request.inbound is Inbound.RETEST:
-            continue  # a re-test of Byway's own: addons do not decide it
+            continue  # Byway's own re-test, which addons do not decide
         yield _Event(outcome.at, _Kind.PLANNED, recorded)
         judged_at = outcome.at
         for attempt in read_only(outcome).attempts:
@@ -157,13 +157,13 @@ def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: Detect
 
 
 def _logged_refinements(outcome: Outcome) -> tuple[str, ...]:
-    """Returns how addons changed the signals of a connection, as logged."""
+    """Returns the logged changes of addons to the signals of a connection."""
     attempt = outcome.direct_attempt
     return () if attempt is None else _split_refinements(str(attempt.evidence.get(REFINEMENTS_KEY, "")))
 
 
 REFINEMENTS_KEY = "addons"
-"""The key of an attempt's evidence that says how addons changed its signals."""
+"""The key of an attempt's evidence with the changes of addons to its signals."""
 
 
 def _split_refinements(text: str) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ def _split_refinements(text: str) -> tuple[str, ...]:
 
 
 async def _notify(addons: Addons, hook: str, *args: Any) -> None:
-    """Calls the hook at once instead of queueing it: what an addon learns from it counts for the next plan."""
+    """Calls the hook at once instead of queueing it, so that it counts for the addon's next plan."""
     for runner in addons.running:
         for function in runner.addon.hooks.get(hook, ()):
             await runner.call(HOOKS[hook], function, *args, check=lambda _: None)
