@@ -1,1 +1,1 @@
-"""Addons: files of the user's own in Python that take part in what Byway decides."""
+"""Addons: the user's own Python files, which take part in Byway's decisions."""

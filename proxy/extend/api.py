@@ -1,4 +1,4 @@
-"""What an addon may ask of Byway: the `api` that its `start` hook receives.
+"""The interface of an addon to Byway: the `api` that its `start` hook receives.
 
 Each addon has its own Api. Tasks that an addon starts end with it. Paths that it opens go through Byway's own dialers,
 with the same checks of a relay's handshake and certificate.
@@ -126,7 +126,7 @@ class Api:
 
 class Log:
     """Writes lines to Byway's own log, with the addon's name; passwords of URLs are hidden. `info` and `debug` need -v
-    and -vv: what names a site belongs there, because a system's journal is stored too."""
+    and -vv. Lines that name a site belong there, because a system's journal is stored too."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -264,7 +264,7 @@ def _read_only_attempt(attempt: Attempt) -> Attempt:
 
 
 def _describe_plan(answer: Plan, before: Plan) -> str:
-    """Describes what an addon changed in a plan."""
+    """Describes an addon's change of a plan."""
     if answer.why != before.why:
         return answer.why
     routes = ", ".join(map(str, answer.routes))
@@ -275,7 +275,7 @@ def _describe_plan(answer: Plan, before: Plan) -> str:
 
 
 def _describe_refinement(before: Signal, after: Signal) -> str:
-    """Describes what an addon changed in a signal: `tls_reset weighs 0 in place of 2, cause ip`."""
+    """Describes an addon's change of a signal: `tls_reset weighs 0 in place of 2, cause ip`."""
     cause = f", cause {after.cause}" if after.cause != before.cause else ""
     weight = f" weighs {after.weight:g} in place of {before.weight:g}" if after.weight != before.weight else ""
     return f"{before.id}{weight}{cause}"

@@ -223,9 +223,9 @@ class AddonManager:
             for name in [name for name in (*self._live, *self._problems) if name not in wanted]:
                 await self._remove(name)  # last: a renamed file is loaded under its new name first
             without_file = tuple(missing(self._files, tables, self._loaded.place))
-            known = {sentence.partition(";")[0] for sentence in self._missing}  # the rest is a suggestion
+            reported = {sentence.partition(";")[0] for sentence in self._missing}  # the rest is a suggestion
             for sentence in without_file:
-                if log_problems and sentence.partition(";")[0] not in known:
+                if log_problems and sentence.partition(";")[0] not in reported:
                     log.warning("%s", sentence)
             self._missing = without_file
 
@@ -326,9 +326,9 @@ class AddonManager:
         runner = live.runner
         await runner.drain(STOP_S)
         for function in runner.addon.hooks.get("stop", ()):
-            asked = runner.call(HOOKS["stop"], function, check=_ignore_answer)
+            stopping = runner.call(HOOKS["stop"], function, check=_ignore_answer)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asked, STOP_S)
+                await asyncio.wait_for(stopping, STOP_S)
 
     def _on_disabled(self, runner: AddonRunner) -> None:
         """Removes a disabled addon from the calls, and runs its `stop` hook, which may end a command that it

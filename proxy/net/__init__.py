@@ -1,1 +1,1 @@
-"""Sockets: dialing, racing, pumping, resolving, and what the kernel knows."""
+"""Sockets: dialing, racing, pumping, resolving, and the state of the kernel's connections."""

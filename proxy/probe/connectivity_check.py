@@ -62,12 +62,12 @@ class ConnectivityCheck:
             network = services.network()
             pages = await self._usable_pages(setup, network)
             if pages and services.beliefs.control_wanted(network, services.now()):
-                asked = tuple(pages)
+                requested = tuple(pages)
                 if not services.beliefs.network_state(network).is_restricted:  # there the foreign pages may fail
                     services.flows.witness_asked()
                 results = await self._check_some(setup, pages, network)
                 if set(results) == {ConnectivityResult.FAILED}:
-                    await self._check_portal(setup, asked, network)
+                    await self._check_portal(setup, requested, network)
             elif not pages and self._stall_waits(network) and services.beliefs.control_wanted(network, services.now()):
                 await self._find_relay_as_witness(setup, network)
         finally:
@@ -124,7 +124,7 @@ class ConnectivityCheck:
         """Requests the page over plain http, since these control pages failed: a captive portal answers in place of the
         site. Any other answer teaches nothing, since anybody on the path may give it."""
         page, services = portal_page(setup.settings.auto), self._services
-        if page is None or any(page.url == asked.url for asked in failed):
+        if page is None or any(page.url == other.url for other in failed):
             return
         if services.network() != network or not await self._is_usable(setup, page, network):
             return

@@ -304,9 +304,9 @@ class ListRefresh:
                 allow_suffixes=item.allow_suffixes,
             )
         except ConfigError as error:
-            place, _, told = error.problems[0].partition(": ")
+            place, _, problem = error.problems[0].partition(": ")
             line = place.removeprefix(item.name).removeprefix(":")
-            raise DownloadFailed(f"what came cannot be used: {line and f'line {line} '}{told}") from None
+            raise DownloadFailed(f"what came cannot be used: {line and f'line {line} '}{problem}") from None
         if reason := refusal(listed, last_entries, accept_smaller=accept_smaller):
             raise DownloadFailed(reason)
         return len(listed.listed)

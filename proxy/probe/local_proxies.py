@@ -87,7 +87,7 @@ async def find_listeners(ports: Iterable[KnownPort], poller: Poller, *, own: Col
     """Returns the listeners on these ports of 127.0.0.1, in about 3 × ANSWER_S, since all are tried at once. `own` are
     Byway's own ports, which are skipped."""
     dialer = loopback_dialer(poller)
-    listeners = await asyncio.gather(*(_listener(dialer, known) for known in ports if known.port not in own))
+    listeners = await asyncio.gather(*(_listener(dialer, each) for each in ports if each.port not in own))
     return [listener for listener in listeners if listener is not None]
 
 
@@ -100,25 +100,25 @@ def loopback_dialer(poller: Poller) -> TcpDialer:
     return TcpDialer(poller, Resolver(), refuse_others, connect_timeout_s=ANSWER_S)
 
 
-async def _listener(dialer: TcpDialer, known: KnownPort) -> Listener | None:
+async def _listener(dialer: TcpDialer, known_port: KnownPort) -> Listener | None:
     """Returns the listener on a port; None when there is none."""
-    endpoint = Destination(LOOPBACK, known.port)
+    endpoint = Destination(LOOPBACK, known_port.port)
     # Offers no password: Tor would choose it where both are offered, although it requires none.
     answer = await _ask(dialer, endpoint, socks.socks5_greeting(with_password=False), 2)
     if answer is None:
         return None
     if answer[:1] == b"\x05" and len(answer) >= 2 and answer[1] in (socks.NO_AUTH, _NO_METHOD):
-        return Listener(known, RelayKind.SOCKS5H, is_proxy=True, wants_user=answer[1] != socks.NO_AUTH)
+        return Listener(known_port, RelayKind.SOCKS5H, is_proxy=True, wants_user=answer[1] != socks.NO_AUTH)
     head = f"OPTIONS * HTTP/1.1\r\nHost: {endpoint}\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n".encode()
     answer = await _ask(dialer, endpoint, head, _ANSWER_LIMIT)
     if answer is not None and answer.startswith(b"HTTP/1."):
         wants_user = answer.split(b" ", 2)[1:2] == [b"407"]
         is_proxy = wants_user or _OF_PROXIES.search(answer) is not None
-        return Listener(known, RelayKind.HTTP, is_proxy=is_proxy, wants_user=wants_user)
+        return Listener(known_port, RelayKind.HTTP, is_proxy=is_proxy, wants_user=wants_user)
     answer = await _ask(dialer, endpoint, _SOCKS4_NOTHING, 8)
     if answer is not None and answer[:1] == b"\0" and answer[1:2] in (b"\x5b", b"\x5c", b"\x5d"):
-        return Listener(known, RelayKind.SOCKS4A, is_proxy=True)
-    return Listener(known)
+        return Listener(known_port, RelayKind.SOCKS4A, is_proxy=True)
+    return Listener(known_port)
 
 
 async def _ask(dialer: TcpDialer, endpoint: Destination, question: bytes, size: int) -> bytes | None:

@@ -273,18 +273,18 @@ class Exchange:
 
     def _downward(self) -> Steps[None]:
         """Passes the answer on: interim answers as they come (not to an HTTP/1.0 client), then the final one."""
-        asked, client, server, continued = self._head, self._client, self._server, False
+        request, client, server, continued = self._head, self._client, self._server, False
         for _ in range(INTERIM_LIMIT):
             parser: Parser[ResponseHead] | None = None
             while True:
                 if server.reader or server.reader.ended:
                     try:
                         if parser is None:
-                            taken = http1.take_response_head(server.reader, asked.method)
+                            taken = http1.take_response_head(server.reader, request.method)
                             if taken is not None:  # as nearly always
                                 answer = taken
                                 break
-                            parser = http1.read_response_head(server.reader, asked.method)
+                            parser = http1.read_response_head(server.reader, request.method)
                         next(parser)
                     except StopIteration as stop:
                         answer = stop.value
@@ -304,7 +304,7 @@ class Exchange:
                         yield False
             if answer.status >= 200 or not answer.is_interim:
                 break
-            if asked.version >= http1.HTTP_1_1 and not (answer.status == 100 and continued):
+            if request.version >= http1.HTTP_1_1 and not (answer.status == 100 and continued):
                 continued = continued or answer.status == 100
                 yield from client.send(answer.forwarded(answer.body, keep_alive=True))
         else:
@@ -312,9 +312,9 @@ class Exchange:
         if answer.upgrade is not None:
             self._check_upgrade(answer.upgrade)
         self._answer, self._sent_before = answer, client.sent
-        sent_as = answer.body_for(asked.version)
+        sent_as = answer.body_for(request.version)
         # Only after the whole request: the next one begins at its end, which may never come.
-        may_keep = asked.keep_alive and self._uploaded and not client.reader.ended
+        may_keep = request.keep_alive and self._uploaded and not client.reader.ended
         self._keep_client = may_keep and sent_as.kind is not BodyKind.UNTIL_EOF
         head = answer.forwarded(sent_as, keep_alive=self._keep_client)
         yield from self._carry(server, client, answer.body, sent_as, head)
@@ -352,8 +352,8 @@ class Exchange:
 
     def _check_upgrade(self, upgrade: str) -> None:
         """Raises DialError for a change of protocol that was not requested (RFC 9110 section 7.8)."""
-        asked = (self._head.upgrade or "").lower().split(", ")
-        if upgrade.lower() not in asked or not self._uploaded:
+        requested = (self._head.upgrade or "").lower().split(", ")
+        if upgrade.lower() not in requested or not self._uploaded:
             raise _server_fault("the server switched to a protocol that was not requested", Symptom.GARBAGE)
 
     def _watch_for_continue(self) -> asyncio.TimerHandle:

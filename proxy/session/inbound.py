@@ -171,7 +171,7 @@ def http_redirect(url: str) -> bytes:
 R = TypeVar("R")
 
 
-class _Known(NamedTuple, Generic[R]):
+class _Remembered(NamedTuple, Generic[R]):
     """An HTTP request that is remembered."""
 
     request: R
@@ -198,7 +198,7 @@ def _forward_request(head: RequestHead, destination: Destination) -> ForwardRequ
 
 
 @remembered(_FORWARDS_REMEMBERED)
-def _whole_forward(received: bytes) -> _Known[ForwardRequest] | None:
+def _whole_forward(received: bytes) -> _Remembered[ForwardRequest] | None:
     """Parses bytes that are exactly one request in absolute form, without a body. Returns None for other bytes. Raises
     PeerError as the parser does."""
     if received.startswith(b"CONNECT "):
@@ -208,7 +208,7 @@ def _whole_forward(received: bytes) -> _Known[ForwardRequest] | None:
         return None
     if head.destination.host == OWN_NAME:
         return None
-    return _Known(_forward_request(head, head.destination), _user_agent(head.headers))
+    return _Remembered(_forward_request(head, head.destination), _user_agent(head.headers))
 
 
 class InboundHandshake:
@@ -236,7 +236,7 @@ class InboundHandshake:
         )
         """Whole greetings that offer that method, and need not be parsed."""
         # The next two are keyed by the head of the request.
-        self._connects: Bounded[bytes, _Known[TunnelRequest]] = Bounded(_REMEMBERED if credentials is None else 0)
+        self._connects: Bounded[bytes, _Remembered[TunnelRequest]] = Bounded(_REMEMBERED if credentials is None else 0)
         self._connect_forms: Bounded[bytes, str] = Bounded(_CONNECT_FORMS if credentials is None else 0)
         """The User-Agent of each head, whose target is replaced by _TARGET."""
         self._socks5_requests: Bounded[bytes, TunnelRequest] = Bounded(_REMEMBERED)
@@ -252,11 +252,11 @@ class InboundHandshake:
                 if not reader:
                     return None
             received = bytes(reader)
-            if (known := self._connects.get(received)) is not None:
+            if (entry := self._connects.get(received)) is not None:
                 reader.clear()
-                if known.user_agent:
-                    self._recent_clients.note(known.user_agent)
-                return known.request
+                if entry.user_agent:
+                    self._recent_clients.note(entry.user_agent)
+                return entry.request
             family = sniff.sniff(reader[0])
             match family:
                 case Family.HTTP:
@@ -269,7 +269,7 @@ class InboundHandshake:
                     head = http1.take_request_head(reader)
                     if head is None:
                         head = await client.read(http1.read_request_head(reader), ends_at)
-                    return self._asked(client, head, received)
+                    return self._classify(client, head, received)
                 case Family.SOCKS5:
                     return await self._socks5(client, ends_at, is_usual=received in self._socks5_greetings)
                 case Family.SOCKS4:
@@ -301,19 +301,19 @@ class InboundHandshake:
                 head = await client.read(http1.read_request_head(reader), ends_at)
             except TimeoutError:
                 raise _too_slow(self._limits.head_timeout_s) from None
-        return self._asked(client, head)
+        return self._classify(client, head)
 
     def _forward(self, received: bytes) -> ForwardRequest | None:
         """Parses bytes that are exactly one request in absolute form, as most are. Returns None for other bytes, and
         when credentials have to be checked. Raises as `read`."""
         if self.credentials is not None or len(received) > http1.REMEMBERED_LIMIT:
             return None
-        remembered_request = _whole_forward(received)
-        if remembered_request is None:
+        entry = _whole_forward(received)
+        if entry is None:
             return None
-        if remembered_request.user_agent:
-            self._recent_clients.note(remembered_request.user_agent)
-        return remembered_request.request
+        if entry.user_agent:
+            self._recent_clients.note(entry.user_agent)
+        return entry.request
 
     def _usual_connect(self, received: bytes) -> TunnelRequest | None:
         """Returns the request of a CONNECT that differs from an earlier one in its target alone; None for other bytes,
@@ -326,12 +326,12 @@ class InboundHandshake:
             request = TunnelRequest(hostnames.authority(target), Inbound.CONNECT)
         except ValueError:
             return None  # the parser says why
-        self._connects[received] = _Known(request, user_agent)
+        self._connects[received] = _Remembered(request, user_agent)
         if user_agent:
             self._recent_clients.note(user_agent)
         return request
 
-    def _asked(self, client: Client, head: RequestHead, received: bytes = b"") -> InboundRequest:
+    def _classify(self, client: Client, head: RequestHead, received: bytes = b"") -> InboundRequest:
         """Classifies an HTTP request, and checks its credentials. `received` is all that came on the connection; empty
         when this is not its first request. Raises PeerError for a request that is refused, OSError when its client has
         left."""
@@ -356,7 +356,7 @@ class InboundHandshake:
         if head.form is Form.CONNECT:
             request = TunnelRequest(destination, Inbound.CONNECT)
             if received.endswith(b"\r\n\r\n") and not reader and len(received) <= _REMEMBERED_SIZE:
-                self._connects[received] = _Known(request, user_agent)
+                self._connects[received] = _Remembered(request, user_agent)
                 target = _connect_target(received)
                 if target and target.decode() not in user_agent:
                     self._connect_forms[received.replace(target, _TARGET)] = user_agent
@@ -387,9 +387,9 @@ class InboundHandshake:
                 raise PeerError("SOCKS5 credentials are wrong", reply=socks.SOCKS5_AUTH_FAILED)
             client.reply(socks.SOCKS5_AUTH_OK)
         received = bytes(reader)
-        if (known := self._socks5_requests.get(received)) is not None:
+        if (remembered_request := self._socks5_requests.get(received)) is not None:
             reader.clear()
-            return known
+            return remembered_request
         request = TunnelRequest(await client.read(socks.read_socks5_request(reader), ends_at), Inbound.SOCKS5)
         if received == socks.socks5_connect(request.destination):  # exactly the request
             self._socks5_requests[received] = request

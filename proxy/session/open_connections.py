@@ -98,10 +98,10 @@ class OpenConnections:
         """Returns the client program of each connection, by the id of its request: empty when the client is not on this
         computer, None when the program cannot be found out. Each connection is looked up once."""
         ids = self.entries.keys() | {each.request.id for each in connections}
-        known = {id_: name for id_, name in self._programs.items() if id_ in ids}
-        clients = {each.request.id: each.request.client for each in connections if each.request.id not in known}
+        by_id = {id_: name for id_, name in self._programs.items() if id_ in ids}
+        clients = {each.request.id: each.request.client for each in connections if each.request.id not in by_id}
         names = await programs.of_all({*filter(None, clients.values())}) if clients else {}
-        self._programs = known | {id_: names.get(client, "") for id_, client in clients.items()}
+        self._programs = by_id | {id_: names.get(client, "") for id_, client in clients.items()}
         return self._programs
 
     def __repr__(self) -> str:

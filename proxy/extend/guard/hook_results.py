@@ -61,16 +61,16 @@ def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
         raise WrongAnswer(str(error), instead=closed(answer, before, registry, str(error))) from None
 
 
-def closed(meant: Plan, before: Plan, registry: Registry, why: str) -> Plan:
-    """Returns a plan with the action of `meant` (RELAY or BLOCK), and its existing relays. Without any, it has the
+def closed(intended: Plan, before: Plan, registry: Registry, why: str) -> Plan:
+    """Returns a plan with the action of `intended` (RELAY or BLOCK), and its existing relays. Without any, it has the
     routes of `before` if that is RELAY too; else no route."""
     routes: tuple[Route, ...] = ()
-    if meant.action is Action.RELAY:
-        routes_given = meant.routes if type(meant.routes) is tuple else ()
-        routes = tuple(route for route in routes_given if _is_relayed(route, registry))
+    if intended.action is Action.RELAY:
+        from_addon = intended.routes if type(intended.routes) is tuple else ()
+        routes = tuple(route for route in from_addon if _is_relayed(route, registry))
         if not routes and before.action is Action.RELAY:
             routes = before.routes
-    return dataclasses.replace(before, action=Action(meant.action), routes=routes, why=inert(why))
+    return dataclasses.replace(before, action=Action(intended.action), routes=routes, why=inert(why))
 
 
 def _is_relayed(route: object, registry: Registry) -> bool:

@@ -40,10 +40,10 @@ def find(
     return tuple(addons[name] for name in sorted(addons))
 
 
-def missing(found: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place: Place = nowhere) -> list[str]:
+def missing(addons: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place: Place = nowhere) -> list[str]:
     """Returns a sentence for each `[addons.NAME]` without a file. An addon whose name is misspelt there would otherwise
     be off silently."""
-    names = [file.name for file in found]
+    names = [file.name for file in addons]
     return [
         f"{place('addons', name)}: there is no addon {quoted(name)}{suggestion(name, names)}".removeprefix(": ")
         for name, table in tables.items()

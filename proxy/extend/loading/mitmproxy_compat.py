@@ -32,11 +32,11 @@ def prepare(source: str) -> None:
 
 
 def split_options(
-    objects: Sequence[object], table: Mapping[str, Any], known: Sequence[str]
+    objects: Sequence[object], table: Mapping[str, Any], own_names: Sequence[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Splits the values of `[addons.NAME]` into Byway's and mitmproxy's. `known` are the names in the addon's own
+    """Splits the values of `[addons.NAME]` into Byway's and mitmproxy's. `own_names` are the names in the addon's own
     `Options`."""
     if not any(callable(getattr(thing, "load", None)) for thing in objects):
         return table, NO_OPTIONS
-    ours = {key: value for key, value in table.items() if key in known}
-    return ours, {key: value for key, value in table.items() if key not in known}
+    ours = {key: value for key, value in table.items() if key in own_names}
+    return ours, {key: value for key, value in table.items() if key not in own_names}

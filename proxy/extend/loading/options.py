@@ -62,13 +62,13 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
 
     Raises ConfigError with all problems of the table, and TypeError when `Options` itself cannot be used."""
     declared = _declared(module)
-    known = names(module)
+    fields = names(module)
     problems = [
-        _located(place, ("addons", name, key), f"unknown key {quoted(key)} in [addons.{name}]{_hint(key, known)}")
+        _located(place, ("addons", name, key), f"unknown key {quoted(key)} in [addons.{name}]{_hint(key, fields)}")
         for key in table
-        if key not in known
+        if key not in fields
     ]
-    taken = {key: value for key, value in table.items() if key in known}
+    taken = {key: value for key, value in table.items() if key in fields}
     options = None
     if declared is not None:
         from pydantic import ValidationError
@@ -119,8 +119,8 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Option:
     return Option(field.name, hint.__name__ if isinstance(hint, type) else str(hint), default, help_text)
 
 
-def _hint(key: str, known: tuple[str, ...]) -> str:
-    return suggestion(key, known) if known else "; this addon takes no options"
+def _hint(key: str, fields: tuple[str, ...]) -> str:
+    return suggestion(key, fields) if fields else "; this addon takes no options"
 
 
 def _located(place: Place, path: tuple[str | int, ...], sentence: str) -> str:

@@ -85,7 +85,7 @@ def _fits(hook: Hook, function: Callable[..., Any]) -> bool:
     except TypeError:
         return False
     named = zip(hook.parameters, parameters, strict=False)  # *args takes the others
-    return all(given == asked or given.startswith("_") for asked, given in named)
+    return all(parameter == expected or parameter.startswith("_") for expected, parameter in named)
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:

@@ -126,8 +126,8 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
 
 async def _replay_decision(recorded: RecordedConnection, addons: Addons, registry: Registry, result: Replayed) -> None:
     was = recorded.outcome.plan
-    given = was if was.before is None else was.before
-    would_be = await addons.decide(recorded.outcome.request, given, registry)
+    received = was if was.before is None else was.before
+    would_be = await addons.decide(recorded.outcome.request, received, registry)
     result.plans += 1
     if not has_same_effect(was, would_be):
         result.decisions.append(Decision(recorded, would_be))

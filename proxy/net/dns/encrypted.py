@@ -35,7 +35,7 @@ TIMEOUT_S = 5.0
 """Seconds for one server's answer, and for opening a connection to it."""
 
 STAGGER_S = 1.0
-"""Seconds without an answer after which the next server is asked as well."""
+"""Seconds without an answer after which the next server is queried as well."""
 
 DOWN_S = 60.0
 """Seconds for which a server that failed is queried after all others."""
@@ -44,7 +44,7 @@ _RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 
 
 class EncryptedDns:
-    """The resolver behind `direct|doh`. Belongs to one loop."""
+    """The resolver of `direct|doh`. Belongs to one loop."""
 
     def __init__(
         self,

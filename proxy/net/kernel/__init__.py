@@ -1,1 +1,1 @@
-"""What the kernel knows of a TCP connection."""
+"""The kernel's state of a TCP connection."""

@@ -273,9 +273,9 @@ class SplitTcpDetector:
         self._late_count += late - bool(before)
         if len(self._late) > detect.middlebox_hosts:
             self._late_count -= self._late.popitem(last=False)[1]
-        known = len(self._late)
-        if 2 * known >= detect.middlebox_hosts:
-            self.detected = 2 * self._late_count > known
+        count = len(self._late)
+        if 2 * count >= detect.middlebox_hosts:
+            self.detected = 2 * self._late_count > count
 
     def reset(self) -> None:
         """The network changed: forgets all hosts."""

@@ -1,4 +1,4 @@
-"""The event loop of a running Byway, its timers, and what Byway borrows from the inside of Python's library.
+"""The event loop of a running Byway, its timers, and the undocumented parts of Python's library that Byway uses.
 
 These parts are not documented, and a later Python may change them. So this page lists each use, and the loss without
 it; the rest of Byway calls only documented parts. Read in the source of Python 3.11 and 3.13, and tried on both.

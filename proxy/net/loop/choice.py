@@ -79,7 +79,7 @@ def missing() -> str:
             loop.close()
     except _Differs as differs:
         return str(differs)
-    except Exception as error:  # a changed asyncio may raise anything; its own loop runs all the same
+    except Exception as error:  # a changed asyncio may raise anything; its own loop still runs
         return f"{_LOOP} ({type(error).__name__}: {error})"
     return ""
 

@@ -426,7 +426,7 @@ class FlowMonitor:
                 flow.report_upload(flow.up)
             return
         flow.listener.on_direct_bytes(within_s)
-        if flow.tunnel.client_is_slow:  # it is the client who is slow
+        if flow.tunnel.client_is_slow:  # the client is slow, not the route
             flow.window = None
             return
         if flow.window is None:

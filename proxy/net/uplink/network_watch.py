@@ -267,15 +267,15 @@ def source_address_for(address: IPAddress) -> IPAddress | None:
     return None
 
 
-def read_own_addresses(known: frozenset[IPAddress]) -> frozenset[IPAddress]:
+def read_own_addresses(previous: frozenset[IPAddress]) -> frozenset[IPAddress]:
     """Returns all addresses of this computer on Linux; elsewhere the source addresses of packets to the internet, and
-    the addresses in `known` that are still ours."""
+    the addresses in `previous` that are still ours."""
     try:
         with netlink.Netlink() as kernel:
             return frozenset(own.interface.ip for own in kernel.addresses())
     except OSError:  # not Linux, or a sandbox
         sources = frozenset(source for source in map(source_address_for, OUTSIDE) if source is not None)
-        return sources | frozenset(filter(is_own_address, known))
+        return sources | frozenset(filter(is_own_address, previous))
 
 
 def is_own_address(address: IPAddress) -> bool:
