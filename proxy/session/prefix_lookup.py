@@ -1,4 +1,4 @@
-"""Looks a name up before the plan is made, on a network that blocks address prefixes.
+"""Looks a name up before the first route starts, on a network that blocks address prefixes.
 
 A belief about a prefix covers a host only when its addresses are known. On a first visit they are not, so the name is
 looked up, with the query of the direct route, and the plan is made again: a blocked address is not tried in vain.
