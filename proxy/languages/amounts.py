@@ -60,7 +60,7 @@ _SIZES = (
 
 
 def size(count: int) -> str:
-    """Bytes in a unit that is easy to read."""
+    """A number of bytes in its largest unit: `40 B`, `1.2 kB`, `5.0 MB`."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(_SIZES) - 1:
         value, unit = value / 1000, unit + 1
@@ -74,8 +74,8 @@ def share(part: int, whole: int) -> str:
 
 
 def clock(at: float) -> str:
-    """A moment in local time, in ISO 8601 with its offset: `2008-10-07T09:12:33+06:00`. Empty for one that no calendar
-    has: a damaged log may hold it."""
+    """A moment in local time, in ISO 8601 with its offset: `2008-10-07T09:12:33+06:00`. Empty for a time outside of the
+    calendar, which a damaged log may hold."""
     try:
         return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):

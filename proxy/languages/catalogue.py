@@ -1,7 +1,7 @@
-"""Says phrases in a language: takes the translation of their message from a catalogue, and puts their values in.
+"""Translates phrases: takes the translation of the message from a catalogue, and inserts the values.
 
-A catalogue is a file of gettext (`ru.po`), read as it is when its language is first wanted: nothing is compiled, so a
-translator sees a change at the next start. A message without a translation is said in English.
+A catalogue is a gettext file (`ru.po`). It is read when its language is first used, and it is not compiled, so a
+translator sees a change at the next start. A message without a translation stays English.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.model.phrase import Phrase
 
 FOLDER = Path(__file__).parent
-"""Of the catalogues."""
+"""The folder of the catalogues."""
 
 _FIRST_STRONG_ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 """Around a value whose direction may differ from that of the sentence (UAX #9): a host in a Persian sentence."""
@@ -46,10 +46,10 @@ _FORMS: Mapping[Language, Callable[[int], int]] = {
     Language.PERSIAN: _persian_form,
     Language.PSEUDO: _english_form,
 }
-"""Which of its plural forms a language takes for a number (Unicode CLDR)."""
+"""The index of the plural form for a number, by language (Unicode CLDR)."""
 
 FORMS_COUNT: Mapping[Language, int] = {Language.RUSSIAN: 3, Language.PERSIAN: 2}
-"""How many forms a catalogue has of a message with a number."""
+"""The number of plural forms, by language."""
 
 _DIGITS: Mapping[Language, Mapping[int, int | str | None]] = {
     Language.RUSSIAN: _DECIMAL_COMMA,
@@ -59,8 +59,8 @@ _DIGITS: Mapping[Language, Mapping[int, int | str | None]] = {
 
 @frozen_dataclass
 class Message:
-    """An entry of a catalogue. `translations` are its plural forms; one for a message without a number; empty when it
-    is not translated, or a person has to look at it again (`fuzzy`)."""
+    """An entry of a catalogue. `translations` are its plural forms: one for a message without a number, none if the
+    message is not translated or a person has to check the translation (`fuzzy`)."""
 
     context: str
     message: str
@@ -70,25 +70,25 @@ class Message:
 
 
 class Catalogue:
-    """A language, as it is spoken."""
+    """The translations into one language, with its digits and plural forms."""
 
     def __init__(
         self, language: Language, messages: Mapping[tuple[str, str], tuple[str, ...]], *, isolates: bool = True
     ) -> None:
-        """`messages` are the translations by context and message. `isolates`: whether values keep their direction by
-        characters of Unicode, which terminals show as boxes."""
+        """`messages` are the translations by context and message. `isolates`: Unicode characters keep the direction of
+        values, in languages that need it; terminals show them as boxes."""
         self.language = language
         self._messages = messages
         self._isolates = isolates and language in (Language.PERSIAN, Language.PSEUDO)
 
     def for_terminal(self) -> Catalogue:
-        """Returns the same language without isolates."""
+        """Returns the same catalogue without isolates."""
         return Catalogue(self.language, self._messages, isolates=False)
 
     def say(self, text: str, *, escape: Callable[[str], str] = str) -> str:
-        """Returns a phrase in this language; any other text as it is.
+        """Returns a phrase in this language; any other text unchanged.
 
-        A value may be markup when `escape` is `markupsafe.escape`; the result is markup then."""
+        With `markupsafe.escape` as `escape`, values may be markup, and the result is markup."""
         if not isinstance(text, Phrase):
             return text
         if self.language is Language.ENGLISH and escape is str:
@@ -105,18 +105,18 @@ class Catalogue:
         )
 
     def translation(self, phrase: Phrase) -> str:
-        """Returns the message of a phrase in this language, in the right plural form, without its values."""
+        """Returns the message of a phrase in this language, in its plural form, without its values."""
         form = _FORMS[self.language](phrase.number)
         if self.language is not Language.PSEUDO:
-            found = self._messages.get((phrase.context, phrase.message))
-            if found is not None:
-                return found[form] if phrase.plural else found[0]
+            forms = self._messages.get((phrase.context, phrase.message))
+            if forms is not None:
+                return forms[form] if phrase.plural else forms[0]
             form = _english_form(phrase.number)
         english = phrase.plural if phrase.plural and form else phrase.message
         return pseudo(english) if self.language is Language.PSEUDO else english
 
     def number(self, text: str) -> str:
-        """Returns a number that is written in English with the digits and the decimal sign of this language."""
+        """Returns an English number with the digits and the decimal sign of this language."""
         return text.translate(_DIGITS.get(self.language, {}))
 
     def _value(self, value: object, escape: Callable[[str], str], *, is_code: bool) -> object:
@@ -133,7 +133,7 @@ class Catalogue:
 
 @frozen_dataclass
 class _Number:
-    """A number in a sentence, which the message may give a format."""
+    """A number in a sentence. The message may give it a format."""
 
     value: int | float
     catalogue: Catalogue
@@ -144,7 +144,7 @@ class _Number:
 
 @lru_cache(maxsize=len(Language))
 def catalogue(language: Language) -> Catalogue:
-    """Returns a language. Reads its file the first time."""
+    """Returns the catalogue of a language. The first call reads its file."""
     if language not in FORMS_COUNT:
         return Catalogue(language, {})
     messages = read_messages((FOLDER / f"{language}.po").read_text(encoding="utf-8"))
@@ -154,8 +154,8 @@ def catalogue(language: Language) -> Catalogue:
 
 
 def read_messages(text: str) -> Iterator[Message]:
-    """Yields the entries of a catalogue in the format of gettext (PO), without its header. Raises ValueError, with the
-    number of the line, for what is not one."""
+    """Yields the entries of a gettext catalogue (PO) without its header. Raises ValueError, with the number of the
+    line, if the text cannot be parsed."""
     fields: dict[str, str] = {}
     name, is_fuzzy = "", False
     for number, line in enumerate((*text.splitlines(), ""), 1):

@@ -1,4 +1,4 @@
-"""The languages that Byway speaks, and which of them somebody wants: by the setting, a browser or a terminal.
+"""The languages of Byway's texts, and which one a user wants: by the setting, the browser or the terminal.
 
 Pure: the header and the environment are arguments.
 """
@@ -15,11 +15,11 @@ class Language(StrEnum):
     ENGLISH = "en"
     RUSSIAN = "ru"
     PERSIAN = "fa"
-    PSEUDO = "en-XA"  # English with accents, made by `pseudo`: what stays plain on a page is not translatable
+    PSEUDO = "en-XA"  # English with accents, made by `pseudo`: plain text on a page is not translatable
 
     @property
     def direction(self) -> str:
-        """How HTML names the direction in which it is written."""
+        """The direction of writing, as in HTML's `dir`: "ltr" or "rtl"."""
         return "rtl" if self is Language.PERSIAN else "ltr"
 
 
@@ -28,8 +28,8 @@ _HEADER_MAX = 1_000
 
 
 def language_of_browser(setting: str, accepted: str) -> Language:
-    """Returns the language of a page. `setting` is `[ui] language`; when it is empty the first language of ours in
-    `accepted`, the header Accept-Language (RFC 9110, section 12.5.4), is taken; English when there is none."""
+    """Returns the language of a page: `setting`, the value of `[ui] language`; if it is empty, the preferred language
+    of `accepted`, the header Accept-Language (RFC 9110, section 12.5.4), among ours; else English."""
     if setting:
         return Language(setting)
     wanted: list[tuple[float, int, Language]] = []
@@ -42,7 +42,8 @@ def language_of_browser(setting: str, accepted: str) -> Language:
 
 
 def language_of_terminal(setting: str, environment: Mapping[str, str]) -> Language:
-    """Returns the language of a terminal: that of the setting, else of the locale for messages (POSIX, chapter 8.2)."""
+    """Returns the language of a terminal: the setting, else the locale for messages (POSIX, chapter 8.2), else
+    English."""
     if setting:
         return Language(setting)
     names = ("LC_ALL", "LC_MESSAGES", "LANG")
@@ -52,7 +53,7 @@ def language_of_terminal(setting: str, environment: Mapping[str, str]) -> Langua
 
 
 def _spoken(tag: str) -> Language | None:
-    """The language of ours for a tag: the same, or the one of which it is a kind, as `fa-IR` is of `fa`."""
+    """Returns our language for a tag, by the whole tag or by its first part: `fa` for `fa-IR`. None: we have none."""
     tag = tag.lower()
     by_tag = {language.lower(): language for language in Language}
     return by_tag.get(tag) or by_tag.get(tag.partition("-")[0])

@@ -1,6 +1,6 @@
-"""The pseudo-locale: English with accents, made from each message. What stays plain on a page was never wrapped.
+"""The pseudo-locale: English with accents, made from each message. Plain text on a page was never wrapped in `_()`.
 
-Messages become longer as well, as translations are: a layout that cuts them shows it.
+Messages also become longer, as translations are, so that a page shows where its layout cuts them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _ACCENTED = str.maketrans(
 )
 
 _KEPT = re.compile(r"(\{[^{}]*\}|`[^`]*`)")
-"""Values and commands, which every translation has as they are."""
+"""Values and commands, which no translation changes."""
 
 
 def pseudo(message: str) -> str:

@@ -13,14 +13,15 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def parse_length(text: str) -> float | None:
     """Parses a length of time: `30s`, `15m`, `2h`, `1d`. Returns seconds; None for anything else."""
-    found = _LENGTH.fullmatch(text.strip().lower())
-    return None if found is None else float(found[1]) * _UNITS[found[2]]
+    length = _LENGTH.fullmatch(text.strip().lower())
+    return None if length is None else float(length[1]) * _UNITS[length[2]]
 
 
 def parse_moment(text: str, *, now: float, is_end: bool = False) -> float:
-    """Parses a length of time before `now` (`30m`, `2h`, `1d`); a time of today (`18:30`); or a day, alone or with a
-    time (`today`, `yesterday`, `yesterdayT18:30`, any date or time of ISO 8601), local without an offset. A day alone
-    is its beginning, or with `is_end` its end. Returns seconds since the epoch. Raises ValueError with a sentence."""
+    """Parses a length of time before `now` (`30m`, `2h`, `1d`), a time of today (`18:30`), or a day, alone or with a
+    time (`today`, `yesterday`, `yesterdayT18:30`, any date or time of ISO 8601). A time without an offset is local. A
+    day alone is its beginning, or with `is_end` its end. Returns seconds since the epoch. Raises ValueError with a
+    sentence."""
     if (length := parse_length(text)) is not None:
         return max(0.0, now - length)
     word = text.strip()

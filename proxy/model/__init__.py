@@ -1,8 +1,7 @@
-"""The nouns of Byway, as frozen values.
+"""The values that all rooms of Byway share. They are frozen.
 
-A connection is a value that gains facts as it moves forward: Request → Plan → Attempt… → Outcome. Nothing here does
-I/O, reads a clock or changes once made. Times are seconds: `at`, `since` and `until` since the epoch, `elapsed` and
-`duration` as lengths.
+A connection becomes one value after another: Request → Plan → Attempt… → Outcome. Nothing here does I/O or reads a
+clock. Times are in seconds: `at`, `since` and `until` count from the epoch, `elapsed` and `duration` are lengths.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class Cause(StrEnum):
-    """Why a site does not work, or that it is not a block at all (`docs/detection.md`, "Causes").
+    """Why a site does not work (`docs/detection.md`, "Causes").
 
-    Addons may give a signal a cause of their own, and the store returns text: compare with `==` or `in`."""
+    A cause may also be plain text: addons may give a signal a cause of their own, and the store returns text. So
+    compare with `==` or `in`."""
 
     NONE = ""  # no cause is known
 
@@ -34,7 +35,7 @@ class Cause(StrEnum):
     DOWN = "down"
     NO_SUCH_NAME = "name"
     UNRESOLVED = "unresolved"  # the system's resolver has no address for it, and no other one answers
-    HELLO_RESET = "hello_reset"  # this and the next five: direct fails, and no other route was there to compare with
+    HELLO_RESET = "hello_reset"  # this and the next five: direct fails, and there is no other route to compare with
     HELLO_CLOSED = "hello_closed"
     HELLO_SILENCE = "hello_silence"
     UNANSWERED = "unanswered"
@@ -45,7 +46,7 @@ class Cause(StrEnum):
     OFFLINE = "offline"
     PORTAL = "portal"
 
-    # What is wrong with a certificate.
+    # Faults of a certificate.
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     SELF_SIGNED = "self_signed"
@@ -106,14 +107,14 @@ class Belief:
     family: int = 0  # of cause `ip`: 4 or 6 when only that address family is blocked
     rungs_failed: tuple[str, ...] = ()  # str(Route) of local strategies that failed, kept for `last_good_s`
     rungs_failed_at: float = 0.0
-    began: float = 0.0  # when the present trouble began: nothing has shown since that direct works; 0: no trouble
+    began: float = 0.0  # when the present failures began, with no success of direct since; 0: there are none
 
     @property
     def hide_name_from_dns(self) -> bool:
-        """Whether the name may not be looked up unencrypted: the site is suspect or blocked, or was lately and has not
-        been reached direct since. A lapsed suspicion does not make the name harmless."""
-        was_so = self.state is State.UNKNOWN and bool(self.cause or self.last_good)
-        return was_so or self.state in (State.SUSPECT, State.BLOCKED)
+        """True if the name may not be looked up unencrypted: the site is suspect or blocked, or it was lately and
+        direct has not reached it since. A suspicion that has lapsed does not make the name harmless."""
+        was_suspect = self.state is State.UNKNOWN and bool(self.cause or self.last_good)
+        return was_suspect or self.state in (State.SUSPECT, State.BLOCKED)
 
 
 class NetworkState(StrEnum):
@@ -132,7 +133,7 @@ class NetworkState(StrEnum):
 
 
 class ConnectivityResult(StrEnum):
-    """What requesting a control page showed."""
+    """The result of a request for a control page."""
 
     WELL = "well"
     FAILED = "failed"
@@ -142,7 +143,7 @@ class ConnectivityResult(StrEnum):
 
 @frozen_dataclass
 class DnsFinding:
-    """What is wrong with the system resolver's answer for a name."""
+    """A fault in the system resolver's answer for a name."""
 
     signal: SignalId  # DNS_BOGON, DNS_TWO_ANSWERS, DNS_DENIED, DNS_SILENT or DNS_MISMATCH
     detail: str  # half a sentence with the addresses
@@ -167,7 +168,7 @@ class Change:
 
 
 class StepKind(StrEnum):
-    """What one step of a measurement tests."""
+    """The kinds of steps of a measurement."""
 
     RESOLVE = "resolve"  # by the system's resolver
     SECURE = "secure"  # by DoH or DoT
@@ -177,12 +178,12 @@ class StepKind(StrEnum):
     HELLO = "hello"  # a ClientHello with the site's SNI
     CERTIFICATE = "certificate"
     ANSWER = "answer"  # to a request
-    TRANSFER = "transfer"  # the page again and again on one connection, where transfers stall or are slow
+    TRANSFER = "transfer"  # repeated requests for the page on one connection: do transfers stall, or are they slow?
     CONTROL = "control"  # another site, tested direct: does internet access work?
 
 
 class StepResult(StrEnum):
-    """How a step ended. A step that is not allowed, or makes no sense, is not tested, which is never a failure."""
+    """How a step ended. NOT_TESTED is for a step that is not allowed or makes no sense; it is never a failure."""
 
     OK = "ok"
     FAILED = "failed"
@@ -191,7 +192,7 @@ class StepResult(StrEnum):
 
 @frozen_dataclass
 class MeasurementStep:
-    """One step of a measurement: what was tried on one route, and how it ended."""
+    """One step of a measurement on one route, with its result."""
 
     kind: StepKind
     route: Route
@@ -212,28 +213,28 @@ class MeasurementStep:
 
 
 ResultKey = tuple[NetworkId, str, int]
-"""A network, a host on it, and a port of that."""
+"""A network, a host and a port."""
 
 
 @frozen_dataclass
 class StoredResult:
-    """What the last visit to one port of a host, or its last measurement, came to. Words and causes are plain text: the
-    file may be of another version."""
+    """The result of the last visit to one port of a host, or of its last measurement. Status and cause are plain text:
+    the file may be of another version."""
 
     network: NetworkId
     host: str
     port: int
-    status: str  # a word for a site, as `detect.verdict.site_status` has them
+    status: str  # a status of `detect.verdict.site_status`
     at: float  # seconds since the epoch
     source: str  # a measurement, or a connection
     cause: str = ""
     text: str = ""  # one sentence
-    relays: tuple[str, ...] = ()  # of which one must work for other sites, else the status is `otherwise`
+    relays: tuple[str, ...] = ()  # at least one of them must work for other sites, else the status is `otherwise`
     otherwise: str = ""
-    since: float = 0.0  # when the first of the results that say the same came; 0: this is the first
-    works_by: str = ""  # str(Route) that delivered it; empty: none did
+    since: float = 0.0  # time of the first of equal results in a row; 0: this is the first
+    works_by: str = ""  # str(Route) that delivered; empty: none did
 
     @property
     def key(self) -> ResultKey:
-        """Of each there is one."""
+        """At most one result is stored for a key."""
         return self.network, self.host, self.port

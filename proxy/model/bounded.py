@@ -1,4 +1,4 @@
-"""A mapping that cannot grow without limit: what a network or a client can name without end is kept in one."""
+"""A mapping of limited size, for keys that a network or a client chooses."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ UNKNOWN_NETWORK = NetworkId("unknown")
 
 @remembered(4096)
 def literal(host: str) -> IPAddress | None:
-    """The address that a canonical host is, or None when it is a name."""
+    """Returns the address of a canonical host that is an IP literal; None if the host is a name."""
     if not (host[-1:].isdigit() or ":" in host):
         return None  # the usual case, without the cost of an exception
     try:
@@ -36,8 +36,8 @@ def bracketed(host: str) -> str:
 
 
 def host_and_port(text: str) -> tuple[str, str]:
-    """The host, without brackets, and the port of a `host:port` that Byway itself wrote, such as `Stream.peer`. What
-    comes from a client is parsed by `wire.hostnames.authority`."""
+    """Splits a `host:port` that Byway itself wrote, such as `Stream.peer`; the host is without brackets. Text from a
+    client is parsed by `wire.hostnames.authority`."""
     host, _, port = text.rpartition(":")
     return host.strip("[]"), port
 
@@ -53,13 +53,14 @@ class Destination:
     """The address when the host is a literal, else None."""
 
     def __init__(self, host: str, port: int) -> None:
-        # Written out, and not in __post_init__: a destination is made for every connection, and asked five times.
+        # Written out, and not in __post_init__: every connection makes destinations, and reads `address` five times.
         object.__setattr__(self, "host", host)
         object.__setattr__(self, "port", port)
         object.__setattr__(self, "address", literal(host))
 
     def from_here(self) -> Destination:
-        """The address at which this computer reaches what listens on this one."""
+        """Returns the destination at which this computer reaches a listener on this address: loopback in place of an
+        unspecified address (0.0.0.0, ::)."""
         if self.address is None or not self.address.is_unspecified:
             return self
         return Destination("::1" if self.address.version == 6 else "127.0.0.1", self.port)
@@ -76,7 +77,7 @@ class Inbound(StrEnum):
     SOCKS4 = "socks4"
     SOCKS4A = "socks4a"
     SOCKS5 = "socks5"
-    RETEST = "retest"  # none: a re-test, or another request of Byway's own
+    RETEST = "retest"  # no client: a re-test, or another request of Byway's own
 
 
 _REPEATABLE = ("GET", "HEAD", "OPTIONS")
@@ -97,7 +98,7 @@ class HttpRequest:
 
 @frozen_dataclass
 class Request:
-    """What one client asks for on one connection."""
+    """The request of one client on one connection."""
 
     id: int
     destination: Destination
@@ -106,7 +107,8 @@ class Request:
     http: HttpRequest | None = None  # plain HTTP only
 
     def with_host(self, host: str) -> Request:
-        """The same request by name, for a client that gave an address and named the host in its flight."""
+        """Returns the same request with a host name, for a client that gave an address and named the host in its
+        flight."""
         if not host or host == self.destination.host:
             return self
         return replace(self, destination=replace(self.destination, host=host))
@@ -139,7 +141,7 @@ DOH = Route(wrap=("doh",))
 
 
 class Action(StrEnum):
-    """What a rule says to do."""
+    """The action of a rule or an override."""
 
     AUTO = "AUTO"  # direct first, rescue when blocked
     DIRECT = "DIRECT"  # never a relay
@@ -149,11 +151,11 @@ class Action(StrEnum):
 
 
 PAUSE_MAX_S = 7 * 86_400.0
-"""A pause lasts this long at most. One that is meant to last is AutoMode.DIRECT."""
+"""Seconds of the longest pause. AutoMode.DIRECT has no end."""
 
 
 class AutoMode(StrEnum):
-    """What AUTO does at the moment. PAUSED is as DIRECT, and ends by itself."""
+    """What AUTO does now (`byway mode`). PAUSED acts as DIRECT and ends by itself."""
 
     AUTO = "auto"
     DIRECT = "direct"
@@ -181,10 +183,10 @@ class Plan:
     routes: tuple[Route, ...]
     why: str  # the rule line with its place, the override, or the belief, in words
     intercept: bool = False
-    before: Plan | None = None  # what addons changed it from; None: none did
+    before: Plan | None = None  # the plan before addons changed it; None: no addon did
     decided_by: str = ""  # the text of the rule or of the override that chose the action; empty: none matches
     learns: bool = True  # False while `byway pause` or `byway mode` replaces AUTO: nothing is learned from the outcome
-    is_home: bool = False  # the destination is on the home network, and is reached from there or not at all
+    is_home: bool = False  # the destination is on the home network, so no relay reaches it
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""
@@ -220,7 +222,7 @@ class Stage(StrEnum):
 
 
 class Symptom(StrEnum):
-    """What stopped an attempt, as observed; what it means is decided in `detect`."""
+    """What stopped an attempt, as observed. `detect` decides what it means."""
 
     NONE = ""
     NO_NAME = "no_name"  # the resolver says that the name, or an address for it, does not exist
@@ -245,7 +247,7 @@ class Symptom(StrEnum):
     RELAY_DOWN = "relay_down"  # the relay cannot be reached, or broke off its handshake
     RELAY_AUTH = "relay_auth"  # the relay refused our credentials, or its certificate was refused by us
     RELAY_GARBAGE = "relay_garbage"  # the relay does not speak its protocol
-    RELAY_LOOP = "relay_loop"  # what the relay is asked for comes back to this Byway
+    RELAY_LOOP = "relay_loop"  # the relay connects back to this Byway
     RELAY_REFUSED = "relay_refused"  # the relay says that it cannot or will not reach the destination
     SKIPPED = "skipped"  # the route cannot carry this destination (a name on a relay that wants addresses)
     LOCAL = "local"  # a lack of local resources: descriptors, ports, memory
@@ -258,15 +260,15 @@ class Symptom(StrEnum):
 
 @frozen_dataclass
 class Attempt:
-    """One attempt of one route. `symptom` is empty when it delivered (stage done) or is not decided yet."""
+    """One attempt on one route. `symptom` is empty if the attempt delivered (stage DONE) or is not decided yet."""
 
     route: Route
     stage: Stage
     symptom: Symptom = Symptom.NONE
     error: str = ""
     started: float = 0.0  # seconds after the connection's first attempt began
-    elapsed: float = 0.0  # seconds this attempt took until its stage was reached or it failed
-    address: str = ""  # the remote address that was connected: the origin's on direct, the first relay's else
+    elapsed: float = 0.0  # seconds until it reached its stage or failed
+    address: str = ""  # the remote address that was connected: of the origin on direct, else of the first relay
     evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
 
     @property
@@ -309,7 +311,7 @@ class Outcome:
     )
     at: float = 0.0  # when the request was read
     flight_at: float = 0.0  # when its flight was complete: much later for a tunnel that was opened in advance
-    flight_bytes: int = 0  # how much of `bytes_up` was the flight
+    flight_bytes: int = 0  # bytes of the flight, which `bytes_up` includes
     bytes_up: int = 0
     bytes_down: int = 0
     duration: float = 0.0
@@ -318,22 +320,23 @@ class Outcome:
 
     @property
     def direct_attempt(self) -> Attempt | None:
-        """The last attempt of plain direct; None: there was none."""
+        """The last attempt on plain direct; None: there was none."""
         for attempt in reversed(self.attempts):
             if attempt.route == DIRECT:
                 return attempt
         return None
 
     def with_attempt(self, attempt: Attempt) -> Outcome:
-        """The same outcome with a decided attempt in place of the pending one of its route, else at the end."""
+        """Returns the outcome with a decided attempt: it replaces the pending attempt of its route and keeps that one's
+        evidence. Without a pending attempt it is appended."""
         place = next((n for n, a in enumerate(self.attempts) if a.route == attempt.route and a.pending), None)
         if place is None:
             return replace(self, attempts=(*self.attempts, attempt))
-        judged = replace(attempt, evidence={**self.attempts[place].evidence, **attempt.evidence})
-        return replace(self, attempts=(*self.attempts[:place], judged, *self.attempts[place + 1 :]))
+        decided = replace(attempt, evidence={**self.attempts[place].evidence, **attempt.evidence})
+        return replace(self, attempts=(*self.attempts[:place], decided, *self.attempts[place + 1 :]))
 
     def with_evidence(self, route: Route, evidence: Evidence) -> Outcome:
-        """The same outcome with more evidence for the attempts of `route`."""
+        """Returns the outcome with more evidence for the attempts on `route`."""
         attempts = (
             replace(attempt, evidence={**attempt.evidence, **evidence}) if attempt.route == route else attempt
             for attempt in self.attempts

@@ -1,7 +1,7 @@
-"""Turns the values of `proxy.control.answers` into JSON documents. This is the only serializer.
+"""Serializes values, such as those of `proxy.control.answers`, as JSON documents. There is no other serializer.
 
-A dataclass becomes an object with all its fields, in their order; an enum its value; a tuple an array. A field that is
-None is null, and none is ever left out.
+A dataclass becomes an object with all its fields in their order, an enum becomes its value, and a tuple an array. No
+field is left out: None becomes null.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def versioned(**content: Any) -> Document:
 
 
 def document(answer: object, said: Callable[[Phrase], Any] = str) -> Document:
-    """Returns the document of an answer: its fields, with the version of the API. `said` makes JSON of a phrase; by
-    default its English text, and with `phrase_parts` what the commands say in another language."""
+    """Returns the document of an answer: its fields, with the version of the API. `said` serializes a phrase: by
+    default as its English text, with `phrase_parts` in parts, which a command says in another language."""
     return {"version": VERSION, **to_json(answer, said)}
 
 
 def to_json(value: Any, said: Callable[[Phrase], Any] = str) -> Any:
-    """Returns `value` as what `json.dumps` takes. Raises TypeError for a value of a type that no answer has."""
+    """Returns `value` in types that `json.dumps` takes. Raises TypeError for any other type."""
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -53,7 +53,7 @@ def to_json(value: Any, said: Callable[[Phrase], Any] = str) -> Any:
 
 
 PHRASES_HEADER = "Byway-Phrases"
-"""With the value "parts", a request asks for phrases as `phrase_parts` writes them."""
+"""A request with the value "parts" gets phrases as `phrase_parts` writes them."""
 
 
 def phrase_parts(phrase: Phrase) -> Document:
@@ -68,7 +68,7 @@ def phrase_parts(phrase: Phrase) -> Document:
 
 
 def phrase_of(document: Document) -> Document | Phrase:
-    """Returns the phrase of which `phrase_parts` made an object; any other object as it is."""
+    """Returns the phrase that `phrase_parts` serialized as this object; any other object unchanged."""
     if document.keys() != _PARTS:
         return document
     return Phrase(*map(document.__getitem__, ("phrase", "plural", "number", "context", "values")))
@@ -78,7 +78,7 @@ _PARTS = {"phrase", "plural", "number", "context", "values"}
 
 
 def fields_of(value: Any) -> Mapping[str, Any]:
-    """Returns the fields of one answer as they are, with phrases that can still be said in another language."""
+    """Returns the fields of an answer, not serialized: its phrases can still be said in another language."""
     kind: Any = type(value)
     names, read = _fields_of(kind)
     return dict(zip(names, read(value), strict=True))
@@ -89,7 +89,8 @@ _PLAIN = frozenset({str, int, float, bool, NoneType})
 
 @lru_cache(maxsize=256)
 def _fields_of(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Returns the names of the fields, and what reads them all: a page of the log has ten thousand rows."""
+    """Returns the names of the fields, and a function that reads all of them at once: a page of the log has ten
+    thousand rows."""
     names = tuple(field.name for field in fields(kind))
     if len(names) > 1:
         return names, attrgetter(*names)

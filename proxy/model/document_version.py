@@ -1,8 +1,8 @@
 """The version of the JSON documents that commands print and the API answers with.
 
-In a module of its own, so that commands that make a document themselves need not load what the API is made of.
+It has its own module, so that a command that makes a document itself need not load the API.
 """
 
 VERSION = 2
-"""It grows only when what was there changes its meaning. 2: the words for a site are those of `detect.site_status`,
-with `last_result` beside what is stored, and a relay has a `fault`."""
+"""It grows only when an existing field changes its meaning. 2: a site's status is one of `detect.verdict.site_status`,
+`last_result` stands beside the stored status, and a relay has a `fault`."""

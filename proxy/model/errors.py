@@ -1,8 +1,8 @@
-"""The errors that Byway raises, by whose fault it is.
+"""The errors that Byway raises. Their class says where the fault is.
 
-ConfigError is the user's configuration, PeerError the other side of a connection, DialError the path that was being
-opened; everything else is a plain BywayError. Each message is one sentence that names the file, line or host, and says
-what to do where something can be done.
+ConfigError: in the user's configuration. PeerError: on the other side of a connection. DialError: on the path that was
+being opened. A plain BywayError is any other fault. Each message is one sentence that names the file, line or host, and
+says what to do if there is something to do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from proxy.model.evidence import NO_EVIDENCE, Evidence
 
 
 def reason_of(error: OSError) -> str:
-    """Why the system refused, as the end of a sentence: "permission denied". Without a code, the error's text."""
+    """Returns the system's reason as the end of a sentence, "permission denied"; without an error code, the error's
+    text."""
     return (error.strerror or str(error)).lower()
 
 
@@ -23,10 +24,8 @@ class BywayError(Exception):
 
 
 class ConfigError(BywayError):
-    """Configuration, rules or lists that cannot be used.
-
-    `problems` holds one sentence for each fault found, each beginning with `file:line: ` where the place is known.
-    """
+    """Configuration, rules or lists that cannot be used. `problems` has one sentence for each fault; it begins with
+    `file:line: ` if the place is known."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
@@ -34,7 +33,7 @@ class ConfigError(BywayError):
 
 
 class PeerError(BywayError):
-    """The other side broke its protocol. `reply` is to be sent before the connection is closed; empty: nothing is."""
+    """The other side broke its protocol. `reply` is sent before the connection is closed; empty: there is no reply."""
 
     def __init__(self, message: str, *, reply: bytes = b"") -> None:
         self.reply = reply
@@ -42,7 +41,8 @@ class PeerError(BywayError):
 
 
 class DialError(BywayError):
-    """A path could not be opened: how far it came (`stage`), what stopped it (`symptom`), what was measured."""
+    """A path could not be opened. `stage` is how far it came, `symptom` what stopped it, `evidence` the
+    measurements."""
 
     def __init__(
         self,

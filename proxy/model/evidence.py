@@ -1,8 +1,8 @@
-"""Signals by name, and what is measured beside an attempt.
+"""The names of signals, and the measurements beside an attempt.
 
-`docs/detection.md` has the table of signals: what each one is, its usual false positive and its weight. The evidence of
-an attempt is what the kernel, the resolver, the page and the certificate showed; it explains a verdict and is stored
-with the attempt as JSON.
+`docs/detection.md` has the table of signals, with the meaning, the usual false positive and the weight of each.
+Evidence explains a verdict and is stored with its attempt as JSON: measurements from the kernel, the resolver, the page
+and the certificate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypedDict, cast
 
 
 class SignalId(StrEnum):
-    """One kind of observation for blocking. `[detect.weights]` has a key for each that a connection can show."""
+    """The kinds of observations for blocking. `[detect.weights]` has a key for each kind that a connection can show."""
 
     DNS_FAILED = "dns_failed"  # the name does not resolve here, and no encrypted resolver was compared
     DNS_BOGON = "dns_bogon"
@@ -45,19 +45,20 @@ class SignalId(StrEnum):
     THROTTLED = "throttled"
     EARLY_RESET = "early_reset"
     GAVE_UP = "gave_up"
-    RETEST = "retest"  # direct failed again in a paired re-test; weighs what the signal before it did
-    LIFT = "lift"  # two hosts of one domain fail alike; weighs the sum of both
+    RETEST = "retest"  # direct failed again in a paired re-test; has the weight of the signal before it
+    LIFT = "lift"  # two hosts of one domain fail in the same way; has the weight of both together
 
-    # Only a measurement shows these, so no setting weighs them.
+    # Only a measurement shows these, so they have no setting.
     KNOWN_ROOT = "known_root"
     SNI_SWAP = "sni_swap"
     HTTP_DIFFERS = "http_differs"
 
 
 class Evidence(TypedDict, total=False):
-    """What was measured beside an attempt or a step of a measurement: every key, its unit, and who writes it.
+    """The measurements beside an attempt or a step of a measurement: every key, its unit, and the package that writes
+    it.
 
-    Flags are 0 or 1. Read with `get`: what an older or newer Byway stored is passed on as it was found."""
+    Flags are 0 or 1. Read with `get`: evidence that another version of Byway stored may have other keys."""
 
     # The kernel, from the flight on (TCP_INFO).
     retransmits: int  # segments sent again                            net.race, net.tunnel, probe
@@ -67,7 +68,7 @@ class Evidence(TypedDict, total=False):
     middlebox: int  # flag: something on the path terminates TCP       net.race
     addresses: str  # tried in vain, separated by spaces               net.race, net.dialers
 
-    # The flow behind the first answer.
+    # The flow after the first answer.
     bytes: int  # received in all                                      session, probe
     stalled_s: float  # seconds without a byte                         net.tunnel
     probes: int  # keepalive probes without an answer                  net.tunnel
@@ -79,7 +80,7 @@ class Evidence(TypedDict, total=False):
     bytes_per_s: int  # bytes a second, of a measured answer           probe
 
     # Names.
-    dns: SignalId  # what is wrong with the system resolver's answer   net.dns, app, probe
+    dns: SignalId  # the fault in the system resolver's answer         net.dns, app, probe
     dns_detail: str  # half a sentence with the addresses              app, probe
     forged: str  # the first address of a forged answer                net.dns
     code: str  # the resolver's reply code, or "silent"                net.dns
@@ -109,22 +110,22 @@ class Evidence(TypedDict, total=False):
     held_s: float  # seconds before that, held back by Byway itself    net.race
     relay: str  # what stopped the relay (`detect.relay_faults`)       net.dialers, wire
     reused: int  # flag: on a connection that was open already         session
-    addons: str  # what addons made of the signals, in words           session
+    addons: str  # the changes that addons made to the signals         session
 
 
 def frozen_evidence(evidence: Evidence) -> Evidence:
-    """A copy that cannot be written to: for values that are shared, and for addons."""
+    """Returns a read-only copy, for shared values and for addons."""
     return cast(Evidence, MappingProxyType(dict(evidence)))
 
 
 NO_EVIDENCE: Evidence = frozen_evidence({})
-"""Nothing was measured. One shared value; the hot path compares with `is`."""
+"""Nothing was measured. The hot path compares with `is`, so there is one shared value."""
 
 
 REUSED: Evidence = frozen_evidence({"reused": 1})
-"""A connection was used again, and nothing was measured. Shared and compared in the same way."""
+"""An open connection was used again, and nothing was measured. Shared and compared in the same way."""
 
 
 def as_evidence(facts: Mapping[str, object]) -> Evidence:
-    """A copy of facts that come from outside the types: out of the store, or from an addon's test."""
+    """Returns a copy of untyped values, from the store or from an addon's test, as evidence."""
     return cast(Evidence, dict(facts))

@@ -1,9 +1,8 @@
-"""`@frozen_dataclass` makes what `@dataclass(frozen=True, slots=True)` makes, in a small part of the time.
+"""`@frozen_dataclass` makes the same class as `@dataclass(frozen=True, slots=True)`, in a small part of the time.
 
-The standard library compiles seven methods for each class. For all of Byway's values that was a quarter of the CPU time
-of a start, and two MiB. Here `__init__`, `__eq__` and `__hash__` are compiled when they are first used, since a start
-makes values of few classes and compares hardly any; the others are shared. `dataclass` itself would compile something
-for each class even then, so the fields are found here.
+The standard library compiles seven methods for each class, which for all of Byway's values took a quarter of the CPU
+time of a start, and two MiB. Here `__init__`, `__eq__` and `__hash__` are compiled when they are first used: a start
+makes values of few classes and compares hardly any. All classes share the other methods.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen_dataclass(cls: type[T]) -> type[T]:
-    """Makes a class of values: equal when all their fields are, and hashable when all their fields are. `fields`,
-    `replace` and `asdict` of `dataclasses` take them. An `__init__` or `__repr__` that the class defines itself stays.
-    Not supported are keyword-only fields, ClassVar, InitVar, `__post_init__`, and `field(init=False)` without such an
-    `__init__`.
+    """Decorates a class of values. Two values are equal if all their fields are equal; a value is hashable if all its
+    fields are. `fields`, `replace` and `asdict` of `dataclasses` take them. The class keeps its own `__init__` or
+    `__repr__`. Keyword-only fields, ClassVar, InitVar, `__post_init__`, and `field(init=False)` without an `__init__`
+    of the class are not supported.
     """
     body: dict[str, Any] = {**vars(cls)}
     own: list[str] = []
@@ -52,10 +51,10 @@ def frozen_dataclass(cls: type[T]) -> type[T]:
 
 
 def _inherited_fields(cls: type) -> dict[str, Field[Any]]:
-    found: dict[str, Field[Any]] = {}
+    inherited: dict[str, Field[Any]] = {}
     for base in reversed(cls.__mro__[1:]):
-        found |= vars(base).get("__dataclass_fields__", {})
-    return found
+        inherited |= vars(base).get("__dataclass_fields__", {})
+    return inherited
 
 
 def _named(it: Any, name: str, annotation: object) -> Any:
@@ -73,8 +72,8 @@ def _first_init(cls: Any) -> Any:
 
 
 def _compiled_init(cls: Any) -> Any:
-    """Sets each attribute by its own slot: `object.__setattr__` would look the slot up first, in twice the time. Every
-    connection makes some 60 of them."""
+    """Returns an `__init__` that sets each attribute through its slot: `object.__setattr__` would look the slot up
+    first and take twice the time. Every connection makes some 60 values."""
     names: dict[str, Any] = {"_MISSING": MISSING}
     parameters, lines = ["self"], ["pass"]
     for it in fields(cls):
@@ -107,7 +106,7 @@ def _first_hash(self: Any) -> int:
 
 
 def _values(instance: Any, name: str) -> str:
-    """The source of the tuple of the values that are compared, of the instance that is called `name` there."""
+    """Returns source code: the tuple of all compared fields of the variable `name`."""
     return f"({''.join([f'{name}.{it.name},' for it in fields(instance) if it.compare])})"
 
 
@@ -117,13 +116,13 @@ def _compiled(name: str, parameters: str, body: str, names: dict[str, Any]) -> A
 
 
 def _reduce(self: Any) -> tuple[type, tuple[Any, ...]]:
-    """Copies are made by the constructor, since the attributes of a made value cannot be set."""
+    """Lets pickle and copy call the constructor, since the attributes of a value cannot be set."""
     return type(self), tuple([getattr(self, it.name) for it in fields(self) if it.init])
 
 
 def _repr(self: Any) -> str:
-    shown = [f"{it.name}={getattr(self, it.name)!r}" for it in fields(self) if it.repr]
-    return f"{type(self).__qualname__}({', '.join(shown)})"
+    arguments = [f"{it.name}={getattr(self, it.name)!r}" for it in fields(self) if it.repr]
+    return f"{type(self).__qualname__}({', '.join(arguments)})"
 
 
 def _refuse_to_set(_self: object, name: str, _value: object) -> NoReturn:

@@ -1,8 +1,8 @@
-"""Words and sentences of ours that people read, which can be said in another language later.
+"""Phrases: texts of Byway that people read, and that can be translated later.
 
-A `Phrase` is its English text, so the log and JSON documents take it as it is. It also keeps what it was made from: the
-message that the catalogues translate, and the values in it. `proxy.languages` says it in the language of a page or a
-terminal. Text from outside (a host, an error of the system) is a plain `str`, and is shown as it is.
+A `Phrase` is its English text, so the log and JSON documents take it as it is. It also keeps its parts: the message
+that the catalogues translate, and the values in it. `proxy.languages` translates it for a page or a terminal. Text from
+outside (a host, an error of the system) is a plain `str` and stays as it is.
 
     _("Paused until {time}.", time=clock)
     ngettext("{count} site is blocked", "{count} sites are blocked", count)
@@ -25,13 +25,13 @@ class Phrase(str):
     __slots__ = ("context", "message", "number", "plural", "values")
 
     message: str
-    """As the catalogues have it, with the names of its values in braces."""
+    """The English message in the catalogues, with the names of its values in braces."""
     plural: str
-    """The same for more than one; empty: it does not depend on a number."""
+    """The message for more than one; empty: the message does not depend on a number."""
     number: int
-    """The number that decides between them."""
+    """The number that decides between singular and plural."""
     context: str
-    """Tells apart equal messages that other languages say differently; usually empty."""
+    """Distinguishes equal messages that other languages translate differently; usually empty."""
     values: Mapping[str, object]
     """Numbers, phrases, and text from outside, by their names in the message."""
 
@@ -43,7 +43,7 @@ class Phrase(str):
         return made
 
     def given(self, **values: object) -> Phrase:
-        """Returns a message of a table with the values of the moment."""
+        """Returns the phrase with more values: its message may stand in a table, without any."""
         return Phrase(self.message, self.plural, self.number, self.context, {**self.values, **values})
 
     def mapped(self, change: Callable[[str], str]) -> Phrase:
@@ -94,6 +94,6 @@ def all_of(parts: Sequence[str]) -> str:
 
 
 def sentences(parts: Sequence[str]) -> str:
-    """Returns sentences behind each other; empty ones are left out."""
-    said = [part for part in parts if part]
-    return reduce(lambda first, rest: _("{first} {rest}", first=first, rest=rest), said) if said else ""
+    """Returns sentences in a row; empty ones are left out."""
+    present = [part for part in parts if part]
+    return reduce(lambda first, rest: _("{first} {rest}", first=first, rest=rest), present) if present else ""

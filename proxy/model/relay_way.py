@@ -1,7 +1,7 @@
-"""One way to a relay: which of its addresses is dialed, and how the ClientHello leaves.
+"""One way to a relay: the address that is dialed, and how the ClientHello leaves.
 
-A relay may have several: each address of its name, its alternatives, and for TLS the local strategies. They lead to the
-same relay, so it does not matter to a connection which one it takes.
+A relay may have several ways: each address of its name, its alternatives, and for TLS the local strategies. All lead to
+the same relay, so a connection may take any of them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 class RelayWay:
     """A way to the relay that listens at `endpoint`."""
 
-    endpoint: Destination  # as configured: of the relay's URL, or an alternative
+    endpoint: Destination  # as configured: the one of the relay's URL, or an alternative
     address: str = ""  # the IP address that is dialed; empty: the relay before it in the chain resolves the name
     strategy: str = ""  # the words of a local strategy, such as "tlsrec"; empty: the hello leaves as it is
 
     @property
     def target(self) -> Destination:
-        """What is dialed."""
+        """The destination to dial."""
         return Destination(self.address, self.endpoint.port) if self.address else self.endpoint
 
     @property
@@ -36,14 +36,14 @@ class RelayWay:
 
 @frozen_dataclass
 class KnownWay:
-    """What is remembered of one way to one relay on one network. Times are in seconds since the epoch; 0: never."""
+    """The history of one way to one relay on one network. Times are in seconds since the epoch; 0: never."""
 
     network: NetworkId
     relay: Destination
     way: RelayWay
     symptom: Symptom = Symptom.NONE
     failures: int = 0  # in a row; 0: the way does not count as failed
-    bytes_down: int = 0  # after which a transfer stalled
+    bytes_down: int = 0  # bytes that had come when a transfer stalled
     worked_at: float = 0.0
     failed_at: float = 0.0
     due_at: float = 0.0
@@ -57,4 +57,4 @@ class WayOrder:
     """The ways to try in one dial, in order."""
 
     first: Sequence[RelayWay]
-    last: Sequence[RelayWay] = ()  # not before all of `first` have failed: on these a page may stop half-way
+    last: Sequence[RelayWay] = ()  # only after all of `first` have failed: on these, a page may stop half-way

@@ -1,9 +1,9 @@
-"""Results that are remembered to save time, of what clients ask for and servers answer, and that can be forgotten.
+"""Caches of function results about visits, which can be emptied.
 
-A browser asks for few names many times, with the same fields, which may hold cookies. A function that remembers what it
-returned for them is marked as `remembered`. All of them forget when a user asks Byway to forget, and once a minute
-(`proxy/app/app.py`), so that nothing of a visit stays in them for longer. What tells nothing of visits, such as a
-codec's name, may use `functools.lru_cache` instead.
+A browser asks for few names many times, with the same header fields, which may hold cookies. A function that caches
+results for them is decorated with `remembered`. All these caches are emptied by `byway forget`, and once a minute
+(`proxy/app/app.py`), so that no trace of a visit stays longer. A function whose results tell nothing about visits, such
+as a codec's name, may use `functools.lru_cache`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _forgetting: list[Callable[[], None]] = []
-"""What empties each memory."""
+"""Functions that empty the caches."""
 
 
 def remembered(limit: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorates a function that remembers its latest `limit` results until `forget_remembered`. Its arguments are
-    hashable, and what it raises is not remembered."""
+    """Decorates a function: its latest `limit` results are cached until `forget_remembered`. Its arguments are
+    hashable; exceptions are not cached."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         remembering = lru_cache(maxsize=limit)(function)
@@ -32,6 +32,6 @@ def remembered(limit: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def forget_remembered() -> None:
-    """Empties the memory of every `remembered` function. They only take longer at the next call."""
+    """Empties the cache of every `remembered` function."""
     for forget in _forgetting:
         forget()
