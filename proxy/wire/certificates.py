@@ -1,7 +1,7 @@
-"""Reads fields of a DER certificate: its public key, its issuer, its time, its names, and whether it was logged (CT).
+"""Reads fields of a DER certificate: public key, issuer, validity, names, and certificate transparency (CT).
 
-The bytes come from a peer that may be lying, so each function describes the bytes; only `signed_by` proves anything.
-What cannot be parsed yields an empty value.
+The peer that sent the bytes may be lying: the functions tell only what the bytes say, and `signed_by` alone proves
+something. A certificate that cannot be parsed yields an empty value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SIZE_LIMIT = 64 * 1024
-"""Bytes of a certificate that are read; usual ones have 1 to 3 KiB."""
+"""Bytes of the largest certificate that is parsed; usual ones have 1 to 3 KiB."""
 
 
 def sha256(der: bytes) -> str:
@@ -35,31 +35,31 @@ def public_key(der: bytes) -> bytes:
 
 
 def issuer(der: bytes) -> str:
-    """The name of who issued it (RFC 4514); empty when it cannot be read."""
+    """The name of the issuer (RFC 4514); empty when it cannot be read."""
     return _field(der, lambda c: c.issuer.rfc4514_string(), "")
 
 
 def validity(der: bytes) -> str:
-    """`2024-01-01 to 2025-01-01`, the first and the last day of its time in UTC; empty when it cannot be read."""
+    """The first and the last day of validity in UTC, `2024-01-01 to 2025-01-01`; empty when they cannot be read."""
     return _field(der, lambda c: f"{c.not_valid_before_utc:%Y-%m-%d} to {c.not_valid_after_utc:%Y-%m-%d}", "")
 
 
 def issuer_id(der: bytes) -> str:
-    """The SHA-256 of its issuer's name, in hex: of the last certificate of a chain it is the same whether the root was
-    sent or not. Empty when it cannot be read."""
+    """The SHA-256 of the issuer's name, in hex; empty when it cannot be read. For the last certificate of a chain it is
+    the same whether the root was sent or not."""
     return _field(der, lambda c: hashlib.sha256(c.issuer.public_bytes()).hexdigest(), "")
 
 
 def is_logged(der: bytes) -> bool:
-    """Whether it carries signed certificate timestamps (RFC 6962 section 3.3). Chrome and Safari ask public authorities
-    for them since 2018, and nobody can get them for an office's or an antivirus's own certificates."""
+    """Whether it carries signed certificate timestamps (RFC 6962 section 3.3). Since 2018 Chrome and Safari require
+    them of public authorities. Certificates that an office's or an antivirus's own authority signs cannot have them."""
     from cryptography.x509 import PrecertificateSignedCertificateTimestamps as Timestamps
 
     return _field(der, lambda c: len(c.extensions.get_extension_for_class(Timestamps).value) > 0, otherwise=False)
 
 
 def is_for(der: bytes, host: str) -> bool:
-    """Whether it names a canonical host (RFC 6125: a `*` stands for the first label alone)."""
+    """Whether it is for a canonical host (RFC 6125: a `*` stands for the first label only)."""
     return _field(der, lambda c: _names(c, host), otherwise=False)
 
 
@@ -97,8 +97,8 @@ def _verifies(certificate: Certificate, key: bytes) -> bool:
 
 
 def _field(der: bytes, read: Callable[[Certificate], T], otherwise: T) -> T:
-    """Returns `read` of a certificate, or `otherwise` when it cannot be parsed. cryptography parses a part only when it
-    is read, and then raises the errors below."""
+    """Returns `read` of a certificate, or `otherwise` when it cannot be parsed. cryptography parses a field only when
+    the field is read, and raises the errors below then."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import DuplicateExtension, ExtensionNotFound
 

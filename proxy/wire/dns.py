@@ -1,11 +1,9 @@
-"""DNS queries and answers as bytes (RFC 1035): of addresses, and of the aliases that lead to them.
+"""DNS queries for addresses, and their answers, as bytes (RFC 1035).
 
-Anyone on the path can send an answer first, so each one is checked against its query: the same ID, the same single
-question, at most eight aliases in a row, and no more records than an honest server sends. An answer that fails a check
-raises PeerError and nothing else. Records of other types are skipped by their length. A query carries no client subnet;
-padded (RFC 8467), its length does not depend on the name.
-
-Names are compared as they are on the wire, in lower case: a length before each label, which no letter can be.
+Anyone on the path can send an answer first, so an answer is checked against its query: the same ID, the same single
+question, at most eight aliases (CNAMEs) in a row, and no more records than an honest server sends. An answer that fails
+a check raises PeerError. Records of other types are skipped by their length. A query carries no client subnet, and the
+length of a padded one (RFC 8467) does not depend on the name.
 """
 
 from __future__ import annotations
@@ -24,20 +22,20 @@ MESSAGE_LIMIT = 16 * 1024
 """Bytes of the largest answer that is parsed; even with DNSSEC, answers with addresses stay below 4096."""
 
 RECORDS_LIMIT = 128
-"""Records of one answer at most."""
+"""Records of the largest answer that is parsed."""
 
 ALIASES_LIMIT = 8
 """CNAMEs in a row; the longest chains of content networks have five."""
 
 PADDING = 128
-"""RFC 8467 section 4.1: queries are padded to a multiple of so many bytes."""
+"""Bytes to a multiple of which a query is padded (RFC 8467 section 4.1)."""
 
 PAYLOAD = 1232
-"""Bytes of a datagram that pass everywhere (DNS flag day 2020), for a query with EDNS."""
+"""Bytes of a datagram that passes everywhere (DNS flag day 2020); a query with EDNS announces it."""
 
 _NAME_LIMIT = 255  # bytes of a name on the wire (RFC 1035 section 2.3.4)
 _LABEL_LIMIT = 63
-_POINTERS_LIMIT = 64  # in one name: each leads further back, but a large answer has room for thousands
+_POINTERS_LIMIT = 64  # in one name: each points further back, but a large answer has room for thousands
 _TTL_MAX = 2**31 - 1
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!HH")  # type, class
@@ -76,17 +74,17 @@ _RCODES = {0: Rcode.OK, 2: Rcode.FAILED, 3: Rcode.NO_NAME, 5: Rcode.REFUSED}
 
 @frozen_dataclass
 class Answer:
-    """A parsed answer. Without addresses and with code OK, the name exists and has no record of this type."""
+    """A parsed answer. Code OK without addresses: the name exists and has no record of this type."""
 
     code: Rcode
     addresses: tuple[IPAddress, ...] = ()
-    ttl_s: int = 0  # the shortest of the records and of the aliases that lead to them
-    truncated: bool = False  # the whole answer needs TCP; only `code` is filled in
+    ttl_s: int = 0  # the shortest TTL of the records and of the aliases that lead to them
+    truncated: bool = False  # the whole answer needs TCP; only `code` is set
 
 
 def query(name: str, kind: RecordType, *, number: int = 0, padded: bool = False) -> bytes:
-    """Returns a query for `name` (canonical) with the ID `number`: 0 over HTTPS, where an ID would only defeat caches
-    (RFC 8484 section 4.1), and random elsewhere. Raises ValueError when the name is too long for the DNS."""
+    """Returns a query for the canonical `name` with the ID `number`. Over HTTPS the ID is 0, since another one would
+    only defeat caches (RFC 8484 section 4.1); elsewhere it is random. Raises ValueError when the name is too long."""
     question = _on_wire(name) + _QUESTION.pack(kind, _INTERNET)
     if not padded:
         return _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0) + question
@@ -98,7 +96,8 @@ def query(name: str, kind: RecordType, *, number: int = 0, padded: bool = False)
 
 @remembered(64)  # a lookup asks for two types, and compares two answers
 def _on_wire(name: str) -> bytes:
-    """Returns a canonical name as it is on the wire. Raises ValueError when it is too long."""
+    """Returns a canonical name as it is on the wire: each label after its length. Raises ValueError when it is too
+    long."""
     labels = name.encode("ascii").split(b".")
     lengths = [len(label) for label in labels]
     if min(lengths) == 0 or max(lengths) > _LABEL_LIMIT or len(name) > _NAME_LIMIT - 2:
@@ -110,22 +109,22 @@ def read_answer(data: bytes, name: str, kind: RecordType, *, number: int = 0) ->
     """Parses the answer to `query(name, kind, number=number)`. Raises PeerError when it is not one."""
     flags, questions, records, answers = _read_header(data, number)
     code = _RCODES.get(flags & 0xF, Rcode.OTHER)
-    asked = _on_wire(name) + _QUESTION.pack(kind, _INTERNET)
-    at = _HEADER.size + questions * len(asked)
-    # A server repeats the question as it came, which is without pointers: there is nothing to point to.
-    if data[_HEADER.size : at].lower() != questions * asked.lower() or (not questions and code is Rcode.OK):
+    question = _on_wire(name) + _QUESTION.pack(kind, _INTERNET)
+    at = _HEADER.size + questions * len(question)
+    # A server repeats the question byte for byte. It has no pointers, since no name stands before it.
+    if data[_HEADER.size : at].lower() != questions * question.lower() or (not questions and code is Rcode.OK):
         raise PeerError("the answer is for another question")
     if flags & _TRUNCATED:
         return Answer(code, truncated=True)
     try:
-        found = _read_records(data, at, records, answers, kind)
+        table = _read_records(data, at, records, answers, kind)
     except (IndexError, struct.error):
         raise PeerError("the answer cannot be read: it ends too early") from None
-    return _resolve_aliases(found, _on_wire(name), kind) if code is Rcode.OK else Answer(code)
+    return _resolve_aliases(table, _on_wire(name), kind) if code is Rcode.OK else Answer(code)
 
 
 def _read_header(data: bytes, number: int) -> tuple[int, int, int, int]:
-    """Returns the flags and how many questions, records, and records with answers follow. Raises PeerError."""
+    """Returns the flags, and the numbers of questions, of all records, and of answer records. Raises PeerError."""
     if not _HEADER.size <= len(data) <= MESSAGE_LIMIT:
         raise PeerError(f"{len(data)} bytes cannot be a DNS answer")
     answer_number, flags, questions, answers, authorities, additional = _HEADER.unpack_from(data)
@@ -137,14 +136,15 @@ def _read_header(data: bytes, number: int) -> tuple[int, int, int, int]:
     return flags, questions, records, answers
 
 
-_Found = dict[tuple[bytes, int], list[tuple[int, bytes]]]
-"""By name and type: the TTL and the data of each record, in their order. Names are whole."""
+_Records = dict[tuple[bytes, int], list[tuple[int, bytes]]]
+"""The TTL and the data of each record, in their order, by name and type. Names are in wire format, in lower case,
+without pointers. A length byte is never a letter, so `lower()` does not change it."""
 
 
-def _read_records(data: bytes, at: int, records: int, answers: int, kind: RecordType) -> _Found:
-    """Reads all records from `at` to the end, and returns those that answer. Raises PeerError, and IndexError or
-    struct.error where the data ends too early."""
-    found: _Found = {}
+def _read_records(data: bytes, at: int, records: int, answers: int, kind: RecordType) -> _Records:
+    """Reads all records from `at` to the end. Returns the answer records that are aliases or of type `kind`. Raises
+    PeerError, and IndexError or struct.error when the data ends too early."""
+    table: _Records = {}
     for place in range(records):
         owner, at = _read_name(data, at)
         of_type, of_class, ttl, size = _RECORD.unpack_from(data, at)
@@ -163,16 +163,16 @@ def _read_records(data: bytes, at: int, records: int, answers: int, kind: Record
                     raise PeerError(f"the answer cannot be read: {size} bytes are no address")
             if ttl > _TTL_MAX:
                 ttl = 0  # RFC 2181 section 8
-            found.setdefault((owner, of_type), []).append((ttl, value))
+            table.setdefault((owner, of_type), []).append((ttl, value))
         at = end
     if at != len(data):
         raise PeerError(f"the answer cannot be read: {len(data) - at} bytes follow it")
-    return found
+    return table
 
 
 def _read_name(data: bytes, at: int) -> tuple[bytes, int]:
-    """Returns the name at `at`, in lower case and without pointers, and where it ends. Raises PeerError, and IndexError
-    where the data ends too early."""
+    """Returns the name at `at`, in lower case and without pointers, and the offset after it. Raises PeerError, and
+    IndexError when the data ends too early."""
     name, end, lowest, pointers = b"", 0, at, 0
     while length := data[at]:
         if length >= _POINTER:
@@ -194,17 +194,18 @@ def _read_name(data: bytes, at: int) -> tuple[bytes, int]:
     return name.lower() + b"\0", end or at + 1
 
 
-def _resolve_aliases(found: _Found, name: bytes, kind: RecordType) -> Answer:
-    """Returns the records of the name, or of the name that its CNAMEs lead to. Raises PeerError for a loop."""
+def _resolve_aliases(table: _Records, name: bytes, kind: RecordType) -> Answer:
+    """Returns the records of the name, or of the name that its CNAMEs lead to. Raises PeerError for more than
+    ALIASES_LIMIT aliases, as in a loop."""
     make = ipaddress.IPv4Address if kind is RecordType.A else ipaddress.IPv6Address
     ttls: list[int] = []
     for _ in range(ALIASES_LIMIT + 1):
-        if (records := found.get((name, kind))) is not None:
+        if (records := table.get((name, kind))) is not None:
             ttls += [ttl for ttl, _ in records]
             return Answer(
                 Rcode.OK, tuple([make(data) for data in dict.fromkeys([data for _, data in records])]), min(ttls)
             )
-        if (alias := found.get((name, _CNAME))) is None:
+        if (alias := table.get((name, _CNAME))) is None:
             return Answer(Rcode.OK, ttl_s=min(ttls, default=0))
         ttls += [ttl for ttl, _ in alias]
         name = alias[-1][1]
@@ -215,7 +216,7 @@ def _resolve_aliases(found: _Found, name: bytes, kind: RecordType) -> Answer:
 
 
 def related(some: Iterable[IPAddress], others: Iterable[IPAddress]) -> bool:
-    """Whether two answers share an address or a prefix (/24, /48), as two answers of one CDN for one name do."""
+    """Whether two answers share a prefix (/24 of IPv4, /48 of IPv6), as two answers of one CDN for one name do."""
     return not {_prefix(address) for address in some}.isdisjoint(_prefix(address) for address in others)
 
 
@@ -224,7 +225,7 @@ def _prefix(address: IPAddress) -> tuple[int, int]:
 
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""The well-known prefix, which needs no discovery (RFC 6052)."""
+"""The well-known NAT64 prefix (RFC 6052), which needs no discovery."""
 
 IPV4_ONLY = "ipv4only.arpa"
 """A name with IPv4 addresses only: an IPv6 answer for it reveals the network's NAT64 prefix (RFC 7050)."""
@@ -246,7 +247,7 @@ def _nat64_prefix(address: ipaddress.IPv6Address) -> ipaddress.IPv6Network | Non
 
 
 def unmapped(address: IPAddress, prefixes: Sequence[ipaddress.IPv6Network]) -> IPAddress:
-    """Returns the IPv4 address that a DNS64 has embedded in `address`, or `address` itself."""
+    """Returns the IPv4 address that a DNS64 server has embedded in `address`; without one, `address` itself."""
     if address.version == 4:
         return address
     network = next((prefix for prefix in (NAT64, *prefixes) if address in prefix), None)

@@ -1,7 +1,7 @@
 """URLs of encrypted DNS servers: `https://1.1.1.1/dns-query` (DoH, RFC 8484) and `tls://9.9.9.9` (DoT, RFC 7858).
 
-A server is given by address, since its name would need a plain query first. `?sni=` is the name in its certificate,
-where that is not the address; `?ca=` is a file of certificates to trust in place of the system's.
+A URL gives the server's address, since its name would first need an unencrypted query. `?sni=` is the name in its
+certificate, if that is not the address; `?ca=` is a file of certificates to trust in place of the system's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SecureServer:
         return self.sni or self.endpoint.host
 
     def __str__(self) -> str:
-        """For messages: a path of its own may be the name of a user, and is not told."""
+        """For messages. An unusual path is hidden: it may be the name of a user."""
         return f"{self.kind}://{self.endpoint}{self.path if self.path in _SHARED_PATHS else '/***'}"
 
 

@@ -1,5 +1,6 @@
-"""DNS over HTTPS (RFC 8484): a query is a POST request, and an answer has the media type of a DNS message. Here is what
-does not depend on the version of HTTP, and HTTP/1.1; `doh_http2` has HTTP/2.
+"""DNS over HTTPS (RFC 8484): a query is a POST request, and an answer has the media type of a DNS message.
+
+This module has the parts for every version of HTTP, and HTTP/1.1; `doh_http2` has HTTP/2.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ class NotDns(PeerError):
 
 
 def authority(server: SecureServer) -> str:
-    """Returns what the Host header, or `:authority`, says."""
+    """Returns the value of the Host header or of `:authority`."""
     return str(Destination(server.name, server.endpoint.port)).removesuffix(":443")
 
 
 def check_answer(status: str, media_type: str | None) -> None:
-    """Raises NotDns, unless this is the head of a DNS message. `media_type` is the value of Content-Type."""
+    """Raises NotDns unless the head announces a DNS message. `media_type` is the value of Content-Type."""
     if status != "200":
         raise NotDns(f"it answered with HTTP status {status[:20]}")
     if (media_type or "").partition(";")[0].strip().lower() != MEDIA_TYPE:  # a captive portal's login page, for example
@@ -35,7 +36,7 @@ def check_answer(status: str, media_type: str | None) -> None:
 
 
 def check_size(size: int) -> None:
-    """Raises NotDns when an answer of `size` bytes, or its beginning, is too large."""
+    """Raises NotDns when the `size` bytes of an answer so far are too many."""
     if size > dns.MESSAGE_LIMIT:
         raise NotDns(f"its answer exceeds {dns.MESSAGE_LIMIT} bytes")
 

@@ -1,11 +1,11 @@
-"""The client's side of one HTTP/2 connection (RFC 9113) that carries DNS over HTTPS: by h2, and without I/O.
+"""The client's side of one HTTP/2 connection (RFC 9113) that carries DNS over HTTPS, by h2, without I/O.
 
-This module alone imports h2, which takes 15 ms, so it is imported once a server has chosen HTTP/2. h2 takes no frame
-after a GOAWAY, although streams that it does not refuse go on (its issue 1181). So the frames are told apart here, and
-GOAWAY is handled here.
+Only this module imports h2, which takes 15 ms: it is imported once a server has chosen HTTP/2. h2 refuses every frame
+after a GOAWAY, although streams that the GOAWAY does not refuse go on (its issue 1181). So this module cuts the bytes
+into frames and handles GOAWAY itself.
 
-What a server can make us keep or do is bounded: queries under way, bytes of an answer, and bytes that are no part of an
-answer. Server push is disabled. A query is sent only when the flow-control windows have room for the whole of it.
+A server's demands are bounded: queries under way, bytes of an answer, and other bytes. Server push is disabled. A query
+is sent only when the flow-control windows have room for all of it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from proxy.wire.dns_url import SecureServer
 from proxy.wire.reader import Reader
 
 STREAMS_LIMIT = 100
-"""Queries under way at most; a server may allow fewer, but hardly does (RFC 9113 section 6.5.2)."""
+"""Queries under way at most. A server may allow fewer, but hardly any does (RFC 9113 section 6.5.2)."""
 
 EARLY_LIMIT = 4
-"""Queries at most before the server's SETTINGS has come and says how many may be under way: both address families of
-two names. More could be refused."""
+"""Queries under way at most before the server's SETTINGS has come: both address families of two names. The server could
+refuse more."""
 
 OVERHEAD_LIMIT = 64 * 1024
-"""Bytes at most, from one whole answer to the next, that are no part of an answer: headers, PING, SETTINGS, padding,
-what was sent before our RST_STREAM came. h2 keeps no larger list of headers either."""
+"""Bytes at most that are no part of an answer, from one whole answer to the next: headers, PING, SETTINGS, padding, and
+data that the server sent before our RST_STREAM reached it. h2 has the same limit for a list of headers."""
 
 _FRAME_HEADER, _FRAME_LIMIT = 9, 2**14  # bytes; RFC 9113 sections 4.1 and 4.2
 _GOAWAY = 0x7
@@ -51,7 +51,7 @@ class Answered:
 
 @frozen_dataclass
 class Failed:
-    """The query on `stream` gets no answer. `is_unprocessed`: the server says that it has not looked at it."""
+    """The query on `stream` gets no answer. `is_unprocessed`: the server says that it has not processed the query."""
 
     stream: int
     reason: str
@@ -59,11 +59,12 @@ class Failed:
 
 
 class DohHttp2:
-    """See the module's docstring. The owner of the connection sends `data_to_send` after each other call."""
+    """See the module's docstring. After each call of another method, the owner of the connection sends
+    `data_to_send`."""
 
     def __init__(self, server: SecureServer) -> None:
         self.is_ending = False
-        """No further query may be sent; those under way may still be answered."""
+        """No further query may be sent. Queries under way may still be answered."""
         self._fields = [
             (":method", "POST"),
             (":scheme", "https"),
@@ -72,7 +73,7 @@ class DohHttp2:
             ("accept", doh.MEDIA_TYPE),
             ("content-type", doh.MEDIA_TYPE),
         ]
-        self._answers: dict[int, bytes] = {}  # stream → what has come of its answer
+        self._answers: dict[int, bytes] = {}  # stream → the bytes of its answer so far
         self._limit = EARLY_LIMIT
         self._overhead = 0
         self._is_broken = False
@@ -103,25 +104,25 @@ class DohHttp2:
         return stream
 
     def cancel(self, stream: int) -> None:
-        """Resets one stream whose answer is not awaited any more."""
+        """Resets one stream whose answer is no longer needed."""
         del self._answers[stream]
         self._http2.reset_stream(stream, ErrorCodes.CANCEL)
 
     def ping(self) -> None:
-        """Sends what a server that is there answers at once."""
+        """Sends a PING, which a server that is still there answers at once."""
         self._http2.ping(bytes(8))
 
     def end(self) -> None:
-        """Says that the connection will be closed."""
-        if not self._is_broken:  # else h2 has said so, with the reason
+        """Sends a GOAWAY: the owner will close the connection."""
+        if not self._is_broken:  # else h2 has sent one, with the reason
             self._http2.close_connection()
 
     def data_to_send(self) -> bytes:
         return self._http2.data_to_send()
 
     def receive_data(self, data: bytes) -> Iterator[Answered | Failed]:
-        """Yields what the bytes bring to an end. Raises PeerError when the server breaks the protocol, or sends more
-        than OVERHEAD_LIMIT: the connection must be closed then."""
+        """Yields the queries that the bytes bring to an end. Raises PeerError when the server breaks the protocol or
+        exceeds OVERHEAD_LIMIT; the connection must be closed then."""
         self._reader.receive_data(data)
         try:
             while (frame := next(self._frames)) is not None:
@@ -158,7 +159,7 @@ class DohHttp2:
             case StreamReset(stream_id=int(stream)) if stream in self._answers:
                 del self._answers[stream]
                 is_refused = event.error_code == ErrorCodes.REFUSED_STREAM
-                self.is_ending |= is_refused  # asked once more, the query is to get another connection
+                self.is_ending |= is_refused  # so that a second try of the query takes another connection
                 yield Failed(stream, f"it broke off the query ({_name(event.error_code)})", is_refused)
 
     def _receive_part(self, stream: int, event: ResponseReceived | DataReceived) -> None:
@@ -172,7 +173,7 @@ class DohHttp2:
             doh.check_answer(fields[b":status"], fields.get(b"content-type"))
 
     def _receive_goaway(self, payload: bytes) -> Iterator[Failed]:
-        """RFC 9113 section 6.8. Streams up to the one that it names are answered still."""
+        """RFC 9113 section 6.8. Streams up to the one in the frame are still answered."""
         if len(payload) < 8:
             raise PeerError("it does not keep to HTTP/2 (a GOAWAY frame is too short)")
         last, code = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF, int.from_bytes(payload[4:8], "big")
@@ -183,7 +184,7 @@ class DohHttp2:
 
 
 def _frames(reader: Reader) -> Generator[bytes | None, None, None]:
-    """Yields frame after frame, each with its header; None when it needs more bytes. Raises PeerError."""
+    """Yields each frame with its header; None when more bytes are needed. Raises PeerError."""
     while True:
         header = yield from reader.exactly(_FRAME_HEADER)
         size = int.from_bytes(header[:3], "big")

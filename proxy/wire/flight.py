@@ -1,8 +1,8 @@
 """The client's first bytes: when they are enough to plan and send, whether they may be sent twice, what answers them.
 
-Sent twice may be a ClientHello without early data, and GET, HEAD or OPTIONS requests without a body, when nothing comes
-behind them. Whatever is in doubt (an odd header, a partial second request) may not. The bytes themselves are never
-changed: in a tunnel they are the client's business.
+A ClientHello without early data may be sent twice, and so may GET, HEAD or OPTIONS requests without a body, if nothing
+follows them. A flight in doubt (an odd header, a partial second request) may not. The bytes are never changed: in a
+tunnel they belong to the client.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from proxy.wire import hostnames as names
 from proxy.wire.tls import Verdict, is_server_answer, parse_client_hello
 
 FLIGHT_LIMIT = 16 * 1024
-"""Bytes of the longest flight that is kept for a second sending."""
+"""Bytes of the longest flight that may be sent twice."""
 
 NAME_LIMIT = 64 * 1024
-"""Bytes after which a name is no longer waited for: as long as a ClientHello or the head of a request may be."""
+"""Bytes after which a flight no longer waits for a name: the longest ClientHello or head of a request."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = tuple(f"{method} ".encode() for method in (*_SAFE, "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"))
@@ -29,9 +29,9 @@ _STATUS_LINE = b"HTTP/1."
 
 
 class Flight:
-    """Feed it with `receive_data`; the attributes then say what has come. They are read, never set, from outside.
+    """Feed it with `receive_data`; the attributes then describe the bytes so far. Callers never set them.
 
-    All that is received is kept in `data`; a caller that wants no more to be kept stops feeding.
+    `data` keeps all bytes received: a caller that wants to keep no more stops feeding.
     """
 
     __slots__ = (
@@ -42,22 +42,23 @@ class Flight:
         self.data = b""
         self.protocol = Protocol.NONE
         self.complete = False
-        """Enough has come to plan and send: a whole ClientHello, a whole HTTP head, or anything else at once."""
+        """Enough has come to plan and send: a whole ClientHello, a whole HTTP head, or any bytes of another
+        protocol."""
         self.replayable = False
-        """May be sent again on another route, as it is now. Later bytes may take this back."""
+        """The flight, as it is now, may be sent again on another route. Later bytes may revoke this."""
         self.server_name: str | None = None
-        """The canonical name that a ClientHello or a Host header gives; never an address."""
+        """The canonical name in the ClientHello or the Host header; never an address."""
         self.ech = False
-        """A ClientHello with an encrypted one inside, or what looks like it: browsers send that always."""
+        """The ClientHello holds an encrypted one, or GREASE that looks like it: browsers always send one of them."""
         self.ended = False
         """The client will send no more."""
-        self._head_start = 0  # where the HTTP head begins that is not read yet; 0 also when none will be read any more
-        self._searched = 0  # how far its end has been searched in vain
+        self._head_start = 0  # offset of the HTTP head that is not read yet; 0 also when no more heads will be read
+        self._searched = 0  # bytes in which its end was not found
 
     @classmethod
     def of_http(cls, head: bytes, method: str, *, bodiless: bool) -> Flight:
-        """The flight of a plain HTTP request whose head was parsed and written anew. Its name is the destination's, so
-        `server_name` stays None."""
+        """Returns the flight of a plain HTTP request whose head was parsed and written anew. The request's destination
+        has the name, so `server_name` stays None."""
         flight = cls()
         flight.data = head
         flight.protocol = Protocol.HTTP
@@ -67,7 +68,7 @@ class Flight:
         return flight
 
     def receive_data(self, data: bytes) -> None:
-        """Adds what the client sent; b"" says that it has finished sending."""
+        """Adds bytes that the client sent; b"": it has finished sending."""
         if not data:
             self.ended = True
             self.complete = bool(self.data)
@@ -83,7 +84,7 @@ class Flight:
             self._give_up()
 
     def judge(self, answer: bytes | bytearray) -> Verdict:
-        """Whether what came back, from its first byte on, answers this flight."""
+        """Returns whether `answer`, the server's bytes from the first one on, answers this flight."""
         if not answer:
             return Verdict.MORE
         if self.protocol is Protocol.TLS:
@@ -115,7 +116,8 @@ class Flight:
             self._is_opaque()
 
     def _read_heads(self) -> bool:
-        """Reads on from where the last whole head ended. True: all heads are safe ones and end with the data."""
+        """Reads the heads after the last whole one. Returns True if all heads may be sent twice, and the last one ends
+        with the data."""
         while self._head_start < len(self.data):
             end = self.data.find(b"\r\n\r\n", max(self._head_start, self._searched - 3))
             if not self.complete and b"\n" in self.data and _REQUEST_LINE.match(self.data) is None:
@@ -129,13 +131,13 @@ class Flight:
                 self.complete = True
                 self.server_name = host
             if not safe:
-                self._head_start = 0  # what follows is a body, or unknown: not to be read as a head
+                self._head_start = 0  # a body follows, or unknown bytes: they must not be read as a head
                 return False
             self._head_start = end + 4
         return True
 
     def _give_up(self) -> None:
-        """Waits for no end any more. A name that has come counts all the same: it may be one for relays alone."""
+        """Stops waiting for the end of the head. A name that has come still counts: a rule may allow it relays only."""
         self.complete = True
         self.replayable = False
         if self.protocol is Protocol.HTTP:
@@ -153,7 +155,7 @@ class Flight:
 
 
 def _read_head(head: bytes) -> tuple[bool, str | None]:
-    """Whether a request may be sent twice, and the name in its only Host header. `head` ends with one CRLF."""
+    """Returns whether a request may be sent twice, and the name in its only Host header. `head` ends with one CRLF."""
     request_line = _REQUEST_LINE.match(head)
     if request_line is None:
         return False, None
@@ -162,7 +164,7 @@ def _read_head(head: bytes) -> tuple[bool, str | None]:
     for line in head[request_line.end() : -2].split(b"\r\n") if request_line.end() < len(head) else ():
         field = _FIELD.match(line)
         if field is None:
-            safe = False  # but the name that another line gives is what an onlooker reads
+            safe = False  # but go on: a filter on the path reads the name in another line
             continue
         name = field[1].lower()
         if name == b"host":
@@ -172,7 +174,7 @@ def _read_head(head: bytes) -> tuple[bool, str | None]:
     if len(hosts) != 1:
         return safe, None
     try:
-        found = names.authority(hosts[0], 80)
+        destination = names.authority(hosts[0], 80)
     except ValueError:
         return safe, None
-    return safe, found.host if found.address is None else None
+    return safe, destination.host if destination.address is None else None

@@ -1,9 +1,8 @@
-"""What a first flight can be made to look like on its way, so that a censor does not find the name in it.
+"""Local strategies that change the form of a flight, so that a censor does not find the name in it.
 
-Each function takes a flight and returns the pieces that it shall leave in, each a segment of its own. What a server
-reads from them is what the client said: a ClientHello in two records is the same message (RFC 8446 section 5.1), and a
-field's name is the same in any case (RFC 9110 section 5.1). A flight in which there is no name to be found stays as it
-is.
+Each function returns the pieces of a flight; each piece leaves in a segment of its own. The server reads the same
+message: a ClientHello may come in two records (RFC 8446 section 5.1), and the case of a field's name has no meaning
+(RFC 9110 section 5.1). A flight without a name is not changed.
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ _HOST = re.compile(rb"\r\n(host):[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
 def tlsrec(flight: Flight) -> tuple[bytes, ...]:
-    """A ClientHello whose record is cut in two inside the name. Passes who puts TCP together, but not TLS records."""
+    """Cuts the record of a ClientHello in two inside the name. Passes a filter that reassembles TCP but not TLS
+    records."""
     at = _in_name(flight) if flight.protocol is Protocol.TLS else None
     return (flight.data,) if at is None else (cut_records(flight.data, at),)
 
 
 def split(flight: Flight) -> tuple[bytes, ...]:
-    """Three segments, cut behind the first byte and inside the name. Passes who looks at single packets: the first
-    tells no protocol, and none holds the name."""
+    """Cuts a flight into three segments, after the first byte and inside the name. Passes a filter that looks at single
+    packets: the first one shows no protocol, and none holds the name."""
     at = _in_name(flight)
     if at is None or at < 2:
         return (flight.data,)
@@ -37,13 +37,13 @@ def split(flight: Flight) -> tuple[bytes, ...]:
 
 
 def disorder(flight: Flight) -> tuple[bytes, ...]:
-    """Two segments, cut inside the name; the first one is for a `Stream` that makes it come late."""
+    """Cuts a flight into two segments inside the name. The `Stream` makes the first one arrive after the second."""
     at = _in_name(flight)
     return (flight.data,) if at is None else (flight.data[:at], flight.data[at:])
 
 
 def hostcase(flight: Flight) -> tuple[bytes, ...]:
-    """`Host` as `hOSt`. Passes who looks for the field by its usual spelling."""
+    """Writes `Host` as `hOSt`. Passes a filter that looks for the usual spelling."""
     field = _host(flight)
     if field is None:
         return (flight.data,)
@@ -53,13 +53,13 @@ def hostcase(flight: Flight) -> tuple[bytes, ...]:
 
 @frozen_dataclass
 class Strategy:
-    """A local strategy that changes how a flight looks on its way."""
+    """A local strategy that changes the form of a flight."""
 
     shape: Callable[[Flight], tuple[bytes, ...]]
-    protocols: frozenset[Protocol]  # of the flights that it changes; others stay as they are
+    protocols: frozenset[Protocol]  # of the flights that it changes
     cuts: bool = True  # the flight leaves in pieces
-    cuts_records: bool = False  # also for the server: a TLS record ends within the ClientHello
-    first_piece_dies: bool = False  # at the first router, which takes a socket of ours to the site: direct routes only
+    cuts_records: bool = False  # the server sees it too: a TLS record ends within the ClientHello
+    first_piece_dies: bool = False  # at the first router. It needs our own socket to the site, so a direct route
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
@@ -70,22 +70,23 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "disorder": Strategy(disorder, frozenset({Protocol.TLS, Protocol.HTTP}), first_piece_dies=True),
     }
 )
-"""By the word in a route, in the order in which they may stand there: what cuts segments comes last."""
+"""Strategies by their word in a route, in the order in which a route may name them: those that cut segments are
+last."""
 
 
 def cuts_hello(strategy: str) -> bool:
-    """Whether a strategy, of one word or of several, does something to a ClientHello."""
+    """Whether every word of a strategy, such as "tlsrec|split", changes a ClientHello."""
     words = strategy.split("|")
     return all(word in STRATEGIES and Protocol.TLS in STRATEGIES[word].protocols for word in words)
 
 
 def idle_strategies(protocol: Protocol) -> frozenset[str]:
-    """The strategies that do nothing to a flight of this protocol."""
+    """Returns the strategies that do not change a flight of this protocol."""
     return frozenset(word for word, strategy in STRATEGIES.items() if protocol not in strategy.protocols)
 
 
 def _in_name(flight: Flight) -> int | None:
-    """Where the first name in the flight is best cut."""
+    """Returns the best offset to cut the first name in the flight; None: there is no name, or it begins too early."""
     if flight.protocol is Protocol.TLS and flight.complete:
         at = sni_offset(flight.data)
         return at if at is None or at >= FIRST_PIECE else None
@@ -94,7 +95,7 @@ def _in_name(flight: Flight) -> int | None:
 
 
 def _host(flight: Flight) -> re.Match[bytes] | None:
-    """The Host field of the first request."""
+    """Returns the Host field of the first request."""
     if flight.protocol is not Protocol.HTTP:
         return None
     return _HOST.search(flight.data, 0, flight.data.find(b"\r\n\r\n") + 2)

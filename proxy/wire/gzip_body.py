@@ -6,14 +6,14 @@ import zlib
 from collections.abc import Iterator
 
 PIECE = 256 * 1024
-"""Bytes of content that one call makes at most: other threads and the checks of the limit come in between."""
+"""Bytes of content that one call decompresses at most. Between calls the limit is checked and other threads run."""
 
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
 
 def gunzip(data: bytes, *, limit: int) -> bytes:
-    """Returns the content of `data`. Raises ValueError with half a sentence for what is no gzip, for one that is cut
-    short or goes on after its end, and for content of more than `limit` bytes."""
+    """Returns the content of `data`. Raises ValueError with half a sentence if it is not gzip, is cut short, goes on
+    after its end, or has content of more than `limit` bytes."""
     content = bytearray()
     for piece in _pieces(data):
         content += piece

@@ -1,7 +1,7 @@
-"""The home network by its texts: the prefixes and suffixes below which no uplink leads to anything.
+"""The home network: the address prefixes and name suffixes that the internet does not route or resolve.
 
-One source for what decides about the home network: routes under AUTO, the PAC files, the bypass lists of browsers, of
-desktops and of terminals. `routing.home_network` also knows names that files lead there.
+Routes under AUTO, PAC files, and the bypass lists of browsers, desktops and terminals all use these.
+`routing.home_network` also knows names that the hosts file maps to home addresses.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ PREFIXES = (
     "fc00::/7",  # unique local (RFC 4193)
     "fe80::/10",
 )
-"""Private and link-local addresses, which mean something else on each network."""
+"""Private and link-local addresses, which mean another computer on each network."""
 
 BYPASS_SUFFIXES = tuple(suffix for suffix in PRIVATE_SUFFIXES if suffix != "internal")
-"""Names below these go past Byway. Names below `internal` do not: Byway's own page is `byway.internal`."""
+"""Names below these bypass Byway. Names below `internal` do not: Byway's own page is `byway.internal`."""
 
 _WITH_STARS = tuple(f"*.{suffix}" for suffix in BYPASS_SUFFIXES)
 _WITH_DOTS = tuple(f".{suffix}" for suffix in BYPASS_SUFFIXES)
 
 DESKTOP_BYPASS = ("localhost", *LOOPBACK, *_WITH_STARS, *PREFIXES)
-"""What desktops reach without a proxy: names with stars, and prefixes."""
+"""The destinations that desktops reach without a proxy: names with stars, and prefixes."""
 
 CHROMIUM_BYPASS = ";".join(("<local>", *_WITH_STARS, *PREFIXES))
-"""The value of `--proxy-bypass-list`. `<local>` are names of one label; Chromium adds this computer by itself."""
+"""The value of `--proxy-bypass-list`. `<local>` stands for names of one label. Chromium itself adds this computer."""
 
 FIREFOX_BYPASS = ",".join(("<local>", *_WITH_DOTS, *PREFIXES))
-"""The value of `network.proxy.no_proxies_on`. Firefox adds this computer by itself."""
+"""The value of `network.proxy.no_proxies_on`. Firefox itself adds this computer."""
 
 TYPED_BYPASS = ", ".join(("localhost", *LOOPBACK, *_WITH_DOTS, *PREFIXES))
-"""What a user types where a browser or a system asks for which hosts to use no proxy."""
+"""The text that a user types into the "no proxy for" field of a browser or a system."""
 
 NO_PROXY = ",".join(("localhost", "127.0.0.1", *LOOPBACK, *_WITH_DOTS, *PREFIXES))
-"""The value of `no_proxy`. Some programs read no prefixes there, so this computer stands as an address as well."""
+"""The value of `no_proxy`. Some programs read no prefixes there, so it also has the address of this computer."""

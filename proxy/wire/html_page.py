@@ -1,7 +1,7 @@
-"""Pages of HTML of our own: one layout and one style for all of them, light and dark, from 360 px on.
+"""Makes our own HTML pages, with one layout and one style, light and dark, for widths from 360 px on.
 
-Every text is escaped here, so that no caller writes markup: a page is composed of elements, and words between backticks
-become code. There is no script, no form and nothing that is loaded: `CONTENT_SECURITY_POLICY` allows this style alone.
+Callers compose a page of elements and write no markup: all text is escaped here, and words between backticks become
+code. A page has no script and no form, and loads nothing: `CONTENT_SECURITY_POLICY` allows only this style.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The header that a page of ours needs."""
+"""The value of the header Content-Security-Policy, which our pages need."""
 
 
 class Html(str):
-    """Markup: text that is escaped where that is needed."""
+    """Markup, in which all text is escaped already."""
 
     __slots__ = ()
 
 
 def element(name: str, *content: str, **attributes: str) -> Html:
-    """Returns an element. Content that is not Html is text, and is escaped; `class_` is the attribute `class`."""
-    given = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    """Returns an element. Content that is not Html is text and passes `prose`; `class_` is the attribute `class`."""
+    pairs = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
     inner = "".join(part if isinstance(part, Html) else prose(part) for part in content)
-    return Html(f"<{name}{given}>{inner}</{name}>")
+    return Html(f"<{name}{pairs}>{inner}</{name}>")
 
 
 def prose(text: str) -> Html:
-    """Returns text as Html; what stands between two backticks becomes code, which keeps its own direction."""
+    """Returns escaped text. Words between two backticks become code, always written from left to right."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a lone backtick is text
         parts[-2:] = ["`".join(parts[-2:])]

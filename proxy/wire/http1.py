@@ -1,9 +1,8 @@
-"""The head of an HTTP/1.x request to a proxy, read strictly and written anew for the server.
+"""Parses the head of an HTTP/1.x request to a proxy strictly, and writes a new head for the server.
 
-An ambiguous head is refused, never repaired: the next server must not read it in another way. What goes on is
-made from parsed values, so nothing of a hop-by-hop field, of proxy credentials or of the client's own spelling of the
-host survives. The other parts of the protocol (answers, bodies, our own replies) have modules of their own and are
-offered here together.
+An ambiguous head is refused, never repaired: the next server could read it in another way. The new head is made from
+parsed values, so it has no hop-by-hop field, no proxy credentials, and the host in canonical spelling. Answers, bodies
+and our own replies have their own modules; this one exports their names too.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ FIELD_LIMIT = 100
 """Fields of a request at most; a browser sends about 15."""
 
 REMEMBERED_LIMIT = 4096
-"""Bytes of all fields of a request that are remembered: see `_remembered`."""
+"""Bytes of the longest field lines that `_remembered` caches."""
 
 HTTP_PORT = 80
 HTTPS_PORT = 443
@@ -84,14 +83,14 @@ _TABLE = field_table(
 )
 _SINGLE = frozenset({"host", "content-length", "transfer-encoding", "expect", "max-forwards", "proxy-authorization"})
 _OPTIONS = frozenset({"keep-alive", "close", "upgrade"})
-"""What Connection may say without naming a field."""
+"""Values of Connection that are no names of fields."""
 
 _NEVER_NOMINATED = frozenset({"content-length", "transfer-encoding", "host", "authorization"})
 _CLEARTEXT_HTTP2 = frozenset({"h2c", "h2"})
 
 
 class Form(StrEnum):
-    """The forms of a request target (RFC 9112 section 3.2); the fourth, `*`, is refused: it asks the proxy itself."""
+    """The forms of a request target (RFC 9112 section 3.2). The fourth, `*`, is refused: it is for the proxy itself."""
 
     CONNECT = "connect"  # host:port, for a tunnel
     ABSOLUTE = "absolute"  # http://host/path, for a proxy
@@ -99,29 +98,28 @@ class Form(StrEnum):
 
 
 class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
-    """One request. `headers` are all fields as received, `passed` are the lines of those that go on to the server.
-    `forwarded` is the head in origin form, as the server gets it: always HTTP/1.1 and keeping the connection; empty for
-    CONNECT."""
+    """One request. `headers` are all fields as received; `passed` are the lines of the fields that go on to the server.
+    `forwarded` is the server's head in origin form, always HTTP/1.1 on a connection that is kept; empty for CONNECT."""
 
     method: str
     form: Form
     destination: Destination | None  # CONNECT and ABSOLUTE
-    target: str  # as the server gets it: /path?query or *; for CONNECT as received
+    target: str  # for the server: /path?query or *; for CONNECT as received
     version: tuple[int, int]
     headers: Headers
     passed: str
     forwarded: bytes
-    named: Destination | None  # what the Host field says; None: there was none (HTTP/1.0)
+    named: Destination | None  # the Host field; None: there was none (HTTP/1.0)
     body: Framing
     bodiless: bool  # not a byte follows the head
-    keep_alive: bool  # the client's connection may live after this request
+    keep_alive: bool  # the client's connection may be kept after this request
     expect_continue: bool  # the client waits for a 100 before it sends the body
-    upgrade: str | None  # the protocols it would change to, h2c left out
+    upgrade: str | None  # the protocols it offers to change to, without h2c
     proxy_authorization: str | None
 
     @property
     def host(self) -> str:
-        """The Host field in canonical spelling, with the port unless it is 80; "": there was none (HTTP/1.0)."""
+        """The Host field in canonical spelling, with the port unless that is 80; "": there was none (HTTP/1.0)."""
         return "" if self.named is None else host_field(self.named)
 
     def __repr__(self) -> str:
@@ -129,14 +127,14 @@ class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
 
 
 def host_field(destination: Destination) -> str:
-    """Returns a destination as a Host field spells it: without the port when that is 80."""
+    """Returns the value of a Host field: without the port when that is 80."""
     host = f"[{destination.host}]" if ":" in destination.host else destination.host
     return host if destination.port == HTTP_PORT else f"{host}:{destination.port}"
 
 
 def take_request_head(reader: Reader) -> RequestHead | None:
-    """Parses the next request of a client, when its head has come whole, as nearly always; None: it has not. Raises
-    PeerError with the whole reply (400, 417, 431, 501 or 505) for what is refused."""
+    """Parses a client's next request; None: its head has not come whole. Raises PeerError with the whole reply (400,
+    417, 431, 501 or 505) for a request that is refused."""
     head = reader.take_head(HEAD_LIMIT)
     if head is None:
         return None
@@ -147,7 +145,7 @@ def take_request_head(reader: Reader) -> RequestHead | None:
 
 
 def whole_request_head(received: bytes) -> RequestHead | None:
-    """The same of bytes that are one head, with nothing behind it; None: they are something else."""
+    """Parses bytes that are one head and nothing more, in the same way; None: they are something else."""
     end = received.find(b"\n\r\n")
     if end < 0 or end + 3 != len(received) or len(received) > HEAD_LIMIT or b"\n\n" in received:
         return None
@@ -158,8 +156,8 @@ def whole_request_head(received: bytes) -> RequestHead | None:
 
 
 def read_request_head(reader: Reader) -> Parser[RequestHead]:
-    """The same, once the head has come. Raises PeerError also with a 414, and without a reply when the client ends
-    before the head does."""
+    """Waits for the next request's head and parses it. Raises PeerError as `take_request_head`, also with a 414, and
+    without a reply when the client ends before the head does."""
     while (head := take_request_head(reader)) is None:
         yield from reader.wait_for_head(limit=HEAD_LIMIT, overlong=_overlong)
     return head
@@ -173,8 +171,8 @@ def _overlong(came: bytes) -> PeerError:
 
 
 def _request_head(head: bytes) -> RequestHead:
-    """Raises ValueError for what a 400 answers, PeerError for the rest."""
-    # RFC 9112 section 2.2: an empty line after the last body is usual.
+    """Raises ValueError where a 400 is the reply, PeerError for other replies."""
+    # RFC 9112 section 2.2: some clients send an empty line after a body.
     line, _, field_lines = head_text(head.removeprefix(b"\r\n")).partition("\r\n")
     first = _FIRST_LINE.match(line)
     if first is None:
@@ -186,7 +184,7 @@ def _request_head(head: bytes) -> RequestHead:
     if method == "TRACE":  # it would show the client's cookies, and our own additions, to a script
         raise refusal(501, "This proxy does not pass on TRACE.")
 
-    # Names go to `names` as they were sent, in bytes: beyond ASCII they are UTF-8.
+    # `names` takes the bytes as they were sent: characters beyond ASCII are UTF-8.
     default_port = HTTP_PORT
     authority: str | None = None  # as the target spells it
     destination: Destination | None = None
@@ -227,7 +225,7 @@ def _request_head(head: bytes) -> RequestHead:
         if version != HTTP_1_0:
             raise ValueError("there is no Host field")
         named = None
-    else:  # in the usual case what the target said
+    else:  # usually the same text as in the target
         named = destination if host == authority else names.authority(host.encode("latin-1"), default_port)
 
     expect_continue = "expect" in notable and _expects_continue(version, notable["expect"], bodiless)
@@ -266,15 +264,16 @@ def _request_head(head: bytes) -> RequestHead:
 
 
 def _fields(lines: str) -> tuple[Headers, str, Mapping[str, str], frozenset[str], frozenset[str]]:
-    """Reads the field lines of a head. Returns all fields, the lines of those that go on, those that mean something to
-    a proxy by name, what Connection says, and what it or Proxy-Connection says. Raises as `_request_head`."""
-    lines = lines[:-2]  # without the empty one
+    """Reads the field lines of a head. Returns all fields, the lines of the fields that go on, the values of the fields
+    for a proxy by name, the tokens of Connection, and those of Connection and Proxy-Connection together. Raises as
+    `_request_head`."""
+    lines = lines[:-2]  # without the empty line
     if lines.count("\r\n") > FIELD_LIMIT:
         raise refusal(431, f"This request has more than {FIELD_LIMIT} header fields.")
     received, passed, notable = read_fields(lines, _TABLE, _SINGLE)
     options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
     if not options <= _OPTIONS:
-        # To drop Host or Content-Length because Connection names it would change the request (hop-by-hop abuse).
+        # Connection may name Host or Content-Length to have it dropped, which changes the request (hop-by-hop abuse).
         if options & _NEVER_NOMINATED:
             raise ValueError("Connection names a header that must not be dropped")
         passed = without(passed, options)
@@ -285,8 +284,8 @@ def _fields(lines: str) -> tuple[Headers, str, Mapping[str, str], frozenset[str]
 
 
 _remembered = remembered(32)(_fields)
-"""The same of lines that came just now: the pictures of a page are asked for with the same fields, byte for byte. They
-may hold cookies, so only few are kept."""
+"""`_fields` with a cache: requests for the pictures of a page have the same fields, byte for byte. Fields may hold
+cookies, so few results are kept."""
 
 
 def _why_not_http(target: str) -> str:
@@ -303,8 +302,9 @@ def _why_not_http(target: str) -> str:
 
 
 def _path(path: str) -> str:
-    """A path as the server gets it. Raises ValueError for a fragment, and for a backslash, which some take for a slash
-    (in a query browsers send it). Bytes beyond ASCII, as curl sends them, are percent-encoded, which means the same."""
+    """Returns a path for the server. Bytes beyond ASCII, as curl sends them, are percent-encoded, which means the same.
+    Raises ValueError for a fragment, and for a backslash in the path, which some servers take for a slash. Browsers
+    send backslashes in queries."""
     if "#" in path:
         raise ValueError("its URL contains a fragment (#)")
     if "\\" in path and "\\" in path.partition("?")[0]:
@@ -315,8 +315,8 @@ def _path(path: str) -> str:
 
 
 def _framing(version: tuple[int, int], notable: Mapping[str, str]) -> Framing:
-    """Returns how the body ends (RFC 9112 section 6). Only one plain length, or only the word `chunked`, passes: raises
-    ValueError for whatever two parsers could read differently, which is what request smuggling uses."""
+    """Returns how the body ends (RFC 9112 section 6). Raises ValueError unless there is either one plain length or only
+    the word `chunked`: request smuggling uses fields that two parsers read differently."""
     coding = notable.get("transfer-encoding")
     if coding is None:
         return Framing(BodyKind.LENGTH, content_length(notable["content-length"]))
@@ -330,7 +330,7 @@ def _framing(version: tuple[int, int], notable: Mapping[str, str]) -> Framing:
 
 
 def _max_forwards(method: str, text: str) -> str:
-    """RFC 9110 section 7.6.2: counted down for OPTIONS, of no meaning elsewhere."""
+    """RFC 9110 section 7.6.2: each proxy counts it down for OPTIONS; it has no meaning for other methods."""
     if method != "OPTIONS":
         return text
     if not text.isdecimal() or len(text) > 9:
@@ -352,10 +352,10 @@ def _expects_continue(version: tuple[int, int], expected: str, bodiless: bool) -
 
 
 def _upgrade(version: tuple[int, int], options: frozenset[str], named: str) -> str | None:
-    """Returns the protocols that are passed on. HTTP/2 is not among them: requests after such an upgrade would pass
-    unparsed (h2c smuggling)."""
+    """Returns the protocols of Upgrade that go on to the server. HTTP/2 does not: requests after such an upgrade would
+    pass unparsed (h2c smuggling)."""
     if version == HTTP_1_0 or "upgrade" not in options:
         return None
-    asked = [item.strip(" \t") for item in named.split(",")]
-    passed = [item for item in asked if item and item.lower() not in _CLEARTEXT_HTTP2]
+    protocols = [item.strip(" \t") for item in named.split(",")]
+    passed = [item for item in protocols if item and item.lower() not in _CLEARTEXT_HTTP2]
     return ", ".join(passed) or None

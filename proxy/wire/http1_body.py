@@ -1,8 +1,7 @@
-"""Where the body of an HTTP/1.x message ends, and its content piece by piece.
+"""Reads the body of an HTTP/1.x message to its end, piece by piece.
 
-A chunked body is decoded strictly and encoded again in chunks of our own (RFC 9112 section 7.1). Extensions and
-trailers are dropped, and no server receives a chunk line that could be read in two ways. At most PIECE bytes are held
-at once.
+A chunked body is decoded strictly and encoded again in our own chunks (RFC 9112 section 7.1). Extensions and trailers
+are dropped, so no server receives an ambiguous chunk line. At most PIECE bytes are held at once.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.reader import Reader
 
 PIECE = 64 * 1024
-"""Bytes of content in one piece at most."""
+"""Bytes of the largest piece of content."""
 
 CHUNK_LINE_LIMIT = 256
-"""Bytes of a chunk's size with its extensions; what is usual is below 10."""
+"""Bytes of the longest line with a chunk's size and extensions; usual lines are below 10."""
 
 TRAILER_LIMIT = 16 * 1024
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 Pieces = Generator[bytes | None, None, None]
-"""The content in order; None asks for more bytes in the reader. Ends with the body."""
+"""Yields the content in order, and None when the reader needs more bytes. Ends with the body."""
 
-# Digits that make less than 2^60; extensions are skipped, whatever they say, but may hold no control character.
+# The size is below 2^60. Extensions are skipped; they may hold no control character.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n\Z")
 
 
@@ -43,14 +42,14 @@ class BodyKind(StrEnum):
 
 @frozen_dataclass
 class Framing:
-    """The extent of one body. `length` is meant for LENGTH only."""
+    """The extent of one body. `length` is for LENGTH only."""
 
     kind: BodyKind
     length: int = 0
 
     @property
     def is_empty(self) -> bool:
-        """Not a byte follows the head, whatever the head says about it."""
+        """Not a byte follows the head."""
         return self.kind is BodyKind.NONE or (self.kind is BodyKind.LENGTH and self.length == 0)
 
 
@@ -60,9 +59,9 @@ UNTIL_EOF = Framing(BodyKind.UNTIL_EOF)
 
 
 def read_body(reader: Reader, framing: Framing) -> Pieces:
-    """Yields the content of a body in pieces of 1 to PIECE bytes. What follows the body stays in the reader.
+    """Yields the content of a body in pieces of 1 to PIECE bytes. Bytes after the body stay in the reader.
 
-    Raises PeerError, without a reply, when the peer ends before the body does, or its chunks are malformed.
+    Raises PeerError, without a reply, when the peer ends before the body does, or a chunk is malformed.
     """
     match framing.kind:
         case BodyKind.NONE | BodyKind.LENGTH:
@@ -74,7 +73,7 @@ def read_body(reader: Reader, framing: Framing) -> Pieces:
 
 
 def encode_chunk(piece: bytes) -> bytes:
-    """One chunk of ours; `piece` is not empty, since an empty chunk would end the body."""
+    """Returns one chunk. `piece` is not empty: an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
@@ -96,7 +95,7 @@ def _until_eof(reader: Reader) -> Pieces:
 
 
 def _chunks(reader: Reader) -> Pieces:
-    """The content of each chunk as it comes, then the end of the trailers."""
+    """Yields the content of each chunk as it comes, then skips the trailers."""
     overlong = PeerError(f"a chunk's size line is longer than {CHUNK_LINE_LIMIT} bytes")
     while True:
         line = yield from reader.until(b"\n", limit=CHUNK_LINE_LIMIT, overlong=overlong)
@@ -113,7 +112,7 @@ def _chunks(reader: Reader) -> Pieces:
 
 
 def _skip_trailers(reader: Reader) -> Generator[None, None, None]:
-    """Trailers are dropped: what they hold came too late to be checked (RFC 9110 section 6.5.1)."""
+    """Drops the trailers: they come too late to be checked (RFC 9110 section 6.5.1)."""
     left = TRAILER_LIMIT
     overlong = PeerError(f"the trailers are longer than {TRAILER_LIMIT} bytes")
     while (line := (yield from reader.until(b"\n", limit=left, overlong=overlong))) != b"\r\n":
@@ -123,7 +122,7 @@ def _skip_trailers(reader: Reader) -> Generator[None, None, None]:
 
 
 def _gathered(pieces: Pieces) -> Pieces:
-    """Joins small pieces, as far as they have come: a body of one-byte chunks is not sent byte by byte."""
+    """Joins small pieces that have come, so that a body of one-byte chunks is not sent byte by byte."""
     joined = bytearray()
     for piece in pieces:
         passes = piece is None or len(piece) > PIECE // 2

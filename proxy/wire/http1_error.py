@@ -1,7 +1,6 @@
-"""HTTP answers of our own: what was wrong, in a sentence or two, and the connection closes.
+"""Our own HTTP error answers: a sentence or two about the fault, and the connection closes.
 
-They are complete messages, so a parser can hand one over with the fault it found. They never quote what the client
-sent.
+They are complete messages, so that a parser can raise a PeerError with its reply. They never quote the client's bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ def error_response(
     status: int, reason_text: str, *, headers: Iterable[tuple[str, str]] = (), html: bool = False
 ) -> bytes:
     """A whole HTTP/1.1 answer with `Connection: close`. `reason_text` is its body, a page when `html`."""
-    from http import HTTPStatus  # a run without faults does without its 62 members
+    from http import HTTPStatus  # a run without faults need not make its 62 members
 
     body = f"{reason_text}\n".encode() if reason_text else b""
     fields = [("Content-Length", str(len(body))), ("Connection", "close"), *headers]
@@ -31,5 +30,5 @@ def error_response(
 
 
 def refusal(status: int, sentence: str) -> PeerError:
-    """The PeerError of a client's message that is answered with `status`; the log and the client read the same."""
+    """Returns a PeerError whose reply is an answer with `status`; the log and the client get the same sentence."""
     return PeerError(sentence, reply=error_response(status, sentence))

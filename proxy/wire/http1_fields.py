@@ -1,7 +1,7 @@
 """The lines of an HTTP/1.x head, and the grammar that both directions share (RFC 9110 section 5, RFC 9112 section 5).
 
-A head is cut into lines only when every line ends in CRLF and no other control character occurs, so that nobody after
-us can cut it in another place. Faults are ValueErrors with one sentence; who is to blame is known by the caller.
+A head is cut into lines only when every line ends in CRLF and no other control character occurs, so that no later
+parser can cut it in another place. A fault is a ValueError with one sentence; the caller knows which side sent it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Headers = tuple[tuple[str, str], ...]
 """Name and value of each field in order, as latin-1 text; names in the spelling that was sent."""
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of a head, its first line included."""
+"""Bytes of the longest head, with its first line."""
 
 PLAIN = ""
-"""The key of a field that means nothing to a proxy."""
+"""The key of a field that a proxy only passes on."""
 
 _TEXT = bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])
 _FIELD_LINE = re.compile(
@@ -25,7 +25,7 @@ _FIELD_LINE = re.compile(
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _LENGTH = re.compile(r"[0-9]{1,18}\Z")  # below 2^63, so no recipient overflows
 
-# What browsers and servers send all the time: looked up, in its usual spelling, instead of examined.
+# Names that browsers and servers send all the time: a lookup of the usual spelling is faster than an examination.
 _USUAL = """Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Origin
 Access-Control-Request-Headers Access-Control-Request-Method Age Alt-Svc Authorization Cache-Control
 Content-Disposition Content-Encoding Content-Language Content-Location Content-Security-Policy Content-Type Cookie DNT
@@ -38,14 +38,14 @@ X-Powered-By X-Requested-With X-XSS-Protection""".split()  # noqa: SIM905  a lis
 
 
 def field_table(notable: Iterable[str]) -> Mapping[str, str]:
-    """Names in their usual spellings → the lower-case name when it is one of `notable`, else PLAIN."""
+    """Returns a table of usual spellings of names → the lower-case name if it is one of `notable`, else PLAIN."""
     table = {spelling: PLAIN for name in _USUAL for spelling in (name, name.lower())}
     return table | {spelling: name for name in notable for spelling in (name, name.title())}
 
 
 def head_text(head: bytes) -> str:
-    """A head as latin-1 text, which can be cut at each CRLF. Raises ValueError for a bare CR or LF and for any other
-    control character."""
+    """Returns a head as latin-1 text, which can be cut at each CRLF. Raises ValueError for a bare CR or LF and for any
+    other control character."""
     text = head.decode("latin-1")
     if head.translate(None, _TEXT) != b"\r\n" * text.count("\r\n"):
         raise ValueError("the head contains a control character, or a line that does not end in CRLF")
@@ -55,10 +55,10 @@ def head_text(head: bytes) -> str:
 def read_fields(
     lines: str, table: Mapping[str, str], single: frozenset[str], *, lenient: bool = False
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, str]]:
-    """Sorts field lines, each with its CRLF, by `table`, made by `field_table`: returns all fields, those that a proxy
-    only passes on, and the values of the others by key. The values of a field that occurs twice become one list (RFC
-    9110 section 5.3). A lenient reading drops blanks before the colon, as RFC 9112 section 5.1 wants it for answers.
-    Raises ValueError, also for a second field with a key of `single`."""
+    """Parses field lines, each with its CRLF. `table` is one of `field_table`. Returns all fields, the fields that a
+    proxy only passes on, and the values of the others by key. The values of a repeated field become one list (RFC 9110
+    section 5.3). `lenient` drops blanks before the colon, as RFC 9112 section 5.1 demands for answers. Raises
+    ValueError, also for a second field with a key of `single`."""
     received: list[tuple[str, str]] = _FIELD_LINE.findall(lines)
     if len(received) != lines.count("\r\n"):
         received = _cut(lines, lenient=lenient)
@@ -80,8 +80,8 @@ def read_fields(
 
 
 def _cut(lines: str, *, lenient: bool) -> list[tuple[str, str]]:
-    """Cuts field lines of which one is no usual line. Raises ValueError with what is wrong with it, unless it is one
-    that may pass."""
+    """Cuts field lines of which at least one has an unusual form. Raises ValueError, with the fault, if that form is
+    not allowed."""
     fields: list[tuple[str, str]] = []
     for line in lines.split("\r\n")[:-1]:
         name, colon, value = line.partition(":")
@@ -100,7 +100,7 @@ _LISTS = {text: frozenset([text.lower()]) for text in ("keep-alive", "Keep-Alive
 
 
 def tokens(text: str) -> frozenset[str]:
-    """The items of a comma-separated list of tokens, in lower case. Raises ValueError when one is no token."""
+    """Returns the items of a comma-separated list of tokens, in lower case. Raises ValueError if one is no token."""
     if (usual := _LISTS.get(text)) is not None:
         return usual
     items = [item.strip(" \t").lower() for item in text.split(",")]
@@ -110,12 +110,12 @@ def tokens(text: str) -> frozenset[str]:
 
 
 def content_length(text: str) -> int:
-    """Raises ValueError unless it is 1 to 18 digits and nothing else."""
+    """Raises ValueError unless `text` is 1 to 18 digits."""
     if _LENGTH.match(text) is None:
         raise ValueError("Content-Length is not a plain number")
     return int(text)
 
 
 def without(fields: Iterable[tuple[str, str]], names: frozenset[str]) -> list[tuple[str, str]]:
-    """Those whose lower-case name is not among `names`."""
+    """Returns the fields whose lower-case name is not in `names`."""
     return [field for field in fields if field[0].lower() not in names]
