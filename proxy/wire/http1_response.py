@@ -1,9 +1,9 @@
-"""The head of an HTTP/1.x answer, read from an untrusted server and written anew for the client.
+"""Parses the head of an HTTP/1.x answer from an untrusted server, and writes a new head for the client.
 
-Stricter than a browser where two readers could differ about where the answer ends or what is a field; as patient as RFC
-9112 allows with what real servers send: no reason phrase, folded lines, blanks before a colon, lines ended by LF alone
-throughout. Where the framing was in doubt but has one safe reading, the answer passes and its connection is not used
-again.
+It is stricter than a browser where two parsers could disagree about the end of the answer or about a field. Otherwise
+it takes what real servers send, as far as RFC 9112 allows: no reason phrase, folded lines, blanks before a colon, LF
+alone at the end of every line. If the framing is doubtful but has one safe reading, the answer passes and its
+connection is not used again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIELD_LIMIT = 256
 """Fields of an answer at most: servers with many cookies and policies come to about 60."""
 
 REMEMBERED_LIMIT = 4096
-"""Bytes of a head that is remembered: see `_remembered`."""
+"""Bytes of the longest head that `_remembered` caches."""
 
 _TABLE = field_table(
     (
@@ -42,10 +42,10 @@ _TABLE = field_table(
 )
 _NONE: frozenset[str] = frozenset()
 _USUAL_OPTIONS = frozenset({"keep-alive", "close"})
-"""What Connection says without naming a field."""
+"""Values of Connection that are no names of fields."""
 
 _SWITCHING = frozenset({"upgrade"})
-"""The fields that may occur once in a 101."""
+"""The fields that may occur only once in a 101."""
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?\Z")
 _FOLD = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
@@ -53,7 +53,7 @@ _FOLD = re.compile(r"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
 
 class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
     """One answer, final or interim. `headers` are the fields that go on to the client, `passed` their lines. `kept` is
-    the head as most clients get it: with its body as it is, on a connection that is kept."""
+    the head for most clients: the body's framing is not changed, and the connection is kept."""
 
     status: int
     reason: str
@@ -61,9 +61,9 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
     headers: Headers
     passed: str
     body: Framing
-    declared_length: int | None  # what Content-Length says, be there such a body or not (HEAD, 304, chunked)
+    declared_length: int | None  # Content-Length, also of answers without such a body (HEAD, 304, chunked)
     keep_alive: bool  # the server's connection may be used again after this body
-    upgrade: str | None  # the protocol it changes to; 101 only
+    upgrade: str | None  # the protocol that the connection changes to; 101 only
     kept: bytes
 
     @property
@@ -72,14 +72,15 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
         return self.status < 200 and self.status != 101
 
     def body_for(self, client_version: tuple[int, int]) -> Framing:
-        """How the body goes on: a length as it is; one without goes in chunks, which let the client's connection live
-        and show a body that was cut short, except to HTTP/1.0, which has no chunks."""
+        """Returns the framing of the body for a client. A body with a length keeps it. Any other body is sent in
+        chunks: they let the client's connection live, and show whether the body was cut short. HTTP/1.0 has no chunks,
+        so there it is sent until EOF."""
         if self.body.kind in (BodyKind.NONE, BodyKind.LENGTH):
             return self.body
         return CHUNKED if client_version >= (1, 1) else UNTIL_EOF
 
     def forwarded(self, sent_as: Framing, keep_alive: bool) -> bytes:
-        """The head as the client gets it, with its body `sent_as`. `keep_alive` must be False where that goes until
+        """Returns the head for a client whose body is framed as `sent_as`. `keep_alive` must be False for a body until
         EOF."""
         if keep_alive and sent_as is self.body:
             return self.kept
@@ -115,10 +116,10 @@ def _forwarded(
 
 
 def take_response_head(reader: Reader, method: str) -> ResponseHead | None:
-    """The next head of an answer to a `method` request, when it has come whole, as nearly always; None: it has not.
+    """Parses the next head of an answer to a `method` request; None: the head has not come whole.
 
-    Raises PeerError with a 502 reply for what is no HTTP/1.x head, for a body whose end cannot be told, and for a 407,
-    which only a proxy may send (to CONNECT it passes).
+    Raises PeerError with a 502 reply for a head that is not HTTP/1.x, for a body whose end is ambiguous, and for a 407,
+    which only a proxy may send (a 407 to CONNECT passes).
     """
     head = reader.take_head(HEAD_LIMIT)
     if head is None:
@@ -131,7 +132,8 @@ def take_response_head(reader: Reader, method: str) -> ResponseHead | None:
 
 
 def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
-    """The same, once the head has come. Raises PeerError also without a reply, when the server ends before the head."""
+    """Waits for the next head and parses it. Raises PeerError as `take_response_head`, and without a reply when the
+    server ends before the head does."""
     while (head := take_response_head(reader, method)) is None:
         yield from reader.wait_for_head(limit=HEAD_LIMIT, overlong=_overlong)
     return head
@@ -174,7 +176,7 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
         length = content_length(declared)
     body = _framing(method, status, version, notable, length)
     options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
-    # Closed afterwards: what came in a doubtful spelling, or chunked with a length (RFC 9112 section 6.1).
+    # The connection is closed after a doubtful spelling, and after a chunked body with a length (RFC 9112 section 6.1).
     doubtful = doubtful or repeated or (body.kind is BodyKind.CHUNKED and length is not None)
     if doubtful or "close" in options or body.kind is BodyKind.UNTIL_EOF:
         keep_alive = False
@@ -202,7 +204,7 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
 
 
 _remembered = remembered(16)(_response_head)
-"""The same of a head that was read just now: to judge the page, and then to pass it on."""
+"""`_response_head` with a cache: a head is parsed to classify the page, and again to pass it on."""
 
 
 def _framing(

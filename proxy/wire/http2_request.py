@@ -1,7 +1,7 @@
-"""Whether an HTTP/2 request may be passed on, also to a server that speaks HTTP/1.
+"""Checks whether an HTTP/2 request may be passed on, also to a server that speaks HTTP/1.
 
-What HTTP/2 frames unambiguously becomes text there, so a field that holds a line end, or that frames a body, would be
-read as more than one request. The fields are written as an HTTP/1 head, and that is read as strictly as any other.
+HTTP/2 frames fields; HTTP/1 writes them as text, where a field with a line end, or one that frames a body, could start
+another request. So the fields are written as an HTTP/1 head, and `http1` parses it as strictly as any other.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def _line(name: bytes, value: bytes) -> bytes:
 def _host(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> bytes:
     """Returns the host of the request. Raises ValueError when there is none, or when `:authority` and Host differ: two
     servers could otherwise route the request to different sites."""
-    given = [*hosts, *([pseudo[b":authority"]] if b":authority" in pseudo else [])]
-    if len(hosts) > 1 or not given:
+    values = [*hosts, *([pseudo[b":authority"]] if b":authority" in pseudo else [])]
+    if len(hosts) > 1 or not values:
         raise ValueError("it has no host, or two")
-    if len({names.authority(host, 443) for host in given}) > 1:
+    if len({names.authority(host, 443) for host in values}) > 1:
         raise ValueError("its :authority and Host fields disagree")
-    return given[-1]
+    return values[-1]
 
 
 def _check_head(pseudo: dict[bytes, bytes], host: bytes, lines: list[bytes], *, ended: bool) -> None:

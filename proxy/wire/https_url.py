@@ -1,8 +1,7 @@
-"""https URLs of what Byway fetches itself, such as a list's source, and the redirects that lead on from one.
+"""https URLs that Byway fetches itself, such as the source of a list, and their redirects.
 
-A URL is split once, into a host in canonical spelling, a port, and a target that can stand in a request line. What
-could be read in two ways is refused: user information, backslashes, control characters. A fragment is dropped, since it
-is never sent.
+A URL is split into a host in canonical spelling, a port, and a target for a request line. Ambiguous parts are refused:
+user information, backslashes, control characters. The fragment is dropped, since it is never sent.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames
 
 URL_LIMIT = 4096
-"""Characters. A signed URL of a download has up to a thousand."""
+"""Characters of the longest URL. A signed URL of a download has up to a thousand."""
 
 _URL = re.compile(r"https://([^/?#@\\\s]+)(/[^?#\\\s]*)?(\?[^#\\\s]*)?(?:#.*)?\Z", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -39,8 +38,8 @@ class HttpsUrl:
         return bracketed(self.host) if self.port == 443 else str(self.destination)
 
     def joined(self, location: str) -> HttpsUrl:
-        """Returns where a redirect with this Location leads to. Raises ValueError with a sentence, also for a redirect
-        to anything but https."""
+        """Returns the URL that a redirect with this Location leads to. Raises ValueError with a sentence, also if that
+        is not an https URL."""
         if len(location) > URL_LIMIT:
             raise ValueError("redirects to an overlong URL")
         try:
@@ -60,7 +59,7 @@ class HttpsUrl:
 
 
 def parse(text: str) -> HttpsUrl:
-    """Parses an https URL. Raises ValueError with a sentence, which does not show the URL: it may hold a password."""
+    """Parses an https URL. Raises ValueError with a sentence that does not quote the URL: it may hold a password."""
     if len(text) > URL_LIMIT:
         raise ValueError(f"a URL can have at most {URL_LIMIT} characters")
     scheme = _SCHEME.match(text)
@@ -76,5 +75,5 @@ def parse(text: str) -> HttpsUrl:
 
 
 def _ascii(target: str) -> str:
-    """The target with all bytes escaped that could end its line, or are not ASCII."""
+    """Returns the target with percent-escapes for bytes that could end its line or are not ASCII."""
     return "".join(f"%{byte:02X}" if not 0x21 <= byte <= 0x7E else chr(byte) for byte in target.encode())

@@ -1,4 +1,4 @@
-"""Text from outside (hosts, errors, relay names), made harmless for a terminal and for a spreadsheet."""
+"""Makes text from outside (hosts, errors, relay names) harmless in a terminal and in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ _INERT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def inert(text: str) -> str:
-    """Returns `text` with every invisible or unassigned character written as an escape, and passwords of relays
-    redacted."""
+    """Returns `text` with escapes for invisible and unassigned characters, and with *** for passwords of relays."""
     text = redact(text)
     if text.isascii() and text.isprintable():
         return text
@@ -20,6 +19,6 @@ def inert(text: str) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """A value for a CSV file, inert in a terminal and no formula in a spreadsheet."""
+    """Returns a value for a CSV file that is inert in a terminal, and is not a formula in a spreadsheet."""
     text = inert("" if value is None else str(value))
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

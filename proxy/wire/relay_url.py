@@ -1,8 +1,8 @@
 """Relay URLs, as users write them: `socks5h://user:pass@relay.example:1080`, `https://relay.example?pin=sha256:…`.
 
-Strict, because a URL that is read wrongly sends a password to the wrong place. A password is never shown: not by str(),
-not by repr(), and not by an error, which for that reason quotes nothing of the URL but its scheme. What is no relay URL
-gets the sentence of `share_links` (another client's link) or of `_damage` (quotes, spaces, a missing colon).
+The parser is strict: a URL that is read wrongly sends a password to the wrong place. str(), repr() and errors never
+show a password, so an error quotes only the scheme of a URL. For text that is not a relay URL, `share_links` (a link of
+another client) or `url_spelling` (quotes, spaces, a missing colon) has the sentence.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALTERNATIVES_LIMIT = 8
 
 
 class RelayKind(StrEnum):
-    """The protocol of a relay. SOCKS5 and SOCKS4 are given addresses only; the others resolve names themselves."""
+    """The protocol of a relay. SOCKS5 and SOCKS4 take addresses only; relays of the other kinds resolve names."""
 
     SOCKS5H = "socks5h"
     SOCKS5 = "socks5"  # written socks5://HOST?resolve=local: plain socks5:// is SOCKS5H
@@ -40,16 +40,16 @@ class RelayKind(StrEnum):
     SOCKS4 = "socks4"
     HTTP = "http"
     HTTPS = "https"
-    ADDON = "addon"  # an addon of the user's opens the path; `host` is its name
+    ADDON = "addon"  # an addon opens the path; `host` is its name
 
 
 _DEFAULT_PORTS = {RelayKind.HTTP: 8080, RelayKind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
 _KINDS = {kind.value: kind for kind in RelayKind} | {"socks": RelayKind.SOCKS5H, "socks5": RelayKind.SOCKS5H}
-"""Kinds by scheme. `socks5://` is what most clients call any SOCKS5 proxy, wherever names are resolved."""
+"""Kinds by scheme. Most clients call any SOCKS5 proxy `socks5://`, wherever names are resolved."""
 
 _ADDRESSES_ONLY = {RelayKind.SOCKS5: "?resolve=local", RelayKind.SOCKS4: "socks4"}
 _OPTIONS = {RelayKind.HTTPS: ("sni", "ca", "pin"), RelayKind.SOCKS5H: ("resolve",)}
-"""Beside `alt`, which every relay has that is reached over the network."""
+"""Options by kind, beside `alt`, which every relay has that is reached over the network."""
 
 _OPTIONS_SENTENCE = {
     RelayKind.HTTPS: (
@@ -71,47 +71,48 @@ _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 @frozen_dataclass
 class RelayUrl:
-    """Where a relay is, what it speaks, and what it must be told and shown."""
+    """The address and protocol of a relay, with its credentials and options."""
 
     kind: RelayKind
     host: str  # canonical
     port: int
     user: str = ""
     password: str = field(default="", repr=False)
-    sni: str | None = None  # https: the name to ask for and to verify, in place of `host`
+    sni: str | None = None  # https: the name to send as SNI and to verify, in place of `host`
     ca: str | None = None  # https: a file with the certificates to trust, in place of the system's
     pin: bytes | None = None  # https: SHA-256 of the public key (SPKI)
     alternatives: tuple[
         Destination, ...
-    ] = ()  # where the same relay listens as well; it must show the same certificate
+    ] = ()  # other addresses of the same relay; it must show the same certificate there
 
     @property
     def endpoint(self) -> Destination:
-        """Where the relay itself listens."""
+        """The host and port of the URL, without alternatives."""
         return Destination(self.host, self.port)
 
     @property
     def endpoints(self) -> tuple[Destination, ...]:
-        """`endpoint`, and its alternatives in their order."""
+        """`endpoint`, then the alternatives in their order."""
         return (self.endpoint, *self.alternatives)
 
     @property
     def addresses_only(self) -> str:
-        """What makes it take addresses only: "?resolve=local" or "socks4"; empty: it takes names too."""
+        """The part of the URL that says that the relay takes addresses only, "?resolve=local" or "socks4"; empty: it
+        takes names too."""
         return _ADDRESSES_ONLY.get(self.kind, "")
 
     @property
     def needs_address(self) -> bool:
-        """It takes addresses only: names would have to be resolved for it, which Byway never does."""
+        """The relay takes addresses only. Byway never resolves names for it."""
         return self.kind in _ADDRESSES_ONLY
 
     @property
     def sends_credentials(self) -> bool:
-        """Reaching it tells it a user or a password."""
+        """A connection to the relay sends it a user or a password."""
         return bool(self.user or self.password)
 
     def __str__(self) -> str:
-        """The URL with *** for a password."""
+        """Returns the URL with *** for a password."""
         if self.kind is RelayKind.ADDON:
             return f"{self.kind}://{self.host}"
         userinfo = quote(self.user, safe="") + (":***" if self.password else "")
@@ -129,15 +130,15 @@ class RelayUrl:
 
 
 def parse(text: str) -> RelayUrl:
-    """A relay URL, or a bare `host:port`, which is socks5h. A `#name` at its end is passed over.
+    """Parses a relay URL, or a bare `host:port`, which is socks5h. A `#name` at its end is ignored.
 
-    Without a port: 1080 for SOCKS, 8080 for http, 443 for https. User, password and options are percent-decoded.
-    Raises ValueError, with a sentence that says what to write instead and never holds a password.
+    Default ports: 1080 for SOCKS, 8080 for http, 443 for https. User, password and options are percent-decoded. Raises
+    ValueError with a sentence that says what to write instead. It never holds a password.
     """
     text = text.strip()
     if not text:
         raise ValueError("the relay URL is empty")
-    from proxy.wire import share_links  # only who has a relay waits for it
+    from proxy.wire import share_links  # a start without relays need not import it
 
     if foreign := share_links.explain(text[:URL_LIMIT]):
         raise ValueError(foreign)
@@ -149,14 +150,14 @@ def parse(text: str) -> RelayUrl:
     try:
         return _parse(url)
     except ValueError as error:
-        from proxy.wire import url_spelling  # of a URL that is wrong
+        from proxy.wire import url_spelling  # only for a URL with a fault
 
         raise ValueError(url_spelling.explain(url) or str(error)) from None
 
 
 def without_label(text: str) -> tuple[str, str]:
-    """A URL without the `#name` that proxy clients put at its end, and that name, percent-decoded. The name may be that
-    of a channel (`#Berlin @proxies`), unless the # may be a password's."""
+    """Splits a URL from the `#name` that proxy clients put at its end. Returns the URL and the name, percent-decoded.
+    The name may hold that of a channel (`#Berlin @proxies`). If the # may belong to a password, nothing is split."""
     url, _, label = text.partition("#")
     before, at, _ = label.partition("@")
     if at and " " not in before and not _LOCATED.search(url):
@@ -187,7 +188,7 @@ def _parse(text: str) -> RelayUrl:
 
 
 def parse_chain(text: str) -> tuple[str, ...]:
-    """The items of `a>b`, first reached first: relay names or URLs, not yet looked at. Raises ValueError."""
+    """Returns the items of `a>b`, the first relay first: names or URLs, not parsed. Raises ValueError."""
     items = tuple(item.strip() for item in text.split(">"))
     if not all(items):
         raise ValueError("a chain of relays has a name or a URL on each side of every >")
@@ -198,8 +199,8 @@ def parse_chain(text: str) -> tuple[str, ...]:
 
 @functools.cache
 def _secrets() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
-    """What may be a password in a text, and what takes its place, in this order. Compiled when a text is first looked
-    at: most starts never do."""
+    """Returns patterns of text with a password, each with its replacement, in the order of use. They are compiled when
+    `redact` first needs them, which most starts never do."""
     from proxy.wire import share_links
 
     others = "|".join(map(re.escape, share_links.OTHER_CLIENTS))
@@ -215,7 +216,7 @@ _USER = re.compile(r"(?<![^\s:/@\"'<>(=,])[^\s:/@\"'<>(=,]*+:(?!//|PASSWORD@HOST
 
 
 def _without_password(word: re.Match[str]) -> str:
-    """Returns a word with *** for all between the colon behind the first user in it and its last @."""
+    """Returns a word with *** for the text from the colon after its first user to its last @."""
     text = word[0]
     end = text.rfind("@")
     user = _USER.search(text) if end > 0 else None
@@ -223,14 +224,14 @@ def _without_password(word: re.Match[str]) -> str:
 
 
 def redact(text: str) -> str:
-    """The same text with *** for every password in it; for whatever is printed or logged and may hold a relay URL.
+    """Returns text with *** for every password in it. Use it for all printed or logged text that may hold a relay URL.
 
-    In doubt it hides too much: all up to the last @ of a word, and the whole of a URL whose user is a secret too. Our
-    own `USER:PASSWORD@HOST`, which says how a URL is written, stays.
+    In doubt it hides too much: all up to the last @ of a word, and a whole URL whose user is also a secret. Our own
+    `USER:PASSWORD@HOST`, which explains how to write a URL, stays.
     """
     if "@" not in text and "://" not in text and "=" not in text:
-        return text  # as nearly every text; a page of 10,000 sites asks for each
-    if isinstance(text, Phrase):  # a message of ours has no password
+        return text  # like nearly every text: a page of 10,000 sites calls this for each
+    if isinstance(text, Phrase):  # the message itself has no password
         return text.mapped(redact)
     for pattern, hidden in _secrets():
         text = pattern.sub(hidden, text)
@@ -238,14 +239,14 @@ def redact(text: str) -> str:
 
 
 def _of_addon(name: str) -> RelayUrl:
-    """Whether there is such an addon shows when it is dialed: it may be edited or switched on at any time."""
+    """Does not check that the addon exists: it may be edited or switched on at any time. A dial shows it."""
     if not _ADDON.match(name):
         raise ValueError("a relay of an addon is written addon://NAME, with the name of its file without .py")
     return RelayUrl(RelayKind.ADDON, name, 0)
 
 
 def _located(kind: RelayKind, text: str, *, default_port: int | None) -> RelayUrl:
-    """`[user[:password]@]host[:port]`. Raises ValueError."""
+    """Parses `[user[:password]@]host[:port]`. Raises ValueError."""
     userinfo, at, location = text.rpartition("@")
     if match := _UNSAFE.search(userinfo):
         raise ValueError(_unsafe(match[0]))
@@ -261,7 +262,7 @@ def _located(kind: RelayKind, text: str, *, default_port: int | None) -> RelayUr
 
 
 def _endpoint(kind: RelayKind, location: str, default_port: int | None) -> Destination:
-    """`host[:port]`. Raises ValueError, with a sentence that names the part and quotes nothing."""
+    """Parses `host[:port]`. Raises ValueError with a sentence that names the faulty part and quotes nothing."""
     host, colon, port = location.rpartition(":")
     if location.endswith("]") or not colon:
         host, port = location, ""
@@ -331,7 +332,7 @@ def _with_options(url: RelayUrl, query: str, scheme: str) -> RelayUrl:
 
 
 def _alternative(text: str, url: RelayUrl, others: list[Destination]) -> Destination:
-    """`HOST:PORT`, where the same relay listens as well. Raises ValueError."""
+    """Parses the value of `alt=`, another `HOST:PORT` of the same relay. Raises ValueError."""
     try:
         alternative = names.authority(_decoded(text, "alt"))
     except ValueError:
@@ -351,7 +352,8 @@ def _sni(text: str) -> str:
 
 
 def _pin(text: str) -> bytes:
-    """`sha256:` and the hash of the public key: 64 hexadecimal digits, or base64 as curl and HPKP write it."""
+    """Parses `sha256:` and the hash of a public key: 64 hexadecimal digits, or base64 as curl and HPKP write it. Raises
+    ValueError."""
     prefix, digest = text[:7], text[7:]
     if prefix in ("sha256:", "sha256/"):
         digest = digest.removeprefix("/")
@@ -367,7 +369,7 @@ def _pin(text: str) -> bytes:
 
 
 def _decoded(text: str, what: str) -> str:
-    """Percent-decoded UTF-8 without control characters. Raises ValueError."""
+    """Decodes percent-encoded UTF-8. Raises ValueError, also for control characters."""
     try:
         if _PERCENT.search(text):
             raise ValueError

@@ -1,8 +1,8 @@
-"""What people paste in place of a relay URL: links of other clients, Telegram's, pieces of their configuration.
+"""Links and configuration of other clients, which people paste in place of a relay URL.
 
-Byway speaks SOCKS and HTTP CONNECT. A link of another protocol gets a sentence that names the client to start and the
-port to add; a Telegram link, and the one that v2rayN writes for SOCKS, are read. No sentence quotes what was pasted: it
-is a secret in most of these formats.
+Byway speaks SOCKS and HTTP CONNECT. For a link of another protocol there is a sentence that names the client to start
+and the port to add. Telegram's links for SOCKS, and those of v2rayN, become relay URLs. No sentence quotes the pasted
+text: in most of these formats it is a secret.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OTHER_CLIENTS = {
     "brook": "Brook",
     "vpn": "Amnezia VPN",
 }
-"""Schemes whose link holds a secret anywhere in it, each with the name of its client."""
+"""Schemes whose links hold a secret, with the name of the client."""
 
 _SUBSCRIPTIONS = ("clash", "sing-box", "v2rayn", "v2rayng", "hiddify", "sub", "sn", "shadowrocket", "nekoray")
 _TELEGRAM_HOSTS = ("t.me", "telegram.me", "telegram.dog")
@@ -58,7 +58,7 @@ _ADD_LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://1
 
 
 def explain(text: str) -> str:
-    """The sentence for a link or a configuration of another client; empty when `text` is none."""
+    """Returns the sentence for a link or a configuration of another client; empty for any other text."""
     scheme = _scheme(text)
     if scheme in OTHER_CLIENTS:
         client = OTHER_CLIENTS[scheme]
@@ -105,9 +105,9 @@ def explain(text: str) -> str:
 
 
 def to_relay_url(text: str) -> str:
-    """A Telegram link for a SOCKS proxy, or one of v2rayN's, as a relay URL; all else as it is.
+    """Returns a link of Telegram or v2rayN for a SOCKS proxy as a relay URL; any other text unchanged.
 
-    Raises ValueError, with a sentence, for a link of these kinds that names no server or port."""
+    Raises ValueError, with a sentence, for a Telegram link without a server or port."""
     telegram = _telegram(text)
     if telegram is not None and telegram[0] == "socks":
         return _of_telegram(telegram[1])
@@ -125,7 +125,7 @@ def _scheme(text: str) -> str:
 
 
 def _telegram(text: str) -> tuple[str, str] | None:
-    """What a Telegram link is for ("socks", "proxy"), and its query."""
+    """Returns the kind of a Telegram link ("socks", "proxy") and its query; None for any other text."""
     if _scheme(text) == "tg":
         word, _, query = text[len("tg://") :].partition("?")
         return word.strip("/").lower(), query
@@ -165,10 +165,10 @@ def _of_telegram(query: str) -> str:
 
 
 def _decoded_base64(text: str, *, printable: bool = True) -> str:
-    """The text that base64 stands for; empty when `text` is none. `printable`: of one line."""
+    """Decodes base64 text; empty when it is not base64 of UTF-8. `printable`: also empty for text of several lines."""
     try:
-        decoded = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
-        shown = decoded.decode()
+        data = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
+        decoded = data.decode()
     except (binascii.Error, ValueError):
         return ""
-    return shown if shown.isprintable() or not printable else ""
+    return decoded if decoded.isprintable() or not printable else ""

@@ -1,7 +1,7 @@
-"""What a client speaks, told by its first byte.
+"""Recognizes the protocol of a client by its first byte.
 
-One port takes HTTP and SOCKS, and the three never begin alike. A byte that begins none of them is answered with
-silence: whatever sent it would not understand us.
+One port takes HTTP, SOCKS4 and SOCKS5, which all begin with different bytes. Any other byte gets no reply: the client
+would not understand one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from proxy.model.errors import PeerError
 
 
 class Family(StrEnum):
-    """The protocols of the front, each with its own parser."""
+    """The protocols of clients, each with its own parser."""
 
     HTTP = "http"
     SOCKS4 = "socks4"  # and 4a
@@ -21,7 +21,7 @@ class Family(StrEnum):
 
 
 def sniff(first: int) -> Family:
-    """The family that begins with this byte. Any ASCII letter is HTTP: its parser says what is wrong with a method.
+    """Returns the protocol that begins with this byte. Any ASCII letter is HTTP: its parser reports a wrong method.
 
     Raises PeerError, without a reply, for every other byte.
     """
@@ -35,8 +35,8 @@ def sniff(first: int) -> Family:
 
 
 def may_be_http(data: bytes) -> bool | None:
-    """Whether a client's first bytes are an HTTP/1 request, or what a lenient server may take for one. None: more has
-    to come before that can be told."""
+    """Whether a client's first bytes are an HTTP/1 request, or something that a lenient server may take for one. None:
+    there are too few bytes to decide."""
     if _HTTP.match(data):
         return True
     return None if len(data) < _LINE_LIMIT and _UNFINISHED.match(data) else False

@@ -1,9 +1,9 @@
-"""SOCKS 4, 4a and 5, both sides: as a client asks us, and as we ask a relay.
+"""Both sides of SOCKS 4, 4a and 5: requests of clients to us, and our requests to relays.
 
-The upper half parses requests and raises PeerError with the exact reply the client is owed. The lower half writes our
-own requests and reads what a relay answers; whatever is not a clear yes is a DialError that says whose fault it is. A
-reply is taken to its last byte and no further: what follows belongs to the tunnel. RFC 1928, RFC 1929, and the SOCKS4
-and 4a notes of Ying-Da Lee.
+The upper half parses requests and raises PeerError with the reply for the client. The lower half writes our own
+requests and parses a relay's replies: every reply but success is a DialError whose symptom says where the fault is. A
+parser takes a reply to its last byte and no further, since later bytes belong to the tunnel. RFC 1928, RFC 1929, and
+the SOCKS4 and 4a notes of Ying-Da Lee.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from proxy.wire.reader import Parser, Reader
 
 NO_AUTH = 0x00
 PASSWORD = 0x02
-"""The two ways to sign in that we know (RFC 1928 section 3, RFC 1929)."""
+"""The two authentication methods that we support (RFC 1928 section 3, RFC 1929)."""
 
 FIELD_LIMIT = 255
-"""Bytes of a name, user or password: SOCKS5 counts them in one byte, and SOCKS4 needs no more."""
+"""Bytes of the longest name, user or password: SOCKS5 counts them in one byte, and SOCKS4 needs no more."""
 
 _CONNECT = 1
 _IPV4, _NAME, _IPV6 = 1, 3, 4
@@ -39,7 +39,7 @@ class Socks5Reply(IntEnum):
     NETWORK_UNREACHABLE = 3
     HOST_UNREACHABLE = 4
     REFUSED = 5
-    TIMED_OUT = 6  # "TTL expired" in the RFC; Tor and others say it when nothing answered in time
+    TIMED_OUT = 6  # "TTL expired" in the RFC; Tor and others send it after a timeout
     NO_SUCH_COMMAND = 7
     NO_SUCH_ADDRESS_TYPE = 8
 
@@ -66,12 +66,12 @@ _MEANING: dict[int, str] = {
 }
 
 
-# -- what clients ask of us --------------------------------------------------------------------------------------------
+# -- requests of clients -----------------------------------------------------------------------------------------------
 
 
 @frozen_dataclass
 class Socks4Request:
-    """A CONNECT by SOCKS4, or 4a when it came with a name (or an address as text)."""
+    """A CONNECT by SOCKS4, or by 4a: with a name, or with an address as text."""
 
     destination: Destination
     user_id: bytes
@@ -79,22 +79,23 @@ class Socks4Request:
 
 
 def socks5_method(method: int) -> bytes:
-    """Our choice among the offered ways to sign in."""
+    """Returns our choice among the offered authentication methods."""
     return bytes((5, method))
 
 
 def socks5_reply(code: Socks5Reply) -> bytes:
-    """A whole reply. The bound address is left 0.0.0.0:0: clients do not use it, and it would tell ours."""
+    """Returns a whole reply. Its bound address is 0.0.0.0:0: clients do not use it, and ours would reveal this
+    computer's."""
     return bytes((5, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
 
 
 def socks5_reply_for(symptom: Symptom) -> bytes:
-    """The refusal that says best what stopped us; never a success."""
+    """Returns the reply whose code is closest to a symptom; never GRANTED."""
     return socks5_reply(_REPLY_FOR.get(symptom, Socks5Reply.FAILED))
 
 
 def socks4_reply(granted: bool) -> bytes:
-    """A whole SOCKS4 reply; it knows no reasons worth telling."""
+    """Returns a whole SOCKS4 reply. SOCKS4 has no code for a reason."""
     return bytes((0, 0x5A if granted else 0x5B, 0, 0, 0, 0, 0, 0))
 
 
@@ -104,7 +105,8 @@ SOCKS5_AUTH_FAILED = b"\x01\x01"
 
 
 def read_socks4(reader: Reader) -> Parser[Socks4Request]:
-    """A request, from its version byte on. Raises PeerError: with a refusal, or in silence when the client has gone."""
+    """Parses a request from its version byte on. Raises PeerError with a reply, or without one when the client has
+    closed."""
     version, command, *_ = head = yield from reader.exactly(8)
     if version != 4 or command != _CONNECT:
         raise _socks4_error(f"SOCKS version {version}, command {command}: only CONNECT is served")
@@ -125,7 +127,7 @@ def read_socks4(reader: Reader) -> Parser[Socks4Request]:
 
 
 def read_socks5_methods(reader: Reader) -> Parser[frozenset[int]]:
-    """The ways to sign in that a client offers, from its version byte on. Raises PeerError."""
+    """Parses a greeting from its version byte on, and returns the offered authentication methods. Raises PeerError."""
     if len(reader) < 2:
         yield from reader.fill(2)
     version, count = reader[:2]
@@ -141,7 +143,7 @@ def read_socks5_methods(reader: Reader) -> Parser[frozenset[int]]:
 
 
 def read_socks5_credentials(reader: Reader) -> Parser[tuple[bytes, bytes]]:
-    """User and password, neither of them empty (RFC 1929 section 2). Raises PeerError."""
+    """Returns user and password, neither of them empty (RFC 1929 section 2). Raises PeerError."""
     version, user_size = yield from reader.exactly(2)
     if version != 1 or user_size == 0:
         raise PeerError("SOCKS5 authentication without a user, or of another version", reply=SOCKS5_AUTH_FAILED)
@@ -154,7 +156,7 @@ def read_socks5_credentials(reader: Reader) -> Parser[tuple[bytes, bytes]]:
 
 
 def read_socks5_request(reader: Reader) -> Parser[Destination]:
-    """What a client wants to be connected to. Raises PeerError with the reply code of the fault."""
+    """Returns the destination of a CONNECT. Raises PeerError whose reply has the code of the fault."""
     if len(reader) < 4:
         yield from reader.fill(4)
     version, command, reserved, kind = reader[:4]
@@ -200,11 +202,11 @@ def _socks5_error(message: str, code: Socks5Reply) -> PeerError:
     return PeerError(message, reply=socks5_reply(code))
 
 
-# -- what we ask of relays ---------------------------------------------------------------------------------------------
+# -- requests to relays ------------------------------------------------------------------------------------------------
 
 
 def _from_relay(reader: Reader, size: int) -> Parser[None]:
-    """Waits until a relay has sent `size` bytes, and takes none. Raises DialError when it closes before."""
+    """Waits until a relay has sent `size` bytes, and takes none. Raises DialError when it closes before that."""
     while len(reader) < size:
         if reader.ended:
             text = "the relay closed the connection during the handshake"
@@ -214,12 +216,12 @@ def _from_relay(reader: Reader, size: int) -> Parser[None]:
 
 
 def socks5_greeting(with_password: bool) -> bytes:
-    """Our offer. Where there is a password the relay may still let us in without."""
+    """Returns our offer of methods. With a password, it also offers no authentication."""
     return bytes((5, 2, NO_AUTH, PASSWORD)) if with_password else bytes((5, 1, NO_AUTH))
 
 
 def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[int]:
-    """The relay's choice, NO_AUTH or PASSWORD. Raises DialError, also for PASSWORD when it was not offered."""
+    """Returns the relay's choice, NO_AUTH or PASSWORD. Raises DialError, also for PASSWORD when it was not offered."""
     if len(reader) < 2:
         yield from _from_relay(reader, 2)
     version, method = reader[:2]
@@ -239,16 +241,16 @@ def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[
 
 
 SOCKS5_NO_AUTH_CHOSEN = socks5_method(NO_AUTH)
-"""What nearly every relay answers to our offer."""
+"""The answer of nearly every relay to our offer."""
 
 
 def is_usual_grant(answer: bytes) -> bool:
-    """Whether this is a whole yes to our CONNECT with an IPv4 address, as nearly every relay says it, and no more."""
+    """Whether this is exactly one reply with GRANTED and an IPv4 address, as nearly every relay sends it."""
     return len(answer) == 10 and answer.startswith(_GRANTED_AT_IPV4)
 
 
 def socks5_credentials(user: str, password: str) -> bytes:
-    """RFC 1929. Raises ValueError when one is too long, or the user is empty."""
+    """Returns the request of RFC 1929. Raises ValueError when a field is too long, or the user is empty."""
     pair = (user.encode(), password.encode())
     if not pair[0] or any(len(field) > FIELD_LIMIT for field in pair):
         raise ValueError(f"SOCKS5 takes a user of 1 to {FIELD_LIMIT} bytes and a password of at most {FIELD_LIMIT}")
@@ -256,7 +258,7 @@ def socks5_credentials(user: str, password: str) -> bytes:
 
 
 def read_socks5_auth(reader: Reader) -> Parser[None]:
-    """The relay's word on our credentials. Raises DialError unless it is yes."""
+    """Reads the relay's answer to our credentials. Raises DialError unless they are accepted."""
     yield from _from_relay(reader, 2)
     version, status = reader[:2]
     del reader[:2]
@@ -267,7 +269,8 @@ def read_socks5_auth(reader: Reader) -> Parser[None]:
 
 
 def socks5_connect(destination: Destination) -> bytes:
-    """A CONNECT for the name itself, or for an address. Raises ValueError for a name that one byte cannot count."""
+    """Returns a CONNECT with the name, or with the address of a literal. Raises ValueError for a name that is too
+    long."""
     address = destination.address
     if address is None:
         name = destination.host.encode("ascii")
@@ -280,10 +283,10 @@ def socks5_connect(destination: Destination) -> bytes:
 
 
 def read_socks5_reply(reader: Reader) -> Parser[None]:
-    """The relay's word on our CONNECT, to its last byte. Raises DialError unless it is yes.
+    """Reads the relay's reply to our CONNECT, to its last byte. Raises DialError unless it is GRANTED.
 
-    A relay that has greeted us and closes now says no: `ssh -D` has no other answer for what it cannot reach. It may
-    also end just then, so the evidence tells it from a no in words."""
+    A close instead of a reply is a refusal: `ssh -D` closes when it cannot reach a destination. It can also mean that
+    the relay itself ends now, so the evidence distinguishes it from a reply."""
     while not reader:
         if reader.ended:
             text = "the relay refused: it closed the connection without a reply"
@@ -294,7 +297,7 @@ def read_socks5_reply(reader: Reader) -> Parser[None]:
     version, code = reader[:2]
     if version != 5:
         raise _relay_error(f"the relay answered with SOCKS version {version}", Symptom.RELAY_GARBAGE)
-    if code != Socks5Reply.GRANTED:  # at once: some relays send no more than this
+    if code != Socks5Reply.GRANTED:  # checked first: some relays send only these two bytes
         meaning = _MEANING.get(code, "unassigned code")
         raise _relay_error(f"the relay refused: {meaning} (SOCKS5 reply {code})", Symptom.RELAY_REFUSED)
     if len(reader) < 4:
@@ -313,7 +316,7 @@ def read_socks5_reply(reader: Reader) -> Parser[None]:
 
 
 def socks4a_connect(destination: Destination, user: str = "") -> bytes:
-    """A CONNECT for a name, which the relay resolves; IPv6 addresses go as text. Raises ValueError."""
+    """Returns a CONNECT with a name, which the relay resolves; an IPv6 address goes as text. Raises ValueError."""
     if destination.address is not None and destination.address.version == 4:
         return socks4_connect(destination, user)
     host = destination.host.encode("ascii")
@@ -323,7 +326,7 @@ def socks4a_connect(destination: Destination, user: str = "") -> bytes:
 
 
 def socks4_connect(destination: Destination, user: str = "") -> bytes:
-    """A CONNECT for an IPv4 address. Raises ValueError for anything else."""
+    """Returns a CONNECT with an IPv4 address. Raises ValueError for any other destination."""
     address = destination.address
     if address is None or address.version != 4 or address.packed[:3] == b"\0\0\0":
         raise ValueError("SOCKS4 carries IPv4 addresses only")
@@ -331,7 +334,7 @@ def socks4_connect(destination: Destination, user: str = "") -> bytes:
 
 
 def read_socks4_reply(reader: Reader) -> Parser[None]:
-    """The relay's word on our CONNECT. Raises DialError unless it is yes."""
+    """Reads the relay's reply to our CONNECT. Raises DialError unless it is granted."""
     yield from _from_relay(reader, 2)
     version, code = reader[:2]
     if version != 0 or not 0x5A <= code <= 0x5D:

@@ -1,8 +1,8 @@
-"""The little of TLS that can be read from outside: the ClientHello, and whether an answer is TLS at all.
+"""The unencrypted parts of TLS: the ClientHello, and the first record of an answer.
 
-Read for the name (SNI), for what forbids sending it twice (early data), to make the same hello again for a re-test, and
-to cut it where its name is. Nothing here decrypts or judges certificates. RFC 8446 sections 4.1.2 and 5.1, RFC 6066
-section 3.
+A ClientHello is parsed for its name (SNI) and for early data, which forbids to send it twice; it is made anew for a
+re-test, and cut inside its name for a local strategy. Nothing here decrypts or judges certificates. RFC 8446 sections
+4.1.2 and 5.1, RFC 6066 section 3.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ HELLO_LIMIT = 64 * 1024
 """Bytes of the longest ClientHello that is parsed. Post-quantum ones have about 1,800."""
 
 RECORD_LIMIT = 16 * 1024
-"""Bytes in one plaintext record (RFC 8446 section 5.1)."""
+"""Bytes of the largest plaintext record (RFC 8446 section 5.1)."""
 
 FIRST_PIECE = 4
-"""Bytes of a handshake message that the first of its records must hold: its type and length. mbedTLS refuses a cut
-inside them."""
+"""Bytes of a handshake message that its first record must hold: type and length. mbedTLS refuses a cut inside them."""
 
 RANDOMNESS = 64
 """Bytes that `refreshed` needs: 32 for the random, 32 for the session id."""
 
 REPLY_HEAD = 16
-"""Bytes behind a ClientHello that `certificate_reply` needs: the dummy record of RFC 8446 section D.4, and a header."""
+"""Bytes after a ClientHello that `certificate_reply` needs: the dummy record of RFC 8446 section D.4, and a header."""
 
 _FINISHED_LEAST = 4 + 32 + 1 + 8
 """Bytes in the shortest encrypted record with a Finished: its header, 32 of a hash, the content type and the shortest
-tag (RFC 8446 sections 4.4.4 and 5.2; AES_128_CCM_8). One with an alert, or the end of early data, has 21 at most."""
+tag (RFC 8446 sections 4.4.4 and 5.2; AES_128_CCM_8). A record with an alert or EndOfEarlyData has at most 21."""
 
 _HEADER = 5  # type, version (2), length (2)
 _BEFORE_BODY = 4  # of a handshake message: type, length (3)
@@ -49,36 +48,36 @@ _SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _EARLY_DATA, _ECH = 0, 16
 
 
 class Verdict(StrEnum):
-    """What the first bytes of an answer are."""
+    """The result of a look at the first bytes of an answer."""
 
     VALID = "valid"
-    MORE = "more"  # too few to tell
-    GARBAGE = "garbage"  # not of the protocol that was asked
-    ALERT = "alert"  # TLS, but a refusal: the site's own, or that of somebody on the way
+    MORE = "more"  # too few to decide
+    GARBAGE = "garbage"  # not of the protocol of the flight
+    ALERT = "alert"  # TLS, but a refusal: by the site, or by a middlebox
 
 
 class CertificateReply(Enum):
-    """What a client made of the certificate that came, as its records behind the ClientHello show."""
+    """Whether a client accepted the certificate, as its records after the ClientHello show."""
 
-    NONE = auto()  # it sent none that tells
+    NONE = auto()  # its records do not show it
     NOTHING_SENT = auto()  # not a byte: some programs close without an alert
     ACCEPTED = auto()
-    REJECTED = auto()  # a fatal alert in place of the rest of its handshake
+    REJECTED = auto()  # a fatal alert in place of the rest of the handshake
 
 
 @frozen_dataclass
 class ClientHello:
-    """What a ClientHello says in the clear."""
+    """The unencrypted fields of a ClientHello."""
 
-    server_name: str | None  # canonical; None when there is none, or it is no name
+    server_name: str | None  # canonical; None when there is none, or it is not a name
     alpn: tuple[str, ...]
     early_data: bool
-    ech: bool  # an encrypted ClientHello is inside, or GREASE that looks like it: browsers always send one
-    size: int  # bytes of input it took, record headers included
+    ech: bool  # an encrypted ClientHello, or GREASE that looks like it: browsers always send one of them
+    size: int  # bytes of input, with the headers of records
 
 
 class _Hello(NamedTuple):
-    """The parts of a ClientHello; fields that are only copied stay joined."""
+    """The parts of a ClientHello. Fields that are only copied stay joined."""
 
     version: bytes
     session_id: bytes
@@ -87,9 +86,9 @@ class _Hello(NamedTuple):
 
 
 def parse_client_hello(data: bytes) -> ClientHello | None:
-    """The ClientHello that `data` begins with, put together from its records; None while it is not whole.
+    """Parses the ClientHello at the beginning of `data`, across records; None: it is not whole yet.
 
-    Raises ValueError as soon as it cannot be one.
+    Raises ValueError as soon as the bytes cannot be a ClientHello.
     """
     message, size = _message(data)
     if message is None:
@@ -105,12 +104,12 @@ def parse_client_hello(data: bytes) -> ClientHello | None:
 
 
 def refreshed(hello: bytes, randomness: bytes) -> bytes:
-    """The same ClientHello as one record, to be sent as if for the first time.
+    """Returns a ClientHello anew, in one record, as for a first connection.
 
-    Random and session id (if it has one) are new, from `randomness`, which has RANDOMNESS bytes. What resumes an
-    earlier session or sends early data is taken out, because it would be a lie now. A real encrypted ClientHello is
-    bound to the old random, so a server answers as if ECH had failed: with a ServerHello all the same.
-    Raises ValueError when `hello` is not exactly a whole ClientHello, or does not fit one record.
+    Random and session id (if it has one) are new, from the RANDOMNESS bytes of `randomness`. Extensions that resume an
+    earlier session or announce early data are removed, because they would not be true. A real encrypted ClientHello is
+    bound to the old random, so a server answers as if ECH had failed: still with a ServerHello. Raises ValueError when
+    `hello` is not exactly one whole ClientHello, or does not fit one record.
     """
     if len(randomness) != RANDOMNESS:
         raise ValueError(f"a fresh ClientHello needs {RANDOMNESS} random bytes, not {len(randomness)}")
@@ -134,8 +133,8 @@ def refreshed(hello: bytes, randomness: bytes) -> bytes:
 
 
 def sni_offset(hello: bytes) -> int | None:
-    """Where in `hello`, a whole ClientHello in its records, its name is best cut in two: in the middle of the label
-    that is registered, so that neither piece holds a name that a filter looks for. None when it names no host.
+    """Returns the best offset to cut the name in `hello`, a whole ClientHello in its records: the middle of the
+    registered label, so that neither piece holds a name that a filter looks for. None: it names no host.
 
     Raises ValueError when it cannot be a ClientHello.
     """
@@ -146,16 +145,16 @@ def sni_offset(hello: bytes) -> int | None:
     start = len(message) - sum(4 + len(body) for body in extensions.values())  # they stand last
     for kind, body in extensions.items():
         if kind == _SERVER_NAME and _read_server_name(body) is not None:
-            name = body[5 : 5 + int.from_bytes(body[3:5], "big")]  # behind the lengths of list and name, and its kind
+            name = body[5 : 5 + int.from_bytes(body[3:5], "big")]  # after the lengths of list and name, and its type
             return _place(hello, _BEFORE_BODY + start + _BEFORE_NAME + names.middle(name))
         start += 4 + len(body)
     return None
 
 
 def cut_records(hello: bytes, at: int) -> bytes:
-    """`hello` with the record in which byte `at` stands cut in two, so that `at` begins the second. What comes behind
-    that record stays as it is. Raises ValueError when the first piece would hold less than FIRST_PIECE bytes, or the
-    second none."""
+    """Cuts the record that holds byte `at` of `hello` in two: `at` is the first byte of the second record. Later
+    records do not change. Raises ValueError when the first piece would hold less than FIRST_PIECE bytes, or the second
+    none."""
     position = 0
     while (end := _record_end(hello, position)) is not None and end <= at:
         position = end
@@ -168,8 +167,8 @@ def cut_records(hello: bytes, at: int) -> bytes:
 
 
 def is_server_answer(data: bytes | bytearray) -> Verdict:
-    """Classifies the answer to a ClientHello: VALID for a ServerHello, ALERT once both bytes of an alert have come. A
-    warning about an unknown name is skipped, since a ServerHello may follow it (RFC 6066 section 3)."""
+    """Classifies the answer to a ClientHello: VALID for a ServerHello, ALERT once both bytes of an alert have come.
+    Skips a warning about an unknown name, since a ServerHello may follow it (RFC 6066 section 3)."""
     if not data:
         return Verdict.MORE
     if data[0] not in (_HANDSHAKE, _ALERT) or (len(data) > 1 and data[1] != 3):
@@ -187,11 +186,12 @@ def is_server_answer(data: bytes | bytearray) -> Verdict:
 
 
 def certificate_reply(head: bytes, sent: int) -> CertificateReply:
-    """What the records say that a client sent behind its ClientHello: `head`, their first REPLY_HEAD bytes, of `sent`.
+    """Returns whether the client accepted the certificate. `head` has the first REPLY_HEAD bytes that the client sent
+    after its ClientHello, `sent` is the number of all of them.
 
-    A client goes on with its handshake only when it accepts the certificate. In TLS 1.3 the record of an alert may be
-    encrypted as that of a Finished is, but is shorter, and nothing follows it. A second ClientHello, which the server
-    has asked for, is passed over by its length."""
+    A client goes on with the handshake only if it accepts the certificate. In TLS 1.3 an alert may be encrypted, as a
+    Finished is, but its record is shorter, and nothing follows it. A second ClientHello, in reply to a
+    HelloRetryRequest, is skipped by its length."""
     if not sent:
         return CertificateReply.NOTHING_SENT
     at = 0
@@ -212,7 +212,7 @@ def certificate_reply(head: bytes, sent: int) -> CertificateReply:
         at = ends_at
     if at <= len(head) or sent <= at:
         return CertificateReply.NONE
-    # What follows a second ClientHello is not in `head`: it is longer than an alert if it holds a Finished.
+    # The records after a second ClientHello are not in `head`. They are longer than an alert if there is a Finished.
     return CertificateReply.ACCEPTED if sent - at >= _HEADER + _FINISHED_LEAST else CertificateReply.REJECTED
 
 
@@ -225,14 +225,15 @@ def _judge_alert(data: bytes | bytearray, size: int) -> Verdict:
     is_warning = data[_HEADER] == _WARNING and data[_HEADER + 1] == _UNRECOGNIZED_NAME
     if not is_warning:
         return Verdict.ALERT
-    if data[end : end + 1] == bytes([_ALERT]):  # one is odd enough
+    if data[end : end + 1] == bytes([_ALERT]):  # servers send at most one warning
         return Verdict.ALERT
     return is_server_answer(data[end:])
 
 
 def _message(data: bytes) -> tuple[bytes | None, int]:
-    """The body of the ClientHello message and the bytes of `data` that it took; None while it is not whole."""
-    if data[_HEADER : _HEADER + 1] not in (b"", bytes([_CLIENT_HELLO])):  # no record is empty, so it stands there
+    """Returns the body of the ClientHello message, and the number of its bytes in `data`; None: it is not whole yet.
+    Raises ValueError."""
+    if data[_HEADER : _HEADER + 1] not in (b"", bytes([_CLIENT_HELLO])):  # the type: no record is empty
         raise ValueError("a TLS handshake that does not begin with a ClientHello")
     handshake = bytearray()
     position = 0
@@ -252,7 +253,7 @@ def _message(data: bytes) -> tuple[bytes | None, int]:
 
 
 def _record_end(data: bytes, position: int) -> int | None:
-    """Where the handshake record at `position` ends; None when it has not come whole."""
+    """Returns the end of the handshake record at `position`; None: it has not come whole. Raises ValueError."""
     if data[position : position + 1] not in (b"", b"\x16") or data[position + 1 : position + 2] not in (b"", b"\x03"):
         raise ValueError("not a TLS handshake record")
     if len(data) < position + _HEADER:
@@ -269,7 +270,7 @@ def _cut(message: bytes) -> _Hello:
     if end < 35 or message[0] != 3:
         raise ValueError("a ClientHello of another protocol version")
     try:
-        suites = 35 + message[34]  # where they begin: behind version, random, and the session id with its length
+        suites = 35 + message[34]  # offset of the cipher suites: after version, random, and session id with its length
         compression = suites + 2 + _LENGTH.unpack_from(message, suites)[0]
         position = compression + 1 + message[compression]
     except (IndexError, struct.error):
@@ -298,7 +299,7 @@ def _cut(message: bytes) -> _Hello:
 
 
 def _place(data: bytes, offset: int) -> int:
-    """Where in the records of `data` byte `offset` of their handshake message stands."""
+    """Returns the position in `data`, which is records, of byte `offset` of their handshake message."""
     position = 0
     while (end := _record_end(data, position)) is not None:
         size = end - position - _HEADER
@@ -317,7 +318,8 @@ def _first_time(extensions: dict[int, bytes]) -> Iterator[bytes]:
 
 
 def _read_server_name(body: bytes) -> str | None:
-    """The first host_name of the list. An address is none (RFC 6066 section 3), nor is what no resolver would take."""
+    """Returns the first host_name of the list; None for an address (RFC 6066 section 3) and for text that is not a
+    canonical name. Raises ValueError."""
     end = 2 + int.from_bytes(body[:2], "big")  # of the list
     if not 2 <= end <= len(body):
         raise ValueError(_TOO_LONG)

@@ -1,9 +1,9 @@
-"""Hides what may be a secret in the URLs of lists, and of what else has one.
+"""Hides possible secrets in URLs, such as those of lists.
 
-Sources of lists for members take a token anywhere: before the host, in the query, in the fragment, or as a
-long random part of the path. So of a query and a fragment only the names are shown, and of a path what can be
-read. In doubt too much is hidden. The URL of a webhook, or of an encrypted DNS server that serves one person by a name
-in its path, is a secret as a whole: `hide_paths`.
+A list for members may have a token anywhere in its URL: before the host, in the query, in the fragment, or as a long
+random part of the path. So only the names of a query, and the readable parts of a path, are shown. In doubt too much is
+hidden. `hide_paths` is for URLs whose whole path is a secret: of a webhook, or of an encrypted DNS server that
+identifies its user by the path.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _URL = re.compile(r"(https?://)([^/?#\s\"'<>]*)([^?#\s\"'<>]*)(?:\?([^#\s\"'<>]*
 
 _RANDOM_LENGTH = 16
 _MIXED_LENGTH = 8
-"""A part of a path that is not a word, such as a token, the id of a member or of a commit: so many characters, and so
-many of them in words that mix letters and digits."""
+"""A part of a path is random, like a token or the id of a member or a commit, if it has _RANDOM_LENGTH characters and
+_MIXED_LENGTH of them are in words that mix letters and digits."""
 
 _SWITCHES = 3
-"""A word of _MIXED_LENGTH that changes so often between letters and digits is random."""
+"""A word of at least _MIXED_LENGTH characters with this many changes between letters and digits is random."""
 _LONG_LENGTH = 24
-"""A word of so many letters."""
+"""A word of at least this many characters is random."""
 _SWITCH = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
 
 _SHARED_PATHS = frozenset({"", "dns-query", "resolve"})
-"""Parts of a path that every user of an encrypted DNS server has (RFC 8484 section 4.1.1)."""
+"""Parts of a path that are the same for every user of an encrypted DNS server (RFC 8484 section 4.1.1)."""
 
 _SNI = re.compile(r"([?&]sni=)([^?&=.\s]++)(?=(?:\.[^?&=.\s]++){3})", re.IGNORECASE)
-"""A name of four labels, the first of which may be a user: `?sni=ab12cd.dns.nextdns.io`."""
+"""A name of at least four labels, of which the first may identify a user: `?sni=ab12cd.dns.nextdns.io`."""
 
 _NAMED = re.compile(r"\b((?:pass(?:word|wd)?|secret|token|key)[ \t]*+[=:][ \t]*+)[^\s\"']++", re.IGNORECASE)
 
@@ -39,17 +39,17 @@ _WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 def hide_secrets(text: str) -> str:
-    """Returns a text with *** for each part of the http and https URLs in it that may be a secret."""
-    return _URL.sub(_shown, text) if "://" in text else text
+    """Returns a text with *** for each part of its http and https URLs that may be a secret."""
+    return _URL.sub(_redacted, text) if "://" in text else text
 
 
 def hide_paths(text: str) -> str:
-    """The same with *** for every part of a path, but those that all users of a DNS server have."""
-    return _SNI.sub(_without_user, _URL.sub(partial(_shown, part=_shared), text)) if "://" in text else text
+    """As `hide_secrets`, with *** for every part of a path that is not the same for all users of a DNS server."""
+    return _SNI.sub(_without_user, _URL.sub(partial(_redacted, part=_shared), text)) if "://" in text else text
 
 
 def hide_in_comment(text: str) -> str:
-    """The same as `hide_secrets`, for what a person has noted: also with *** behind `password=` and the like."""
+    """As `hide_secrets`, for a person's notes: also with *** after `password=` and similar words."""
     return _NAMED.sub(rf"\1{HIDDEN}", hide_secrets(text))
 
 
@@ -61,15 +61,15 @@ def _shared(part: str) -> str:
     return part if part in _SHARED_PATHS else HIDDEN
 
 
-def _shown(url: re.Match[str], part: Callable[[str], str] | None = None) -> str:
+def _redacted(url: re.Match[str], part: Callable[[str], str] | None = None) -> str:
     scheme, authority, path, query, fragment = url.groups()
     user, at, host = authority.rpartition("@")
-    shown = f"{scheme}{HIDDEN if user else ''}{at}{host}{'/'.join(map(part or _part, path.split('/')))}"
+    redacted = f"{scheme}{HIDDEN if user else ''}{at}{host}{'/'.join(map(part or _part, path.split('/')))}"
     if query is not None:
-        shown += f"?{'&'.join(map(_field, query.split('&')))}"
+        redacted += f"?{'&'.join(map(_field, query.split('&')))}"
     if fragment is not None:
-        shown += f"#{HIDDEN if fragment else ''}"
-    return shown
+        redacted += f"#{HIDDEN if fragment else ''}"
+    return redacted
 
 
 def _part(part: str) -> str:
