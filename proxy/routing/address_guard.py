@@ -1,10 +1,9 @@
-"""The address guard: addresses that no request may reach, whatever a page, a rule or a resolver says.
+"""The address guard refuses addresses that no request may reach, whatever a page, a rule or a resolver says.
 
-This computer, its neighbours on the link, cloud metadata, multicast and reserved ranges are refused as literals and as
-local names on every route, and again on direct for each address that a name resolves to. A private address is fine as
-a literal but not behind a name, unless the name is one of the home network: that is how DNS rebinding is stopped. IPv4
-embedded in IPv6 is judged as the IPv4 address that it reaches. `[safety] allow` opens exceptions, except to Byway's own
-ports.
+It refuses this computer, its neighbours on the link, cloud metadata, multicast and reserved ranges: on every route as
+literals and as local names, and on direct also each address that a name resolves to. A private address is allowed as a
+literal. Behind a name it is refused, to stop DNS rebinding, unless the name belongs to the home network. IPv4 embedded
+in IPv6 counts as the IPv4 address that it reaches. `[safety] allow` makes exceptions, but not for Byway's own ports.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class _Kind(Enum):
-    """The kind of an address, in the words of messages; PUBLIC and PRIVATE may be reached."""
+    """The kinds of addresses, as messages name them. PUBLIC and PRIVATE may be reached."""
 
     PUBLIC = "public"
     PRIVATE = "a private address"
@@ -73,13 +72,13 @@ _RANGES: tuple[tuple[str, _Kind], ...] = (  # the first that fits; IANA's specia
     ("2001:db8::/32", _Kind.RESERVED),  # documentation
     ("3fff::/20", _Kind.RESERVED),
     ("2000::/3", _Kind.PUBLIC),
-    ("::/0", _Kind.RESERVED),  # nothing else is given out
+    ("::/0", _Kind.RESERVED),  # IANA has assigned nothing else
 )
 
 
 def _stretches(version: int) -> tuple[list[int], list[_Kind]]:
-    """The same as numbers: the first address of each stretch of one kind, in order, and its kind. Each first visit asks
-    for one, and one search in a list costs less than twenty networks."""
+    """Returns _RANGES as numbers: the first address of each stretch of one kind, in order, and its kind. Each first
+    visit needs a kind, and one search in a list costs less than tests of twenty networks."""
     networks = [(network, kind) for text, kind in _RANGES if (network := ipaddress.ip_network(text)).version == version]
     ranges = [(int(network[0]), int(network[-1]), kind) for network, kind in networks]
     highest = max(last for _, last, _ in ranges)
@@ -104,7 +103,7 @@ _NEAR = (*_THIS_COMPUTER, *_HOME)
 _NEAR_SUFFIXES = tuple(f".{suffix}" for suffix in ("localhost", *hostnames.PRIVATE_SUFFIXES))
 _REACHABLE = (_Kind.PUBLIC, _Kind.PRIVATE)
 
-_LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and what /etc/hosts holds on Debian, Red Hat and macOS
+_LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and the names in /etc/hosts of Debian, Red Hat and macOS
     ("localhost", "localhost.localdomain", "localhost4", "localhost4.localdomain4", "localhost6",
      "localhost6.localdomain6", "ip6-localhost", "ip6-loopback", "broadcasthost", "ip6-localnet", "ip6-mcastprefix",
      "ip6-allnodes", "ip6-allrouters")
@@ -125,10 +124,10 @@ class Guard:
     """Refuses a destination or an address with a sentence, or allows it with None.
 
     `allow`: exceptions, each a host, address or CIDR, with `:port` or `:*` or neither (all ports); IPv6 with a port in
-    brackets. `local_suffixes`: names under these belong to the home network, as names of one label and those under
-    `PRIVATE_SUFFIXES` do, and may resolve to private addresses. `own_ports`: where Byway listens.
-    `own_names`, `own_addresses`: the names of this computer, and its addresses on its networks.
-    Raises ValueError, naming the entry, for an entry that cannot be parsed.
+    brackets. `local_suffixes`: names under these belong to the home network and may resolve to private addresses, like
+    names of one label and those under `PRIVATE_SUFFIXES`. `own_ports`: the ports on which Byway listens. `own_names`,
+    `own_addresses`: the names of this computer, and its addresses on its networks. Raises ValueError, with the entry,
+    for an entry that cannot be parsed.
     """
 
     def __init__(
@@ -145,11 +144,11 @@ class Guard:
         self._own_ports = frozenset(own_ports)
         self._own_names = _LOCAL_NAMES | {hostnames.host(name) for name in own_names}
         self._own_addresses = frozenset(ipaddress.ip_address(hostnames.host(text)) for text in own_addresses)
-        self.is_near = lru_cache(maxsize=1024)(self._is_near)  # asked for each connection
-        """Whether a host is, by its text, this computer or on its home network, so that no uplink leads there."""
+        self.is_near = lru_cache(maxsize=1024)(self._is_near)  # each connection calls it
+        """Whether the text of a host names this computer or the home network, so that no uplink leads there."""
 
     def refuse_host(self, destination: Destination) -> str | None:
-        """Returns why this literal or local name is refused on every route; None for every other name."""
+        """Returns why a literal or local name is refused on every route; None: it is allowed, or is another name."""
         address = destination.address
         if address is not None:
             return self.refuse_address(destination, address)
@@ -158,20 +157,21 @@ class Guard:
         if destination.port in self._own_ports:
             return _ourselves(destination)
         if any(self._opens(destination, address) for address in _LOCALHOST):
-            return None  # on direct, what it resolves to is checked again
+            return None  # on direct, the addresses that it resolves to are checked as well
         return f"{destination.host} is this computer itself; to allow it, add it to [safety] allow"
 
     def refuse_address(self, destination: Destination, address: IPAddress, *, is_own: bool = False) -> str | None:
-        """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct.
-        `is_own`: it is this computer's, also if it was not when the guard was made."""
+        """Returns why an address is refused for a destination; None: it is allowed. The address is that of a literal,
+        or one that the name resolved to on direct. `is_own`: it is this computer's now, though it may not have been
+        when the guard was made."""
         return self.judge_address(destination, address, is_own=is_own)[0]
 
     def judge_address(
         self, destination: Destination, address: IPAddress, *, is_own: bool = False
     ) -> tuple[str | None, bool]:
-        """Returns the same, and whether that lasts: of a private address it may change as this computer travels, since
-        it may become its own."""
-        reached, kinds = _judged(address)  # no generators and few calls: each first visit asks this
+        """Returns the result of `refuse_address`, and whether it stays the same: a private address may become this
+        computer's own when the computer changes its network."""
+        reached, kinds = _judged(address)  # no generators and few calls: each first visit needs this
         lasts = False not in [kind in _LASTING for kind in kinds]
         is_own = is_own or not self._own_addresses.isdisjoint(reached)
         if destination.port in self._own_ports and (is_own or True in [kind in _THIS_COMPUTER for kind in kinds]):
@@ -193,11 +193,12 @@ class Guard:
 
     @property
     def has_exceptions(self) -> bool:
-        """Whether `[safety] allow` says anything."""
+        """Whether `[safety] allow` has entries."""
         return bool(self._exceptions)
 
     def is_bogon(self, host: str, address: IPAddress) -> bool:
-        """Whether `address` is neither public nor allowed by the user for `host`: then the answer is forged."""
+        """Whether `address` is neither public, nor behind a name of the home network, nor allowed by the user: then the
+        DNS answer for `host` is forged."""
         _, kinds = _judged(address)
         if kinds.count(_Kind.PUBLIC) == len(kinds):
             return False
@@ -207,7 +208,7 @@ class Guard:
         return True not in [e.name == host or (e.network is not None and address in e.network) for e in entries]
 
     def is_home(self, address: IPAddress) -> bool:
-        """Whether `address` is one of the home network, also if the user allows it."""
+        """Whether `address` is on the home network, also if the user allows it."""
         return any(kind in _HOME for kind in _judged(address)[1])
 
     def _is_near(self, host: str) -> bool:
@@ -220,7 +221,8 @@ class Guard:
 
     def leads_home(self, destination: Destination, address: IPAddress) -> bool:
         """Whether `address`, which the user's own files give for the name of `destination`, is on the home network or
-        this computer's. One of this computer that `[safety] allow` opens is not: trials have nothing else."""
+        this computer's. An address of this computer that `[safety] allow` opens does not count: trials use only such
+        addresses."""
         if self.is_home(address):
             return True
         _, kinds = _judged(address)
@@ -247,8 +249,8 @@ class Guard:
 
 
 def _judged(address: IPAddress) -> tuple[tuple[IPAddress, ...], list[_Kind]]:
-    """Returns where a packet to this address may end, and the kinds of these addresses."""
-    if isinstance(address, ipaddress.IPv4Address):  # the usual case: written out, it costs one call of Python's less
+    """Returns the addresses at which a packet to this address may end, and their kinds."""
+    if isinstance(address, ipaddress.IPv4Address):  # the usual case: written out, it saves a Python call
         firsts, kinds = _STRETCHES[4]
         return (address,), [kinds[bisect_right(firsts, int(address)) - 1]]
     reached = _reached(address)

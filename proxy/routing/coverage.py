@@ -1,7 +1,7 @@
-"""Tells which rules can never decide, because an earlier one matches whenever they do.
+"""Finds rules that can never decide, because an earlier rule matches whenever they do.
 
-It is asked when a user adds a rule, and compares the rule with each other one. An answer is certain: where it would
-depend on hosts that may or may not exist, such as those of a regular expression, a rule counts as not covered.
+When a user adds a rule, it is compared with each other rule. A rule counts as covered only if that is certain, whatever
+hosts exist: the hosts of a regular expression, for example, are not known.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ _NO_PORT = 0
 
 
 def covering(rules: Rules, number: int) -> Rule | None:
-    """Returns the first rule before `rules.rules[number]` that matches whatever it matches; None when none does."""
+    """Returns the first rule before `rules.rules[number]` that matches whenever that one does; None: there is none."""
     rule = rules.rules[number]
     return next((earlier for earlier in rules.rules[:number] if _covers(earlier, rule, rules)), None)
 
 
 def covered(rules: Rules, number: int) -> list[Rule]:
-    """Returns the rules after `rules.rules[number]` that match nothing else than it does, and that no other rule before
-    it covers."""
+    """Returns the rules after `rules.rules[number]` that it covers and that no rule before it covers."""
     before, rule = rules.rules[:number], rules.rules[number]
     return [
         later
@@ -44,7 +43,7 @@ def _covers(earlier: Rule, later: Rule, rules: Rules) -> bool:
         case RuleType.DOMAIN_SUFFIX if earlier.type is RuleType.LIST:
             return rules.lists[earlier.value].covers_site(later.value)
         case RuleType.DOMAIN_SUFFIX if earlier.type in (RuleType.DOMAIN_SUFFIX, RuleType.DOMAIN_KEYWORD):
-            return rules.applies(earlier, Destination(later.value, _NO_PORT))  # and so to its subdomains
+            return rules.applies(earlier, Destination(later.value, _NO_PORT))  # then it applies to the subdomains too
         case RuleType.DOMAIN_KEYWORD:
             return earlier.type is RuleType.DOMAIN_KEYWORD and earlier.value in later.value
         case RuleType.IP_CIDR if earlier.type is RuleType.IP_CIDR:

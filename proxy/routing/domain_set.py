@@ -1,11 +1,11 @@
-"""A set of domains that stays small and quick with a million of them.
+"""A set of domains that stays small and fast with a million domains.
 
-A Python set of as many strings takes 100 MiB, and stops every thread for 50 ms to grow and again to be freed. Here all
-names stand in one text, and a hash table says where: two blocks of memory, which are filled in short steps and freed at
-once. An answer is exact: what is compared is the name, and not its hash. Memory far apart is what takes time, so a name
-that is not listed mostly costs one number of the table, and one that is listed a place of the text too.
+A Python set of a million strings takes 100 MiB, and stops all threads for 50 ms to grow and again to be freed. Here all
+names stand in one text, and a hash table has their places: two blocks of memory, filled in short steps and freed at
+once. Names are compared, not only hashes, so a result is exact. A cache miss of the processor takes most of the time: a
+name that is not listed usually costs one, in the table, and a listed name a second one, in the text.
 
-Published lists mean different things by a name: itself, what is below it, or both. So the table says that as well.
+A name in a published list means the host, its subdomains, or both, so the table has that too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class Covers(IntFlag):
-    """Which hosts an entry of a list stands for."""
+    """The hosts that an entry of a list covers."""
 
     HOST = 1
     """The name itself."""
@@ -31,56 +31,57 @@ class Covers(IntFlag):
 
 
 _CHARACTERS_PER_SLOT = 3
-"""So there are five to ten slots for each domain of usual length: what is not listed seldom finds its slot taken."""
+"""A domain of usual length then has five to ten slots, so the slot of a name that is not listed is seldom taken."""
 
 _SLOTS_AT_ONCE = 1 << 16
-"""How many are made in one call: all of a million domains would take 10 ms, in which other threads wait."""
+"""Slots that are made in one call. Those of a million domains together would take 10 ms, in which other threads
+wait."""
 
 _CHARACTERS_AT_ONCE = 1 << 16
-"""Of the text that are read again in one call."""
+"""Characters of the text that `placed` reads in one call."""
 
 _PLACE_BITS = 27
 TEXT_LIMIT = 1 << _PLACE_BITS
-"""Characters of all domains. An entry of the table is one number, where a domain begins in the text and above that what
-it covers; with numbers of more than 30 bits Python calculates in twice the time."""
+"""Characters of all domains. An entry of the table is one number: the place of a domain in the text, and above these
+bits the flags of `Covers`. With numbers of more than 30 bits Python takes twice the time."""
 
 _PLACE = TEXT_LIMIT - 1
 _COVERS = [Covers(flags) for flags in range(8)]
 _MARKS = [flags << _PLACE_BITS for flags in range(8)]
-"""What an entry has of them."""
+"""The flags of `Covers` as bits of an entry."""
 
 _NO_DOT_NOR_LINE_FEED = bytes(set(range(256)) - set(b".\n"))
 
 
 @frozen_dataclass
 class DomainSet(Collection[str]):
-    """Domains, each in its canonical spelling (`wire.hostnames`), with what it covers. Made by `DomainSetBuilder`."""
+    """Domains in canonical spelling (`wire.hostnames`), each with the hosts that it covers. Made by
+    `DomainSetBuilder`."""
 
     text: bytearray
-    """The domains in the order in which they were added, each with a line feed after it. One that was added again
-    stands there again, and no entry says so."""
+    """The domains in the order in which they were added, each with a line feed after it. A domain that was added twice
+    stands there twice; no entry has its second place."""
     slots: array[int]
-    """By hash: the entry of a domain; 0 for none. What finds its slot taken is in the next free one. The number of
-    slots is a power of two."""
+    """By hash, the entry of a domain; 0: the slot is free. If a domain's slot is taken, it is in the next free one. The
+    number of slots is a power of two."""
     last: int
-    """The last slot: which bits of a hash are used."""
+    """The last slot, which is also the mask for a hash."""
     numbers: Sequence[int]
-    """How many domains cover what, by the flags of `Covers`."""
+    """The numbers of domains, by the flags of `Covers`."""
     has_dotless: bool
-    """Whether a name of one label is among them. Else the last label of a host is not looked up."""
+    """True if the set has a name of one label. Otherwise the last label of a host is not looked up."""
     has_hosts_only: bool
-    """Whether each covers the name itself only, as in a hosts file. Then no parent of a host is looked up."""
+    """True if each entry covers only the name itself, as in a hosts file. Then no parent of a host is looked up."""
 
     @staticmethod
     def of(domains: Collection[str], covers: Covers = Covers.SITE) -> DomainSet:
-        """Returns a set of these domains, each of which covers the same."""
+        """Returns a set of these domains, all with the same flags."""
         builder = DomainSetBuilder(sum(map(len, domains)))
         builder.add(tuple(domains), covers)
         return builder.build()
 
     def covering(self, host: str) -> str | None:
-        """Returns the most specific entry that covers the host; None when none does. An address has no parent here: no
-        entry is a part of one."""
+        """Returns the most specific entry that covers the host; None: none does. No entry is a parent of an address."""
         if not self.entry_for(host):
             return None
         name, wanted = host, Covers.HOST
@@ -90,8 +91,8 @@ class DomainSet(Collection[str]):
         return name
 
     def entry_for(self, host: str) -> int:
-        """Returns the number of an entry in the table that covers the host; 0 when none does. Begins with the shortest
-        name that is looked up, since most hosts on a list are below a name of two labels."""
+        """Returns an entry of the table that covers the host; 0: none does. Looks up the shortest name first, since
+        most hosts on a list are below a name of two labels."""
         text, slots, last = self.text, self.slots, self.last
         dot = 0 if self.has_hosts_only else len(host) if self.has_dotless else host.rfind(".")
         while dot >= 0:
@@ -99,8 +100,8 @@ class DomainSet(Collection[str]):
             name = host[dot + 1 :]
             slot = hash(name) & last
             while entry := slots[slot]:
-                if text.startswith(f"{name}\n".encode(), entry & 0x7FFFFFF):  # plain numbers are quicker: _PLACE
-                    # SUBDOMAINS in an entry, else HOST; or CHILDREN
+                if text.startswith(f"{name}\n".encode(), entry & 0x7FFFFFF):  # _PLACE; plain numbers are faster
+                    # SUBDOMAINS in an entry for a parent, else HOST; or CHILDREN
                     if entry & (0x10000000 if dot >= 0 else 0x8000000) or (
                         entry & 0x20000000 and 0 < dot == host.find(".")
                     ):
@@ -110,22 +111,22 @@ class DomainSet(Collection[str]):
         return 0
 
     def covers_of(self, domain: str) -> Covers:
-        """Returns what the entry of exactly this name covers; Covers(0) when the name is no entry."""
+        """Returns the flags of the entry for exactly this name; Covers(0): there is none."""
         return _COVERS[self.slots[self._slot_of(domain)] >> _PLACE_BITS]
 
     def _slot_of(self, domain: str) -> int:
-        """Returns the slot with the entry of exactly this name; a free one when there is none."""
+        """Returns the slot with the entry for exactly this name; a free slot if there is none."""
         name, slot = f"{domain}\n".encode(), hash(domain) & self.last
         while (entry := self.slots[slot]) and not self.text.startswith(name, entry & _PLACE):
             slot = slot + 1 & self.last
         return slot
 
     def counts(self) -> dict[Covers, int]:
-        """Returns how many domains cover each."""
+        """Returns the numbers of domains by their flags."""
         return {covers: count for covers, count in zip(_COVERS, self.numbers, strict=True) if count}
 
     def entries(self) -> Iterator[tuple[str, Covers]]:
-        """Yields each domain once, with what it covers, in the order in which they were added."""
+        """Yields each domain once, with its flags, in the order in which they were added."""
         return ((domain, _COVERS[entry >> _PLACE_BITS]) for domain, entry in self.placed())
 
     def placed(self) -> Iterator[tuple[str, int]]:
@@ -153,9 +154,9 @@ class DomainSet(Collection[str]):
 
 
 def _free_slots(least: int) -> array[int]:
-    """Returns so many free slots or more, up to twice as many. Large pages would save the processor most of its search
-    for them, but are no choice: a virtual machine that gave its free memory back takes 9 ms for each, in which other
-    threads wait."""
+    """Returns `least` to twice as many free slots. Large pages would save most of the processor's page walks, but they
+    are not used: a virtual machine that has returned its free memory takes 9 ms for each, in which other threads
+    wait."""
     number = 1 << least.bit_length()
     zeros, slots = array("I", (0,)) * min(number, _SLOTS_AT_ONCE), array("I")
     while len(slots) < number:
@@ -164,19 +165,20 @@ def _free_slots(least: int) -> array[int]:
 
 
 class DomainSetBuilder:
-    """Collects the domains of a DomainSet. `size`: the characters of all of them, about; more only take longer."""
+    """Collects the domains of a DomainSet. `size` is about the number of their characters; if there are more, `add`
+    only takes longer."""
 
     def __init__(self, size: int) -> None:
         self._slots = _free_slots(size // _CHARACTERS_PER_SLOT)
-        self._text = bytearray(b"\n")  # no domain is at the place 0, which an entry has for none
+        self._text = bytearray(b"\n")  # no domain is at the place 0, since an entry of 0 is a free slot
         self._numbers = [0] * len(_COVERS)
         self._has_dotless = False
 
     def add(self, domains: Sequence[str], covers: Covers | bytes = Covers.SITE, *, lines: str = "") -> None:
-        """Adds domains in canonical spelling, none of them empty. `covers` is what all of them cover, or the flags of
-        each; `lines` is all of them, one a line, where the caller has such a text. One that is added again covers what
-        both say. Takes a third of a microsecond for each. Raises OverflowError when they have more than TEXT_LIMIT
-        characters, with those that were added before."""
+        """Adds domains in canonical spelling, none of them empty. `covers` is the flags for all of them, or one byte of
+        flags for each; `lines` is the same domains as lines of one text, if the caller has that. A domain that is added
+        twice gets the flags of both. Takes a third of a microsecond a domain. Raises OverflowError when all domains
+        together have more than TEXT_LIMIT characters."""
         if not domains:
             return
         names = (lines or "\n".join(domains)).encode() + b"\n"
@@ -224,12 +226,12 @@ class DomainSetBuilder:
                 slots[slot] = entry
 
     def build(self) -> DomainSet:
-        """Returns the set, which shares its memory with this: nothing can be added any more."""
+        """Returns the set. It shares memory with the builder, so nothing can be added after this."""
         hosts_only = len(self) == self._numbers[Covers.HOST]
         return DomainSet(self._text, self._slots, len(self._slots) - 1, self._numbers, self._has_dotless, hosts_only)
 
     def _grow(self) -> None:
-        """Doubles the slots: there are more names than the size told."""
+        """Doubles the slots: there are more names than `size` announced."""
         slots = _free_slots(len(self._slots))
         last = len(slots) - 1
         for domain, entry in self.build().placed():

@@ -1,4 +1,4 @@
-"""What an edit of rules.txt did, as values, for those who ask for it: `app.rule_edits` does it."""
+"""The results of an edit of rules.txt as values. `app.rule_edits` makes the edits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _COVERED_SHOWN = 5
 
 
 class NotInUse(ConfigError):
-    """Raised when rules are saved, and the configuration has a problem elsewhere: what was in use before stays so."""
+    """The rules are saved, but the configuration has a problem elsewhere, so the earlier rules stay in use."""
 
 
 @frozen_dataclass
 class RulesText:
-    """The text of rules.txt, "" when there is no file. `version` differs when its content does; "" without a file."""
+    """The text of rules.txt, and a `version` that differs for each content; both are "" without a file."""
 
     text: str
     version: str
@@ -25,19 +25,19 @@ class RulesText:
 
 @frozen_dataclass
 class AddedRule:
-    """A rule that is in the file now, as number `number` (from 1)."""
+    """A rule that was added to the file; `number` counts from 1."""
 
     number: int
     rule: Rule
     following: Rule | None
-    """The rule that it was put before; None: it is the last one."""
+    """The next rule in the file; None: the added rule is the last one."""
     covered_by: Rule | None
-    """An earlier rule that matches whatever it matches, so that it never decides."""
+    """An earlier rule that matches whenever the added rule does, so that the added rule never decides."""
     covers: tuple[Rule, ...]
     """Later rules that can no longer decide."""
 
     def notices(self) -> Iterator[str]:
-        """Yields a sentence when the rule never decides, and one for each rule that it keeps from deciding."""
+        """Yields a sentence if the rule never decides, and one for each rule that can no longer decide."""
         rule, earlier = self.rule, self.covered_by
         if earlier is not None:
             same = (rule.action, rule.relay, rule.intercept) == (earlier.action, earlier.relay, earlier.intercept)
@@ -51,7 +51,7 @@ class AddedRule:
 
 @frozen_dataclass
 class RemovedRule:
-    """A rule that is no longer in the file: its number, and its line there with the comment at its end."""
+    """A rule that was removed from the file: its number from 1, and its line with the comment at its end."""
 
     number: int
     rule: Rule

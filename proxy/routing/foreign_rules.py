@@ -1,10 +1,10 @@
-"""Rules with actions that were written for other programs, as rules of Byway.
+"""Translates rules with actions from other programs into Byway's syntax. A user then decides about the result.
 
-Read are rules of Clash and its relatives (`DOMAIN-SUFFIX,example.com,PROXY`, alone or in a configuration under
-`rules:`), conditions of SwitchyOmega with results (`*.example.com +proxy`), and its backup (OmegaOptions.bak): the
-switch profile that is used at its start, else the only one. DIRECT stays, REJECT is BLOCK, PROXY is RELAY, and so is a
-profile of a backup that has a proxy. What a name such as `Streaming` stands for is said elsewhere in the other program,
-so a rule with one is not taken, unless a relay has this name. Nothing here is obeyed: a user decides about the rules.
+It reads rules of Clash and its relatives (`DOMAIN-SUFFIX,example.com,PROXY`, alone or under `rules:` in a
+configuration), conditions of SwitchyOmega with results (`*.example.com +proxy`), and its backup (OmegaOptions.bak): the
+switch profile that is used at the start, else the only one. DIRECT stays, REJECT becomes BLOCK, PROXY becomes RELAY,
+and so does a profile of a backup that has a proxy. The other program defines a policy such as `Streaming` elsewhere, so
+a rule with one is left out, unless a relay has that name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _ITEM = re.compile(r"\s*-\s+(.*)")
 _RULES_KEY = re.compile(r"rules:\s*(?:#.*)?")
 _SECTION = re.compile(r"\s*\[([\w ]+)\]\s*")
 _RULE_SECTIONS = ("rule", "filter_local")
-"""Of Surge, Loon and Shadowrocket, and of Quantumult X. Others hold proxies with their passwords."""
+"""Sections with rules, of Surge, Loon and Shadowrocket, and of Quantumult X. Other sections hold proxies with their
+passwords."""
 _TOP_KEY = re.compile(r"[\w-]+:(?:\s.*)?")
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//|;).*")
 
@@ -57,21 +58,21 @@ _JSON_STRING = re.compile(r"\"((?:[^\"\\]|\\.)*+)\"")
 _OMEGA_LINE = re.compile(r"(?:(\w+):\s+)?(\S+)\s+\+(.+)")
 
 _SAMPLE = 200
-"""Entries that are looked at to recognise rules."""
+"""Entries that are examined to recognize rules."""
 
 
 @frozen_dataclass
 class ForeignRules:
-    """Rules in Byway's syntax, which are not checked yet, and what was not taken."""
+    """Rules in Byway's syntax, which are not checked yet, and the entries that were left out."""
 
     rules: tuple[tuple[int, str], ...]
-    """The number of each line, and the rule."""
+    """The number of the line, and the rule."""
     not_taken: tuple[tuple[int, str], ...]
-    """The number of each line, and a sentence."""
+    """The number of the line, and a sentence with the reason."""
 
 
 def recognizes(text: str) -> bool:
-    """Whether a text is one of rules with actions, and not a list: most of its typed lines name one."""
+    """Whether a text has rules with actions, and is not a list: most of its lines with a type name an action."""
     if _is_omega(text) or _is_backup(text):
         return True
     typed = [*islice((entry for _, entry in _entries(text) if _TYPED.fullmatch(entry)), _SAMPLE)]
@@ -80,25 +81,25 @@ def recognizes(text: str) -> bool:
 
 
 def translate(text: str, *, relays: Collection[str] = ()) -> ForeignRules:
-    """Translates the rules of a text. A policy with the name of one of `relays` is RELAY by this one. Raises
+    """Translates the rules of a text. A policy with the name of one of `relays` becomes RELAY by that relay. Raises
     ConfigError, with a sentence, for a backup that cannot be read."""
-    known = {name.upper(): name for name in relays}
+    relay_names = {name.upper(): name for name in relays}
     if _is_backup(text):
-        return _of_backup(text, known)
+        return _of_backup(text, relay_names)
     rules: list[tuple[int, str]] = []
     not_taken: list[tuple[int, str]] = []
     entries, translated = (_omega_entries, _omega) if _is_omega(text) else (_entries, _clash)
     for number, entry in entries(text):
         try:
-            rules.append((number, translated(entry, known)))
+            rules.append((number, translated(entry, relay_names)))
         except ValueError as error:
             not_taken.append((number, f"{quoted(entry)}: {error}"))
     return ForeignRules(tuple(rules), tuple(not_taken))
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:
-    """Yields each entry with its line: those of a YAML file that are items under `rules:`, those of a section of rules,
-    else all lines."""
+    """Yields each entry with its line: in YAML the items under `rules:`, in a file with sections the lines in sections
+    with rules, else all lines."""
     lines = split_lines(text.removeprefix("\ufeff"))
     is_yaml = any(_RULES_KEY.fullmatch(line) for line in lines)
     sections = [_SECTION.fullmatch(line) for line in lines]
@@ -122,7 +123,7 @@ def _entries(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _policy_of(entry: str) -> str | None:
-    """Returns the action that an entry of Clash names; None when it names none."""
+    """Returns the policy at the end of a Clash entry; None: it has none."""
     parts = [part.strip() for part in entry.split(",")]
     while parts and parts[-1].lower() in _OPTIONS:
         parts.pop()
@@ -131,7 +132,7 @@ def _policy_of(entry: str) -> str | None:
 
 
 def _clash(entry: str, relays: dict[str, str]) -> str:
-    """Returns a rule of Clash as one of Byway. Raises ValueError with half a sentence."""
+    """Translates a rule of Clash. Raises ValueError with half a sentence."""
     word, *parts = [part.strip() for part in entry.split(",")]
     options = set()
     while parts and parts[-1].lower() in _OPTIONS:
@@ -152,7 +153,7 @@ def _clash(entry: str, relays: dict[str, str]) -> str:
 
 
 def _prefix(text: str) -> str:
-    """Returns a prefix without the bits beyond its length, which other programs ignore; what is none as it is."""
+    """Returns a prefix without the bits beyond its length, which other programs ignore; any other text unchanged."""
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
@@ -174,7 +175,7 @@ def _action(policy: str, relays: dict[str, str]) -> str:
 
 
 def _is_omega(text: str) -> bool:
-    """Whether these are conditions with results. Without results they are a list."""
+    """Whether a text has conditions of SwitchyOmega with results. Without results it is a list."""
     lines = [line.strip() for line in split_lines(text.removeprefix("\ufeff"))]
     return _OMEGA_HEADER in lines[:_SAMPLE] and _OMEGA_RESULTS in lines
 
@@ -184,8 +185,8 @@ def _is_backup(text: str) -> bool:
 
 
 def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
-    """Translates the rules of a switch profile, in its order, and its default as MATCH. Their line is that of the first
-    place where their pattern stands. Raises ConfigError for what is no JSON, or has no such profile."""
+    """Translates the rules of a switch profile, in its order, and its default as MATCH. The line of a rule is the first
+    line with its pattern. Raises ConfigError for text that is not JSON or has no such profile."""
     not_taken: list[tuple[int, str]] = []
     try:
         options = json.loads(text.removeprefix("\ufeff"))
@@ -212,7 +213,7 @@ def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
     lines = _lines_of_strings(text)
     for condition, profile in entries:
         pattern = condition.partition(": ")[2]
-        number = lines.get(pattern) or lines.get(pattern.rpartition("/")[0], 1)  # a prefix stands there in two parts
+        number = lines.get(pattern) or lines.get(pattern.rpartition("/")[0], 1)  # a backup has a prefix in two parts
         taken_as = profile if profile.upper() in relays or profile not in proxies else "PROXY"
         try:
             rules.append((number, _omega(f"{condition} +{taken_as}", relays)))
@@ -223,16 +224,16 @@ def _of_backup(text: str, relays: dict[str, str]) -> ForeignRules:
 
 def _lines_of_strings(text: str) -> dict[str, int]:
     """Returns the line on which each string without escapes first stands in a valid JSON text."""
-    found: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):  # no string goes over the end of a line
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):  # no JSON string has a line end
         for string in _JSON_STRING.finditer(line):
-            found.setdefault(string[1], number)
-    return found
+            lines.setdefault(string[1], number)
+    return lines
 
 
 def _of_attached(profile: Mapping[str, Any]) -> str:
-    """Says what becomes of the list that a switch profile asks behind its rules. The default behind it would without
-    the list be for its sites, too."""
+    """Returns a sentence about the rule list that a switch profile consults after its rules. The list is not
+    translated, and neither is the default after it: that would then also decide about the sites of the list."""
     url = redact(str(profile.get("sourceUrl") or ""))
     return (
         f"the rule list{url and f' {url}'}: its sites lead to {quoted(profile['matchProfileName'])}, all others to "
@@ -257,11 +258,11 @@ def _omega_entries(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _omega(entry: str, relays: dict[str, str]) -> str:
-    """Returns a condition with its result as a rule of Byway. Raises ValueError with half a sentence."""
-    found = _OMEGA_LINE.fullmatch(entry)
-    if found is None:
+    """Translates a condition with its result. Raises ValueError with half a sentence."""
+    match = _OMEGA_LINE.fullmatch(entry)
+    if match is None:
         raise ValueError("it has no result such as +proxy")
-    kind, pattern, result = found[1] or "", found[2], _action(found[3].strip(), relays)
+    kind, pattern, result = match[1] or "", match[2], _action(match[3].strip(), relays)
     if kind.lower() == "ip":
         return f"IP-CIDR,{_prefix(pattern)},{result}"
     if kind.lower() not in ("", "hostwildcard", "hw", "h"):

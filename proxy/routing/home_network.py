@@ -1,10 +1,10 @@
-"""Which destinations belong to the home network, where AUTO asks no relay.
+"""Recognizes destinations of the home network, for which AUTO uses no relay.
 
-`192.168.1.1`, `nas` and `printer.lan` mean something else on each network: a relay would open the device of its own
-owner, and a person would type a password into it. They are known by their text, or because the user's own files (the
-hosts file, `[dns.hosts]`) give them a private address. A private answer of a name server for a public name is a sign of
-DNS tampering, and that site is rescued; it counts only where encrypted DNS knows no such name, or where the name has a
-suffix of the search list.
+`192.168.1.1`, `nas` and `printer.lan` mean another device on each network: a relay would reach a device on its own
+network, and a user might enter a password there. A destination is recognized by its text, or because the user's own
+files (the hosts file, `[dns.hosts]`) give its name a private address. If a name server gives a public name a private
+address, that is a sign of DNS tampering. It means the home network only if encrypted DNS has no such name, or if the
+name has a suffix of the search list.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.address_guard import Guard
 
 Home = Callable[[Destination, str], bool]
-"""Whether a destination belongs to the home network. The second argument is the name in the flight, or the
+"""Returns whether a destination belongs to the home network. The second argument is the name in the flight, or the
 destination's host."""
 
 
 @frozen_dataclass
 class HomeNetwork:
-    """Knows the home network of one configuration."""
+    """The home network of one configuration."""
 
     guard: Guard
     in_files: Callable[[str], Sequence[IPAddress]]
-    """Returns the addresses that the user's own files give for a name. It sends no question."""
+    """Returns the addresses that the user's own files give for a name. It sends no DNS query."""
     zone_names: Container[str] = ()
-    """Names that only a network's resolver knows, with a private address: of this network, or of an earlier one."""
+    """Names that only the resolver of a network has, with a private address: of this network or of an earlier one."""
     in_zone: Callable[[str], bool] = lambda name: True
-    """Whether one of them is such a name on this network. It sends no question."""
+    """Whether a name of `zone_names` is one on this network. It sends no DNS query."""
 
     def covers(self, destination: Destination, name: str) -> bool:
-        """See Home. A private address is at home whatever name is in the flight."""
+        """See Home. A private address belongs to the home network whatever name is in the flight."""
         host = destination.host
         if self.guard.is_near(host):
             return True

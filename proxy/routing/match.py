@@ -1,11 +1,11 @@
-"""An index of rules, which finds the first one that matches a destination.
+"""An index of rules, which finds the first rule that matches a destination.
 
-Rules are numbered in the order they are written, and the first that matches wins. To try ten thousand of them for each
-connection would take milliseconds, so most are in dictionaries: names and domain suffixes (one lookup per label of the
-host), address prefixes by length, ports; each stores the lowest number. Only keywords, patterns and lists are tried
-one by one, in order, and no further than the lowest number that already matches. Nothing is resolved: prefixes match
-literal addresses, names match names. Most hosts match nothing, and each is asked about at its first visit, so `first`
-calls no function of Python but for the tests.
+Rules are numbered in the order in which they are written. To try ten thousand of them for each connection would take
+milliseconds, so most are in dictionaries with the lowest number: names and domain suffixes (one lookup per label of the
+host), address prefixes by length, ports. Only keywords, patterns and lists are tried one by one, in order, up to the
+lowest number that already matches. Nothing is resolved: prefixes match literal addresses, names match names. Most hosts
+match nothing, and each first visit needs `first`, so it calls no Python function except for keywords, patterns and
+lists.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.model import Destination, IPAddress
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 Test = Callable[[str], object]
-"""Returns what is true for a host that matches. Hosts come in canonical spelling."""
+"""Returns a true value for a host, in canonical spelling, that matches."""
 
 NO_RULE = 1 << 62
 
@@ -26,7 +26,8 @@ NO_RULE = 1 << 62
 class Index:
     """Numbered rules, added in the order of their numbers.
 
-    Each `add_` method returns whether its rule can ever be the first; False: an earlier one matches whenever it does.
+    Each `add_` method returns True if its rule can ever be the first that matches. False: an earlier rule matches
+    whenever it does.
     """
 
     __slots__ = (
@@ -38,13 +39,13 @@ class Index:
         self._suffix: dict[str, int] = {}
         self._networks: dict[tuple[int, int], dict[int, int]] = {}  # (IP version, prefix length) → prefix → number
         self._ports: dict[int, int] = {}
-        self._tests: list[tuple[int, Test, bool]] = []  # whether it is for literals too
+        self._tests: list[tuple[int, Test, bool]] = []  # number, test, and whether it is for literals too
         self._tells_literals = False  # whether some rule is for names only, or for literals only
         self._always = NO_RULE
         self.programs: dict[str, int] = {}
-        """Numbers by the client's program, which `first` does not know."""
+        """Numbers by the client's program. `first` ignores them."""
         self.uplinks: dict[str, int] = {}
-        """Numbers by the network that is in use, which it does not know either."""
+        """Numbers by the network in use. `first` ignores them."""
 
     def add_exact(self, host: str, number: int) -> bool:
         return self._exact.setdefault(host, number) == number
@@ -63,7 +64,7 @@ class Index:
         return bool(new)
 
     def add_name_test(self, test: Test, number: int) -> bool:
-        """Adds a test of names; it is never run on literals."""
+        """Adds a test that never runs on literals."""
         self._tells_literals = True
         self._tests.append((number, test, False))
         return True
@@ -83,7 +84,7 @@ class Index:
         return self._always == number
 
     def first(self, destination: Destination) -> int | None:
-        """Returns the lowest number that matches; None when none does."""
+        """Returns the lowest number that matches; None: no rule matches."""
         host, best = destination.host, self._always
         if (ports := self._ports) and destination.port in ports and ports[destination.port] < best:
             best = ports[destination.port]

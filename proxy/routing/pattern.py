@@ -1,13 +1,11 @@
-"""A regular expression engine for host names, which matches in time linear in the length of the name.
+"""A regular expression engine for host names. A match takes time linear in the length of the name.
 
 Python's `re` backtracks: `(a+)+$` takes minutes on forty letters, and a web page chooses the names. Here a pattern is
 compiled to its Glushkov automaton: an NFA without empty transitions, with one state for each character position of the
-pattern. A set of states is an integer, one bit a state, so a step is a few lookups whatever the pattern; a cache of
-steps is the part of the DFA that is in use. The alphabet is that of canonical host names. `^` and `$` are marks before
-and after the name that are consumed like characters, so an anchor written twice never matches. What needs backtracking
-(back references, look-around) is refused.
-
-Glushkov, The abstract theory of automata, 1961; Navarro and Raffinot, Compact DFA representation, 2001.
+pattern. A set of states is an integer with one bit a state, so a step is a few lookups; a cache of steps is the used
+part of the DFA. The alphabet is that of canonical host names. `^` and `$` are consumed like characters before and after
+the name, so an anchor written twice never matches. Back references and look-around, which need backtracking, are
+refused. Glushkov, The abstract theory of automata, 1961; Navarro and Raffinot, Compact DFA representation, 2001.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 PATTERN_LIMIT = 512
 POSITIONS_LIMIT = 256
-"""Together they keep one match under a millisecond: 255 steps of at most 32 lookups."""
+"""With these two limits a match takes less than a millisecond: 255 steps of at most 32 lookups."""
 
 WORK_LIMIT = POSITIONS_LIMIT * POSITIONS_LIMIT
-"""Steps to compile one pattern stay below this: each position linked to each other, and as much again for nesting."""
+"""Steps to compile one pattern stay below this: links of each position to each other, and as many again for nesting."""
 
 DEPTH_LIMIT = 30
-"""Nested groups: parser and compiler recurse."""
+"""Nested groups at most, since parser and compiler recurse."""
 
 CACHE_LIMIT = 512
 """Steps of the DFA that one pattern caches. A pattern can have exponentially many, so the cache is bounded."""
@@ -70,14 +68,14 @@ class _Repeat:
 
 
 _Node = _Chars | _Sequence | _Choice | _Repeat
-"""A node of the syntax tree. `size` is the number of positions that it becomes, with counted repeats written out. Only
-`_EMPTY` has none: every other node has at least one, so the work to compile a tree is bounded by its size and depth."""
+"""A node of the syntax tree. `size` is its number of positions, with counted repeats written out. Only `_EMPTY` has 0:
+so the work to compile a tree is bounded by its size and depth."""
 
 _EMPTY = _Sequence((), 0)
 
 
 class Pattern:
-    """A compiled pattern. Making one raises ValueError, with one sentence, for a syntax that is not supported."""
+    """A compiled pattern. The constructor raises ValueError, with one sentence, for syntax that is not supported."""
 
     __slots__ = ("_automaton", "_cache", "_matches_all", "text", "work")
 
@@ -89,7 +87,7 @@ class Pattern:
         self.work = self._automaton.work
         """Steps that compiling took: nodes added and positions linked. Below WORK_LIMIT, since the size of the tree is
         checked before it is compiled."""
-        self._cache: dict[tuple[int, str], int] = {}  # (states, character) → states: the DFA, as far as it is in use
+        self._cache: dict[tuple[int, str], int] = {}  # (states, character) → states: the used part of the DFA
 
     def search(self, host: str) -> bool:
         """Returns whether the pattern matches anywhere in a host in canonical spelling."""
@@ -112,8 +110,8 @@ class Pattern:
 
 
 class _Automaton:
-    """A Glushkov automaton, in his terms: positions in `first` may begin a match, those in `last` may end one, those in
-    `_follow[p]` may come after position p. Sets of positions are integers: bit p is position p."""
+    """A Glushkov automaton, in his terms: positions in `first` may begin a match, positions in `last` may end one, and
+    those in `_follow[p]` may come after position p. Sets of positions are integers: bit p is position p."""
 
     __slots__ = ("_follow", "_follow_of_byte", "_positions", "first", "last", "work")
 
@@ -350,7 +348,7 @@ def _total(nodes: Iterable[_Node]) -> int:
 
 
 def _checked_size(size: int) -> int:
-    """Returns the size. Raises ValueError when it is too large, while only the tree exists: `((a{9}){9}){9}` is small
+    """Returns the size. Raises ValueError when it is too large, before the automaton is made: `((a{9}){9}){9}` is small
     as a tree and large as an automaton."""
     if size > POSITIONS_LIMIT:
         raise ValueError(f"it has more than {POSITIONS_LIMIT} characters when its counts are expanded")

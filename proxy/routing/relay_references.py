@@ -1,5 +1,4 @@
-"""Finds references to a relay: in rules, groups, chains of other relays, overrides of `byway site set` and addon
-options. Pure."""
+"""Finds references to a relay: in rules, groups, chains of other relays, overrides and addon options. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from proxy.routing.rule import Rule
 def references(
     names: Collection[str], loaded: Loaded, rules: Iterable[Rule], overrides: Mapping[str, Override]
 ) -> Iterator[tuple[str, str]]:
-    """Yields, for each reference to one of `names`, the relay and its place in words. References among `names` do not
-    count."""
+    """Yields the relay and the place, in words, of each reference to one of `names`. Chains of these relays themselves
+    do not count."""
     for rule in rules:
         if rule.relay in names:
             yield rule.relay, f"{rule.source}:{rule.line} ({rule.text})"

@@ -1,13 +1,13 @@
-"""Plans which routes a request may take, in which order, and why.
+"""Plans the routes of a request: which, in which order, and why.
 
 The user's decision comes first: the `site set` override of the most specific host, then the first rule that matches,
-else AUTO. Under AUTO the stored status of the host orders the routes: direct first, then local strategies and relays;
-for a blocked host its cause decides what may help. What belongs to the home network goes direct alone under AUTO. The
-other actions are promises, and a plan without routes keeps them: RELAY without an available relay fails closed. Nothing
-is resolved or tried here.
+else AUTO. Under AUTO the stored status of the host decides the order: usually direct, then local strategies, then
+relays; for a blocked host, the routes that help against the cause come first. Under AUTO, the home network goes direct
+only. The other actions are promises: RELAY without an available relay gives a plan without routes, which fails closed.
+Nothing is resolved or tried here.
 
-Plans are shared: the same reason and the same relays in the same order give the same Plan, made once. So a usual
-request, which no rule matches, costs two lookups.
+The same reason with the same relays in the same order gives the same Plan object, so a usual request, which no rule
+matches, costs two lookups.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from proxy.routing.rules import Rules
 from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
 
 PLANS_LIMIT = 4096
-"""Limit of the cache of shared plans. Relays change their order with their health, so each rule has several."""
+"""Plans in the cache at most. The order of relays changes with their health, so each rule has several plans."""
 
 _ONE_RELAY_S = 60.0
-"""On a network where no relay gets through, one relay is tried; after this time the next one is."""
+"""On a network where no relay gets through, one relay is tried; after this time, the next one."""
 
 NO_RULE_MATCHES = "AUTO (no rule matches): direct first"
 
@@ -64,7 +64,7 @@ _MODES = {
     AutoMode.DIRECT: (Action.DIRECT, "mode direct, so direct only"),
     AutoMode.RELAY: (Action.RELAY, "mode relay, so relays only"),
 }
-"""What AUTO does while `byway pause` or `byway mode` replaces it."""
+"""The action that replaces AUTO during `byway pause` or `byway mode`, and the reason in words."""
 
 _AT_HOME = "on the local network, so direct only"
 
@@ -77,29 +77,30 @@ class RelayInfo:
 
     name: str
     addresses_only: str = ""
-    """Why it accepts addresses only ("socks4", "?resolve=local"): it is skipped for names, which Byway does not resolve
-    for it. Empty: it accepts names, too."""
+    """The reason why it accepts addresses only ("socks4", "?resolve=local"). Byway does not resolve names for it, so it
+    is skipped for names. Empty: it accepts names too."""
 
 
 HasEnded = Callable[[str], bool]
-"""Whether the override of this host has ended, by a clock that is never set."""
+"""Returns whether the override of this host has ended, by a clock that nobody can set."""
 
 OrderGroup = Callable[[RelayGroup], Sequence[str]]
-"""Returns the members of a group that may be used, in the order in which they are to be tried."""
+"""Returns the usable members of a group in the order in which to try them."""
 
 
 @frozen_dataclass
 class _Reason:
-    """What decides about a request: an override, or no rule. A Rule that decides is its own reason."""
+    """The reason for a plan if no rule decides: an override, a mode, the home network, or that no rule matches. A Rule
+    that decides is itself the reason."""
 
     action: Action
     relay: str = ""
     why: str = NO_RULE_MATCHES
     intercept: bool = False
     text: str = ""
-    until: float = 0.0  # seconds since the epoch; 0: always
+    until: float = 0.0  # seconds since the epoch; 0: it has no end
     replaces: _Reason | Rule | None = None
-    """The one for AUTO, where a mode or the home network decides."""
+    """The reason for AUTO, if a mode or the home network decides in its place."""
 
 
 _NO_RULE = _Reason(Action.AUTO)
@@ -126,13 +127,13 @@ def _reason_of(host: str, override: Override) -> _Reason:
 
 
 def _in_place_of(reason: _Reason | Rule, action: Action, why: str) -> _Reason:
-    """Returns another action in place of AUTO."""
+    """Returns a reason with another action in place of AUTO."""
     why = f"{'AUTO' if reason is _NO_RULE else reason.why}: {why}"
     return _Reason(action, "", why, reason.intercept, reason.text, replaces=reason)
 
 
 class Router:
-    """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
+    """Plans requests. Immutable except for its cache of plans; a reload makes a new router."""
 
     __slots__ = (
         "_addresses_only", "_groups", "_has_ended", "_http_strategies", "_info", "_last_good_s", "_literal_strategies",
@@ -151,9 +152,9 @@ class Router:
         is_home: Home = lambda destination, name: False,
         has_ended: HasEnded | None = None,
     ) -> None:
-        """`relays` are those in use, in the user's order; `groups` have only such members. `mode` replaces AUTO, but
-        not for destinations of the home network, which `is_home` knows. `has_ended` decides whether the override of a
-        host has ended; without it the time of day does."""
+        """`relays` are those in use, in the user's order; `groups` have only such members. `mode` replaces AUTO, except
+        for the home network, which `is_home` recognizes. `has_ended` decides whether an override has ended; without it,
+        the time of day decides."""
         self._mode = mode
         self._has_ended = has_ended
         self.is_home = is_home
@@ -163,7 +164,7 @@ class Router:
         self._settings = settings
         self._overrides = dict(overrides)
         self.overrides_end = min((each.until for each in overrides.values() if each.until), default=math.inf)
-        """When the first override ends, seconds since the epoch."""
+        """When the first override ends, seconds since the epoch; infinity: none does."""
         self._override_reasons = {host: _reason_of(host, override) for host, override in overrides.items()}
         self._info = {relay.name: relay for relay in relays}
         self._groups = {group.name: group for group in groups}
@@ -186,7 +187,7 @@ class Router:
 
     @property
     def closing(self) -> str:
-        """The mode, rule or override that keeps sites from going direct (RELAY, BLOCK), in words; empty: there is
+        """The mode, rule or override, in words, that keeps sites from going direct (RELAY, BLOCK); empty: there is
         none."""
         if self._mode is AutoMode.RELAY:
             return "byway mode relay"
@@ -209,13 +210,13 @@ class Router:
         situation: Situation = ANYWHERE,
         order_group: OrderGroup | None = None,
     ) -> Plan:
-        """Returns the plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name in the
-        flight to a literal destination, and `belief` the one about it; `now` is seconds since the epoch.
-        `situation` is what rules depend on beside the destination. `order_group` orders the members of a group; without
-        it they stand as they are written.
-        `network_state` is the state of the whole network, as far as it concerns this host. `fails_direct`: on a
-        restricted network, direct failed for this host lately. `compare`: the last such request failed direct and, like
-        this one, could not be sent on a second route."""
+        """Returns the plan for a request.
+
+        `belief`: the stored status of the host. `relays`: the usable ones, the healthiest first. `now`: seconds since
+        the epoch. `host`: the name in the flight, if the destination is a literal. `network_state`: the state of the
+        network, as far as it concerns this host. `fails_direct`: on a restricted network, direct failed for this host
+        lately. `compare`: an earlier request failed on direct and, like this one, could not be sent on a second route.
+        `order_group` orders the members of a group; without it they have the order of the configuration."""
         destination = request.destination
         name = host or destination.host
         reason = self._reason(destination, name, situation, now)
@@ -246,10 +247,10 @@ class Router:
             fails_direct = False
         if state is NetworkState.SHUT:
             usable = _one_relay(usable, now)
-        # A rule's line is its own, and its words would be made anew.
+        # The line identifies a rule. Its `why` is not used: it is a new string at each call.
         words = (reason.line, reason.note) if isinstance(reason, Rule) else reason.why
-        told = usable if usable or group is None else tuple(relays)  # why there is none depends on the selected one
-        key = (words, told, is_home, is_onion, is_literal, fails_direct, state)
+        named = usable if usable or group is None else tuple(relays)  # without a usable relay, `why` names members
+        key = (words, named, is_home, is_onion, is_literal, fails_direct, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
@@ -267,17 +268,17 @@ class Router:
         return plan
 
     def may_go_direct(self, destination: Destination, network: NetworkId, now: float) -> bool:
-        """Whether rules and overrides allow a connection there without a relay, on this network, now and by Byway
-        itself. It is checked before every probe that Byway sends of its own accord, also for control pages."""
+        """Whether rules and overrides allow Byway itself a direct connection to this destination, on this network, now.
+        It is checked before every probe that Byway sends of its own accord, also for control pages."""
         action = self._reason(destination, destination.host, Situation(network), now).action
         return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
-        """Returns a router with other overrides and everything else the same."""
+        """Returns this router with other overrides."""
         return self._copy(overrides, self._mode)
 
     def with_mode(self, mode: AutoMode) -> Router:
-        """Returns a router with another mode and everything else the same."""
+        """Returns this router with another mode."""
         return self._copy(self._overrides, mode)
 
     def _copy(self, overrides: Mapping[str, Override], mode: AutoMode) -> Router:
@@ -285,7 +286,7 @@ class Router:
         return Router(self.rules, overrides, relays, self._settings, groups, mode, self.is_home, self._has_ended)
 
     def with_ends(self, has_ended: HasEnded) -> Router:
-        """Returns a router whose overrides end when `has_ended` says so, and everything else the same."""
+        """Returns this router with another test for the end of overrides."""
         router = self._copy(self._overrides, self._mode)
         router._has_ended = has_ended
         return router
@@ -299,7 +300,7 @@ class Router:
         return (isinstance(reason, Rule) or reason is _NO_RULE) and self.rules.first_program_line < decides_at
 
     def trace(self, destination: Destination, situation: Situation = ANYWHERE, *, now: float) -> list[str]:
-        """Explains the plan for a destination, one sentence a step, the deciding one first; for `byway rule test`."""
+        """Explains the plan for a destination in sentences, the deciding step first; for `byway rule test`."""
         reason = self._reason(destination, destination.host, situation, now)
         action = f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)
         steps = [f"{action} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
@@ -320,7 +321,8 @@ class Router:
         return steps
 
     def _other_situations(self, reason: _Reason | Rule) -> Iterator[str]:
-        """Names the rules that would decide before `reason` if another program asked, or on another network."""
+        """Yields a sentence for each rule that would decide before `reason` for another program or on another
+        network."""
         if isinstance(reason, _Reason) and reason is not _NO_RULE:
             return
         for rule in self.rules.rules:
@@ -332,8 +334,9 @@ class Router:
                 yield f"{rule.why} decides on that network"
 
     def _reason(self, destination: Destination, name: str, situation: Situation, now: float) -> _Reason | Rule:
-        """Returns what decides: an override, else a rule, else nothing (AUTO, which the home network or a mode may
-        replace). An override that ends before `now` does not; the application removes it a moment later."""
+        """Returns the override that decides, else the rule, else _NO_RULE. If that says AUTO, the home network or a
+        mode may replace it. An override that ended before `now` does not decide; the application removes it a moment
+        later."""
         decided: _Reason | Rule | None = None
         if by_host := self._override_reasons:
             for host in (name,) if name == destination.host else (name, destination.host):
@@ -356,7 +359,7 @@ class Router:
         return until <= now if self._has_ended is None else self._has_ended(scope)
 
     def _by_mode(self, reason: _Reason | Rule, name: str) -> _Reason:
-        """Returns what a mode makes of AUTO."""
+        """Returns the reason that a mode puts in place of AUTO."""
         action, why = _MODES[self._mode]
         if action is Action.RELAY and self._never_relay.covering(name) is not None:
             action, why = Action.DIRECT, "mode relay, but [auto] never_relay contains it"
@@ -371,7 +374,8 @@ class Router:
         destination: Destination,
         now: float,
     ) -> Plan:
-        """Plans AUTO for a blocked host: the route that last worked, then those that fit the cause, direct last."""
+        """Plans AUTO for a blocked host: the route that last worked, then routes that fit the cause, then direct. TLS
+        interception leaves relays only."""
         relays = [Route((relay,)) for relay in usable]
         local = strategies
         if belief.rungs_failed and belief.rungs_failed_at + self._last_good_s > now:
@@ -403,7 +407,7 @@ class Router:
     def _last_good(
         self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
     ) -> tuple[Route, ...]:
-        """Returns the route that last worked for the host, if it is recent and may be used; empty otherwise."""
+        """Returns the route that last worked for the host, if that is recent and the route may be used; else empty."""
         if not belief.last_good or belief.last_good_at + self._last_good_s <= now:
             return ()
         good = Route.parse(belief.last_good)
@@ -423,7 +427,7 @@ class Router:
         state: NetworkState,
         offered: Sequence[str],
     ) -> Plan:
-        """Plans by the action and the state of the network alone, without a stored status of the host."""
+        """Plans by the action and the state of the network, without the stored status of the host."""
         chosen = usable
         if reason.relay and reason.relay not in self._groups:
             chosen = tuple(relay for relay in usable if relay == reason.relay)
@@ -443,8 +447,8 @@ class Router:
         elif state is NetworkState.INSPECTED:
             routes = (DIRECT,)
         if state in _ON_NETWORK:
-            told = _FAILS_DIRECT if fails_direct else _ON_NETWORK[state]
-            why = f"{'AUTO' if reason is _NO_RULE else why}; {told}"
+            sentence = _FAILS_DIRECT if fails_direct else _ON_NETWORK[state]
+            why = f"{'AUTO' if reason is _NO_RULE else why}; {sentence}"
         if is_onion and reason.action is not Action.BLOCK:
             routes = tuple(route for route in routes if not route.is_direct)
             why += "; .onion names need a relay"
@@ -476,7 +480,7 @@ class Router:
         return f"relay {reason.relay} is not available" if reason.relay else "no relay is available"
 
     def _why_no_member(self, group: RelayGroup, offered: Sequence[str]) -> str:
-        """Explains why a plan that needs a relay of a group has none. `offered` are its members that may be used."""
+        """Explains why a plan that needs a relay of a group has none. `offered` are the usable members."""
         in_use = [member for member in offered if member in self._info]
         if in_use:
             return "; ".join(map(self._skipped, in_use))
@@ -496,19 +500,19 @@ def _plan_without_relays(reason: _Reason | Rule, strategies: tuple[Route, ...], 
 
 
 def _is_intercepted(belief: Belief) -> bool:
-    """Whether TLS to the host is intercepted: then it never goes direct. A suspicion only puts relays first."""
+    """Whether TLS to the host is intercepted, so that it never goes direct. A mere suspicion only puts relays first."""
     return belief.state is State.BLOCKED and belief.cause == Cause.INTERCEPTION
 
 
 def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]:
-    """Returns direct by the address family that is not blocked; empty when none is known to be."""
+    """Returns direct by the address family that is not blocked; empty if it is not known that only one is."""
     if belief.cause != Cause.IP or not belief.family or destination.address is not None:
         return ()
     return (IPV4 if belief.family == 6 else IPV6,)
 
 
 def _one_relay(usable: tuple[str, ...], now: float) -> tuple[str, ...]:
-    """Returns one relay, another each minute: where no relay gets through, one is enough to detect a change."""
+    """Returns one relay, another one each minute: where no relay gets through, one is enough to detect a change."""
     place = int(now // _ONE_RELAY_S)
     return (usable[place % len(usable)],) if usable else ()
 

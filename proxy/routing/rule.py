@@ -1,7 +1,7 @@
-"""One rule of the user as a value, and what rules may depend on beside the destination.
+"""A rule of the user as a value, and the situation that rules may depend on beside the destination.
 
-A rule is a line `TYPE,value,ACTION[,INSPECT]`. The syntax is that of Clash. `rule_parser` makes rules of a file's text,
-`rules` finds the one that matches, and the `router` decides what follows from it.
+A rule is a line `TYPE,value,ACTION[,INSPECT]`, as in Clash. `rule_parser` parses a file, `rules` finds the rule that
+matches, and `router` makes a plan from it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from proxy.model import UNKNOWN_NETWORK, Action, NetworkId
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 INSPECT = "INSPECT"
-"""The option of a rule: what it matches is inspected."""
+"""The option of a rule whose connections are inspected."""
 
 
 class RuleType(StrEnum):
-    """What a rule matches: the first word of its line."""
+    """The type of a rule: the first word of its line."""
 
     DOMAIN = "DOMAIN"
     DOMAIN_SUFFIX = "DOMAIN-SUFFIX"
@@ -32,8 +32,8 @@ class RuleType(StrEnum):
 
 @frozen_dataclass
 class Rule:
-    """One line of a file. `relay` is empty for any relay. A file may have many thousands, so a rule keeps no text that
-    its other values tell."""
+    """One line of a file. `relay` is empty for any relay. A file may have many thousands of rules, so a rule keeps no
+    text that can be made from its other values."""
 
     line: int
     type: RuleType
@@ -43,13 +43,13 @@ class Rule:
     intercept: bool
     source: str
     written: str = ""
-    """The line as it is in the file, when its spelling is not the canonical one."""
+    """The line in the file, if its spelling is not canonical."""
     note: str = ""
-    """What is to be added to `why`."""
+    """The end of `why`."""
 
     @property
     def text(self) -> str:
-        """The line as it is in the file, without its comment."""
+        """The line in the file, without its comment."""
         return self.written or spelled(self.type, self.value, self.action, self.relay, intercept=self.intercept)
 
     @property
@@ -62,20 +62,20 @@ class Rule:
 
 
 def spelled(rule_type: RuleType, value: str, action: Action, relay: str, *, intercept: bool) -> str:
-    """The canonical spelling of a rule."""
+    """Returns the canonical spelling of a rule."""
     matched = f"{rule_type},{value}" if value else rule_type
     return f"{matched},{action}{relay and ':'}{relay}{',' + INSPECT if intercept else ''}"
 
 
 @frozen_dataclass
 class Situation:
-    """What rules may depend on beside the destination."""
+    """The facts that rules may depend on beside the destination."""
 
     network: NetworkId = UNKNOWN_NETWORK
     """The network in use."""
     program: str | None = ""
-    """The name of the client's program, in lower case. Empty: the client is none of this computer's programs. None: it
-    could not be found out which one it is."""
+    """The name of the client's program, in lower case. Empty: the client is not a program of this computer. None: the
+    program could not be determined."""
 
 
 ANYWHERE = Situation()

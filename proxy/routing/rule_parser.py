@@ -1,7 +1,7 @@
-"""Reads the user's rules: `TYPE,value,ACTION[,INSPECT]`, one a line.
+"""Parses the user's rules: `TYPE,value,ACTION[,INSPECT]`, one a line.
 
-Parsing reports every fault at once, each with its line, the wrong word and the one that may have been meant. What the
-value of a rule may be is in `rule_values`.
+The parser reports every fault at once, each with its line, the wrong word and a similar valid one. `rule_values` checks
+the value of a rule.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ RULES_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 2048
 
 _LINE = re.compile(rf"^(?:(DOMAIN(?:-SUFFIX)?),({hostnames.DOMAIN}),([^\s,#/]++)$|.*)", re.MULTILINE)
-"""Matches each line. The groups are the words of a rule for a domain in canonical spelling, which most lines of a large
-file are."""
+"""Matches each line. The groups are the words of a rule for a domain in canonical spelling, as most lines of a large
+file are; for other lines they are None."""
 
 _PIECE = 8192
-"""Characters of a text that are looked at together, and up to the next line end."""
+"""Characters of a text, up to the next line end, that are examined together."""
 
 _Alike = dict[tuple[str | Any, str | Any], int]
-"""The numbers of kinds by the words around a domain: with them most lines are read."""
+"""The numbers of kinds by the words before and after a domain. Most lines are parsed with them."""
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _NAMES_RELAY = re.compile(r"(?:PREFER-)?RELAY[\s(=\[]++(?P<name>[^\s)\]]+)[)\]]?", re.IGNORECASE)
 
 _TYPES = {str(rule_type): rule_type for rule_type in RuleType} | {"IP-CIDR6": RuleType.IP_CIDR}
 _CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
-"""Types of Clash that are not supported; the message names them."""
+"""Types of Clash that are not supported. They get a message of their own."""
 
 _ACTIONS = {str(action): action for action in Action}
 _CLASH_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
@@ -55,14 +55,14 @@ def parse_rules(
     relays: Collection[str] | None = None,
     networks: Mapping[str, NetworkId] | None = None,
 ) -> Rules:
-    """Parses the text of a rules file; `source` is the name of the file in messages.
+    """Parses the text of a rules file. `source` is the name of the file in messages.
 
-    `relays`, when given, are the names that RELAY:name may have; `networks` those of NETWORK rules, with their ids.
-    Raises ConfigError with all problems, each beginning with `source:line: `.
+    `relays` are the names that RELAY:name may have; None: any name. `networks` are the names for NETWORK rules, with
+    their ids. Raises ConfigError with all problems, each beginning with `source:line: `.
     """
     if len(text) > RULES_LIMIT:
         raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
-    known = _Known(lists or {}, networks or {}, relays, PatternBudget(), {})
+    context = _Context(lists or {}, networks or {}, relays, PatternBudget(), {})
     rules = RuleTable(source)
     alike: _Alike = {}
     problems: list[str] = []
@@ -70,13 +70,13 @@ def parse_rules(
     for first_line, piece in _pieces(unified):
         if _take_alike(piece, first_line, rules, alike):
             continue
-        for line, found in enumerate(_LINE.finditer(piece), first_line):
-            rule_type, domain, action = found.groups()
+        for line, match in enumerate(_LINE.finditer(piece), first_line):
+            rule_type, domain, action = match.groups()
             if (number := alike.get((rule_type, action))) is not None:
                 rules.add_alike((line,), number, (domain,))
-            elif words := _without_comment(found[0]):
+            elif words := _without_comment(match[0]):
                 try:
-                    kind, value, written = _parse_line(words, known)
+                    kind, value, written = _parse_line(words, context)
                 except ValueError as error:
                     problems.append(f"{source}:{line}: {error}")
                     continue
@@ -91,10 +91,8 @@ def parse_rules(
 
 
 def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[Action, str]:
-    """Parses `AUTO`, `relay:tor` and the like, in any case. Returns the action and the relay, "" for any relay.
-
-    Raises ValueError with a sentence.
-    """
+    """Parses an action such as `AUTO` or `relay:tor`, in any case. Returns the action and the relay, "" for any relay.
+    Raises ValueError with a sentence."""
     word, colon, relay = [part.strip() for part in text.partition(":")]
     action = _ACTIONS.get(word.upper())
     if action is None:
@@ -115,21 +113,21 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
 
 
 def _relay_form(word: str, relays: Collection[str] | None) -> str:
-    """Returns how to write the relay that `tor`, `RELAY(tor)` or `RELAY tor` means; "" when it means none."""
+    """Returns a hint how to write the relay in `tor`, `RELAY(tor)` or `RELAY tor`; "": `word` names no relay."""
     inside = _NAMES_RELAY.fullmatch(word)
     name = inside["name"] if inside else word
     return f"; a relay is written as RELAY:{name}" if name in (relays or ()) else ""
 
 
 @frozen_dataclass
-class _Known:
-    """What the rules of one file may name, the budget of their patterns, and their actions."""
+class _Context:
+    """The names that the rules of one file may use, the budget of their patterns, and their actions."""
 
     lists: Mapping[str, DomainList]
     networks: Mapping[str, NetworkId]
     relays: Collection[str] | None
     patterns: PatternBudget
-    actions: dict[str, tuple[Action, str]]  # what was parsed so far: many lines have the same
+    actions: dict[str, tuple[Action, str]]  # a cache by text: many lines have the same action
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
@@ -144,13 +142,13 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _take_alike(piece: str, first_line: int, rules: RuleTable, alike: _Alike) -> bool:
-    """Adds the rules of a piece whose lines differ in their domains alone. Returns whether they do: else nothing is
+    """Adds the rules of a piece if its lines differ only in their domains. Returns whether they do; if not, nothing is
     added."""
-    found = _LINE.match(piece)
-    number = None if found is None else alike.get((found[1], found[3]))
-    if found is None or number is None:
+    first = _LINE.match(piece)
+    number = None if first is None else alike.get((first[1], first[3]))
+    if first is None or number is None:
         return False
-    before, after = f"{found[1]},", f",{found[3]}"
+    before, after = f"{first[1]},", f",{first[3]}"
     between, count = f"{after}\n{before}", piece.count("\n") + 1
     framed = piece[len(before) : len(piece) - len(after)]
     domains = framed.replace(between, "\n")
@@ -163,35 +161,35 @@ def _take_alike(piece: str, first_line: int, rules: RuleTable, alike: _Alike) ->
 
 
 def _without_comment(line: str) -> str:
-    """Returns what a line has beside a comment. What is too long to be read is left as it is."""
+    """Returns a line without its comment. A line that is too long to be parsed is returned unchanged."""
     if len(line) <= LINE_LIMIT:
         line = (_COMMENT.sub("", line) if "#" in line or "//" in line else line).strip()
     return line
 
 
-def _parse_line(text: str, known: _Known) -> tuple[RuleKind, str, str]:
-    """Parses one line. Returns the kind of its rule, its value, and the line if its spelling is not the canonical one.
-    Raises ValueError with a sentence, to which the caller adds the place."""
+def _parse_line(text: str, context: _Context) -> tuple[RuleKind, str, str]:
+    """Parses one line. Returns the kind of its rule, its value, and the line if its spelling is not canonical. Raises
+    ValueError with a sentence, to which the caller adds the place."""
     if len(text) > LINE_LIMIT:
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
     type_word, *words = [word.strip() for word in text.split(",")]
     rule_type = _TYPES.get(type_word.upper()) or _refuse_type(type_word)
-    intercept = _take_option(words, rule_type, known.relays)
+    intercept = _take_option(words, rule_type, context.relays)
     if rule_type is RuleType.IP_CIDR and words and words[-1].lower() == "no-resolve":
-        words.pop()  # Clash's option; names are never resolved for matching here
+        words.pop()  # an option of Clash; Byway never resolves names to match a rule
     if len(words) < (1 if rule_type is RuleType.MATCH else 2):
         raise ValueError(f"{quoted(text)} has too few parts; write {_form(rule_type)}")
     *value_words, action_word = words  # a regular expression may contain commas
     if rule_type is not RuleType.DOMAIN_REGEX and len(value_words) > (0 if rule_type is RuleType.MATCH else 1):
         raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(rule_type)}")
-    if (decision := known.actions.get(action_word)) is None:
-        decision = known.actions[action_word] = parse_action(action_word, relays=known.relays)
+    if (decision := context.actions.get(action_word)) is None:
+        decision = context.actions[action_word] = parse_action(action_word, relays=context.relays)
     action, relay = decision
     value = canonical_value(
-        rule_type, ",".join(value_words), lists=known.lists, networks=known.networks, patterns=known.patterns
+        rule_type, ",".join(value_words), lists=context.lists, networks=context.networks, patterns=context.patterns
     )
     if rule_type is RuleType.LIST and action in (Action.RELAY, Action.BLOCK):
-        _check_protects(known.lists[value])
+        _check_protects(context.lists[value])
     is_canonical = text == spelled(rule_type, value, action, relay, intercept=intercept)
     return RuleKind(rule_type, action, relay, intercept), value, "" if is_canonical else text
 
@@ -212,7 +210,7 @@ def _refuse_type(word: str) -> NoReturn:
 
 
 def _site_in(text: str) -> str:
-    """Returns the name that `text` is, in canonical spelling; "" when it is none."""
+    """Returns a name of two labels or more in canonical spelling; "": `text` is something else."""
     try:
         host = hostnames.host(text)
     except ValueError:
@@ -239,8 +237,8 @@ def _is_action(word: str) -> bool:
 
 
 def _check_protects(listed: DomainList) -> None:
-    """Raises ValueError when a list is so badly read that a RELAY or BLOCK rule on it would protect almost no site, or
-    only a part of each."""
+    """Raises ValueError when so much of a list could not be read that a RELAY or BLOCK rule on it would protect almost
+    no site, or only a part of each."""
     if listed.problem and not listed.allow_empty:
         raise ValueError(
             f"this rule would cover almost no site: {listed.problem}. "

@@ -1,8 +1,8 @@
 """The rules of one file, kept as columns.
 
-A file may have many thousands of rules, of which few ever decide about a connection. As an object of its own each would
-take a hundred bytes beside its value, and making all of them a tenth of a start. In columns it takes 16; a Rule is made
-of them when somebody asks for it.
+A file may have many thousands of rules, of which few ever decide about a connection. A Rule object takes a hundred
+bytes beside its value, and making all of them would take a tenth of a start. In columns a rule takes 16 bytes; a Rule
+is made when it is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.routing.rule import Rule, RuleType
 
 @frozen_dataclass
 class RuleKind:
-    """What many rules of a file have in common."""
+    """The values that many rules of a file have in common."""
 
     type: RuleType
     action: Action
@@ -35,9 +35,9 @@ class RuleTable(Sequence[Rule]):
     def __init__(self, source: str) -> None:
         self.source = source
         self.kinds: list[RuleKind] = []
-        """Each kind that a rule is of, once."""
+        """The kinds of the rules, each once."""
         self.kind_numbers = array("I")
-        """For each rule the place of its kind in `kinds`."""
+        """For each rule, the index of its kind in `kinds`."""
         self.values: list[str] = []
         self.lines = array("I")
         self._numbers: dict[RuleKind, int] = {}
@@ -52,8 +52,7 @@ class RuleTable(Sequence[Rule]):
         return table
 
     def add(self, line: int, kind: RuleKind, value: str, *, written: str = "") -> int:
-        """Adds the rule of a line, which is below the last one. `written` as in Rule. Returns the number of its
-        kind."""
+        """Adds the rule of a line after the last one. `written` is as in Rule. Returns the number of its kind."""
         if written:
             self._written[len(self.values)] = written
         number = self._numbers.setdefault(kind, len(self.kinds))
@@ -63,13 +62,13 @@ class RuleTable(Sequence[Rule]):
         return number
 
     def add_alike(self, lines: Collection[int], kind_number: int, values: Collection[str]) -> None:
-        """Adds the rules of lines that are spelled canonically and of a kind that is there already."""
+        """Adds rules of a kind that the table already has; their lines are in canonical spelling."""
         self.kind_numbers.extend(repeat(kind_number, len(values)))
         self.values.extend(values)
         self.lines.extend(lines)
 
     def of_kind(self, test: Callable[[RuleKind], bool]) -> Iterator[Rule]:
-        """Yields the rules of the kinds that pass the test. When none does, no rule is looked at."""
+        """Yields the rules of the kinds that pass the test. If no kind does, the rules are not searched."""
         wanted = {number for kind, number in self._numbers.items() if test(kind)}
         if wanted:
             yield from (self[place] for place, number in enumerate(self.kind_numbers) if number in wanted)

@@ -1,7 +1,7 @@
-"""What the value of each type of rule may be, and its canonical spelling.
+"""Checks the values of rules by type, and brings them to their canonical spelling.
 
-Values are normalised like destinations, so `Bücher.Example.` and `xn--bcher-kva.example` are one rule. A value that can
-never match, or was meant for another type, is refused with a sentence that says what to write.
+Values are normalized like destinations, so `Bücher.Example.` and `xn--bcher-kva.example` are one rule. A value that can
+never match, or belongs to another type, is refused with a sentence that says what to write.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from proxy.routing.pattern import Pattern
 
 REGEX_RULES_LIMIT = 256
-"""Patterns are tried one after another for each new host."""
+"""DOMAIN-REGEX rules of one file at most: each new host is tested with one after another."""
 
 REGEX_WORK_LIMIT = 1 << 20
-"""Steps to compile all patterns of one file: about a tenth of a second."""
+"""Steps to compile all patterns of one file at most: about a tenth of a second."""
 
 _LEADING = (".", "*.", "+.")
 _WITH_PORT = re.compile(r"[^:\[\]]+:[0-9]{1,5}")
@@ -39,8 +39,8 @@ def canonical_value(
     networks: Mapping[str, NetworkId],
     patterns: PatternBudget,
 ) -> str:
-    """Returns a rule's value in canonical spelling. `lists` and `networks` are those that it may name. Raises
-    ValueError with a sentence."""
+    """Returns the value of a rule in canonical spelling. It may name one of `lists` or `networks`. Raises ValueError
+    with a sentence."""
     match rule_type:
         case RuleType.DOMAIN:
             return _host(text)
@@ -81,7 +81,7 @@ def _host(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Returns what is behind the first dot."""
+    """Returns the text after the first dot."""
     return text.partition(".")[2]
 
 
@@ -89,7 +89,7 @@ def _suffix(text: str) -> str:
     if text.startswith(_LEADING):
         raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{_bare(text)} includes its subdomains")
     host = _host(text)
-    if (host[-1].isdigit() or ":" in host) and literal(host) is not None:  # names are not for the cache of `literal`
+    if (host[-1].isdigit() or ":" in host) and literal(host) is not None:  # keeps names out of the cache of `literal`
         raise ValueError(f"{quoted(text)} is an address; write IP-CIDR,{host}/{128 if ':' in host else 32}")
     return host
 
@@ -101,8 +101,7 @@ def _program(text: str) -> str:
 
 
 def parse_network(text: str, networks: Mapping[str, str]) -> str:
-    """Returns a name of `[networks]` in the case that it has there, or an id as it is. Raises ValueError with a
-    sentence."""
+    """Returns a name of `[networks]` in its spelling there, or an id unchanged. Raises ValueError with a sentence."""
     names = {name.lower(): name for name in networks}
     if text.lower() in names:
         return names[text.lower()]
@@ -152,8 +151,8 @@ def ports_of(text: str) -> range:
 
 @lru_cache(maxsize=2 * REGEX_RULES_LIMIT)
 def compiled_pattern(text: str) -> Pattern:
-    """Compiles a pattern, cached so that checking, matching, tracing and reloads share it. Raises ValueError."""
-    from proxy.routing.pattern import Pattern  # a run has it when it has such rules
+    """Compiles a pattern. The cache lets checks, matches, traces and reloads share it. Raises ValueError."""
+    from proxy.routing.pattern import Pattern  # imported only if there are such rules
 
     return Pattern(text)
 
@@ -168,7 +167,7 @@ class PatternBudget:
         self._work = 0
 
     def compile(self, text: str) -> Pattern:
-        """Compiles one more pattern. Raises ValueError for one that cannot be used, and for all beyond the limits."""
+        """Compiles one more pattern. Raises ValueError if it cannot be used, and when a limit is reached."""
         if self._number >= REGEX_RULES_LIMIT:
             raise ValueError(f"more than {REGEX_RULES_LIMIT} DOMAIN-REGEX rules; use DOMAIN-SUFFIX or a LIST instead")
         if self._work >= REGEX_WORK_LIMIT:

@@ -1,6 +1,6 @@
-"""All rules of a file, compiled for matching: the first that matches wins.
+"""All rules of a file, compiled for matching: the first rule that matches decides.
 
-`rule_parser` reads them from text. The `router` decides what follows from a rule.
+`rule_parser` parses them. The `router` makes a plan from a rule.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 PROBLEMS_SHOWN = 50
 
 _MADE_LIMIT = 1024
-"""Rules that decided and are kept: of a large file few decide about nearly all connections."""
+"""Rule objects that are kept after they decided: a few rules of a large file decide about nearly all connections."""
 
 _NO_RULES = RuleTable("")
 
 
 class Rules:
-    """All rules of a file, in its order, compiled for matching. Immutable. In the index a rule's number is its line."""
+    """All rules of a file, in its order, compiled for matching. Immutable. The number of a rule in the index is its
+    line."""
 
     __slots__ = (
         "_first_if_unknown", "_index", "_made", "_networks", "_unused_lists", "closing", "depend_on_situation",
@@ -44,7 +45,7 @@ class Rules:
         networks: Mapping[str, NetworkId] | None = None,
     ) -> None:
         self.rules = rules
-        self.has_rules = bool(rules)  # asked for each connection
+        self.has_rules = bool(rules)  # read for each connection
         self.lists: Mapping[str, DomainList] = lists or {}
         self._networks: Mapping[str, NetworkId] = networks or {}
         used = {rule.value for rule in rules.of_kind(lambda kind: kind.type is RuleType.LIST)}
@@ -60,28 +61,28 @@ class Rules:
         self.first_program_line: int = programs[0].line if programs else NO_RULE
         """The line of the first PROCESS-NAME rule; NO_RULE: there is none."""
         self.closing: Rule | None = next(rules.of_kind(lambda kind: kind.action in (Action.RELAY, Action.BLOCK)), None)
-        """The first rule that keeps what it matches from going direct."""
+        """The first rule with RELAY or BLOCK, which keeps its sites from going direct."""
         self.depend_on_situation = bool(self._index.programs or self._index.uplinks)
-        """Whether some rule matches by more than the destination."""
+        """Whether a rule matches by the client's program or the network."""
         problems = (listed.problem for listed in self.lists.values())
         self.list_problems: tuple[str, ...] = tuple(filter(None, problems))
-        """One sentence for each list of which more lines were skipped than read."""
+        """The `problem` of each list that has one."""
         self.notices: tuple[str, ...] = (
             *self.list_problems,
             *(suffix for listed in self.lists.values() for suffix in listed.suffixes),
             *_notices(rules, unreachable),
         )
-        """One sentence for each list or rule that is valid but covers less, or more, than it seems to."""
+        """Sentences about lists and rules that are valid but cover less, or more, than they seem to."""
 
     def __len__(self) -> int:
         return len(self.rules)
 
     def match(self, destination: Destination, name: str | None = None, situation: Situation = ANYWHERE) -> Rule | None:
-        """Returns the first rule that matches the destination; None when none does. `name` is the host name in the
-        client's first bytes when the destination is a literal address; rules that match either count.
+        """Returns the first rule that matches the destination; None: none does. `name` is the host name in the client's
+        flight if the destination is a literal address; a rule may match either.
 
-        A client whose program is unknown may be the one that a rule names. So PROCESS-NAME rules that keep it from
-        going direct (RELAY, BLOCK) then match, and no others."""
+        If the client's program could not be determined, it may be the program of any PROCESS-NAME rule. Then those with
+        RELAY or BLOCK, which keep it from going direct, match, and no other PROCESS-NAME rules."""
         if not self.has_rules:
             return None
         number = self._index.first(destination)
@@ -93,7 +94,8 @@ class Rules:
         return None if number is None else self._made.get(number) or self._make(number)
 
     def _match_in(self, situation: Situation, number: int) -> Rule | None:
-        """Returns the first rule in a situation, when the first one by the destination has this number."""
+        """Returns the first rule that matches in a situation. `number` is the first one that matches the
+        destination."""
         number = min(number, self._index.uplinks.get(situation.network, NO_RULE))
         if situation.program is not None:
             number = min(number, self._index.programs.get(situation.program, NO_RULE))
@@ -102,18 +104,18 @@ class Rules:
         return None if number == NO_RULE else self._made.get(number) or self._make(number)
 
     def _make(self, line: int) -> Rule:
-        """Makes the rule of a line, and keeps it."""
+        """Makes the Rule of a line and keeps it."""
         if len(self._made) >= _MADE_LIMIT:
             self._made.clear()
         rule = self._made[line] = self.rules[bisect_left(self.rules.lines, line)]
         return rule
 
     def is_listed(self, host: str) -> bool:
-        """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
+        """Whether a list that no rule uses covers the host. Such a list tells which sites are blocked somewhere."""
         return True in [listed.contains(host) for listed in self._unused_lists]
 
     def entries(self, rule: Rule) -> int | None:
-        """Returns how many entries the list of a LIST rule has; None for another rule."""
+        """Returns the number of entries in the list of a LIST rule; None for another rule."""
         return len(self.lists[rule.value].listed) if rule.type is RuleType.LIST else None
 
     @property
@@ -122,17 +124,17 @@ class Rules:
         return tuple(rule.why for rule in self.rules)
 
     def trace(self, destination: Destination, situation: Situation = ANYWHERE) -> list[Rule]:
-        """Returns every rule that matches the destination, the one that decides first. Tries all of them."""
+        """Returns every rule that matches the destination, in order, so the deciding one first. Tries all rules."""
         return [rule for rule in self.rules if self.applies(rule, destination, situation)]
 
     def applies(self, rule: Rule, destination: Destination, situation: Situation = ANYWHERE) -> bool:
-        """Whether one of the rules, alone, matches the destination."""
+        """Whether `rule` alone matches the destination."""
         alone = Rules(RuleTable.of(rule), lists=self.lists, networks=self._networks)
         return alone.match(destination, None, situation) is not None
 
     def _adder(self, index: Index, rule_type: RuleType) -> Callable[[str, int], bool]:
-        """Returns what adds the value of a rule of this type to an index, with its number. It returns whether that rule
-        can ever decide."""
+        """Returns a function that adds the value and number of a rule of this type to an index, and returns whether the
+        rule can ever decide."""
         match rule_type:
             case RuleType.DOMAIN:
                 return index.add_exact

@@ -1,9 +1,9 @@
-"""Local strategies: ways around a block that need no relay, and when each of them can help.
+"""Local strategies: routes around a block that need no relay, and the symptoms after which each can help.
 
 A local strategy is a direct route with wrappers: `doh` takes the address from encrypted DNS, `tlsrec` and `split`
-fragment the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one way of
-blocking, so each is tried only after the symptom of that one; a strategy that cannot help would cost time. Which of
-them pass which censor was measured: docs/detection.md, "Local strategies".
+fragment the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one kind of
+block, so it is tried only after a symptom of that kind: a strategy that cannot help costs time. docs/detection.md,
+"Local strategies", has the measurements of which strategy passes which censor.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from proxy.model import DIRECT, Attempt, Cause, Protocol, Route, Stage, Symptom
 from proxy.wire.fragmentation import STRATEGIES, idle_strategies
 
 _FLIGHT_STRATEGIES = tuple(STRATEGIES)
-"""Wrappers that change how the flight is sent, in the order in which they may be combined."""
+"""Wrappers that change the flight, in the order in which a route may combine them."""
 
 RELAY_CAUSES = frozenset({Cause.IP, Cause.FROZEN, Cause.THROTTLED, Cause.BLOCK_PAGE, Cause.INTERCEPTION, Cause.ECH})
-"""Causes that no local strategy gets around."""
+"""Causes against which no local strategy helps."""
 
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
-"""Direct by addresses of one family only, for a block of the other family."""
+"""Direct with addresses of one family only, for a block of the other family."""
 
 _TLS_ONLY = idle_strategies(Protocol.HTTP)
 _HTTP_ONLY = idle_strategies(Protocol.TLS)
@@ -31,13 +31,13 @@ _NAME_FILTER_SYMPTOMS = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, 
 """Symptoms of a censor that reads the name."""
 
 _NO_EVIDENCE = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
-"""Symptoms that are no evidence about the path. A forged private address is FORGED; FORBIDDEN comes from Byway's own
-guard, and no other resolver is asked to get past it."""
+"""Symptoms that are no evidence about the path. FORBIDDEN comes from Byway's own guard, and no other resolver is tried
+to get past it; a forged private address is FORGED."""
 
 
 def strategy_routes(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, ...]:
-    """Returns the routes of `[auto] ladder`, in its order, then encrypted DNS combined with the first strategy for TLS
-    and with the first for HTTP. `doh` False: names are resolved by encrypted DNS always or never, so it is no separate
+    """Returns the routes of `[auto] ladder` in its order, then encrypted DNS combined with the first strategy for TLS
+    and with the first for HTTP. `doh` is False if names are always or never resolved by encrypted DNS, so that it is no
     strategy."""
     words = [word for word in ladder if doh or word != "doh"]
     single = [Route(wrap=tuple(word.split("|"))) for word in words]
@@ -49,7 +49,7 @@ def strategy_routes(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, 
 
 
 def flight_strategies(ladder: Sequence[str], protocol: Protocol) -> tuple[Route, ...]:
-    """Returns the routes of `[auto] ladder` that may hide the name in a flight of this protocol, in its order."""
+    """Returns the routes of `[auto] ladder`, in its order, that may hide the name in a flight of this protocol."""
     other = _HTTP_ONLY if protocol is Protocol.TLS else _TLS_ONLY
     routes = strategy_routes(ladder, doh=False)
     return tuple(route for route in routes if rewrites_flight(route) and not other & set(route.wrap))
@@ -61,18 +61,18 @@ def uses_doh(route: Route) -> bool:
 
 
 def rewrites_flight(route: Route) -> bool:
-    """Whether the route changes how the bytes that name the host are sent. On plain HTTP it changes requests up to the
-    first that has a body, so the connection must not carry another request after that one."""
+    """Whether the route changes the flight. On plain HTTP it changes all requests up to the first one with a body, so
+    the connection must not carry a request after that one."""
     return any(word in _FLIGHT_STRATEGIES for word in route.wrap)
 
 
 def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
     """Whether `route` may help after the attempts of the race so far.
 
-    A hedged attempt has the symptom that it would have if it ended now. `ech`: the ClientHello is encrypted and its
-    outer part has another name, so there is no name to split. `last_resort`: there is no relay and no other strategy
-    for the observed symptom, so everything that might help is tried. Before direct was tried the order of the plan
-    decides.
+    An attempt that is still under way has the symptom that it would have if it ended now. `ech`: the ClientHello is
+    encrypted and its outer part has another name, so there is no name to cut. `last_resort`: there is no relay and no
+    other strategy for the symptom, so every route that might help is tried. Until direct has been tried, the order of
+    the plan decides.
     """
     if not route.is_direct or not route.wrap:
         return True
@@ -87,8 +87,8 @@ def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: 
 
 
 def rejects_fragments(attempt: Attempt) -> bool:
-    """Whether an attempt ended as at a server that rejects a fragmented ClientHello: closed or alerted at once (HAProxy
-    that routes by SNI, mbedTLS). It is evidence only when another route then delivered."""
+    """Whether an attempt ended as if the server rejected a fragmented ClientHello: closed, or with an alert (HAProxy
+    that routes by SNI, mbedTLS). It is evidence only if another route then delivers."""
     return (
         attempt.route.is_direct
         and bool(_CUTS_RECORDS & set(attempt.route.wrap))
@@ -100,7 +100,7 @@ def rejects_fragments(attempt: Attempt) -> bool:
 def _flight_strategy_fits(
     route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
 ) -> bool:
-    """As `fits`, for a route that changes how the flight is sent: its base is the same route without that change."""
+    """As `fits`, for a route that changes the flight. Its `base` is the same route without that change."""
     base = _last_attempt(Route(wrap=tuple(word for word in route.wrap if word not in _FLIGHT_STRATEGIES)), attempts)
     if base is None:
         if uses_doh(route) and attempts:
@@ -117,7 +117,8 @@ def _flight_strategy_fits(
 
 
 def _shows_name_filter(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bool:
-    """Whether an attempt ended as at a censor that reads the name; with `last_resort` also as at one that may."""
+    """Whether the symptom of an attempt is that of a censor that reads the name. With `last_resort`, symptoms that such
+    a censor may cause count too."""
     if base.symptom in _NAME_FILTER_SYMPTOMS:
         return True
     if not last_resort:
