@@ -1,8 +1,8 @@
-"""Whether a fetched list may replace the last good copy.
+"""Decides whether a fetched list may replace the last good copy.
 
-A source can be broken, moved, taken over, or answered for by a login page. What arrives then is mostly one of four: a
-web page, something that is no text, a list of which hardly a line can be read, or a list that has shrunk below half.
-Each would silently take protection away, so the copy stays and the reason is shown.
+A source can be broken, moved or taken over, or a login page can answer in its place. Then the answer is usually a web
+page, not text, a list with hardly a readable line, or a list that has shrunk below half. Each would silently remove
+protection, so the copy stays and the reason is shown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from proxy.routing.lists.domain_list import DomainList, Skip
 
 SHRUNK = 0.5
-"""Share of the entries of the last good copy below which a list is not accepted unasked."""
+"""Share of the entries of the last good copy. A list with fewer is accepted only if the user says so."""
 
 _HTML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype|html)\b",
                    re.IGNORECASE | re.DOTALL)  # fmt: skip
@@ -23,8 +23,8 @@ _SEARCHED = 64 * 1024
 
 
 def is_web_page(content: bytes, content_type: str) -> bool:
-    """Whether the answer is a web page, by how it begins. With the Content-Type of one, which scripts also give to
-    lists that they write, any markup tells it."""
+    """Whether the answer is a web page, by its beginning. With the Content-Type of a web page, any markup counts:
+    scripts that write a list as text also send this type."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind in _HTML_TYPES:
         return _MARKUP.search(content[:_SEARCHED]) is not None
@@ -32,8 +32,8 @@ def is_web_page(content: bytes, content_type: str) -> bool:
 
 
 def refusal(listed: DomainList, last_entries: int, *, accept_smaller: bool) -> str:
-    """Returns why a list that was read does not replace the copy of `last_entries` entries (0: there is no copy), as
-    half a sentence; empty when it does."""
+    """Returns why a parsed list may not replace the copy with `last_entries` entries (0: there is no copy), as half a
+    sentence; empty: it may."""
     entries = len(listed.listed)
     if listed.problem and not listed.allow_empty:
         if not entries and listed.lines_read:

@@ -1,9 +1,9 @@
-"""Adblock lists: filters of URLs with options, among rules that change pages.
+"""Adblock lists: URL filters with options, and rules that change pages.
 
-`||ads.example^` lists a site, `@@` is an exception (`url_filters`). Options that make a filter important, or that
-name the kind of visit (third party, pop-up, whole page), leave it about the host. Any other ties it to something that a
-list does not decide, as the page that asks or the kind of file, and the filter is skipped. Rules for pages (`##`),
-scripts and `!#include` are skipped, and so is what stands under an `!#if`, which asks for a browser.
+`||ads.example^` lists a site, `@@` is an exception (`url_filters`). A filter may have options that make it important or
+name the kind of visit (third party, pop-up, whole page). With any other option it depends on facts that a list cannot
+use, such as the requesting page or the kind of file, and is skipped. Rules for pages (`##`), scripts, `!#include`, and
+lines under an `!#if`, which tests for a browser, are skipped too.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ _OPTIONS = re.compile(r"\$(~?[a-z0-9_-]+(?:[=,].*)?)$", re.IGNORECASE)
 _THIRD_PARTY = re.compile(rf"^(?:\|\|({DOMAIN})\^\$third-party)?\r?$", re.MULTILINE)
 
 _WHOLE = frozenset({"important", "match-case", "all"})
-"""Options that leave a filter about the whole host."""
+"""Options with which a filter is still about the whole host."""
 _VISITS = frozenset({"third-party", "3p", "strict3p", "popup", "document", "doc"})
-"""Options of which AdGuard's compiler for DNS says that a filter may lose them. The host is read as listed for all
-visits."""
+"""Options that AdGuard's compiler for DNS lists drops. The host is then listed for all visits."""
 
 
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file is that of an Adblock list: its header, or filters such as `||x^` in more
-    than half of the first lines. Lines with `#` before all else count neither way: most are comments of other formats,
-    as `## Title`, and those that hide something on all pages name no host."""
+    """Whether the beginning of a file is that of an Adblock list: its header, or filters such as `||x^` in more than
+    half of the first lines. Lines that begin with `#` are ignored: most are comments of other formats, such as `##
+    Title`, and rules for all pages name no host."""
     if _HEADER.match(text):
         return True
     lines = [line for line in text[:16384].split("\n") if line.strip() and not re.match(r"\s*[!#]", line)][:50]
@@ -79,12 +78,12 @@ def parse_adblock(pieces: Iterator[str], builder: ListBuilder) -> None:
 
 
 def _add(number: int, line: str, builder: ListBuilder) -> None:
-    found = _OPTIONS.search(line)
-    text = line[: found.start()] if found else line
+    options = _OPTIONS.search(line)
+    text = line[: options.start()] if options else line
     if re.match(r"(?:@@)?/.+/$", text):
         builder.skip(number, line, Skip.REGULAR_EXPRESSION)
         return
-    names = {option.partition("=")[0].lower() for option in found[1].split(",")} if found else set()
+    names = {option.partition("=")[0].lower() for option in options[1].split(",")} if options else set()
     if names - _WHOLE - _VISITS:
         builder.skip(number, line, Skip.CONDITION)
     elif " " in text:

@@ -1,8 +1,8 @@
-"""AutoProxy lists, of which gfwlist is the best known: filters of URLs, most often as base64.
+"""AutoProxy lists, such as gfwlist: URL filters, usually in base64.
 
-The text is that of Adblock Plus without options and rules for pages (`url_filters`). `@@` is an exception. A wrong
-`! Checksum:` means that the list was cut short or changed after its author wrote it. It is refused then: sites that
-the rest of it names would go direct. Base64 is decoded a piece at a time.
+The syntax is that of Adblock Plus without options and rules for pages (`url_filters`). `@@` is an exception. A wrong `!
+Checksum:` means that the list was cut short, or changed after its author wrote it. Such a list is refused, since
+missing sites would go direct. Base64 is decoded a piece at a time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from proxy.routing.lists.url_filters import FILTER_LINES, add_filter
 _HEADER = re.compile(r"\ufeff?\s*\[autoproxy", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
 _CHECKSUM = re.compile(r"^[ \t]*![ \t]*checksum[ \t:-]+([\w+/]+)[^\n]*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
-"""As Adblock Plus finds it; the line does not count itself."""
+"""The checksum, as Adblock Plus reads it. Its own line is not part of the checked text."""
 
 _AT_ONCE = 16 * 1024
-"""Characters of base64 that are decoded in one call: a multiple of four."""
+"""Characters of base64 that one call decodes: a multiple of four."""
 
 
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file is that of an AutoProxy list, plain or as base64."""
+    """Whether the beginning of a file is that of an AutoProxy list, plain or in base64."""
     if _HEADER.match(text):
         return True
     digits = "".join(text[:_AT_ONCE].removeprefix("\ufeff").split())
@@ -50,7 +50,7 @@ def _is_base64(text: str) -> bool:
 
 
 def unpacked(text: str) -> str | None:
-    """Returns the filters of a list that is base64; None when it is none. Raises ConfigError when it is damaged."""
+    """Returns the text of a list in base64; None: it is not base64. Raises ConfigError when it is damaged."""
     return "".join(_decoded([text], "the list")) if _is_base64(text) else None
 
 
@@ -70,7 +70,8 @@ def parse_autoproxy(pieces: Iterator[str], builder: ListBuilder) -> None:
 
 
 def _decoded(pieces: Iterable[str], source: str) -> Iterator[str]:
-    """Yields the text that is base64 in `pieces`, in pieces of whole lines. Raises ConfigError for what is none."""
+    """Decodes the base64 of `pieces`, and yields the text in pieces of whole lines. Raises ConfigError when the base64
+    is damaged."""
     to_text = codecs.getincrementaldecoder("utf-8")()
     left = ""
     begun: list[str] = []
@@ -94,15 +95,15 @@ def _decoded(pieces: Iterable[str], source: str) -> Iterator[str]:
 
 
 def _checked(pieces: Iterable[str], source: str) -> Iterator[str]:
-    """Yields the pieces as they are. Raises ConfigError after the last when their checksum is not the one that stands
-    at the top: the MD5 of all lines but its own, with one newline, and no carriage return, between each."""
+    """Yields the pieces unchanged. Raises ConfigError after the last one if their checksum is not the one at the top of
+    the text: the MD5 of all other lines, with one newline, and no carriage return, between them."""
     digest = hashlib.md5(usedforsecurity=False)
-    told, line, lines, characters, after_newline = "", 0, 1, 0, False
+    checksum, line, lines, characters, after_newline = "", 0, 1, 0, False
     for piece in pieces:
-        if told or characters < _AT_ONCE:
+        if checksum or characters < _AT_ONCE:
             text = piece.removeprefix("\ufeff").replace("\r", "")
-            if not told and (match := _CHECKSUM.search(text)):
-                told, line = match[1], lines + text.count("\n", 0, match.start())
+            if not checksum and (match := _CHECKSUM.search(text)):
+                checksum, line = match[1], lines + text.count("\n", 0, match.start())
                 text = text[: match.start()] + text[match.end() :]
             if "\n\n" in text:
                 text = re.sub(r"\n+", "\n", text)
@@ -114,7 +115,7 @@ def _checked(pieces: Iterable[str], source: str) -> Iterator[str]:
             lines += piece.count("\n")
             characters += len(piece)
         yield piece
-    if told and base64.b64encode(digest.digest()).decode().rstrip("=") != told.rstrip("="):
+    if checksum and base64.b64encode(digest.digest()).decode().rstrip("=") != checksum.rstrip("="):
         raise ConfigError(
             f"{source}:{line}: the checksum is wrong, so the list was cut short or changed; fetch it again, "
             "or delete this line if you changed the list yourself"

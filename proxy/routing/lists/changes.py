@@ -1,10 +1,10 @@
-"""Changes to a list as a diff of its own text, to be sent to those who publish it.
+"""Writes changes to a list as a diff of its text, for the publisher of the list.
 
-Nothing is written that was not read back: a line goes only when it, read alone, names exactly the entry; a line comes
-only when it is an existing one with another domain in it, and names exactly that. So the diff is in the format of the
-list, whatever that is, as long as it has an entry a line. Of the existing ones it is the kind that most are, without
-its comment: that, and most marks, are about its own domain. A hosts file can only say that the domain itself is listed.
-In the end the whole list is read with its new lines: what stands above one may give it another meaning.
+Every line is checked by parsing it. A line is removed only if, parsed alone, it names exactly the domain. A new line is
+a copy of an existing line with another domain, and must name exactly that, so it works for every format with an entry a
+line. The model is the most frequent kind of line, without its comment, since a comment is about its own domain. In the
+end the whole list is parsed with the new lines: lines above them may change their meaning. A hosts file lists only the
+domain itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proxy.routing.lists.hosts import leads_nowhere
 from proxy.routing.lists.matcher import Entry, EntryKind
 
 _TEMPLATES_TRIED = 2000
-"""Lines that are tried as the model of a new one."""
+"""Lines that are examined to find a model for new lines."""
 
 _COMMENT = re.compile(r"(?<![\x20\t])[\x20\t]++(?:\#|//|;)[^\r]*")
 
@@ -33,20 +33,20 @@ _NO_NEWLINE = "\\ No newline at end of file"
 
 @frozen_dataclass
 class ListDiff:
-    """A diff that `patch` takes, empty when nothing changes; and what it leaves out."""
+    """A diff for `patch`, empty if nothing changes, and the domains that it leaves out."""
 
     text: str
     unwritten: tuple[str, ...] = ()
-    """Entries that the list does not have on a line of their own, and domains for which it has no model."""
+    """Domains to remove that have no line of their own, and domains to add for which there is no model."""
 
 
 def write_diff(
     name: str, text: str, list_format: ListFormatName, *, remove: Collection[str], add: Sequence[str]
 ) -> ListDiff:
-    """Returns the diff that takes the domains `remove` from a list and adds the domains `add` at its end, with their
-    subdomains if the format can say that. In a format with something that must be last, such as the default of
-    SwitchyOmega, they come behind the last line that is like theirs. All are in canonical spelling; `name` is how the
-    diff calls the file. Of a list in base64 it is the diff of what it stands for."""
+    """Returns a diff that removes the domains `remove` from a list and adds the domains `add` at its end, with their
+    subdomains if the format can say that. Where something must be last, such as the default of SwitchyOmega, they are
+    added after the last line of the same kind. All domains are in canonical spelling; `name` is the file's name in the
+    diff. For a list in base64, it is the diff of the decoded text."""
     if list_format == "autoproxy" and (filters := unpacked(text)) is not None:
         name, text = f"{name} (decoded from base64)", filters
     head = head_of_lines(text) if list_format == "clash" else ""
@@ -58,11 +58,11 @@ def write_diff(
     unwritten: list[str] = []
     removed: list[int] = []
     for domain in sorted(remove):
-        found = [number for number in _lines_naming(text, list_format, head, domain) if number in part]
-        removed += found
-        if not found:
+        numbers = [number for number in _lines_naming(text, list_format, head, domain) if number in part]
+        removed += numbers
+        if not numbers:
             unwritten.append(domain)
-    added: dict[str, str] = {}  # the lines by their domains
+    added: dict[str, str] = {}  # domain → line
     own_lines = lines[part.start : part.stop]
     template = _usual_template(own_lines, list_format, head) if add else None
     is_of_addresses = bool(add) and template is None and _has_address(own_lines, list_format, head)
@@ -86,10 +86,11 @@ def write_diff(
 def _hunks(
     lines: Sequence[str], removed: Sequence[int], added: Sequence[str], at: int, *, is_ended: bool
 ) -> Iterator[str]:
-    """Hunks without context lines. `removed` are numbers of lines from 0 on; `added` come before line `at`."""
+    """Yields the lines of hunks without context. `removed` are line numbers from 0 on; `added` come before line
+    `at`."""
     edits: list[tuple[int, int, Sequence[str]]] = [(number, 1, ()) for number in removed]
     last = len(lines) - 1
-    if added and at > last >= 0 and not is_ended:  # the last line has no end: what follows it begins by ending it
+    if added and at > last >= 0 and not is_ended:  # the last line has no newline, so it is written anew with one
         edits = [edit for edit in edits if edit[0] != last]
         edits.append((last, 1, added if last in removed else (lines[last], *added)))
     elif added:
@@ -108,7 +109,7 @@ def _hunks(
 
 
 def _lines_naming(text: str, list_format: ListFormatName, head: str, domain: str) -> Iterator[int]:
-    """The numbers, from 0 on, of the lines that name exactly this domain and nothing else."""
+    """Yields the numbers, from 0 on, of the lines that name exactly this domain and nothing else."""
     folded = text.lower() if not text.islower() else text
     at = folded.find(domain)
     while at >= 0:
@@ -122,18 +123,18 @@ def _lines_naming(text: str, list_format: ListFormatName, head: str, domain: str
 
 
 def _entry(domain: str, list_format: ListFormatName) -> Entry:
-    """What a new line says."""
+    """Returns the entry that a new line must have."""
     return Entry(EntryKind.DOMAIN, domain, Covers.HOST if list_format == "hosts" else Covers.SITE)
 
 
 class _Template(NamedTuple):
-    """A line that names one domain, with its subdomains if the format can, and how it spells it: a model of new
-    lines."""
+    """A model for new lines: a line that names one domain, with its subdomains if the format can say that."""
 
     number: int
     """From 0 on."""
     line: str
     domain: str
+    """The domain as the line spells it."""
 
 
 def _has_address(lines: Sequence[str], list_format: ListFormatName, head: str) -> bool:
@@ -142,7 +143,8 @@ def _has_address(lines: Sequence[str], list_format: ListFormatName, head: str) -
 
 
 def _usual_template(lines: Sequence[str], list_format: ListFormatName, head: str) -> _Template | None:
-    """The first of those that most lines are like, but for comments behind them."""
+    """Returns the first line of the most frequent kind; comments at the end of lines are ignored. None: there is no
+    model."""
     alike: dict[str, list[_Template]] = {}
     for template in _templates(lines, list_format, head):
         line = _COMMENT.sub("", template.line)
@@ -166,7 +168,7 @@ def _templates(
 
 
 def _reads(lines: Sequence[str], list_format: ListFormatName, domains: Collection[str]) -> bool:
-    """Whether a list with these lines names these domains as it is meant."""
+    """Whether a list with these lines has the entries that new lines for `domains` must have."""
     text = "".join(f"{line}\n" for line in lines)
     try:
         read = parse_list(iter([text]), size=len(text), source="", format=list_format)
@@ -177,8 +179,8 @@ def _reads(lines: Sequence[str], list_format: ListFormatName, domains: Collectio
 
 
 def _single_entry(line: str, list_format: ListFormatName, head: str) -> Entry | None:
-    """The entry of a line that, read alone, has just one and nothing that is skipped, excepted or read more widely.
-    `head` is put before the line."""
+    """Returns the entry of a line that, parsed alone after `head`, has exactly one and nothing that is skipped, an
+    exception or widened; else None."""
     text = f"{head}{line}\n"
     try:
         read = parse_list(iter([text]), size=len(text), source="", format=list_format)

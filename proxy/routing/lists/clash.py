@@ -1,10 +1,10 @@
-"""Rule providers of Clash and mihomo, and the rule files of Surge, Loon and Quantumult, which look like theirs.
+"""Rule providers of Clash and mihomo, and the similar rule files of Surge, Loon and Quantumult.
 
-A provider is YAML with a `payload:` list, of items or in brackets, or text. Its entries are of one of three behaviors,
-which the user of mihomo has to name; here each entry shows its own: `DOMAIN-SUFFIX,example.com` (classical),
-`192.0.2.0/24` (ipcidr), else domain. There `example.com` is one host, `+.example.com` the domain with all below it,
-`.example.com` what is below it, and a star one whole label. What mihomo ignores without a word, such as YAML that is no
-list, is skipped by name here.
+A provider is text, or YAML with a `payload:` list, of items or in brackets. Its entries have one of three behaviors. A
+user of mihomo has to name it; here each entry shows it: `DOMAIN-SUFFIX,example.com` (classical), `192.0.2.0/24`
+(ipcidr), else domain. In behavior domain, `example.com` is one host, `+.example.com` the site, `.example.com` its
+subdomains, and a star one whole label. Lines that mihomo silently ignores, such as YAML that is not a list, are counted
+as skipped.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SKIPPED_TYPES = {
 }  # fmt: skip
 _TYPES = (*_DOMAIN_TYPES, *_KEYWORD_TYPES, *_WILDCARD_TYPES, *_PREFIX_TYPES, *_SKIPPED_TYPES)
 _LEADING = {"+.": Covers.SITE, "*.": Covers.CHILDREN, ".": Covers.SUBDOMAINS, "": Covers.HOST}
-"""What an entry of behavior domain covers, by what it begins with."""
+"""The hosts that an entry of behavior domain covers, by its beginning."""
 
 _HEAD = re.compile(r"\x20*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]++[&!]\S*+)*+[\x20\t]*+(?:\#.*)?")
 _FLOW_HEAD = re.compile(r"[\x20\t{]*(['\"]?)(?:payload|rules)\1[\x20\t]*:(?:[\x20\t]++[&!][^\s\[]*+)*+[\x20\t]*+\[")
@@ -68,7 +68,7 @@ _TEXT_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*|^\s*;.*")
 _SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*+)'\s*(?:\s#.*)?")
 _DOUBLE_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*+")\s*(?:\s#.*)?')
 _PROPERTIES = re.compile(r"\A(?:[&!]\S*+\s++)*+")
-"""An anchor and a tag, before what they are for."""
+"""An anchor and a tag before a value."""
 _NO_PLAIN_SCALAR = re.compile(r"[*&!|>%@`{}\[\],\"'#]|[?:-](?:\s|$)|.*:(?:\s|$)")
 
 _TYPED = re.compile(rf"(?:(?:DOMAIN|HOST)\s*,[^,]*\.|(?!(?:DOMAIN|HOST)\s*,)(?:{'|'.join(_TYPES)})\s*,)", re.IGNORECASE)
@@ -78,8 +78,8 @@ _WITH_SUBDOMAINS = re.compile(r"\+\.[\w.-]+")
 
 
 def recognizes(text: str) -> bool:
-    """Whether it is YAML with a `payload:`, its first entry or most of the first are typed, or one is a domain with
-    `+.`, which nobody else writes."""
+    """Whether the beginning of a file is that of a provider: it is YAML with `payload:`, or the first entry or most of
+    the first ones have a type, or one is a domain with `+.`, which no other format has."""
     entries = entries_of(text)
     if not entries:
         return False
@@ -92,13 +92,12 @@ def recognizes(text: str) -> bool:
 
 
 def head_of_lines(text: str) -> str:
-    """Returns what must stand before a line of a list, so that it means the same alone."""
+    """Returns the text that a single line of a list needs before it, to mean the same alone."""
     return "payload:\n" if _has_head(text) else ""
 
 
 def lines_of_list(text: str) -> range:
-    """Returns the numbers, from 0 on, of the lines in which the list of a text stands: lists of other keys are not part
-    of it."""
+    """Returns the numbers, from 0 on, of the lines of the list in a text, without lists of other keys."""
     lines = text.removeprefix("\ufeff").split("\n")
     head = next((number for number, line in enumerate(lines) if _HEAD.fullmatch(line.removesuffix("\r"))), None)
     if head is None:
@@ -112,8 +111,8 @@ def _has_head(text: str) -> bool:
 
 
 def _lines_of(entry: str, *, is_yaml: bool) -> re.Pattern[str]:
-    """An expression for lines in lower case with an entry, or none. Its first group is the quote of a YAML item; a star
-    without quotes would be no text there."""
+    """Returns an expression for lines in lower case, with an entry or without. Its first group is the quote of a YAML
+    item; without quotes, YAML does not take a star for text."""
     entry = rf"-[\x20\t]++(?!\*)(['\"]?){entry}\1" if is_yaml else f"(){entry}"
     comment = r"\#[\x20-\x7e\t]*"
     return re.compile(rf"^[\x20\t]*+(?:{entry}[\x20\t]*+(?:(?<=[\x20\t]){comment})?|(?:{comment})?)\r?$", re.MULTILINE)
@@ -136,10 +135,10 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
         elif not in_payload:
             in_payload = _HEAD.fullmatch(line) is not None
             return
-        elif not (shown := _YAML_COMMENT.sub("", line).strip()):
+        elif not (content := _YAML_COMMENT.sub("", line).strip()):
             return
         elif (item := _ITEM.fullmatch(line)) is None or (scalar := _scalar(item[1] or "")) is None:
-            builder.skip(number, shown, Skip.UNREADABLE)
+            builder.skip(number, content, Skip.UNREADABLE)
             return
         else:
             entry = scalar
@@ -162,8 +161,8 @@ def parse_clash(pieces: Iterator[str], builder: ListBuilder) -> None:
 
 
 def _from_head_on(first: str, pieces: Iterator[str]) -> Iterator[str]:
-    """Yields YAML with empty lines in place of what stands before the head: lists of other keys look like its own.
-    `rules:` is one key of many in a configuration, and its list ends at the next one; mihomo reads a `payload:` to the
+    """Yields YAML with empty lines in place of the lines before the head, since lists of other keys look the same.
+    `rules:` is one of many keys of a configuration, so its list ends at the next key; mihomo reads a `payload:` to the
     end of the file."""
     lines = split_lines(first)
     head = next(number for number, line in enumerate(lines) if _HEAD.fullmatch(line))
@@ -176,7 +175,7 @@ def _from_head_on(first: str, pieces: Iterator[str]) -> Iterator[str]:
 
 
 def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
-    """Parses a list in brackets, `payload: ['+.example.com', …]`, on one line or several; as JSON, too."""
+    """Parses a list in brackets, `payload: ['+.example.com', …]`, on one line or several, also as JSON."""
     number, is_open, is_closed = 0, False, False
     for piece in pieces:
         for line in split_lines(piece.removeprefix("\ufeff")):
@@ -184,8 +183,8 @@ def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
             text = _YAML_COMMENT.sub("", line)
             if not is_open and (head := _FLOW_HEAD.match(text)):
                 is_open, text = True, text[head.end() :]
-            for found in _FLOW_PARTS.finditer(text) if is_open and not is_closed else ():
-                part = found[0]
+            for match in _FLOW_PARTS.finditer(text) if is_open and not is_closed else ():
+                part = match[0]
                 if part == "]":
                     is_closed = True
                     break
@@ -199,7 +198,7 @@ def _parse_flow(pieces: Iterable[str], builder: ListBuilder) -> None:
 
 
 def _scalar(text: str) -> str | None:
-    """Returns the string that a YAML item on one line is; empty for none, and None when it is something else."""
+    """Returns the string in a YAML item on one line; empty for null; None: the item is something else."""
     text = _PROPERTIES.sub("", text.strip(), count=1)
     if quoted := _SINGLE_QUOTED.fullmatch(text):
         return quoted[1].replace("''", "'").strip()
@@ -231,7 +230,7 @@ def _add_entry(builder: ListBuilder, line: int, entry: str) -> None:
 
 
 def _add_typed(builder: ListBuilder, line: int, entry: str, word: str, values: list[str]) -> None:
-    """Adds `TYPE,value` with options, of which only `src` changes what is meant."""
+    """Adds `TYPE,value` with options. Only `src` among them changes the meaning."""
     value, *options = values
     if word in _DOMAIN_TYPES:
         builder.add(line, value, _DOMAIN_TYPES[word])

@@ -1,7 +1,7 @@
-"""Files for dnsmasq: `server=/example.com/192.0.2.1` and the like, which name domains with all that is below them.
+"""Files for dnsmasq: options such as `server=/example.com/192.0.2.1`, which name domains with their subdomains.
 
-What dnsmasq does with a domain (asks another server, answers itself, adds addresses to a set) does not matter here: a
-list names it. `server=/example.com/#`, or `local=`, gives a domain back to the usual servers, so it is an exception.
+The option itself (ask another server, answer from dnsmasq, add addresses to a set) has no meaning here: each lists the
+domain. `server=/example.com/#`, or `local=`, returns a domain to the usual servers, so it is an exception.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxy.routing.lists.lines import DOMAIN, MANY_LIMIT, BulkLines, entries_of,
 from proxy.routing.lists.list_builder import ListBuilder
 
 _OPTIONS = "server|address|local|ipset|nftset"
-"""Those that are about domains."""
+"""The options with domains."""
 
 _LINE = re.compile(
     rf"^(?:(?:{_OPTIONS})=/({DOMAIN})/(?!\#[\x20\t]*\r?$)[^/\n\r\x80-\uffff]*|\#[^\n\r]*|)\r?$", re.MULTILINE
@@ -28,7 +28,7 @@ _FIRST = re.compile(rf"(?:--)?(?:(?:{_OPTIONS})\s*=\s*/|bogus-nxdomain\s*=\s*[0-
 
 
 def recognizes(text: str) -> bool:
-    """Whether one of the first entries is an option of dnsmasq about domains, and the first is an option."""
+    """Whether the first entry is an option, and one of the first is an option of dnsmasq with domains."""
     first = entries_of(text)[:_LOOKED_AT]
     return bool(first) and _SOME_OPTION.fullmatch(first[0]) is not None and any(map(_FIRST.match, first))
 

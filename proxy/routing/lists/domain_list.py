@@ -1,7 +1,7 @@
-"""A list of others as a value: what it names, what it excepts, and how its file was read.
+"""A published list as a value: its entries, its exceptions, and the report on its file.
 
-Whatever the format, a list comes to the same few kinds of entry. What a list cannot say here is skipped, counted by
-reason and shown with file and line; what was read more widely than it was written is told as well.
+All formats give the same few kinds of entries. Lines that cannot become one are skipped, counted by reason and shown
+with file and line. Lines that cover more hosts here than in their format are shown too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.matcher import NO_ENTRIES, Entry, Matcher
 
 SKIPPED_SHOWN = 20
-"""Skipped lines, and widened ones, that are told with file and line."""
+"""Skipped lines, and widened lines, that are shown with file and line."""
 
 SUFFIXES_SHOWN = 5
 
@@ -41,7 +41,7 @@ class Skip(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """What is said after the quoted line."""
+        """The reason, as the text after the quoted line."""
         return _SENTENCES[self]
 
 
@@ -67,11 +67,11 @@ _SENTENCES = {
 
 @frozen_dataclass
 class DomainList:
-    """Domains, prefixes, keywords and wildcards; and how the file they come from was read."""
+    """The entries of a list, and the report on its file."""
 
     listed: Matcher
     exceptions: Matcher = NO_ENTRIES
-    """What is not listed although an entry of `listed` covers it."""
+    """Hosts that are not listed, although an entry of `listed` covers them."""
     source: str = ""
     """The file, for messages."""
     format: str = "plain"
@@ -79,35 +79,35 @@ class DomainList:
     lines_read: int = 0
     """Lines with an entry."""
     skips: Mapping[Skip, int] = field(default_factory=dict)
-    """How many lines, or parts of lines, were skipped, by reason."""
+    """The numbers of skipped lines, or parts of lines, by reason."""
     skipped: tuple[str, ...] = ()
-    """A sentence, with file and line, for each of the first skipped ones."""
+    """A sentence, with file and line, for each of the first skipped lines."""
     suffixes: tuple[str, ...] = ()
-    """The same for each of the first that were skipped as SUFFIX or WIDE_PREFIX."""
+    """The same for the first lines that were skipped as SUFFIX or WIDE_PREFIX."""
     missing: str = ""
-    """A sentence, with file and line, when a part of a condition was skipped of which another part was read: of what it
-    lists too little is known, such as each site without its subdomains."""
+    """A sentence, with file and line, if only a part of a condition could be used, so that sites are missing: each site
+    without its subdomains, for example."""
     lines_widened: int = 0
-    """Lines about a scheme or a path that were read as their whole host."""
+    """Lines about a scheme or a path that list the whole host."""
     widened: tuple[str, ...] = ()
-    """A sentence, with file and line, for each of the first of them."""
+    """A sentence, with file and line, for each of the first such lines."""
     allow_empty: bool = False
-    """The user accepts the list even when it has a `problem`."""
+    """The user accepts the list even with a `problem`."""
     included: tuple[str, ...] = ()
     """Names of files of the same folder that the list includes. Some of them may be missing."""
     size: int = 0
     """Bytes of the file, without those that it includes."""
     changed_at: float = 0.0
-    """When the file was written last, in seconds since the epoch; 0: not known."""
+    """When the file was last written, in seconds since the epoch; 0: not known."""
     absent: str = ""
-    """Why there is nothing to read, and what to do, when the list could not be had."""
+    """Why there is no file, and what to do; empty: there is one."""
 
     def covering(self, host: str) -> str | None:
-        """Returns the entry that lists a host in canonical spelling, as it is shown; None when the host is not listed,
-        or is an exception."""
-        found = self.listed.covering(host)
-        if found is None or self.exceptions is NO_ENTRIES or not self.exceptions.contains(host):
-            return found
+        """Returns the text of the entry that lists a host in canonical spelling; None: the host is not listed, or is an
+        exception."""
+        entry = self.listed.covering(host)
+        if entry is None or self.exceptions is NO_ENTRIES or not self.exceptions.contains(host):
+            return entry
         return None
 
     def contains(self, host: str) -> bool:
@@ -116,7 +116,8 @@ class DomainList:
 
     @property
     def test(self) -> Callable[[str], object]:
-        """What tells whether a host is listed. For a list of nothing but domains, or prefixes, it is a single call."""
+        """A function that tells whether a host is listed. For a list of only domains, or only prefixes, it is a single
+        call."""
         if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.domains):
             return self.listed.domains.entry_for
         if self.exceptions is NO_ENTRIES and len(self.listed) == len(self.listed.prefixes):
@@ -124,13 +125,13 @@ class DomainList:
         return self.contains
 
     def covers_site(self, domain: str) -> bool:
-        """Returns whether the domain and everything below it is certainly listed."""
-        below = f"_._.{domain}"  # no entry is part of this, since no label of one begins with an underscore
+        """Whether the domain and all its subdomains are certainly listed."""
+        below = f"_._.{domain}"  # no entry names these labels, since no label of an entry begins with an underscore
         has_all = self.listed.covering(domain) is not None and self.listed.covering(below) is not None
         return has_all and self.exceptions is NO_ENTRIES
 
     def entries(self) -> Iterator[Entry]:
-        """Yields what is listed, without the exceptions."""
+        """Yields the entries that list hosts; the exceptions are not among them."""
         return self.listed.entries()
 
     @property
@@ -139,8 +140,8 @@ class DomainList:
 
     @property
     def problem(self) -> str:
-        """A sentence when the list names nothing, or when more of it could not be understood than was read; else "".
-        Such a file has an unknown format or is no list, and a rule on it protects nothing."""
+        """A sentence if the list has no entries, or if more lines could not be read than were read; else "". Such a
+        file has an unknown format or is not a list, and a rule on it protects nothing."""
         if self.absent:
             return f"{self.source}: {self.absent}"
         if not self.lines_read and not self.skips:

@@ -1,8 +1,8 @@
 """Writes entries in the formats of other programs.
 
-What a format can say is written so that reading it gives the same entries again. Where it cannot say whether a domain
-stands for its subdomains, the nearest that it can say is written and counted. What it has no words for, such as a
-prefix in a hosts file, is left out and counted.
+Parsing the result gives the same entries again. If a format cannot distinguish a host from its site, the entry is
+written in the nearest form and counted. An entry that a format cannot have, such as a prefix in a hosts file, is left
+out and counted.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class ExportFormat(StrEnum):
 
 
 class Changed(StrEnum):
-    """How an entry had to be changed to be written."""
+    """The change that an entry needed to be written."""
 
     WIDENED = "widened"
     """A host is written as a domain with its subdomains."""
     NARROWED = "narrowed"
     """A domain with its subdomains is written as the host alone."""
     COMPLETED = "completed"
-    """The subdomains of a domain are written with the domain itself."""
+    """The subdomains of a domain are written together with the domain itself."""
 
 
 @frozen_dataclass
@@ -51,20 +51,20 @@ class Exported:
 
     text: str
     written: int
-    """Entries, and exceptions, that are in the text."""
+    """The number of entries and exceptions in the text."""
     changed: Mapping[Changed, int]
     left_out: Mapping[str, int]
-    """By kind of entry, and `exception`."""
+    """Counts by kind of entry; `exception` counts exceptions."""
 
 
 Say = Callable[[Entry], str | None]
-"""Returns what stands for an entry; None when the format cannot say it."""
+"""Returns the text for an entry; None: the format cannot express it."""
 
 
 def export(format: ExportFormat, entries: Iterable[Entry], exceptions: Iterable[Entry] = ()) -> Exported:  # noqa: A002
-    """Returns a list in a format. `exceptions` are what is not meant although an entry covers it."""
+    """Returns a list in a format. `exceptions` are not listed, although an entry covers them."""
     say, lay_out, say_exception = _FORMATS[format]
-    said: list[str] = []
+    written: list[str] = []
     changed: Counter[Changed] = Counter()
     left_out: Counter[str] = Counter()
     for entry in entries:
@@ -76,14 +76,14 @@ def export(format: ExportFormat, entries: Iterable[Entry], exceptions: Iterable[
         if words is None:
             left_out[entry.kind] += 1
         else:
-            said.append(words)
+            written.append(words)
     for entry in exceptions:
         words = None if say_exception is None else say_exception(entry)
         if words is None:
             left_out["exception"] += 1
         else:
-            said.append(words)
-    return Exported(lay_out(list(dict.fromkeys(said))), len(said), +changed, left_out)
+            written.append(words)
+    return Exported(lay_out(list(dict.fromkeys(written))), len(written), +changed, left_out)
 
 
 _NEAREST = {
@@ -94,7 +94,8 @@ _NEAREST = {
 
 
 def _by_covers(*, host: str = "", site: str = "", below: str = "", children: str = "", prefix: str = "") -> Say:
-    """Returns what says a domain or a prefix, by templates in which {} is the name; "" for what cannot be said."""
+    """Returns a Say for domains and prefixes, by templates in which {} is the name; "": the format cannot express
+    it."""
     templates = {
         Covers.HOST: host, Covers.SITE: site, Covers.SUBDOMAINS: below, Covers.CHILDREN: children
     }  # fmt: skip
@@ -111,7 +112,7 @@ def _by_covers(*, host: str = "", site: str = "", below: str = "", children: str
 
 
 def _clash(entry: Entry) -> str | None:
-    """Behavior classical: a type, and a prefix always with its length."""
+    """Behavior classical: entries with a type. A prefix always has its length."""
     if entry.kind is EntryKind.KEYWORD:
         return f"DOMAIN-KEYWORD,{entry.text}"
     if entry.kind is EntryKind.PREFIX:
@@ -120,7 +121,7 @@ def _clash(entry: Entry) -> str | None:
 
 
 def _sing_box(entry: Entry) -> str | None:
-    """The field and the value of a rule."""
+    """Returns the field and the value of a rule."""
     if entry.kind is EntryKind.KEYWORD:
         return f"domain_keyword {entry.text}"
     if entry.kind is EntryKind.PREFIX:
@@ -135,7 +136,7 @@ def _v2fly(entry: Entry) -> str | None:
 
 
 def _adblock(entry: Entry) -> str | None:
-    """Of prefixes, single addresses only."""
+    """Among prefixes, the format has single addresses only."""
     if entry.kind is EntryKind.PREFIX:
         return None if "/" in entry.text else f"||{bracketed(entry.text)}^"
     return _by_covers(host="//{}^", site="||{}^", below="||*.{}^")(entry)
@@ -147,22 +148,22 @@ def _adblock_exception(entry: Entry) -> str | None:
 
 
 def _autoproxy(entry: Entry) -> str | None:
-    """As gfwlist spells them: SwitchyOmega and gfwlist2pac, which read it, know no `^`. A host is an URL of each
-    scheme."""
+    """The spelling of gfwlist: SwitchyOmega and gfwlist2pac, which read it, do not support `^`. A host becomes a URL of
+    each scheme."""
     if entry.kind is EntryKind.PREFIX:
         return None if "/" in entry.text else f"||{bracketed(entry.text)}"
     return _by_covers(host="|http://{0}/\n|https://{0}/", site="||{}", below=".{}")(entry)
 
 
 def _autoproxy_exception(entry: Entry) -> str | None:
-    """An exception of URLs would except a part of the host only."""
+    """For a host, in the spelling of Adblock: an exception of URLs would be for a part of the host only."""
     is_host = entry.kind is EntryKind.DOMAIN and entry.covers is Covers.HOST
     words = _adblock(entry) if is_host else _autoproxy(entry)
     return None if words is None else f"@@{words}"
 
 
 def _switchyomega(entry: Entry) -> str | None:
-    """Conditions of SwitchyOmega: there `*.example.com` is example.com as well, and `**.example.com` is not."""
+    """In SwitchyOmega, `*.example.com` includes example.com, and `**.example.com` does not."""
     if entry.kind is EntryKind.KEYWORD:
         return f"{'**' if entry.text.startswith('.') else '*'}{entry.text}*"
     if entry.kind is EntryKind.PREFIX:
@@ -174,23 +175,23 @@ def _with_length(prefix: str) -> str:
     return prefix if "/" in prefix else f"{prefix}/{128 if ':' in prefix else 32}"
 
 
-def _lines(said: Sequence[str]) -> str:
-    return "".join(f"{words}\n" for words in said)
+def _lines(entries: Sequence[str]) -> str:
+    return "".join(f"{words}\n" for words in entries)
 
 
 def _headed(header: str) -> Callable[[Sequence[str]], str]:
-    return lambda said: f"{header}\n{_lines(said)}"
+    return lambda entries: f"{header}\n{_lines(entries)}"
 
 
-def _payload(said: Sequence[str]) -> str:
-    """YAML. In quotes: a plus or a star would mean something there."""
-    return "payload:\n" + "".join(f"  - '{words}'\n" for words in said) if said else "payload: []\n"
+def _payload(entries: Sequence[str]) -> str:
+    """YAML. Entries are in quotes, since a plus or a star has a meaning in YAML."""
+    return "payload:\n" + "".join(f"  - '{words}'\n" for words in entries) if entries else "payload: []\n"
 
 
-def _rule_set(said: Sequence[str]) -> str:
-    """A source rule-set of sing-box. Fields of one rule that are about the destination are alternatives."""
+def _rule_set(entries: Sequence[str]) -> str:
+    """A source rule-set of sing-box. The fields of one rule about the destination are alternatives."""
     fields: dict[str, list[str]] = {}
-    for words in said:
+    for words in entries:
         field, _, value = words.partition(" ")
         fields.setdefault(field, []).append(value)
     return json.dumps({"version": 1, "rules": [fields] if fields else []}, indent=2) + "\n"
@@ -214,8 +215,8 @@ function FindProxyForURL(url, host) {
 """As gfwlist2pac writes it: a table of domains, each with its subdomains."""
 
 
-def _pac(said: Sequence[str]) -> str:
-    return _PAC % json.dumps(dict.fromkeys(said, 1), indent=2)
+def _pac(entries: Sequence[str]) -> str:
+    return _PAC % json.dumps(dict.fromkeys(entries, 1), indent=2)
 
 
 _FORMATS: Mapping[ExportFormat, tuple[Say, Callable[[Sequence[str]], str], Say | None]] = {
@@ -231,4 +232,4 @@ _FORMATS: Mapping[ExportFormat, tuple[Say, Callable[[Sequence[str]], str], Say |
     ExportFormat.PAC: (_by_covers(site="{}"), _pac, None),
     ExportFormat.SWITCHYOMEGA: (_switchyomega, _headed("[SwitchyOmega Conditions]"), None),
 }
-"""What says an entry, what makes the file of all of them, and what says an exception."""
+"""For each format: the Say of entries, the function that makes the file from their texts, and the Say of exceptions."""

@@ -1,8 +1,8 @@
-"""Lists that are read from top to bottom, where the first line that matches a host decides.
+"""Exceptions of lists in which the first line that matches a host decides.
 
-In a DomainList an exception wins over whatever is listed, wherever each stands. So an exception that comes after an
-entry for some of the same hosts would take back what the list says before it. Such an exception is left out and
-reported: a host is rather listed than not.
+In a DomainList an exception wins over every entry, whatever their order. So an exception after an entry for some of the
+same hosts would unlist hosts that the format lists. Such an exception is left out and reported: in doubt, a host is
+listed.
 """
 
 from __future__ import annotations
@@ -18,86 +18,86 @@ from proxy.routing.lists.matcher import EntryKind, Wildcard
 from proxy.routing.lists.url_filters import HostFilter, add_hosts
 
 EXCEPTIONS_LIMIT = 100_000
-"""Exceptions of a list. Published ones have hundreds."""
+"""Exceptions of a list at most. Published lists have hundreds."""
 
 COMPARED_LIMIT = 1_000_000
-"""Pairs of an exception and an entry that are compared, of which one is no domain: each takes up to 15 µs. Those
-of published lists are fewer than 100,000. Domains are looked up, and not compared."""
+"""Pairs of an exception and an entry that are compared at most: each takes up to 15 µs, and published lists have fewer
+than 100,000. Pairs of two domains do not count, since domains are looked up."""
 
 
 class OrderedExceptions:
-    """The exceptions of one list. First all of them are added, then each entry is noted that is listed; `add_to` gives
-    those that are left to the builder."""
+    """The exceptions of one list. First `add` each exception, then `note` each entry; `add_to` passes the exceptions
+    that remain to the builder."""
 
     def __init__(self, source: str, lines: Sequence[int] | None = None) -> None:
-        """`source` is the file's name in messages; `lines` are the lines of places, where a place is no line."""
+        """`source` is the file's name in messages; `lines` are the lines of places, if a place is not itself a line."""
         self._source = source
         self._lines = lines
         self._exceptions: list[tuple[int, HostFilter, str]] = []
         self._domains: dict[str, list[int]] = {}  # a domain → the exceptions for it
         self._above: dict[str, list[int]] = {}  # a parent domain → the exceptions below it
-        self._others: list[int] = []  # exceptions that are no domains
+        self._others: list[int] = []  # exceptions that are not domains
         self._compared = 0
         self._taken_back: set[int] = set()
         self.last_place = -1
-        """The place of the last exception: what is listed behind it need not be noted."""
+        """The place of the last exception. Entries after it need not be noted."""
 
-    def add(self, place: int, found: HostFilter, shown: str) -> None:
-        """Adds an exception at a place of the list, which is a number that grows. Raises ConfigError when there are too
-        many."""
+    def add(self, place: int, hosts: HostFilter, text: str) -> None:
+        """Adds an exception at a place of the list; places grow from call to call. `text` is for messages. Raises
+        ConfigError when there are too many."""
         number = len(self._exceptions)
         if number >= EXCEPTIONS_LIMIT:
             raise ConfigError(f"{self._source}: a list can have at most {EXCEPTIONS_LIMIT:,} exceptions")
-        self._exceptions.append((place, found, shown))
+        self._exceptions.append((place, hosts, text))
         self.last_place = max(self.last_place, place)
-        if found.kind is not EntryKind.DOMAIN:
+        if hosts.kind is not EntryKind.DOMAIN:
             self._others.append(number)
             return
-        domain = found.texts[0]
+        domain = hosts.texts[0]
         self._domains.setdefault(domain, []).append(number)
         while domain := domain.partition(".")[2]:
             self._above.setdefault(domain, []).append(number)
 
-    def note(self, place: int, found: HostFilter) -> None:
-        """Takes back the exceptions behind `place` for hosts that this listed entry covers too. Raises ConfigError when
-        the list is made so that this takes too long."""
+    def note(self, place: int, hosts: HostFilter) -> None:
+        """Drops the exceptions after `place` for hosts that this entry covers too. Raises ConfigError when the list
+        needs too many comparisons."""
         if place > self.last_place:
             return
-        if found.kind is not EntryKind.DOMAIN:
-            self._compare(place, found, range(len(self._exceptions)))
+        if hosts.kind is not EntryKind.DOMAIN:
+            self._compare(place, hosts, range(len(self._exceptions)))
             return
-        domain = found.texts[0]
-        if found.covers & Covers.SUBDOMAINS:
+        domain = hosts.texts[0]
+        if hosts.covers & Covers.SUBDOMAINS:
             self._take_back(place, self._above.get(domain, ()))
         if domain in self._domains:
             same = self._domains[domain]
-            self._take_back(place, [n for n in same if self._exceptions[n][1].covers & found.covers])
+            self._take_back(place, [n for n in same if self._exceptions[n][1].covers & hosts.covers])
         parent = domain
         while parent := parent.partition(".")[2]:
             if parent in self._domains:
                 below = [n for n in self._domains[parent] if self._exceptions[n][1].covers & Covers.SUBDOMAINS]
                 self._take_back(place, below)
-        self._compare(place, found, self._others)
+        self._compare(place, hosts, self._others)
 
-    def _compare(self, place: int, found: HostFilter, numbers: Sequence[int]) -> None:
-        """Takes back those of these exceptions that overlap with an entry. Raises ConfigError when the list takes too
-        much of this."""
+    def _compare(self, place: int, hosts: HostFilter, numbers: Sequence[int]) -> None:
+        """Drops the exceptions among `numbers` that overlap with an entry. Raises ConfigError when the list needs too
+        many comparisons."""
         self._compared += len(numbers)
         if self._compared > COMPARED_LIMIT:
             raise ConfigError(
                 f"{self._source}:{self._line_of(place)}: too many exceptions and patterns to compare with each "
                 "other; put the exceptions first, or make two lists"
             )
-        self._take_back(place, [n for n in numbers if _overlap(found, self._exceptions[n][1])])
+        self._take_back(place, [n for n in numbers if _overlap(hosts, self._exceptions[n][1])])
 
     def add_to(self, builder: ListBuilder) -> None:
-        """Adds what is left."""
-        for number, (place, found, shown) in enumerate(self._exceptions):
+        """Adds the remaining exceptions, and skips the others by name."""
+        for number, (place, hosts, text) in enumerate(self._exceptions):
             line = self._line_of(place)
             if number in self._taken_back:
-                builder.skip(line, shown, Skip.ORDER)
+                builder.skip(line, text, Skip.ORDER)
             else:
-                add_hosts(builder, line, found, exception=True, shown=shown)
+                add_hosts(builder, line, hosts, exception=True, shown=text)
 
     def _line_of(self, place: int) -> int:
         return place if self._lines is None else self._lines[place]
@@ -109,7 +109,7 @@ class OrderedExceptions:
 
 
 def _overlap(one: HostFilter, other: HostFilter) -> bool:
-    """Whether a host may be in both, one of which is no domain. In doubt it is."""
+    """Whether a host may be in both filters; True in doubt. At least one filter is not a domain."""
     if EntryKind.PREFIX in (one.kind, other.kind):
         return one.kind is other.kind and _prefixes_overlap(one.texts[0], other.texts[0])
     if EntryKind.KEYWORD in (one.kind, other.kind):
@@ -123,8 +123,8 @@ def _overlap(one: HostFilter, other: HostFilter) -> bool:
     )
 
 
-def _is_one_host(found: HostFilter) -> bool:
-    return found.kind is EntryKind.DOMAIN and found.covers == Covers.HOST
+def _is_one_host(hosts: HostFilter) -> bool:
+    return hosts.kind is EntryKind.DOMAIN and hosts.covers == Covers.HOST
 
 
 def _matches(one: HostFilter, other: HostFilter) -> bool:
@@ -132,9 +132,9 @@ def _matches(one: HostFilter, other: HostFilter) -> bool:
     return any(Wildcard.of(text).matches(host.texts[0]) for text in pattern.texts)
 
 
-def _end(text: str, found: HostFilter) -> str:
-    """What the names of an entry end with."""
-    return text.rpartition("*")[2] if found.kind is EntryKind.WILDCARD else text
+def _end(text: str, hosts: HostFilter) -> str:
+    """Returns the common end of the names of a filter."""
+    return text.rpartition("*")[2] if hosts.kind is EntryKind.WILDCARD else text
 
 
 def _ends_overlap(one: str, other: str) -> bool:

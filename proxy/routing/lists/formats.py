@@ -1,7 +1,7 @@
-"""The formats of lists. A file's format is recognised by its text, so that no setting has to name it.
+"""The formats of lists. A format is recognized by the text of a file, so no setting has to name it.
 
-A new format is a module beside `plain`, its name in `ListFormatName` and a row in `FORMATS`. A format recognises its
-own text only: one that took another's would read a list as something that it does not say.
+A new format is a module beside `plain`, a name in `ListFormatName` and a row in `FORMATS`. A format must recognize only
+its own text: if it takes that of another format, the list gets a wrong meaning.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from proxy.routing.lists.list_builder import ListBuilder, Siblings, no_siblings
 from proxy.routing.lists.plain import parse_plain
 
 LIST_LIMIT = 64 * 1024 * 1024
-"""Characters of a list. A million domains with long names, in a format with many words on a line, are fewer."""
+"""Characters of the largest list. A million long domains, in a format with many words on a line, need less."""
 
 
 RECOGNIZED_BY = 32 * 1024
-"""Characters of the first piece of a text that tell its format. A piece is larger when it is one long line."""
+"""Characters at the beginning of a text by which its format is recognized. The first piece may be one longer line."""
 
 
 _WORD = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
 
 
 class ParseList(Protocol):
-    """Parses a list's text into a builder. The text comes in pieces of whole lines: no call works longer than one piece
-    takes, and each is asked for when the one before has been read, since the caller pauses between two. Lines that
-    cannot be used are skipped by name. Raises ConfigError when the list is too large, or cannot be read at all."""
+    """Parses a list into a builder. The text comes in pieces of whole lines. A parser takes a piece only after it has
+    parsed the one before, since the caller pauses between pieces. Lines that cannot be used are skipped with a reason.
+    Raises ConfigError when the list is too large, or cannot be read at all."""
 
     def __call__(self, pieces: Iterator[str], builder: ListBuilder) -> None: ...
 
@@ -46,7 +46,7 @@ class ListFormat:
     """Gets the beginning of the text: its first piece, or RECOGNIZED_BY characters of it."""
     parse: ParseList
     included: int = 0
-    """Characters of names in the files that a list includes, about: the list itself may only name them."""
+    """About the number of characters of names in files that a list may include."""
 
 
 FORMATS: Mapping[ListFormatName, ListFormat] = {
@@ -61,7 +61,7 @@ FORMATS: Mapping[ListFormatName, ListFormat] = {
     "dnsmasq": ListFormat(dnsmasq.recognizes, dnsmasq.parse_dnsmasq),
     "plain": ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
 }
-"""In the order in which they are tried: the first that recognises a text parses it."""
+"""In the order in which they are tried: the first format that recognizes a text parses it."""
 
 
 def parse_list(
@@ -74,11 +74,11 @@ def parse_list(
     allow_suffixes: bool = False,
     siblings: Siblings = no_siblings,
 ) -> DomainList:
-    """Parses a list. `pieces` is its text, cut at ends of lines; each is asked for when the one before has been read.
-    `size` is the number of their characters, or more; `source` the name of the file in messages; `format` "auto" is the
-    first that recognises the text; `siblings` reads the files beside it. Lines that cannot be used are skipped and
-    counted. Raises ConfigError when the list is too large, or no list of a format that was named, and for whatever else
-    its reader raises: a list of a stranger must not end what reads it."""
+    """Parses a list. `pieces` is its text, cut at line ends; a piece is taken only after the one before was parsed.
+    `size` is the number of characters, or more; `source` is the name of the file in messages; with "auto" as `format`,
+    the first format that recognizes the text is used; `siblings` reads the files beside it. Lines that cannot be used
+    are skipped and counted. Raises ConfigError when the list is too large or is not of the given format, and also for
+    any other exception of a parser: a published list must not stop Byway."""
     if size > LIST_LIMIT:
         raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     first = next(pieces, "")
@@ -99,7 +99,7 @@ def parse_list(
         return builder.build()
     except ConfigError:
         raise
-    except Exception as error:  # a fault of a reader costs this list, and not what reads it
+    except Exception as error:  # a fault of a parser costs this list only
         place = f"{builder.source}:{builder.line}" if builder is not None else f"{source}:1"
         raise ConfigError(
             f"{place}: Byway cannot read the list from here on ({type(error).__name__}, in the reader of {name} "
@@ -108,8 +108,8 @@ def parse_list(
 
 
 def _share_of_names(head: str) -> float:
-    """Returns how much of a list's text is names, as the beginning of it tells: tables of a million are sized by that.
-    A quarter at least, since a list may begin otherwise than it goes on; all where no name is seen, as in base64."""
+    """Returns the share of names in the text of a list, estimated from its beginning. Tables for a million domains are
+    sized by it. At least a quarter, since the beginning may be untypical; 1 if there is no name, as in base64."""
     lines = [line for line in head.split("\n") if not line.lstrip().startswith(("#", "//", ";", "!"))]
     words = [word.lstrip(".") for word in _WORD.findall("\n".join(lines))]
     names = [word for word in words if "." in word and word.rpartition(".")[2][:1].isalpha()]

@@ -1,6 +1,6 @@
-"""Hosts files: an address, then the names that it is for. A name stands for itself, and not for what is below it.
+"""Hosts files: a line is an address and its names. A name covers only itself, not its subdomains.
 
-Published ones send names to `0.0.0.0` or `127.0.0.1`; which address it is does not matter here. The names that every
+Published files give names the address `0.0.0.0` or `127.0.0.1`; here any address lists its names. The names that every
 hosts file has for the computer itself are left out.
 """
 
@@ -26,11 +26,11 @@ _OWN_NAMES = frozenset(
 
 _LOOKED_AT = 50
 _NAME = re.compile(r"(?=.*[^\W\d_])[\w.:-]+")
-"""Of numbers alone, it is what a list of addresses says about each of them."""
+"""A name has a letter: in lists of addresses, a number may follow each address."""
 _ADDRESS = r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|0)"
 
 _OWN = "local|ip6-|broadcasthost"
-"""How names begin that may be the computer's own. The expression leaves them to the parser of lines."""
+"""Beginnings of names that may be the computer's own. `_LINE` does not match them, so the parser of lines gets them."""
 _OWN_AT_FIRST = re.compile(rf"\n(?:{_OWN})")
 _LINE = re.compile(
     rf"^[\x20\t]*(?:{_ADDRESS}[\x20\t]+(?!{_OWN})({DOMAIN})[\x20\t]*)?(?:\#[\x20-\x7e\t]*)?\r?$", re.MULTILINE
@@ -55,7 +55,7 @@ def _is_address(word: str) -> bool:
 
 
 def leads_nowhere(line: str) -> bool:
-    """Whether a line sends its names to no address, or to this computer. Any other address is that of a server, and
+    """Whether a line gives its names an unspecified or loopback address. Any other address is that of a server, and is
     right for its own names only."""
     address = line.split()[0]
     number = literal(address.lower())

@@ -1,8 +1,8 @@
-"""Lines of a list's text, which comes in pieces, with their numbers; and how a large file is read quickly.
+"""Reads the lines of a list, whose text comes in pieces, with their numbers. Large files are read in bulk.
 
-Nearly every line of a million is like the others. Where all lines of a piece have the same text around their entries,
-the piece is split at that text. Else one expression reads all its lines in one call. Only a piece with other lines is
-read line by line, and only those by a parser of lines, which knows every spelling.
+Nearly all lines of a large file are alike. If all lines of a piece have the same text around their entries, the piece
+is split at that text. Otherwise one expression matches all its lines in one call. Only a piece with other lines is read
+line by line; those lines go to a parser that knows every spelling.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from proxy.routing.domain_set import Covers
 from proxy.wire import hostnames
 
 READ_LIMIT = 2048
-"""Characters of a line that are looked at. What is longer is no entry, or ends in a comment."""
+"""Characters of a line that are parsed. A longer line is not an entry, or ends in a comment."""
 
 MANY_LIMIT = 64 * 1024
-"""The same where a line may have many entries."""
+"""The same for formats in which a line may have many entries."""
 
 DOMAIN = hostnames.DOMAIN
 
@@ -32,22 +32,22 @@ are_domains = hostnames.are_domains
 
 @frozen_dataclass
 class BulkLines:
-    """Lines of one kind, as they stand in a large file of ASCII."""
+    """One kind of lines in a large ASCII file."""
 
     expression: re.Pattern[str]
-    """For each line in lower case, with `^`, `$` and the flag MULTILINE, and an optional `\\r` before its end. It also
+    """Matches a line in lower case, with `^`, `$` and the flag MULTILINE, and an optional `\\r` before its end. It also
     matches empty lines and comments, with empty groups. The last group is the entry."""
     take: Callable[..., None]
-    """Gets the number of the first line and the entries as text, one a line; with `leads`, then what each of them
-    covers, or a byte of its flags for each. A line without an entry is empty."""
+    """Gets the number of the first line, and the entries as one text, one a line; a line without an entry is empty.
+    With `leads`, it also gets the flags of `Covers` for all entries, or bytes with the flags of each."""
     are_entries: Callable[[str], bool] = are_domains
-    """Returns whether the last group would match each line of a text, whatever stands around it."""
+    """Returns whether every line of a text would match the last group."""
     leads: Mapping[str, Covers] = MappingProxyType({})
-    """What the group before the entry may be, and what the entry then covers: the longest first. It may differ from
-    line to line."""
+    """The possible texts of the group before the entry, the longest first, with the hosts that the entry then covers.
+    The text may differ from line to line."""
 
     def take_all(self, first_number: int, lines: str, count: int) -> bool:
-        """Takes so many lines, when each is of this kind. Returns whether they are."""
+        """Takes `count` lines if all are of this kind. Returns whether they are."""
         first = self.expression.match(lines.partition("\n")[0])
         if first is None:
             return False
@@ -56,14 +56,14 @@ class BulkLines:
                 if self.are_entries(entries):
                     self.take(first_number, entries, *covers)
                     return True
-        found = self.expression.findall(lines)
-        if len(found) == count:
-            self.take_found(first_number, found)
-        return len(found) == count
+        matches = self.expression.findall(lines)
+        if len(matches) == count:
+            self.take_matches(first_number, matches)
+        return len(matches) == count
 
     def _alike(self, first: re.Match[str], lines: str, count: int) -> Iterator[tuple[str] | tuple[str, Covers | bytes]]:
-        """Yields the entries as `take` gets them, when the same stands around each of them, or the same but for their
-        `leads`; whether they are entries is not known. `first` is how the expression matches the first line."""
+        """Yields candidates for the arguments of `take`, if the text around all entries is the same, apart from
+        `leads`. The caller checks whether they are entries. `first` is the match of the first line."""
         entry, text = self.expression.groups, first.string
         lead = entry - 1 if self.leads else entry
         after = text[first.end(entry) :]
@@ -73,7 +73,7 @@ class BulkLines:
         if all(match and match[lead] == first[lead] for match in some):  # probably all lines have this lead, or none
             before = text[: first.start(entry)]
             framed, frame = lines[len(before) : len(lines) - len(after)], f"{after}\n{before}"
-            names = framed if frame == "\n" else "\n".join(framed.split(frame))  # which is quicker than to replace it
+            names = framed if frame == "\n" else "\n".join(framed.split(frame))  # faster than `replace`
             if len(framed) - len(names) == (count - 1) * (len(frame) - 1):
                 yield (names, self.leads[first[lead]]) if self.leads else (names,)
         if not self.leads:
@@ -82,21 +82,21 @@ class BulkLines:
         framed = f"{after}\n{lines.removesuffix(after)}"
         for begin, covers in self.leads.items():
             if "\n" not in framed:
-                break  # each search takes as long as to read the text
+                break  # saves a search through the whole text
             if begin[:1] not in lines:
                 continue
-            found = self.expression.fullmatch(f"{before}{begin}{between}a{after}")
-            if found and found[entry] == "a":  # what stands around them may not go with all
+            sample = self.expression.fullmatch(f"{before}{begin}{between}a{after}")
+            if sample and sample[entry] == "a":  # the text around entries may not be valid with every lead
                 framed = framed.replace(f"{after}\n{before}{begin}{between}", chr(covers))
         led = framed.encode(errors="replace")
         flags = led.translate(None, hostnames.NAME_CHARACTERS)
-        if len(flags) == count and not flags.translate(None, _ALL_COVERS):  # else there is another lead, or character
+        if len(flags) == count and not flags.translate(None, _ALL_COVERS):  # else a line has another lead or character
             yield led[1:].translate(_TO_LINE_FEEDS).decode(), flags
 
-    def take_found(self, first_number: int, found: Sequence[Any]) -> None:
-        """Takes what `findall` of the expression returned."""
-        entries = found if self.expression.groups == 1 else [groups[-1] for groups in found]
-        covers = [bytes([self.leads.get(groups[-2], 0) for groups in found])] if self.leads else []
+    def take_matches(self, first_number: int, matches: Sequence[Any]) -> None:
+        """Takes the result of `findall` of the expression."""
+        entries = matches if self.expression.groups == 1 else [groups[-1] for groups in matches]
+        covers = [bytes([self.leads.get(groups[-2], 0) for groups in matches])] if self.leads else []
         self.take(first_number, "\n".join(entries), *covers)
 
 
@@ -107,13 +107,13 @@ def parse_lines(
     *,
     limit: int = READ_LIMIT,
 ) -> None:
-    """Reads a text: pieces of which all lines are of one kind in one call, and each other line, which it cuts to
-    `limit`, by `parse_line`. Lines are handed over in order. A byte order mark is left out."""
+    """Parses a text. A piece whose lines are all of one kind is taken in one call; each other line is cut to `limit`
+    and goes to `parse_line`. Lines are passed on in order. A byte order mark is left out."""
     order = list(kinds)
     first = 1
     for piece in pieces:
         text = piece.removeprefix("\ufeff") if first == 1 else piece
-        lines = text.removesuffix("\n").lower()  # the expression would match once more after it
+        lines = text.removesuffix("\n").lower()  # after a last newline, the expression would match once more
         count = lines.count("\n") + 1
         for kind in order if text.isascii() else ():
             if kind.take_all(first, lines, count):
@@ -128,33 +128,33 @@ def parse_lines(
 def _one_by_one(
     text: str, first: int, kinds: Sequence[BulkLines], parse_line: Callable[[int, str], None], limit: int
 ) -> int:
-    """Reads the lines of a piece that are not all of one kind. Returns the number of the line after it."""
+    """Parses a piece whose lines are not all of one kind. Returns the number of the line after it."""
     run: list[Any] = []
     kind = kinds[0]
     number = first
     for number, line in enumerate(split_lines(text), first):
-        found: list[Any] = []
+        matches: list[Any] = []
         for other in (kind, *kinds) if line.isascii() else ():
-            if found := other.expression.findall(line.lower()):
+            if matches := other.expression.findall(line.lower()):
                 if other is not kind and run:
-                    kind.take_found(number - len(run), run)
+                    kind.take_matches(number - len(run), run)
                     run = []
                 kind = other
-                run += found
+                run += matches
                 break
-        if not found:
+        if not matches:
             if run:
-                kind.take_found(number - len(run), run)
+                kind.take_matches(number - len(run), run)
                 run = []
             parse_line(number, line[:limit])
     if run:
-        kind.take_found(number + 1 - len(run), run)
+        kind.take_matches(number + 1 - len(run), run)
     return number + 1
 
 
 def split_lines(text: str) -> list[str]:
-    """Returns the lines of a text without their ends, as editors and other programs count them. `str.splitlines` ends
-    one at a form feed or U+2028, too, so that the rest of a comment would be an entry."""
+    """Returns the lines of a text without their ends, as editors and other programs count them. `str.splitlines` also
+    ends a line at a form feed or U+2028, so the rest of a comment could become an entry."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
@@ -164,7 +164,8 @@ def split_lines(text: str) -> list[str]:
 
 
 def entries_of(text: str) -> list[str]:
-    """Returns the lines of a first piece that are neither empty nor comments (`#`, `//`, `;`): they tell a format."""
+    """Returns the lines of a first piece that are neither empty nor comments (`#`, `//`, `;`), to recognize a
+    format."""
     lines = [line.strip("\ufeff \t") for line in split_lines(text)]
     return [line for line in lines if line and not line.startswith(("#", "//", ";"))]
 

@@ -1,8 +1,8 @@
-"""Collects what a parser finds in a list, and makes the DomainList of it.
+"""Collects the entries of a list from a parser, and makes a DomainList.
 
-Every format ends here, so that one place checks names, refuses public suffixes, keeps the limits and counts what was
-skipped. Large files come in bulk: domains that a parser's expression has found to be in canonical spelling are added a
-piece at a time; a single line may be in any spelling.
+All formats use it, so names, public suffixes and limits are checked, and skipped lines counted, in one place. Large
+files are added in bulk: a piece of domains that an expression has matched, so that they are in canonical spelling. A
+single entry may be in any spelling.
 """
 
 from __future__ import annotations
@@ -28,38 +28,37 @@ from proxy.wire import hostnames
 T = TypeVar("T")
 
 ENTRIES_LIMIT = 1_000_000
-"""Domains and prefixes of a list."""
+"""Domains and prefixes of a list at most."""
 
 PATTERNS_LIMIT = 1000
-"""Keywords and wildcards of a list: each is tried for each host, a tenth of a microsecond each."""
+"""Keywords and wildcards of a list at most: each is tried for each host, which takes a tenth of a microsecond."""
 
 _KEYWORD = re.compile(r"[a-z0-9._-]{2,63}")
-"""One character is in nearly every name."""
+"""Two characters at least: one occurs in nearly every name."""
 
 _WILDCARD = re.compile(r"[a-z0-9._*-]{2,253}")
 
 
 _NAMES_NO_SITE = frozenset((Skip.UNREADABLE, Skip.SUFFIX, Skip.WIDE_PREFIX))
-"""Reasons for which no site is missing: no host has such a name, or it is no site."""
+"""Reasons that leave no site out: no host has such a name, or it is not a site."""
 
 
 Siblings = Callable[[str], "tuple[str, Iterator[str]] | None"]
-"""Gets the name of a file in the folder of a list, which has no dots and slashes. Returns how messages name it, and its
-text in pieces, as of the list itself; None when there is no such file. Raises ConfigError when it cannot be read, or
-when all of them together are too large."""
+"""Takes the name of a file in the folder of a list, without dots and slashes. Returns its name in messages, and its
+text in pieces; None: there is no such file. Raises ConfigError when it cannot be read, or when all these files together
+are too large."""
 
 
 def no_siblings(name: str) -> None:
-    """For a list that has no folder."""
+    """The Siblings of a list without a folder."""
 
 
 class ListBuilder:
     """Collects one list. `source` is the file's name in messages; `size` the number of characters in names, or more;
     `format` the name of the format; `siblings` reads the files that a list may include.
 
-    The methods take the number of the line, from 1 on; lines come in order. `exception` is for entries of which a list
-    says that they are not on it: an exception wins over what is listed. Methods that add, and in the end `build`, raise
-    ConfigError when the list is too large.
+    Lines are numbered from 1 and come in order. With `exception`, hosts are not listed although an entry covers them.
+    Methods that add, and `build`, raise ConfigError when the list is too large.
     """
 
     def __init__(
@@ -75,9 +74,9 @@ class ListBuilder:
         self.source = source
         self.format = format
         self.line = 1
-        """Of the last line about which something was told: where a fault of the reader is sought."""
+        """The number of the last line that a method got: the place of a fault of the parser."""
         self.is_needed = False
-        """Whether the skipped part may have listed sites: see `DomainList.missing`."""
+        """True if the parts that are skipped now may list sites: see `DomainList.missing`."""
         self._allow_empty = allow_empty
         self._allow_suffixes = allow_suffixes
         self._listed = _Entries(size)
@@ -98,11 +97,11 @@ class ListBuilder:
 
     @contextmanager
     def including(self, name: str) -> Iterator[Iterator[str] | None]:
-        """Reads another file of the folder as a part of the list: yields its text in pieces, None when there is no such
-        file. Meanwhile lines are those of that file. Raises ConfigError when it cannot be read."""
-        self._included[name] = None  # also when it is missing: it may be made
-        found = self._siblings(name)
-        source, pieces = found or (self.source, None)
+        """Reads another file of the folder as a part of the list. Yields its text in pieces; None: there is no such
+        file. Inside the block, line numbers are those of that file. Raises ConfigError when it cannot be read."""
+        self._included[name] = None  # also if it is missing: it may be made later
+        sibling = self._siblings(name)
+        source, pieces = sibling or (self.source, None)
         (self.source, self._last_read), including = (source, 0), self.source
         try:
             yield pieces
@@ -110,7 +109,7 @@ class ListBuilder:
             self.source, self._last_read, self.line = including, 0, 1
 
     def add(self, line: int, domain: str, covers: Covers = Covers.SITE, *, exception: bool = False) -> bool:
-        """Adds a domain or an address in any spelling; what is neither is skipped. Returns whether it was added."""
+        """Adds a domain or an address in any spelling; other text is skipped. Returns whether it was added."""
         try:
             host = hostnames.host(domain)
         except ValueError:
@@ -128,11 +127,11 @@ class ListBuilder:
 
     def add_many(self, first_line: int, domains: Sequence[str], covers: Covers | bytes = Covers.SITE) -> None:
         """Adds the domains of consecutive lines, one a line, in canonical spelling; "" for a line without one. `covers`
-        is what all of them cover, or the flags of each line."""
+        is for all of them, or bytes with the flags of each line."""
         self.add_lines(first_line, "\n".join(domains), covers)
 
     def add_lines(self, first_line: int, lines: str, covers: Covers | bytes = Covers.SITE) -> None:
-        """The same for a text of them."""
+        """As `add_many`, for one text with a domain a line."""
         self.line = first_line
         domains = lines.split("\n")
         may_be_suffixes = covers != Covers.HOST and not self._allow_suffixes
@@ -150,15 +149,15 @@ class ListBuilder:
         self._check_size()
 
     def add_prefix(self, line: int, text: str, *, exception: bool = False) -> bool:
-        """Adds one address or prefix, `192.0.2.0/24`. Bits beyond its length count as not set. What is none is skipped.
-        Returns whether it was added."""
+        """Adds an address or prefix, `192.0.2.0/24`; other text is skipped. Bits beyond the length are ignored. Returns
+        whether it was added."""
         try:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
             self.skip(line, text, Skip.UNREADABLE)
             return False
         number, length, version = int(network.network_address), network.prefixlen, network.version
-        if version == 6 and length >= 96 and number >> 32 == 0xFFFF:  # mapped: canonical hosts are IPv4 then
+        if version == 6 and length >= 96 and number >> 32 == 0xFFFF:  # IPv4-mapped: canonical hosts are IPv4
             number, length, version = number & 0xFFFFFFFF, length - 96, 4
         if length < SHORTEST_PREFIX[version] and not self._allow_suffixes:
             self.skip(line, text, Skip.WIDE_PREFIX)
@@ -168,18 +167,18 @@ class ListBuilder:
         return True
 
     def add_ipv4(self, first_line: int, prefixes: str) -> None:
-        """Adds a text of IPv4 addresses and prefixes, one a line, of the form of IPV4_PREFIX; a line may be empty.
-        Takes half a microsecond for each."""
-        self._add_found(first_line, prefixes, 4, ipv4_keys)
+        """Adds a text of IPv4 addresses and prefixes, one a line, that IPV4_PREFIX matches; a line may be empty. Takes
+        half a microsecond a prefix."""
+        self._add_bulk(first_line, prefixes, 4, ipv4_keys)
 
     def add_ipv6(self, first_line: int, prefixes: str) -> None:
-        """The same for IPv6 prefixes of the form of IPV6_PREFIX."""
-        self._add_found(first_line, prefixes, 6, ipv6_keys)
+        """As `add_ipv4`, for IPv6 and IPV6_PREFIX."""
+        self._add_bulk(first_line, prefixes, 6, ipv6_keys)
 
-    def _add_found(self, first_line: int, prefixes: str, version: int, to_keys: Callable[[str], Sequence[int]]) -> None:
+    def _add_bulk(self, first_line: int, prefixes: str, version: int, to_keys: Callable[[str], Sequence[int]]) -> None:
         has_empty = "\n\n" in f"\n{prefixes}\n"
-        found = "\n".join(filter(None, prefixes.split("\n"))) if has_empty else prefixes
-        if found and (keys := to_keys(found)):
+        lines = "\n".join(filter(None, prefixes.split("\n"))) if has_empty else prefixes
+        if lines and (keys := to_keys(lines)):
             self._listed.add_prefixes(version, keys)
             self._lines_read += len(keys)
             self._check_size()
@@ -189,7 +188,7 @@ class ListBuilder:
                 self.add_prefix(line, text)
 
     def add_keyword(self, line: int, text: str, *, exception: bool = False) -> bool:
-        """Adds a part of names. Returns whether it was added; else it is skipped."""
+        """Adds a text that occurs in names. Returns whether it was added; else it is skipped."""
         word = text.lower()
         if _KEYWORD.fullmatch(word) is None:
             self.skip(line, text, Skip.PATTERN)
@@ -200,7 +199,7 @@ class ListBuilder:
         return self._add_pattern(line, text, self._of(exception).keywords, word)
 
     def add_wildcard(self, line: int, text: str, *, by_label: bool = False, exception: bool = False) -> bool:
-        """Adds a pattern for whole names, `cdn*.example.com`. A star is any characters, also none and dots; with
+        """Adds a pattern for whole names, `cdn*.example.com`. A star matches any characters, also none and dots; with
         `by_label`, one whole label. Returns whether it was added; else it is skipped."""
         pattern = re.sub(r"\*+", "*", text.lower())
         rest = pattern.removeprefix("*.")
@@ -217,26 +216,26 @@ class ListBuilder:
         return self._add_pattern(line, text, self._of(exception).wildcards, Wildcard.of(pattern, by_label=by_label))
 
     def skip(self, line: int, text: str, reason: Skip) -> None:
-        """Counts a line, or a part of one, that is not used. `text` is what is shown of it."""
+        """Counts a line, or a part of one, that is not used. Messages show `text`."""
         self.line = line
         self._skips[reason] += 1
         if reason in (Skip.SUFFIX, Skip.WIDE_PREFIX):
             if len(self._suffixes) < SUFFIXES_SHOWN:
-                self._suffixes.setdefault(text, self._told(line, text, reason))
+                self._suffixes.setdefault(text, self._sentence(line, text, reason))
             self._more_suffixes += text not in self._suffixes
         if len(self._skipped) < SKIPPED_SHOWN:
-            self._skipped.append(self._told(line, text, reason))
+            self._skipped.append(self._sentence(line, text, reason))
         if self.is_needed and reason not in _NAMES_NO_SITE and not self._missing:
             self._missing = f"{self.source}:{line}: {quoted(text)} was skipped, so sites are missing"
 
     def widen(self, line: int, text: str, host: str) -> None:
-        """Counts a line about a scheme or a path of which the whole host was added."""
+        """Counts a line about a scheme or a path whose whole host was added."""
         self._lines_widened += 1
         if len(self._widened) < SKIPPED_SHOWN:
             self._widened.append(f"{self.source}:{line}: {quoted(text)} was read as all of {quoted(host)}")
 
     def build(self) -> DomainList:
-        """Returns the list. Nothing can be added any more. Raises ConfigError when it is too large."""
+        """Returns the list. Nothing can be added after this. Raises ConfigError when it is too large."""
         self._check_size(at_the_end=True)
         suffixes = list(self._suffixes.values())
         if self._more_suffixes:
@@ -266,16 +265,16 @@ class ListBuilder:
         except OverflowError:
             raise ConfigError(f"{self.source}: the domains of a list can have {TEXT_LIMIT:,} characters") from None
 
-    def _add_pattern(self, line: int, text: str, known: dict[T, None], pattern: T) -> bool:
-        if self._patterns >= PATTERNS_LIMIT and pattern not in known:
+    def _add_pattern(self, line: int, text: str, patterns: dict[T, None], pattern: T) -> bool:
+        if self._patterns >= PATTERNS_LIMIT and pattern not in patterns:
             self.skip(line, text, Skip.TOO_MANY_PATTERNS)
             return False
-        self._patterns += pattern not in known
-        known[pattern] = None
+        self._patterns += pattern not in patterns
+        patterns[pattern] = None
         self._read(line)
         return True
 
-    def _told(self, line: int, text: str, reason: Skip) -> str:
+    def _sentence(self, line: int, text: str, reason: Skip) -> str:
         return f"{self.source}:{line}: {quoted(text)} {reason.sentence}"
 
     def _read(self, line: int) -> None:
@@ -292,18 +291,18 @@ class ListBuilder:
             return
         if sum([len(it) for it in kinds]) > ENTRIES_LIMIT:
             raise ConfigError(f"{self.source}: a list can have at most {ENTRIES_LIMIT:,} domains and addresses")
-        self._check_above = added + ENTRIES_LIMIT // 2  # the same ones over and over: to count them takes long
+        self._check_above = added + ENTRIES_LIMIT // 2  # many are repeated; a count takes long, so the next one waits
 
 
 class _Entries:
-    """The entries of one polarity. Tables are made when they are needed: for a large list each takes megabytes."""
+    """The entries, or the exceptions. A table is made when it is needed: for a large list it takes megabytes."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._domains: DomainSetBuilder | None = None
         self._prefixes: PrefixSetBuilder | None = None
         self.added = 0
-        """Domains and prefixes; some may be the same."""
+        """Domains and prefixes that were added, with repeated ones."""
         self.keywords: dict[str, None] = {}
         self.wildcards: dict[Wildcard, None] = {}
 
@@ -330,5 +329,5 @@ class _Entries:
         )
 
     def __len__(self) -> int:
-        """Different domains and prefixes."""
+        """The number of different domains and prefixes."""
         return sum(len(each) for each in (self._domains, self._prefixes) if each is not None)

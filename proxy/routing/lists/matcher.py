@@ -1,7 +1,7 @@
-"""Which hosts a list names: by domain, address prefix, keyword and wildcard.
+"""Matches hosts against the entries of a list: domains, address prefixes, keywords and wildcards.
 
-One matcher holds the entries of one polarity: what a list names, or its exceptions. Domains and prefixes may be a
-million. Keywords and wildcards are few, since each is tried for each host; both take time linear in the host.
+A list has two matchers, for its entries and for its exceptions. There may be a million domains and prefixes. Keywords
+and wildcards are few, since each is tried for each host, in time linear in the host's length.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.routing.prefix_set import NO_PREFIXES, PrefixSet
 
 
 class EntryKind(StrEnum):
-    """What an entry of a list is."""
+    """The kinds of entries."""
 
     DOMAIN = "domain"
     PREFIX = "prefix"
@@ -25,23 +25,23 @@ class EntryKind(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One entry of a list, as it was understood, whatever the format: `Entry(DOMAIN, "example.com", Covers.SITE)`."""
+    """One entry of a list, whatever its format: `Entry(DOMAIN, "example.com", Covers.SITE)`."""
 
     kind: EntryKind
     text: str
-    """In canonical spelling. Of a prefix: `192.0.2.0/24`, and without a length when it is one address."""
+    """In canonical spelling. A prefix is `192.0.2.0/24`; a single address has no length."""
     covers: Covers
-    """HOST for what is no domain."""
+    """HOST for all kinds but domains."""
 
 
 @frozen_dataclass
 class Wildcard:
-    """A name with stars. A star stands for any characters, also none and dots; with `by_label`, for one whole label."""
+    """A name with stars. A star matches any characters, also none and dots; with `by_label`, one whole label."""
 
     text: str
     by_label: bool
     parts: tuple[str, ...]
-    """What stands between the stars; with `by_label` the labels."""
+    """The texts between the stars; with `by_label`, the labels."""
 
     @staticmethod
     def of(text: str, *, by_label: bool = False) -> Wildcard:
@@ -51,7 +51,7 @@ class Wildcard:
         return Wildcard(text, by_label, tuple(text.split("." if by_label else "*")))
 
     def matches(self, host: str) -> bool:
-        """Returns whether it matches the whole of a host in canonical spelling."""
+        """Returns whether it matches a whole host in canonical spelling."""
         if self.by_label:
             labels = host.split(".")
             return len(labels) == len(self.parts) and all(
@@ -62,11 +62,11 @@ class Wildcard:
         if not (host.startswith(first) and host.endswith(last)):
             return False
         at = len(first)
-        for part in inner:  # the first place for each is the best: nothing is tried twice
-            found = host.find(part, at, end)
-            if found < 0:
+        for part in inner:  # the first place of each part is the best, so nothing is tried twice
+            place = host.find(part, at, end)
+            if place < 0:
                 return False
-            at = found + len(part)
+            at = place + len(part)
         return at <= end
 
 
@@ -75,7 +75,7 @@ NO_DOMAINS = DomainSet.of(())
 
 @frozen_dataclass
 class Matcher:
-    """The entries of one polarity."""
+    """The entries of a list, or its exceptions."""
 
     domains: DomainSet = NO_DOMAINS
     prefixes: PrefixSet = NO_PREFIXES
@@ -84,18 +84,18 @@ class Matcher:
     wildcards: tuple[Wildcard, ...] = ()
 
     def contains(self, host: str) -> bool:
-        """Whether an entry covers a host in canonical spelling; quicker than `covering`."""
-        if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # no name is so
+        """Whether an entry covers a host in canonical spelling; faster than `covering`."""
+        if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # an address
             return self.prefixes.contains(host)
         return bool(self.domains.entry_for(host)) or self._pattern_for(host) is not None
 
     def covering(self, host: str) -> str | None:
-        """Returns the entry that covers a host in canonical spelling, None when none does: of domains and prefixes the
-        most specific, of keywords and wildcards the first. Keywords and wildcards cover no addresses."""
-        if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # no name is so
+        """Returns the text of the entry that covers a host in canonical spelling: the most specific domain or prefix,
+        else the first keyword or wildcard; None: none does. Keywords and wildcards cover no addresses."""
+        if ":" in host or (host[-1:].isdigit() and host.rpartition(".")[2].isdigit()):  # an address
             return self.prefixes.covering(host)
-        found = self.domains.covering(host)
-        return self._pattern_for(host) if found is None else found
+        domain = self.domains.covering(host)
+        return self._pattern_for(host) if domain is None else domain
 
     def _pattern_for(self, host: str) -> str | None:
         for keyword in self.keywords:
@@ -107,7 +107,7 @@ class Matcher:
         return None
 
     def entries(self) -> Iterator[Entry]:
-        """Yields every entry, kind by kind, each kind in the order of the file; prefixes in that of their addresses."""
+        """Yields every entry, kind by kind, each kind in the order of the file; prefixes in the order of addresses."""
         for text, covers in self.domains.entries():
             yield Entry(EntryKind.DOMAIN, text, covers)
         for text in self.prefixes:

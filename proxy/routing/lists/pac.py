@@ -1,13 +1,13 @@
-"""PAC files: scripts that choose a proxy for each URL, read as data and never run.
+"""PAC files: scripts that choose a proxy for each URL. They are read as data and never run.
 
-Sites that a script sends to a proxy are listed, sites that it sends DIRECT before are exceptions. Understood are
-conditions on the host (`dnsDomainIs`, `shExpMatch`, `host ==`, `endsWith`, `isInNet`, …) that lead to a `return`, and
-arrays and dictionaries of domains that the script walks through: those of gfwlist2pac, of its kin that keep Adblock
-filters, and hand-written ones. Any other condition is skipped and counted. A script of which nothing is understood is
-refused, and so is one that sends every site to a proxy but for some: a list cannot say that.
+Sites that a script sends to a proxy are listed; sites that it sends DIRECT before that are exceptions. The parser
+supports conditions on the host (`dnsDomainIs`, `shExpMatch`, `host ==`, `endsWith`, `isInNet`, …) that lead to a
+`return`, and arrays and dictionaries of domains: those of gfwlist2pac, of similar scripts with Adblock filters, and
+hand-written ones. Other conditions are skipped and counted. A script without a supported condition is refused, and so
+is one that sends all sites to a proxy except some, which a list cannot express.
 
-`dnsDomainIs(host, "example.com")` compares only the end of a name, so it is true for `notexample.com` too. It is read
-as the site, which is what its name and its documentation say.
+`dnsDomainIs(host, "example.com")` compares only the end of a name, so it is true for `notexample.com` too. Here it
+means the site, as its name and documentation say.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from proxy.routing.lists.url_filters import HostFilter, add_filter, add_hosts
 
 _MAIN = "FindProxyForURL"
 _INLINE_LIMIT = 5
-"""Functions that call each other in turn."""
+"""Nested calls of functions at most."""
 
 _HAS_MAIN = re.compile(rf"\b(?:function\s++{_MAIN}\s*+\(|(?:var|let|const)\s++{_MAIN}\s*+=)")
 _BEGINS_WITH_VALUE = re.compile(
@@ -38,29 +38,30 @@ _BEGINS_WITH_VALUE = re.compile(
 
 
 @frozen_dataclass
-class _Found:
-    """A condition, with what is shown of it."""
+class _Condition:
+    """A condition of the script, or another part of it that was skipped."""
 
     line: int
     test: Test
     shown: str
+    """The text for messages."""
     is_needed: bool = False
-    """Whether the list is incomplete without it: one of several conditions of which one must be true, or what may lead
-    to the proxy."""
+    """True if the list is incomplete without it: it is one of several alternative conditions, or may lead to the
+    proxy."""
     names: tuple[Token, ...] = ()
-    """What it is tested against, when that is an array or a dictionary."""
+    """The strings of the array or dictionary that it tests."""
 
 
 @frozen_dataclass
 class _Decision:
-    """A condition that decides, for the hosts that it is true for."""
+    """A condition with its result: hosts for which it is true are listed, or are exceptions."""
 
-    found: _Found
+    condition: _Condition
     listed: bool
 
 
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file may be that of a PAC script: its function may stand at the very end."""
+    """Whether the beginning of a file may be that of a PAC script, whose function may stand at the very end."""
     return _HAS_MAIN.search(text) is not None or _BEGINS_WITH_VALUE.match(text) is not None
 
 
@@ -77,16 +78,16 @@ class _Script:
         self._names = Names()
         self._functions: dict[str, Node] = {}
         self._decisions: list[_Decision] = []
-        self._others: list[_Found] = []
+        self._others: list[_Condition] = []
         self._default_listed = False
         self._inlined = 0
-        self._entered: set[tuple[int, int]] = set()  # functions that were read, each by the parameter that is the host
-        self._branches = 0  # conditional statements around the one that is read
+        self._entered: set[tuple[int, int]] = set()  # functions that were read, with the index of their host parameter
+        self._branches = 0  # conditional statements around the present one
 
     def read(self) -> None:
         self._declare(self._tree.parts)
         filters = [value for value in self._names.values.values() if value.part is Part.ARRAY and _are_filters(value)]
-        if filters:  # the rest of such a script is the engine that matches them
+        if filters:  # the rest of such a script is the engine for the filters
             for value in filters:
                 for token in value.strings:
                     for text in names(token):
@@ -105,8 +106,8 @@ class _Script:
         self._enter(main)
         for name, value in self._names.values.items():
             if value.part in (Part.ARRAY, Part.OBJECT) and id(value) not in self._names.used and _named_hosts(value):
-                self._others.append(_Found(value.line, Skip.SCRIPT, name, is_needed=True))
-        listed = [one for one in self._decisions if one.listed and not isinstance(one.found.test, Skip)]
+                self._others.append(_Condition(value.line, Skip.SCRIPT, name, is_needed=True))
+        listed = [one for one in self._decisions if one.listed and not isinstance(one.condition.test, Skip)]
         if not listed or self._default_listed:
             fault = (
                 "sends every site to a proxy but those that it names, which no list can say; write rules instead"
@@ -117,27 +118,27 @@ class _Script:
         self._add()
 
     def _add(self) -> None:
-        exceptions = OrderedExceptions(self._builder.source, [one.found.line for one in self._decisions])
+        exceptions = OrderedExceptions(self._builder.source, [one.condition.line for one in self._decisions])
         for place, one in enumerate(self._decisions):
             if not one.listed:
-                for found in each_of(one.found.test):
-                    if isinstance(found, HostFilter) and not found.narrow:
-                        exceptions.add(place, found, one.found.shown)
+                for hosts in each_of(one.condition.test):
+                    if isinstance(hosts, HostFilter) and not hosts.narrow:
+                        exceptions.add(place, hosts, one.condition.shown)
         for place, one in enumerate(self._decisions):
-            test = one.found.test
-            self._builder.is_needed = one.listed and (one.found.is_needed or test is Skip.SCRIPT)
+            test, line, text = one.condition.test, one.condition.line, one.condition.shown
+            self._builder.is_needed = one.listed and (one.condition.is_needed or test is Skip.SCRIPT)
             if one.listed and isinstance(test, Strings):
                 self._add_strings(place, test, exceptions)
                 continue
-            for found in each_of(test):
-                if isinstance(found, Skip):
-                    self._builder.skip(one.found.line, one.found.shown, found)
+            for hosts in each_of(test):
+                if isinstance(hosts, Skip):
+                    self._builder.skip(line, text, hosts)
                 elif one.listed:
-                    exceptions.note(place, found)
-                    add_hosts(self._builder, one.found.line, found, exception=False, shown=one.found.shown)
-                elif found.narrow:
-                    self._builder.skip(one.found.line, one.found.shown, Skip.NARROW_EXCEPTION)
-        tests = [one.found.test for one in self._decisions if one.listed]
+                    exceptions.note(place, hosts)
+                    add_hosts(self._builder, line, hosts, exception=False, shown=text)
+                elif hosts.narrow:
+                    self._builder.skip(line, text, Skip.NARROW_EXCEPTION)
+        tests = [one.condition.test for one in self._decisions if one.listed]
         listed = {id(test.tokens) for test in tests if isinstance(test, Strings)}
         for other in self._others:
             assert isinstance(other.test, Skip)
@@ -149,12 +150,12 @@ class _Script:
     def _add_strings(self, place: int, test: Strings, exceptions: OrderedExceptions) -> None:
         covers = {Reading.HOST: Covers.HOST, Reading.SITE: Covers.SITE, Reading.DNS_DOMAIN: Covers.SITE}
         for token in test.tokens:
-            found = names(token)
+            texts = names(token)
             is_plain = test.reading in covers and not test.before and not test.behind
-            if is_plain and place > exceptions.last_place and are_plain(found, dots=False):
-                self._builder.add_many(token.line, found, covers[test.reading])
+            if is_plain and place > exceptions.last_place and are_plain(texts, dots=False):
+                self._builder.add_many(token.line, texts, covers[test.reading])
                 continue
-            for name in found:
+            for name in texts:
                 one = test.meaning(name)
                 if isinstance(one, Skip):
                     self._builder.skip(token.line, name, one)
@@ -165,7 +166,7 @@ class _Script:
     # -- statements ----------------------------------------------------------------------------------------------------
 
     def _declare(self, statements: Sequence[Node]) -> None:
-        """Notes what is declared outside of functions."""
+        """Notes functions and variables that are declared outside of functions."""
         for node in statements:
             if node.part is Part.FUNCTION:
                 self._functions[node.text] = node
@@ -186,12 +187,12 @@ class _Script:
                 if self._names.is_shortened(value) or self._names.says_shortened(value):
                     self._names.shortened.add(target.text)
             elif self._branches and (target.text in self._names.values or value.part not in (Part.ARRAY, Part.OBJECT)):
-                self._names.values.pop(target.text, None)  # it may be one or the other, or nothing
+                self._names.values.pop(target.text, None)  # its value depends on the branch
             else:
                 self._names.values[target.text] = value
 
     def _enter(self, function: Node) -> None:
-        """Reads the body of a function whose parameters are the URL and the host, or the host first."""
+        """Reads the body of a function. The parameters of the main function are the URL and the host."""
         self._inlined += 1
         if self._inlined <= _INLINE_LIMIT:
             if function.text == _MAIN and len(function.parts) == 3:
@@ -200,8 +201,8 @@ class _Script:
         self._inlined -= 1
 
     def _read(self, node: Node, *, looping: bool, guarded: bool) -> bool:
-        """Reads a statement. `guarded`: it runs only under a condition that is not understood. Returns whether what
-        follows is never reached."""
+        """Reads a statement. `guarded`: it runs only under an unsupported condition. Returns whether the statements
+        after it are never reached."""
         self._builder.line = node.line
         match node.part:
             case Part.BLOCK:
@@ -222,9 +223,9 @@ class _Script:
                 self._return(node, looping=looping, guarded=guarded)
                 return not guarded
             case Part.CALL if self._changes_data(node):
-                self._others.append(_Found(node.line, Skip.SCRIPT, shown(node), is_needed=True))
+                self._others.append(_Condition(node.line, Skip.SCRIPT, shown(node), is_needed=True))
             case Part.UNKNOWN:
-                self._others.append(_Found(node.line, Skip.SCRIPT, node.text, is_needed=True))
+                self._others.append(_Condition(node.line, Skip.SCRIPT, node.text, is_needed=True))
             case _:
                 pass
         return False
@@ -237,31 +238,31 @@ class _Script:
             assert then is not None
             result = self._result(_returned(then))
             in_the_end = self._result(_returned_last(then))
-            found = list(self._tests(condition, looping=looping, direct=result is False))
+            alternatives = list(self._tests(condition, looping=looping, direct=result is False))
             if _returned(then) is not None and _alternates(_returned(then)):
-                self._add_alternating(found)
-            elif result is None and in_the_end and not guarded:  # what it does before that is skipped
-                self._decisions += [_Decision(one, True) for one in found]
+                self._add_alternating(alternatives)
+            elif result is None and in_the_end and not guarded:  # the statements before the last one are skipped
+                self._decisions += [_Decision(one, True) for one in alternatives]
                 before = len(self._others)
                 self._read(then, looping=looping, guarded=True)
                 self._others[before:] = [replace(other, is_needed=False) for other in self._others[before:]]
             elif result is None or guarded:
-                self._skip(found, may_list=result is not False)
+                self._skip(alternatives, may_list=result is not False)
                 returned = _returned(then)
-                if not guarded and self._is_unknown(returned) and not any(map(self._says_host, found)):
-                    self._others.append(_Found(node.line, Skip.SCRIPT, shown(condition), is_needed=True))
+                if not guarded and self._is_unknown(returned) and not any(map(self._names_hosts, alternatives)):
+                    self._others.append(_Condition(node.line, Skip.SCRIPT, shown(condition), is_needed=True))
                 self._read(then, looping=looping, guarded=True)
                 ends = False
             else:
-                self._decisions += [_Decision(one, result) for one in found]
+                self._decisions += [_Decision(one, result) for one in alternatives]
         return last is not None and self._read(last, looping=looping, guarded=guarded) and ends
 
-    def _skip(self, found: Sequence[_Found], *, may_list: bool) -> None:
+    def _skip(self, conditions: Sequence[_Condition], *, may_list: bool) -> None:
         """Notes conditions that cannot be used. `may_list`: they may lead to the proxy."""
-        for one in found:
-            if self._says_host(one):
+        for one in conditions:
+            if self._names_hosts(one):
                 names_of = one.test.tokens if isinstance(one.test, Strings) else ()
-                self._others.append(_Found(one.line, Skip.SCRIPT, one.shown, is_needed=may_list, names=names_of))
+                self._others.append(_Condition(one.line, Skip.SCRIPT, one.shown, is_needed=may_list, names=names_of))
 
     def _return(self, node: Node, *, looping: bool, guarded: bool) -> None:
         value = node.parts[0] if node.parts else None
@@ -270,34 +271,34 @@ class _Script:
         while value is not None and value.part is Part.CHOICE:
             condition, then, value = value.parts
             result = self._result(then)
-            found = list(self._tests(condition, looping=looping, direct=result is False))
+            alternatives = list(self._tests(condition, looping=looping, direct=result is False))
             if result is None or looping or guarded:
-                self._skip(found, may_list=result is not False)
+                self._skip(alternatives, may_list=result is not False)
             else:
-                self._decisions += [_Decision(one, result) for one in found]
+                self._decisions += [_Decision(one, result) for one in alternatives]
         if value is None or guarded:
             return
         if self._is_unknown(value):
-            self._others.append(_Found(node.line, Skip.SCRIPT, shown(value), is_needed=True))
+            self._others.append(_Condition(node.line, Skip.SCRIPT, shown(value), is_needed=True))
         if self._result(value) and not looping and not self._inlined > 1:
             self._default_listed = True
         self._call(value, guarded=guarded)
 
     def _call(self, node: Node, *, guarded: bool) -> None:
-        """Reads a function of the script that is asked about the host."""
+        """Reads a function of the script that is called with the host."""
         if node.part is Part.CALL and node.parts[0].part is Part.WORD and not guarded:
             function = self._functions.get(node.parts[0].text)
             places = [place for place, part in enumerate(node.parts[1:]) if self._names.is_host(part)]
             if function is not None and places and places[0] < len(function.parts) - 1:
                 self._names.hosts.add(function.parts[places[0]].text)
-                # What it decides, it has decided the first time: functions that call each other over and over are read
-                # once each.
+                # A second reading would give the same decisions, so each function is read once: functions may call
+                # each other again and again.
                 if (id(function), places[0]) not in self._entered:
                     self._entered.add((id(function), places[0]))
                     self._enter(function)
 
     def _result(self, node: Node | None) -> bool | None:
-        """Returns whether what is returned names a proxy; None when that is not known."""
+        """Returns whether a returned value names a proxy; None: that is not known."""
         for _ in range(_INLINE_LIMIT):
             if node is None:
                 return None
@@ -313,7 +314,7 @@ class _Script:
         return None
 
     def _is_unknown(self, value: Node | None) -> bool:
-        """Whether what is returned may be the proxy for hosts that were not read."""
+        """Whether a returned value may be a proxy for hosts that were not read."""
         if value is None or self._result(value) is not None:
             return False
         if value.part is Part.WORD and value.text in self._names.values:
@@ -328,37 +329,36 @@ class _Script:
         adds = method.part is Part.MEMBER and method.text in ("push", "unshift", "splice", "set", "add", "forEach")
         return adds and method.parts[0].text in self._names.values
 
-    def _add_alternating(self, found: Sequence[_Found]) -> None:
-        """Of gfwlist2pac, whose array holds pairs of arrays: for DIRECT, and for the proxy."""
+    def _add_alternating(self, conditions: Sequence[_Condition]) -> None:
+        """Reads the array of gfwlist2pac, which holds pairs of arrays: for DIRECT, and for the proxy."""
         for value in self._names.values.values():
             groups = value.parts if value.part is Part.ARRAY else ()
-            if groups and all(group.part is Part.ARRAY and len(group.parts) == 2 for group in groups) and found:
+            if groups and all(group.part is Part.ARRAY and len(group.parts) == 2 for group in groups) and conditions:
                 self._names.used.add(id(value))
                 for group in groups:
                     for listed, array in enumerate(group.parts):
                         test = Strings(array.strings, Reading.SITE)
-                        self._decisions.append(_Decision(_Found(array.line, test, "rules"), bool(listed)))
+                        self._decisions.append(_Decision(_Condition(array.line, test, "rules"), bool(listed)))
 
-    def _tests(self, node: Node, *, looping: bool, direct: bool) -> Iterator[_Found]:
-        """Yields each of the conditions of which one must be true. `direct`: they are for what the proxy is not."""
+    def _tests(self, node: Node, *, looping: bool, direct: bool) -> Iterator[_Condition]:
+        """Yields the conditions that are joined by `||`. `direct`: they lead to DIRECT."""
         if node.part is Part.BINARY and node.text == "||":
             for part in node.parts:
-                yield from (
-                    replace(found, is_needed=True) for found in self._tests(part, looping=looping, direct=direct)
-                )
+                yield from (replace(one, is_needed=True) for one in self._tests(part, looping=looping, direct=direct))
             return
         test = self._names.test(node, looping=looping)
         if self._names.shortened and not direct and not looping and self._names.says_shortened(node):
             test = site_of(test)
-        yield _Found(node.line, Skip.SCRIPT if test is None else test, shown(node))
+        yield _Condition(node.line, Skip.SCRIPT if test is None else test, shown(node))
 
-    def _says_host(self, found: _Found) -> bool:
-        """Whether a condition that leads to nothing known names hosts."""
-        return not isinstance(found.test, Skip) or found.test is Skip.REGULAR_EXPRESSION
+    def _names_hosts(self, condition: _Condition) -> bool:
+        """Whether a condition names hosts."""
+        return not isinstance(condition.test, Skip) or condition.test is Skip.REGULAR_EXPRESSION
 
 
 def _returned(node: Node | None) -> Node | None:
-    """Returns what a branch returns, when it does nothing else that matters."""
+    """Returns the value that a branch returns; None: it returns none, or has conditions, loops or returns before
+    that."""
     while node is not None and node.part is Part.BLOCK and node.parts:
         if any(part.part in (Part.IF, Part.LOOP, Part.RETURN) for part in node.parts[:-1]):
             return None
@@ -367,13 +367,13 @@ def _returned(node: Node | None) -> Node | None:
 
 
 def _returned_last(node: Node) -> Node | None:
-    """Returns what a branch returns in the end, whatever it does before that."""
+    """Returns the value in the last statement of a branch, if that is a return; earlier statements do not matter."""
     last = node.parts[-1] if node.part is Part.BLOCK and node.parts else node
     return last.parts[0] if last.part is Part.RETURN and last.parts else None
 
 
 def _alternates(node: Node | None) -> bool:
-    """Whether this is `i % 2 == 0 ? "DIRECT" : …`."""
+    """Whether a node is `i % 2 == 0 ? "DIRECT" : …`."""
     if node is None or node.part is not Part.CHOICE:
         return False
     condition, then, _ = node.parts
@@ -397,5 +397,5 @@ def _are_filters(array: Node) -> bool:
 
 
 def _named_hosts(value: Node) -> bool:
-    found = [text for token in value.strings[:50] for text in names(token)[:50]]
-    return sum("." in text for text in found) > len(found) / 2
+    texts = [text for token in value.strings[:50] for text in names(token)[:50]]
+    return sum("." in text for text in texts) > len(texts) / 2

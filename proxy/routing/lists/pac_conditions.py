@@ -1,7 +1,7 @@
-"""The conditions of PAC files: which hosts each is true for.
+"""The conditions of PAC files, and the hosts for which each is true.
 
-Understood is what asks about the host alone: functions of PAC files, comparisons, and lookups in arrays and
-dictionaries of the script. Anything else is skipped by `pac`, which reads the statements around the conditions.
+Supported are conditions on the host alone: functions of PAC files, comparisons, and lookups in arrays and dictionaries
+of the script. `pac`, which reads the statements around the conditions, skips all others.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from proxy.routing.lists.script_tokens import Token, names
 from proxy.routing.lists.url_filters import HostFilter, host_filter, shell_wildcard, url_wildcard
 
 _NAMES_LIMIT = 5
-"""Variables that stand for one another in turn."""
+"""Variables in a chain of assignments at most."""
 
 _FOUND = frozenset(((">=", "0"), (">", "-1"), ("!=", "-1"), ("!==", "-1")))
-"""How scripts ask whether `indexOf` found something."""
+"""Comparisons that are true if `indexOf` finds something."""
 
 _SHORTENS = frozenset(("substring", "substr", "slice", "replace", "join"))
-"""Methods with which scripts make `example.com` of `www.example.com`."""
+"""Methods by which scripts shorten `www.example.com` to `example.com`."""
 
 _KEY = "key"
-"""Marks an INDEX that is each key of a dictionary, and not what is stored there."""
+"""Marks an INDEX that stands for each key of a dictionary, and not for its values."""
 
 
 class Reading(Enum):
-    """What the strings of an array or a dictionary are for a host."""
+    """The meaning of strings that are compared with a host."""
 
     HOST = auto()
     SITE = auto()
     DNS_DOMAIN = auto()
-    """Sites, or with a dot before them what is below them."""
+    """Sites; with a dot before them, their subdomains."""
     SHELL = auto()
     """Shell wildcards of hosts."""
     URL = auto()
@@ -52,11 +52,12 @@ class Strings:
     tokens: tuple[Token, ...]
     reading: Reading
     before: str = ""
-    """What the script puts before each of them, and behind it: `shExpMatch(host, "*." + sites[i])`."""
+    """The text that the script puts before each string: `shExpMatch(host, "*." + sites[i])`."""
     behind: str = ""
+    """The text that it puts after each string."""
 
     def meaning(self, name: str) -> HostFilter | Skip:
-        """Returns which hosts one of the strings names."""
+        """Returns the hosts that one of the strings names."""
         return _of_string(f"{self.before}{name}{self.behind}", self.reading)
 
 
@@ -64,24 +65,24 @@ Test = HostFilter | Skip | Strings
 
 
 class Names:
-    """What the variables of a script hold, as far as it was read, and what a condition on them means."""
+    """The variables of the part of a script that was read, and the meaning of conditions on them."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Node] = {}  # what variables are set to, last
+        self.values: dict[str, Node] = {}  # the latest values of variables
         self.hosts: set[str] = {"host"}
         self.shortened: set[str] = set()  # variables that may hold the host without its first labels
         self.urls: set[str] = {"url"}
         self.used: set[int] = set()  # ids of the arrays and dictionaries that a condition uses
 
     def walk(self, variable: str, data: str, *, keys: bool) -> None:
-        """Notes that a loop sets a variable to each item of an array, or with `keys` to each key of a dictionary."""
+        """Notes a loop that sets a variable to each item of an array, or with `keys` to each key of a dictionary."""
         value = self.values.get(data)
         if value is not None and value.part is (Part.OBJECT if keys else Part.ARRAY):
             parts = (Node(Part.WORD, data, value.line), Node(Part.WORD, variable, value.line))
             self.values[variable] = Node(Part.INDEX, _KEY if keys else "", value.line, parts)
 
     def test(self, node: Node, *, looping: bool) -> Test | None:
-        """Returns which hosts a condition is true for; None when it is not understood."""
+        """Returns the hosts for which a condition is true; None: it is not supported."""
         if node.part is Part.CALL:
             return self._call_test(node, looping=looping)
         if node.part is Part.INDEX:
@@ -138,16 +139,16 @@ class Names:
             if name == "endsWith" and self.is_host(owner):
                 return self._compared(first, Reading.DNS_DOMAIN)
             if (name == "includes" or (name == "indexOf" and method)) and first.part is Part.STRING:
-                found = host_filter(first.text)
-                return found if isinstance(found, Skip) or self.is_host(owner) else Skip.CONDITION
+                hosts = host_filter(first.text)
+                return hosts if isinstance(hosts, Skip) or self.is_host(owner) else Skip.CONDITION
             return Skip.REGULAR_EXPRESSION if first.part is Part.PATTERN else None
         if name in ("hasOwnProperty", "includes", "has") or (name == "indexOf" and method):
             return self._lookup(owner, first, looping=looping)
         return None
 
     def _compared(self, node: Node, reading: Reading) -> Test | None:
-        """Of a comparison of the host with a string, with each item of an array, or with such an item between two
-        strings."""
+        """Returns the test for a comparison of the host with a string, with each item of an array, or with such an item
+        between two strings."""
         if node.part is Part.STRING:
             return _of_string(node.text, reading)
         before, behind = "", ""
@@ -165,7 +166,7 @@ class Names:
         return Strings(strings, reading, before, behind) if strings is not None else None
 
     def _item(self, node: Node) -> tuple[Token, ...] | None:
-        """Returns the strings of the array of which this is an item."""
+        """Returns the strings of the array or dictionary in which this node is an item or a key; None: of none."""
         for _ in range(_NAMES_LIMIT):
             if node.part is Part.WORD and node.text in self.values:
                 node = self.values[node.text]
@@ -181,8 +182,8 @@ class Names:
         return None
 
     def _lookup(self, data: Node, key: Node, *, looping: bool) -> Test | None:
-        """Of the question whether an array or a dictionary holds the host. In a loop it is asked for each domain above
-        the host too."""
+        """Returns the test for a lookup of the host in an array or a dictionary. In a loop, the script also looks up
+        the parents of the host."""
         value = self.values.get(data.text) if data.part is Part.WORD else None
         if value is None or value.part not in (Part.ARRAY, Part.OBJECT) or value.parts:
             return None
@@ -198,7 +199,7 @@ class Names:
         return node is not None and node.part is Part.WORD and node.text in self.hosts
 
     def is_shortened(self, node: Node) -> bool:
-        """Whether it is the host without some of its first labels: `host.replace(/^www\\./, "")`."""
+        """Whether a node is the host without some of its first labels: `host.replace(/^www\\./, "")`."""
         is_method = node.part is Part.CALL and node.parts[0].part is Part.MEMBER
         if not is_method or node.parts[0].text not in _SHORTENS:
             return False
@@ -228,7 +229,7 @@ def _of_string(text: str, reading: Reading) -> HostFilter | Skip:
 
 
 def site_of(test: Test | None) -> Test | None:
-    """Returns what a comparison with the host without its first labels means for the whole of it."""
+    """Returns a test of the host without its first labels as a test of the whole host."""
     if isinstance(test, Strings) and test.reading is Reading.HOST:
         return replace(test, reading=Reading.SITE)
     if isinstance(test, HostFilter) and (test.kind, test.covers) == (EntryKind.DOMAIN, Covers.HOST):
@@ -258,7 +259,7 @@ def _number(node: Node) -> str:
 
 
 def shown(node: Node) -> str:
-    """A condition as it is shown in messages: its first words and strings."""
+    """Returns a condition for messages: its first words and strings."""
     match node.part:
         case Part.STRING:
             return f'"{node.text}"'

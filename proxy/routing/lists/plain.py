@@ -1,9 +1,9 @@
-"""Plain lists: one domain a line, which includes its subdomains, or one address or prefix.
+"""Plain lists: a line is a domain with its subdomains, an address, or a prefix.
 
-`#`, `//`, `!` and `;` begin comments, all but `!` behind an entry, too; a leading `.`, `*.` or `+.` changes nothing,
-since the apex is always included. An URL means its host, with subdomains as any other. `full:`, `domain:`, `keyword:`
-and `regexp:` mean what they do in v2fly's lists: a large one may have them behind 100,000 domains, where no format is
-recognised any more. Lists come from strangers: sizes are bounded, and what cannot be read is skipped and counted.
+`#`, `//`, `!` and `;` begin comments; all but `!` also after an entry. A leading `.`, `*.` or `+.` changes nothing: the
+domain itself is always included. A URL lists its host with subdomains. `full:`, `domain:`, `keyword:` and `regexp:`
+mean the same as in v2fly's lists: in a large one they may come only after 100,000 domains, too late to recognize the
+format.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _URL = re.compile(r"(?:https?://)?+([^\s/:,;\"'<>]++)(?:/[^\s,;\"'<>]*+)?", re.I
 _MARKED = re.compile(r"(full|domain|keyword|regexp):(\S+)", re.IGNORECASE)
 _PREFIX = re.compile(r"[0-9a-f:.]+/[0-9.]+", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")
-"""No label is so long. It may be a subscription, which holds passwords: its beginning alone is shown."""
+"""No label is so long. It may be a subscription, which holds passwords, so only its beginning is shown."""
 _WITH_PORT = re.compile(r"(?:https?://)?([^\s/:]+):[0-9]{1,5}(?:/\S*)?", re.IGNORECASE)
 
 
 def _line_of(entry: str) -> re.Pattern[str]:
-    """An expression for lines in lower case with such an entry, a comment, both or neither."""
+    """Returns an expression for lines in lower case with such an entry, a comment, both or neither."""
     comment = r"(?:\#|//|;)[\x20-\x7e\t]*"
     return re.compile(
         rf"^[\x20\t]*(?:{entry}(?:[\x20\t]+(?:{comment})?)?|(?:{comment}|![\x20-\x7e\t]*)?)\r?$", re.MULTILINE

@@ -1,7 +1,7 @@
-"""Public suffixes in a list: an entry such as `co.uk` covers every site of a country, and is hardly meant so.
+"""Recognizes public suffixes in a list: an entry such as `co.uk` covers every site of a country, hardly by intention.
 
-Only the ICANN section of the public suffix list counts, below which registries sell names; `github.io` belongs to one
-owner.
+Only the ICANN section of the public suffix list counts, with suffixes below which registries sell names; `github.io`
+has one owner.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from publicsuffixlist import PSLFILE
 
 
 class _Suffixes:
-    """The rules of the section: names, and parents of which every child is a suffix (`*.ck`) but for exceptions."""
+    """The rules of the section: names, and parents whose children are all suffixes (`*.ck`), except for exceptions."""
 
     def __init__(self, rules: Sequence[str]) -> None:
         self.exceptions = frozenset(rule[1:] for rule in rules if rule.startswith("!"))
@@ -35,20 +35,21 @@ def _icann() -> _Suffixes:
 
 
 def _in_a_labels(rule: str) -> str:
-    """The list is normalised already, so punycode is all that IDNA would do: half the time of reading the list."""
+    """Encodes labels with punycode. IDNA would give the same, since the list is normalized, and take half of the time
+    in which the list is read."""
     return ".".join(
         [label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in rule.split(".")]
     )
 
 
 def public_suffixes(domains: Sequence[str], lines: str = "") -> list[int]:
-    """Returns the places of those that are public suffixes; the others may be anything. `lines` is all of them as text,
-    when there is one."""
-    known = _icann()
-    if known.names.isdisjoint(domains) and known.some_child.search(lines or "\n".join(domains)) is None:
-        return []  # nearly always, and 20 times as fast as to look at each
+    """Returns the indexes of the public suffixes among `domains`, which may be any texts. `lines` is the same domains
+    as lines of one text, if the caller has that."""
+    rules = _icann()
+    if rules.names.isdisjoint(domains) and rules.some_child.search(lines or "\n".join(domains)) is None:
+        return []  # nearly always, and 20 times as fast as a look at each domain
     return [
         place
         for place, domain in enumerate(domains)
-        if domain in known.names or (domain.partition(".")[2] in known.parents and domain not in known.exceptions)
+        if domain in rules.names or (domain.partition(".")[2] in rules.parents and domain not in rules.exceptions)
     ]

@@ -1,7 +1,7 @@
-"""Parses as much of JavaScript as PAC files are written in: declarations, functions, branches, loops, expressions.
+"""Parses the part of JavaScript that PAC files use: declarations, functions, branches, loops, expressions.
 
-It makes a tree and runs nothing. A statement that is written otherwise becomes UNKNOWN, and reading goes on behind it.
-Lists of strings stay tokens, so that an array of a million names is a thousand of them.
+It makes a tree and runs nothing. A statement with other syntax becomes UNKNOWN, and parsing goes on after it. Strings
+in a row stay one token, so an array of a million names is a thousand tokens.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from proxy.model.errors import ConfigError
 from proxy.routing.lists.script_tokens import Kind, Token
 
 DEPTH_LIMIT = 50
-"""Brackets and statements in each other: the parser recurses, up to ten calls for each."""
+"""Nested brackets and statements at most: the parser recurses, up to ten calls for each."""
 
 NODES_LIMIT = 400_000
-"""Of a tree. Conditions on 100,000 domains written one by one are as many."""
+"""Nodes of a tree at most. 100,000 single conditions on domains have as many."""
 
 
 class Part(Enum):
-    """What a node of the tree is."""
+    """The kinds of nodes."""
 
     STRING = auto()
     NUMBER = auto()
@@ -31,14 +31,14 @@ class Part(Enum):
     ARRAY = auto()
     OBJECT = auto()
     CALL = auto()
-    """Of a function, which is the first of the parts."""
+    """The first part is the function; arguments follow."""
     MEMBER = auto()
     """`part.text`"""
     INDEX = auto()
     """`first[second]`"""
     UNARY = auto()
     BINARY = auto()
-    """Two parts or more, with the operator `text` between each. An assignment is one too."""
+    """Two or more parts, with the operator `text` between them; also an assignment."""
     CHOICE = auto()
     """`first ? second : third`"""
     FUNCTION = auto()
@@ -46,8 +46,8 @@ class Part(Enum):
     IF = auto()
     """Conditions and statements in turn; a last statement without a condition is the `else`."""
     LOOP = auto()
-    """The statement that is repeated. Of `for (x in y)` and `for (x of y)`, where the text is `in` or `of`, both words,
-    too."""
+    """The repeated statement. For `for (x in y)` and `for (x of y)`, the text is `in` or `of`, and both words
+    follow."""
     RETURN = auto()
     BLOCK = auto()
     UNKNOWN = auto()
@@ -59,11 +59,11 @@ class Node(NamedTuple):
     line: int
     parts: tuple[Node, ...] = ()
     strings: tuple[Token, ...] = ()
-    """Of an array its strings, of an object its keys."""
+    """The strings of an array, or the keys of an object."""
 
 
 class _NotUnderstoodError(Exception):
-    """The statement is written in a way that this parser does not know."""
+    """The statement has syntax that this parser does not support."""
 
 
 _LEVELS = (
@@ -78,9 +78,9 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _NO_EXPRESSION = frozenset(("switch", "try", "class", "throw", "async", "import", "export", "with"))
 
 
-def parse_script(found: Iterator[Token], source: str) -> Node:
-    """Returns the BLOCK of a script. Raises ConfigError when it is too large, or is cut short."""
-    parser = _Parser(found, source)
+def parse_script(tokens: Iterator[Token], source: str) -> Node:
+    """Returns the BLOCK of a script. Raises ConfigError when it is too large or cut short."""
+    parser = _Parser(tokens, source)
     statements = []
     while parser.next.kind is not Kind.END:
         statements.append(parser.statement())
@@ -88,16 +88,16 @@ def parse_script(found: Iterator[Token], source: str) -> Node:
 
 
 class _Parser:
-    def __init__(self, found: Iterator[Token], source: str) -> None:
-        self._tokens = found
+    def __init__(self, tokens: Iterator[Token], source: str) -> None:
+        self._tokens = tokens
         self._source = source
         self._open = 0  # brackets
         self._depth = 0
         self._nodes = 0
-        self.next = next(found)
+        self.next = next(tokens)
 
     def statement(self) -> Node:
-        """Reads one statement, of which the first token is `next`."""
+        """Parses one statement, whose first token is `next`."""
         first, opened, depth = self.next, self._open, self._depth
         self._nest(1)
         try:
@@ -193,11 +193,11 @@ class _Parser:
         left = self._operand()
         while True:
             operator = self.next.text if self.next.kind in (Kind.MARK, Kind.WORD) else ""
-            found = _PRECEDENCE.get(operator, -1)
-            if found < level:
+            precedence = _PRECEDENCE.get(operator, -1)
+            if precedence < level:
                 break
             line = self.next.line
-            if found == _CHOOSES:
+            if precedence == _CHOOSES:
                 self._take()
                 chosen = self._expression(_ASSIGNS)
                 self._expect(":")
@@ -205,9 +205,9 @@ class _Parser:
                 continue
             parts = [left]
             while self._skip(operator):
-                parts.append(self._expression(found if found == _ASSIGNS else found + 1))
+                parts.append(self._expression(precedence if precedence == _ASSIGNS else precedence + 1))
             left = self._node(Part.BINARY, operator, line, *parts)
-            self._nest(1)  # what is to the left is in it
+            self._nest(1)  # the left side becomes a part of the new node
         self._depth = depth
         return left
 
@@ -322,8 +322,8 @@ class _Parser:
         return token
 
     def _parentheses(self) -> list[str]:
-        """Takes all that stands in the parentheses that come next. Returns its first words, without `var` and the
-        like."""
+        """Takes the parentheses that come next with all tokens in them. Returns the first words, without `var`, `let`
+        and `const`."""
         opened, words = self._open, list[str]()
         self._expect("(")
         while self._open > opened:
@@ -333,7 +333,7 @@ class _Parser:
         return words
 
     def _leave(self, opened: int) -> None:
-        """Takes the rest of a statement that began with so many open brackets."""
+        """Takes the rest of a statement that began with `opened` open brackets."""
         while self.next.kind is not Kind.END:
             if self._open <= opened and self._is("}"):
                 if opened:

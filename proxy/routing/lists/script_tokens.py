@@ -1,7 +1,7 @@
-"""The tokens of JSON and of JavaScript, for lists that are written in them.
+"""Cuts lists in JSON or JavaScript into tokens.
 
-A list can have a million strings on one line, so text is cut into tokens while it is asked for, and many plain strings
-in a row are one token: a few calls for a thousand names. Nothing is evaluated.
+A list can have a million strings on one line, so tokens are made one after another, and many plain strings in a row are
+one token: a few calls for a thousand names. Nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ STRINGS_AT_ONCE = 1000
 
 
 class Kind(Enum):
-    """What a token is."""
+    """The kinds of tokens."""
 
     STRINGS = auto()
     """Names in double quotes, each with a comma after it."""
     KEYS = auto()
     """Names in double quotes, each with a colon, a number and a comma after it."""
     STRING = auto()
-    """Of a string without its quotes, as it is written: with escapes."""
+    """A string without its quotes; escapes are not resolved."""
     NUMBER = auto()
     WORD = auto()
-    """A name or a keyword, also true, false and null."""
+    """A name or a keyword, or true, false or null."""
     PATTERN = auto()
     """A regular expression."""
     MARK = auto()
@@ -63,8 +63,8 @@ _BEFORE_PATTERN = frozenset(
 
 
 def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
-    """Yields the tokens of a text, and END after the last. `pieces` are whole lines; `source` is the file in messages.
-    Raises ConfigError where none begins."""
+    """Yields the tokens of a text, then END. `pieces` are whole lines; `source` is the file's name in messages. Raises
+    ConfigError at text that is not a token."""
     line, before, in_comment = 1, "(", False
     for piece in pieces:
         at = counted = 0
@@ -75,26 +75,26 @@ def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
                 at = end + 2 if end >= 0 else len(piece)
                 in_comment = end < 0
                 continue
-            found = _TOKEN.match(piece, at)
-            kind = found.lastgroup if found else None
+            match = _TOKEN.match(piece, at)
+            kind = match.lastgroup if match else None
             line += piece.count("\n", counted, at)
             counted = at
             if kind == "slash":
                 kind = "MARK"
                 if before in _BEFORE_PATTERN and at >= no_pattern_before:
                     if pattern := _PATTERN.match(piece, at):
-                        found, kind = pattern, "PATTERN"
-                    else:  # a division; to try each slash behind it would read the line again and again
+                        match, kind = pattern, "PATTERN"
+                    else:  # a division; to try each later slash would read the line again and again
                         no_pattern_before = piece.find("\n", at) % (len(piece) + 1)
-            if found is None or kind is None:
+            if match is None or kind is None:
                 raise ConfigError(
                     f"{source}:{line}: cannot be read at {piece[at : at + 30]!a}; it is damaged or cut short"
                 )
-            at = found.end()
+            at = match.end()
             if kind == "comment":
                 in_comment = True
             elif kind != "space":
-                text = found[0]
+                text = match[0]
                 before = text if kind in ("MARK", "WORD") else ""
                 yield Token(Kind[kind], text[1:-1] if kind == "STRING" else text, line)
         line += piece.count("\n", counted)
@@ -102,7 +102,7 @@ def tokens(pieces: Iterable[str], source: str) -> Iterator[Token]:
 
 
 def names(token: Token) -> list[str]:
-    """Returns the names of STRINGS or KEYS, or the one of a STRING, in which escapes of characters are resolved."""
+    """Returns the names in STRINGS or KEYS, or the text of a STRING with its escapes resolved."""
     if token.kind is Kind.STRING:
         return [_ESCAPE.sub(_character, token.text) if "\\" in token.text else token.text]
     return _QUOTED.findall(token.text)
@@ -111,11 +111,11 @@ def names(token: Token) -> list[str]:
 def _character(escape: re.Match[str]) -> str:
     code = int(escape[1], 16) if escape[1] else 0
     if 0xD800 <= code < 0xE000:
-        return escape[0]  # half of a character
+        return escape[0]  # a surrogate, half of a character
     return chr(code) if code else escape[2] or ""
 
 
-def are_plain(found: Sequence[str], *, dots: bool) -> bool:
-    """Returns whether all are domains in canonical spelling; with `dots`, some may have a dot before them."""
-    lines = "\n".join([name.removeprefix(".") for name in found] if dots else found)
-    return lines.count("\n") == len(found) - 1 and are_domains(lines)
+def are_plain(texts: Sequence[str], *, dots: bool) -> bool:
+    """Returns whether all texts are domains in canonical spelling; with `dots`, each may begin with a dot."""
+    lines = "\n".join([text.removeprefix(".") for text in texts] if dots else texts)
+    return lines.count("\n") == len(texts) - 1 and are_domains(lines)

@@ -1,9 +1,9 @@
-"""Rule-sets of sing-box in their source form, JSON of version 1 to 4.
+"""Rule-sets of sing-box in source form: JSON of versions 1 to 4.
 
-A rule matches when one of its domains, suffixes, keywords, expressions and prefixes does, and all its other conditions
-hold. So a rule with a port, a program or any other condition is skipped as a whole, and so is one that is logical or
-inverted; of the rest only the expressions are. The text is never parsed at once: what a rule holds is kept as text
-until the rule ends, and then read a thousand names at a time.
+A rule matches if one of its domains, suffixes, keywords, expressions or prefixes does, and all its other conditions
+hold. So a rule with a port, a program or another condition is skipped as a whole, and so is a logical or inverted one.
+Of other rules, only the expressions are skipped. The values of a rule stay tokens until the rule ends, and are then
+read a thousand names at a time.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from proxy.routing.lists.script_tokens import Kind, Token, are_plain, names, tok
 
 VERSIONS = range(1, 5)
 DEPTH_LIMIT = 32
-"""Brackets in each other. A logical rule may hold logical rules."""
+"""Nested brackets at most. A logical rule may hold logical rules."""
 
 _BEGINNING = re.compile(
     r"(?:[\ufeff\s]|//[^\n]*\n|#[^\n]*\n|/\*(?:[^*]|\*(?!/))*+\*/)*+\{[^}]{0,200}?\"(?:version|rules)\"\s*:"
 )
 _HOSTS = frozenset({"domain", "domain_suffix", "domain_keyword", "domain_regex", "ip_cidr"})
 _OF_TYPES = dict.fromkeys(("type", "mode", "rules", "invert"), Skip.UNSUPPORTED_TYPE)
-"""What makes a rule logical or inverted."""
+"""Keys that make a rule logical or inverted."""
 _PROGRAMS = re.compile(r"process_.*|package_name.*|user.*")
 
 
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file is that of a rule-set."""
+    """Whether the beginning of a file is that of a rule-set."""
     return _BEGINNING.match(text) is not None
 
 
 def parse_sing_box(pieces: Iterator[str], builder: ListBuilder) -> None:
-    """Parses a rule-set, as `formats.ParseList` says. What is no JSON, or of another version, cannot be read at all."""
+    """Parses a rule-set, as `formats.ParseList` says. Also raises ConfigError for damaged JSON or another version."""
     _Parser(tokens(pieces, builder.source), builder).parse()
 
 
 class _Parser:
-    """A token of a value is taken when the value begins; each method ends behind what it has read."""
+    """Each method for a value gets the value's first token, and takes the rest of the value."""
 
-    def __init__(self, found: Iterator[Token], builder: ListBuilder) -> None:
-        self._tokens = found
+    def __init__(self, token_iterator: Iterator[Token], builder: ListBuilder) -> None:
+        self._tokens = token_iterator
         self._builder = builder
         self._depth = 0
 
@@ -61,8 +61,10 @@ class _Parser:
         if next(self._tokens).kind is not Kind.END:
             raise ConfigError(f"{self._builder.source}: goes on after its last bracket")
         if version not in map(str, VERSIONS):
-            told = f"of version {version[:20]!a}" if version else "without a version"
-            raise ConfigError(f"{self._builder.source}: is a rule-set {told}; Byway reads versions 1 to {VERSIONS[-1]}")
+            fault = f"of version {version[:20]!a}" if version else "without a version"
+            raise ConfigError(
+                f"{self._builder.source}: is a rule-set {fault}; Byway reads versions 1 to {VERSIONS[-1]}"
+            )
 
     def _rules(self, token: Token) -> None:
         if _is(token, "{"):  # one value may stand without its array
@@ -83,18 +85,18 @@ class _Parser:
             values = self._value(token)
             absent = ("null",) if key.text in _HOSTS else ("null", "false")
             if not values or (token.kind is Kind.WORD and token.text in absent):
-                continue  # an empty array, or one of these: as if it were not there
+                continue  # an empty array, or one of these, means the same as no key
             if key.text in _HOSTS:
                 hosts.setdefault(key.text, []).extend(values)
             elif (key.text, token.text) not in (("type", "default"), ("type", "")):
                 why = Skip.PROCESS if _PROGRAMS.fullmatch(key.text) else _OF_TYPES.get(key.text, Skip.CONDITION)
-                shown = f"{key.text}: {token.text}" if token.kind is not Kind.MARK else key.text
-                reason = reason or (shown, why)
+                text = f"{key.text}: {token.text}" if token.kind is not Kind.MARK else key.text
+                reason = reason or (text, why)
         if reason is not None:
             self._builder.skip(opening.line, *reason)
             return
-        for name, found in hosts.items():
-            for value in found:
+        for name, values in hosts.items():
+            for value in values:
                 if value.kind is Kind.STRING or value.kind is Kind.STRINGS:
                     self._add(name, value)
                 else:
@@ -102,19 +104,19 @@ class _Parser:
 
     def _add(self, key: str, token: Token) -> None:
         builder = self._builder
-        found = names(token)
-        if key in ("domain", "domain_suffix") and are_plain(found, dots=True):
+        texts = names(token)
+        if key in ("domain", "domain_suffix") and are_plain(texts, dots=True):
             covers = Covers.HOST if key == "domain" else Covers.SITE
-            plain = [name for name in found if not name.startswith(".")]
+            plain = [name for name in texts if not name.startswith(".")]
             builder.add_many(token.line, plain, covers)
-            if len(plain) < len(found) and key == "domain_suffix":
-                builder.add_many(token.line, [name[1:] for name in found if name.startswith(".")], Covers.SUBDOMAINS)
-            elif len(plain) < len(found):
-                for name in found:
+            if len(plain) < len(texts) and key == "domain_suffix":
+                builder.add_many(token.line, [name[1:] for name in texts if name.startswith(".")], Covers.SUBDOMAINS)
+            elif len(plain) < len(texts):
+                for name in texts:
                     if name.startswith("."):
                         builder.skip(token.line, name, Skip.UNREADABLE)
             return
-        for name in found:
+        for name in texts:
             match key:
                 case "domain":
                     builder.add(token.line, name, Covers.HOST)
@@ -132,7 +134,7 @@ class _Parser:
     # -- JSON ----------------------------------------------------------------------------------------------------------
 
     def _value(self, token: Token) -> list[Token]:
-        """Reads a value. Returns its token, or those of the items of an array; of an object that of its bracket."""
+        """Reads a value. Returns its token; for an array the tokens of its items, for an object that of its bracket."""
         if _is(token, "{"):
             for _ in self._members(token):
                 self._value(next(self._tokens))
@@ -144,11 +146,11 @@ class _Parser:
         raise self._wrong(token, "a value")
 
     def _members(self, opening: Token) -> Iterator[Token]:
-        """Yields the keys of an object; the caller reads the value of each before it asks for the next."""
+        """Yields the keys of an object. The caller reads the value of each before it takes the next key."""
         self._nest(opening, 1)
         key = next(self._tokens)
         while not _is(key, "}"):
-            if key.kind is Kind.KEYS:  # an object of numbers: of no rule
+            if key.kind is Kind.KEYS:  # an object of numbers, which no rule has
                 key = next(self._tokens)
                 continue
             if key.kind is not Kind.STRING:
@@ -164,7 +166,7 @@ class _Parser:
         self._nest(opening, -1)
 
     def _items(self, opening: Token) -> Iterator[Token]:
-        """Yields the first token of each item of an array; the caller reads the rest of it before it asks for more."""
+        """Yields the first token of each item of an array. The caller reads the rest of it before it takes the next."""
         self._nest(opening, 1)
         item = next(self._tokens)
         while not _is(item, "]"):
@@ -192,9 +194,9 @@ class _Parser:
         return token
 
     def _wrong(self, token: Token, wanted: str) -> ConfigError:
-        found = ascii(token.text[:30]) if token.kind is not Kind.END else "the end of the file"
+        text = ascii(token.text[:30]) if token.kind is not Kind.END else "the end of the file"
         return ConfigError(
-            f"{self._builder.source}:{token.line}: the JSON is damaged: {wanted} was expected, not {found}"
+            f"{self._builder.source}:{token.line}: the JSON is damaged: {wanted} was expected, not {text}"
         )
 
 

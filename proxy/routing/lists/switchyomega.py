@@ -1,8 +1,8 @@
-"""Rule lists of SwitchyOmega and ZeroOmega: conditions, read from top to bottom, and sections of AutoProxy filters.
+"""Rule lists of SwitchyOmega and ZeroOmega: conditions, of which the first that matches decides, and AutoProxy filters.
 
-A line is a condition, `*.example.com`, most often of hosts. `!` before it means the default, so an exception. After
-`@with result`, each line ends with the profile it leads to, ` +proxy`; a line that leads to `direct` is an exception,
-and any other profile means listed. Conditions of URLs, times and expressions are read as far as they name hosts.
+A line is a condition, usually on the host: `*.example.com`. `!` before it means the default profile, so it is an
+exception. After `@with result`, each line ends with its profile, ` +proxy`: with `direct` it is an exception, with any
+other profile it lists hosts. Conditions on URLs are read for their hosts; those on times, and expressions, are skipped.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _BEGIN = re.compile(r"^[ \t]*#begin[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _WITH_RESULT = re.compile(r"^[ \t]*@with[ \t]+results?[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _DEFAULT = re.compile(r"^[ \t]*\*[ \t]+\+([^\r\n]*)", re.MULTILINE)
 _SPECIAL = ("!", "[", "#", "rulelist", "direct")
-"""What a piece with a section or an exception has in it."""
+"""Every piece with a section or an exception has one of these."""
 
 _USUAL = re.compile(
     rf"^(?:\*\.({DOMAIN})(?:[\x20\t]+\+(?![\x20\t]*direct[\x20\t\r]*$)[\x20-\x7e]*)?"
     r"|(?:;(?!\s*rulelist)[\x20-\x7e\t]*)?)\r?$",
     re.MULTILINE,
 )
-"""A line in lower case as most are: a site, whose domain is the group, and the profile it leads to; a comment; or
-nothing."""
+"""Matches the usual lines, in lower case: a site, whose domain is the group, with its profile; a comment; an empty
+line."""
 
 _TYPES = {
     "host": ("", "h", "w", "hw", "wild", "wildcard", "host", "hostw", "hwild", "hwildcard", "hostwild", "hostwildcard",
@@ -64,26 +64,26 @@ _TYPE_OF = {name: kind for kind, spellings in _TYPES.items() for name in spellin
 
 
 def is_backup(text: str) -> bool:
-    """Returns whether the beginning of a file is that of all options of SwitchyOmega (OmegaOptions.bak)."""
+    """Whether the beginning of a file is that of a backup of SwitchyOmega's options (OmegaOptions.bak)."""
     return text.lstrip("\ufeff \r\n\t").startswith("{") and '"profileType"' in text
 
 
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file is that of a rule list of SwitchyOmega, or of its predecessors; or of its
-    options, which `parse_switchyomega` refuses by name."""
+    """Whether the beginning of a file is that of a rule list of SwitchyOmega or its predecessors, or of a backup, for
+    which `parse_switchyomega` has a sentence."""
     return _HEADER.match(text) is not None or _LEGACY.search(text) is not None or is_backup(text)
 
 
 class _Section(Enum):
-    """What the lines of a part of the file are."""
+    """The kinds of sections of a file."""
 
     CONDITIONS = auto()
     AUTOPROXY = auto()
     WILDCARDS = auto()
-    """Of URLs, in a list of SwitchySharp."""
+    """Wildcards of URLs, in a list of SwitchySharp."""
     EXPRESSIONS = auto()
     OUTSIDE = auto()
-    """Before #BEGIN and after #END in such a list."""
+    """The lines before #BEGIN and after #END in a list of SwitchySharp."""
 
 
 _SECTIONS = {
@@ -95,14 +95,14 @@ _SECTIONS = {
 
 
 class _Lines:
-    """Knows in which section the next line is."""
+    """Keeps the section of the next line."""
 
     def __init__(self, *, legacy: bool) -> None:
         self.section = _Section.OUTSIDE if legacy else _Section.CONDITIONS
 
     def entry(self, line: str) -> str:
-        """Returns a line without what is around it; "" when it is no entry, or longer than MANY_LIMIT. Takes each line
-        in turn."""
+        """Returns a line without blanks around it; "": it is not an entry, or is longer than MANY_LIMIT. Call it for
+        each line in order."""
         text = line.strip() if len(line) <= MANY_LIMIT else ""
         if not text:
             return ""
@@ -121,15 +121,15 @@ class _Lines:
 
 @frozen_dataclass
 class _Results:
-    """What the profiles of a list mean."""
+    """The meaning of a list's profiles."""
 
     named: bool
     """Each line names its profile."""
     default_listed: bool
-    """What no line matches leads to a profile that is not direct."""
+    """The default profile, for hosts that no line matches, is not direct."""
 
     def polarity(self, line: str) -> tuple[str, bool | None]:
-        """Returns a condition without its polarity, and whether it is an exception; None when it names no profile."""
+        """Returns a condition without `!` or profile, and whether it is an exception; None: it names no profile."""
         if line.startswith("!"):
             return line[1:].strip(), not self.default_listed
         if not self.named:
@@ -139,11 +139,11 @@ class _Results:
 
 
 def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
-    """Parses a rule list, as `formats.ParseList` says. Its text is read twice: the exceptions first."""
+    """Parses a rule list, as `formats.ParseList` says. The text is read twice, first for its exceptions."""
     kept = list(pieces)
     if kept and is_backup(kept[0]):
-        told = "is a backup of SwitchyOmega, and no list; `byway rule import` of it, without --list, shows its rules"
-        raise ConfigError(f"{builder.source}: {told}")
+        fault = "is a backup of SwitchyOmega, and no list; `byway rule import` of it, without --list, shows its rules"
+        raise ConfigError(f"{builder.source}: {fault}")
     named = any("@" in piece and _WITH_RESULT.search(piece) for piece in kept)
     matches = (_DEFAULT.search(piece) for piece in kept) if named else ()
     defaults = [match[1].strip().lower() for match in matches if match]
@@ -155,12 +155,12 @@ def parse_switchyomega(pieces: Iterator[str], builder: ListBuilder) -> None:
     for piece in kept:
         text = piece.removeprefix("\ufeff") if first == 1 else piece
         bulk = text.removesuffix("\n")
-        found: list[str] = []
+        domains: list[str] = []
         if lines.section is _Section.CONDITIONS and first > exceptions.last_place and text.isascii():
-            found = _USUAL.findall(bulk.lower())
-        if len(found) == bulk.count("\n") + 1 and (not named or bulk.count(" +") >= len(found) - found.count("")):
-            builder.add_many(first, found)
-            first += len(found)
+            domains = _USUAL.findall(bulk.lower())
+        if len(domains) == bulk.count("\n") + 1 and (not named or bulk.count(" +") >= len(domains) - domains.count("")):
+            builder.add_many(first, domains)
+            first += len(domains)
             continue
         for line in split_lines(text):
             if entry := lines.entry(line):
@@ -182,9 +182,9 @@ def _find_exceptions(pieces: Sequence[str], lines: _Lines, results: _Results, ex
             entry = lines.entry(line)
             if entry and lines.section is _Section.CONDITIONS:
                 text, excepted = results.polarity(entry)
-                for found in _hosts(text) if excepted else ():
-                    if isinstance(found, HostFilter) and not found.narrow:
-                        exceptions.add(first, found, entry)
+                for hosts in _hosts(text) if excepted else ():
+                    if isinstance(hosts, HostFilter) and not hosts.narrow:
+                        exceptions.add(first, hosts, entry)
             first += 1
 
 
@@ -200,17 +200,17 @@ def _read(
         add_filter(builder, number, line)
         return
     if section is not _Section.CONDITIONS:
-        found = _legacy(line.removeprefix("!")) if section is _Section.WILDCARDS else Skip.REGULAR_EXPRESSION
-        if isinstance(found, Skip):
-            builder.skip(number, line, found)
+        hosts = _legacy(line.removeprefix("!")) if section is _Section.WILDCARDS else Skip.REGULAR_EXPRESSION
+        if isinstance(hosts, Skip):
+            builder.skip(number, line, hosts)
         else:
-            add_hosts(builder, number, found, exception=line.startswith("!"), shown=line)
+            add_hosts(builder, number, hosts, exception=line.startswith("!"), shown=line)
         return
     text, excepted = results.polarity(line)
     if excepted is None:
         builder.skip(number, line, Skip.NO_PROFILE)
         return
-    if text == "*" and excepted:  # what no other line matches
+    if text == "*" and excepted:  # the default
         return
     for hosts in _hosts(text):
         if isinstance(hosts, Skip):
@@ -223,7 +223,7 @@ def _read(
 
 
 def _hosts(condition: str) -> Iterator[HostFilter | Skip]:
-    """Yields which hosts a condition names: several are written with `|` between."""
+    """Yields the hosts of a condition, whose patterns are separated by `|`, or the reasons to skip them."""
     kind, pattern = "host", condition
     if typed := re.match(r"(\w*):(?:\s+|$)", condition):
         kind, pattern = _TYPE_OF.get(typed[1].lower(), "unknown"), condition[typed.end() :]
@@ -236,12 +236,12 @@ def _hosts(condition: str) -> Iterator[HostFilter | Skip]:
                 yield host_wildcard(text)
             case "url":
                 yield url_wildcard(text)
-            case "keyword":  # of URLs with http:
-                found = host_filter(text)
-                if isinstance(found, HostFilter):
-                    yield HostFilter(found.kind, found.texts, found.covers, narrow=True)
+            case "keyword":  # for http: URLs only
+                hosts = host_filter(text)
+                if isinstance(hosts, HostFilter):
+                    yield HostFilter(hosts.kind, hosts.texts, hosts.covers, narrow=True)
                 else:
-                    yield found
+                    yield hosts
             case "ip":
                 yield HostFilter(EntryKind.PREFIX, (text.strip("[]"),))
             case "bypass":
@@ -257,8 +257,8 @@ def _hosts(condition: str) -> Iterator[HostFilter | Skip]:
 
 
 def host_wildcard(pattern: str) -> HostFilter | Skip:
-    """Returns what a wildcard of hosts names, where `*.example.com` and `.example.com` are a site, `**.example.com` is
-    what is below it, and stars at the ends of others are any characters."""
+    """Returns the hosts of a host wildcard: `*.example.com` and `.example.com` are a site, `**.example.com` its
+    subdomains; in other patterns a star matches any characters."""
     if "?" in pattern or not pattern.strip("*."):
         return Skip.PATTERN
     text = f"*{pattern}" if pattern.startswith(".") else pattern
@@ -272,7 +272,7 @@ def host_wildcard(pattern: str) -> HostFilter | Skip:
 
 
 def _legacy(pattern: str) -> HostFilter | Skip:
-    """Of SwitchySharp, which writes URLs and means `*://*.example.com/*` as a site."""
+    """Returns the hosts of a URL wildcard of SwitchySharp, where `*://*.example.com/*` is a site."""
     text = pattern.lower()
     if text.startswith("@"):
         text = text[1:]
@@ -284,7 +284,7 @@ def _legacy(pattern: str) -> HostFilter | Skip:
 
 
 def _bypass(text: str) -> HostFilter | Skip:
-    """Of a line as Chromium's list of hosts without a proxy has it."""
+    """Returns the hosts of an entry in the syntax of Chromium's proxy bypass list."""
     if text == "<local>":
         return Skip.CONDITION
     narrow = "://" in text
@@ -293,5 +293,5 @@ def _bypass(text: str) -> HostFilter | Skip:
         return HostFilter(EntryKind.PREFIX, (text.replace("[", "").replace("]", ""),), narrow=narrow)
     if port := re.search(r"(?<!:):[0-9]+$", text) if text.startswith("[") or text.count(":") < 2 else None:
         text, narrow = text[: port.start()], True
-    found = shell_wildcard(f"*{text}" if text.startswith(".") else text)
-    return HostFilter(found.kind, found.texts, found.covers, narrow) if isinstance(found, HostFilter) else found
+    hosts = shell_wildcard(f"*{text}" if text.startswith(".") else text)
+    return HostFilter(hosts.kind, hosts.texts, hosts.covers, narrow) if isinstance(hosts, HostFilter) else hosts

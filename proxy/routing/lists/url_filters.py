@@ -1,10 +1,10 @@
-"""Filters of URLs, as AutoProxy and Adblock Plus write them, and the hosts that each of them names.
+"""Parses URL filters of AutoProxy and Adblock Plus, and returns the hosts of each.
 
-Byway sees hosts and no paths, so of a filter its host counts: `||example.com^` is a site with its subdomains,
-`|http://example.com/` one host, `.example.com` what is below it, `example` every host with this in its name. What is
-about a scheme, a port or a path of a host means the whole host, and says so (`HostFilter.narrow`). Where a name ends
-without `^` or `/`, Adblock Plus lets it go on (`||example.com` is `example.com.cn` too); here it ends, as its author
-means it, and as every other reader of gfwlist has it.
+Byway sees hosts and no paths, so only the host of a filter counts: `||example.com^` is a site, `|http://example.com/`
+one host, `.example.com` the subdomains, `example` every host with this in its name. A filter for a scheme, a port or a
+path lists the whole host and is marked (`HostFilter.narrow`). Without `^` or `/` after a name, Adblock Plus lets the
+name go on (`||example.com` matches `example.com.cn`); here it ends, as its author intends and as every other reader of
+gfwlist does.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FILTER_LINES = re.compile(
     rf"^(?:\|\|({DOMAIN})\^?|(?:!(?!\#|[ ]?checksum)[\x20-\x7e\t]*)?)\r?$",
     re.MULTILINE,
 )
-"""Lines as most are, for `BulkLines`: a site, a comment, or nothing."""
+"""The usual lines, for `BulkLines`: a site, a comment, or an empty line."""
 
 _SCHEME = re.compile(r"(\*|[a-z]+s?\*?)?:(?://|/\*/?|\*)|//")
 _HOST = re.compile(r"\[[0-9a-f:.]+\]|[^/^?:|&=]*")
 _ENDS = re.compile(r"[/^]?\*?")
-"""After a host: it ends here, and nothing is said of ports and paths."""
+"""The text after a host without a port or a path."""
 _HOST_CHARACTERS = re.compile(r"[^\x00-\x29+,/:-@\[-^`{-\x7f]+|\[[0-9a-f:.]+\]")
 _DOMAIN = re.compile(r"(?:[a-z0-9_-]+\.)+(?:[a-z]|xn--)[a-z0-9-]+")
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
@@ -36,19 +36,19 @@ _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 @frozen_dataclass
 class HostFilter:
-    """The hosts that a filter names: a domain, a part of names, or wildcards."""
+    """The hosts of a filter: a domain, an address or prefix, a keyword, or wildcards."""
 
     kind: EntryKind
     texts: tuple[str, ...]
-    """One, and for wildcards two: without a subdomain and with one."""
+    """One text; for wildcards also two, without a subdomain and with one."""
     covers: Covers = Covers.HOST
     narrow: bool = False
     """The filter is about a scheme, a port or a path of these hosts only."""
 
 
 def host_filter(text: str) -> HostFilter | Skip:
-    """Returns which hosts a filter names, without the `@@` of exceptions and without options; else why it names none.
-    Names are in lower case, and may still be no host."""
+    """Returns the hosts of a filter, or the reason to skip it. `text` is without `@@` and options. Names in the result
+    are in lower case, and may not be valid."""
     rest = text.lower()
     if len(rest) > 1 and rest.startswith("/") and (rest.endswith("/") or rest.startswith("/^")):
         return Skip.REGULAR_EXPRESSION
@@ -63,7 +63,7 @@ def host_filter(text: str) -> HostFilter | Skip:
     elif first:
         return Skip.NO_HOST
     host_match = _HOST.match(rest)
-    assert host_match is not None  # it matches nothing at least
+    assert host_match is not None  # it also matches the empty text
     host, tail = host_match[0], rest[host_match.end() :]
     whole = _ENDS.fullmatch(tail.removesuffix("|")) is not None
     ends = bool(tail)
@@ -78,8 +78,8 @@ def host_filter(text: str) -> HostFilter | Skip:
 
 
 def _in_a_labels(host: str) -> str:
-    """Returns the part of a name as it is in DNS, where it has international labels. A lone word stays as it is: it may
-    be a piece of a label, and then no piece of its punycode."""
+    """Returns a part of a name with A-labels in place of international ones. A lone word is returned unchanged: it may
+    be a part of a label, which is not a part of that label's punycode."""
     if host.isascii() or "." not in host.strip("."):
         return host
     try:
@@ -89,7 +89,7 @@ def _in_a_labels(host: str) -> str:
 
 
 def _anchored(host: str, *, below: bool, ends: bool, narrow: bool) -> HostFilter | Skip:
-    """Of a filter that begins where a host begins; `below`, or where a label of it does."""
+    """Returns the hosts of a filter that begins at the beginning of a host; with `below`, of any of its labels."""
     name = host.rstrip("*")
     under_any = name.endswith(".") and (name != host or not ends)  # `||example.`
     if under_any or (name != host and "." not in name):  # `||ads*`
@@ -110,7 +110,7 @@ def _anchored(host: str, *, below: bool, ends: bool, narrow: bool) -> HostFilter
 
 
 def _part(host: str, *, ends: bool, narrow: bool, query: bool) -> HostFilter | Skip:
-    """Of a filter that may match anywhere in a URL; it `ends` where the host ends, or goes on."""
+    """Returns the hosts of a filter that may match anywhere in a URL. `ends`: the text ends with the host."""
     name = host.strip("*") if not ends else host.lstrip("*")
     if _IPV4.fullmatch(name):
         return HostFilter(EntryKind.DOMAIN, (name,), Covers.HOST, narrow)
@@ -127,8 +127,7 @@ def _part(host: str, *, ends: bool, narrow: bool, query: bool) -> HostFilter | S
 
 
 def shell_wildcard(pattern: str) -> HostFilter | Skip:
-    """Returns what a shell expression of hosts names, as `shExpMatch` of PAC files takes it: it matches the whole
-    name."""
+    """Returns the hosts of a shell wildcard, as `shExpMatch` of PAC files takes it: it matches the whole name."""
     text = re.sub(r"\*+", "*", pattern)
     if "/" in text:
         return Skip.UNREADABLE  # no host has one
@@ -145,7 +144,7 @@ def shell_wildcard(pattern: str) -> HostFilter | Skip:
 
 
 def url_wildcard(pattern: str) -> HostFilter | Skip:
-    """Returns which hosts a wildcard of URLs names. It matches the whole URL."""
+    """Returns the hosts of a URL wildcard, which matches the whole URL."""
     begins = "" if pattern.startswith("*") and not pattern.startswith("*://") else "|"
     host = re.sub(r"^[a-z*]*://", "", pattern).partition("/")[0]
     if "?" in host or not pattern.strip("*"):
@@ -159,26 +158,25 @@ def url_wildcard(pattern: str) -> HostFilter | Skip:
 
 
 def add_filter(builder: ListBuilder, line: int, text: str, *, narrow: bool = False, shown: str = "") -> None:
-    """Adds what a filter names, an exception when it begins with `@@`, or skips it. `narrow`: its options tie it to a
-    kind of visit; `shown` is the line as it stands in the list."""
-    found = host_filter(text.removeprefix("@@"))
-    if isinstance(found, Skip):
-        builder.skip(line, shown or text, found)
+    """Adds the hosts of a filter, as an exception if it begins with `@@`, or skips it. `narrow`: its options limit it
+    to a kind of visit. Messages show `shown`, the line in the list."""
+    hosts = host_filter(text.removeprefix("@@"))
+    if isinstance(hosts, Skip):
+        builder.skip(line, shown or text, hosts)
         return
     if narrow:
-        found = HostFilter(found.kind, found.texts, found.covers, narrow=True)
-    add_hosts(builder, line, found, exception=text.startswith("@@"), shown=shown or text)
+        hosts = HostFilter(hosts.kind, hosts.texts, hosts.covers, narrow=True)
+    add_hosts(builder, line, hosts, exception=text.startswith("@@"), shown=shown or text)
 
 
-def add_hosts(builder: ListBuilder, line: int, found: HostFilter, *, exception: bool, shown: str) -> None:
-    """Adds the hosts of a filter. An exception for a part of a host is skipped: the rest of the host would no longer be
-    listed."""
-    if exception and found.narrow:
+def add_hosts(builder: ListBuilder, line: int, hosts: HostFilter, *, exception: bool, shown: str) -> None:
+    """Adds the hosts of a filter. A narrow exception is skipped: the rest of the host would no longer be listed."""
+    if exception and hosts.narrow:
         builder.skip(line, shown, Skip.NARROW_EXCEPTION)
         return
     added = False
-    for text in found.texts:
-        match found.kind:
+    for text in hosts.texts:
+        match hosts.kind:
             case EntryKind.KEYWORD:
                 added = builder.add_keyword(line, text, exception=exception)
             case EntryKind.WILDCARD:
@@ -186,8 +184,8 @@ def add_hosts(builder: ListBuilder, line: int, found: HostFilter, *, exception: 
             case EntryKind.PREFIX:
                 added = builder.add_prefix(line, text, exception=exception)
             case EntryKind.DOMAIN:
-                added = builder.add(line, text, found.covers, exception=exception)
+                added = builder.add(line, text, hosts.covers, exception=exception)
         if not added:
             return
-    if found.narrow:
-        builder.widen(line, shown, found.texts[0])
+    if hosts.narrow:
+        builder.widen(line, shown, hosts.texts[0])

@@ -1,9 +1,9 @@
 """Lists of v2fly's domain-list-community: one rule a line, and `include:` of other lists of the same folder.
 
-`example.com` is a site, `full:` one host, `keyword:` a part of names. `@ads` marks a rule; `include:other @cn @-ads`
-takes the rules of the other list that are marked cn and not ads. `&other` puts a rule into another list as well: only
-who reads all files of the project finds that, so it says nothing here. `#` begins a comment anywhere. Lists that the
-project exports have the marks behind a colon: `domain:example.com:@ads,@cn`.
+`example.com` is a site, `full:` one host, `keyword:` a text in names. `@ads` marks a rule; `include:other @cn @-ads`
+takes the rules of the other list that are marked cn and not ads. `&other` adds a rule to another list too: that needs
+all files of the project, so it is ignored here. `#` begins a comment anywhere. Lists that the project exports have the
+marks after a colon: `domain:example.com:@ads,@cn`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from proxy.routing.lists.lines import DOMAIN, BulkLines, numbered, parse_lines
 from proxy.routing.lists.list_builder import ListBuilder, Siblings
 
 DEPTH_LIMIT = 16
-"""Lists that include each other in turn. The project's own are five deep."""
+"""Nested includes at most. Those of the project are five deep."""
 
 INCLUDES_LIMIT = 5000
-"""Lists that are read for one, counted as often as they are included. The project has 1,500."""
+"""Includes that are followed for one list at most. The project has 1,500 lists."""
 
 _RULE = re.compile(
     r"^(?:include|domain|full|keyword|regexp):[^\s/]|^[a-z0-9][a-z0-9.-]*(?:[ \t]+[@&]|:@)[a-z!-]", re.MULTILINE
@@ -33,14 +33,14 @@ _LINES = re.compile(
     r"|(?:\#[\x20-\x7e\t]*)?)\r?$",
     re.MULTILINE,
 )
-"""Lines as most are, for `BulkLines`: `full:` and the domain; both are empty for a comment, or nothing."""
+"""The usual lines, for `BulkLines`: `full:` and the domain; both are empty for a comment or an empty line."""
 
 _COVERS = {"domain:": Covers.SITE, "full:": Covers.HOST, "": Covers.SITE}
 
 
 @frozen_dataclass
 class _Wanted:
-    """The marks of an include: which rules of the other list are taken."""
+    """The marks of an include, which choose rules of the other list."""
 
     marked: frozenset[str] = frozenset()
     unmarked: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class _Wanted:
 
 @frozen_dataclass
 class _Rule:
-    """One line without its comment. `marks` are what stands behind `@`, in lower case."""
+    """One line without its comment. `marks` are the words after `@`, in lower case."""
 
     kind: str
     value: str
@@ -60,7 +60,7 @@ class _Rule:
 
     @property
     def wanted(self) -> _Wanted:
-        """What an include takes, as its marks say."""
+        """The marks of an include."""
         unmarked = frozenset(mark[1:] for mark in self.marks if mark.startswith("-"))
         return _Wanted(frozenset(mark for mark in self.marks if not mark.startswith("-")), unmarked)
 
@@ -77,33 +77,33 @@ def _parse_rule(text: str) -> _Rule:
 
 
 class _Includes:
-    """Knows which includes of a list may be followed: each call is one more."""
+    """Counts the includes of a list, and decides which may be followed."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def may_follow(self, name: str, names: tuple[str, ...]) -> bool:
-        """`names` are the includes that lead to this one."""
+        """Counts one include. `names` are the includes that lead to it."""
         self._count += 1
         is_small = len(names) < DEPTH_LIMIT and self._count <= INCLUDES_LIMIT
         return is_small and name not in names and _NAME.fullmatch(name) is not None
 
 
 def recognizes(text: str) -> bool:
-    """Returns whether the beginning of a file has rules that only this format has. Bare domains mean the same in plain
+    """Whether the beginning of a file has rules that only this format has. Bare domains mean the same in plain
     lists."""
     return _RULE.search(text) is not None
 
 
 def parse_v2fly(pieces: Iterator[str], builder: ListBuilder) -> None:
-    """Parses a list, as `formats.ParseList` says, and those that it includes. An include that leads nowhere, or in a
-    circle, is skipped."""
+    """Parses a list, as `formats.ParseList` says, with the lists that it includes. An include of a missing file, or in
+    a circle, is skipped."""
     _Reader(builder).read(pieces, (), ())
 
 
 def inline_includes(text: str, siblings: Siblings) -> str:
-    """Returns a list that stands alone: the rules that an include takes are in its place. An include that leads
-    nowhere, or in a circle, stays as it is. Raises ConfigError when a file cannot be read."""
+    """Returns a list without includes: each is replaced by the rules that it takes. An include of a missing file, or in
+    a circle, is not changed. Raises ConfigError when a file cannot be read."""
     return "".join(_inlined(iter([text]), siblings, _Includes(), (), ()))
 
 
@@ -115,24 +115,24 @@ def _inlined(
     wanted: tuple[_Wanted, ...],
 ) -> Iterator[str]:
     for _, line in numbered(pieces):
-        shown = f"{line.rstrip()}\n"
+        whole_line = f"{line.rstrip()}\n"
         text = line.partition("#")[0].strip()
         rule = _parse_rule(text) if text else None
         if rule is None:
             if not names:
-                yield shown
+                yield whole_line
         elif rule.kind != "include" or not rule.is_readable:
             if all(one.takes(rule.marks) for one in wanted):
-                yield shown
+                yield whole_line
         else:
             name = rule.value.lower()
-            found = siblings(name) if includes.may_follow(name, names) else None
-            if found is None:
-                yield shown
+            sibling = siblings(name) if includes.may_follow(name, names) else None
+            if sibling is None:
+                yield whole_line
                 continue
             yield f"# {text}\n"
             inner = (*wanted, rule.wanted) if rule.marks else wanted
-            yield from _inlined(found[1], siblings, includes, (*names, name), inner)
+            yield from _inlined(sibling[1], siblings, includes, (*names, name), inner)
 
 
 class _Reader:
@@ -141,7 +141,7 @@ class _Reader:
         self._includes = _Includes()
 
     def read(self, pieces: Iterator[str], names: tuple[str, ...], wanted: tuple[_Wanted, ...]) -> None:
-        """Reads one file. `names` are the includes that lead to it, `wanted` what each of them takes."""
+        """Reads one file. `names` are the includes that lead to it, `wanted` their marks."""
 
         def parse_line(number: int, line: str) -> None:
             if rule := line.partition("#")[0].strip():

@@ -192,7 +192,7 @@ def test_lines_that_begin_in_different_ways_are_read_in_bulk_but_for_odd_ones(
     )
     assert list(together.entries()) == list(alone.entries())
     assert (together.skips, together.skipped, together.lines_read) == (alone.skips, alone.skipped, alone.lines_read)
-    monkeypatch.setattr(BulkLines, "take_found", None)  # what the expression finds in lines that are not alike
+    monkeypatch.setattr(BulkLines, "take_matches", None)  # so lines that are not alike cannot be taken in bulk
     assert parse_list(iter(["payload:\n", "".join(usual)]), size=999, source="l", format="clash").lines_read == 15
 
 
