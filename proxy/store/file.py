@@ -1,8 +1,8 @@
-"""The file that holds the log: created with mode 0600, checked before use, and set aside when it is damaged.
+"""The file of the log: created with mode 0600, checked before use, and set aside when it is damaged.
 
-A log that cannot be read must never stop the proxy: a file that is not Byway's, damaged, or of a newer Byway is renamed
-to `….corrupt-…`, one in a layout before OLDEST to `….layout-N-…`, and a new one is created in its place. A file that is
-merely locked or on a full disk stays as it is, and opening it is tried again later.
+A log that cannot be read never stops the proxy: a file that is not Byway's, damaged, or of a newer Byway is renamed to
+`….corrupt-…`, one in a layout before OLDEST to `….layout-N-…`, and a new one is created in its place. A file that is
+only locked or on a full disk is not renamed; the caller tries to open it again later.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 APPLICATION_ID = 0x62797761
-"""Stands in the header of the file and says that the database is Byway's: "bywa"."""
+"""The id in the header of the file that marks a database of Byway: "bywa"."""
 
 VERSION = 6
 OLDEST = 4
 """The oldest layout that is brought up to today's. A file in an older one is set aside, and keeps its name for good."""
 
 BUSY_S = 1.0
-"""How long SQLite's busy handler waits for a lock of another process, such as a `byway log` that reads."""
+"""Seconds for which SQLite's busy handler waits for a lock of another process, such as `byway log`."""
 
 SET_ASIDE_MAX = 3
-"""Number of damaged files that stay; they hold browsing history too, and only Byway removes them."""
+"""Damaged files that are kept. They hold browsing history too, and only Byway removes them."""
 
 CHECKED_BYTES = 256 * 1024 * 1024
-"""A file up to this size is checked page by page when it is opened (about a second); a larger one as it is used."""
+"""A file up to this size is checked page by page when it is opened (about a second); a larger one only as it is
+used."""
 
 LAST_ID = 2**62
-"""The highest row number that a sound log can have; beyond it there is no room for new rows."""
+"""The highest row number of a sound log. Above it there is no room for new rows."""
 
 _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
@@ -68,21 +69,21 @@ _READ_ERRORS = (
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 )
-"""Error codes of a bad sector. Write errors are not among them: a disk that is full or gone may come back."""
+"""Error codes of a bad sector. Write errors do not count: a disk that is full or gone may come back."""
 
 _AGAINST_DAMAGE = ("trusted_schema = OFF", "cell_size_check = ON")
-"""Pragmas for a file that somebody else may have written: its schema calls no functions, and each page that is read is
-checked to be well formed (sqlite.org/security.html)."""
+"""Pragmas for a file that another program may have written: its schema may call no functions, and the form of each page
+is checked when it is read (sqlite.org/security.html)."""
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
-"""Endings of the files that SQLite puts beside a database: the write-ahead log, its index in shared memory, and the
-rollback journal. They hold content too, so they get the same mode and move with it."""
+"""Endings of SQLite's files beside a database: the write-ahead log, its index in shared memory, and the rollback
+journal. They hold content too, so they get the same mode and are renamed together."""
 
 _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
 class Unusable(sqlite3.DatabaseError):
-    """The file is no log of Byway, or a damaged one; the message says what is wrong."""
+    """The file is not a log of Byway, or is damaged. The message has the fault."""
 
     mark = "corrupt"
     """What the name of the file gets when it is set aside."""
@@ -100,17 +101,17 @@ class Opened(NamedTuple):
     """The result of opening the log for writing. The caller closes `db`."""
 
     db: sqlite3.Connection
-    is_new: bool  # there was no file before, or none that could be used
+    is_new: bool  # there was no usable file before
     notices: tuple[str, ...]  # sentences for the user
-    inode: int  # of the file that is open; 0: in memory
+    inode: int  # of the open file; 0: in memory
     aside: Path | None = None  # the new name of a file that could not be used
 
 
 def open_store(path: Path | None, *, check: bool = True) -> Opened:
-    """Opens the log for writing; None: one in memory. `check`: every page is checked first.
+    """Opens the log for writing; None: a log in memory. `check`: checks every page first.
 
-    Raises sqlite3.Error or OSError when it cannot be opened now and may be later. The connection may be used by any
-    thread, by one at a time.
+    Raises sqlite3.Error or OSError when it cannot be opened now, but may be later. Any thread may use the connection,
+    one at a time.
     """
     if path is None:
         # isolation_level=None: Python's sqlite3 begins no transactions of its own, `transaction` does.
@@ -127,10 +128,10 @@ def open_store(path: Path | None, *, check: bool = True) -> Opened:
 
 
 def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """Opens a connection that can only read, for one thread. The caller closes it. Raises sqlite3.Error and OSError.
+    """Opens a read-only connection for one thread. The caller closes it. Raises sqlite3.Error and OSError.
 
-    `immutable`: without locks and without the write-ahead log, so only what a checkpoint has moved into the file is
-    there. A reader needs it where it can write nothing: even to read, SQLite creates the `-shm` file."""
+    `immutable`: without locks and without the write-ahead log, so rows are missing until a checkpoint moves them into
+    the file. A reader needs it in a folder that it cannot write: even to read, SQLite creates the `-shm` file."""
     _check_regular(path)
     uri = _uri(path, "ro") + ("&immutable=1" if immutable else "")
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
@@ -160,7 +161,7 @@ def files_set_aside(path: Path) -> list[Path]:
 
 
 def set_aside(path: Path, error: BaseException | None = None) -> Path:
-    """Renames a file and SQLite's files beside it, gives them mode 0600, and deletes the oldest damaged ones beyond
+    """Renames a file with SQLite's files beside it, gives them mode 0600, and deletes the oldest damaged ones beyond
     SET_ASIDE_MAX. Returns the new name. Raises OSError."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     mark = error.mark if isinstance(error, Unusable) else Unusable.mark
@@ -177,8 +178,8 @@ def set_aside(path: Path, error: BaseException | None = None) -> Path:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error shows that the file itself is bad: its content, or the part of the disk that it lies on."""
-    if isinstance(error, Unusable | UnicodeDecodeError):  # SQLite's message quotes what a damaged file holds
+    """Whether an error shows that the file itself is bad: its content, or its part of the disk."""
+    if isinstance(error, Unusable | UnicodeDecodeError):  # SQLite's message quotes the content of a damaged file
         return True
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
@@ -193,7 +194,7 @@ def decoded(data: bytes) -> str:
 
 
 def is_stale(error: BaseException) -> bool:
-    """Whether an error shows that the file was replaced or its tables were changed: opening it again may help."""
+    """Whether an error shows that the file was replaced, or its tables changed: then it helps to open it again."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
@@ -202,7 +203,7 @@ def is_stale(error: BaseException) -> bool:
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Runs the block in one transaction, which is rolled back when it raises."""
     # IMMEDIATE takes the write lock now. A transaction that begins as a reader and upgrades later may fail with
-    # SQLITE_BUSY at once: the busy handler is not called where waiting would be a deadlock.
+    # SQLITE_BUSY at once: SQLite does not call the busy handler if waiting would be a deadlock.
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -214,8 +215,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def truncate_wal(db: sqlite3.Connection) -> None:
-    """Moves everything from the write-ahead log into the file and empties the former, where deleted rows would live on.
-    Raises sqlite3.Error."""
+    """Moves the content of the write-ahead log into the file, and empties it: deleted rows would remain there. Raises
+    sqlite3.Error."""
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -228,14 +229,14 @@ def _open_file(path: Path, *, check: bool) -> Opened:
         if not is_new:
             _check(db, path, every_page=check)
         notices: tuple[str, ...] = ()
-        # The write-ahead log needs shared memory, which network file systems lack: then SQLite stays with the rollback
-        # journal, and readers and the writer wait for each other.
+        # The write-ahead log needs shared memory, which network file systems lack. There SQLite keeps the rollback
+        # journal, so readers and the writer wait for each other.
         if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             notices = (f"The folder of {path.name} does not support SQLite's write-ahead log (a network disk?).",)
         if is_new:
             _create(db)
         return Opened(db, is_new, notices, os.stat(path).st_ino)
-    except UnicodeDecodeError:  # SQLite's message quotes what the file holds
+    except UnicodeDecodeError:  # SQLite's message quotes the content of the file
         db.close()
         raise Unusable("its text cannot be read") from None
     except sqlite3.Error as error:
@@ -265,14 +266,14 @@ def _make_file(path: Path) -> bool:
 
 
 def _check_file(path: Path) -> None:
-    """Raises Unusable for a file that SQLite should not even open; gives any other one mode 0600."""
+    """Raises Unusable for a file that SQLite should not open; gives any other file mode 0600."""
     try:
         _check_regular(path)
     except FileNotFoundError:
         raise Unusable("a link to a file that does not exist") from None
     with path.open("rb") as opened:
         header = opened.read(20)
-    # An empty file is refused, too: SQLite would take it for a new database.
+    # An empty file is refused too: SQLite would take it for a new database.
     if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:
         raise Unusable("not a database")
     _make_private(path)
@@ -282,9 +283,9 @@ def _check_file(path: Path) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    """Raises Unusable for a path that is no regular file: SQLite may hang on a FIFO. Raises OSError when there is no
+    """Raises Unusable for a path that is not a regular file: SQLite may hang on a FIFO. Raises OSError when there is no
     file."""
-    # stat, and no open: closing any descriptor of a file ends the locks that SQLite has on it in this process (POSIX).
+    # stat without open: closing any descriptor of a file ends the locks that SQLite has on it in this process (POSIX).
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise Unusable("not a regular file")
 
@@ -299,7 +300,7 @@ def _configure(db: sqlite3.Connection) -> None:
     db.text_factory = decoded
     for pragma in (
         *_AGAINST_DAMAGE,
-        "secure_delete = ON",  # the log is browsing history: what is deleted is overwritten
+        "secure_delete = ON",  # the log is browsing history, so deleted rows are overwritten
         "synchronous = NORMAL",  # with a write-ahead log a crash of ours loses nothing that was committed
         "temp_store = MEMORY",
         f"journal_size_limit = {4 * 1024 * 1024}",
@@ -334,7 +335,7 @@ def _check(db: sqlite3.Connection, path: Path, *, every_page: bool) -> None:
 
 
 def check_layout(db: sqlite3.Connection) -> None:
-    """Raises Unusable, or another sqlite3.Error, for a connection to what is not a log in today's layout."""
+    """Raises Unusable, or another sqlite3.Error, if a connection is not to a log in today's layout."""
     if _check_version(db) != VERSION:
         raise Unusable("its layout was changed")
     _check_tables(db)
@@ -355,7 +356,7 @@ def _check_version(db: sqlite3.Connection) -> int:
 
 
 def _check_tables(db: sqlite3.Connection) -> None:
-    """Raises Unusable when the tables are not those of a log."""
+    """Raises Unusable if the tables are not those of a log."""
     if _columns(db) != _expected_columns():
         raise Unusable("its tables are not those of a log")
     if db.execute("SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone() is not None:

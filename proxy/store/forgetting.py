@@ -1,8 +1,8 @@
-"""Removes visited names from the disk: from the log, and from the files beside it that may hold some.
+"""Removes visited names from the disk: from the log, and from files beside it that may hold some.
 
 A deleted row is overwritten (`secure_delete`), the file is rebuilt without free pages, and the write-ahead log is
-emptied, so that no raw byte of a name stays in them. Logs that were set aside hold names too and cannot be edited:
-they are deleted whatever is asked.
+emptied, so no byte of a name stays in them. Logs that were set aside hold names too, but cannot be edited: they are
+always deleted.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from proxy.store.rows import HOUR_S
 
 @frozen_dataclass
 class Forgotten:
-    """What to forget: everything, or one host with its subdomains, or what came since a moment, or was on a network."""
+    """The selection to forget: everything, a host with its subdomains, all since a moment, or all of a network."""
 
     host: str = ""
     since: float = 0.0
     """Seconds since the epoch; 0: from the beginning."""
     network: str = ""
-    """The id of a network; empty: on all."""
+    """The id of a network; empty: all networks."""
 
     @property
     def is_all(self) -> bool:
         return not self.host and not self.since and not self.network
 
     def names(self, host: str) -> bool:
-        """Whether a host is to be forgotten that is remembered without its time and network."""
+        """Whether to forget a host that is stored without time and network."""
         return not self.host or host == self.host or host.endswith(f".{self.host}")
 
     def is_named_in(self, text: str) -> bool:
-        """Whether a text names the host or a subdomain of it, and not only a longer name that has it in the middle."""
+        """Whether a text has the host or one of its subdomains. A longer name that only contains the host does not
+        count."""
         host = self.host
         at = text.find(host) if host else -1
         while at >= 0:
@@ -53,7 +54,7 @@ class Forgotten:
         return False
 
     def covers(self, scope: str, since: float, network: str) -> bool:
-        """Whether a belief about `scope` on a network, held since then, is to be forgotten."""
+        """Whether to forget a belief about `scope` on a network that dates from `since`."""
         if self.host:
             return self.names(scope)
         if self.network:
@@ -66,7 +67,7 @@ def _is_of_label(character: str) -> bool:
 
 
 def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
-    """Deletes rows and every trace of them in the file. Raises sqlite3.Error."""
+    """Deletes the selected rows, and all traces of them in the file. Raises sqlite3.Error."""
     values = {"host": what.host, "tail": f".{what.host}", "since": what.since, "hour": what.since - HOUR_S,
               "network": what.network}  # fmt: skip
     if what.host:
@@ -95,11 +96,11 @@ def forget_rows(db: sqlite3.Connection, what: Forgotten) -> None:
 
 _EXPLAINED = {"outcome": ("why", "error", "plan"), "attempt": ("error",), "belief": ("why",), "change": ("why",),
               "result": ("text",)}  # fmt: skip
-"""The columns that say why, by table: of a site too whose domain was found to be blocked by what happened to others."""
+"""The columns with reasons, by table. The reason of one site may name another, such as of a domain whose hosts fail."""
 
 
 def _forget_mentions(db: sqlite3.Connection, what: Forgotten) -> None:
-    """Empties the texts about other hosts in which the host is named."""
+    """Empties texts about other hosts that name the host."""
     db.create_function("is_named_in", 1, lambda text: what.is_named_in(str(text)), deterministic=True)
     try:
         for table, columns in _EXPLAINED.items():
@@ -108,12 +109,12 @@ def _forget_mentions(db: sqlite3.Connection, what: Forgotten) -> None:
                 where = f"instr({column}, :host) > 0 AND is_named_in({column})"
                 db.execute(f"UPDATE {table} SET {column} = {empty} WHERE {where}", {"host": what.host})  # noqa: S608  # as above
     finally:
-        db.create_function("is_named_in", 1, None)  # else the connection would hold the name
+        db.create_function("is_named_in", 1, None)  # else the connection would keep the name
 
 
 def forget_files(paths: Paths, what: Forgotten) -> list[str]:
-    """Deletes the files beside the log that may hold visited names, and returns what they were, in words. Raises
-    BywayError when one cannot be deleted."""
+    """Deletes the files beside the log that may hold visited names. Returns the kinds of deleted files, in words.
+    Raises BywayError when one cannot be deleted."""
     folder = paths.state_dir
     gone = []
     if aside := files_set_aside(paths.store_file):
@@ -125,15 +126,15 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
     if what.is_all:
         profiles = folder / "browser"
         in_snaps = Path(os.path.expanduser("~/snap")).glob(f"*/common/byway/{snap_name(folder)}")
-        for words, found in (
+        for words, paths_of_kind in (
             ("the browser profile", [profiles, *_chromium_caches(profiles), *in_snaps]),
             ("data of addons", [folder / "addons"]),
             ("configurations kept by earlier imports", paths.backups),
             ("what was blocked on the way to relays", [paths.relay_ways_file]),
             ("which relays failed", [paths.relay_health_file]),
         ):
-            if there := [path for path in found if os.path.lexists(path)]:
-                others += there
+            if existing := [path for path in paths_of_kind if os.path.lexists(path)]:
+                others += existing
                 gone.append(words)
     for path in (*aside, *surveys, *others):
         _delete(path)
@@ -141,19 +142,19 @@ def forget_files(paths: Paths, what: Forgotten) -> list[str]:
 
 
 def _chromium_caches(profiles: Path) -> Iterator[Path]:
-    """Yields where Chromium keeps the cache of a profile that lies in the user's folder of settings, as it does on
-    macOS: in the user's folder of caches, under the same name."""
+    """Yields the folder of Chromium's cache for profiles in the user's folder of settings, as on macOS: it has the same
+    name in the user's folder of caches."""
     if sys.platform == "darwin":
         settings, caches = "~/Library/Application Support", "~/Library/Caches"
     else:
         settings = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
         caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    with contextlib.suppress(ValueError):  # it lies elsewhere, and so does its cache
+    with contextlib.suppress(ValueError):  # the profiles are elsewhere, with their cache
         yield Path(os.path.expanduser(caches)) / profiles.relative_to(os.path.expanduser(settings))
 
 
 def _is_meant(survey: Path, what: Forgotten) -> bool:
-    """Whether the file of an interrupted test holds what is to be forgotten. One that cannot be read may."""
+    """Whether the file of an interrupted test may hold the selection; True if it cannot be read."""
     try:
         if what.host:
             return what.host.encode() in survey.read_bytes()
@@ -165,7 +166,7 @@ def _is_meant(survey: Path, what: Forgotten) -> bool:
 def _delete(path: Path) -> None:
     try:
         if path.is_dir() and not path.is_symlink():
-            import shutil  # it loads the modules of bz2 and xz, which no start needs
+            import shutil  # it imports bz2 and xz, which no start needs
 
             shutil.rmtree(path)
         else:

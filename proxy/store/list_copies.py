@@ -1,8 +1,8 @@
-"""The last good copies of fetched lists, and how their fetches went, kept across restarts.
+"""The last good copies of fetched lists and the results of their fetches, kept across restarts.
 
-Each URL has two files of the user's alone, named by a hash of it: the text of the list, and what is known about it. The
-text is replaced as a whole, and only by one that was checked, so a reader never sees half a list. With `--ephemeral`
-nothing is written: new copies are in memory, and those on disk still serve.
+Each URL has two files with mode 0600, named by its hash: the text of the list, and its CopyInfo. The text is replaced
+as a whole, and only by a checked one, so a reader never sees half a list. With `--ephemeral` nothing is written: new
+copies are in memory, and copies on disk are still used.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COPY_LIMIT = 64 * 1024 * 1024
-"""Bytes of a list, as of one that is a file (routing/lists/formats.py)."""
+"""Bytes of the largest list; for lists in files, routing/lists/formats.py has the same limit."""
 
 UNUSED_S = 30 * 86_400.0
-"""A copy that no list of the configuration has used for so long is deleted."""
+"""Age at which a copy is deleted that no list of the configuration uses."""
 
 _INFO_LIMIT = 64 * 1024
 _TEXT_LIMIT = 4096
@@ -43,23 +43,23 @@ _FAR_FUTURE = 1e11
 
 @frozen_dataclass
 class CopyInfo:
-    """What is known about one URL. Times are seconds since the epoch, 0 for never."""
+    """The state of the copy of one URL. Times are seconds since the epoch; 0: never."""
 
     url: str
     fetched_at: float = 0.0
-    """When the source last confirmed the copy, by sending it or by answering that it has not changed; 0: no copy."""
+    """When the source last sent the copy or answered that it has not changed; 0: there is no copy."""
     changed_at: float = 0.0
-    """When the copy came."""
+    """When the copy was fetched."""
     entries: int = 0
-    """Of the copy."""
+    """Entries of the copy."""
     jitter: float = 1.0
-    """The share of `refresh`, or of the back-off, after which it is due: computers that were switched on together do
-    not ask together."""
+    """The share of `refresh`, or of the back-off, after which a fetch is due, so that computers that were switched on
+    together do not fetch together."""
     failed_at: float = 0.0
     failures: int = 0
-    """In a row, since the copy was last confirmed."""
+    """Failed fetches in a row, since the copy was last confirmed."""
     error: str = ""
-    """Why the last fetch failed, in a sentence; empty when it did not."""
+    """Why the last fetch failed, in a sentence; empty if it did not."""
 
     @property
     def has_copy(self) -> bool:
@@ -72,7 +72,7 @@ class ListCopies:
     def __init__(self, folder: Path, *, ephemeral: bool = False) -> None:
         self._folder = folder
         self._ephemeral = ephemeral
-        self._infos: dict[str, CopyInfo] = {}  # what is not on disk
+        self._infos: dict[str, CopyInfo] = {}  # those that are not on disk
         self._contents: dict[str, bytes] = {}
         self._trials: ListTrials | None = None
         self._allows_trials = True
@@ -80,7 +80,7 @@ class ListCopies:
 
     @property
     def trials(self) -> ListTrials:
-        """What tries lists out before they are read. Made with the first list: many a run has none."""
+        """The trials of lists. They are made with the first list, since many runs have none."""
         with self._making:
             if self._trials is None:
                 from proxy.store.list_trials import ListTrials
@@ -98,17 +98,17 @@ class ListCopies:
                 self._trials.end()
 
     def file(self, url: str) -> Path:
-        """The file of the text of a URL's copy."""
+        """Returns the path of the text of a URL's copy."""
         return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.txt"
 
     def info(self, url: str) -> CopyInfo:
-        """Returns what is known about a URL. A damaged file counts as none, and one that cannot be read as one without
-        a copy, whose `error` says why."""
+        """Returns the state of a URL's copy. A damaged file counts as missing. If the file cannot be read, the result
+        has no copy, and its `error` is the reason."""
         return self._infos.get(url) or _read_info(self.file(url).with_suffix(".json"), url)
 
     def content(self, url: str) -> bytes | None:
-        """Returns the text of the copy; None when there is none. Raises ConfigError when it cannot be read, or another
-        user could change it."""
+        """Returns the text of the copy; None: there is no copy. Raises ConfigError when it cannot be read, or when
+        another user could change it."""
         if url in self._contents:
             return self._contents[url]
         file = self.file(url)
@@ -120,7 +120,7 @@ class ListCopies:
         return read_obeyed(file, limit=COPY_LIMIT).data
 
     def replace(self, info: CopyInfo, content: bytes) -> None:
-        """Keeps a new copy. Raises BywayError when it cannot be written: the previous one stays."""
+        """Stores a new copy. Raises BywayError when it cannot be written; the previous copy then stays."""
         if self._ephemeral:
             self._contents[info.url] = content
         else:
@@ -129,7 +129,7 @@ class ListCopies:
         self.note(info)
 
     def note(self, info: CopyInfo) -> None:
-        """Keeps what is known about a URL; in memory when it cannot be written."""
+        """Stores the state of a URL's copy; in memory if it cannot be written."""
         self._infos[info.url] = info
         if self._ephemeral:
             return
@@ -142,11 +142,11 @@ class ListCopies:
             self._infos.pop(info.url, None)
 
     def delete_unused(self, urls: Collection[str], now: float) -> None:
-        """Deletes the copies of other URLs than these, once they have not been written for UNUSED_S."""
+        """Deletes the copies of all other URLs that were not written for UNUSED_S."""
         if self._ephemeral:
             return
         used = {self.file(url).stem for url in urls}
-        with contextlib.suppress(OSError):  # no folder yet, or one that cannot be written: they only stay longer
+        with contextlib.suppress(OSError):  # no folder, or no permission: the copies only stay longer
             for file in self._folder.iterdir():
                 if file.stem not in used and now - file.stat().st_mtime > UNUSED_S:
                     file.unlink(missing_ok=True)
@@ -155,10 +155,10 @@ class ListCopies:
 def _read_info(file: Path, url: str) -> CopyInfo:
     try:
         document = json.loads(read_bytes(file, limit=_INFO_LIMIT))
-        given = {field.name: document[field.name] for field in fields(CopyInfo)}
-        if given["url"] != url or not all(_is_sane(value, name in _TEXTS) for name, value in given.items()):
+        values = {field.name: document[field.name] for field in fields(CopyInfo)}
+        if values["url"] != url or not all(_is_sane(value, name in _TEXTS) for name, value in values.items()):
             raise ValueError("not a document of this folder's")
-        return CopyInfo(**given)
+        return CopyInfo(**values)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         log.debug("%s cannot be read: %s", file, type(error).__name__)
         return CopyInfo(url)
@@ -167,7 +167,7 @@ def _read_info(file: Path, url: str) -> CopyInfo:
 
 
 def _refused(file: Path, error: ConfigError) -> str:
-    """Why a file cannot be read that may be there; empty for one that is missing."""
+    """Returns why a file cannot be read; empty if it does not exist."""
     try:
         file.lstat()
     except FileNotFoundError:

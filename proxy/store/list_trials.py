@@ -1,9 +1,9 @@
-"""Tries lists out: a list is read to the end in a process of its own before this one reads it.
+"""Tests each list in a process of its own, which parses it to the end, before this process parses it.
 
-Lists come from strangers, and a search of `re` that takes for ever holds the interpreter's lock: nothing in this
-process could end it, and no signal would be handled. The other process has bounds of time and memory, and is ended when
-it passes one. A reader does the same with the same text and options each time, so what was read there can be read
-here. A text that passed is remembered by its hash, also across restarts: a start with a known list costs nothing more.
+Anybody may have written a list, and a regular expression that runs forever holds the interpreter's lock: this process
+could neither end it nor handle a signal. The other process has limits of time and memory, and is ended at a limit. The
+result of a parser depends only on text and options, so a list that passes there is safe here. The hashes of lists that
+passed are kept, also across restarts, so a start with known lists tests nothing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from proxy.model.errors import BywayError, ConfigError, reason_of
 log = logging.getLogger(__name__)
 
 CPU_S = 20
-"""Seconds of a processor for one list, where the system bounds them. A million domains take one; beside busy programs
-that may be half a minute on the clock."""
+"""Seconds of CPU time for one list, where the system can limit them. A million domains take one; beside busy programs
+that may be half a minute of wall time."""
 
 TRIAL_S = 240.0
-"""For one list, on the clock: what bounds it where the system does not."""
+"""Seconds of wall time for one list: the limit on systems that cannot limit CPU time."""
 
 MEMORY_LIMIT = 1024 * 1024 * 1024
-"""Bytes of the other process, where the system bounds them. A million domains take 150 MB there."""
+"""Bytes of memory of the other process, where the system can limit them. A million domains take 150 MB."""
 
 NEEDS_MEMORY = 3
-"""Exit code of the other process that came to MEMORY_LIMIT."""
+"""Exit code of the other process when it reaches MEMORY_LIMIT."""
 
 _WORKER = (sys.executable, "-P", "-m", "proxy.setup.list_trial")  # -P: the current folder is not on sys.path
 _TOO_LONG = "takes too long to read, and was stopped; it may be made to do harm"
@@ -49,16 +49,16 @@ _INCLUDES = b"include:"
 
 
 class ListTrials:
-    """The trials of one process. Methods may be called from any thread, and `require` waits for the other process."""
+    """The trials of one process. Any thread may call the methods; `require` waits for the other process."""
 
     def __init__(self, file: Path | None, *, ephemeral: bool = False, worker: Sequence[str] = _WORKER) -> None:
-        """`file` keeps what passed; with `ephemeral` it is only read, and None is no file. `worker` is the command of
-        the other process."""
+        """`file` keeps the hashes of lists that passed; None: no file. With `ephemeral` it is only read. `worker` is
+        the command of the other process."""
         self._file = file
         self._ephemeral = ephemeral
         self._worker = worker
         self._passed = Bounded[str, None](_REMEMBERED)  # hashes
-        self._failed = Bounded[str, str](_REMEMBERED)  # hash → why; of this start alone
+        self._failed = Bounded[str, str](_REMEMBERED)  # hash → reason; since the start only
         self._storing = threading.Lock()
         self._has_read = False
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -73,11 +73,12 @@ class ListTrials:
         allow_suffixes: bool,
         folder: Path | None = None,
     ) -> None:
-        """Returns when the list can be read, or refused, within the bounds, by a reader with the same options. `source`
-        names it in messages; `folder` has the files that it may include. Raises ConfigError when it cannot."""
+        """Returns once it is known that a parser with these options accepts or refuses the list within the limits.
+        `source` is the name of the list in messages; `folder` has the files that it may include. Raises ConfigError
+        when the trial fails."""
         options = [format, "allow_suffixes" if allow_suffixes else ""]
         key = _key(data, options)
-        # What a list includes may change without it.
+        # Included files may change while the list stays the same.
         keeps = folder is None or _INCLUDES not in data
         self._read()
         if keeps and key in self._passed:
@@ -95,24 +96,24 @@ class ListTrials:
             raise ConfigError(f"{source}: {fault}")
 
     def end(self) -> None:
-        """Ends the trials that run, whose lists count as refused, and allows no others. Harmless when repeated."""
+        """Ends the running trials, whose lists count as refused, and allows no more. May be called again."""
         self._ended.set()
         for process in tuple(self._running):
             process.kill()
 
     def _try(self, data: bytes, options: Sequence[str], folder: Path | None) -> str:
-        """Returns why the list must not be read here; "" when it may."""
+        """Returns why this process must not parse the list; "": it may."""
         if self._ended.is_set():
             return "was not read, since Byway ends"
         command = [*self._worker, *options, str(folder or "")]
         try:
-            # It writes nothing, but the end of its output tells its end at once; to ask again and again takes longer.
+            # It writes nothing. The end of its output shows its exit at once, which is faster than polling.
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except OSError as error:
             return f"cannot be tried out in a process of its own: {reason_of(error)}"
-        with process:  # at its end the pipes are closed, and the process has ended
+        with process:  # closes the pipes and waits for the process
             self._running.add(process)
             try:
                 process.communicate(data, timeout=TRIAL_S)
@@ -156,12 +157,13 @@ class ListTrials:
 
 
 def _key(data: bytes, options: Sequence[str]) -> str:
-    """Returns a hash of a list and of what reads it: an update of Byway tries all lists again."""
+    """Returns a hash of a list, the options and the parsers' code: after an update of Byway, all lists are tried
+    again."""
     return hashlib.sha256(f"{_code()} {options}\n".encode() + hashlib.sha256(data).digest()).hexdigest()[:40]
 
 
 def _code() -> str:
-    """Returns what changes with the readers and with Python."""
+    """Returns a text that changes when the parsers or Python change."""
     folder = Path(__file__).parents[1] / "routing" / "lists"
     with os.scandir(folder) as entries:
         written = max((entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".py")), default=0)

@@ -1,4 +1,4 @@
-"""The secret of this installation, with which network ids are hashed: an id alone does not reveal its network."""
+"""The secret key of this installation for the hashes of networks: an id alone does not reveal its network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NEW_IDS = "Networks have new ids in this run: NETWORK rules do not match, and w
 
 
 def read_network_key(paths: Paths, *, ephemeral: bool) -> bytes:
-    """Returns the key. It is made at the first run; with `ephemeral` it is read, so that NETWORK rules hold, and not
-    written. What cannot be read, or not be written, is left as it is, and the key is one of this run."""
+    """Returns the key, which the first run makes. With `ephemeral` it is read, for NETWORK rules, but not written. If
+    the file cannot be read or written, it is not changed, and the key is valid for this run only."""
     try:
         key = read_own_file(paths.network_key_file, limit=_BYTES + 1)
     except OSError as error:

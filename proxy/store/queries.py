@@ -1,6 +1,7 @@
-"""Queries of the log: its connections with their attempts, the changes of status, and what is stored beside them.
+"""Queries of the log: connections with their attempts, changes of status, and the stored beliefs, results and
+overrides.
 
-Each takes a read-only connection, and returns plain dictionaries for JSON and tables. What routes and relays did is in
+Each takes a read-only connection. Rows for JSON and tables are plain dictionaries. Queries of routes and relays are in
 `route_queries`.
 """
 
@@ -42,8 +43,8 @@ OUTCOMES = {
     " (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = 'direct' AND stage <> 'done')",
     "failed": "winner IS NULL",
 }
-"""SQL condition of each value of the filter `outcome`: delivered direct, delivered by a relay, delivered by another
-route after direct had failed, delivered by none."""
+"""The SQL condition of each value of the filter `outcome`: direct delivered, a relay delivered, another route delivered
+after direct had failed, no route delivered."""
 
 _OUTCOME: Mapping[str, Read] = {
     "id": int,
@@ -85,7 +86,7 @@ _CHANGE: Mapping[str, Read] = {
 
 
 class LogFilter(TypedDict, total=False):
-    """Selects connections of the log; a connection must match every key that is given and is not None."""
+    """Selects connections of the log. A connection must match every key that is present and not None."""
 
     since: float  # seconds since the epoch; default 0
     until: float | None  # seconds since the epoch, itself excluded
@@ -93,15 +94,15 @@ class LogFilter(TypedDict, total=False):
     route: str | None  # one of its attempts used this route
     outcome: str | None  # a key of OUTCOMES
     row_id: int | None
-    before: int | None  # those that stand behind the row with this id, newest first; none if it is gone
+    before: int | None  # connections older than that of this row id; none if it is gone
     limit: int  # at most this many rows, the newest; default 200, never more than LIMIT_MAX
 
 
 def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]:
     """Returns the connections that match, the newest first, each with its attempts. Raises ValueError for an `outcome`
     that OUTCOMES does not have."""
-    # A column of SQLite holds values of any type, and texts compare greater than all numbers: the upper limit excludes
-    # what a damaged file may hold.
+    # An SQLite column holds values of any type, and texts compare greater than numbers: the upper limit excludes bad
+    # values of a damaged file.
     where = ["at >= ? AND at <= ?"]
     values: list[Any] = [selected.get("since", 0.0), MOMENT_MAX]
     if (row_id := selected.get("row_id")) is not None:
@@ -140,13 +141,13 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]
             some,
         ).fetchall()
         for attempt in read_rows(rows, _ATTEMPT):
-            if (of_outcome := attempts.get(attempt.pop("outcome_id"))) is not None:  # else a damaged index led to it
+            if (of_outcome := attempts.get(attempt.pop("outcome_id"))) is not None:  # None: the index is damaged
                 of_outcome.append(attempt)
     return outcomes
 
 
 def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 200) -> list[Document]:
-    """Returns the changes of status, the newest first: of one scope, or all of them."""
+    """Returns the changes of status of one scope, or of all scopes, the newest first."""
     where, values = ("", ()) if scope is None else ("AND scope = ?", (to_text(scope),))
     rows = db.execute(
         f"SELECT {', '.join(_CHANGE)} FROM change WHERE at <= ? {where}"  # noqa: S608 - our own words
@@ -165,8 +166,8 @@ class FailedVisit:
 
 
 def failed_visits(db: sqlite3.Connection, since: float, network: str) -> list[FailedVisit]:
-    """Returns the newest visits since then that no route delivered, without those that a rule refused and those that
-    their client left at once."""
+    """Returns the newest visits since then that no route delivered. Visits that a rule refused, or that the client left
+    before GAVE_UP_S, do not count."""
     rows = db.execute(
         "SELECT at, host FROM outcome WHERE at BETWEEN ? AND ? AND network = ? AND winner IS NULL AND action <> 'BLOCK'"
         " AND (closed_by NOT IN ('client', 'user') OR duration_s >= ?) ORDER BY at DESC LIMIT ?",
@@ -176,7 +177,7 @@ def failed_visits(db: sqlite3.Connection, since: float, network: str) -> list[Fa
 
 
 def delivered_at(db: sqlite3.Connection, network: str) -> float:
-    """Returns when a visit last began that a route delivered and that is logged by name; 0: never."""
+    """Returns when the last delivered visit that is logged by name began; 0: there is none."""
     row = db.execute(
         "SELECT max(at) FROM outcome WHERE at BETWEEN 0 AND ? AND network = ? AND winner IS NOT NULL",
         (MOMENT_MAX, to_text(network)),
@@ -185,13 +186,13 @@ def delivered_at(db: sqlite3.Connection, network: str) -> float:
 
 
 GAVE_UP_S = 3.0
-"""Who waits this long and leaves has seen that nothing comes."""
+"""Seconds after which a client that leaves has seen that no answer comes."""
 
 FAILED_VISITS_MAX = 1_000
 
 
 def oldest(db: sqlite3.Connection) -> float | None:
-    """Returns when the oldest stored connection began; None: there is none."""
+    """Returns when the oldest logged connection began; None: there is none."""
     row = db.execute("SELECT min(at) FROM outcome WHERE at BETWEEN 0 AND ?", (MOMENT_MAX,)).fetchone()
     return None if row is None or row[0] is None else float(row[0])
 

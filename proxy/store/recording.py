@@ -1,8 +1,7 @@
-"""Reads logged connections back into outcomes, for `byway addons replay`.
+"""Reads logged connections as outcomes, for `byway addons replay`.
 
-The log leaves out what no decision needs: the client's address, and what a plain HTTP request asked for, for which
-`GET /` stands in. Rows of an older Byway have no plan; they are counted, as are connections that were not
-stored by name.
+The log does not have the client's address, nor the method and path of a plain HTTP request, which `GET /` replaces.
+Rows of an older Byway have no plan. They are only counted, like connections that are not logged by name.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import HOUR_S, from_text, read_count, read_evidence, read_moment, read_plan, read_span
 
 ROWS_MAX = 200_000
-"""Connections that are read at once, the newest; they take about half a gigabyte of memory."""
+"""Connections that are read at most, the newest. They take about half a gigabyte of memory."""
 
 _COLUMNS = (
     "id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s, closed_by,"
@@ -41,12 +40,12 @@ _COLUMNS = (
 
 
 _UNKNOWN = HttpRequest("GET", "/")
-"""Stands for a plain HTTP request, whose method and path are not logged."""
+"""Replaces a plain HTTP request, whose method and path are not logged."""
 
 
 @frozen_dataclass
 class RecordedConnection:
-    """One connection as the log has it."""
+    """One connection of the log."""
 
     outcome: Outcome
     network: NetworkId
@@ -54,13 +53,13 @@ class RecordedConnection:
 
 @frozen_dataclass
 class Recording:
-    """The connections logged since a moment, the oldest first, and how many cannot be replayed."""
+    """The connections logged since a moment, the oldest first, and the numbers of those that cannot be replayed."""
 
     connections: tuple[RecordedConnection, ...]
     older: int = 0  # rows of an older Byway, without a plan
     senseless: int = 0  # rows of a damaged file
-    unnamed: int = 0  # what went direct and was only counted, by `[log] hosts`; about
-    cut: bool = False  # there was more than is read at once
+    unnamed: int = 0  # about: connections that went direct and were only counted, by `[log] hosts`
+    cut: bool = False  # there are more than ROWS_MAX
 
 
 def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS_MAX) -> Recording:
@@ -86,7 +85,7 @@ def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS
 
 
 def _attempts(db: sqlite3.Connection, since: float, rows_max: int) -> Mapping[int, Sequence[tuple[Any, ...]]]:
-    """Returns the rows of the attempts of the newest `rows_max` connections, by the connection's id."""
+    """Returns the rows of attempts of the newest `rows_max` connections, by the id of the connection."""
     attempts: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for outcome_id, *values in db.execute(
         "SELECT outcome_id, route, stage, symptom, error, started_s, elapsed_s, address, evidence FROM attempt"
@@ -99,8 +98,8 @@ def _attempts(db: sqlite3.Connection, since: float, rows_max: int) -> Mapping[in
 
 
 def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> RecordedConnection | None:
-    """Returns the connection of a row; None for a row of an older Byway, without a plan. Raises ValueError, TypeError,
-    KeyError or OverflowError for values that make no sense."""
+    """Returns the connection of a row; None: a row of an older Byway, without a plan. Raises ValueError, TypeError,
+    KeyError or OverflowError for invalid values."""
     (
         row_id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s,
         closed_by, network, stored_plan,
@@ -142,7 +141,7 @@ def _attempt(row: Sequence[Any]) -> Attempt:
 
 
 def _unnamed(db: sqlite3.Connection, since: float) -> int:
-    """Returns the number of connections that direct delivered by the hourly counts, less those logged by name."""
+    """Returns the number of connections that direct delivered, by the hourly counts, without those logged by name."""
     hour = int(since) // HOUR_S * HOUR_S
     counted = 0
     for (delivered,) in db.execute("SELECT delivered FROM route_hour WHERE route = 'direct' AND hour >= ?", (hour,)):

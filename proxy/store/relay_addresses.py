@@ -1,8 +1,7 @@
-"""The addresses of relays that are configured by name, as encrypted DNS last gave them, kept across restarts.
+"""The last addresses from encrypted DNS of relays that are configured by name, kept across restarts.
 
-With them a relay works on a network that blocks the encrypted DNS servers. A small file of the user's alone, of the
-same kind as that of the relay tests: it names relays, which the configuration does as well, and no host that was
-visited. A file that is damaged counts as none.
+With them a relay works on a network that blocks the encrypted DNS servers. They are in a small file with mode 0600. It
+names relays, as the configuration does, and no visited host. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ ENTRIES_MAX = 256
 ADDRESSES_MAX = 16
 
 KEEP_S = 30 * 86_400.0
-"""Longer than most people are away from a network, and than a server keeps its address by chance."""
+"""Seconds after which an address is too old. Most people return to a network sooner."""
 
 _REFRESH_S = 86_400.0
 _TEXT_LIMIT = 253
@@ -46,19 +45,19 @@ class _Entry:
 
 
 def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
-    """Returns the file; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    """Returns the file; None: in memory only, for `--ephemeral` and `[log] hosts = "off"`."""
     return None if ephemeral or settings.hosts == "off" else paths.relay_addresses_file
 
 
 class RelayAddresses:
-    """The last addresses of each relay on each network. See `net.dns.relay_lookup.AddressMemory`. Every method may be
-    called from any thread, and only those that write wait for the disk."""
+    """The last addresses of each relay on each network. See `net.dns.relay_lookup.AddressMemory`. Any thread may call
+    the methods; only those that write wait for the disk."""
 
     def __init__(self, file: Path | None) -> None:
         """`file` None: in memory only."""
         self._file = file
         self._entries: Mapping[tuple[str, NetworkId], _Entry] = {} if file is None else _read(file)
-        self._writing = threading.Lock()  # the file must not end with what was true before another answer
+        self._writing = threading.Lock()  # so that an older state never replaces a newer one in the file
 
     def keep_in(self, file: Path | None) -> None:
         """Moves the addresses to another file; None: into memory, and the file is deleted."""
@@ -66,29 +65,29 @@ class RelayAddresses:
             return
         with self._writing:
             if self._file is not None and file is None:
-                with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
+                with contextlib.suppress(OSError):  # no permission: the addresses in it only get older
                     self._file.unlink(missing_ok=True)
             self._file = file
             self._write()
 
     def addresses(self, host: str, network: NetworkId, now: float) -> tuple[IPAddress, ...]:
-        """Returns the last addresses of `host`: on this network, else on any; empty when there are none."""
-        found = [entry for entry in self._entries.values() if entry.host == host and 0 <= now - entry.at <= KEEP_S]
-        here = [entry for entry in found if entry.network == network]
-        return max(here or found, key=lambda entry: entry.at).addresses if found else ()
+        """Returns the last addresses of `host` on this network, else on any network; empty: there are none."""
+        entries = [entry for entry in self._entries.values() if entry.host == host and 0 <= now - entry.at <= KEEP_S]
+        here = [entry for entry in entries if entry.network == network]
+        return max(here or entries, key=lambda entry: entry.at).addresses if entries else ()
 
     def is_news(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> bool:
-        """Whether they are not remembered as such within the last day."""
+        """Whether these addresses differ from the stored ones, or those are more than a day old."""
         entry = self._entries.get((host, network))
         return entry is None or set(entry.addresses) != set(addresses) or not 0 <= now - entry.at < _REFRESH_S
 
     def remember(self, host: str, network: NetworkId, addresses: tuple[IPAddress, ...], now: float) -> None:
-        """Writes the file. What cannot be written is kept in memory, and logged."""
+        """Stores the addresses and writes the file. If that fails, they stay in memory, and a warning is logged."""
         with self._writing:
             entries = {**self._entries, (host, network): _Entry(host, network, addresses[:ADDRESSES_MAX], now)}
             if len(entries) > ENTRIES_MAX:
                 del entries[min(entries, key=lambda key: entries[key].at)]
-            self._entries = entries  # another one: somebody may be reading the old one
+            self._entries = entries  # a new mapping: another thread may be reading the old one
             self._write()
 
     def _write(self) -> None:
@@ -116,11 +115,11 @@ def _read(file: Path) -> dict[tuple[str, NetworkId], _Entry]:
 
 
 def _entry(content: Mapping[str, Any]) -> _Entry:
-    """Raises KeyError, TypeError and ValueError for what is none."""
+    """Raises KeyError, TypeError and ValueError for an invalid entry."""
     host, network, at, addresses = (content[key] for key in ("host", "network", "at", "addresses"))
     if not (isinstance(host, str) and isinstance(network, str) and len(host) <= _TEXT_LIMIT >= len(network)):
         raise ValueError("not a text of this file's")
-    if not isinstance(at, int | float) or not 0 <= at < 1e11:  # NaN fails the comparison, too
+    if not isinstance(at, int | float) or not 0 <= at < 1e11:  # NaN fails the comparison too
         raise ValueError("not a time of this file's")
     if not isinstance(addresses, list) or not addresses:
         raise ValueError("no addresses")

@@ -1,7 +1,7 @@
-"""What the user selected with `byway relay use`: one relay for each group, kept over restarts.
+"""The relays that the user selected with `byway relay use`, one for each group, kept across restarts.
 
-One small file in the state folder, also written by the command itself while no Byway runs. A file that cannot be read
-counts as no selection: a group then uses its first relay, and `byway relay list` shows which.
+They are in a small file in the state folder; the command writes it itself while no Byway runs. If it cannot be read,
+nothing is selected: a group then uses its first relay, which `byway relay list` shows.
 """
 
 from __future__ import annotations

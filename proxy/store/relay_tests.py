@@ -1,7 +1,7 @@
-"""The last test of each relay, kept across restarts: when it was, whether the relay worked, and its fault.
+"""The last test of each relay, kept across restarts: its time, whether the relay worked, and its fault.
 
-A small file of the user's alone, written as a whole by the process that ran the test: a running Byway or the command
-line. It names relays and no host that was visited or tested with. A file that is damaged counts as none.
+The tests are in a small file with mode 0600, written as a whole by the process that made the test: a running Byway or
+the command line. It names relays, and no host that was visited or used in a test. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ _TEXT_LIMIT = 200
 
 @frozen_dataclass
 class RelayTest:
-    """How one test of one relay ended."""
+    """The result of one test of one relay."""
 
     relay: str
     at: float  # seconds since the epoch
     ok: bool
     elapsed_s: float  # until the path was open, or until it failed
-    fault: str = ""  # in words, without any host
-    url_hash: str = ""  # of the relay's URL without its password: a relay of another URL was not tested
+    fault: str = ""  # in words, without a host
+    url_hash: str = ""  # of the relay's URL without its password: with another URL, the relay has not been tested
 
 
 def url_hash(url: str) -> str:
-    """Returns a hash that recognises the URL that a test was made with, and does not show it."""
+    """Returns a hash of a relay's URL without its password."""
     return hashlib.sha256(redact(url).encode()).hexdigest()[:16]
 
 
 def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
-    """Returns the file for the tests; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    """Returns the file; None: in memory only, for `--ephemeral` and `[log] hosts = "off"`."""
     return None if ephemeral or settings.hosts == "off" else paths.relay_tests_file
 
 
 class RelayTests:
-    """The last test of each relay. Every method may wait for the disk, and may be called from any thread."""
+    """The last test of each relay. Any thread may call the methods; each may wait for the disk."""
 
     def __init__(self, file: Path | None) -> None:
         """`file` None: in memory only."""
         self._file = file
         self._memory: dict[str, RelayTest] = {}
-        self._recording = threading.Lock()  # two tests that end at once must not lose each other's results
+        self._recording = threading.Lock()  # so that two tests that end at once do not lose a result
 
     def keep_in(self, file: Path | None) -> None:
         """Moves the tests to another file; None: into memory, and the file is deleted."""
@@ -70,24 +70,25 @@ class RelayTests:
         with self._recording:
             self._memory = dict(self.all())
             if self._file is not None and file is None:
-                with contextlib.suppress(OSError):  # a folder that cannot be written: its results only get older
+                with contextlib.suppress(OSError):  # no permission: the results in it only get older
                     self._file.unlink(missing_ok=True)
             self._file = file
         self.record(())
 
     def all(self) -> Mapping[str, RelayTest]:
-        """Returns the last test of each relay, by its name."""
+        """Returns the last tests, by the relay's name."""
         return self._memory if self._file is None else {**self._memory, **_read(self._file)}
 
     def of_all(self, relays: Iterable[RelayConfig]) -> dict[str, RelayTest]:
-        """Returns the last tests of these relays, by name, without those of another URL than the configured one."""
+        """Returns the last tests of these relays, by name. A test with another URL than the configured one does not
+        count."""
         tests = self.all()
         urls = {relay.name: relay.url for relay in relays if relay.name in tests}
         return {name: tests[name] for name, url in urls.items() if tests[name].url_hash == url_hash(url)}
 
     def record(self, tests: Iterable[RelayTest], *, known: Collection[str] | None = None) -> bool:
-        """Adds new tests; those of relays not among `known` are deleted. Returns False when the file cannot be written,
-        which is logged."""
+        """Adds new tests, and deletes those of relays that are not in `known`. Returns False, and logs a warning, when
+        the file cannot be written."""
         with self._recording:
             merged = {**self.all(), **{test.relay: test for test in tests}}
             if known is not None:
@@ -115,7 +116,7 @@ def _read(file: Path) -> dict[str, RelayTest]:
 
 
 def _test(entry: Mapping[str, Any]) -> RelayTest:
-    """Raises KeyError, TypeError and ValueError for what is none."""
+    """Raises KeyError, TypeError and ValueError for an invalid entry."""
     return RelayTest(
         relay=_text(entry["relay"]),
         at=_number(entry["at"]),
@@ -127,7 +128,7 @@ def _test(entry: Mapping[str, Any]) -> RelayTest:
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison, too
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison too
         raise ValueError("not a number of this file's")
     return float(value)
 

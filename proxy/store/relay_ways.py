@@ -1,8 +1,7 @@
-"""What is believed of the ways to relays, kept across restarts, so that no page is lost to a block that is known.
+"""The history of the ways to relays, kept across restarts, so that a known block costs no page.
 
-A small file of the user's alone, of the same kind as that of the relays' addresses: it names relays, their addresses
-and networks by their hashes, and no host that was visited. It is written as a whole after a way failed or works again.
-A file that is damaged counts as none.
+It is in a small file with mode 0600, written as a whole after a way fails or works again. It names relays, their
+addresses, and networks by their hashes, and no visited host. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from proxy.model.relay_way import KnownWay, RelayWay
 from proxy.store.saved_values import SavedValues, number, text
 
 WAYS_MAX = 1024
-"""A way takes at most 1,000 bytes, so that these fit into the file."""
+"""A way takes at most 1,000 bytes, so they fit into the file."""
 
 _TEXT_LIMIT = 260  # a name and a port
 _TIMES = tuple(field.name for field in fields(KnownWay) if field.name.endswith(("_at", "_until")))
 
 
 def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
-    """Returns the file; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    """Returns the file; None: in memory only, for `--ephemeral` and `[log] hosts = "off"`."""
     return None if ephemeral or settings.hosts == "off" else paths.relay_ways_file
 
 
@@ -36,26 +35,26 @@ class RelayWaysFile(SavedValues[KnownWay]):
     def __init__(self, file: Path | None) -> None:
         """`file` None: nothing is kept."""
         super().__init__(
-            file, encode=_document, decode=_known, most=WAYS_MAX, what="what is known of the ways to relays"
+            file, encode=_document, decode=_known_way, most=WAYS_MAX, what="what is known of the ways to relays"
         )
 
 
-def _document(known: KnownWay) -> dict[str, object]:
+def _document(way: KnownWay) -> dict[str, object]:
     return {
-        "network": known.network,
-        "relay": str(known.relay),
-        "endpoint": str(known.way.endpoint),
-        "address": known.way.address,
-        "strategy": known.way.strategy,
-        "symptom": known.symptom,
-        "failures": known.failures,
-        "bytes_down": known.bytes_down,
-        **{name: getattr(known, name) for name in _TIMES},
+        "network": way.network,
+        "relay": str(way.relay),
+        "endpoint": str(way.way.endpoint),
+        "address": way.way.address,
+        "strategy": way.way.strategy,
+        "symptom": way.symptom,
+        "failures": way.failures,
+        "bytes_down": way.bytes_down,
+        **{name: getattr(way, name) for name in _TIMES},
     }
 
 
-def _known(entry: Mapping[str, Any]) -> KnownWay:
-    """Raises KeyError, TypeError and ValueError for what is none."""
+def _known_way(entry: Mapping[str, Any]) -> KnownWay:
+    """Raises KeyError, TypeError and ValueError for an invalid entry."""
     way = RelayWay(
         _destination(entry["endpoint"]), text(entry["address"], _TEXT_LIMIT), text(entry["strategy"], _TEXT_LIMIT)
     )

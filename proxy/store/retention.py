@@ -1,7 +1,7 @@
-"""Removes old rows, a few at a time, so that new ones never wait long for the file.
+"""Removes old rows, a few at a time, so that new rows never wait long for the file.
 
-Ages are measured by a clock that cannot be set. A wall clock that jumps ten years, as on a machine whose clock has no
-battery, must not empty the whole log.
+Ages are measured by a clock that cannot be set: a wall clock that jumps ten years, as on a machine without a battery
+for its clock, must not empty the log.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ ROWS_AT_ONCE = 500
 """Old rows removed in one transaction."""
 
 LAPSED_BELIEF_S = 10 * 86_400.0
-"""Age at which a lapsed belief is removed: by then its score has decayed, and its episodes no longer count."""
+"""Age at which a lapsed belief is removed. By then its score has decayed, and its episodes no longer count."""
 
 
 RESULT_S = 2 * 86_400.0
-"""Age at which a result is removed: it has counted for nothing since `known_s`, a day by default."""
+"""Age at which a result is removed. It has not counted since `known_s`, a day by default."""
 
 
 class SteadyClock:
-    """Seconds since the epoch: the wall clock at the start, plus the time since by a clock that cannot be set."""
+    """Seconds since the epoch: the wall time of the start, plus the time since then by a clock that cannot be set."""
 
     def __init__(self) -> None:
         self._offset_s = time.time() - self._elapsed_s()
@@ -40,8 +40,8 @@ class SteadyClock:
 
 
 def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
-    """Removes some of the rows older than `keep_s`, and beliefs that lapsed long ago. Returns True when there are more.
-    `now` is of the SteadyClock. Raises sqlite3.Error."""
+    """Removes some of the rows older than `keep_s`, old results, and beliefs that lapsed long ago. Returns True if
+    there are more rows to remove. `now` is the time of the SteadyClock. Raises sqlite3.Error."""
     before = now - keep_s
     with transaction(db):
         old = db.execute("SELECT id FROM outcome WHERE at < ? LIMIT ?", (before, ROWS_AT_ONCE)).fetchall()
@@ -71,7 +71,7 @@ def is_old(result: StoredResult, now: float, *, keep_s: float) -> bool:
 
 
 def keep_newest(db: sqlite3.Connection, oldest_id: int) -> None:
-    """Removes connections with lower numbers: a log in memory is bounded by their count."""
+    """Removes connections with lower numbers: the number of connections in a log in memory is limited."""
     with transaction(db):
         db.execute("DELETE FROM attempt WHERE outcome_id < ?", (oldest_id,))
         db.execute("DELETE FROM outcome WHERE id < ?", (oldest_id,))

@@ -1,6 +1,6 @@
-"""Queries of what routes and relays did: of the sums by hour, and of the newest connections that are logged by name.
+"""Queries of the success of routes and relays, from the hourly sums and from the newest connections logged by name.
 
-Each takes a read-only connection. Moments are seconds since the epoch.
+Each takes a read-only connection. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxy.store.rows import (
 )
 
 RECENT_ROWS = 10_000
-"""The newest connections in which the handshakes and faults of relays are looked for: `byway status` asks for them."""
+"""Connections, the newest, that are searched for handshakes and faults of relays; `byway status` shows them."""
 
 _COUNTS: Mapping[str, Read] = {"delivered": read_count, "failed": read_count}
 _HANDSHAKES_MAX = 2_000
@@ -35,7 +35,7 @@ _RECENT = "outcome_id > (SELECT coalesce(max(id), 0) FROM outcome) - ?"
 
 @frozen_dataclass
 class RouteHour:
-    """What a route did in an hour, which began at `at`."""
+    """The success of a route in the hour that began at `at`."""
 
     at: int
     route: str
@@ -45,7 +45,7 @@ class RouteHour:
 
 @frozen_dataclass
 class RelayHour:
-    """What a relay did in an hour, which began at `at`. `failed` counts what may be its own fault."""
+    """The success of a relay in the hour that began at `at`. `failed` counts failures that may be its own fault."""
 
     at: int
     relay: str
@@ -55,7 +55,7 @@ class RelayHour:
 
 @frozen_dataclass
 class SiteRoute:
-    """What a route did for a host."""
+    """The success of a route for a host."""
 
     host: str
     route: str
@@ -64,8 +64,8 @@ class SiteRoute:
 
 
 def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """Returns the success of each route since the hour of `since`, the most used first. `share` is delivered of
-    attempts, 0 to 1."""
+    """Returns the success of each route since the hour of `since`, the most used first. `share` is the share of
+    attempts that delivered, 0 to 1."""
     rows = db.execute(
         "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
@@ -92,7 +92,7 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
 
 
 def route_hours(db: sqlite3.Connection, since: float) -> list[RouteHour]:
-    """Returns what each route did in each hour since the hour of `since`."""
+    """Returns the success of each route in each hour since the hour of `since`."""
     rows = db.execute(
         "SELECT hour, route, delivered, failed FROM route_hour WHERE hour >= ? ORDER BY hour, route",
         (int(since) // HOUR_S * HOUR_S,),
@@ -101,22 +101,22 @@ def route_hours(db: sqlite3.Connection, since: float) -> list[RouteHour]:
 
 
 def site_routes(db: sqlite3.Connection, since: float, network: str) -> list[SiteRoute]:
-    """Returns what each route did for each host on a network, of the newest connections since then that are logged by
-    name. Only hosts for which a route failed."""
+    """Returns the success of each route for each host on a network, in the newest connections since then that are
+    logged by name. Only hosts for which a route failed are returned."""
     rows = db.execute(
         "SELECT host, route, sum(stage = 'done'), sum(stage <> 'done')"  # noqa: S608 - our own words
         " FROM attempt JOIN outcome ON outcome.id = outcome_id"
         f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND network = ? GROUP BY host, route",
         (RECENT_ROWS, since, MOMENT_MAX, to_text(network)),
     )
-    found = [SiteRoute(**row) for row in read_rows(rows, {"host": from_text, "route": from_text, **_COUNTS})]
-    failing = {each.host for each in found if each.failed}
-    return [each for each in found if each.host in failing]
+    routes = [SiteRoute(**row) for row in read_rows(rows, {"host": from_text, "route": from_text, **_COUNTS})]
+    failing = {each.host for each in routes if each.failed}
+    return [each for each in routes if each.host in failing]
 
 
 def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """Returns the success of each relay since the hour of `since`; `failed` counts what may be its own fault, `usual_s`
-    is the mean time until it delivered."""
+    """Returns the success of each relay since the hour of `since`. `failed` counts failures that may be its own fault,
+    `usual_s` is the mean time until it delivered."""
     rows = db.execute(
         "SELECT relay, delivered, failed, elapsed_s FROM relay_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
@@ -139,8 +139,8 @@ def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
 
 
 def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[float]]:
-    """Returns the seconds in which each route through relays opened its paths, of the newest connections since then
-    that are logged by name and were delivered."""
+    """Returns the seconds that each route through relays took to open its paths, in the newest delivered connections
+    since then that are logged by name."""
     rows = db.execute(
         "SELECT route, evidence FROM attempt JOIN outcome ON outcome.id = outcome_id"  # noqa: S608 - our own words
         f" WHERE {_RECENT} AND at BETWEEN ? AND ? AND stage = 'done' AND route NOT LIKE 'direct%'"
@@ -151,7 +151,7 @@ def relay_handshakes(db: sqlite3.Connection, since: float) -> dict[str, list[flo
 
 
 def relay_hours(db: sqlite3.Connection, since: float) -> list[RelayHour]:
-    """Returns what each relay did in each hour since the hour of `since`."""
+    """Returns the success of each relay in each hour since the hour of `since`."""
     rows = db.execute(
         "SELECT hour, relay, delivered, failed FROM relay_hour WHERE hour >= ? ORDER BY hour, relay",
         (int(since) // HOUR_S * HOUR_S,),
@@ -160,8 +160,8 @@ def relay_hours(db: sqlite3.Connection, since: float) -> list[RelayHour]:
 
 
 def relay_openings(db: sqlite3.Connection, hours: Sequence[int]) -> dict[tuple[str, int], list[float]]:
-    """Returns the seconds in which each route through relays opened its paths, by route and hour, of the newest
-    connections of each of the `hours` (when each began) that are logged by name and were delivered."""
+    """Returns the seconds that each route through relays took to open its paths, by route and hour, in the newest
+    delivered connections of each hour that are logged by name. `hours` are the beginnings of hours."""
     times: dict[tuple[str, int], list[float]] = {}
     for hour in hours:
         rows = db.execute(
@@ -174,8 +174,8 @@ def relay_openings(db: sqlite3.Connection, hours: Sequence[int]) -> dict[tuple[s
 
 
 def relay_failures(db: sqlite3.Connection) -> list[Document]:
-    """Returns the last failure of each route at its relays, of the newest connections that are logged by name:
-    {"relay", "at", "symptom", "error", "evidence"}."""
+    """Returns the last failure of each route at a relay, in the newest connections that are logged by name: {"relay",
+    "at", "symptom", "error", "evidence"}."""
     rows = db.execute(
         "SELECT route, max(at), symptom, attempt.error, evidence"  # noqa: S608 - our own words
         " FROM attempt JOIN outcome ON outcome.id = outcome_id"
@@ -189,8 +189,8 @@ def relay_failures(db: sqlite3.Connection) -> list[Document]:
 
 
 def relays_used(db: sqlite3.Connection) -> list[Document]:
-    """Returns when each route through relays last delivered, and last failed at a relay, from the connections that are
-    logged by name: {"route", "delivered", "at", "error"}."""
+    """Returns when each route through relays last delivered, and when it last failed at a relay, in the connections
+    that are logged by name: {"route", "delivered", "at", "error"}."""
     rows = db.execute(
         "SELECT route, stage = 'done', max(at), attempt.error FROM attempt JOIN outcome ON outcome.id = outcome_id"
         " WHERE route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
@@ -201,7 +201,7 @@ def relays_used(db: sqlite3.Connection) -> list[Document]:
 
 
 def _opened_s(rows: Iterable[Row]) -> dict[str, list[float]]:
-    """The seconds in which each route through relays opened its paths, of attempts (route, evidence)."""
+    """Returns the seconds that each route through relays took to open its paths, from rows of (route, evidence)."""
     times: dict[str, list[float]] = {}
     for attempt in read_rows(rows, {"route": _relays_of, "evidence": read_evidence}):
         opened_s = attempt["evidence"].get("opened_s")
@@ -211,10 +211,10 @@ def _opened_s(rows: Iterable[Row]) -> dict[str, list[float]]:
 
 
 def _relays_of(route: object) -> str:
-    """The relays of a stored route, without its local strategies."""
+    """Returns a stored route without its local strategies."""
     return from_text(route).partition("|")[0]
 
 
 def _read_hour(value: object) -> int:
-    """When an hour began. Raises ValueError."""
+    """Reads the beginning of an hour. Raises ValueError."""
     return int(read_moment(value))

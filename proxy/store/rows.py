@@ -1,7 +1,7 @@
-"""Converts values of the model to rows and back: the only module that knows both the model and the tables.
+"""Converts values of the model to rows and back. No other module knows both the model and the tables.
 
-Every value is a parameter, never a part of the SQL. A text that UTF-8 cannot encode (a lone surrogate, from bytes of a
-peer) is stored as a blob and read back unchanged; values of a damaged file are read as far as they make sense.
+Every value is a parameter, never a part of the SQL. Text that UTF-8 cannot encode (a lone surrogate, from bytes of a
+peer) is stored as a blob and read back unchanged. Rows of a damaged file that cannot be read are skipped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from proxy.model import (
 
 HOUR_S = 3600
 MOMENT_MAX = 1e11
-"""The latest moment that is accepted, in seconds since the epoch: the year 5138, which `datetime` can represent."""
+"""The latest valid time, in seconds since the epoch: the year 5138, which `datetime` can represent."""
 
 _PORT_MAX = 65_535
 
@@ -48,12 +48,12 @@ _NOT_COUNTED = frozenset(
 """Symptoms that are evidence neither for nor against a route."""
 
 _EVIDENCE = json.JSONEncoder(default=str)
-"""`json.dumps` makes one for each call that names a default."""
+"""A shared encoder: `json.dumps` makes a new one for each call with a default."""
 
 Row = tuple[Any, ...]
 Document = dict[str, Any]
 Read = Callable[[Any], Any]
-"""Reads a value of a column. Raises ValueError for one that a damaged file, or another program, left there."""
+"""Reads a value of a column. Raises ValueError for an invalid value, from a damaged file or another program."""
 
 BELIEF_COLUMNS = tuple(f.name for f in fields(Belief))
 RESULT_COLUMNS = tuple(f.name for f in fields(StoredResult))
@@ -69,7 +69,7 @@ _INSERT_ATTEMPT = (
 )
 _INSERT_DELIVERED = (_INSERT_ATTEMPT[0], "(?, ?, ?, 'done', '', '', ?, ?, ?, ?)")
 _ROWS_AT_ONCE = (64, 8, 1)
-"""Rows of one statement: 1,024 values, of the 32,766 that it may have."""
+"""Rows of one statement: 64 have 1,024 values, of the 32,766 that a statement may have."""
 
 _INSERT_CHANGE = "INSERT INTO change (at, scope, network, before, after, cause, why) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPSERT_BELIEF = (
@@ -94,7 +94,7 @@ _ADD_RELAY_HOUR = (
 
 
 def to_text(value: str) -> str | bytes:
-    """Returns the text, or its bytes when it has a lone surrogate, which SQLite cannot store as text."""
+    """Returns the text, or its bytes if it has a lone surrogate, which SQLite cannot store as text."""
     if value.isascii():
         return value
     try:
@@ -105,7 +105,7 @@ def to_text(value: str) -> str | bytes:
 
 
 def from_text(value: object) -> str:
-    """The inverse of `to_text`; never raises, whatever a damaged file holds."""
+    """The inverse of `to_text`. It never raises, also for values of a damaged file."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8", "surrogatepass")
@@ -130,8 +130,8 @@ class Batch:
     """Rows to write in one transaction."""
 
     outcomes: list[Any] = field(default_factory=list)  # the values of all rows, one row after the other
-    attempts: list[Any] = field(default_factory=list)  # of those that failed
-    delivered: list[Any] = field(default_factory=list)  # of the others, which are most
+    attempts: list[Any] = field(default_factory=list)  # the same for attempts that failed
+    delivered: list[Any] = field(default_factory=list)  # the same for other attempts, which are most
     changes: list[Row] = field(default_factory=list)
     beliefs: dict[tuple[str, NetworkId], Belief | None] = field(default_factory=dict)
     results: dict[ResultKey, StoredResult | None] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Batch:
     relays: dict[tuple[int, str, str], list[float]] = field(default_factory=dict)
 
     def add_outcome(self, row_id: int, outcome: Outcome, network: NetworkId) -> None:
-        """Adds an outcome by name, with its attempts."""
+        """Adds an outcome with its host and its attempts."""
         request, plan, winner = outcome.request, outcome.plan, outcome.winner
         self.outcomes += (
             row_id,
@@ -173,8 +173,8 @@ class Batch:
                 )
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
-        """Adds a connection to the hourly sums of its routes and relays, without its host. A route that was tried again
-        counts once: what people read is how many of their visits came through it."""
+        """Adds a connection to the hourly sums of its routes and relays, without its host. A route that was tried twice
+        counts once, since the sums are shown as numbers of visits."""
         hour = int(outcome.at) // HOUR_S * HOUR_S
         attempts: Iterable[Attempt] = outcome.attempts
         if outcome.attempts[1:]:
@@ -184,7 +184,7 @@ class Batch:
             delivered = attempt.stage is Stage.DONE
             failed = not delivered and attempt.symptom not in _NOT_COUNTED
             if failed and route.relays and not _is_relays_failure(attempt, outcome):
-                continue  # the site's failure: no other route delivered it either
+                continue  # a failure of the site: no other route delivered it either
             if not delivered and not failed:
                 continue
             key = (hour, network, "direct" if route is DIRECT else str(route))
@@ -257,15 +257,15 @@ class Batch:
 
 
 def _is_relays_failure(attempt: Attempt, outcome: Outcome) -> bool:
-    """Whether an attempt failed at its relay: by its own fault, or because it brought nothing of a site that another
-    route delivered. That a relay refuses a destination is its right."""
+    """Whether a failed attempt counts against its relay: by its symptom, or because another route delivered the site. A
+    relay that refuses a destination has not failed."""
     if attempt.symptom.blames_relay:
         return True
     return outcome.winner is not None and attempt.symptom is not Symptom.RELAY_REFUSED
 
 
 def _one_a_route(attempts: Iterable[Attempt]) -> Iterable[Attempt]:
-    """Returns one attempt of each route: one that delivered, else one that counts as failed, if there is one."""
+    """Returns one attempt of each route: one that delivered, else one that counts as failed, else any."""
     chosen: dict[Route, Attempt] = {}
     for attempt in attempts:
         before = chosen.get(attempt.route)
@@ -277,9 +277,8 @@ def _one_a_route(attempts: Iterable[Attempt]) -> Iterable[Attempt]:
 
 
 def _insert(db: sqlite3.Connection, insert: tuple[str, str], values: list[Any]) -> None:
-    """Inserts the rows of `values`, most of them many at a time: after each statement this thread must wait until the
-    loop's gives up the interpreter, which is 5 ms while it is busy. `insert` is the statement without its values, and
-    the parameters of one row."""
+    """Inserts the rows of `values`, many in one statement: after each statement this thread may wait 5 ms until a busy
+    loop's thread releases the interpreter. `insert` is the statement without values, and the parameters of one row."""
     start, width = 0, insert[1].count("?")
     for rows in _ROWS_AT_ONCE:
         while start + rows * width <= len(values):
@@ -289,20 +288,21 @@ def _insert(db: sqlite3.Connection, insert: tuple[str, str], values: list[Any]) 
 
 @lru_cache
 def _statement(head: str, row: str, rows: int) -> str:
-    """One text for each number of rows: SQLite's compiled statement is found by it."""
+    """Returns the text of a statement. The cache gives the same text each time, by which sqlite3 finds its compiled
+    statement."""
     return f"{head} VALUES {', '.join([row] * rows)}"
 
 
 def read_rows(rows: Iterable[Row], columns: Mapping[str, Read]) -> list[Document]:
-    """Returns the values of each row by its `columns`: their names, in the order of the row, and what reads each. A row
-    that cannot be read is left out."""
-    found = []
+    """Returns the values of each row by name. `columns` are the names in the order of the row, each with its Read. A
+    row that cannot be read is left out."""
+    documents = []
     for row in rows:
         try:
-            found.append({name: read(value) for (name, read), value in zip(columns.items(), row, strict=True)})
+            documents.append({name: read(value) for (name, read), value in zip(columns.items(), row, strict=True)})
         except ValueError:
             continue
-    return found
+    return documents
 
 
 def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
@@ -341,13 +341,13 @@ def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override
 _TEXTS: Mapping[str, str] = {
     member: str(member) for kind in (Action, ClosedBy, Inbound, Protocol, Stage, Symptom) for member in kind
 }
-"""The same as plain strings, as sqlite3 wants them: `str` of a member takes three times as long."""
+"""Members of enums as the plain strings that sqlite3 needs: `str` of a member takes three times as long."""
 
 
 def _evidence(evidence: Evidence) -> str:
     if not evidence:
         return "{}"
-    if len(evidence) == 1 and type(status := evidence.get("status")) is int:  # plain HTTP: written out, as JSON has it
+    if len(evidence) == 1 and type(status := evidence.get("status")) is int:  # plain HTTP: faster than the encoder
         return f'{{"status": {status}}}'
     return _EVIDENCE.encode(dict(evidence))
 
@@ -358,7 +358,8 @@ def _route(route: Route) -> str | bytes:
 
 
 def _plan(plan: Plan) -> str:
-    """Returns the plan as JSON, without the columns `action` and `why`. `before` is the plan that addons received."""
+    """Returns the plan as JSON, without `action` and `why`, which have columns. `before` is the plan before addons
+    changed it."""
     before = plan.before
     if before is None:
         return _unchanged_plan(plan.routes, plan.intercept)
@@ -373,13 +374,13 @@ def _plan(plan: Plan) -> str:
 
 @lru_cache(maxsize=1000)
 def _unchanged_plan(routes: tuple[Route, ...], intercept: bool) -> str:
-    """The same without an addon's part: few differ, and to make the JSON takes a tenth of the whole row's time."""
+    """Returns the JSON of a plan that no addon changed. Few differ, and to make the JSON takes a tenth of the time of a
+    row."""
     return json.dumps({"routes": [str(route) for route in routes], "intercept": intercept})
 
 
 def read_plan(action: object, why: object, stored: object) -> Plan | None:
-    """Reads a plan; None for a row of an older Byway. Raises ValueError, TypeError or KeyError for a plan that makes no
-    sense."""
+    """Reads a plan; None: a row of an older Byway. Raises ValueError, TypeError or KeyError for an invalid plan."""
     if stored is None:
         return None
     document = json.loads(from_text(stored))
@@ -394,7 +395,7 @@ def read_plan(action: object, why: object, stored: object) -> Plan | None:
 
 
 def read_evidence(text: object) -> Document:
-    """Reads an attempt's evidence. Values that are no text, number, bool or null are left out."""
+    """Reads an attempt's evidence. Only values that are a text, a finite number, a bool or null are returned."""
     try:
         stored = json.loads(from_text(text))
     except (ValueError, RecursionError):
@@ -409,7 +410,7 @@ def read_evidence(text: object) -> Document:
 
 
 def read_moment(value: object) -> float:
-    """Reads a moment, in seconds since the epoch. Raises ValueError for what is none."""
+    """Reads a time in seconds since the epoch. Raises ValueError."""
     return _number(value, most=MOMENT_MAX)
 
 
@@ -448,7 +449,7 @@ def _belief(belief: Belief) -> Row:
 
 
 def _to_belief(row: Document) -> Belief:
-    """Raises ValueError, TypeError or OverflowError for values that no belief has."""
+    """Raises ValueError, TypeError or OverflowError for invalid values."""
     texts = {name: from_text(row[name]) for name in ("scope", "network", "cause", "last_good", "why")}
     if texts["last_good"]:
         Route.parse(texts["last_good"])
@@ -495,7 +496,7 @@ def _result(result: StoredResult) -> Row:
 
 
 def _to_result(row: Document) -> StoredResult:
-    """Raises ValueError or TypeError for values that no result has."""
+    """Raises ValueError or TypeError for invalid values."""
     relays = json.loads(from_text(row["relays"]))
     if not isinstance(relays, list):
         raise TypeError("relays is not a list")

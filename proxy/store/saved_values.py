@@ -1,6 +1,6 @@
-"""Values that are kept across restarts in a small file of the user's alone, saved whenever they have changed.
+"""Values in a small file with mode 0600, kept across restarts and saved whenever they have changed.
 
-Such a file is written as a whole, in a thread, and never waited for but at the end. One that is damaged counts as none.
+A thread writes the file as a whole. Nothing waits for it, except `close`. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ FILE_LIMIT = 1024 * 1024
 
 
 class SavedValues(Generic[T]):
-    """A small file of values. Only `load` waits for the disk: the others belong to a running loop,
-    and a thread writes what they leave to it, one after the other. Of what waits for a slow disk only the last is
-    written."""
+    """A small file of values. `load` waits for the disk. The other methods need a running loop; a thread writes for
+    them, one file after the other. If several versions of a file wait for a slow disk, only the last is written."""
 
     def __init__(
         self,
@@ -39,8 +38,8 @@ class SavedValues(Generic[T]):
         most: int,
         what: str,
     ) -> None:
-        """`file` None: nothing is kept. `decode` raises KeyError, TypeError or ValueError for what is none. At most
-        `most` values are kept, which together take less than FILE_LIMIT. `what` they are stands in warnings."""
+        """`file` None: nothing is saved. `decode` raises KeyError, TypeError or ValueError for an invalid value. At
+        most `most` values are saved, which together take less than FILE_LIMIT. `what` names them in warnings."""
         self._file = file
         self._encode = encode
         self._decode = decode
@@ -50,12 +49,12 @@ class SavedValues(Generic[T]):
         self._writing: asyncio.Future[None] | None = None
 
     def load(self) -> Sequence[T]:
-        """Returns what was saved; empty when there is none, or the file is damaged."""
+        """Returns the saved values; empty if there is no file, or it is damaged."""
         return () if self._file is None else self._read(self._file)
 
     def keep_in(self, file: Path | None) -> bool:
-        """Uses another file; None: none, and the one so far is deleted. Returns whether it is another one, which has to
-        be saved."""
+        """Changes the file; None: there is none, and the previous one is deleted. Returns whether the file changed, so
+        that the values have to be saved."""
         if file == self._file:
             return False
         old, self._file = self._file, file
@@ -64,23 +63,23 @@ class SavedValues(Generic[T]):
         return True
 
     def save(self, values: Sequence[T]) -> None:
-        """Replaces the file; without values it is deleted. What cannot be written is logged."""
+        """Replaces the file; without values it is deleted. A failure is logged."""
         if self._file is not None:
             self._write(self._file, values)
 
     async def written(self) -> None:
-        """Waits until nothing is left to write."""
+        """Waits until everything is written."""
         while self._writing is not None:
             await asyncio.wait({self._writing})
 
     def _write(self, file: Path, values: Sequence[T]) -> None:
-        self._waiting.pop(file, None)  # so that it is the last one
+        self._waiting.pop(file, None)  # moves it to the end
         self._waiting[file] = values
         if self._writing is None:
             self._write_next()
 
     def _write_next(self, done: asyncio.Future[None] | None = None) -> None:
-        """Leaves the next file to a thread. `done`: the one before; what it raised goes to the loop's handler."""
+        """Lets a thread write the next file. `done` is the previous write; its exception goes to the loop's handler."""
         self._writing = None
         if self._waiting:
             file = next(iter(self._waiting))
@@ -95,7 +94,7 @@ class SavedValues(Generic[T]):
             if values:
                 write_private(file, json.dumps([self._encode(value) for value in values[: self._most]]))
             else:
-                with contextlib.suppress(OSError):  # a folder that cannot be written: what is there only gets older
+                with contextlib.suppress(OSError):  # no permission: the values in it only get older
                     file.unlink(missing_ok=True)
         except BywayError as error:
             log.warning("%s is not saved: %s", self._what, error)
@@ -112,46 +111,47 @@ class SavedValues(Generic[T]):
 
 
 class SavedChanges(Generic[T]):
-    """Saves values in `file` whenever they have changed. Belongs to one loop."""
+    """Saves values in `file` when they have changed. Belongs to one loop."""
 
     def __init__(self, file: SavedValues[T], *, version: Callable[[], int], values: Callable[[], Sequence[T]]) -> None:
-        """`version` is another number after each change of the `values`, and not negative. What there is now counts as
-        saved."""
+        """`version` returns another number after each change of the `values`, never a negative one. The values of now
+        count as saved."""
         self.file = file
         self._version = version
         self._values = values
         self._saved = version()
 
     def save(self) -> None:
-        """Has the values written if they have changed."""
+        """Starts to write the values if they have changed."""
         if self._saved != (version := self._version()):
             self._saved = version
             self.file.save(self._values())
 
     def keep_in(self, place: Path | None) -> None:
-        """Uses another file from now on; None: none, and the one so far is deleted."""
+        """Changes the file; None: there is none, and the previous one is deleted."""
         if self.file.keep_in(place):
             self._saved = -1
 
     def is_saved(self) -> None:
-        """What there is now came from the file."""
+        """Marks the values as saved: they were loaded from the file."""
         self._saved = self._version()
 
     async def close(self) -> None:
-        """Saves, and waits until all is written."""
+        """Saves, and waits until everything is written."""
         self.save()
         await self.file.written()
 
 
 def number(value: object) -> int | float:
-    """Returns a number of such a file. Raises ValueError for anything else: what a user wrote there is not trusted."""
-    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison, too
+    """Returns a number from such a file, from 0 to 1e11. Raises ValueError for anything else: the file is not
+    trusted."""
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison too
         raise ValueError("not a number of this file's")
     return value
 
 
 def text(value: object, limit: int) -> str:
-    """The same for a text of at most `limit` characters."""
+    """Returns a text from such a file, of at most `limit` characters. Raises ValueError for anything else."""
     if not isinstance(value, str) or len(value) > limit:
         raise ValueError("not a text of this file's")
     return value

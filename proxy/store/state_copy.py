@@ -1,7 +1,7 @@
-"""A copy in memory of the beliefs, results and overrides that the log's file holds.
+"""A copy in memory of the beliefs, results and overrides in the log's file.
 
-The file is read once, when it is opened, and each change that is written there is made here, too. A file that was lost
-or damaged is begun anew from this copy, so that damage costs only history.
+The file is read once, when it is opened, and each change to it is also made here. A file that was lost or damaged is
+written anew from this copy, so that damage costs only history.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from proxy.store.salvage import read_overrides
 
 
 class StateCopy:
-    """The stored beliefs, by scope and network, the results, and the overrides, by host. It is changed only with the
-    lock of the database held."""
+    """The stored beliefs by scope and network, the results, and the overrides by host. Only a holder of the database's
+    lock changes it."""
 
     def __init__(self) -> None:
         self.beliefs: dict[tuple[str, NetworkId], Belief] = {}
@@ -29,7 +29,7 @@ class StateCopy:
         """Whether it has everything that was in the file at the start."""
 
     def load(self, db: sqlite3.Connection) -> int:
-        """Reads the file. What was recorded since the start is newer and wins. Returns the number of unreadable
+        """Reads the file. Values that were recorded since the start are newer and win. Returns the number of unreadable
         rows."""
         beliefs, bad_beliefs = queries.beliefs(db)
         results, bad_results = queries.results(db)
@@ -42,7 +42,7 @@ class StateCopy:
 
     def salvage(self, damaged: Path | None) -> None:
         """Reads the overrides from a damaged file if the copy is not complete yet; None: there is no such file. The
-        copy is complete afterwards: nothing else can be read."""
+        copy counts as complete afterwards, since nothing else can be read."""
         if damaged is not None and not self.is_complete:
             self.overrides = read_overrides(damaged) | self.overrides
         self.is_complete = True
@@ -57,7 +57,7 @@ class StateCopy:
             batch.write(db)
 
     def equals(self, db: sqlite3.Connection) -> bool:
-        """Whether a file holds what the copy holds."""
+        """Whether a file has the same content as the copy."""
         beliefs, bad_beliefs = queries.beliefs(db)
         results, bad_results = queries.results(db)
         return (
@@ -75,7 +75,7 @@ class StateCopy:
             self.beliefs[scope, network] = belief
 
     def set_result(self, key: ResultKey, result: StoredResult | None) -> None:
-        """None: it is over, or was forgotten."""
+        """None: the result was dropped or forgotten."""
         if result is None:
             self.results.pop(key, None)
         else:

@@ -1,9 +1,9 @@
-"""Stores outcomes, beliefs, last results and the user's overrides; no caller ever waits for the disk.
+"""Stores outcomes, beliefs, last results and the user's overrides. The event loop never waits for the disk.
 
-What is recorded goes into a bounded queue; one thread writes it in batches of at most a quarter of a second. When the
-disk is full, the file locked or missing, browsing goes on: what cannot be written waits, then is dropped and counted,
-and the file is tried again each second. The log is browsing history, so by default only hosts that needed a decision
-are stored by name, and only the user can read the file.
+Entries go into a bounded queue; one thread writes them in batches, within a quarter of a second. While the disk is
+full, or the file locked or missing, browsing goes on: entries wait, then are dropped and counted, and the file is tried
+again each second. The log is browsing history, so by default only hosts that needed a decision are stored by name, and
+only the user can read the file.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_S = 0.2
-"""How long rows are gathered. With the writing itself a row is on disk within 250 ms. Each batch costs half a
+"""Seconds for which rows are collected. With the time to write, a row is on disk within 250 ms. Each batch costs half a
 millisecond beside its rows."""
 
 BATCH_ROWS = 5_000
 QUEUE_ROWS = 20_000
-"""Outcomes that may wait. Beliefs and overrides are few and matter more: they may wait in twice as many."""
+"""Entries in the queue up to which outcomes are taken. Beliefs, results and overrides are few and matter more: for them
+the limit is twice as high."""
 
 RETRY_S = 1.0
 HOUSEKEEPING_S = 3600.0
@@ -83,20 +84,20 @@ _Item = _Recorded | DirectSums | Change | _Overridden | _Result
 
 class Store:
     """The log. `record`, `believe`, `keep_result`, `drop_result`, `set_override` and `clear_override` belong to the
-    event loop's thread: they return at once and never raise. `start`, `close` and everything that reads may
-    wait for the disk: they are called in a thread, or before and after the loop serves."""
+    event loop's thread: they return at once and never raise. `start`, `close` and all methods that read may wait for
+    the disk: call them in a thread, or before and after the loop runs."""
 
     def __init__(self, path: Path | None, settings: Log | None = None) -> None:
-        """`path` None: in memory, and nothing is ever written to a disk."""
+        """`path` None: in memory; nothing is written to a disk."""
         self._path = path
         self._queue: deque[_Item] = deque()
         self._unwritten: list[_Item] = []  # taken from the queue and not on disk yet
-        self._sums: dict[tuple[int, NetworkId], DirectSums] = {}  # both threads change it, so under a lock
+        self._sums: dict[tuple[int, NetworkId], DirectSums] = {}  # both threads change it, with `_sums_lock`
         self._sums_lock = threading.Lock()
         self._is_awake = False  # the thread will look at the queue again
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._at_once = threading.Event()  # somebody waits for what was recorded: no more is gathered
+        self._at_once = threading.Event()  # a caller of `flush` or `close` waits, so the batch is written at once
         self._is_closing = False
         self._written = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -105,7 +106,7 @@ class Store:
         self._overflowed = 0  # counted by the loop's thread
         self._discarded = 0  # counted by the writer's
         self._clock = SteadyClock()
-        self._left_out: list[Collection[int]] = []  # ids of requests, which tell nothing
+        self._left_out: list[Collection[int]] = []  # ids of requests, which reveal nothing
         self._housekeeping_at = 0.0
         self.configure(settings if settings is not None else Log())
 
@@ -118,21 +119,21 @@ class Store:
 
     @property
     def has_file(self) -> bool:
-        """Whether anything is written to a disk at all."""
+        """Whether the log is on a disk."""
         return self._path is not None
 
     def is_private(self, host: str) -> bool:
-        """Whether `[log] never` names it: it is not written down, and not to be re-tested either."""
+        """Whether `[log] never` names a host: it must not be logged, nor re-tested."""
         return self._privacy.is_private(host)
 
     def start(self) -> None:
-        """Opens the file and starts writing. Never fails for the file's sake: see `notices`."""
+        """Opens the file and starts the thread. A bad file never makes it fail: see `notices`."""
         self._database.start()
         self._thread = threading.Thread(target=self._run, name="byway-store", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Writes what waits, and ends; after at most five seconds it leaves a disk that does not answer."""
+        """Writes the queue and ends the thread. Gives up after five seconds if the disk does not answer."""
         self._is_closing = True
         self._closing.set()
         self._at_once.set()
@@ -145,7 +146,7 @@ class Store:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def record(self, outcome: Outcome, *, network: NetworkId) -> None:
-        """Queues the outcome of a connection to be stored, as far as `[log] hosts` allows."""
+        """Queues the outcome of a connection, as far as `[log] hosts` allows."""
         if self._is_closing or len(self._queue) >= QUEUE_ROWS:
             self._overflowed += 1
             return
@@ -160,8 +161,9 @@ class Store:
             self._wake_up()
 
     def count_direct(self, network: NetworkId, request: int, at: float, bytes_up: int, bytes_down: int) -> bool:
-        """Counts the connection of a request, by its id, that began `at`, for which direct alone was tried, under AUTO,
-        and delivered. False: the log may keep more of such a one, or nothing at all; `record` its outcome."""
+        """Counts a connection that began `at`, for which only direct was tried, under AUTO, and delivered. `request` is
+        the id of its request. False: it was not counted, since the log may keep more of it, or nothing: call
+        `record`."""
         if not self._privacy.counts_direct or self._is_closing or self._leaves_out(request):
             return False
         self._count(network, at, bytes_up, bytes_down)
@@ -180,7 +182,7 @@ class Store:
             self._wake_up()
 
     def believe(self, changes: Sequence[Change]) -> None:
-        """Queues changes of belief. One whose state stays the same is stored but does not enter the ledger."""
+        """Queues changes of beliefs. A change with the same state before and after is not written to the ledger."""
         for change in changes:
             self._append(change)
 
@@ -189,7 +191,7 @@ class Store:
         self._append(_Result(result.key, result, is_troubled))
 
     def drop_result(self, key: ResultKey) -> None:
-        """Queues the removal of a result, which is over or forgotten."""
+        """Queues the removal of a result."""
         self._append(_Result(key, None))
 
     def set_override(self, host: str, override: Override) -> None:
@@ -223,7 +225,7 @@ class Store:
 
     @property
     def trouble(self) -> str:
-        """Why the log cannot be written at the moment; empty when it can."""
+        """Why the log cannot be written now; empty: it can."""
         return self._database.trouble
 
     @property
@@ -232,15 +234,15 @@ class Store:
         return self._database.notices
 
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
-        """Waits until all that was recorded before is on disk; False after `timeout_s`."""
+        """Waits until all queued entries are on disk. Returns False after `timeout_s`."""
         self._at_once.set()
         self._wake_up()
         with self._written:
             return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
 
     def leave_out(self, requests: Collection[int]) -> None:
-        """Does not record the connections of these requests, by their ids, when they end: they are open, and what they
-        lead to is to be forgotten. By no time: the clock may be set."""
+        """Prevents the later recording of open connections that are to be forgotten. `requests` are the ids of their
+        requests; a time would not do, since the clock may be set."""
         if requests:
             self._left_out.append(requests)
 
@@ -248,8 +250,8 @@ class Store:
         return bool(self._left_out) and any(request in requests for requests in self._left_out)
 
     def forget(self, what: Forgotten) -> None:
-        """Removes what was recorded until now, without a trace in the file: see `leave_out` for what is recorded later.
-        Waits for the disk; raises BywayError when it cannot be done now."""
+        """Removes the selection from all that was recorded until now, without a trace in the file; for connections that
+        are still open, see `leave_out`. Waits for the disk. Raises BywayError when it cannot be done now."""
         self.flush()
 
         def forget(db: sqlite3.Connection) -> None:
@@ -287,7 +289,7 @@ class Store:
         return self.read(lambda db: route_queries.route_success(db, since))
 
     def extent(self) -> tuple[int, float | None]:
-        """Returns the bytes of the log on the disk, and when its oldest connection began; None: it has none. Blocks for
+        """Returns the bytes of the log on the disk, and when its oldest connection began; None: it has none. Waits for
         the disk."""
         oldest = self.read(queries.oldest)
         files = () if self._path is None else (self._path, self._path.with_name(f"{self._path.name}-wal"))
@@ -348,7 +350,7 @@ class Store:
         self._end()
 
     def _give_up_batch(self, error: Exception) -> None:
-        """After a fault of ours: the thread goes on, without the entries that may have caused it."""
+        """Drops the entries that may have caused a fault of Byway, so that the thread goes on."""
         sentence = (
             f"A fault of Byway ({type(error).__name__}) lost log entries: {len(self._unwritten)}. Please report it."
         )
@@ -362,7 +364,7 @@ class Store:
         self._closing.wait(RETRY_S)
 
     def _write_waiting(self) -> bool:
-        """Writes all queued entries; False when the file cannot be written now."""
+        """Writes all queued entries. Returns False when the file cannot be written now."""
         while self._queue or self._sums or self._unwritten:
             if len(self._unwritten) < BATCH_ROWS:
                 with self._sums_lock:
@@ -381,7 +383,7 @@ class Store:
         return True
 
     def _run_on_file(self, work: Query[object]) -> bool:
-        """As `LogDatabase.run`, and logs the end of a time in which it was not possible."""
+        """As `LogDatabase.run`; also logs when the file can be written again."""
         was_failing = bool(self._database.trouble)
         if not self._database.run(work):
             return False
@@ -390,7 +392,7 @@ class Store:
         return True
 
     def _remove_old_rows(self) -> bool:
-        """Removes a few old rows; True when there are more."""
+        """Removes a few old rows. Returns True if there are more."""
         now, has_more = self._clock.now(), False
 
         def remove(db: sqlite3.Connection) -> None:
@@ -406,7 +408,7 @@ class Store:
         return False
 
     def _end(self) -> None:
-        """Writes what is queued for the last time; what cannot be written now is lost."""
+        """Writes the queue for the last time. Entries that cannot be written now are lost."""
         if not self._write_waiting():
             self._discarded += self.waiting_rows
             self._queue.clear()
@@ -422,13 +424,13 @@ class Store:
         try:
             with transaction(db):
                 self._gather(self._unwritten).write(db)
-        except UnicodeDecodeError:  # a ValueError, and yet of a damaged file: SQLite's message quotes it
+        except UnicodeDecodeError:  # a ValueError, but of a damaged file, whose content SQLite's message quotes
             raise
         except _BAD_VALUES:
             self._write_one_by_one(db)
         for item in self._unwritten:
             if type(item) is tuple:
-                continue  # an outcome, as nearly all
+                continue  # an outcome, like nearly all items
             if isinstance(item, Change):
                 if item.belief is None or self._privacy.may_store(item):
                     self._state.set_belief(item.scope, item.network, item.belief)
@@ -440,8 +442,8 @@ class Store:
             keep_newest(db, self._database.next_id - MEMORY_ROWS)
 
     def _write_one_by_one(self, db: sqlite3.Connection) -> None:
-        """Writes each row in a transaction of its own, so that one bad row costs no other. Raises Unusable when the
-        file itself is at fault."""
+        """Writes each row in its own transaction, so that a bad row costs no other row. Raises Unusable when the file
+        itself is bad."""
         check_layout(db)
         for item in tuple(self._unwritten):
             try:
@@ -453,7 +455,7 @@ class Store:
                 log.warning("a log entry could not be stored: %s", type(error).__name__)
 
     def _gather(self, items: Iterable[_Item]) -> Batch:
-        """Returns the rows for those items that the current settings allow to be written."""
+        """Returns the rows for the items that the current settings allow to be written."""
         batch, privacy = Batch(), self._privacy
         for item in items:
             if isinstance(item, _Overridden):
@@ -474,6 +476,6 @@ class Store:
         return batch
 
     def _kept(self, item: _Result) -> StoredResult | None:
-        """What is stored of a result; None: nothing, and what was stored before is over."""
+        """Returns the result to store; None: the stored result is removed."""
         result, may_keep = item.result, self._privacy.may_keep
         return result if result is not None and may_keep(result, is_troubled=item.is_troubled) else None
