@@ -1,8 +1,8 @@
-"""Faults of a relay itself, classified from one failed attempt.
+"""Classifies the fault of a relay itself from one failed attempt.
 
-A refused connection or password, a bad certificate, garbage in the handshake: each is the relay's fault whatever other
-routes do. A relay that is silent or cannot be reached may be the network's fault: it counts only when another route
-works. That a relay refuses a destination is its right, and no fault.
+A refused connection or password, a bad certificate, or garbage in the handshake is always the relay's fault. The
+network may be the reason if a relay is silent or cannot be reached: that counts only if another route works. A relay
+that refuses a destination has no fault.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.model.phrase import Phrase, _
 
 
 class RelayFault(StrEnum):
-    """Why a relay fails. The value is the id in JSON."""
+    """The faults of a relay. The value is the id in JSON."""
 
     CONNECTION_REFUSED = "connection_refused"
     UNREACHABLE = "unreachable"
@@ -40,12 +40,12 @@ class RelayFault(StrEnum):
 
     @property
     def text(self) -> str:
-        """In words, to stand after "relay NAME: "."""
+        """The fault in words, after "relay NAME: "."""
         return _TEXTS[self]
 
     @property
     def needs_comparison(self) -> bool:
-        """Whether the network may be the reason as well: the relay is blamed only when another route works."""
+        """True if the network may be the reason: the fault counts only if another route works."""
         return self in (
             RelayFault.SILENT,
             RelayFault.SOCKS_UNANSWERED,
@@ -55,7 +55,7 @@ class RelayFault(StrEnum):
         )
 
     def fix(self, relay: str) -> str:
-        """What to do about it: the last command shows whether it helped."""
+        """What to do about the fault. The last command shows whether it helped."""
         fix = _FIXES[self]
         return fix.given(test=f"byway relay test {relay}") if isinstance(fix, Phrase) else fix
 
@@ -128,11 +128,11 @@ class RelayedFailure(Protocol):
 
 
 def relay_fault(failure: RelayedFailure) -> RelayFault | None:
-    """The fault of the relay itself that a failed attempt shows; None: none.
+    """Returns the fault of the relay itself that a failed attempt shows; None: it shows none.
 
-    `evidence["relay"]` says what stopped it: the symptom of the path to the relay or of its handshake, "certificate",
-    "in_clear" (a password that may not be sent) or "addon"; `evidence["clock"]` is 1 for a certificate that is not
-    valid today, `evidence["greeting"]` when TCP opened and a SOCKS greeting got no byte of an answer."""
+    `evidence["relay"]` is the symptom of the path to the relay or of its handshake, "certificate", "in_clear" (a
+    password that may not be sent) or "addon". `evidence["clock"]` is 1 for a certificate that is not valid today.
+    `evidence["greeting"]` is 1 if TCP opened and the SOCKS greeting got no byte of an answer."""
     kind = str(failure.evidence.get("relay", ""))
     match failure.symptom:
         case Symptom.RELAY_GARBAGE:
@@ -157,7 +157,7 @@ _DOWN: Mapping[str, RelayFault] = MappingProxyType(
         Symptom.REFUSED: RelayFault.CONNECTION_REFUSED,
         Symptom.UNREACHABLE: RelayFault.UNREACHABLE,
         Symptom.RESOLVE_FAILED: RelayFault.UNREACHABLE,
-        Symptom.RELAY_REFUSED: RelayFault.UNREACHABLE,  # the relay before it in a chain says so
+        Symptom.RELAY_REFUSED: RelayFault.UNREACHABLE,  # the relay before it in a chain cannot reach it
         Symptom.NO_NAME: RelayFault.NO_SUCH_HOST,
         Symptom.EOF: RelayFault.BROKE_OFF,
         Symptom.RESET: RelayFault.BROKE_OFF,
@@ -168,7 +168,7 @@ _DOWN: Mapping[str, RelayFault] = MappingProxyType(
 
 @frozen_dataclass
 class NotedFault:
-    """A fault of a relay that holds now."""
+    """A present fault of a relay."""
 
     fault: RelayFault
     since: float  # seconds since the epoch: the first of the failures in a row

@@ -1,12 +1,12 @@
 """The order among the relays of a group, by its policy (docs/detection.md, "States of a network").
 
-Only the user's own visits decide, through the health of each relay: nothing is probed, and no timer runs. A group leads
-with one member. When it fails, or a better one may go first, visits try others before it; the lead changes once, to the
-member that delivered. So several members that die at once are one change, and a member that does not deliver is none. A
-change to a better one waits until the last change is a minute old, and a member that failed rests before it may lead
-again, longer each time: so a relay that comes and goes moves few visits.
+The health of each relay decides, from the user's own visits: nothing is probed, and no timer runs. A group has one
+lead, the member that is tried first. When the lead fails, or another member may be better, visits try that one before
+it. The lead changes only to a member that has delivered, so several members that die at once cause one change. A change
+to a better member waits until the last change is a minute old. A member that failed rests before it may lead again,
+longer each time, so a relay that comes and goes moves few visits.
 
-Whenever an order may change, the version of Health grows, or `order_until` names the time. Belongs to one thread.
+Whenever an order may change, the version of Health grows, or `order_until` has the time. Belongs to one thread.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from proxy.model.bounded import Bounded
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 HOLD_S = 60.0
-"""Between two changes of the lead, unless it fails; twice that when all have failed lately. Also how long a member that
-did not deliver on trial is not tried before the lead again."""
+"""Seconds between two changes of the lead, unless it fails; twice as long when all members have failed lately. Also the
+time for which a member that failed on trial is not tried before the lead again."""
 
 FASTER_SHARE = 0.7
-"""A member replaces one that works only when it takes at most this share of its time."""
+"""A member replaces a working lead only if it takes at most this share of the lead's time."""
 
 EXIT_S = 3_600.0
-"""How long a sticky group stays with the member that replaced one that failed."""
+"""Seconds for which a site of a sticky group stays with the replacement of a member that failed."""
 
 SITES_MAX = 4_096
-"""Sites with such a replacement."""
+"""Sites with a replacement at most."""
 
 
 @dataclass(slots=True)
 class _Lead:
-    """The member with which a group leads, and the order that was last given out."""
+    """The lead of a group, and the latest order."""
 
     member: str
     changed_at: float
     candidate: str = ""
-    """A member on trial: it goes before `member` until a visit shows whether it delivers."""
-    tried_at: dict[str, float] = field(default_factory=dict)  # when each member was last put on trial, or led
-    failed_at: dict[str, float] = field(default_factory=dict)  # when each last failed on trial
+    """A member on trial: it is tried before `member` until a visit shows whether it delivers."""
+    tried_at: dict[str, float] = field(default_factory=dict)  # when each member last began a trial, or became the lead
+    failed_at: dict[str, float] = field(default_factory=dict)  # when each member last failed on trial
     order: tuple[str, ...] = ()
 
 
 @frozen_dataclass
 class _Exit:
-    """The member of a sticky group that a site uses in place of the usual one."""
+    """The member of a sticky group that a site uses in place of its usual one."""
 
     member: str
     until: float
@@ -61,19 +61,19 @@ class RelayGroups:
     """Orders the members of groups."""
 
     def __init__(self, health: Health, selected: Mapping[str, str] | None = None) -> None:
-        """`selected`: by group, the member that the user chose with `byway relay use`."""
+        """`selected`: the members that the user chose with `byway relay use`, by group."""
         self._health = health
         self.selected = dict(selected or {})
         self.in_use = False
-        """Whether a connection can teach anything about a group: no order was asked for otherwise."""
+        """True once `order` was called for a group from which `learn` learns."""
         self._leads: dict[str, _Lead] = {}
         self._led: dict[str, RelayGroup] = {}  # the groups that have a lead
-        self._sticky: dict[str, RelayGroup] = {}  # those that were asked for
+        self._sticky: dict[str, RelayGroup] = {}  # the sticky groups whose order was needed
         self._exits: Bounded[tuple[str, NetworkId, str], _Exit] = Bounded(SITES_MAX)  # the oldest first
 
     def order(self, group: RelayGroup, host: str, *, network: NetworkId, now: float) -> tuple[str, ...]:
-        """Returns the members to use for `host`, the first to be tried first: all of them, save for a group of which
-        the user selected one."""
+        """Returns the members to use for `host`, in the order of tries: all of them, or for a group with the policy
+        `select` the selected one."""
         if not group.members:
             return ()
         if group.policy is GroupPolicy.SELECT:
@@ -88,8 +88,8 @@ class RelayGroups:
     def arrange(
         self, relays: Sequence[str], groups: Sequence[RelayGroup], host: str, *, network: NetworkId, now: float
     ) -> list[str]:
-        """Returns all relays in the user's order, save that the members of a group change places among themselves. A
-        relay of several groups has its place from the first one."""
+        """Returns all relays in the user's order, except that the members of a group change places among themselves.
+        The first group of a relay decides about its place."""
         arranged = list(relays)
         placed = set[str]()
         for group in groups:
@@ -103,7 +103,7 @@ class RelayGroups:
         return arranged
 
     def order_until(self, now: float) -> float:
-        """Until when `order` and `arrange` return what they return now, as long as the version of Health is the same.
+        """Returns until when `order` and `arrange` return the same as now, if the version of Health stays the same.
         `now` itself: they may change at any time."""
         until = math.inf
         for group in (*self._led.values(), *self._sticky.values()):
@@ -123,8 +123,8 @@ class RelayGroups:
         return until
 
     def learn(self, outcome: Outcome, *, network: NetworkId, now: float) -> None:
-        """Learns from a connection, after Health has: the lead may be another now, and a site whose member failed stays
-        with the one that delivered."""
+        """Learns from a connection, after Health has learned from it: the lead may change, and a site whose member
+        failed stays with the member that delivered."""
         won = relay_name(outcome.winner) if outcome.winner is not None else ""
         failed = {
             relay_name(attempt.route)
@@ -142,12 +142,12 @@ class RelayGroups:
                 self._keep_exit(key, won, now)
 
     def selection(self, group: RelayGroup) -> str:
-        """Returns the member that the user selected; the first one when that is none of the group."""
+        """Returns the member that the user selected; the first member if the selection is not in the group."""
         chosen = self.selected.get(group.selected_in, "")
         return group.members[group.choices.index(chosen) if chosen in group.choices else 0]
 
     def lost_selections(self, groups: Sequence[RelayGroup]) -> dict[str, str]:
-        """Returns, by group, a sentence for each selection that is no relay of its group any more."""
+        """Returns a sentence for each selection that is no longer in its group, by group."""
         return {
             group.name: f"relay {chosen}, selected for group {group.name}, is not in it any more; its first relay, "
             f"{group.members[0]}, is used until you select another with `byway relay use {group.name} RELAY`"
@@ -158,8 +158,8 @@ class RelayGroups:
         }
 
     def leading(self, group: RelayGroup, now: float) -> str:
-        """Returns the member that leads now, without choosing anew; empty for a sticky group, where that depends on the
-        site, and for one without members."""
+        """Returns the present lead, without a new choice; empty for a sticky group, where it depends on the site, and
+        for a group without members."""
         if not group.members or group.policy is GroupPolicy.STICKY:
             return ""
         if group.policy is GroupPolicy.SELECT:
@@ -168,12 +168,12 @@ class RelayGroups:
         return lead.member if lead is not None and lead.member in group.members else self._ranked(group, now)[0]
 
     def select(self, name: str, choice: str) -> None:
-        """Selects a member of the group `name`, from the next connection on."""
+        """Selects a member of the group `name` for connections from now on."""
         self.selected[name] = choice
         self._health.version += 1
 
     def keep(self, groups: Sequence[RelayGroup]) -> None:
-        """Forgets what was learned about groups that are not among these: after a reload."""
+        """Forgets all other groups, after a reload."""
         in_use = [group for group in groups if group.members]
         sticky = [group for group in in_use if group.policy is GroupPolicy.STICKY]
         self._led = {group.name: group for group in in_use if group.name in self._led and group not in sticky}
@@ -187,7 +187,7 @@ class RelayGroups:
     # -- fallback and fastest: one lead for all sites --------------------------------------------------------------
 
     def _update(self, group: RelayGroup, now: float) -> tuple[str, ...]:
-        """Chooses the member to try first, the lead or one on trial, and returns the order."""
+        """Chooses the member to try first, the lead or a member on trial, and returns the order."""
         lead = self._leads.get(group.name)
         if lead is None or lead.member not in group.members:
             first = self._ranked(group, now)[0]
@@ -206,7 +206,7 @@ class RelayGroups:
         return order
 
     def _settle(self, group: RelayGroup, won: str, failed: Collection[str], now: float) -> None:
-        """Changes the lead to the member that delivered, when it was on trial or when the lead fails."""
+        """Changes the lead to the member that delivered, if that was on trial or the lead fails."""
         lead = self._leads[group.name]
         if lead.candidate in failed:
             lead.failed_at[lead.candidate] = now
@@ -218,21 +218,21 @@ class RelayGroups:
             lead.tried_at[won] = now
 
     def _better(self, group: RelayGroup, lead: _Lead, now: float) -> str:
-        """Returns the member that shall go first; the lead when there is no better one, or not yet."""
+        """Returns the member to try first: a better one, else the lead."""
         ranked = [member for member in self._ranked(group, now) if not self._failed_trial(lead, member, now)]
         best = ranked[0] if ranked else lead.member
         present, standing = self._health.standing(lead.member, now), self._health.standing(best, now)
         if standing == 0 < present:
-            return best  # it failed, and another has not
+            return best  # the lead failed, and `best` has not
         if now < lead.changed_at + (2 * HOLD_S if present else HOLD_S):
             return lead.member
         if present:
-            return best if standing < present else lead.member  # all have failed lately, and this one works
+            return best if standing < present else lead.member  # all have failed lately
         return best if group.policy is GroupPolicy.FALLBACK else self._faster(group, lead, ranked, now)
 
     def _faster(self, group: RelayGroup, lead: _Lead, ranked: Sequence[str], now: float) -> str:
-        """Returns the member of a fastest group that shall go first, when its present one works: one that was not
-        measured lately, for a minute, else one that is clearly faster."""
+        """Returns the member of a `fastest` group to try first while the lead works: for a minute one that was not
+        measured lately, else one that is clearly faster."""
         steady = [member for member in ranked if self._health.standing(member, now) == 0]
         for member in group.members:
             may_be_tried = (
@@ -251,8 +251,8 @@ class RelayGroups:
         return measured[0] if self._health.median_s(measured[0]) <= limit_s else lead.member
 
     def _ranked(self, group: RelayGroup, now: float) -> list[str]:
-        """Returns the members: those that may go first, then those that rest, then those whose breaker is open. Within
-        each in their written order, or the fastest first."""
+        """Returns the members: those that may go first, then those that rest, then those with an open breaker. Within
+        each part they have the order of the configuration, or the fastest is first."""
         if group.policy is GroupPolicy.FALLBACK:
             return sorted(group.members, key=lambda member: self._health.standing(member, now))
         return sorted(
@@ -267,14 +267,14 @@ class RelayGroups:
         return _is_within(self._health.of(member).timed_at, MEASURED_S, now)
 
     def _failed_trial(self, lead: _Lead, member: str, now: float) -> bool:
-        """Whether it failed on trial a moment ago. The lead is on no trial."""
+        """Whether a member failed on trial within HOLD_S. The lead is never on trial."""
         return member != lead.member and _is_within(lead.failed_at.get(member, -math.inf), HOLD_S, now)
 
     # -- sticky: one member for a site -----------------------------------------------------------------------------
 
     def _order_for_site(self, group: RelayGroup, key: tuple[str, NetworkId, str], now: float) -> tuple[str, ...]:
-        """Returns the order for the site of `key`: the member that it stays with, then the others by their standing and
-        by rendezvous hashing, which moves few sites when a member is added or removed."""
+        """Returns the order for the site of `key`: its replacement if it has one, then the others by standing and by
+        rendezvous hashing, which moves few sites when a member is added or removed."""
         hashed = sorted(group.members, key=lambda member: _weight(*key, member))
         ranked = sorted(hashed, key=lambda member: self._health.standing(member, now))
         kept = self._exits.get(key)
@@ -295,7 +295,7 @@ class RelayGroups:
         return (first, *(member for member in ranked if member != first))
 
     def forget_sites(self, covers: Callable[[str], bool]) -> None:
-        """Forgets with which member these sites stay."""
+        """Forgets the replacements of these sites."""
         for key in [key for key in self._exits if covers(key[2])]:
             del self._exits[key]
             self._health.version += 1
@@ -312,12 +312,12 @@ def _weight(group: str, network: NetworkId, site: str, member: str) -> bytes:
 
 
 def _is_within(at: float, for_s: float, now: float) -> bool:
-    """Whether `at` is no longer ago. A time that is still to come is from before the clock was set back."""
+    """Whether `at` is at most `for_s` ago. A time in the future, from before the clock was set back, is not."""
     return at <= now < at + for_s
 
 
 def _end_of(at: float, for_s: float, now: float) -> float:
-    """Returns when `_is_within` changes; infinite when only something new can change it."""
+    """Returns when the result of `_is_within` changes by time alone; infinity: never."""
     if now < at:
         return at
     return at + for_s if now < at + for_s else math.inf

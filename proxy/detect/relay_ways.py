@@ -1,11 +1,11 @@
-"""What is believed of the ways to each relay, on each network: which one worked, which one failed and how.
+"""Learns which ways to each relay work on each network, and how the others fail.
 
-A way counts as failed only when another way to the same relay worked: a relay that is down, or a network that is,
-says nothing of its ways. A failed way goes last, and is re-tested beside a visit when it is due. The way in use stays
-in use: an untried one may stop half-way through a page, and only a transfer shows that. What failed and what worked
-instead, compared, name the obstacle: a filter on the name, a dead address, a forged answer, a transfer that stalls.
-Where something failed it is kept over a restart (`remembered`, `restore`), and so is which way is proven to carry more
-than stalled transfers bring: else each start would have to find it out again.
+A way counts as failed only if another way to the same relay works: if the relay or the network is down, that says
+nothing about a way. A failed way is tried last, and re-tested beside a visit when that is due. The way in use stays in
+use, since an untried one may stop in the middle of a page, and only a transfer shows that. A comparison of the failed
+way with the working one names the obstacle: a filter on the name, a dead address, a forged answer, or stalled
+transfers. Failures, and ways that are proven to carry large transfers, are kept across restarts (`remembered`,
+`restore`).
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ from proxy.model.phrase import Phrase, _, sentences
 from proxy.model.relay_way import KnownWay, RelayWay, WayOrder
 
 RELAYS_MAX = 256
-"""Relays times networks that are remembered."""
+"""Pairs of a relay and a network at most."""
 
 WAYS_MAX = 64
-"""Ways that are remembered of each: 9 endpoints, some addresses, two strategies."""
+"""Ways of each pair at most: 9 endpoints, some addresses, two strategies."""
 
 AVOIDED_S = 60.0
-"""Seconds for which a way goes behind the others after the relay broke off or was silent beyond it."""
+"""Seconds for which a way is tried after the others: a transfer stalled on it, the relay's handshake failed on it, or
+another way was faster."""
 
 KEPT_S = 600.0
-"""Seconds after its last dial for which the way in use is tried first; as in RFC 6555, section 4.2, for families."""
+"""Seconds after its last dial for which the way in use is tried first, as RFC 6555, section 4.2, has for families."""
 
 STALLS_APART_S = 5.0
-"""Seconds between two stalled transfers that count as two: a page has many connections."""
+"""Seconds between stalled transfers that count as two, since a page has many connections."""
 
 _STALLS_WITHIN_S = 3600.0
 
 _PROOF_SAVED_S = 86_400.0
-"""A proof that is younger is not saved again: large transfers come every minute."""
+"""Age in seconds from which a proof is saved again: large transfers come every minute."""
 
 AFTER_HELLO = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.DROPPED, Symptom.SILENT})
-"""Failures by which a ClientHello may have been filtered, so that a strategy may help."""
+"""Symptoms after which the ClientHello may have been filtered, so that a strategy may help."""
 
 _AT_CONNECT = frozenset({Symptom.TIMEOUT, Symptom.UNREACHABLE})
-_FIRST_STEP_FROZEN = 1  # a way whose transfers stall is not tested by a handshake, so it is tried again later
+_FIRST_STEP_FROZEN = 1  # no handshake can test a way whose transfers stall, so it is tried again later than others
 
 
 class Obstacle(StrEnum):
-    """What is in the way to a relay. The value is the id in JSON."""
+    """The kinds of obstacles on the way to a relay. The value is the id in JSON."""
 
     SNI_RESET = "sni_reset"
     SNI_DROP = "sni_drop"
@@ -67,12 +68,12 @@ class RelayObstacle:
     kind: Obstacle
     failed: RelayWay
     symptom: Symptom
-    at: float  # seconds since the epoch: when it was last seen
+    at: float  # when it was last seen, seconds since the epoch
     instead: RelayWay | None = None  # the way that works
-    bytes_down: int = 0  # FROZEN: after so many
+    bytes_down: int = 0  # FROZEN: bytes that had come
 
     def text(self, relay: str) -> str:
-        """In words: what is observed, and what is used instead."""
+        """Returns sentences about the observation, and the way that is used instead."""
         where, kib = str(self.failed.target), max(1, round(self.bytes_down / 1024))
         match self.kind:
             case Obstacle.SNI_RESET:
@@ -98,15 +99,15 @@ class RelayObstacle:
 
     @property
     def words(self) -> str:
-        """In a few words, to stand beside the relay's name."""
+        """The obstacle in a few words, beside the relay's name."""
         if self.kind is Obstacle.ADDRESS:
             return _("no answer at {address} here", address=str(self.failed.target))
         return _WORDS[self.kind]
 
     def fix(self, relay: str) -> str:
-        """What to do about it: the last command shows whether it helped."""
+        """What to do about the obstacle. The last command shows whether it helped."""
         test = f"byway relay test {relay}"
-        # Else a page is lost when the other one is tried again.
+        # Put first, since a page is lost whenever the bad address is tried again.
         if self.kind is Obstacle.FROZEN and self.instead is not None:
             return _(
                 "reload pages that stopped; put {address} first in its URL, then {test}",
@@ -142,7 +143,7 @@ _FIXES: Mapping[Obstacle, Phrase] = MappingProxyType(
 
 @dataclass(slots=True)
 class _Record:
-    """One way. Times are in seconds since the epoch; 0: never."""
+    """The history of one way. Times are in seconds since the epoch; 0: never."""
 
     worked_at: float = 0.0
     failed_at: float = 0.0
@@ -150,9 +151,9 @@ class _Record:
     symptom: Symptom = Symptom.NONE
     due_at: float = 0.0  # when it is tried again
     avoided_until: float = 0.0
-    stalled_at: float = 0.0  # when a transfer stopped for good …
-    bytes_down: int = 0  # … after so many
-    carried_at: float = 0.0  # when a transfer brought more than that
+    stalled_at: float = 0.0  # when a transfer stopped for good
+    bytes_down: int = 0  # the bytes that had come then
+    carried_at: float = 0.0  # when a transfer brought more than stalled ones do
 
 
 _FIELDS = tuple(field.name for field in fields(_Record))
@@ -165,11 +166,11 @@ class _Relay:
     """One relay on one network."""
 
     ways: _Records
-    in_use: RelayWay | None = None  # the way that a dial took last, unless it was seen to fail since …
-    used_at: float = 0.0  # … and when that was
+    in_use: RelayWay | None = None  # the way of the last dial; None: there was none, or the way has failed since
+    used_at: float = 0.0  # when a dial last used it
 
     def leave(self, way: RelayWay) -> None:
-        """`way` is no longer in use."""
+        """Ends the use of `way`, if it is in use."""
         if self.in_use == way:
             self.in_use = None
 
@@ -178,43 +179,43 @@ _NO_RECORDS: Mapping[RelayWay, _Record] = MappingProxyType({})
 
 
 class RelayWays:
-    """The ways to all relays. Belongs to one thread. A relay is known by the endpoint of its URL."""
+    """The ways to all relays. Belongs to one thread. The endpoint of its URL identifies a relay."""
 
     def __init__(self, settings: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._settings = settings
         self._rng = rng if rng is not None else random.SystemRandom()
         self._relays: Bounded[tuple[NetworkId, Destination], _Relay] = Bounded(RELAYS_MAX)
-        self._troubled: set[tuple[NetworkId, Destination]] = set()  # where a way failed or is avoided
+        self._troubled: set[tuple[NetworkId, Destination]] = set()  # the relays of which a way failed or is avoided
         self._several: frozenset[Destination] = frozenset()  # the relays with alternatives
         self.version = 0
-        """Grows when a way fails, stalls, is proven or no longer counts as failed: then what is `remembered` has to be
+        """Grows when a way fails, stalls, is proven, or no longer counts as failed, so that `remembered` has to be
         saved."""
 
     def remembered(self) -> list[KnownWay]:
-        """Returns the ways to each relay of which one failed, or of which one is proven and there are others, on
-        networks that can be recognised."""
+        """Returns the ways to keep across a restart: all ways of each relay of which one failed, or of which one is
+        proven and there are alternatives, on networks that can be recognized."""
         return [
             KnownWay(network, relay, way, **{name: getattr(record, name) for name in _FIELDS})
-            for (network, relay), known in self._relays.items()
+            for (network, relay), here in self._relays.items()
             if network != UNKNOWN_NETWORK
             and (
                 (network, relay) in self._troubled
-                or (relay in self._several and any(record.carried_at for record in known.ways.values()))
+                or (relay in self._several and any(record.carried_at for record in here.ways.values()))
             )
-            for way, record in known.ways.items()
+            for way, record in here.ways.items()
         ]
 
     def restore(self, remembered: Iterable[KnownWay], now: float) -> None:
-        """Takes over what was `remembered` by another process, but for what is too old or of the future: the clock was
-        set back."""
-        for known in remembered:
-            last = max(known.worked_at, known.failed_at, known.stalled_at)
+        """Restores ways that an earlier process `remembered`. Those that are too old are left out, and those of the
+        future, from before the clock was set back."""
+        for saved in remembered:
+            last = max(saved.worked_at, saved.failed_at, saved.stalled_at)
             if 0 <= now - last < self._settings.unvisited_s:
-                record = self._record(known.network, known.relay, known.way)
+                record = self._record(saved.network, saved.relay, saved.way)
                 for name in _FIELDS:
-                    setattr(record, name, getattr(known, name))
+                    setattr(record, name, getattr(saved, name))
                 if record.failures or record.avoided_until:
-                    self._troubled.add((known.network, known.relay))
+                    self._troubled.add((saved.network, saved.relay))
 
     def forget(self) -> None:
         """Forgets everything."""
@@ -231,18 +232,18 @@ class RelayWays:
         *,
         filtered: Collection[RelayWay] = (),
     ) -> WayOrder:
-        """Returns the ways to try. `ways` are all of them, the preferred first, each strategy behind the way without
-        one. The way in use goes before them. A strategy is tried where the hello was filtered: as far as is known, or
-        now (`filtered`). Where transfers stall, no strategy is known to help, so those ways are for when all others
-        have failed. Failed ways come last, the one that failed longest ago first."""
-        known = self._relays.get((network, relay))
-        in_use = known.in_use if known is not None and now - known.used_at < KEPT_S else None
+        """Returns the ways to try in this order: the way in use, then the others. `ways` are all ways, the preferred
+        first, each strategy after the plain way. A strategy is tried only if the ClientHello was filtered, lately or in
+        this dial (`filtered`). No strategy is known to help against stalled transfers, so ways of such an address come
+        after all others. Failed ways are last, the one that failed longest ago first."""
+        here = self._relays.get((network, relay))
+        in_use = here.in_use if here is not None and now - here.used_at < KEPT_S else None
         if (network, relay) not in self._troubled and not filtered:  # the usual case
             first = [way for way in ways if not way.strategy]
             if in_use is not None and in_use in first:
                 first.sort(key=lambda way: way != in_use)
             return WayOrder(first)
-        records = self._known(network, relay)
+        records = self._records(network, relay)
         ranked = [(_rank(way, records, filtered, now), way != in_use, way) for way in ways]
         ranked.sort(key=lambda item: item[:2])
         tried = [(rank, way) for rank, _, way in ranked if rank < _NOT_NOW]
@@ -252,14 +253,14 @@ class RelayWays:
         return WayOrder(first, [way for _, way in tried[len(first) :]])
 
     def used(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """A dial took the way, which led to the relay."""
+        """Notes that a dial reached the relay on this way, which is then in use."""
         self.worked(relay, way, network, now)
-        known = self._relays[network, relay]
-        known.in_use, known.used_at = way, now
+        here = self._relays[network, relay]
+        here.in_use, here.used_at = way, now
 
     def worked(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """The way led to the relay. This takes nothing back of a transfer that stalled. One that had failed has its
-        place in the order again."""
+        """Notes that the relay was reached on this way. A failed way then has its usual place in the order again, but
+        not one that failed because a transfer stalled."""
         record = self._record(network, relay, way)
         record.worked_at, record.avoided_until = now, 0.0
         if record.failures and record.symptom is not Symptom.FROZEN:
@@ -269,14 +270,14 @@ class RelayWays:
             self._note_trouble(network, relay)
 
     def failed(self, relay: Destination, way: RelayWay, symptom: Symptom, network: NetworkId, now: float) -> None:
-        """The way failed, and another way to the relay worked."""
+        """Notes that the way failed while another way to the relay worked."""
         self._fail(self._record(network, relay, way), symptom, now)
         self._troubled.add((network, relay))
 
     def stalled(self, relay: Destination, peer: str, bytes_down: int, network: NetworkId, now: float) -> None:
-        """A transfer over the way to `peer` ("address:port") stopped for good after `bytes_down`, while others went on.
-        The way failed when that happens twice, or once and another way carries more, or once when it is tried again
-        after that. Until then it is avoided."""
+        """Notes that a transfer on the way to `peer` ("address:port") stopped for good after `bytes_down`, while others
+        went on. The way counts as failed after a second stall, or after one if another way carries more or if the way
+        was on trial. Until then it is avoided."""
         way = self._in_use(network, relay, peer) or RelayWay(relay, host_and_port(peer)[0])
         record = self._record(network, relay, way)
         before, record.stalled_at, record.bytes_down = record.stalled_at, now, bytes_down
@@ -292,12 +293,12 @@ class RelayWays:
         self.version += 1
 
     def carried(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
-        """A transfer over the way to `peer` brought more than stalled ones do (`proof_bytes`)."""
+        """Notes that a transfer on the way to `peer` brought more than stalled ones do (`proof_bytes`)."""
         if (network, relay) not in self._troubled and relay not in self._several:
             return
         if (way := self._in_use(network, relay, peer)) is None:
             return
-        for other, record in self._known(network, relay).items():
+        for other, record in self._records(network, relay).items():
             if other == way:
                 if relay in self._several and now - record.carried_at >= _PROOF_SAVED_S:
                     self.version += 1
@@ -312,12 +313,12 @@ class RelayWays:
         self._note_trouble(network, relay)
 
     def is_unproven(self, relay: Destination, peer: str, network: NetworkId, now: float) -> bool:
-        """Whether it is worth finding out if transfers pass over the way to `peer`, which a dial has just taken. Not
-        without an alternative; not when one brought more than stalled ones do; and not when one stalled and the way is
-        not to be tried again yet: then all others have failed."""
+        """Whether to check if transfers pass on the way to `peer`, which a dial has just used. False without an
+        alternative, after a large transfer on this way, and after a stall until the way may be tried again: then it is
+        in use only because all others have failed."""
         if relay not in self._several or (way := self._in_use(network, relay, peer)) is None:
             return False
-        record = self._known(network, relay)[way]
+        record = self._records(network, relay)[way]
         if record.failures and record.symptom is Symptom.FROZEN:
             return now >= record.due_at
         if record.stalled_at:
@@ -325,46 +326,48 @@ class RelayWays:
         return not record.carried_at or now - record.carried_at >= self._settings.unvisited_s
 
     def overtaken(self, relay: Destination, way: RelayWay, network: NetworkId, now: float) -> None:
-        """Another way was quicker, and the verdict on this one is to come: the others go first for a while."""
+        """Notes that another way was faster, before it is known whether this one works. The others are tried first for
+        AVOIDED_S."""
         self._record(network, relay, way).avoided_until = now + AVOIDED_S
         self._relays[network, relay].leave(way)
         self._troubled.add((network, relay))
 
     def avoid(self, relay: Destination, peer: str, network: NetworkId, now: float) -> None:
-        """The way to `peer` was open, and the relay's handshake then failed on it: the others go first for a while."""
+        """Notes that the relay's handshake failed on the open way to `peer`. The others are tried first for
+        AVOIDED_S."""
         if (way := self._in_use(network, relay, peer)) is not None:
             self.overtaken(relay, way, network, now)
 
     def due(self, relay: Destination, ways: Collection[RelayWay], network: NetworkId, now: float) -> RelayWay | None:
-        """Returns a way among `ways` that is to be tested now, and counts that as done: a failed one whose re-test is
-        due, or one that is preferred to the way in use and was never tried, as after a slow lookup."""
-        known = self._relays.get((network, relay))
-        if known is None:
+        """Returns a way among `ways` to test now, and counts the test as done: a failed way whose re-test is due, or
+        one that is preferred to the way in use and was never tried, as after a slow lookup. None: there is none."""
+        here = self._relays.get((network, relay))
+        if here is None:
             return None
         if (network, relay) in self._troubled:
-            for way, record in known.ways.items():
+            for way, record in here.ways.items():
                 if record.failures and record.symptom is not Symptom.FROZEN and now >= record.due_at and way in ways:
                     record.due_at = now + self._delay(record.failures)
                     return way
         for way in ways:
-            if known.in_use is None or way.endpoint == known.in_use.endpoint:
+            if here.in_use is None or way.endpoint == here.in_use.endpoint:
                 return None
-            if not way.strategy and way not in known.ways:
+            if not way.strategy and way not in here.ways:
                 self._record(network, relay, way)
                 return way
         return None
 
     def obstacle(self, relay: Destination, network: NetworkId, now: float) -> RelayObstacle | None:
-        """Returns what is in the way to the relay on this network, the gravest; None when nothing is known to be."""
+        """Returns the gravest obstacle on the way to the relay on this network; None: none is known."""
         if (network, relay) not in self._troubled:
             return None
-        records = self._known(network, relay)
+        records = self._records(network, relay)
         works = {
             way: record.worked_at
             for way, record in records.items()
             if not record.failures and now - record.worked_at < self._settings.unvisited_s
         }
-        found = []
+        obstacles = []
         for way, record in records.items():
             if not record.failures or now - record.failed_at >= self._settings.unvisited_s:
                 continue
@@ -372,29 +375,29 @@ class RelayWays:
             if kind is not None:
                 proven = {each: at for each, at in works.items() if records[each].carried_at}
                 instead = _instead(way, proven if kind is Obstacle.FROZEN else works)
-                found.append(RelayObstacle(kind, way, record.symptom, record.failed_at, instead, record.bytes_down))
-        return min(found, key=lambda obstacle: _GRAVEST_FIRST.index(obstacle.kind), default=None)
+                obstacles.append(RelayObstacle(kind, way, record.symptom, record.failed_at, instead, record.bytes_down))
+        return min(obstacles, key=lambda obstacle: _GRAVEST_FIRST.index(obstacle.kind), default=None)
 
     def keep(self, relays: Collection[Destination], several: Collection[Destination] = ()) -> None:
-        """Forgets every relay that is not among `relays`: after a reload. `several`: those with alternatives."""
+        """Forgets every relay that is not in `relays`, after a reload. `several` are those with alternatives."""
         self._several = frozenset(several)
         for key in [key for key in self._relays if key[1] not in relays]:
             del self._relays[key]
             self._troubled.discard(key)
             self.version += 1
 
-    def _known(self, network: NetworkId, relay: Destination) -> Mapping[RelayWay, _Record]:
-        known = self._relays.get((network, relay))
-        return _NO_RECORDS if known is None else known.ways
+    def _records(self, network: NetworkId, relay: Destination) -> Mapping[RelayWay, _Record]:
+        here = self._relays.get((network, relay))
+        return _NO_RECORDS if here is None else here.ways
 
     def _record(self, network: NetworkId, relay: Destination, way: RelayWay) -> _Record:
-        known = self._relays.get((network, relay))
-        if known is None:
-            known = self._relays[network, relay] = _Relay(_Records(WAYS_MAX))
+        here = self._relays.get((network, relay))
+        if here is None:
+            here = self._relays[network, relay] = _Relay(_Records(WAYS_MAX))
             self._troubled.intersection_update(self._relays)
-        record = known.ways.get(way)
+        record = here.ways.get(way)
         if record is None:
-            record = known.ways[way] = _Record()
+            record = here.ways[way] = _Record()
         return record
 
     def _fail(self, record: _Record, symptom: Symptom, now: float) -> None:
@@ -405,30 +408,30 @@ class RelayWays:
         record.due_at = now + self._delay(step)
 
     def _delay(self, step: int) -> float:
-        """Seconds until the re-test after the failure of this number."""
+        """Returns the seconds until the re-test after failure number `step`."""
         steps = self._settings.retest_blocked_s
         return steps[min(step, len(steps)) - 1] * (1 + self._settings.retest_jitter * self._rng.random())
 
     def _in_use(self, network: NetworkId, relay: Destination, peer: str) -> RelayWay | None:
-        """The way to `peer` that worked last; None: unknown, or it has never worked."""
-        records = self._known(network, relay)
+        """Returns the way to `peer` that worked last; None: none ever did."""
+        records = self._records(network, relay)
         there = [way for way, record in records.items() if record.worked_at and str(way.target) == peer]
         return max(there, key=lambda way: records[way].worked_at, default=None)
 
     def _note_trouble(self, network: NetworkId, relay: Destination) -> None:
-        records = self._known(network, relay)
+        records = self._records(network, relay)
         if not any(record.failures or record.avoided_until for record in records.values()):
             self._troubled.discard((network, relay))
 
 
 _USUAL, _AVOIDED, _BEHIND, _STALLED, _FAILED, _NOT_NOW = ((float(rank), 0.0) for rank in range(6))
-"""From _BEHIND to _STALLED: ways of an address on which transfers stall."""
+"""Ranks of ways, in order. _BEHIND and _STALLED are for ways of an address on which transfers stall."""
 
 
 def _rank(
     way: RelayWay, records: Mapping[RelayWay, _Record], filtered: Collection[RelayWay], now: float
 ) -> tuple[float, float]:
-    """Where a way stands in the order; ways of one rank keep theirs."""
+    """Returns the rank of a way. Ways of the same rank keep their order."""
     record = records.get(way)
     if record is not None and record.failures and not (record.symptom is Symptom.FROZEN and now >= record.due_at):
         return (_STALLED if record.symptom is Symptom.FROZEN else _FAILED)[0], record.failed_at
@@ -446,7 +449,7 @@ _GRAVEST_FIRST = (Obstacle.FROZEN, Obstacle.SNI_RESET, Obstacle.SNI_DROP, Obstac
 
 
 def _kind(way: RelayWay, symptom: Symptom, works: Collection[RelayWay]) -> Obstacle | None:
-    """What the failure of a way means beside the ways that work; None: nothing that the network must have done."""
+    """Returns the obstacle that the failure of a way shows, compared with the ways that work; None: it shows none."""
     if symptom is Symptom.FROZEN:
         return Obstacle.FROZEN
     if way.strategy or not works:
@@ -459,5 +462,5 @@ def _kind(way: RelayWay, symptom: Symptom, works: Collection[RelayWay]) -> Obsta
 
 
 def _instead(failed: RelayWay, works: dict[RelayWay, float]) -> RelayWay | None:
-    """The way that worked last, one at the same address before others."""
+    """Returns the way that worked last, preferably one at the same address."""
     return max(works, key=lambda way: (way.plain == failed.plain, works[way]), default=None)

@@ -1,9 +1,8 @@
-"""The signals of an outcome: the rows of docs/detection.md, "Signals", that a direct attempt can show.
+"""Finds the signals of an outcome: the rows of docs/detection.md, "Signals", that a direct attempt can show.
 
-Only plain `direct` is read, since a route with a relay or a strategy says nothing about the network, and only attempts
-that the network decided: a lack of local resources, an offline computer, a refusal of the address guard and an
-abandoned attempt are no signals. What a relay got as well (the same alert, the same redirect) is the site's own.
-Whether a signal counts is decided in `beliefs.signal_counting`.
+Only attempts on plain direct are read, since a relay or a strategy hides what the network does, and only those that the
+network decided: a lack of local resources, an offline computer or a refusal of the address guard is no signal. If a
+relay got the same alert or redirect, it is the site's own. `beliefs.signal_counting` decides whether a signal counts.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from proxy.model import (
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 NOT_JUDGED: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
-"""Symptoms of an attempt that the network did not decide: a rescue from these makes no host suspect."""
+"""Symptoms of an attempt that the network did not decide. A rescue after one of them makes no host suspect."""
 
 NEEDS_BYTES_PROOF = frozenset({Cause.FROZEN, Cause.THROTTLED})
-"""Causes that count once a relay has carried what direct did not. The control gate was open when they were found."""
+"""Causes that count once a relay has carried more bytes than direct did. The control gate was open at the signal."""
 
 SURVIVES_FIRST_BYTE = NEEDS_BYTES_PROOF | {Cause.INTERCEPTION}
-"""Causes of blocks that let the first byte pass, so that a first byte does not show that they are over."""
+"""Causes of blocks that let the first byte pass: a first byte does not show that such a block is over."""
 
 LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
-"""Signals after which the address is in a residual window: see `beliefs.residual_censorship`."""
+"""Signals after which residual blocking of the address is possible: see `beliefs.residual_censorship`."""
 
 _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
     {
@@ -48,7 +47,7 @@ _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
         **dict.fromkeys((Cause.HTTP_HOST, Cause.BLOCK_PAGE), Protocol.HTTP),
     }
 )
-"""The protocol that a block affects; one that is not listed affects all."""
+"""The protocol that a block of this cause affects. Blocks of other causes affect all protocols."""
 
 _DEFAULTS = Weights()
 
@@ -63,7 +62,7 @@ _AT_ANY_STAGE: Mapping[Symptom, SignalId] = MappingProxyType(
 _PAGES: Mapping[Symptom, SignalId] = MappingProxyType(
     {Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE, Symptom.REDIRECTED: SignalId.HTTP_REDIRECT}
 )
-"""Answers to a plain HTTP request. Inside TLS only the site can give them."""
+"""Signals of answers to plain HTTP requests. Inside TLS, only the site can send such answers."""
 
 _BY_STAGE: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
     {
@@ -127,7 +126,7 @@ _CAUSES: Mapping[SignalId, Cause] = MappingProxyType(
 
 @frozen_dataclass
 class Failure:
-    """Why a direct route did not deliver, in a client's connection or in a measurement."""
+    """A failure of direct, in a client's connection or in a measurement."""
 
     stage: Stage
     symptom: Symptom
@@ -136,12 +135,12 @@ class Failure:
 
     @property
     def is_resolver_silence(self) -> bool:
-        """Whether the resolver gave no answer, as opposed to a bad one."""
+        """Whether the resolver gave no answer at all."""
         return self.symptom is Symptom.TIMEOUT or self.evidence.get("code") == "silent"
 
 
 def signal_of(failure: Failure) -> SignalId | None:
-    """The signal for blocking that a failure shows (docs/detection.md, "Signals"); None: it says nothing about it."""
+    """Returns the signal for blocking that a failure shows (docs/detection.md, "Signals"); None: it shows none."""
     stage, symptom, protocol = failure.stage, failure.symptom, failure.protocol
     if symptom in _AT_ANY_STAGE:
         return _AT_ANY_STAGE[symptom]
@@ -166,7 +165,7 @@ class Observed:
 
     @property
     def leads_to(self) -> str:
-        """The redirect target or wrong address, which unrelated sites share when it is a censor's; empty: none."""
+        """The redirect target or the wrong address; empty: neither. If it is a censor's, unrelated sites share it."""
         if self.signal.id is SignalId.HTTP_REDIRECT:
             return str(self.attempt.evidence.get("elsewhere", ""))
         if self.signal.id is SignalId.DNS_MISMATCH:
@@ -175,29 +174,29 @@ class Observed:
 
 
 def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float = 3.0) -> list[Observed]:
-    """The signals of the direct attempts: first what stopped each, in their order, then what is wrong with the DNS
-    answer (`evidence["dns"]`), which is often known later."""
+    """Returns the signals of the attempts on direct: first those of their symptoms, in order, then those of the DNS
+    answers (`evidence["dns"]`), which are often known only later."""
     direct = [attempt for attempt in outcome.attempts if attempt.route == DIRECT]
     if len(direct) == 1 and direct[0].symptom is Symptom.NONE and "dns" not in direct[0].evidence:
-        return []  # most
-    found = [(attempt, _kind(attempt, outcome, gave_up_s)) for attempt in direct]
-    found += [(attempt, _dns(attempt)) for attempt in direct]
-    return [_observed(outcome, attempt, kind, weights) for attempt, kind in found if kind]
+        return []  # the usual case
+    kinds = [(attempt, _kind(attempt, outcome, gave_up_s)) for attempt in direct]
+    kinds += [(attempt, _dns(attempt)) for attempt in direct]
+    return [_observed(outcome, attempt, kind, weights) for attempt, kind in kinds if kind]
 
 
 def cause(kind: SignalId) -> Cause:
-    """The cause that a signal points at (docs/detection.md, "Causes"); `Cause.NONE` for one that points at none."""
+    """Returns the cause that a signal indicates (docs/detection.md, "Causes"); `Cause.NONE`: it indicates none."""
     return _CAUSES.get(kind, Cause.HTTP_HOST if kind.startswith("http_") else Cause.NONE)
 
 
 def concerns(because: Cause | str, protocol: Protocol) -> bool:
-    """Whether a block of this cause affects `protocol`. If not, neither a success nor the route that delivered says
-    anything about the block: a filter of SNIs lets plain HTTP pass."""
+    """Whether a block of this cause affects `protocol`. If not, neither a success nor the route that delivered is
+    evidence about the block: SNI filtering lets plain HTTP pass."""
     return _MET_BY.get(because, protocol) is protocol
 
 
 def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
-    """Whether another route got the same alert, or a redirect to the same place: then it is the site's own."""
+    """Whether another route got the same alert, or a redirect to the same domain: then it is the site's own."""
     return attempt.symptom in (Symptom.ALERT, Symptom.REDIRECTED) and any(
         other.symptom is attempt.symptom
         and other.evidence.get("elsewhere") == attempt.evidence.get("elsewhere")
@@ -210,7 +209,7 @@ _AT_AN_ADDRESS = ("tcp_", "tls_", "http_")
 
 
 def redirected_only_direct(outcome: Outcome, attempt: Attempt) -> bool:
-    """Whether an attempt was redirected to another domain, and no relay to the same one."""
+    """Whether an attempt was redirected to another domain, and no relay was redirected there too."""
     place = attempt.evidence.get("elsewhere")
     return place is not None and not any(
         other.evidence.get("elsewhere") == place for other in outcome.attempts if not other.route.is_direct
@@ -229,7 +228,7 @@ def _observed(outcome: Outcome, attempt: Attempt, kind: SignalId, weights: Weigh
 
 
 def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> SignalId | None:
-    """The signal that a direct attempt shows; None when it says nothing."""
+    """Returns the signal that a direct attempt shows by its symptom; None: it shows none."""
     if attempt.symptom is Symptom.NONE or same_for_all(outcome, attempt):
         return None
     if attempt.symptom is Symptom.ABANDONED:
@@ -237,15 +236,16 @@ def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> SignalId | No
         return SignalId.GAVE_UP if left and attempt.elapsed >= gave_up_s else None
     failure = Failure(attempt.stage, attempt.symptom, outcome.protocol, attempt.evidence)
     signal = signal_of(failure)
-    # Where encrypted DNS led to the site, the name exists. That the system's resolver denies a name, which is heavier,
-    # is found by comparing resolvers and comes as evidence.
+    # If encrypted DNS led to the site, the name exists. A denial by the system's resolver weighs more: a comparison of
+    # resolvers finds it, and it comes as evidence.
     exists = any("doh" in other.route.wrap and other.delivered for other in outcome.attempts)
     silent = signal is SignalId.DNS_FAILED and failure.is_resolver_silence
     return SignalId.DNS_SILENT if silent and exists else signal
 
 
 def _dns(attempt: Attempt) -> SignalId | None:
-    """What is wrong with the system resolver's answer. It holds for an abandoned attempt as well."""
+    """Returns the signal of the system resolver's answer; None: there is none. It also counts for an abandoned
+    attempt."""
     if attempt.symptom in NOT_JUDGED:
         return None
     kind = attempt.evidence.get("dns")

@@ -1,9 +1,9 @@
-"""Classifies a certificate chain: the site's own, or made by somebody who intercepts TLS.
+"""Classifies a certificate chain: the site's own, or made by TLS interception.
 
-A root that states are known to intercept with is recognised by its certificate, by its key, or by what its key signed:
-most servers do not send the root itself, and seven roots of Kazakhstan share one name. Otherwise an issuer that the
-system does not trust is suspect, and one that the system trusts but no public log knows belongs to a company proxy or
-an antivirus. What follows for a site is decided in `beliefs`.
+A known interception root of a state is recognized by its certificate, by its key, or by a certificate that its key
+signed: most servers do not send the root itself, and seven roots of Kazakhstan share one name. Any other issuer is
+suspect if the system does not trust it. If the system trusts it, but no public log has the certificate, it belongs to a
+company proxy or an antivirus. `beliefs` decides what follows for a site.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import certificates
 
 CHAIN_LIMIT = 10
-"""Certificates of a chain that are read; OpenSSL's default depth is 100, and public chains have 2 to 4."""
+"""Certificates of a chain that are read. OpenSSL's default depth is 100; public chains have 2 to 4."""
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class CertificateKind(StrEnum):
-    """Who issued a certificate, and what is wrong with it."""
+    """The kinds of certificates, by issuer and fault."""
 
     SITE = "site"  # trusted, and in a public log: the site's own
     KNOWN_ROOT = "known_root"  # a state's interception root
     UNTRUSTED = "untrusted"  # an issuer outside the trust store
     WRONG_NAME = "wrong_name"  # for another host: a captive portal, or a server that is not set up
     EXPIRED = "expired"  # not valid today; or this computer's clock is wrong
-    RESIGNED = "resigned"  # the system trusts it, and no public log knows it
+    RESIGNED = "resigned"  # the system trusts it, but it is in no public log
     NONE = "none"  # no certificate came
 
 
@@ -44,13 +44,13 @@ class Root:
 
     sha256: str  # of the certificate, hex
     spki_sha256: str  # of its public key
-    what: str  # one phrase: whose it is, and when it was in use
-    key: bytes = b""  # the SubjectPublicKeyInfo, to know what it signed
+    what: str  # one phrase: its owner, and when it was in use
+    key: bytes = b""  # the SubjectPublicKeyInfo, to verify its signatures
 
 
 @frozen_dataclass
 class ClassifiedChain:
-    """What a chain is. `fingerprint` is the known root's SHA-256, else that of the topmost issuer's name."""
+    """The result for a chain. `fingerprint` is the known root's SHA-256, else that of the topmost issuer's name."""
 
     kind: CertificateKind
     fingerprint: str = ""
@@ -58,7 +58,7 @@ class ClassifiedChain:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether somebody else presents a certificate for the site."""
+        """Whether the certificate is not the site's own: TLS interception."""
         return self.kind in (CertificateKind.KNOWN_ROOT, CertificateKind.UNTRUSTED, CertificateKind.RESIGNED)
 
 
@@ -71,7 +71,7 @@ class KnownRoots:
 
     @classmethod
     def parse(cls, text: str, source: str) -> KnownRoots:
-        """From `certs/known_roots.json`. Raises ConfigError."""
+        """Parses `certs/known_roots.json`. Raises ConfigError."""
         try:
             return cls(_root(row) for row in json.loads(text)["roots"])
         except (ValueError, KeyError, TypeError) as error:
@@ -81,8 +81,8 @@ class KnownRoots:
         return len(self._roots)
 
     def find(self, chain: Sequence[bytes]) -> Root | None:
-        """The known root in a chain, or the one whose key signed a certificate of it: an interceptor whose root is
-        trusted here need not send it, and may send anything in its place."""
+        """Returns the known root in a chain, or the one whose key signed a certificate of the chain; None: there is
+        none. An interceptor whose root is trusted here need not send it, and may send anything in its place."""
         for der in chain[:CHAIN_LIMIT]:
             root = self._by_hash.get(certificates.sha256(der))
             if root is None and (key := certificates.public_key(der)):
@@ -97,7 +97,7 @@ def classify_chain(
     chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots
 ) -> ClassifiedChain:
     """Classifies the `chain` (DER, the site's own certificate first) that was presented for `host`. `verified`: the
-    system's store trusts it for this host; `expired`: it would, on another day."""
+    system's trust store accepts it for this host. `expired`: it would accept it on another day."""
     if not chain:
         return ClassifiedChain(CertificateKind.NONE)
     if (root := roots.find(chain)) is not None:

@@ -330,10 +330,10 @@ def test_an_old_obstacle_is_none(ways: RelayWays) -> None:
 def test_there_is_a_limit_to_all_of_it(ways: RelayWays) -> None:
     for number in range(WAYS_MAX + 1):
         ways.failed(VPS, RelayWay(VPS, f"2001:db8::{number:x}"), Symptom.RESET, HOME, NOW)
-    assert len(ways._known(HOME, VPS)) == WAYS_MAX
+    assert len(ways._records(HOME, VPS)) == WAYS_MAX
     for number in range(RELAYS_MAX):
         ways.failed(Destination("a.test", 1 + number), PLAIN, Symptom.RESET, HOME, NOW)
-    assert len(ways._known(HOME, VPS)) == 0
+    assert len(ways._records(HOME, VPS)) == 0
     assert order(ways) == [PLAIN, PLAIN_2, ALTERNATIVE]
     assert len(ways._troubled) <= RELAYS_MAX + 1
 

@@ -1,1 +1,1 @@
-"""Whose page an answer is: the site's, a block page, a login page."""
+"""Classifies pages: the site's own, a block page, or a redirect."""

@@ -1,12 +1,11 @@
-"""Block pages, known by what stands in them.
+"""Recognizes block pages by fingerprints.
 
-A fingerprint is a row of the format that OONI, Censored Planet and Citizen Lab share: where to look, what for, and
-whether a find means a block page or, on the contrary, something that only looks like one (scope `fp`: a captcha, an
-error of a CDN). Where both are found the more specific one decides, that is the longer: `redirect` alone does not
-acquit a page that quotes a provider's own block page by its address. Vague wording (scope `vbw`) never counts: ordinary
-pages say "blocked" too.
+A fingerprint is a row of the format that OONI, Censored Planet and Citizen Lab share: a place, a pattern, and whether a
+match means a block page or a veto, a page that only looks like one (scope `fp`: a captcha, an error of a CDN). If both
+match, the more specific pattern decides, that is the longer one: `redirect` alone does not veto a page that has the
+address of a provider's block page. Vague wording (scope `vbw`) never counts: ordinary pages say "blocked" too.
 
-Matching is linear in the page: a regular expression is taken only when it is plain text with `.` and `.*` between.
+A match takes time linear in the page: a regular expression is accepted only if it is plain text with `.` and `.*`.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 
 ROWS_LIMIT = 20_000
-"""Rows of one file; OONI's have 1729."""
+"""Rows of one file at most; OONI's have 1729."""
 
 PATTERN_LIMIT = 2000
-"""Characters of a pattern; the longest of OONI's has 831."""
+"""Characters of the longest pattern; OONI's have up to 831."""
 
 SHORTEST = 4
-"""Characters below which a text found somewhere in a page tells nothing."""
+"""Characters of the shortest pattern. A shorter one occurs in ordinary pages."""
 
 PAGE_LIMIT = 256 * 1024
-"""Characters of a page that are looked at: pictures inside a page push its words 100 KiB down."""
+"""Characters of a page that are searched: pictures inside a page can move its words 100 KiB down."""
 
 BODY = "body"
 _FIELD = "header."
 
-# Not for us: a vague word, a harmless notice (unpaid bill, new router), a site's own refusal.
+# Scopes that are no blocks: vague words, harmless notices (unpaid bill, new router), refusals of the site itself.
 _LEFT_OUT = frozenset({"vbw", "injb", "prov"})
 _BLOCKING = frozenset({"nat", "isp", "prod", "inst"})
 _VETO = "fp"
@@ -44,7 +43,7 @@ _PLACE = re.compile(r"header\.[a-z0-9-]{1,64}\Z")
 _HAS_LETTERS = re.compile(r"\w{2}")
 _BARE_TAG = re.compile(r"<!--.{0,12}-->|</?[A-Za-z0-9]+>")
 
-# One piece of a regular expression that we take: an escaped sign, `.*`, `.`, or a sign that means itself.
+# A piece of an accepted regular expression: an escaped sign, `.*`, `.`, or a sign without a special meaning.
 _PIECE = re.compile(
     r"\\(?P<escaped>[^A-Za-z0-9])|(?P<any>\.\*)|(?P<one>\.)|(?P<plain>[^\\.*+?\[\](){|^$]|\{(?![0-9,]))", re.DOTALL
 )
@@ -54,7 +53,7 @@ Holds = Callable[[str], bool]
 
 @frozen_dataclass
 class Fingerprint:
-    """One row. `weight` is how specific it is: the characters that must be there."""
+    """One row. `weight` is the number of characters that a match must have: how specific it is."""
 
     id: str
     place: str  # `body`, or `header.` and a name in lower case
@@ -66,36 +65,36 @@ class Fingerprint:
 
 @frozen_dataclass
 class Imported:
-    """What a file gave, and what of it was left out."""
+    """The fingerprints of a file, and the rows that were left out."""
 
     fingerprints: tuple[Fingerprint, ...]
     vague: int
-    """Rows left out because their wording is vague, or because they mean no block."""
+    """Rows that were left out because their wording is vague, or because they mean no block."""
     refused: tuple[str, ...]
-    """One sentence for each row that cannot be used, with its place."""
+    """A sentence, with file and line, for each row that cannot be used."""
 
 
 class BlockPages:
-    """All fingerprints. `match` says which one an answer carries."""
+    """All fingerprints, to be matched with answers."""
 
     def __init__(self, fingerprints: Iterable[Fingerprint] = ()) -> None:
         tables: tuple[dict[str, list[Fingerprint]], ...] = ({}, {})
         for row in sorted(fingerprints, key=lambda row: -row.weight):
             tables[row.veto].setdefault(row.place, []).append(row)
-        # Blocking, then vetoes: by place the rows, the most specific one first, and their needles.
+        # Two tables, of blocks and of vetoes: place → the rows, the most specific first, and their needles.
         self._tables = tuple(
             {place: (rows, [row.needle for row in rows]) for place, rows in table.items()} for table in tables
         )
         self.fields = frozenset(place.removeprefix(_FIELD) for place in tables[0] if place != BODY)
-        """The header fields in which a block page may be recognised, in lower case."""
+        """The header fields by which a block page may be recognized, in lower case."""
 
     def __len__(self) -> int:
         return sum(len(rows) for table in self._tables for rows, _ in table.values())
 
     def match(self, headers: Mapping[str, str], body: str) -> str:
-        """The id of the block page's row; empty when it is none that is known.
+        """Returns the id of the block page's row; empty: it is no known block page.
 
-        `headers` have names in lower case; of `body`, which is decoded, `PAGE_LIMIT` characters are looked at."""
+        The names in `headers` are in lower case. `PAGE_LIMIT` characters of the decoded `body` are searched."""
         name, at_least = "", 0
         for table in self._tables:
             best: Fingerprint | None = None
@@ -103,19 +102,19 @@ class BlockPages:
                 text = body[:PAGE_LIMIT] if place == BODY else headers.get(place.removeprefix(_FIELD), "")
                 if not text:
                     continue
-                for row in compress(rows, map(text.__contains__, needles)):  # no step of Python for a needle not there
+                for row in compress(rows, map(text.__contains__, needles)):  # in C for rows whose needle is missing
                     if row.weight < at_least or (best is not None and row.weight <= best.weight):
                         break
                     if row.holds(text):
                         best = row
                         break
             if best is None:
-                return name  # nothing of a block page; or, the second time, nothing that acquits it
+                return name  # no block page matches; or, in the second table, no veto
             name, at_least = best.id, best.weight
         return ""
 
     def match_head(self, headers: Mapping[str, str]) -> str:
-        """The same for what the head alone shows."""
+        """As `match`, for the head alone."""
         return self.match(headers, "")
 
     def __repr__(self) -> str:
@@ -129,10 +128,10 @@ def is_fingerprints(text: str) -> bool:
 
 
 def parse_fingerprints(text: str, source: str) -> Imported:
-    """Rows of the OONI format, from the text of its CSV file. A row that cannot be used is told and left out; of the
-    columns five are needed (name, scope, location_found, pattern_type, pattern) and others are ignored.
+    """Parses a CSV file in the OONI format. A row that cannot be used is reported and left out. Five columns are
+    needed: name, scope, location_found, pattern_type, pattern; others are ignored.
 
-    Raises ConfigError for what is no such file at all."""
+    Raises ConfigError for a file in another format."""
     rows = csv.DictReader(io.StringIO(text, newline=""))
     try:
         missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
@@ -161,7 +160,7 @@ def _read(rows: csv.DictReader[str], source: str) -> Iterator[Mapping[str, str]]
     try:
         for row in rows:
             yield {name: row[name] or "" for name in _NEEDED}
-    except csv.Error as error:  # a field beyond the reader's own limit of 128 KiB
+    except csv.Error as error:  # a field longer than 128 KiB, the limit of `csv`
         raise _no_csv(rows, source, error) from None
 
 
@@ -190,7 +189,7 @@ def _fingerprint(row: Mapping[str, str]) -> Fingerprint:
 
 
 def _matcher(kind: str, pattern: str) -> tuple[Holds, Sequence[str]]:
-    """What decides, and the texts that must be there for it. Raises ValueError."""
+    """Returns the function that decides about a match, and the texts that every match has. Raises ValueError."""
     match kind:
         case "contains":
             return lambda text: pattern in text, [pattern]
@@ -204,8 +203,8 @@ def _matcher(kind: str, pattern: str) -> tuple[Holds, Sequence[str]]:
 
 
 def _expression(pattern: str) -> tuple[Holds, Sequence[str]]:
-    """A regular expression of plain text with `.` and `.*` between. Each text is looked for after the one before, in
-    one line, since `.` means no line end: so it takes time linear in the page, whatever is in it."""
+    """Compiles a regular expression of plain text with `.` and `.*`. Its texts are searched one after another within a
+    line, since `.` matches no line end, so a match takes time linear in the page, whatever the page has."""
     runs = [""]
     texts = [""]
     at = 0
@@ -232,8 +231,8 @@ def _expression(pattern: str) -> tuple[Holds, Sequence[str]]:
 def _in_order(expressions: Sequence[re.Pattern[str]], line: str) -> bool:
     at = 0
     for expression in expressions:
-        found = expression.search(line, at)
-        if found is None:
+        match = expression.search(line, at)
+        if match is None:
             return False
-        at = found.end()
+        at = match.end()
     return True

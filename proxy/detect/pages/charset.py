@@ -1,8 +1,8 @@
-"""The text of a page, whatever bytes it came in.
+"""Decodes the text of a page in any encoding.
 
-Block pages are old: many are windows-1251, koi8-r or windows-874, and some say so only inside themselves. A label is
-looked up in the table of the WHATWG Encoding Standard, never handed to the codecs at large, some of which are slow or
-no character sets at all. Nothing here raises: a byte that means nothing becomes U+FFFD.
+Block pages are old: many are in windows-1251, koi8-r or windows-874, and some name it only in the page. A label is
+looked up in the table of the WHATWG Encoding Standard, and not in all of Python's codecs, some of which are slow or not
+character sets. Nothing here raises: an invalid byte becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from functools import lru_cache
 
 _SNIFFED = 1024
-"""Bytes in which a page's own `charset=` is looked for: what the WHATWG's encoding sniffing asks for."""
+"""Bytes of a page in which its own `charset=` is searched, as in the WHATWG's encoding sniffing."""
 
 _BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _MARKS = tuple(_BOMS)
 _LABEL = re.compile(r"charset[ \t]*+=[ \t]*+[\"']?+[ \t]*+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _OWN_LABEL = re.compile(rb"(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([a-z0-9_:.-]{1,40})")
-"""In small letters: as the page's `meta` or its XML declaration says."""
+"""The label in the page's `meta` or XML declaration, in lower case."""
 
 _MORE_LABELS = {
     "win-1251": "windows-1251",
@@ -26,18 +26,18 @@ _MORE_LABELS = {
     "tis620": "windows-874",
     "cp874": "windows-874",
 }
-"""Labels that old pages use, though the WHATWG Encoding Standard does not list them, to those that it lists."""
+"""Labels of old pages that the WHATWG Encoding Standard does not have → labels that it has."""
 
 _NOT_OF_PAGES = ("replacement", "utf-16le", "utf-16be", "x-user-defined", "iso-2022-jp")
-"""Encodings that no block page has, or that turn plain ASCII into something else."""
+"""Encodings that no block page has, or that do not keep plain ASCII."""
 
 _SUPERSETS = {"gbk": "gb18030"}
-"""Encodings whose superset the standard decodes in their place, which their codec in Python does not."""
+"""Encodings in whose place the standard decodes a superset, unlike Python's codecs."""
 
 
 def decode(body: bytes, content_type: str = "") -> str:
-    """The text of `body`: by its byte order mark, else the charset of `content_type`, else the one that the page itself
-    names, else as UTF-8, else as windows-1252, whose bytes at least are all kept apart."""
+    """Returns the text of `body`. The encoding is that of its byte order mark, else the charset of `content_type`, else
+    the one that the page names, else UTF-8, else windows-1252, in which different bytes stay different."""
     if body.startswith(_MARKS):
         mark = next(mark for mark in _MARKS if body.startswith(mark))
         return body[len(mark) :].decode(_BOMS[mark], "replace")
@@ -46,7 +46,7 @@ def decode(body: bytes, content_type: str = "") -> str:
         codec = _codec(label[1].lower())
     if not codec:
         start = body[:_SNIFFED].lower()
-        # Most pages have neither word, which takes a tenth of the time to see.
+        # Most pages have neither word. This test takes a tenth of the time of the expression.
         if (b"charset" in start or b"encoding" in start) and (own := _OWN_LABEL.search(start)):
             codec = _codec(own[1].decode())
     if codec:
@@ -60,8 +60,8 @@ def decode(body: bytes, content_type: str = "") -> str:
 
 @lru_cache(maxsize=256)
 def _codec(label: str) -> str:
-    """Python's name of the codec for a label of the Encoding Standard; empty: there is none for pages."""
-    import webencodings  # 5 to 10 ms, which a start without such a page does not need
+    """Returns Python's name of the codec for a label of the Encoding Standard; empty: there is none for pages."""
+    import webencodings  # takes 5 to 10 ms, and a start does not need it
 
     encoding = webencodings.lookup(_MORE_LABELS.get(label, label))
     if encoding is None or encoding.name in _NOT_OF_PAGES:

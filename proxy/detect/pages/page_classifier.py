@@ -1,9 +1,9 @@
-"""Classifies a plain HTTP answer by its first bytes: the site's own, a block page, or a redirect elsewhere.
+"""Classifies a plain HTTP answer by its first bytes: the site's own, a block page, or a redirect to another domain.
 
-A block page is known by its fingerprint, in the head or in the page. A redirect to another registrable domain may be a
-move or lead to a block page, which another route shows. Only pages are waited for (`text/html`, no download), and only
-their beginning, since a provider's block page is small. An answer that cannot be parsed is PLAIN: `session` decides
-whether to refuse it.
+A block page is recognized by a fingerprint in the head or in the page. A redirect to another registrable domain may be
+a move of the site, or lead to a block page; another route shows which. The body is needed only of pages (`text/html`,
+no download), and only its beginning, since block pages are small. An answer that cannot be parsed is PLAIN: `session`
+decides whether to refuse it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from proxy.wire.http1_response import ResponseHead, take_response_head
 from proxy.wire.reader import Reader
 
 BODY_LIMIT = 16 * 1024
-"""Bytes of a body that are waited for: a little more than a server's initial window (RFC 6928)."""
+"""Bytes of a body to wait for: a little more than a server's initial window (RFC 6928)."""
 
 TEXT_LIMIT = 64 * 1024
-"""Bytes that a compressed body is unpacked to."""
+"""Bytes at most to which a compressed body is unpacked."""
 
 SHOWN_LIMIT = 32 * 1024
 """Bytes of an unpacked body that `Classify` gets."""
 
 INTERIM_LIMIT = 4
-"""Interim answers (100, 103) before the answer."""
+"""Interim answers (100, 103) before the final one at most."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"", "text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
@@ -49,22 +49,22 @@ _UNPACK = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate"
 _CODINGS = frozenset({"identity", *_UNPACK})
 
 Classify = Callable[[str, bytes], "str | bool | None"]
-"""An addon's classification of a page by its head and the start of its body: the name of a block page, False for the
-site's own, None when it does not know."""
+"""An addon's classification of a page by its head and the start of its body: the name of a block page; False: the
+site's own page; None: not known."""
 
 
 class PageKind(StrEnum):
-    """What an answer is, as far as its first bytes show."""
+    """The result of a classification."""
 
     MORE = "more"  # too few bytes: it may still be a block page
-    PLAIN = "plain"  # the site's own, as far as can be seen
+    PLAIN = "plain"  # no sign of a block: the site's own
     BLOCK_PAGE = "block_page"  # `detail` is the row's id
-    REDIRECTED = "elsewhere"  # `detail` is the host that it redirects to
+    REDIRECTED = "elsewhere"  # `detail` is the target host
 
 
 @frozen_dataclass
 class ClassifiedPage:
-    """A classified answer. `status` is its HTTP status; 0 when there is none, or it cannot be parsed."""
+    """A classified answer. `status` is its HTTP status; 0: there is none, or it cannot be parsed."""
 
     kind: PageKind
     status: int = 0
@@ -73,13 +73,13 @@ class ClassifiedPage:
 
 @lru_cache(maxsize=1024)
 def _plain(status: int) -> ClassifiedPage:
-    """0: an answer that cannot be parsed."""
+    """`status` 0: the answer cannot be parsed."""
     return ClassifiedPage(PageKind.PLAIN, status)
 
 
 @lru_cache(maxsize=1024)
 def _more(status: int) -> ClassifiedPage:
-    """0: not even the head is there."""
+    """`status` 0: the head has not come."""
     return ClassifiedPage(PageKind.MORE, status)
 
 
@@ -95,9 +95,9 @@ def classify_page(
 ) -> ClassifiedPage:
     """Classifies an answer by its first bytes.
 
-    `answer` is everything that has come, from its first byte on, to a request for the canonical `host` with `method`.
-    `ended`: no more will come, or be waited for; then the result is never MORE. `domain` gives a host's registrable
-    domain. `classify` may overrule the result for pages and redirects.
+    `answer` is all bytes of the answer so far, to a request for the canonical `host` with `method`. `ended`: no more
+    bytes will come, or the caller does not wait for them; then the result is never MORE. `domain` returns a host's
+    registrable domain. `classify` may overrule the result for pages and redirects.
     """
     reader = Reader(bytes(answer))
     try:
@@ -116,15 +116,15 @@ def classify_page(
     for name, value in head.headers:
         headers.setdefault(name.lower(), value)
     if not pages.fields.isdisjoint(headers) and (row := pages.match_head(headers)):
-        found = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
-        return found if classify is None else _reclassified(found, classify, head, _partial_body(reader, head, headers))
+        page = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
+        return page if classify is None else _reclassified(page, classify, head, _partial_body(reader, head, headers))
     if status in _REDIRECTS and (place := _redirect_host(headers.get("location", ""), host, domain)):
-        found = ClassifiedPage(PageKind.REDIRECTED, status, place)
-        return found if classify is None else _reclassified(found, classify, head, _partial_body(reader, head, headers))
+        page = ClassifiedPage(PageKind.REDIRECTED, status, place)
+        return page if classify is None else _reclassified(page, classify, head, _partial_body(reader, head, headers))
     framing = head.body
     if framing.kind is BodyKind.NONE or (framing.kind is BodyKind.LENGTH and not framing.length):
         return _plain(status)
-    # Only what a browser would show as a page, and Byway can unpack: not what is in Brotli or Zstandard.
+    # Only bodies that a browser shows as a page and that Byway can unpack: Brotli and Zstandard are not supported.
     kind, coding = headers.get("content-type", ""), headers.get("content-encoding", "").strip().lower()
     if (
         kind.partition(";")[0].strip().lower() not in _PAGES
@@ -142,37 +142,37 @@ def classify_page(
         body = _unpacked(body, coding)
     text = decode(body, kind)
     if row := pages.match(headers, text):
-        found = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
+        page = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
     elif (
         (refresh := _REFRESH.search(text))
         and (target := _TARGET.search(_unescaped(refresh[1])))
         and (place := _redirect_host(target[1], host, domain))
     ):
-        found = ClassifiedPage(PageKind.REDIRECTED, status, place)
+        page = ClassifiedPage(PageKind.REDIRECTED, status, place)
     else:
-        found = _plain(status)
-    return found if classify is None else _reclassified(found, classify, head, body)
+        page = _plain(status)
+    return page if classify is None else _reclassified(page, classify, head, body)
 
 
-def _reclassified(found: ClassifiedPage, classify: Classify, head: ResponseHead, body: bytes) -> ClassifiedPage:
-    """The result after `classify`, which may know better than fingerprints."""
+def _reclassified(page: ClassifiedPage, classify: Classify, head: ResponseHead, body: bytes) -> ClassifiedPage:
+    """Returns the result of `classify`, if it has one; else `page`."""
     fields = "".join(f"{name}: {value}\n" for name, value in head.headers)
-    said = classify(
+    block_page = classify(
         f"HTTP/{head.version[0]}.{head.version[1]} {head.status} {head.reason}\n{fields}", body[:SHOWN_LIMIT]
     )
-    if said is None or said is True:
-        return found
-    return ClassifiedPage(PageKind.BLOCK_PAGE, head.status, said) if said else _plain(head.status)
+    if block_page is None or block_page is True:
+        return page
+    return ClassifiedPage(PageKind.BLOCK_PAGE, head.status, block_page) if block_page else _plain(head.status)
 
 
 def _partial_body(reader: Reader, head: ResponseHead, headers: Mapping[str, str]) -> bytes:
-    """The bytes that have come of a body that was not waited for."""
+    """Returns the bytes that have come of a body, unpacked."""
     return _unpacked(_body(reader, head.body)[0], headers.get("content-encoding", "").strip().lower())
 
 
 def _body(reader: Reader, framing: Framing) -> tuple[bytes, bool]:
-    """The bytes of the body that have come, and whether it is complete. Malformed chunks end it: they are refused when
-    they are forwarded."""
+    """Returns the bytes of the body that have come, and whether it is complete. A malformed chunk ends the body here;
+    it is refused when the body is forwarded."""
     body = bytearray()
     try:
         for piece in read_body(reader, framing):
@@ -185,7 +185,7 @@ def _body(reader: Reader, framing: Framing) -> tuple[bytes, bool]:
 
 
 def _unpacked(body: bytes, coding: str) -> bytes:
-    """The body, unpacked as far as possible, to at most TEXT_LIMIT bytes."""
+    """Returns the body, unpacked as far as possible, up to TEXT_LIMIT bytes."""
     bits = _UNPACK.get(coding)
     if bits is None:
         return body
@@ -198,14 +198,14 @@ def _unpacked(body: bytes, coding: str) -> bytes:
 
 
 def _unescaped(text: str) -> str:
-    """`text` with characters in place of references to them (`&amp;`)."""
+    """Returns `text` with characters in place of references (`&amp;`)."""
     import html  # its table of names takes half a MiB, and few pages need it
 
     return html.unescape(text)
 
 
 def _redirect_host(target: str, host: str, domain: Callable[[str], str]) -> str:
-    """The host of a redirect, when it has another registrable domain than `host`; else empty."""
+    """Returns the host of a redirect if it has another registrable domain than `host`; else empty."""
     if not target:
         return ""
     try:

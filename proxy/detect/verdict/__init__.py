@@ -1,1 +1,1 @@
-"""What a measurement means, in one word with its cause."""
+"""The verdict of a measurement: a status of the site, with its cause."""

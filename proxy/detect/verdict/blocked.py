@@ -1,7 +1,7 @@
-"""The verdict that a site is blocked: how sure that is, what else it may be, and what to do.
+"""The verdict that a site is blocked, with its confidence, the other explanation, and advice.
 
-Direct fails, or delivers something else than another route. With too little evidence for a block the state is
-suspect, and the word is "likely blocked".
+Direct fails, or delivers something else than another route. With too little evidence for a block, the state is suspect
+and the status "likely blocked".
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from proxy.model.phrase import Phrase, _, ngettext, sentences
 
 
 def blocked(comparison: Comparison) -> Verdict:
-    """The signals of direct, weighed: blocked when both gates are open and the weight suffices, else suspect."""
+    """Returns blocked if the control gate is open, another route delivered and the signals of direct weigh enough, or
+    if there is proof; else suspect."""
     cause = comparison.cause
     points, reasons = _support(comparison)
     confidence = Confidence.HIGH if points >= 3 else Confidence.MEDIUM if points == 2 else Confidence.LOW
@@ -48,7 +49,7 @@ def blocked(comparison: Comparison) -> Verdict:
 
 
 def still_blocked(comparison: Comparison, untested: str) -> Verdict:
-    """The stored status of a suspect or blocked site stands; `untested` says why direct was not tested."""
+    """Returns the stored status of a suspect or blocked site. `untested` is why direct was not tested."""
     belief, delivered = comparison.belief, comparison.delivered
     relay_advice = labels.TEST_RELAYS if comparison.relays else labels.ADD_A_RELAY
     return Verdict(
@@ -63,7 +64,8 @@ def still_blocked(comparison: Comparison, untested: str) -> Verdict:
 
 
 def still_slow(comparison: Comparison) -> Verdict:
-    """The stored status of a site whose larger transfers stall, or are slow, stands: direct delivered a small page."""
+    """Returns the stored status of a site whose larger transfers stall or are slow, since direct delivered only a small
+    page."""
     belief = comparison.belief
     count = comparison.routes.carried(DIRECT)
     relay = next((route for route in comparison.delivered if route.relays), None)
@@ -90,7 +92,8 @@ def still_slow(comparison: Comparison) -> Verdict:
 
 
 def _support(comparison: Comparison) -> tuple[int, tuple[str, ...]]:
-    """How many independent facts support the block, proof counting twice; and all facts, for and against, in words."""
+    """Returns the number of independent facts for the block, where proof counts twice, and all facts, for and against,
+    in words."""
     points = 0
     reasons: list[str] = []
     if comparison.delivered:
@@ -121,7 +124,7 @@ def _support(comparison: Comparison) -> tuple[int, tuple[str, ...]]:
 
 
 def _summary(comparison: Comparison, cause: Cause) -> str:
-    """The cause, and the first signal of it; of a cause without one (a restricted network), the heaviest signal."""
+    """Returns the cause and its first signal; for a cause without a signal (a restricted network), the heaviest one."""
     heaviest = max(comparison.signals, key=lambda signal: signal.weight, default=None)
     signal = next((signal for signal in comparison.signals if signal.cause == cause), heaviest)
     meaning = labels.cause_in_words(cause)
@@ -131,7 +134,7 @@ def _summary(comparison: Comparison, cause: Cause) -> str:
 
 
 def _alternative(comparison: Comparison, cause: Cause) -> str:
-    """What else it may be, and why that is less likely."""
+    """Returns the other explanation, and why it is less likely."""
     ids = {signal.id for signal in comparison.signals}
     delivered = comparison.delivered
     # The network and the site's own geo-fence end connections in the same ways, unless another SNI was answered.

@@ -1,7 +1,7 @@
-"""One measurement as the two gates see it: direct beside the routes it is compared with, and a control site.
+"""Compares the routes of one measurement for the two gates: direct, the other routes, and a control site.
 
-A `Comparison` is what every verdict is made from. It says which routes delivered, which relays count as a comparison
-and which failed themselves, and what the signals of direct add up to.
+Every verdict is made from a `Comparison`. It has the routes that delivered, the relays that count for the comparison,
+the relays that failed themselves, and the signals of direct with their weight.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.model.phrase import _, pgettext, semicolons
 
 @frozen_dataclass
 class Comparison:
-    """The routes of one measurement compared, with what is stored about the site and the network."""
+    """The compared routes of one measurement, with the stored status of the site and the state of the network."""
 
     routes: MeasuredRoutes
     belief: Belief
@@ -28,17 +28,17 @@ class Comparison:
     relays: tuple[str, ...]
     """The configured relays, by name."""
     signals: tuple[WeightedSignal, ...]
-    """What direct shows for blocking."""
+    """The signals of direct."""
     delivered: tuple[Route, ...]
     """The routes other than plain direct that delivered."""
     compared: tuple[Route, ...]
-    """The relays that were tested and did not fail themselves, whether or not they delivered."""
+    """The relays that were tested and did not fail themselves, whether they delivered or not."""
     failing: tuple[Route, ...]
-    """The relays that failed themselves, which says nothing about the site."""
+    """The relays that failed themselves, which is no evidence about the site."""
     sites_with_same_page: int = 0
-    """Unrelated sites for which direct got the same page lately, and no relay got it for this one."""
+    """Unrelated sites for which direct got the same page lately; no relay got that page for this site."""
     portal_page: str = ""
-    """The URL of the login page of a captive portal that is known to be there."""
+    """The URL of the login page of a known captive portal."""
 
     @classmethod
     def of(
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def control(self) -> StepResult:
-        """Whether another site was reached direct."""
+        """See `MeasuredRoutes.control`."""
         return self.routes.control
 
     @property
@@ -81,12 +81,12 @@ class Comparison:
 
     @property
     def weight(self) -> float:
-        """The sum of all signals."""
+        """The sum of the weights of all signals."""
         return sum(signal.weight for signal in self.signals)
 
     @property
     def cause(self) -> Cause:
-        """The cause of the block that the signals show; `Cause.NONE` without signals."""
+        """The cause that the signals show; `Cause.NONE` without signals."""
         if self.network_state.is_restricted:
             return Cause.RESTRICTED
         causes = {signal.cause for signal in self.signals}
@@ -94,17 +94,18 @@ class Comparison:
 
     @property
     def is_stored_as_blocked(self) -> bool:
-        """Whether the site is suspect or blocked by what is stored about it."""
+        """Whether the stored status of the site is suspect or blocked."""
         return self.belief.state in (State.SUSPECT, State.BLOCKED)
 
     @property
     def is_too_small(self) -> bool:
-        """Whether what direct delivered is less than the transfers that are known to stall, or to be slow."""
+        """Whether the stored status is that transfers stall or are slow, and direct delivered too little to disprove
+        it."""
         is_slow = self.is_stored_as_blocked and self.belief.cause in NEEDS_BYTES_PROOF
         return is_slow and self.routes.carried(DIRECT) < self.detect.proof_bytes
 
     def failures(self, routes: Sequence[Route]) -> str:
-        """How these relays failed, each with its reason, in words."""
+        """Returns how these relays failed, each with its reason, in words."""
         faults = self.routes.relay_faults
         reasons = []
         for route in routes:
@@ -116,11 +117,11 @@ class Comparison:
 
 
 def route_names(routes: Sequence[Route]) -> str:
-    """The routes by name: `tor, vps>tor`."""
+    """Returns the names of routes: `tor, vps>tor`."""
     return ", ".join(map(str, routes))
 
 
-# A cause stands before those that it explains: at a forged address all else may be strange.
+# A cause stands before those that it explains: at a forged address, any other failure may follow.
 _PRECEDENCE = (
     Cause.DNS, Cause.INTERCEPTION, Cause.BLOCK_PAGE, Cause.IP, Cause.ECH, Cause.SNI_RESET, Cause.SNI_DROP,
     Cause.HTTP_HOST, Cause.FROZEN, Cause.THROTTLED,

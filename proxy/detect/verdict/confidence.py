@@ -1,4 +1,4 @@
-"""How sure a verdict is, and the word for it."""
+"""The confidence of a verdict, and its words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Confidence(StrEnum):
 
     @property
     def in_words(self) -> str:
-        """The value, to be said in any language."""
+        """The value as a phrase."""
         return _CONFIDENCES[self]
 
 
@@ -32,5 +32,5 @@ _CONFIDENCES: Mapping[Confidence, Phrase] = MappingProxyType(
 
 
 def confidence_in_words(word: str) -> str:
-    """The word of a confidence in a document, to be said in any language. One of another version stays as it is."""
+    """Returns a confidence in a document as a phrase. A word of another version is returned unchanged."""
     return Confidence(word).in_words if word in list(Confidence) else word

@@ -1,7 +1,7 @@
-"""From the steps of a measurement to a verdict: pure, and the same for `byway why`, `byway test` and reports.
+"""Decides the verdict from the steps of a measurement, for `byway why`, `byway test` and reports. Pure.
 
-This module decides which verdict it is. Each one, with its explanation, is made in the module of its kind: `works`,
-`blocked`, `site_faults` (the site's own) and `inconclusive` (nothing can be said about the site).
+This module chooses the kind of verdict. The modules of the kinds make it with its explanation: `works`, `blocked`,
+`site_faults` (the site's own), `home` (the home network) and `inconclusive` (nothing can be said about the site).
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def decide(
     is_home: bool = False,
 ) -> Verdict:
     """Returns the verdict on one measurement. `relays` are the configured ones, `working_relays` those that delivered
-    other sites lately, `sites_with_same_page` the number of unrelated sites for which direct got the same page,
-    `portal_page` the login page of a captive portal that is known to be there. `is_home`: the site is on the home
-    network, and was tested direct alone."""
+    other sites lately. `sites_with_same_page` is the number of unrelated sites for which direct got the same page,
+    `portal_page` the login page of a known captive portal. `is_home`: the site is on the home network, and only direct
+    was tested."""
     comparison = Comparison.of(
         steps,
         belief,
@@ -92,11 +92,11 @@ def _verdict(comparison: Comparison) -> Verdict:
 
 
 def _missing_name(comparison: Comparison) -> Verdict | None:
-    """The verdict on a name that no resolver has an address for; None when something else decides."""
+    """Returns the verdict on a name for which no resolver has an address; None: something else decides."""
     routes, answers = comparison.routes, name_answers(comparison)
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return no_such_name(comparison, answers)
-    # Where no other site is reached either, the network is at fault, unless it is its resolver that denies them all.
+    # If no other site is reached either, the network is at fault, unless its resolver denies all names.
     is_network = comparison.control is StepResult.FAILED and not routes.is_resolver_down
     if answers.status is SiteStatus.DOES_NOT_RESOLVE and not is_network:
         return does_not_resolve(comparison)
@@ -105,7 +105,7 @@ def _missing_name(comparison: Comparison) -> Verdict | None:
 
 def _direct_delivered(comparison: Comparison) -> Verdict:
     routes = comparison.routes
-    # Anybody on the path can answer a plain request, so a portal that replaced the control page replaced this one too.
+    # A plain request can be answered on the path, so a portal that replaced the control page replaced this page too.
     if not routes.is_verified(DIRECT) and routes.is_control_replaced:
         return network_fault(comparison, NetworkState.PORTAL)
     if routes.status(DIRECT) in REFUSALS:
@@ -146,10 +146,10 @@ def _direct_not_tested(comparison: Comparison) -> Verdict:
 def _nothing_delivered(comparison: Comparison) -> Verdict:
     """Direct failed, and so did every other route that was tested."""
     routes, control = comparison.routes, comparison.control
-    # What one route alone proves comes first: it needs neither gate.
+    # Proof comes first: it needs neither gate.
     if comparison.is_confirmed or any(signal.cause == Cause.INTERCEPTION for signal in comparison.signals):
         return blocked(comparison)
-    if routes.is_clock_wrong:  # relays are reached all the same, and bring certificates that are not valid today either
+    if routes.is_clock_wrong:  # the relays' certificates for the site are not valid today either
         return wrong_clock(comparison)
     if control is StepResult.FAILED and not routes.is_a_relay_reached and not comparison.network_state.is_restricted:
         is_replaced = routes.is_control_replaced
@@ -176,13 +176,13 @@ def _nothing_delivered(comparison: Comparison) -> Verdict:
 
 
 def _counts_without_comparison(comparison: Comparison) -> bool:
-    """Whether a signal says something even when no other route delivered, though it is no proof."""
+    """Whether a signal counts although no other route delivered and it is no proof."""
     ids = {signal.id for signal in comparison.signals}
-    # A bogon may be an ad-blocking resolver's answer for a name that exists nowhere: another resolver must know it.
     if comparison.is_stored_as_blocked and comparison.cause == comparison.belief.cause:
-        return True  # it was compared before, and fails as it did
+        return True  # an earlier comparison found a block, and direct fails in the same way
+    # A bogon may be an ad-blocking resolver's answer for a name that does not exist: another resolver must have it.
     return SignalId.SNI_SWAP in ids or (SignalId.DNS_BOGON in ids and comparison.routes.has_secure_answer)
 
 
 _DELIVERED_OTHERWISE = frozenset({SignalId.THROTTLED, SignalId.HTTP_REDIRECT, SignalId.HTTP_DIFFERS})
-"""Signals of a direct route that delivered, but something else than another route did, or far slower."""
+"""Signals of direct when it delivered another page than another route, or was far slower."""

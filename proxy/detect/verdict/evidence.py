@@ -1,9 +1,8 @@
-"""What a measurement teaches: the event by which the beliefs learn that the direct route to a site is blocked, or open.
+"""Makes events for beliefs from a measurement: direct to a site is blocked, or open.
 
-Of a block only what a visit cannot show by itself, or not while it is alone, is taken: transfers that freeze or are
-throttled, a ClientHello that fails where another SNI is answered, and false answers to DNS queries. Both gates must
-have been open: another site was reached direct, and another route delivered. That direct opens a site needs no
-comparison, but a page of which nothing says that it may be another one.
+A measurement teaches only blocks that a single visit cannot show: transfers that freeze or are throttled, a ClientHello
+that fails although another SNI is answered, and false DNS answers. Both gates must have been open: another site was
+reached direct, and another route delivered. "Open" needs no comparison, but no doubt that the page is the site's own.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _PROVEN = frozenset({SignalId.FROZEN, SignalId.THROTTLED, SignalId.SNI_SWAP})
 def block_measured(
     host: str, protocol: Protocol, steps: Sequence[MeasurementStep], verdict: Verdict, at: float
 ) -> BlockMeasured | None:
-    """Returns what a measurement of `host`, which ended `at` (seconds since the epoch), teaches; None: nothing."""
+    """Returns the block that a measurement of `host` shows; None: none. It ended `at`, seconds since the epoch."""
     winner = next((route for route in verdict.delivered_by if route != DIRECT), None)
     if winner is None or verdict.control is not StepResult.OK:
         return None
@@ -39,8 +38,8 @@ def block_measured(
 def open_measured(
     host: str, protocol: Protocol, steps: Sequence[MeasurementStep], verdict: Verdict
 ) -> OpenMeasured | None:
-    """Returns what a measurement of `host` teaches that direct opened it; None: it did not, or what came may be the
-    page of a network that blocks the site, as behind a redirect that no relay got."""
+    """Returns the event that direct opened `host`; None: it did not, or the page may be a block page, as after a
+    redirect that no relay got."""
     is_certain = verdict.status is SiteStatus.WORKS and verdict.confidence is Confidence.HIGH
     if not is_certain or DIRECT not in verdict.delivered_by:
         return None
@@ -56,6 +55,6 @@ def _is_proven(signal: WeightedSignal) -> bool:
 
 
 def _address(steps: Sequence[MeasurementStep]) -> str:
-    """The address that the direct route reached last."""
+    """Returns the address that direct reached last; empty: none."""
     reached = (step.address for step in reversed(steps) if step.route == DIRECT and step.kind is not StepKind.CONTROL)
     return next((address for address in reached if address), "")

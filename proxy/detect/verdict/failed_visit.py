@@ -1,7 +1,8 @@
-"""What a visit that no route delivered comes to: the site is down or does not open, has no name, or the relays fail.
+"""The result of a visit that no route delivered: the site is down or does not open, its name does not exist, or the
+relays fail.
 
-Without another route, a block and a fault of the site look the same: then the cause says what direct saw. Most visits
-are delivered, so a start does without this module.
+Without another route, a block and a fault of the site look the same, so the cause is the symptom of direct. Most visits
+are delivered, so a start need not import this module.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from proxy.model import (
 from proxy.model.phrase import _, semicolons
 
 _NOT_JUDGED_AT_HOME = NOT_JUDGED - {Symptom.OFFLINE}
-"""Of the home network an address to which no way leads is not reachable, and says nothing about others."""
+"""On the home network, OFFLINE means that this address is not reachable."""
 
 
 def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult | None:
-    """The result of a connection that no route delivered; None when it is not known: the client left before every
-    route was judged, or nothing was tried. A client that waited for `gave_up_s` leaves for want of an answer."""
+    """Returns the result of a connection that no route delivered; None: it is not known, since the client left before
+    every route was decided, or nothing was tried. A client that leaves after `gave_up_s` got no answer."""
     not_judged = _NOT_JUDGED_AT_HOME if outcome.plan.is_home else NOT_JUDGED
     attempts = [attempt for attempt in outcome.attempts if attempt.symptom not in not_judged]
     has_left = outcome.closed_by in (ClosedBy.CLIENT, ClosedBy.USER)
-    # It is learned from before its duration is known.
+    # `duration` is not known yet at this point, so the attempts show how long the client waited.
     if has_left and max((tried.started + tried.elapsed for tried in attempts), default=0.0) < gave_up_s:
         return None
     patience_s = gave_up_s if has_left else math.inf
@@ -63,7 +64,7 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
     if answers.status is SiteStatus.NO_SUCH_NAME:
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
     if answers.status is SiteStatus.DOES_NOT_RESOLVE:
-        # Where nothing works and no resolver answers, it may be the network.
+        # If nothing works and no resolver answers, the network may be at fault.
         otherwise = SiteStatus.NOT_TESTED if answers.system is Lookup.FAILED else answers.status
         return replace(
             result, status=answers.status, cause=Cause.UNRESOLVED, text=DOES_NOT_RESOLVE, otherwise=otherwise
@@ -80,7 +81,7 @@ def result_of(outcome: Outcome, now: float, *, gave_up_s: float) -> LastResult |
 
 
 def _judged(attempt: Attempt, patience_s: float) -> Attempt | None:
-    """The attempt, if it was decided; one that had no answer for `patience_s` was silent."""
+    """Returns the attempt if it was decided, or was silent for `patience_s`; else None."""
     if not attempt.pending and attempt.symptom is not Symptom.ABANDONED:
         return attempt
     if attempt.elapsed < patience_s:
@@ -93,7 +94,7 @@ def _names(relayed: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def _is_unanswered(attempt: Attempt) -> bool:
-    """Whether a relay took the request and did not answer: it waits for the site, or is dead itself."""
+    """Whether a relay accepted the request and did not answer: it waits for the site, or is dead itself."""
     return attempt.stage is Stage.RELAY and attempt.symptom is Symptom.TIMEOUT
 
 
@@ -117,8 +118,8 @@ _AFTER_FLIGHT: Mapping[Symptom, Cause] = MappingProxyType(
 
 
 def cause_of_failure(symptom: Symptom, stage: Stage, protocol: Protocol) -> Cause:
-    """What a failure of direct may come from while nothing else was compared; `Cause.DOWN` for one that shows the
-    site's own machine: it refused the connection, or answered something else than the site."""
+    """Returns the cause for a failure of direct without a comparison. It is `Cause.DOWN` if the failure shows the
+    site's server: it refused the connection, or sent an answer of another kind."""
     if stage is Stage.RESOLVE:
         return Cause.NO_ADDRESS if symptom is Symptom.RESOLVE_FAILED else Cause.DOWN
     if stage is Stage.CONNECT:
@@ -130,7 +131,7 @@ def cause_of_failure(symptom: Symptom, stage: Stage, protocol: Protocol) -> Caus
 
 
 def cause_of_step(step: MeasurementStep) -> Cause:
-    """The same for the step of a measurement at which direct failed."""
+    """As `cause_of_failure`, for the step of a measurement at which direct failed."""
     protocol = Protocol.TLS if step.kind is StepKind.HELLO else Protocol.HTTP
     return cause_of_failure(step.symptom, _STAGES.get(step.kind, Stage.FIRST_BYTE), protocol)
 

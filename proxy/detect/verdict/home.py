@@ -1,4 +1,4 @@
-"""Verdicts on what belongs to the home network: it is reached from there or not at all, and is never blocked."""
+"""Verdicts on destinations of the home network, which only direct reaches, and which are never blocked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.model.phrase import _
 
 
 def at_home(comparison: Comparison) -> Verdict:
-    """Returns the verdict on a destination of the home network, of which direct alone was tested."""
+    """Returns the verdict on a destination of the home network. Only direct was tested."""
     routes = comparison.routes
     if routes.result(DIRECT) is StepResult.OK:
         return works_direct(comparison)

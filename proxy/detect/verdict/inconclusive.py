@@ -1,5 +1,5 @@
-"""Verdicts that say nothing about the site: the network, the relays or this computer's clock is at fault, or nothing
-could be compared.
+"""Verdicts without a statement about the site: the network, the relays or this computer's clock is at fault, or there
+is nothing to compare with.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
         if routes.is_offline:
             summary = _("this computer has no network: {reason}", reason=routes.why_not_tested(DIRECT))
         advice = SiteStatus.NO_NETWORK.advice
-    # The text that names the control site is a reason and no part of the summary, which goes into reports: which sites
-    # are close to a user tells where that user is.
+    # The text with the control site is a reason, not a part of the summary, which goes into reports: nearby control
+    # sites would reveal where a user is.
     reasons = (routes.control_text, _NOT_THE_SITE) if routes.control_text else (_NOT_THE_SITE,)
     return Verdict(
         status,
@@ -57,7 +57,7 @@ def wrong_clock(comparison: Comparison) -> Verdict:
 
 
 def relays_fail(comparison: Comparison, summary: str) -> Verdict:
-    """Direct fails, and all relays that were tested fail themselves. `summary` says how direct failed."""
+    """Direct fails, and all tested relays fail themselves. `summary` is how direct failed."""
     failures = comparison.failures(comparison.failing)
     reasons = [failures]
     if comparison.control is StepResult.OK:
@@ -86,7 +86,7 @@ def relays_fail(comparison: Comparison, summary: str) -> Verdict:
 
 
 def uncompared(comparison: Comparison, summary: str) -> Verdict:
-    """Direct fails, and there is neither a relay nor a control site to compare with. `summary` says how it failed."""
+    """Direct fails, and there is neither a relay nor a control site to compare with. `summary` is how it failed."""
     return Verdict(
         SiteStatus.NOT_TESTED,
         State.UNKNOWN,
@@ -100,7 +100,7 @@ def uncompared(comparison: Comparison, summary: str) -> Verdict:
 
 
 def not_tested(reason: str) -> Verdict:
-    """No route was tested, for this reason."""
+    """No route was tested, for `reason`."""
     return Verdict(
         SiteStatus.NOT_TESTED,
         State.UNKNOWN,
@@ -120,6 +120,6 @@ _LIKE_A_FILTER = frozenset(
         RelayFault.DELIVERS_NOTHING,
     }
 )
-"""Faults of a relay that a network which allows few addresses causes as well."""
+"""Faults of a relay that may also come from a network that allows few addresses."""
 
 _NOT_THE_SITE = _("this says nothing about the site")

@@ -1,5 +1,4 @@
-"""Causes, stages, failures, networks and advice in words: what people read, the same in every command, page and
-document.
+"""Causes, stages, failures, networks and advice in words, the same in every command, page and document.
 
 The words for a site are in `site_status`, those for a relay in `relay_faults`.
 """
@@ -22,12 +21,12 @@ DOES_NOT_RESOLVE = _("does not resolve; encrypted DNS is blocked here, so it may
 
 
 def opens_without_relay(route: Route) -> str:
-    """What to do about a site that a local strategy opens."""
+    """The advice for a site that a local strategy opens."""
     return _("Nothing. {route} opens it without a relay.", route=str(route))
 
 
 def internet_works(evidence: str) -> str:
-    """What the control site shows. `evidence` is half a sentence."""
+    """The result of the control site. `evidence` is half a sentence."""
     return _("Internet access works ({evidence})", evidence=evidence)
 
 
@@ -157,7 +156,7 @@ _AFTER_FLIGHT: Mapping[Symptom, Mapping[Protocol, Phrase]] = MappingProxyType(
         },
     }
 )
-"""What depends on what was sent first."""
+"""Symptoms whose words depend on the protocol of the flight."""
 
 _TIMEOUTS: Mapping[Stage, Phrase] = MappingProxyType(
     {
@@ -169,8 +168,8 @@ _TIMEOUTS: Mapping[Stage, Phrase] = MappingProxyType(
 
 
 def network_in_words(state: NetworkState, portal_page: str = "") -> tuple[str, str] | None:
-    """What is wrong with a network as a whole, and what to do about it; None: nothing is. `portal_page` is the URL of
-    the login page of a captive portal, if that is known."""
+    """Returns the fault of a network as a whole, and the advice; None: it has none. `portal_page` is the URL of the
+    login page of a captive portal, if that is known."""
     words = _NETWORKS.get(state)
     if words is not None and state is NetworkState.PORTAL and portal_page:
         return words[0], _("open {page} in a browser and log in to the network", page=portal_page)
@@ -178,7 +177,7 @@ def network_in_words(state: NetworkState, portal_page: str = "") -> tuple[str, s
 
 
 def wrong_clock(clock_s: float) -> str:
-    """That this computer's clock is wrong, and by how much: `clock_s` is how far it is ahead; infinite: not known."""
+    """Says that this computer's clock is wrong. `clock_s` is the seconds that it is ahead; infinite: not known."""
     if math.isinf(clock_s):
         return _("This computer's clock is wrong, so certificates are refused.")
     span = _rough_span(abs(clock_s))
@@ -194,27 +193,27 @@ def _rough_span(seconds: float) -> str:
 
 
 def open_the_login_page(portal_page: str) -> str:
-    """What to do behind a captive portal; the URL of its login page may be empty."""
+    """The advice behind a captive portal. The URL of its login page may be empty."""
     if not portal_page:
         return _("Open any page in a browser and log in to the network.")
     return _("Open {page} in a browser and log in to the network.", page=portal_page)
 
 
 def cause_in_words(cause: Cause | str) -> str:
-    """What a cause means, as half a sentence; empty for none."""
+    """A cause as half a sentence; empty for `Cause.NONE`. A cause of an addon is returned unchanged."""
     return _CAUSES.get(cause, cause)
 
 
 def stage_in_words(stage: Stage) -> str:
-    """How far an attempt came."""
+    """The stage of an attempt in words."""
     return _STAGES[stage]
 
 
 def symptom_in_words(symptom: Symptom, stage: Stage = Stage.FIRST_BYTE, protocol: Protocol = Protocol.TLS) -> str:
-    """What stopped an attempt at `stage` whose flight was of `protocol`; empty when nothing did."""
+    """A symptom in words, for an attempt at `stage` with a flight of `protocol`; empty for `Symptom.NONE`."""
     if symptom is Symptom.TIMEOUT:
         return _TIMEOUTS.get(stage, _("timeout"))
     if symptom in _AFTER_FLIGHT:
-        said = _AFTER_FLIGHT[symptom]
-        return said.get(protocol, said[Protocol.NONE])
+        by_protocol = _AFTER_FLIGHT[symptom]
+        return by_protocol.get(protocol, by_protocol[Protocol.NONE])
     return _SYMPTOMS.get(symptom, "")

@@ -1,7 +1,6 @@
-"""The steps of one measurement, read by route: what each route delivered, and what stopped the others.
+"""The steps of one measurement by route: which routes delivered, and what stopped the others.
 
-Every question here is answered from the steps alone. What the answers say about blocking is decided in
-`measurement_signals` and `decision`.
+The methods read only the steps. `measurement_signals` and `decision` decide what they say about blocking.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class MeasuredRoutes:
 
     @property
     def all(self) -> tuple[Route, ...]:
-        """The routes that have steps, in the order of their first ones."""
+        """The routes that have steps, in the order of their first steps."""
         return tuple(dict.fromkeys(step.route for step in self.steps if step.kind not in _OF_NO_ROUTE))
 
     @property
@@ -43,11 +42,11 @@ class MeasuredRoutes:
         return tuple(route for route in self.all if self.result(route) is not StepResult.NOT_TESTED)
 
     def on(self, route: Route) -> tuple[MeasurementStep, ...]:
-        """The steps of one route, without those of control sites."""
+        """Returns the steps of one route, without those of control sites."""
         return tuple(step for step in self.steps if step.route == route and step.kind is not StepKind.CONTROL)
 
     def result(self, route: Route) -> StepResult:
-        """OK when the route delivered, FAILED when it did not and a step failed, else NOT_TESTED."""
+        """Returns OK if the route delivered, FAILED if it did not and a step failed, else NOT_TESTED."""
         steps = self.on(route)
         stalls = any(step.kind is StepKind.TRANSFER and step.failed for step in steps)
         if any(step.kind is StepKind.ANSWER and step.ok for step in steps) and not stalls:
@@ -55,11 +54,11 @@ class MeasuredRoutes:
         return StepResult.FAILED if any(step.failed for step in steps) else StepResult.NOT_TESTED
 
     def failed_step(self, route: Route) -> MeasurementStep | None:
-        """The last step of the route that failed: it shows how far the route came."""
+        """Returns the last step of the route that failed: it shows how far the route came. None: no step failed."""
         return next((step for step in reversed(self.on(route)) if step.failed), None)
 
     def deciding_step(self, route: Route) -> MeasurementStep | None:
-        """The step that shows best how the route ended: its answer, else the step that failed, else the last one."""
+        """Returns the step that decided about the route: its answer, else the step that failed, else the last one."""
         steps = self.on(route)
         answer = next((step for step in steps if step.kind is StepKind.ANSWER and step.ok), None)
         if self.result(route) is not StepResult.OK:
@@ -90,8 +89,8 @@ class MeasuredRoutes:
         return {name: fault for name, fault in faults.items() if fault is not None}
 
     def is_relays_fault(self, route: Route, working: Collection[str] = ()) -> bool:
-        """Whether the relay itself failed, which says nothing about the site. A relay that took the request and opened
-        nothing is waiting for the site if it is one of the `working` ones; else it may be dead."""
+        """Whether the relay itself failed, which is no evidence about the site. A relay that accepted the request and
+        opened no connection waits for the site if it is in `working`; otherwise it may be dead."""
         name = ">".join(route.relays)
         return name in self.relay_faults or any(
             step.symptom is Symptom.TIMEOUT and name not in working
@@ -100,7 +99,7 @@ class MeasuredRoutes:
         )
 
     def is_refused_by_relay(self, route: Route) -> bool:
-        """Whether a relay says that it cannot reach the site."""
+        """Whether the relay answered that it cannot reach the site."""
         return any(step.kind is StepKind.RELAY and step.symptom is Symptom.RELAY_REFUSED for step in self.on(route))
 
     @property
@@ -113,7 +112,7 @@ class MeasuredRoutes:
     # -- names -----------------------------------------------------------------------------------------------------
 
     def lookup(self, kind: StepKind) -> Lookup:
-        """What a resolver said. `kind` is RESOLVE (the system's) or SECURE."""
+        """Returns the answer of a resolver. `kind` is RESOLVE (the system's) or SECURE."""
         lookups = [step for step in self.steps if step.kind is kind]
         if any(step.ok for step in lookups):
             return Lookup.FOUND
@@ -121,7 +120,7 @@ class MeasuredRoutes:
         return next((result for result in _WORST_FIRST if result in results), Lookup.NOT_ASKED)
 
     def is_resolved_by_secure_dns(self, route: Route) -> bool:
-        """Whether encrypted DNS alone gave the addresses of a route without a relay: the system's resolver was not
+        """Whether only encrypted DNS gave the addresses of a route without a relay: the system's resolver was not
         asked, or had none."""
         if route.relays or self.lookup(StepKind.SECURE) is not Lookup.FOUND:
             return False
@@ -137,18 +136,18 @@ class MeasuredRoutes:
 
     @property
     def has_secure_answer(self) -> bool:
-        """Whether an encrypted resolver knows the name."""
+        """Whether an encrypted resolver has an address for the name."""
         return any(step.kind is StepKind.SECURE and step.ok for step in self.steps)
 
     # -- addresses and certificates --------------------------------------------------------------------------------
 
     def has_connected(self, route: Route) -> bool:
-        """Whether a TCP connection to any of the site's addresses was opened."""
+        """Whether a TCP connection to one of the site's addresses was opened."""
         return any(step.kind is StepKind.CONNECT and step.ok for step in self.on(route))
 
     def is_neutral_name_unanswered(self, route: Route) -> bool:
-        """Whether another SNI was not answered either, on a connection that opened: some censors close an address for
-        minutes after they have blocked a name there."""
+        """Whether another SNI was not answered either, on a connection that opened: after they have blocked a name,
+        some censors close its address for minutes (residual blocking)."""
         return any(step.kind is StepKind.NEUTRAL and step.failed for step in self.on(route))
 
     def is_verified(self, route: Route) -> bool:
@@ -156,11 +155,11 @@ class MeasuredRoutes:
         return any(step.kind is StepKind.CERTIFICATE and step.ok for step in self.on(route))
 
     def certificate_fault(self, route: Route) -> Cause:
-        """What is wrong with the certificate that came over `route`; `Cause.NONE` when none came, or a valid one."""
-        shown = [step for step in self.on(route) if step.kind is StepKind.CERTIFICATE]
-        if not shown or any(step.ok for step in shown):
+        """Returns the fault of the certificate that came over `route`; `Cause.NONE`: a valid one came, or none."""
+        steps = [step for step in self.on(route) if step.kind is StepKind.CERTIFICATE]
+        if not steps or any(step.ok for step in steps):
             return Cause.NONE
-        return certificate_fault(shown[-1].evidence)
+        return certificate_fault(steps[-1].evidence)
 
     @property
     def relays_with_bad_certificate(self) -> tuple[Route, ...]:
@@ -169,18 +168,18 @@ class MeasuredRoutes:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def has_answered(self, route: Route) -> bool:
-        """Whether a request was sent over `route`, whatever came of it."""
+        """Whether a request was sent over `route`, with or without an answer."""
         return any(step.kind is StepKind.ANSWER and step.result is not StepResult.NOT_TESTED for step in self.on(route))
 
     def status(self, route: Route) -> int | None:
-        """The HTTP status that came; None when no answer did."""
+        """Returns the HTTP status of the answer; None: none came."""
         answers = (step.evidence.get("status") for step in self.on(route) if step.kind is StepKind.ANSWER and step.ok)
         status = next(answers, None)
         return status if isinstance(status, int) else None
 
     @property
     def replaced_body(self) -> str:
-        """The digest of the body that direct got over plain HTTP, unless a relay got the same; empty without one."""
+        """The digest of the body that direct got over plain HTTP; empty if it got none, or a relay got the same."""
         bodies = {
             route: str(step.evidence.get("body", ""))
             for route in self.delivered
@@ -191,23 +190,23 @@ class MeasuredRoutes:
         return "" if direct in [body for route, body in bodies.items() if route.relays] else direct
 
     def carried(self, route: Route) -> int:
-        """The most bytes that came on one connection."""
+        """Returns the most bytes that came on one connection."""
         counts = [step.evidence.get("bytes", 0) for step in self.on(route) if step.kind in _CARRYING and step.ok]
         return max(counts, default=0)
 
     def speed(self, route: Route) -> float | None:
-        """Bytes a second; None when too little came to tell."""
+        """Returns the bytes a second; None: too few bytes came to tell."""
         rates = (step.evidence.get("bytes_per_s") for step in self.on(route) if step.kind in _CARRYING)
         return next((float(rate) for rate in rates if isinstance(rate, int | float)), None)
 
     def redirect_domain(self, route: Route) -> str:
-        """The other domain that the route's answer redirects to; empty when it does not."""
+        """Returns the other domain to which the route's answer redirects; empty: to none."""
         answers = (step.evidence.get("elsewhere", "") for step in self.on(route) if step.kind is StepKind.ANSWER)
         return str(next(answers, ""))
 
     @property
     def is_redirected_only_direct(self) -> bool:
-        """Whether direct is redirected to another domain, and a relay delivered something else."""
+        """Whether direct is redirected to another domain, and a relay that delivered is not redirected there."""
         domains = {route: self.redirect_domain(route) for route in self.delivered}
         relayed = [domain for route, domain in domains.items() if route.relays]
         direct = domains.get(DIRECT, "")
@@ -217,8 +216,8 @@ class MeasuredRoutes:
 
     @property
     def control(self) -> StepResult:
-        """The control gate: OK when another site was reached direct, or this one at another address or by a local
-        strategy."""
+        """The control gate: OK if another site was reached direct, or this site by a local strategy or at another
+        address."""
         if self._local_delivery is not None:
             return StepResult.OK
         step = self._control_step
@@ -226,8 +225,8 @@ class MeasuredRoutes:
 
     @property
     def is_control_replaced(self) -> bool:
-        """Whether somebody else answered in place of a control site, most likely a captive portal, and none answered
-        itself. A certificate that is not valid today is this computer's clock, not a portal's."""
+        """Whether another server answered in place of a control site, most likely a captive portal, and no control site
+        answered itself. A certificate that is not valid today shows a wrong clock here, and no portal."""
         if self._control_step is None or self._control_step.ok:
             return False
         failed = [step for step in self._controls if step.failed and not step.evidence.get("clock")]
@@ -241,8 +240,8 @@ class MeasuredRoutes:
     @property
     def clock_ahead(self) -> float:
         """Seconds by which this computer's clock is ahead of a control site's; infinite: not known."""
-        found = (step.evidence["clock_s"] for step in self._controls if "clock_s" in step.evidence)
-        return next(map(float, found), math.inf)
+        differences = (step.evidence["clock_s"] for step in self._controls if "clock_s" in step.evidence)
+        return next(map(float, differences), math.inf)
 
     @property
     def control_text(self) -> str:
@@ -254,25 +253,25 @@ class MeasuredRoutes:
 
     @property
     def is_resolver_down(self) -> bool:
-        """Whether the system's resolver fails for the control site as well."""
+        """Whether the system's resolver fails for the control site too."""
         step = self._control_step
         return step is not None and step.failed and step.symptom in (Symptom.RESOLVE_FAILED, Symptom.NO_NAME)
 
     @property
     def control_host(self) -> str:
-        """The control site whose name the system's resolver was asked for; empty: none."""
+        """The name of the control site; empty: none was asked."""
         step = self._control_step
         return str(step.evidence.get("host", "")) if step is not None else ""
 
     @property
     def is_resolver_up(self) -> bool:
-        """Whether the control site opened, so that the system's resolver has resolved its name."""
+        """Whether the control site opened, so that the system's resolver resolved its name."""
         return self._control_step is not None and self._control_step.ok
 
     @property
     def is_clock_wrong(self) -> bool:
-        """Whether the certificates of both the site and the control site are not valid today: then this computer's
-        clock is the likelier reason, unless a control site's time of day agrees with it."""
+        """Whether the certificates of both the site and the control site are not valid today. Then this computer's
+        clock is likely wrong, unless the time of a control site agrees with it."""
         if abs(self.clock_ahead) < _CLOCK_S:
             return False
         control_date_is_wrong = any(step.evidence.get("clock") for step in self._controls)
@@ -280,12 +279,12 @@ class MeasuredRoutes:
 
     @property
     def _local_delivery(self) -> Route | None:
-        """The first route without a relay that delivered, plain direct excepted."""
+        """The first local strategy that delivered; None: none did."""
         return next((route for route in self.delivered if not route.relays and route != DIRECT), None)
 
     @property
     def _control_step(self) -> MeasurementStep | None:
-        # One that answered counts for more than an earlier one that did not, which may be blocked itself.
+        # One that answered wins over an earlier one that did not, which may itself be blocked.
         controls = self._controls
         return next((step for step in controls if step.ok), controls[0] if controls else None)
 
@@ -295,10 +294,10 @@ class MeasuredRoutes:
 
 
 def certificate_fault(evidence: Evidence) -> Cause:
-    """What is wrong with a certificate that was refused."""
+    """Returns the fault of a certificate that was refused."""
     code = evidence.get("verify_code")
-    # OpenSSL reports the first fault that it meets, so a wrong name may hide behind another code; `certificate` is what
-    # the certificate itself showed.
+    # OpenSSL reports the first fault that it finds, so another code may hide a wrong name; `certificate` has the kind
+    # by the certificate itself.
     if evidence.get("certificate") == "wrong_name" or code in _OTHER_NAME:
         return Cause.WRONG_NAME
     return _VERIFY_CODES.get(int(code), Cause.UNTRUSTED_ISSUER) if isinstance(code, int) else Cause.UNTRUSTED_ISSUER
@@ -312,10 +311,10 @@ _VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 
 _CLOCK_S = 43_200.0
-"""A clock that is wrong by fewer seconds is not why certificates are refused: they are valid for days."""
+"""Seconds by which a clock may be wrong without invalid certificates, which are valid for days."""
 
 _REPLACED = frozenset({Symptom.CERTIFICATE, Symptom.REDIRECTED, Symptom.BLOCK_PAGE})
-"""Symptoms of a control page that somebody else answered, most likely a captive portal."""
+"""Symptoms of a control page that another server answered, most likely a captive portal."""
 
 _CARRYING = (StepKind.ANSWER, StepKind.TRANSFER)
 _WORST_FIRST = (Lookup.DENIED, Lookup.FORGED, Lookup.FAILED)

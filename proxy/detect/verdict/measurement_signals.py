@@ -1,7 +1,7 @@
-"""The signals of a measurement: what each failure of the direct route says about blocking, and what it weighs.
+"""Finds the signals of a measurement, with their weights, from the failures of direct.
 
-The signals are those of docs/detection.md, "Signals", read from steps instead of an outcome. A measurement shows more
-than a visit does: whether another SNI is answered at the same address, and what another route gets at the same time.
+The signals are those of docs/detection.md, "Signals", from steps instead of an outcome. A measurement shows more than a
+visit: whether another SNI is answered at the same address, and what another route gets at the same time.
 """
 
 from __future__ import annotations
@@ -42,26 +42,27 @@ class WeightedSignal:
 
     @property
     def confirms(self) -> bool:
-        """Whether it is proof of a block on its own (docs/detection.md, "Explaining a verdict")."""
+        """Whether the signal alone proves a block (docs/detection.md, "Explaining a verdict")."""
         return self.id in (SignalId.DNS_TWO_ANSWERS, SignalId.HTTP_BLOCK_PAGE, SignalId.KNOWN_ROOT)
 
 
 def weighted_signals(routes: MeasuredRoutes, detect: DetectTuning) -> tuple[WeightedSignal, ...]:
-    """The signals of the direct route, each id once, in the order of its steps; then those from comparing routes."""
-    found: dict[SignalId, WeightedSignal] = {}
+    """Returns the signals of direct, each id once, in the order of its steps; then those of comparisons with other
+    routes."""
+    by_id: dict[SignalId, WeightedSignal] = {}
     for step in routes.on(DIRECT):
         for signal, cause in _of_step(step, routes):
-            found.setdefault(signal, WeightedSignal(signal, _weight(signal, detect), cause, step.text))
+            by_id.setdefault(signal, WeightedSignal(signal, _weight(signal, detect), cause, step.text))
     for compared in (_throttled(routes, detect), _different_page(routes, detect)):
         if compared is not None:
-            found[compared.id] = compared
-    return tuple(found.values())
+            by_id[compared.id] = compared
+    return tuple(by_id.values())
 
 
 _MEASURED_ONLY: Mapping[SignalId, float] = MappingProxyType(
     {SignalId.KNOWN_ROOT: 6.0, SignalId.SNI_SWAP: 4.0, SignalId.HTTP_DIFFERS: 1.5}
 )
-"""Weights of the signals that only a measurement shows; all others are in `[detect.weights]`."""
+"""Weights of the signals that only a measurement shows. All others are in `[detect.weights]`."""
 
 
 def _weight(signal: SignalId, detect: DetectTuning) -> float:
@@ -76,18 +77,18 @@ _STAGES: Mapping[StepKind, tuple[Stage, Protocol]] = MappingProxyType(
         StepKind.ANSWER: (Stage.FIRST_BYTE, Protocol.HTTP),
     }
 )
-"""How far a connection has come, and in which protocol, when such a step fails."""
+"""The stage and protocol of a connection when such a step fails."""
 
 
 def _failure(step: MeasurementStep, *, in_tls: bool = False) -> Failure:
-    """A failed step as the failure of a connection. `in_tls`: a verified TLS handshake came before it, so the network
-    sees only lengths and times, and a reset comes after the first byte of the server."""
+    """Returns a failed step as the failure of a connection. `in_tls`: a verified TLS handshake came before it, so the
+    network sees only lengths and times, and a reset comes after the server's first byte."""
     stage, protocol = (Stage.DONE, Protocol.TLS) if in_tls else _STAGES[step.kind]
     return Failure(stage, step.symptom, protocol, step.evidence)
 
 
 def _of_step(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
-    """The signals of one step of the direct route, each with its cause."""
+    """Returns the signals of one step of direct, each with its cause."""
     if step.kind is StepKind.ANSWER and step.ok and routes.is_redirected_only_direct:
         return [(SignalId.HTTP_REDIRECT, Cause.BLOCK_PAGE)]
     if not step.failed:
@@ -96,7 +97,7 @@ def _of_step(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signal
         case StepKind.RESOLVE:
             return _of_lookup(step, routes)
         case StepKind.CONNECT:
-            # One of several addresses may lead nowhere, as IPv6 does on many networks: only all of them count.
+            # One of several addresses may be unreachable, like IPv6 on many networks: it counts only if all fail.
             signal = None if routes.has_connected(DIRECT) else signal_of(_failure(step))
             return [(signal, signals.cause(signal))] if signal else []
         case StepKind.HELLO:
@@ -119,9 +120,9 @@ def _of_step(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signal
 
 
 def _of_lookup(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
-    """The signal of a failed or forged answer of the system's resolver."""
+    """Returns the signal of a failed or forged answer of the system's resolver."""
     finding = step.evidence.get("dns")
-    # A CDN names other addresses to other resolvers, so these alone are no signal.
+    # A CDN gives other resolvers other addresses, so a difference alone is no signal.
     if finding == SignalId.DNS_MISMATCH and not _is_wrong_address(routes):
         return []
     if finding:
@@ -135,16 +136,16 @@ def _of_lookup(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Sign
 
 
 def _is_wrong_address(routes: MeasuredRoutes) -> bool:
-    """Whether the server at the system's address has no certificate for the site, or direct works at the address from
-    encrypted DNS alone."""
+    """Whether the server at the address from the system's resolver has no certificate for the site, or direct works
+    only at the address from encrypted DNS."""
     is_refused = any(step.kind is StepKind.CERTIFICATE and step.failed for step in routes.on(DIRECT))
     works_by_doh = routes.result(DOH) is StepResult.OK and routes.result(DIRECT) is not StepResult.OK
     return is_refused or works_by_doh
 
 
 def _of_certificate(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
-    """The signal of a refused certificate. One that a relay gets as well is the site's own fault, and with none to
-    compare it may be."""
+    """Returns the signal of a refused certificate. There is none if a relay gets a bad one too, which is the site's
+    fault, or if no other route got a valid one."""
     if step.evidence.get("known_root"):
         return [(SignalId.KNOWN_ROOT, Cause.INTERCEPTION)]
     certificates = [other for other in routes.steps if other.kind is StepKind.CERTIFICATE]
@@ -154,8 +155,8 @@ def _of_certificate(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple
 
 
 def _answers_another_name(failed: MeasurementStep, routes: MeasuredRoutes) -> bool:
-    """Whether another SNI was answered at the same address, and not in the way that this one failed: a server that
-    sends an alert to every client says nothing about filtering."""
+    """Whether another SNI was answered at the same address, and in another way than this one failed: if a server sends
+    an alert to every client, that is no sign of a filter."""
     return any(
         step.kind is StepKind.NEUTRAL
         and step.ok
@@ -166,7 +167,7 @@ def _answers_another_name(failed: MeasurementStep, routes: MeasuredRoutes) -> bo
 
 
 def _throttled(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal | None:
-    """Direct is slow, and another route is much faster at the same time."""
+    """Returns the signal that direct is slow while another route is much faster; None: it is not."""
     direct = routes.speed(DIRECT)
     if direct is None or direct >= detect.measure_slow_bytes:
         return None
@@ -184,7 +185,7 @@ def _throttled(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal |
 
 
 LENGTH_RATIO = 0.7
-"""Length of the shorter page to that of the longer; up to this ratio they may be different pages (OONI's
+"""Ratio of the lengths of the shorter and the longer page up to which they count as different (OONI's
 web_connectivity)."""
 
 TITLE_WORD = 5
@@ -192,8 +193,8 @@ TITLE_WORD = 5
 
 
 def _different_page(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal | None:
-    """Over plain HTTP, direct gets a page that differs from the relay's in length and title: perhaps a block page that
-    has no fingerprint."""
+    """Returns the signal that direct gets another page than a relay over plain HTTP, by length and title: it may be a
+    block page without a fingerprint. None: the pages are alike, or not comparable."""
     pages = _compared_pages(routes)
     if pages is None or not pages.lengths_differ or not pages.titles_differ:
         return None
@@ -210,8 +211,8 @@ def _different_page(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSig
 
 
 def page_difference(routes: MeasuredRoutes) -> str:
-    """In what the pages that direct and a relay got over plain HTTP differ, as half a sentence; empty when they are
-    alike, or not comparable. One difference alone is no signal: a site may show another page elsewhere."""
+    """Returns the difference between the pages that direct and a relay got over plain HTTP, as half a sentence; empty:
+    they are alike, or not comparable. One difference alone is no signal: a site may show another page elsewhere."""
     pages = _compared_pages(routes)
     if pages is None:
         return ""
@@ -246,13 +247,13 @@ class _Page:
 
     @property
     def words(self) -> frozenset[str]:
-        """The words of the title by which it is compared."""
+        """The words of the title that are compared."""
         return frozenset(word for word in self.title.lower().split() if len(word) >= TITLE_WORD)
 
 
 @frozen_dataclass
 class _Pages:
-    """The page that direct got over plain HTTP, where anybody on the path may have answered, and that of a relay."""
+    """The page that direct got over plain HTTP, which a middlebox may have sent, and the page of a relay."""
 
     direct: _Page
     route: Route
@@ -265,12 +266,12 @@ class _Pages:
 
     @property
     def titles_differ(self) -> bool:
-        """Whether they have no word in common; also when there are none."""
+        """Whether the titles have no word in common, or no words at all."""
         return not self.direct.words & self.relayed.words
 
 
 def _compared_pages(routes: MeasuredRoutes) -> _Pages | None:
-    """The pages to compare; None where direct got none over plain HTTP, or no relay got one that was no refusal."""
+    """Returns the pages to compare; None: direct got none over plain HTTP, or no relay got one, except refusals."""
     direct = _page(routes, DIRECT)
     if direct is None or routes.is_verified(DIRECT):
         return None
@@ -279,7 +280,7 @@ def _compared_pages(routes: MeasuredRoutes) -> _Pages | None:
 
 
 def _page(routes: MeasuredRoutes, route: Route) -> _Page | None:
-    """The page that a route delivered; None when there is none."""
+    """Returns the page that a route delivered; None: there is none."""
     for step in routes.on(route):
         length, status = step.evidence.get("bytes"), step.evidence.get("status")
         if step.kind is StepKind.ANSWER and step.ok and isinstance(length, int) and isinstance(status, int):

@@ -1,8 +1,8 @@
-"""Names for which no address was found: which word that gives, for measurements and for connections alike.
+"""Decides the status of a site whose name has no address, for measurements and for connections.
 
-"No such name" is a claim, which a resolver must have made: two agree, or only one may be asked. An encrypted DNS server
-that did not answer has said nothing, and a censor that forges denials often blocks encrypted DNS too. Then the word is
-"does not resolve".
+"No such name" needs a resolver that says so: two must agree, unless only one may be asked. An encrypted DNS server that
+does not answer says nothing, and a censor that forges denials often blocks encrypted DNS too. Then the status is "does
+not resolve".
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class Lookup(Enum):
-    """What came of a lookup by one resolver."""
+    """The result of a lookup by one resolver."""
 
     NOT_ASKED = auto()  # it may not be asked for this name, or was not
     FOUND = auto()
     DENIED = auto()  # it says that the name does not exist, or has no address
-    FORGED = auto()  # it gave an address to which no public name leads
+    FORGED = auto()  # it gave an address that no public name has
     FAILED = auto()  # it was asked and gave no answer
 
 
 def lookup_result(symptom: Symptom, evidence: Evidence) -> Lookup:
-    """What a lookup came to that found nothing. Encrypted DNS that does not answer is "skipped", since that teaches
-    nothing about the name; `evidence["doh"]` says that it was asked."""
+    """Returns the result of a lookup without an address. If encrypted DNS does not answer, the symptom is "skipped",
+    since that says nothing about the name; `evidence["doh"]` shows that it was asked."""
     if symptom is Symptom.NO_NAME:
         return Lookup.DENIED
     if symptom is Symptom.FORGED:
@@ -37,21 +37,21 @@ def lookup_result(symptom: Symptom, evidence: Evidence) -> Lookup:
 
 @frozen_dataclass
 class NameAnswers:
-    """What was said of a name that direct found no address for."""
+    """The answers of resolvers and relays about a name for which direct found no address."""
 
     system: Lookup
     secure: Lookup
-    by_relays: int = 0  # relays that say that they cannot reach it
+    by_relays: int = 0  # relays that answered that they cannot reach it
     has_relays: bool = False  # whether any relay was tried, even one that fails itself
 
     @property
     def denials(self) -> int:
-        """How many say, each for itself, that the name does not exist."""
+        """The number of resolvers and relays that deny the name."""
         return [self.system, self.secure].count(Lookup.DENIED) + self.by_relays
 
     @property
     def status(self) -> SiteStatus | None:
-        """The word for the site; None when the relays decide it, or when a resolver has found an address."""
+        """The status of the site; None: the relays decide, or a resolver has found an address."""
         denied = Lookup.DENIED in (self.system, self.secure)
         if Lookup.FOUND in (self.system, self.secure):
             return None
@@ -61,13 +61,13 @@ class NameAnswers:
             return None
         if self.secure is Lookup.FAILED and self.system is not Lookup.NOT_ASKED:
             return SiteStatus.DOES_NOT_RESOLVE
-        # A private address of a name that no other resolver knows is the local network's own.
+        # A private address for a name that no other resolver has means a name of the local network.
         return SiteStatus.NO_SUCH_NAME if denied and self.system is not Lookup.FORGED else None
 
 
 def answers_of(attempts: Sequence[Attempt], compared: Sequence[Attempt], *, has_relays: bool) -> NameAnswers:
-    """What resolvers and relays said of the name in a connection. `compared` are the attempts by relays that do not
-    fail themselves; `has_relays`: any relay was tried."""
+    """Returns the answers of resolvers and relays in a connection. `compared` are the attempts of relays that do not
+    fail themselves. `has_relays`: any relay was tried."""
     direct = [attempt for attempt in attempts if attempt.route == DIRECT]
     by_doh = [attempt for attempt in attempts if attempt.route == DOH]
     return NameAnswers(
@@ -79,7 +79,7 @@ def answers_of(attempts: Sequence[Attempt], compared: Sequence[Attempt], *, has_
 
 
 def _last_lookup(attempts: Sequence[Attempt]) -> Lookup:
-    """What the lookup of the last of these attempts came to. It is found when the attempt came further."""
+    """Returns the result of the lookup in the last attempt: FOUND if the attempt came further."""
     if not attempts:
         return Lookup.NOT_ASKED
     last = attempts[-1]

@@ -1,5 +1,5 @@
-"""Verdicts on faults of the site itself, which no other route gets around: it refuses visitors, its name does not
-exist, its certificate is bad, or it is down.
+"""Verdicts on faults of the site itself: it refuses visitors, its name does not exist or does not resolve, its
+certificate is bad, it does not open, or it is down.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.model.phrase import _, all_of, ngettext, sentences
 
 
 def refuses_route(comparison: Comparison) -> Verdict:
-    """Direct got a status of refusal: the site refuses everybody, or visitors from here."""
+    """Direct got a status of refusal: the site refuses all visitors, or those from here."""
     routes, delivered = comparison.routes, comparison.delivered
     status = routes.status(DIRECT)
     admitted = next((route for route in delivered if (routes.status(route) or 0) not in REFUSALS), None)
@@ -54,7 +54,7 @@ def refuses_route(comparison: Comparison) -> Verdict:
 
 
 def name_answers(comparison: Comparison) -> NameAnswers:
-    """What resolvers and relays said of the name."""
+    """Returns the answers of resolvers and relays about the name."""
     routes = comparison.routes
     return NameAnswers(
         routes.lookup(StepKind.RESOLVE),
@@ -65,8 +65,8 @@ def name_answers(comparison: Comparison) -> NameAnswers:
 
 
 def no_such_name(comparison: Comparison, answers: NameAnswers) -> Verdict:
-    """The name does not exist: two of the system's resolver, an encrypted one and a relay agree, or only one of them
-    may be asked."""
+    """The name does not exist: two of the system's resolver, an encrypted resolver and relays agree, or only one of
+    them may be asked."""
     routes = comparison.routes
     resolvers = ((_("the system's DNS"), answers.system), (_("encrypted DNS"), answers.secure))
     agreeing = [name for name, result in resolvers if result is Lookup.DENIED]
@@ -95,8 +95,8 @@ def no_such_name(comparison: Comparison, answers: NameAnswers) -> Verdict:
 
 
 def does_not_resolve(comparison: Comparison) -> Verdict:
-    """The system's resolver has no address for it, encrypted DNS does not answer, and there is no relay: a typo, or a
-    denial that a censor forged."""
+    """The system's resolver has no address for the name, encrypted DNS does not answer, and there is no relay: the name
+    is misspelled, or a censor forged the denial."""
     step = comparison.routes.failed_lookup
     reasons = [step.text] if step is not None and step.text else []
     if comparison.control is StepResult.OK:
@@ -156,7 +156,7 @@ def bad_certificate(comparison: Comparison, fault: Cause) -> Verdict:
 
 
 def does_not_open(comparison: Comparison, summary: str, cause: Cause) -> Verdict:
-    """Direct fails in this way while it reaches another site, and there is no relay to compare with."""
+    """Direct fails with `cause` while it reaches another site, and there is no relay to compare with."""
     return Verdict(
         SiteStatus.DOES_NOT_OPEN,
         State.DOWN,
@@ -172,7 +172,7 @@ def does_not_open(comparison: Comparison, summary: str, cause: Cause) -> Verdict
 
 
 def site_down(comparison: Comparison, summary: str, reason: str, confidence: Confidence) -> Verdict:
-    """No route delivered, and these routes work for other sites. `reason` says what direct was compared with."""
+    """No route delivered, and these routes work for other sites. `reason` is the result of the comparison."""
     reasons = [reason]
     if comparison.control is StepResult.OK:
         reasons.append(labels.internet_works(comparison.routes.control_text))

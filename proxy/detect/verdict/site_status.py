@@ -1,7 +1,7 @@
-"""The word for a site, decided in one place for lists, the desktop, the command line, reports and JSON.
+"""Decides the status of a site, in one place for lists, the desktop, the command line, reports and JSON.
 
-It depends on the stored status (a Belief), the last result (a measurement, or the last connection that failed), the
-state of the network, and the relays that fail. Each word has a glyph, so that colour is never the only difference.
+It depends on the stored status (a Belief), the last result (of a measurement, or of the last connection that failed),
+the state of the network, and the working relays. Each status has a glyph, so colour is never the only difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.model.phrase import Phrase, _, pgettext
 
 
 class SiteStatus(StrEnum):
-    """The word for a site. The value is what people and programs read."""
+    """The status of a site. The value is the word for people and programs."""
 
     WORKS = "works"  # it opens on the route shown
     BLOCKED = "blocked"  # another route delivers it, plain direct does not, and another site works direct
@@ -31,7 +31,7 @@ class SiteStatus(StrEnum):
     DOES_NOT_RESOLVE = "does not resolve"  # and encrypted DNS does not answer: a typo, or tampering
     BAD_CERTIFICATE = "bad certificate"  # a relay gets the same one; or there is none to compare with
     SITE_DOWN = "site down"  # it fails on every route, and those routes work for other sites
-    DOES_NOT_OPEN = "does not open"  # direct fails, as by a block or a fault of the site, and nothing was compared
+    DOES_NOT_OPEN = "does not open"  # direct fails by a block or a fault of the site, and nothing was compared
     REFUSES_THIS_ROUTE = "refuses this route"  # 403, 429 or 451
     RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said about the site
     NO_NETWORK = "no network"
@@ -45,17 +45,17 @@ class SiteStatus(StrEnum):
 
     @property
     def in_words(self) -> str:
-        """The value, to be said in any language."""
+        """The value as a phrase."""
         return _IN_WORDS[self]
 
     @property
     def advice(self) -> str:
-        """What the user can do, in one sentence; empty where that depends on more."""
+        """What the user can do, in one sentence; empty if that depends on more than the status."""
         return _ADVICE.get(self, "")
 
     @property
     def is_trouble(self) -> bool:
-        """Whether the site, or the way to it, is in trouble."""
+        """Whether something is wrong with the site or with the routes to it."""
         return self not in (SiteStatus.WORKS, SiteStatus.NOT_TESTED)
 
 
@@ -122,7 +122,7 @@ _ADVICE: Mapping[SiteStatus, Phrase] = MappingProxyType(
 
 
 class Source(StrEnum):
-    """Where a result comes from."""
+    """The sources of a result."""
 
     MEASUREMENT = "measurement"  # `byway why` or `byway test`
     CONNECTION = "connection"  # a client's connection
@@ -137,36 +137,36 @@ class LastResult:
     source: Source
     cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence
-    relays: tuple[str, ...] = ()  # of which one must work for other sites, else the status is `otherwise`
+    relays: tuple[str, ...] = ()  # at least one of them must work for other sites, else the status is `otherwise`
     otherwise: SiteStatus = SiteStatus.NOT_TESTED
-    since: float = 0.0  # when the first of the results that say the same came; 0: this is the first
+    since: float = 0.0  # time of the first of equal results in a row; 0: this is the first
     port: int = 443  # of the site
-    works_by: str = ""  # str(Route) that delivered it; empty: none did
+    works_by: str = ""  # str(Route) that delivered; empty: none did
 
     @property
     def began(self) -> float:
-        """When the site was first found as it is, in seconds since the epoch."""
+        """When the first of equal results in a row came, in seconds since the epoch."""
         return self.since or self.at
 
 
 @frozen_dataclass
 class SiteState:
-    """What is said of a site now: the same in each list, page, command, report and document. Times are seconds since
+    """The present status of a site, the same in each list, page, command, report and document. Times are seconds since
     the epoch; 0: not known."""
 
     status: SiteStatus
     cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence: the evidence
-    since: float = 0.0  # when it began to be so: nothing has shown the contrary since
-    found_at: float = 0.0  # when that was seen last
-    works_by: str = ""  # str(Route) that opens it, as far as is known
+    since: float = 0.0  # when this status began; nothing has contradicted it since
+    found_at: float = 0.0  # when it was last seen
+    works_by: str = ""  # str(Route) that opens it; empty: none is known
     retest_at: float = 0.0  # direct is tested again beside the first visit after this
-    port: int = 0  # that this is said of; 0: the site as a whole
+    port: int = 0  # the port with this status; 0: the site as a whole
     last: LastResult | None = None
 
 
 def status_in_words(word: str) -> str:
-    """The word of a status in a document, to be said in any language. One of another version stays as it is."""
+    """Returns a status in a document as a phrase. A word of another version is returned unchanged."""
     return SiteStatus(word).in_words if word in _STATUS_WORDS else word
 
 
@@ -174,7 +174,7 @@ _STATUS_WORDS = frozenset(SiteStatus)
 
 
 def status_of(state: State, cause: Cause | str = Cause.NONE) -> SiteStatus:
-    """The word for a stored status of this cause."""
+    """Returns the status for a stored state with this cause."""
     if cause == Cause.REFUSED:
         return SiteStatus.REFUSES_THIS_ROUTE
     if state in (State.SUSPECT, State.BLOCKED):
@@ -200,14 +200,14 @@ _BY_NETWORK: Mapping[NetworkState, SiteStatus] = MappingProxyType(
     {NetworkState.OFFLINE: SiteStatus.NO_NETWORK, NetworkState.PORTAL: SiteStatus.PORTAL}
 )
 OF_NETWORKS = frozenset(_BY_NETWORK.values())
-"""The words for a network on which nothing can be said about any site."""
+"""The statuses of all sites on a network that is offline or behind a portal."""
 
 BLOCKS = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.INTERCEPTED, SiteStatus.SLOW})
-"""The words for sites that direct does not deliver as it should, while another route does."""
+"""The statuses of blocked sites: direct does not deliver them properly, while another route does."""
 
 
 def says_the_same(one: SiteStatus, other: SiteStatus) -> bool:
-    """Whether two words for a site belong to one spell: more evidence for a block does not begin another one."""
+    """Whether two results count as equal results in a row: all kinds of blocks do."""
     return one is other or BLOCKS.issuperset((one, other))
 
 
@@ -219,14 +219,14 @@ def site_state(
     own_port: int = 443,
     resolver_fails: bool = False,
 ) -> SiteState:
-    """What is said of a site now. `working_relays` are the relays that have delivered and not failed since, and when
-    each last did; `own_port` is the one that people mean when they name the site;
-    `resolver_fails`: the system's resolver fails for all names, so that it failed for this one shows no block.
+    """Returns the present status of a site. `working_relays` are the relays that have delivered and not failed since,
+    with the times of their last deliveries. `own_port` is the port that people mean by the site's name.
+    `resolver_fails`: the system's resolver fails for all names, so a failed lookup of this one is no sign of a block.
 
-    While the network is offline or behind a portal, nothing can be said about any site beyond it. Else the newer of the
-    last result and the stored status decides; a result without a conclusion gives way to a stored status, and one that
-    came of failing relays, or of the network, is over with its reason. A block that was measured stays certain while
-    visits only confirm it."""
+    While the network is offline or behind a portal, nothing can be said about a site beyond it. Otherwise the newer of
+    the last result and the stored status decides. A result without a conclusion does not replace a stored status. A
+    result of failing relays, or of the network, ends when they work again. A block that was measured stays certain
+    while visits only confirm it."""
     is_at_home = last is not None and last.status is SiteStatus.NOT_REACHABLE
     if network in _BY_NETWORK and not is_at_home:
         status = _BY_NETWORK[network]
@@ -243,7 +243,7 @@ def site_state(
     if last is None:
         return stored
     is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
-    # That another route delivers says nothing against a measurement that direct opens the site.
+    # A delivery by another route does not contradict a measurement in which direct opened the site.
     is_opened = last.status is SiteStatus.WORKS and last.works_by == str(DIRECT)
     changed_at = max(belief.since, belief.signal_at, 0.0 if is_opened else belief.last_good_at)
     is_older = last.at < changed_at and not (_is_certain(last) and stored.status is SiteStatus.LIKELY_BLOCKED)
@@ -271,7 +271,7 @@ def site_state(
 
 
 def without_resolver(route: str) -> str:
-    """What is said of a site that a route opens while the system's resolver fails for all."""
+    """Returns the sentence for a site that a route opens while the system's resolver fails for all names."""
     return _("{route} delivered; the system's DNS resolver fails for other sites as well", route=route)
 
 
@@ -280,40 +280,40 @@ def port_state(
     network: NetworkState = NetworkState.OK,
     working_relays: Mapping[str, float] = MappingProxyType({}),
 ) -> SiteState:
-    """What is said now of the one port that a result is of: nothing that is stored is about one port."""
+    """Returns the present status of the port of a result. The stored status does not count: it is not about a port."""
     unknown = Belief("", UNKNOWN_NETWORK)
     return replace(site_state(unknown, last, network, working_relays), port=last.port)
 
 
 def usual_ports_first(port: int) -> int:
-    """The order of a host's ports, by which of them people mean when they name the site."""
+    """A key to sort the ports of a host: the usual ports of a site first."""
     return _PORTS.index(port) if port in _PORTS else len(_PORTS)
 
 
 _PORTS = (443, 80)
-"""The ports of a site as a whole: those of https and http."""
+"""The ports of a site as a whole: of https and http."""
 
 
 def _is_certain(last: LastResult) -> bool:
-    """Whether a measurement found a block for certain."""
+    """Whether a measurement found a certain block."""
     return last.source is Source.MEASUREMENT and last.status in BLOCKS and last.status is not SiteStatus.LIKELY_BLOCKED
 
 
 def _is_of_one_port(last: LastResult, belief: Belief, own_port: int) -> bool:
-    """Whether a result is about another port of a site than its own, of which more is known: a closed port is not the
-    site."""
+    """Whether a result is only about another port than the site's own, while a status of the site is stored: a closed
+    port is not a fault of the site."""
     if last.port in (_PORTS[0], own_port) or belief.state not in (State.WORKS, State.SUSPECT, State.BLOCKED):
         return False
     if last.port in _PORTS:
         is_troubled = belief.state in (State.SUSPECT, State.BLOCKED)
         if is_troubled and last.status is SiteStatus.WORKS and not concerns(belief.cause, Protocol.HTTP):
-            return True  # a filter of SNIs lets plain HTTP pass
+            return True  # SNI filtering lets plain HTTP pass
         return belief.state is State.WORKS and last.status.is_trouble
     return belief.state is State.WORKS or last.status not in BLOCKS
 
 
 def _is_over(last: LastResult, working_relays: Mapping[str, float]) -> bool:
-    """Whether what a result came of is over: a relay has worked since the relays failed, or the network is well
+    """Whether the reason of a result is over: a relay has worked since the relays failed, or the network works
     again."""
     if last.status is SiteStatus.RELAYS_FAIL:
         return any(at > last.at for at in working_relays.values())
@@ -321,11 +321,11 @@ def _is_over(last: LastResult, working_relays: Mapping[str, float]) -> bool:
 
 
 def _of_belief(belief: Belief, last: LastResult | None) -> SiteState:
-    """What the stored status says."""
+    """Returns the status by the stored belief alone."""
     status = status_of(belief.state, belief.cause)
     if status is SiteStatus.NOT_TESTED:
         return SiteState(status, text=belief.why, last=last)
-    if status is SiteStatus.WORKS:  # whatever was wrong with it before
+    if status is SiteStatus.WORKS:  # `began` and `cause` may be of earlier failures
         at = belief.since
         return SiteState(status, text=belief.why, since=at, found_at=at, works_by=str(DIRECT), last=last)
     return SiteState(
@@ -341,7 +341,7 @@ def _of_belief(belief: Belief, last: LastResult | None) -> SiteState:
 
 
 _WITHOUT_CONCLUSION = frozenset({SiteStatus.NOT_TESTED, SiteStatus.DOES_NOT_OPEN})
-"""The words for results that were compared with nothing."""
+"""The statuses of results without a comparison."""
 
 _OPENS_OTHERWISE = BLOCKS | {SiteStatus.REFUSES_THIS_ROUTE}
-"""The words for sites that another route than direct opens."""
+"""The statuses of sites that another route than direct opens."""

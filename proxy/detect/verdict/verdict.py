@@ -1,7 +1,7 @@
-"""What a measurement comes to: the word for the site, its cause, how sure that is, and why.
+"""The result of a measurement: the status of the site, the cause, the confidence, and the reasons.
 
-A verdict is a value; `decision` makes it. "Not tested" is an answer of its own, and what cannot be told apart (the
-network's block or the site's own geo-fence) is stated as such.
+A verdict is a value that `decision` makes. "Not tested" is a verdict too. Explanations that cannot be separated (a
+block by the network, or the site's own geo-fence) are both stated.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ class Verdict:
     state: State
     cause: Cause | str = Cause.NONE
     summary: str = ""
-    """One sentence: what was observed. It goes into reports, so it never names a control site."""
+    """One sentence: the observation. It goes into reports, so it never names a control site."""
     confidence: Confidence = Confidence.NONE
     reasons: tuple[str, ...] = ()
-    """What supports the verdict, and what speaks against it."""
+    """The facts for and against the verdict."""
     alternative: str = ""
     """The other explanation, and why it is less likely."""
     advice: str = ""
     """What the user can do."""
     anomaly: bool = False
-    """Direct shows what another route does not (OONI's word)."""
+    """Direct differs from another route (OONI's term)."""
     confirmed: bool = False
     """Proved by a block page fingerprint, a known interception root, or two answers to one DNS query."""
     signals: tuple[WeightedSignal, ...] = ()
     control: StepResult = StepResult.NOT_TESTED
-    """The control gate: OK when another site was reached direct."""
+    """The control gate: see `MeasuredRoutes.control`."""
     delivered_by: tuple[Route, ...] = ()
     """The comparison gate: the routes that delivered."""
     relay_faults: Mapping[str, RelayFault] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Verdicts on a site that opens, with what limits them."""
+"""Verdicts on a site that opens, with doubts if there are any."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from proxy.model import DIRECT, DOH, NetworkState, State, StepResult
 from proxy.model.phrase import _, ngettext
 
 SAME_PAGE_SITES = 2
-"""Other unrelated sites with the same page over plain HTTP, from which on it may be a block page: three in all, as for
-redirects and addresses."""
+"""Number of other unrelated sites with the same page over plain HTTP from which it may be a block page: three sites in
+all, as for redirects and addresses."""
 
 
 def works_direct(comparison: Comparison) -> Verdict:
@@ -52,7 +52,7 @@ def works_direct(comparison: Comparison) -> Verdict:
 
 
 def _doubts(comparison: Comparison) -> list[str]:
-    """Why a page that direct delivered may not be the site's own."""
+    """Returns the reasons why a page that direct delivered may not be the site's own."""
     doubts: list[str] = []
     if difference := page_difference(comparison.routes):
         doubts.append(_("direct and relay show different pages: {difference}", difference=difference))
@@ -69,7 +69,7 @@ def _doubts(comparison: Comparison) -> list[str]:
 
 def works_at_secure_address(comparison: Comparison) -> Verdict:
     """Direct delivered at the address from encrypted DNS. The system's resolver, whose answers were wrong before, was
-    not asked, so the stored status stands."""
+    not asked, so the verdict is the stored status."""
     belief = comparison.belief
     return Verdict(
         status_of(belief.state, belief.cause),
@@ -91,7 +91,7 @@ def works_at_secure_address(comparison: Comparison) -> Verdict:
 
 
 def works_by_relay(comparison: Comparison, untested: str) -> Verdict:
-    """Another route delivered; `untested` says why direct was not tested."""
+    """Another route delivered. `untested` is why direct was not tested."""
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
@@ -103,7 +103,7 @@ def works_by_relay(comparison: Comparison, untested: str) -> Verdict:
 
 
 def resolver_is_down(comparison: Comparison) -> Verdict:
-    """Another route delivered, and the system's resolver fails for other sites too: no block of this one."""
+    """Another route delivered, and the system's resolver fails for other sites too, so this is no block of the site."""
     return Verdict(
         SiteStatus.WORKS,
         State.WORKS,
