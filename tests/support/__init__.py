@@ -1,1 +1,1 @@
-"""What tests stand on: origins, censors and relays on loopback, a real Byway, and ways to feed a parser."""
+"""Support for tests: origins, censors and relays on loopback, a real Byway, and ways to feed a parser."""

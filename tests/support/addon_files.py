@@ -1,4 +1,4 @@
-"""Files of a user's addons, for tests of the commands."""
+"""Files of a user's addons, for tests of commands."""
 
 from __future__ import annotations
 

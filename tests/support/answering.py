@@ -1,4 +1,4 @@
-"""TLS and plain servers on loopback behind a dialer that leads every name to them."""
+"""TLS and plain servers on loopback, with a dialer that connects to them for every name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.streams import listening
 
 
 class LeadsTo:
-    """A dialer that reaches one port on loopback, whatever is asked; `dialed` holds what was."""
+    """A dialer that connects to one port on loopback for every destination. `dialed` has the destinations."""
 
     def __init__(self, via: Dialer, port: int) -> None:
         self._via = via
@@ -28,7 +28,7 @@ class LeadsTo:
 
 @contextlib.asynccontextmanager
 async def answering(via: Dialer, answer: bytes, context: ssl.SSLContext | None = None) -> AsyncIterator[LeadsTo]:
-    """A server that answers each request head with `answer` and closes; in TLS when there is a context."""
+    """A server that answers each request head with `answer` and closes. With a context it uses TLS."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -42,7 +42,8 @@ async def answering(via: Dialer, answer: bytes, context: ssl.SSLContext | None =
 
 @contextlib.asynccontextmanager
 async def babbling(via: Dialer, said: bytes) -> AsyncIterator[LeadsTo]:
-    """A server that says the same to everybody's first bytes and closes; with nothing to say, it just closes."""
+    """A server that answers the first bytes of every client with `said` and closes; with empty `said` it only
+    closes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)

@@ -1,4 +1,4 @@
-"""A certificate authority that lives as long as a test; no key is ever committed."""
+"""A certificate authority that exists for one test. No key is committed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import trustme
 
 
 class Authority:
-    """Issues a certificate for every name that is asked of a server, and trusts itself on the client's side."""
+    """Issues certificates for servers, for any name, and makes contexts for clients that trust it."""
 
     def __init__(self) -> None:
         self._ca = trustme.CA(organization_name="Byway tests")
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     def server(self, *names: str) -> ssl.SSLContext:
-        """A server's context with one certificate for these names or addresses."""
+        """Returns a server's context with one certificate for these names or addresses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(*names).configure_cert(context)
         return context
 
     def server_for_all(self, asked: Callable[[str | None], None], *default: str) -> ssl.SSLContext:
-        """A server's context that shows a certificate for the very name the client asks for; `asked` hears the name."""
+        """Returns a server's context that presents a certificate for the name in the client's SNI, and calls `asked`
+        with it."""
 
         def choose(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
             asked(name)
@@ -37,7 +38,7 @@ class Authority:
         return context
 
     def client(self, *, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
-        """A client's context that trusts this authority and no other."""
+        """Returns a client's context that trusts only this authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._ca.configure_trust(context)
         if alpn:
@@ -46,17 +47,17 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """The authority's certificate."""
+        """Returns the authority's certificate as PEM."""
         return self._ca.cert_pem.bytes().decode()
 
     def write(self, folder: Path) -> Path:
-        """The authority's certificate as a file, for programs (`curl --cacert`)."""
+        """Writes the authority's certificate to a file, for programs (`curl --cacert`)."""
         path = folder / "authority.pem"
         self._ca.cert_pem.write_to_path(path)
         return path
 
     def write_server(self, folder: Path, *names: str) -> tuple[Path, Path]:
-        """A certificate chain and its key as files, for servers that are programs."""
+        """Writes a certificate chain and its key to files, for servers that are programs."""
         issued = self._ca.issue_cert(*names)
         chain, key = folder / f"{names[0]}.pem", folder / f"{names[0]}.key"
         chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))

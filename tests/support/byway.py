@@ -1,10 +1,10 @@
-"""A real Byway: a process of its own with its own configuration, state folder and free port.
+"""A real Byway: a process with its own configuration, state folder and free port.
 
     async with Byway(tmp_path, config='[[relay]]…', rules="MATCH,AUTO") as byway:
         answer = await fetch("https://blocked.test:8443/", via=byway.proxy, trust=authority.client())
         rows = await byway.read("log")
 
-It is ready when `run.json` says so, which is watched and not slept for. When a test fails, what the process said is
+It is ready when `run.json` exists, which is watched without sleeping. When a test fails, the output of the process is
 added to the failure.
 """
 
@@ -29,22 +29,22 @@ _READY_S = 30.0
 _STOP_S = 15.0
 _COMMAND_S = 30.0
 ALLOW = ("127.0.0.0/8:*", "[::1]:*")
-"""Past the address guard: tests have nothing but loopback."""
+"""Exceptions from the address guard: tests use loopback only."""
 
 _NOBODY_ELSE = {"controls": ("BYWAY_AUTO__CONTROLS", "[]"), "servers": ("BYWAY_DNS__SERVERS", "[]")}
-"""Whom Byway would ask of itself, unless a test's configuration names them: nobody in the world."""
+"""Settings that Byway gets unless a test's configuration has them, so that it contacts no server of its own accord."""
 
 
 TYPED = f"{sys.executable} -m proxy"
-"""How its texts name the commands that are `byway …` where it is installed."""
+"""The command that its texts name in place of an installed `byway`."""
 
 
 class NotReady(AssertionError):
-    """Byway ended, or said nothing in time."""
+    """Byway ended, or did not listen in time."""
 
 
 class Byway:
-    """`byway run` and the commands that speak to it. `folder` holds the configuration, the state and what was said."""
+    """`byway run`, and the commands for it. `folder` holds the configuration, the state and the output."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Byway:
 
     @property
     def entering(self) -> tuple[str, ...]:
-        """What stands before a command that shall run where this one runs."""
+        """The words before a command that runs it in the same place as this Byway."""
         return self._prefix
 
     @property
@@ -108,7 +108,7 @@ class Byway:
         return self.process.pid
 
     async def start(self) -> None:
-        """Starts it and returns when it listens. May be called again after it ended: the state is kept."""
+        """Starts it and returns when it listens. May be called again after it has ended: the state stays."""
         run_file = self.state / "run.json"
         run_file.unlink(missing_ok=True)  # one that a kill left behind says nothing about the new process
         with self.said.open("ab") as said:
@@ -149,7 +149,7 @@ class Byway:
         raise NotReady(f"byway ended with exit code {process.returncode} before it listened")
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Asks it to end by its pid, and returns the exit code. Raises NotReady when it had to be killed."""
+        """Sends it a signal, and returns the exit code. Raises NotReady if it had to be killed."""
         assert self.process is not None
         self.process.send_signal(how)
         try:
@@ -160,7 +160,7 @@ class Byway:
             raise NotReady(f"byway did not end within {_STOP_S:g} s of {how.name}") from None
 
     async def kill(self) -> None:
-        """Ends it without a chance to tidy up."""
+        """Kills it."""
         await self.stop(signal.SIGKILL)
 
     def reload(self) -> None:
@@ -170,7 +170,7 @@ class Byway:
     async def command(
         self, *arguments: str, check: bool = True, within_s: float = _COMMAND_S
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a `byway` command against this one. With `check`, any exit code but 0 fails the test."""
+        """Runs a `byway` command for this Byway. With `check`, any exit code but 0 fails the test."""
         process = await asyncio.create_subprocess_exec(
             *self._command_line(*arguments),
             stdin=subprocess.DEVNULL,
@@ -190,8 +190,8 @@ class Byway:
         return done
 
     def at_terminal(self, *arguments: str, columns: int, controls: bool = False, shell: str = "") -> Terminal:
-        """A `byway` command against this one, at a terminal without colours, in UTC. `shell`: a script that starts it,
-        as `"$@"`."""
+        """Returns a `byway` command for this Byway at a terminal without colors, in UTC. `shell` is a script that
+        starts it as `"$@"`."""
         environment = {**self._environment, "NO_COLOR": "1", "TERM": "xterm", "TZ": "UTC"}
         started_by = ("/bin/sh", "-c", shell, "sh") if shell else ()
         return Terminal([*started_by, *self._command_line(*arguments)], environment, columns=columns, controls=controls)
@@ -201,17 +201,17 @@ class Byway:
         return [*self._prefix, sys.executable, "-P", "-m", "proxy", *files, *arguments]
 
     async def read(self, *arguments: str) -> Any:
-        """What a command prints with --json."""
+        """Returns the document that a command prints with --json."""
         return json.loads((await self.command(*arguments, "--json")).stdout)
 
     def report(self) -> str:
-        """What it has said, for a failure."""
+        """Returns its output, for a failure."""
         text = self.said.read_text(errors="replace") if self.said.exists() else ""
         return f"byway said:\n{text[-8000:] or '(nothing)'}"
 
 
 def _read(run_file: Path) -> dict[str, Any] | None:
-    """What run.json says, or None while it is not there or not whole."""
+    """Returns the content of run.json; None: it does not exist or is not complete."""
     try:
         found: dict[str, Any] = json.loads(run_file.read_text())
     except (FileNotFoundError, ValueError):
@@ -220,7 +220,8 @@ def _read(run_file: Path) -> dict[str, Any] | None:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Ours without what would change Byway or a client: settings, proxies, and a desktop to open windows on."""
+    """Returns the environment without variables that change Byway or a client: settings, proxies, and a desktop for
+    windows."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BYWAY_") and not k.lower().endswith("_proxy")}
     kept = {name: value for name, value in kept.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     # No session bus: `byway system on` must not change the desktop of whoever runs the tests.

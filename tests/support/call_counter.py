@@ -1,12 +1,12 @@
-"""Counts the calls of Python functions that a Byway makes, and what it leaves to the garbage collector: costs that
-depend on no machine.
+"""Counts the Python calls of a Byway, and the objects that it leaves to the garbage collector. These costs do not
+depend on the machine.
 
     async with CountedByway(tmp_path, config=…) as byway:
         calls, garbage = await byway.count(visit, times=100)
 
 A `sitecustomize` in the process counts between two signals (SIGUSR2), while the collector is off. Every frame counts,
-also of a coroutine that goes on. What Byway does of its own accord several times a second, visits or not, is left out
-by name: it would make a visit dearer on a slower machine.
+also when a coroutine is resumed. Functions that Byway runs several times a second, with or without visits, do not
+count: a visit would cost more on a slower machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 _WARM_UP = 30
 
 _OF_ITS_OWN_ACCORD = ("keep_watching", "SleepWatch._tick")
-"""Functions that are not counted, nor what they call."""
+"""Functions that are not counted, with the functions that they call."""
 
 _COUNTER = """
 import gc, os, signal, sys
@@ -78,8 +78,8 @@ class CountedByway(Byway):
         super().__init__(folder, config=config, rules=rules, environment={**path, **(environment or {})})
 
     async def count(self, visit: Callable[[], Awaitable[None]], *, times: int) -> tuple[float, float]:
-        """For each visit, once a few visits have been made that are not counted: calls, and objects that only the
-        collector frees."""
+        """Returns the calls, and the objects that only the collector frees, for each visit. The first visits are not
+        counted."""
         for _ in range(_WARM_UP):
             await visit()
         calls, garbage = await self._counts_during(self._repeated(visit, times))

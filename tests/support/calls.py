@@ -1,6 +1,6 @@
-"""Counts calls of Python functions: the start of each frame, and each time that a generator or coroutine goes on.
+"""Counts calls of Python functions: each start of a frame, and each resumption of a generator or coroutine.
 
-The count is exact and the same on every machine, where a timing is not. Frames of the tests themselves do not count.
+Unlike a timing, the count is exact and the same on every machine. Frames of the tests do not count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def counting() -> Iterator[Counter[str]]:
-    """The calls within the block, by module and name. A reading of it in the block is the count so far."""
+    """Yields the numbers of calls so far within the block, by module and name."""
     calls: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Every packet that crosses a namespace, as a packet socket in it sees them."""
+"""Captures every packet that crosses a namespace, with a packet socket in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An IPv4 packet; `port` is the one it goes to, `opens` whether it opens a TCP connection."""
+    """An IPv4 packet. `port` is its destination port; `opens`: it opens a TCP connection."""
 
     source: str
     target: str
@@ -28,7 +28,7 @@ class Packet:
 
 
 class Capture:
-    """Fills `packets` while the event loop runs. A packet that is forwarded is seen twice, coming and going."""
+    """Fills `packets` while the event loop runs. A forwarded packet is captured twice, coming and going."""
 
     PROTOCOL = socket.htons(3)  # ETH_P_ALL
     MARK_PORT = 9  # discard
@@ -47,8 +47,8 @@ class Capture:
         self._sock.close()
 
     async def settle(self, sock: socket.socket, target: str) -> None:
-        """Returns when all has been seen that was sent before from where the UDP socket is: a packet of ours goes the
-        same way after it, to MARK_PORT. Fails when any was lost on the way to us."""
+        """Waits until all packets are captured that were sent before this call from the network of the UDP socket: a
+        packet of ours takes the same way after them, to MARK_PORT. Fails if a packet was lost on the way to us."""
         self._marks += 1
         mark = b"mark %d" % self._marks
         sock.sendto(mark, (target, self.MARK_PORT))
@@ -57,8 +57,8 @@ class Capture:
         assert lost == 0, f"{lost} packets went by unseen"
 
     def begun_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:
-        """The (address, port) pairs to which a TCP connection was opened, or anything else sent, from `address`, after
-        the first `since` packets. What is still said on connections from before does not count."""
+        """Returns the (address, port) pairs to which `address` opened a TCP connection, or sent anything else, after
+        the first `since` packets. Packets of earlier connections do not count."""
         return {
             (packet.target, packet.port)
             for packet in self.packets[since:]
@@ -68,7 +68,7 @@ class Capture:
         }
 
     def holding(self, data: bytes) -> list[Packet]:
-        """The packets with these bytes in them."""
+        """Returns the packets that hold these bytes."""
         return [packet for packet in self.packets if data in packet.data]
 
     def _read(self) -> None:

@@ -1,8 +1,8 @@
-"""A censor on loopback: it listens where the path to an origin would lead, and does what censors do.
+"""A censor on loopback: it listens at the address that leads to an origin, and behaves like a censor.
 
-Give it an address of its own (127.0.0.2) and the origin's port; a relay under test knows the origin's true address.
-What it does can be changed while it runs, and `lift` ends it. Where the behaviour looks at the name, a flight that does
-not carry one of `names` passes, as in life. DROP and what concerns the connection itself cannot look: they hit all.
+It has its own address (127.0.0.2) and the origin's port; a relay under test knows the origin's true address. Its
+behaviour can change while it runs; `lift` ends it. Where the behaviour depends on the name, a flight without one of
+`names` passes. DROP, and behaviours of the connection itself, cannot see the name and affect all flights.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class Censor:
 
     @property
     def connections(self) -> int:
-        """Connections accepted so far."""
+        """The number of accepted connections."""
         return self._connections.count
 
     async def set(self, behaviour: Behaviour, names: Iterable[str] | None = None) -> None:
-        """From now on: connections that are open keep what befell them."""
+        """Sets the behaviour for new connections. Open ones are not changed."""
         await self._shut()
         self.behaviour = behaviour
         self.names = None if names is None else frozenset(names)
@@ -107,7 +107,7 @@ class Censor:
         self._fillers.clear()
 
     def _fill(self, listener: socket.socket) -> None:
-        """Connects until the queue takes no more. A connection over loopback opens at once or not at all."""
+        """Connects until the queue is full. A connection over loopback opens at once or never."""
         for _ in range(8):
             filler = socket.socket(listener.family)
             filler.setblocking(False)
@@ -148,7 +148,7 @@ def _connected(sock: socket.socket) -> bool:
 
 
 async def _flight(reader: asyncio.StreamReader) -> bytes:
-    """The client's first bytes: a whole TLS record, an HTTP head, or what came before the end."""
+    """Reads the client's first bytes: a whole TLS record, an HTTP head, or all bytes until the end."""
     data = b""
     while len(data) < 65536 and not _whole(data):
         piece = await reader.read(65536)
@@ -165,5 +165,5 @@ def _whole(data: bytes) -> bool:
 
 
 def _named(flight: bytes, names: frozenset[str] | None) -> bool:
-    """Looks for a name as censors do: anywhere in the bytes."""
+    """Whether one of the names occurs anywhere in the bytes, which is how censors search."""
     return bool(flight) and (names is None or any(name.encode() in flight.lower() for name in names))

@@ -1,5 +1,5 @@
-"""A Chromium without a window, with a home of its own and nothing to say to anybody else: for one page (`browse`), or
-held by its DevTools protocol (`tab`)."""
+"""A headless Chromium with its own home, which contacts no other server: for one page (`browse`), or controlled by its
+DevTools protocol (`tab`)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def browse(
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[bytes]:
-    """The page as it stands in the end, on stdout, and on stderr what Chromium says of it. Who it trusts is in the
-    store below `home`. `prefix` stands before the command."""
+    """Prints the final page on stdout, and Chromium's messages on stderr. The trust store is below `home`. `prefix`
+    stands before the command."""
     process = await _start(
         home, profile, *flags, "--dump-dom", url, output=subprocess.PIPE, environment=environment, prefix=prefix
     )
@@ -45,11 +45,11 @@ async def browse(
 
 
 class Refused(AssertionError):
-    """What Chromium did not do, such as to evaluate an expression in a page that has just been left."""
+    """Chromium refused a command, such as to evaluate an expression in a page that it has just left."""
 
 
 class Tab:
-    """A page that is open."""
+    """An open page."""
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -58,7 +58,7 @@ class Tab:
             set()
         )  # the documents, by their loaders, of which all was there since `open` was called
         self.errors: list[str] = []
-        """What pages wrote to the console as an error, and what their scripts did not catch, after `watch_errors`."""
+        """Errors that pages wrote to the console, and exceptions of their scripts, after `watch_errors`."""
 
     async def watch_errors(self) -> None:
         """Collects errors from now on."""
@@ -66,7 +66,7 @@ class Tab:
             await self.call(f"{domain}.enable")
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """What the protocol's method returns."""
+        """Calls a method of the protocol, and returns its result."""
         id_ = next(self._ids)
         await self._socket.send_json({"id": id_, "method": method, "params": parameters})
         answer = await self._next(lambda message: message.get("id") == id_)
@@ -76,7 +76,7 @@ class Tab:
         return result
 
     async def open(self, url: str) -> None:
-        """Opens a page and returns when all of it is there, whatever the page before it was still loading."""
+        """Opens a page and returns when it is loaded, even if the page before it was still loading."""
         await self.call("Page.enable")
         await self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self._loaded.clear()
@@ -85,7 +85,7 @@ class Tab:
             await self._next(lambda message: message.get("method") == "Page.lifecycleEvent")
 
     async def open_in_the_end(self, url: str) -> None:
-        """Opens a page and returns once it has begun, although its error page comes first."""
+        """Opens a page and returns once it has begun to load, although its error page comes first."""
         await self.call("Page.enable")
         await self.call("Page.navigate", url=url)
         await self._next(
@@ -97,13 +97,13 @@ class Tab:
         )
 
     async def write(self, page: str) -> None:
-        """Shows a page that no server sent."""
+        """Shows a page without a server."""
         await self.open("about:blank")
         tree = await self.call("Page.getFrameTree")
         await self.call("Page.setDocumentContent", frameId=tree["frameTree"]["frame"]["id"], html=page)
 
     async def look(self, *, dark: bool, width: int) -> None:
-        """From now on in this colour scheme and width, on a screen as phones have it."""
+        """Sets the colour scheme and width for all later pages, as on a phone."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         await self.call(
@@ -111,13 +111,13 @@ class Tab:
         )
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of an expression, and of its promise."""
+        """Returns the value of an expression; that of a promise is awaited."""
         answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     async def text(self) -> str:
-        """What a person reads."""
+        """Returns the visible text."""
         return str(await self.evaluate("document.body.innerText"))
 
     async def press(self, key: str) -> None:
@@ -134,7 +134,7 @@ class Tab:
             )
 
     async def screenshot(self) -> bytes:
-        """The whole page as a PNG."""
+        """Returns the whole page as a PNG."""
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
@@ -161,7 +161,7 @@ class Tab:
 
 @contextlib.asynccontextmanager
 async def tab(home: Path, *flags: str) -> AsyncIterator[Tab]:
-    """An empty page of a new Chromium."""
+    """Yields an empty page of a new Chromium."""
     process = await _start(
         home, "profile", "--remote-debugging-port=0", *flags, "about:blank", output=subprocess.DEVNULL
     )
@@ -176,8 +176,8 @@ async def tab(home: Path, *flags: str) -> AsyncIterator[Tab]:
 
 @contextlib.asynccontextmanager
 async def attached(profile: Path, connector: BaseConnector | None = None) -> AsyncIterator[Tab]:
-    """The first page of the Chromium that runs with this profile and `--remote-debugging-port=0`; `connector` leads to
-    where it runs, if that is elsewhere."""
+    """Yields the first page of the Chromium that runs with this profile and `--remote-debugging-port=0`. `connector`
+    connects to its network, if that is another one."""
     told = profile / "DevToolsActivePort"
     await until(lambda: told.exists() and told.read_text().count("\n") > 0, within_s=LIMIT_S)
     port = int(told.read_text().split()[0])

@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told: one request through a proxy, or direct, and the whole answer."""
+"""A client that sends exactly one request, through a proxy or direct, and reads the whole answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Dial = Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.Stream
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer. `tunnel` says whether a CONNECT was granted; when not, the answer is the proxy's own."""
+    """An answer. `tunnel`: a CONNECT was granted; if not, the answer is the proxy's own."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -38,9 +38,9 @@ async def fetch(
     headers: Sequence[tuple[str, str]] = (),
     dial: Dial = asyncio.open_connection,
 ) -> Fetched:
-    """Fetches `url` on a connection of its own: CONNECT for https, absolute-form for http, direct without `via`. `dial`
-    opens that connection, in another network for instance.
-    Raises OSError, or asyncio.IncompleteReadError when the answer breaks off; TimeoutError after half a minute."""
+    """Fetches `url` on a new connection: CONNECT for https, absolute-form for http, direct without `via`. `dial` opens
+    the connection, for example in another network. Raises OSError, or asyncio.IncompleteReadError when the answer
+    breaks off; TimeoutError after half a minute."""
     started = time.monotonic()
     target = urlsplit(url)
     secure = target.scheme == "https"
@@ -71,8 +71,8 @@ async def fetch(
 async def _connection(
     dial: Dial, host: str, port: int
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection that is closed at the end; broken off, and not waited for, when something failed: a TLS handshake
-    that was given up never says that it is closed."""
+    """Yields a connection that is closed at the end. After a failure it is broken off without waiting: an unfinished
+    TLS handshake never reports that it is closed."""
     reader, writer = await dial(host, port)
     try:
         yield reader, writer

@@ -1,8 +1,8 @@
-"""Time that tests move by hand.
+"""Virtual time for tests.
 
-`Clock` is for code that is handed a clock. `run` is for code that waits on an asyncio loop: its loop's time jumps to
-the next timer whenever nothing else is left to do, so a minute of back-off takes no time and happens in the same order
-every run. Only for fakes: bytes on a real socket do not wait for a clock that jumps.
+`Clock` is for code that takes a clock as an argument. `run` is for code that waits on an asyncio loop: the time of its
+loop jumps to the next timer whenever nothing else is left to do, so a minute of back-off takes no time and each run has
+the same order. Use it for fakes only: bytes on a real socket do not wait for a virtual clock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Seconds that pass only when told; call it to read it."""
+    """A clock that the test moves. A call returns its time in seconds."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
@@ -32,7 +32,7 @@ class Clock:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits for a timer: moves the clock to it instead."""
+    """A selector that moves the clock to the next timer in place of waiting."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], clock: Clock | None = None) -> T:
-    """Runs `main` to its end in virtual time. Raises RuntimeError when everything waits for ever."""
+    """Runs `main` in virtual time, and returns its result. Raises RuntimeError if all tasks wait for ever."""
     time = clock or Clock(0.0)
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(time)) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""A control server on small parts, in a thread of its own, and the commands that speak to it, run in this process."""
+"""A control server with simple parts in its own thread, and the commands that use it, run in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.waiting import GIVEN_UP_S
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Ran:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The tab-separated lines."""
+        """Returns the tab-separated lines."""
         return [line.split("\t") for line in self.out.splitlines()]
 
 
@@ -79,7 +79,7 @@ def byway(home: Home, own_log: None, capsys: pytest.CaptureFixture[str]) -> Bywa
 
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody at a terminal of 80 columns runs the commands."""
+    """Commands run at a terminal of 80 columns."""
     monkeypatch.setattr(Output, "fancy", property(lambda out: not out.plain and not out.as_json))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -87,13 +87,13 @@ def person(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Running:
-    """A world that answers, as long as the fixture lives."""
+    """A world whose control server runs while the fixture exists."""
 
     world: World
     loop: asyncio.AbstractEventLoop
 
     def see(self, *outcomes: Any) -> None:
-        """Hands outcomes on in the thread that they belong to."""
+        """Passes outcomes to the world in its own thread."""
         self.do(lambda: self.world.see(*outcomes))
 
     def do(self, change: Callable[[], object]) -> None:
@@ -110,13 +110,13 @@ class Running:
 
 @pytest.fixture
 def make_world(home: Home) -> Callable[[], World]:
-    """What `running` serves; a module may have one of its own."""
+    """Makes the world that `running` serves; a module may define its own."""
     return lambda: World(path=home.config)
 
 
 @pytest.fixture
 def running(home: Home, make_world: Callable[[], World], monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """A Byway as far as commands can tell. Its API answers nothing that docs/openapi.json does not say."""
+    """A Byway as commands see it. Its API gives only answers that docs/openapi.json describes."""
     documented = watch(monkeypatch)
     ready, stop = threading.Event(), asyncio.Event()
     made: list[Running] = []

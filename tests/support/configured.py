@@ -1,4 +1,4 @@
-"""A configuration's folder, and the Setups that are made of what a test writes there."""
+"""The folder of a configuration, and the Setups that are made from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxy.setup.steps import make
 
 
 class Maker:
-    """Writes files and makes what Byway would be with them."""
+    """Writes configuration files and makes Setups from them."""
 
     def __init__(self, folder: Path, parts: Parts) -> None:
         self.folder = folder

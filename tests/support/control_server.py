@@ -15,7 +15,7 @@ from tests.support.documented import Documented, watch
 
 @pytest.fixture
 def documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
-    """Whatever a test with a `world` is about: the API answers nothing that docs/openapi.json does not say."""
+    """Checks in every test with a `world` that the API gives only answers that docs/openapi.json describes."""
     documented = watch(monkeypatch)
     yield documented
     assert documented.problems == []

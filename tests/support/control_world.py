@@ -1,4 +1,5 @@
-"""The parts that a control server stands on, small and real: beliefs, health, a store in memory, a router.
+"""The parts of a control server, small and real: beliefs, health, a store in memory, a router. Only the dialers are
+fakes.
 
 Only the dialers are made up."""
 
@@ -81,7 +82,7 @@ RULES = "DOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN-SUFFIX,example.org,RELAY:tor\n"
 
 
 class NoWay:
-    """A dialer that fails as it is told."""
+    """A dialer that fails with a given error."""
 
     def __init__(self, error: DialError) -> None:
         self._error = error
@@ -91,7 +92,7 @@ class NoWay:
 
 
 class Registry:
-    """Relays that all refuse; `picky` ones carry no names."""
+    """Relays that all refuse; `picky` ones take no names."""
 
     def __init__(self, names: Sequence[str], picky: Iterable[str] = ()) -> None:
         self.relay_names = names
@@ -109,7 +110,7 @@ class Registry:
 
 
 class Programs:
-    """Clients by their programs; one that is not among them is not known. `asked` are those that were looked up."""
+    """Programs by client; a client that is not in it is unknown. `asked` has the clients that were looked up."""
 
     def __init__(self, **known: str) -> None:
         self.known = known
@@ -149,7 +150,7 @@ class SystemProxyOn:
 
 @dataclass
 class SystemProxy:
-    """Turned on and off in memory."""
+    """A system proxy in memory."""
 
     strict_by: str = ""
     on: SystemProxyOn | None = None
@@ -196,7 +197,7 @@ class RulesFile:
 
 @dataclass(frozen=True)
 class Parts:
-    """The Dependencies of a server, each of which a test may replace."""
+    """The Dependencies of a server. A test may replace each of them."""
 
     features: Sequence[Feature]
     broken_features: Callable[[], Mapping[str, str]]
@@ -236,7 +237,7 @@ class Parts:
 
 @dataclass
 class World:
-    """`World().parts` for a server; what is done to them is kept here to be looked at."""
+    """`World().parts` are the parts of a server. Calls on them are kept here for assertions."""
 
     settings: Settings = field(
         default_factory=lambda: Settings(
@@ -292,7 +293,7 @@ class World:
         self.store.close()
 
     def resolve_to(self, name: str, address: str) -> None:
-        """As if the name had been resolved to it."""
+        """Makes the resolver return `address` for `name`."""
         self._setup = replace(self._setup, resolver=Resolver({name: address}))
 
     def takes_addresses_only(self, relay: str) -> None:
@@ -300,11 +301,11 @@ class World:
 
     @property
     def followers(self) -> int:
-        """Of the log, and tabs."""
+        """The number of followers of the log, and of tabs."""
         return len(self._queues) + len(self.events._handlers.get(Ended, ()))
 
     def see(self, *outcomes: Outcome, network: NetworkId = HOME) -> None:
-        """Takes outcomes as a session would hand them on."""
+        """Passes outcomes on as a session does."""
         for outcome in outcomes:
             self.store.record(outcome, network=network)
             changes = self.beliefs.learn(outcome, network=network, now=time.time())
@@ -380,7 +381,8 @@ class World:
 
     @property
     def means(self) -> FakeEnvironment:
-        """Nothing leads anywhere, and every name has an address, unless there is something to measure with."""
+        """The environment of measurements. Unless a test sets one, every name has an address and no connection
+        opens."""
         if self.measured_with is not None:
             return self.measured_with
         registry = self._setup.registry
@@ -446,7 +448,7 @@ class World:
         self._setup = replace(self._setup, router=router, kept_plans={})
 
     def overrides_changed(self) -> None:
-        """Makes the setup anew, from the settings too."""
+        """Makes a new setup, with the present settings and overrides."""
         settings, groups = expanded(self.settings), groups_of(self.settings)
         names = [relay.name for relay in settings.relay]
         router = Router(self.parsed(self.rules), self.overrides, [RelayInfo(name) for name in names], settings, groups)
@@ -454,7 +456,7 @@ class World:
         self._setup = Setup(settings, loaded, router, Registry(names), groups)
 
     def parsed(self, rules: str) -> Rules:
-        """What rules mean under the settings. Raises ConfigError."""
+        """Parses rules with the settings. Raises ConfigError."""
         return parse_rules(
             rules,
             source="rules.txt",
@@ -465,14 +467,14 @@ class World:
 
 
 def nowhere(world: World) -> FakeEnvironment:
-    """Without a network: no relay is reached either."""
+    """Returns an environment without a network, in which no relay is reached either."""
     gone = DialError("the network is unreachable", stage=Stage.CONNECT, symptom=Symptom.TIMEOUT)
     down = DialError("the relay is not reached", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)
     return replace(world.means, dialer=lambda route: NoWay(down if route.relays else gone))
 
 
 async def read(api: ClientSession, path: str, **query: str) -> dict[str, Any]:
-    """The document that is answered, which has to be one."""
+    """Returns the document of a path. Fails if there is none."""
     async with api.get(path, params=query) as answer:
         assert answer.status == 200, await answer.text()
         document: dict[str, Any] = await answer.json()
@@ -481,7 +483,7 @@ async def read(api: ClientSession, path: str, **query: str) -> dict[str, Any]:
 
 
 async def follow(api: ClientSession, count: int, world: World, *seen: Any, **query: str) -> list[dict[str, Any]]:
-    """The first `count` lines once followers are there, then the outcomes happen."""
+    """Returns the first `count` lines of a stream. The outcomes happen once there are followers."""
     async with asyncio.timeout(10), api.get("/v1/log/follow", params=query) as answer:
         assert answer.status == 200
         await until(lambda: world.followers == 1)

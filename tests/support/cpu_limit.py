@@ -1,7 +1,7 @@
-"""Runs work in a process of its own, which the kernel ends when it has used its CPU time.
+"""Runs work in its own process, which the kernel ends when its CPU time is used up.
 
-Nothing else ends work that holds the interpreter's lock, such as a search of `re`. CPU time counts and not the clock,
-so a busy machine ends nothing.
+Nothing else can end work that holds the interpreter's lock, such as a search of `re`. CPU time and not wall time is
+limited, so a busy machine ends nothing.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _ROOM = 8192
 
 @contextmanager
 def cpu_limit(limit_s: float) -> Iterator[None]:
-    """Within the work of `ended`: its process is ended when the block takes longer."""
+    """For use in the work of `ended`: the process is ended if the block takes more CPU time."""
     signal.setitimer(signal.ITIMER_PROF, limit_s)  # the default of its signal ends the process
     yield
     signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def ended(work: Callable[[Note], None]) -> str:
-    """Runs `work`, which says what it begins. Returns "" when it is done; what it had begun when it was ended by a
-    `cpu_limit`; and that with the traceback when it raised. To be called where there is one thread."""
+    """Runs `work`, which notes each step that it begins. Returns "" if it finishes; the last step if a `cpu_limit`
+    ended it; the last step with the traceback if it raised. Call it while there is only one thread."""
     shared = mmap.mmap(-1, _ROOM)
 
     def note(told: str) -> None:

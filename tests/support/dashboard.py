@@ -1,5 +1,5 @@
-"""The dashboard of a control server on a port of loopback, where clients come as the proxy port hands them over, and a
-browser of its pages."""
+"""The dashboard of a control server on a loopback port, where clients arrive as from the proxy port, and a browser for
+its pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.control_world import World
 
 @dataclass
 class Pages:
-    """Where the pages are, and the API that hands out codes."""
+    """The address of the pages, and the API for one-time codes."""
 
     port: int
     api: aiohttp.ClientSession
@@ -32,7 +32,7 @@ class Pages:
         return f"http://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Ends all connections that browsers have."""
+        """Ends all connections of browsers."""
         for each in self.accepted:
             with contextlib.suppress(OSError):  # it is closed
                 each.shutdown(socket.SHUT_RDWR)
@@ -45,7 +45,7 @@ class Pages:
 
     @contextlib.asynccontextmanager
     async def signed_in(self) -> AsyncIterator[Browser]:
-        """A browser with a session. It keeps cookies by path and sends what browsers send with a visit."""
+        """Yields a browser with a session. It keeps cookies by path, and sends the headers of a browser's visit."""
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
             browser = Browser(self, session)
             _, page = await browser.post("/sign-in", {"code": await self.code()}, origin="null", site="cross-site")
@@ -57,7 +57,7 @@ class Pages:
 
 @dataclass
 class Browser:
-    """Asks as a browser does, and reads pages as a person does who follows links and sends forms."""
+    """A browser that follows links, sends forms and reads pages."""
 
     pages: Pages
     session: aiohttp.ClientSession
@@ -79,19 +79,19 @@ class Browser:
             return answer.status, answer.headers.get("Location", "") or await answer.text()
 
     async def text(self, page: str = "") -> str:
-        """What a person reads on a page, each run of white space as one space."""
+        """Returns the visible text of a page, with each run of white space as one space."""
         status, html = await self.get(self.base + page)
         assert status == 200, html
         return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html)))
 
     async def token(self) -> str:
-        """That of the forms."""
+        """Returns the token of the forms."""
         found = re.search(r'name="token" value="([0-9a-f]{32})"', (await self.get(self.base))[1])
         assert found is not None
         return found[1]
 
     async def send(self, path: str, **form: str) -> str:
-        """Sends a form of a page, with its token. Returns the path that it leads to."""
+        """Sends a form of a page with its token. Returns the path of the answer."""
         status, location = await self.post(self.base + path, {"token": await self.token(), **form})
         assert status == 303, location
         return location.removeprefix(self.base)

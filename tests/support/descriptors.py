@@ -1,4 +1,5 @@
-"""More open files than a login shell allows: usually 1,024, and a test that holds hundreds of tunnels has both ends."""
+"""Raises the limit of open files. A login shell usually allows 1,024, and a test with hundreds of tunnels holds both
+ends of each."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ import resource
 from collections.abc import Iterator
 
 TUNNELS = 500
-"""That run while what they were opened by is edited, broken and taken away."""
+"""Tunnels that are open while the configuration behind them is edited, broken and removed."""
 
 _FOR_A_TUNNEL = 4
-"""Its ends at the client and the server, and in a relay within the test's process."""
+"""Descriptors of a tunnel: its ends at the client, the server, and both in a relay in the test's process."""
 _FOR_THE_REST = 200
 
 
@@ -28,6 +29,6 @@ def descriptors(wanted: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def descriptors_for_tunnels() -> Iterator[int]:
-    """Yields TUNNELS, or how many of them this machine lets a test hold."""
+    """Yields TUNNELS, or the number of tunnels that this machine allows."""
     with descriptors(_FOR_A_TUNNEL * TUNNELS + _FOR_THE_REST) as limit:
         yield min(TUNNELS, (limit - _FOR_THE_REST) // _FOR_A_TUNNEL)

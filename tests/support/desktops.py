@@ -1,10 +1,10 @@
-"""Desktops whose system proxy a test can change: the real gsettings on a session bus of its own, and stand-ins for the
-programs of KDE, macOS and Windows, which keep their settings in a file.
+"""Desktops with a system proxy for tests: the real gsettings on its own session bus, and stand-ins for the programs of
+KDE, macOS and Windows, which keep their settings in a file.
 
     async with session_bus(tmp_path) as environment:
         gnome = Gnome(run_in(environment))
 
-`stand_ins(tmp_path)` returns the environment of the others. A stand-in prints what the real program prints.
+`stand_ins(tmp_path)` returns the environment of the others. A stand-in prints the same as the real program.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _START_S = 15.0
 
 @contextlib.asynccontextmanager
 async def session_bus(folder: Path, prefix: Sequence[str] = ()) -> AsyncIterator[Mapping[str, str]]:
-    """A session bus with the settings of a user whose home is `folder / "home"`. Yields what its programs need in their
-    environment. `prefix` stands before its command, and so before all services that it starts."""
+    """A session bus with the settings of a user whose home is `folder / "home"`. Yields the environment for its
+    programs. `prefix` stands before the command of the bus, and so before all services that it starts."""
     home, runtime = folder / "home", folder / "runtime"
     home.mkdir(exist_ok=True)
     runtime.mkdir(mode=0o700)
@@ -49,7 +49,7 @@ async def session_bus(folder: Path, prefix: Sequence[str] = ()) -> AsyncIterator
 
 
 def run_in(environment: Mapping[str, str], prefix: Sequence[str] = ()) -> RunProgram:
-    """Runs programs of a desktop as `run_program`, in another environment and with `prefix` before the command."""
+    """Returns a `run_program` for another environment, with `prefix` before the command."""
 
     def run(*words: str) -> str:
         done = subprocess.run(
@@ -64,8 +64,8 @@ def run_in(environment: Mapping[str, str], prefix: Sequence[str] = ()) -> RunPro
 
 
 def stand_ins(folder: Path, **environment: str) -> Mapping[str, str]:
-    """Makes programs of KDE, macOS and Windows that keep what they are given below `folder`. Returns an environment in
-    which they, and no others of a desktop, are found."""
+    """Makes stand-ins of the programs of KDE, macOS and Windows that keep their settings below `folder`. Returns an
+    environment in which only they are found."""
     programs_folder = folder / "programs"
     programs_folder.mkdir()
     (folder / "settings.json").write_text("{}")
@@ -79,12 +79,12 @@ def stand_ins(folder: Path, **environment: str) -> Mapping[str, str]:
 
 
 def calls(folder: Path) -> list[list[str]]:
-    """The words of each call of a stand-in, in order."""
+    """Returns the words of each call of a stand-in, in order."""
     return [json.loads(line) for line in (folder / "calls.txt").read_text().splitlines()]
 
 
 class MemorySettings:
-    """Implements ProxySettings in memory. A process is killed after `writes_left` more writes."""
+    """ProxySettings in memory. The process is killed after `writes_left` more writes."""
 
     name = DesktopName.GNOME
     off: Values = {"url": "", "host": "", MODE: "none"}  # noqa: RUF012  # a Mapping, never changed

@@ -1,8 +1,8 @@
-"""Compares what the control API really answers with docs/openapi.json.
+"""Compares the answers of the control API with docs/openapi.json.
 
-`watch` looks at every answer that a test gets, whatever the test is about: a status that the operation does not have, a
-field that its schema does not have, and a value of another type are all noted. The schemas allow more fields than they
-name, since a later version may add some; here they do not.
+`watch` checks every answer in a test, whatever the test is about. It notes a status that the operation does not have, a
+field that the schema does not have, and a value of another type. The schemas allow additional fields, since a later
+version may add some; here they are errors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.whole.openapi import FILE, Schema
 
 
 class Documented:
-    """The document, ready to judge answers. `problems` are those that were found."""
+    """The document, with the problems of answers that were checked."""
 
     def __init__(self, described: Schema) -> None:
         self._described = _closed(described)
@@ -32,7 +32,7 @@ class Documented:
         self.judged = 0
 
     def judge(self, method: str, path: str, response: web.StreamResponse) -> None:
-        """Judges a response to a request that an operation answers."""
+        """Checks a response."""
         operation = self._described["paths"][path][method.lower()]
         answered = operation["responses"].get(str(response.status))
         if answered is None:
@@ -43,7 +43,7 @@ class Documented:
             self._judge(f"{method} {path}", answered["content"], response.content_type, "schema", response.body)
 
     def judge_line(self, method: str, path: str, line: object) -> None:
-        """Judges a line of a streamed answer."""
+        """Checks a line of a streamed answer."""
         content = self._described["paths"][path][method.lower()]["responses"]["200"]["content"]
         self._judge(f"{method} {path}", content, "application/x-ndjson", "x-line", json.dumps(document(line)))
 
@@ -62,13 +62,14 @@ class Documented:
 
 
 def _in_english(part: dict[str, Any]) -> Any:
-    """A phrase as its English text: the document says nothing of its parts, which commands ask for by a header."""
+    """Returns a phrase as its English text. The document does not describe the parts of phrases, which commands request
+    by a header."""
     phrase = phrase_of(part)
     return str(phrase) if isinstance(phrase, str) else part
 
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> Documented:
-    """Judges all answers of all servers from now on."""
+    """Checks all answers of all servers from now on."""
     documented = Documented(json.loads(FILE.read_text()))
     make_handler, answer_lines = api._guarded, Followers.answer
 
@@ -106,7 +107,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Documented:
 
 
 def _closed(schema: Any) -> Any:
-    """The same schema, where an object has no other fields than those that are named."""
+    """Returns the schema without additional fields in objects."""
     if isinstance(schema, list):
         return [_closed(part) for part in schema]
     if not isinstance(schema, dict):

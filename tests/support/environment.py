@@ -1,4 +1,4 @@
-"""A ProbeEnvironment of functions: a test brings those that matter to it."""
+"""A ProbeEnvironment of functions. A test gives those that it needs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ways to feed a parser: whole, byte by byte, with a tail, and cut at random places (h11's habit).
 
-A parser is a generator over a Reader, as everywhere in `wire`. It must do the same however its bytes come, must leave
-what is not its own in the reader, and must not wait for more than it needs.
+A parser is a generator over a Reader, as everywhere in `wire`. Its result must not depend on the pieces in which bytes
+come. It must leave later bytes in the reader, and must not wait for more bytes than it needs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ TAIL = b"\x00the tail of another message\r\n\r\n"
 
 
 class Unfinished(AssertionError):
-    """The parser wanted more than it was given, and the peer had not finished sending."""
+    """The parser needed more bytes than it got, and the peer had not ended."""
 
 
 def feed(make: Callable[[Reader], Parser[T]], pieces: Iterable[bytes], *, ended: bool = False) -> tuple[T, bytes]:
-    """Gives the parser piece after piece, then the end if `ended`. Returns its value and what it left over, pieces that
-    it did not wait for included. Raises what the parser raises, or Unfinished."""
+    """Feeds the parser with the pieces, then with the end if `ended`. Returns its value and the bytes that it left,
+    with pieces that it did not wait for. Raises the parser's exceptions, or Unfinished."""
     reader = Reader()
     parser = make(reader)
     waiting = iter((*pieces, b"") if ended else pieces)
@@ -46,24 +46,25 @@ def bytewise(data: bytes) -> list[bytes]:
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
-    """The data in pieces, cut at `places`; no piece is empty."""
+    """Returns the data cut at `places`, without empty pieces."""
     edges = sorted({0, len(data), *(place for place in places if 0 < place < len(data))})
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def random_splits(data: bytes, *, seed: int = 0, times: int = 20) -> list[list[bytes]]:
-    """`times` ways to cut the data, the same for the same seed."""
+    """Returns the data cut at random in `times` ways, the same for the same seed."""
     source = random.Random(seed)
     return [cut(data, (source.randrange(len(data) + 1) for _ in range(source.randint(1, 8)))) for _ in range(times)]
 
 
 def every_way(data: bytes, *, seed: int = 0) -> list[Sequence[bytes]]:
-    """The data whole, byte by byte, and cut at random."""
+    """Returns the data whole, byte by byte, and cut at random."""
     return [[data], bytewise(data), *random_splits(data, seed=seed)]
 
 
 def parse(make: Callable[[Reader], Parser[T]], data: bytes, *, tail: bytes = TAIL) -> T:
-    """The value of a sample that holds exactly one message, the same in every way and with a tail, which is left."""
+    """Returns the value of a sample with exactly one message. It must be the same for every way of feeding, and with a
+    tail, which must be left."""
     value, left = feed(make, [data])
     assert left == b"", f"left over of one message: {left!r}"
     for pieces in every_way(data):
@@ -74,7 +75,7 @@ def parse(make: Callable[[Reader], Parser[T]], data: bytes, *, tail: bytes = TAI
 
 
 def refuse(make: Callable[[Reader], Parser[T]], data: bytes, *, ended: bool = False) -> PeerError:
-    """The PeerError of a sample that no way of feeding makes acceptable; the reply is the same in each."""
+    """Returns the PeerError of a sample. Every way of feeding must raise it, with the same reply."""
     refusals = [_refusal(make, pieces, ended=ended) for pieces in every_way(data)]
     assert len({refusal.reply for refusal in refusals}) == 1, [refusal.reply for refusal in refusals]
     return refusals[0]

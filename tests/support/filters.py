@@ -1,6 +1,6 @@
-"""Socket filters: how a censor that drops is played on loopback without privileges over the network (Linux).
+"""Socket filters, by which a censor on loopback drops packets without network privileges (Linux).
 
-Some kernels let only root attach one. A test that needs it is then not run, and says so.
+Some kernels allow them to root only. A test that needs one is then skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _DROP_DATA = (  # a segment that is longer than its TCP header is dropped, the o
 
 
 def drop_all(sock: socket.socket) -> None:
-    """From now on nothing that comes for this socket arrives."""
+    """Drops all later packets to this socket."""
     _attach(sock, _DROP_ALL)
 
 
 def drop_data(listener: socket.socket) -> None:
-    """From now on connections open, but no byte arrives on them: accepted sockets inherit the listener's filter."""
+    """Lets connections open, but drops all their data: accepted sockets inherit the listener's filter."""
     _attach(listener, _DROP_DATA)
 
 

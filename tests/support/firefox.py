@@ -1,4 +1,4 @@
-"""A Firefox without a window, held by WebDriver BiDi: its first page, opened and asked for values."""
+"""A headless Firefox controlled by WebDriver BiDi: its first page, opened and evaluated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 LIMIT_S = 120
 OPTIONS = ("--headless", "--remote-debugging-port", "0")
-"""For a Firefox to which `attached` is to connect."""
+"""The options of a Firefox for `attached`."""
 
 
 class Page:
@@ -32,11 +32,11 @@ class Page:
         self._context = (await self._call("browsingContext.getTree"))["contexts"][0]["context"]
 
     async def open(self, url: str) -> None:
-        """Opens a page and returns when all of it is there."""
+        """Opens a page and returns when it is loaded."""
         await self._call("browsingContext.navigate", context=self._context, url=url, wait="complete")
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of an expression, a string or a list of strings, and of its promise."""
+        """Returns the value of an expression, a string or a list of strings; that of a promise is awaited."""
         answer = await self._call(
             "script.evaluate", expression=expression, target={"context": self._context}, awaitPromise=True
         )
@@ -45,7 +45,7 @@ class Page:
         return [part["value"] for part in value] if isinstance(value, list) else value
 
     async def text(self) -> str:
-        """What a person reads."""
+        """Returns the visible text."""
         return str(await self.evaluate("document.body.innerText"))
 
     async def close(self) -> None:
@@ -66,8 +66,8 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def attached(profile: Path, connector: BaseConnector | None = None) -> AsyncIterator[Page]:
-    """The first page of the Firefox that runs with this profile and OPTIONS; `connector` leads to where it runs, if
-    that is elsewhere. It is closed on leaving."""
+    """Yields the first page of the Firefox that runs with this profile and OPTIONS, and closes the browser at the end.
+    `connector` connects to its network, if that is another one."""
     told = profile / "WebDriverBiDiServer.json"
     await until(lambda: told.exists() and bool(told.read_text().strip()), within_s=LIMIT_S)
     port = json.loads(told.read_text())["ws_port"]

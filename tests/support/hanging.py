@@ -1,8 +1,9 @@
-"""A test that hangs fails by itself, with the place where it hung, and the tests after it run.
+"""Fails a test that hangs, with the place where it hangs, so that the tests after it run.
 
-pytest's own `faulthandler_timeout` ends the whole process, and pytest-xdist then loses what that worker had left. So a
-signal comes first, whose handler raises in the main thread, which may be waiting for a lock, a process or a loop. What
-catches even that, or holds the interpreter's lock, is left to faulthandler, and `--max-worker-restart 0` ends that run.
+pytest's own `faulthandler_timeout` ends the whole process, and pytest-xdist then loses the other tests of that worker.
+So a signal comes first, whose handler raises in the main thread, which may be waiting for a lock, a process or a loop.
+faulthandler remains for code that catches even that or holds the interpreter's lock, and `--max-worker-restart 0` then
+ends the run.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from collections.abc import Iterator
 import pytest
 
 LONGEST_S = 240.0
-"""No test takes a quarter of it on a quiet machine; well before faulthandler's 300 s."""
+"""Seconds of the longest test: four times what a test takes on a quiet machine, and less than faulthandler's 300 s."""
 AGAIN_S = 25.0
-"""Until it is raised again, where it was caught, or where clearing up hangs as well: twice before faulthandler acts."""
+"""Seconds until the exception is raised again, if it was caught or the teardown hangs too: twice before faulthandler
+acts."""
 
 _SIGNAL = signal.SIGUSR2  # SIGALRM is Byway's own, for hooks of addons
 
 
 class Hanging:
-    """Watches one test at a time. Made and used in the main thread."""
+    """Watches one test at a time. It is made and used in the main thread."""
 
     def __init__(self, *, longest_s: float = LONGEST_S, again_s: float = AGAIN_S) -> None:
         self._longest_s = longest_s
@@ -41,7 +43,7 @@ class Hanging:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """One test, with all that is set up and cleared away for it."""
+        """Watches one test with its setup and teardown."""
         self._set(time.monotonic() + self._longest_s)
         try:
             yield
@@ -50,7 +52,7 @@ class Hanging:
 
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
-        """Code whose exceptions are reported as the test's."""
+        """Raises in the block if its time is over: exceptions there are reported as the test's."""
         self._may_raise = True
         try:
             yield

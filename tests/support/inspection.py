@@ -1,7 +1,7 @@
-"""Tests of inspection need mitmproxy, and so a Python that it runs on: elsewhere they are left out, and listed.
+"""Tests of inspection need mitmproxy, and a Python version that it supports. Elsewhere they are skipped and listed.
 
-A file that imports mitmproxy at its top, by itself or through modules of ours, cannot even be collected there. A single
-test in another file is marked `inspection`.
+A file that imports mitmproxy at the top, directly or through our modules, cannot even be collected there. A single test
+in another file is marked `inspection`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ ROOT = Path(__file__).parents[2]
 
 @functools.cache
 def missing() -> str:
-    """Why inspection cannot be tested here, in a sentence; empty when it can."""
+    """Returns why inspection cannot be tested here, in a sentence; empty: it can."""
     return unavailable()
 
 
 def files() -> list[Path]:
-    """Every test file that cannot be collected without mitmproxy."""
+    """Returns every test file that cannot be collected without mitmproxy."""
     return sorted(path for path in (ROOT / "tests").rglob("test_*.py") if imports_mitmproxy(path))
 
 
 @functools.cache
 def imports_mitmproxy(path: Path) -> bool:
-    """Whether a module imports mitmproxy as it is itself imported. Imports within functions do not count."""
+    """Whether a module imports mitmproxy at import time. Imports within functions do not count."""
     return any(
         module.split(".")[0] == "mitmproxy" or ((file := _file(module)) is not None and imports_mitmproxy(file))
         for module in _imports(path)
@@ -37,7 +37,8 @@ def imports_mitmproxy(path: Path) -> bool:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """What a module imports at its top; of `from a import b` both `a` and `a.b`, since `b` may be a module."""
+    """Yields the modules that a module imports at the top; for `from a import b` both `a` and `a.b`, since `b` may be a
+    module."""
     for statement in ast.parse(path.read_bytes()).body:
         if isinstance(statement, ast.Import):
             yield from (name.name for name in statement.names)

@@ -1,9 +1,9 @@
-"""An https server of a list that answers as it is told, badly too.
+"""An https server for lists whose answers a test sets, good or bad.
 
     source.answers["/list.txt"] = page(b"blocked.test\n", last_modified=LONG_AGO)
     source.answers["/endless"] = ENDLESS
 
-It shows a certificate for whatever name is asked, unless it has another context; every request's head is kept.
+It presents a certificate for every name, unless it has another context. It keeps the head of every request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.authority import Authority
 from tests.support.streams import Connections, shut
 
 LONG_AGO, NEVER = "Tue, 07 Oct 2008 09:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"
-"""When a list was changed, for its source to say."""
+"""Values of Last-Modified."""
 
 Answer = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,7 +42,7 @@ def zipped(content: bytes, **fields: str) -> bytes:
 
 
 async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A body that never ends; it stops when nobody reads."""
+    """Sends a body without an end, until the client leaves."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
     line = b"".join(b"site%06d.test\n" % number for number in range(4096))
     while True:
@@ -51,7 +51,7 @@ async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A head, the first byte of a body, and nothing more until the other side leaves."""
+    """Sends a head and the first byte of a body, then waits until the client leaves."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\nb")
     await writer.drain()
     await reader.read(1)

@@ -1,6 +1,6 @@
-"""The event loops that Byway runs on: tests of sockets are run on both.
+"""The event loops of Byway. Tests of sockets run on both.
 
-A folder's `conftest.py` hands `both_loops` to pytest-asyncio, which then runs each test twice.
+The `conftest.py` of a folder passes `both_loops` to pytest-asyncio, which then runs each test twice.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ONLY_ASYNCIO: Factories = {ASYNCIO: asyncio.new_event_loop}
 
 
 def both_loops() -> Factories:
-    """What makes each loop, by its name in the ids of tests. Byway's own is there on Linux alone."""
+    """Returns the factories of the loops by their names in test ids. Byway's own loop exists on Linux only."""
     return {OWN: new_loop, ASYNCIO: asyncio.new_event_loop} if runs_own() else ONLY_ASYNCIO
 
 
 def runs_own() -> bool:
-    """Whether Byway has a loop of its own here."""
+    """Whether Byway's own loop exists here."""
     loop = new_loop()
     loop.close()
     return isinstance(loop, PollingLoop)

@@ -1,7 +1,7 @@
-"""A relay on loopback that keeps to its script up to one byte, and then lies.
+"""A relay on loopback that follows a script up to one byte, and then misbehaves.
 
-A script is a list of turns: what the client says, read to its last byte, and what the relay answers. `after` counts
-the answered bytes of all turns together, so a test can put a lie at every byte of a handshake.
+A script is a list of turns: the client's message, read to its last byte, and the relay's answer. `after` counts the
+answered bytes of all turns, so a test can misbehave at every byte of a handshake.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LyingRelay:
     def __init__(
         self, turns: Sequence[Turn], *, lie: Lie = Lie.NONE, after: int = 0, pace_s: float = 0, extra: bytes = b""
     ) -> None:
-        """`extra` goes out in one write with the last byte of the last answer."""
+        """`extra` is written together with the last byte of the last answer."""
         self._turns = turns
         self._lie = lie
         self._after = after

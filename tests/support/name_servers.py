@@ -1,7 +1,7 @@
-"""Name servers on loopback that say what a test wants: over UDP and TCP, over TLS, and over HTTPS.
+"""Name servers on loopback with answers of a test's choice: over UDP and TCP, TLS, and HTTPS.
 
-What is said to a question is the business of a `Say`: any number of messages, made by `reply` or wholly made up.
-dnspython writes and reads them; h2 speaks HTTP/2.
+A `Say` returns the answers to a question: any number of messages, made by `reply` or arbitrary bytes. dnspython encodes
+and parses messages; h2 implements HTTP/2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Speaks(Enum):
-    """What a server speaks over TLS: the protocols that it selects by ALPN (RFC 7301), where that is used."""
+    """The protocols of a server over TLS, which it selects by ALPN (RFC 7301) where that is used."""
 
     DOT = ()
     HTTP1 = ("http/1.1",)
@@ -37,7 +37,7 @@ class Speaks(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question as it came."""
+    """One question that arrived."""
 
     name: str
     kind: str  # A, AAAA
@@ -60,7 +60,7 @@ def reply(
     name: str = "",
     truncated: bool = False,
 ) -> bytes:
-    """An answer with those of the addresses that are of the kind asked for, behind `aliases` in a row."""
+    """Returns an answer with the addresses of the requested type, after `aliases` in a row."""
     message = dns.message.make_response(asked.message)
     message.set_rcode(dns.rcode.from_text(code))
     owner = f"{name or asked.name}."
@@ -78,7 +78,7 @@ def reply(
 
 
 def saying(*addresses: str, ttl: int = 60, code: str = "NOERROR") -> Say:
-    """The same answer to everything."""
+    """Returns a Say with the same answer to every question."""
     return lambda asked: [reply(asked, *addresses, ttl=ttl, code=code)]
 
 
@@ -105,12 +105,13 @@ class Http2Peer:
     def answer(
         self, stream: int, body: bytes, *, status: str = "200", kind: str = "application/dns-message", end: bool = True
     ) -> None:
-        """To the very stream."""
+        """Sends an answer on `stream`."""
         self.http2.send_headers(stream, [(":status", status), ("content-type", kind)])
         self.http2.send_data(stream, body, end_stream=end)
 
     def answer_questions(self, stream: int, messages: Sequence[bytes]) -> None:
-        """Each to the stream that asked its question, once and unless that was reset; to `stream` when it is none's."""
+        """Sends each answer on the stream of its question, once and unless that was reset; on `stream` if it answers no
+        question."""
         for message in messages:
             asking = self._streams.get(_question(message), stream)
             if asking not in self._answered and asking not in self.resets:
@@ -118,7 +119,7 @@ class Http2Peer:
                 self.answer(asking, message)
 
     def send(self, data: bytes = b"") -> None:
-        """What h2 has to send, and `data` as it is."""
+        """Sends the output of h2, then `data` unchanged."""
         self._writer.write(self.http2.data_to_send() + data)
 
 
@@ -130,7 +131,7 @@ def _question(message: bytes) -> str:
 
 
 class NameServer:
-    """One server, on one port for what it speaks. `say` may be changed at any time."""
+    """One server on one port. `say` may be changed at any time."""
 
     def __init__(self, say: Say) -> None:
         self.say = say
@@ -142,13 +143,13 @@ class NameServer:
         self.close_after = 0  # answers on a connection, after which it is closed; 0: never
         self.settings: dict[SettingCodes | int, int] = {}  # of HTTP/2, for connections to come
         self.act: Callable[[Http2Peer, int, Sequence[bytes]], None] = Http2Peer.answer_questions
-        """What is done over HTTP/2 with the messages that `say` has for the question on a stream."""
+        """Sends the messages of `say` for the question on an HTTP/2 stream."""
         self.peers: list[Http2Peer] = []
         self.pings = 0
         self.reads = asyncio.Event()  # cleared: nothing that comes over HTTP/2 has an effect
         self.reads.set()
         self.push: Callable[[bytes], None] = lambda _: None
-        """Sends a datagram to whoever asked last."""
+        """Sends a datagram to the client of the last question."""
         self._writers: set[asyncio.StreamWriter] = set()
 
     def names(self) -> list[str]:
@@ -168,7 +169,7 @@ class NameServer:
             writer.transport.abort()
 
     async def framed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """TCP, and TLS: each message behind its length."""
+        """Serves TCP or TLS, where each message follows its length."""
         over = "tcp" if writer.get_extra_info("ssl_object") is None else "tls"
         async with self._connection(writer) as number:
             given = 0
@@ -191,7 +192,7 @@ class NameServer:
                     given += 1
 
     async def http2(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Refuses everybody who does not select it."""
+        """Serves HTTP/2. A client that does not select it is refused."""
         if writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
             writer.transport.abort()
             return
@@ -291,7 +292,7 @@ async def _end(server: NameServer, listener: asyncio.Server) -> None:
 
 
 def machine_files(folder: Path, *servers: str, more: str = "", hosts: str = "", nsswitch: str = "") -> Path:
-    """What /etc holds of resolving."""
+    """Writes the files of /etc for name resolution."""
     lines = [f"nameserver {server}" for server in servers]
     (folder / "resolv.conf").write_text("\n".join([*lines, more, ""]))
     (folder / "hosts").write_text(hosts)
